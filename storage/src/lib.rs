@@ -1,1 +1,16 @@
-//! Placeholder: the essay comes with the code.
+//! Ordered bytes in partitions, rows and cells, kept on a disk that sees only sealed blocks.
+//!
+//! Reading order, lowest first; each line may use those above it, not those below:
+//!
+//! ```text
+//! error · env · codec · model     no knowledge of files
+//! backend · sealed · cache        sealed blocks in and out
+//! commitlog · sstable · manifest  three formats, strangers to each other (root beside them)
+//! memtable · read · compaction    what moves between them
+//! table · recovery · background
+//! engine                          the face
+//! ```
+
+pub mod error;
+
+pub use error::{Error, Result};
