@@ -1,0 +1,105 @@
+//! The catalog: every keyspace with its tables and user types, as one value that never changes.
+//!
+//! What must hold: names are as stored (case already folded by the parser), and `version` differs between any two
+//! catalogs that differ, because drivers compare it to learn whether nodes agree.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use palladium_protocol::types::CqlType;
+use palladium_storage::TableId;
+use uuid::Uuid;
+
+use super::TableSchema;
+use crate::error::{CqlError, CqlResult};
+
+/// A snapshot of the schema.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    pub keyspaces: BTreeMap<String, Arc<Keyspace>>,
+    /// What `system.local` shows as `schema_version`.
+    pub version: Uuid,
+}
+
+/// Who may change a keyspace, and where its tables live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyspaceKind {
+    User,
+    /// Ours, stored under the service's key.
+    System,
+    /// Rows are made when somebody asks.
+    Virtual,
+}
+
+#[derive(Debug, Clone)]
+pub struct Keyspace {
+    pub name: String,
+    /// `class` and what belongs to it, as `system_schema.keyspaces` shows them.
+    pub replication: BTreeMap<String, String>,
+    pub durable_writes: bool,
+    pub tables: BTreeMap<String, Arc<TableSchema>>,
+    pub types: BTreeMap<String, Arc<UserType>>,
+    pub kind: KeyspaceKind,
+}
+
+/// A user-defined type: fields in the order they were added.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UserType {
+    pub keyspace: String,
+    pub name: String,
+    pub fields: Vec<(String, CqlType)>,
+}
+
+impl Catalog {
+    pub fn keyspace(&self, name: &str) -> Option<&Arc<Keyspace>> {
+        self.keyspaces.get(name)
+    }
+
+    pub fn table(&self, keyspace: &str, table: &str) -> Option<&Arc<TableSchema>> {
+        self.keyspaces.get(keyspace)?.tables.get(table)
+    }
+
+    pub fn user_type(&self, keyspace: &str, name: &str) -> Option<&Arc<UserType>> {
+        self.keyspaces.get(keyspace)?.types.get(name)
+    }
+
+    /// The table with this id; a walk over all tables, for the rare callers that know no name.
+    pub fn table_by_id(&self, id: TableId) -> Option<&Arc<TableSchema>> {
+        self.keyspaces
+            .values()
+            .flat_map(|keyspace| keyspace.tables.values())
+            .find(|table| table.id == id)
+    }
+
+    /// The table, or the error Cassandra gives when it or its keyspace is not there.
+    pub fn require_table(&self, keyspace: &str, table: &str) -> CqlResult<&Arc<TableSchema>> {
+        if keyspace.is_empty() {
+            return Err(CqlError::invalid(NO_KEYSPACE));
+        }
+        let Some(found) = self.keyspaces.get(keyspace) else {
+            return Err(CqlError::invalid(format!("keyspace {keyspace} does not exist")));
+        };
+        found
+            .tables
+            .get(table)
+            .ok_or_else(|| CqlError::invalid(format!("unconfigured table {table}")))
+    }
+}
+
+impl Keyspace {
+    /// A keyspace without tables.
+    pub fn new(name: impl Into<String>, kind: KeyspaceKind) -> Self {
+        Keyspace {
+            name: name.into(),
+            replication: BTreeMap::new(),
+            durable_writes: true,
+            tables: BTreeMap::new(),
+            types: BTreeMap::new(),
+            kind,
+        }
+    }
+}
+
+/// What a statement without a keyspace is told before USE.
+pub const NO_KEYSPACE: &str =
+    "No keyspace has been specified. USE a keyspace, or explicitly specify keyspace.tablename";

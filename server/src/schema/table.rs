@@ -1,0 +1,245 @@
+//! One table: its columns, which of them make up the key, and what storage needs to know.
+//!
+//! ```text
+//! columns   p1 p2 | c1 c2 | s1 s2 | r1 r2 r3      partition key, clustering, statics by name, regulars by name
+//!           ^ partition_key  ^ statics               (the order of SELECT *)
+//!                   ^ clustering    ^ regulars
+//! ```
+//!
+//! What must hold: a column id is used once in the life of a table, so a cell of a dropped column can never be taken for
+//! one of its successor; `storage_columns` names exactly the static and regular columns that exist now.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+use palladium_crypto::CmkRef;
+use palladium_protocol::cql::ast::PropertyValue;
+use palladium_protocol::types::CqlType;
+use palladium_storage::{ColumnId, Columns, TableId};
+
+use super::TableOptions;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ColumnKind {
+    PartitionKey,
+    Clustering,
+    Static,
+    Regular,
+}
+
+impl ColumnKind {
+    /// As `system_schema.columns` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ColumnKind::PartitionKey => "partition_key",
+            ColumnKind::Clustering => "clustering",
+            ColumnKind::Static => "static",
+            ColumnKind::Regular => "regular",
+        }
+    }
+
+    pub fn is_primary_key(self) -> bool {
+        matches!(self, ColumnKind::PartitionKey | ColumnKind::Clustering)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Column {
+    pub name: String,
+    pub ty: CqlType,
+    pub kind: ColumnKind,
+    /// Place within the partition key or the clustering; 0 for other columns.
+    pub position: usize,
+    /// Names the column's cells. Key columns have one too, though no cell ever carries it.
+    pub id: ColumnId,
+    /// Clustering DESC.
+    pub reversed: bool,
+    /// What readers without UNMASK get.
+    pub mask: Option<ColumnMask>,
+}
+
+/// A masking function with its arguments as CQL text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnMask {
+    pub keyspace: String,
+    pub function: String,
+    pub arguments: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct DroppedColumn {
+    pub name: String,
+    pub ty: CqlType,
+    pub is_static: bool,
+    pub id: ColumnId,
+    /// Microseconds.
+    pub dropped_at: i64,
+}
+
+/// Which KMS key protects the table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Encryption {
+    /// The service's own key.
+    #[default]
+    Default,
+    /// A key the table's owner named.
+    Customer(CmkRef),
+}
+
+/// Where the rows of a table are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TableKind {
+    #[default]
+    User,
+    /// Stored under the service's key.
+    System,
+    /// Made when somebody asks.
+    Virtual,
+}
+
+/// What a table is made from; [`TableSchema::new`] puts it in order.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    pub id: TableId,
+    pub keyspace: String,
+    pub name: String,
+    /// In any order.
+    pub columns: Vec<Column>,
+    pub options: TableOptions,
+    pub dropped: Vec<DroppedColumn>,
+    pub next_column_id: u32,
+    pub encryption: Encryption,
+    pub custom_properties: BTreeMap<String, PropertyValue>,
+    pub kind: TableKind,
+}
+
+#[derive(Debug, Clone)]
+pub struct TableSchema {
+    pub id: TableId,
+    pub keyspace: String,
+    pub name: String,
+    /// In the order of SELECT *.
+    pub columns: Vec<Column>,
+    by_name: HashMap<String, usize>,
+    /// Positions in `columns`, in key order.
+    pub partition_key: Vec<usize>,
+    pub clustering: Vec<usize>,
+    statics: Range<usize>,
+    regulars: Range<usize>,
+    pub options: TableOptions,
+    pub dropped: Vec<DroppedColumn>,
+    /// The id the next new column gets; it only grows.
+    pub next_column_id: u32,
+    pub storage_columns: Arc<Columns>,
+    pub encryption: Encryption,
+    /// Amazon Keyspaces' properties, kept as they were given.
+    pub custom_properties: BTreeMap<String, PropertyValue>,
+    pub kind: TableKind,
+}
+
+/// Ids below are storage's own.
+pub const FIRST_COLUMN_ID: u32 = 1;
+
+impl TableSchema {
+    /// Orders the columns and derives what is looked up often.
+    pub fn new(definition: Definition) -> Self {
+        let mut columns = definition.columns;
+        columns.sort_by(|a, b| {
+            a.kind
+                .cmp(&b.kind)
+                .then_with(|| a.position.cmp(&b.position))
+                .then_with(|| a.name.as_bytes().cmp(b.name.as_bytes()))
+        });
+        let count = |kind| columns.iter().filter(|column| column.kind == kind).count();
+        let partition = count(ColumnKind::PartitionKey);
+        let clustering_end = partition + count(ColumnKind::Clustering);
+        let statics_end = clustering_end + count(ColumnKind::Static);
+        let ids = |range: Range<usize>| {
+            let mut ids: Vec<ColumnId> = columns[range].iter().map(|column| column.id).collect();
+            ids.sort();
+            ids
+        };
+        TableSchema {
+            id: definition.id,
+            by_name: columns
+                .iter()
+                .enumerate()
+                .map(|(index, column)| (column.name.clone(), index))
+                .collect(),
+            partition_key: (0..partition).collect(),
+            clustering: (partition..clustering_end).collect(),
+            statics: clustering_end..statics_end,
+            regulars: statics_end..columns.len(),
+            storage_columns: Arc::new(Columns {
+                regular: ids(statics_end..columns.len()),
+                statics: ids(clustering_end..statics_end),
+            }),
+            keyspace: definition.keyspace,
+            name: definition.name,
+            columns,
+            options: definition.options,
+            dropped: definition.dropped,
+            next_column_id: definition.next_column_id,
+            encryption: definition.encryption,
+            custom_properties: definition.custom_properties,
+            kind: definition.kind,
+        }
+    }
+
+    /// The parts again, as the start of a changed table.
+    pub fn definition(&self) -> Definition {
+        Definition {
+            id: self.id,
+            keyspace: self.keyspace.clone(),
+            name: self.name.clone(),
+            columns: self.columns.clone(),
+            options: self.options.clone(),
+            dropped: self.dropped.clone(),
+            next_column_id: self.next_column_id,
+            encryption: self.encryption.clone(),
+            custom_properties: self.custom_properties.clone(),
+            kind: self.kind,
+        }
+    }
+
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.column_index(name).map(|index| &self.columns[index])
+    }
+
+    pub fn column_index(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    pub fn partition_columns(&self) -> &[Column] {
+        &self.columns[..self.partition_key.len()]
+    }
+
+    pub fn clustering_columns(&self) -> &[Column] {
+        &self.columns[self.partition_key.len()..self.statics.start]
+    }
+
+    pub fn static_columns(&self) -> &[Column] {
+        &self.columns[self.statics.clone()]
+    }
+
+    pub fn regular_columns(&self) -> &[Column] {
+        &self.columns[self.regulars.clone()]
+    }
+
+    pub fn has_statics(&self) -> bool {
+        !self.statics.is_empty()
+    }
+
+    /// Whether the table holds counters; then all columns outside the key are counters.
+    pub fn is_counter(&self) -> bool {
+        self.columns[self.statics.start..]
+            .iter()
+            .any(|column| column.ty == CqlType::Counter)
+    }
+
+    /// `ks.t`
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.keyspace, self.name)
+    }
+}
