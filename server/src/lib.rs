@@ -1,1 +1,4 @@
 //! Placeholder: the essay comes with the code.
+
+pub mod error;
+pub mod schema;
