@@ -11,6 +11,16 @@
 //! engine                          the face
 //! ```
 
+pub mod codec;
 pub mod error;
+pub mod model;
+pub mod read;
 
 pub use error::{Error, Result};
+pub use model::{
+    Cell, CellState, Clustering, ColumnId, Deletion, Liveness, Mutation, PartitionKey, PartitionUpdate, RangeTombstone, Row, Token,
+};
+pub use read::{
+    BlockAddress, Columns, Fault, Item, KeyRange, Limits, PartitionBound, PartitionHead, PartitionRows, ReadCommand, ReadPage, ReadPosition,
+    Slices, Source,
+};

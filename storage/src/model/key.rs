@@ -1,0 +1,88 @@
+//! Token, partition key and clustering position: byte order is key order.
+
+use bytes::Bytes;
+use std::fmt;
+
+/// Where a partition lies on the ring: Murmur3 of its key, so tokens are uniform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub i64);
+
+impl Token {
+    /// The token with its order turned into that of unsigned numbers, so that its top bits pick a bucket.
+    #[inline]
+    pub fn ordered_bits(self) -> u64 {
+        (self.0 as u64) ^ (1 << 63)
+    }
+}
+
+/// A partition's key as serialized, with its token. Ordered by token, then by bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionKey {
+    token: Token,
+    bytes: Bytes,
+}
+
+impl PartitionKey {
+    /// The caller computed the token; storage never hashes.
+    pub fn new(token: Token, bytes: impl Into<Bytes>) -> Self {
+        PartitionKey {
+            token,
+            bytes: bytes.into(),
+        }
+    }
+
+    /// Where the partition lies on the ring.
+    #[inline]
+    pub fn token(&self) -> Token {
+        self.token
+    }
+
+    /// The serialized key.
+    #[inline]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for PartitionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "PartitionKey({}, {} bytes)",
+            self.token.0,
+            self.bytes.len()
+        )
+    }
+}
+
+/// A position inside a partition: a row's, or a bound's between rows.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Clustering(pub Bytes);
+
+impl Clustering {
+    /// Before every row.
+    pub const MIN: Clustering = Clustering(Bytes::new());
+
+    /// The only row of a table without clustering columns.
+    pub const SINGLE: Clustering = Clustering(Bytes::from_static(&[0x80]));
+
+    /// After every row.
+    pub const fn max() -> Clustering {
+        Clustering(Bytes::from_static(&[0xFF]))
+    }
+
+    /// A position from bytes that live elsewhere; the single row's costs no allocation.
+    pub fn copy_from(bytes: &[u8]) -> Clustering {
+        if bytes == [0x80] {
+            Clustering::SINGLE
+        } else {
+            Clustering(Bytes::copy_from_slice(bytes))
+        }
+    }
+}
+
+impl fmt::Debug for Clustering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clustering({} bytes)", self.0.len())
+    }
+}

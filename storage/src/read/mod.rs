@@ -1,0 +1,64 @@
+//! The life of a read.
+//!
+//! ```text
+//! ReadCommand ─► Merge over sources (memtables, SSTables) ─► visible at `now` ─► PageBuilder ─► ReadPage
+//! ```
+//!
+//! Everything here is synchronous and does no I/O. A source that needs a block it does not have says [`Fault::Miss`] and stays as it was;
+//! the caller fetches that block and calls [`run`] again with the same merge and the same page: nothing done is done twice, nothing is lost.
+//!
+//! 1. `source`: what a memtable and an SSTable both look like from above.
+//! 2. `merge`: many sources as one, reconciled; what deletions shadow is gone. Compaction reads through it too.
+//! 3. `visible`: what tombstones and expiry leave at `now`.
+//! 4. `page`: limits, and where to resume.
+
+mod page;
+mod source;
+
+pub use crate::model::{KeyRange, PartitionBound, Slices};
+pub use page::{PartitionRows, ReadPage, ReadPosition};
+pub use source::{BlockAddress, Fault, Item, PartitionHead, Source};
+
+use crate::model::ColumnId;
+use palladium_crypto::TableId;
+use std::sync::Arc;
+
+/// What a read wants.
+#[derive(Debug, Clone)]
+pub struct ReadCommand {
+    pub table: TableId,
+    pub range: KeyRange,
+    pub slices: Slices,
+    /// Rows of a partition last to first. Partitions come in token order either way.
+    pub reversed: bool,
+    pub columns: Arc<Columns>,
+    pub limits: Limits,
+    pub resume: Option<ReadPosition>,
+    /// Seconds: what expires at or before it is gone.
+    pub now: i64,
+}
+
+/// The columns that exist, sorted. Cells of others (dropped since) are invisible and make no row live.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Columns {
+    pub regular: Vec<ColumnId>,
+    pub statics: Vec<ColumnId>,
+}
+
+/// Where a page stops, at whichever comes first. `u32::MAX` and `usize::MAX` mean no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub rows: u32,
+    pub per_partition: u32,
+    /// Of row weight; the row that crosses it is the last.
+    pub bytes: usize,
+}
+
+impl Limits {
+    /// Everything in one page.
+    pub const NONE: Limits = Limits {
+        rows: u32::MAX,
+        per_partition: u32::MAX,
+        bytes: usize::MAX,
+    };
+}

@@ -1,0 +1,127 @@
+//! What a memtable and an SSTable both look like from above.
+
+use super::{PartitionBound, Slices};
+use crate::Error;
+use crate::model::{Clustering, Deletion, PartitionKey, Row};
+use palladium_crypto::StructureId;
+use std::fmt;
+
+/// Why a source cannot go on.
+#[derive(Debug)]
+pub enum Fault {
+    /// A block is not in memory. The source is unchanged: fetch the block, call again.
+    Miss(BlockAddress),
+    /// It cannot go on at all.
+    Error(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Fault::Error(error)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Miss(address) => write!(
+                f,
+                "block {} of {} is not in memory",
+                address.block, address.structure
+            ),
+            Fault::Error(error) => error.fmt(f),
+        }
+    }
+}
+
+/// One block of one structure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockAddress {
+    pub structure: StructureId,
+    pub block: u32,
+}
+
+/// What stands before the rows of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionHead {
+    pub key: PartitionKey,
+    pub deletion: Option<Deletion>,
+    pub static_row: Option<Row>,
+}
+
+/// One row, or one place where the open range deletion changes, of one source.
+///
+/// `before` and `after` are the source's open range deletion just before and just after the position in clustering order, so the same item
+/// serves forward and reversed reads. A row has `before == after`: what covers it. A boundary has no row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    pub position: Clustering,
+    pub before: Option<Deletion>,
+    pub after: Option<Deletion>,
+    pub row: Option<Row>,
+}
+
+impl Item {
+    /// The open range deletion where a reader that comes to this item stands.
+    pub fn entering(&self, reversed: bool) -> Option<Deletion> {
+        if reversed { self.after } else { self.before }
+    }
+
+    /// The open range deletion where a reader that has passed this item stands.
+    pub fn leaving(&self, reversed: bool) -> Option<Deletion> {
+        if reversed { self.before } else { self.after }
+    }
+}
+
+/// Partitions in order, and inside the current one its items in order.
+///
+/// The life of a cursor: `seek`, then for each partition `partition`, any number of times `open` and its `peek` and `pop`, then
+/// `next_partition`. Any call may answer [`Fault::Miss`] and leaves the source as it was: the same call again goes on.
+pub trait Source: Send {
+    /// Moves to the first partition at or after the bound.
+    fn seek(&mut self, from: &PartitionBound) -> Result<(), Fault>;
+
+    /// The head of the current partition; None at the end. Any number of times.
+    fn partition(&mut self) -> Result<Option<PartitionHead>, Fault>;
+
+    /// Starts over the items of the current partition that can matter to the slices; it may bring more, contiguous with them.
+    /// Boundaries inside a slice are items; a range deletion that begins before a slice is seen in `gap` and in the items.
+    fn open(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault>;
+
+    /// The next item of what was opened; None at its end.
+    fn peek(&mut self) -> Result<Option<&Item>, Fault>;
+
+    /// Takes the next item. Only after `peek` showed it.
+    fn pop(&mut self) -> Item;
+
+    /// The open range deletion where the cursor stands: what the last popped item left open, and before any item what the slice begins in.
+    /// With several slices opened at once this is only certain inside a slice; [`Merge`](super::Merge) opens one at a time.
+    fn gap(&self) -> Option<Deletion>;
+
+    /// Leaves the current partition for the one after it.
+    fn next_partition(&mut self) -> Result<(), Fault>;
+}
+
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn seek(&mut self, from: &PartitionBound) -> Result<(), Fault> {
+        (**self).seek(from)
+    }
+    fn partition(&mut self) -> Result<Option<PartitionHead>, Fault> {
+        (**self).partition()
+    }
+    fn open(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault> {
+        (**self).open(slices, reversed)
+    }
+    fn peek(&mut self) -> Result<Option<&Item>, Fault> {
+        (**self).peek()
+    }
+    fn pop(&mut self) -> Item {
+        (**self).pop()
+    }
+    fn gap(&self) -> Option<Deletion> {
+        (**self).gap()
+    }
+    fn next_partition(&mut self) -> Result<(), Fault> {
+        (**self).next_partition()
+    }
+}
