@@ -1,0 +1,169 @@
+//! `CmkRef`: a customer's key by the name that its user typed. It holds no key bytes and may be stored and logged.
+//!
+//! ```text
+//! default                      the service's own key; the server puts the configured name in its place
+//! local:NAME                   a key of the local keyring; NAME = [A-Za-z0-9._-]{1,128}
+//! arn:aws:kms:...              a key or alias of AWS KMS (also arn:aws-cn:, arn:aws-us-gov:)
+//! vault:..., pkcs11:...        what follows is the provider's own business
+//! ```
+//!
+//! The text goes into the table key's derivation, so it is kept to the letter. An ARN never resolves to another provider.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+/// Longest name accepted. AWS allows 2048 for a key identifier.
+const TEXT_BYTES_MAX: usize = 2048;
+const LOCAL_NAME_BYTES_MAX: usize = 128;
+const DEFAULT: &str = "default";
+const LOCAL: &str = "local";
+const AWS: &str = "aws";
+
+/// The name of a key in a key service.
+#[derive(Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+pub struct CmkRef {
+    provider: String,
+    name: String,
+}
+
+impl CmkRef {
+    /// Reads a name as a user types it.
+    pub fn parse(text: &str) -> Result<CmkRef> {
+        if text.len() > TEXT_BYTES_MAX || text.chars().any(|c| c.is_control() || c.is_whitespace())
+        {
+            return Err(Error::invalid(
+                "a KMS key identifier has at most 2048 bytes and no spaces or control characters",
+            ));
+        }
+        if text == DEFAULT {
+            return Ok(CmkRef::new(DEFAULT, ""));
+        }
+        if is_kms_arn(text) {
+            return Ok(CmkRef::new(AWS, text));
+        }
+        match text.split_once(':') {
+            Some((LOCAL, name)) => CmkRef::local(name),
+            Some((provider @ ("vault" | "pkcs11"), name)) if !name.is_empty() => {
+                Ok(CmkRef::new(provider, name))
+            }
+            _ => Err(Error::invalid(format!(
+                "'{text}' names no KMS key: expected default, local:NAME, arn:aws:kms:..., vault:... or pkcs11:..."
+            ))),
+        }
+    }
+
+    /// The key of the local keyring that is called `name`.
+    pub fn local(name: &str) -> Result<CmkRef> {
+        check_local_name(name)?;
+        Ok(CmkRef::new(LOCAL, name))
+    }
+
+    fn new(provider: &str, name: &str) -> CmkRef {
+        CmkRef {
+            provider: provider.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// `default`, `local`, `aws`, `vault` or `pkcs11`.
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    /// What the provider calls the key; an ARN as a whole.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Does it stand for the service's own key?
+    pub fn is_default(&self) -> bool {
+        self.provider == DEFAULT
+    }
+}
+
+/// Is this a name that the local keyring gives?
+pub(crate) fn check_local_name(name: &str) -> Result<()> {
+    let letters = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    if letters && (1..=LOCAL_NAME_BYTES_MAX).contains(&name.len()) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "the name of a local key has 1 to 128 of the characters A-Z a-z 0-9 . _ -",
+    ))
+}
+
+fn is_kms_arn(text: &str) -> bool {
+    let mut parts = text.splitn(4, ':');
+    parts.next() == Some("arn")
+        && parts
+            .next()
+            .is_some_and(|partition| partition.starts_with("aws"))
+        && parts.next() == Some("kms")
+        && parts.next().is_some_and(|rest| !rest.is_empty())
+}
+
+impl fmt::Display for CmkRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.provider.as_str() {
+            DEFAULT => f.write_str(DEFAULT),
+            AWS => f.write_str(&self.name),
+            provider => write!(f, "{provider}:{}", self.name),
+        }
+    }
+}
+
+impl FromStr for CmkRef {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        CmkRef::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_given_back_as_it_was_typed() {
+        for (text, provider) in [
+            ("default", "default"),
+            ("local:orders-2026.v1", "local"),
+            ("arn:aws:kms:eu-west-1:111122223333:key/1234abcd", "aws"),
+            (
+                "arn:aws-us-gov:kms:us-gov-west-1:111122223333:alias/x",
+                "aws",
+            ),
+            ("vault:transit/keys/orders", "vault"),
+            ("pkcs11:token=a;object=b", "pkcs11"),
+        ] {
+            let cmk = CmkRef::parse(text).unwrap();
+            assert_eq!((cmk.to_string().as_str(), cmk.provider()), (text, provider));
+        }
+    }
+
+    #[test]
+    fn what_names_no_key_is_refused() {
+        let long = format!("vault:{}", "x".repeat(3000));
+        for text in [
+            "",
+            "local:",
+            "local:a/b",
+            "local:a b",
+            "orders",
+            "vault:",
+            "arn:aws:s3:::bucket",
+            "arn:aws:kms:",
+            "DEFAULT",
+            "none",
+            "vault:a\nb",
+            &long,
+        ] {
+            assert!(CmkRef::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Key services: the one trait that faces the network.
+//!
+//! A key service holds customer keys (CMKs) and never shows them. It draws a data key and gives it twice, in the clear and
+//! encrypted (`generate_data_key`); it decrypts what it encrypted, if the caller may use the key and names the same encryption
+//! context (`decrypt`). Only `server::keys` calls it.
+//!
+//! What must hold for every provider:
+//! - `Error::Denied` is an authoritative answer about this key to a caller whom the service has authenticated. Everything that is
+//!   not on the provider's list of such answers is `Error::Unavailable`: expired credentials, time-outs, throttling, codes that
+//!   nobody has seen before. A wrong "denied" locks tables; a wrong "unavailable" keeps a revoked key alive until its lease ends.
+//! - `Error::Tampered` is about the ciphertext or the context, never about the key.
+//! - A provider keeps no plaintext after it has answered.
+//!
+//! Futures are boxed so that the trait works as `dyn Kms`; calls are rare.
+
+mod blob;
+mod keyring;
+mod local;
+#[cfg(any(test, feature = "test-util"))]
+mod scripted;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::error::{DenialReason, Result};
+use crate::keys::{CmkRef, EncryptionContext};
+use crate::secret::Secret;
+
+pub use keyring::{KeyState, Keyring, KeyringEntry};
+pub use local::LocalKms;
+#[cfg(any(test, feature = "test-util"))]
+pub use scripted::{Behavior, Call, Operation, ScriptedKms};
+
+/// A future that a trait object can give back.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a key service says about a key.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub struct KeyDescription {
+    /// The key's lasting name: an alias is resolved to its key.
+    pub key: CmkRef,
+    /// May it be used?
+    pub enabled: bool,
+    /// If not: why.
+    pub denial: Option<DenialReason>,
+}
+
+/// A data key that the service drew.
+pub struct GeneratedKey {
+    /// The key.
+    pub plaintext: Secret<32>,
+    /// The key as only the service can decrypt it.
+    pub ciphertext: Vec<u8>,
+}
+
+/// A key service.
+pub trait Kms: Send + Sync {
+    /// Says what the key is and whether it may be used. Says nothing about leases: only `decrypt` renews one.
+    fn describe<'a>(&'a self, key: &'a CmkRef) -> BoxFuture<'a, Result<KeyDescription>>;
+
+    /// Draws a data key under `key`.
+    fn generate_data_key<'a>(
+        &'a self,
+        key: &'a CmkRef,
+        context: &'a EncryptionContext,
+    ) -> BoxFuture<'a, Result<GeneratedKey>>;
+
+    /// Decrypts what `generate_data_key` or `encrypt` made under the same key and context.
+    fn decrypt<'a>(
+        &'a self,
+        key: &'a CmkRef,
+        ciphertext: &'a [u8],
+        context: &'a EncryptionContext,
+    ) -> BoxFuture<'a, Result<Secret<32>>>;
+
+    /// Encrypts a data key under `key`.
+    fn encrypt<'a>(
+        &'a self,
+        key: &'a CmkRef,
+        plaintext: &'a Secret<32>,
+        context: &'a EncryptionContext,
+    ) -> BoxFuture<'a, Result<Vec<u8>>>;
+}
