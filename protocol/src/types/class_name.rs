@@ -1,0 +1,354 @@
+//! Types as Cassandra's Java class names: `org.apache.cassandra.db.marshal.MapType(…UTF8Type,…Int32Type)`.
+//!
+//! They travel in result metadata where the protocol has no option id for a type, and users may write them in CQL. Names of
+//! user-defined types and of their fields are in hexadecimal. A class we do not know becomes `Custom`.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use super::cql_type::{CqlType, UserType};
+use crate::error::Malformed;
+use crate::limits::{TYPE_DEPTH_MAX, TYPE_FIELDS_MAX, VECTOR_DIMENSIONS_MAX};
+
+const PACKAGE: &str = "org.apache.cassandra.db.marshal.";
+
+const NATIVE_CLASSES: [(CqlType, &str); 21] = [
+    (CqlType::Ascii, "AsciiType"),
+    (CqlType::Bigint, "LongType"),
+    (CqlType::Blob, "BytesType"),
+    (CqlType::Boolean, "BooleanType"),
+    (CqlType::Counter, "CounterColumnType"),
+    (CqlType::Date, "SimpleDateType"),
+    (CqlType::Decimal, "DecimalType"),
+    (CqlType::Double, "DoubleType"),
+    (CqlType::Duration, "DurationType"),
+    (CqlType::Empty, "EmptyType"),
+    (CqlType::Float, "FloatType"),
+    (CqlType::Inet, "InetAddressType"),
+    (CqlType::Int, "Int32Type"),
+    (CqlType::Smallint, "ShortType"),
+    (CqlType::Text, "UTF8Type"),
+    (CqlType::Time, "TimeType"),
+    (CqlType::Timestamp, "TimestampType"),
+    (CqlType::Timeuuid, "TimeUUIDType"),
+    (CqlType::Tinyint, "ByteType"),
+    (CqlType::Uuid, "UUIDType"),
+    (CqlType::Varint, "IntegerType"),
+];
+
+impl CqlType {
+    /// The full class name, as Cassandra prints it.
+    pub fn class_name(&self) -> String {
+        let mut name = String::new();
+        self.put_class_name(&mut name);
+        name
+    }
+
+    fn put_class_name(&self, out: &mut String) {
+        if let Some((_, class)) = NATIVE_CLASSES.iter().find(|(ty, _)| ty == self) {
+            out.push_str(PACKAGE);
+            out.push_str(class);
+            return;
+        }
+        match self {
+            Self::List(element) => put_generic(out, "ListType", [&**element]),
+            Self::Set(element) => put_generic(out, "SetType", [&**element]),
+            Self::Map(key, value) => put_generic(out, "MapType", [&**key, &**value]),
+            Self::Tuple(fields) => put_generic(out, "TupleType", fields.iter()),
+            Self::Reversed(inner) => put_generic(out, "ReversedType", [&**inner]),
+            // Cassandra freezes user types and vectors without a wrapper class of their own around vectors and tuples.
+            Self::Frozen(inner) if inner.is_frozen() => inner.put_class_name(out),
+            Self::Frozen(inner) => put_generic(out, "FrozenType", [&**inner]),
+            Self::Vector(element, dimensions) => {
+                out.push_str(PACKAGE);
+                out.push_str("VectorType(");
+                element.put_class_name(out);
+                write!(out, " , {dimensions})").expect("a String takes everything");
+            }
+            Self::Udt(udt) => put_user_type(out, udt),
+            Self::Custom(class) => out.push_str(class),
+            native => unreachable!("{native:?} stands in NATIVE_CLASSES"),
+        }
+    }
+
+    /// The type of that class name; the package may be left out.
+    pub fn from_class_name(name: &str) -> Result<Self, Malformed> {
+        let mut parser = ClassNameParser { rest: name.trim() };
+        let ty = parser.parse(0)?;
+        if parser.rest.is_empty() {
+            Ok(ty)
+        } else {
+            Err(SYNTAX)
+        }
+    }
+}
+
+fn put_generic<'a>(
+    out: &mut String,
+    class: &str,
+    parameters: impl IntoIterator<Item = &'a CqlType>,
+) {
+    out.push_str(PACKAGE);
+    out.push_str(class);
+    for (place, parameter) in parameters.into_iter().enumerate() {
+        out.push(if place == 0 { '(' } else { ',' });
+        parameter.put_class_name(out);
+    }
+    out.push(')');
+}
+
+fn put_user_type(out: &mut String, udt: &UserType) {
+    write!(out, "{PACKAGE}UserType({},{}", udt.keyspace, hex(&udt.name))
+        .expect("a String takes everything");
+    for (field, ty) in &udt.fields {
+        write!(out, ",{}:", hex(field)).expect("a String takes everything");
+        ty.put_class_name(out);
+    }
+    out.push(')');
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a String takes everything");
+        hex
+    })
+}
+
+fn unhex(hex: &str) -> Result<String, Malformed> {
+    let digits: Option<Vec<u8>> = hex
+        .chars()
+        .map(|c| c.to_digit(16).map(|digit| digit as u8))
+        .collect();
+    let digits = digits
+        .filter(|digits| digits.len() % 2 == 0)
+        .ok_or(SYNTAX)?;
+    let bytes = digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect();
+    String::from_utf8(bytes).map_err(|_| SYNTAX)
+}
+
+const SYNTAX: Malformed = Malformed::of("Syntax error parsing a type's class name");
+const TOO_DEEP: Malformed = Malformed::of("A type is nested too deeply");
+
+struct ClassNameParser<'a> {
+    rest: &'a str,
+}
+
+impl<'a> ClassNameParser<'a> {
+    fn parse(&mut self, depth: usize) -> Result<CqlType, Malformed> {
+        if depth > TYPE_DEPTH_MAX {
+            return Err(TOO_DEEP);
+        }
+        let start = self.rest;
+        let name = self.identifier();
+        if name.is_empty() {
+            return Err(SYNTAX);
+        }
+        let class = name.strip_prefix(PACKAGE).unwrap_or(name);
+        if let Some((ty, _)) = NATIVE_CLASSES.iter().find(|(_, own)| *own == class) {
+            self.skip_empty_parameters();
+            return Ok(ty.clone());
+        }
+        match class {
+            "ListType" => self.one(depth).map(CqlType::list),
+            "SetType" => self.one(depth).map(CqlType::set),
+            "FrozenType" => self
+                .one(depth)
+                .map(|inner| CqlType::Frozen(Arc::new(inner))),
+            "ReversedType" => self
+                .one(depth)
+                .map(|inner| CqlType::Reversed(Arc::new(inner))),
+            "MapType" => {
+                self.expect('(')?;
+                let key = self.parse(depth + 1)?;
+                self.expect(',')?;
+                let value = self.parse(depth + 1)?;
+                self.expect(')')?;
+                Ok(CqlType::map(key, value))
+            }
+            "TupleType" => self.tuple(depth),
+            "VectorType" => self.vector(depth),
+            "UserType" => self.user_type(depth),
+            _ => self.custom(start),
+        }
+    }
+
+    fn one(&mut self, depth: usize) -> Result<CqlType, Malformed> {
+        self.expect('(')?;
+        let inner = self.parse(depth + 1)?;
+        self.expect(')')?;
+        Ok(inner)
+    }
+
+    fn tuple(&mut self, depth: usize) -> Result<CqlType, Malformed> {
+        self.expect('(')?;
+        let mut fields = vec![self.parse(depth + 1)?];
+        while self.accept(',') {
+            fields.push(self.parse(depth + 1)?);
+        }
+        self.expect(')')?;
+        check_fields(fields.len())?;
+        Ok(CqlType::tuple(fields))
+    }
+
+    fn vector(&mut self, depth: usize) -> Result<CqlType, Malformed> {
+        self.expect('(')?;
+        let element = self.parse(depth + 1)?;
+        self.expect(',')?;
+        let dimensions: usize = self.identifier().parse().map_err(|_| SYNTAX)?;
+        self.expect(')')?;
+        if dimensions == 0 || dimensions > VECTOR_DIMENSIONS_MAX {
+            return Err(Malformed::of("A vector's dimensions are out of range"));
+        }
+        Ok(CqlType::vector(element, dimensions as u16))
+    }
+
+    fn user_type(&mut self, depth: usize) -> Result<CqlType, Malformed> {
+        self.expect('(')?;
+        let keyspace = self.identifier().to_owned();
+        self.expect(',')?;
+        let name = unhex(self.identifier())?;
+        let mut fields = Vec::new();
+        while self.accept(',') {
+            let field = unhex(self.identifier())?;
+            self.expect(':')?;
+            fields.push((field, self.parse(depth + 1)?));
+        }
+        self.expect(')')?;
+        check_fields(fields.len())?;
+        Ok(CqlType::Udt(Arc::new(UserType {
+            keyspace,
+            name,
+            fields,
+        })))
+    }
+
+    /// An unknown class keeps its parameters as part of its name.
+    fn custom(&mut self, start: &'a str) -> Result<CqlType, Malformed> {
+        if self.rest.starts_with('(') {
+            let mut open = 0;
+            let end = self.rest.find(|c| {
+                match c {
+                    '(' => open += 1,
+                    ')' => open -= 1,
+                    _ => {}
+                }
+                open == 0
+            });
+            self.rest = &self.rest[end.ok_or(SYNTAX)? + 1..];
+        }
+        let name = &start[..start.len() - self.rest.len()];
+        Ok(CqlType::Custom(name.into()))
+    }
+
+    fn skip_empty_parameters(&mut self) {
+        if let Some(rest) = self.rest.strip_prefix("()") {
+            self.rest = rest;
+        }
+    }
+
+    fn identifier(&mut self) -> &'a str {
+        self.skip_blank();
+        let end = self
+            .rest
+            .find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '.' | '$' | '-' | '+')))
+            .unwrap_or(self.rest.len());
+        let (identifier, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        identifier
+    }
+
+    fn accept(&mut self, expected: char) -> bool {
+        self.skip_blank();
+        match self.rest.strip_prefix(expected) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn expect(&mut self, expected: char) -> Result<(), Malformed> {
+        if self.accept(expected) {
+            Ok(())
+        } else {
+            Err(SYNTAX)
+        }
+    }
+
+    fn skip_blank(&mut self) {
+        self.rest = self.rest.trim_start();
+    }
+}
+
+fn check_fields(count: usize) -> Result<(), Malformed> {
+    if count > TYPE_FIELDS_MAX {
+        return Err(Malformed::of("A type has too many fields"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vectors_class_name_has_blanks_around_its_comma() {
+        let ty = CqlType::vector(CqlType::Float, 3);
+        assert_eq!(
+            ty.class_name(),
+            "org.apache.cassandra.db.marshal.VectorType(org.apache.cassandra.db.marshal.FloatType , 3)"
+        );
+    }
+
+    #[test]
+    fn a_user_types_names_are_in_hexadecimal() {
+        let ty = CqlType::Udt(Arc::new(UserType {
+            keyspace: "ks".into(),
+            name: "ab".into(),
+            fields: vec![("x".into(), CqlType::Int)],
+        }));
+        assert_eq!(
+            ty.class_name(),
+            "org.apache.cassandra.db.marshal.UserType(ks,6162,78:org.apache.cassandra.db.marshal.Int32Type)"
+        );
+    }
+
+    #[test]
+    fn a_class_name_reads_back() {
+        let inner = CqlType::map(CqlType::Text, CqlType::vector(CqlType::Float, 2)).frozen();
+        let udt = CqlType::Udt(Arc::new(UserType {
+            keyspace: "ks".into(),
+            name: "Ä".into(),
+            fields: vec![("a".into(), inner.clone()), ("b".into(), CqlType::Duration)],
+        }));
+        for ty in [
+            CqlType::tuple([udt.clone(), inner]).reversed(),
+            udt.frozen(),
+            CqlType::Custom("com.example.T(a,b(c))".into()),
+        ] {
+            assert_eq!(CqlType::from_class_name(&ty.class_name()), Ok(ty));
+        }
+        assert_eq!(CqlType::from_class_name("Int32Type"), Ok(CqlType::Int));
+    }
+
+    #[test]
+    fn a_type_nested_beyond_the_limit_is_refused() {
+        let name = "ListType(".repeat(100_000) + "Int32Type";
+        assert!(CqlType::from_class_name(&name).is_err());
+        for broken in [
+            "",
+            "(",
+            "ListType",
+            "ListType(Int32Type",
+            "UserType(k,zz)",
+            "X(",
+            "VectorType(Int32Type,0)",
+        ] {
+            assert!(CqlType::from_class_name(broken).is_err(), "{broken}");
+        }
+    }
+}
