@@ -8,90 +8,18 @@
 //! because messages reach logs.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 
-/// The error codes of the native protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub enum ErrorCode {
-    ServerError = 0x0000,
-    ProtocolError = 0x000A,
-    BadCredentials = 0x0100,
-    Unavailable = 0x1000,
-    Overloaded = 0x1001,
-    IsBootstrapping = 0x1002,
-    TruncateError = 0x1003,
-    WriteTimeout = 0x1100,
-    ReadTimeout = 0x1200,
-    ReadFailure = 0x1300,
-    FunctionFailure = 0x1400,
-    WriteFailure = 0x1500,
-    SyntaxError = 0x2000,
-    Unauthorized = 0x2100,
-    Invalid = 0x2200,
-    ConfigError = 0x2300,
-    AlreadyExists = 0x2400,
-    Unprepared = 0x2500,
-}
-
-/// What a code carries behind its message on the wire.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum ErrorExtra {
-    #[default]
-    None,
-    /// Unavailable: at this consistency so many were needed and so many are alive.
-    Unavailable {
-        consistency: u16,
-        required: i32,
-        alive: i32,
-    },
-    /// WriteTimeout: the kind of write as Cassandra spells it (`SIMPLE`, `BATCH`, `CAS`, `COUNTER`, ...).
-    WriteTimeout {
-        consistency: u16,
-        received: i32,
-        block_for: i32,
-        write_type: &'static str,
-    },
-    /// ReadTimeout.
-    ReadTimeout {
-        consistency: u16,
-        received: i32,
-        block_for: i32,
-        data_present: bool,
-    },
-    /// ReadFailure.
-    ReadFailure {
-        consistency: u16,
-        received: i32,
-        block_for: i32,
-        failures: i32,
-        data_present: bool,
-    },
-    /// WriteFailure.
-    WriteFailure {
-        consistency: u16,
-        received: i32,
-        block_for: i32,
-        failures: i32,
-        write_type: &'static str,
-    },
-    /// FunctionFailure: which function, with its argument types.
-    FunctionFailure {
-        keyspace: String,
-        function: String,
-        argument_types: Vec<String>,
-    },
-    /// AlreadyExists: an empty table name says it is the keyspace.
-    AlreadyExists { keyspace: String, table: String },
-    /// Unprepared: the id that is not known here.
-    Unprepared { id: Vec<u8> },
-}
+use palladium_protocol::ErrorCode;
+use palladium_protocol::response::{ErrorDetail, ErrorResponse, FailureReasons, WriteType};
+use palladium_protocol::wire::Consistency;
 
 /// What the client is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CqlError {
-    pub code: ErrorCode,
     pub message: String,
-    pub extra: ErrorExtra,
+    /// The code, and what it brings along.
+    pub detail: ErrorDetail,
 }
 
 /// Shorthand for results that end at a client.
@@ -100,9 +28,8 @@ pub type CqlResult<T> = Result<T, CqlError>;
 impl CqlError {
     fn plain(code: ErrorCode, message: impl Into<String>) -> Self {
         CqlError {
-            code,
             message: message.into(),
-            extra: ErrorExtra::None,
+            detail: ErrorDetail::Plain(code),
         }
     }
 
@@ -154,9 +81,8 @@ impl CqlError {
     /// A keyspace with this name is there already.
     pub fn keyspace_exists(keyspace: &str) -> Self {
         CqlError {
-            code: ErrorCode::AlreadyExists,
             message: format!("Cannot add existing keyspace \"{keyspace}\""),
-            extra: ErrorExtra::AlreadyExists {
+            detail: ErrorDetail::AlreadyExists {
                 keyspace: keyspace.into(),
                 table: String::new(),
             },
@@ -166,9 +92,8 @@ impl CqlError {
     /// A table with this name is there already.
     pub fn already_exists(keyspace: &str, table: &str) -> Self {
         CqlError {
-            code: ErrorCode::AlreadyExists,
             message: format!("Cannot add already existing table \"{table}\" to keyspace \"{keyspace}\""),
-            extra: ErrorExtra::AlreadyExists {
+            detail: ErrorDetail::AlreadyExists {
                 keyspace: keyspace.into(),
                 table: table.into(),
             },
@@ -179,22 +104,20 @@ impl CqlError {
     pub fn unprepared(id: &[u8]) -> Self {
         let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
         CqlError {
-            code: ErrorCode::Unprepared,
             message: format!(
                 "Prepared query with ID {hex} not found (either the query was not prepared on this host (maybe the host \
                  has been restarted?) or you have prepared too many queries and it has been evicted from the internal cache)"
             ),
-            extra: ErrorExtra::Unprepared { id: id.to_vec() },
+            detail: ErrorDetail::Unprepared { id: id.to_vec() },
         }
     }
 
     /// The table's key service cannot be reached and the lease is over; the driver may try again.
     pub fn unavailable(message: impl Into<String>) -> Self {
         CqlError {
-            code: ErrorCode::Unavailable,
             message: message.into(),
-            extra: ErrorExtra::Unavailable {
-                consistency: CONSISTENCY_ONE,
+            detail: ErrorDetail::Unavailable {
+                consistency: Consistency::One,
                 required: 1,
                 alive: 0,
             },
@@ -204,13 +127,12 @@ impl CqlError {
     /// Data is there and cannot be read as it was written.
     pub fn read_failure(message: impl Into<String>) -> Self {
         CqlError {
-            code: ErrorCode::ReadFailure,
             message: message.into(),
-            extra: ErrorExtra::ReadFailure {
-                consistency: CONSISTENCY_ONE,
+            detail: ErrorDetail::ReadFailure {
+                consistency: Consistency::One,
                 received: 0,
                 block_for: 1,
-                failures: 1,
+                failures: this_node(),
                 data_present: false,
             },
         }
@@ -219,14 +141,13 @@ impl CqlError {
     /// The write did not happen.
     pub fn write_failure(message: impl Into<String>) -> Self {
         CqlError {
-            code: ErrorCode::WriteFailure,
             message: message.into(),
-            extra: ErrorExtra::WriteFailure {
-                consistency: CONSISTENCY_ONE,
+            detail: ErrorDetail::WriteFailure {
+                consistency: Consistency::One,
                 received: 0,
                 block_for: 1,
-                failures: 1,
-                write_type: "SIMPLE",
+                failures: this_node(),
+                write_type: WriteType::Simple,
             },
         }
     }
@@ -234,13 +155,13 @@ impl CqlError {
     /// Whether the write happened is not known.
     pub fn write_timeout(message: impl Into<String>) -> Self {
         CqlError {
-            code: ErrorCode::WriteTimeout,
             message: message.into(),
-            extra: ErrorExtra::WriteTimeout {
-                consistency: CONSISTENCY_ONE,
+            detail: ErrorDetail::WriteTimeout {
+                consistency: Consistency::One,
                 received: 0,
                 block_for: 1,
-                write_type: "SIMPLE",
+                write_type: WriteType::Simple,
+                contentions: 0,
             },
         }
     }
@@ -253,19 +174,24 @@ impl CqlError {
         message: impl Into<String>,
     ) -> Self {
         CqlError {
-            code: ErrorCode::FunctionFailure,
             message: message.into(),
-            extra: ErrorExtra::FunctionFailure {
+            detail: ErrorDetail::FunctionFailure {
                 keyspace: keyspace.into(),
                 function: function.into(),
                 argument_types,
             },
         }
     }
+
+    pub fn code(&self) -> ErrorCode {
+        ErrorResponse::from(self.clone()).code()
+    }
 }
 
-/// What errors that carry a consistency level say: one copy is all there is.
-const CONSISTENCY_ONE: u16 = 0x0001;
+/// The one node there is, for errors that list the nodes that failed.
+fn this_node() -> FailureReasons {
+    FailureReasons(vec![(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)])
+}
 
 impl fmt::Display for CqlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -274,6 +200,15 @@ impl fmt::Display for CqlError {
 }
 
 impl std::error::Error for CqlError {}
+
+impl From<CqlError> for ErrorResponse {
+    fn from(error: CqlError) -> Self {
+        ErrorResponse {
+            message: error.message,
+            detail: error.detail,
+        }
+    }
+}
 
 impl From<palladium_storage::Error> for CqlError {
     fn from(error: palladium_storage::Error) -> Self {

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use palladium_protocol::types::CqlType;
-use palladium_storage::TableId;
+use palladium_crypto::TableId;
+pub use palladium_protocol::types::UserType;
 use uuid::Uuid;
 
 use super::TableSchema;
@@ -40,14 +40,6 @@ pub struct Keyspace {
     pub tables: BTreeMap<String, Arc<TableSchema>>,
     pub types: BTreeMap<String, Arc<UserType>>,
     pub kind: KeyspaceKind,
-}
-
-/// A user-defined type: fields in the order they were added.
-#[derive(Debug, Clone, PartialEq)]
-pub struct UserType {
-    pub keyspace: String,
-    pub name: String,
-    pub fields: Vec<(String, CqlType)>,
 }
 
 impl Catalog {

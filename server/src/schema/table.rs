@@ -13,10 +13,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use palladium_crypto::CmkRef;
+use palladium_crypto::{CmkRef, TableId};
 use palladium_protocol::cql::ast::PropertyValue;
 use palladium_protocol::types::CqlType;
-use palladium_storage::{ColumnId, Columns, TableId};
+use palladium_storage::ColumnId;
+use palladium_storage::Columns;
 
 use super::TableOptions;
 
