@@ -1,0 +1,48 @@
+//! The few system calls that the standard library has no words for: a signal to a child, a thread or process bound to one core.
+//!
+//! Everything unsafe in this crate is in this file. Each call passes plain numbers, or a structure that lives on this stack while the kernel reads it.
+#![allow(unsafe_code)]
+
+use std::io;
+
+/// Asks a process to end (SIGTERM).
+pub fn terminate(pid: u32) {
+    let pid = libc::pid_t::try_from(pid).expect("process ids are small");
+    assert!(
+        pid > 1,
+        "a child of ours has its own id; 0, 1 and negative numbers would mean others"
+    );
+    // SAFETY: kill takes two integers and touches no memory of ours.
+    let result = unsafe { libc::kill(pid, libc::SIGTERM) };
+    assert_eq!(
+        result,
+        0,
+        "SIGTERM to {pid}: {}",
+        io::Error::last_os_error()
+    );
+}
+
+/// Binds the calling thread, and what it starts from now on, to one core.
+pub fn run_on_core(core: usize) -> io::Result<()> {
+    assert!(core < libc::CPU_SETSIZE as usize, "no core {core}");
+    // SAFETY: cpu_set_t is an array of integers, for which zero is a value; CPU_SET writes inside it, because `core` is below CPU_SETSIZE.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        set
+    };
+    // SAFETY: the kernel reads size_of_val(&set) bytes from `set`, which outlives the call; 0 means the calling thread.
+    let result = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Clock ticks in a second, the unit of the CPU times in /proc.
+pub fn clock_ticks_per_second() -> u64 {
+    // SAFETY: sysconf takes an integer and touches no memory of ours.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks).expect("the kernel knows its tick")
+}

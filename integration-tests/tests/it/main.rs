@@ -1,0 +1,1 @@
+//! One binary; each module a story about a running server.
