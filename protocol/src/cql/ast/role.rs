@@ -188,6 +188,47 @@ pub enum Resource {
     Key(String),
 }
 
+impl Resource {
+    /// Whether the permission can be had on such a resource; Cassandra leaves the others out without a word.
+    pub fn applicable(&self, permission: Permission) -> bool {
+        use Permission::{Alter, Authorize, Create, Describe, Drop, Execute, Modify, Select, Use};
+        match self {
+            Resource::AllKeyspaces | Resource::Keyspace(_) | Resource::AllTables(_) => {
+                !matches!(permission, Describe | Execute | Use)
+            }
+            Resource::Table(_) => !matches!(permission, Create | Describe | Execute | Use),
+            Resource::AllRoles => {
+                matches!(permission, Create | Alter | Drop | Authorize | Describe)
+            }
+            Resource::Role(_) => matches!(permission, Alter | Drop | Authorize),
+            Resource::AllFunctions | Resource::KeyspaceFunctions(_) => {
+                matches!(permission, Create | Alter | Drop | Authorize | Execute)
+            }
+            Resource::Function(_) => matches!(permission, Alter | Drop | Authorize | Execute),
+            Resource::AllMbeans | Resource::Mbean(_) | Resource::Mbeans(_) => {
+                matches!(permission, Authorize | Describe | Execute | Modify | Select)
+            }
+            Resource::Key(_) => matches!(permission, Use | Authorize | Describe),
+        }
+    }
+
+    /// What error messages call the kind of resource.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Resource::AllKeyspaces
+            | Resource::Keyspace(_)
+            | Resource::AllTables(_)
+            | Resource::Table(_) => "DataResource",
+            Resource::AllRoles | Resource::Role(_) => "RoleResource",
+            Resource::AllFunctions | Resource::KeyspaceFunctions(_) | Resource::Function(_) => {
+                "FunctionResource"
+            }
+            Resource::AllMbeans | Resource::Mbean(_) | Resource::Mbeans(_) => "JMXResource",
+            Resource::Key(_) => "KeyResource",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grant {
     pub permissions: Permissions,

@@ -1,0 +1,625 @@
+//! SELECT: what is selected, and the relations that others share.
+
+use super::{Keyword, Kind, Parser, Reach, Result};
+use crate::cql::ast::{
+    Arithmetic, CellFact, Direction, InValues, Literal, Name, Operator, Ordering, OrderingKey,
+    Relation, Select, Selectable, Selection, Selector, Term,
+};
+
+impl Parser<'_> {
+    pub(super) fn select(&mut self) -> Result<Select> {
+        self.expect_keyword(Keyword::Select)?;
+        let json = self.eat_modifier(Keyword::Json);
+        let distinct = self.eat_modifier(Keyword::Distinct);
+        let selection = self.selection()?;
+        self.expect_keyword(Keyword::From)?;
+        let table = self.table_name()?;
+        let relations = match self.eat(Keyword::Where) {
+            true => self.where_clause()?,
+            false => Vec::new(),
+        };
+        let mut group_by = Vec::new();
+        if self.eat(Keyword::Group) {
+            self.expect_keyword(Keyword::By)?;
+            group_by = self.list(Self::selectable)?;
+        }
+        let mut order_by = Vec::new();
+        if self.eat(Keyword::Order) {
+            self.expect_keyword(Keyword::By)?;
+            order_by = self.list(Self::ordering)?;
+        }
+        let mut per_partition_limit = None;
+        if self.eat(Keyword::Per) {
+            self.expect_keyword(Keyword::Partition)?;
+            self.expect_keyword(Keyword::Limit)?;
+            per_partition_limit = Some(self.int_value()?);
+        }
+        let limit = match self.eat(Keyword::Limit) {
+            true => Some(self.int_value()?),
+            false => None,
+        };
+        let allow_filtering = self.eat(Keyword::Allow);
+        if allow_filtering {
+            self.expect_keyword(Keyword::Filtering)?;
+        }
+        Ok(Select {
+            json,
+            distinct,
+            selection,
+            table,
+            relations,
+            group_by,
+            order_by,
+            per_partition_limit,
+            limit,
+            allow_filtering,
+        })
+    }
+
+    /// JSON and DISTINCT are also names of columns: they modify only what follows them.
+    fn eat_modifier(&mut self, keyword: Keyword) -> bool {
+        if !self.is(keyword) || !self.selectable_follows() {
+            return false;
+        }
+        self.advance();
+        true
+    }
+
+    /// Whether something selectable, or `*`, starts behind this token.
+    fn selectable_follows(&mut self) -> bool {
+        match self.ahead(1) {
+            Kind::Symbol("*") => self.ahead(2) == Kind::Keyword(Keyword::From),
+            Kind::Symbol("(") => false,
+            // `json AS alias`, unless the column itself is called "as".
+            Kind::Keyword(Keyword::As) => {
+                let kind = self.ahead(2);
+                !Self::names(kind, Reach::Identifier)
+            }
+            kind => Self::starts_selectable(kind) || kind == Kind::Symbol("-"),
+        }
+    }
+
+    /// Whether an expression without a sign can start with this.
+    fn starts_selectable(kind: Kind) -> bool {
+        match kind {
+            Kind::String
+            | Kind::Integer
+            | Kind::Float
+            | Kind::Boolean
+            | Kind::Duration
+            | Kind::Uuid
+            | Kind::Hex
+            | Kind::NegativeNan
+            | Kind::NegativeInfinity
+            | Kind::QuestionMark
+            | Kind::Symbol(":" | "(" | "[" | "{")
+            | Kind::Keyword(Keyword::Null | Keyword::Nan | Keyword::Infinity | Keyword::Token) => {
+                true
+            }
+            kind => Self::names(kind, Reach::Identifier),
+        }
+    }
+
+    /// `*` or a list of selectors.
+    pub(super) fn selection(&mut self) -> Result<Selection> {
+        if self.eat_symbol("*") {
+            return Ok(Selection::All);
+        }
+        Ok(Selection::Items(self.list(Self::selector)?))
+    }
+
+    fn selector(&mut self) -> Result<Selector> {
+        let expression = self.selectable()?;
+        let alias = match self.eat(Keyword::As) {
+            true => Some(self.ident()?),
+            false => None,
+        };
+        Ok(Selector { expression, alias })
+    }
+
+    pub(super) fn selectable(&mut self) -> Result<Selectable> {
+        if self.depth == 0 {
+            self.operators = 0;
+        }
+        self.enter()?;
+        let mut left = self.selectable_product()?;
+        while let Some(operator) = self.sum_operator() {
+            self.advance();
+            left = self.join(operator, left, Self::selectable_product)?;
+        }
+        self.leave();
+        Ok(left)
+    }
+
+    fn join(
+        &mut self,
+        operator: Arithmetic,
+        left: Selectable,
+        rule: impl FnOnce(&mut Self) -> Result<Selectable>,
+    ) -> Result<Selectable> {
+        self.count_operator()?;
+        Ok(Selectable::Arithmetic {
+            operator,
+            left: Box::new(left),
+            right: Box::new(rule(self)?),
+        })
+    }
+
+    fn selectable_product(&mut self) -> Result<Selectable> {
+        let mut left = self.selectable_group()?;
+        while let Some(operator) = self.product_operator() {
+            self.advance();
+            left = self.join(operator, left, Self::selectable_group)?;
+        }
+        Ok(left)
+    }
+
+    fn selectable_group(&mut self) -> Result<Selectable> {
+        self.enter()?;
+        let selectable = if self.eat_symbol("-") {
+            Selectable::Negation(Box::new(self.selectable_group()?))
+        } else {
+            let simple = self.selectable_simple()?;
+            self.modifiers(simple)?
+        };
+        self.leave();
+        Ok(selectable)
+    }
+
+    /// `.field`, `[element]` and `[slice]` behind an expression.
+    fn modifiers(&mut self, mut of: Selectable) -> Result<Selectable> {
+        loop {
+            if self.eat_symbol(".") {
+                self.count_operator()?;
+                let field = self.ident()?;
+                of = Selectable::Field {
+                    of: Box::new(of),
+                    field,
+                };
+            } else if self.eat_symbol("[") {
+                self.count_operator()?;
+                of = self.sub_selection(of)?;
+                self.expect_symbol("]")?;
+            } else {
+                return Ok(of);
+            }
+        }
+    }
+
+    fn sub_selection(&mut self, of: Selectable) -> Result<Selectable> {
+        let of = Box::new(of);
+        if self.kind() == Kind::Range {
+            self.advance();
+            let to = Some(Box::new(self.term()?));
+            return Ok(Selectable::Slice { of, from: None, to });
+        }
+        let key = Box::new(self.term()?);
+        if self.kind() != Kind::Range {
+            return Ok(Selectable::Element { of, key });
+        }
+        self.advance();
+        let to = match self.is_symbol("]") {
+            true => None,
+            false => Some(Box::new(self.term()?)),
+        };
+        let from = Some(key);
+        Ok(Selectable::Slice { of, from, to })
+    }
+
+    fn selectable_simple(&mut self) -> Result<Selectable> {
+        if let Some(literal) = self.constant()? {
+            return Ok(Selectable::Literal(literal));
+        }
+        match self.kind() {
+            Kind::Keyword(Keyword::Null) => {
+                self.advance();
+                Ok(Selectable::Literal(Literal::Null))
+            }
+            Kind::Symbol(":") | Kind::QuestionMark => Ok(Selectable::Marker(self.marker()?)),
+            Kind::Symbol("(") => self.selectable_parenthesis(),
+            Kind::Symbol("[") => {
+                self.advance();
+                if self.eat_symbol("]") {
+                    return Ok(Selectable::List(Vec::new()));
+                }
+                let items = self.list(Self::selectable)?;
+                self.expect_symbol("]")?;
+                Ok(Selectable::List(items))
+            }
+            Kind::Symbol("{") => self.selectable_braces(),
+            _ => self.column_or_function(),
+        }
+    }
+
+    /// `(type) a`, `(a)` or `(a, b)`
+    fn selectable_parenthesis(&mut self) -> Result<Selectable> {
+        let hint = self.type_hint(|parser| {
+            let alias = parser.is(Keyword::As);
+            !alias && Self::starts_selectable(parser.kind())
+        });
+        if let Some(to) = hint {
+            self.enter()?;
+            let expression = Box::new(self.selectable_simple()?);
+            self.leave();
+            return Ok(Selectable::TypeHint { to, expression });
+        }
+        self.expect_symbol("(")?;
+        let items = self.list(Self::selectable)?;
+        self.expect_symbol(")")?;
+        Ok(Selectable::Tuple(items))
+    }
+
+    fn selectable_braces(&mut self) -> Result<Selectable> {
+        self.expect_symbol("{")?;
+        if self.eat_symbol("}") {
+            return Ok(Selectable::Set(Vec::new()));
+        }
+        let first = self.selectable()?;
+        let whole = if self.eat_symbol(":") {
+            let mut entries = vec![(first, self.selectable()?)];
+            while self.eat_symbol(",") {
+                let key = self.selectable()?;
+                self.expect_symbol(":")?;
+                entries.push((key, self.selectable()?));
+            }
+            Selectable::Map(entries)
+        } else {
+            let mut items = vec![first];
+            while self.eat_symbol(",") {
+                items.push(self.selectable()?);
+            }
+            Selectable::Set(items)
+        };
+        self.expect_symbol("}")?;
+        Ok(whole)
+    }
+
+    fn column_or_function(&mut self) -> Result<Selectable> {
+        let kind = self.kind();
+        let next = self.ahead(1);
+        if next == Kind::Symbol("(") {
+            match kind {
+                Kind::Keyword(Keyword::Count) if self.ahead(2) == Kind::Symbol("*") => {
+                    self.advance();
+                    self.advance();
+                    self.advance();
+                    self.expect_symbol(")")?;
+                    return Ok(Selectable::CountRows);
+                }
+                Kind::Keyword(Keyword::Writetime) => return self.cell_fact(CellFact::WriteTime),
+                Kind::Keyword(Keyword::Maxwritetime) => {
+                    return self.cell_fact(CellFact::MaxWriteTime);
+                }
+                Kind::Keyword(Keyword::Ttl) => return self.cell_fact(CellFact::Ttl),
+                Kind::Keyword(Keyword::Cast) => return self.selectable_cast(),
+                kind if Self::names(kind, Reach::Identifier)
+                    || kind == Kind::Keyword(Keyword::Token) =>
+                {
+                    return self.selectable_function();
+                }
+                _ => return self.no_viable(),
+            }
+        }
+        let qualified = next == Kind::Symbol(".") && self.is_name() && self.function_call_at(2);
+        if qualified {
+            return self.selectable_function();
+        }
+        if !self.is_name() {
+            return match kind {
+                Kind::Keyword(Keyword::Token) => self.no_viable_ahead(1),
+                _ => self.no_viable(),
+            };
+        }
+        Ok(Selectable::Column(self.ident()?))
+    }
+
+    /// Whether `name(` stands that many tokens ahead.
+    fn function_call_at(&mut self, distance: usize) -> bool {
+        let kind = self.ahead(distance);
+        let name = Self::names(kind, Reach::Function)
+            || matches!(kind, Kind::Keyword(Keyword::Token | Keyword::Count));
+        name && self.ahead(distance + 1) == Kind::Symbol("(")
+    }
+
+    fn selectable_function(&mut self) -> Result<Selectable> {
+        let name = self.function_name()?;
+        self.expect_symbol("(")?;
+        if self.eat_symbol(")") {
+            return Ok(Selectable::Function {
+                name,
+                arguments: Vec::new(),
+            });
+        }
+        let arguments = self.list(Self::selectable)?;
+        self.expect_symbol(")")?;
+        Ok(Selectable::Function { name, arguments })
+    }
+
+    fn cell_fact(&mut self, fact: CellFact) -> Result<Selectable> {
+        self.advance();
+        self.expect_symbol("(")?;
+        let column = Selectable::Column(self.ident()?);
+        let of = Box::new(self.modifiers(column)?);
+        self.expect_symbol(")")?;
+        Ok(Selectable::CellFact { fact, of })
+    }
+
+    fn selectable_cast(&mut self) -> Result<Selectable> {
+        self.advance();
+        self.expect_symbol("(")?;
+        let expression = Box::new(self.selectable()?);
+        self.expect_keyword(Keyword::As)?;
+        let to = self.native_type()?;
+        self.expect_symbol(")")?;
+        Ok(Selectable::Cast { expression, to })
+    }
+
+    fn ordering(&mut self) -> Result<Ordering> {
+        let column = self.column_ident()?;
+        let by = match self.eat(Keyword::Ann) {
+            true => {
+                self.expect_keyword(Keyword::Of)?;
+                OrderingKey::Ann {
+                    column,
+                    near: self.term()?,
+                }
+            }
+            false => OrderingKey::Column(column),
+        };
+        let direction = match self.eat(Keyword::Desc) {
+            true => Direction::Descending,
+            false => {
+                self.eat(Keyword::Asc);
+                Direction::Ascending
+            }
+        };
+        Ok(Ordering { by, direction })
+    }
+
+    pub(super) fn where_clause(&mut self) -> Result<Vec<Relation>> {
+        self.conjunction(Self::relation)
+    }
+
+    fn relation(&mut self) -> Result<Relation> {
+        match self.kind() {
+            Kind::Expr => self.custom_index_expression(),
+            Kind::Keyword(Keyword::Token) => self.token_relation(),
+            Kind::Symbol("(") => {
+                let kind = self.ahead(1);
+                let column = Self::names(kind, Reach::Identifier) || kind == Kind::EmptyQuotedName;
+                if column && matches!(self.ahead(2), Kind::Symbol("," | ")")) {
+                    return self.tuple_relation();
+                }
+                self.enter()?;
+                self.advance();
+                let relation = self.relation()?;
+                self.expect_symbol(")")?;
+                self.leave();
+                Ok(relation)
+            }
+            _ => self.column_relation(),
+        }
+    }
+
+    fn custom_index_expression(&mut self) -> Result<Relation> {
+        self.advance();
+        let index = self.ident_of("index")?;
+        self.expect_symbol(",")?;
+        let value = self.term()?;
+        self.expect_symbol(")")?;
+        Ok(Relation::CustomIndex { index, value })
+    }
+
+    /// The comparison here, if there is one.
+    pub(super) fn eat_operator(&mut self) -> Option<Operator> {
+        let operator = match self.kind() {
+            Kind::Symbol("=") => Operator::Equal,
+            Kind::Symbol("!=") => Operator::NotEqual,
+            Kind::Symbol("<") => Operator::Less,
+            Kind::Symbol("<=") => Operator::LessOrEqual,
+            Kind::Symbol(">") => Operator::Greater,
+            Kind::Symbol(">=") => Operator::GreaterOrEqual,
+            _ => return None,
+        };
+        self.advance();
+        Some(operator)
+    }
+
+    pub(super) fn operator(&mut self) -> Result<Operator> {
+        match self.eat_operator() {
+            Some(operator) => Ok(operator),
+            None => self.no_viable(),
+        }
+    }
+
+    /// `low AND high`
+    fn range<T>(&mut self, rule: impl Fn(&mut Self) -> Result<T>) -> Result<(T, T)> {
+        let low = rule(self)?;
+        self.expect_keyword(Keyword::And)?;
+        Ok((low, rule(self)?))
+    }
+
+    fn column_relation(&mut self) -> Result<Relation> {
+        let start = self.at;
+        let column = self.column_ident()?;
+        if let Some(operator) = self.eat_operator() {
+            let value = self.term()?;
+            return Ok(Relation::Column {
+                column,
+                operator,
+                value,
+            });
+        }
+        if self.eat_word("between") {
+            let (low, high) = self.range(Self::term)?;
+            return Ok(Relation::Between { column, low, high });
+        }
+        match self.kind() {
+            Kind::Symbol("[") => self.element_relation(column),
+            Kind::Keyword(Keyword::Like) => {
+                self.advance();
+                let pattern = self.term()?;
+                Ok(Relation::Like { column, pattern })
+            }
+            Kind::Keyword(Keyword::Is) => {
+                self.advance();
+                self.expect_keyword(Keyword::Not)?;
+                self.expect_keyword(Keyword::Null)?;
+                Ok(Relation::IsNotNull { column })
+            }
+            Kind::Keyword(Keyword::Not) => match self.ahead(1) {
+                Kind::Keyword(Keyword::In) => {
+                    self.advance();
+                    self.in_relation(column, true)
+                }
+                Kind::Keyword(Keyword::Contains) => {
+                    self.advance();
+                    self.contains_relation(column, true)
+                }
+                _ => self.no_viable_from(start),
+            },
+            Kind::Keyword(Keyword::In) => self.in_relation(column, false),
+            Kind::Keyword(Keyword::Contains) => self.contains_relation(column, false),
+            _ => self.no_viable_from(start),
+        }
+    }
+
+    /// No way on from here, for a choice begun earlier.
+    pub(super) fn no_viable_from<T>(&self, decision: usize) -> Result<T> {
+        Err(super::Trouble::NoViable {
+            decision,
+            at: self.at,
+        })
+    }
+
+    fn element_relation(&mut self, column: Name) -> Result<Relation> {
+        self.expect_symbol("[")?;
+        let key = self.term()?;
+        self.expect_symbol("]")?;
+        let operator = self.operator()?;
+        let value = self.term()?;
+        Ok(Relation::Element {
+            column,
+            key,
+            operator,
+            value,
+        })
+    }
+
+    fn in_relation(&mut self, column: Name, negated: bool) -> Result<Relation> {
+        self.expect_keyword(Keyword::In)?;
+        let values = self.in_values()?;
+        Ok(Relation::In {
+            column,
+            negated,
+            values,
+        })
+    }
+
+    fn contains_relation(&mut self, column: Name, negated: bool) -> Result<Relation> {
+        self.expect_keyword(Keyword::Contains)?;
+        let key = self.eat(Keyword::Key);
+        let value = self.term()?;
+        Ok(Relation::Contains {
+            column,
+            negated,
+            key,
+            value,
+        })
+    }
+
+    /// `(a, b)`, `()` or a marker.
+    pub(super) fn in_values(&mut self) -> Result<InValues> {
+        if self.is_marker() {
+            return Ok(InValues::Marker(self.marker()?));
+        }
+        if !self.is_symbol("(") {
+            return self.no_viable();
+        }
+        self.advance();
+        if self.eat_symbol(")") {
+            return Ok(InValues::Terms(Vec::new()));
+        }
+        let terms = self.list(Self::term)?;
+        self.expect_symbol(")")?;
+        Ok(InValues::Terms(terms))
+    }
+
+    fn column_tuple(&mut self) -> Result<Vec<Name>> {
+        self.expect_symbol("(")?;
+        let columns = self.list(Self::column_ident)?;
+        self.expect_symbol(")")?;
+        Ok(columns)
+    }
+
+    fn token_relation(&mut self) -> Result<Relation> {
+        self.expect_keyword(Keyword::Token)?;
+        let columns = self.column_tuple()?;
+        if self.eat_word("between") {
+            let (low, high) = self.range(Self::term)?;
+            return Ok(Relation::TokenBetween { columns, low, high });
+        }
+        let operator = self.operator()?;
+        let value = self.term()?;
+        Ok(Relation::Token {
+            columns,
+            operator,
+            value,
+        })
+    }
+
+    fn tuple_relation(&mut self) -> Result<Relation> {
+        let columns = self.column_tuple()?;
+        if self.eat_word("between") {
+            let (low, high) = self.range(Self::tuple_value)?;
+            return Ok(Relation::TupleBetween { columns, low, high });
+        }
+        let negated = self.is(Keyword::Not) && self.ahead(1) == Kind::Keyword(Keyword::In);
+        if negated {
+            self.advance();
+        }
+        if self.eat(Keyword::In) {
+            let values = self.tuple_in_values()?;
+            return Ok(Relation::TupleIn {
+                columns,
+                negated,
+                values,
+            });
+        }
+        let operator = self.operator()?;
+        let value = self.tuple_value()?;
+        Ok(Relation::Tuple {
+            columns,
+            operator,
+            value,
+        })
+    }
+
+    /// A tuple literal or a marker.
+    fn tuple_value(&mut self) -> Result<Term> {
+        if self.is_marker() {
+            return Ok(Term::Marker(self.marker()?));
+        }
+        if !self.is_symbol("(") {
+            return self.no_viable();
+        }
+        self.tuple_literal()
+    }
+
+    /// `()`, a marker, tuples, or markers for tuples.
+    fn tuple_in_values(&mut self) -> Result<InValues> {
+        if self.is_marker() {
+            return Ok(InValues::Marker(self.marker()?));
+        }
+        if !self.is_symbol("(") {
+            return self.no_viable();
+        }
+        self.advance();
+        if self.eat_symbol(")") {
+            return Ok(InValues::Terms(Vec::new()));
+        }
+        let terms = self.list(Self::tuple_value)?;
+        self.expect_symbol(")")?;
+        Ok(InValues::Terms(terms))
+    }
+}
