@@ -1,7 +1,7 @@
 //! Hexadecimal text for ids and for key material inside the keyring's file.
 //!
 //! Decoding writes straight into the fixed array it returns and looks nothing up in a table: a digit of a key must not choose
-//! a cache line, and no growing buffer may leave copies behind.
+//! a cache line, and no growing buffer may leave copies behind. Digits are lower case: one value has one spelling.
 
 /// Reads exactly `2 * N` digits.
 pub(crate) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
@@ -49,7 +49,6 @@ fn nibble(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
         _ => None,
     }
 }

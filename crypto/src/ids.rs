@@ -37,9 +37,10 @@ macro_rules! identifier {
         impl FromStr for $name {
             type Err = Error;
 
-            /// Reads 32 hexadecimal digits, with or without the dashes of a UUID.
+            /// Reads 32 hexadecimal digits of either case, with or without the dashes of a UUID.
             fn from_str(text: &str) -> Result<Self> {
-                let digits: String = text.chars().filter(|c| *c != '-').take(33).collect();
+                let digits = text.chars().filter(|c| *c != '-').take(33);
+                let digits: String = digits.map(|c| c.to_ascii_lowercase()).collect();
                 hex::decode(&digits)
                     .map($name)
                     .ok_or_else(|| Error::invalid(concat!("not a ", $what, ": 32 hexadecimal digits are expected")))
@@ -151,6 +152,8 @@ mod tests {
             structure.to_string().parse::<StructureId>().unwrap(),
             structure
         );
+        let upper = structure.to_string().to_uppercase();
+        assert_eq!(upper.parse::<StructureId>().unwrap(), structure);
     }
 
     #[test]

@@ -9,7 +9,11 @@ use zeroize::Zeroize;
 
 use crate::entropy::Entropy;
 
-/// `N` secret bytes.
+/// `N` secret bytes. They are not printed:
+///
+/// ```compile_fail,E0277
+/// println!("{:?}", palladium_crypto::Secret::from_bytes([1; 32]));
+/// ```
 pub struct Secret<const N: usize>(Box<[u8; N]>);
 
 impl<const N: usize> Secret<N> {

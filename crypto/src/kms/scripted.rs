@@ -111,14 +111,14 @@ impl ScriptedKms {
         let mut script = self.script();
         script.exceptions.retain(|(name, _), _| name != key);
         script.behaviors.insert(key.clone(), behavior);
-        script.wake();
+        wake(script);
     }
 
     /// From now on, this one operation on `key` behaves so, until `set` speaks of the key again.
     pub fn set_operation(&self, key: &CmkRef, operation: Operation, behavior: Behavior) {
         let mut script = self.script();
         script.exceptions.insert((key.clone(), operation), behavior);
-        script.wake();
+        wake(script);
     }
 
     /// How often this operation on `key` began.
@@ -163,11 +163,14 @@ impl ScriptedKms {
     }
 }
 
-impl Script {
-    fn wake(&mut self) {
-        self.held.drain(..).for_each(Waker::wake);
-    }
+/// Wakes whoever is held, after letting the script go: a waker may poll at once.
+fn wake(mut script: MutexGuard<'_, Script>) {
+    let held = std::mem::take(&mut script.held);
+    drop(script);
+    held.into_iter().for_each(Waker::wake);
+}
 
+impl Script {
     fn note(&mut self, operation: Operation, key: &CmkRef, context: Option<&EncryptionContext>) {
         *self.counts.entry((key.clone(), operation)).or_default() += 1;
         if self.calls.len() == CALLS_MAX {

@@ -6,7 +6,11 @@
 
 use std::fmt;
 
-/// Ciphertext and tag, as a `Sealer` made them.
+/// Ciphertext and tag, as a `Sealer` made them. Nobody else can make one:
+///
+/// ```compile_fail,E0451
+/// let forged = palladium_crypto::Sealed { bytes: b"plaintext", ordinal: 0 };
+/// ```
 #[derive(Copy, Clone)]
 pub struct Sealed<'a> {
     bytes: &'a [u8],

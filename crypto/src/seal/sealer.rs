@@ -54,7 +54,8 @@ impl Sealer {
         end: bool,
         block: &'a mut Vec<u8>,
     ) -> Result<Sealed<'a>> {
-        self.seal_tail(context, end, block, 0)
+        let ordinal = self.seal_range(context, end, block, 0)?;
+        Ok(Sealed::new(block, ordinal))
     }
 
     /// Seals `plain` and appends ciphertext and tag to `out`; the `Sealed` covers what was appended.
@@ -81,17 +82,7 @@ impl Sealer {
         }
     }
 
-    fn seal_tail<'a>(
-        &mut self,
-        context: &[u8],
-        end: bool,
-        block: &'a mut Vec<u8>,
-        start: usize,
-    ) -> Result<Sealed<'a>> {
-        let ordinal = self.seal_range(context, end, block, start)?;
-        Ok(Sealed::new(&block[start..], ordinal))
-    }
-
+    /// Seals what `block` holds from `start` on.
     fn seal_range(
         &mut self,
         context: &[u8],
