@@ -92,3 +92,9 @@ impl Cipher {
             .map_err(|_| Refused)
     }
 }
+
+// An expanded key is as good as the key: were the library ever built without wiping it on drop, this would not compile.
+const _: () = {
+    const fn wipes_itself<T: zeroize::ZeroizeOnDrop>() {}
+    wipes_itself::<AesGcm<Aes256Enc, U12>>();
+};
