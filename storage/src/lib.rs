@@ -13,14 +13,17 @@
 
 pub mod codec;
 pub mod error;
+pub mod memtable;
 pub mod model;
 pub mod read;
 
 pub use error::{Error, Result};
+pub use memtable::Memtable;
 pub use model::{
-    Cell, CellState, Clustering, ColumnId, Deletion, Liveness, Mutation, PartitionKey, PartitionUpdate, RangeTombstone, Row, Token,
+    Cell, CellState, Clustering, ColumnId, Deletion, Liveness, Mutation, PartitionKey,
+    PartitionUpdate, RangeTombstone, Row, Token,
 };
 pub use read::{
-    BlockAddress, Columns, Fault, Item, KeyRange, Limits, PartitionBound, PartitionHead, PartitionRows, ReadCommand, ReadPage, ReadPosition,
-    Slices, Source,
+    BlockAddress, Columns, Fault, Item, KeyRange, Limits, PartitionBound, PartitionHead,
+    PartitionRows, ReadCommand, ReadPage, ReadPosition, Slices, Source,
 };

@@ -336,6 +336,24 @@ impl<'a> RowView<'a> {
         }
     }
 
+    /// The smallest timestamp of anything in the row; `i64::MAX` if it says nothing. Reads, and so checks, every cell.
+    pub fn min_timestamp(&self) -> Result<i64, Malformed> {
+        let mut min = self
+            .liveness
+            .map_or(i64::MAX, |liveness| liveness.timestamp);
+        min = min.min(
+            self.deletion
+                .map_or(i64::MAX, |deletion| deletion.timestamp),
+        );
+        for (_, deletion) in self.complex_deletions()? {
+            min = min.min(deletion.timestamp);
+        }
+        for cell in self.cells() {
+            min = min.min(cell?.timestamp);
+        }
+        Ok(min)
+    }
+
     /// The row owned: paths and values are slices of `source`, the bytes this view was parsed from (or those around them).
     pub fn to_row(&self, clustering: Clustering, source: &Bytes) -> Result<Row, Malformed> {
         let expected = usize::from(self.cell_count).min(self.cells.len() / CELL_BYTES_MIN);

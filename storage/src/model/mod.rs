@@ -29,6 +29,11 @@ pub mod reconcile;
 mod row;
 mod tombstone;
 
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use bound::{KeyRange, PartitionBound, Slices};
 pub use cell::{Cell, CellRef, CellState, ColumnId, StateRef};
 pub use encoding::RowView;

@@ -70,6 +70,15 @@ impl RangeTombstoneList {
         (&tombstone.start.0[..] <= position).then_some(tombstone.deletion)
     }
 
+    /// The deletion that holds just before a bound: where one starts or ends, the one before it.
+    pub fn covering_before(&self, position: &[u8]) -> Option<Deletion> {
+        let index = self
+            .0
+            .partition_point(|tombstone| &tombstone.end.0[..] < position);
+        let tombstone = self.0.get(index)?;
+        (&tombstone.start.0[..] < position).then_some(tombstone.deletion)
+    }
+
     /// The index of the first tombstone that ends after a position.
     pub fn first_ending_after(&self, position: &[u8]) -> usize {
         self.0

@@ -12,12 +12,16 @@
 //! 3. `visible`: what tombstones and expiry leave at `now`.
 //! 4. `page`: limits, and where to resume.
 
+mod merge;
 mod page;
 mod source;
+mod visible;
 
 pub use crate::model::{KeyRange, PartitionBound, Slices};
-pub use page::{PartitionRows, ReadPage, ReadPosition};
+pub use merge::Merge;
+pub use page::{PageBuilder, PartitionRows, ReadPage, ReadPosition, run, run_one};
 pub use source::{BlockAddress, Fault, Item, PartitionHead, Source};
+pub use visible::visible_row;
 
 use crate::model::ColumnId;
 use palladium_crypto::TableId;
@@ -62,3 +66,6 @@ impl Limits {
         bytes: usize::MAX,
     };
 }
+
+#[cfg(test)]
+mod tests;

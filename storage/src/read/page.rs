@@ -1,5 +1,12 @@
 //! Limits, and where to resume.
+//!
+//! A page is built by [`run`], which can be interrupted by a miss at any point: [`PageBuilder`] holds how far it is. Where a page ends is
+//! a position in the data, not in a cursor, so the next page can be read by anybody, at any time, from other sources: rows written
+//! meanwhile before the position are not seen, those after it are.
 
+use super::{Fault, KeyRange, Merge, PartitionBound, ReadCommand, Slices, Source, visible_row};
+use crate::Result;
+use crate::memtable::{Lookup, Memtable};
 use crate::model::{Clustering, PartitionKey, Row};
 
 /// Where a page ended: the next one starts just after.
@@ -29,4 +36,248 @@ pub struct ReadPage {
     pub next: Option<ReadPosition>,
     /// How many deletions and expired cells were read past.
     pub tombstones: u64,
+}
+
+/// A page in the making: what is done when a miss interrupts it. Used for one page, with one merge and one command.
+#[derive(Default)]
+pub struct PageBuilder {
+    stage: Stage,
+    page: ReadPage,
+    rows: u32,
+    bytes: usize,
+}
+
+#[derive(Default)]
+enum Stage {
+    #[default]
+    Start,
+    /// At a partition not looked at yet.
+    Head,
+    /// Inside one, not yet open.
+    Open(Partition),
+    Rows(Partition),
+    /// Done with one.
+    Leave,
+}
+
+struct Partition {
+    rows: PartitionRows,
+    /// With those of earlier pages.
+    returned: u32,
+    /// What is left of the slices in a partition that an earlier page began; None: all of them.
+    rest: Option<Slices>,
+}
+
+impl PageBuilder {
+    /// Nothing read yet.
+    pub fn new() -> Self {
+        PageBuilder::default()
+    }
+
+    fn is_full(&self, command: &ReadCommand) -> bool {
+        self.rows >= command.limits.rows || self.bytes >= command.limits.bytes
+    }
+
+    fn begin(&mut self, partition: super::PartitionHead, command: &ReadCommand) -> Partition {
+        let columns = &command.columns.statics;
+        let static_row = partition
+            .static_row
+            .and_then(|row| visible_row(row, columns, command.now, &mut self.page.tombstones));
+        self.page.tombstones += u64::from(partition.deletion.is_some());
+        let resumed = command
+            .resume
+            .as_ref()
+            .filter(|position| position.key == partition.key);
+        let rest = resumed.and_then(|position| {
+            let last = position.clustering.as_ref()?;
+            Some(remaining(&command.slices, last, command.reversed))
+        });
+        Partition {
+            rows: PartitionRows {
+                key: partition.key,
+                static_row,
+                rows: Vec::new(),
+            },
+            returned: resumed.map_or(0, |position| position.returned_in_partition),
+            rest,
+        }
+    }
+
+    /// Reads rows until the partition or the page is at its end. Says whether the page is full.
+    fn fill<S: Source>(
+        &mut self,
+        partition: &mut Partition,
+        merge: &mut Merge<S>,
+        command: &ReadCommand,
+    ) -> Result<bool, Fault> {
+        while partition.returned < command.limits.per_partition {
+            if merge.peek()?.is_none() {
+                return Ok(false);
+            }
+            let Some(row) = merge.pop().row else {
+                self.page.tombstones += 1;
+                continue;
+            };
+            let columns = &command.columns.regular;
+            if let Some(row) = visible_row(row, columns, command.now, &mut self.page.tombstones) {
+                self.bytes = self.bytes.saturating_add(row.weight());
+                self.rows += 1;
+                partition.returned += 1;
+                partition.rows.rows.push(row);
+                if self.is_full(command) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Puts a partition into the page if anything of it is visible. A static row alone counts as a row, once.
+    fn keep(&mut self, partition: Partition) {
+        let alone = partition.rows.rows.is_empty();
+        if alone
+            && (partition.rows.static_row.is_none()
+                || partition.returned > 0
+                || partition.rest.is_some())
+        {
+            return;
+        }
+        if let Some(row) = &partition.rows.static_row {
+            self.bytes = self.bytes.saturating_add(row.weight());
+        }
+        self.rows += u32::from(alone);
+        self.page.partitions.push(partition.rows);
+    }
+
+    fn finish(&mut self, next: Option<ReadPosition>) -> ReadPage {
+        self.page.next = next;
+        std::mem::take(&mut self.page)
+    }
+}
+
+/// Reads one page. After a miss, call again with the same merge, command and page.
+pub fn run<S: Source>(
+    merge: &mut Merge<S>,
+    command: &ReadCommand,
+    page: &mut PageBuilder,
+) -> Result<ReadPage, Fault> {
+    loop {
+        match std::mem::take(&mut page.stage) {
+            Stage::Start => {
+                merge.seek(&start(command))?;
+                page.stage = Stage::Head;
+            }
+            Stage::Head => {
+                page.stage = Stage::Head;
+                let Some(head) = merge.partition()? else {
+                    return Ok(page.finish(None));
+                };
+                if command.range.ends_before(&head.key) {
+                    return Ok(page.finish(None));
+                }
+                page.stage = Stage::Open(page.begin(head, command));
+            }
+            Stage::Open(partition) => {
+                let slices = partition.rest.as_ref().unwrap_or(&command.slices);
+                let opened = merge.open(slices, command.reversed);
+                if let Err(fault) = opened {
+                    page.stage = Stage::Open(partition);
+                    return Err(fault);
+                }
+                page.stage = Stage::Rows(partition);
+            }
+            Stage::Rows(mut partition) => {
+                let full = match page.fill(&mut partition, merge, command) {
+                    Ok(full) => full,
+                    Err(fault) => {
+                        page.stage = Stage::Rows(partition);
+                        return Err(fault);
+                    }
+                };
+                let next = next_position(&partition, command, full);
+                page.keep(partition);
+                if matches!(command.range, KeyRange::One(_)) && next.clustering.is_none() {
+                    return Ok(page.finish(None));
+                }
+                if full || page.is_full(command) {
+                    return Ok(page.finish(Some(next)));
+                }
+                page.stage = Stage::Leave;
+            }
+            Stage::Leave => {
+                page.stage = Stage::Leave;
+                merge.next_partition()?;
+                page.stage = Stage::Head;
+            }
+        }
+    }
+}
+
+/// Reads one page of one partition straight from a memtable that alone may have it. None if it takes more than that: then [`run`] it.
+pub fn run_one(memtable: &Memtable, command: &ReadCommand) -> Result<Option<ReadPage>> {
+    let KeyRange::One(key) = &command.range else {
+        return Ok(None);
+    };
+    if command.resume.is_some() {
+        return Ok(None);
+    }
+    let mut page = ReadPage::default();
+    match memtable.read_one(key)? {
+        Lookup::Several => return Ok(None),
+        Lookup::Absent => {}
+        Lookup::Row(row)
+            if command.slices.contains(&row.clustering.0) && command.limits.per_partition > 0 =>
+        {
+            let mut row = row;
+            crate::model::reconcile::shadow(&mut row, None);
+            if let Some(row) = visible_row(
+                row,
+                &command.columns.regular,
+                command.now,
+                &mut page.tombstones,
+            ) {
+                page.partitions.push(PartitionRows {
+                    key: key.clone(),
+                    static_row: None,
+                    rows: vec![row],
+                });
+            }
+        }
+        Lookup::Row(_) => {}
+    }
+    Ok(Some(page))
+}
+
+fn start(command: &ReadCommand) -> PartitionBound {
+    match &command.resume {
+        None => command.range.start(),
+        Some(position) if position.clustering.is_none() => {
+            PartitionBound::After(position.key.clone())
+        }
+        Some(position) => PartitionBound::Before(position.key.clone()),
+    }
+}
+
+/// Where the next page starts if this one ends here: inside the partition only if it was left in the middle.
+fn next_position(partition: &Partition, command: &ReadCommand, full: bool) -> ReadPosition {
+    let middle = full && partition.returned < command.limits.per_partition;
+    ReadPosition {
+        key: partition.rows.key.clone(),
+        clustering: partition
+            .rows
+            .rows
+            .last()
+            .filter(|_| middle)
+            .map(|row| row.clustering.clone()),
+        returned_in_partition: if middle { partition.returned } else { 0 },
+    }
+}
+
+/// What is left of slices after the row at `last`.
+fn remaining(slices: &Slices, last: &Clustering, reversed: bool) -> Slices {
+    let clip = |(start, end): &(Clustering, Clustering)| match reversed {
+        false => (start.max(last).clone(), end.clone()),
+        true => (start.clone(), end.min(last).clone()),
+    };
+    Slices::new(slices.as_slice().iter().map(clip).collect())
 }

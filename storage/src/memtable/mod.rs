@@ -1,0 +1,218 @@
+//! What was written since the last flush, of one table.
+//!
+//! ```text
+//! Memtable ─► shard (one lock; one shard, or 64 once there is much) ─► bucket by the token's top bits ─► entry
+//!             entry: token, and one partition
+//!             ├── One    a single row and nothing else: key, clustering and encoded row in one allocation
+//!             └── Many   deletion, static row, range tombstones, rows in a tree
+//! ```
+//!
+//! Murmur3 spreads tokens evenly, so the top bits find a bucket of a few dozen entries and the buckets in order are the partitions in order.
+//! Most time goes to cache misses, so there are few places to look: directory, bucket, partition.
+//!
+//! What must hold:
+//! - A row is stored encoded, as it came in the log; it is decoded only to be read, and merged in its encoded form.
+//! - A lock is held for one partition's update or for copying one bounded window out, never while a reader thinks. An update of one partition
+//!   is seen whole or not at all by a read of one row, and by any read of a partition small enough to be copied at once
+//!   ([`WHOLE_ROWS_MAX`], [`WHOLE_BYTES_MAX`]).
+//! - Rows and keys are zeroed when they are dropped.
+//! - An empty memtable owns no memory.
+
+mod buckets;
+mod cursor;
+mod partition;
+
+#[cfg(test)]
+mod tests;
+
+pub use cursor::MemtableCursor;
+pub use partition::{WHOLE_BYTES_MAX, WHOLE_ROWS_MAX};
+
+use crate::model::{
+    Clustering, PartitionBound, PartitionKey, PartitionUpdate, Row, RowView, UpdateView,
+};
+use crate::{Error, Result};
+use buckets::Buckets;
+use bytes::Bytes;
+use partition::Partition;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+/// The unflushed writes of one table. Written and read through `&self` by any number of threads.
+pub struct Memtable {
+    partitions: Buckets,
+    bytes: AtomicUsize,
+    /// The smallest log sequence reserved; `u64::MAX` for none.
+    oldest: AtomicU64,
+    /// Mutations appended to the log that are neither applied nor cancelled yet.
+    reserved: AtomicU64,
+    min_timestamp: AtomicI64,
+}
+
+/// What a memtable knows of one partition.
+#[derive(Debug)]
+pub enum Lookup {
+    Absent,
+    /// One row, no deletion above it.
+    Row(Row),
+    /// More than that: read it through a cursor.
+    Several,
+}
+
+impl Default for Memtable {
+    fn default() -> Self {
+        Memtable::new()
+    }
+}
+
+impl Memtable {
+    /// Empty.
+    pub fn new() -> Memtable {
+        Memtable {
+            partitions: Buckets::new(),
+            bytes: AtomicUsize::new(0),
+            oldest: AtomicU64::new(u64::MAX),
+            reserved: AtomicU64::new(0),
+            min_timestamp: AtomicI64::new(i64::MAX),
+        }
+    }
+
+    /// Adds what an update says.
+    pub fn apply(&self, key: &PartitionKey, update: &PartitionUpdate) -> Result<()> {
+        let mut encoded = zeroize::Zeroizing::new(Vec::with_capacity(256));
+        update.encode(&mut encoded);
+        self.apply_encoded(key, &encoded)
+    }
+
+    /// Adds what an encoded update says. It is checked before anything changes.
+    pub fn apply_encoded(&self, key: &PartitionKey, update: &[u8]) -> Result<()> {
+        let refused = |_| Error::corrupt("an encoded partition update");
+        let update = UpdateView::parse(update).map_err(refused)?;
+        let min_timestamp = min_timestamp(&update).map_err(refused)?;
+        self.min_timestamp
+            .fetch_min(min_timestamp, Ordering::Relaxed);
+        let growth = self.partitions.apply(key, &update).map_err(refused)?;
+        if growth >= 0 {
+            self.bytes
+                .fetch_add(growth.unsigned_abs(), Ordering::Relaxed);
+        } else {
+            // Saturating: a wipe may have come between.
+            let less = |bytes: usize| Some(bytes.saturating_sub(growth.unsigned_abs()));
+            let _ = self
+                .bytes
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+        Ok(())
+    }
+
+    /// The fast path for one partition: its only row, copied out under the lock.
+    pub fn read_one(&self, key: &PartitionKey) -> Result<Lookup> {
+        let found = self.partitions.with(key.token(), |shard| {
+            shard
+                .get(key.token(), key.bytes())
+                .map(|partition| match partition {
+                    Partition::One(one) => {
+                        let clustering = Clustering::copy_from(one.clustering());
+                        Some((clustering, Bytes::copy_from_slice(one.row())))
+                    }
+                    Partition::Many(_) => None,
+                })
+        });
+        match found {
+            None => Ok(Lookup::Absent),
+            Some(None) => Ok(Lookup::Several),
+            Some(Some((clustering, row))) => Row::decode(clustering, row).map(Lookup::Row),
+        }
+    }
+
+    /// The partition has been written to.
+    pub fn contains(&self, key: &PartitionKey) -> bool {
+        self.partitions.with(key.token(), |shard| {
+            shard.get(key.token(), key.bytes()).is_some()
+        })
+    }
+
+    /// A reader of everything, in order.
+    pub fn cursor(&self) -> MemtableCursor<&Memtable> {
+        MemtableCursor::new(self)
+    }
+
+    /// A reader that keeps the memtable alive.
+    pub fn shared_cursor(self: &Arc<Self>) -> MemtableCursor<Arc<Memtable>> {
+        MemtableCursor::new(self.clone())
+    }
+
+    /// Bytes of memory: keys, rows and what it takes to keep them.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many partitions.
+    pub fn partitions(&self) -> usize {
+        self.partitions.len()
+    }
+
+    /// Nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.partitions() == 0
+    }
+
+    /// The smallest timestamp written, of anything; `i64::MAX` if nothing was.
+    pub fn min_timestamp(&self) -> i64 {
+        self.min_timestamp.load(Ordering::Relaxed)
+    }
+
+    /// A mutation for this memtable was given its place in the log. Each reservation is settled once.
+    pub fn reserve(&self, sequence: u64) {
+        self.oldest.fetch_min(sequence, Ordering::AcqRel);
+        self.reserved.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A reserved mutation was applied, or never will be.
+    pub fn settle(&self) {
+        let before = self.reserved.fetch_sub(1, Ordering::AcqRel);
+        debug_assert!(before > 0, "settled more often than reserved");
+    }
+
+    /// Every reservation is settled: what it holds is all it will hold, once no new ones come.
+    pub fn is_settled(&self) -> bool {
+        self.reserved.load(Ordering::Acquire) == 0
+    }
+
+    /// The smallest log sequence it holds or waits for; the log must be kept from there until it is flushed.
+    pub fn min_log_position(&self) -> Option<u64> {
+        Some(self.oldest.load(Ordering::Acquire)).filter(|sequence| *sequence != u64::MAX)
+    }
+
+    /// Forgets everything and zeroes it. Cursors see no more partitions.
+    pub fn wipe(&self) {
+        self.partitions.clear();
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The first partition at or after a place, in order, seen under its shard's lock.
+fn first_from<R>(
+    memtable: &Memtable,
+    from: &PartitionBound,
+    see: impl FnMut(i64, &Partition) -> R,
+) -> Option<R> {
+    memtable.partitions.first_from(from, see)
+}
+
+/// Checks every row and finds the smallest timestamp.
+fn min_timestamp(update: &UpdateView<'_>) -> Result<i64, crate::codec::Malformed> {
+    let mut min = update
+        .deletion
+        .map_or(i64::MAX, |deletion| deletion.timestamp);
+    if let Some(row) = update.static_row {
+        min = min.min(RowView::parse(row)?.min_timestamp()?);
+    }
+    for tombstone in update.range_tombstones() {
+        min = min.min(tombstone?.deletion.timestamp);
+    }
+    for row in update.rows() {
+        min = min.min(RowView::parse(row?.1)?.min_timestamp()?);
+    }
+    Ok(min)
+}

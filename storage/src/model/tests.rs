@@ -1,0 +1,265 @@
+//! Laws of the model: what is encoded comes back, and merging does not care about order, grouping or repeats.
+
+use super::testing;
+use super::*;
+use bytes::Bytes;
+use palladium_crypto::TableId;
+use proptest::prelude::*;
+
+/// What a merge with nothing leaves: the one spelling.
+fn normal(update: PartitionUpdate) -> PartitionUpdate {
+    reconcile::partitions(update, PartitionUpdate::default())
+}
+
+fn mutation(update: PartitionUpdate) -> Mutation {
+    Mutation {
+        table: TableId([7; 16]),
+        key: testing::key(3),
+        update,
+    }
+}
+
+fn encoded(row: &Row) -> Vec<u8> {
+    let mut out = Vec::new();
+    row.encode(&mut out);
+    out
+}
+
+proptest! {
+    #[test]
+    fn a_mutation_comes_back_as_it_was(update in testing::update()) {
+        let mutation = mutation(update);
+        let mut out = Vec::new();
+        mutation.encode(&mut out);
+        prop_assert!(Mutation::decode(out.into()).unwrap() == mutation);
+    }
+
+    #[test]
+    fn any_numbers_survive_the_encoding(timestamps: [i64; 4], seconds: [i64; 3], ttl in 1u32.., columns: [u32; 2], value: Vec<u8>) {
+        let mut row = Row::new(Clustering::SINGLE);
+        row.liveness = Some(Liveness::expiring(timestamps[0], ttl, seconds[0]));
+        row.deletion = Some(Deletion { timestamp: timestamps[1], local_deletion_time: seconds[1] });
+        row.cells = vec![
+            Cell { column: ColumnId(columns[0]), path: Bytes::new(), timestamp: timestamps[2], state: CellState::Live(value.into()) },
+            Cell { column: ColumnId(columns[1]), path: Bytes::from_static(b"p"), timestamp: timestamps[3], state: CellState::Tombstone { local_deletion_time: seconds[2] } },
+        ];
+        row.sort();
+        prop_assert!(Row::decode(Clustering::SINGLE, encoded(&row).into()).unwrap() == row);
+    }
+
+    #[test]
+    fn a_row_of_many_cells_comes_back(count in 0usize..600) {
+        let mut row = Row::new(Clustering::SINGLE);
+        row.cells = (0..count as u32)
+            .map(|column| Cell { column: ColumnId(column * 3), path: Bytes::new(), timestamp: 5, state: CellState::Live(Bytes::from_static(b"v")) })
+            .collect();
+        prop_assert!(Row::decode(Clustering::SINGLE, encoded(&row).into()).unwrap() == row);
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused_or_read_as_something_else_but_never_panic(
+        update in testing::update(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = Vec::new();
+        mutation(update).encode(&mut bytes);
+        for (place, byte) in damage {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        bytes.truncate(cut.index(bytes.len()) + 1);
+        if let Ok(read) = Mutation::decode(bytes.into()) {
+            let mut again = Vec::new();
+            read.encode(&mut again);
+            prop_assert!(Mutation::decode(again.into()).unwrap() == read);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_row_or_corrupt(bytes: Vec<u8>) {
+        if let Ok(row) = Row::decode(Clustering::SINGLE, bytes.into()) {
+            prop_assert!(row.is_sorted());
+        }
+    }
+
+    #[test]
+    fn cells_reconcile_in_any_order(a in testing::cell(), b in testing::cell(), c in testing::cell()) {
+        let merge = |a: &Cell, b: &Cell| reconcile::cells(a.clone(), b.clone());
+        let place = |cell: Cell| Cell { column: ColumnId(1), path: Bytes::new(), ..cell };
+        let (a, b, c) = (place(a), place(b), place(c));
+        prop_assert!(merge(&a, &b) == merge(&b, &a));
+        prop_assert!(merge(&merge(&a, &b), &c) == merge(&a, &merge(&b, &c)));
+        prop_assert!(merge(&a, &a) == a);
+    }
+
+    #[test]
+    fn partitions_reconcile_in_any_order(a in testing::update(), b in testing::update(), c in testing::update()) {
+        let merge = |a: &PartitionUpdate, b: &PartitionUpdate| reconcile::partitions(a.clone(), b.clone());
+        prop_assert!(merge(&a, &b) == merge(&b, &a));
+        prop_assert!(merge(&merge(&a, &b), &c) == merge(&a, &merge(&b, &c)));
+        prop_assert!(merge(&a, &a) == normal(a.clone()));
+        let ab = merge(&a, &b);
+        prop_assert!(merge(&ab, &b) == ab, "what was merged once changes nothing the second time");
+    }
+
+    #[test]
+    fn encoded_rows_merge_as_rows_do(a in testing::row(), b in testing::row()) {
+        let b = Row { clustering: a.clustering.clone(), ..b };
+        let mut out = Vec::new();
+        reconcile::encoded_rows(&encoded(&a), &encoded(&b), &mut out).unwrap();
+        let merged = Row::decode(a.clustering.clone(), out.into()).unwrap();
+        prop_assert!(merged == reconcile::rows(a, b, None));
+    }
+
+    #[test]
+    fn a_row_written_in_disorder_is_encoded_in_order(row in testing::row(), shuffled in any::<u64>()) {
+        let mut disorder = row.clone();
+        let places = disorder.cells.len().max(1);
+        disorder.cells.rotate_left(shuffled as usize % places);
+        disorder.complex_deletions.reverse();
+        prop_assert_eq!(encoded(&disorder), encoded(&row));
+    }
+}
+
+fn live(timestamp: i64, value: &'static [u8]) -> Cell {
+    cell(timestamp, CellState::Live(Bytes::from_static(value)))
+}
+
+fn expiring(timestamp: i64, value: &'static [u8], ttl: u32, expires_at: i64) -> Cell {
+    let value = Bytes::from_static(value);
+    cell(
+        timestamp,
+        CellState::Expiring {
+            value,
+            ttl,
+            expires_at,
+        },
+    )
+}
+
+fn tombstone(timestamp: i64, local_deletion_time: i64) -> Cell {
+    cell(
+        timestamp,
+        CellState::Tombstone {
+            local_deletion_time,
+        },
+    )
+}
+
+fn cell(timestamp: i64, state: CellState) -> Cell {
+    Cell {
+        column: ColumnId(1),
+        path: Bytes::new(),
+        timestamp,
+        state,
+    }
+}
+
+/// Each cell beats the one after it.
+#[test]
+fn cells_win_as_cassandra_decides() {
+    let order = [
+        live(9, b""),
+        tombstone(5, 20),
+        tombstone(5, 10),
+        expiring(5, b"a", 1, 90),
+        expiring(5, b"b", 2, 80),
+        expiring(5, b"a", 3, 80),
+        expiring(5, b"a", 2, 80),
+        live(5, b"b"),
+        live(5, b"ab"),
+        live(5, b"a"),
+        live(5, b""),
+        tombstone(4, 99),
+    ];
+    for (index, winner) in order.iter().enumerate() {
+        for loser in &order[index + 1..] {
+            assert!(
+                reconcile::cell_wins(winner.as_ref(), loser.as_ref()),
+                "{winner:?} beats {loser:?}"
+            );
+            assert!(!reconcile::cell_wins(loser.as_ref(), winner.as_ref()));
+        }
+    }
+}
+
+#[test]
+fn a_liveness_with_a_ttl_wins_at_one_timestamp() {
+    let order = [
+        Liveness::new(6),
+        Liveness::expiring(5, 1, 90),
+        Liveness::expiring(5, 9, 80),
+        Liveness::new(5),
+    ];
+    for pair in order.windows(2) {
+        assert_eq!(
+            reconcile::liveness(Some(pair[0]), Some(pair[1])),
+            Some(pair[0])
+        );
+        assert_eq!(
+            reconcile::liveness(Some(pair[1]), Some(pair[0])),
+            Some(pair[0])
+        );
+    }
+}
+
+#[test]
+fn a_deletion_shadows_its_own_timestamp() {
+    let mut row = Row::new(Clustering::SINGLE);
+    row.liveness = Some(Liveness::new(5));
+    row.cells = vec![live(5, b"v")];
+    let at = |timestamp| {
+        Some(Deletion {
+            timestamp,
+            local_deletion_time: 0,
+        })
+    };
+    assert!(reconcile::rows(row.clone(), row.clone(), at(5)).is_empty());
+    assert_eq!(reconcile::rows(row.clone(), row.clone(), at(4)), row);
+}
+
+#[test]
+fn a_collection_is_replaced_by_its_deletion_and_new_elements() {
+    let element = |path: &'static [u8], timestamp| Cell {
+        column: ColumnId(4),
+        path: Bytes::from_static(path),
+        ..live(timestamp, b"v")
+    };
+    let mut old = Row::new(Clustering::SINGLE);
+    old.cells = vec![live(1, b"other"), element(b"a", 3), element(b"b", 3)];
+    let mut new = Row::new(Clustering::SINGLE);
+    new.complex_deletions = vec![(
+        ColumnId(4),
+        Deletion {
+            timestamp: 9,
+            local_deletion_time: 0,
+        },
+    )];
+    new.cells = vec![element(b"b", 10)];
+    let merged = reconcile::rows(old, new, None);
+    assert_eq!(merged.cells, [live(1, b"other"), element(b"b", 10)]);
+}
+
+#[test]
+fn debug_shows_no_bytes() {
+    let mut row = Row::new(Clustering(Bytes::from_static(b"hunter2")));
+    row.cells = vec![live(1, b"hunter2")];
+    let mutation = mutation(PartitionUpdate::of_row(row));
+    let key = PartitionKey::new(Token(1), "hunter2");
+    assert!(!format!("{mutation:?} {key:?}").contains("hunter2"));
+    assert!(!format!("{mutation:?}").contains("104, 117"));
+}
+
+#[test]
+fn a_claimed_count_costs_no_memory_it_did_not_bring() {
+    // A range tombstone count of 2^60 in an update of a few bytes.
+    let mut bytes = vec![0x04];
+    crate::codec::put_varint(&mut bytes, 1 << 60);
+    bytes.extend_from_slice(&[0; 8]);
+    assert!(PartitionUpdate::decode(bytes.into()).is_err());
+    // 255 cells in a row of two bytes more.
+    let mut bytes = vec![0, 255];
+    bytes.extend_from_slice(&[0; 10]);
+    assert!(Row::decode(Clustering::SINGLE, bytes.into()).is_err());
+}

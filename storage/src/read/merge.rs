@@ -1,0 +1,435 @@
+//! Many sources as one.
+//!
+//! Partitions are few per source and sources are few, so each step looks at every source that has the partition: no heap to keep in order.
+//! What several sources say about one position is reconciled; what a deletion of the partition or a range shadows is dropped, and so is a
+//! deletion that adds nothing to one above it. What remains is one source that says the same as all of them, in the fewest words.
+//!
+//! ```text
+//! source A    ──a──[d1─────c──]────        at every position the open deletion is the latest of what
+//! source B    ─────────b───c───────        each source has open there, whether it has an item or not
+//! merged      ──a──[d1─b───c──]────        (b stays only if written after d1)
+//! ```
+//!
+//! A miss leaves everything as it was: each source is asked at most once per step, and what it gave is kept until the step is complete.
+//! Sources are opened one slice at a time, because what is open between two slices is only certain that way.
+
+use super::{Fault, Item, PartitionBound, PartitionHead, Slices, Source};
+use crate::model::{Clustering, Deletion, PartitionKey, Row, reconcile};
+
+/// The k-way merge of sources; a source itself.
+pub struct Merge<S> {
+    members: Vec<Member<S>>,
+    /// The merged head of the current partition, once asked for. `Some(None)` is the end.
+    head: Option<Option<PartitionHead>>,
+    /// What was opened, and how far it is.
+    slices: Slices,
+    reversed: bool,
+    slice: usize,
+    opening: bool,
+    next: Option<Item>,
+    /// The merged open range deletion after what was stepped over last; None before any step of the slice.
+    passed: Option<Option<Deletion>>,
+}
+
+struct Member<S> {
+    source: S,
+    head: HeadOf,
+    /// Has the current partition.
+    here: bool,
+    /// Did its part of the step at hand: a repeated step skips it.
+    done: bool,
+    slot: Slot,
+}
+
+enum HeadOf {
+    Unknown,
+    End,
+    At(PartitionHead),
+}
+
+enum Slot {
+    Empty,
+    Item(Item),
+    End,
+}
+
+enum Step {
+    Item(Item),
+    Nothing,
+    End,
+}
+
+impl<S: Source> Merge<S> {
+    /// Merges sources that have not been read from; the order does not matter.
+    pub fn new(sources: Vec<S>) -> Self {
+        let member = |source| Member {
+            source,
+            head: HeadOf::Unknown,
+            here: false,
+            done: false,
+            slot: Slot::End,
+        };
+        Merge {
+            members: sources.into_iter().map(member).collect(),
+            head: None,
+            slices: Slices::none(),
+            reversed: false,
+            slice: 0,
+            opening: false,
+            next: None,
+            passed: None,
+        }
+    }
+
+    /// The sources, as far as they are.
+    pub fn into_sources(self) -> Vec<S> {
+        self.members
+            .into_iter()
+            .map(|member| member.source)
+            .collect()
+    }
+
+    /// The head of the current partition without copying it.
+    pub fn head(&mut self) -> Result<Option<&PartitionHead>, Fault> {
+        if self.head.is_none() {
+            self.head = Some(self.read_head()?);
+        }
+        Ok(self.head.as_ref().and_then(|head| head.as_ref()))
+    }
+
+    fn read_head(&mut self) -> Result<Option<PartitionHead>, Fault> {
+        for member in &mut self.members {
+            if matches!(member.head, HeadOf::Unknown) {
+                member.head = match member.source.partition()? {
+                    Some(head) => HeadOf::At(head),
+                    None => HeadOf::End,
+                };
+            }
+        }
+        let Some(first) = self.members.iter().filter_map(Member::key).min().cloned() else {
+            return Ok(None);
+        };
+        let mut merged: Option<PartitionHead> = None;
+        for member in &mut self.members {
+            member.here = member.key() == Some(&first);
+            if !member.here {
+                continue;
+            }
+            // The member's own copy is spent; it is asked again once it has moved on.
+            let HeadOf::At(head) = std::mem::replace(&mut member.head, HeadOf::End) else {
+                continue;
+            };
+            merged = Some(match merged {
+                None => head,
+                Some(merged) => unite_heads(merged, head),
+            });
+        }
+        Ok(merged.map(shadow_head))
+    }
+
+    /// Every member that has the partition opens the slice at hand.
+    fn open_slice(&mut self) -> Result<(), Fault> {
+        let single;
+        let slices = match self.slices.as_slice() {
+            [_] => &self.slices,
+            many => {
+                let index = if self.reversed {
+                    many.len() - 1 - self.slice
+                } else {
+                    self.slice
+                };
+                let (start, end) = many[index].clone();
+                single = Slices::one(start, end);
+                &single
+            }
+        };
+        for member in self.members.iter_mut().filter(|member| member.here) {
+            if !member.done {
+                member.source.open(slices, self.reversed)?;
+                member.done = true;
+                member.slot = Slot::Empty;
+            }
+        }
+        for member in &mut self.members {
+            member.done = false;
+        }
+        self.opening = false;
+        self.passed = None;
+        Ok(())
+    }
+
+    fn fill(&mut self) -> Result<(), Fault> {
+        for member in self.members.iter_mut().filter(|member| member.here) {
+            if matches!(member.slot, Slot::Empty) {
+                member.slot = match member.source.peek()? {
+                    Some(_) => Slot::Item(member.source.pop()),
+                    None => Slot::End,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the nearest position of all members. Slots are filled; cannot fail.
+    fn step(&mut self) -> Step {
+        let reversed = self.reversed;
+        let nearest = self
+            .members
+            .iter()
+            .filter_map(Member::item)
+            .map(|item| &item.position)
+            .reduce(|a, b| if (b < a) != reversed && a != b { b } else { a });
+        let Some(nearest) = nearest else {
+            return Step::End;
+        };
+        let is_row = self
+            .members
+            .iter()
+            .filter_map(Member::item)
+            .any(|item| item.position == *nearest && item.row.is_some());
+        match self.place(nearest, is_row) {
+            Place::Past => return Step::End,
+            Place::Inside => {}
+            Place::NotYet => {
+                self.pass_nearest(&nearest.clone());
+                return Step::Nothing;
+            }
+        }
+        let nearest = nearest.clone();
+        let (entering, leaving, row) = self.pass_nearest(&nearest);
+        let above = self
+            .head
+            .as_ref()
+            .and_then(|head| head.as_ref())
+            .and_then(|head| head.deletion);
+        let (entering, leaving) = (
+            Deletion::beyond(entering, above),
+            Deletion::beyond(leaving, above),
+        );
+        let (before, after) = if reversed {
+            (leaving, entering)
+        } else {
+            (entering, leaving)
+        };
+        let row = match row {
+            Some(mut row) => {
+                reconcile::shadow(&mut row, above.max(before));
+                if row.is_empty() {
+                    return Step::Nothing;
+                }
+                Some(row)
+            }
+            None if before == after => return Step::Nothing,
+            None => None,
+        };
+        Step::Item(Item {
+            position: nearest,
+            before,
+            after,
+            row,
+        })
+    }
+
+    /// Takes what every member has at a position: the merged deletions around it, and the united row.
+    fn pass_nearest(
+        &mut self,
+        nearest: &Clustering,
+    ) -> (Option<Deletion>, Option<Deletion>, Option<Row>) {
+        let reversed = self.reversed;
+        let (mut entering, mut leaving, mut row) = (None, None, None);
+        for member in self.members.iter_mut().filter(|member| member.here) {
+            if member.item().is_some_and(|item| item.position == *nearest) {
+                if let Slot::Item(item) = std::mem::replace(&mut member.slot, Slot::Empty) {
+                    entering = entering.max(item.entering(reversed));
+                    leaving = leaving.max(item.leaving(reversed));
+                    row = match (row, item.row) {
+                        (Some(a), Some(b)) => Some(reconcile::unite(a, b)),
+                        (one, other) => one.or(other),
+                    };
+                }
+            } else {
+                let open = member.open(reversed);
+                entering = entering.max(open);
+                leaving = leaving.max(open);
+            }
+        }
+        self.passed = Some(leaving);
+        (entering, leaving, row)
+    }
+
+    /// Where a position lies against the slice at hand. A row must be inside; a boundary may lie on its edge.
+    fn place(&self, position: &Clustering, is_row: bool) -> Place {
+        let all = self.slices.as_slice();
+        let index = if self.reversed {
+            all.len() - 1 - self.slice
+        } else {
+            self.slice
+        };
+        let (start, end) = &all[index];
+        let below = if is_row {
+            position <= start
+        } else {
+            position < start
+        };
+        let above = if is_row {
+            position >= end
+        } else {
+            position > end
+        };
+        match (below, above, self.reversed) {
+            (false, false, _) => Place::Inside,
+            (true, _, false) | (_, true, true) => Place::NotYet,
+            _ => Place::Past,
+        }
+    }
+}
+
+enum Place {
+    NotYet,
+    Inside,
+    Past,
+}
+
+impl<S: Source> Member<S> {
+    fn key(&self) -> Option<&PartitionKey> {
+        match &self.head {
+            HeadOf::At(head) => Some(&head.key),
+            _ => None,
+        }
+    }
+
+    fn item(&self) -> Option<&Item> {
+        match &self.slot {
+            Slot::Item(item) if self.here => Some(item),
+            _ => None,
+        }
+    }
+
+    /// The open range deletion where this member stands, before the item it holds.
+    fn open(&self, reversed: bool) -> Option<Deletion> {
+        match &self.slot {
+            Slot::Item(item) => item.entering(reversed),
+            _ => self.source.gap(),
+        }
+    }
+}
+
+fn unite_heads(a: PartitionHead, b: PartitionHead) -> PartitionHead {
+    PartitionHead {
+        key: a.key,
+        deletion: a.deletion.max(b.deletion),
+        static_row: match (a.static_row, b.static_row) {
+            (Some(a), Some(b)) => Some(reconcile::unite(a, b)),
+            (one, other) => one.or(other),
+        },
+    }
+}
+
+fn shadow_head(mut head: PartitionHead) -> PartitionHead {
+    if let Some(row) = &mut head.static_row {
+        reconcile::shadow(row, head.deletion);
+    }
+    head.static_row = head.static_row.filter(|row| !row.is_empty());
+    head
+}
+
+impl<S: Source> Source for Merge<S> {
+    fn seek(&mut self, from: &PartitionBound) -> Result<(), Fault> {
+        for member in &mut self.members {
+            if !member.done {
+                member.source.seek(from)?;
+                member.done = true;
+                member.here = false;
+                member.head = HeadOf::Unknown;
+            }
+        }
+        for member in &mut self.members {
+            member.done = false;
+        }
+        self.head = None;
+        self.next = None;
+        self.slices = Slices::none();
+        Ok(())
+    }
+
+    fn partition(&mut self) -> Result<Option<PartitionHead>, Fault> {
+        Ok(self.head()?.cloned())
+    }
+
+    fn open(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault> {
+        self.head()?;
+        if !self.opening {
+            self.slices = slices.clone();
+            self.reversed = reversed;
+            self.slice = 0;
+            self.next = None;
+            self.passed = None;
+            self.opening = !slices.is_empty();
+        }
+        if self.opening {
+            self.open_slice()?;
+        }
+        Ok(())
+    }
+
+    fn peek(&mut self) -> Result<Option<&Item>, Fault> {
+        while self.next.is_none() && self.slice < self.slices.as_slice().len() {
+            if self.opening {
+                self.open_slice()?;
+            }
+            self.fill()?;
+            match self.step() {
+                Step::Item(item) => self.next = Some(item),
+                Step::Nothing => {}
+                Step::End => {
+                    self.slice += 1;
+                    self.opening = self.slice < self.slices.as_slice().len();
+                }
+            }
+        }
+        Ok(self.next.as_ref())
+    }
+
+    fn pop(&mut self) -> Item {
+        self.next
+            .take()
+            .expect("peek showed an item: the contract of Source")
+    }
+
+    fn gap(&self) -> Option<Deletion> {
+        if let Some(next) = &self.next {
+            return next.entering(self.reversed);
+        }
+        let above = self
+            .head
+            .as_ref()
+            .and_then(|head| head.as_ref())
+            .and_then(|head| head.deletion);
+        let open = match self.passed {
+            Some(passed) => passed,
+            None => {
+                let here = self.members.iter().filter(|member| member.here);
+                here.map(|member| member.open(self.reversed))
+                    .max()
+                    .flatten()
+            }
+        };
+        Deletion::beyond(open, above)
+    }
+
+    fn next_partition(&mut self) -> Result<(), Fault> {
+        self.head()?;
+        for member in &mut self.members {
+            if member.here {
+                member.source.next_partition()?;
+                member.here = false;
+                member.head = HeadOf::Unknown;
+            }
+        }
+        self.head = None;
+        self.next = None;
+        self.slices = Slices::none();
+        self.opening = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,530 @@
+//! Reads against an oracle that keeps every write in a list and asks each question the slow, obvious way.
+
+use super::*;
+use crate::memtable::Memtable;
+use crate::model::{
+    Cell, Clustering, Deletion, Liveness, PartitionKey, PartitionUpdate, RangeTombstoneList, Row,
+    StateRef, testing,
+};
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+const NOW: i64 = 10;
+
+// ---- the oracle ------------------------------------------------------------------------------------------------------------------
+
+type Writes = Vec<(PartitionKey, PartitionUpdate)>;
+
+/// What a row should show: its liveness and for each (column, path) the winning cell.
+type Shown = (Option<Liveness>, BTreeMap<(u32, Bytes), Cell>);
+
+/// The strength of a cell, spelled out: later, then tombstone over expiring over live, then its time, value and TTL.
+fn strength(cell: &Cell) -> (i64, u8, i64, Vec<u8>, u32) {
+    match cell.as_ref().state {
+        StateRef::Live(value) => (cell.timestamp, 0, 0, value.to_vec(), 0),
+        StateRef::Expiring {
+            value,
+            ttl,
+            expires_at,
+        } => (cell.timestamp, 1, expires_at, value.to_vec(), ttl),
+        StateRef::Tombstone {
+            local_deletion_time,
+        } => (cell.timestamp, 2, local_deletion_time, vec![], 0),
+    }
+}
+
+fn show(rows: &[&Row], above: i64, columns: &[ColumnId]) -> Option<Shown> {
+    let deleted = rows
+        .iter()
+        .filter_map(|row| row.deletion)
+        .map(|d| d.timestamp)
+        .max()
+        .unwrap_or(i64::MIN)
+        .max(above);
+    let liveness = rows
+        .iter()
+        .filter_map(|row| row.liveness)
+        .filter(|liveness| liveness.timestamp > deleted)
+        .max_by_key(|l| (l.timestamp, l.ttl != 0, l.expires_at, l.ttl))
+        .filter(|liveness| liveness.ttl == 0 || NOW < liveness.expires_at);
+    let mut cells: BTreeMap<(u32, Bytes), Cell> = BTreeMap::new();
+    for cell in rows.iter().flat_map(|row| &row.cells) {
+        let complex = rows
+            .iter()
+            .flat_map(|row| &row.complex_deletions)
+            .filter(|(column, _)| *column == cell.column)
+            .map(|(_, deletion)| deletion.timestamp)
+            .max()
+            .unwrap_or(i64::MIN);
+        if cell.timestamp <= deleted.max(complex) {
+            continue;
+        }
+        let place = (cell.column.0, cell.path.clone());
+        match cells.get(&place) {
+            Some(own) if strength(own) >= strength(cell) => {}
+            _ => drop(cells.insert(place, cell.clone())),
+        }
+    }
+    cells.retain(|(column, _), cell| {
+        (*column == 0 || columns.contains(&ColumnId(*column))) && cell.is_live(NOW)
+    });
+    let live = liveness.is_some() || cells.keys().any(|(column, _)| *column != 0);
+    live.then_some((liveness, cells))
+}
+
+type Answer = Vec<(PartitionKey, Option<Shown>, Vec<(Clustering, Shown)>)>;
+
+fn oracle(writes: &Writes, command: &ReadCommand) -> Answer {
+    let keys: BTreeSet<&PartitionKey> = writes.iter().map(|(key, _)| key).collect();
+    let mut answer = Vec::new();
+    for key in keys {
+        let wanted = match &command.range {
+            KeyRange::One(own) => own == key,
+            KeyRange::Range { start, end } => !start.is_after_key(key) && end.is_after_key(key),
+        };
+        if !wanted {
+            continue;
+        }
+        let updates: Vec<&PartitionUpdate> = writes
+            .iter()
+            .filter(|(own, _)| own == key)
+            .map(|(_, update)| update)
+            .collect();
+        let above = updates
+            .iter()
+            .filter_map(|u| u.deletion)
+            .map(|d| d.timestamp)
+            .max()
+            .unwrap_or(i64::MIN);
+        let statics: Vec<&Row> = updates
+            .iter()
+            .filter_map(|update| update.static_row.as_ref())
+            .collect();
+        let static_row = show(&statics, above, &command.columns.statics);
+        let positions: BTreeSet<&Clustering> = updates
+            .iter()
+            .flat_map(|u| &u.rows)
+            .map(|row| &row.clustering)
+            .collect();
+        let mut rows = Vec::new();
+        for position in positions {
+            if !command
+                .slices
+                .as_slice()
+                .iter()
+                .any(|(start, end)| start < position && position < end)
+            {
+                continue;
+            }
+            let range = updates
+                .iter()
+                .flat_map(|update| &update.range_tombstones)
+                .filter(|tombstone| tombstone.start < *position && *position < tombstone.end)
+                .map(|tombstone| tombstone.deletion.timestamp)
+                .max()
+                .unwrap_or(i64::MIN);
+            let here: Vec<&Row> = updates
+                .iter()
+                .flat_map(|u| &u.rows)
+                .filter(|row| row.clustering == *position)
+                .collect();
+            rows.extend(
+                show(&here, above.max(range), &command.columns.regular)
+                    .map(|shown| (position.clone(), shown)),
+            );
+        }
+        if command.reversed {
+            rows.reverse();
+        }
+        rows.truncate(command.limits.per_partition as usize);
+        if static_row.is_some() || !rows.is_empty() {
+            answer.push((key.clone(), static_row, rows));
+        }
+    }
+    answer
+}
+
+fn shown(row: &Row) -> Shown {
+    assert!(row.deletion.is_none() && row.complex_deletions.is_empty() && row.is_sorted());
+    let cells = row
+        .cells
+        .iter()
+        .map(|cell| ((cell.column.0, cell.path.clone()), cell.clone()));
+    (row.liveness, cells.collect())
+}
+
+/// Pages put together: a partition that continues is one.
+fn answer_of(pages: Vec<ReadPage>) -> Answer {
+    let mut answer: Answer = Vec::new();
+    for partition in pages.into_iter().flat_map(|page| page.partitions) {
+        let rows = partition
+            .rows
+            .iter()
+            .map(|row| (row.clustering.clone(), shown(row)));
+        let static_row = partition.static_row.as_ref().map(shown);
+        match answer.last_mut() {
+            Some(last) if last.0 == partition.key => {
+                assert!(
+                    last.1 == static_row,
+                    "the static row comes with every page of a partition"
+                );
+                last.2.extend(rows);
+            }
+            _ => answer.push((partition.key.clone(), static_row, rows.collect())),
+        }
+    }
+    answer
+}
+
+// ---- a source that misses --------------------------------------------------------------------------------------------------------
+
+/// Partitions spelled out as items. Any call may miss first; `open` may bring items around the slices.
+struct Scripted {
+    partitions: Vec<(PartitionHead, Vec<Item>)>,
+    at: usize,
+    items: Vec<Item>,
+    item: usize,
+    open: Option<Deletion>,
+    reversed: bool,
+    generous: bool,
+    chance: u64,
+    misses: bool,
+}
+
+impl Scripted {
+    fn new(writes: &Writes, seed: u64, misses: bool) -> Scripted {
+        let mut merged: BTreeMap<PartitionKey, PartitionUpdate> = BTreeMap::new();
+        for (key, update) in writes {
+            merged
+                .entry(key.clone())
+                .or_default()
+                .absorb(update.clone());
+        }
+        Scripted {
+            partitions: merged
+                .into_iter()
+                .map(|(key, update)| spell_out(key, update))
+                .collect(),
+            at: 0,
+            items: Vec::new(),
+            item: 0,
+            open: None,
+            reversed: false,
+            generous: seed % 2 == 0,
+            chance: seed | 1,
+            misses,
+        }
+    }
+
+    fn maybe_miss(&mut self) -> Result<(), Fault> {
+        self.chance ^= self.chance << 13;
+        self.chance ^= self.chance >> 7;
+        self.chance ^= self.chance << 17;
+        if self.misses && self.chance % 3 == 0 {
+            let structure = palladium_crypto::StructureId([1; 16]);
+            return Err(Fault::Miss(BlockAddress {
+                structure,
+                block: 0,
+            }));
+        }
+        Ok(())
+    }
+}
+
+fn spell_out(key: PartitionKey, update: PartitionUpdate) -> (PartitionHead, Vec<Item>) {
+    let tombstones: RangeTombstoneList = update.range_tombstones.iter().cloned().collect();
+    let mut items: BTreeMap<Clustering, Item> = BTreeMap::new();
+    for tombstone in tombstones.as_slice() {
+        for position in [&tombstone.start, &tombstone.end] {
+            let item = Item {
+                position: position.clone(),
+                before: tombstones.covering_before(&position.0),
+                after: tombstones.covering(&position.0),
+                row: None,
+            };
+            items.insert(position.clone(), item);
+        }
+    }
+    for row in update.rows {
+        let covering = tombstones.covering(&row.clustering.0);
+        let position = row.clustering.clone();
+        let item = Item {
+            position: position.clone(),
+            before: covering,
+            after: covering,
+            row: Some(row),
+        };
+        assert!(items.insert(position, item).is_none());
+    }
+    let head = PartitionHead {
+        key,
+        deletion: update.deletion,
+        static_row: update.static_row,
+    };
+    (head, items.into_values().collect())
+}
+
+impl Source for Scripted {
+    fn seek(&mut self, from: &PartitionBound) -> Result<(), Fault> {
+        self.maybe_miss()?;
+        self.at = self
+            .partitions
+            .partition_point(|(head, _)| from.is_after_key(&head.key));
+        Ok(())
+    }
+    fn partition(&mut self) -> Result<Option<PartitionHead>, Fault> {
+        self.maybe_miss()?;
+        Ok(self.partitions.get(self.at).map(|(head, _)| head.clone()))
+    }
+    fn open(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault> {
+        self.maybe_miss()?;
+        let all = &self.partitions[self.at].1;
+        let (start, end) = match (slices.as_slice().first(), slices.as_slice().last()) {
+            (Some(first), Some(last)) => (&first.0, &last.1),
+            _ => unreachable!("nobody opens nothing"),
+        };
+        let mut first = all.partition_point(|item| item.position < *start);
+        let mut last = all.partition_point(|item| item.position <= *end);
+        if self.generous {
+            (first, last) = (first.saturating_sub(2), (last + 2).min(all.len()));
+        }
+        let (before, after) = (all[..first].last(), all[last..].first());
+        self.open = match reversed {
+            false => before.and_then(|item| item.after),
+            true => after.and_then(|item| item.before),
+        };
+        self.items = all[first..last].to_vec();
+        if reversed {
+            self.items.reverse();
+        }
+        (self.item, self.reversed) = (0, reversed);
+        Ok(())
+    }
+    fn peek(&mut self) -> Result<Option<&Item>, Fault> {
+        self.maybe_miss()?;
+        Ok(self.items.get(self.item))
+    }
+    fn pop(&mut self) -> Item {
+        let item = self.items[self.item].clone();
+        self.item += 1;
+        self.open = item.leaving(self.reversed);
+        item
+    }
+    fn gap(&self) -> Option<Deletion> {
+        self.open
+    }
+    fn next_partition(&mut self) -> Result<(), Fault> {
+        self.maybe_miss()?;
+        self.at += 1;
+        Ok(())
+    }
+}
+
+// ---- reading ---------------------------------------------------------------------------------------------------------------------
+
+fn read<S: Source>(sources: Vec<S>, command: &ReadCommand) -> ReadPage {
+    let (mut merge, mut page) = (Merge::new(sources), PageBuilder::new());
+    for _ in 0..1_000_000 {
+        match run(&mut merge, command, &mut page) {
+            Ok(page) => return page,
+            Err(Fault::Miss(_)) => {}
+            Err(fault) => panic!("{fault}"),
+        }
+    }
+    panic!("a read that never ends")
+}
+
+fn read_all<S: Source>(sources: impl Fn() -> Vec<S>, command: &ReadCommand) -> Vec<ReadPage> {
+    let mut command = command.clone();
+    let mut pages = Vec::new();
+    loop {
+        let page = read(sources(), &command);
+        command.resume = page.next.clone();
+        let rows: usize = page
+            .partitions
+            .iter()
+            .map(|partition| partition.rows.len().max(1))
+            .sum();
+        assert!(rows <= command.limits.rows as usize);
+        pages.push(page);
+        if command.resume.is_none() {
+            return pages;
+        }
+    }
+}
+
+fn memtables(spread: &[Writes]) -> Vec<Memtable> {
+    let one = |writes: &Writes| {
+        let memtable = Memtable::new();
+        for (key, update) in writes {
+            memtable.apply(key, update).unwrap();
+        }
+        memtable
+    };
+    spread.iter().map(one).collect()
+}
+
+fn slices() -> impl Strategy<Value = Slices> {
+    prop_oneof![
+        Just(Slices::all()),
+        vec((testing::bound(), testing::bound()), 1..4).prop_map(Slices::new),
+    ]
+}
+
+fn range() -> impl Strategy<Value = KeyRange> {
+    let bound = || {
+        prop_oneof![
+            Just(PartitionBound::MIN),
+            Just(PartitionBound::MAX),
+            testing::keys().prop_map(PartitionBound::Before),
+            testing::keys().prop_map(PartitionBound::After),
+            testing::keys().prop_map(|key| PartitionBound::BeforeToken(key.token())),
+            testing::keys().prop_map(|key| PartitionBound::AfterToken(key.token())),
+        ]
+    };
+    prop_oneof![
+        testing::keys().prop_map(KeyRange::One),
+        Just(KeyRange::all()),
+        (bound(), bound()).prop_map(|(start, end)| KeyRange::Range { start, end }),
+    ]
+}
+
+prop_compose! {
+    fn command()(
+        range in range(),
+        slices in slices(),
+        reversed: bool,
+        per_partition in prop_oneof![Just(u32::MAX), 1u32..4],
+    ) -> ReadCommand {
+        let columns: Vec<ColumnId> = testing::SIMPLE.iter().chain(&testing::COMPLEX).map(|id| ColumnId(*id)).collect();
+        let mut columns = Columns { regular: columns.clone(), statics: columns };
+        columns.regular.sort();
+        columns.statics.sort();
+        ReadCommand {
+            table: TableId([0; 16]),
+            range,
+            slices,
+            reversed,
+            columns: Arc::new(columns),
+            limits: Limits { per_partition, ..Limits::NONE },
+            resume: None,
+            now: NOW,
+        }
+    }
+}
+
+fn writes() -> impl Strategy<Value = Vec<Writes>> {
+    vec(vec((testing::keys(), testing::update()), 0..6), 1..4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_read_says_what_was_written(spread in writes(), command in command(), page_rows in 1u32..4, page_bytes in 0usize..600, seed: u64) {
+        let all: Writes = spread.iter().flatten().cloned().collect();
+        let expected = oracle(&all, &command);
+
+        let memtables = memtables(&spread);
+        let cursors = || memtables.iter().map(Memtable::cursor).collect::<Vec<_>>();
+        let at_once = read(cursors(), &command);
+        prop_assert!(at_once.next.is_none());
+        prop_assert!(answer_of(vec![at_once.clone()]) == expected, "memtables, at once");
+
+        for misses in [false, true] {
+            let scripted = || spread.iter().map(|writes| Scripted::new(writes, seed, misses)).collect::<Vec<_>>();
+            let page = read(scripted(), &command);
+            prop_assert!(page == at_once, "scripted sources, misses {misses}");
+        }
+
+        // A merge of merges says the same.
+        let nested = vec![Merge::new(cursors()), Merge::new(Vec::new())];
+        prop_assert!(answer_of(vec![read(nested, &command)]) == expected, "merged twice");
+
+        let mut paged = command.clone();
+        paged.limits.rows = page_rows;
+        prop_assert!(answer_of(read_all(cursors, &paged)) == expected, "in pages of rows");
+        let scripted = || spread.iter().map(|writes| Scripted::new(writes, seed, true)).collect::<Vec<_>>();
+        prop_assert!(answer_of(read_all(scripted, &paged)) == expected, "in pages of rows, with misses");
+        paged.limits = Limits { bytes: page_bytes, ..command.limits };
+        prop_assert!(answer_of(read_all(cursors, &paged)) == expected, "in pages of bytes");
+
+        // One memtable alone: the fast path says the same where it answers.
+        let alone = self::memtables(&[all]);
+        if let Some(page) = run_one(&alone[0], &command).unwrap() {
+            prop_assert!(answer_of(vec![page]) == expected, "the fast path");
+        }
+    }
+
+    #[test]
+    fn a_merge_keeps_every_deletion(spread in writes()) {
+        // What comes out of the merge, written down as one update, is what the reconciled updates say.
+        let memtables = memtables(&spread);
+        let mut merge = Merge::new(memtables.iter().map(Memtable::cursor).collect());
+        let mut expected: BTreeMap<PartitionKey, PartitionUpdate> = BTreeMap::new();
+        for (key, update) in spread.iter().flatten() {
+            expected.entry(key.clone()).or_default().absorb(update.clone());
+        }
+        let mut merged = BTreeMap::new();
+        while let Some(head) = merge.partition().unwrap() {
+            let mut update = PartitionUpdate { deletion: head.deletion, static_row: head.static_row, ..PartitionUpdate::default() };
+            merge.open(&Slices::all(), false).unwrap();
+            prop_assert_eq!(merge.gap(), None);
+            let mut opened: Option<(Clustering, Deletion)> = None;
+            while merge.peek().unwrap().is_some() {
+                let item = merge.pop();
+                if let Some(row) = item.row {
+                    prop_assert_eq!(item.before, opened.as_ref().map(|(_, deletion)| *deletion));
+                    update.rows.push(row);
+                    continue;
+                }
+                if let Some((start, deletion)) = opened.take() {
+                    prop_assert_eq!(item.before, Some(deletion));
+                    update.range_tombstones.push(crate::model::RangeTombstone { start, end: item.position.clone(), deletion });
+                }
+                opened = item.after.map(|deletion| (item.position, deletion));
+            }
+            prop_assert!(opened.is_none(), "every range is closed");
+            merged.insert(head.key, update);
+            merge.next_partition().unwrap();
+        }
+        prop_assert!(merged.keys().eq(expected.keys()));
+        for (key, update) in merged {
+            prop_assert!(update == expected[&key], "{update:?} is not {:?}", expected[&key]);
+        }
+    }
+}
+
+#[test]
+fn a_page_that_ends_with_its_partition_goes_on_after_it() {
+    let memtable = Memtable::new();
+    for number in 0..3 {
+        let mut row = Row::new(Clustering::SINGLE);
+        row.liveness = Some(Liveness::new(1));
+        memtable
+            .apply(&testing::key(number), &PartitionUpdate::of_row(row))
+            .unwrap();
+    }
+    let command = ReadCommand {
+        table: TableId([0; 16]),
+        range: KeyRange::all(),
+        slices: Slices::all(),
+        reversed: false,
+        columns: Arc::default(),
+        limits: Limits {
+            rows: 1,
+            per_partition: 1,
+            bytes: usize::MAX,
+        },
+        resume: None,
+        now: NOW,
+    };
+    let page = read(vec![memtable.cursor()], &command);
+    let next = page.next.expect("two more partitions");
+    assert_eq!(
+        (next.key, next.clustering, next.returned_in_partition),
+        (testing::key(0), None, 0)
+    );
+}

@@ -1,0 +1,113 @@
+//! What tombstones and expiry leave visible at `now`.
+//!
+//! A row is visible if its liveness has not expired, or any cell of an existing column has a value. The clustering's raw spelling (column 0)
+//! makes no row live, and neither does a column that was dropped.
+
+use crate::model::{ColumnId, Row};
+
+/// What is visible of a merged row; None if nothing is. What was read past is added to `tombstones`.
+///
+/// Live cells keep their timestamps, TTLs and expiries. Deletions have done their work in the merge and are removed.
+pub fn visible_row(
+    mut row: Row,
+    columns: &[ColumnId],
+    now: i64,
+    tombstones: &mut u64,
+) -> Option<Row> {
+    row.liveness = row.liveness.filter(|liveness| liveness.is_live(now));
+    let mut live = row.liveness.is_some();
+    let mut dead = 0;
+    // Both are sorted: one walk finds for each cell whether its column exists.
+    let mut known = columns.iter().peekable();
+    row.cells.retain(|cell| {
+        if !cell.is_live(now) {
+            dead += 1;
+            return false;
+        }
+        if cell.column == ColumnId::RAW_CLUSTERING {
+            return true;
+        }
+        while known.next_if(|column| **column < cell.column).is_some() {}
+        let exists = known.peek() == Some(&&cell.column);
+        live |= exists;
+        exists
+    });
+    if dead == 0 && !live && row.deletion.is_some() {
+        dead = 1;
+    }
+    *tombstones += dead;
+    row.deletion = None;
+    row.complex_deletions.clear();
+    live.then_some(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Cell, CellState, Clustering, Liveness};
+    use bytes::Bytes;
+
+    const COLUMNS: [ColumnId; 2] = [ColumnId(1), ColumnId(3)];
+
+    fn row(cells: &[(u32, CellState)]) -> Row {
+        let mut row = Row::new(Clustering::SINGLE);
+        row.cells = cells
+            .iter()
+            .map(|(column, state)| Cell {
+                column: ColumnId(*column),
+                path: Bytes::new(),
+                timestamp: 7,
+                state: state.clone(),
+            })
+            .collect();
+        row
+    }
+
+    fn live() -> CellState {
+        CellState::Live(Bytes::from_static(b"v"))
+    }
+
+    fn visible(row: Row, now: i64) -> Option<Vec<u32>> {
+        visible_row(row, &COLUMNS, now, &mut 0)
+            .map(|row| row.cells.iter().map(|cell| cell.column.0).collect())
+    }
+
+    #[test]
+    fn a_dropped_column_is_not_seen_and_makes_no_row_live() {
+        assert_eq!(visible(row(&[(2, live())]), 0), None);
+        assert_eq!(visible(row(&[(2, live()), (3, live())]), 0), Some(vec![3]));
+    }
+
+    #[test]
+    fn the_raw_clustering_is_kept_and_makes_no_row_live() {
+        assert_eq!(visible(row(&[(0, live())]), 0), None);
+        assert_eq!(
+            visible(row(&[(0, live()), (1, live())]), 0),
+            Some(vec![0, 1])
+        );
+    }
+
+    #[test]
+    fn a_row_whose_cells_are_gone_lives_by_its_liveness_until_that_expires() {
+        let mut row = row(&[(
+            1,
+            CellState::Tombstone {
+                local_deletion_time: 1,
+            },
+        )]);
+        row.liveness = Some(Liveness::expiring(7, 10, 100));
+        assert_eq!(visible(row.clone(), 99), Some(vec![]));
+        assert_eq!(visible(row, 100), None);
+    }
+
+    #[test]
+    fn a_cell_expires_at_its_second() {
+        let expiring = CellState::Expiring {
+            value: Bytes::from_static(b"v"),
+            ttl: 5,
+            expires_at: 50,
+        };
+        assert_eq!(visible(row(&[(1, expiring.clone())]), 49), Some(vec![1]));
+        assert_eq!(visible(row(&[(1, expiring)]), 50), None);
+    }
+}
