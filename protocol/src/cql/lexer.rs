@@ -7,6 +7,7 @@
 //! What must hold: tokens do not overlap, stand in text order, begin and end on character borders, and the last one is
 //! [`Kind::End`] at the end of the text.
 
+use super::TOKENS_MAX;
 use super::token::{Keyword, Kind, Token};
 
 /// A place where no token can be read.
@@ -23,10 +24,15 @@ pub(crate) struct Blemish {
 pub(crate) struct Tokens {
     pub tokens: Vec<Token>,
     pub blemish: Option<Blemish>,
+    /// There would have been more than [`TOKENS_MAX`].
+    pub overflowed: bool,
 }
 
 /// Tokens per byte of a usual statement, as a first guess for the vector: one in four.
 const BYTES_PER_TOKEN: usize = 4;
+
+/// The first guess is never more than this: long statements mostly hold long literals.
+const TOKENS_FIRST_MAX: usize = 1024;
 
 pub(crate) fn read(text: &str) -> Tokens {
     let mut lexer = Lexer {
@@ -35,11 +41,16 @@ pub(crate) fn read(text: &str) -> Tokens {
         at: 0,
         blemish: None,
     };
-    let mut tokens = Vec::with_capacity(text.len() / BYTES_PER_TOKEN + 2);
+    let mut tokens = Vec::with_capacity((text.len() / BYTES_PER_TOKEN + 2).min(TOKENS_FIRST_MAX));
+    let mut overflowed = false;
     loop {
         lexer.skip_blank();
         let start = lexer.at;
         if start == text.len() {
+            break;
+        }
+        if tokens.len() == TOKENS_MAX {
+            overflowed = true;
             break;
         }
         if let Some(kind) = lexer.next() {
@@ -58,6 +69,7 @@ pub(crate) fn read(text: &str) -> Tokens {
     Tokens {
         tokens,
         blemish: lexer.blemish,
+        overflowed,
     }
 }
 

@@ -15,8 +15,8 @@
 //! What must hold:
 //!
 //! - `parse(print(tree)) == tree` for every tree the parser makes.
-//! - No text panics, overflows the stack or takes more memory than a small multiple of its length: statements, nesting
-//!   and operators are counted.
+//! - No text panics, overflows the stack or takes memory without bound: bytes, tokens, nesting and operators are
+//!   counted.
 
 pub mod ast;
 mod error;
@@ -28,8 +28,12 @@ mod token;
 pub use ast::Statement;
 pub use error::SyntaxError;
 
-/// Bytes of one statement. No frame is longer than this, so only a caller beside the protocol can meet it.
-pub const STATEMENT_BYTES_MAX: usize = 256 << 20;
+/// Bytes of one statement: as much as Cassandra takes in a frame by default.
+pub const STATEMENT_BYTES_MAX: usize = 16 << 20;
+
+/// Tokens of one statement. A tree takes some hundred bytes for each, so this bounds what a statement of nothing but
+/// commas can make of its length. An IN list of all 65535 values has 131 thousand.
+pub const TOKENS_MAX: usize = 1 << 20;
 
 /// How deep a statement may nest: collections in collections, types in types, parentheses in parentheses. The parser and
 /// every later walk over the tree recurse this deep, on the stack of a worker thread. A parenthesis counts twice.

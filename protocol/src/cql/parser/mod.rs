@@ -7,6 +7,7 @@
 //! What must hold: recursion is counted ([`NESTING_MAX`]), and so are operators, because a chain of them becomes a deep
 //! tree ([`OPERATORS_MAX`]). The cursor never moves past the end token.
 
+mod follow;
 mod modify;
 mod role;
 mod schema;
@@ -20,7 +21,7 @@ use super::ast::{Marker, Name, QualifiedName, Statement, Type};
 use super::error::{SyntaxError, Trouble, content};
 use super::lexer::{self, Tokens};
 use super::token::{Keyword, Kind, Reach, Token};
-use super::{NESTING_MAX, OPERATORS_MAX, STATEMENT_BYTES_MAX};
+use super::{NESTING_MAX, OPERATORS_MAX, STATEMENT_BYTES_MAX, TOKENS_MAX};
 pub(super) use types::RESERVED_TYPE_NAMES;
 
 type Result<T, E = Trouble> = std::result::Result<T, E>;
@@ -51,9 +52,15 @@ fn run<T>(text: &str, rule: impl FnOnce(&mut Parser<'_>) -> Result<T>) -> Result
             text.len()
         )));
     }
+    let read = lexer::read(text);
+    if read.overflowed {
+        return Err(SyntaxError::sentence(format!(
+            "Statement has more than {TOKENS_MAX} tokens"
+        )));
+    }
     let mut parser = Parser {
         text,
-        read: lexer::read(text),
+        read,
         at: 0,
         furthest: 0,
         depth: 0,
@@ -97,11 +104,16 @@ impl Parser<'_> {
         self.token().kind
     }
 
-    /// The kind of a token further on. Looking is remembered.
-    fn ahead(&mut self, distance: usize) -> Kind {
+    /// The kind of a token further on.
+    fn ahead(&self, distance: usize) -> Kind {
+        let at = (self.at + distance).min(self.read.tokens.len() - 1);
+        self.read.tokens[at].kind
+    }
+
+    /// Remembers that tokens so far ahead have been looked at, as Cassandra's parser does to decide.
+    fn look(&mut self, distance: usize) {
         let at = (self.at + distance).min(self.read.tokens.len() - 1);
         self.furthest = self.furthest.max(at);
-        self.read.tokens[at].kind
     }
 
     fn advance(&mut self) -> Token {
@@ -169,15 +181,16 @@ impl Parser<'_> {
 
     /// No way on from here, and it shows only `distance` tokens later.
     fn no_viable_ahead<T>(&mut self, distance: usize) -> Result<T> {
-        self.ahead(distance);
+        let at = (self.at + distance).min(self.read.tokens.len() - 1);
+        self.furthest = self.furthest.max(at);
         Err(Trouble::NoViable {
             decision: self.at,
-            at: (self.at + distance).min(self.read.tokens.len() - 1),
+            at,
         })
     }
 
     /// Whether the token `distance` further on is a word of ours that is no keyword.
-    fn is_word(&mut self, distance: usize, word: &str) -> bool {
+    fn is_word(&self, distance: usize, word: &str) -> bool {
         self.ahead(distance) == Kind::Ident
             && self
                 .raw(self.read.tokens[self.at + distance])
@@ -324,7 +337,11 @@ impl Parser<'_> {
     }
 
     fn table_name(&mut self) -> Result<QualifiedName> {
-        self.qualified("table")
+        let name = self.qualified("table")?;
+        if name.keyspace.is_none() {
+            self.check_follow(Self::follows_table)?;
+        }
+        Ok(name)
     }
 
     /// A role: an identifier or a string.

@@ -270,6 +270,12 @@ impl Parser<'_> {
         if self.eat_symbol(".") {
             return Ok(DeleteTarget::Field(column, self.ident()?));
         }
+        self.check_follow(|parser| {
+            matches!(
+                parser.kind(),
+                Kind::Symbol(",") | Kind::Keyword(Keyword::From)
+            )
+        })?;
         Ok(DeleteTarget::Column(column))
     }
 

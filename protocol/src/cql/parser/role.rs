@@ -234,7 +234,7 @@ impl Parser<'_> {
     }
 
     pub(super) fn grant(&mut self) -> Result<Statement> {
-        if self.role_follows() {
+        if self.role_follows()? {
             self.advance();
             let role = self.role_name()?;
             self.expect_keyword(Keyword::To)?;
@@ -256,7 +256,7 @@ impl Parser<'_> {
     }
 
     pub(super) fn revoke(&mut self) -> Result<Statement> {
-        if self.role_follows() {
+        if self.role_follows()? {
             self.advance();
             let role = self.role_name()?;
             self.expect_keyword(Keyword::From)?;
@@ -278,13 +278,37 @@ impl Parser<'_> {
     }
 
     /// Whether GRANT or REVOKE is about a role. Some permissions are also names of roles; what follows tells.
-    fn role_follows(&mut self) -> bool {
-        match self.ahead(1) {
+    ///
+    /// The first tokens decide which statement it is, so they fail together.
+    fn role_follows(&mut self) -> Result<bool> {
+        let preposition = match self.is(Keyword::Grant) {
+            true => Keyword::To,
+            false => Keyword::From,
+        };
+        let second = self.ahead(2);
+        let role = match self.ahead(1) {
             Kind::Keyword(Keyword::All | Keyword::Unmask | Keyword::SelectMasked) => {
-                matches!(self.ahead(2), Kind::Keyword(Keyword::To | Keyword::From))
+                second == Kind::Keyword(preposition)
             }
-            Kind::Keyword(keyword) => permission(keyword).is_none(),
-            _ => true,
+            Kind::Keyword(keyword) if permission(keyword).is_some() => false,
+            Kind::String | Kind::QuestionMark => true,
+            kind if Self::names(kind, super::Reach::Identifier) => true,
+            _ => return self.no_viable_ahead(1),
+        };
+        let fits = match second {
+            Kind::Keyword(keyword) if keyword == preposition => role,
+            Kind::Keyword(Keyword::On | Keyword::Permission | Keyword::Permissions)
+            | Kind::Symbol(",") => !role,
+            _ => false,
+        };
+        // What can be only one of them has decided with the first token.
+        let undecided = matches!(
+            self.ahead(1),
+            Kind::Keyword(Keyword::All | Keyword::Unmask | Keyword::SelectMasked)
+        );
+        match fits || !undecided {
+            true => Ok(role),
+            false => self.no_viable_ahead(2),
         }
     }
 
@@ -425,10 +449,21 @@ impl Parser<'_> {
                 Ok(Resource::AllTables(self.keyspace_name()?))
             }
             Kind::Keyword(Keyword::Functions) => {
-                self.skip_two();
-                if !self.eat(Keyword::In) {
+                let end = matches!(
+                    self.ahead(2),
+                    Kind::Keyword(Keyword::To | Keyword::From | Keyword::Of | Keyword::Norecursive)
+                        | Kind::End
+                        | Kind::Symbol(";")
+                );
+                if end {
+                    self.skip_two();
                     return Ok(Resource::AllFunctions);
                 }
+                if self.ahead(2) != Kind::Keyword(Keyword::In) {
+                    return self.no_viable_ahead(2);
+                }
+                self.skip_two();
+                self.advance();
                 self.expect_keyword(Keyword::Keyspace)?;
                 Ok(Resource::KeyspaceFunctions(self.keyspace_name()?))
             }

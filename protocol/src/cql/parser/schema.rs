@@ -40,7 +40,13 @@ impl Parser<'_> {
                 name = Name::exact(caseless);
             }
         }
-        self.expect_symbol("=")?;
+        if !self.is_symbol("=") {
+            return self.no_viable_from(self.at - 1);
+        }
+        self.advance();
+        if !self.starts_property_value() {
+            return self.no_viable_from(self.at - 2);
+        }
         let value = if self.is_symbol("{") {
             PropertyValue::Map(self.property_map()?)
         } else {
@@ -242,7 +248,8 @@ impl Parser<'_> {
         let table = self.table_name()?;
         self.expect_symbol("(")?;
         let mut targets = Vec::new();
-        if !self.is_symbol(")") {
+        let full = matches!(self.kind(), Kind::Keyword(Keyword::Entries | Keyword::Full));
+        if full || self.is_name() || self.kind() == Kind::EmptyQuotedName {
             targets = self.list(Self::index_target)?;
         }
         self.expect_symbol(")")?;
@@ -291,6 +298,9 @@ impl Parser<'_> {
         self.skip_two();
         let if_exists = self.eat_if_exists()?;
         let name = self.qualified("index")?;
+        if name.keyspace.is_none() {
+            self.check_follow(|parser| parser.follows_statement())?;
+        }
         Ok(Statement::DropIndex(DropIndex { if_exists, name }))
     }
 
@@ -386,10 +396,10 @@ impl Parser<'_> {
     /// `(type, ...)`, maybe empty.
     pub(super) fn argument_types(&mut self) -> Result<Vec<Type>> {
         self.expect_symbol("(")?;
-        if self.eat_symbol(")") {
-            return Ok(Vec::new());
+        let mut types = Vec::new();
+        if self.starts_type() {
+            types = self.list(Self::comparator_type)?;
         }
-        let types = self.list(Self::comparator_type)?;
         self.expect_symbol(")")?;
         Ok(types)
     }

@@ -12,6 +12,9 @@ impl Parser<'_> {
         let json = self.eat_modifier(Keyword::Json);
         let distinct = self.eat_modifier(Keyword::Distinct);
         let selection = self.selection()?;
+        if matches!(selection, Selection::Items(_)) {
+            self.look(usize::from(!self.is(Keyword::From)));
+        }
         self.expect_keyword(Keyword::From)?;
         let table = self.table_name()?;
         let relations = match self.eat(Keyword::Where) {
@@ -80,7 +83,7 @@ impl Parser<'_> {
     }
 
     /// Whether an expression without a sign can start with this.
-    fn starts_selectable(kind: Kind) -> bool {
+    pub(super) fn starts_selectable(kind: Kind) -> bool {
         match kind {
             Kind::String
             | Kind::Integer
@@ -219,10 +222,10 @@ impl Parser<'_> {
             Kind::Symbol("(") => self.selectable_parenthesis(),
             Kind::Symbol("[") => {
                 self.advance();
-                if self.eat_symbol("]") {
-                    return Ok(Selectable::List(Vec::new()));
+                let mut items = Vec::new();
+                if self.starts_term() {
+                    items = self.list(Self::selectable)?;
                 }
-                let items = self.list(Self::selectable)?;
                 self.expect_symbol("]")?;
                 Ok(Selectable::List(items))
             }
@@ -276,6 +279,15 @@ impl Parser<'_> {
 
     fn column_or_function(&mut self) -> Result<Selectable> {
         let kind = self.kind();
+        if !self.is_name() {
+            return match kind {
+                Kind::Keyword(Keyword::Token) if self.ahead(1) == Kind::Symbol("(") => {
+                    self.selectable_function()
+                }
+                Kind::Keyword(Keyword::Token) => self.no_viable_ahead(1),
+                _ => self.no_viable(),
+            };
+        }
         let next = self.ahead(1);
         if next == Kind::Symbol("(") {
             match kind {
@@ -292,25 +304,16 @@ impl Parser<'_> {
                 }
                 Kind::Keyword(Keyword::Ttl) => return self.cell_fact(CellFact::Ttl),
                 Kind::Keyword(Keyword::Cast) => return self.selectable_cast(),
-                kind if Self::names(kind, Reach::Identifier)
-                    || kind == Kind::Keyword(Keyword::Token) =>
-                {
-                    return self.selectable_function();
-                }
-                _ => return self.no_viable(),
+                _ => return self.selectable_function(),
             }
         }
-        let qualified = next == Kind::Symbol(".") && self.is_name() && self.function_call_at(2);
+        let qualified = next == Kind::Symbol(".") && self.function_call_at(2);
         if qualified {
             return self.selectable_function();
         }
-        if !self.is_name() {
-            return match kind {
-                Kind::Keyword(Keyword::Token) => self.no_viable_ahead(1),
-                _ => self.no_viable(),
-            };
-        }
-        Ok(Selectable::Column(self.ident()?))
+        let column = self.ident()?;
+        self.check_follow(|parser| parser.follows_selectable())?;
+        Ok(Selectable::Column(column))
     }
 
     /// Whether `name(` stands that many tokens ahead.
@@ -389,6 +392,14 @@ impl Parser<'_> {
                 let column = Self::names(kind, Reach::Identifier) || kind == Kind::EmptyQuotedName;
                 if column && matches!(self.ahead(2), Kind::Symbol("," | ")")) {
                     return self.tuple_relation();
+                }
+                let inner = column
+                    || matches!(
+                        kind,
+                        Kind::Expr | Kind::Symbol("(") | Kind::Keyword(Keyword::Token)
+                    );
+                if !inner {
+                    return self.no_viable_ahead(1);
                 }
                 self.enter()?;
                 self.advance();

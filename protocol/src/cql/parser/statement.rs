@@ -1,6 +1,6 @@
 //! Which statement it is: the first keyword, and the second where many share the first.
 
-use super::{Keyword, Kind, Parser, Result, Trouble};
+use super::{Keyword, Kind, Parser, Reach, Result, Trouble};
 use crate::cql::ast::{Describe, DescribeTarget, Statement};
 
 impl Parser<'_> {
@@ -144,8 +144,14 @@ impl Parser<'_> {
                 self.advance();
                 DescribeTarget::Aggregate(self.function_name()?)
             }
+            Keyword::Type | Keyword::Function | Keyword::Aggregate if !self.describe_ends() => {
+                return self.no_viable_ahead(1);
+            }
             Keyword::Cluster => self.describe_word(DescribeTarget::Cluster),
-            Keyword::Schema => self.describe_word(DescribeTarget::Schema { full: false }),
+            Keyword::Schema => {
+                self.advance();
+                DescribeTarget::Schema { full: false }
+            }
             Keyword::Keyspaces => self.describe_word(DescribeTarget::Keyspaces),
             Keyword::Tables => self.describe_word(DescribeTarget::Tables),
             Keyword::Types => self.describe_word(DescribeTarget::Types),
@@ -157,12 +163,18 @@ impl Parser<'_> {
 
     fn describe_word(&mut self, target: DescribeTarget) -> DescribeTarget {
         self.advance();
+        self.look(1);
         target
     }
 
     /// Whether a name stands behind the keyword here, so that it is not itself the name of something.
     fn names_follow(&mut self) -> bool {
-        !matches!(
+        Self::names(self.ahead(1), Reach::Identifier)
+    }
+
+    /// Whether a bare name may end behind this token.
+    fn describe_ends(&mut self) -> bool {
+        matches!(
             self.ahead(1),
             Kind::Symbol("." | ";") | Kind::End | Kind::Keyword(Keyword::With)
         )

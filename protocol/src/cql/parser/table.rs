@@ -30,7 +30,7 @@ impl Parser<'_> {
         let mut primary_keys = Vec::new();
         self.table_item(&mut columns, &mut primary_keys)?;
         while self.eat_symbol(",") {
-            if !matches!(self.kind(), Kind::Symbol("," | ")")) {
+            if self.is_name() || self.is(Keyword::Primary) {
                 self.table_item(&mut columns, &mut primary_keys)?;
             }
         }
@@ -82,7 +82,14 @@ impl Parser<'_> {
 
     fn mask(&mut self) -> Result<Mask> {
         self.expect_keyword(Keyword::Masked)?;
-        self.expect_keyword(Keyword::With)?;
+        if !self.is(Keyword::With) {
+            return self.no_viable_from(self.at - 1);
+        }
+        self.advance();
+        let function = self.is_name() || self.is(Keyword::Token);
+        if !function {
+            return self.no_viable_from(self.at - 2);
+        }
         if self.is(Keyword::Default) && !matches!(self.ahead(1), Kind::Symbol("(" | ".")) {
             self.advance();
             return Ok(Mask::Default);
@@ -145,6 +152,14 @@ impl Parser<'_> {
     }
 
     fn table_option(&mut self) -> Result<TableOption> {
+        let fits = match self.kind() {
+            Kind::Keyword(Keyword::Compact) => Kind::Keyword(Keyword::Storage),
+            Kind::Keyword(Keyword::Clustering) => Kind::Keyword(Keyword::Order),
+            _ => self.ahead(1),
+        };
+        if self.ahead(1) != fits && self.ahead(1) != Kind::Symbol("=") {
+            return self.no_viable_ahead(1);
+        }
         if self.is(Keyword::Compact) && self.ahead(1) != Kind::Symbol("=") {
             self.advance();
             self.expect_keyword(Keyword::Storage)?;
@@ -240,7 +255,8 @@ impl Parser<'_> {
                 self.expect_keyword(Keyword::Masked)?;
                 None
             }
-            _ => return self.no_viable(),
+            _ if if_exists => return self.no_viable(),
+            _ => return self.no_viable_from(self.at - 2),
         };
         Ok(AlterTableAction::Mask {
             if_exists,
@@ -282,6 +298,10 @@ impl Parser<'_> {
         if self.is(Keyword::Compact) && self.ahead(1) == Kind::Keyword(Keyword::Storage) {
             self.skip_two();
             return Ok(AlterTableAction::DropCompactStorage);
+        }
+        let fits = self.is_name() || self.is(Keyword::If) || self.is_symbol("(");
+        if !fits {
+            return self.no_viable_from(self.at - 1);
         }
         let if_exists = self.eat_if_exists()?;
         let columns: Vec<Name> = if self.eat_symbol("(") {

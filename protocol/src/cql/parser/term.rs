@@ -20,6 +20,10 @@ impl Parser<'_> {
             self.advance();
             left = self.combine(operator, left, Self::term_product)?;
         }
+        if !self.follows_term() {
+            return self.no_viable();
+        }
+        self.look(1);
         self.leave();
         Ok(left)
     }
@@ -102,7 +106,13 @@ impl Parser<'_> {
                 self.advance();
                 Ok(Term::Literal(Literal::Null))
             }
-            Kind::Symbol(":") | Kind::QuestionMark => Ok(Term::Marker(self.marker()?)),
+            Kind::QuestionMark => {
+                let marker = self.marker()?;
+                // The keyspace of a function may be bound, as far as the grammar knows.
+                self.check_follow(Self::follows_simple_term)?;
+                Ok(Term::Marker(marker))
+            }
+            Kind::Symbol(":") => Ok(Term::Marker(self.marker()?)),
             Kind::Symbol("[") => self.list_literal(),
             Kind::Symbol("{") => self.brace_literal(),
             Kind::Symbol("(") => self.parenthesis(),
@@ -170,10 +180,10 @@ impl Parser<'_> {
 
     fn list_literal(&mut self) -> Result<Term> {
         self.expect_symbol("[")?;
-        if self.eat_symbol("]") {
-            return Ok(Term::List(Vec::new()));
+        let mut items = Vec::new();
+        if self.starts_term() {
+            items = self.list(Self::term)?;
         }
-        let items = self.list(Self::term)?;
         self.expect_symbol("]")?;
         Ok(Term::List(items))
     }
@@ -188,10 +198,10 @@ impl Parser<'_> {
             Term::User(self.list(Self::field_entry)?)
         } else {
             let first = self.term()?;
-            if self.is_symbol(":") {
-                self.map_rest(first)?
-            } else {
-                self.set_rest(first)?
+            match self.kind() {
+                Kind::Symbol(":") => self.map_rest(first)?,
+                Kind::Symbol("," | "}") => self.set_rest(first)?,
+                _ => return self.no_viable(),
             }
         };
         self.expect_symbol("}")?;
@@ -305,6 +315,7 @@ impl Parser<'_> {
             Kind::Symbol(".") if !self.is(Keyword::Token) => {}
             _ => return self.no_viable_ahead(1),
         }
+        let start = self.at;
         let name = self.function_name()?;
         self.expect_symbol("(")?;
         if self.eat_symbol(")") {
@@ -312,6 +323,10 @@ impl Parser<'_> {
                 name,
                 arguments: Vec::new(),
             });
+        }
+        // With or without arguments is one choice, begun at the name.
+        if !self.starts_term() {
+            return self.no_viable_from(start);
         }
         let arguments = self.list(Self::term)?;
         self.expect_symbol(")")?;
@@ -325,7 +340,9 @@ impl Parser<'_> {
             self.expect_symbol(".")?;
             return Ok(QualifiedName::new(keyspace, self.function_ident()?));
         }
-        Ok(QualifiedName::local(self.function_ident()?))
+        let name = QualifiedName::local(self.function_ident()?);
+        self.check_follow(|parser| parser.follows_function_name())?;
+        Ok(name)
     }
 
     pub(super) fn function_ident(&mut self) -> Result<Name> {

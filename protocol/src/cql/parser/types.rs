@@ -62,6 +62,7 @@ impl Parser<'_> {
         }
         if let Some(native) = native(keyword) {
             self.advance();
+            self.check_follow(|parser| parser.follows_type())?;
             return Ok(Type::Native(native));
         }
         let parametric = matches!(
