@@ -10,25 +10,25 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of payload in one v5 segment: the length field has 17 bits.
 pub const SEGMENT_PAYLOAD_BYTES_MAX: usize = (1 << 17) - 1;
 
-/// Bind values of one statement: the count is an unsigned [short].
+/// Bind values of one statement: the count is an unsigned `[short]`.
 pub const BIND_MARKERS_MAX: usize = u16::MAX as usize;
 
-/// Statements in one BATCH message: the count is an unsigned [short].
+/// Statements in one BATCH message: the count is an unsigned `[short]`.
 pub const BATCH_STATEMENTS_MAX: usize = u16::MAX as usize;
 
-/// Bytes of a [string] or [short bytes]: the length is an unsigned [short].
+/// Bytes of a `[string]` or `[short bytes]`: the length is an unsigned `[short]`.
 pub const STRING_BYTES_MAX: usize = u16::MAX as usize;
 
 /// Levels of types inside types (`list<frozen<list<...>>>`): type code is recursive, and 32 levels fit any stack.
 pub const TYPE_DEPTH_MAX: usize = 32;
 
-/// Fields of a tuple or a user-defined type: the count is an unsigned [short] in the type's option.
+/// Fields of a tuple or a user-defined type: the count is an unsigned `[short]` in the type's option.
 pub const TYPE_FIELDS_MAX: usize = u16::MAX as usize;
 
 /// Dimensions of a vector: Cassandra's `MAX_VECTOR_DIMENSIONS`, 2^13.
 pub const VECTOR_DIMENSIONS_MAX: usize = 8192;
 
-/// Bytes of one component in a composite partition key: its length is an unsigned [short].
+/// Bytes of one component in a composite partition key: its length is an unsigned `[short]`.
 pub const KEY_COMPONENT_BYTES_MAX: usize = u16::MAX as usize;
 
 /// Bytes that one byte of an LZ4 block can expand to: a match length grows by 255 with each byte.

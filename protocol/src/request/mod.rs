@@ -73,7 +73,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The [bytes map] a client sent beside its message, for those who look at it.
+/// The `[bytes map]` a client sent beside its message, for those who look at it.
 pub fn custom_payload(frame: &Frame) -> Result<Option<BytesMap<'_>>, ProtocolError> {
     if !frame.flags.contains(Flags::CUSTOM_PAYLOAD) {
         return Ok(None);

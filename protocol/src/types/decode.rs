@@ -373,7 +373,7 @@ fn user_type<V: Visit>(
     Ok(parts)
 }
 
-/// A field as [bytes]; an error says what is missing.
+/// A field as `[bytes]`; an error says what is missing.
 fn take_field<'a>(rest: &mut &'a [u8]) -> std::result::Result<Option<&'a [u8]>, &'static str> {
     let (length, after) = rest.split_first_chunk::<4>().ok_or("size of ")?;
     let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {

@@ -128,7 +128,7 @@ impl CqlValue {
         }
     }
 
-    /// The value as [bytes]: after its length.
+    /// The value as `[bytes]`: after its length.
     fn encode_sized(&self, out: &mut impl BufMut) {
         out.put_i32(int(self.encoded_bytes()));
         self.encode(out);

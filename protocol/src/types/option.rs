@@ -1,4 +1,4 @@
-//! A type as the [option] of result metadata.
+//! A type as the `[option]` of result metadata.
 //!
 //! ```text
 //! | id [short] | parameters |

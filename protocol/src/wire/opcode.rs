@@ -122,9 +122,9 @@ impl Flags {
     pub const COMPRESSED: Flags = Flags(0x01);
     /// Request: trace it. Response: the body starts with the tracing id.
     pub const TRACING: Flags = Flags(0x02);
-    /// The body has a [bytes map] before the message (v4, v5).
+    /// The body has a `[bytes map]` before the message (v4, v5).
     pub const CUSTOM_PAYLOAD: Flags = Flags(0x04);
-    /// Response: the body has a [string list] of warnings before the message (v4, v5).
+    /// Response: the body has a `[string list]` of warnings before the message (v4, v5).
     pub const WARNING: Flags = Flags(0x08);
     /// Request: the client knows that this version is beta.
     pub const USE_BETA: Flags = Flags(0x10);

@@ -83,14 +83,14 @@ impl<'a> Reader<'a> {
         Ok(Uuid::from_bytes(self.array()?))
     }
 
-    /// [string]: a [short] length, then UTF-8.
+    /// `[string]`: a `[short]` length, then UTF-8.
     #[inline]
     pub fn string(&mut self) -> Result<&'a str, Malformed> {
         let length = self.short()?;
         utf8(self.take(usize::from(length))?)
     }
 
-    /// [long string]: an [int] length, then UTF-8.
+    /// `[long string]`: an `[int]` length, then UTF-8.
     #[inline]
     pub fn long_string(&mut self) -> Result<&'a str, Malformed> {
         let length = self.int()?;
@@ -98,14 +98,14 @@ impl<'a> Reader<'a> {
         utf8(self.take(length)?)
     }
 
-    /// [short bytes]: a [short] length, then bytes.
+    /// `[short bytes]`: a `[short]` length, then bytes.
     #[inline]
     pub fn short_bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.short()?;
         self.take(usize::from(length))
     }
 
-    /// [bytes]: an [int] length, then bytes; a negative length is null.
+    /// `[bytes]`: an `[int]` length, then bytes; a negative length is null.
     #[inline]
     pub fn bytes(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         match usize::try_from(self.int()?) {
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// [value]: as [bytes], with -2 for unset. Version 3 knows no unset: there every negative length is null.
+    /// `[value]`: as `[bytes]`, with -2 for unset. Version 3 knows no unset: there every negative length is null.
     #[inline]
     pub fn value(&mut self, version: Version) -> Result<Value<'a>, Malformed> {
         let length = self.int()?;
@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
         Consistency::from_number(self.short()?)
     }
 
-    /// [inetaddr]: a size byte, 4 or 16, then the address.
+    /// `[inetaddr]`: a size byte, 4 or 16, then the address.
     pub fn inetaddr(&mut self) -> Result<IpAddr, Malformed> {
         match self.byte()? {
             4 => Ok(Ipv4Addr::from(self.array::<4>()?).into()),
@@ -152,7 +152,7 @@ fn invalid_length(length: i32) -> Malformed {
     Malformed::from(format!("Invalid ByteBuf length {length}"))
 }
 
-/// [string map]: pairs in the order they arrived, checked when the view was made.
+/// `[string map]`: pairs in the order they arrived, checked when the view was made.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StringMap<'a> {
     pairs: &'a [u8],
@@ -184,7 +184,7 @@ impl<'a> StringMap<'a> {
     }
 }
 
-/// [bytes map]: the custom payload, checked when the view was made.
+/// `[bytes map]`: the custom payload, checked when the view was made.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BytesMap<'a> {
     pairs: &'a [u8],
@@ -208,7 +208,7 @@ impl<'a> BytesMap<'a> {
     }
 }
 
-/// [string]. What does not fit its [short] length is cut at a character: only our own error texts could be that long.
+/// `[string]`. What does not fit its `[short]` length is cut at a character: only our own error texts could be that long.
 pub fn put_string(out: &mut BytesMut, text: &str) {
     let text = cut(text);
     out.put_u16(text.len() as u16);
@@ -228,14 +228,14 @@ pub fn put_long_string(out: &mut BytesMut, text: &str) {
     out.put_slice(text.as_bytes());
 }
 
-/// [short bytes]; ids only, which are 16 bytes long.
+/// `[short bytes]`; ids only, which are 16 bytes long.
 pub fn put_short_bytes(out: &mut BytesMut, bytes: &[u8]) {
     let short = u16::try_from(bytes.len()).expect("an id is never longer than a [short] can say");
     out.put_u16(short);
     out.put_slice(bytes);
 }
 
-/// [bytes]; `None` is null.
+/// `[bytes]`; `None` is null.
 #[inline]
 pub fn put_bytes(out: &mut BytesMut, bytes: Option<&[u8]>) {
     match bytes {
@@ -268,7 +268,7 @@ pub fn put_inetaddr(out: &mut BytesMut, address: IpAddr) {
     }
 }
 
-/// [inet]: an address and an [int] port.
+/// `[inet]`: an address and an `[int]` port.
 pub fn put_inet(out: &mut BytesMut, address: std::net::SocketAddr) {
     put_inetaddr(out, address.ip());
     out.put_i32(i32::from(address.port()));

@@ -5,7 +5,7 @@
 //! | framing after STARTUP | envelopes | envelopes | segments |
 //! | compression | LZ4, Snappy, by envelope | same | LZ4, by segment |
 //! | unset values, warnings, custom payload | no | yes | yes |
-//! | QUERY, EXECUTE, BATCH flags | [byte] | [byte] | [int] |
+//! | QUERY, EXECUTE, BATCH flags | `[byte]` | `[byte]` | `[int]` |
 //! | keyspace and now_in_seconds of a request | no | no | yes |
 //! | PREPARED: partition key indexes | no | yes | yes |
 //! | result metadata id | no | no | yes |

@@ -19,7 +19,7 @@ pub fn hex(golden: &str) -> Vec<u8> {
                 .filter(|c| !c.is_whitespace())
                 .map(|c| c.to_digit(16).expect("golden text is hexadecimal") as u8)
                 .collect();
-            assert!(digits.len() % 2 == 0, "half a byte in: {line}");
+            assert!(digits.len().is_multiple_of(2), "half a byte in: {line}");
             bytes.extend(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]));
         }
     }
