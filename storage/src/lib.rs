@@ -11,19 +11,49 @@
 //! engine                          the face
 //! ```
 
+pub mod backend;
+mod background;
+pub mod cache;
 pub mod codec;
+pub mod commitlog;
+pub mod compaction;
+pub mod engine;
+pub mod env;
 pub mod error;
+mod latch;
+mod lease;
+pub mod manifest;
 pub mod memtable;
 pub mod model;
+mod options;
 pub mod read;
+mod recovery;
+pub mod root;
+pub mod sealed;
+pub mod sstable;
+mod table;
 
+pub use backend::{Backend, LocalBackend, LocalOptions};
+pub use compaction::CompactionOptions;
+pub use engine::{Engine, NewTable, Ticket, Write};
+pub use env::Env;
 pub use error::{Error, Result};
+pub use latch::LatchGuard;
+pub use lease::{Lease, Reading};
 pub use memtable::Memtable;
 pub use model::{
-    Cell, CellState, Clustering, ColumnId, Deletion, Liveness, Mutation, PartitionKey,
-    PartitionUpdate, RangeTombstone, Row, Token,
+    Cell, CellState, Clustering, ColumnId, Deletion, Liveness, Mutation, PartitionKey, PartitionUpdate, RangeTombstone, Row,
+    Token,
 };
+pub use options::{Options, TableOptions};
 pub use read::{
-    BlockAddress, Columns, Fault, Item, KeyRange, Limits, PartitionBound, PartitionHead,
-    PartitionRows, ReadCommand, ReadPage, ReadPosition, Slices, Source,
+    BlockAddress, Columns, Fault, Item, KeyRange, Limits, PartitionBound, PartitionHead, PartitionRows, ReadCommand, ReadPage,
+    ReadPosition, Slices, Source,
 };
+pub use root::{Root, RootState, SERVICE};
+pub use table::TableKeys;
+
+#[cfg(any(test, feature = "test-util"))]
+pub use backend::{Crash, SimulatedBackend, SimulatedDisk};
+#[cfg(any(test, feature = "test-util"))]
+pub use env::SimulatedEnv;

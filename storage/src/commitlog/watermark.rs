@@ -1,0 +1,133 @@
+//! The watermark: how far the log is durable, kept where a torn tail cannot reach.
+//!
+//! Two slots are written in turn, each durable before the other is touched. A slot that cannot be read is either a store cut short or
+//! damage; the other one serves in both cases, and it is reported.
+
+use palladium_crypto::{KeyRing, StructureKind};
+
+use super::layout::{
+    NO_SEAL, WATERMARK_HEADER_BYTES, WATERMARK_SEALED_BYTES, WatermarkHeader, WatermarkRecord,
+};
+use super::{Damage, DamageScope};
+use crate::backend::fields::is_zero;
+use crate::backend::{Backend, Public};
+use crate::env::Env;
+use crate::error::Result;
+use crate::sealed::{SealedReader, SealedWriter};
+
+/// Stores watermarks, for one life of a log.
+pub(super) struct WatermarkWriter {
+    sealed: SealedWriter,
+    incarnation: u64,
+    counter: u64,
+    slot: usize,
+}
+
+/// What was found in the two slots.
+pub(super) struct FoundWatermark {
+    /// The newest intact one.
+    pub record: Option<WatermarkRecord>,
+    /// The incarnation that stored it.
+    pub incarnation: u64,
+    pub counter: u64,
+    /// The slot to write next.
+    pub next_slot: usize,
+    /// Was anything ever written?
+    pub is_absent: bool,
+    pub damage: Vec<Damage>,
+}
+
+/// The watermark of a log without groups.
+pub(super) fn fresh() -> WatermarkRecord {
+    WatermarkRecord {
+        sequence: 0,
+        segment: 0,
+        seal: NO_SEAL,
+        oldest_segment: 1,
+        oldest_sequence: 1,
+        manifest_sequence: 0,
+    }
+}
+
+impl WatermarkWriter {
+    pub fn new(env: &dyn Env, service: &KeyRing, incarnation: u64, found: &FoundWatermark) -> Self {
+        WatermarkWriter {
+            sealed: SealedWriter::new(service, env.entropy(), StructureKind::ServiceRecord),
+            incarnation,
+            counter: found.counter,
+            slot: found.next_slot,
+        }
+    }
+
+    /// Stores a watermark; durable on return.
+    pub async fn store<B: Backend>(&mut self, backend: &B, record: &WatermarkRecord) -> Result<()> {
+        self.counter += 1;
+        let header = Public::watermark_header(&WatermarkHeader {
+            incarnation: self.incarnation,
+            counter: self.counter,
+            ordinal: self.sealed.next_ordinal(),
+            structure: self.sealed.structure(),
+            wrapped: self.sealed.wrapped().clone(),
+        });
+        let mut block = record.encode();
+        let sealed = self.sealed.append(header.bytes(), false, &mut block)?;
+        let stored = backend
+            .watermark_store(self.slot, &[(&header).into(), sealed.into()])
+            .await;
+        if stored.is_ok() {
+            self.slot = 1 - self.slot;
+        }
+        stored
+    }
+}
+
+/// Reads both slots.
+pub(super) async fn load<B: Backend>(backend: &B, service: &KeyRing) -> Result<FoundWatermark> {
+    let slots = backend.watermark_load().await?;
+    let mut found = FoundWatermark {
+        record: None,
+        incarnation: 0,
+        counter: 0,
+        next_slot: 0,
+        is_absent: true,
+        damage: Vec::new(),
+    };
+    for (index, slot) in slots.iter().enumerate() {
+        if is_zero(slot) {
+            continue;
+        }
+        found.is_absent = false;
+        match decode(slot, service) {
+            Some((header, record)) if header.counter > found.counter => {
+                found.record = Some(record);
+                found.incarnation = header.incarnation;
+                found.counter = header.counter;
+                found.next_slot = 1 - index;
+            }
+            Some(_) => {}
+            None => found.damage.push(Damage {
+                segment: 0,
+                offset: 0,
+                what: format!("slot {index} is damaged, or its store was cut short"),
+                scope: DamageScope::Survived,
+            }),
+        }
+    }
+    Ok(found)
+}
+
+fn decode(slot: &[u8], service: &KeyRing) -> Option<(WatermarkHeader, WatermarkRecord)> {
+    let header = WatermarkHeader::decode(slot)?;
+    let (context, rest) = slot.split_at(WATERMARK_HEADER_BYTES);
+    let sealed = rest.get(..WATERMARK_SEALED_BYTES)?;
+    if !is_zero(&rest[WATERMARK_SEALED_BYTES..]) {
+        return None;
+    }
+    let kind = StructureKind::ServiceRecord;
+    let reader = SealedReader::new(service, &header.wrapped, header.structure, kind).ok()?;
+    let mut plain = Vec::with_capacity(sealed.len());
+    reader
+        .open(header.ordinal, false, context, sealed, &mut plain)
+        .ok()?;
+    Some((header, WatermarkRecord::decode(&plain)?))
+}

@@ -1,0 +1,241 @@
+//! Reads the manifest from two copies.
+//!
+//! Both copies hold the same bytes at the same offsets, so each frame is taken from whichever copy holds it whole. Copy 0 is written
+//! and synced before copy 1 is touched: a frame in copy 0 alone is a commit cut short (or a lost tail of copy 1), one in copy 1 alone
+//! is damage, and a place where neither is whole and copy 1 goes on is damage that nothing makes good.
+
+use palladium_crypto::{KeyRing, StructureKind};
+
+use super::ManifestReport;
+use super::edit::Edit;
+use super::frame::{Frame, FrameKind, GENERATION_HEADER_BYTES, GenerationHeader, Record};
+use super::version::State;
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::sealed::SealedReader;
+
+/// What was found.
+#[derive(Default)]
+pub(super) struct Found {
+    pub state: State,
+    pub report: ManifestReport,
+    /// The largest generation number in use.
+    pub newest_generation: u64,
+    /// All generations of which some copy exists.
+    pub on_disk: Vec<u64>,
+    pub offset: u64,
+    pub snapshot_bytes: u64,
+    /// Hash of the newest frame.
+    pub previous: [u8; 32],
+    pub needs_generation: bool,
+}
+
+/// Reads the newest generation that was ever finished.
+pub(super) async fn read<B: Backend>(backend: &B, service: &KeyRing) -> Result<Found> {
+    let generations = backend.manifest_list().await?;
+    let newest = generations.last().copied().unwrap_or(0);
+    for &generation in generations.iter().rev() {
+        let copies = [
+            backend.manifest_read(generation, 0).await?,
+            backend.manifest_read(generation, 1).await?,
+        ];
+        if let Some(mut found) = read_generation(generation, &copies, service)? {
+            found.newest_generation = newest;
+            // Older ones are there still, or an unfinished newer one is: a new generation sweeps them.
+            found.needs_generation |= generations.len() > 1;
+            found.on_disk = generations;
+            return Ok(found);
+        }
+    }
+    Ok(Found {
+        newest_generation: newest,
+        on_disk: generations,
+        needs_generation: true,
+        report: ManifestReport {
+            is_new: true,
+            ..ManifestReport::default()
+        },
+        ..Found::default()
+    })
+}
+
+/// A frame that is whole and says what its record says.
+struct Checked<'a> {
+    frame: Frame<'a>,
+    record: Record,
+}
+
+/// `None`: the generation was never finished.
+fn read_generation(
+    generation: u64,
+    copies: &[Option<Vec<u8>>; 2],
+    service: &KeyRing,
+) -> Result<Option<Found>> {
+    let bytes = [0, 1].map(|copy| copies[copy].as_deref().unwrap_or(&[]));
+    let header = GenerationHeader { generation }.encode();
+    let has_header = bytes.map(|bytes| bytes.starts_with(&header));
+    let mut reading = Reading {
+        generation,
+        offset: GENERATION_HEADER_BYTES,
+        found: Found::default(),
+        bytes,
+        service,
+    };
+    if let Some(copy) = has_header.iter().position(|has| !has)
+        && !bytes[copy].is_empty()
+    {
+        reading.note(copy, "its header is damaged");
+    }
+    while let Some(checked) = reading.next_frame()? {
+        reading.take(checked)?;
+    }
+    if reading.offset > GENERATION_HEADER_BYTES {
+        return Ok(Some(reading.finish()));
+    }
+    if bytes[1].is_empty() {
+        return Ok(None);
+    }
+    Err(Error::corrupt(format!(
+        "manifest generation {generation}: no copy has a snapshot"
+    )))
+}
+
+struct Reading<'a> {
+    generation: u64,
+    offset: usize,
+    found: Found,
+    bytes: [&'a [u8]; 2],
+    service: &'a KeyRing,
+}
+
+impl<'a> Reading<'a> {
+    fn next_frame(&mut self) -> Result<Option<Checked<'a>>> {
+        let rest = self
+            .bytes
+            .map(|bytes| bytes.get(self.offset..).unwrap_or(&[]));
+        let frames = rest.map(Frame::parse);
+        let is_same = matches!(&frames, [Some(first), Some(second)] if first.all == second.all);
+        if is_same {
+            let [first, _] = frames;
+            let frame = first.expect("both are there");
+            return match self.check(frame)? {
+                Some(checked) => Ok(Some(checked)),
+                None => Err(self.corrupt("a frame that nobody wrote")),
+            };
+        }
+        let was_whole = frames.each_ref().map(Option::is_some);
+        let [first, second] = frames;
+        let first = first.map(|frame| self.check(frame)).transpose()?.flatten();
+        let second = second.map(|frame| self.check(frame)).transpose()?.flatten();
+        match (first, second) {
+            (Some(_), Some(_)) => Err(self.corrupt("two copies, each whole, that differ")),
+            (Some(checked), None) => {
+                let is_cut_short = rest[1].is_empty() && rest[0].len() == checked.frame.all.len();
+                if !is_cut_short {
+                    self.note(1, "a frame is damaged or missing");
+                }
+                self.found.needs_generation = true;
+                Ok(Some(checked))
+            }
+            (None, Some(checked)) => {
+                self.note(0, "a frame is damaged or missing");
+                Ok(Some(checked))
+            }
+            (None, None) if rest[1].is_empty() && !was_whole[0] => {
+                // A commit cut short left something behind, or nothing.
+                self.found.needs_generation |= !rest[0].is_empty();
+                Ok(None)
+            }
+            (None, None) => {
+                if self.offset == GENERATION_HEADER_BYTES {
+                    return Ok(None);
+                }
+                Err(self.corrupt("no copy of a frame is whole"))
+            }
+        }
+    }
+
+    /// Opens the record and compares. `None` if the frame is not what its record says or its record does not open.
+    fn check(&self, frame: Frame<'a>) -> Result<Option<Checked<'a>>> {
+        let head = &frame.head;
+        let kind = StructureKind::ServiceRecord;
+        let reader = match SealedReader::new(self.service, &head.wrapped, head.structure, kind) {
+            Ok(reader) => reader,
+            Err(error @ Error::KeyUnavailable { .. }) => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        let mut plain = Vec::with_capacity(frame.record.len());
+        if reader.open(0, true, &[], frame.record, &mut plain).is_err() {
+            return Ok(None);
+        }
+        let content = palladium_crypto::sha256(&[frame.covered]);
+        let record = Record::decode(&plain).filter(|record| {
+            record.content == content
+                && record.sequence == head.sequence
+                && head.generation == self.generation
+        });
+        Ok(record.map(|record| Checked { frame, record }))
+    }
+
+    fn take(&mut self, Checked { frame, record }: Checked<'a>) -> Result<()> {
+        let is_first = self.offset == GENERATION_HEADER_BYTES;
+        let follows = match frame.head.kind {
+            FrameKind::Snapshot => is_first,
+            FrameKind::Edits => {
+                !is_first
+                    && record.sequence == self.found.report.sequence + 1
+                    && record.previous == self.found.previous
+            }
+        };
+        if !follows {
+            return Err(self.corrupt("a frame that does not follow the one before it"));
+        }
+        let edits = Edit::decode_all(frame.head.edits)
+            .ok_or_else(|| self.corrupt("edits that this release does not know"))?;
+        for edit in &edits {
+            self.found
+                .state
+                .apply(edit)
+                .map_err(|what| self.corrupt(&what))?;
+        }
+        for (id, epoch, root_hash) in &record.tables {
+            let table = self.found.state.tables.get(id);
+            if table.is_some_and(|table| (table.epoch, table.root_hash) != (*epoch, *root_hash)) {
+                return Err(
+                    self.corrupt(&format!("the epoch of table {id} is not the one recorded"))
+                );
+            }
+        }
+        self.found.report.sequence = record.sequence;
+        self.found.report.log_sequence = record.log_sequence;
+        self.found.report.clock_micros = record.clock_micros;
+        self.found.previous = frame.hash();
+        self.offset += frame.all.len();
+        if is_first {
+            self.found.snapshot_bytes = self.offset as u64;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, copy: usize, what: &str) {
+        let generation = self.generation;
+        let text = format!(
+            "manifest generation {generation}, copy {copy} at {}: {what}; the other copy serves",
+            self.offset
+        );
+        self.found.report.notes.push(text);
+        self.found.needs_generation = true;
+    }
+
+    fn corrupt(&self, what: &str) -> Error {
+        Error::corrupt(format!(
+            "manifest generation {} at {}: {what}",
+            self.generation, self.offset
+        ))
+    }
+
+    fn finish(mut self) -> Found {
+        self.found.offset = self.offset as u64;
+        self.found
+    }
+}
