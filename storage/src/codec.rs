@@ -9,6 +9,7 @@
 //! - *framed* bytes are a varint length and that many bytes.
 
 use crate::Error;
+use std::cmp::Ordering;
 
 /// The bytes end early or make no sense. What they were is for the caller to say: see [`Malformed::within`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +161,18 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The order of byte strings, decided without a call wherever their first bytes or their absence tell.
+///
+/// Not only shorter: comparing empty slices costs hundreds of cycles where the C library reads their address, which points nowhere,
+/// under a mask that hides the fault.
+#[inline]
+pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    match (a.first(), b.first()) {
+        (Some(first), Some(second)) if first == second => a.cmp(b),
+        (first, second) => first.cmp(&second),
+    }
+}
+
 /// Appends a varint.
 #[inline]
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
@@ -233,6 +246,11 @@ mod tests {
             put_framed(&mut early, &bytes);
             put_framed_with(&mut late, |out| out.extend_from_slice(&bytes));
             prop_assert_eq!(early, late);
+        }
+
+        #[test]
+        fn comparing_is_the_order_of_bytes(a in prop::collection::vec(0u8..3, 0..4), b in prop::collection::vec(0u8..3, 0..4)) {
+            prop_assert_eq!(compare(&a, &b), a.cmp(&b));
         }
 
         #[test]

@@ -20,6 +20,9 @@ pub enum Error {
     /// Somebody else holds it, or it is not ready: try again.
     #[error("busy: {what}")]
     Busy { what: String },
+    /// The write was on its way when the log failed: it may or may not be there after a restart.
+    #[error("the outcome of the write is not known: {what}")]
+    OutcomeUnknown { what: String },
     /// The engine has been closed, or stopped itself after a failed sync.
     #[error("closed")]
     Closed,

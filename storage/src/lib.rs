@@ -42,13 +42,13 @@ pub use latch::LatchGuard;
 pub use lease::{Lease, Reading};
 pub use memtable::Memtable;
 pub use model::{
-    Cell, CellState, Clustering, ColumnId, Deletion, Liveness, Mutation, PartitionKey, PartitionUpdate, RangeTombstone, Row,
-    Token,
+    Cell, CellState, Clustering, ColumnId, Deletion, Liveness, Mutation, PartitionKey,
+    PartitionUpdate, RangeTombstone, Row, Token,
 };
 pub use options::{Options, TableOptions};
 pub use read::{
-    BlockAddress, Columns, Fault, Item, KeyRange, Limits, PartitionBound, PartitionHead, PartitionRows, ReadCommand, ReadPage,
-    ReadPosition, Slices, Source,
+    BlockAddress, Columns, Fault, Item, KeyRange, Limits, PartitionBound, PartitionHead,
+    PartitionRows, ReadCommand, ReadPage, ReadPosition, Slices, Source,
 };
 pub use root::{Root, RootState, SERVICE};
 pub use table::TableKeys;

@@ -14,7 +14,7 @@
 
 use super::partition::{Many, One, Partition};
 use super::{Memtable, first_from};
-use crate::codec::Malformed;
+use crate::codec::{Malformed, compare};
 use crate::model::{
     Clustering, Deletion, PartitionBound, PartitionKey, RangeTombstone, RangeTombstoneList, Row,
     RowView, Slices, Token,
@@ -457,7 +457,7 @@ impl Window {
         };
         let row_first = match (row, edge) {
             (Some(row), Some(edge)) => {
-                (self.content.clustering(row) < &self.edges[edge].0.0[..]) != reversed
+                compare(self.content.clustering(row), &self.edges[edge].0.0).is_lt() != reversed
             }
             (row, _) => row.is_some(),
         };
@@ -503,10 +503,10 @@ impl Content {
         let clustering = |span: &RowSpan| &self.bytes[span.clustering.clone()];
         let first = self
             .rows
-            .partition_point(|row| clustering(row) <= &start.0[..]);
+            .partition_point(|row| compare(clustering(row), &start.0).is_le());
         let last = self
             .rows
-            .partition_point(|row| clustering(row) < &end.0[..]);
+            .partition_point(|row| compare(clustering(row), &end.0).is_lt());
         first..last.max(first)
     }
 }

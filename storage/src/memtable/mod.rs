@@ -20,6 +20,7 @@
 
 mod buckets;
 mod cursor;
+pub mod flush;
 mod partition;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A stored row is one boxed slice: its name (clustering; for [`One`], the key before it) and its encoded form behind it, zeroed on drop.
 //! Merging happens in a scratch buffer that belongs to the shard, is reused, and is zeroed after each use.
 
-use crate::codec::Malformed;
+use crate::codec::{Malformed, compare};
 use crate::model::{
     Clustering, Deletion, RangeTombstone, RangeTombstoneList, UpdateView, reconcile,
 };
@@ -137,7 +137,7 @@ impl Borrow<[u8]> for StoredRow {
 
 impl PartialEq for StoredRow {
     fn eq(&self, other: &Self) -> bool {
-        self.clustering() == other.clustering()
+        self.cmp(other).is_eq()
     }
 }
 
@@ -145,7 +145,7 @@ impl Eq for StoredRow {}
 
 impl Ord for StoredRow {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.clustering().cmp(other.clustering())
+        compare(self.clustering(), other.clustering())
     }
 }
 
@@ -294,10 +294,14 @@ impl Many {
         start: &'a Clustering,
         end: &'a Clustering,
     ) -> impl DoubleEndedIterator<Item = &'a StoredRow> {
-        // A tree refuses an empty range between equal excluded bounds.
+        // A tree refuses an empty range between equal excluded bounds; and it need not be told that everything lies after nothing.
+        let after = match start.0.is_empty() {
+            true => Bound::Unbounded,
+            false => Bound::Excluded(&start.0[..]),
+        };
         let range = (start < end).then(|| {
             self.rows
-                .range::<[u8], _>((Bound::Excluded(&start.0[..]), Bound::Excluded(&end.0[..])))
+                .range::<[u8], _>((after, Bound::Excluded(&end.0[..])))
         });
         range.into_iter().flatten()
     }

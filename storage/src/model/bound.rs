@@ -1,6 +1,7 @@
 //! Ranges of partitions, and slices of rows inside one.
 
 use super::{Clustering, PartitionKey, Token};
+use crate::codec::compare;
 use std::cmp::Ordering;
 
 /// A place between partitions.
@@ -165,10 +166,12 @@ impl Slices {
 
     /// The row at this position is wanted.
     pub fn contains(&self, position: &[u8]) -> bool {
-        let index = self.0.partition_point(|(_, end)| &end.0[..] <= position);
+        let index = self
+            .0
+            .partition_point(|(_, end)| compare(&end.0, position).is_le());
         self.0
             .get(index)
-            .is_some_and(|(start, _)| &start.0[..] < position)
+            .is_some_and(|(start, _)| compare(&start.0, position).is_lt())
     }
 }
 

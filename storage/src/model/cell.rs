@@ -1,6 +1,8 @@
 //! One value of one column, with its time; owned, and borrowed from an encoded row.
 
+use crate::codec::compare;
 use bytes::Bytes;
+use std::cmp::Ordering;
 use std::fmt;
 
 /// A column of a table. Never reused; 0 is reserved for the raw spelling of the clustering and never makes a row live.
@@ -66,6 +68,14 @@ impl Cell {
         }
     }
 
+    /// How the places of two cells in a row lie to each other.
+    #[inline]
+    pub fn cmp_place(&self, other: &Cell) -> Ordering {
+        self.column
+            .cmp(&other.column)
+            .then_with(|| compare(&self.path, &other.path))
+    }
+
     /// The value, if it is not a tombstone; it may have expired.
     pub fn value(&self) -> Option<&Bytes> {
         match &self.state {
@@ -104,10 +114,12 @@ pub enum StateRef<'a> {
 }
 
 impl<'a> CellRef<'a> {
-    /// Where the cell sorts in its row.
+    /// How the places of two cells in a row lie to each other.
     #[inline]
-    pub fn position(&self) -> (ColumnId, &'a [u8]) {
-        (self.column, self.path)
+    pub fn cmp_place(&self, other: &CellRef<'_>) -> Ordering {
+        self.column
+            .cmp(&other.column)
+            .then_with(|| compare(self.path, other.path))
     }
 
     /// Has a value at `now` (seconds).

@@ -1,7 +1,10 @@
 //! Token, partition key and clustering position: byte order is key order.
 
+use crate::codec::compare;
 use bytes::Bytes;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// Where a partition lies on the ring: Murmur3 of its key, so tokens are uniform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,7 +59,7 @@ impl fmt::Debug for PartitionKey {
 }
 
 /// A position inside a partition: a row's, or a bound's between rows.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone)]
 pub struct Clustering(pub Bytes);
 
 impl Clustering {
@@ -78,6 +81,36 @@ impl Clustering {
         } else {
             Clustering(Bytes::copy_from_slice(bytes))
         }
+    }
+}
+
+impl PartialEq for Clustering {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        let same = self.0.as_ptr() == other.0.as_ptr();
+        self.0.len() == other.0.len() && (same || compare(&self.0, &other.0) == Ordering::Equal)
+    }
+}
+
+impl Eq for Clustering {}
+
+impl Hash for Clustering {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl Ord for Clustering {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for Clustering {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

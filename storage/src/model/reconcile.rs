@@ -122,18 +122,13 @@ pub fn unite(a: Row, b: Row) -> Row {
             |a, b| a.0.cmp(&b.0),
             |a, b| (a.0, a.1.max(b.1)),
         ),
-        cells: merge_sorted(
-            a.cells,
-            b.cells,
-            |a, b| (a.column, &a.path).cmp(&(b.column, &b.path)),
-            |a, b| {
-                if cell_wins(b.as_ref(), a.as_ref()) {
-                    b
-                } else {
-                    a
-                }
-            },
-        ),
+        cells: merge_sorted(a.cells, b.cells, Cell::cmp_place, |a, b| {
+            if cell_wins(b.as_ref(), a.as_ref()) {
+                b
+            } else {
+                a
+            }
+        }),
     }
 }
 
@@ -193,7 +188,7 @@ pub fn encoded_rows(a: &[u8], b: &[u8], out: &mut Vec<u8>) -> Result<(), Malform
     let mut writer = RowWriter::new(out, first, liveness, deletion, &[]);
     loop {
         let order = match (&next_a, &next_b) {
-            (Some(left), Some(right)) => left.position().cmp(&right.position()),
+            (Some(left), Some(right)) => left.cmp_place(right),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (None, None) => break,

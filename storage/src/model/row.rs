@@ -91,8 +91,7 @@ impl Row {
 
     /// Cells and complex deletions are in order, none twice.
     pub fn is_sorted(&self) -> bool {
-        self.cells
-            .is_sorted_by(|a, b| (a.column, &a.path) < (b.column, &b.path))
+        self.cells.is_sorted_by(|a, b| a.cmp_place(b).is_lt())
             && self.complex_deletions.is_sorted_by(|a, b| a.0 < b.0)
     }
 
@@ -101,10 +100,9 @@ impl Row {
         if self.is_sorted() {
             return;
         }
-        self.cells
-            .sort_by(|a, b| (a.column, &a.path).cmp(&(b.column, &b.path)));
+        self.cells.sort_by(Cell::cmp_place);
         self.cells.dedup_by(|next, kept| {
-            let same = kept.column == next.column && kept.path == next.path;
+            let same = kept.cmp_place(next).is_eq();
             if same && reconcile::cell_wins(next.as_ref(), kept.as_ref()) {
                 std::mem::swap(next, kept);
             }

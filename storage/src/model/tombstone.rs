@@ -1,6 +1,7 @@
 //! Deletions of a partition, a row, a complex column or a range of rows.
 
 use super::Clustering;
+use crate::codec::compare;
 
 /// Everything written at or before `timestamp` is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,22 +68,26 @@ impl RangeTombstoneList {
     /// The deletion that holds at a position, row or bound. At a bound where one starts or ends, it is the one that holds after it.
     pub fn covering(&self, position: &[u8]) -> Option<Deletion> {
         let tombstone = self.0.get(self.first_ending_after(position))?;
-        (&tombstone.start.0[..] <= position).then_some(tombstone.deletion)
+        compare(&tombstone.start.0, position)
+            .is_le()
+            .then_some(tombstone.deletion)
     }
 
     /// The deletion that holds just before a bound: where one starts or ends, the one before it.
     pub fn covering_before(&self, position: &[u8]) -> Option<Deletion> {
         let index = self
             .0
-            .partition_point(|tombstone| &tombstone.end.0[..] < position);
+            .partition_point(|tombstone| compare(&tombstone.end.0, position).is_lt());
         let tombstone = self.0.get(index)?;
-        (&tombstone.start.0[..] < position).then_some(tombstone.deletion)
+        compare(&tombstone.start.0, position)
+            .is_lt()
+            .then_some(tombstone.deletion)
     }
 
     /// The index of the first tombstone that ends after a position.
     pub fn first_ending_after(&self, position: &[u8]) -> usize {
         self.0
-            .partition_point(|tombstone| &tombstone.end.0[..] <= position)
+            .partition_point(|tombstone| compare(&tombstone.end.0, position).is_le())
     }
 
     /// Adds one tombstone: it holds wherever no later deletion does.

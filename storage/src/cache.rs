@@ -1,0 +1,355 @@
+//! Opened blocks in memory: the plaintext of a block, and the cache that keeps some of it within a budget of bytes.
+//!
+//! A [`PlainBlock`] owns its plaintext in a buffer that is wiped when the last reference to it goes; rows decoded from it are slices
+//! of the same buffer. The [`BlockCache`] is cut into shards, each a least-recently-used list under its own lock; its key is
+//! (structure, block), and structure ids are never reused, so nothing in it can be stale. Whether a table may be read at all is
+//! asked before the cache is, by the holder of the lease.
+//!
+//! What must hold: after [`BlockCache::forget`] no block of those structures is in the cache, and its plaintext is wiped as soon
+//! as no running read holds it. The bytes held never exceed the budget by more than one block per shard.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use lru::LruCache;
+use palladium_crypto::StructureId;
+use zeroize::Zeroizing;
+
+use crate::read::BlockAddress;
+
+/// Shards of the cache: enough that threads rarely meet, few enough that the budget of each holds many blocks.
+const SHARDS: usize = 16;
+
+/// What a cached block costs beyond its plaintext: list node, map slot, reference counts.
+const ENTRY_OVERHEAD_BYTES: usize = 192;
+
+/// One opened block.
+pub struct PlainBlock {
+    bytes: Bytes,
+}
+
+/// A buffer that is wiped, spare capacity included, when nobody refers to it any more.
+struct Wiped(Zeroizing<Vec<u8>>);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl PlainBlock {
+    /// Takes over the plaintext.
+    pub fn new(plain: Zeroizing<Vec<u8>>) -> Self {
+        PlainBlock {
+            bytes: wiped_bytes(plain),
+        }
+    }
+
+    /// Shares plaintext that is in a wiped buffer already.
+    pub(crate) fn sharing(bytes: Bytes) -> Self {
+        PlainBlock { bytes }
+    }
+
+    /// The plaintext; slices of it keep the buffer alive.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+/// Shared bytes that are wiped when the last slice of them is dropped.
+pub(crate) fn wiped_bytes(plain: Zeroizing<Vec<u8>>) -> Bytes {
+    Bytes::from_owner(Wiped(plain))
+}
+
+/// Makes room for plaintext by moving into a larger buffer and wiping the old one: a vector that grows by itself leaves a copy behind.
+pub(crate) fn reserve_wiped(buffer: &mut Zeroizing<Vec<u8>>, additional: usize) {
+    let needed = buffer.len() + additional;
+    if needed > buffer.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(2 * buffer.capacity())));
+        larger.extend_from_slice(buffer);
+        *buffer = larger;
+    }
+}
+
+/// Where a cursor looks for opened blocks. What it does not find is a miss: somebody fetches the block, and the cursor is asked again.
+pub trait BlockLookup: Send + Sync {
+    /// The block, if it is in memory.
+    fn block(&self, address: BlockAddress) -> Option<Arc<PlainBlock>>;
+}
+
+/// Opened blocks of all tables, bounded in bytes.
+pub struct BlockCache {
+    shards: Vec<Mutex<Shard>>,
+    shard_bytes_max: usize,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+type Key = (StructureId, u32);
+
+struct Shard {
+    blocks: LruCache<Key, Arc<PlainBlock>>,
+    bytes: usize,
+}
+
+impl BlockCache {
+    /// An empty cache that will hold at most about `bytes_max` bytes. With 0 it keeps nothing.
+    pub fn new(bytes_max: usize) -> Self {
+        let shard = || Shard {
+            blocks: LruCache::unbounded(),
+            bytes: 0,
+        };
+        BlockCache {
+            shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(),
+            shard_bytes_max: bytes_max / SHARDS,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
+    }
+
+    /// Keeps an opened block, and lets the least recently used ones of its shard go.
+    pub fn insert(&self, address: BlockAddress, block: Arc<PlainBlock>) {
+        let cost = cost(&block);
+        if cost > self.shard_bytes_max {
+            return;
+        }
+        // Dropped, and thereby wiped, after the lock is released.
+        let mut gone = Vec::new();
+        let mut shard = self.shard(address);
+        shard.bytes += cost;
+        if let Some((_, old)) = shard.blocks.push((address.structure, address.block), block) {
+            shard.bytes -= self::cost(&old);
+            gone.push(old);
+        }
+        while shard.bytes > self.shard_bytes_max {
+            let Some((_, old)) = shard.blocks.pop_lru() else {
+                break;
+            };
+            shard.bytes -= self::cost(&old);
+            gone.push(old);
+        }
+        drop(shard);
+        drop(gone);
+    }
+
+    /// Drops every block of these structures: a table was locked, or its SSTables are gone.
+    pub fn forget(&self, structures: &HashSet<StructureId>) {
+        if structures.is_empty() {
+            return;
+        }
+        for shard in &self.shards {
+            let mut gone = Vec::new();
+            let mut shard = lock(shard);
+            let keys: Vec<Key> = shard
+                .blocks
+                .iter()
+                .filter(|(key, _)| structures.contains(&key.0))
+                .map(|(key, _)| *key)
+                .collect();
+            for key in keys {
+                if let Some(block) = shard.blocks.pop(&key) {
+                    shard.bytes -= cost(&block);
+                    gone.push(block);
+                }
+            }
+            drop(shard);
+            drop(gone);
+        }
+    }
+
+    /// Bytes held now.
+    pub fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).bytes).sum()
+    }
+
+    /// Lookups that found their block, and those that did not, since the start.
+    pub fn hits_and_misses(&self) -> (u64, u64) {
+        (
+            self.hits.load(Ordering::Relaxed),
+            self.misses.load(Ordering::Relaxed),
+        )
+    }
+
+    fn shard(&self, address: BlockAddress) -> MutexGuard<'_, Shard> {
+        // Structure ids are random, so their bytes are a hash already; neighbouring blocks go to neighbouring shards.
+        let spread = usize::from(address.structure.0[0]).wrapping_add(address.block as usize);
+        lock(&self.shards[spread % SHARDS])
+    }
+}
+
+impl BlockLookup for BlockCache {
+    fn block(&self, address: BlockAddress) -> Option<Arc<PlainBlock>> {
+        let key = (address.structure, address.block);
+        let found = self.shard(address).blocks.get(&key).cloned();
+        let counter = if found.is_some() {
+            &self.hits
+        } else {
+            &self.misses
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+}
+
+fn cost(block: &PlainBlock) -> usize {
+    block.bytes.len() + ENTRY_OVERHEAD_BYTES
+}
+
+/// A thread that panicked while it held a shard left a list that is whole, at worst miscounted.
+fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The blocks that one request, scan or compaction has fetched, in front of the cache.
+///
+/// A cursor that missed is asked again after the fetch; this keeps the block for it even if the cache would not. Scans and
+/// compactions put nothing into the cache: they would push out what point reads come back to.
+pub struct FetchedBlocks {
+    cache: Arc<BlockCache>,
+    admit: bool,
+    blocks_max: usize,
+    recent: Mutex<Recent>,
+}
+
+#[derive(Default)]
+struct Recent {
+    blocks: HashMap<Key, Arc<PlainBlock>>,
+    order: VecDeque<Key>,
+}
+
+/// Blocks that a read keeps. A cursor holds the data block it stands in; what it may ask for twice is the path to the next.
+const FETCHED_BLOCKS_MAX: usize = 64;
+
+impl FetchedBlocks {
+    /// For reads whose blocks are worth keeping.
+    pub fn admitting(cache: Arc<BlockCache>) -> Self {
+        Self::new(cache, true, FETCHED_BLOCKS_MAX)
+    }
+
+    /// For scans and compactions, which keep up to `blocks_max` blocks for themselves.
+    pub fn passing(cache: Arc<BlockCache>, blocks_max: usize) -> Self {
+        Self::new(cache, false, blocks_max.max(FETCHED_BLOCKS_MAX))
+    }
+
+    fn new(cache: Arc<BlockCache>, admit: bool, blocks_max: usize) -> Self {
+        FetchedBlocks {
+            cache,
+            admit,
+            blocks_max,
+            recent: Mutex::default(),
+        }
+    }
+
+    /// Takes a block that was just fetched.
+    pub fn add(&self, address: BlockAddress, block: Arc<PlainBlock>) {
+        if self.admit {
+            self.cache.insert(address, block.clone());
+        }
+        let key = (address.structure, address.block);
+        let mut recent = lock(&self.recent);
+        if recent.blocks.insert(key, block).is_none() {
+            recent.order.push_back(key);
+        }
+        if recent.order.len() > self.blocks_max
+            && let Some(oldest) = recent.order.pop_front()
+        {
+            recent.blocks.remove(&oldest);
+        }
+    }
+}
+
+impl BlockLookup for FetchedBlocks {
+    fn block(&self, address: BlockAddress) -> Option<Arc<PlainBlock>> {
+        let own = lock(&self.recent)
+            .blocks
+            .get(&(address.structure, address.block))
+            .cloned();
+        own.or_else(|| self.cache.block(address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(structure: u8, block: u32) -> BlockAddress {
+        BlockAddress {
+            structure: StructureId([structure; 16]),
+            block,
+        }
+    }
+
+    fn block(len: usize) -> Arc<PlainBlock> {
+        Arc::new(PlainBlock::new(Zeroizing::new(vec![7; len])))
+    }
+
+    #[test]
+    fn a_block_that_went_in_is_found_and_one_that_did_not_is_a_miss() {
+        let cache = BlockCache::new(1 << 20);
+        cache.insert(address(1, 5), block(100));
+        assert_eq!(
+            cache.block(address(1, 5)).expect("cached").bytes().len(),
+            100
+        );
+        assert!(cache.block(address(1, 6)).is_none());
+        assert!(cache.block(address(2, 5)).is_none());
+        assert_eq!(cache.hits_and_misses(), (1, 2));
+    }
+
+    #[test]
+    fn the_budget_holds_and_the_least_recently_used_goes_first() {
+        let cache = BlockCache::new(SHARDS * 10 * (4096 + ENTRY_OVERHEAD_BYTES));
+        for n in 0..1000 {
+            cache.insert(address(1, n), block(4096));
+            cache.block(address(1, 0));
+        }
+        assert!(cache.bytes() <= SHARDS * 10 * (4096 + ENTRY_OVERHEAD_BYTES));
+        assert!(cache.block(address(1, 0)).is_some());
+        assert!(cache.block(address(1, 1)).is_none());
+        assert!(cache.block(address(1, 999)).is_some());
+    }
+
+    #[test]
+    fn a_block_inserted_twice_is_counted_once() {
+        let cache = BlockCache::new(1 << 20);
+        cache.insert(address(1, 0), block(1000));
+        cache.insert(address(1, 0), block(1000));
+        assert_eq!(cache.bytes(), 1000 + ENTRY_OVERHEAD_BYTES);
+    }
+
+    #[test]
+    fn forgotten_structures_leave_nothing_and_neighbours_stay() {
+        let cache = BlockCache::new(1 << 20);
+        for n in 0..50 {
+            cache.insert(address(1, n), block(10));
+            cache.insert(address(2, n), block(10));
+        }
+        cache.forget(&HashSet::from([StructureId([1; 16])]));
+        assert!((0..50).all(|n| cache.block(address(1, n)).is_none()));
+        assert!((0..50).all(|n| cache.block(address(2, n)).is_some()));
+        assert_eq!(cache.bytes(), 50 * (10 + ENTRY_OVERHEAD_BYTES));
+    }
+
+    #[test]
+    fn a_cache_without_room_keeps_nothing_but_the_request_still_finds_its_block() {
+        let cache = Arc::new(BlockCache::new(0));
+        let fetched = FetchedBlocks::admitting(cache.clone());
+        fetched.add(address(1, 1), block(10));
+        assert_eq!(cache.bytes(), 0);
+        assert!(fetched.block(address(1, 1)).is_some());
+    }
+
+    #[test]
+    fn a_scan_leaves_no_trace_in_the_cache() {
+        let cache = Arc::new(BlockCache::new(1 << 20));
+        let fetched = FetchedBlocks::passing(cache.clone(), 64);
+        for n in 0..1000 {
+            fetched.add(address(1, n), block(10));
+        }
+        assert_eq!(cache.bytes(), 0);
+        assert!(fetched.block(address(1, 999)).is_some());
+        assert!(fetched.block(address(1, 0)).is_none());
+    }
+}

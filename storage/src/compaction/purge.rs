@@ -1,0 +1,271 @@
+//! When a tombstone may be forgotten.
+//!
+//! A tombstone must stay as long as anything it hides may still be somewhere: until `gc_grace_seconds` have passed since it was made,
+//! and while data as old as itself may be outside this compaction, in another SSTable or a memtable. What expired becomes a tombstone
+//! from the second it was written with its time to live, as in Cassandra, and is then judged like any other.
+//!
+//! Pure: whether something goes depends on the deletion, the partition's oldest write outside, and the time handed in.
+//!
+//! What must hold: purging never changes what a read returns, now or after any later merge with what is outside.
+
+use crate::model::{Cell, CellState, Deletion, Row};
+use crate::read::{Item, PartitionHead};
+
+/// The judge of one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct Purge {
+    /// Seconds: what expires at or before it has expired.
+    pub now: i64,
+    /// Seconds: tombstones made before it are past their grace.
+    pub gc_before: i64,
+    /// Microseconds: the oldest write of this partition that may be outside; `i64::MAX` if there is none.
+    pub oldest_outside: i64,
+}
+
+impl Purge {
+    /// Nothing is forgotten: for a flush.
+    pub const NOTHING: Purge = Purge {
+        now: i64::MIN,
+        gc_before: i64::MIN,
+        oldest_outside: i64::MIN,
+    };
+
+    /// Whether a deletion can go.
+    pub fn forgets(&self, deletion: Deletion) -> bool {
+        deletion.local_deletion_time < self.gc_before && deletion.timestamp < self.oldest_outside
+    }
+
+    fn keep(&self, deletion: Option<Deletion>) -> Option<Deletion> {
+        deletion.filter(|deletion| !self.forgets(*deletion))
+    }
+
+    /// What stays of a partition's head.
+    pub fn head(&self, head: PartitionHead) -> PartitionHead {
+        PartitionHead {
+            key: head.key,
+            deletion: self.keep(head.deletion),
+            static_row: head.static_row.and_then(|row| self.row(row)),
+        }
+    }
+
+    /// What stays of an item.
+    pub fn item(&self, item: Item) -> Option<Item> {
+        let (before, after) = (self.keep(item.before), self.keep(item.after));
+        let row = match item.row {
+            Some(row) => Some(self.row(row)?),
+            None if before == after => return None,
+            None => None,
+        };
+        Some(Item {
+            position: item.position,
+            before,
+            after,
+            row,
+        })
+    }
+
+    /// What stays of a row; None if nothing does.
+    pub fn row(&self, mut row: Row) -> Option<Row> {
+        let expired = |row: &Row| row.liveness.filter(|liveness| !liveness.is_live(self.now));
+        if let Some(liveness) = expired(&row) {
+            let as_deletion = Deletion {
+                timestamp: liveness.timestamp,
+                local_deletion_time: liveness.expires_at,
+            };
+            if self.forgets(as_deletion) {
+                row.liveness = None;
+            }
+        }
+        row.deletion = self.keep(row.deletion);
+        row.complex_deletions
+            .retain(|(_, deletion)| !self.forgets(*deletion));
+        row.cells.retain_mut(|cell| self.cell(cell));
+        (!row.is_empty()).then_some(row)
+    }
+
+    /// Whether a cell stays; one that expired stays as a tombstone.
+    fn cell(&self, cell: &mut Cell) -> bool {
+        if let CellState::Expiring {
+            ttl, expires_at, ..
+        } = cell.state
+            && expires_at <= self.now
+        {
+            cell.state = CellState::Tombstone {
+                local_deletion_time: expires_at.saturating_sub(i64::from(ttl)),
+            };
+        }
+        match cell.state {
+            CellState::Tombstone {
+                local_deletion_time,
+            } => !self.forgets(Deletion {
+                timestamp: cell.timestamp,
+                local_deletion_time,
+            }),
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::{Clustering, ColumnId, Liveness, PartitionKey, Token};
+
+    const NOW: i64 = 2_000_000;
+
+    fn purge() -> Purge {
+        Purge {
+            now: NOW,
+            gc_before: NOW - 1000,
+            oldest_outside: i64::MAX,
+        }
+    }
+
+    fn deletion(timestamp: i64, local_deletion_time: i64) -> Deletion {
+        Deletion {
+            timestamp,
+            local_deletion_time,
+        }
+    }
+
+    fn row_of(state: CellState) -> Row {
+        let mut row = Row::new(Clustering::SINGLE);
+        row.cells.push(Cell {
+            column: ColumnId(1),
+            path: Bytes::new(),
+            timestamp: 50,
+            state,
+        });
+        row
+    }
+
+    #[test]
+    fn a_tombstone_within_its_grace_stays() {
+        let young = row_of(CellState::Tombstone {
+            local_deletion_time: NOW - 1000,
+        });
+        assert_eq!(purge().row(young.clone()), Some(young));
+    }
+
+    #[test]
+    fn a_tombstone_past_its_grace_goes_and_takes_its_empty_row_along() {
+        let old = row_of(CellState::Tombstone {
+            local_deletion_time: NOW - 1001,
+        });
+        assert_eq!(purge().row(old), None);
+    }
+
+    #[test]
+    fn an_old_tombstone_stays_while_something_older_is_outside() {
+        let old = row_of(CellState::Tombstone {
+            local_deletion_time: 1,
+        });
+        let beside = |oldest_outside| Purge {
+            oldest_outside,
+            ..purge()
+        };
+        assert_eq!(
+            beside(50).row(old.clone()),
+            Some(old.clone()),
+            "written at the same time: it may be hidden"
+        );
+        assert_eq!(beside(51).row(old), None);
+    }
+
+    #[test]
+    fn an_expired_cell_becomes_a_tombstone_and_gives_its_value_back() {
+        let row = purge()
+            .row(row_of(CellState::Expiring {
+                value: Bytes::from_static(b"value"),
+                ttl: 10,
+                expires_at: NOW,
+            }))
+            .expect("within the grace");
+        let expected = CellState::Tombstone {
+            local_deletion_time: NOW - 10,
+        };
+        assert_eq!(row.cells[0].state, expected);
+    }
+
+    #[test]
+    fn a_cell_that_expires_in_a_second_stays_as_it_is() {
+        let row = row_of(CellState::Expiring {
+            value: Bytes::from_static(b"value"),
+            ttl: 10,
+            expires_at: NOW + 1,
+        });
+        assert_eq!(purge().row(row.clone()), Some(row));
+    }
+
+    #[test]
+    fn a_long_expired_cell_is_gone_at_once() {
+        let row = row_of(CellState::Expiring {
+            value: Bytes::from_static(b"value"),
+            ttl: 2000,
+            expires_at: NOW - 1,
+        });
+        assert_eq!(purge().row(row), None);
+    }
+
+    #[test]
+    fn an_expired_liveness_goes_after_its_grace_and_a_live_cell_keeps_the_row() {
+        let mut row = row_of(CellState::Live(Bytes::from_static(b"value")));
+        row.liveness = Some(Liveness::expiring(50, 10, NOW - 1001));
+        let purged = purge().row(row.clone()).expect("a live cell");
+        assert_eq!((purged.liveness, purged.cells.len()), (None, 1));
+        row.liveness = Some(Liveness::expiring(50, 10, NOW - 999));
+        assert_eq!(purge().row(row.clone()), Some(row));
+    }
+
+    #[test]
+    fn range_deletions_go_with_both_their_boundaries() {
+        let boundary = |before, after| Item {
+            position: Clustering::copy_from(b"a"),
+            before,
+            after,
+            row: None,
+        };
+        let (old, young) = (Some(deletion(5, 1)), Some(deletion(5, NOW)));
+        assert_eq!(purge().item(boundary(None, old)), None);
+        assert_eq!(purge().item(boundary(old, None)), None);
+        assert_eq!(
+            purge().item(boundary(old, young)),
+            Some(boundary(None, young))
+        );
+        assert_eq!(
+            purge().item(boundary(young, None)),
+            Some(boundary(young, None))
+        );
+    }
+
+    #[test]
+    fn partition_row_and_complex_deletions_are_judged_alike() {
+        let mut row = row_of(CellState::Live(Bytes::new()));
+        row.deletion = Some(deletion(5, 1));
+        row.complex_deletions = vec![
+            (ColumnId(1), deletion(5, 1)),
+            (ColumnId(2), deletion(5, NOW)),
+        ];
+        let row = purge().row(row).expect("a live cell");
+        assert_eq!((row.deletion, row.complex_deletions.len()), (None, 1));
+        let head = PartitionHead {
+            key: PartitionKey::new(Token(1), "k"),
+            deletion: Some(deletion(5, 1)),
+            static_row: Some(row_of(CellState::Tombstone {
+                local_deletion_time: 1,
+            })),
+        };
+        let head = purge().head(head);
+        assert_eq!((head.deletion, head.static_row), (None, None));
+    }
+
+    #[test]
+    fn a_flush_forgets_nothing() {
+        let row = row_of(CellState::Tombstone {
+            local_deletion_time: i64::MIN,
+        });
+        assert_eq!(Purge::NOTHING.row(row.clone()), Some(row));
+    }
+}

@@ -1,0 +1,280 @@
+//! Carries out a merge: SSTables in, fewer and cleaner SSTables out, sealed under the active key as it goes.
+//!
+//! The task reads through the same [`Merge`] as a query, asks [`Purge`] about each partition and item, and writes. It keeps its
+//! blocks out of the cache and its place among others: after each stretch of items it yields to the executor and asks `proceed`
+//! whether the table may still be read; that is where a lock, a drop or a shutdown stops it.
+//!
+//! What must hold: nothing refers to the new SSTables before the caller commits them; after an error they are removed again.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use palladium_crypto::KeyRing;
+
+use super::purge::Purge;
+use super::strategy::Circumstances;
+use crate::backend::Backend;
+use crate::cache::{BlockCache, FetchedBlocks};
+use crate::env::Env;
+use crate::manifest::SstableEntry;
+use crate::model::{PartitionKey, Slices};
+use crate::read::{BlockAddress, Fault, Merge, PartitionHead, Source};
+use crate::sstable::{Sstable, SstableCursor, SstableWriter, WriterOptions};
+use crate::{Error, Result};
+
+/// Items between two moments in which others may run.
+const ITEMS_BETWEEN_YIELDS: u32 = 64;
+
+/// Sealed bytes read from one SSTable at once.
+const READ_AHEAD_BYTES: usize = 128 << 10;
+
+/// Blocks kept for each SSTable of the merge: what was read ahead, and the index block to it.
+const BLOCKS_PER_SSTABLE: usize = 128;
+
+/// Sealed bytes of data after which the next SSTable is begun, at a partition: well below what one data key and one index can take.
+pub const SSTABLE_BYTES_MAX: u64 = 128 << 30;
+
+/// The oldest write of a partition, in microseconds, that may be outside the compaction now; `i64::MAX` if there is none.
+pub type OldestOutside = Arc<dyn Fn(&PartitionKey) -> i64 + Send + Sync>;
+
+/// Everything a merge needs.
+pub struct MergeTask<B: Backend> {
+    pub backend: Arc<B>,
+    pub env: Arc<dyn Env>,
+    /// New SSTables are sealed under its active key.
+    pub ring: Arc<KeyRing>,
+    pub cache: Arc<BlockCache>,
+    pub inputs: Vec<Arc<Sstable>>,
+    pub circumstances: Circumstances,
+    /// Asked once for each partition, so it may change while the task runs: a flush adds to it.
+    pub oldest_outside: OldestOutside,
+    pub writer: WriterOptions,
+    /// Asked between stretches of items; its error ends the merge.
+    pub proceed: Arc<dyn Fn() -> Result<()> + Send + Sync>,
+}
+
+/// What a merge gives back.
+#[derive(Debug)]
+pub struct Merged {
+    /// The new SSTables, durable; their ids are the caller's to set. None if nothing was left.
+    pub added: Vec<SstableEntry>,
+    /// Ids of those that were merged.
+    pub removed: Vec<u64>,
+    /// Items that were written.
+    pub items: u64,
+}
+
+/// The oldest write that a partition may have in these SSTables and in a memtable that begins at `memtable_min_timestamp`.
+pub fn oldest_outside<'a>(
+    outside: impl IntoIterator<Item = &'a Arc<Sstable>>,
+    memtable_min_timestamp: i64,
+    key: &PartitionKey,
+) -> i64 {
+    outside
+        .into_iter()
+        .filter(|sstable| sstable.may_contain(key))
+        .map(|sstable| sstable.statistics().timestamps.0)
+        .fold(memtable_min_timestamp, i64::min)
+}
+
+/// Merges the inputs of a task into new SSTables.
+pub async fn merge<B: Backend>(task: MergeTask<B>) -> Result<Merged> {
+    let mut run = Run::new(&task);
+    match run.all().await {
+        Ok(()) => Ok(Merged {
+            added: run.added,
+            removed: task.inputs.iter().map(|sstable| sstable.id()).collect(),
+            items: run.items,
+        }),
+        Err(error) => {
+            run.undo().await;
+            Err(error)
+        }
+    }
+}
+
+struct Run<'a, B: Backend> {
+    task: &'a MergeTask<B>,
+    blocks: Arc<FetchedBlocks>,
+    merge: Merge<SstableCursor>,
+    writer: Option<SstableWriter<B>>,
+    added: Vec<SstableEntry>,
+    items: u64,
+    since_yield: u32,
+}
+
+impl<'a, B: Backend> Run<'a, B> {
+    fn new(task: &'a MergeTask<B>) -> Self {
+        let blocks_max = task.inputs.len() * BLOCKS_PER_SSTABLE;
+        let blocks = Arc::new(FetchedBlocks::passing(task.cache.clone(), blocks_max));
+        let cursors = task
+            .inputs
+            .iter()
+            .map(|sstable| sstable.cursor(blocks.clone()))
+            .collect();
+        Run {
+            task,
+            blocks,
+            merge: Merge::new(cursors),
+            writer: None,
+            added: Vec::new(),
+            items: 0,
+            since_yield: 0,
+        }
+    }
+
+    async fn all(&mut self) -> Result<()> {
+        while let Some(head) = self.ask(Source::partition).await? {
+            self.partition(head).await?;
+            self.ask(Source::next_partition).await?;
+            if self
+                .writer
+                .as_ref()
+                .is_some_and(|writer| writer.data_bytes() >= SSTABLE_BYTES_MAX)
+            {
+                self.finish_writer().await?;
+            }
+        }
+        self.finish_writer().await
+    }
+
+    async fn partition(&mut self, head: PartitionHead) -> Result<()> {
+        let purge = Purge {
+            now: self.task.circumstances.now,
+            gc_before: self.task.circumstances.gc_before(),
+            oldest_outside: (self.task.oldest_outside)(&head.key),
+        };
+        let head = purge.head(head);
+        // A partition is begun with the first thing that is left of it, so that one of which nothing is leaves no trace.
+        let mut begun = head.deletion.is_some() || head.static_row.is_some();
+        if begun {
+            self.writer().begin_partition(&head)?;
+        }
+        let everything = Slices::all();
+        self.ask(|merge| merge.open(&everything, false)).await?;
+        while self
+            .ask(|merge| merge.peek().map(|item| item.is_some()))
+            .await?
+        {
+            let Some(item) = purge.item(self.merge.pop()) else {
+                continue;
+            };
+            if !begun {
+                self.writer().begin_partition(&head)?;
+                begun = true;
+            }
+            let writer = self.writer();
+            writer.push(&item)?;
+            writer.write_out().await?;
+            self.items += 1;
+            self.breathe().await?;
+        }
+        if begun {
+            self.writer().end_partition()?;
+        }
+        self.breathe().await
+    }
+
+    fn writer(&mut self) -> &mut SstableWriter<B> {
+        let task = self.task;
+        self.writer.get_or_insert_with(|| {
+            SstableWriter::new(
+                task.backend.clone(),
+                task.env.clone(),
+                &task.ring,
+                task.writer.clone(),
+            )
+        })
+    }
+
+    async fn finish_writer(&mut self) -> Result<()> {
+        if let Some(writer) = self.writer.take() {
+            let structures = writer.structures();
+            match writer.finish().await {
+                Ok(entry) => self.added.extend(entry),
+                Err(error) => {
+                    for structure in structures {
+                        let _ = self.task.backend.blob_remove(structure).await;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the merge, and fetches what it misses, until it answers.
+    async fn ask<T>(
+        &mut self,
+        mut question: impl FnMut(&mut Merge<SstableCursor>) -> Result<T, Fault>,
+    ) -> Result<T> {
+        loop {
+            match question(&mut self.merge) {
+                Ok(answer) => return Ok(answer),
+                Err(Fault::Error(error)) => return Err(error),
+                Err(Fault::Miss(address)) => self.fetch(address).await?,
+            }
+        }
+    }
+
+    async fn fetch(&self, address: BlockAddress) -> Result<()> {
+        (self.task.proceed)()?;
+        let sstable = self
+            .task
+            .inputs
+            .iter()
+            .find(|sstable| sstable.owns(address.structure))
+            .ok_or_else(|| Error::Invalid {
+                what: format!("structure {} is not part of the merge", address.structure),
+            })?;
+        let fetched = sstable
+            .fetch_ahead(
+                &*self.task.backend,
+                &*self.blocks,
+                address,
+                READ_AHEAD_BYTES,
+            )
+            .await?;
+        for (address, block) in fetched {
+            self.blocks.add(address, block);
+        }
+        Ok(())
+    }
+
+    /// Lets others run once in a while.
+    async fn breathe(&mut self) -> Result<()> {
+        self.since_yield += 1;
+        if self.since_yield >= ITEMS_BETWEEN_YIELDS {
+            self.since_yield = 0;
+            yield_now().await;
+            (self.task.proceed)()?;
+        }
+        Ok(())
+    }
+
+    /// Removes what was written.
+    async fn undo(self) {
+        if let Some(writer) = self.writer {
+            writer.abandon().await;
+        }
+        for component in self.added.iter().flat_map(|entry| &entry.components) {
+            // What cannot be removed now is an orphan that recovery removes.
+            let _ = self.task.backend.blob_remove(component.structure).await;
+        }
+    }
+}
+
+/// Goes to the back of the executor's queue once.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

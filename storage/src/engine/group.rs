@@ -1,0 +1,252 @@
+//! Groups: what many writers hand over while one sync is under way becomes the next group of the log.
+//!
+//! ```text
+//! writers --submit--> forming group --take--> log loop: seal, append, sync --> apply to memtables --> settle tickets
+//! ```
+//!
+//! A write enters the forming group only under a living lease, with its table's pass; the pass keeps the key ring until the group is applied, so that a
+//! table closed meanwhile still gets its durable record. Whether a group is acknowledged is decided for the whole group.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+
+use palladium_crypto::TableId;
+use zeroize::Zeroize;
+
+use crate::engine::record;
+use crate::engine::ticket::{Outcome, Ticket};
+use crate::error::{Error, Result};
+use crate::model::Mutation;
+use crate::table::Pass;
+
+/// One atomic change: all of its mutations in one log group, or none.
+#[derive(Debug)]
+pub struct Write {
+    /// One for each partition that changes. May name several tables.
+    pub mutations: Vec<Mutation>,
+}
+
+/// One table's part of a group.
+pub(crate) struct GroupShare {
+    pub(crate) pass: Pass,
+    pub(crate) records: Vec<u8>,
+    /// The same mutations as they are applied once the group is durable.
+    pub(crate) mutations: Vec<Mutation>,
+}
+
+/// A group on its way to the log.
+#[derive(Default)]
+pub(crate) struct Group {
+    pub(crate) shares: HashMap<TableId, GroupShare>,
+    pub(crate) outcomes: Vec<Arc<Outcome>>,
+    writes: u32,
+    bytes: usize,
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        for share in self.shares.values_mut() {
+            share.records.zeroize();
+        }
+    }
+}
+
+/// What the log's loop does next.
+pub(crate) enum Work {
+    /// A group to commit.
+    Commit(Group),
+    /// Housekeeping between groups, asked for by somebody else.
+    Errands(Vec<Errand>),
+    /// Nothing more will come.
+    Close,
+}
+
+/// Work on the log that must stand between two groups.
+pub(crate) enum Errand {
+    /// Remove segments nobody needs.
+    Release,
+    /// The table's next share gets a new data key.
+    RollKey(TableId),
+    /// Note the durable position outside the segments.
+    StoreWatermark,
+}
+
+/// The forming group, shared by all writers and the log's loop.
+pub(crate) struct Forming {
+    inner: Mutex<Inner>,
+    bytes_max: usize,
+    mutation_bytes_max: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    group: Group,
+    errands: Vec<Errand>,
+    closed: Option<Error>,
+    loop_waker: Option<Waker>,
+}
+
+impl Forming {
+    pub(crate) fn new(bytes_max: usize, mutation_bytes_max: usize) -> Self {
+        Forming {
+            inner: Mutex::default(),
+            bytes_max,
+            mutation_bytes_max,
+        }
+    }
+
+    /// Adds a batch to the forming group. `passes` answers for each table whether it may be written now.
+    pub(crate) fn submit(
+        &self,
+        writes: Vec<Write>,
+        mut pass: impl FnMut(TableId) -> Result<Pass>,
+    ) -> Ticket {
+        let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        if let Some(error) = &inner.closed {
+            let refused = writes.iter().map(|_| Some(error.clone())).collect();
+            return Ticket::new(refused, None);
+        }
+        let refused: Vec<Option<Error>> = writes
+            .into_iter()
+            .map(|write| self.add(&mut inner.group, write, &mut pass).err())
+            .collect();
+        if refused.iter().all(Option::is_some) {
+            return Ticket::new(refused, None);
+        }
+        let outcome = Arc::new(Outcome::default());
+        inner.group.outcomes.push(outcome.clone());
+        let waker = inner.loop_waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ticket::new(refused, Some(outcome))
+    }
+
+    /// All of a write, or nothing of it: a locked member refuses the whole before anything is appended.
+    fn add(
+        &self,
+        group: &mut Group,
+        write: Write,
+        pass: &mut impl FnMut(TableId) -> Result<Pass>,
+    ) -> Result<()> {
+        if group.bytes >= self.bytes_max {
+            return Err(Error::Full {
+                what: "too many bytes wait for the log".into(),
+            });
+        }
+        let members = u32::try_from(write.mutations.len()).map_err(|_| Error::Invalid {
+            what: "too many mutations in one write".into(),
+        })?;
+        let mut passes: Vec<(TableId, Pass)> = Vec::new();
+        for mutation in &write.mutations {
+            if !passes.iter().any(|(table, _)| *table == mutation.table) {
+                passes.push((mutation.table, pass(mutation.table)?));
+            }
+        }
+        let ordinal = group.writes;
+        let before: Vec<(TableId, usize)> = passes
+            .into_iter()
+            .map(|(table, pass)| {
+                let share = group.shares.entry(table).or_insert_with(|| GroupShare {
+                    pass,
+                    records: Vec::new(),
+                    mutations: Vec::new(),
+                });
+                (table, share.records.len())
+            })
+            .collect();
+        for mutation in &write.mutations {
+            let share = group
+                .shares
+                .get_mut(&mutation.table)
+                .expect("every table of the write has its share: made above");
+            record::append(&mut share.records, ordinal, members, mutation);
+        }
+        let grown: usize = before
+            .iter()
+            .map(|(table, length)| group.shares[table].records.len() - length)
+            .sum();
+        if grown > self.mutation_bytes_max {
+            for (table, length) in before {
+                let share = group
+                    .shares
+                    .get_mut(&table)
+                    .expect("every table of the write has its share: made above");
+                share.records.truncate(length);
+                if length == 0 {
+                    group.shares.remove(&table);
+                }
+            }
+            return Err(Error::Invalid {
+                what: format!(
+                    "Mutation of {grown} bytes is too large for the maximum size of {}",
+                    self.mutation_bytes_max
+                ),
+            });
+        }
+        group.writes += 1;
+        group.bytes += grown;
+        for mutation in write.mutations {
+            let share = group
+                .shares
+                .get_mut(&mutation.table)
+                .expect("every table of the write has its share: made above");
+            share.mutations.push(mutation);
+        }
+        Ok(())
+    }
+
+    /// Asks the log's loop for something between two groups.
+    pub(crate) fn ask(&self, errand: Errand) {
+        let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        inner.errands.push(errand);
+        let waker = inner.loop_waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// No write is accepted from now on, and every later one is told `why`. What was accepted is still committed.
+    pub(crate) fn close(&self, why: Error) {
+        let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        inner.closed.get_or_insert(why);
+        let waker = inner.loop_waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Waits for work: errands first, then the group that has formed.
+    pub(crate) fn next(&self) -> impl Future<Output = Work> + '_ {
+        std::future::poll_fn(|context| {
+            let mut inner = self.inner.lock().expect("no holder of this lock panics");
+            if !inner.errands.is_empty() {
+                return Poll::Ready(Work::Errands(std::mem::take(&mut inner.errands)));
+            }
+            if !inner.group.outcomes.is_empty() {
+                return Poll::Ready(Work::Commit(std::mem::take(&mut inner.group)));
+            }
+            if inner.closed.is_some() {
+                return Poll::Ready(Work::Close);
+            }
+            inner.loop_waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+    }
+
+    /// Fails whatever is still forming: the log has stopped.
+    pub(crate) fn fail(&self, why: Error) {
+        self.close(why.clone());
+        let group = {
+            let mut inner = self.inner.lock().expect("no holder of this lock panics");
+            std::mem::take(&mut inner.group)
+        };
+        for outcome in &group.outcomes {
+            outcome.settle(Err(why.clone()));
+        }
+    }
+}

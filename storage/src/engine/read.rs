@@ -1,0 +1,216 @@
+//! The read road: what memory holds is answered at once; a block that is missing is fetched, and the read goes on where it stood.
+//!
+//! A read is one straight machine (`read::run`) that stops with the address of a block when it needs one that is not in memory. [`Engine::try_read`]
+//! drives it with the cache and with what the page cache gives without waiting; [`Engine::read`] awaits the disk in between. Both run the same code.
+
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::cache::FetchedBlocks;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::lease::Reading;
+use crate::memtable::{Memtable, MemtableCursor};
+use crate::model::PartitionKey;
+use crate::read::{
+    BlockAddress, Fault, Item, KeyRange, Merge, PageBuilder, PartitionBound, PartitionHead,
+    ReadCommand, ReadPage, Slices, Source, run, run_one,
+};
+use crate::sstable::{Sstable, SstableCursor};
+use crate::table::Pass;
+use palladium_crypto::TableId;
+
+/// What a table is made of, as one source.
+pub(crate) enum EngineSource {
+    Memtable(MemtableCursor<Arc<Memtable>>),
+    Sstable(SstableCursor),
+}
+
+/// A read that has begun.
+enum Attempt {
+    /// One memtable had it all.
+    Done(ReadPage),
+    Merging(Box<Merging>),
+}
+
+/// A read over several sources, under way.
+struct Merging {
+    /// Keeps the table's secrets in memory while the read runs, and not longer.
+    pass: Pass,
+    merge: Merge<EngineSource>,
+    page: PageBuilder,
+    blocks: Arc<FetchedBlocks>,
+    sstables: Vec<Arc<Sstable>>,
+}
+
+impl<B: Backend> Engine<B> {
+    /// Answers at once from memory and the page cache. None: it would have to wait; use [`Engine::read`].
+    pub fn try_read(&self, command: &ReadCommand) -> Option<Result<ReadPage>> {
+        let mut attempt = match self.attempt(command) {
+            Ok(Attempt::Done(page)) => return Some(Ok(page)),
+            Ok(Attempt::Merging(merging)) => merging,
+            Err(error) => return Some(Err(error)),
+        };
+        loop {
+            match attempt.run(command) {
+                Ok(page) => return Some(Ok(page)),
+                Err(Fault::Error(error)) => return Some(Err(error)),
+                Err(Fault::Miss(address)) => {
+                    match attempt.fetch_now(&*self.inner.backend, address)? {
+                        Ok(()) => {}
+                        Err(error) => return Some(Err(error)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers, waiting for the disk where it must.
+    pub async fn read(&self, command: ReadCommand) -> Result<ReadPage> {
+        let mut attempt = match self.attempt(&command)? {
+            Attempt::Done(page) => return Ok(page),
+            Attempt::Merging(merging) => merging,
+        };
+        loop {
+            match attempt.run(&command) {
+                Ok(page) => return Ok(page),
+                Err(Fault::Error(error)) => return Err(error),
+                Err(Fault::Miss(address)) => {
+                    attempt.fetch(&*self.inner.backend, address).await?;
+                    let clock = Reading::now(&*self.inner.env);
+                    if !attempt.pass.lease().is_alive_at(clock) {
+                        return Err(Error::KeyUnavailable {
+                            table: command.table,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Touches what a batch of point reads will need, so that cache misses overlap.
+    pub fn prefetch(&self, keys: &[(TableId, &PartitionKey)]) {
+        let clock = Reading::now(&*self.inner.env);
+        for (table, key) in keys {
+            if let Ok(pass) = self
+                .inner
+                .tables
+                .get(*table)
+                .and_then(|table| table.pass(clock))
+            {
+                pass.prefetch(key);
+            }
+        }
+    }
+
+    fn attempt(&self, command: &ReadCommand) -> Result<Attempt> {
+        let clock = Reading::now(&*self.inner.env);
+        let pass = self.inner.tables.get(command.table)?.pass(clock)?;
+        let memtables = pass.memtables();
+        let sstables: Vec<Arc<Sstable>> = pass
+            .sstables()
+            .iter()
+            .filter(|sstable| match &command.range {
+                KeyRange::One(key) => sstable.may_contain(key),
+                KeyRange::Range { .. } => true,
+            })
+            .cloned()
+            .collect();
+        if let ([memtable], []) = (&memtables[..], &sstables[..])
+            && let Some(page) = run_one(memtable, command)?
+        {
+            return Ok(Attempt::Done(page));
+        }
+        let blocks = Arc::new(match &command.range {
+            KeyRange::One(_) => FetchedBlocks::admitting(self.inner.cache.clone()),
+            KeyRange::Range { .. } => FetchedBlocks::passing(self.inner.cache.clone(), 0),
+        });
+        let sources = memtables
+            .into_iter()
+            .map(|memtable| EngineSource::Memtable(memtable.shared_cursor()))
+            .chain(
+                sstables
+                    .iter()
+                    .map(|sstable| EngineSource::Sstable(sstable.cursor(blocks.clone()))),
+            )
+            .collect();
+        Ok(Attempt::Merging(Box::new(Merging {
+            pass,
+            merge: Merge::new(sources),
+            page: PageBuilder::new(),
+            blocks,
+            sstables,
+        })))
+    }
+}
+
+impl Merging {
+    fn run(&mut self, command: &ReadCommand) -> Result<ReadPage, Fault> {
+        run(&mut self.merge, command, &mut self.page)
+    }
+
+    fn sstable(&self, address: BlockAddress) -> Result<&Arc<Sstable>> {
+        self.sstables
+            .iter()
+            .find(|sstable| sstable.owns(address.structure))
+            .ok_or_else(|| {
+                Error::corrupt(format!(
+                    "block {} of unknown structure {}",
+                    address.block, address.structure
+                ))
+            })
+    }
+
+    /// None: the block is not in the page cache.
+    fn fetch_now<B: Backend>(&self, backend: &B, address: BlockAddress) -> Option<Result<()>> {
+        let sstable = match self.sstable(address) {
+            Ok(sstable) => sstable,
+            Err(error) => return Some(Err(error)),
+        };
+        let block = sstable.try_fetch_now(backend, &*self.blocks, address)?;
+        Some(block.map(|block| self.blocks.add(address, block)))
+    }
+
+    async fn fetch<B: Backend>(&self, backend: &B, address: BlockAddress) -> Result<()> {
+        let block = self
+            .sstable(address)?
+            .fetch(backend, &*self.blocks, address)
+            .await?;
+        self.blocks.add(address, block);
+        Ok(())
+    }
+}
+
+/// Both kinds of source answer every call; this only says which.
+macro_rules! either {
+    ($source:expr, $inner:ident => $call:expr) => {
+        match $source {
+            EngineSource::Memtable($inner) => $call,
+            EngineSource::Sstable($inner) => $call,
+        }
+    };
+}
+
+impl Source for EngineSource {
+    fn seek(&mut self, from: &PartitionBound) -> Result<(), Fault> {
+        either!(self, source => source.seek(from))
+    }
+    fn partition(&mut self) -> Result<Option<PartitionHead>, Fault> {
+        either!(self, source => source.partition())
+    }
+    fn open(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault> {
+        either!(self, source => source.open(slices, reversed))
+    }
+    fn peek(&mut self) -> Result<Option<&Item>, Fault> {
+        either!(self, source => source.peek())
+    }
+    fn pop(&mut self) -> Item {
+        either!(self, source => source.pop())
+    }
+    fn gap(&self) -> Option<crate::model::Deletion> {
+        either!(self, source => source.gap())
+    }
+    fn next_partition(&mut self) -> Result<(), Fault> {
+        either!(self, source => source.next_partition())
+    }
+}

@@ -1,0 +1,82 @@
+//! A frozen memtable becomes an SSTable.
+//!
+//! Only the writing: freezing before it, and the manifest edit, the log's release and the wipe after it are the table's. Nothing is
+//! purged here; what a memtable says, its SSTable says.
+//!
+//! What must hold: after an error nothing of the SSTable is left, and the memtable is as it was: the flush can be tried again.
+
+use std::sync::Arc;
+
+use palladium_crypto::KeyRing;
+
+use crate::backend::Backend;
+use crate::env::Env;
+use crate::manifest::SstableEntry;
+use crate::model::Slices;
+use crate::read::{Fault, Source};
+use crate::sstable::{SstableWriter, WriterOptions};
+use crate::{Error, Result};
+
+/// Writes all that a memtable's cursor shows. None if it shows nothing.
+pub async fn flush<B: Backend, S: Source>(
+    source: S,
+    backend: Arc<B>,
+    env: Arc<dyn Env>,
+    ring: &KeyRing,
+    options: WriterOptions,
+) -> Result<Option<SstableEntry>> {
+    let mut writer = SstableWriter::new(backend.clone(), env, ring, options);
+    if let Err(error) = write_all(source, &mut writer).await {
+        writer.abandon().await;
+        return Err(error);
+    }
+    let structures = writer.structures();
+    let finished = writer.finish().await;
+    if finished.is_err() {
+        for structure in structures {
+            // What cannot be removed now is an orphan that recovery removes.
+            let _ = backend.blob_remove(structure).await;
+        }
+    }
+    finished
+}
+
+async fn write_all<B: Backend, S: Source>(
+    mut source: S,
+    writer: &mut SstableWriter<B>,
+) -> Result<()> {
+    let everything = Slices::all();
+    while let Some(head) = source.partition().map_err(never_misses)? {
+        source.open(&everything, false).map_err(never_misses)?;
+        let mut begun = head.deletion.is_some() || head.static_row.is_some();
+        if begun {
+            writer.begin_partition(&head)?;
+        }
+        while source.peek().map_err(never_misses)?.is_some() {
+            if !begun {
+                writer.begin_partition(&head)?;
+                begun = true;
+            }
+            writer.push(&source.pop())?;
+            writer.write_out().await?;
+        }
+        if begun {
+            writer.end_partition()?;
+            writer.write_out().await?;
+        }
+        source.next_partition().map_err(never_misses)?;
+    }
+    Ok(())
+}
+
+fn never_misses(fault: Fault) -> Error {
+    match fault {
+        Fault::Error(error) => error,
+        Fault::Miss(address) => Error::Invalid {
+            what: format!(
+                "a memtable missed block {} of {}",
+                address.block, address.structure
+            ),
+        },
+    }
+}

@@ -1,0 +1,60 @@
+//! Settings of the engine as plain data: each with a unit, a default and a reason. Who reads them from a file is the server's business.
+
+use crate::compaction::CompactionOptions;
+
+/// What one engine may use, and when it acts.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bytes that memtables may hold before writers are refused.
+    pub memtable_bytes_max: usize,
+    /// A memtable of this many bytes is flushed at once: large enough for few SSTables, small enough to flush in seconds.
+    pub memtable_flush_bytes: usize,
+    /// Bytes of opened blocks kept in memory.
+    pub cache_bytes: usize,
+    /// Bytes of one log segment.
+    pub log_segment_bytes: u64,
+    /// Bytes of log after which the tables that pin the oldest segment are flushed: bounds the time of a start.
+    pub log_bytes_max: u64,
+    /// Bytes waiting for the next group; past it a write is refused as overload.
+    pub group_bytes_max: usize,
+    /// Bytes of one mutation. A group must fit a segment.
+    pub mutation_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            memtable_bytes_max: 1 << 30,
+            memtable_flush_bytes: 128 << 20,
+            cache_bytes: 512 << 20,
+            log_segment_bytes: 32 << 20,
+            log_bytes_max: 1 << 30,
+            group_bytes_max: 8 << 20,
+            mutation_bytes_max: 16 << 20,
+        }
+    }
+}
+
+/// What a table's owner may say about how it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableOptions {
+    /// Seconds for which a tombstone is kept.
+    pub gc_grace_seconds: i64,
+    /// Plaintext bytes of a data block before compression.
+    pub block_bytes: usize,
+    /// Whether blocks are compressed (LZ4) before they are sealed.
+    pub compression: bool,
+    /// How SSTables are merged.
+    pub compaction: CompactionOptions,
+}
+
+impl Default for TableOptions {
+    fn default() -> Self {
+        TableOptions {
+            gc_grace_seconds: 864_000,
+            block_bytes: 4096,
+            compression: true,
+            compaction: CompactionOptions::default(),
+        }
+    }
+}

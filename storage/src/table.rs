@@ -1,0 +1,312 @@
+//! One table: its gate, and behind it the memtables, SSTables and key ring.
+//!
+//! ```text
+//! closed (dormant, locked, not yet opened) --unlock--> open --lock / sleep--> closed
+//! ```
+//!
+//! Everything that needs the table's key lives in [`OpenTable`], and nothing of it lives anywhere else. Whoever works on the table holds a
+//! [`Pass`], a counted reference that [`Table::pass`] gives out only under a living lease. Closing takes the `OpenTable` away from the gate, waits until
+//! the last pass is returned, and drops it; dropping wipes memtables, key schedules, indexes and filters.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use palladium_crypto::{KeyRing, TableId};
+
+use crate::error::{Error, Result};
+use crate::lease::{Lease, LeaseCell, Reading};
+use crate::memtable::Memtable;
+use crate::model::{PartitionKey, PartitionUpdate};
+use crate::options::TableOptions;
+use crate::sstable::Sstable;
+
+/// The key ring of a table and for how long it may be used.
+pub struct TableKeys {
+    /// All live versions of the table's key.
+    pub ring: Arc<KeyRing>,
+    /// From the moment the call to the key service was sent.
+    pub lease: Lease,
+}
+
+/// A table of this engine, open or closed.
+pub(crate) struct Table {
+    pub(crate) id: TableId,
+    pub(crate) options: ArcSwap<TableOptions>,
+    open: ArcSwapOption<OpenTable>,
+    /// Held while the table opens, closes, switches its key or is dropped: one at a time.
+    pub(crate) transition: futures::lock::Mutex<()>,
+    /// Held while a memtable is flushed or SSTables are replaced: one at a time.
+    pub(crate) rewriting: futures::lock::Mutex<()>,
+    damage: OnceLock<String>,
+    used: AtomicBool,
+}
+
+/// What an open table has in memory.
+pub(crate) struct OpenTable {
+    pub(crate) table: TableId,
+    ring: ArcSwap<KeyRing>,
+    lease: LeaseCell,
+    memory: RwLock<Memory>,
+    sstables: ArcSwap<Vec<Arc<Sstable>>>,
+}
+
+/// The memtables of a table.
+struct Memory {
+    active: Arc<Memtable>,
+    /// Oldest first; each leaves when its SSTable is in the manifest.
+    frozen: Vec<Arc<Memtable>>,
+    /// The newest group whose share for this table has been applied. Moves only under the lock, so that who holds it exclusively sees whole groups.
+    applied: AtomicU64,
+}
+
+/// Leave to work on an open table. While one is held the table's secrets stay in memory.
+pub(crate) type Pass = Arc<OpenTable>;
+
+impl Table {
+    /// A closed table.
+    pub(crate) fn new(id: TableId, options: TableOptions) -> Self {
+        Table {
+            id,
+            options: ArcSwap::from_pointee(options),
+            open: ArcSwapOption::empty(),
+            transition: futures::lock::Mutex::new(()),
+            rewriting: futures::lock::Mutex::new(()),
+            damage: OnceLock::new(),
+            used: AtomicBool::new(false),
+        }
+    }
+
+    /// Leave to work on the table at `clock`; an error if its key is not at hand or its data is damaged.
+    pub(crate) fn pass(&self, clock: Reading) -> Result<Pass> {
+        if let Some(what) = self.damage.get() {
+            return Err(Error::corrupt(what.clone()));
+        }
+        match self.open.load_full() {
+            Some(open) if open.lease.get().is_alive_at(clock) => {
+                if !self.used.load(Ordering::Relaxed) {
+                    self.used.store(true, Ordering::Relaxed);
+                }
+                Ok(open)
+            }
+            _ => Err(Error::KeyUnavailable { table: self.id }),
+        }
+    }
+
+    /// Whether a pass would be given, without using the table.
+    pub(crate) fn is_open(&self, clock: Reading) -> bool {
+        self.damage.get().is_none()
+            && self
+                .opened()
+                .is_some_and(|open| open.lease.get().is_alive_at(clock))
+    }
+
+    /// The open table, whatever its lease: for applying what is already durable and for closing.
+    pub(crate) fn opened(&self) -> Option<Pass> {
+        self.open.load_full()
+    }
+
+    /// Whether anybody asked for a pass since this was last called.
+    pub(crate) fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
+    /// Puts an opened table behind the gate.
+    pub(crate) fn admit(&self, open: OpenTable) {
+        self.open.store(Some(Arc::new(open)));
+    }
+
+    /// Closes the gate. The caller waits until its reference is the last.
+    pub(crate) fn close(&self) -> Option<Arc<OpenTable>> {
+        self.open.swap(None)
+    }
+
+    /// Marks the table as damaged: it refuses everything, saying what is damaged, until an operator decides.
+    pub(crate) fn set_damaged(&self, what: String) {
+        let _ = self.damage.set(what);
+    }
+
+    pub(crate) fn damage(&self) -> Option<&str> {
+        self.damage.get().map(String::as_str)
+    }
+}
+
+impl OpenTable {
+    pub(crate) fn new(
+        table: TableId,
+        keys: TableKeys,
+        memtable: Memtable,
+        applied: u64,
+        sstables: Vec<Arc<Sstable>>,
+    ) -> Self {
+        OpenTable {
+            table,
+            ring: ArcSwap::new(keys.ring),
+            lease: LeaseCell::new(keys.lease),
+            memory: RwLock::new(Memory {
+                active: Arc::new(memtable),
+                frozen: Vec::new(),
+                applied: AtomicU64::new(applied),
+            }),
+            sstables: ArcSwap::from_pointee(sstables),
+        }
+    }
+
+    pub(crate) fn ring(&self) -> Arc<KeyRing> {
+        self.ring.load_full()
+    }
+
+    pub(crate) fn set_ring(&self, ring: Arc<KeyRing>) {
+        self.ring.store(ring);
+    }
+
+    pub(crate) fn lease(&self) -> Lease {
+        self.lease.get()
+    }
+
+    pub(crate) fn renew(&self, lease: Lease) {
+        self.lease.set(lease);
+    }
+
+    /// Makes the share of group `sequence` visible, and says by how many bytes the memtable grew. Only the log's loop calls this, in order of groups.
+    pub(crate) fn apply<'a>(
+        &self,
+        sequence: u64,
+        updates: impl Iterator<Item = (&'a PartitionKey, &'a PartitionUpdate)>,
+    ) -> Result<isize> {
+        let memory = self.memory.read().expect("no holder of this lock panics");
+        let before = memory.active.bytes();
+        for (key, update) in updates {
+            memory.active.apply(key, update)?;
+        }
+        memory.applied.fetch_max(sequence, Ordering::Release);
+        Ok(memory.active.bytes() as isize - before as isize)
+    }
+
+    /// The memtables of this moment, newest first. Reads must load these before [`OpenTable::sstables`]: a flush adds its SSTable before it removes the
+    /// memtable, so that a row is seen twice rather than never.
+    pub(crate) fn memtables(&self) -> Vec<Arc<Memtable>> {
+        let memory = self.memory.read().expect("no holder of this lock panics");
+        std::iter::once(&memory.active)
+            .chain(memory.frozen.iter().rev())
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn sstables(&self) -> Arc<Vec<Arc<Sstable>>> {
+        self.sstables.load_full()
+    }
+
+    /// The oldest write that is in a memtable only, in microseconds; `i64::MAX` if there is none.
+    pub(crate) fn min_timestamp(&self) -> i64 {
+        self.memtables()
+            .iter()
+            .map(|memtable| memtable.min_timestamp())
+            .min()
+            .unwrap_or(i64::MAX)
+    }
+
+    /// Touches what a point read will need.
+    pub(crate) fn prefetch(&self, key: &PartitionKey) {
+        for memtable in self.memtables() {
+            memtable.contains(key);
+        }
+    }
+
+    pub(crate) fn active_bytes(&self) -> usize {
+        self.memory
+            .read()
+            .expect("no holder of this lock panics")
+            .active
+            .bytes()
+    }
+
+    pub(crate) fn memtable_bytes(&self) -> usize {
+        self.memtables()
+            .iter()
+            .map(|memtable| memtable.bytes())
+            .sum()
+    }
+
+    /// Takes the active memtable out of the writers' way, if anything is in it. Gives the log position behind all that is frozen now.
+    pub(crate) fn freeze(&self) -> u64 {
+        let mut memory = self.memory.write().expect("no holder of this lock panics");
+        if !memory.active.is_empty() {
+            let memtable = std::mem::replace(&mut memory.active, Arc::new(Memtable::new()));
+            memory.frozen.push(memtable);
+        }
+        memory.applied.load(Ordering::Acquire) + 1
+    }
+
+    /// The frozen memtables, oldest first: those of this flush and of earlier ones that failed.
+    pub(crate) fn unflushed(&self) -> Vec<Arc<Memtable>> {
+        self.memory
+            .read()
+            .expect("no holder of this lock panics")
+            .frozen
+            .clone()
+    }
+
+    /// The memtable's SSTable is durable and can be read: forget the memtable.
+    pub(crate) fn forget(&self, memtable: &Arc<Memtable>) {
+        self.memory
+            .write()
+            .expect("no holder of this lock panics")
+            .frozen
+            .retain(|frozen| !Arc::ptr_eq(frozen, memtable));
+    }
+
+    /// Replaces SSTables: `removed` by id, `added` in their place.
+    pub(crate) fn replace_sstables(&self, removed: &[u64], added: Vec<Arc<Sstable>>) {
+        let current = self.sstables.load();
+        let next = current
+            .iter()
+            .filter(|sstable| !removed.contains(&sstable.id()))
+            .cloned()
+            .chain(added)
+            .collect();
+        self.sstables.store(Arc::new(next));
+    }
+}
+
+/// Which tables an engine has: read on every request, changed by DDL.
+#[derive(Default)]
+pub(crate) struct Tables {
+    by_id: ArcSwap<std::collections::HashMap<TableId, Arc<Table>>>,
+    changing: Mutex<()>,
+}
+
+impl Tables {
+    pub(crate) fn get(&self, id: TableId) -> Result<Arc<Table>> {
+        self.by_id
+            .load()
+            .get(&id)
+            .cloned()
+            .ok_or_else(|| Error::Invalid {
+                what: format!("no table {id}"),
+            })
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Table>> {
+        self.by_id.load().values().cloned().collect()
+    }
+
+    pub(crate) fn insert(&self, table: Arc<Table>) {
+        self.change(|tables| {
+            tables.insert(table.id, table);
+        });
+    }
+
+    pub(crate) fn remove(&self, id: TableId) {
+        self.change(|tables| {
+            tables.remove(&id);
+        });
+    }
+
+    fn change(&self, edit: impl FnOnce(&mut std::collections::HashMap<TableId, Arc<Table>>)) {
+        let _one_at_a_time = self.changing.lock().expect("no holder of this lock panics");
+        let mut next = self.by_id.load().as_ref().clone();
+        edit(&mut next);
+        self.by_id.store(Arc::new(next));
+    }
+}
