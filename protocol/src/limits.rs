@@ -40,6 +40,9 @@ pub const SNAPPY_EXPANSION_MAX: usize = 32;
 /// Bytes of a response body below which v3/v4 compression is not tried: the frame fits one packet either way.
 pub const COMPRESS_BODY_BYTES_MIN: usize = 512;
 
+/// Bytes of scratch memory that an encoder keeps between messages: thousands of idle connections have one each.
+pub const SCRATCH_BYTES_KEPT: usize = 16 * 1024;
+
 /// What an operator may move: handed to the decoder of each connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameLimits {

@@ -420,3 +420,191 @@ fn elements<V: Visit>(
     }
     Ok(parts)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn refused(ty: &CqlType, bytes: &[u8]) -> String {
+        let MarshalError(why) = validate(ty, bytes).expect_err("these bytes are no value");
+        assert_eq!(decode(ty, bytes), Err(MarshalError(why.clone())));
+        why
+    }
+
+    #[test]
+    fn wrong_lengths_are_refused_in_cassandras_words() {
+        let five = [0; 5];
+        for (ty, why) in [
+            (CqlType::Boolean, "Expected 1 or 0 byte value (5)"),
+            (CqlType::Tinyint, "Expected 1 byte for a tinyint (5)"),
+            (CqlType::Smallint, "Expected 2 bytes for a smallint (5)"),
+            (CqlType::Int, "Expected 4 or 0 byte int (5)"),
+            (CqlType::Bigint, "Expected 8 or 0 byte long (5)"),
+            (CqlType::Counter, "Expected 8 or 0 byte long (5)"),
+            (CqlType::Float, "Expected 4 or 0 byte value for a float (5)"),
+            (
+                CqlType::Double,
+                "Expected 8 or 0 byte value for a double (5)",
+            ),
+            (CqlType::Date, "Expected 4 byte long for date (5)"),
+            (CqlType::Time, "Expected 8 byte long for time (5)"),
+            (CqlType::Timestamp, "Expected 8 or 0 byte long for date (5)"),
+            (CqlType::Uuid, "UUID should be 16 or 0 bytes (5)"),
+            (CqlType::Timeuuid, "UUID should be 16 or 0 bytes (5)"),
+            (
+                CqlType::Inet,
+                "Expected 4 or 16 byte inetaddress; got 5 bytes",
+            ),
+            (CqlType::Empty, "EmptyType only accept empty values"),
+        ] {
+            assert_eq!(refused(&ty, &five), why);
+        }
+        assert_eq!(
+            refused(&CqlType::Decimal, &[0; 3]),
+            "Expected 0 or at least 4 bytes (3)"
+        );
+        assert_eq!(
+            refused(&CqlType::Duration, &[0; 2]),
+            "Expected at least 3 bytes for a duration (2)"
+        );
+    }
+
+    #[test]
+    fn no_bytes_are_a_value_of_most_types_but_not_of_all() {
+        for ty in CqlType::NATIVE {
+            let strict = matches!(
+                ty,
+                CqlType::Tinyint
+                    | CqlType::Smallint
+                    | CqlType::Date
+                    | CqlType::Time
+                    | CqlType::Duration
+            );
+            assert_eq!(validate(&ty, &[]).is_err(), strict, "{ty}");
+        }
+        assert_eq!(decode(&CqlType::Int, &[]), Ok(CqlValue::Empty));
+        assert_eq!(
+            decode(&CqlType::Text, &[]),
+            Ok(CqlValue::Text(String::new()))
+        );
+    }
+
+    #[test]
+    fn contents_are_checked_too() {
+        assert_eq!(
+            refused(&CqlType::Ascii, &[b'a', 0xc3]),
+            "Invalid byte for ascii: -61"
+        );
+        assert_eq!(refused(&CqlType::Text, &[0xc3]), "String didn't validate.");
+        let random = [0x40; 16];
+        assert_eq!(
+            refused(&CqlType::Timeuuid, &random),
+            "Invalid version for TimeUUID type: 0x4"
+        );
+        let midnight = NANOSECONDS_IN_A_DAY.to_be_bytes();
+        assert_eq!(
+            refused(&CqlType::Time, &midnight),
+            "Input long out of bounds for time"
+        );
+        let mixed = [0x02, 0x01, 0x00];
+        assert_eq!(
+            refused(&CqlType::Duration, &mixed),
+            "The duration months, days and nanoseconds must be all of the same sign (1, -1, 0)"
+        );
+        let months = [0xf2, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00];
+        assert_eq!(
+            refused(&CqlType::Duration, &months),
+            "The duration months must be a 32 bits integer but was: 4294967296"
+        );
+    }
+
+    #[test]
+    fn collections_are_read_to_their_last_byte() {
+        let list = CqlType::list(CqlType::Int);
+        let one = [0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 7];
+        assert_eq!(
+            decode(&list, &one),
+            Ok(CqlValue::List(vec![CqlValue::Int(7)]))
+        );
+        assert_eq!(refused(&list, &[]), "Not enough bytes to read a list");
+        assert_eq!(
+            refused(&list, &one[..11]),
+            "Not enough bytes to read a list"
+        );
+        assert_eq!(
+            refused(&list, &[&one[..], &[0]].concat()),
+            "Unexpected extraneous bytes after list value"
+        );
+        let null = [0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff];
+        assert_eq!(
+            refused(&CqlType::set(CqlType::Int), &null),
+            "Null value read when not allowed"
+        );
+        let three = [0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0];
+        assert_eq!(refused(&list, &three), "Expected 4 or 0 byte int (3)");
+        let map = CqlType::map(CqlType::Int, CqlType::Int);
+        assert_eq!(refused(&map, &one), "Not enough bytes to read a map");
+    }
+
+    #[test]
+    fn tuples_may_be_short_but_not_long() {
+        let tuple = CqlType::tuple([CqlType::Tinyint, CqlType::Text]);
+        let first = [0, 0, 0, 1, 7];
+        let field = Some(CqlValue::Tinyint(7));
+        assert_eq!(
+            decode(&tuple, &first),
+            Ok(CqlValue::Tuple(vec![field.clone()]))
+        );
+        let null = [&first[..], &[0xff; 4]].concat();
+        assert_eq!(
+            decode(&tuple, &null),
+            Ok(CqlValue::Tuple(vec![field, None]))
+        );
+        assert_eq!(
+            refused(&tuple, &[&null[..], &[0]].concat()),
+            "Invalid remaining data after end of tuple value"
+        );
+        assert_eq!(
+            refused(&tuple, &null[..7]),
+            "Not enough bytes to read size of 1th component"
+        );
+        assert_eq!(
+            refused(&tuple, &first[..4]),
+            "Not enough bytes to read 0th component"
+        );
+        let udt = CqlType::Udt(Arc::new(UserType {
+            keyspace: "ks".into(),
+            name: "u".into(),
+            fields: vec![("n".into(), CqlType::Tinyint)],
+        }));
+        assert_eq!(
+            refused(&udt, &null),
+            "Invalid remaining data after end of UDT value"
+        );
+        assert_eq!(
+            refused(&udt, &[0, 0, 0, 0]),
+            "Failure validating the 0th field n; Expected 1 byte for a tinyint (0)"
+        );
+    }
+
+    #[test]
+    fn a_vector_has_as_many_elements_as_its_type_says() {
+        let fixed = CqlType::vector(CqlType::Int, 2);
+        assert_eq!(
+            refused(&fixed, &[0; 4]),
+            "Not enough bytes to read a vector<int, 2>"
+        );
+        assert_eq!(
+            refused(&fixed, &[0; 12]),
+            "Unexpected 4 extraneous bytes after vector<int, 2> value"
+        );
+        // Lengths of smallints are written out, though they never differ.
+        let variable = CqlType::vector(CqlType::Smallint, 2);
+        let two = [2, 0, 1, 2, 0, 2];
+        let value = CqlValue::Vector(vec![CqlValue::Smallint(1), CqlValue::Smallint(2)]);
+        assert_eq!(decode(&variable, &two), Ok(value.clone()));
+        assert_eq!(value.to_bytes(), two);
+    }
+}

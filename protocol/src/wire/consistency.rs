@@ -36,10 +36,12 @@ impl Consistency {
         Self::LocalOne,
     ];
 
+    #[inline]
     pub fn from_number(number: u16) -> Result<Self, Malformed> {
-        Self::ALL.get(usize::from(number)).copied().ok_or_else(|| {
-            Malformed::from(format!("Unknown code {number} for a consistency level"))
-        })
+        match Self::ALL.get(usize::from(number)) {
+            Some(level) => Ok(*level),
+            None => Err(unknown(number)),
+        }
     }
 
     pub fn number(self) -> u16 {
@@ -49,6 +51,11 @@ impl Consistency {
     pub fn is_serial(self) -> bool {
         matches!(self, Self::Serial | Self::LocalSerial)
     }
+}
+
+#[cold]
+fn unknown(number: u16) -> Malformed {
+    Malformed::from(format!("Unknown code {number} for a consistency level"))
 }
 
 impl fmt::Display for Consistency {

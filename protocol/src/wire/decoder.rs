@@ -263,12 +263,14 @@ impl Decoder {
             return Ok(None);
         };
         let header = SegmentHeader::parse(format, header).map_err(|bad| self.close(bad))?;
-        if self.input.len() < header_bytes + header.payload_bytes + CRC32_BYTES {
+        let trailer = self.input.get(header_bytes + header.payload_bytes..);
+        let trailer = trailer.and_then(|bytes| bytes.first_chunk::<CRC32_BYTES>());
+        let Some(trailer) = trailer.copied() else {
             return Ok(None);
-        }
+        };
         self.input.advance(header_bytes);
         let payload = self.input.split_to(header.payload_bytes).freeze();
-        let trailer = self.input.get_u32_ne().to_ne_bytes();
+        self.input.advance(CRC32_BYTES);
         check_payload(&payload, trailer).map_err(|bad| self.close(bad))?;
         let payload = open_payload(header, payload).map_err(|bad| self.close(bad))?;
         Ok(Some((header, payload)))

@@ -22,7 +22,7 @@ use super::primitive::{put_bytes, put_string, put_string_list};
 use super::segment::{SegmentFormat, open_segment, seal_segment};
 use super::version::Version;
 use crate::error::{AnswerIn, Complaint};
-use crate::limits::{COMPRESS_BODY_BYTES_MIN, SEGMENT_PAYLOAD_BYTES_MAX};
+use crate::limits::{COMPRESS_BODY_BYTES_MIN, SCRATCH_BYTES_KEPT, SEGMENT_PAYLOAD_BYTES_MAX};
 
 /// What may stand before the message in a response body. Version 3 knows only the tracing id.
 #[derive(Debug, Clone, Copy, Default)]
@@ -233,6 +233,11 @@ impl Encoder {
 
     /// Ends the segment that is being filled. Call before the buffer's bytes are sent; does nothing in v3 and v4.
     pub fn flush(&mut self, out: &mut BytesMut) {
+        self.end_segment(out);
+        self.forget_large_scratch();
+    }
+
+    fn end_segment(&mut self, out: &mut BytesMut) {
         let (Framing::Segments(format), Some(at)) = (self.framing, self.segment_at.take()) else {
             return;
         };
@@ -243,17 +248,27 @@ impl Encoder {
         }
     }
 
+    /// One large page should not stay with an idle connection.
+    fn forget_large_scratch(&mut self) {
+        for scratch in [&mut self.packed, &mut self.moved] {
+            if scratch.capacity() > SCRATCH_BYTES_KEPT {
+                *scratch = Vec::new();
+            }
+        }
+    }
+
     fn compress_body(&mut self, compression: Compression, out: &mut BytesMut, at: usize) {
         let start = at + HEADER_BYTES;
         let body = &out[start..];
-        if body.len() < COMPRESS_BODY_BYTES_MIN
-            || !compression.compress_body(body, &mut self.packed)
-        {
+        if body.len() < COMPRESS_BODY_BYTES_MIN {
             return;
         }
-        out[start..start + self.packed.len()].copy_from_slice(&self.packed);
-        out.truncate(start + self.packed.len());
-        out[at + 1] |= Flags::COMPRESSED.0;
+        if compression.compress_body(body, &mut self.packed) {
+            out[start..start + self.packed.len()].copy_from_slice(&self.packed);
+            out.truncate(start + self.packed.len());
+            out[at + 1] |= Flags::COMPRESSED.0;
+        }
+        self.forget_large_scratch();
     }
 
     /// Lets the envelope at `at` stay in the current segment if it fits, and moves it to one or more of its own if not.
@@ -266,7 +281,7 @@ impl Encoder {
         self.moved.clear();
         self.moved.extend_from_slice(&out[at..]);
         out.truncate(at);
-        self.flush(out);
+        self.end_segment(out);
 
         if self.moved.len() <= SEGMENT_PAYLOAD_BYTES_MAX {
             self.segment_at = Some(out.len());
@@ -280,7 +295,5 @@ impl Encoder {
             out.put_slice(piece);
             seal_segment(format, out, piece_at, false, &mut self.packed);
         }
-        // One large page should not stay with an idle connection.
-        self.moved = Vec::new();
     }
 }
