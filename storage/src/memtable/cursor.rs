@@ -23,6 +23,7 @@ use crate::read::{Fault, Item, PartitionHead, Source};
 use crate::{Error, Result};
 use bytes::Bytes;
 use std::ops::{Deref, Range};
+use std::sync::Arc;
 
 /// Rows of the first window of a slice; each further one has four times as many.
 const WINDOW_ROWS_MIN: usize = 16;
@@ -51,11 +52,11 @@ pub struct MemtableCursor<M> {
 struct Current {
     head: PartitionHead,
     /// The whole partition, if it was small.
-    whole: Option<Content>,
+    whole: Option<Arc<Content>>,
 }
 
 /// Rows copied out of a partition, and the range tombstones among them.
-#[derive(Default, Clone)]
+#[derive(Default)]
 struct Content {
     bytes: Bytes,
     rows: Vec<RowSpan>,
@@ -63,7 +64,6 @@ struct Content {
 }
 
 /// Where a row lies in the copied bytes: clustering, then row.
-#[derive(Clone)]
 struct RowSpan {
     clustering: Range<usize>,
     row: Range<usize>,
@@ -72,7 +72,7 @@ struct RowSpan {
 /// What is left to give out of the part of a slice that was copied.
 #[derive(Default)]
 struct Window {
-    content: Content,
+    content: Arc<Content>,
     rows: Range<usize>,
     edges: Vec<(Clustering, Option<Deletion>, Option<Deletion>)>,
     edge: Range<usize>,
@@ -146,7 +146,8 @@ impl<M: Deref<Target = Memtable>> MemtableCursor<M> {
                         .map(|partition| copy_content(partition, &span, rows, reversed))
                 });
                 // Gone only if the memtable was wiped meanwhile.
-                copied.unwrap_or_default()
+                let (content, limit) = copied.unwrap_or_default();
+                (Arc::new(content), limit)
             }
         };
         self.window_rows = (self.window_rows * 4).min(WINDOW_ROWS_MAX);
@@ -286,7 +287,7 @@ impl Copied {
         };
         Ok(Current {
             head,
-            whole: self.is_whole.then_some(self.content),
+            whole: self.is_whole.then(|| Arc::new(self.content)),
         })
     }
 }
@@ -417,7 +418,7 @@ fn put(bytes: &mut Vec<u8>, more: &[u8]) -> Range<usize> {
 impl Window {
     /// The part of a span that was copied, up to `limit`; and the deletion open where it starts.
     fn new(
-        content: Content,
+        content: Arc<Content>,
         span: (Clustering, Clustering),
         limit: Option<Clustering>,
         reversed: bool,

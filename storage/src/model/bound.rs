@@ -3,6 +3,7 @@
 use super::{Clustering, PartitionKey, Token};
 use crate::codec::compare;
 use std::cmp::Ordering;
+use std::sync::{Arc, LazyLock};
 
 /// A place between partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,25 +113,28 @@ impl KeyRange {
     }
 }
 
-/// The rows a read wants inside a partition: sorted slices that share nothing, each `start < row < end`.
+/// The rows a read wants inside a partition: sorted slices that share nothing, each `start < row < end`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slices(Vec<(Clustering, Clustering)>);
+pub struct Slices(Arc<[(Clustering, Clustering)]>);
 
 impl Slices {
     /// The whole partition.
     pub fn all() -> Slices {
-        Slices::one(Clustering::MIN, Clustering::max())
+        static ALL: LazyLock<Slices> =
+            LazyLock::new(|| Slices::one(Clustering::MIN, Clustering::max()));
+        ALL.clone()
     }
 
     /// No row: for reads of static columns alone.
     pub fn none() -> Slices {
-        Slices(Vec::new())
+        static NONE: LazyLock<Slices> = LazyLock::new(|| Slices(Arc::new([])));
+        NONE.clone()
     }
 
     /// One slice; nothing if it is empty.
     pub fn one(start: Clustering, end: Clustering) -> Slices {
         if start < end {
-            Slices(vec![(start, end)])
+            Slices(Arc::new([(start, end)]))
         } else {
             Slices::none()
         }
@@ -151,7 +155,7 @@ impl Slices {
                 _ => joined.push((start, end)),
             }
         }
-        Slices(joined)
+        Slices(joined.into())
     }
 
     /// The slices, in order.

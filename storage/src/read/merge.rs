@@ -21,6 +21,8 @@ pub struct Merge<S> {
     members: Vec<Member<S>>,
     /// The merged head of the current partition, once asked for. `Some(None)` is the end.
     head: Option<Option<PartitionHead>>,
+    /// The only member that has the current partition, if there is only one.
+    alone: Option<usize>,
     /// What was opened, and how far it is.
     slices: Slices,
     reversed: bool,
@@ -53,9 +55,11 @@ enum Slot {
     End,
 }
 
+/// What became of a step.
 enum Step {
-    Item(Item),
-    Nothing,
+    /// An item was passed; it is in `next` if there is something to say.
+    Passed,
+    /// The slice holds no more.
     End,
 }
 
@@ -72,6 +76,7 @@ impl<S: Source> Merge<S> {
         Merge {
             members: sources.into_iter().map(member).collect(),
             head: None,
+            alone: None,
             slices: Slices::none(),
             reversed: false,
             slice: 0,
@@ -110,7 +115,8 @@ impl<S: Source> Merge<S> {
             return Ok(None);
         };
         let mut merged: Option<PartitionHead> = None;
-        for member in &mut self.members {
+        self.alone = None;
+        for (index, member) in self.members.iter_mut().enumerate() {
             member.here = member.key() == Some(&first);
             if !member.here {
                 continue;
@@ -119,10 +125,10 @@ impl<S: Source> Merge<S> {
             let HeadOf::At(head) = std::mem::replace(&mut member.head, HeadOf::End) else {
                 continue;
             };
-            merged = Some(match merged {
-                None => head,
-                Some(merged) => unite_heads(merged, head),
-            });
+            (merged, self.alone) = match merged {
+                None => (Some(head), Some(index)),
+                Some(merged) => (Some(unite_heads(merged, head)), None),
+            };
         }
         Ok(merged.map(shadow_head))
     }
@@ -133,12 +139,7 @@ impl<S: Source> Merge<S> {
         let slices = match self.slices.as_slice() {
             [_] => &self.slices,
             many => {
-                let index = if self.reversed {
-                    many.len() - 1 - self.slice
-                } else {
-                    self.slice
-                };
-                let (start, end) = many[index].clone();
+                let (start, end) = many[slice_index(many, self.slice, self.reversed)].clone();
                 single = Slices::one(start, end);
                 &single
             }
@@ -170,7 +171,7 @@ impl<S: Source> Merge<S> {
         Ok(())
     }
 
-    /// Takes the nearest position of all members. Slots are filled; cannot fail.
+    /// Passes the nearest position of all members. Slots are filled; cannot fail.
     fn step(&mut self) -> Step {
         let reversed = self.reversed;
         let nearest = self
@@ -179,55 +180,88 @@ impl<S: Source> Merge<S> {
             .filter_map(Member::item)
             .map(|item| &item.position)
             .reduce(|a, b| if (b < a) != reversed && a != b { b } else { a });
-        let Some(nearest) = nearest else {
+        let Some(nearest) = nearest.cloned() else {
             return Step::End;
         };
         let is_row = self
             .members
             .iter()
             .filter_map(Member::item)
-            .any(|item| item.position == *nearest && item.row.is_some());
-        match self.place(nearest, is_row) {
-            Place::Past => return Step::End,
-            Place::Inside => {}
-            Place::NotYet => {
-                self.pass_nearest(&nearest.clone());
-                return Step::Nothing;
-            }
+            .any(|item| item.position == nearest && item.row.is_some());
+        let place = self.place(&nearest, is_row);
+        if matches!(place, Place::Past) {
+            return Step::End;
         }
-        let nearest = nearest.clone();
         let (entering, leaving, row) = self.pass_nearest(&nearest);
-        let above = self
-            .head
-            .as_ref()
-            .and_then(|head| head.as_ref())
-            .and_then(|head| head.deletion);
-        let (entering, leaving) = (
-            Deletion::beyond(entering, above),
-            Deletion::beyond(leaving, above),
-        );
-        let (before, after) = if reversed {
-            (leaving, entering)
-        } else {
-            (entering, leaving)
+        if matches!(place, Place::Inside) {
+            let (before, after) = if reversed {
+                (leaving, entering)
+            } else {
+                (entering, leaving)
+            };
+            self.next = Some(Item {
+                position: nearest,
+                before,
+                after,
+                row,
+            });
+            self.shadow_next();
+        }
+        Step::Passed
+    }
+
+    /// The same where only one member has the partition: nothing to compare, nothing to unite.
+    fn step_alone(&mut self, index: usize) -> Result<Step, Fault> {
+        let Some(item) = self.members[index].source.peek()? else {
+            return Ok(Step::End);
         };
-        let row = match row {
-            Some(mut row) => {
-                reconcile::shadow(&mut row, above.max(before));
-                if row.is_empty() {
-                    return Step::Nothing;
-                }
-                Some(row)
+        let (all, reversed) = (self.slices.as_slice(), self.reversed);
+        let place = match item.row.is_some() {
+            true => place_of_row(
+                &item.position,
+                &all[slice_index(all, self.slice, reversed)],
+                reversed,
+            ),
+            false => place_of_edge(
+                &item.position,
+                &all[slice_index(all, self.slice, reversed)],
+                reversed,
+            ),
+        };
+        if matches!(place, Place::Past) {
+            return Ok(Step::End);
+        }
+        self.passed = Some(item.leaving(reversed));
+        let item = self.members[index].source.pop();
+        if matches!(place, Place::Inside) {
+            self.next = Some(item);
+            self.shadow_next();
+        }
+        Ok(Step::Passed)
+    }
+
+    /// Drops from the next item what deletions shadow; all of it if it says nothing then.
+    fn shadow_next(&mut self) {
+        let above = self.partition_deletion();
+        let Some(item) = &mut self.next else {
+            return;
+        };
+        item.before = Deletion::beyond(item.before, above);
+        item.after = Deletion::beyond(item.after, above);
+        let silent = match &mut item.row {
+            Some(row) => {
+                reconcile::shadow(row, above.max(item.before));
+                row.is_empty()
             }
-            None if before == after => return Step::Nothing,
-            None => None,
+            None => item.before == item.after,
         };
-        Step::Item(Item {
-            position: nearest,
-            before,
-            after,
-            row,
-        })
+        if silent {
+            self.next = None;
+        }
+    }
+
+    fn partition_deletion(&self) -> Option<Deletion> {
+        self.head.as_ref()?.as_ref()?.deletion
     }
 
     /// Takes what every member has at a position: the merged deletions around it, and the united row.
@@ -257,37 +291,58 @@ impl<S: Source> Merge<S> {
         (entering, leaving, row)
     }
 
-    /// Where a position lies against the slice at hand. A row must be inside; a boundary may lie on its edge.
+    /// Where a position lies against the slice at hand.
     fn place(&self, position: &Clustering, is_row: bool) -> Place {
         let all = self.slices.as_slice();
-        let index = if self.reversed {
-            all.len() - 1 - self.slice
-        } else {
-            self.slice
-        };
-        let (start, end) = &all[index];
-        let below = if is_row {
-            position <= start
-        } else {
-            position < start
-        };
-        let above = if is_row {
-            position >= end
-        } else {
-            position > end
-        };
-        match (below, above, self.reversed) {
-            (false, false, _) => Place::Inside,
-            (true, _, false) | (_, true, true) => Place::NotYet,
-            _ => Place::Past,
+        let slice = &all[slice_index(all, self.slice, self.reversed)];
+        match is_row {
+            true => place_of_row(position, slice, self.reversed),
+            false => place_of_edge(position, slice, self.reversed),
         }
     }
+}
+
+/// The slice that is read `number`th.
+fn slice_index(all: &[(Clustering, Clustering)], number: usize, reversed: bool) -> usize {
+    if reversed {
+        all.len() - 1 - number
+    } else {
+        number
+    }
+}
+
+/// A row must be inside.
+fn place_of_row(
+    position: &Clustering,
+    (start, end): &(Clustering, Clustering),
+    reversed: bool,
+) -> Place {
+    Place::new(position <= start, position >= end, reversed)
+}
+
+/// A boundary may lie on the slice's own edge.
+fn place_of_edge(
+    position: &Clustering,
+    (start, end): &(Clustering, Clustering),
+    reversed: bool,
+) -> Place {
+    Place::new(position < start, position > end, reversed)
 }
 
 enum Place {
     NotYet,
     Inside,
     Past,
+}
+
+impl Place {
+    fn new(below: bool, above: bool, reversed: bool) -> Place {
+        match (below, above, reversed) {
+            (false, false, _) => Place::Inside,
+            (true, _, false) | (_, true, true) => Place::NotYet,
+            _ => Place::Past,
+        }
+    }
 }
 
 impl<S: Source> Member<S> {
@@ -377,14 +432,16 @@ impl<S: Source> Source for Merge<S> {
             if self.opening {
                 self.open_slice()?;
             }
-            self.fill()?;
-            match self.step() {
-                Step::Item(item) => self.next = Some(item),
-                Step::Nothing => {}
-                Step::End => {
-                    self.slice += 1;
-                    self.opening = self.slice < self.slices.as_slice().len();
+            let stepped = match self.alone {
+                Some(index) => self.step_alone(index)?,
+                None => {
+                    self.fill()?;
+                    self.step()
                 }
+            };
+            if matches!(stepped, Step::End) {
+                self.slice += 1;
+                self.opening = self.slice < self.slices.as_slice().len();
             }
         }
         Ok(self.next.as_ref())
@@ -400,11 +457,7 @@ impl<S: Source> Source for Merge<S> {
         if let Some(next) = &self.next {
             return next.entering(self.reversed);
         }
-        let above = self
-            .head
-            .as_ref()
-            .and_then(|head| head.as_ref())
-            .and_then(|head| head.deletion);
+        let above = self.partition_deletion();
         let open = match self.passed {
             Some(passed) => passed,
             None => {

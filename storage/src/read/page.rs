@@ -4,7 +4,9 @@
 //! a position in the data, not in a cursor, so the next page can be read by anybody, at any time, from other sources: rows written
 //! meanwhile before the position are not seen, those after it are.
 
-use super::{Fault, KeyRange, Merge, PartitionBound, ReadCommand, Slices, Source, visible_row};
+use super::{
+    Fault, KeyRange, Merge, PartitionBound, PartitionHead, ReadCommand, Slices, Source, visible_row,
+};
 use crate::Result;
 use crate::memtable::{Lookup, Memtable};
 use crate::model::{Clustering, PartitionKey, Row};
@@ -42,20 +44,21 @@ pub struct ReadPage {
 #[derive(Default)]
 pub struct PageBuilder {
     stage: Stage,
+    partition: Option<Partition>,
     page: ReadPage,
     rows: u32,
     bytes: usize,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 enum Stage {
     #[default]
     Start,
     /// At a partition not looked at yet.
     Head,
     /// Inside one, not yet open.
-    Open(Partition),
-    Rows(Partition),
+    Open,
+    Rows,
     /// Done with one.
     Leave,
 }
@@ -78,23 +81,24 @@ impl PageBuilder {
         self.rows >= command.limits.rows || self.bytes >= command.limits.bytes
     }
 
-    fn begin(&mut self, partition: super::PartitionHead, command: &ReadCommand) -> Partition {
+    fn begin(&mut self, head: &PartitionHead, command: &ReadCommand) -> Partition {
         let columns = &command.columns.statics;
-        let static_row = partition
-            .static_row
-            .and_then(|row| visible_row(row, columns, command.now, &mut self.page.tombstones));
-        self.page.tombstones += u64::from(partition.deletion.is_some());
+        let static_row = head.static_row.clone();
+        let static_row = static_row.and_then(|mut row| {
+            visible_row(&mut row, columns, command.now, &mut self.page.tombstones).then_some(row)
+        });
+        self.page.tombstones += u64::from(head.deletion.is_some());
         let resumed = command
             .resume
             .as_ref()
-            .filter(|position| position.key == partition.key);
+            .filter(|position| position.key == head.key);
         let rest = resumed.and_then(|position| {
             let last = position.clustering.as_ref()?;
             Some(remaining(&command.slices, last, command.reversed))
         });
         Partition {
             rows: PartitionRows {
-                key: partition.key,
+                key: head.key.clone(),
                 static_row,
                 rows: Vec::new(),
             },
@@ -106,25 +110,27 @@ impl PageBuilder {
     /// Reads rows until the partition or the page is at its end. Says whether the page is full.
     fn fill<S: Source>(
         &mut self,
-        partition: &mut Partition,
         merge: &mut Merge<S>,
         command: &ReadCommand,
     ) -> Result<bool, Fault> {
+        let Some(partition) = &mut self.partition else {
+            return Ok(false);
+        };
         while partition.returned < command.limits.per_partition {
             if merge.peek()?.is_none() {
                 return Ok(false);
             }
-            let Some(row) = merge.pop().row else {
+            let Some(mut row) = merge.pop().row else {
                 self.page.tombstones += 1;
                 continue;
             };
             let columns = &command.columns.regular;
-            if let Some(row) = visible_row(row, columns, command.now, &mut self.page.tombstones) {
+            if visible_row(&mut row, columns, command.now, &mut self.page.tombstones) {
                 self.bytes = self.bytes.saturating_add(row.weight());
                 self.rows += 1;
                 partition.returned += 1;
                 partition.rows.rows.push(row);
-                if self.is_full(command) {
+                if self.rows >= command.limits.rows || self.bytes >= command.limits.bytes {
                     return Ok(true);
                 }
             }
@@ -162,37 +168,35 @@ pub fn run<S: Source>(
     page: &mut PageBuilder,
 ) -> Result<ReadPage, Fault> {
     loop {
-        match std::mem::take(&mut page.stage) {
+        // A stage changes only when its work is done: after a miss it is entered again.
+        match page.stage {
             Stage::Start => {
                 merge.seek(&start(command))?;
                 page.stage = Stage::Head;
             }
             Stage::Head => {
-                page.stage = Stage::Head;
-                let Some(head) = merge.partition()? else {
+                let Some(head) = merge.head()? else {
                     return Ok(page.finish(None));
                 };
                 if command.range.ends_before(&head.key) {
                     return Ok(page.finish(None));
                 }
-                page.stage = Stage::Open(page.begin(head, command));
+                page.partition = Some(page.begin(head, command));
+                page.stage = Stage::Open;
             }
-            Stage::Open(partition) => {
-                let slices = partition.rest.as_ref().unwrap_or(&command.slices);
-                let opened = merge.open(slices, command.reversed);
-                if let Err(fault) = opened {
-                    page.stage = Stage::Open(partition);
-                    return Err(fault);
-                }
-                page.stage = Stage::Rows(partition);
+            Stage::Open => {
+                let rest = page
+                    .partition
+                    .as_ref()
+                    .and_then(|partition| partition.rest.as_ref());
+                merge.open(rest.unwrap_or(&command.slices), command.reversed)?;
+                page.stage = Stage::Rows;
             }
-            Stage::Rows(mut partition) => {
-                let full = match page.fill(&mut partition, merge, command) {
-                    Ok(full) => full,
-                    Err(fault) => {
-                        page.stage = Stage::Rows(partition);
-                        return Err(fault);
-                    }
+            Stage::Rows => {
+                let full = page.fill(merge, command)?;
+                page.stage = Stage::Leave;
+                let Some(partition) = page.partition.take() else {
+                    continue;
                 };
                 let next = next_position(&partition, command, full);
                 page.keep(partition);
@@ -202,10 +206,8 @@ pub fn run<S: Source>(
                 if full || page.is_full(command) {
                     return Ok(page.finish(Some(next)));
                 }
-                page.stage = Stage::Leave;
             }
             Stage::Leave => {
-                page.stage = Stage::Leave;
                 merge.next_partition()?;
                 page.stage = Stage::Head;
             }
@@ -230,12 +232,8 @@ pub fn run_one(memtable: &Memtable, command: &ReadCommand) -> Result<Option<Read
         {
             let mut row = row;
             crate::model::reconcile::shadow(&mut row, None);
-            if let Some(row) = visible_row(
-                row,
-                &command.columns.regular,
-                command.now,
-                &mut page.tombstones,
-            ) {
+            let columns = &command.columns.regular;
+            if visible_row(&mut row, columns, command.now, &mut page.tombstones) {
                 page.partitions.push(PartitionRows {
                     key: key.clone(),
                     static_row: None,

@@ -5,15 +5,10 @@
 
 use crate::model::{ColumnId, Row};
 
-/// What is visible of a merged row; None if nothing is. What was read past is added to `tombstones`.
+/// Leaves of a merged row what is visible, and says whether anything is. What was read past is added to `tombstones`.
 ///
 /// Live cells keep their timestamps, TTLs and expiries. Deletions have done their work in the merge and are removed.
-pub fn visible_row(
-    mut row: Row,
-    columns: &[ColumnId],
-    now: i64,
-    tombstones: &mut u64,
-) -> Option<Row> {
+pub fn visible_row(row: &mut Row, columns: &[ColumnId], now: i64, tombstones: &mut u64) -> bool {
     row.liveness = row.liveness.filter(|liveness| liveness.is_live(now));
     let mut live = row.liveness.is_some();
     let mut dead = 0;
@@ -38,7 +33,7 @@ pub fn visible_row(
     *tombstones += dead;
     row.deletion = None;
     row.complex_deletions.clear();
-    live.then_some(row)
+    live
 }
 
 #[cfg(test)]
@@ -67,9 +62,9 @@ mod tests {
         CellState::Live(Bytes::from_static(b"v"))
     }
 
-    fn visible(row: Row, now: i64) -> Option<Vec<u32>> {
-        visible_row(row, &COLUMNS, now, &mut 0)
-            .map(|row| row.cells.iter().map(|cell| cell.column.0).collect())
+    fn visible(mut row: Row, now: i64) -> Option<Vec<u32>> {
+        visible_row(&mut row, &COLUMNS, now, &mut 0)
+            .then(|| row.cells.iter().map(|cell| cell.column.0).collect())
     }
 
     #[test]
