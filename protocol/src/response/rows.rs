@@ -26,7 +26,6 @@ pub enum MetadataMode {
 }
 
 /// Writes one Rows message into a buffer.
-#[derive(Debug)]
 #[must_use = "without finish the message says that it has no rows"]
 pub struct RowsWriter<'a> {
     out: &'a mut BytesMut,

@@ -15,7 +15,8 @@ use super::cql_type::{CqlType, UserType};
 use super::value::{CqlValue, Duration};
 use super::vint::{read_unsigned_vint, unzigzag};
 
-/// Bytes that are no value of the type; Cassandra's `MarshalException`. Clients get it as an Invalid.
+/// Bytes that are no value of the type; Cassandra's `MarshalException`. Clients get it as an
+/// Invalid. Texts for durations and ascii tell something of the value, as Cassandra's do: for the client, not for logs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct MarshalError(pub String);

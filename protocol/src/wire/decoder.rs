@@ -12,6 +12,8 @@
 //! - After `Reject` the decoder stands at the next message; after `Close` it gives nothing more.
 //! - Memory held here is what arrived and was not yet taken, and at most one body of a message cut over segments.
 
+use std::fmt;
+
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::compression::Compression;
@@ -22,8 +24,8 @@ use super::version::{Version, unsupported_version_message};
 use crate::error::{AnswerIn, Complaint, ErrorCode, Malformed, ProtocolError};
 use crate::limits::FrameLimits;
 
-/// One message: header fields and the body, decompressed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One message: header fields and the body, decompressed. Printed without its body, which may hold a password.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     pub version: Version,
     pub flags: Flags,
@@ -39,6 +41,18 @@ impl Frame {
     }
 }
 
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("version", &self.version)
+            .field("flags", &self.flags)
+            .field("stream", &self.stream)
+            .field("opcode", &self.opcode)
+            .field("body_bytes", &self.body.len())
+            .finish()
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Framing {
     Envelopes(Option<Compression>),
@@ -46,7 +60,6 @@ enum Framing {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub struct Decoder {
     limits: FrameLimits,
     /// What the peer may send.
@@ -64,7 +77,6 @@ pub struct Decoder {
 }
 
 /// An envelope that travels over several segments.
-#[derive(Debug)]
 struct CutEnvelope {
     header: CheckedHeader,
     total_bytes: usize,
@@ -90,6 +102,17 @@ impl CheckedHeader {
             opcode: self.opcode,
             body,
         }
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder")
+            .field("framing", &self.framing)
+            .field("version", &self.version)
+            .field("input_bytes", &self.input.len())
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
     }
 }
 

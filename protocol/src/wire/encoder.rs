@@ -12,6 +12,8 @@
 //!
 //! What must hold: between `begin` and the next `flush`, nobody else touches `out`; `flush` comes before its bytes leave.
 
+use std::fmt;
+
 use bytes::{BufMut, BytesMut};
 use uuid::Uuid;
 
@@ -25,7 +27,7 @@ use crate::error::{AnswerIn, Complaint};
 use crate::limits::{COMPRESS_BODY_BYTES_MIN, SCRATCH_BYTES_KEPT, SEGMENT_PAYLOAD_BYTES_MAX};
 
 /// What may stand before the message in a response body. Version 3 knows only the tracing id.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Extras<'a> {
     pub tracing_id: Option<Uuid>,
     pub warnings: &'a [String],
@@ -79,7 +81,6 @@ enum Framing {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub struct Encoder {
     framing: Framing,
     /// Where the segment being filled begins in the caller's buffer.
@@ -95,6 +96,15 @@ pub struct Encoder {
 #[must_use = "an envelope that is begun must be finished or abandoned"]
 pub struct OpenEnvelope {
     at: usize,
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder")
+            .field("framing", &self.framing)
+            .field("segment_at", &self.segment_at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Encoder {

@@ -3,6 +3,7 @@
 //! `Reader` walks a borrowed slice. It never copies, never allocates and never reads past the end; strings are checked to be
 //! UTF-8 as they are read. Writers append to the outgoing buffer.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::{BufMut, BytesMut};
@@ -16,8 +17,8 @@ use crate::limits::STRING_BYTES_MAX;
 const TRUNCATED: Malformed = Malformed::of("Not enough bytes to read the message body");
 const NOT_UTF8: Malformed = Malformed::of("Cannot decode string as UTF8");
 
-/// A bound value: `[value]` of the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A bound value: `[value]` of the protocol. Printed without its bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Value<'a> {
     Null,
     /// Leave the column as it is (v4, v5).
@@ -25,8 +26,18 @@ pub enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("Null"),
+            Self::Unset => f.write_str("Unset"),
+            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+        }
+    }
+}
+
 /// A cursor over a message body.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -153,7 +164,7 @@ fn invalid_length(length: i32) -> Malformed {
 }
 
 /// `[string map]`: pairs in the order they arrived, checked when the view was made.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct StringMap<'a> {
     pairs: &'a [u8],
 }
@@ -184,8 +195,15 @@ impl<'a> StringMap<'a> {
     }
 }
 
+/// Options name drivers and versions: nothing to hide.
+impl fmt::Debug for StringMap<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
 /// `[bytes map]`: the custom payload, checked when the view was made.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct BytesMap<'a> {
     pairs: &'a [u8],
 }
