@@ -370,3 +370,22 @@ fn nothing_a_client_sent_is_printed() {
         "{shown}"
     );
 }
+
+#[test]
+fn what_execute_shows_lies_in_the_bytes_that_arrived() {
+    let bytes = crate::hex::hex("04 00 0001 0a 00000010 0002 cafe 0001 01 0001 00000003 'abc'");
+    let mut decoder = palladium_protocol::Decoder::new(Default::default());
+    decoder.feed(&bytes);
+    let arrived = decoder.input().as_ptr_range();
+    let frame = decoder.next_frame().unwrap().unwrap();
+    let Ok(Request::Execute(execute)) = Request::decode(&frame) else {
+        panic!("not an EXECUTE");
+    };
+    let Some(Value::Bytes(value)) = execute.params.values.iter().next() else {
+        panic!("no value");
+    };
+    for slice in [execute.id, value, &frame.body] {
+        let shown = slice.as_ptr_range();
+        assert!(arrived.start <= shown.start && shown.end <= arrived.end);
+    }
+}
