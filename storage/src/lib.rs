@@ -32,6 +32,7 @@ pub mod root;
 pub mod sealed;
 pub mod sstable;
 mod table;
+pub mod verify;
 
 pub use backend::{Backend, LocalBackend, LocalOptions};
 pub use compaction::CompactionOptions;

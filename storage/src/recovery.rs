@@ -56,10 +56,12 @@ pub(crate) async fn open<B: Backend>(
     for (id, state) in &manifest.state().tables {
         let table = Table::new(*id, TableOptions::default());
         match load_root(&*backend, *id, state).await? {
-            Ok(Some(root)) => {
-                roots.insert(*id, root);
+            Ok(good) => {
+                if let Some(note) = good.note {
+                    tracing::warn!(note, "a root was read from its spare copy");
+                }
+                roots.extend(good.root.map(|root| (*id, root)));
             }
-            Ok(None) => {}
             Err(what) => table.set_damaged(what),
         }
         tables.insert(Arc::new(table));
@@ -93,7 +95,7 @@ pub(crate) async fn open<B: Backend>(
 
 /// A log that has seen a newer manifest belongs to a newer folder: nothing here can be trusted. A manifest that has seen a newer log says which groups are
 /// missing at the log's end.
-fn check_ages(report: &ManifestReport, recovered: &Recovered) -> Result<Option<Damage>> {
+pub(crate) fn check_ages(report: &ManifestReport, recovered: &Recovered) -> Result<Option<Damage>> {
     if recovered.manifest_sequence > report.sequence {
         return Err(Error::corrupt(format!(
             "the manifest ends at commit {}, and the log knows commit {}: an older manifest was put back",
@@ -110,24 +112,31 @@ fn check_ages(report: &ManifestReport, recovered: &Recovered) -> Result<Option<D
     }))
 }
 
+/// A table's root as found good.
+pub(crate) struct GoodRoot {
+    /// None: one of the service's own tables.
+    pub(crate) root: Option<Root>,
+    /// A spare copy was damaged.
+    pub(crate) note: Option<String>,
+}
+
 /// The root of a table, judged; the inner error says why the table cannot be opened.
-async fn load_root<B: Backend>(
+pub(crate) async fn load_root<B: Backend>(
     backend: &B,
     id: TableId,
     state: &TableState,
-) -> Result<Result<Option<Root>, String>> {
+) -> Result<Result<GoodRoot, String>> {
     let loaded = root::load(backend, id).await?;
-    if let Some(note) = loaded.note {
-        tracing::warn!(note, "a root was read from its spare copy");
-    }
+    let note = loaded.note;
+    let good = |root| Ok(GoodRoot { root, note });
     Ok(match loaded.state {
         // The service's own tables have no root: their keys are derived.
-        RootState::Missing if state.epoch == 0 => Ok(None),
+        RootState::Missing if state.epoch == 0 => good(None),
         RootState::Missing => Err(format!("the root of table {id} is missing")),
         RootState::Destroyed => Err(format!("the root of table {id} was destroyed")),
         RootState::Damaged => Err(format!("both copies of the root of table {id} are damaged")),
         RootState::Live(root) => match root::standing(&root, state.epoch, &state.root_hash) {
-            Standing::Current | Standing::Ahead => Ok(Some(*root)),
+            Standing::Current | Standing::Ahead => good(Some(*root)),
             Standing::RolledBack => Err(format!(
                 "the root of table {id} is at epoch {}, and the manifest knows epoch {}: an older copy was put back",
                 root.epoch, state.epoch

@@ -287,3 +287,6 @@ pub fn standing(root: &Root, recorded_epoch: u64, recorded_hash: &[u8; 32]) -> S
         Standing::RolledBack
     }
 }
+
+#[cfg(test)]
+mod tests;

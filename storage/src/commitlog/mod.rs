@@ -176,6 +176,11 @@ pub struct SegmentTables {
     pub tables: BTreeMap<TableId, u64>,
 }
 
+/// Reads a log and changes nothing, for `verify`.
+pub async fn inspect<B: Backend>(backend: &B, service: &KeyRing) -> Result<Recovered> {
+    Ok(recovery::read(backend, service).await?.recovered)
+}
+
 /// Reads and opens a share. `KeyUnavailable` if the ring lacks the key's version, `Corrupt` if the share is not what was written.
 pub async fn read_share<B: Backend>(
     backend: &B,

@@ -1,1 +1,840 @@
-//! Tests.
+//! Stories of the log: what survives, what is torn, what is damaged and who is told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use palladium_crypto::{ClusterId, CmkRef, KeyRing, Secret, TableId, TableKey};
+
+use super::layout::{GroupHeader, PAGE};
+use super::*;
+use crate::backend::{Crash, Durability, SimulatedBackend, SimulatedDisk};
+use crate::env::SimulatedEnv;
+use crate::error::Error;
+
+const A: TableId = TableId([0xaa; 16]);
+const B: TableId = TableId([0xbb; 16]);
+const SEGMENT_BYTES: u64 = 16 * PAGE as u64;
+/// Pages before the first group.
+const HEADERS: usize = 2 * PAGE;
+
+fn ring_of(table: TableId, version: u32) -> Arc<KeyRing> {
+    let secret = Secret::from_bytes([version as u8; 32]);
+    let cmk = CmkRef::parse("local:test").unwrap();
+    let key = |version| TableKey::derive(&secret, ClusterId([1; 16]), table, version, &cmk);
+    let older = (1..version).map(key).collect();
+    Arc::new(KeyRing::new(key(version), older))
+}
+
+struct World {
+    disk: Arc<SimulatedDisk>,
+    env: Arc<SimulatedEnv>,
+    service: Arc<KeyRing>,
+    incarnation: u64,
+}
+
+type Log = CommitLog<SimulatedBackend>;
+
+impl World {
+    fn new(seed: u64) -> World {
+        World {
+            disk: SimulatedDisk::new(),
+            env: SimulatedEnv::new(seed),
+            service: ring_of(crate::root::SERVICE, 1),
+            incarnation: 0,
+        }
+    }
+
+    fn try_open(&mut self) -> Result<(Log, Recovered)> {
+        self.incarnation += 1;
+        // What a former life left running holds its backend.
+        self.env.drop_tasks();
+        let backend = Arc::new(SimulatedBackend::open(&self.disk)?);
+        let options = CommitLogOptions {
+            segment_bytes: SEGMENT_BYTES,
+            incarnation: self.incarnation,
+        };
+        self.env.run(CommitLog::recover(
+            backend,
+            self.env.clone(),
+            self.service.clone(),
+            options,
+        ))
+    }
+
+    fn open(&mut self) -> (Log, Recovered) {
+        self.try_open().unwrap()
+    }
+
+    fn commit(&self, log: &mut Log, sequence: u64) -> Result<()> {
+        self.env
+            .run(log.commit(sequence, shares_of(sequence), 1000 + sequence as i64))
+            .map(drop)
+    }
+
+    /// A log of so many groups, without a clean stop. `watermark`: store it after that group.
+    fn written(seed: u64, groups: u64, watermark: u64) -> World {
+        let mut world = World::new(seed);
+        let (mut log, _) = world.open();
+        for sequence in 1..=groups {
+            world.commit(&mut log, sequence).unwrap();
+            if sequence == watermark {
+                world.env.run(log.store_watermark()).unwrap();
+            }
+        }
+        drop(log);
+        world.env.drop_tasks();
+        world.disk.crash(Crash::Kill);
+        world
+    }
+
+    /// Reads every share and compares.
+    fn check_shares(&mut self, recovered: &Recovered) -> Result<()> {
+        let backend = SimulatedBackend::open(&self.disk)?;
+        for (table, addresses) in &recovered.tables {
+            for address in addresses {
+                let ring = ring_of(*table, 1);
+                let records = self.env.run(read_share(&backend, address, &ring))?;
+                assert_eq!(records, records_of(*table, address.origin.sequence));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn records_of(table: TableId, sequence: u64) -> Vec<u8> {
+    let length = 10 + (sequence as usize * 997) % 9000;
+    let mut records = format!("{table} {sequence} ").into_bytes();
+    records.resize(length.max(records.len()), sequence as u8);
+    records
+}
+
+/// Table A is in every group, table B in every second one.
+fn shares_of(sequence: u64) -> Vec<(Share, Arc<KeyRing>)> {
+    let tables = if sequence.is_multiple_of(2) {
+        vec![A, B]
+    } else {
+        vec![A]
+    };
+    let share = |table| {
+        let records = records_of(table, sequence);
+        (Share { table, records }, ring_of(table, 1))
+    };
+    tables.into_iter().map(share).collect()
+}
+
+fn sequences(recovered: &Recovered, table: TableId) -> Vec<u64> {
+    let addresses = recovered
+        .tables
+        .get(&table)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    addresses.iter().map(|address| address.sequence).collect()
+}
+
+fn serious(recovered: &Recovered) -> Vec<&Damage> {
+    let damage = recovered.damage.iter();
+    damage
+        .filter(|damage| damage.scope != DamageScope::Survived)
+        .collect()
+}
+
+/// Offsets of the groups in a segment's bytes.
+fn groups_in(bytes: &[u8]) -> BTreeMap<u64, (usize, GroupHeader)> {
+    let mut groups = BTreeMap::new();
+    let mut offset = HEADERS;
+    while let Some(header) = bytes.get(offset..).and_then(GroupHeader::decode) {
+        let length = header.pages as usize * PAGE;
+        groups.insert(header.sequence, (offset, header));
+        offset += length;
+    }
+    groups
+}
+
+fn segment(number: u64) -> String {
+    format!("log/segment-{number:020}")
+}
+
+/// The segment that holds a group, and the group's place in it.
+fn find(world: &World, sequence: u64) -> (String, usize, GroupHeader) {
+    for number in 1.. {
+        let path = segment(number);
+        let bytes = world
+            .disk
+            .contents(&path)
+            .expect("the group is in some segment");
+        if let Some((offset, header)) = groups_in(&bytes).remove(&sequence) {
+            return (path, offset, header);
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn what_was_committed_comes_back_in_order() {
+    let mut world = World::written(1, 40, 0);
+    let (log, recovered) = world.open();
+    assert_eq!(recovered.damage, []);
+    assert_eq!(recovered.last_sequence, 40);
+    assert_eq!(recovered.timestamp_high_water, 1040);
+    assert!(!recovered.is_clean_stop);
+    assert_eq!(sequences(&recovered, A), (1..=40).collect::<Vec<_>>());
+    assert_eq!(
+        sequences(&recovered, B),
+        (2..=40).step_by(2).collect::<Vec<_>>()
+    );
+    assert!(log.segments().len() > 3, "the story needs several segments");
+    drop(log);
+    world.check_shares(&recovered).unwrap();
+}
+
+#[test]
+fn a_clean_stop_leaves_an_end_record_and_the_next_life_goes_on() {
+    let mut world = World::new(2);
+    let (mut log, _) = world.open();
+    world.commit(&mut log, 1).unwrap();
+    world.env.run(log.close()).unwrap();
+    assert!(matches!(world.commit(&mut log, 2), Err(Error::Closed)));
+    drop(log);
+    let (mut log, recovered) = world.open();
+    assert!(recovered.is_clean_stop && recovered.damage.is_empty());
+    world.commit(&mut log, 2).unwrap();
+    drop(log);
+    let (_, recovered) = world.open();
+    assert_eq!(recovered.damage, []);
+    assert_eq!(sequences(&recovered, A), [1, 2]);
+}
+
+#[test]
+fn a_crash_at_any_sync_keeps_every_acknowledged_group() {
+    for sync in 1..90 {
+        let mut world = World::new(sync);
+        let mut acknowledged = 0;
+        world.disk.go_down_at_sync(sync);
+        if let Ok((mut log, _)) = world.try_open() {
+            acknowledged = write_until_it_fails(&world, &mut log, 1, 24);
+        }
+        for life in 0..2 {
+            world.env.drop_tasks();
+            let seed = sync * 1000 + life;
+            world.disk.crash(Crash::PowerLoss { seed });
+            let (mut log, recovered) = world.open();
+            assert_eq!(
+                serious(&recovered),
+                Vec::<&Damage>::new(),
+                "sync {sync} life {life}"
+            );
+            let last = recovered.last_sequence;
+            assert!(
+                last == acknowledged || last == acknowledged + 1,
+                "sync {sync} life {life}: {acknowledged} acknowledged, {last} found"
+            );
+            world.disk.go_down_at_sync(7 + life);
+            acknowledged = write_until_it_fails(&world, &mut log, last + 1, last + 8).max(last);
+            drop(log);
+            world.env.drop_tasks();
+            world.disk.crash(Crash::Kill);
+            let (_, recovered) = world.open();
+            assert_eq!(serious(&recovered), Vec::<&Damage>::new());
+            assert!(recovered.last_sequence >= acknowledged);
+            acknowledged = recovered.last_sequence;
+            world.check_shares(&recovered).unwrap();
+            // What recovery has reported is durable from then on.
+        }
+    }
+}
+
+/// Commits, stores watermarks and releases until the disk goes down. Gives the last acknowledged sequence.
+fn write_until_it_fails(world: &World, log: &mut Log, first: u64, last: u64) -> u64 {
+    let mut acknowledged = first - 1;
+    for sequence in first..=last {
+        if world.commit(log, sequence).is_err() {
+            break;
+        }
+        acknowledged = sequence;
+        let kept = sequence.saturating_sub(6);
+        let _ = match sequence % 5 {
+            0 => world.env.run(log.store_watermark()),
+            1 => world.env.run(log.release(&|_| kept)).map(drop),
+            _ => Ok(()),
+        };
+    }
+    acknowledged
+}
+
+#[test]
+fn a_group_that_recovery_has_found_survives_a_later_loss_of_power() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        let (mut log, _) = world.open();
+        world.commit(&mut log, 1).unwrap();
+        world
+            .env
+            .run(log.append(2, shares_of(2), 0, Durability::Later))
+            .unwrap();
+        drop(log);
+        world.disk.crash(Crash::Kill);
+        let (log, recovered) = world.open();
+        assert_eq!(recovered.last_sequence, 2);
+        drop(log);
+        world.disk.crash(Crash::PowerLoss { seed });
+        let (_, recovered) = world.open();
+        assert_eq!(recovered.last_sequence, 2, "seed {seed}");
+        assert_eq!(recovered.damage, []);
+    }
+}
+
+#[test]
+fn in_periodic_mode_a_unit_torn_in_its_middle_ends_the_log_there() {
+    let mut lengths = std::collections::BTreeSet::new();
+    for seed in 0..60 {
+        let mut world = World::new(seed);
+        let (mut log, _) = world.open();
+        world.commit(&mut log, 1).unwrap();
+        for sequence in 2..=4 {
+            // Small, so that a group has a chance to be whole.
+            let records = vec![sequence as u8; 20];
+            let shares = vec![(Share { table: A, records }, ring_of(A, 1))];
+            world
+                .env
+                .run(log.append(sequence, shares, 0, Durability::Later))
+                .unwrap();
+        }
+        assert_eq!(log.durable_sequence(), 1);
+        drop(log);
+        world.disk.crash(Crash::PowerLoss { seed });
+        let (mut log, recovered) = world.open();
+        assert_eq!(serious(&recovered), Vec::<&Damage>::new(), "seed {seed}");
+        lengths.insert(recovered.last_sequence);
+        let next = recovered.last_sequence + 1;
+        world.commit(&mut log, next).unwrap();
+        drop(log);
+        let (_, recovered) = world.open();
+        assert_eq!(serious(&recovered), Vec::<&Damage>::new(), "seed {seed}");
+        assert_eq!(sequences(&recovered, A), (1..=next).collect::<Vec<_>>());
+    }
+    assert!(
+        lengths.contains(&1) && lengths.len() > 1,
+        "the seeds tell one story only: {lengths:?}"
+    );
+}
+
+#[test]
+fn a_torn_tail_ends_the_log() {
+    let mut world = World::written(3, 5, 4);
+    let (path, offset, header) = find(&world, 5);
+    let mut bytes = world.disk.contents(&path).unwrap();
+    let places = header.places();
+    bytes[offset + places.shares..offset + places.shares + 8].fill(0);
+    world.disk.replace(&path, Some(bytes));
+    let (mut log, recovered) = world.open();
+    assert_eq!(recovered.last_sequence, 4);
+    assert_eq!(recovered.damage, []);
+    // The dead group stays dead, also for later lives, and its number is given again.
+    world.commit(&mut log, 5).unwrap();
+    drop(log);
+    let (_, recovered) = world.open();
+    assert_eq!(recovered.damage, []);
+    assert_eq!(sequences(&recovered, A), [1, 2, 3, 4, 5]);
+    world.check_shares(&recovered).unwrap();
+}
+
+#[test]
+fn a_tail_cut_before_the_watermark_is_corrupt() {
+    let mut world = World::written(4, 5, 5);
+    let (path, offset, _) = find(&world, 4);
+    let mut bytes = world.disk.contents(&path).unwrap();
+    bytes[offset..].fill(0);
+    world.disk.replace(&path, Some(bytes));
+    let (mut log, recovered) = world.open();
+    let groups = DamageScope::Groups { first: 4, last: 5 };
+    assert!(
+        serious(&recovered)
+            .iter()
+            .any(|damage| damage.scope == groups),
+        "{:?}",
+        recovered.damage
+    );
+    // Their numbers are not given again.
+    assert_eq!(recovered.last_sequence, 5);
+    world.commit(&mut log, 6).unwrap();
+}
+
+#[test]
+fn an_unreadable_group_with_a_later_one_behind_it_is_corrupt_and_named() {
+    let mut world = World::written(5, 5, 0);
+    let (path, offset, header) = find(&world, 3);
+    let length = header.pages as usize * PAGE;
+    let mut bytes = world.disk.contents(&path).unwrap();
+    bytes[offset..offset + length].fill(0x5a);
+    world.disk.replace(&path, Some(bytes));
+    let (_, recovered) = world.open();
+    let damage = serious(&recovered);
+    assert_eq!(damage.len(), 1, "{damage:?}");
+    assert_eq!(damage[0].scope, DamageScope::Groups { first: 3, last: 3 });
+    assert_eq!(damage[0].offset, offset as u64);
+    assert_eq!(recovered.last_sequence, 5);
+    assert_eq!(sequences(&recovered, A), [1, 2, 4, 5]);
+}
+
+#[test]
+fn a_damaged_share_stops_its_table_and_names_the_groups_other_members() {
+    let mut world = World::written(6, 5, 0);
+    let (path, offset, header) = find(&world, 4);
+    let second_share = offset + header.places().shares + header.shares[0].length as usize;
+    world.disk.flip(&path, second_share + 3, 0);
+    let (_, recovered) = world.open();
+    let damage = serious(&recovered);
+    assert_eq!(damage.len(), 1, "{damage:?}");
+    let scope = DamageScope::Shares {
+        sequence: 4,
+        damaged: vec![B],
+        members: vec![A, B],
+    };
+    assert_eq!(damage[0].scope, scope);
+    assert_eq!(sequences(&recovered, A), [1, 2, 3, 4, 5]);
+    assert_eq!(sequences(&recovered, B), [2]);
+}
+
+#[test]
+fn one_of_two_headers_damaged_is_survived_and_reported() {
+    let (path, offset, header) = find(&World::written(7, 5, 5), 3);
+    let places = header.places();
+    let spots = [
+        offset + 20,
+        offset + places.second_header + 20,
+        offset + places.trailer + 5,
+        offset + places.trailer + 30,
+        100,
+        PAGE + 100,
+        300,
+    ];
+    for spot in spots {
+        let mut world = World::written(7, 5, 5);
+        world.disk.flip(&path, spot, 3);
+        let (_, recovered) = world.open();
+        assert_eq!(serious(&recovered), Vec::<&Damage>::new(), "byte {spot}");
+        assert_eq!(recovered.damage.len(), 1, "byte {spot}");
+        assert_eq!(sequences(&recovered, A), [1, 2, 3, 4, 5]);
+    }
+}
+
+#[test]
+fn a_first_page_wiped_whole_is_found_from_behind() {
+    // Table B's share reaches beyond the first page, so the second header lies elsewhere.
+    let world = World::written(8, 8, 0);
+    let (path, offset, header) = find(&world, 8);
+    assert!(header.pages > 1);
+    let mut bytes = world.disk.contents(&path).unwrap();
+    bytes[offset..offset + PAGE].fill(0);
+    world.disk.replace(&path, Some(bytes));
+    let mut again = World::written(8, 8, 8);
+    let damaged = world.disk.contents(&path);
+    again.disk.replace(&path, damaged);
+    let (_, recovered) = again.open();
+    let damage = serious(&recovered);
+    assert!(
+        matches!(
+            &damage[..],
+            [Damage {
+                scope: DamageScope::Shares { sequence: 8, .. },
+                ..
+            }]
+        ),
+        "{damage:?}"
+    );
+}
+
+#[test]
+fn no_flipped_bit_of_a_closed_log_passes_unseen() {
+    let closed = |seed| {
+        let mut world = World::new(seed);
+        let (mut log, _) = world.open();
+        for sequence in 1..=6 {
+            world.commit(&mut log, sequence).unwrap();
+        }
+        world.env.run(log.close()).unwrap();
+        drop(log);
+        world.env.drop_tasks();
+        world.disk.crash(Crash::Kill);
+        world
+    };
+    let mut paths = closed(9).disk.paths();
+    paths.retain(|path| path.contains("segment"));
+    let mut step = 0;
+    for path in paths {
+        let length = closed(9).disk.contents(&path).unwrap().len();
+        let mut byte = 0;
+        while byte < length {
+            let mut world = closed(9);
+            world.disk.flip(&path, byte, (byte % 8) as u8);
+            let (log, recovered) = world.open();
+            drop(log);
+            assert!(!recovered.damage.is_empty(), "{path} byte {byte} passed");
+            world.check_shares(&recovered).unwrap();
+            step += 1;
+            byte += 251 + step % 97;
+        }
+    }
+}
+
+#[test]
+fn swapped_groups_and_repeated_groups_are_seen() {
+    // Groups 1 and 3 have one share and, here, the same length.
+    let mut world = World::written(10, 4, 0);
+    let (path, first, one) = find(&world, 1);
+    let (_, third, three) = find(&world, 3);
+    assert_eq!(one.pages, three.pages);
+    let length = one.pages as usize * PAGE;
+    let original = world.disk.contents(&path).unwrap();
+    let mut swapped = original.clone();
+    swapped[first..first + length].copy_from_slice(&original[third..third + length]);
+    swapped[third..third + length].copy_from_slice(&original[first..first + length]);
+    world.disk.replace(&path, Some(swapped));
+    let (_, recovered) = world.open();
+    assert!(!serious(&recovered).is_empty());
+
+    let mut world = World::written(10, 4, 0);
+    let end = groups_in(&original)
+        .values()
+        .map(|(offset, header)| offset + header.pages as usize * PAGE)
+        .max();
+    let end = end.unwrap();
+    let mut repeated = original.clone();
+    repeated[end..end + length].copy_from_slice(&original[third..third + length]);
+    world.disk.replace(&path, Some(repeated));
+    let (_, recovered) = world.open();
+    assert!(
+        serious(&recovered)[0].what.contains("second time"),
+        "{:?}",
+        recovered.damage
+    );
+    assert_eq!(sequences(&recovered, A), [1, 2, 3, 4]);
+}
+
+#[test]
+fn swapped_missing_and_foreign_segments_are_seen() {
+    let damaged = |change: &dyn Fn(&SimulatedDisk)| {
+        let mut world = World::written(11, 40, 40);
+        change(&world.disk);
+        let (_, recovered) = world.open();
+        assert!(!serious(&recovered).is_empty());
+        assert_eq!(recovered.last_sequence, 40);
+        recovered
+    };
+    damaged(&|disk| {
+        let (two, three) = (disk.contents(&segment(2)), disk.contents(&segment(3)));
+        disk.replace(&segment(2), three);
+        disk.replace(&segment(3), two);
+    });
+    damaged(&|disk| disk.replace(&segment(1), None));
+    damaged(&|disk| disk.replace(&segment(2), None));
+    damaged(&|disk| {
+        let newest = disk.paths().into_iter().rfind(|path| {
+            path.contains("segment") && disk.contents(path).unwrap().iter().any(|&byte| byte != 0)
+        });
+        disk.replace(&newest.unwrap(), None);
+    });
+    let foreign = World::written(12, 40, 40).disk.contents(&segment(2));
+    let recovered = damaged(&|disk| disk.replace(&segment(2), foreign.clone()));
+    // Its neighbours are read all the same.
+    assert!(sequences(&recovered, A).contains(&1) && sequences(&recovered, A).contains(&40));
+}
+
+#[test]
+fn a_lost_watermark_is_corrupt_and_one_damaged_slot_is_survived() {
+    let mut world = World::written(13, 5, 3);
+    world.disk.replace("log/watermark", None);
+    let (_, recovered) = world.open();
+    assert!(recovered.damage.iter().any(|damage| damage.segment == 0));
+    assert!(!serious(&recovered).is_empty());
+
+    for slot in 0..2 {
+        let mut world = World::written(13, 5, 3);
+        world.disk.flip("log/watermark", slot * PAGE + 200, 0);
+        let (_, recovered) = world.open();
+        assert_eq!(serious(&recovered), Vec::<&Damage>::new());
+        assert_eq!(recovered.damage.len(), 1);
+        assert_eq!(recovered.last_sequence, 5);
+    }
+}
+
+#[test]
+fn a_failed_sync_closes_the_log_and_nothing_is_tried_again() {
+    let mut world = World::new(14);
+    let (mut log, _) = world.open();
+    world.commit(&mut log, 1).unwrap();
+    world.disk.fail_syncs(1);
+    assert!(matches!(world.commit(&mut log, 2), Err(Error::Io { .. })));
+    let syncs = world.disk.syncs();
+    assert!(matches!(world.commit(&mut log, 2), Err(Error::Closed)));
+    assert!(matches!(world.commit(&mut log, 3), Err(Error::Closed)));
+    assert!(matches!(world.env.run(log.close()), Err(Error::Closed)));
+    assert_eq!(world.disk.syncs(), syncs);
+}
+
+#[test]
+fn a_full_disk_is_noticed_before_anything_is_sealed_and_passes() {
+    let mut world = World::new(15);
+    let (mut log, _) = world.open();
+    world.disk.set_room(Some(SEGMENT_BYTES + 8 * PAGE as u64));
+    let mut sequence = 1;
+    while world.commit(&mut log, sequence).is_ok() {
+        sequence += 1;
+    }
+    assert!(matches!(
+        world.commit(&mut log, sequence),
+        Err(Error::Full { .. })
+    ));
+    world.disk.set_room(None);
+    world.commit(&mut log, sequence).unwrap();
+    drop(log);
+    let (_, recovered) = world.open();
+    assert_eq!(recovered.damage, []);
+    assert_eq!(recovered.last_sequence, sequence);
+}
+
+#[test]
+fn segments_go_from_the_front_once_no_table_needs_them() {
+    let mut world = World::new(16);
+    let (mut log, _) = world.open();
+    for sequence in 1..=40 {
+        world.commit(&mut log, sequence).unwrap();
+    }
+    let before = log.segments().len();
+    let floors = |table| if table == A { 41 } else { 15 };
+    let removed = world.env.run(log.release(&floors)).unwrap();
+    assert!(!removed.is_empty() && removed.len() < before - 1);
+    assert!(log.segments().values().next().unwrap().tables[&B] >= 15);
+    drop(log);
+    let (_, recovered) = world.open();
+    assert_eq!(recovered.damage, []);
+    assert!(sequences(&recovered, B).contains(&16));
+    assert!(!sequences(&recovered, A).contains(&1));
+    world.check_shares(&recovered).unwrap();
+}
+
+#[test]
+fn a_locked_tables_shares_are_carried_out_and_still_open() {
+    let mut world = World::written(17, 40, 0);
+    let (mut log, recovered) = world.open();
+    let old: Vec<_> = recovered.tables[&B].iter().take(5).cloned().collect();
+    let carried = world.env.run(log.carry(41, &old)).unwrap();
+    assert_eq!(carried.len(), 5);
+    let floors = |table| if table == B { 11 } else { 41 };
+    world.env.run(log.release(&floors)).unwrap();
+    drop(log);
+    let (_, recovered) = world.open();
+    assert_eq!(recovered.damage, []);
+    let found: Vec<_> = recovered.tables[&B]
+        .iter()
+        .filter(|address| address.sequence == 41)
+        .cloned()
+        .collect();
+    assert_eq!(found, carried);
+    world.check_shares(&recovered).unwrap();
+}
+
+#[test]
+fn a_new_key_version_begins_a_new_structure_and_both_open() {
+    let mut world = World::new(18);
+    let (mut log, _) = world.open();
+    let records = |sequence: u64| vec![sequence as u8; 50];
+    for (sequence, version) in [(1, 1), (2, 1), (3, 2), (4, 2)] {
+        let share = Share {
+            table: A,
+            records: records(sequence),
+        };
+        let committed = log.commit(sequence, vec![(share, ring_of(A, version))], 0);
+        // Rings of different versions come from different secrets here; the newer one knows both.
+        world.env.run(committed).unwrap();
+    }
+    log.roll_key(A);
+    let share = Share {
+        table: A,
+        records: records(5),
+    };
+    world
+        .env
+        .run(log.commit(5, vec![(share, ring_of(A, 2))], 0))
+        .unwrap();
+    drop(log);
+    let (log, recovered) = world.open();
+    drop(log);
+    let structures: Vec<_> = recovered.tables[&A]
+        .iter()
+        .map(|address| address.structure)
+        .collect();
+    assert_eq!(structures[0], structures[1]);
+    assert_eq!(structures[2], structures[3]);
+    assert!(structures[1] != structures[2] && structures[3] != structures[4]);
+    let versions: Vec<_> = recovered.tables[&A]
+        .iter()
+        .map(|address| address.wrapped.version)
+        .collect();
+    assert_eq!(versions, [1, 1, 2, 2, 2]);
+    let backend = SimulatedBackend::open(&world.disk).unwrap();
+    let newest = &recovered.tables[&A][4];
+    assert_eq!(
+        world
+            .env
+            .run(read_share(&backend, newest, &ring_of(A, 2)))
+            .unwrap(),
+        records(5)
+    );
+    let missing = world.env.run(read_share(&backend, newest, &ring_of(A, 1)));
+    assert!(matches!(missing, Err(Error::KeyUnavailable { table: A })));
+}
+
+#[test]
+fn wrong_sequences_and_foreign_rings_are_refused_and_harm_nothing() {
+    let mut world = World::new(19);
+    let (mut log, _) = world.open();
+    assert!(matches!(
+        world.commit(&mut log, 2),
+        Err(Error::Invalid { .. })
+    ));
+    let share = Share {
+        table: A,
+        records: vec![1],
+    };
+    let foreign = world
+        .env
+        .run(log.commit(1, vec![(share, ring_of(B, 1))], 0));
+    assert!(matches!(foreign, Err(Error::Invalid { .. })));
+    world.commit(&mut log, 1).unwrap();
+}
+
+#[test]
+fn a_group_larger_than_a_segment_gets_one_of_its_own() {
+    let mut world = World::new(20);
+    let (mut log, _) = world.open();
+    let large = vec![7; 3 * SEGMENT_BYTES as usize];
+    let share = Share {
+        table: A,
+        records: large.clone(),
+    };
+    world
+        .env
+        .run(log.commit(1, vec![(share, ring_of(A, 1))], 0))
+        .unwrap();
+    world.commit(&mut log, 2).unwrap();
+    drop(log);
+    let (log, recovered) = world.open();
+    drop(log);
+    assert_eq!(recovered.damage, []);
+    let backend = SimulatedBackend::open(&world.disk).unwrap();
+    let ring = ring_of(A, 1);
+    let read = read_share(&backend, &recovered.tables[&A][0], &ring);
+    assert_eq!(world.env.run(read).unwrap(), large);
+}
+
+#[test]
+fn the_log_remembers_the_newest_manifest_and_the_time() {
+    let mut world = World::new(21);
+    let (mut log, _) = world.open();
+    log.note_manifest(12);
+    world.commit(&mut log, 1).unwrap();
+    drop(log);
+    let (_, recovered) = world.open();
+    assert_eq!(recovered.manifest_sequence, 12);
+    assert_eq!(recovered.timestamp_high_water, 1001);
+    assert_eq!(recovered.incarnation, 1);
+}
+
+#[test]
+fn nothing_of_a_share_is_in_the_clear() {
+    let world = World::written(22, 10, 10);
+    for path in world.disk.paths() {
+        let bytes = world.disk.contents(&path).unwrap();
+        let needle = format!("{A} ");
+        assert!(
+            !bytes
+                .windows(needle.len())
+                .any(|window| window == needle.as_bytes()),
+            "{path}"
+        );
+    }
+}
+
+mod mutated {
+    //! Decoders and whole segments against bytes that nobody wrote.
+
+    use proptest::prelude::*;
+
+    use super::super::layout::*;
+    use super::*;
+    use crate::env::Env;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn recovery_never_panics_on_a_mutated_log(
+            edits in proptest::collection::vec((0usize..3, any::<prop::sample::Index>(), any::<u8>(), 0usize..600), 1..8)
+        ) {
+            let mut world = World::written(23, 20, 10);
+            for (number, at, byte, length) in edits {
+                let path = if number == 0 { "log/watermark".to_owned() } else { segment(number as u64) };
+                let mut bytes = world.disk.contents(&path).unwrap();
+                let at = at.index(bytes.len());
+                let end = (at + length).min(bytes.len());
+                bytes[at..end].fill(byte);
+                if length > 590 {
+                    bytes.truncate(at);
+                }
+                world.disk.replace(&path, Some(bytes));
+            }
+            let (log, recovered) = world.open();
+            drop(log);
+            // Whatever is still offered is what was written.
+            world.check_shares(&recovered).unwrap();
+        }
+
+        #[test]
+        fn decoders_take_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = SegmentHeader::decode(&bytes);
+            let _ = SegmentRecord::decode(&bytes);
+            let _ = GroupHeader::decode(&bytes);
+            let _ = SealRecord::decode(&bytes);
+            let _ = Trailer::decode(&bytes);
+            let _ = WatermarkHeader::decode(&bytes);
+            let _ = WatermarkRecord::decode(&bytes);
+        }
+
+        #[test]
+        fn a_group_header_is_what_it_was_and_no_flipped_bit_passes(
+            sequence in any::<u64>(),
+            shares in proptest::collection::vec((any::<[u8; 16]>(), 16u32..5000, any::<bool>(), any::<bool>()), 0..5),
+            flip in any::<prop::sample::Index>(),
+        ) {
+            let env = SimulatedEnv::new(sequence);
+            let writer = crate::sealed::SealedWriter::new(&ring_of(A, 1), env.as_ref().entropy(), StructureKind::LogShare);
+            let shares = shares.into_iter().map(|(id, length, has_wrap, has_origin)| ShareEntry {
+                table: TableId(id),
+                structure: StructureId(id),
+                ordinal: sequence,
+                length,
+                crc: length,
+                tag: id,
+                wrapped: has_wrap.then(|| writer.wrapped().clone()),
+                origin: has_origin.then_some(Origin { incarnation: 1, sequence: 2 }),
+            });
+            let mut header = GroupHeader {
+                kind: GroupKind::Group,
+                pages: 0,
+                sequence,
+                incarnation: 3,
+                segment: 4,
+                unit: sequence,
+                shares: shares.collect(),
+            };
+            header.pages = header.pages_needed() as u32;
+            let mut bytes = header.encode();
+            prop_assert_eq!(bytes.len(), header.encoded_bytes());
+            prop_assert_eq!(GroupHeader::decode(&bytes), Some(header.clone()));
+            let bit = flip.index(bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_ne!(GroupHeader::decode(&bytes), Some(header));
+        }
+    }
+}

@@ -37,3 +37,6 @@ impl Default for CompactionOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,8 +15,8 @@
 mod clock;
 pub(crate) mod group;
 mod log_loop;
-mod read;
-mod record;
+pub(crate) mod read;
+pub(crate) mod record;
 pub(crate) mod rewrite;
 mod tables;
 mod ticket;

@@ -30,13 +30,12 @@ pub(crate) enum EngineSource {
 enum Attempt {
     /// One memtable had it all.
     Done(ReadPage),
-    Merging(Box<Merging>),
+    /// The pass keeps the table's secrets in memory while the read runs, and not longer.
+    Merging { pass: Pass, merging: Box<Merging> },
 }
 
 /// A read over several sources, under way.
-struct Merging {
-    /// Keeps the table's secrets in memory while the read runs, and not longer.
-    pass: Pass,
+pub(crate) struct Merging {
     merge: Merge<EngineSource>,
     page: PageBuilder,
     blocks: Arc<FetchedBlocks>,
@@ -48,7 +47,7 @@ impl<B: Backend> Engine<B> {
     pub fn try_read(&self, command: &ReadCommand) -> Option<Result<ReadPage>> {
         let mut attempt = match self.attempt(command) {
             Ok(Attempt::Done(page)) => return Some(Ok(page)),
-            Ok(Attempt::Merging(merging)) => merging,
+            Ok(Attempt::Merging { merging, .. }) => merging,
             Err(error) => return Some(Err(error)),
         };
         loop {
@@ -67,23 +66,17 @@ impl<B: Backend> Engine<B> {
 
     /// Answers, waiting for the disk where it must.
     pub async fn read(&self, command: ReadCommand) -> Result<ReadPage> {
-        let mut attempt = match self.attempt(&command)? {
-            Attempt::Done(page) => return Ok(page),
-            Attempt::Merging(merging) => merging,
-        };
-        loop {
-            match attempt.run(&command) {
-                Ok(page) => return Ok(page),
-                Err(Fault::Error(error)) => return Err(error),
-                Err(Fault::Miss(address)) => {
-                    attempt.fetch(&*self.inner.backend, address).await?;
-                    let clock = Reading::now(&*self.inner.env);
-                    if !attempt.pass.lease().is_alive_at(clock) {
-                        return Err(Error::KeyUnavailable {
-                            table: command.table,
-                        });
-                    }
-                }
+        let inner = &self.inner;
+        match self.attempt(&command)? {
+            Attempt::Done(page) => Ok(page),
+            Attempt::Merging { pass, mut merging } => {
+                let lease_lives = || match pass.lease().is_alive_at(Reading::now(&*inner.env)) {
+                    true => Ok(()),
+                    false => Err(Error::KeyUnavailable {
+                        table: command.table,
+                    }),
+                };
+                merging.finish(&*inner.backend, &command, lease_lives).await
             }
         }
     }
@@ -125,26 +118,50 @@ impl<B: Backend> Engine<B> {
             KeyRange::One(_) => FetchedBlocks::admitting(self.inner.cache.clone()),
             KeyRange::Range { .. } => FetchedBlocks::passing(self.inner.cache.clone(), 0),
         });
-        let sources = memtables
-            .into_iter()
-            .map(|memtable| EngineSource::Memtable(memtable.shared_cursor()))
-            .chain(
-                sstables
-                    .iter()
-                    .map(|sstable| EngineSource::Sstable(sstable.cursor(blocks.clone()))),
-            )
-            .collect();
-        Ok(Attempt::Merging(Box::new(Merging {
-            pass,
-            merge: Merge::new(sources),
-            page: PageBuilder::new(),
-            blocks,
-            sstables,
-        })))
+        let merging = Box::new(Merging::new(memtables, sstables, blocks));
+        Ok(Attempt::Merging { pass, merging })
     }
 }
 
 impl Merging {
+    pub(crate) fn new(
+        memtables: Vec<Arc<Memtable>>,
+        sstables: Vec<Arc<Sstable>>,
+        blocks: Arc<FetchedBlocks>,
+    ) -> Self {
+        let memory = memtables
+            .iter()
+            .map(|memtable| EngineSource::Memtable(memtable.shared_cursor()));
+        let disk = sstables
+            .iter()
+            .map(|sstable| EngineSource::Sstable(sstable.cursor(blocks.clone())));
+        Merging {
+            merge: Merge::new(memory.chain(disk).collect()),
+            page: PageBuilder::new(),
+            blocks,
+            sstables,
+        }
+    }
+
+    /// Runs to the end of the page, fetching what is missing; after each fetch asks whether it may go on.
+    pub(crate) async fn finish<B: Backend>(
+        &mut self,
+        backend: &B,
+        command: &ReadCommand,
+        may_go_on: impl Fn() -> Result<()> + Send,
+    ) -> Result<ReadPage> {
+        loop {
+            match self.run(command) {
+                Ok(page) => return Ok(page),
+                Err(Fault::Error(error)) => return Err(error),
+                Err(Fault::Miss(address)) => {
+                    self.fetch(backend, address).await?;
+                    may_go_on()?;
+                }
+            }
+        }
+    }
+
     fn run(&mut self, command: &ReadCommand) -> Result<ReadPage, Fault> {
         run(&mut self.merge, command, &mut self.page)
     }

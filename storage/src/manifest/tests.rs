@@ -1,1 +1,510 @@
-//! Tests.
+//! Stories of the manifest: commits, crashes, copies that differ, folders put together from parts.
+
+use std::sync::Arc;
+
+use palladium_crypto::{ClusterId, CmkRef, Secret, StructureId, StructureKind, TableKey};
+use proptest::prelude::*;
+
+use super::*;
+use crate::backend::{Crash, SimulatedBackend, SimulatedDisk};
+use crate::env::SimulatedEnv;
+use crate::sealed::SealedWriter;
+
+fn service() -> Arc<KeyRing> {
+    let cmk = CmkRef::parse("local:test").unwrap();
+    let secret = Secret::from_bytes([9; 32]);
+    let key = TableKey::derive(&secret, ClusterId([1; 16]), crate::root::SERVICE, 1, &cmk);
+    Arc::new(KeyRing::new(key, Vec::new()))
+}
+
+struct World {
+    disk: Arc<SimulatedDisk>,
+    env: Arc<SimulatedEnv>,
+}
+
+type TestManifest = Manifest<SimulatedBackend>;
+
+impl World {
+    fn new(seed: u64) -> World {
+        World {
+            disk: SimulatedDisk::new(),
+            env: SimulatedEnv::new(seed),
+        }
+    }
+
+    fn try_open(&self) -> Result<(TestManifest, ManifestReport)> {
+        let backend = Arc::new(SimulatedBackend::open(&self.disk)?);
+        self.env
+            .run(Manifest::recover(backend, self.env.clone(), service()))
+    }
+
+    fn open(&self) -> (TestManifest, ManifestReport) {
+        self.try_open().unwrap()
+    }
+
+    /// A manifest of so many commits after its first snapshot.
+    fn written(seed: u64, commits: u64) -> World {
+        let world = World::new(seed);
+        let (mut manifest, report) = world.open();
+        assert!(report.is_new);
+        for number in 0..commits {
+            world.commit(&mut manifest, number).unwrap();
+        }
+        world
+    }
+
+    fn commit(&self, manifest: &mut TestManifest, number: u64) -> Result<()> {
+        self.env.run(manifest.commit(&edits(&self.env, number)))
+    }
+
+    fn file(&self, copy: usize) -> (String, Vec<u8>) {
+        let mut paths = self.disk.paths();
+        paths.retain(|path| path.starts_with("manifest/") && path.ends_with(&format!("-{copy}")));
+        let path = paths.pop().unwrap();
+        let bytes = self.disk.contents(&path).unwrap();
+        (path, bytes)
+    }
+
+    /// Offsets of the frames in a copy, and its end.
+    fn frames(&self, copy: usize) -> Vec<usize> {
+        let (_, bytes) = self.file(copy);
+        let mut offsets = vec![frame::GENERATION_HEADER_BYTES];
+        while let Some(frame) = frame::Frame::parse(&bytes[*offsets.last().unwrap()..]) {
+            offsets.push(offsets.last().unwrap() + frame.all.len());
+        }
+        offsets
+    }
+}
+
+fn table(number: u64) -> TableId {
+    TableId([number as u8 + 1; 16])
+}
+
+fn entry(env: &SimulatedEnv, id: u64) -> SstableEntry {
+    let component = |kind| {
+        let writer = SealedWriter::new(&service(), env.entropy(), kind);
+        Component {
+            kind,
+            structure: writer.structure(),
+            wrapped: writer.wrapped().clone(),
+            size: 1000 + id,
+        }
+    };
+    SstableEntry {
+        id,
+        level: 1,
+        components: vec![
+            component(StructureKind::SstableData),
+            component(StructureKind::SstableIndex),
+        ],
+    }
+}
+
+/// Each commit creates a table and gives an SSTable to it and to all before it.
+fn edits(env: &SimulatedEnv, number: u64) -> Vec<Edit> {
+    let mut edits = vec![
+        Edit::CreateTable {
+            table: table(number),
+            log_floor: number,
+        },
+        Edit::RootEpoch {
+            table: table(number),
+            epoch: 1,
+            root_hash: [number as u8; 32],
+        },
+    ];
+    for older in 0..=number {
+        edits.push(Edit::AddSstables {
+            table: table(older),
+            added: vec![entry(env, number + 1)],
+            removed: if number > older {
+                vec![number]
+            } else {
+                Vec::new()
+            },
+            log_floor: Some(number),
+        });
+    }
+    edits
+}
+
+fn tables_in(manifest: &TestManifest) -> u64 {
+    let tables = &manifest.state().tables;
+    let newest = tables.len() as u64;
+    for state in tables.values() {
+        assert_eq!(state.sstables.keys().copied().collect::<Vec<_>>(), [newest]);
+        assert_eq!(state.log_floor, newest - 1);
+    }
+    newest
+}
+
+#[test]
+fn what_was_committed_is_there_after_reopening() {
+    let world = World::written(1, 5);
+    let (manifest, report) = world.open();
+    assert_eq!(tables_in(&manifest), 5);
+    assert_eq!(report.notes, Vec::<String>::new());
+    assert!(!report.is_new);
+    assert_eq!(report.sequence, manifest.sequence());
+    assert_eq!(manifest.state().tables[&table(3)].root_hash, [3; 32]);
+}
+
+#[test]
+fn a_commit_that_makes_no_sense_changes_nothing() {
+    let world = World::written(2, 2);
+    let (mut manifest, _) = world.open();
+    let before = (manifest.state().clone(), world.file(0));
+    let again = Edit::CreateTable {
+        table: table(0),
+        log_floor: 0,
+    };
+    let unknown = Edit::LogFloor {
+        table: table(77),
+        floor: 1,
+    };
+    let missing = Edit::AddSstables {
+        table: table(0),
+        added: Vec::new(),
+        removed: vec![99],
+        log_floor: None,
+    };
+    let good = Edit::DropTable { table: table(1) };
+    for bad in [again, unknown, missing] {
+        let refused = world.env.run(manifest.commit(&[good.clone(), bad]));
+        assert!(matches!(refused, Err(Error::Invalid { .. })));
+    }
+    assert_eq!((manifest.state().clone(), world.file(0)), before);
+}
+
+#[test]
+fn a_crash_at_any_step_gives_the_old_state_or_the_new() {
+    for sync in 1..30 {
+        for seed in 0..4 {
+            let world = World::new(seed);
+            let mut acknowledged = 0;
+            world.disk.go_down_at_sync(sync);
+            if let Ok((mut manifest, _)) = world.try_open() {
+                while acknowledged < 8 && world.commit(&mut manifest, acknowledged).is_ok() {
+                    acknowledged += 1;
+                }
+            }
+            for life in 0..2 {
+                world.disk.crash(Crash::PowerLoss {
+                    seed: seed * 7 + life,
+                });
+                let (mut manifest, report) = world.open();
+                let found = tables_in(&manifest);
+                assert!(
+                    found == acknowledged || found == acknowledged + 1,
+                    "sync {sync} seed {seed}: {acknowledged} acknowledged, {found} found"
+                );
+                assert_eq!(
+                    report.notes,
+                    Vec::<String>::new(),
+                    "sync {sync} seed {seed}"
+                );
+                acknowledged = found;
+                world.disk.go_down_at_sync(2 + life);
+                while world.commit(&mut manifest, acknowledged).is_ok() {
+                    acknowledged += 1;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_while_a_generation_is_replaced_loses_nothing() {
+    for sync in 1..12 {
+        for seed in 0..10 {
+            let world = World::written(seed, 3);
+            // A damaged copy makes the next start write a new generation.
+            let (path, bytes) = world.file(1);
+            world.disk.flip(&path, bytes.len() - 20, 0);
+            world.disk.go_down_at_sync(sync);
+            let _ = world.try_open();
+            world.disk.crash(Crash::PowerLoss { seed });
+            let (manifest, _) = world.open();
+            assert_eq!(tables_in(&manifest), 3, "sync {sync} seed {seed}");
+            drop(manifest);
+            let (_, report) = world.open();
+            assert_eq!(report.notes, Vec::<String>::new());
+            assert_eq!(world.disk.paths().len(), 2, "old generations are gone");
+        }
+    }
+}
+
+#[test]
+fn one_copy_damaged_anywhere_is_survived_reported_and_healed() {
+    let length = World::written(3, 3).file(0).1.len();
+    for copy in 0..2 {
+        for byte in (0..length).step_by(53) {
+            let world = World::written(3, 3);
+            let (path, _) = world.file(copy);
+            world.disk.flip(&path, byte, (byte % 8) as u8);
+            let (manifest, report) = world.open();
+            assert_eq!(tables_in(&manifest), 3);
+            assert!(
+                !report.notes.is_empty(),
+                "copy {copy} byte {byte} passed unseen"
+            );
+            assert!(
+                report.notes[0].contains(&format!("copy {copy}")),
+                "{:?}",
+                report.notes
+            );
+            drop(manifest);
+            assert_eq!(world.open().1.notes, Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn both_copies_damaged_in_different_frames_are_survived_and_in_the_same_frame_they_are_corrupt() {
+    let world = World::written(4, 4);
+    let frames = world.frames(0);
+    let (first, second) = (world.file(0).0, world.file(1).0);
+    world.disk.flip(&first, frames[1] + 30, 0);
+    world.disk.flip(&second, frames[3] + 30, 0);
+    let (manifest, report) = world.open();
+    assert_eq!(tables_in(&manifest), 4);
+    assert_eq!(report.notes.len(), 2);
+
+    for frame in 0..5 {
+        let world = World::written(4, 4);
+        let frames = world.frames(0);
+        for copy in 0..2 {
+            world.disk.flip(&world.file(copy).0, frames[frame] + 30, 0);
+        }
+        assert!(
+            matches!(world.try_open(), Err(Error::Corrupt { .. })),
+            "frame {frame}"
+        );
+    }
+}
+
+#[test]
+fn an_older_copy_of_one_file_is_seen() {
+    let old = [0, 1].map(|copy| World::written(5, 2).file(copy).1);
+    for copy in 0..2 {
+        let world = World::written(5, 5);
+        let (path, _) = world.file(copy);
+        world.disk.replace(&path, Some(old[copy].clone()));
+        let (manifest, report) = world.open();
+        assert_eq!(tables_in(&manifest), 5);
+        assert!(!report.notes.is_empty());
+    }
+}
+
+#[test]
+fn an_older_copy_of_both_files_is_behind_what_the_log_has_seen() {
+    let old = World::written(6, 2);
+    let world = World::written(6, 5);
+    let seen = world.open().1.sequence;
+    for copy in 0..2 {
+        let (path, _) = world.file(copy);
+        world.disk.replace(&path, Some(old.file(copy).1));
+    }
+    assert!(world.open().1.sequence < seen);
+}
+
+#[test]
+fn a_frame_left_out_of_both_copies_is_corrupt() {
+    let world = World::written(7, 4);
+    let frames = world.frames(0);
+    for copy in 0..2 {
+        let (path, mut bytes) = world.file(copy);
+        bytes.drain(frames[2]..frames[3]);
+        world.disk.replace(&path, Some(bytes));
+    }
+    assert!(matches!(world.try_open(), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn copies_of_two_folders_do_not_mix() {
+    let world = World::written(8, 3);
+    let other = World::written(9, 3);
+    world.disk.replace(&world.file(1).0, Some(other.file(1).1));
+    assert!(matches!(world.try_open(), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn a_failed_commit_is_out_for_good_once_the_next_one_is_in() {
+    let world = World::written(10, 2);
+    let (mut manifest, _) = world.open();
+    world.disk.fail_syncs(1);
+    assert!(world.commit(&mut manifest, 2).is_err());
+    assert_eq!(tables_in(&manifest), 2);
+    let drop_first = [Edit::DropTable { table: table(0) }];
+    world.env.run(manifest.commit(&drop_first)).unwrap();
+    drop(manifest);
+    let (manifest, report) = world.open();
+    let tables: Vec<_> = manifest.state().tables.keys().copied().collect();
+    assert_eq!(tables, [table(1)]);
+    assert_eq!(report.notes, Vec::<String>::new());
+}
+
+#[test]
+fn a_long_generation_is_replaced_by_its_snapshot() {
+    let world = World::written(11, 1);
+    let (mut manifest, _) = world.open();
+    let first = world.file(0).0;
+    let mut id = 1;
+    while world.file(0).0 == first {
+        id += 1;
+        let added = (0..200)
+            .map(|place| entry(&world.env, id * 1000 + place))
+            .collect();
+        let removed = manifest.state().tables[&table(0)]
+            .sstables
+            .keys()
+            .copied()
+            .collect();
+        let edit = Edit::AddSstables {
+            table: table(0),
+            added,
+            removed,
+            log_floor: None,
+        };
+        world.env.run(manifest.commit(&[edit])).unwrap();
+        assert!(id < 100, "it grows without end");
+    }
+    assert_eq!(world.disk.paths().len(), 2);
+    let state = manifest.state().clone();
+    drop(manifest);
+    assert_eq!(*world.open().0.state(), state);
+}
+
+#[test]
+fn rewrapping_changes_the_wraps_and_nothing_else() {
+    let world = World::written(12, 1);
+    let (mut manifest, _) = world.open();
+    let before = manifest.state().tables[&table(0)].clone();
+    let component = before.sstables[&1].components[0].clone();
+    let wrapped = entry(&world.env, 1).components[0].wrapped.clone();
+    let gone = StructureId([0xdd; 16]);
+    let rewrap = Edit::Rewrap {
+        table: table(0),
+        epoch: 2,
+        wraps: vec![
+            (component.structure, wrapped.clone()),
+            (gone, wrapped.clone()),
+        ],
+    };
+    world.env.run(manifest.commit(&[rewrap])).unwrap();
+    drop(manifest);
+    let (manifest, _) = world.open();
+    let after = &manifest.state().tables[&table(0)];
+    assert_eq!(after.sstables[&1].components[0].wrapped, wrapped);
+    assert_eq!(
+        after.sstables[&1].components[1],
+        before.sstables[&1].components[1]
+    );
+    assert_eq!(
+        after.sstables[&1].components[0].structure,
+        component.structure
+    );
+}
+
+#[test]
+fn without_the_services_key_nothing_is_opened() {
+    let world = World::written(13, 1);
+    let cmk = CmkRef::parse("local:test").unwrap();
+    let stranger = TableKey::derive(
+        &Secret::from_bytes([8; 32]),
+        ClusterId([1; 16]),
+        crate::root::SERVICE,
+        1,
+        &cmk,
+    );
+    let backend = SimulatedBackend::open(&world.disk).unwrap();
+    let opened = world.env.run(Manifest::inspect(
+        &backend,
+        &KeyRing::new(stranger, Vec::new()),
+    ));
+    assert!(matches!(opened, Err(Error::Corrupt { .. })));
+}
+
+fn arbitrary_edit() -> impl Strategy<Value = Edit> {
+    let id = any::<[u8; 16]>().prop_map(TableId);
+    let entries =
+        proptest::collection::vec((any::<u64>(), any::<u8>()), 0..4).prop_map(|entries| {
+            let env = SimulatedEnv::new(1);
+            let made = entries.into_iter().map(|(id, level)| SstableEntry {
+                level,
+                ..entry(&env, id % 1000)
+            });
+            made.collect::<Vec<_>>()
+        });
+    prop_oneof![
+        (id.clone(), any::<u64>())
+            .prop_map(|(table, log_floor)| Edit::CreateTable { table, log_floor }),
+        id.clone().prop_map(|table| Edit::DropTable { table }),
+        (
+            id.clone(),
+            entries,
+            proptest::collection::vec(any::<u64>(), 0..9),
+            any::<Option<u64>>()
+        )
+            .prop_map(|(table, added, removed, log_floor)| Edit::AddSstables {
+                table,
+                added,
+                removed,
+                log_floor
+            }),
+        (id.clone(), any::<u64>(), any::<[u8; 32]>()).prop_map(|(table, epoch, root_hash)| {
+            Edit::RootEpoch {
+                table,
+                epoch,
+                root_hash,
+            }
+        }),
+        (id, any::<u64>()).prop_map(|(table, floor)| Edit::LogFloor { table, floor }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn edits_read_back_as_written(edits in proptest::collection::vec(arbitrary_edit(), 0..6)) {
+        let mut fields = FieldWriter::default();
+        edits.iter().for_each(|edit| edit.encode(&mut fields));
+        prop_assert_eq!(Edit::decode_all(fields.bytes()), Some(edits));
+    }
+
+    #[test]
+    fn decoders_take_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = Edit::decode_all(&bytes);
+        let _ = frame::Frame::parse(&bytes);
+        let _ = Record::decode(&bytes);
+    }
+
+    #[test]
+    fn a_mutated_manifest_never_panics_and_never_lies(
+        spots in proptest::collection::vec((0usize..2, any::<prop::sample::Index>(), any::<u8>(), 0usize..300), 1..5)
+    ) {
+        let world = World::written(14, 4);
+        for (copy, at, byte, length) in spots {
+            let (path, mut bytes) = world.file(copy);
+            if bytes.is_empty() {
+                continue;
+            }
+            let at = at.index(bytes.len());
+            let end = (at + length).min(bytes.len());
+            bytes[at..end].fill(byte);
+            if length > 280 {
+                bytes.truncate(at);
+            }
+            world.disk.replace(&path, Some(bytes));
+        }
+        if let Ok((manifest, _)) = world.try_open() {
+            // Cut in both copies it may be a shorter history, which the log knows; it is never another one.
+            let count = manifest.state().tables.len() as u64;
+            prop_assert!(count <= 4);
+            if count > 0 {
+                tables_in(&manifest);
+            }
+        }
+    }
+}

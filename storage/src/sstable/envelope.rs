@@ -76,9 +76,7 @@ mod tests {
 
     #[test]
     fn what_is_packed_comes_back() {
-        let noise: Vec<u8> = (0..4096u32)
-            .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
-            .collect();
+        let noise = crate::sstable::tests::Dice::new(1).bytes(4096);
         for plain in [&b""[..], b"a", &[7; 5000], &noise] {
             for compress in [false, true] {
                 let packed = pack(plain, compress);

@@ -4,7 +4,7 @@ use super::*;
 use crate::Error;
 use crate::model::{PartitionBound, Slices};
 
-const SEEDS: std::ops::Range<u64> = 0..12;
+const SEEDS: std::ops::Range<u64> = 0..6;
 
 fn small_blocks() -> WriterOptions {
     WriterOptions {
@@ -25,7 +25,7 @@ fn options_of(seed: u64) -> WriterOptions {
 fn everything_written_is_read_in_order_and_reversed() {
     for seed in SEEDS {
         let world = World::new(seed);
-        let partitions = random_partitions(&mut Dice::new(seed), 80);
+        let partitions = random_partitions(&mut Dice::new(seed), 50);
         let sstable = world
             .open(&world.write(&partitions, &options_of(seed)))
             .expect("whole");
@@ -86,7 +86,7 @@ fn a_slice_shows_its_rows_its_boundaries_and_what_is_open_where_it_begins() {
     for seed in SEEDS {
         let world = World::new(seed);
         let mut dice = Dice::new(seed);
-        let partitions = random_partitions(&mut dice, 40);
+        let partitions = random_partitions(&mut dice, 20);
         let sstable = world
             .open(&world.write(&partitions, &options_of(seed)))
             .expect("whole");
@@ -95,7 +95,7 @@ fn a_slice_shows_its_rows_its_boundaries_and_what_is_open_where_it_begins() {
             driver
                 .ask(|cursor| cursor.seek(&PartitionBound::Before(contents.head.key.clone())))
                 .expect("whole");
-            for _ in 0..12 {
+            for _ in 0..8 {
                 let from = dice.below(1300);
                 let start = if dice.one_in(5) {
                     Clustering::MIN

@@ -38,7 +38,7 @@ fn must_be_corrupt(outcome: Result<Vec<Contents>>, what: &str) -> String {
 
 fn sample(seed: u64) -> (World, SstableEntry) {
     let world = World::new(seed);
-    let partitions = random_partitions(&mut Dice::new(seed), 30);
+    let partitions = random_partitions(&mut Dice::new(seed), 16);
     let options = WriterOptions {
         block_bytes: 512,
         ..WriterOptions::default()
@@ -54,8 +54,8 @@ fn a_flipped_bit_anywhere_is_corrupt() {
         let path = path_of(&world, component);
         let len = world.disk.contents(&path).expect("it is there").len();
         // Every byte of small components and of both ends of large ones, and a sample of what is between.
-        let step = (len / 300).max(1);
-        let places = (0..len).filter(|at| *at < 100 || at + 100 > len || at % step == 0);
+        let step = (len / 150).max(1);
+        let places = (0..len).filter(|at| *at < 60 || at + 40 > len || at % step == 0);
         for at in places {
             let bit = (at % 8) as u8;
             world.disk.flip(&path, at, bit);
@@ -80,7 +80,7 @@ fn a_cut_anywhere_is_corrupt() {
     for component in &entry.components {
         let path = path_of(&world, component);
         let whole = world.disk.contents(&path).expect("it is there");
-        let step = (whole.len() / 40).max(1);
+        let step = (whole.len() / 25).max(1);
         for len in (0..whole.len()).step_by(step).chain([whole.len() - 1]) {
             world.disk.replace(&path, Some(whole[..len].to_vec()));
             must_be_corrupt(
@@ -102,7 +102,7 @@ fn a_cut_that_the_entry_agrees_with_is_still_corrupt() {
     for (at, component) in entry.components.iter().enumerate() {
         let path = path_of(&world, component);
         let whole = world.disk.contents(&path).expect("it is there");
-        for len in (0..whole.len()).step_by((whole.len() / 40).max(1)) {
+        for len in (0..whole.len()).step_by((whole.len() / 25).max(1)) {
             let mut lying = entry.clone();
             lying.components[at].size = len as u64;
             world.disk.replace(&path, Some(whole[..len].to_vec()));

@@ -1,0 +1,200 @@
+//! Checks every byte of a folder that nobody has open, and changes none.
+//!
+//! Without a table's key its roots, entries and the seals around its log shares are checked; with it every block of every structure is opened. What is found is
+//! a list of findings, each naming a structure; a damaged spare copy counts as damage.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use palladium_crypto::{KeyRing, StructureId, TableId};
+
+use crate::backend::Backend;
+use crate::cache::{BlockCache, FetchedBlocks};
+use crate::commitlog::{self, Recovered};
+use crate::engine::read::Merging;
+use crate::engine::record;
+use crate::error::{Error, Result};
+use crate::manifest::{Manifest, State, TableState};
+use crate::memtable::Memtable;
+use crate::read::{ReadCommand, ReadPage};
+use crate::recovery;
+use crate::root::Root;
+use crate::sstable::Sstable;
+
+/// What a verification found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What is damaged: structure, file, offset and reason, a line each.
+    pub damage: Vec<String>,
+    /// What was not checked, because a key is missing.
+    pub unchecked: Vec<String>,
+    /// What is there and should not be.
+    pub warnings: Vec<String>,
+    /// Structures opened and found whole.
+    pub structures: u64,
+    /// The manifest's newest sequence.
+    pub epoch: u64,
+}
+
+/// A folder opened for verification: what needs no table's key has been read.
+pub struct Inspection {
+    state: State,
+    log: Recovered,
+    roots: BTreeMap<TableId, Root>,
+    report: Report,
+}
+
+impl Inspection {
+    /// Reads manifest, log and roots. An error means that they are too damaged to go on, or not this service's.
+    pub async fn open<B: Backend>(backend: &B, service: &KeyRing) -> Result<Inspection> {
+        let mut report = Report::default();
+        let (state, manifest) = Manifest::inspect(backend, service).await?;
+        report.epoch = manifest.sequence;
+        report.damage.extend(
+            manifest
+                .notes
+                .iter()
+                .map(|note| format!("manifest: {note}")),
+        );
+        let log = commitlog::inspect(backend, service).await?;
+        report
+            .damage
+            .extend(log.damage.iter().map(|damage| damage.to_string()));
+        match recovery::check_ages(&manifest, &log) {
+            Ok(missing) => report
+                .damage
+                .extend(missing.map(|damage| damage.to_string())),
+            Err(error) => report.damage.push(error.to_string()),
+        }
+        let mut roots = BTreeMap::new();
+        for (id, table) in &state.tables {
+            match recovery::load_root(backend, *id, table).await? {
+                Ok(loaded) => {
+                    report.damage.extend(loaded.note);
+                    roots.extend(loaded.root.map(|root| (*id, root)));
+                }
+                Err(what) => report.damage.push(what),
+            }
+        }
+        report.warnings = backend
+            .unknown_files()
+            .await?
+            .into_iter()
+            .map(|file| format!("unknown file {file}"))
+            .collect();
+        report.warnings.extend(orphans(backend, &state).await?);
+        Ok(Inspection {
+            state,
+            log,
+            roots,
+            report,
+        })
+    }
+
+    /// The tables, with their roots where they have one: those without are the service's own.
+    pub fn tables(&self) -> Vec<(TableId, Option<Root>)> {
+        self.state
+            .tables
+            .keys()
+            .map(|id| (*id, self.roots.get(id).cloned()))
+            .collect()
+    }
+
+    /// Opens every block of a table.
+    pub async fn check_table<B: Backend>(&mut self, backend: &B, ring: &KeyRing) {
+        let id = ring.table();
+        let Some(table) = self.state.tables.get(&id) else {
+            return;
+        };
+        for entry in table.sstables.values() {
+            let found = match Sstable::open(backend, entry, ring).await {
+                Ok(sstable) => sstable.verify(backend).await,
+                Err(error) => Err(error),
+            };
+            self.report.note(found, entry.components.len() as u64, || {
+                let names: Vec<String> = entry
+                    .components
+                    .iter()
+                    .map(|component| component.structure.to_string())
+                    .collect();
+                format!(
+                    "SSTable {} of table {id} (structures {})",
+                    entry.id,
+                    names.join(" ")
+                )
+            });
+        }
+        for address in self.log.tables.get(&id).into_iter().flatten() {
+            if address.sequence < table.log_floor {
+                continue;
+            }
+            let found = commitlog::read_share(backend, address, ring)
+                .await
+                .map(drop);
+            self.report
+                .note(found, 1, || format!("log share of table {id}"));
+        }
+    }
+
+    /// Reads a table as it stands: what the log holds beyond its SSTables included.
+    pub async fn read<B: Backend>(
+        &self,
+        backend: &B,
+        ring: &KeyRing,
+        command: &ReadCommand,
+    ) -> Result<ReadPage> {
+        let Some(table) = self.state.tables.get(&command.table) else {
+            return Ok(ReadPage::default());
+        };
+        let mut sstables = Vec::new();
+        for entry in table.sstables.values() {
+            sstables.push(Sstable::open(backend, entry, ring).await?);
+        }
+        let memtable = Memtable::new();
+        for address in self.log.tables.get(&command.table).into_iter().flatten() {
+            if address.sequence >= table.log_floor {
+                for mutation in
+                    record::mutations(commitlog::read_share(backend, address, ring).await?)?
+                {
+                    memtable.apply(&mutation.key, &mutation.update)?;
+                }
+            }
+        }
+        let blocks = Arc::new(FetchedBlocks::passing(Arc::new(BlockCache::new(0)), 0));
+        let mut merging = Merging::new(vec![Arc::new(memtable)], sstables, blocks);
+        merging.finish(backend, command, || Ok(())).await
+    }
+
+    /// A table whose key cannot be had.
+    pub fn skip_table(&mut self, id: TableId, why: &str) {
+        self.report.unchecked.push(format!("table {id}: {why}"));
+    }
+
+    /// All that was found.
+    pub fn finish(self) -> Report {
+        self.report
+    }
+}
+
+impl Report {
+    fn note(&mut self, found: Result<()>, structures: u64, place: impl Fn() -> String) {
+        match found {
+            Ok(()) => self.structures += structures,
+            Err(Error::Corrupt { what }) => self.damage.push(format!("{}: {what}", place())),
+            Err(error) => self.damage.push(format!("{}: {error}", place())),
+        }
+    }
+}
+
+async fn orphans<B: Backend>(backend: &B, state: &State) -> Result<Vec<String>> {
+    let named: HashSet<StructureId> = state
+        .tables
+        .values()
+        .flat_map(TableState::structures)
+        .collect();
+    let listed = backend.blob_list().await?;
+    let orphans = listed.iter().filter(|blob| !named.contains(blob));
+    Ok(orphans
+        .map(|blob| format!("structure {blob} is named by nothing; the next start removes it"))
+        .collect())
+}
