@@ -55,9 +55,9 @@ impl SyntaxError {
     /// The text of a failure. `furthest` is the last token the parser has looked at. A blemish before it was seen first.
     pub(crate) fn new(text: &str, read: &Tokens, furthest: usize, trouble: Trouble) -> Self {
         if let Some(blemish) = &read.blemish
-            && blemish.offset < read.tokens[furthest].start as usize
+            && blemish.offset <= read.tokens[furthest].start as usize
         {
-            return Self::blemish(text, read).unwrap_or_else(|| unreachable!("there is a blemish"));
+            return Self::blemish(text, read).expect("a blemish was just seen");
         }
         let (bracket, at, expecting) = match trouble {
             Trouble::Sentence(sentence) => return Self::sentence(sentence),

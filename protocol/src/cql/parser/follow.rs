@@ -12,6 +12,7 @@ impl Parser<'_> {
     /// Fails the choice begun at the token before this one if this one may not follow.
     pub(super) fn check_follow(&mut self, follows: impl FnOnce(&mut Self) -> bool) -> Result<()> {
         if follows(self) {
+            self.look(1);
             return Ok(());
         }
         self.no_viable_from(self.at - 1)

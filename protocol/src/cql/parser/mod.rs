@@ -9,6 +9,8 @@
 
 mod follow;
 mod modify;
+mod permission;
+mod relation;
 mod role;
 mod schema;
 mod select;

@@ -222,7 +222,7 @@ impl Parser<'_> {
         } else if self.eat(Keyword::In) {
             ConditionTest::In(self.in_values()?)
         } else if matches!(target, ConditionTarget::Column(_)) && self.eat(Keyword::Contains) {
-            let key = self.eat(Keyword::Key);
+            let key = self.eat_key();
             let value = self.term()?;
             ConditionTest::Contains { key, value }
         } else {

@@ -490,7 +490,7 @@ impl Parser<'_> {
 
 pub(super) fn twice(property: &Property) -> Trouble {
     Trouble::Sentence(format!(
-        "Multiple definition for property '{}'",
+        "Multiple definitions for property '{}'",
         property.name.as_str()
     ))
 }

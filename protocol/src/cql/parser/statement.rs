@@ -136,6 +136,16 @@ impl Parser<'_> {
                 self.advance();
                 DescribeTarget::Type(self.user_type_name()?)
             }
+            Keyword::Function | Keyword::Aggregate
+                if self.ahead(1) == Kind::Keyword(Keyword::Token) =>
+            {
+                self.advance();
+                let name = self.function_name()?;
+                match keyword {
+                    Keyword::Function => DescribeTarget::Function(name),
+                    _ => DescribeTarget::Aggregate(name),
+                }
+            }
             Keyword::Function if self.names_follow() => {
                 self.advance();
                 DescribeTarget::Function(self.function_name()?)

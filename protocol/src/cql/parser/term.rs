@@ -53,8 +53,7 @@ impl Parser<'_> {
         match self.ahead(1) {
             Kind::EmptyQuotedName => true,
             kind if Self::names(kind, Reach::Identifier) => {
-                kind != Kind::Keyword(Keyword::Cast)
-                    && !matches!(self.ahead(2), Kind::Symbol("(" | "."))
+                !matches!(self.ahead(2), Kind::Symbol("(" | "."))
             }
             _ => false,
         }
@@ -277,15 +276,23 @@ impl Parser<'_> {
             | Kind::NegativeNan
             | Kind::NegativeInfinity
             | Kind::QuestionMark
-            | Kind::Symbol(":" | "[" | "{" | "(")
+            | Kind::Symbol("[" | "{" | "(")
             | Kind::Keyword(Keyword::Null | Keyword::Nan | Keyword::Infinity | Keyword::Token) => {
                 true
             }
+            Kind::Symbol(":") => self.marker_if_colon(),
             kind => {
                 Self::names(kind, Reach::Identifier)
                     && matches!(self.ahead(1), Kind::Symbol("(" | "."))
             }
         }
+    }
+
+    /// Not so if a colon stands here that ends the key of a map: `{('a'): f()}`, not `(type) :marker`.
+    pub(super) fn marker_if_colon(&self) -> bool {
+        !self.is_symbol(":")
+            || Self::names(self.ahead(1), Reach::Identifier)
+                && !matches!(self.ahead(2), Kind::Symbol("(" | "."))
     }
 
     pub(super) fn tuple_literal(&mut self) -> Result<Term> {
