@@ -1,7 +1,7 @@
 //! `Env`: clock, sleep, spawn and entropy, which are not pure functions and are no disk.
 //!
 //! Storage names no executor, thread or timer; whoever opens an engine hands these in, so that a test can drive everything from one
-//! seed. The real one is built in the server. [`SimulatedEnv`] (feature `test-util`) has virtual time and a seeded task order.
+//! seed. The real one is built in the server. `SimulatedEnv` (feature `test-util`) has virtual time and a seeded task order.
 //!
 //! What must hold: `boot_nanos` never goes back and counts time asleep (CLOCK_BOOTTIME); `wall_micros` may jump either way, and
 //! whoever uses it says what then happens.

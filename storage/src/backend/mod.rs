@@ -17,7 +17,7 @@
 //! - `list` is for recovery and verification; nothing on a hot path lists.
 //! - One owner: a second opener gets `Error::Busy`.
 //!
-//! [`LocalBackend`] keeps files in a folder; [`SimulatedBackend`] (feature `test-util`) keeps them in memory, loses what was not
+//! [`LocalBackend`] keeps files in a folder; `SimulatedBackend` (feature `test-util`) keeps them in memory, loses what was not
 //! synced, and has faults. Both share `folder`, which knows how FORMAT.md's files make up these semantics.
 
 use std::future::Future;

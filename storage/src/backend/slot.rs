@@ -103,6 +103,7 @@ pub(super) fn decode(table: TableId, slot: &[u8]) -> RootCopy {
 }
 
 fn decode_whole(table: TableId, slot: &[u8]) -> Option<RootCopy> {
+    (slot.len() == SLOT_BYTES).then_some(())?;
     let mut fields = FieldReader::new(slot);
     fields.expect(MAGIC)?;
     fields.expect(&FORMAT_VERSION.to_le_bytes())?;

@@ -163,6 +163,8 @@ pub struct Recovered {
     pub is_clean_stop: bool,
     /// What is not as it was written.
     pub damage: Vec<Damage>,
+    /// What a crash explains and looks the same as damage to a spare copy: a watermark's store that was cut short.
+    pub unfinished: Vec<String>,
     /// Every table's shares, in order.
     pub tables: BTreeMap<TableId, Vec<ShareAddress>>,
 }

@@ -57,8 +57,18 @@ pub(super) async fn read<B: Backend>(backend: &B, service: &KeyRing) -> Result<F
         }
     }
     reading.check_watermark(!segments.is_empty());
-    let newest = segments.last().map_or(0, |(segment, _)| segment.number);
-    reading.newest_segment = newest.max(reading.durable.segment);
+    let newest = newest_known(&segments).max(reading.durable.segment);
+    // A file's name is anybody's word. One that is not the next number says nothing about the log.
+    for (segment, _) in segments
+        .iter()
+        .filter(|(segment, _)| segment.number > newest + 1)
+    {
+        let what = "a file that does not belong to the log".to_owned();
+        reading.report(segment.number, 0, what, DamageScope::Survived);
+    }
+    segments.retain(|(segment, _)| segment.number <= newest + 1);
+    let last = segments.last().map_or(0, |(segment, _)| segment.number);
+    reading.newest_segment = newest.max(last);
     let mut segments = segments.into_iter().peekable();
     for number in reading.oldest..=reading.newest_segment {
         let this = segments.next_if(|(segment, _)| segment.number == number);
@@ -76,6 +86,12 @@ pub(super) async fn read<B: Backend>(backend: &B, service: &KeyRing) -> Result<F
         }
     }
     Ok(reading.finish())
+}
+
+/// The largest number of a segment whose header is authentic.
+fn newest_known(segments: &[(LogSegment, Option<Box<OpenSegment>>)]) -> u64 {
+    let open = segments.iter().filter(|(_, open)| open.is_some());
+    open.map(|(segment, _)| segment.number).max().unwrap_or(0)
 }
 
 async fn candidate<B: Backend>(
@@ -125,12 +141,12 @@ struct Reading {
 impl Reading {
     fn new(mut watermark: FoundWatermark) -> Reading {
         let record = watermark.record.clone().unwrap_or_else(watermark::fresh);
-        let mut recovered = Recovered {
+        let recovered = Recovered {
+            unfinished: std::mem::take(&mut watermark.unfinished),
             incarnation: watermark.incarnation,
             manifest_sequence: record.manifest_sequence,
             ..Recovered::default()
         };
-        recovered.damage.append(&mut watermark.damage);
         Reading {
             recovered,
             watermark,
@@ -141,7 +157,7 @@ impl Reading {
             },
             oldest: record.oldest_segment,
             last: Position {
-                sequence: record.oldest_sequence - 1,
+                sequence: record.oldest_sequence.saturating_sub(1),
                 segment: 0,
                 seal: NO_SEAL,
             },
@@ -168,10 +184,8 @@ impl Reading {
                     last: u64::MAX,
                 },
             });
-        } else if !self.watermark.is_absent {
-            // The very first store was cut short, or the log is gone; the manifest knows whether there was one.
-            self.recovered.damage.clear();
         }
+        // Without segments: the very first store was cut short, or the log is gone; the manifest knows whether there was one.
     }
 
     fn take(&mut self, open: &OpenSegment, bytes: &[u8], end: Option<(u64, [u8; 32])>) {

@@ -541,6 +541,18 @@ fn swapped_missing_and_foreign_segments_are_seen() {
 }
 
 #[test]
+fn a_file_with_an_absurd_number_is_named_and_stops_nobody() {
+    let mut world = World::written(24, 5, 5);
+    let foreign = world.disk.contents(&segment(1));
+    world.disk.replace(&segment(u64::MAX), foreign.clone());
+    world.disk.replace(&segment(1 << 40), foreign);
+    let (mut log, recovered) = world.open();
+    assert_eq!(serious(&recovered), Vec::<&Damage>::new());
+    assert_eq!(recovered.damage.len(), 2);
+    world.commit(&mut log, 6).unwrap();
+}
+
+#[test]
 fn a_lost_watermark_is_corrupt_and_one_damaged_slot_is_survived() {
     let mut world = World::written(13, 5, 3);
     world.disk.replace("log/watermark", None);
@@ -552,8 +564,8 @@ fn a_lost_watermark_is_corrupt_and_one_damaged_slot_is_survived() {
         let mut world = World::written(13, 5, 3);
         world.disk.flip("log/watermark", slot * PAGE + 200, 0);
         let (_, recovered) = world.open();
-        assert_eq!(serious(&recovered), Vec::<&Damage>::new());
-        assert_eq!(recovered.damage.len(), 1);
+        assert_eq!(recovered.damage, []);
+        assert_eq!(recovered.unfinished.len(), 1);
         assert_eq!(recovered.last_sequence, 5);
     }
 }

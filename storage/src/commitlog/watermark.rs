@@ -8,7 +8,6 @@ use palladium_crypto::{KeyRing, StructureKind};
 use super::layout::{
     NO_SEAL, WATERMARK_HEADER_BYTES, WATERMARK_SEALED_BYTES, WatermarkHeader, WatermarkRecord,
 };
-use super::{Damage, DamageScope};
 use crate::backend::fields::is_zero;
 use crate::backend::{Backend, Public};
 use crate::env::Env;
@@ -32,9 +31,7 @@ pub(super) struct FoundWatermark {
     pub counter: u64,
     /// The slot to write next.
     pub next_slot: usize,
-    /// Was anything ever written?
-    pub is_absent: bool,
-    pub damage: Vec<Damage>,
+    pub unfinished: Vec<String>,
 }
 
 /// The watermark of a log without groups.
@@ -89,14 +86,12 @@ pub(super) async fn load<B: Backend>(backend: &B, service: &KeyRing) -> Result<F
         incarnation: 0,
         counter: 0,
         next_slot: 0,
-        is_absent: true,
-        damage: Vec::new(),
+        unfinished: Vec::new(),
     };
     for (index, slot) in slots.iter().enumerate() {
         if is_zero(slot) {
             continue;
         }
-        found.is_absent = false;
         match decode(slot, service) {
             Some((header, record)) if header.counter > found.counter => {
                 found.record = Some(record);
@@ -105,12 +100,9 @@ pub(super) async fn load<B: Backend>(backend: &B, service: &KeyRing) -> Result<F
                 found.next_slot = 1 - index;
             }
             Some(_) => {}
-            None => found.damage.push(Damage {
-                segment: 0,
-                offset: 0,
-                what: format!("slot {index} is damaged, or its store was cut short"),
-                scope: DamageScope::Survived,
-            }),
+            None => found.unfinished.push(format!(
+                "log watermark: slot {index} is damaged, or its store was cut short; the other slot serves"
+            )),
         }
     }
     Ok(found)

@@ -53,6 +53,8 @@ pub struct ManifestReport {
     pub clock_micros: i64,
     /// Damage to one copy that the other one made good.
     pub notes: Vec<String>,
+    /// What a crash explains and looks the same as damage to the newest frame of one copy: a commit cut short.
+    pub unfinished: Vec<String>,
     /// There was no manifest: a new folder, if nothing else is in it.
     pub is_new: bool,
 }

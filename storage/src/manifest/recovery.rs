@@ -130,8 +130,13 @@ impl<'a> Reading<'a> {
         match (first, second) {
             (Some(_), Some(_)) => Err(self.corrupt("two copies, each whole, that differ")),
             (Some(checked), None) => {
-                let is_cut_short = rest[1].is_empty() && rest[0].len() == checked.frame.all.len();
-                if !is_cut_short {
+                if rest[0].len() == checked.frame.all.len() {
+                    let text = self.note_text(
+                        1,
+                        "the newest frame is damaged, or its commit was cut short",
+                    );
+                    self.found.report.unfinished.push(text);
+                } else {
                     self.note(1, "a frame is damaged or missing");
                 }
                 self.found.needs_generation = true;
@@ -218,13 +223,16 @@ impl<'a> Reading<'a> {
     }
 
     fn note(&mut self, copy: usize, what: &str) {
-        let generation = self.generation;
-        let text = format!(
-            "manifest generation {generation}, copy {copy} at {}: {what}; the other copy serves",
-            self.offset
-        );
+        let text = self.note_text(copy, what);
         self.found.report.notes.push(text);
         self.found.needs_generation = true;
+    }
+
+    fn note_text(&self, copy: usize, what: &str) -> String {
+        let (generation, offset) = (self.generation, self.offset);
+        format!(
+            "manifest generation {generation}, copy {copy} at {offset}: {what}; the other copy serves"
+        )
     }
 
     fn corrupt(&self, what: &str) -> Error {

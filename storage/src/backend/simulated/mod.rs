@@ -206,7 +206,7 @@ impl Backend for SimulatedBackend {
     ) -> Option<Result<()>> {
         let every = self.waits_every.load(Ordering::Relaxed);
         let read = self.reads.fetch_add(1, Ordering::Relaxed);
-        if every != 0 && read % every == 0 {
+        if every != 0 && read.is_multiple_of(every) {
             return None;
         }
         let file = self.folder().blob_open(blob).ok()?;
