@@ -24,7 +24,7 @@ macro_rules! keywords {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub(crate) enum Keyword { $($keyword,)* }
 
-        /// Sorted by text, for binary search.
+        /// Sorted by text; [`FIRST`] says where each letter begins.
         const KEYWORDS: &[(&str, Keyword, Reach)] = &[$(($text, Keyword::$keyword, Reach::$reach),)*];
     };
 }
@@ -193,24 +193,60 @@ keywords! {
     "writetime" Writetime Identifier,
 }
 
+/// A word in lower case as one number, first letter highest: numbers compare as words do, and in one step.
+const fn pack(word: &[u8]) -> u128 {
+    let mut packed = 0;
+    let mut at = 0;
+    while at < word.len() {
+        packed |= (word[at].to_ascii_lowercase() as u128) << (120 - 8 * at);
+        at += 1;
+    }
+    packed
+}
+
+/// [`KEYWORDS`] packed. Looking up words would otherwise be half of all the work of parsing.
+const PACKED: [u128; KEYWORDS.len()] = {
+    let mut packed = [0; KEYWORDS.len()];
+    let mut at = 0;
+    while at < KEYWORDS.len() {
+        packed[at] = pack(KEYWORDS[at].0.as_bytes());
+        at += 1;
+    }
+    packed
+};
+
+/// Where the words with each first letter begin in [`KEYWORDS`], and where the last ones end.
+const FIRST: [u8; 27] = {
+    let mut first = [0; 27];
+    let mut letter = 0;
+    while letter < first.len() {
+        let mut at = 0;
+        while at < KEYWORDS.len() && KEYWORDS[at].0.as_bytes()[0] < b'a' + letter as u8 {
+            at += 1;
+        }
+        first[letter] = at as u8;
+        letter += 1;
+    }
+    first
+};
+
 impl Keyword {
     /// The keyword a word is, whatever its case.
     pub(crate) fn find(word: &str) -> Option<Keyword> {
-        if word.len() > KEYWORD_LETTERS_MAX {
+        let letter = word.as_bytes().first()?.to_ascii_lowercase();
+        if word.len() > KEYWORD_LETTERS_MAX || !letter.is_ascii_lowercase() {
             return None;
         }
-        let mut folded = [0u8; KEYWORD_LETTERS_MAX];
-        let folded = &mut folded[..word.len()];
-        folded.copy_from_slice(word.as_bytes());
-        folded.make_ascii_lowercase();
-        let folded = std::str::from_utf8(folded).ok()?;
-        match KEYWORDS.binary_search_by(|(text, _, _)| (*text).cmp(folded)) {
-            Ok(at) => Some(KEYWORDS[at].1),
-            Err(_) => SYNONYMS
-                .iter()
-                .find(|(text, _)| *text == folded)
-                .map(|(_, keyword)| *keyword),
+        let packed = pack(word.as_bytes());
+        let letter = usize::from(letter - b'a');
+        let (start, end) = (usize::from(FIRST[letter]), usize::from(FIRST[letter + 1]));
+        if let Some(at) = PACKED[start..end].iter().position(|other| *other == packed) {
+            return Some(KEYWORDS[start + at].1);
         }
+        let found = SYNONYMS
+            .iter()
+            .find(|(text, _)| text.eq_ignore_ascii_case(word));
+        found.map(|(_, keyword)| *keyword)
     }
 
     pub(crate) fn reach(self) -> Reach {
