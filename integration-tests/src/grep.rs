@@ -16,10 +16,14 @@ pub struct Find {
     pub offset: Option<usize>,
     pub needle: String,
     pub spelling: &'static str,
+    /// What stands around it, so that a find says what leaked.
+    pub around: String,
 }
 
 /// A needle must be long enough that chance cannot make it: 8 bytes leave 2^-64 for each position, and base64 keeps at least 6 of them.
 pub const NEEDLE_BYTES_MIN: usize = 8;
+
+const AROUND_BYTES: usize = 40;
 
 /// Where any of the needles lies under `folder`.
 pub fn search(folder: &Path, needles: &[&str]) -> io::Result<Vec<Find>> {
@@ -139,6 +143,11 @@ fn note(
                 offset: content.map(|()| offset),
                 needle: pattern.needle.clone(),
                 spelling: pattern.spelling,
+                around: String::from_utf8_lossy(
+                    &bytes[offset.saturating_sub(AROUND_BYTES)
+                        ..bytes.len().min(offset + pattern.bytes.len() + AROUND_BYTES)],
+                )
+                .into_owned(),
             });
         }
     }

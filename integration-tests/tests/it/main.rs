@@ -1,1 +1,13 @@
 //! One binary; each module a story about a running server.
+//!
+//! Every test starts servers of its own on free loopback ports and folders of its own, so they may run side by side. `TESTS_LONG=1` asks for the long
+//! versions, `TESTS_SEED=N` repeats a run that failed.
+
+mod architecture;
+mod at_rest;
+mod drivers;
+mod durability;
+mod handshake;
+mod keys;
+mod rows;
+mod tamper;
