@@ -22,6 +22,7 @@ mod buckets;
 mod cursor;
 pub mod flush;
 mod partition;
+mod window;
 
 #[cfg(test)]
 mod tests;

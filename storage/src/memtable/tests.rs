@@ -56,7 +56,12 @@ fn items(memtable: &Memtable, slices: &Slices, reversed: bool) -> Vec<Item> {
     cursor.partition().unwrap().expect("one partition");
     cursor.open(slices, reversed).unwrap();
     let mut items = Vec::new();
-    while cursor.peek().unwrap().is_some() {
+    loop {
+        let gap = cursor.gap();
+        let Some(item) = cursor.peek().unwrap() else {
+            break;
+        };
+        assert_eq!(gap, item.entering(reversed));
         assert_eq!(
             cursor.gap(),
             cursor.peek().unwrap().unwrap().entering(reversed)
@@ -212,10 +217,18 @@ fn a_single_row_becomes_a_partition_when_a_second_comes() {
     assert_eq!(rows, [at(1), at(2)]);
 }
 
-/// Rows and range tombstones beyond what one window takes, read in every way.
 #[test]
-fn a_large_partition_is_read_window_by_window() {
-    let seed = 77;
+fn opening_nothing_shows_nothing() {
+    let memtable = Memtable::new();
+    memtable
+        .apply(&testing::key(0), &only_row(1, b"v"))
+        .unwrap();
+    assert!(items(&memtable, &Slices::none(), false).is_empty());
+    assert!(items(&memtable, &Slices::none(), true).is_empty());
+}
+
+/// Rows and range tombstones beyond what one window takes, read in every way.
+fn read_window_by_window(seed: u64, row_count: usize, tombstone_count: usize) {
     println!("seed {seed}");
     let mut chance = Chance(seed);
     let memtable = Memtable::new();
@@ -226,7 +239,7 @@ fn a_large_partition_is_read_window_by_window() {
     };
     let mut rows = BTreeMap::new();
     let mut tombstones = RangeTombstoneList::new();
-    for _ in 0..3000 {
+    for _ in 0..row_count {
         let number = chance.next() % 4000;
         let row = row_at(place(number, 0x80), 100, &number.to_be_bytes());
         memtable
@@ -234,7 +247,7 @@ fn a_large_partition_is_read_window_by_window() {
             .unwrap();
         rows.insert(row.clustering.clone(), row);
     }
-    for _ in 0..1200 {
+    for _ in 0..tombstone_count {
         let start = chance.next() % 4000;
         let tombstone = RangeTombstone {
             start: place(start, 0x00),
@@ -300,6 +313,16 @@ fn a_large_partition_is_read_window_by_window() {
 }
 
 #[test]
+fn a_partition_of_many_rows_is_read_window_by_window() {
+    read_window_by_window(77, 3000, 1200);
+}
+
+#[test]
+fn a_partition_of_many_range_tombstones_is_read_window_by_window() {
+    read_window_by_window(78, 150, 4000);
+}
+
+#[test]
 fn writers_and_readers_share_a_memtable() {
     let memtable = Arc::new(Memtable::new());
     let threads: Vec<_> = (0..4u64)
@@ -317,7 +340,7 @@ fn writers_and_readers_share_a_memtable() {
                     memtable
                         .apply(&key, &only_row(thread as i64, &thread.to_be_bytes()))
                         .unwrap();
-                    if chance.next() % 1024 == 0 {
+                    if chance.next().is_multiple_of(1024) {
                         assert!(keys_in_order(&memtable, &PartitionBound::MIN).is_sorted());
                     }
                 }

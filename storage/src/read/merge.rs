@@ -40,19 +40,16 @@ struct Member<S> {
     here: bool,
     /// Did its part of the step at hand: a repeated step skips it.
     done: bool,
-    slot: Slot,
+    /// The next item, taken from the source.
+    held: Option<Item>,
+    /// The source was asked for its next item: if none is held, it has no more.
+    asked: bool,
 }
 
 enum HeadOf {
     Unknown,
     End,
     At(PartitionHead),
-}
-
-enum Slot {
-    Empty,
-    Item(Item),
-    End,
 }
 
 /// What became of a step.
@@ -71,7 +68,8 @@ impl<S: Source> Merge<S> {
             head: HeadOf::Unknown,
             here: false,
             done: false,
-            slot: Slot::End,
+            held: None,
+            asked: true,
         };
         Merge {
             members: sources.into_iter().map(member).collect(),
@@ -148,7 +146,8 @@ impl<S: Source> Merge<S> {
             if !member.done {
                 member.source.open(slices, self.reversed)?;
                 member.done = true;
-                member.slot = Slot::Empty;
+                member.held = None;
+                member.asked = false;
             }
         }
         for member in &mut self.members {
@@ -161,17 +160,17 @@ impl<S: Source> Merge<S> {
 
     fn fill(&mut self) -> Result<(), Fault> {
         for member in self.members.iter_mut().filter(|member| member.here) {
-            if matches!(member.slot, Slot::Empty) {
-                member.slot = match member.source.peek()? {
-                    Some(_) => Slot::Item(member.source.pop()),
-                    None => Slot::End,
-                };
+            if !member.asked {
+                if member.source.peek()?.is_some() {
+                    member.held = Some(member.source.pop());
+                }
+                member.asked = true;
             }
         }
         Ok(())
     }
 
-    /// Passes the nearest position of all members. Slots are filled; cannot fail.
+    /// Passes the nearest position of all members. Every member was asked; cannot fail.
     fn step(&mut self) -> Step {
         let reversed = self.reversed;
         let nearest = self
@@ -272,15 +271,14 @@ impl<S: Source> Merge<S> {
         let reversed = self.reversed;
         let (mut entering, mut leaving, mut row) = (None, None, None);
         for member in self.members.iter_mut().filter(|member| member.here) {
-            if member.item().is_some_and(|item| item.position == *nearest) {
-                if let Slot::Item(item) = std::mem::replace(&mut member.slot, Slot::Empty) {
-                    entering = entering.max(item.entering(reversed));
-                    leaving = leaving.max(item.leaving(reversed));
-                    row = match (row, item.row) {
-                        (Some(a), Some(b)) => Some(reconcile::unite(a, b)),
-                        (one, other) => one.or(other),
-                    };
-                }
+            if let Some(item) = member.held.take_if(|item| item.position == *nearest) {
+                member.asked = false;
+                entering = entering.max(item.entering(reversed));
+                leaving = leaving.max(item.leaving(reversed));
+                row = match (row, item.row) {
+                    (Some(a), Some(b)) => Some(reconcile::unite(a, b)),
+                    (one, other) => one.or(other),
+                };
             } else {
                 let open = member.open(reversed);
                 entering = entering.max(open);
@@ -354,17 +352,14 @@ impl<S: Source> Member<S> {
     }
 
     fn item(&self) -> Option<&Item> {
-        match &self.slot {
-            Slot::Item(item) if self.here => Some(item),
-            _ => None,
-        }
+        self.held.as_ref().filter(|_| self.here)
     }
 
     /// The open range deletion where this member stands, before the item it holds.
     fn open(&self, reversed: bool) -> Option<Deletion> {
-        match &self.slot {
-            Slot::Item(item) => item.entering(reversed),
-            _ => self.source.gap(),
+        match &self.held {
+            Some(item) => item.entering(reversed),
+            None => self.source.gap(),
         }
     }
 }

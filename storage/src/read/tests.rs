@@ -212,7 +212,7 @@ impl Scripted {
             item: 0,
             open: None,
             reversed: false,
-            generous: seed % 2 == 0,
+            generous: seed.is_multiple_of(2),
             chance: seed | 1,
             misses,
         }
@@ -222,7 +222,7 @@ impl Scripted {
         self.chance ^= self.chance << 13;
         self.chance ^= self.chance >> 7;
         self.chance ^= self.chance << 17;
-        if self.misses && self.chance % 3 == 0 {
+        if self.misses && self.chance.is_multiple_of(3) {
             let structure = palladium_crypto::StructureId([1; 16]);
             return Err(Fault::Miss(BlockAddress {
                 structure,
