@@ -29,8 +29,11 @@ const ITEMS_BETWEEN_YIELDS: u32 = 64;
 /// Sealed bytes read from one SSTable at once.
 const READ_AHEAD_BYTES: usize = 128 << 10;
 
-/// Blocks kept for each SSTable of the merge: what was read ahead, and the index block to it.
-const BLOCKS_PER_SSTABLE: usize = 128;
+/// Blocks read from one SSTable at once, however small they are.
+const READ_AHEAD_BLOCKS: usize = 64;
+
+/// Blocks kept for each SSTable of the merge: more than are read ahead, or a block would be gone before it is asked for.
+const BLOCKS_PER_SSTABLE: usize = 2 * READ_AHEAD_BLOCKS;
 
 /// Sealed bytes of data after which the next SSTable is begun, at a partition: well below what one data key and one index can take.
 pub const SSTABLE_BYTES_MAX: u64 = 128 << 30;
@@ -233,6 +236,7 @@ impl<'a, B: Backend> Run<'a, B> {
                 &*self.task.backend,
                 &*self.blocks,
                 address,
+                READ_AHEAD_BLOCKS,
                 READ_AHEAD_BYTES,
             )
             .await?;

@@ -360,12 +360,14 @@ impl Sstable {
         Ok(self.wanted_data(block, &node)?.location.sealed_bytes)
     }
 
-    /// Reads a missed block and those that follow it, up to about `bytes_max` sealed bytes, with one read: for whoever goes through all.
+    /// Reads a missed block and those that follow it with one read, up to `blocks_max` and about `bytes_max` sealed bytes: for
+    /// whoever goes through all, and can keep that many.
     pub async fn fetch_ahead<B: Backend>(
         &self,
         backend: &B,
         blocks: &dyn BlockLookup,
         address: BlockAddress,
+        blocks_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<(BlockAddress, Arc<PlainBlock>)>> {
         if address.structure == self.index.structure {
@@ -389,7 +391,10 @@ impl Sstable {
             let wanted = self.wanted_data(block, &node)?;
             let follows =
                 first.offset.checked_add(run_bytes as u64) == Some(wanted.location.offset);
-            if !follows || run_bytes.saturating_add(wanted.location.sealed_bytes) > bytes_max {
+            if !follows
+                || run.len() >= blocks_max
+                || run_bytes.saturating_add(wanted.location.sealed_bytes) > bytes_max
+            {
                 break;
             }
             run_bytes += wanted.location.sealed_bytes;
