@@ -1,15 +1,17 @@
 //! What a request is answered with, as a value that can wait for its turn in the outgoing buffer.
 //!
 //! The protocol crate writes borrowed views; an answer owns what it shows, because it may be ready long before or after the
-//! requests around it. Rows are already encoded when they get here: their cells are copied once, from where storage keeps
-//! them, and then the whole body once more into the buffer, after the header that says how long it is.
+//! requests around it. The cells of rows are encoded already when they get here; what stands before them (the metadata, the
+//! paging state) is known only after them and is written with the envelope.
 
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use palladium_protocol::response::{
-    ErrorResponse, Event, Prepared, Response as View, ResultResponse, SchemaChange, Supported,
+    EncodedMetadata, ErrorResponse, Event, MetadataMode, Prepared, Response as View, ResultResponse, RowsWriter,
+    SchemaChange, Supported,
 };
+use palladium_protocol::wire::primitive::put_bytes;
 use palladium_protocol::wire::{Encoder, Extras, Opcode, Version};
 
 use super::prepared::Statement;
@@ -29,10 +31,52 @@ pub enum Response {
     SetKeyspace(String),
     SchemaChange(SchemaChange),
     Prepared(Arc<Statement>),
-    /// A whole Rows message.
-    Rows(BytesMut),
+    Rows(Rows),
     /// Any of the above, with warnings for the client (v4 and later).
     Warned(Box<Response>, Vec<String>),
+}
+
+/// Rows, encoded but for what stands before them.
+#[derive(Debug)]
+pub struct Rows {
+    pub metadata: RowsMetadata,
+    pub mode: MetadataMode,
+    pub paging_state: Option<Vec<u8>>,
+    pub cells: Cells,
+}
+
+/// Whose columns the rows have.
+#[derive(Debug)]
+pub enum RowsMetadata {
+    /// Those the statement was prepared with.
+    Statement(Arc<Statement>),
+    /// Others: conditional updates, DESCRIBE.
+    Own(EncodedMetadata),
+}
+
+/// Rows of cells as RESULT carries them.
+#[derive(Debug, Default)]
+pub struct Cells {
+    pub bytes: BytesMut,
+    pub rows: i32,
+}
+
+impl Cells {
+    #[inline]
+    pub fn put(&mut self, value: Option<&[u8]>) {
+        put_bytes(&mut self.bytes, value);
+    }
+
+    #[inline]
+    pub fn end_row(&mut self) {
+        self.rows += 1;
+    }
+
+    /// A whole row.
+    pub fn put_row<'a>(&mut self, values: impl IntoIterator<Item = Option<&'a [u8]>>) {
+        values.into_iter().for_each(|value| self.put(value));
+        self.end_row();
+    }
 }
 
 impl Response {
@@ -48,8 +92,8 @@ impl Response {
                 return answer.put(encoder, out, version, stream, &extras);
             }
             Response::Warned(answer, _) => return answer.put(encoder, out, version, stream, extras),
-            Response::Rows(body) => {
-                encoder.envelope(out, version, stream, Opcode::Result, extras, |out| out.extend_from_slice(body));
+            Response::Rows(rows) => {
+                encoder.envelope(out, version, stream, Opcode::Result, extras, |out| rows.put(version, out));
                 return;
             }
             Response::Ready => View::Ready,
@@ -68,6 +112,21 @@ impl Response {
             })),
         };
         encoder.response(out, version, stream, extras, &view);
+    }
+}
+
+impl Rows {
+    fn put(&self, version: Version, out: &mut BytesMut) {
+        let metadata = match &self.metadata {
+            RowsMetadata::Statement(statement) => &statement.result,
+            RowsMetadata::Own(metadata) => metadata,
+        };
+        // The head of a message without rows, then the number of rows put right, then their cells.
+        let head = RowsWriter::begin(out, version, metadata, self.mode, self.paging_state.as_deref());
+        head.finish();
+        let count_at = out.len() - 4;
+        out[count_at..].copy_from_slice(&self.cells.rows.to_be_bytes());
+        out.extend_from_slice(&self.cells.bytes);
     }
 }
 

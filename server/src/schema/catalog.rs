@@ -63,6 +63,12 @@ impl Catalog {
             .find(|table| table.id == id)
     }
 
+    /// The tables that belong to users, in the order of their names.
+    pub fn customer_tables(&self) -> impl Iterator<Item = &Arc<TableSchema>> {
+        let users = self.keyspaces.values().filter(|keyspace| keyspace.kind == KeyspaceKind::User);
+        users.flat_map(|keyspace| keyspace.tables.values())
+    }
+
     /// The table, or the error Cassandra gives when it or its keyspace is not there.
     pub fn require_table(&self, keyspace: &str, table: &str) -> CqlResult<&Arc<TableSchema>> {
         if keyspace.is_empty() {

@@ -1,0 +1,191 @@
+//! Literals: text from a statement to the bytes of a value, as the receiving type reads it.
+//!
+//! The grammar tells seven kinds of constants apart; which types take which kind is Cassandra's table, and so are the words
+//! for what does not fit.
+
+use bytes::Bytes;
+use num_bigint::BigInt;
+use palladium_protocol::cql::ast::{Duration, Literal};
+use palladium_protocol::types::{self, CqlType, CqlValue};
+use uuid::Uuid;
+
+use crate::error::{CqlError, CqlResult};
+use crate::query::functions::calendar;
+
+/// As Cassandra names it in errors.
+pub fn kind(literal: &Literal) -> &'static str {
+    match literal {
+        Literal::Null => "NULL",
+        Literal::String(_) => "STRING",
+        Literal::Integer(_) => "INTEGER",
+        Literal::Float(_) => "FLOAT",
+        Literal::Boolean(_) => "BOOLEAN",
+        Literal::Uuid(_) => "UUID",
+        Literal::Blob(_) => "HEX",
+        Literal::Duration(_) => "DURATION",
+    }
+}
+
+/// Whether a literal of this kind can stand for a value of the type.
+pub fn fits(literal: &Literal, ty: &CqlType) -> bool {
+    use CqlType::*;
+    match literal {
+        Literal::Null => true,
+        Literal::String(_) => matches!(ty, Ascii | Text | Inet | Date | Time | Timestamp | Custom(_)),
+        Literal::Integer(_) => matches!(
+            ty,
+            Bigint
+                | Counter
+                | Date
+                | Decimal
+                | Double
+                | Duration
+                | Float
+                | Int
+                | Smallint
+                | Time
+                | Timestamp
+                | Tinyint
+                | Varint
+        ),
+        Literal::Float(_) => matches!(ty, Decimal | Double | Float),
+        Literal::Boolean(_) => matches!(ty, Boolean),
+        Literal::Uuid(_) => matches!(ty, Uuid | Timeuuid),
+        Literal::Blob(_) => matches!(ty, Blob | Custom(_)),
+        Literal::Duration(_) => matches!(ty, Duration),
+    }
+}
+
+/// The type a literal has by itself.
+pub fn natural_type(literal: &Literal) -> Option<CqlType> {
+    Some(match literal {
+        Literal::Null => return None,
+        Literal::String(_) => CqlType::Text,
+        Literal::Integer(text) => match text.parse::<i64>() {
+            Ok(number) if i32::try_from(number).is_ok() => CqlType::Int,
+            Ok(_) => CqlType::Bigint,
+            Err(_) => CqlType::Varint,
+        },
+        Literal::Float(text) => match text.parse::<f64>() {
+            Ok(number) if number.is_infinite() && !text.contains("Infinity") => CqlType::Decimal,
+            _ => CqlType::Double,
+        },
+        Literal::Boolean(_) => CqlType::Boolean,
+        Literal::Uuid(uuid) if uuid.get_version_num() == 1 => CqlType::Timeuuid,
+        Literal::Uuid(_) => CqlType::Uuid,
+        Literal::Blob(_) => CqlType::Blob,
+        Literal::Duration(_) => CqlType::Duration,
+    })
+}
+
+/// The value of a literal that is not null. `receiver` names what it is for.
+pub fn value(literal: &Literal, ty: &CqlType, receiver: &str) -> CqlResult<Bytes> {
+    let ty = ty.bare();
+    if !fits(literal, ty) {
+        return Err(CqlError::invalid(format!(
+            "Invalid {} constant ({}) for \"{receiver}\" of type {ty}",
+            kind(literal),
+            shown(literal),
+        )));
+    }
+    if let Literal::Blob(digits) = literal {
+        return literal.blob_bytes().map(Bytes::from).ok_or_else(|| {
+            CqlError::invalid(format!(
+                "An hex string representing bytes must have an even length: cannot parse '{digits}' as hex bytes"
+            ))
+        });
+    }
+    let text = literal.raw_text();
+    parse(ty, &text).map(|value| value.to_bytes().into())
+}
+
+/// Strings are shown in quotes, everything else as it is.
+fn shown(literal: &Literal) -> String {
+    literal.raw_text()
+}
+
+/// Text as a value of a type that has no parameters.
+pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
+    let unable = |what: &str| CqlError::invalid(format!("Unable to make {what} from '{text}'"));
+    Ok(match ty {
+        CqlType::Ascii if !text.is_ascii() => {
+            return Err(CqlError::invalid(format!("Invalid ASCII character in string literal: {text}")));
+        }
+        CqlType::Ascii => CqlValue::Ascii(text.into()),
+        CqlType::Text => CqlValue::Text(text.into()),
+        CqlType::Int => CqlValue::Int(text.parse().map_err(|_| unable("int"))?),
+        CqlType::Bigint => CqlValue::Bigint(text.parse().map_err(|_| unable("long"))?),
+        CqlType::Counter => CqlValue::Counter(text.parse().map_err(|_| unable("long"))?),
+        CqlType::Smallint => CqlValue::Smallint(text.parse().map_err(|_| unable("short"))?),
+        CqlType::Tinyint => CqlValue::Tinyint(text.parse().map_err(|_| unable("byte"))?),
+        CqlType::Varint => CqlValue::Varint(text.parse().map_err(|_| unable("BigInteger"))?),
+        CqlType::Decimal => decimal(text).ok_or_else(|| unable("BigDecimal"))?,
+        CqlType::Float => CqlValue::Float(float(text).ok_or_else(|| unable("float"))? as f32),
+        CqlType::Double => CqlValue::Double(float(text).ok_or_else(|| unable("double"))?),
+        CqlType::Boolean => match text {
+            _ if text.eq_ignore_ascii_case("true") => CqlValue::Boolean(true),
+            _ if text.eq_ignore_ascii_case("false") => CqlValue::Boolean(false),
+            _ => return Err(unable("boolean")),
+        },
+        CqlType::Inet => {
+            let address = text.parse().map_err(|_| unable("inet address"))?;
+            CqlValue::Inet(address)
+        }
+        CqlType::Uuid => CqlValue::Uuid(Uuid::parse_str(text).map_err(|_| unable("UUID"))?),
+        CqlType::Timeuuid => {
+            let uuid = Uuid::parse_str(text)
+                .map_err(|_| CqlError::invalid(format!("Unknown timeuuid representation: {text}")))?;
+            if uuid.get_version_num() != 1 {
+                return Err(CqlError::invalid("TimeUUID supports only version 1 UUIDs"));
+            }
+            CqlValue::Timeuuid(uuid)
+        }
+        CqlType::Timestamp => CqlValue::Timestamp(calendar::parse_timestamp(text).ok_or_else(|| {
+            CqlError::invalid(format!("Unable to parse a date/time from '{text}'"))
+        })?),
+        CqlType::Date => CqlValue::Date(calendar::parse_date(text).ok_or_else(|| {
+            CqlError::invalid(format!("Unable to coerce '{text}' to a formatted date (long)"))
+        })?),
+        CqlType::Time => CqlValue::Time(calendar::parse_time(text).ok_or_else(|| {
+            CqlError::invalid(format!("(TimeType) Unable to coerce '{text}' to a formatted time (long)"))
+        })?),
+        CqlType::Duration => {
+            let duration = Duration::parse(text)
+                .ok_or_else(|| CqlError::invalid(format!("Unable to convert '{text}' to a duration")))?;
+            CqlValue::Duration(types::Duration {
+                months: duration.months,
+                days: duration.days,
+                nanoseconds: duration.nanoseconds,
+            })
+        }
+        other => return Err(CqlError::invalid(format!("Cannot read a value of type {other} from text"))),
+    })
+}
+
+/// `Double.parseDouble`, as far as CQL's numbers go.
+fn float(text: &str) -> Option<f64> {
+    match text {
+        _ if text.eq_ignore_ascii_case("nan") || text.eq_ignore_ascii_case("-nan") => Some(f64::NAN),
+        _ if text.eq_ignore_ascii_case("infinity") => Some(f64::INFINITY),
+        _ if text.eq_ignore_ascii_case("-infinity") => Some(f64::NEG_INFINITY),
+        _ => text.parse().ok(),
+    }
+}
+
+/// `new BigDecimal(text)`: the scale is what was written.
+pub fn decimal(text: &str) -> Option<CqlValue> {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    if !digits.bytes().any(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let scale = i32::try_from(fraction.len() as i64 - exponent).ok()?;
+    Some(CqlValue::Decimal {
+        unscaled: digits.parse::<BigInt>().ok()?,
+        scale,
+    })
+}

@@ -1,0 +1,242 @@
+//! A statement gets its meaning: names are looked up in one snapshot of the catalog, values get types, and what makes no
+//! sense is refused in Cassandra's words.
+//!
+//! Read on in `term` (values; `literal` and `name` beside it), `restrict` (WHERE), then `select` and `modify`.
+//!
+//! What must hold: analysis reads no table and no clock. Its result can be kept as long as the table it was made for is the
+//! one in the catalog.
+
+pub mod literal;
+mod modify;
+pub mod name;
+pub mod restrict;
+mod select;
+pub mod term;
+
+use std::sync::Arc;
+
+use palladium_protocol::cql::ast::{self, BatchKind, Modification, QualifiedName, Statement};
+use palladium_protocol::response::ColumnSpec;
+use palladium_protocol::types::CqlType;
+
+use self::restrict::{Alternatives, Partition};
+use self::term::Terms;
+use super::expression::Expression;
+use crate::error::{CqlError, CqlResult};
+use crate::schema::catalog::NO_KEYSPACE;
+use crate::schema::{Catalog, KeyspaceKind, TableKind, TableSchema};
+
+pub use modify::{ColumnTest, ConditionKind, JsonInsert, ModifyKind, ModifyPlan, Operation, PlannedCondition, TestTarget};
+pub use select::{SelectPlan, result_specs};
+
+/// A statement whose names and types are settled.
+#[derive(Debug)]
+pub struct Checked {
+    pub body: Body,
+    /// The specification of each bind marker.
+    pub markers: Vec<ColumnSpec>,
+    /// Markers of the partition key in the key's order; empty if it is not wholly bound.
+    pub key_markers: Vec<u16>,
+}
+
+#[derive(Debug)]
+pub enum Body {
+    Select(Box<SelectPlan>),
+    Modify(Box<ModifyPlan>),
+    Batch(BatchPlan),
+    Use(String),
+    Truncate(Arc<TableSchema>),
+    /// Schema, roles, DESCRIBE: executed by their own modules, from the tree.
+    Other(Box<Statement>),
+}
+
+#[derive(Debug)]
+pub struct BatchPlan {
+    pub kind: BatchKind,
+    pub timestamp: Option<Expression>,
+    pub statements: Vec<ModifyPlan>,
+}
+
+/// Gives a statement its meaning in a catalog, for a session in `keyspace`.
+pub fn analyze(statement: Statement, catalog: &Catalog, keyspace: Option<&str>) -> CqlResult<Checked> {
+    let table_of = |name: &QualifiedName| table(catalog, keyspace, name);
+    match &statement {
+        Statement::Select(select) => {
+            let table = table_of(&select.table)?;
+            let (plan, markers) = select::select(catalog, &table, select)?;
+            let key_markers = key_markers(&plan.restrictions.partition);
+            Ok(Checked {
+                body: Body::Select(Box::new(plan)),
+                markers,
+                key_markers,
+            })
+        }
+        Statement::Insert(insert) => {
+            let table = writable(table_of(&insert.table)?)?;
+            let mut terms = Terms::new(catalog, &table.keyspace, Some(&table));
+            let plan = modify::insert(&mut terms, &table, insert)?;
+            modification(plan, terms.into_markers()?)
+        }
+        Statement::Update(update) => {
+            let table = writable(table_of(&update.table)?)?;
+            let mut terms = Terms::new(catalog, &table.keyspace, Some(&table));
+            let plan = modify::update(&mut terms, &table, update)?;
+            modification(plan, terms.into_markers()?)
+        }
+        Statement::Delete(delete) => {
+            let table = writable(table_of(&delete.table)?)?;
+            let mut terms = Terms::new(catalog, &table.keyspace, Some(&table));
+            let plan = modify::delete(&mut terms, &table, delete)?;
+            modification(plan, terms.into_markers()?)
+        }
+        Statement::Batch(batch) => self::batch(catalog, keyspace, batch),
+        Statement::Use(name) => {
+            if catalog.keyspace(name.as_str()).is_none() {
+                return Err(CqlError::invalid(format!("Keyspace '{}' does not exist", name.as_str())));
+            }
+            Ok(without_markers(Body::Use(name.as_str().to_owned())))
+        }
+        Statement::Truncate(name) => {
+            let table = table_of(name)?;
+            if table.kind == TableKind::Virtual {
+                return Err(CqlError::invalid("Cannot truncate virtual tables"));
+            }
+            if table.kind == TableKind::System {
+                return Err(CqlError::unauthorized(format!("{} keyspace is not user-modifiable.", table.keyspace)));
+            }
+            Ok(without_markers(Body::Truncate(table)))
+        }
+        _ => Ok(without_markers(Body::Other(Box::new(statement)))),
+    }
+}
+
+fn without_markers(body: Body) -> Checked {
+    Checked {
+        body,
+        markers: Vec::new(),
+        key_markers: Vec::new(),
+    }
+}
+
+fn modification(plan: ModifyPlan, markers: Vec<ColumnSpec>) -> CqlResult<Checked> {
+    Ok(Checked {
+        key_markers: key_markers(&plan.restrictions.partition),
+        body: Body::Modify(Box::new(plan)),
+        markers,
+    })
+}
+
+/// The table a name means, or Cassandra's error.
+pub fn table(catalog: &Catalog, session: Option<&str>, name: &QualifiedName) -> CqlResult<Arc<TableSchema>> {
+    let keyspace = match (&name.keyspace, session) {
+        (Some(keyspace), _) => keyspace.as_str(),
+        (None, Some(session)) => session,
+        (None, None) => return Err(CqlError::invalid(NO_KEYSPACE)),
+    };
+    catalog.require_table(keyspace, name.name.as_str()).cloned()
+}
+
+fn writable(table: Arc<TableSchema>) -> CqlResult<Arc<TableSchema>> {
+    match table.kind {
+        TableKind::User => Ok(table),
+        TableKind::Virtual if table.keyspace.starts_with("system_v") => {
+            Err(CqlError::invalid("Modification is not supported by table ".to_owned() + &table.full_name()))
+        }
+        TableKind::System | TableKind::Virtual => Err(CqlError::unauthorized(format!(
+            "{} keyspace is not user-modifiable.",
+            table.keyspace
+        ))),
+    }
+}
+
+fn key_markers(partition: &Partition) -> Vec<u16> {
+    let Partition::Keys(columns) = partition else { return Vec::new() };
+    let markers: Option<Vec<u16>> = columns
+        .iter()
+        .map(|column| match column {
+            Alternatives::One(Expression::Marker(index)) => u16::try_from(*index).ok(),
+            _ => None,
+        })
+        .collect();
+    markers.unwrap_or_default()
+}
+
+fn batch(catalog: &Catalog, keyspace: Option<&str>, batch: &ast::Batch) -> CqlResult<Checked> {
+    let session = keyspace.unwrap_or_default();
+    let mut terms = Terms::new(catalog, session, None);
+    let timestamp = batch.using.timestamp().map(|term| terms.term(term, "[timestamp]", &CqlType::Bigint)).transpose()?;
+    if batch.using.ttl().is_some() {
+        return Err(CqlError::invalid("Global TTL on the BATCH statement is not supported."));
+    }
+    let mut markers = terms.take_markers();
+    let mut statements = Vec::with_capacity(batch.statements.len());
+    for one in &batch.statements {
+        let name = match one {
+            Modification::Insert(insert) => &insert.table,
+            Modification::Update(update) => &update.table,
+            Modification::Delete(delete) => &delete.table,
+        };
+        let table = writable(self::table(catalog, keyspace, name)?)?;
+        let mut terms = Terms::new(catalog, &table.keyspace, Some(&table)).with_markers(markers);
+        statements.push(match one {
+            Modification::Insert(insert) => modify::insert(&mut terms, &table, insert)?,
+            Modification::Update(update) => modify::update(&mut terms, &table, update)?,
+            Modification::Delete(delete) => modify::delete(&mut terms, &table, delete)?,
+        });
+        markers = terms.take_markers();
+    }
+    if timestamp.is_some() && statements.iter().any(|statement| statement.timestamp.is_some()) {
+        return Err(CqlError::invalid("Timestamp must be set either on BATCH or individual statements"));
+    }
+    check_batch(batch.kind, &statements.iter().collect::<Vec<_>>(), timestamp.is_some())?;
+    let key_markers = statements.first().map(|plan| key_markers(&plan.restrictions.partition)).unwrap_or_default();
+    Ok(Checked {
+        body: Body::Batch(BatchPlan {
+            kind: batch.kind,
+            timestamp,
+            statements,
+        }),
+        markers: Terms::new(catalog, session, None).with_markers(markers).into_markers()?,
+        key_markers,
+    })
+}
+
+/// What may stand together in one batch.
+pub fn check_batch(kind: BatchKind, statements: &[&ModifyPlan], timestamp: bool) -> CqlResult<()> {
+    let conditional = statements.iter().any(|statement| statement.condition.is_some());
+    let counters = statements.iter().any(|statement| statement.is_counter);
+    let others = statements.iter().any(|statement| !statement.is_counter);
+    if kind == BatchKind::Counter && others {
+        return Err(CqlError::invalid("Cannot include non-counter statement in a counter batch"));
+    }
+    if kind == BatchKind::Logged && counters {
+        return Err(CqlError::invalid("Cannot include a counter statement in a logged batch"));
+    }
+    if counters && others {
+        return Err(CqlError::invalid("Counter and non-counter mutations cannot exist in the same batch"));
+    }
+    if counters && timestamp {
+        return Err(CqlError::invalid("Cannot provide custom timestamp for counter BATCH"));
+    }
+    if conditional {
+        if timestamp {
+            return Err(CqlError::invalid("Cannot provide custom timestamp for conditional BATCH"));
+        }
+        if statements.iter().any(|statement| statement.timestamp.is_some()) {
+            return Err(CqlError::invalid("Cannot provide custom timestamp for conditional updates"));
+        }
+        if counters {
+            return Err(CqlError::invalid("Conditional updates are not supported on counter tables"));
+        }
+        let first = statements.first().map(|statement| statement.table.id);
+        if statements.iter().any(|statement| Some(statement.table.id) != first) {
+            return Err(CqlError::invalid("Batch with conditions cannot span multiple tables"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a keyspace's tables can be changed by users.
+pub fn is_user_keyspace(catalog: &Catalog, keyspace: &str) -> bool {
+    catalog.keyspace(keyspace).is_some_and(|keyspace| keyspace.kind == KeyspaceKind::User)
+}

@@ -1,0 +1,581 @@
+//! INSERT, UPDATE and DELETE: which rows, what happens to which column, and under which condition.
+
+use std::sync::Arc;
+
+use palladium_protocol::cql::ast::{
+    Assignment, ColumnCondition, Condition, ConditionTarget, ConditionTest, Delete, DeleteTarget, Insert, InsertValues,
+    JsonDefault, JsonValue, Name, Operator, Relation, Term, Update, Using,
+};
+use palladium_protocol::types::CqlType;
+
+use super::restrict::{Alternatives, Partition, Purpose, Restrictions, in_values, restrict};
+use super::term::{Terms, undefined};
+use crate::error::{CqlError, CqlResult};
+use crate::query::expression::Expression;
+use crate::schema::{Column, ColumnKind, TableSchema};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModifyKind {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// A modification with names and types settled.
+#[derive(Debug)]
+pub struct ModifyPlan {
+    pub table: Arc<TableSchema>,
+    pub kind: ModifyKind,
+    pub restrictions: Restrictions,
+    /// Column by its place, and what happens to it.
+    pub operations: Vec<(usize, Operation)>,
+    pub timestamp: Option<Expression>,
+    pub ttl: Option<Expression>,
+    pub condition: PlannedCondition,
+    /// Columns come from a JSON text instead.
+    pub json: Option<JsonInsert>,
+    /// Nothing but static columns (and the partition key) is touched.
+    pub statics_only: bool,
+    pub is_counter: bool,
+}
+
+/// What happens to one column.
+#[derive(Debug, Clone)]
+pub enum Operation {
+    /// The whole value; null deletes it.
+    Set(Expression),
+    Delete,
+    /// Elements into a set, entries into a map, elements behind a list.
+    Append(Expression),
+    /// Elements before a list, the last one first.
+    Prepend(Expression),
+    /// Elements out of a set, keys out of a map (both given as a set), every equal element out of a list.
+    Remove(Expression),
+    /// `m[key] = value`, `l[index] = value`
+    SetElement { key: Expression, value: Expression },
+    /// `DELETE m[key]`, `DELETE l[index]`
+    DeleteElement(Expression),
+    SetField { field: usize, value: Expression },
+    DeleteField(usize),
+    /// A counter's change.
+    Count { delta: Expression, down: bool },
+}
+
+#[derive(Debug, Clone)]
+pub enum PlannedCondition {
+    None,
+    NotExists,
+    Exists,
+    Columns(Vec<ColumnTest>),
+}
+
+impl PlannedCondition {
+    pub fn is_some(&self) -> bool {
+        !matches!(self, PlannedCondition::None)
+    }
+}
+
+/// One comparison of IF.
+#[derive(Debug, Clone)]
+pub struct ColumnTest {
+    pub column: usize,
+    pub target: TestTarget,
+    /// The type of what is compared.
+    pub ty: CqlType,
+    pub test: ConditionKind,
+}
+
+#[derive(Debug, Clone)]
+pub enum TestTarget {
+    Whole,
+    Element(Expression),
+    Field(usize),
+}
+
+#[derive(Debug, Clone)]
+pub enum ConditionKind {
+    Compare(Operator, Expression),
+    In(Alternatives),
+    Contains(Expression),
+    ContainsKey(Expression),
+}
+
+/// The document of INSERT JSON.
+#[derive(Debug, Clone)]
+pub struct JsonInsert {
+    pub document: Expression,
+    pub default: JsonDefault,
+}
+
+pub fn insert(terms: &mut Terms<'_>, table: &Arc<TableSchema>, statement: &Insert) -> CqlResult<ModifyPlan> {
+    if table.is_counter() {
+        return Err(CqlError::invalid(
+            "INSERT statements are not allowed on counter tables, use UPDATE instead",
+        ));
+    }
+    let condition = match statement.if_not_exists {
+        true => PlannedCondition::NotExists,
+        false => PlannedCondition::None,
+    };
+    let (columns, values) = match &statement.values {
+        InsertValues::Columns { columns, terms } => (columns, terms),
+        InsertValues::Json { value, default } => return insert_json(terms, table, statement, value, *default),
+    };
+    if columns.len() != values.len() {
+        return Err(CqlError::invalid("Unmatched column names/values"));
+    }
+    if columns.is_empty() {
+        return Err(CqlError::invalid("No columns provided to INSERT"));
+    }
+    let mut relations = Vec::new();
+    let mut operations = Vec::new();
+    let mut seen: Vec<usize> = Vec::new();
+    let mut clustering = false;
+    let mut regulars = false;
+    for (name, value) in columns.iter().zip(values) {
+        let index = table.column_index(name.as_str()).ok_or_else(|| undefined(table, name))?;
+        if seen.contains(&index) {
+            return Err(CqlError::invalid("The column names contains duplicates"));
+        }
+        seen.push(index);
+        let column = &table.columns[index];
+        if column.kind.is_primary_key() {
+            clustering |= column.kind == ColumnKind::Clustering;
+            relations.push(Relation::Column {
+                column: name.clone(),
+                operator: Operator::Equal,
+                value: value.clone(),
+            });
+        } else {
+            regulars |= column.kind == ColumnKind::Regular;
+            operations.push((index, Operation::Set(terms.term(value, &column.name, &column.ty)?)));
+        }
+    }
+    let statics_only = !clustering && !regulars && !operations.is_empty() && !table.clustering.is_empty();
+    let restrictions = restrict(terms, table, &relations, Purpose::Insert, statics_only)?;
+    let (timestamp, ttl) = using(terms, table, &statement.using, condition.is_some(), false)?;
+    Ok(ModifyPlan {
+        table: table.clone(),
+        kind: ModifyKind::Insert,
+        restrictions,
+        operations,
+        timestamp,
+        ttl,
+        condition,
+        json: None,
+        statics_only,
+        is_counter: false,
+    })
+}
+
+fn insert_json(
+    terms: &mut Terms<'_>,
+    table: &Arc<TableSchema>,
+    statement: &Insert,
+    value: &JsonValue,
+    default: JsonDefault,
+) -> CqlResult<ModifyPlan> {
+    let document = match value {
+        JsonValue::Text(text) => Expression::constant(text.clone().into_bytes()),
+        JsonValue::Marker(marker) => terms.marker(marker, "[json]", &CqlType::Text),
+    };
+    let condition = match statement.if_not_exists {
+        true => PlannedCondition::NotExists,
+        false => PlannedCondition::None,
+    };
+    let (timestamp, ttl) = using(terms, table, &statement.using, condition.is_some(), false)?;
+    Ok(ModifyPlan {
+        table: table.clone(),
+        kind: ModifyKind::Insert,
+        restrictions: Restrictions {
+            partition: Partition::All,
+            clustering: Vec::new(),
+            filters: Vec::new(),
+            is_full_clustering: true,
+            restricts_rows: false,
+        },
+        operations: Vec::new(),
+        timestamp,
+        ttl,
+        condition,
+        json: Some(JsonInsert { document, default }),
+        statics_only: false,
+        is_counter: false,
+    })
+}
+
+pub fn update(terms: &mut Terms<'_>, table: &Arc<TableSchema>, statement: &Update) -> CqlResult<ModifyPlan> {
+    let is_counter = table.is_counter();
+    // USING stands before SET, and SET before WHERE: markers are numbered by the parser, so the order here is free.
+    let conditional = !matches!(statement.condition, Condition::None);
+    let (timestamp, ttl) = using(terms, table, &statement.using, conditional, is_counter)?;
+    let mut operations: Vec<(usize, Operation)> = Vec::new();
+    for assignment in &statement.assignments {
+        let name = assignment.column();
+        let index = table.column_index(name.as_str()).ok_or_else(|| undefined(table, name))?;
+        let column = &table.columns[index];
+        if column.kind.is_primary_key() {
+            return Err(CqlError::invalid(format!("PRIMARY KEY part {name} found in SET part")));
+        }
+        let operation = assign(terms, column, assignment)?;
+        let whole = |operation: &Operation| {
+            !matches!(operation, Operation::SetElement { .. } | Operation::SetField { .. } | Operation::Append(_) | Operation::Remove(_))
+        };
+        let clash = operations
+            .iter()
+            .any(|(own, before)| *own == index && (whole(before) || whole(&operation)));
+        if clash {
+            return Err(CqlError::invalid(format!("Multiple incompatible setting of column {name}")));
+        }
+        operations.push((index, operation));
+    }
+    let statics_only = only_statics(table, operations.iter().map(|(index, _)| *index));
+    let condition = conditions(terms, table, &statement.condition)?;
+    let restrictions = restrict(terms, table, &statement.relations, Purpose::Update, statics_only)?;
+    check_static(&restrictions, statics_only, &condition, "UPDATE")?;
+    check_conditional(&restrictions, &condition)?;
+    Ok(ModifyPlan {
+        table: table.clone(),
+        kind: ModifyKind::Update,
+        restrictions,
+        operations,
+        timestamp,
+        ttl,
+        condition,
+        json: None,
+        statics_only,
+        is_counter,
+    })
+}
+
+pub fn delete(terms: &mut Terms<'_>, table: &Arc<TableSchema>, statement: &Delete) -> CqlResult<ModifyPlan> {
+    let conditional = !matches!(statement.condition, Condition::None);
+    let (timestamp, ttl) = using(terms, table, &statement.using, conditional, table.is_counter())?;
+    let mut operations = Vec::new();
+    for target in &statement.targets {
+        let (DeleteTarget::Column(name) | DeleteTarget::Element(name, _) | DeleteTarget::Field(name, _)) = target;
+        let index = table.column_index(name.as_str()).ok_or_else(|| undefined(table, name))?;
+        let column = &table.columns[index];
+        if column.kind.is_primary_key() {
+            return Err(CqlError::invalid(format!(
+                "Invalid identifier {name} for deletion (should not be a PRIMARY KEY part)"
+            )));
+        }
+        let operation = match target {
+            DeleteTarget::Column(_) => Operation::Delete,
+            DeleteTarget::Element(_, key) => {
+                let key_type = match &column.ty {
+                    CqlType::List(_) => CqlType::Int,
+                    CqlType::Set(element) => (**element).clone(),
+                    CqlType::Map(key, _) => (**key).clone(),
+                    CqlType::Frozen(_) => {
+                        return Err(CqlError::invalid(format!(
+                            "Invalid deletion operation for frozen collection column {name}"
+                        )));
+                    }
+                    _ => {
+                        return Err(CqlError::invalid(format!(
+                            "Invalid deletion operation for non-collection column {name}"
+                        )));
+                    }
+                };
+                let prefix = if matches!(column.ty, CqlType::List(_)) { "idx" } else { "key" };
+                Operation::DeleteElement(terms.term(key, &format!("{prefix}({name})"), &key_type)?)
+            }
+            DeleteTarget::Field(_, field) => Operation::DeleteField(field_of(column, field)?.0),
+        };
+        operations.push((index, operation));
+    }
+    let statics_only = only_statics(table, operations.iter().map(|(index, _)| *index));
+    let condition = conditions(terms, table, &statement.condition)?;
+    let restrictions = restrict(terms, table, &statement.relations, Purpose::Delete, statics_only)?;
+    check_static(&restrictions, statics_only, &condition, "DELETE")?;
+    let regulars = operations.iter().any(|(index, _)| table.columns[*index].kind == ColumnKind::Regular);
+    if regulars && !restrictions.is_full_clustering {
+        let slice = restrictions.clustering.iter().any(|part| {
+            matches!(part.constraint, super::restrict::Constraint::Between { .. })
+        });
+        if slice {
+            return Err(CqlError::invalid("Range deletions are not supported for specific columns"));
+        }
+        let covered: usize = restrictions.clustering.iter().map(|part| part.count).sum();
+        let missing: Vec<&str> =
+            table.clustering_columns()[covered..].iter().map(|column| column.name.as_str()).collect();
+        return Err(CqlError::invalid(format!("Some clustering keys are missing: {}", missing.join(", "))));
+    }
+    if condition.is_some() && !statics_only && !restrictions.is_full_clustering {
+        return Err(CqlError::invalid(
+            "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to delete non static \
+             columns",
+        ));
+    }
+    check_conditional(&restrictions, &condition)?;
+    Ok(ModifyPlan {
+        table: table.clone(),
+        kind: ModifyKind::Delete,
+        restrictions,
+        operations,
+        timestamp,
+        ttl,
+        condition,
+        json: None,
+        statics_only,
+        is_counter: table.is_counter(),
+    })
+}
+
+fn only_statics(table: &TableSchema, mut columns: impl Iterator<Item = usize>) -> bool {
+    let mut any = false;
+    let all = columns.all(|index| {
+        any = true;
+        table.columns[index].kind == ColumnKind::Static
+    });
+    any && all
+}
+
+fn check_static(
+    restrictions: &Restrictions,
+    statics_only: bool,
+    condition: &PlannedCondition,
+    statement: &str,
+) -> CqlResult<()> {
+    if statics_only && !restrictions.clustering.is_empty() && !condition.is_some() {
+        return Err(CqlError::invalid(format!(
+            "Invalid restrictions on clustering columns since the {statement} statement modifies only static columns"
+        )));
+    }
+    Ok(())
+}
+
+fn check_conditional(restrictions: &Restrictions, condition: &PlannedCondition) -> CqlResult<()> {
+    if !condition.is_some() {
+        return Ok(());
+    }
+    if let Partition::Keys(columns) = &restrictions.partition
+        && columns.iter().any(|column| !matches!(column, Alternatives::One(_)))
+    {
+        return Err(CqlError::invalid("IN on the partition key is not supported with conditional updates"));
+    }
+    let several = restrictions.clustering.iter().any(|part| {
+        matches!(
+            part.constraint,
+            super::restrict::Constraint::Among(Alternatives::Several(_) | Alternatives::Listed(_))
+        )
+    });
+    if several {
+        return Err(CqlError::invalid(
+            "IN on the clustering key columns is not supported with conditional updates",
+        ));
+    }
+    Ok(())
+}
+
+/// TIMESTAMP and TTL of USING.
+fn using(
+    terms: &mut Terms<'_>,
+    table: &TableSchema,
+    using: &Using,
+    conditional: bool,
+    counter: bool,
+) -> CqlResult<(Option<Expression>, Option<Expression>)> {
+    let timestamp = using.timestamp().map(|term| terms.term(term, "[timestamp]", &CqlType::Bigint)).transpose()?;
+    let ttl = using.ttl().map(|term| terms.term(term, "[ttl]", &CqlType::Int)).transpose()?;
+    let _ = table;
+    if conditional && timestamp.is_some() {
+        return Err(CqlError::invalid("Cannot provide custom timestamp for conditional updates"));
+    }
+    if counter && timestamp.is_some() {
+        return Err(CqlError::invalid("Cannot provide custom timestamp for counter updates"));
+    }
+    if counter && ttl.is_some() {
+        return Err(CqlError::invalid("Cannot provide custom TTL for counter updates"));
+    }
+    Ok((timestamp, ttl))
+}
+
+fn field_of<'c>(column: &'c Column, field: &Name) -> CqlResult<(usize, &'c CqlType)> {
+    let CqlType::Udt(udt) = &column.ty else {
+        return Err(CqlError::invalid(match column.ty.bare() {
+            CqlType::Udt(_) => format!(
+                "Invalid operation for frozen UDT column {}: fields cannot be updated individually",
+                column.name
+            ),
+            _ => format!("Invalid operation for non-UDT column {}", column.name),
+        }));
+    };
+    let place = udt.fields.iter().position(|(own, _)| field == own.as_str()).ok_or_else(|| {
+        CqlError::invalid(format!("UDT column {} does not have a field named {field}", column.name))
+    })?;
+    Ok((place, &udt.fields[place].1))
+}
+
+fn assign(terms: &mut Terms<'_>, column: &Column, assignment: &Assignment) -> CqlResult<Operation> {
+    let name = &column.name;
+    let counter = column.ty.is_counter();
+    let invalid = |text: String| Err(CqlError::invalid(text));
+    match assignment {
+        Assignment::Set { value, .. } => {
+            if counter {
+                return invalid(format!(
+                    "Cannot set the value of counter column {name} (counters can only be incremented/decremented, not set)"
+                ));
+            }
+            Ok(Operation::Set(terms.term(value, name, &column.ty)?))
+        }
+        Assignment::Add { value, .. } if counter => Ok(Operation::Count {
+            delta: terms.term(value, name, &CqlType::Counter)?,
+            down: false,
+        }),
+        Assignment::Subtract { value, .. } if counter => Ok(Operation::Count {
+            delta: terms.term(value, name, &CqlType::Counter)?,
+            down: true,
+        }),
+        Assignment::Add { value, .. } => {
+            require_collection(column, &format!("{name} = {name} + {}", super::name::term(value)))?;
+            Ok(Operation::Append(terms.term(value, name, &column.ty)?))
+        }
+        Assignment::Subtract { value, .. } => {
+            require_collection(column, &format!("{name} = {name} - {}", super::name::term(value)))?;
+            let ty = match &column.ty {
+                CqlType::Map(key, _) => CqlType::Set(key.clone()),
+                ty => ty.clone(),
+            };
+            Ok(Operation::Remove(terms.term(value, name, &ty)?))
+        }
+        Assignment::Prepend { value, .. } => {
+            if counter {
+                return Ok(Operation::Count {
+                    delta: terms.term(value, name, &CqlType::Counter)?,
+                    down: false,
+                });
+            }
+            if !matches!(column.ty, CqlType::List(_)) {
+                // Sets and maps have no ends: adding on either side is the same.
+                require_collection(column, &format!("{name} = {} + {name}", super::name::term(value)))?;
+                return Ok(Operation::Append(terms.term(value, name, &column.ty)?));
+            }
+            Ok(Operation::Prepend(terms.term(value, name, &column.ty)?))
+        }
+        Assignment::Element { key, value, .. } => {
+            let (key_type, value_type, prefix) = match &column.ty {
+                CqlType::List(element) => (CqlType::Int, element, "idx"),
+                CqlType::Map(key, value) => ((**key).clone(), value, "key"),
+                CqlType::Set(_) => {
+                    return invalid(format!(
+                        "Invalid operation ({}) for set column {name}",
+                        element_text(name, key, value)
+                    ));
+                }
+                CqlType::Frozen(_) => {
+                    return invalid(format!(
+                        "Invalid operation ({}) for frozen collection column {name}",
+                        element_text(name, key, value)
+                    ));
+                }
+                _ => {
+                    return invalid(format!(
+                        "Invalid operation ({}) for non collection column {name}",
+                        element_text(name, key, value)
+                    ));
+                }
+            };
+            let key = terms.term(key, &format!("{prefix}({name})"), &key_type)?;
+            let value = terms.term(value, &format!("value({name})"), value_type)?;
+            Ok(Operation::SetElement { key, value })
+        }
+        Assignment::Field { field, value, .. } => {
+            let (place, ty) = field_of(column, field)?;
+            let value = terms.term(value, &format!("{name}.{field}"), ty)?;
+            Ok(Operation::SetField { field: place, value })
+        }
+    }
+}
+
+fn element_text(name: &str, key: &Term, value: &Term) -> String {
+    format!("{name}[{}] = {}", super::name::term(key), super::name::term(value))
+}
+
+fn require_collection(column: &Column, text: &str) -> CqlResult<()> {
+    match &column.ty {
+        CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..) => Ok(()),
+        CqlType::Frozen(_) => Err(CqlError::invalid(format!(
+            "Invalid operation ({text}) for frozen collection column {}",
+            column.name
+        ))),
+        _ => Err(CqlError::invalid(format!(
+            "Invalid operation ({text}) for non counter column {}",
+            column.name
+        ))),
+    }
+}
+
+fn conditions(terms: &mut Terms<'_>, table: &TableSchema, condition: &Condition) -> CqlResult<PlannedCondition> {
+    let list = match condition {
+        Condition::None => return Ok(PlannedCondition::None),
+        Condition::Exists => PlannedCondition::Exists,
+        Condition::Columns(list) => {
+            let tests: CqlResult<Vec<ColumnTest>> = list.iter().map(|one| test(terms, table, one)).collect();
+            PlannedCondition::Columns(tests?)
+        }
+    };
+    if table.is_counter() {
+        return Err(CqlError::invalid("Conditional updates are not supported on counter tables"));
+    }
+    Ok(list)
+}
+
+fn test(terms: &mut Terms<'_>, table: &TableSchema, condition: &ColumnCondition) -> CqlResult<ColumnTest> {
+    let (ConditionTarget::Column(name) | ConditionTarget::Element(name, _) | ConditionTarget::Field(name, _)) =
+        &condition.target;
+    let index = table.column_index(name.as_str()).ok_or_else(|| undefined(table, name))?;
+    let column = &table.columns[index];
+    if column.kind.is_primary_key() {
+        return Err(CqlError::invalid(format!("PRIMARY KEY column '{name}' cannot have IF conditions")));
+    }
+    let (target, ty) = match &condition.target {
+        ConditionTarget::Column(_) => (TestTarget::Whole, column.ty.clone()),
+        ConditionTarget::Element(_, key) => {
+            let (key_type, ty) = match column.ty.bare() {
+                CqlType::List(element) => (CqlType::Int, (**element).clone()),
+                CqlType::Map(key, value) => ((**key).clone(), (**value).clone()),
+                _ => {
+                    return Err(CqlError::invalid(format!(
+                        "Invalid element access syntax for non-collection column {name}"
+                    )));
+                }
+            };
+            (TestTarget::Element(terms.term(key, &format!("key({name})"), &key_type)?), ty)
+        }
+        ConditionTarget::Field(_, field) => {
+            let CqlType::Udt(udt) = column.ty.bare() else {
+                return Err(CqlError::invalid(format!("Invalid field access syntax for non-UDT column {name}")));
+            };
+            let place = udt.fields.iter().position(|(own, _)| field == own.as_str()).ok_or_else(|| {
+                CqlError::invalid(format!("Unknown field {field} for column {name}"))
+            })?;
+            (TestTarget::Field(place), udt.fields[place].1.clone())
+        }
+    };
+    let test = match &condition.test {
+        ConditionTest::Compare(operator, value) => {
+            if *operator != Operator::Equal && *operator != Operator::NotEqual && *ty.bare() == CqlType::Duration {
+                return Err(CqlError::invalid("Slice conditions are not supported on durations"));
+            }
+            ConditionKind::Compare(*operator, terms.term(value, name.as_str(), &ty)?)
+        }
+        ConditionTest::In(values) => ConditionKind::In(in_values(terms, values, name.as_str(), &ty)?),
+        ConditionTest::Contains { key, value } => match (ty.bare(), key) {
+            (CqlType::Map(inner, _), true) => ConditionKind::ContainsKey(terms.term(value, name.as_str(), inner)?),
+            (CqlType::Map(_, inner) | CqlType::List(inner) | CqlType::Set(inner), false) => {
+                ConditionKind::Contains(terms.term(value, name.as_str(), inner)?)
+            }
+            _ => return Err(CqlError::invalid(format!("Cannot use CONTAINS on non-collection column {name}"))),
+        },
+    };
+    Ok(ColumnTest {
+        column: index,
+        target,
+        ty,
+        test,
+    })
+}

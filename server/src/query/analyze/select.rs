@@ -1,0 +1,365 @@
+//! SELECT: what is shown, what is read for it, and in which order.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use palladium_protocol::cql::ast::{Direction, OrderingKey, Select, Selectable, Selection, Term};
+use palladium_protocol::response::ColumnSpec;
+use palladium_protocol::types::CqlType;
+
+use super::restrict::{Alternatives, Constraint, Partition, Purpose, Restrictions, restrict};
+use super::term::{Aggregate, Terms, undefined};
+use super::name;
+use crate::error::{CqlError, CqlResult};
+use crate::query::expression::{Expression, Typed};
+use crate::schema::{Catalog, ColumnKind, TableSchema};
+
+/// A SELECT with names and types settled.
+#[derive(Debug)]
+pub struct SelectPlan {
+    pub table: Arc<TableSchema>,
+    pub restrictions: Restrictions,
+    /// What each result column is; behind them, what only ordering needs.
+    pub shown: Vec<Typed>,
+    /// How many of `shown` the client sees.
+    pub visible: usize,
+    pub specs: Vec<ColumnSpec>,
+    /// Whether the whole row is shown as one JSON text.
+    pub json: bool,
+    pub distinct: bool,
+    pub aggregates: Vec<Aggregate>,
+    /// Key columns that make groups: so many of the primary key's first ones.
+    pub group_by: Option<usize>,
+    /// Rows of a partition from last to first.
+    pub reversed: bool,
+    /// Rows are put in order after reading, by these of `shown`: with IN on the partition key.
+    pub sort: Option<Vec<(usize, bool)>>,
+    pub limit: Option<Expression>,
+    pub per_partition_limit: Option<Expression>,
+    /// Whether any shown or tested column is part of the clustering.
+    pub needs_clustering: bool,
+}
+
+impl SelectPlan {
+    /// Whether rows are taken together.
+    pub fn is_aggregate(&self) -> bool {
+        !self.aggregates.is_empty() || self.group_by.is_some()
+    }
+}
+
+pub fn select(
+    catalog: &Catalog,
+    table: &Arc<TableSchema>,
+    statement: &Select,
+) -> CqlResult<(SelectPlan, Vec<ColumnSpec>)> {
+    let mut terms = Terms::new(catalog, &table.keyspace, Some(table));
+    terms.columns = true;
+    let mut shown = Vec::new();
+    let mut specs = Vec::new();
+    let mut spec = |name: String, ty: &CqlType| {
+        specs.push(ColumnSpec {
+            keyspace: table.keyspace.clone(),
+            table: table.name.clone(),
+            name,
+            ty: ty.clone(),
+        });
+    };
+    match &statement.selection {
+        Selection::All if statement.distinct => {
+            return Err(CqlError::invalid(
+                "SELECT DISTINCT queries must only request partition key columns and/or static columns (not *)",
+            ));
+        }
+        Selection::All => {
+            for (index, column) in table.columns.iter().enumerate() {
+                spec(column.name.clone(), &column.ty);
+                shown.push(Typed {
+                    expression: Expression::Column(index),
+                    ty: column.ty.clone(),
+                });
+            }
+        }
+        Selection::Items(items) => {
+            for item in items {
+                let typed = terms.typed(&item.expression, None)?;
+                let name = match &item.alias {
+                    Some(alias) => alias.as_str().to_owned(),
+                    None => name::of(&item.expression),
+                };
+                spec(name, &typed.ty);
+                shown.push(typed);
+            }
+        }
+    }
+    terms.columns = false;
+    let visible = shown.len();
+    let purpose = Purpose::Select {
+        allow_filtering: statement.allow_filtering,
+    };
+    let restrictions = restrict(&mut terms, table, &statement.relations, purpose, false)?;
+    if statement.distinct {
+        check_distinct(table, &shown, &restrictions)?;
+    }
+    let group_by = group_by(table, &statement.group_by, &restrictions)?;
+    let limit = limit(&mut terms, statement.limit.as_ref(), "[limit]")?;
+    let per_partition_limit = limit_of_partition(&mut terms, statement, &restrictions)?;
+    let ordering = order_by(table, statement, &restrictions)?;
+    let mut sort = None;
+    if let Some(ordering) = &ordering
+        && names_several_partitions(&restrictions)
+    {
+        sort = Some(
+            ordering
+                .by
+                .iter()
+                .map(|(index, descending)| (shown_place(&mut shown, table, *index), *descending))
+                .collect(),
+        );
+    }
+    let aggregates = std::mem::take(&mut terms.aggregates);
+    let columns = used_columns(&shown, &aggregates, &restrictions);
+    let mut plan = SelectPlan {
+        needs_clustering: columns
+            .iter()
+            .any(|index| table.columns[*index].kind == ColumnKind::Clustering)
+            || group_by.is_some(),
+        table: table.clone(),
+        restrictions,
+        shown,
+        visible,
+        specs,
+        json: statement.json,
+        distinct: statement.distinct,
+        aggregates,
+        group_by,
+        reversed: ordering.is_some_and(|ordering| ordering.reversed),
+        sort,
+        limit,
+        per_partition_limit,
+    };
+    if plan.json {
+        plan.needs_clustering |= plan.specs.iter().any(|spec| {
+            table.column(&spec.name).is_some_and(|column| column.kind == ColumnKind::Clustering)
+        });
+    }
+    Ok((plan, terms.into_markers()?))
+}
+
+/// The specifications the client gets: one text column for JSON.
+pub fn result_specs(plan: &SelectPlan) -> Vec<ColumnSpec> {
+    if !plan.json {
+        return plan.specs.clone();
+    }
+    vec![ColumnSpec {
+        keyspace: plan.table.keyspace.clone(),
+        table: plan.table.name.clone(),
+        name: "[json]".into(),
+        ty: CqlType::Text,
+    }]
+}
+
+fn used_columns(shown: &[Typed], aggregates: &[Aggregate], restrictions: &Restrictions) -> HashSet<usize> {
+    let mut columns = HashSet::new();
+    let mut note = |expression: &Expression| {
+        if let Expression::Column(index) | Expression::Fact { column: index, .. } = expression {
+            columns.insert(*index);
+        }
+    };
+    for typed in shown {
+        typed.expression.walk(&mut note);
+    }
+    for argument in aggregates.iter().filter_map(|aggregate| aggregate.argument.as_ref()) {
+        argument.expression.walk(&mut note);
+    }
+    for filter in &restrictions.filters {
+        columns.extend(&filter.columns);
+    }
+    columns
+}
+
+fn shown_place(shown: &mut Vec<Typed>, table: &TableSchema, index: usize) -> usize {
+    let found = shown
+        .iter()
+        .position(|typed| matches!(typed.expression, Expression::Column(own) if own == index));
+    found.unwrap_or_else(|| {
+        shown.push(Typed {
+            expression: Expression::Column(index),
+            ty: table.columns[index].ty.clone(),
+        });
+        shown.len() - 1
+    })
+}
+
+fn check_distinct(table: &TableSchema, shown: &[Typed], restrictions: &Restrictions) -> CqlResult<()> {
+    let mut wrong = None;
+    let mut asked = HashSet::new();
+    for typed in shown {
+        typed.expression.walk(&mut |expression| {
+            if let Expression::Column(index) | Expression::Fact { column: index, .. } = expression {
+                asked.insert(*index);
+                if !matches!(table.columns[*index].kind, ColumnKind::PartitionKey | ColumnKind::Static) {
+                    wrong.get_or_insert(*index);
+                }
+            }
+        });
+    }
+    if let Some(index) = wrong {
+        return Err(CqlError::invalid(format!(
+            "SELECT DISTINCT queries must only request partition key columns and/or static columns (not {})",
+            table.columns[index].name
+        )));
+    }
+    // Static columns alone may be asked for; parts of the key may not.
+    let any_key = asked.iter().any(|index| table.columns[*index].kind == ColumnKind::PartitionKey);
+    let missing = table.partition_key.iter().find(|index| !asked.contains(index));
+    if let Some(index) = missing.filter(|_| any_key) {
+        return Err(CqlError::invalid(format!(
+            "SELECT DISTINCT queries must request all the partition key columns (missing {})",
+            table.columns[*index].name
+        )));
+    }
+    if restrictions.restricts_rows {
+        return Err(CqlError::invalid(
+            "SELECT DISTINCT with WHERE clause only supports restriction by partition key and/or static columns.",
+        ));
+    }
+    Ok(())
+}
+
+fn limit(terms: &mut Terms<'_>, term: Option<&Term>, name: &str) -> CqlResult<Option<Expression>> {
+    term.map(|term| terms.term(term, name, &CqlType::Int)).transpose()
+}
+
+fn limit_of_partition(
+    terms: &mut Terms<'_>,
+    statement: &Select,
+    _restrictions: &Restrictions,
+) -> CqlResult<Option<Expression>> {
+    if statement.per_partition_limit.is_some() && statement.distinct {
+        return Err(CqlError::invalid("PER PARTITION LIMIT is not allowed with SELECT DISTINCT queries"));
+    }
+    if statement.per_partition_limit.is_some() && is_aggregate(statement) && statement.group_by.is_empty() {
+        return Err(CqlError::invalid("PER PARTITION LIMIT is not allowed with aggregate queries."));
+    }
+    limit(terms, statement.per_partition_limit.as_ref(), "[per_partition_limit]")
+}
+
+fn is_aggregate(statement: &Select) -> bool {
+    let Selection::Items(items) = &statement.selection else { return false };
+    items.iter().any(|item| match &item.expression {
+        Selectable::CountRows => true,
+        Selectable::Function { name, .. } => {
+            crate::query::functions::aggregate::AggregateKind::named(name.name.as_str()).is_some()
+        }
+        _ => false,
+    })
+}
+
+fn group_by(table: &TableSchema, by: &[Selectable], restrictions: &Restrictions) -> CqlResult<Option<usize>> {
+    if by.is_empty() {
+        return Ok(None);
+    }
+    let key_columns = table.partition_key.len() + table.clustering.len();
+    let mut next = 0;
+    for selectable in by {
+        let Selectable::Column(column) = selectable else {
+            return Err(CqlError::invalid("Group by with functions is not supported yet"));
+        };
+        let index = table.column_index(column.as_str()).ok_or_else(|| undefined(table, column))?;
+        if index >= key_columns {
+            return Err(CqlError::invalid(format!(
+                "Group by is currently only supported on the columns of the PRIMARY KEY, got {column}"
+            )));
+        }
+        // Columns that an equality fixes may be left out.
+        while next < index && is_fixed(table, restrictions, next) {
+            next += 1;
+        }
+        if index != next {
+            return Err(CqlError::invalid(
+                "Group by currently only support groups of columns following their declared order in the PRIMARY KEY",
+            ));
+        }
+        next += 1;
+    }
+    if next < table.partition_key.len() {
+        return Err(CqlError::invalid(
+            "Group by is not supported on only a part of the partition key",
+        ));
+    }
+    Ok(Some(next))
+}
+
+fn is_fixed(table: &TableSchema, restrictions: &Restrictions, index: usize) -> bool {
+    if index < table.partition_key.len() {
+        return match &restrictions.partition {
+            Partition::Keys(columns) => matches!(columns.get(index), Some(Alternatives::One(_))),
+            _ => false,
+        };
+    }
+    let place = index - table.partition_key.len();
+    restrictions.clustering.iter().any(|part| {
+        (part.first..part.first + part.count).contains(&place)
+            && matches!(part.constraint, Constraint::Among(Alternatives::One(_)))
+    })
+}
+
+struct OrderBy {
+    reversed: bool,
+    /// Columns, and whether each is wanted descending.
+    by: Vec<(usize, bool)>,
+}
+
+fn order_by(table: &TableSchema, statement: &Select, restrictions: &Restrictions) -> CqlResult<Option<OrderBy>> {
+    if statement.order_by.is_empty() {
+        return Ok(None);
+    }
+    let mut reversed = None;
+    let mut by = Vec::new();
+    let first = table.partition_key.len();
+    let mut next = first;
+    for ordering in &statement.order_by {
+        let OrderingKey::Column(column) = &ordering.by else {
+            return Err(CqlError::invalid("ANN ordering is only supported on columns with an SAI index"));
+        };
+        let index = table.column_index(column.as_str()).ok_or_else(|| undefined(table, column))?;
+        let own = &table.columns[index];
+        if own.kind != ColumnKind::Clustering {
+            return Err(CqlError::invalid(format!(
+                "Order by is currently only supported on the clustered columns of the PRIMARY KEY, got {column}"
+            )));
+        }
+        while next < index && is_fixed(table, restrictions, next) {
+            next += 1;
+        }
+        if index != next {
+            return Err(CqlError::invalid(
+                "Order by currently only supports the ordering of columns following their declared order in the PRIMARY KEY",
+            ));
+        }
+        next += 1;
+        let descending = ordering.direction == Direction::Descending;
+        let against = descending != own.reversed;
+        if reversed.is_some_and(|reversed| reversed != against) {
+            return Err(CqlError::invalid("Unsupported order by relation"));
+        }
+        reversed = Some(against);
+        by.push((index, descending));
+    }
+    if !matches!(restrictions.partition, Partition::Keys(_)) {
+        return Err(CqlError::invalid(
+            "ORDER BY is only supported when the partition key is restricted by an EQ or an IN.",
+        ));
+    }
+    Ok(Some(OrderBy {
+        reversed: reversed.unwrap_or(false),
+        by,
+    }))
+}
+
+fn names_several_partitions(restrictions: &Restrictions) -> bool {
+    match &restrictions.partition {
+        Partition::Keys(columns) => columns.iter().any(|column| !matches!(column, Alternatives::One(_))),
+        _ => false,
+    }
+}

@@ -1,0 +1,862 @@
+//! Terms and selectables to typed expressions.
+//!
+//! A receiver (a column, a function's argument) gives a type to what has none of its own: literals, bind markers, `{}`. Where
+//! there is no receiver, a literal needs a type hint, as in Cassandra.
+//!
+//! What must hold: every marker of the statement ends up with exactly one specification, because drivers encode by it.
+
+use palladium_protocol::cql::ast::{CellFact, Literal, Marker, Name, Selectable, Term};
+use palladium_protocol::response::ColumnSpec;
+use palladium_protocol::types::{CqlType, UserType};
+
+use super::literal;
+use crate::error::{CqlError, CqlResult};
+use crate::query::expression::{Bound, Expression, Scope, Typed};
+use crate::query::functions::aggregate::AggregateKind;
+use crate::query::functions::timeuuid::TimeUuids;
+use crate::query::functions::{self, Fit, Function, Moment, is_assignable};
+use crate::schema::{Catalog, ColumnKind, TableSchema, types};
+
+/// What a value is for: the name in error messages and marker specifications, and the type.
+#[derive(Debug, Clone, Copy)]
+pub struct Receiver<'a> {
+    pub name: &'a str,
+    pub ty: &'a CqlType,
+}
+
+/// An aggregate of a SELECT: what is taken together, and how. Without an argument: COUNT(*).
+#[derive(Debug, Clone)]
+pub struct Aggregate {
+    pub kind: AggregateKind,
+    pub argument: Option<Typed>,
+}
+
+/// The surroundings of the statement being analyzed, and what is found out on the way.
+pub struct Terms<'a> {
+    pub catalog: &'a Catalog,
+    /// Where user types are looked up: the table's keyspace, or the session's.
+    pub keyspace: &'a str,
+    pub table: Option<&'a TableSchema>,
+    /// Whether columns may take part: in SELECT only.
+    pub columns: bool,
+    markers: Vec<Option<ColumnSpec>>,
+    pub aggregates: Vec<Aggregate>,
+    inside_aggregate: bool,
+}
+
+/// Selectables nest at most so deep; the parser has its own bound.
+impl<'a> Terms<'a> {
+    pub fn new(catalog: &'a Catalog, keyspace: &'a str, table: Option<&'a TableSchema>) -> Self {
+        Terms {
+            catalog,
+            keyspace,
+            table,
+            columns: false,
+            markers: Vec::new(),
+            aggregates: Vec::new(),
+            inside_aggregate: false,
+        }
+    }
+
+    /// The specification of every marker, in order.
+    pub fn into_markers(self) -> CqlResult<Vec<ColumnSpec>> {
+        self.markers
+            .into_iter()
+            .map(|spec| spec.ok_or_else(|| CqlError::invalid("A bind marker stands where no value is expected")))
+            .collect()
+    }
+
+    /// Goes on with the markers of another statement of the same batch.
+    pub fn with_markers(mut self, markers: Vec<Option<ColumnSpec>>) -> Self {
+        self.markers = markers;
+        self
+    }
+
+    pub fn take_markers(&mut self) -> Vec<Option<ColumnSpec>> {
+        std::mem::take(&mut self.markers)
+    }
+
+    /// A bind marker for this receiver. Its name is its own, or the receiver's.
+    pub fn marker(&mut self, marker: &Marker, name: &str, ty: &CqlType) -> Expression {
+        if self.markers.len() <= marker.index {
+            self.markers.resize(marker.index + 1, None);
+        }
+        let (keyspace, table) = match self.table {
+            Some(table) => (table.keyspace.clone(), table.name.clone()),
+            None => (self.keyspace.to_owned(), String::new()),
+        };
+        self.markers[marker.index] = Some(ColumnSpec {
+            keyspace,
+            table,
+            name: marker.name.as_ref().map_or(name, Name::as_str).to_owned(),
+            ty: ty.clone(),
+        });
+        Expression::Marker(marker.index)
+    }
+
+    /// A term for this receiver.
+    pub fn term(&mut self, term: &Term, name: &str, ty: &CqlType) -> CqlResult<Expression> {
+        match term {
+            Term::Literal(Literal::Null) => Ok(Expression::NULL),
+            Term::Literal(literal) => Ok(Expression::constant(literal::value(literal, ty, name)?)),
+            Term::Marker(marker) => Ok(self.marker(marker, name, ty)),
+            other => {
+                let selectable = as_selectable(other);
+                let typed = self.typed(&selectable, Some(Receiver { name, ty }))?;
+                Ok(typed.expression)
+            }
+        }
+    }
+
+    /// A selectable, for this receiver if there is one.
+    pub fn typed(&mut self, of: &Selectable, receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
+        let typed = self.any(of, receiver)?;
+        if let Some(receiver) = receiver
+            && !is_assignable(&typed.ty, receiver.ty)
+        {
+            return Err(mismatch(of, &typed.ty, &receiver));
+        }
+        Ok(typed)
+    }
+
+    fn any(&mut self, of: &Selectable, receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
+        match of {
+            Selectable::Column(name) => self.column(name),
+            Selectable::Literal(literal) => constant(literal, receiver),
+            Selectable::Marker(marker) => {
+                let receiver = receiver.ok_or_else(|| cannot_infer("?"))?;
+                Ok(Typed {
+                    expression: self.marker(marker, receiver.name, receiver.ty),
+                    ty: receiver.ty.clone(),
+                })
+            }
+            Selectable::CountRows => self.aggregate(AggregateKind::Count, None),
+            Selectable::CellFact { fact, of } => self.fact(*fact, of),
+            Selectable::Cast { expression, to } => {
+                let to = types::native(*to);
+                let typed = self.any(expression, None)?;
+                if !functions::can_cast(&typed.ty, &to) {
+                    return Err(CqlError::invalid(format!("{} cannot be cast to {to}", typed.ty)));
+                }
+                self.call(Function::Cast, vec![typed], to)
+            }
+            Selectable::Function { name, arguments } => {
+                if let Some(keyspace) = &name.keyspace
+                    && *keyspace != "system"
+                {
+                    return Err(CqlError::invalid(format!("Unknown function '{name}'")));
+                }
+                self.function(name.name.as_str(), arguments, receiver)
+            }
+            Selectable::Field { of, field } => self.field(of, field),
+            Selectable::Element { of, key } => self.element(of, key),
+            Selectable::Slice { of, from, to } => self.slice(of, from.as_deref(), to.as_deref()),
+            Selectable::TypeHint { to, expression } => {
+                let catalog = self.catalog;
+                let lookup = |keyspace: &str, name: &str| catalog.user_type(keyspace, name).cloned();
+                let ty = types::resolve(to, self.keyspace, &lookup)?;
+                let name = ty.to_string();
+                let typed = self.typed(expression, Some(Receiver { name: &name, ty: &ty }))?;
+                Ok(Typed {
+                    expression: typed.expression,
+                    ty,
+                })
+            }
+            Selectable::Tuple(parts) => self.tuple(of, parts, receiver),
+            Selectable::List(parts) => self.list(of, parts, receiver),
+            Selectable::Set(parts) => self.set(of, parts, receiver),
+            Selectable::Map(parts) => self.map(of, parts, receiver),
+            Selectable::Arithmetic { operator, left, right } => {
+                let hint = |own: &Selectable, other: &Self, of: Option<CqlType>| match own {
+                    Selectable::Marker(_) => of,
+                    Selectable::Literal(literal) => literal::natural_type(literal),
+                    _ => other.natural_type(own),
+                };
+                let right_type = self.natural_type(right);
+                let left_hint = hint(left, self, right_type).or(receiver.map(|receiver| receiver.ty.clone()));
+                let left_typed = self.operand(left, left_hint.as_ref())?;
+                let right_hint = hint(right, self, Some(left_typed.ty.clone()));
+                let right_typed = self.operand(right, right_hint.as_ref())?;
+                let temporal = matches!(left_typed.ty.bare(), CqlType::Timestamp | CqlType::Date)
+                    && *right_typed.ty.bare() == CqlType::Duration;
+                let ty = match temporal {
+                    true => left_typed.ty.clone(),
+                    false => functions::number::result_type(&left_typed.ty, &right_typed.ty).ok_or_else(|| {
+                        CqlError::invalid(format!(
+                            "the '{}' operation is not supported between {} and {}",
+                            operator.symbol(),
+                            left_typed.ty,
+                            right_typed.ty
+                        ))
+                    })?,
+                };
+                let typed = self.call(Function::Arithmetic(*operator), vec![left_typed, right_typed], ty)?;
+                self.widened(typed, receiver)
+            }
+            Selectable::Negation(inner) => {
+                let hint = self.natural_type(inner).or(receiver.map(|receiver| receiver.ty.clone()));
+                let typed = self.operand(inner, hint.as_ref())?;
+                if functions::number::result_type(&typed.ty, &typed.ty).is_none() {
+                    return Err(CqlError::invalid(format!("the '-' operation is not supported on {}", typed.ty)));
+                }
+                let ty = typed.ty.clone();
+                self.call(Function::Negate, vec![typed], ty)
+            }
+        }
+    }
+
+    fn operand(&mut self, of: &Selectable, hint: Option<&CqlType>) -> CqlResult<Typed> {
+        match hint {
+            Some(ty) => self.any(of, Some(Receiver { name: "operand", ty })),
+            None => self.any(of, None),
+        }
+    }
+
+    /// A computed number given to a receiver of another numeric type: whole literals of terms become what is wanted.
+    fn widened(&mut self, typed: Typed, receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
+        match receiver {
+            Some(receiver)
+                if !is_assignable(&typed.ty, receiver.ty)
+                    && typed.expression.is_constant()
+                    && functions::can_cast(&typed.ty, receiver.ty) =>
+            {
+                let ty = receiver.ty.clone();
+                self.call(Function::Cast, vec![typed], ty)
+            }
+            _ => Ok(typed),
+        }
+    }
+
+    fn column(&mut self, name: &Name) -> CqlResult<Typed> {
+        let table = self.table.filter(|_| self.columns);
+        let Some(table) = table else {
+            return Err(CqlError::invalid(format!("Invalid reference to column {name} outside of a selection")));
+        };
+        let index = table.column_index(name.as_str()).ok_or_else(|| undefined(table, name))?;
+        Ok(Typed {
+            expression: Expression::Column(index),
+            ty: table.columns[index].ty.clone(),
+        })
+    }
+
+    fn fact(&mut self, fact: CellFact, of: &Selectable) -> CqlResult<Typed> {
+        let Selectable::Column(name) = of else {
+            return Err(CqlError::invalid(format!(
+                "{} of a part of a collection or user-defined type is not supported yet",
+                fact.name()
+            )));
+        };
+        let typed = self.column(name)?;
+        let (Expression::Column(index), Some(table)) = (&typed.expression, self.table) else {
+            return Err(CqlError::server("a column is a column"));
+        };
+        let column = &table.columns[*index];
+        if column.kind.is_primary_key() {
+            return Err(CqlError::invalid(format!(
+                "Cannot use selection function {} on PRIMARY KEY part {}",
+                fact.name(),
+                column.name
+            )));
+        }
+        let one = match fact {
+            CellFact::Ttl => CqlType::Int,
+            _ => CqlType::Bigint,
+        };
+        let many = column.ty.is_multi_cell() && fact != CellFact::MaxWriteTime;
+        Ok(Typed {
+            expression: Expression::Fact { fact, column: *index },
+            ty: if many { CqlType::list(one) } else { one },
+        })
+    }
+
+    fn aggregate(&mut self, kind: AggregateKind, argument: Option<Typed>) -> CqlResult<Typed> {
+        if !self.columns {
+            return Err(CqlError::invalid(format!(
+                "Aggregation functions are not supported in the where clause: system.{}",
+                kind.name()
+            )));
+        }
+        if self.inside_aggregate {
+            return Err(CqlError::invalid("aggregate functions cannot be used as arguments of aggregate functions"));
+        }
+        let ty = match &argument {
+            Some(argument) => kind.result_type(&argument.ty).ok_or_else(|| {
+                CqlError::invalid(format!(
+                    "Invalid call to function {}, none of its type signatures match (known type signatures: system.{} : \
+                     (tinyint) -> tinyint, (smallint) -> smallint, (int) -> int, (bigint) -> bigint, (float) -> float, \
+                     (double) -> double, (decimal) -> decimal, (varint) -> varint, (counter) -> counter)",
+                    kind.name(),
+                    kind.name()
+                ))
+            })?,
+            None => CqlType::Bigint,
+        };
+        self.aggregates.push(Aggregate { kind, argument });
+        Ok(Typed {
+            expression: Expression::Aggregate(self.aggregates.len() - 1),
+            ty,
+        })
+    }
+
+    fn function(&mut self, name: &str, arguments: &[Selectable], receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
+        if let Some(kind) = AggregateKind::named(name) {
+            if kind == AggregateKind::Count
+                && let [Selectable::Literal(Literal::Integer(one))] = arguments
+                && one == "1"
+            {
+                return self.aggregate(kind, None);
+            }
+            let [argument] = arguments else {
+                return Err(CqlError::invalid(format!(
+                    "Invalid number of arguments in call to function system.{name}: 1 required but {} provided",
+                    arguments.len()
+                )));
+            };
+            let outer = std::mem::replace(&mut self.inside_aggregate, true);
+            let typed = self.any(argument, None);
+            self.inside_aggregate = outer;
+            return self.aggregate(kind, Some(typed?));
+        }
+        let natural: Vec<Option<CqlType>> = arguments.iter().map(|argument| self.natural_type(argument)).collect();
+        let fit = |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
+        let wanted = receiver.map(|receiver| receiver.ty);
+        let Some(signature) = functions::resolve(name, &natural, wanted, self.table, &fit)? else {
+            return Err(CqlError::invalid(format!("Unknown function '{name}'")));
+        };
+        let mut typed = Vec::with_capacity(arguments.len());
+        for (place, (argument, ty)) in arguments.iter().zip(&signature.takes).enumerate() {
+            let receiver_name = format!("arg{place}(system.{name})");
+            let own = self.any(argument, Some(Receiver { name: &receiver_name, ty }))?;
+            // The function reads the value as what it is; only untyped things take the argument's type.
+            let ty = if is_assignable(&own.ty, ty) { ty.clone() } else { own.ty };
+            typed.push(Typed {
+                expression: own.expression,
+                ty,
+            });
+        }
+        self.call(signature.function, typed, signature.returns)
+    }
+
+    fn call(&mut self, function: Function, arguments: Vec<Typed>, returns: CqlType) -> CqlResult<Typed> {
+        let constant = function.is_pure() && arguments.iter().all(|argument| argument.expression.is_constant());
+        let expression = Expression::Call {
+            function,
+            arguments,
+            returns: returns.clone(),
+        };
+        Ok(Typed {
+            expression: if constant { folded(expression)? } else { expression },
+            ty: returns,
+        })
+    }
+
+    fn field(&mut self, of: &Selectable, field: &Name) -> CqlResult<Typed> {
+        let typed = self.any(of, None)?;
+        let CqlType::Udt(udt) = typed.ty.bare() else {
+            return Err(CqlError::invalid(format!(
+                "Invalid field selection: {} of type {} is not a user type",
+                print(of),
+                typed.ty
+            )));
+        };
+        let place = field_place(udt, field.as_str()).ok_or_else(|| {
+            CqlError::invalid(format!("{} of type {} has no field {field}", print(of), typed.ty))
+        })?;
+        Ok(Typed {
+            ty: udt.fields[place].1.clone(),
+            expression: Expression::Field {
+                of: Box::new(typed.expression),
+                field: place,
+            },
+        })
+    }
+
+    fn element(&mut self, of: &Selectable, key: &Term) -> CqlResult<Typed> {
+        let typed = self.any(of, None)?;
+        let (key_type, ty) = match typed.ty.bare() {
+            CqlType::Map(key, value) => ((**key).clone(), (**value).clone()),
+            CqlType::Set(element) => ((**element).clone(), (**element).clone()),
+            CqlType::List(_) => {
+                return Err(CqlError::invalid(format!(
+                    "Element selection is only allowed on sets and maps, but {} is a list",
+                    print(of)
+                )));
+            }
+            _ => {
+                return Err(CqlError::invalid(format!(
+                    "Invalid element selection: {} is of type {} is not a collection",
+                    print(of),
+                    typed.ty
+                )));
+            }
+        };
+        let key = self.term(key, &format!("key({})", print(of)), &key_type)?;
+        Ok(Typed {
+            expression: Expression::Element {
+                of: Box::new(typed),
+                key: Box::new(key),
+            },
+            ty,
+        })
+    }
+
+    fn slice(&mut self, of: &Selectable, from: Option<&Term>, to: Option<&Term>) -> CqlResult<Typed> {
+        let typed = self.any(of, None)?;
+        let key_type = match typed.ty.bare() {
+            CqlType::Map(key, _) => (**key).clone(),
+            CqlType::Set(element) => (**element).clone(),
+            CqlType::List(_) => {
+                return Err(CqlError::invalid(format!(
+                    "Slice selection is only allowed on sets and maps, but {} is a list",
+                    print(of)
+                )));
+            }
+            _ => {
+                return Err(CqlError::invalid(format!(
+                    "Invalid slice selection: {} of type {} is not a collection",
+                    print(of),
+                    typed.ty
+                )));
+            }
+        };
+        let mut end = |term: Option<&Term>, name: &str| {
+            let name = format!("{name}({})", print(of));
+            term.map(|term| self.term(term, &name, &key_type).map(Box::new)).transpose()
+        };
+        let (from, to) = (end(from, "from")?, end(to, "to")?);
+        let ty = typed.ty.clone();
+        Ok(Typed {
+            expression: Expression::Slice {
+                of: Box::new(typed),
+                from,
+                to,
+            },
+            ty,
+        })
+    }
+
+    fn parts<'t>(
+        &mut self,
+        parts: impl Iterator<Item = (&'t Selectable, CqlType)>,
+        name: &str,
+        wrong: &dyn Fn(usize, &Selectable, &CqlType) -> CqlError,
+    ) -> CqlResult<Vec<Expression>> {
+        let mut expressions = Vec::new();
+        for (place, (part, ty)) in parts.enumerate() {
+            let natural = self.natural_type(part);
+            if self.fit(part, natural.as_ref(), &ty) == Fit::No {
+                return Err(wrong(place, part, &ty));
+            }
+            let typed = self.typed(part, Some(Receiver { name, ty: &ty }))?;
+            expressions.push(typed.expression);
+        }
+        Ok(expressions)
+    }
+
+    fn tuple(&mut self, of: &Selectable, parts: &[Selectable], receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
+        let Some(receiver) = receiver else {
+            if let [single] = parts {
+                return self.any(single, None);
+            }
+            let mut expressions = Vec::new();
+            let mut types = Vec::new();
+            for part in parts {
+                let typed = self.any(part, None)?;
+                expressions.push(typed.expression);
+                types.push(typed.ty);
+            }
+            return built(CqlType::tuple(types), expressions);
+        };
+        let CqlType::Tuple(types) = receiver.ty.bare() else {
+            if let [single] = parts {
+                return self.typed(single, Some(receiver));
+            }
+            return Err(CqlError::invalid(format!(
+                "Invalid tuple type literal for {} of type {}",
+                receiver.name, receiver.ty
+            )));
+        };
+        let _ = of;
+        if parts.len() > types.len() {
+            return Err(CqlError::invalid(format!(
+                "Invalid tuple literal for {}: too many elements. Type {} expects {} but got {}",
+                receiver.name,
+                receiver.ty,
+                types.len(),
+                parts.len()
+            )));
+        }
+        let wrong = |place: usize, _: &Selectable, ty: &CqlType| {
+            CqlError::invalid(format!(
+                "Invalid tuple literal for {}: component {place} is not of type {ty}",
+                receiver.name
+            ))
+        };
+        let parts = self.parts(parts.iter().zip(types.iter().cloned()), receiver.name, &wrong)?;
+        built(receiver.ty.clone(), parts)
+    }
+
+    fn list(&mut self, of: &Selectable, parts: &[Selectable], receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
+        let receiver = receiver.ok_or_else(|| cannot_infer(&print(of)))?;
+        let (element, kind) = match receiver.ty.bare() {
+            CqlType::List(element) => (element, "list"),
+            CqlType::Vector(element, dimensions) => {
+                if parts.len() != usize::from(*dimensions) {
+                    return Err(CqlError::invalid(format!(
+                        "Invalid vector literal for {} of type {}; expected {dimensions} elements, but given {}",
+                        receiver.name,
+                        receiver.ty,
+                        parts.len()
+                    )));
+                }
+                (element, "vector")
+            }
+            _ => return Err(not_for("list", &receiver)),
+        };
+        let wrong = not_of_type(kind, receiver.name);
+        let of_element = parts.iter().map(|part| (part, (**element).clone()));
+        let parts = self.parts(of_element, &format!("value({})", receiver.name), &wrong)?;
+        built(receiver.ty.clone(), parts)
+    }
+
+    fn set(&mut self, of: &Selectable, parts: &[Selectable], receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
+        let receiver = receiver.ok_or_else(|| cannot_infer(&print(of)))?;
+        let element = match receiver.ty.bare() {
+            CqlType::Set(element) => element,
+            // `{}` is the empty map and the empty user type as well.
+            CqlType::Map(..) | CqlType::Udt(_) if parts.is_empty() => {
+                return built(receiver.ty.clone(), Vec::new());
+            }
+            _ => return Err(not_for("set", &receiver)),
+        };
+        let wrong = not_of_type("set", receiver.name);
+        let of_element = parts.iter().map(|part| (part, (**element).clone()));
+        let parts = self.parts(of_element, &format!("value({})", receiver.name), &wrong)?;
+        built(receiver.ty.clone(), parts)
+    }
+
+    fn map(
+        &mut self,
+        of: &Selectable,
+        parts: &[(Selectable, Selectable)],
+        receiver: Option<Receiver<'_>>,
+    ) -> CqlResult<Typed> {
+        let receiver = receiver.ok_or_else(|| cannot_infer(&print(of)))?;
+        match receiver.ty.bare() {
+            CqlType::Map(key, value) => {
+                let wrong_key = |_: usize, part: &Selectable, ty: &CqlType| {
+                    CqlError::invalid(format!(
+                        "Invalid map literal for {}: key {} is not of type {ty}",
+                        receiver.name,
+                        print(part)
+                    ))
+                };
+                let wrong_value = |_: usize, part: &Selectable, ty: &CqlType| {
+                    CqlError::invalid(format!(
+                        "Invalid map literal for {}: value {} is not of type {ty}",
+                        receiver.name,
+                        print(part)
+                    ))
+                };
+                let mut expressions = Vec::new();
+                for (own, entry) in parts {
+                    let name = format!("key({})", receiver.name);
+                    expressions.extend(self.parts([(own, (**key).clone())].into_iter(), &name, &wrong_key)?);
+                    let name = format!("value({})", receiver.name);
+                    expressions.extend(self.parts([(entry, (**value).clone())].into_iter(), &name, &wrong_value)?);
+                }
+                built(receiver.ty.clone(), expressions)
+            }
+            CqlType::Udt(udt) => self.user(udt, parts, &receiver),
+            _ => Err(not_for("map", &receiver)),
+        }
+    }
+
+    fn user(
+        &mut self,
+        udt: &UserType,
+        parts: &[(Selectable, Selectable)],
+        receiver: &Receiver<'_>,
+    ) -> CqlResult<Typed> {
+        let mut expressions = vec![Expression::NULL; udt.fields.len()];
+        for (name, value) in parts {
+            let Selectable::Column(name) = name else {
+                return Err(not_for("map", receiver));
+            };
+            let place = field_place(udt, name.as_str()).ok_or_else(|| {
+                CqlError::invalid(format!(
+                    "Unknown field '{name}' in value of user defined type {}",
+                    udt.name
+                ))
+            })?;
+            let (field, ty) = &udt.fields[place];
+            let wrong = |_: usize, _: &Selectable, ty: &CqlType| {
+                CqlError::invalid(format!(
+                    "Invalid user type literal for {}: field {field} is not of type {ty}",
+                    receiver.name
+                ))
+            };
+            let inner = format!("{}.{field}", receiver.name);
+            if let Some(expression) = self.parts([(value, ty.clone())].into_iter(), &inner, &wrong)?.pop() {
+                expressions[place] = expression;
+            }
+        }
+        built(receiver.ty.clone(), expressions)
+    }
+
+    /// The type of an expression by itself, where it has one.
+    fn natural_type(&self, of: &Selectable) -> Option<CqlType> {
+        match of {
+            Selectable::Column(name) => {
+                let column = self.table?.column(name.as_str())?;
+                Some(column.ty.clone())
+            }
+            Selectable::Literal(_) | Selectable::Marker(_) => None,
+            Selectable::CountRows => Some(CqlType::Bigint),
+            Selectable::Cast { to, .. } => Some(types::native(*to)),
+            Selectable::TypeHint { to, .. } => {
+                let lookup = |keyspace: &str, name: &str| self.catalog.user_type(keyspace, name).cloned();
+                types::resolve(to, self.keyspace, &lookup).ok()
+            }
+            Selectable::CellFact { fact, .. } => Some(match fact {
+                CellFact::Ttl => CqlType::Int,
+                _ => CqlType::Bigint,
+            }),
+            Selectable::Function { name, arguments } => {
+                let name = name.name.as_str();
+                let natural: Vec<_> = arguments.iter().map(|argument| self.natural_type(argument)).collect();
+                if let Some(kind) = AggregateKind::named(name) {
+                    return kind.result_type(natural.first()?.as_ref()?);
+                }
+                let fit = |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
+                let signature = functions::resolve(name, &natural, None, self.table, &fit).ok()??;
+                Some(signature.returns)
+            }
+            Selectable::Field { of, field } => match self.natural_type(of)?.bare() {
+                CqlType::Udt(udt) => {
+                    let place = field_place(udt, field.as_str())?;
+                    Some(udt.fields[place].1.clone())
+                }
+                _ => None,
+            },
+            Selectable::Element { of, .. } => match self.natural_type(of)?.bare() {
+                CqlType::Map(_, value) => Some((**value).clone()),
+                CqlType::Set(element) => Some((**element).clone()),
+                _ => None,
+            },
+            Selectable::Slice { of, .. } => self.natural_type(of),
+            Selectable::Tuple(parts) => match parts.as_slice() {
+                [single] => self.natural_type(single),
+                _ => None,
+            },
+            Selectable::Arithmetic { left, right, .. } => {
+                let of = |side: &Selectable| match side {
+                    Selectable::Literal(literal) => literal::natural_type(literal),
+                    side => self.natural_type(side),
+                };
+                let (left, right) = (of(left)?, of(right)?);
+                if *right.bare() == CqlType::Duration {
+                    return Some(left);
+                }
+                functions::number::result_type(&left, &right)
+            }
+            Selectable::Negation(inner) => match &**inner {
+                Selectable::Literal(literal) => literal::natural_type(literal),
+                inner => self.natural_type(inner),
+            },
+            Selectable::List(_) | Selectable::Set(_) | Selectable::Map(_) => None,
+        }
+    }
+
+    fn fit(&self, of: &Selectable, natural: Option<&CqlType>, ty: &CqlType) -> Fit {
+        let bare = ty.bare();
+        match of {
+            Selectable::Literal(Literal::Null) | Selectable::Marker(_) => Fit::Weak,
+            Selectable::Literal(literal) if literal::natural_type(literal).as_ref() == Some(bare) => Fit::Exact,
+            Selectable::Literal(literal) if literal::fits(literal, bare) => Fit::Weak,
+            Selectable::Literal(_) => Fit::No,
+            Selectable::List(parts) => match bare {
+                CqlType::List(element) | CqlType::Vector(element, _) => self.fit_all(parts.iter(), element),
+                _ => Fit::No,
+            },
+            Selectable::Set(parts) => match bare {
+                CqlType::Set(element) => self.fit_all(parts.iter(), element),
+                CqlType::Map(..) | CqlType::Udt(_) if parts.is_empty() => Fit::Weak,
+                _ => Fit::No,
+            },
+            Selectable::Map(parts) => match bare {
+                CqlType::Map(key, value) => {
+                    let keys = self.fit_all(parts.iter().map(|(key, _)| key), key);
+                    keys.min(self.fit_all(parts.iter().map(|(_, value)| value), value))
+                }
+                CqlType::Udt(_) => Fit::Weak,
+                _ => Fit::No,
+            },
+            Selectable::Tuple(parts) => match (bare, parts.as_slice()) {
+                (CqlType::Tuple(_), _) => Fit::Weak,
+                (_, [single]) => self.fit(single, natural, ty),
+                _ => Fit::No,
+            },
+            _ => match natural {
+                None => Fit::Weak,
+                Some(natural) if natural.bare() == bare => Fit::Exact,
+                Some(natural) if is_assignable(natural, ty) => Fit::Weak,
+                Some(natural)
+                    if matches!(of, Selectable::Arithmetic { .. } | Selectable::Negation(_))
+                        && functions::can_cast(natural, ty) =>
+                {
+                    Fit::Weak
+                }
+                Some(_) => Fit::No,
+            },
+        }
+    }
+
+    fn fit_all<'t>(&self, parts: impl Iterator<Item = &'t Selectable>, ty: &CqlType) -> Fit {
+        parts
+            .map(|part| self.fit(part, self.natural_type(part).as_ref(), ty))
+            .min()
+            .unwrap_or(Fit::Weak)
+    }
+}
+
+fn field_place(udt: &UserType, field: &str) -> Option<usize> {
+    udt.fields.iter().position(|(own, _)| own == field)
+}
+
+fn constant(literal: &Literal, receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
+    let receiver = receiver.ok_or_else(|| cannot_infer(&literal.raw_text()))?;
+    let expression = match literal {
+        Literal::Null => Expression::NULL,
+        literal => Expression::constant(literal::value(literal, receiver.ty, receiver.name)?),
+    };
+    Ok(Typed {
+        expression,
+        ty: receiver.ty.clone(),
+    })
+}
+
+fn built(ty: CqlType, parts: Vec<Expression>) -> CqlResult<Typed> {
+    let constant = parts.iter().all(Expression::is_constant);
+    let expression = Expression::Build { ty: ty.clone(), parts };
+    Ok(Typed {
+        expression: if constant { folded(expression)? } else { expression },
+        ty,
+    })
+}
+
+/// The constant an expression of constants is.
+fn folded(expression: Expression) -> CqlResult<Expression> {
+    /// Nothing that is folded asks for time or chance.
+    struct Nothing;
+    impl palladium_crypto::Entropy for Nothing {
+        fn fill(&self, out: &mut [u8]) {
+            out.fill(0);
+        }
+    }
+    let uuids = TimeUuids::new(&Nothing);
+    let moment = Moment {
+        micros: 0,
+        seconds: 0,
+        uuids: &uuids,
+    };
+    let scope = Scope {
+        bound: &[],
+        moment: &moment,
+        row: None,
+        aggregates: &[],
+    };
+    Ok(Expression::Constant(match expression.evaluate(&scope)? {
+        Bound::Unset => Bound::Null,
+        value => value,
+    }))
+}
+
+/// A term as a selectable: the same tree, with room for columns.
+pub fn as_selectable(term: &Term) -> Selectable {
+    let all = |terms: &[Term]| terms.iter().map(as_selectable).collect();
+    let boxed = |term: &Term| Box::new(as_selectable(term));
+    match term {
+        Term::Literal(literal) => Selectable::Literal(literal.clone()),
+        Term::Marker(marker) => Selectable::Marker(marker.clone()),
+        Term::Function { name, arguments } => Selectable::Function {
+            name: name.clone(),
+            arguments: all(arguments),
+        },
+        Term::Cast { term, to } => Selectable::Cast {
+            expression: boxed(term),
+            to: *to,
+        },
+        Term::TypeHint { to, term } => Selectable::TypeHint {
+            to: to.clone(),
+            expression: boxed(term),
+        },
+        Term::List(parts) => Selectable::List(all(parts)),
+        Term::Set(parts) => Selectable::Set(all(parts)),
+        Term::Map(parts) => Selectable::Map(
+            parts
+                .iter()
+                .map(|(key, value)| (as_selectable(key), as_selectable(value)))
+                .collect(),
+        ),
+        Term::User(parts) => Selectable::Map(
+            parts
+                .iter()
+                .map(|(field, value)| (Selectable::Column(field.clone()), as_selectable(value)))
+                .collect(),
+        ),
+        Term::Tuple(parts) => Selectable::Tuple(all(parts)),
+        Term::Arithmetic { operator, left, right } => Selectable::Arithmetic {
+            operator: *operator,
+            left: boxed(left),
+            right: boxed(right),
+        },
+        Term::Negation(term) => Selectable::Negation(boxed(term)),
+    }
+}
+
+/// "Undefined column name x in table ks.t"
+pub fn undefined(table: &TableSchema, name: &Name) -> CqlError {
+    CqlError::invalid(format!("Undefined column name {name} in table {}.{}", table.keyspace, table.name))
+}
+
+/// Refuses a column that is no part of the primary key, or the other way round, in one place.
+pub fn require_kind(table: &TableSchema, index: usize, kind: ColumnKind) -> bool {
+    table.columns[index].kind == kind
+}
+
+fn cannot_infer(text: &str) -> CqlError {
+    CqlError::invalid(format!(
+        "Cannot infer type for term {text} in selection clause (try using a cast to force a type)"
+    ))
+}
+
+fn not_for(kind: &str, receiver: &Receiver<'_>) -> CqlError {
+    CqlError::invalid(format!("Invalid {kind} literal for {} of type {}", receiver.name, receiver.ty))
+}
+
+fn not_of_type(kind: &str, name: &str) -> impl Fn(usize, &Selectable, &CqlType) -> CqlError {
+    move |_, part, ty| CqlError::invalid(format!("Invalid {kind} literal for {name}: value {} is not of type {ty}", print(part)))
+}
+
+fn mismatch(of: &Selectable, from: &CqlType, receiver: &Receiver<'_>) -> CqlError {
+    match of {
+        Selectable::Function { name, .. } => CqlError::invalid(format!(
+            "Type error: cannot assign result of function system.{} (type {from}) to {} (type {})",
+            name.name.as_str(),
+            receiver.name,
+            receiver.ty
+        )),
+        _ => CqlError::invalid(format!(
+            "Type error: {} of type {from} cannot be assigned to {} of type {}",
+            print(of),
+            receiver.name,
+            receiver.ty
+        )),
+    }
+}
+
+/// An expression as error messages and result columns show it.
+pub fn print(of: &Selectable) -> String {
+    super::name::of(of)
+}

@@ -1,0 +1,541 @@
+//! Modifications that look before they write: IF, counters, and operations on a list's elements.
+//!
+//! ```text
+//! latch every partition ─► read the rows ─► IF holds? ─► mutations, newer than all that was read ─► write ─► unlatch
+//! ```
+//!
+//! One server owns its data, so a latch in memory is all that compare-and-set needs: whoever else wants the partition waits
+//! until the write is applied.
+//!
+//! What must hold: nothing conditional about a partition happens outside its latch; a conditional write is newer than what
+//! it was decided on; a counter's cell holds its total, written with a timestamp above the one it replaces, so that
+//! replaying the log counts nothing twice.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use palladium_crypto::TableId;
+use palladium_protocol::cql::ast::Operator;
+use palladium_protocol::response::{ColumnSpec, EncodedMetadata, MetadataMode};
+use palladium_protocol::types::CqlType;
+use palladium_storage::{
+    CellState, Clustering, KeyRange, Limits, Mutation, PartitionKey, PartitionUpdate, ReadCommand, Row, Slices, Write,
+};
+
+use super::read::clustering_values;
+use super::write::{Place, keys_of, merged, needs_row, places_of, plans_of, stamp, update_of};
+use super::{Settings, moment, read_page};
+use crate::database::Database;
+use crate::encode::cell::{Stamp, cell_value};
+use crate::encode::key;
+use crate::error::{CqlError, CqlResult};
+use crate::query::Outcome;
+use crate::query::analyze::{ColumnTest, ConditionKind, ModifyPlan, Operation, PlannedCondition, TestTarget};
+use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
+use crate::query::expression::{Bound, Expression, RowScope, Scope, compare, element, same};
+use crate::query::plan::{contains, holds};
+use crate::query::prepared::{Statement, metadata_id};
+use crate::schema::{ColumnKind, TableSchema};
+
+/// Whether a modification has to see what is there.
+pub fn looks_first(plan: &ModifyPlan) -> bool {
+    let counts = |(_, operation): &(usize, Operation)| matches!(operation, Operation::Count { .. });
+    plan.condition.is_some() || needs_row(plan) || plan.operations.iter().any(counts)
+}
+
+/// Executes such statements; the answer comes later.
+pub fn later(
+    database: Arc<Database>,
+    statements: Vec<(Arc<Statement>, Vec<Bound>)>,
+    timestamp: Option<i64>,
+    settings: Settings,
+) -> Outcome {
+    Outcome::Later(Box::pin(async move {
+        let done = run(&database, &statements, timestamp, &settings).await;
+        done.unwrap_or_else(Response::from)
+    }))
+}
+
+/// What was read of one partition.
+struct Existing {
+    static_row: Option<Row>,
+    rows: HashMap<Clustering, Row>,
+    newest: i64,
+}
+
+type PartitionId = (TableId, PartitionKey);
+
+async fn run(
+    database: &Database,
+    statements: &[(Arc<Statement>, Vec<Bound>)],
+    timestamp: Option<i64>,
+    settings: &Settings,
+) -> CqlResult<Response> {
+    let plans = plans_of(statements);
+    let conditional = plans.iter().any(|(plan, _)| plan.condition.is_some());
+    let partitions = partitions_of(database, &plans, settings)?;
+    if conditional && partitions.len() > 1 {
+        return Err(CqlError::invalid("Batch with conditions cannot span multiple partitions"));
+    }
+    let named: Vec<(TableId, &PartitionKey)> = partitions.iter().map(|(table, key)| (*table, key)).collect();
+    let latch = database.engine.latch_all(&named).await;
+    // The moment is taken under the latch: later holders of it come later in time.
+    let now = moment(database, settings);
+    let mut existing: HashMap<PartitionId, Existing> = HashMap::new();
+    for (plan, bound) in &plans {
+        if !looks_first(plan) {
+            continue;
+        }
+        let scope = Scope {
+            bound,
+            moment: &now,
+            row: None,
+            aggregates: &[],
+        };
+        for key in keys_of(plan, &scope)? {
+            let read = read(database, plan, &key, &scope).await?;
+            let own = existing.entry((plan.table.id, key)).or_insert_with(|| Existing {
+                static_row: None,
+                rows: HashMap::new(),
+                newest: i64::MIN,
+            });
+            own.newest = own.newest.max(read.newest);
+            own.rows.extend(read.rows);
+            own.static_row = read.static_row.or(own.static_row.take());
+        }
+    }
+    if conditional {
+        for (plan, bound) in &plans {
+            let scope = Scope {
+                bound,
+                moment: &now,
+                row: None,
+                aggregates: &[],
+            };
+            if !applies(plan, &scope, &existing)? {
+                return refused(&plans, plan, &scope, &existing, settings);
+            }
+        }
+    }
+    let newest = existing.values().map(|existing| existing.newest).max().unwrap_or(i64::MIN);
+    let mut mutations = Vec::new();
+    let mut totals = Totals::default();
+    for (plan, bound) in &plans {
+        let scope = Scope {
+            bound,
+            moment: &now,
+            row: None,
+            aggregates: &[],
+        };
+        let client = timestamp.or(settings.timestamp).filter(|_| !conditional);
+        let mut stamp = stamp(plan, &scope, client, now.micros)?;
+        if conditional {
+            stamp.timestamp = stamp.timestamp.max(newest.saturating_add(1));
+        }
+        for key in keys_of(plan, &scope)? {
+            let own = existing.get(&(plan.table.id, key.clone()));
+            let update = match plan.is_counter && !plan.operations.is_empty() && is_count(plan) {
+                true => totals.count(plan, &key, &scope, stamp, own)?,
+                false => update_of(plan, &scope, stamp, &|position| match position {
+                    Some(position) => own?.rows.get(position),
+                    None => own?.static_row.as_ref(),
+                })?,
+            };
+            if !update.is_empty() {
+                mutations.push(Mutation {
+                    table: plan.table.id,
+                    key,
+                    update,
+                });
+            }
+        }
+    }
+    write(database, merged(mutations)).await?;
+    drop(latch);
+    match conditional {
+        true => Ok(applied(&plans[0].0.table, true, Vec::new(), None)),
+        false => Ok(Response::Void),
+    }
+}
+
+fn is_count(plan: &ModifyPlan) -> bool {
+    plan.operations.iter().any(|(_, operation)| matches!(operation, Operation::Count { .. }))
+}
+
+async fn write(database: &Database, mutations: Vec<Mutation>) -> CqlResult<()> {
+    if mutations.is_empty() {
+        return Ok(());
+    }
+    let write = Write { mutations };
+    if !database.keys_at_hand(&write) {
+        for mutation in &write.mutations {
+            database.keys.ensure(mutation.table).await?;
+        }
+    }
+    for result in database.engine.write(vec![write]).await {
+        result?;
+    }
+    Ok(())
+}
+
+fn partitions_of(database: &Database, plans: &[(&ModifyPlan, &[Bound])], settings: &Settings) -> CqlResult<Vec<PartitionId>> {
+    let now = moment(database, settings);
+    let mut partitions = Vec::new();
+    for (plan, bound) in plans {
+        let scope = Scope {
+            bound,
+            moment: &now,
+            row: None,
+            aggregates: &[],
+        };
+        partitions.extend(keys_of(plan, &scope)?.into_iter().map(|key| (plan.table.id, key)));
+    }
+    partitions.sort();
+    partitions.dedup();
+    Ok(partitions)
+}
+
+/// The rows a statement is about, as they are now.
+async fn read(database: &Database, plan: &ModifyPlan, key: &PartitionKey, scope: &Scope<'_>) -> CqlResult<Existing> {
+    let mut stretches = Vec::new();
+    for place in places_of(plan, scope)?.unwrap_or_default() {
+        if let Place::Row(position, _) = place {
+            stretches.push(around(position));
+        }
+    }
+    // A conditional statement about static columns may name a row all the same, for its conditions on it.
+    let command = ReadCommand {
+        table: plan.table.id,
+        range: KeyRange::One(key.clone()),
+        slices: Slices::new(stretches),
+        reversed: false,
+        columns: plan.table.storage_columns.clone(),
+        limits: Limits::NONE,
+        resume: None,
+        now: scope.moment.seconds,
+    };
+    let page = read_page(database, &plan.table, command).await?;
+    let mut existing = Existing {
+        static_row: None,
+        rows: HashMap::new(),
+        newest: i64::MIN,
+    };
+    for partition in page.partitions {
+        for row in partition.static_row.iter().chain(&partition.rows) {
+            existing.newest = existing.newest.max(newest(row));
+        }
+        existing.static_row = partition.static_row;
+        existing.rows.extend(partition.rows.into_iter().map(|row| (row.clustering.clone(), row)));
+    }
+    Ok(existing)
+}
+
+/// The slice that holds one row alone: a row's last byte is 80, so its bounds differ from it there.
+fn around(position: Clustering) -> (Clustering, Clustering) {
+    let end = |last: u8| {
+        let mut bytes = position.0.to_vec();
+        if let Some(byte) = bytes.last_mut() {
+            *byte = last;
+        }
+        Clustering(bytes.into())
+    };
+    (end(0x00), end(0xFF))
+}
+
+fn newest(row: &Row) -> i64 {
+    let cells = row.cells.iter().map(|cell| cell.timestamp);
+    cells.chain(row.liveness.map(|liveness| liveness.timestamp)).max().unwrap_or(i64::MIN)
+}
+
+/// The row a conditional statement is about: None if it does not exist.
+fn row_of<'e>(
+    plan: &ModifyPlan,
+    scope: &Scope<'_>,
+    existing: &'e HashMap<PartitionId, Existing>,
+) -> CqlResult<(Option<&'e Row>, Option<&'e Row>)> {
+    let key = keys_of(plan, scope)?.into_iter().next();
+    let Some(own) = key.and_then(|key| existing.get(&(plan.table.id, key))) else {
+        return Ok((None, None));
+    };
+    let row = match places_of(plan, scope)?.and_then(|places| places.into_iter().next()) {
+        Some(Place::Row(position, _)) => own.rows.get(&position),
+        Some(Place::Static) | None => None,
+    };
+    Ok((own.static_row.as_ref(), row))
+}
+
+/// Whether the IF of a statement holds.
+fn applies(plan: &ModifyPlan, scope: &Scope<'_>, existing: &HashMap<PartitionId, Existing>) -> CqlResult<bool> {
+    let (statics, row) = row_of(plan, scope, existing)?;
+    let exists = match plan.statics_only {
+        true => statics.is_some(),
+        false => row.is_some(),
+    };
+    match &plan.condition {
+        PlannedCondition::None => Ok(true),
+        PlannedCondition::NotExists => Ok(!exists),
+        PlannedCondition::Exists => Ok(exists),
+        PlannedCondition::Columns(tests) => {
+            let at = RowScope {
+                table: &plan.table,
+                partition: &[],
+                clustering: &[],
+                statics,
+                row,
+                now: scope.moment.seconds,
+            };
+            for test in tests {
+                if !passes(test, &at, scope)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+    }
+}
+
+fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<bool> {
+    let column = &at.table.columns[test.column];
+    let whole = at.column(test.column)?;
+    let value = match &test.target {
+        TestTarget::Whole => whole,
+        TestTarget::Element(key) => match (whole, key.evaluate(scope)?) {
+            (_, Bound::Null) => return Err(CqlError::invalid("Invalid null value for element access")),
+            (_, Bound::Unset) => return Err(CqlError::invalid("Invalid unset value for element access")),
+            (Some(whole), Bound::Value(key)) => element(&column.ty, &whole, &key)?,
+            (None, _) => None,
+        },
+        TestTarget::Field(field) => {
+            let of = Expression::Field {
+                of: Box::new(Expression::Constant(whole.into())),
+                field: *field,
+            };
+            of.evaluate(scope)?.value()
+        }
+    };
+    let given = |expression: &Expression| match expression.evaluate(scope)? {
+        Bound::Unset => Err(CqlError::invalid("Invalid 'unset' value in condition")),
+        other => Ok(other.value()),
+    };
+    match &test.test {
+        ConditionKind::Compare(operator, expression) => compared(*operator, &test.ty, value, given(expression)?),
+        ConditionKind::In(alternatives) => {
+            use crate::query::analyze::restrict::Alternatives;
+            let mut candidates = Vec::new();
+            match alternatives {
+                Alternatives::One(one) => candidates.push(given(one)?),
+                Alternatives::Several(several) => {
+                    for one in several {
+                        candidates.push(given(one)?);
+                    }
+                }
+                Alternatives::Listed(list) => {
+                    if let Some(list) = given(list)? {
+                        for one in crate::encode::wire::Elements::read(&list)? {
+                            candidates.push(one?.map(|one| list.slice_ref(one)));
+                        }
+                    }
+                }
+            }
+            for candidate in candidates {
+                if compared(Operator::Equal, &test.ty, value.clone(), candidate)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+        ConditionKind::Contains(expression) => match (value, given(expression)?) {
+            (Some(value), Some(wanted)) => contains(&test.ty, &value, &wanted),
+            _ => Ok(false),
+        },
+        ConditionKind::ContainsKey(expression) => match (value, given(expression)?) {
+            (Some(value), Some(wanted)) => Ok(element(&test.ty, &value, &wanted)?.is_some()),
+            _ => Ok(false),
+        },
+    }
+}
+
+/// A comparison that knows null: equal to null alone, and neither less nor greater than anything.
+fn compared(operator: Operator, ty: &CqlType, value: Option<Bytes>, given: Option<Bytes>) -> CqlResult<bool> {
+    // An unfrozen collection without elements is no collection.
+    let empty = |value: &Bytes| ty.is_multi_cell() && ty.is_collection() && value[..] == [0; 4];
+    let given = given.filter(|given| !empty(given));
+    Ok(match (value, given) {
+        (Some(value), Some(given)) => match operator {
+            Operator::Equal => same(ty, &value, &given)?,
+            Operator::NotEqual => !same(ty, &value, &given)?,
+            operator => holds(operator, compare(ty, &value, &given)?),
+        },
+        (None, None) => operator == Operator::Equal,
+        (None, Some(_)) => operator == Operator::NotEqual,
+        (Some(_), None) => match operator {
+            Operator::NotEqual => true,
+            Operator::Equal => false,
+            operator => {
+                return Err(CqlError::invalid(format!(
+                    "Invalid comparison with null for operator \"{}\"",
+                    operator.symbol()
+                )));
+            }
+        },
+    })
+}
+
+/// The answer of a conditional statement that did not apply: why, in the values that are there.
+fn refused(
+    plans: &[(&ModifyPlan, &[Bound])],
+    plan: &ModifyPlan,
+    scope: &Scope<'_>,
+    existing: &HashMap<PartitionId, Existing>,
+    _settings: &Settings,
+) -> CqlResult<Response> {
+    let table = &plan.table;
+    let (statics, row) = row_of(plan, scope, existing)?;
+    if statics.is_none() && row.is_none() {
+        return Ok(applied(table, false, Vec::new(), None));
+    }
+    let mut shown: Vec<usize> = match &plan.condition {
+        PlannedCondition::Columns(tests) => tests.iter().map(|test| test.column).collect(),
+        _ => (0..table.columns.len()).collect(),
+    };
+    if plans.len() > 1 && matches!(plan.condition, PlannedCondition::Columns(_)) {
+        shown.extend((0..table.columns.len()).filter(|index| table.columns[*index].kind.is_primary_key()));
+    }
+    if row.is_none() && shown.iter().all(|index| table.columns[*index].kind == ColumnKind::Regular) {
+        return Ok(applied(table, false, Vec::new(), None));
+    }
+    shown.sort_unstable();
+    shown.dedup();
+    let key = keys_of(plan, scope)?.into_iter().next();
+    let partition = match &key {
+        Some(key) => key::partition_values(key, table.partition_key.len())?,
+        None => Vec::new(),
+    };
+    let clustering = match row {
+        Some(row) => clustering_values(table.clustering_columns(), &row.clustering, row)?,
+        None => Vec::new(),
+    };
+    let at = RowScope {
+        table,
+        partition: &partition,
+        clustering: &clustering,
+        statics,
+        row,
+        now: scope.moment.seconds,
+    };
+    let mut values = Vec::with_capacity(shown.len());
+    for index in &shown {
+        values.push(at.column(*index)?);
+    }
+    Ok(applied(table, false, shown, Some(values)))
+}
+
+/// `[applied]`, and columns behind it.
+fn applied(table: &TableSchema, applied: bool, shown: Vec<usize>, values: Option<Vec<Option<Bytes>>>) -> Response {
+    let spec = |name: &str, ty: &CqlType| ColumnSpec {
+        keyspace: table.keyspace.clone(),
+        table: table.name.clone(),
+        name: name.to_owned(),
+        ty: ty.clone(),
+    };
+    let mut specs = vec![spec("[applied]", &CqlType::Boolean)];
+    specs.extend(shown.iter().map(|index| {
+        let column = &table.columns[*index];
+        spec(&column.name, &column.ty)
+    }));
+    let mut cells = Cells::default();
+    let flag = [u8::from(applied)];
+    let values = values.unwrap_or_default();
+    cells.put_row(std::iter::once(Some(&flag[..])).chain(values.iter().map(Option::as_deref)));
+    Response::Rows(Rows {
+        metadata: RowsMetadata::Own(EncodedMetadata::new(&specs, metadata_id(&specs))),
+        // Which columns come depends on the outcome, so a client never knows them before.
+        mode: MetadataMode::Full,
+        paging_state: None,
+        cells,
+    })
+}
+
+/// Where a counter is, below its partition: the row (None is the static one) and the column.
+type CounterPlace = (PartitionId, Option<Clustering>, usize);
+
+/// Counters' totals as the statements of one request leave them, each on top of the one before.
+#[derive(Default)]
+struct Totals(HashMap<CounterPlace, (i64, i64)>);
+
+impl Totals {
+    fn count(
+        &mut self,
+        plan: &ModifyPlan,
+        key: &PartitionKey,
+        scope: &Scope<'_>,
+        stamp: Stamp,
+        existing: Option<&Existing>,
+    ) -> CqlResult<PartitionUpdate> {
+        let mut update = PartitionUpdate::default();
+        let mut static_row = Row::new_static();
+        for place in places_of(plan, scope)?.unwrap_or_default() {
+            let (position, raw) = match place {
+                Place::Static => (None, None),
+                Place::Row(position, raw) => (Some(position), raw),
+            };
+            let mut row = Row::new(position.clone().unwrap_or(Clustering::MIN));
+            for (index, operation) in &plan.operations {
+                let Operation::Count { delta, down } = operation else { continue };
+                let column = &plan.table.columns[*index];
+                let is_static = column.kind == ColumnKind::Static;
+                let at = position.clone().filter(|_| !is_static);
+                let Some(delta) = delta_of(delta, *down, scope)? else { continue };
+                let before = existing.and_then(|existing| match &at {
+                    Some(position) => existing.rows.get(position),
+                    None => existing.static_row.as_ref(),
+                });
+                let place = ((plan.table.id, key.clone()), at, *index);
+                let (total, newest) = *self.0.entry(place).or_insert_with(|| {
+                    let cell = before.and_then(|row| row.cell(column.id));
+                    let total = cell.and_then(|cell| cell_value(cell)[..].try_into().ok().map(i64::from_be_bytes));
+                    (total.unwrap_or(0), cell.map_or(i64::MIN, |cell| cell.timestamp))
+                });
+                let total = total.wrapping_add(delta);
+                let timestamp = stamp.timestamp.max(newest.saturating_add(1));
+                let place = ((plan.table.id, key.clone()), position.clone().filter(|_| !is_static), *index);
+                self.0.insert(place, (total, timestamp));
+                let own = Stamp { timestamp, ..stamp };
+                let value = Bytes::copy_from_slice(&total.to_be_bytes());
+                let target = if is_static { &mut static_row } else { &mut row };
+                target.cells.push(own.cell(column.id, Bytes::new(), own.live(value)));
+            }
+            if position.is_some() && !row.is_empty() {
+                if let Some(raw) = raw {
+                    let raw = CellState::Live(raw);
+                    row.cells.push(stamp.cell(palladium_storage::ColumnId::RAW_CLUSTERING, Bytes::new(), raw));
+                }
+                row.sort();
+                update.add_row(row);
+            }
+        }
+        if !static_row.is_empty() {
+            static_row.sort();
+            update.static_row = Some(static_row);
+        }
+        Ok(update)
+    }
+}
+
+fn delta_of(delta: &Expression, down: bool, scope: &Scope<'_>) -> CqlResult<Option<i64>> {
+    match delta.evaluate(scope)? {
+        Bound::Unset => Ok(None),
+        Bound::Null => Err(CqlError::invalid("Invalid null value for counter increment")),
+        Bound::Value(value) => {
+            let delta = value[..].try_into().map(i64::from_be_bytes);
+            let delta = delta.map_err(|_| CqlError::invalid("Invalid empty value for counter increment"))?;
+            if down && delta == i64::MIN {
+                return Err(CqlError::invalid(
+                    "The negation of -9223372036854775808 overflows supported counter precision (signed 8 bytes integer)",
+                ));
+            }
+            Ok(Some(if down { -delta } else { delta }))
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Plans become storage calls, and what storage answers becomes rows.
+//!
+//! Read on in `read` (SELECT), `row` (what one modification does to one row), `write` (mutations and batches) and
+//! `conditional` (IF, counters, and list operations that have to look first).
+
+mod conditional;
+pub mod read;
+mod row;
+pub mod schema;
+pub mod write;
+
+use bytes::Bytes;
+use palladium_protocol::response::MetadataMode;
+use palladium_protocol::wire::{Consistency, Version};
+use palladium_storage::{ReadCommand, ReadPage};
+
+use super::functions::Moment;
+use crate::database::Database;
+use crate::error::{CqlError, CqlResult};
+use crate::schema::{TableKind, TableSchema};
+
+/// What a request says beside its statement and values.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub version: Version,
+    pub consistency: Consistency,
+    /// Rows of a page; None: everything at once.
+    pub page_size: Option<u32>,
+    pub paging_state: Option<Bytes>,
+    /// Microseconds, chosen by the client.
+    pub timestamp: Option<i64>,
+    /// Seconds, chosen by the client (v5).
+    pub now_seconds: Option<i64>,
+    pub mode: MetadataMode,
+}
+
+/// The moment of one execution.
+pub fn moment<'a>(database: &'a Database, settings: &Settings) -> Moment<'a> {
+    Moment {
+        micros: database.engine.next_timestamp(),
+        seconds: settings.now_seconds.unwrap_or_else(|| database.engine.now_seconds()),
+        uuids: &database.prepared.uuids,
+    }
+}
+
+/// Reads a page at once if that needs no waiting; virtual tables always do.
+fn try_read(database: &Database, table: &TableSchema, command: &ReadCommand) -> Option<CqlResult<ReadPage>> {
+    if table.kind == TableKind::Virtual {
+        return Some(crate::schema::system::read(database, table, command));
+    }
+    match database.engine.try_read(command)? {
+        // The key may be within reach, or known to be lost: the waiting road finds out.
+        Err(palladium_storage::Error::KeyUnavailable { .. }) => None,
+        Err(error) => Some(Err(error.into())),
+        Ok(page) => Some(Ok(page)),
+    }
+}
+
+/// Reads a page, fetching the table's key and blocks from the disk as needed.
+async fn read_page(database: &Database, table: &TableSchema, command: ReadCommand) -> CqlResult<ReadPage> {
+    if table.kind == TableKind::Virtual {
+        return crate::schema::system::read(database, table, &command);
+    }
+    for _ in 0..2 {
+        match database.engine.read(command.clone()).await {
+            // The lease may have ended while the disk was read: then nothing of it leaves.
+            Ok(page) if database.engine.lease_alive(table.id) => return Ok(page),
+            Ok(_) | Err(palladium_storage::Error::KeyUnavailable { .. }) => database.keys.ensure(table.id).await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(CqlError::unavailable(format!(
+        "The key of table {} was taken away while it was read",
+        table.full_name()
+    )))
+}

@@ -1,0 +1,718 @@
+//! SELECT: commands to storage, pages back, rows to the client.
+//!
+//! ```text
+//! keys (one after the other, or a range) ─► ReadCommand ─► ReadPage ─► filter ─► project ─► cells
+//!                                              ▲                          │ groups, sort: kept until the end
+//!                                              └── resume ────────────────┘
+//! ```
+//!
+//! What is in memory is answered while the request is begun; the first page that is not turns the rest into a future. Both
+//! run the same steps: [`Select::next_command`], [`Select::take`], [`Select::finish`].
+//!
+//! What must hold: a page ends exactly behind the row its state names, whatever filters left out on the way.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use palladium_protocol::types::CqlType;
+use palladium_storage::{
+    Clustering, ColumnId, KeyRange, Limits, PartitionKey, PartitionRows, ReadCommand, ReadPage, ReadPosition, Row, Slices,
+};
+
+use super::{Settings, moment, read_page, try_read};
+use crate::database::Database;
+use crate::encode::cell::{self, cell_value};
+use crate::encode::{key, order};
+use crate::error::{CqlError, CqlResult};
+use crate::query::Outcome;
+use crate::query::analyze::SelectPlan;
+use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
+use crate::query::expression::{Bound, Expression, RowScope, Scope};
+use crate::query::functions::Moment;
+use crate::query::functions::aggregate::Accumulator;
+use crate::query::json;
+use crate::query::paging::{PageState, fingerprint};
+use crate::query::plan::{self, Check, Keys};
+use crate::query::prepared::Statement;
+use crate::schema::ColumnKind;
+
+/// Rows asked of storage at a time where not every row read is shown.
+const INNER_ROWS: u32 = 5_000;
+/// Bytes of rows that storage gathers at a time.
+const INNER_BYTES: usize = 4 << 20;
+/// Rows that are kept in memory to be sorted, or groups that are kept until they are shown.
+const KEPT_ROWS_MAX: usize = 1_000_000;
+/// Bytes of one answer: what a driver can still take in.
+const ANSWER_BYTES_MAX: usize = 200 << 20;
+
+/// Answers a SELECT, now or later.
+pub fn select(database: &Arc<Database>, statement: Arc<Statement>, bound: Vec<Bound>, settings: Settings) -> Outcome {
+    let mut select = match Select::new(database.clone(), statement, bound, settings) {
+        Ok(select) => select,
+        Err(error) => return Outcome::Ready(error.into()),
+    };
+    loop {
+        let Some(command) = select.next_command() else {
+            return Outcome::Ready(select.finish().unwrap_or_else(Response::from));
+        };
+        match try_read(database, &select.plan().table, &command) {
+            Some(Ok(page)) => {
+                if let Err(error) = select.take(page) {
+                    return Outcome::Ready(error.into());
+                }
+            }
+            Some(Err(error)) => return Outcome::Ready(error.into()),
+            None => {
+                return Outcome::Later(Box::pin(async move {
+                    select.run(command).await.unwrap_or_else(Response::from)
+                }));
+            }
+        }
+        if select.has_read_enough_at_once() {
+            return Outcome::Later(Box::pin(async move {
+                match select.next_command() {
+                    Some(command) => select.run(command).await,
+                    None => select.finish(),
+                }
+                .unwrap_or_else(Response::from)
+            }));
+        }
+    }
+}
+
+/// A SELECT under way.
+struct Select {
+    database: Arc<Database>,
+    statement: Arc<Statement>,
+    bound: Vec<Bound>,
+    settings: Settings,
+    fingerprint: Option<[u8; 16]>,
+    keys: Keys,
+    /// The next of `keys`, if they are named.
+    next_key: usize,
+    slices: Slices,
+    resume: Option<ReadPosition>,
+    done: bool,
+    micros: i64,
+    seconds: i64,
+    /// Rows (or groups) that LIMIT still allows.
+    left: u32,
+    per_partition: u32,
+    /// Rows that the page still has room for.
+    page_left: u32,
+    /// Shown of the partition at hand, with those of earlier pages.
+    in_partition: u32,
+    partition_at_hand: Option<PartitionKey>,
+    /// Where the page ended, if there may be more.
+    page_state: Option<PageState>,
+    cells: Cells,
+    group: Option<Group>,
+    kept: Vec<Kept>,
+    pages_read: u32,
+}
+
+/// Rows being taken together.
+struct Group {
+    /// What all its rows share.
+    key: Vec<u8>,
+    accumulators: Vec<Accumulator>,
+    /// The first row, for what is shown beside aggregates.
+    first: Option<FirstRow>,
+}
+
+struct FirstRow {
+    partition: Vec<Bytes>,
+    clustering: Vec<Option<Bytes>>,
+    statics: Option<Row>,
+    row: Option<Row>,
+}
+
+/// A row that waits to be sorted.
+struct Kept {
+    place: Vec<u8>,
+    cells: Vec<Option<Bytes>>,
+}
+
+impl Select {
+    fn new(database: Arc<Database>, statement: Arc<Statement>, bound: Vec<Bound>, settings: Settings) -> CqlResult<Self> {
+        let plan = plan_of(&statement);
+        let moment = moment(&database, &settings);
+        let scope = Scope {
+            bound: &bound,
+            moment: &moment,
+            row: None,
+            aggregates: &[],
+        };
+        let limit = |expression: &Option<Expression>, name: &str| -> CqlResult<u32> {
+            let Some(expression) = expression else { return Ok(u32::MAX) };
+            let value = match expression.evaluate(&scope)? {
+                Bound::Value(value) => value,
+                Bound::Unset => return Ok(u32::MAX),
+                Bound::Null => return Err(CqlError::invalid(format!("Invalid null value of {}", name.to_lowercase()))),
+            };
+            let number = value[..].try_into().map(i32::from_be_bytes);
+            match number.ok().and_then(|number| u32::try_from(number).ok()) {
+                Some(number) if number > 0 => Ok(number),
+                _ => Err(CqlError::invalid(format!("{name} must be strictly positive"))),
+            }
+        };
+        let mut left = limit(&plan.limit, "LIMIT")?;
+        let per_partition = limit(&plan.per_partition_limit, "PER PARTITION LIMIT")?;
+        let keys = plan::keys(&plan.table, &plan.restrictions, &scope)?;
+        let slices = plan::positions(&plan.table, &plan.restrictions, &scope)?.slices(&plan.table)?;
+        let paged = settings.page_size.filter(|_| !plan.is_aggregate());
+        if let (Some(_), Some(_), Keys::Named(keys)) = (paged, &plan.sort, &keys)
+            && keys.len() > 1
+        {
+            return Err(CqlError::invalid(
+                "Cannot page queries with both ORDER BY and a IN restriction on the partition key; you must either remove the \
+                 ORDER BY or the IN and sort client side, or disable paging for this query",
+            ));
+        }
+        let mut resume = None;
+        let mut next_key = 0;
+        let mut print = None;
+        if let Some(state) = &settings.paging_state {
+            let own = fingerprint(&statement, &bound);
+            let state = PageState::decode(state, &database.page_state_key, &own)?;
+            left = state.left;
+            print = Some(own);
+            if let Keys::Named(keys) = &keys {
+                next_key = keys
+                    .iter()
+                    .position(|key| *key == state.position.key)
+                    .ok_or_else(|| CqlError::protocol("Invalid value for the paging state"))?;
+            }
+            resume = Some(state.position);
+        }
+        let (micros, seconds) = (moment.micros, moment.seconds);
+        let mut select = Select {
+            done: matches!(keys, Keys::Nothing) || matches!(&keys, Keys::Named(keys) if keys.is_empty()),
+            page_left: paged.unwrap_or(u32::MAX),
+            in_partition: resume.as_ref().map_or(0, |position: &ReadPosition| position.returned_in_partition),
+            partition_at_hand: resume.as_ref().map(|position| position.key.clone()),
+            database,
+            statement,
+            bound,
+            settings,
+            fingerprint: print,
+            keys,
+            next_key,
+            slices,
+            resume,
+            micros,
+            seconds,
+            left,
+            per_partition,
+            page_state: None,
+            cells: Cells::default(),
+            group: None,
+            kept: Vec::new(),
+            pages_read: 0,
+        };
+        // A partition that was read to its end is not looked at again.
+        if matches!(select.keys, Keys::Named(_))
+            && select.resume.as_ref().is_some_and(|position| position.clustering.is_none())
+        {
+            select.advance();
+        }
+        Ok(select)
+    }
+
+    fn plan(&self) -> &SelectPlan {
+        plan_of(&self.statement)
+    }
+
+    /// A scan over much that is in memory gives others a turn.
+    fn has_read_enough_at_once(&self) -> bool {
+        self.pages_read >= 4
+    }
+
+    async fn run(mut self, command: ReadCommand) -> CqlResult<Response> {
+        let mut command = Some(command);
+        while let Some(next) = command {
+            let database = self.database.clone();
+            let page = match try_read(&database, &self.plan().table, &next) {
+                Some(page) => page?,
+                None => {
+                    let statement = self.statement.clone();
+                    read_page(&database, &plan_of(&statement).table, next).await?
+                }
+            };
+            self.take(page)?;
+            if self.pages_read.is_multiple_of(4) {
+                tokio::task::yield_now().await;
+            }
+            command = self.next_command();
+        }
+        self.finish()
+    }
+
+    /// What to read next; None when the answer is complete.
+    fn next_command(&mut self) -> Option<ReadCommand> {
+        if self.done {
+            return None;
+        }
+        let range = match &self.keys {
+            Keys::Nothing => return None,
+            Keys::Range(range) => range.clone(),
+            Keys::Named(keys) => KeyRange::One(keys.get(self.next_key)?.clone()),
+        };
+        let plan = self.plan();
+        let exact = plan.restrictions.filters.is_empty() && !plan.is_aggregate() && plan.sort.is_none();
+        let rows = match exact {
+            true => self.left.min(self.page_left).min(INNER_ROWS),
+            false => INNER_ROWS,
+        };
+        Some(ReadCommand {
+            table: plan.table.id,
+            range,
+            // Of a partition's rows DISTINCT needs one, to know that the partition is there.
+            slices: self.slices.clone(),
+            reversed: plan.reversed,
+            columns: plan.table.storage_columns.clone(),
+            limits: Limits {
+                rows,
+                per_partition: match plan.distinct {
+                    true => 1,
+                    false if exact => self.per_partition,
+                    false => u32::MAX,
+                },
+                bytes: INNER_BYTES,
+            },
+            resume: self.resume.take(),
+            now: self.seconds,
+        })
+    }
+
+    /// On to the next of the named partitions.
+    fn advance(&mut self) {
+        self.resume = None;
+        self.next_key += 1;
+        match &self.keys {
+            Keys::Named(keys) if self.next_key < keys.len() => {}
+            _ => self.done = true,
+        }
+    }
+
+    /// Shows what a page of storage brought.
+    fn take(&mut self, page: ReadPage) -> CqlResult<()> {
+        self.pages_read += 1;
+        let database = self.database.clone();
+        let statement = self.statement.clone();
+        let plan = plan_of(&statement);
+        let bound = std::mem::take(&mut self.bound);
+        let moment = Moment {
+            micros: self.micros,
+            seconds: self.seconds,
+            uuids: &database.prepared.uuids,
+        };
+        let scope = Scope {
+            bound: &bound,
+            moment: &moment,
+            row: None,
+            aggregates: &[],
+        };
+        let checks = plan::checks(&plan.table, &plan.restrictions.filters, &scope)?;
+        let mut ended = None;
+        for partition in page.partitions {
+            ended = self.take_partition(plan, partition, &checks, &scope)?;
+            if ended.is_some() {
+                break;
+            }
+        }
+        drop(checks);
+        self.bound = bound;
+        if self.cells.bytes.len() > ANSWER_BYTES_MAX {
+            return Err(CqlError::invalid("The result is too large for one answer: use paging"));
+        }
+        match (ended, page.next) {
+            (Some(position), _) => self.stop(position),
+            (None, Some(position)) if self.page_left == 0 => self.stop(position),
+            (None, Some(position)) => {
+                self.resume = Some(position);
+                if self.left == 0 {
+                    self.done = true;
+                }
+            }
+            (None, None) => {
+                let last = match &self.keys {
+                    Keys::Named(keys) => keys.get(self.next_key).cloned(),
+                    _ => None,
+                };
+                self.advance();
+                match last {
+                    Some(key) if self.page_left == 0 && !self.done && self.left > 0 => self.stop(ReadPosition {
+                        key,
+                        clustering: None,
+                        returned_in_partition: 0,
+                    }),
+                    _ => self.done |= self.left == 0,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The page is full, or nothing more is wanted.
+    fn stop(&mut self, position: ReadPosition) {
+        self.done = true;
+        if self.left > 0 {
+            self.page_state = Some(PageState {
+                position,
+                left: self.left,
+            });
+        }
+    }
+
+    /// Shows the rows of one partition; where it stopped, if the answer is full.
+    fn take_partition(
+        &mut self,
+        plan: &SelectPlan,
+        mut partition: PartitionRows,
+        checks: &[Check<'_>],
+        scope: &Scope<'_>,
+    ) -> CqlResult<Option<ReadPosition>> {
+        if self.partition_at_hand.as_ref() != Some(&partition.key) {
+            self.in_partition = 0;
+            self.partition_at_hand = Some(partition.key.clone());
+        }
+        let table = &plan.table;
+        let exact = checks.is_empty() && !plan.is_aggregate() && plan.sort.is_none();
+        let needs_scope = !exact || plan.json || plan.shown.iter().any(|shown| !is_plain(&shown.expression));
+        let values = match needs_scope || table.partition_key.len() > 1 {
+            true => key::partition_values(&partition.key, table.partition_key.len())?,
+            false => Vec::new(),
+        };
+        let statics = partition.static_row.take();
+        if plan.distinct {
+            partition.rows.truncate(1);
+        }
+        if partition.rows.is_empty() {
+            // Only the static row lives: shown unless particular rows were asked for.
+            if plan.restrictions.restricts_rows {
+                return Ok(None);
+            }
+            let shown = self.take_row(plan, &partition.key, &values, statics.as_ref(), None, checks, scope, needs_scope)?;
+            return Ok((shown && self.is_full()).then(|| ReadPosition {
+                key: partition.key.clone(),
+                clustering: None,
+                returned_in_partition: self.in_partition,
+            }));
+        }
+        let rows = std::mem::take(&mut partition.rows);
+        for row in &rows {
+            if self.in_partition >= self.per_partition && plan.group_by.is_none() {
+                break;
+            }
+            let shown = self.take_row(plan, &partition.key, &values, statics.as_ref(), Some(row), checks, scope, needs_scope)?;
+            if shown && self.is_full() {
+                let last = plan.distinct || self.in_partition >= self.per_partition;
+                return Ok(Some(ReadPosition {
+                    key: partition.key.clone(),
+                    clustering: (!last).then(|| row.clustering.clone()),
+                    returned_in_partition: self.in_partition,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_full(&self) -> bool {
+        self.left == 0 || self.page_left == 0
+    }
+
+    /// Tries one row and shows it, or puts it where it belongs. Whether it was shown.
+    #[allow(clippy::too_many_arguments)]
+    fn take_row(
+        &mut self,
+        plan: &SelectPlan,
+        partition: &PartitionKey,
+        values: &[Bytes],
+        statics: Option<&Row>,
+        row: Option<&Row>,
+        checks: &[Check<'_>],
+        scope: &Scope<'_>,
+        needs_scope: bool,
+    ) -> CqlResult<bool> {
+        let clustering = match row {
+            Some(row) if plan.needs_clustering || needs_scope => clustering_of(plan, row)?,
+            _ => Vec::new(),
+        };
+        if !needs_scope {
+            self.put_plain(plan, partition, values, &clustering, statics, row)?;
+            self.count();
+            return Ok(true);
+        }
+        let at = RowScope {
+            table: &plan.table,
+            partition: values,
+            clustering: &clustering,
+            statics,
+            row,
+            now: self.seconds,
+        };
+        for check in checks {
+            if !check.passes(&at)? {
+                return Ok(false);
+            }
+        }
+        let scope = Scope { row: Some(&at), ..*scope };
+        if plan.is_aggregate() {
+            return self.take_into_group(plan, &at, &scope);
+        }
+        if plan.sort.is_some() {
+            return self.keep(plan, &scope);
+        }
+        put_evaluated(plan, &scope, &mut self.cells)?;
+        self.count();
+        Ok(true)
+    }
+
+    fn count(&mut self) {
+        self.left -= 1;
+        self.page_left = self.page_left.saturating_sub(1);
+        self.in_partition += 1;
+    }
+
+    /// The common road: columns as they are, from where storage keeps them into the answer.
+    fn put_plain(
+        &mut self,
+        plan: &SelectPlan,
+        partition: &PartitionKey,
+        values: &[Bytes],
+        clustering: &[Option<Bytes>],
+        statics: Option<&Row>,
+        row: Option<&Row>,
+    ) -> CqlResult<()> {
+        for shown in &plan.shown[..plan.visible] {
+            let Expression::Column(index) = &shown.expression else { continue };
+            let column = &plan.table.columns[*index];
+            let from = match column.kind {
+                ColumnKind::PartitionKey => {
+                    let value = values.get(column.position).unwrap_or(partition.bytes());
+                    self.cells.put(Some(value));
+                    continue;
+                }
+                ColumnKind::Clustering => {
+                    let value = clustering.get(column.position).and_then(Option::as_ref);
+                    self.cells.put(value.map(|value| &value[..]));
+                    continue;
+                }
+                ColumnKind::Static => statics,
+                ColumnKind::Regular => row,
+            };
+            match from {
+                None => self.cells.put(None),
+                Some(row) if !column.ty.is_multi_cell() => {
+                    self.cells.put(row.cell(column.id).map(|cell| &cell_value(cell)[..]));
+                }
+                Some(row) => put_complex(&column.ty, column.id, row, &mut self.cells)?,
+            }
+        }
+        self.cells.end_row();
+        Ok(())
+    }
+
+    fn take_into_group(&mut self, plan: &SelectPlan, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<bool> {
+        let mut place = Vec::new();
+        for index in 0..plan.group_by.unwrap_or(0) {
+            let value = at.column(index)?;
+            order::encode(&plan.table.columns[index].ty, value.as_deref(), false, &mut place)?;
+        }
+        if self.group.as_ref().is_some_and(|group| group.key != place) {
+            self.close_group(plan, scope)?;
+            if self.is_full() {
+                return Ok(true);
+            }
+        }
+        if plan.group_by.is_some() && self.group.is_none() && self.in_partition >= self.per_partition {
+            return Ok(false);
+        }
+        let group = self.group.get_or_insert_with(|| Group {
+            key: place,
+            accumulators: accumulators(plan),
+            first: Some(FirstRow {
+                partition: at.partition.to_vec(),
+                clustering: at.clustering.to_vec(),
+                statics: at.statics.cloned(),
+                row: at.row.cloned(),
+            }),
+        });
+        for (accumulator, aggregate) in group.accumulators.iter_mut().zip(&plan.aggregates) {
+            let value = match &aggregate.argument {
+                Some(argument) => argument.expression.evaluate(scope)?.value(),
+                None => Some(Bytes::new()),
+            };
+            accumulator.add(value.as_ref())?;
+        }
+        Ok(false)
+    }
+
+    /// Shows the group at hand.
+    fn close_group(&mut self, plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<()> {
+        let Some(group) = self.group.take() else { return Ok(()) };
+        let results: CqlResult<Vec<Option<Bytes>>> = group.accumulators.iter().map(Accumulator::result).collect();
+        let results = results?;
+        let nothing = Vec::new();
+        let none: Vec<Option<Bytes>> = Vec::new();
+        let at = RowScope {
+            table: &plan.table,
+            partition: group.first.as_ref().map_or(&nothing, |first| &first.partition),
+            clustering: group.first.as_ref().map_or(&none, |first| &first.clustering),
+            statics: group.first.as_ref().and_then(|first| first.statics.as_ref()),
+            row: group.first.as_ref().and_then(|first| first.row.as_ref()),
+            now: self.seconds,
+        };
+        let scope = Scope {
+            row: Some(&at),
+            aggregates: &results,
+            ..*scope
+        };
+        put_evaluated(plan, &scope, &mut self.cells)?;
+        self.count();
+        Ok(())
+    }
+
+    fn keep(&mut self, plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<bool> {
+        let Some(sort) = &plan.sort else { return Ok(false) };
+        if self.kept.len() >= KEPT_ROWS_MAX {
+            return Err(CqlError::invalid(format!(
+                "Sorting takes {KEPT_ROWS_MAX} rows at most: narrow the query down"
+            )));
+        }
+        let mut cells = Vec::with_capacity(plan.shown.len());
+        for shown in &plan.shown {
+            cells.push(shown.expression.evaluate(scope)?.value());
+        }
+        let mut place = Vec::new();
+        for (index, descending) in sort {
+            let ty = &plan.shown[*index].ty;
+            order::encode(ty, cells[*index].as_deref(), *descending, &mut place)?;
+        }
+        if plan.json {
+            let text = json::row(plan, &cells)?;
+            cells = vec![Some(text.into())];
+        } else {
+            cells.truncate(plan.visible);
+        }
+        self.kept.push(Kept { place, cells });
+        self.in_partition += 1;
+        Ok(false)
+    }
+
+    /// The answer.
+    fn finish(mut self) -> CqlResult<Response> {
+        let statement = self.statement.clone();
+        let plan = plan_of(&statement);
+        let database = self.database.clone();
+        let bound = std::mem::take(&mut self.bound);
+        let moment = Moment {
+            micros: self.micros,
+            seconds: self.seconds,
+            uuids: &database.prepared.uuids,
+        };
+        let scope = Scope {
+            bound: &bound,
+            moment: &moment,
+            row: None,
+            aggregates: &[],
+        };
+        if plan.is_aggregate() {
+            if self.group.is_none() && plan.group_by.is_none() && self.cells.rows == 0 {
+                // No rows are a group too.
+                self.group = Some(Group {
+                    key: Vec::new(),
+                    accumulators: accumulators(plan),
+                    first: None,
+                });
+            }
+            if !self.is_full() {
+                self.close_group(plan, &scope)?;
+            }
+        }
+        if plan.sort.is_some() {
+            self.kept.sort_by(|a, b| a.place.cmp(&b.place));
+            for row in self.kept.drain(..).take(self.left as usize) {
+                self.cells.put_row(row.cells.iter().map(|cell| cell.as_deref()));
+            }
+        }
+        let paging_state = self.page_state.take().map(|state| {
+            let own = self.fingerprint.unwrap_or_else(|| fingerprint(&statement, &bound));
+            state.encode(&database.page_state_key, &own)
+        });
+        Ok(Response::Rows(Rows {
+            metadata: RowsMetadata::Statement(self.statement),
+            mode: self.settings.mode,
+            paging_state,
+            cells: self.cells,
+        }))
+    }
+}
+
+fn plan_of(statement: &Statement) -> &SelectPlan {
+    match &statement.body {
+        crate::query::analyze::Body::Select(plan) => plan,
+        _ => unreachable!("only a SELECT is read"),
+    }
+}
+
+fn is_plain(expression: &Expression) -> bool {
+    matches!(expression, Expression::Column(_))
+}
+
+fn accumulators(plan: &SelectPlan) -> Vec<Accumulator> {
+    plan.aggregates
+        .iter()
+        .map(|aggregate| {
+            let ty = aggregate.argument.as_ref().map_or(CqlType::Bigint, |argument| argument.ty.clone());
+            Accumulator::new(aggregate.kind, ty)
+        })
+        .collect()
+}
+
+/// The clustering values of a row.
+pub fn clustering_of(plan: &SelectPlan, row: &Row) -> CqlResult<Vec<Option<Bytes>>> {
+    clustering_values(plan.table.clustering_columns(), &row.clustering, row)
+}
+
+/// The clustering values at a position, with the spelling the row keeps, if it does.
+pub fn clustering_values(
+    columns: &[crate::schema::Column],
+    position: &Clustering,
+    row: &Row,
+) -> CqlResult<Vec<Option<Bytes>>> {
+    let raw = row.cell(ColumnId::RAW_CLUSTERING).and_then(|cell| cell.value());
+    Ok(key::clustering_values(columns, position, raw)?)
+}
+
+fn put_complex(ty: &CqlType, column: ColumnId, row: &Row, cells: &mut Cells) -> CqlResult<()> {
+    let own = row.cells_of(column);
+    if own.is_empty() {
+        cells.put(None);
+        return Ok(());
+    }
+    let mut value = Vec::new();
+    cell::put_complex(ty, own, &mut value)?;
+    cells.put(Some(&value));
+    Ok(())
+}
+
+/// The row as its expressions say, or as JSON.
+fn put_evaluated(plan: &SelectPlan, scope: &Scope<'_>, cells: &mut Cells) -> CqlResult<()> {
+    if plan.json {
+        let mut values = Vec::with_capacity(plan.visible);
+        for shown in &plan.shown[..plan.visible] {
+            values.push(shown.expression.evaluate(scope)?.value());
+        }
+        let text = json::row(plan, &values)?;
+        cells.put(Some(text.as_bytes()));
+    } else {
+        for shown in &plan.shown[..plan.visible] {
+            let value = shown.expression.evaluate(scope)?;
+            cells.put(value.as_value().map(|value| &value[..]));
+        }
+    }
+    cells.end_row();
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! What a modification does to one row: operations and values become cells and deletions.
+//!
+//! A whole new value for a collection first deletes what was there, one microsecond before itself. Appending to a list gives
+//! its elements fresh timeuuids; prepending mirrors time, so that later elements come first.
+//!
+//! What must hold: a row leaves here with cells and complex deletions in order, none twice.
+
+use bytes::Bytes;
+use palladium_protocol::types::CqlType;
+use palladium_storage::{Cell, Row};
+
+use crate::encode::cell::{self, Stamp, cell_value};
+use crate::encode::order;
+use crate::encode::wire::Elements;
+use crate::encode::Malformed;
+use crate::error::{CqlError, CqlResult};
+use crate::query::analyze::Operation;
+use crate::query::expression::{Bound, Expression, Scope, same};
+use crate::query::functions::timeuuid::mirrored_ticks;
+use crate::schema::{Column, TableSchema};
+
+/// Bytes of a collection's element or key.
+const ELEMENT_BYTES_MAX: usize = 65_535;
+
+/// A row under construction.
+pub struct RowWriter<'a> {
+    pub table: &'a TableSchema,
+    pub scope: &'a Scope<'a>,
+    pub stamp: Stamp,
+    /// What the row held before, for operations that have to know.
+    pub existing: Option<&'a Row>,
+}
+
+impl RowWriter<'_> {
+    /// Does one operation to the row.
+    pub fn apply(&self, index: usize, operation: &Operation, row: &mut Row) -> CqlResult<()> {
+        let column = &self.table.columns[index];
+        match operation {
+            Operation::Set(value) => match value.evaluate(self.scope)? {
+                Bound::Unset => {}
+                Bound::Null => self.clear(column, row),
+                Bound::Value(value) => self.set(column, value, row)?,
+            },
+            Operation::Delete => match column.ty.is_multi_cell() {
+                true => row.complex_deletions.push((column.id, self.stamp.deletion())),
+                false => row.cells.push(self.stamp.cell(column.id, Bytes::new(), self.stamp.tombstone())),
+            },
+            Operation::Append(value) => {
+                if let Bound::Value(value) = value.evaluate(self.scope)? {
+                    self.append(column, &value, row)?;
+                }
+            }
+            Operation::Prepend(value) => {
+                if let Bound::Value(value) = value.evaluate(self.scope)? {
+                    self.prepend(column, &value, row)?;
+                }
+            }
+            Operation::Remove(value) => {
+                if let Bound::Value(value) = value.evaluate(self.scope)? {
+                    self.remove(column, &value, row)?;
+                }
+            }
+            Operation::SetElement { key, value } => self.set_element(column, key, value, row)?,
+            Operation::DeleteElement(key) => self.delete_element(column, key, row)?,
+            Operation::SetField { field, value } => {
+                let path = cell::field_path(*field);
+                match value.evaluate(self.scope)? {
+                    Bound::Unset => {}
+                    Bound::Null => row.cells.push(self.stamp.cell(column.id, path, self.stamp.tombstone())),
+                    Bound::Value(value) => row.cells.push(self.stamp.cell(column.id, path, self.stamp.live(value))),
+                }
+            }
+            Operation::DeleteField(field) => {
+                let path = cell::field_path(*field);
+                row.cells.push(self.stamp.cell(column.id, path, self.stamp.tombstone()));
+            }
+            Operation::Count { .. } => {
+                return Err(CqlError::server("counters are changed under their latch"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole value of a column.
+    pub fn set(&self, column: &Column, value: Bytes, row: &mut Row) -> CqlResult<()> {
+        if !column.ty.is_multi_cell() {
+            row.cells.push(self.stamp.cell(column.id, Bytes::new(), self.stamp.live(value)));
+            return Ok(());
+        }
+        row.complex_deletions.push((column.id, self.stamp.deletion_before()));
+        self.append(column, &value, row)
+    }
+
+    /// Null: the value goes.
+    pub fn clear(&self, column: &Column, row: &mut Row) {
+        match column.ty.is_multi_cell() {
+            true => row.complex_deletions.push((column.id, self.stamp.deletion_before())),
+            false => row.cells.push(self.stamp.cell(column.id, Bytes::new(), self.stamp.tombstone())),
+        }
+    }
+
+    fn append(&self, column: &Column, value: &Bytes, row: &mut Row) -> CqlResult<()> {
+        let CqlType::List(_) = &column.ty else {
+            check_elements(&column.ty, value)?;
+            cell::complex_cells(&column.ty, column.id, value, &self.stamp, &mut row.cells)?;
+            return Ok(());
+        };
+        for element in elements(value)? {
+            let moment = self.scope.moment;
+            let path = order::timeuuid(moment.uuids.next(moment.micros));
+            row.cells.push(self.stamp.cell(column.id, Bytes::copy_from_slice(&path), self.stamp.live(element)));
+        }
+        Ok(())
+    }
+
+    fn prepend(&self, column: &Column, value: &Bytes, row: &mut Row) -> CqlResult<()> {
+        let elements = elements(value)?;
+        let moment = self.scope.moment;
+        // The first element of the value ends up first, so it gets the smallest tick. Two prepends in one microsecond would
+        // meet, so each takes its place from the timestamps, which never repeat.
+        let first = mirrored_ticks(moment.micros).saturating_sub(elements.len() as i64);
+        for (place, element) in elements.into_iter().enumerate() {
+            let path = order::timeuuid(moment.uuids.at(first + place as i64));
+            row.cells.push(self.stamp.cell(column.id, Bytes::copy_from_slice(&path), self.stamp.live(element)));
+        }
+        Ok(())
+    }
+
+    fn remove(&self, column: &Column, value: &Bytes, row: &mut Row) -> CqlResult<()> {
+        let key_type = match &column.ty {
+            CqlType::Set(element) => element,
+            CqlType::Map(key, _) => key,
+            CqlType::List(element_type) => {
+                let unwanted = elements(value)?;
+                for own in self.existing_cells(column) {
+                    let mut hit = false;
+                    for element in &unwanted {
+                        hit = hit || same(element_type, cell_value(own), element)?;
+                    }
+                    if hit {
+                        row.cells.push(self.stamp.cell(column.id, own.path.clone(), self.stamp.tombstone()));
+                    }
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        for key in elements(value)? {
+            let (path, _) = cell::key_path(key_type, &key)?;
+            row.cells.push(self.stamp.cell(column.id, path, self.stamp.tombstone()));
+        }
+        Ok(())
+    }
+
+    fn set_element(&self, column: &Column, key: &Expression, value: &Expression, row: &mut Row) -> CqlResult<()> {
+        let key = self.element_key(column, key, "set")?;
+        let value = value.evaluate(self.scope)?;
+        if value == Bound::Unset {
+            return Ok(());
+        }
+        let path_and_value = match &column.ty {
+            CqlType::Map(key_type, _) => match value {
+                Bound::Value(value) => {
+                    if key.len() > ELEMENT_BYTES_MAX {
+                        return Err(CqlError::invalid(format!(
+                            "Map key is too long. Map keys are limited to {ELEMENT_BYTES_MAX} bytes but {} bytes keys provided",
+                            key.len()
+                        )));
+                    }
+                    let (path, value) = cell::map_cell(key_type, &key, value)?;
+                    (path, Some(value))
+                }
+                _ => (cell::key_path(key_type, &key)?.0, None),
+            },
+            _ => (self.list_path(column, &key, "set")?, value.value()),
+        };
+        let (path, value) = path_and_value;
+        let state = match value {
+            Some(value) => self.stamp.live(value),
+            None => self.stamp.tombstone(),
+        };
+        row.cells.push(self.stamp.cell(column.id, path, state));
+        Ok(())
+    }
+
+    fn delete_element(&self, column: &Column, key: &Expression, row: &mut Row) -> CqlResult<()> {
+        let key = self.element_key(column, key, "delete")?;
+        let path = match &column.ty {
+            CqlType::Map(key_type, _) | CqlType::Set(key_type) => cell::key_path(key_type, &key)?.0,
+            _ => self.list_path(column, &key, "delete")?,
+        };
+        row.cells.push(self.stamp.cell(column.id, path, self.stamp.tombstone()));
+        Ok(())
+    }
+
+    fn element_key(&self, column: &Column, key: &Expression, what: &str) -> CqlResult<Bytes> {
+        let (null, unset) = match (&column.ty, what) {
+            (CqlType::List(_), _) => ("Invalid null value for list index", "Invalid unset value for list index"),
+            (CqlType::Map(..), _) => ("Invalid null map key", "Invalid unset map key"),
+            _ => ("Invalid null set element", "Invalid unset set element"),
+        };
+        match key.evaluate(self.scope)? {
+            Bound::Value(key) => Ok(key),
+            Bound::Null => Err(CqlError::invalid(null)),
+            Bound::Unset => Err(CqlError::invalid(unset)),
+        }
+    }
+
+    /// The path of a list's element by its index.
+    fn list_path(&self, column: &Column, index: &[u8], what: &str) -> CqlResult<Bytes> {
+        let cells = self.existing_cells(column);
+        let index = index.try_into().map(i32::from_be_bytes).map_err(|_| CqlError::from(Malformed::LENGTH))?;
+        if cells.is_empty() {
+            return Err(CqlError::invalid(match what {
+                "set" => "Attempted to set an element on a list which is null".to_owned(),
+                _ => "Attempted to delete an element from a list which is null".to_owned(),
+            }));
+        }
+        let found = usize::try_from(index).ok().and_then(|index| cells.get(index));
+        found.map(|cell| cell.path.clone()).ok_or_else(|| {
+            CqlError::invalid(format!("List index {index} out of bound, list has size {}", cells.len()))
+        })
+    }
+
+    fn existing_cells(&self, column: &Column) -> &[Cell] {
+        self.existing.map_or(&[], |row| row.cells_of(column.id))
+    }
+}
+
+/// Whether the operation has to see the row before it can say what changes.
+pub fn needs_existing(column: &Column, operation: &Operation) -> bool {
+    matches!(column.ty, CqlType::List(_))
+        && matches!(
+            operation,
+            Operation::Remove(_) | Operation::SetElement { .. } | Operation::DeleteElement(_)
+        )
+}
+
+fn elements(value: &Bytes) -> CqlResult<Vec<Bytes>> {
+    let mut all = Vec::new();
+    for element in Elements::read(value)? {
+        if let Some(element) = element? {
+            all.push(value.slice_ref(element));
+        }
+    }
+    Ok(all)
+}
+
+fn check_elements(ty: &CqlType, value: &Bytes) -> CqlResult<()> {
+    let (what, elements, step) = match ty {
+        CqlType::Set(_) => ("Set", Elements::read(value)?, 1),
+        CqlType::Map(..) => ("Map", Elements::read_map(value)?, 2),
+        _ => return Ok(()),
+    };
+    for element in elements.step_by(step) {
+        let length = element?.map_or(0, <[u8]>::len);
+        if length > ELEMENT_BYTES_MAX {
+            return Err(CqlError::invalid(match what {
+                "Set" => format!(
+                    "Set value is too long. Set values are limited to {ELEMENT_BYTES_MAX} bytes but {length} bytes value provided"
+                ),
+                _ => format!(
+                    "Map key is too long. Map keys are limited to {ELEMENT_BYTES_MAX} bytes but {length} bytes keys provided"
+                ),
+            }));
+        }
+    }
+    Ok(())
+}

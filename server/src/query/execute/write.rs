@@ -1,0 +1,386 @@
+//! INSERT, UPDATE, DELETE and BATCH: plans and values to mutations, one engine write for each request.
+//!
+//! What needs no look at the table first becomes mutations while the request is begun; the connection hands the mutations of
+//! all its requests to the engine together. The rest goes through `conditional`.
+//!
+//! What must hold: all statements of a batch carry one timestamp, unless they say their own; each partition of a batch is
+//! one mutation; all of them are one write, so all or nothing is durable.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use palladium_protocol::cql::ast::BatchKind;
+use palladium_storage::{
+    CellState, Clustering, ColumnId, Mutation, PartitionKey, PartitionUpdate, RangeTombstone, Row, Write,
+};
+
+use super::conditional;
+use super::row::{RowWriter, needs_existing};
+use super::{Settings, moment};
+use crate::database::Database;
+use crate::encode::cell::Stamp;
+use crate::encode::key;
+use crate::encode::order::Spelling;
+use crate::error::{CqlError, CqlResult};
+use crate::query::Outcome;
+use crate::query::analyze::{ModifyKind, ModifyPlan};
+use crate::query::answer::Response;
+use crate::query::expression::{Bound, Expression, Scope};
+use crate::query::json;
+use crate::query::plan::{self, Keys};
+use crate::schema::{ColumnKind, TableSchema};
+
+/// Cassandra's bound on TTL: 20 years.
+const TTL_MAX: i64 = 20 * 365 * 24 * 60 * 60;
+
+/// The last second that an expiry can be stored for, as Cassandra's: 2106-02-07T06:28:13Z.
+const EXPIRY_MAX: i64 = 4_294_967_293;
+
+
+/// A position in a partition that a statement touches.
+pub enum Place {
+    Static,
+    /// A row, and its clustering values if its position cannot give them back.
+    Row(Clustering, Option<Bytes>),
+}
+
+/// Executes one modification.
+pub fn modify(
+    database: &Arc<Database>,
+    statement: Arc<crate::query::prepared::Statement>,
+    bound: Vec<Bound>,
+    settings: &Settings,
+) -> CqlResult<Outcome> {
+    let crate::query::analyze::Body::Modify(plan) = &statement.body else {
+        return Err(CqlError::server("only a modification modifies"));
+    };
+    if conditional::looks_first(plan) {
+        return Ok(conditional::later(database.clone(), vec![(statement, bound)], None, settings.clone()));
+    }
+    let moment = moment(database, settings);
+    let scope = Scope {
+        bound: &bound,
+        moment: &moment,
+        row: None,
+        aggregates: &[],
+    };
+    let stamp = stamp(plan, &scope, settings.timestamp, moment.micros)?;
+    let mut mutations = Vec::with_capacity(1);
+    mutations_of(plan, &scope, stamp, &mut mutations)?;
+    Ok(outcome(mutations))
+}
+
+/// A write that may be nothing at all.
+pub fn outcome(mutations: Vec<Mutation>) -> Outcome {
+    if mutations.is_empty() {
+        return Outcome::Ready(Response::Void);
+    }
+    Outcome::Write {
+        write: Write { mutations },
+        done: Response::Void,
+    }
+}
+
+/// Executes the statements of a batch.
+pub fn batch(
+    database: &Arc<Database>,
+    kind: BatchKind,
+    statements: Vec<(Arc<crate::query::prepared::Statement>, Vec<Bound>)>,
+    timestamp: Option<i64>,
+    settings: &Settings,
+) -> CqlResult<Outcome> {
+    let plans = plans_of(&statements);
+    let flat: Vec<&ModifyPlan> = plans.iter().map(|(plan, _)| *plan).collect();
+    crate::query::analyze::check_batch(kind, &flat, timestamp.is_some())?;
+    if flat.iter().any(|plan| conditional::looks_first(plan)) {
+        drop(plans);
+        return Ok(conditional::later(database.clone(), statements, timestamp, settings.clone()));
+    }
+    let moment = moment(database, settings);
+    let mut mutations = Vec::with_capacity(flat.len());
+    for (plan, bound) in &plans {
+        let scope = Scope {
+            bound,
+            moment: &moment,
+            row: None,
+            aggregates: &[],
+        };
+        let stamp = stamp(plan, &scope, timestamp.or(settings.timestamp), moment.micros)?;
+        mutations_of(plan, &scope, stamp, &mut mutations)?;
+    }
+    Ok(outcome(merged(mutations)))
+}
+
+/// The modifications in statements: a text batch holds several that share their values.
+pub fn plans_of(statements: &[(Arc<crate::query::prepared::Statement>, Vec<Bound>)]) -> Vec<(&ModifyPlan, &[Bound])> {
+    use crate::query::analyze::Body;
+    let mut plans: Vec<(&ModifyPlan, &[Bound])> = Vec::with_capacity(statements.len());
+    for (statement, bound) in statements {
+        match &statement.body {
+            Body::Modify(plan) => plans.push((plan, bound)),
+            Body::Batch(batch) => plans.extend(batch.statements.iter().map(|plan| (plan, &bound[..]))),
+            _ => {}
+        }
+    }
+    plans
+}
+
+/// One mutation for each partition.
+pub fn merged(mutations: Vec<Mutation>) -> Vec<Mutation> {
+    if mutations.len() < 2 {
+        return mutations;
+    }
+    let mut places = std::collections::HashMap::with_capacity(mutations.len());
+    let mut all: Vec<Mutation> = Vec::with_capacity(mutations.len());
+    for mutation in mutations {
+        match places.entry((mutation.table, mutation.key.clone())) {
+            std::collections::hash_map::Entry::Occupied(place) => {
+                let own: &mut Mutation = &mut all[*place.get()];
+                own.update.absorb(mutation.update);
+            }
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(all.len());
+                all.push(mutation);
+            }
+        }
+    }
+    all
+}
+
+/// Timestamp and TTL of a statement.
+pub fn stamp(plan: &ModifyPlan, scope: &Scope<'_>, client: Option<i64>, server: i64) -> CqlResult<Stamp> {
+    let timestamp = match long(&plan.timestamp, scope, "timestamp")? {
+        Some(i64::MIN) => {
+            return Err(CqlError::invalid(format!(
+                "Out of bound timestamp, must be in [{}, {}]",
+                i64::MIN + 1,
+                i64::MAX
+            )));
+        }
+        Some(timestamp) => timestamp,
+        None => client.unwrap_or(server),
+    };
+    let default = i64::from(plan.table.options.default_time_to_live);
+    let ttl = match long(&plan.ttl, scope, "TTL")? {
+        _ if plan.is_counter || plan.kind == ModifyKind::Delete => 0,
+        None => default,
+        Some(ttl) if ttl < 0 => {
+            return Err(CqlError::invalid(format!("A TTL must be greater or equal to 0, but was {ttl}")));
+        }
+        Some(ttl) if ttl > TTL_MAX => {
+            return Err(CqlError::invalid(format!(
+                "ttl is too large. requested ({ttl}) maximum ({TTL_MAX})"
+            )));
+        }
+        Some(ttl) => ttl,
+    };
+    let now = scope.moment.seconds;
+    if ttl > 0 && now.saturating_add(ttl) > EXPIRY_MAX {
+        return Err(CqlError::invalid(format!(
+            "Request on table {} with ttl of {ttl} seconds exceeds maximum supported expiration date of \
+             2106-02-07T06:28:13+00:00. In order to avoid this use a lower TTL or change the expiration date overflow policy.",
+            plan.table.full_name()
+        )));
+    }
+    Ok(Stamp {
+        timestamp,
+        ttl: ttl as u32,
+        now,
+    })
+}
+
+/// A number of USING; unset counts as not said, and so does a null TTL.
+pub fn long(expression: &Option<Expression>, scope: &Scope<'_>, what: &str) -> CqlResult<Option<i64>> {
+    let Some(expression) = expression else { return Ok(None) };
+    let value = match expression.evaluate(scope)? {
+        Bound::Unset => return Ok(None),
+        Bound::Null if what == "TTL" => return Ok(Some(0)),
+        Bound::Null => return Err(CqlError::invalid(format!("Invalid null value of {what}"))),
+        Bound::Value(value) => value,
+    };
+    match value.len() {
+        8 => Ok(value[..].try_into().map(i64::from_be_bytes).ok()),
+        4 => Ok(value[..].try_into().map(|bytes| i64::from(i32::from_be_bytes(bytes))).ok()),
+        _ => Err(CqlError::invalid(format!("Invalid {what} value"))),
+    }
+}
+
+/// Adds the mutations of a statement that needs no look at the table.
+pub fn mutations_of(plan: &ModifyPlan, scope: &Scope<'_>, stamp: Stamp, out: &mut Vec<Mutation>) -> CqlResult<()> {
+    for key in keys_of(plan, scope)? {
+        let update = update_of(plan, scope, stamp, &|_| None)?;
+        if !update.is_empty() {
+            out.push(Mutation {
+                table: plan.table.id,
+                key,
+                update,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The partitions a modification names.
+pub fn keys_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Vec<PartitionKey>> {
+    if let Some(insert) = &plan.json {
+        let document = json::document(plan, insert, scope)?;
+        return Ok(vec![key::partition_key(&document.partition)?]);
+    }
+    match plan::keys(&plan.table, &plan.restrictions, scope)? {
+        Keys::Named(keys) => Ok(keys),
+        Keys::Range(_) | Keys::Nothing => Err(CqlError::server("a modification names its partitions")),
+    }
+}
+
+/// The rows a modification names one by one; None if it names a stretch of them or the whole partition.
+pub fn places_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Option<Vec<Place>>> {
+    if let Some(insert) = &plan.json {
+        let document = json::document(plan, insert, scope)?;
+        return Ok(Some(vec![row_place(&plan.table, &document.clustering)?]));
+    }
+    if plan.statics_only && plan.restrictions.clustering.is_empty() {
+        return Ok(Some(vec![Place::Static]));
+    }
+    if plan.table.clustering.is_empty() && !(plan.kind == ModifyKind::Delete && plan.operations.is_empty()) {
+        return Ok(Some(vec![Place::Row(Clustering::SINGLE, None)]));
+    }
+    if !plan.restrictions.is_full_clustering || plan.restrictions.clustering.is_empty() {
+        return Ok(None);
+    }
+    let positions = plan::positions(&plan.table, &plan.restrictions, scope)?;
+    positions
+        .prefixes
+        .iter()
+        .map(|values| row_place(&plan.table, values))
+        .collect::<CqlResult<Vec<Place>>>()
+        .map(Some)
+}
+
+fn row_place(table: &TableSchema, values: &[Bytes]) -> CqlResult<Place> {
+    if table.clustering.is_empty() {
+        return Ok(Place::Row(Clustering::SINGLE, None));
+    }
+    let (clustering, spelling) = key::clustering(table.clustering_columns(), values)?;
+    let raw = (spelling == Spelling::Lost).then(|| key::raw_clustering(values));
+    Ok(Place::Row(clustering, raw))
+}
+
+/// What a modification does to one partition. `existing` gives the row at a place as it is, where that was read.
+pub fn update_of<'r>(
+    plan: &ModifyPlan,
+    scope: &Scope<'_>,
+    stamp: Stamp,
+    existing: &dyn Fn(Option<&Clustering>) -> Option<&'r Row>,
+) -> CqlResult<PartitionUpdate> {
+    let mut update = PartitionUpdate::default();
+    let Some(places) = places_of(plan, scope)? else {
+        delete_stretches(plan, scope, stamp, &mut update)?;
+        return Ok(update);
+    };
+    let columns = &plan.table.columns;
+    let mut static_row = Row::new_static();
+    for place in places {
+        let (position, raw) = match place {
+            Place::Static => (None, None),
+            Place::Row(position, raw) => (Some(position), raw),
+        };
+        let mut row = Row::new(position.clone().unwrap_or(Clustering::MIN));
+        if plan.kind == ModifyKind::Insert && position.is_some() {
+            row.liveness = Some(stamp.liveness());
+        }
+        if plan.kind == ModifyKind::Delete && plan.operations.is_empty() {
+            row.deletion = Some(stamp.deletion());
+        }
+        if let Some(insert) = &plan.json {
+            json_row(plan, insert, scope, stamp, &mut row, &mut static_row)?;
+        }
+        for (index, operation) in &plan.operations {
+            let is_static = columns[*index].kind == ColumnKind::Static;
+            if is_static {
+                // However many rows are named, there is one static row.
+                continue;
+            }
+            let writer = RowWriter {
+                table: &plan.table,
+                scope,
+                stamp,
+                existing: existing(position.as_ref()),
+            };
+            writer.apply(*index, operation, &mut row)?;
+        }
+        if position.is_some() && !row.is_empty() {
+            if let Some(raw) = raw
+                && row.deletion.is_none()
+            {
+                row.cells.push(stamp.cell(ColumnId::RAW_CLUSTERING, Bytes::new(), CellState::Live(raw)));
+            }
+            row.sort();
+            update.add_row(row);
+        }
+    }
+    for (index, operation) in &plan.operations {
+        if columns[*index].kind == ColumnKind::Static {
+            let writer = RowWriter {
+                table: &plan.table,
+                scope,
+                stamp,
+                existing: existing(None),
+            };
+            writer.apply(*index, operation, &mut static_row)?;
+        }
+    }
+    if !static_row.is_empty() {
+        static_row.sort();
+        update.static_row = Some(static_row);
+    }
+    Ok(update)
+}
+
+fn json_row(
+    plan: &ModifyPlan,
+    insert: &crate::query::analyze::JsonInsert,
+    scope: &Scope<'_>,
+    stamp: Stamp,
+    row: &mut Row,
+    static_row: &mut Row,
+) -> CqlResult<()> {
+    let document = json::document(plan, insert, scope)?;
+    let writer = RowWriter {
+        table: &plan.table,
+        scope,
+        stamp,
+        existing: None,
+    };
+    for (index, value) in document.columns {
+        let column = &plan.table.columns[index];
+        let target = if column.kind == ColumnKind::Static { &mut *static_row } else { &mut *row };
+        match value {
+            Some(value) => writer.set(column, value, target)?,
+            None => writer.clear(column, target),
+        }
+    }
+    Ok(())
+}
+
+fn delete_stretches(plan: &ModifyPlan, scope: &Scope<'_>, stamp: Stamp, update: &mut PartitionUpdate) -> CqlResult<()> {
+    let positions = plan::positions(&plan.table, &plan.restrictions, scope)?;
+    if positions.is_all() {
+        update.deletion = Some(stamp.deletion());
+        return Ok(());
+    }
+    for (start, end) in positions.stretches(&plan.table)? {
+        update.range_tombstones.push(RangeTombstone {
+            start,
+            end,
+            deletion: stamp.deletion(),
+        });
+    }
+    Ok(())
+}
+
+/// Whether some operation has to see the row first.
+pub fn needs_row(plan: &ModifyPlan) -> bool {
+    plan.operations
+        .iter()
+        .any(|(index, operation)| needs_existing(&plan.table.columns[*index], operation))
+}

@@ -1,0 +1,418 @@
+//! Expressions: what stands for a value once names and types are known, and how it becomes one.
+//!
+//! The grammar has two trees for values, terms (in VALUES, SET, WHERE, IF) and selectables (in SELECT); here they are one.
+//! Everything is typed when it is analyzed, so evaluating cannot meet a wrong type; it fails only where a value is out of a
+//! function's range.
+//!
+//! What must hold: a constant is a valid value of its type, sets and maps in order, and so is every bound value; thus so is
+//! the value of every expression.
+
+use bytes::Bytes;
+use palladium_protocol::cql::ast::CellFact;
+use palladium_protocol::types::CqlType;
+use palladium_storage::{CellState, Row};
+
+use super::functions::{Function, Moment};
+use crate::encode::cell::{self, cell_value};
+use crate::encode::wire::{self, Elements, Fields};
+use crate::encode::{Malformed, order};
+use crate::error::{CqlError, CqlResult};
+use crate::schema::{ColumnKind, TableSchema};
+
+/// A value that came with a request, or was computed.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Bound {
+    Null,
+    /// Leave it as it is.
+    Unset,
+    Value(Bytes),
+}
+
+impl Bound {
+    /// The value; unset counts as null.
+    pub fn value(self) -> Option<Bytes> {
+        match self {
+            Bound::Value(value) => Some(value),
+            Bound::Null | Bound::Unset => None,
+        }
+    }
+
+    pub fn as_value(&self) -> Option<&Bytes> {
+        match self {
+            Bound::Value(value) => Some(value),
+            Bound::Null | Bound::Unset => None,
+        }
+    }
+}
+
+impl From<Option<Bytes>> for Bound {
+    fn from(value: Option<Bytes>) -> Self {
+        value.map_or(Bound::Null, Bound::Value)
+    }
+}
+
+/// Values are secrets.
+impl std::fmt::Debug for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Bound::Null => "Null",
+            Bound::Unset => "Unset",
+            Bound::Value(_) => "Value(..)",
+        })
+    }
+}
+
+/// An expression and the type of its value.
+#[derive(Debug, Clone)]
+pub struct Typed {
+    pub expression: Expression,
+    pub ty: CqlType,
+}
+
+#[derive(Debug, Clone)]
+pub enum Expression {
+    Constant(Bound),
+    /// The bound value of that number.
+    Marker(usize),
+    /// A column of the table, by its place.
+    Column(usize),
+    /// `writetime`, `maxwritetime` or `ttl` of a column.
+    Fact {
+        fact: CellFact,
+        column: usize,
+    },
+    Call {
+        function: Function,
+        arguments: Vec<Typed>,
+        returns: CqlType,
+    },
+    /// A collection, tuple, vector or user-defined type from its parts; a map's are keys and values in turn.
+    Build {
+        ty: CqlType,
+        parts: Vec<Expression>,
+    },
+    /// A field of a tuple or user-defined type.
+    Field {
+        of: Box<Expression>,
+        field: usize,
+    },
+    /// An element of a map or set by its key, of a list or vector by its place.
+    Element {
+        of: Box<Typed>,
+        key: Box<Expression>,
+    },
+    /// The part of a set or map between two keys, both included.
+    Slice {
+        of: Box<Typed>,
+        from: Option<Box<Expression>>,
+        to: Option<Box<Expression>>,
+    },
+    /// What the aggregate of that number came to.
+    Aggregate(usize),
+}
+
+/// Where an expression finds its values.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    pub bound: &'a [Bound],
+    pub moment: &'a Moment<'a>,
+    pub row: Option<&'a RowScope<'a>>,
+    pub aggregates: &'a [Option<Bytes>],
+}
+
+/// The row at hand.
+pub struct RowScope<'a> {
+    pub table: &'a TableSchema,
+    pub partition: &'a [Bytes],
+    /// Empty if only the static row lives.
+    pub clustering: &'a [Option<Bytes>],
+    pub statics: Option<&'a Row>,
+    pub row: Option<&'a Row>,
+    /// Seconds.
+    pub now: i64,
+}
+
+impl RowScope<'_> {
+    /// The value of a column, by its place in the table.
+    pub fn column(&self, index: usize) -> Result<Option<Bytes>, Malformed> {
+        let column = &self.table.columns[index];
+        let row = match column.kind {
+            ColumnKind::PartitionKey => return Ok(self.partition.get(column.position).cloned()),
+            ColumnKind::Clustering => return Ok(self.clustering.get(column.position).cloned().flatten()),
+            ColumnKind::Static => self.statics,
+            ColumnKind::Regular => self.row,
+        };
+        let Some(row) = row else { return Ok(None) };
+        if !column.ty.is_multi_cell() {
+            return Ok(row.cell(column.id).map(|cell| cell_value(cell).clone()));
+        }
+        let cells = row.cells_of(column.id);
+        if cells.is_empty() {
+            return Ok(None);
+        }
+        let mut value = Vec::new();
+        cell::put_complex(&column.ty, cells, &mut value)?;
+        Ok(Some(value.into()))
+    }
+
+    /// Timestamp or remaining life of a column's cells.
+    fn fact(&self, fact: CellFact, index: usize) -> Option<Bytes> {
+        let column = &self.table.columns[index];
+        let row = match column.kind {
+            ColumnKind::Static => self.statics?,
+            _ => self.row?,
+        };
+        let cells = row.cells_of(column.id);
+        let one = |cell: &palladium_storage::Cell| match fact {
+            CellFact::WriteTime | CellFact::MaxWriteTime => Some(cell.timestamp.to_be_bytes().to_vec()),
+            CellFact::Ttl => match &cell.state {
+                CellState::Expiring { expires_at, .. } => {
+                    let left = i32::try_from(expires_at - self.now).unwrap_or(i32::MAX);
+                    Some(left.to_be_bytes().to_vec())
+                }
+                _ => None,
+            },
+        };
+        if fact == CellFact::MaxWriteTime {
+            let newest = cells.iter().map(|cell| cell.timestamp).max()?;
+            return Some(Bytes::copy_from_slice(&newest.to_be_bytes()));
+        }
+        if !column.ty.is_multi_cell() {
+            return one(cells.first()?).map(Bytes::from);
+        }
+        if cells.is_empty() {
+            return None;
+        }
+        let mut list = (cells.len() as i32).to_be_bytes().to_vec();
+        for cell in cells {
+            wire::put_element(one(cell).as_deref(), &mut list);
+        }
+        Some(list.into())
+    }
+}
+
+impl Expression {
+    pub const NULL: Expression = Expression::Constant(Bound::Null);
+
+    /// A value that is known already.
+    pub fn constant(value: impl Into<Bytes>) -> Self {
+        Expression::Constant(Bound::Value(value.into()))
+    }
+
+    pub fn evaluate(&self, scope: &Scope<'_>) -> CqlResult<Bound> {
+        Ok(match self {
+            Expression::Constant(value) => value.clone(),
+            Expression::Marker(index) => scope.bound.get(*index).cloned().unwrap_or(Bound::Null),
+            Expression::Column(index) => row(scope)?.column(*index)?.into(),
+            Expression::Fact { fact, column } => row(scope)?.fact(*fact, *column).into(),
+            Expression::Call {
+                function,
+                arguments,
+                returns,
+            } => {
+                let mut values = Vec::with_capacity(arguments.len());
+                for argument in arguments {
+                    values.push(argument.expression.evaluate(scope)?.value());
+                }
+                function.call(arguments, &values, returns, scope.moment)?.into()
+            }
+            Expression::Build { ty, parts } => build(ty, parts, scope)?,
+            Expression::Field { of, field } => match of.evaluate(scope)? {
+                Bound::Value(value) => match Fields::read(&value).nth(*field) {
+                    Some(part) => part?.map(|part| value.slice_ref(part)).into(),
+                    None => Bound::Null,
+                },
+                other => other,
+            },
+            Expression::Element { of, key } => {
+                let Bound::Value(value) = of.expression.evaluate(scope)? else {
+                    return Ok(Bound::Null);
+                };
+                let Bound::Value(key) = key.evaluate(scope)? else {
+                    return Ok(Bound::Null);
+                };
+                element(&of.ty, &value, &key)?.into()
+            }
+            Expression::Slice { of, from, to } => {
+                let Bound::Value(value) = of.expression.evaluate(scope)? else {
+                    return Ok(Bound::Null);
+                };
+                let end = |bound: &Option<Box<Expression>>| match bound {
+                    Some(expression) => expression.evaluate(scope).map(Bound::value),
+                    None => Ok(None),
+                };
+                slice(&of.ty, &value, end(from)?, end(to)?)?.into()
+            }
+            Expression::Aggregate(index) => scope.aggregates.get(*index).cloned().flatten().into(),
+        })
+    }
+
+    /// Whether the value is the same for every execution.
+    pub fn is_constant(&self) -> bool {
+        matches!(self, Expression::Constant(_))
+    }
+
+    /// Calls `visit` for this expression and all inside it.
+    pub fn walk(&self, visit: &mut impl FnMut(&Expression)) {
+        visit(self);
+        match self {
+            Expression::Call { arguments, .. } => {
+                arguments.iter().for_each(|argument| argument.expression.walk(visit));
+            }
+            Expression::Build { parts, .. } => parts.iter().for_each(|part| part.walk(visit)),
+            Expression::Field { of, .. } => of.walk(visit),
+            Expression::Element { of, key } => {
+                of.expression.walk(visit);
+                key.walk(visit);
+            }
+            Expression::Slice { of, from, to } => {
+                of.expression.walk(visit);
+                from.iter().chain(to).for_each(|end| end.walk(visit));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn row<'a>(scope: &Scope<'a>) -> CqlResult<&'a RowScope<'a>> {
+    scope
+        .row
+        .ok_or_else(|| CqlError::server("a column was asked for where there is no row"))
+}
+
+fn build(ty: &CqlType, parts: &[Expression], scope: &Scope<'_>) -> CqlResult<Bound> {
+    let mut values = Vec::with_capacity(parts.len());
+    for part in parts {
+        values.push(part.evaluate(scope)?);
+    }
+    let null = || CqlError::invalid("null is not supported inside collections");
+    let unset = || CqlError::invalid("unset value is not supported inside collections");
+    let mut out = Vec::new();
+    match ty.bare() {
+        CqlType::Tuple(_) | CqlType::Udt(_) => {
+            for value in &values {
+                wire::put_element(value.as_value().map(|value| &value[..]), &mut out);
+            }
+        }
+        CqlType::Vector(element, _) => {
+            for value in &values {
+                let value = value.as_value().ok_or_else(null)?;
+                if element.fixed_bytes().is_none() {
+                    palladium_protocol::types::vint::put_unsigned_vint(&mut out, value.len() as u64);
+                }
+                out.extend_from_slice(value);
+            }
+        }
+        other => {
+            let entries = if matches!(other, CqlType::Map(..)) { values.len() / 2 } else { values.len() };
+            out.extend((entries as i32).to_be_bytes());
+            for value in &values {
+                match value {
+                    Bound::Value(value) => wire::put_element(Some(value), &mut out),
+                    Bound::Null => return Err(null()),
+                    Bound::Unset => return Err(unset()),
+                }
+            }
+            let ordered = wire::normalize(ty, &out)?.into_owned();
+            return Ok(Bound::Value(ordered.into()));
+        }
+    }
+    Ok(Bound::Value(out.into()))
+}
+
+/// The element of a collection value.
+pub fn element(ty: &CqlType, value: &Bytes, key: &[u8]) -> Result<Option<Bytes>, Malformed> {
+    match ty.bare() {
+        CqlType::Map(key_type, _) => {
+            let mut elements = Elements::read_map(value)?;
+            while let Some(own) = elements.next() {
+                let own = own?.ok_or(Malformed::LENGTH)?;
+                let entry = elements.next().ok_or(Malformed::SHORT)??;
+                if same(key_type, own, key)? {
+                    return Ok(entry.map(|entry| value.slice_ref(entry)));
+                }
+            }
+            Ok(None)
+        }
+        CqlType::Set(inner) => {
+            for own in Elements::read(value)? {
+                let own = own?.ok_or(Malformed::LENGTH)?;
+                if same(inner, own, key)? {
+                    return Ok(Some(value.slice_ref(own)));
+                }
+            }
+            Ok(None)
+        }
+        CqlType::List(_) => {
+            let Some(index) = place(key) else { return Ok(None) };
+            match Elements::read(value)?.nth(index) {
+                Some(found) => Ok(found?.map(|found| value.slice_ref(found))),
+                None => Ok(None),
+            }
+        }
+        CqlType::Vector(inner, dimensions) => {
+            let Some(index) = place(key) else { return Ok(None) };
+            let elements = wire::vector_elements(inner, usize::from(*dimensions), value)?;
+            Ok(elements.get(index).map(|found| value.slice_ref(found)))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn place(key: &[u8]) -> Option<usize> {
+    usize::try_from(i32::from_be_bytes(key.try_into().ok()?)).ok()
+}
+
+fn slice(
+    ty: &CqlType,
+    value: &Bytes,
+    from: Option<Bytes>,
+    to: Option<Bytes>,
+) -> Result<Option<Bytes>, Malformed> {
+    let (key_type, is_map) = match ty.bare() {
+        CqlType::Map(key, _) => (key, true),
+        CqlType::Set(inner) => (inner, false),
+        _ => return Ok(None),
+    };
+    let position = |key: &[u8]| {
+        let mut out = Vec::new();
+        order::encode(key_type, Some(key), false, &mut out).map(|_| out)
+    };
+    let from = from.as_deref().map(position).transpose()?;
+    let to = to.as_deref().map(position).transpose()?;
+    let mut out = vec![0; 4];
+    let mut count = 0i32;
+    let mut elements = if is_map { Elements::read_map(value)? } else { Elements::read(value)? };
+    while let Some(key) = elements.next() {
+        let key = key?.ok_or(Malformed::LENGTH)?;
+        let entry = if is_map { elements.next().ok_or(Malformed::SHORT)?? } else { None };
+        let at = position(key)?;
+        if from.as_ref().is_some_and(|from| at < *from) || to.as_ref().is_some_and(|to| at > *to) {
+            continue;
+        }
+        wire::put_element(Some(key), &mut out);
+        if is_map {
+            wire::put_element(entry, &mut out);
+        }
+        count += 1;
+    }
+    out[..4].copy_from_slice(&count.to_be_bytes());
+    Ok((count > 0).then(|| out.into()))
+}
+
+/// Whether two values of a type are the same to CQL; 1.0 and 1.00 are.
+pub fn same(ty: &CqlType, a: &[u8], b: &[u8]) -> Result<bool, Malformed> {
+    if a == b {
+        return Ok(true);
+    }
+    Ok(compare(ty, a, b)?.is_eq())
+}
+
+/// The order of two values.
+pub fn compare(ty: &CqlType, a: &[u8], b: &[u8]) -> Result<std::cmp::Ordering, Malformed> {
+    let mut left = Vec::with_capacity(a.len() + 4);
+    let mut right = Vec::with_capacity(b.len() + 4);
+    order::encode(ty, Some(a), false, &mut left)?;
+    order::encode(ty, Some(b), false, &mut right)?;
+    Ok(left.cmp(&right))
+}

@@ -1,0 +1,245 @@
+//! Numbers of CQL: one enum that any of them fits, arithmetic as Cassandra does it, and conversions between them.
+//!
+//! Whole numbers of fixed width wrap around as Java's do when they are summed; operators check. Decimals are exact; division
+//! rounds half up at a scale that grows with the operands.
+
+use num_bigint::{BigInt, Sign};
+use palladium_protocol::cql::ast::Arithmetic;
+use palladium_protocol::types::{CqlType, CqlValue, decode};
+
+use crate::error::{CqlError, CqlResult};
+
+/// A number.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Number {
+    Whole(BigInt),
+    Real(f64),
+    Decimal { unscaled: BigInt, scale: i32 },
+}
+
+/// Digits after the point that a quotient gets at least and at most.
+const QUOTIENT_SCALE_MIN: i64 = 32;
+const QUOTIENT_SCALE_MAX: i64 = 1000;
+
+/// Powers of ten beyond this are not worked out: their digits would not fit a value.
+const EXPONENT_MAX: i64 = 100_000;
+
+/// The number in a value; None if it is empty.
+pub fn read(ty: &CqlType, value: &[u8]) -> CqlResult<Option<Number>> {
+    let decoded = decode(ty.bare(), value).map_err(|error| CqlError::invalid(error.to_string()))?;
+    Ok(Some(match decoded {
+        CqlValue::Tinyint(number) => Number::Whole(number.into()),
+        CqlValue::Smallint(number) => Number::Whole(number.into()),
+        CqlValue::Int(number) => Number::Whole(number.into()),
+        CqlValue::Bigint(number) | CqlValue::Counter(number) => Number::Whole(number.into()),
+        CqlValue::Varint(number) => Number::Whole(number),
+        CqlValue::Float(number) => Number::Real(number.into()),
+        CqlValue::Double(number) => Number::Real(number),
+        CqlValue::Decimal { unscaled, scale } => Number::Decimal { unscaled, scale },
+        _ => return Ok(None),
+    }))
+}
+
+/// The number as a value of a numeric type; whole types drop what is behind the point and wrap around.
+pub fn write(number: &Number, ty: &CqlType) -> CqlResult<Vec<u8>> {
+    let value = match ty.bare() {
+        CqlType::Tinyint => CqlValue::Tinyint(wrapped(number) as i8),
+        CqlType::Smallint => CqlValue::Smallint(wrapped(number) as i16),
+        CqlType::Int => CqlValue::Int(match number {
+            Number::Real(real) => *real as i32,
+            _ => wrapped(number) as i32,
+        }),
+        CqlType::Bigint | CqlType::Counter => CqlValue::Bigint(wrapped(number)),
+        CqlType::Varint => CqlValue::Varint(whole(number)?),
+        CqlType::Float => CqlValue::Float(real(number) as f32),
+        CqlType::Double => CqlValue::Double(real(number)),
+        CqlType::Decimal => {
+            let (unscaled, scale) = decimal(number)?;
+            CqlValue::Decimal { unscaled, scale }
+        }
+        other => return Err(CqlError::server(format!("{other} is no numeric type"))),
+    };
+    Ok(value.to_bytes())
+}
+
+/// The low 64 bits, as Java's `longValue`.
+fn wrapped(number: &Number) -> i64 {
+    match number {
+        Number::Real(real) => *real as i64,
+        _ => {
+            let whole = whole(number).unwrap_or_default();
+            let mask = BigInt::from(u64::MAX);
+            let low: BigInt = whole & mask;
+            u64::try_from(low).unwrap_or_default() as i64
+        }
+    }
+}
+
+/// What is before the point.
+pub fn whole(number: &Number) -> CqlResult<BigInt> {
+    Ok(match number {
+        Number::Whole(whole) => whole.clone(),
+        Number::Real(real) => {
+            let (unscaled, scale) = decimal(&Number::Real(*real))?;
+            whole(&Number::Decimal { unscaled, scale })?
+        }
+        Number::Decimal { unscaled, scale } if *scale <= 0 => unscaled * ten_to(-i64::from(*scale))?,
+        Number::Decimal { unscaled, scale } => match ten_to(i64::from(*scale)) {
+            Ok(divisor) => unscaled / divisor,
+            Err(_) => BigInt::default(),
+        },
+    })
+}
+
+pub fn real(number: &Number) -> f64 {
+    match number {
+        Number::Real(real) => *real,
+        Number::Whole(whole) => whole.to_string().parse().unwrap_or(f64::NAN),
+        Number::Decimal { unscaled, scale } => {
+            format!("{unscaled}e{}", -i64::from(*scale)).parse().unwrap_or(f64::NAN)
+        }
+    }
+}
+
+/// Unscaled number and scale.
+pub fn decimal(number: &Number) -> CqlResult<(BigInt, i32)> {
+    match number {
+        Number::Whole(whole) => Ok((whole.clone(), 0)),
+        Number::Decimal { unscaled, scale } => Ok((unscaled.clone(), *scale)),
+        Number::Real(real) if real.is_finite() => {
+            // As `BigDecimal.valueOf`: the digits that are printed.
+            match crate::query::analyze::literal::decimal(&super::text::double(*real)) {
+                Some(CqlValue::Decimal { unscaled, scale }) => Ok((unscaled, scale)),
+                _ => Err(CqlError::invalid("Infinite or NaN")),
+            }
+        }
+        Number::Real(_) => Err(CqlError::invalid("Infinite or NaN")),
+    }
+}
+
+fn ten_to(exponent: i64) -> CqlResult<BigInt> {
+    if !(0..=EXPONENT_MAX).contains(&exponent) {
+        return Err(CqlError::invalid("A decimal's exponent is out of range for this operation"));
+    }
+    Ok(BigInt::from(10).pow(exponent as u32))
+}
+
+/// Two decimals at one scale.
+fn aligned(a: &(BigInt, i32), b: &(BigInt, i32)) -> CqlResult<(BigInt, BigInt, i32)> {
+    let scale = a.1.max(b.1);
+    let raise = |of: &(BigInt, i32)| Ok::<_, CqlError>(&of.0 * ten_to(i64::from(scale) - i64::from(of.1))?);
+    Ok((raise(a)?, raise(b)?, scale))
+}
+
+/// The type of `a operator b`: the wider of the two, as Cassandra's number types meet.
+pub fn result_type(left: &CqlType, right: &CqlType) -> Option<CqlType> {
+    let rank = |ty: &CqlType| {
+        Some(match ty.bare() {
+            CqlType::Tinyint => 1,
+            CqlType::Smallint => 2,
+            CqlType::Int => 4,
+            CqlType::Bigint | CqlType::Counter => 8,
+            CqlType::Float => 4,
+            CqlType::Double => 8,
+            CqlType::Varint | CqlType::Decimal => i32::MAX,
+            _ => return None,
+        })
+    };
+    let floating = |ty: &CqlType| matches!(ty.bare(), CqlType::Float | CqlType::Double | CqlType::Decimal);
+    let widest = rank(left)?.max(rank(right)?);
+    Some(match (floating(left) || floating(right), widest) {
+        (true, 0..=4) => CqlType::Float,
+        (true, 8) => CqlType::Double,
+        (true, _) => CqlType::Decimal,
+        (false, 1) => CqlType::Tinyint,
+        (false, 2) => CqlType::Smallint,
+        (false, 4) => CqlType::Int,
+        (false, 8) => CqlType::Bigint,
+        (false, _) => CqlType::Varint,
+    })
+}
+
+/// `left operator right`, as a number of the result's type.
+pub fn arithmetic(operator: Arithmetic, left: &Number, right: &Number, ty: &CqlType) -> CqlResult<Number> {
+    match ty.bare() {
+        CqlType::Float | CqlType::Double => {
+            let (a, b) = (real(left), real(right));
+            Ok(Number::Real(match operator {
+                Arithmetic::Add => a + b,
+                Arithmetic::Subtract => a - b,
+                Arithmetic::Multiply => a * b,
+                Arithmetic::Divide => a / b,
+                Arithmetic::Modulo => a % b,
+            }))
+        }
+        CqlType::Decimal => decimal_arithmetic(operator, &decimal(left)?, &decimal(right)?),
+        _ => {
+            let (a, b) = (whole(left)?, whole(right)?);
+            if b.sign() == Sign::NoSign && matches!(operator, Arithmetic::Divide | Arithmetic::Modulo) {
+                return Err(CqlError::invalid("/ by zero"));
+            }
+            Ok(Number::Whole(match operator {
+                Arithmetic::Add => a + b,
+                Arithmetic::Subtract => a - b,
+                Arithmetic::Multiply => a * b,
+                Arithmetic::Divide => a / b,
+                Arithmetic::Modulo => a % b,
+            }))
+        }
+    }
+}
+
+fn decimal_arithmetic(operator: Arithmetic, a: &(BigInt, i32), b: &(BigInt, i32)) -> CqlResult<Number> {
+    let (unscaled, scale) = match operator {
+        Arithmetic::Multiply => {
+            let scale = a.1.checked_add(b.1).ok_or_else(|| CqlError::invalid("Overflow"))?;
+            (&a.0 * &b.0, scale)
+        }
+        Arithmetic::Add => {
+            let (a, b, scale) = aligned(a, b)?;
+            (a + b, scale)
+        }
+        Arithmetic::Subtract => {
+            let (a, b, scale) = aligned(a, b)?;
+            (a - b, scale)
+        }
+        Arithmetic::Divide => return divide(a, b),
+        Arithmetic::Modulo => {
+            if b.0.sign() == Sign::NoSign {
+                return Err(CqlError::invalid("Division by zero"));
+            }
+            let (a, b, scale) = aligned(a, b)?;
+            (a % b, scale)
+        }
+    };
+    Ok(Number::Decimal { unscaled, scale })
+}
+
+/// A quotient with enough digits, without zeros at its end.
+pub fn divide(a: &(BigInt, i32), b: &(BigInt, i32)) -> CqlResult<Number> {
+    if b.0.sign() == Sign::NoSign {
+        return Err(CqlError::invalid("Division by zero"));
+    }
+    let scale = i64::from(a.1.max(b.1)).clamp(QUOTIENT_SCALE_MIN, QUOTIENT_SCALE_MAX);
+    // a / b = (a.0 / b.0) * 10^(b.1 - a.1); times 10^scale for the unscaled quotient, one digit more for rounding.
+    let shift = scale + 1 + i64::from(b.1) - i64::from(a.1);
+    let quotient = match shift >= 0 {
+        true => (&a.0 * ten_to(shift)?) / &b.0,
+        false => &a.0 / (&b.0 * ten_to(-shift)?),
+    };
+    let half = if quotient.sign() == Sign::Minus { BigInt::from(-5) } else { BigInt::from(5) };
+    let mut unscaled = (quotient + half) / BigInt::from(10);
+    let mut scale = scale;
+    let ten = BigInt::from(10);
+    while scale > 0 && unscaled.sign() != Sign::NoSign && (&unscaled % &ten).sign() == Sign::NoSign {
+        unscaled /= &ten;
+        scale -= 1;
+    }
+    if unscaled.sign() == Sign::NoSign {
+        scale = 0;
+    }
+    Ok(Number::Decimal {
+        unscaled,
+        scale: scale as i32,
+    })
+}

@@ -1,0 +1,206 @@
+//! The pipeline: a request becomes a statement, gets its meaning, is planned with its values, and executed.
+//!
+//! ```text
+//! text ─► parse ─► analyze ─► Statement (kept, if prepared)
+//!                                 + bound values ─► plan ─► execute ─► Ready | Write | Later
+//! ```
+//!
+//! [`begin`] never waits. What memory can answer is ready when it returns; plain writes are handed back, so that the
+//! connection can give the engine all writes of one read of the socket together; everything else is a future.
+//!
+//! Read on in `expression` and `analyze`, `prepared` and `values`, `plan`, `execute`, and `answer`; `functions`, `json` and
+//! `paging` stand beside the road.
+
+pub mod analyze;
+pub mod answer;
+pub mod execute;
+pub mod expression;
+pub mod functions;
+pub mod json;
+mod paging;
+mod plan;
+pub mod prepared;
+mod values;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use palladium_protocol::cql;
+use palladium_protocol::cql::ast;
+use palladium_protocol::request::{Batch, BatchKind, BatchStatement, Execute, Prepare, Query, QueryParams, Request};
+use palladium_protocol::response::MetadataMode;
+use palladium_protocol::wire::Frame;
+use palladium_storage::Write;
+
+use self::analyze::{Body, analyze};
+use self::execute::{Settings, moment};
+use self::expression::{Bound, Scope};
+use self::prepared::Statement;
+use crate::database::Database;
+use crate::error::{CqlError, CqlResult};
+use crate::session::Session;
+
+pub use answer::Response;
+pub use prepared::Prepared;
+
+/// How far a request got when it was begun.
+pub enum Outcome {
+    /// All the way.
+    Ready(Response),
+    /// To the engine: write this, and answer `done` when it is durable.
+    Write { write: Write, done: Response },
+    /// The rest takes waiting.
+    Later(BoxFuture<'static, Response>),
+}
+
+/// Begins a request of a connection that is ready for queries.
+pub fn begin(database: &Arc<Database>, session: &mut Session, frame: &Frame, request: &Request<'_>) -> Outcome {
+    let outcome = match request {
+        Request::Execute(request) => execute_prepared(database, session, frame, request),
+        Request::Query(request) => query(database, session, frame, request),
+        Request::Batch(request) => batch(database, session, frame, request),
+        Request::Prepare(request) => prepare(database, session, request),
+        _ => Err(CqlError::protocol("Unexpected message for a ready connection")),
+    };
+    outcome.unwrap_or_else(|error| Outcome::Ready(error.into()))
+}
+
+fn query(database: &Arc<Database>, session: &mut Session, frame: &Frame, request: &Query<'_>) -> CqlResult<Outcome> {
+    let keyspace = request.params.keyspace.or(session.keyspace.as_deref());
+    let statement = Arc::new(understand(database, request.query, keyspace)?);
+    let bound = values::bind(&statement.markers, &request.params.values, &frame.body)?;
+    let settings = settings(frame, &request.params, MetadataMode::Full);
+    execute(database, session, statement, bound, settings)
+}
+
+fn prepare(database: &Arc<Database>, session: &Session, request: &Prepare<'_>) -> CqlResult<Outcome> {
+    let keyspace = request.keyspace.or(session.keyspace.as_deref());
+    let id = prepared::statement_id(request.query, keyspace);
+    let known = database.prepared.get(&id).filter(|statement| statement.holds_in(&database.catalog.load()));
+    let statement = match known {
+        Some(statement) => statement,
+        None => {
+            let statement = Arc::new(understand(database, request.query, keyspace)?);
+            database.prepared.put(statement.clone());
+            statement
+        }
+    };
+    Ok(Outcome::Ready(Response::Prepared(statement)))
+}
+
+fn execute_prepared(
+    database: &Arc<Database>,
+    session: &mut Session,
+    frame: &Frame,
+    request: &Execute<'_>,
+) -> CqlResult<Outcome> {
+    let statement = known(database, request.id)?;
+    let bound = values::bind(&statement.markers, &request.params.values, &frame.body)?;
+    let mode = match request.result_metadata_id {
+        Some(id) if id != statement.result.id() => MetadataMode::Changed,
+        _ if request.params.skip_metadata => MetadataMode::Skip,
+        _ => MetadataMode::Full,
+    };
+    let settings = settings(frame, &request.params, mode);
+    execute(database, session, statement, bound, settings)
+}
+
+/// The prepared statement of an id, if its tables are still what they were.
+fn known(database: &Database, id: &[u8]) -> CqlResult<Arc<Statement>> {
+    let statement = database.prepared.get(id).ok_or_else(|| CqlError::unprepared(id))?;
+    if !statement.holds_in(&database.catalog.load()) {
+        database.prepared.forget(&statement.id);
+        return Err(CqlError::unprepared(id));
+    }
+    Ok(statement)
+}
+
+/// Parses and analyzes.
+fn understand(database: &Database, text: &str, keyspace: Option<&str>) -> CqlResult<Statement> {
+    let tree = cql::parse(text).map_err(|error| CqlError::syntax(error.to_string()))?;
+    let catalog = database.catalog.load();
+    let checked = analyze(tree, &catalog, keyspace)?;
+    Ok(Statement::new(checked, text, keyspace, &catalog))
+}
+
+fn settings(frame: &Frame, params: &QueryParams<'_>, mode: MetadataMode) -> Settings {
+    Settings {
+        version: frame.version,
+        consistency: params.consistency,
+        page_size: params.page_size.and_then(|size| u32::try_from(size).ok()).filter(|size| *size > 0),
+        paging_state: params.paging_state.map(|state| frame.body.slice_ref(state)),
+        timestamp: params.timestamp,
+        now_seconds: params.now_in_seconds.map(i64::from),
+        mode,
+    }
+}
+
+/// Executes a statement with its values.
+fn execute(
+    database: &Arc<Database>,
+    session: &mut Session,
+    statement: Arc<Statement>,
+    bound: Vec<Bound>,
+    settings: Settings,
+) -> CqlResult<Outcome> {
+    match &statement.body {
+        Body::Select(_) => Ok(execute::read::select(database, statement, bound, settings)),
+        Body::Modify(_) => execute::write::modify(database, statement, bound, &settings),
+        Body::Batch(batch) => {
+            let moment = moment(database, &settings);
+            let scope = Scope {
+                bound: &bound,
+                moment: &moment,
+                row: None,
+                aggregates: &[],
+            };
+            let timestamp = execute::write::long(&batch.timestamp, &scope, "timestamp")?;
+            let kind = batch.kind;
+            execute::write::batch(database, kind, vec![(statement, bound)], timestamp, &settings)
+        }
+        Body::Use(keyspace) => {
+            session.keyspace = Some(keyspace.as_str().into());
+            Ok(Outcome::Ready(Response::SetKeyspace(keyspace.clone())))
+        }
+        Body::Truncate(table) => {
+            let database = database.clone();
+            let table = table.clone();
+            Ok(Outcome::Later(Box::pin(async move {
+                if let Err(error) = database.keys.ensure(table.id).await {
+                    return error.into();
+                }
+                match database.engine.truncate(table.id).await {
+                    Ok(()) => Response::Void,
+                    Err(error) => CqlError::from(error).into(),
+                }
+            })))
+        }
+        Body::Other(tree) => execute::schema::begin(database, session, tree, settings),
+    }
+}
+
+/// A BATCH message: statements by text or id, each with its own values.
+fn batch(database: &Arc<Database>, session: &Session, frame: &Frame, request: &Batch<'_>) -> CqlResult<Outcome> {
+    let kind = match request.kind {
+        BatchKind::Logged => ast::BatchKind::Logged,
+        BatchKind::Unlogged => ast::BatchKind::Unlogged,
+        BatchKind::Counter => ast::BatchKind::Counter,
+    };
+    let keyspace = request.params.keyspace.or(session.keyspace.as_deref());
+    let mut statements = Vec::with_capacity(request.len());
+    for entry in request.iter() {
+        let statement = match entry.statement {
+            BatchStatement::Query(text) => Arc::new(understand(database, text, keyspace)?),
+            BatchStatement::Prepared(id) => known(database, id)?,
+        };
+        if !matches!(statement.body, Body::Modify(_)) {
+            return Err(CqlError::invalid(
+                "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.",
+            ));
+        }
+        let bound = values::bind(&statement.markers, &entry.values, &frame.body)?;
+        statements.push((statement, bound));
+    }
+    let settings = settings(frame, &request.params, MetadataMode::Full);
+    execute::write::batch(database, kind, statements, None, &settings)
+}

@@ -1,0 +1,194 @@
+//! Prepared statements: analyzed once, executed often.
+//!
+//! An id is the MD5 of keyspace and text, as in Cassandra, so that a driver gets the same one from every node and after every
+//! restart. A statement holds the tables it was analyzed for; when the catalog has moved on and one of them is another now,
+//! the statement is forgotten and the driver is told to prepare it again.
+//!
+//! What must hold: looking a statement up takes no lock that a writer could hold for long, and there are never more than
+//! the configured number of them: each takes a few KiB with what it was analyzed for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use md5::{Digest, Md5};
+use palladium_crypto::Entropy;
+use palladium_protocol::response::{BindMetadata, ColumnSpec, EncodedMetadata};
+use palladium_protocol::types::CqlType;
+
+use super::analyze::{Body, Checked, result_specs};
+use super::functions::timeuuid::TimeUuids;
+use crate::encode::wire;
+use crate::schema::{Catalog, TableSchema};
+
+/// A statement takes a few KiB with what it was analyzed for; so many are tens of MiB.
+const STATEMENTS_MAX: usize = 10_000;
+
+/// A statement ready to be executed, prepared or not.
+#[derive(Debug)]
+pub struct Statement {
+    pub id: [u8; 16],
+    pub text: String,
+    /// What unqualified names meant.
+    pub keyspace: Option<String>,
+    pub body: Body,
+    /// What each bound value must be.
+    pub markers: Vec<Marker>,
+    pub bind: BindMetadata,
+    pub result: EncodedMetadata,
+    /// The catalog it was last found to hold in.
+    valid_in: AtomicU64,
+    last_used: AtomicU64,
+}
+
+/// A bind marker, as values are checked against it.
+#[derive(Debug, Clone)]
+pub struct Marker {
+    pub name: String,
+    pub ty: CqlType,
+    /// Whether values hold sets or maps that have to be put in order.
+    pub has_order: bool,
+}
+
+impl Statement {
+    pub fn new(checked: Checked, text: &str, keyspace: Option<&str>, catalog: &Catalog) -> Self {
+        let Checked {
+            body,
+            markers,
+            key_markers,
+        } = checked;
+        let result = match &body {
+            Body::Select(plan) => {
+                let specs = result_specs(plan);
+                EncodedMetadata::new(&specs, metadata_id(&specs))
+            }
+            _ => EncodedMetadata::none(metadata_id(&[])),
+        };
+        Statement {
+            id: statement_id(text, keyspace),
+            text: text.to_owned(),
+            keyspace: keyspace.map(str::to_owned),
+            bind: BindMetadata::new(&markers, key_markers),
+            markers: markers
+                .into_iter()
+                .map(|spec| Marker {
+                    has_order: wire::has_order(&spec.ty),
+                    name: spec.name,
+                    ty: spec.ty,
+                })
+                .collect(),
+            body,
+            result,
+            valid_in: AtomicU64::new(version_of(catalog)),
+            last_used: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the statement still means in this catalog what it meant when it was analyzed.
+    pub fn holds_in(&self, catalog: &Catalog) -> bool {
+        let version = version_of(catalog);
+        if self.valid_in.load(Ordering::Relaxed) == version {
+            return true;
+        }
+        let same = |table: &Arc<TableSchema>| {
+            catalog
+                .table(&table.keyspace, &table.name)
+                .is_some_and(|present| Arc::ptr_eq(present, table))
+        };
+        let holds = match &self.body {
+            Body::Select(plan) => same(&plan.table),
+            Body::Modify(plan) => same(&plan.table),
+            Body::Batch(batch) => batch.statements.iter().all(|plan| same(&plan.table)),
+            Body::Truncate(table) => same(table),
+            Body::Use(_) | Body::Other(_) => true,
+        };
+        if holds {
+            self.valid_in.store(version, Ordering::Relaxed);
+        }
+        holds
+    }
+}
+
+/// Half of the schema version: random, so never the same for two catalogs.
+fn version_of(catalog: &Catalog) -> u64 {
+    catalog.version.as_u64_pair().1 ^ catalog.version.as_u64_pair().0
+}
+
+/// The id of a statement.
+pub fn statement_id(text: &str, keyspace: Option<&str>) -> [u8; 16] {
+    let mut digest = Md5::new();
+    digest.update(keyspace.unwrap_or_default());
+    digest.update(text);
+    digest.finalize().into()
+}
+
+/// The id of a result's columns: equal columns, equal id.
+pub fn metadata_id(specs: &[ColumnSpec]) -> [u8; 16] {
+    let mut digest = Md5::new();
+    for spec in specs {
+        for text in [&spec.keyspace, &spec.table, &spec.name, &spec.ty.to_string()] {
+            digest.update((text.len() as u32).to_be_bytes());
+            digest.update(text);
+        }
+    }
+    digest.finalize().into()
+}
+
+/// The statements this server holds, and what executing needs beside them.
+#[derive(Debug)]
+pub struct Prepared {
+    statements: DashMap<[u8; 16], Arc<Statement>>,
+    statements_max: usize,
+    clock: AtomicU64,
+    /// Where `now()` and the cells of lists get their timeuuids.
+    pub uuids: TimeUuids,
+}
+
+impl Prepared {
+    /// Nothing prepared yet.
+    pub fn new(entropy: &dyn Entropy) -> Self {
+        Prepared {
+            statements: DashMap::new(),
+            statements_max: STATEMENTS_MAX,
+            clock: AtomicU64::new(1),
+            uuids: TimeUuids::new(entropy),
+        }
+    }
+
+    /// With another bound on how many statements are kept.
+    pub fn at_most(self, statements_max: usize) -> Self {
+        Prepared {
+            statements_max: statements_max.max(1),
+            ..self
+        }
+    }
+
+    pub fn get(&self, id: &[u8]) -> Option<Arc<Statement>> {
+        let id: [u8; 16] = id.try_into().ok()?;
+        let found = self.statements.get(&id)?;
+        found.last_used.store(self.clock.load(Ordering::Relaxed), Ordering::Relaxed);
+        Some(found.clone())
+    }
+
+    /// Keeps a statement; past the bound, the one that was not used for longest goes.
+    pub fn put(&self, statement: Arc<Statement>) {
+        let now = self.clock.fetch_add(1, Ordering::Relaxed);
+        statement.last_used.store(now, Ordering::Relaxed);
+        if self.statements.len() >= self.statements_max && !self.statements.contains_key(&statement.id) {
+            let oldest = self.statements.iter().min_by_key(|entry| entry.last_used.load(Ordering::Relaxed));
+            if let Some(id) = oldest.map(|entry| *entry.key()) {
+                self.statements.remove(&id);
+            }
+        }
+        self.statements.insert(statement.id, statement);
+    }
+
+    pub fn forget(&self, id: &[u8; 16]) {
+        self.statements.remove(id);
+    }
+
+    /// All of them, for `system.prepared_statements`.
+    pub fn all(&self) -> Vec<Arc<Statement>> {
+        self.statements.iter().map(|entry| entry.value().clone()).collect()
+    }
+}

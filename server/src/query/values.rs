@@ -1,0 +1,65 @@
+//! Bound values: from the frame's bytes to checked values, without a copy.
+
+use bytes::Bytes;
+use palladium_protocol::request::Values;
+use palladium_protocol::types::validate;
+use palladium_protocol::wire::Value;
+
+use super::expression::Bound;
+use super::prepared::Marker;
+use crate::encode::wire;
+use crate::error::{CqlError, CqlResult};
+
+/// The values of a statement's markers, slices of the frame they came in.
+pub fn bind(markers: &[Marker], values: &Values<'_>, body: &Bytes) -> CqlResult<Vec<Bound>> {
+    if values.are_named() && !markers.is_empty() {
+        return bind_named(markers, values, body);
+    }
+    if values.len() != markers.len() {
+        return Err(wrong_count(markers.len(), values.len()));
+    }
+    let mut bound = Vec::with_capacity(markers.len());
+    for (marker, value) in markers.iter().zip(values.iter()) {
+        bound.push(one(marker, value, body)?);
+    }
+    Ok(bound)
+}
+
+fn bind_named(markers: &[Marker], values: &Values<'_>, body: &Bytes) -> CqlResult<Vec<Bound>> {
+    let mut bound = Vec::with_capacity(markers.len());
+    for marker in markers {
+        let found = values.iter_named().find(|(name, _)| *name == marker.name);
+        let Some((_, value)) = found else {
+            return Err(wrong_count(markers.len(), values.len().min(markers.len() - 1)));
+        };
+        bound.push(one(marker, value, body)?);
+    }
+    Ok(bound)
+}
+
+fn wrong_count(markers: usize, values: usize) -> CqlError {
+    CqlError::invalid(format!(
+        "there were {markers} markers(?) in CQL but {values} bound variables"
+    ))
+}
+
+#[inline]
+fn one(marker: &Marker, value: Value<'_>, body: &Bytes) -> CqlResult<Bound> {
+    let bytes = match value {
+        Value::Null => return Ok(Bound::Null),
+        Value::Unset => return Ok(Bound::Unset),
+        Value::Bytes(bytes) => bytes,
+    };
+    validate(&marker.ty, bytes).map_err(|error| CqlError::invalid(error.to_string()))?;
+    let value = body.slice_ref(bytes);
+    if marker.has_order {
+        let ordered = match wire::normalize(&marker.ty, &value)? {
+            std::borrow::Cow::Borrowed(_) => None,
+            std::borrow::Cow::Owned(ordered) => Some(ordered),
+        };
+        if let Some(ordered) = ordered {
+            return Ok(Bound::Value(ordered.into()));
+        }
+    }
+    Ok(Bound::Value(value))
+}

@@ -1,0 +1,150 @@
+//! Types as written become types with meaning: user-defined ones are looked up, and combinations that cannot be stored are
+//! refused in Cassandra's words.
+
+use std::sync::Arc;
+
+use palladium_protocol::cql::ast::{NativeType, QualifiedName, Type};
+use palladium_protocol::types::{CqlType, UserType};
+
+use crate::error::{CqlError, CqlResult};
+
+/// How a user-defined type is found: by keyspace and name.
+pub type Lookup<'a> = &'a dyn Fn(&str, &str) -> Option<Arc<UserType>>;
+
+/// The type that is meant by one written in a statement about `keyspace`.
+pub fn resolve(written: &Type, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<CqlType> {
+    let ty = convert(written, keyspace, lookup)?;
+    check_nesting(&ty)?;
+    Ok(ty)
+}
+
+/// The type behind the name of a native one.
+pub fn native(of: NativeType) -> CqlType {
+    match of {
+        NativeType::Ascii => CqlType::Ascii,
+        NativeType::Bigint => CqlType::Bigint,
+        NativeType::Blob => CqlType::Blob,
+        NativeType::Boolean => CqlType::Boolean,
+        NativeType::Counter => CqlType::Counter,
+        NativeType::Date => CqlType::Date,
+        NativeType::Decimal => CqlType::Decimal,
+        NativeType::Double => CqlType::Double,
+        NativeType::Duration => CqlType::Duration,
+        NativeType::Float => CqlType::Float,
+        NativeType::Inet => CqlType::Inet,
+        NativeType::Int => CqlType::Int,
+        NativeType::Smallint => CqlType::Smallint,
+        NativeType::Text | NativeType::Varchar => CqlType::Text,
+        NativeType::Time => CqlType::Time,
+        NativeType::Timestamp => CqlType::Timestamp,
+        NativeType::Timeuuid => CqlType::Timeuuid,
+        NativeType::Tinyint => CqlType::Tinyint,
+        NativeType::Uuid => CqlType::Uuid,
+        NativeType::Varint => CqlType::Varint,
+    }
+}
+
+fn convert(written: &Type, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<CqlType> {
+    let inner = |written: &Type| convert(written, keyspace, lookup).map(Arc::new);
+    Ok(match written {
+        Type::Native(of) => native(*of),
+        Type::List(element) => CqlType::List(inner(element)?),
+        Type::Set(element) => CqlType::Set(inner(element)?),
+        Type::Map(key, value) => CqlType::Map(inner(key)?, inner(value)?),
+        Type::Tuple(fields) => {
+            let fields: CqlResult<Vec<CqlType>> =
+                fields.iter().map(|field| convert(field, keyspace, lookup).map(freeze)).collect();
+            CqlType::Tuple(fields?.into())
+        }
+        Type::Vector(element, dimensions) => {
+            let dimensions = u16::try_from(*dimensions).ok().filter(|dimensions| *dimensions > 0).ok_or_else(|| {
+                CqlError::invalid(format!("vectors may only have positive dimensions; given {dimensions}"))
+            })?;
+            CqlType::Vector(Arc::new(freeze((*inner(element)?).clone())), dimensions)
+        }
+        Type::Frozen(inside) => {
+            let ty = convert(inside, keyspace, lookup)?;
+            if matches!(**inside, Type::Native(_)) {
+                return Err(CqlError::invalid(format!(
+                    "frozen<> is only allowed on collections, tuples, and user-defined types (got {ty})"
+                )));
+            }
+            freeze(ty)
+        }
+        Type::User(name) => CqlType::Udt(find(name, keyspace, lookup)?),
+        Type::Custom(class) => CqlType::from_class_name(class)
+            .map_err(|error| CqlError::invalid(format!("Error setting type {class}: {error}")))?,
+    })
+}
+
+fn find(name: &QualifiedName, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<Arc<UserType>> {
+    let own = name.keyspace.as_ref().map_or(keyspace, |keyspace| keyspace.as_str());
+    if !keyspace.is_empty() && own != keyspace {
+        return Err(CqlError::invalid(format!(
+            "Statement on keyspace {keyspace} cannot refer to a user type in keyspace {own}; user types can only be used in the \
+             keyspace they are defined in"
+        )));
+    }
+    lookup(own, name.name.as_str()).ok_or_else(|| CqlError::invalid(format!("Unknown type {own}.{}", name.name.as_str())))
+}
+
+/// Frozen, and everything inside it too.
+pub fn freeze(ty: CqlType) -> CqlType {
+    let deep = |inner: Arc<CqlType>| Arc::new(freeze((*inner).clone()));
+    match ty {
+        CqlType::List(element) => CqlType::List(deep(element)).frozen(),
+        CqlType::Set(element) => CqlType::Set(deep(element)).frozen(),
+        CqlType::Map(key, value) => CqlType::Map(deep(key), deep(value)).frozen(),
+        other => other.frozen(),
+    }
+}
+
+fn check_nesting(ty: &CqlType) -> CqlResult<()> {
+    let refuse = |what: &str| Err(CqlError::invalid(format!("{what}: {ty}")));
+    match ty {
+        CqlType::List(element) | CqlType::Set(element) => {
+            check_element(ty, element)?;
+            if matches!(ty, CqlType::Set(_)) && **element == CqlType::Duration {
+                return refuse("Durations are not allowed inside sets");
+            }
+        }
+        CqlType::Map(key, value) => {
+            check_element(ty, key)?;
+            check_element(ty, value)?;
+            if **key == CqlType::Duration {
+                return refuse("Durations are not allowed as map keys");
+            }
+        }
+        CqlType::Tuple(fields) => {
+            if fields.contains(&CqlType::Counter) {
+                return refuse("Counters are not allowed inside tuples");
+            }
+            fields.iter().try_for_each(check_nesting)?;
+        }
+        CqlType::Frozen(inner) => check_nesting(inner)?,
+        CqlType::Vector(element, _) if **element == CqlType::Counter => {
+            return refuse("Counters are not allowed inside vectors");
+        }
+        CqlType::Udt(udt) => {
+            let nested = udt.fields.iter().any(|(_, field)| field.is_collection() && field.is_multi_cell());
+            if nested {
+                return Err(CqlError::invalid("Non-frozen UDTs with nested non-frozen collections are not supported"));
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn check_element(outer: &CqlType, element: &CqlType) -> CqlResult<()> {
+    match element {
+        CqlType::Counter => Err(CqlError::invalid(format!("Counters are not allowed inside collections: {outer}"))),
+        CqlType::Udt(_) => Err(CqlError::invalid(format!(
+            "Non-frozen UDTs are not allowed inside collections: {outer}"
+        ))),
+        _ if element.is_multi_cell() => Err(CqlError::invalid(format!(
+            "Non-frozen collections are not allowed inside collections: {outer}"
+        ))),
+        _ => check_nesting(element),
+    }
+}
