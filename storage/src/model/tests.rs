@@ -263,3 +263,70 @@ fn a_claimed_count_costs_no_memory_it_did_not_bring() {
     bytes.extend_from_slice(&[0; 10]);
     assert!(Row::decode(Clustering::SINGLE, bytes.into()).is_err());
 }
+
+/// A mutation with one of everything, as the first release wrote it. These bytes must be read for ever.
+#[test]
+fn the_first_release_can_be_read() {
+    let mut row = Row::new(Clustering(Bytes::from_static(b"\x01k\x80")));
+    row.liveness = Some(Liveness::expiring(1_700_000_000_000_000, 60, 1_700_000_060));
+    row.deletion = Some(Deletion {
+        timestamp: 1_699_999_999_999_999,
+        local_deletion_time: 1_699_999_999,
+    });
+    row.complex_deletions = vec![(
+        ColumnId(4),
+        Deletion {
+            timestamp: 1_699_999_999_999_998,
+            local_deletion_time: 1_700_000_000,
+        },
+    )];
+    let at = 1_700_000_000_000_000;
+    row.cells = vec![
+        live(at, b"live"),
+        Cell {
+            column: ColumnId(2),
+            ..expiring(at, b"as the row", 60, 1_700_000_060)
+        },
+        Cell {
+            column: ColumnId(3),
+            ..expiring(at + 1, b"on its own", 30, 1_700_000_030)
+        },
+        Cell {
+            column: ColumnId(4),
+            path: Bytes::from_static(b"path"),
+            ..live(at, b"element")
+        },
+        Cell {
+            column: ColumnId(900),
+            ..tombstone(at - 1, 1_700_000_001)
+        },
+    ];
+    let mut static_row = Row::new_static();
+    static_row.cells = vec![live(5, b"static")];
+    let mut update = PartitionUpdate::of_row(row);
+    update.deletion = Some(Deletion {
+        timestamp: 7,
+        local_deletion_time: 8,
+    });
+    update.static_row = Some(static_row);
+    update.range_tombstones = vec![RangeTombstone {
+        start: Clustering::MIN,
+        end: Clustering(Bytes::from_static(b"\x01\xFF")),
+        deletion: Deletion {
+            timestamp: 9,
+            local_deletion_time: 10,
+        },
+    }];
+    let mutation = mutation(update);
+    let mut encoded = Vec::new();
+    mutation.encode(&mut encoded);
+    let hex: String = encoded.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, FIRST_RELEASE);
+    assert!(Mutation::decode(encoded.into()).unwrap() == mutation);
+}
+
+const FIRST_RELEASE: &str = concat!(
+    "0707070707070707070707070707070700000000000000000103070e1012000105000000000000002006737461746963",
+    "01000201ff121403016b80460f0500401e18240a06003c7801010104030020046c697665310a61732074686520726f77",
+    "25021e3c0a6f6e20697473206f776e28047061746807656c656d656e74e680070102",
+);

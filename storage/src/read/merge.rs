@@ -158,6 +158,16 @@ impl<S: Source> Merge<S> {
         Ok(())
     }
 
+    /// The caller does not care for what was being opened any more.
+    fn abandon_opening(&mut self) {
+        if std::mem::take(&mut self.opening) {
+            for member in &mut self.members {
+                member.done = false;
+            }
+        }
+    }
+
+    /// Asks every member that has the partition for its next item.
     fn fill(&mut self) -> Result<(), Fault> {
         for member in self.members.iter_mut().filter(|member| member.here) {
             if !member.asked {
@@ -385,6 +395,7 @@ fn shadow_head(mut head: PartitionHead) -> PartitionHead {
 
 impl<S: Source> Source for Merge<S> {
     fn seek(&mut self, from: &PartitionBound) -> Result<(), Fault> {
+        self.abandon_opening();
         for member in &mut self.members {
             if !member.done {
                 member.source.seek(from)?;
@@ -467,6 +478,7 @@ impl<S: Source> Source for Merge<S> {
 
     fn next_partition(&mut self) -> Result<(), Fault> {
         self.head()?;
+        self.abandon_opening();
         for member in &mut self.members {
             if member.here {
                 member.source.next_partition()?;
@@ -477,7 +489,6 @@ impl<S: Source> Source for Merge<S> {
         self.head = None;
         self.next = None;
         self.slices = Slices::none();
-        self.opening = false;
         Ok(())
     }
 }

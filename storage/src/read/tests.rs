@@ -339,7 +339,7 @@ fn read<S: Source>(sources: Vec<S>, command: &ReadCommand) -> ReadPage {
 fn read_all<S: Source>(sources: impl Fn() -> Vec<S>, command: &ReadCommand) -> Vec<ReadPage> {
     let mut command = command.clone();
     let mut pages = Vec::new();
-    loop {
+    for _ in 0..10_000 {
         let page = read(sources(), &command);
         command.resume = page.next.clone();
         let rows: usize = page
@@ -353,6 +353,7 @@ fn read_all<S: Source>(sources: impl Fn() -> Vec<S>, command: &ReadCommand) -> V
             return pages;
         }
     }
+    panic!("pages that never end")
 }
 
 fn memtables(spread: &[Writes]) -> Vec<Memtable> {
@@ -527,4 +528,46 @@ fn a_page_that_ends_with_its_partition_goes_on_after_it() {
         (next.key, next.clustering, next.returned_in_partition),
         (testing::key(0), None, 0)
     );
+}
+
+/// Calls until there is no miss.
+fn insist<T>(mut call: impl FnMut() -> Result<T, Fault>) -> T {
+    loop {
+        match call() {
+            Ok(value) => return value,
+            Err(Fault::Miss(_)) => {}
+            Err(fault) => panic!("{fault}"),
+        }
+    }
+}
+
+#[test]
+fn an_opening_given_up_halfway_does_not_spoil_the_next() {
+    let writes: Writes = (0..4)
+        .map(|number| {
+            let mut row = Row::new(Clustering::SINGLE);
+            row.liveness = Some(Liveness::new(1));
+            (testing::key(number), PartitionUpdate::of_row(row))
+        })
+        .collect();
+    for seed in 1..60 {
+        let sources = (0..3).map(|index| Scripted::new(&writes, seed * 5 + index, true));
+        let mut merge = Merge::new(sources.collect());
+        insist(|| merge.seek(&PartitionBound::MIN));
+        let mut rows = Vec::new();
+        while let Some(head) = insist(|| merge.partition()) {
+            let _ = merge.open(&Slices::all(), false);
+            insist(|| merge.next_partition());
+            if let Some(next) = insist(|| merge.partition()) {
+                assert!(head.key < next.key, "seed {seed}");
+                insist(|| merge.open(&Slices::all(), false));
+                while insist(|| merge.peek().map(|item| item.is_some())) {
+                    rows.push((next.key.clone(), merge.pop().position));
+                }
+                insist(|| merge.next_partition());
+            }
+        }
+        let expected = [testing::key(1), testing::key(3)].map(|key| (key, Clustering::SINGLE));
+        assert_eq!(rows, expected, "seed {seed}");
+    }
 }
