@@ -175,7 +175,7 @@ fn execute(
                 }
             })))
         }
-        Body::Other(tree) => execute::schema::begin(database, session, tree, settings),
+        Body::Other(tree) => execute::schema::begin(database, statement.keyspace.as_deref(), tree),
     }
 }
 

@@ -80,7 +80,7 @@ impl Catalog {
         found
             .tables
             .get(table)
-            .ok_or_else(|| CqlError::invalid(format!("unconfigured table {table}")))
+            .ok_or_else(|| CqlError::invalid(format!("table {table} does not exist")))
     }
 }
 

@@ -3,12 +3,22 @@
 //! A statement takes the [`Catalog`] of the moment and lives with it to its end; a schema change builds the next
 //! catalog from the present one and swaps it in. Nobody ever sees half a change, and nobody waits for one.
 //!
-//! Read in this order: `catalog` (keyspaces, user types), `table` (columns and their places), `options` (what WITH may
-//! say).
+//! Read in this order: `catalog` (keyspaces, user types), `table` (columns and their places), `types` and `resolve` (types as
+//! written); `properties`, `options`, `custom`, `replication` (what WITH may say); `change` (statements as changes of the
+//! catalog); `store` (the catalog at rest); `system` (the tables that are made when somebody asks); `describe`.
 
 pub mod catalog;
+pub mod change;
+pub mod custom;
+pub mod describe;
 pub mod options;
+pub mod properties;
+pub mod replication;
+pub mod resolve;
+pub mod store;
+pub mod system;
 pub mod table;
+pub mod types;
 
 pub use catalog::{Catalog, Keyspace, KeyspaceKind, UserType};
 pub use options::TableOptions;

@@ -121,6 +121,8 @@ fn check_nesting(ty: &CqlType) -> CqlResult<()> {
             }
             fields.iter().try_for_each(check_nesting)?;
         }
+        // What is in a frozen user-defined type is frozen with it.
+        CqlType::Frozen(inner) if matches!(**inner, CqlType::Udt(_)) => {}
         CqlType::Frozen(inner) => check_nesting(inner)?,
         CqlType::Vector(element, _) if **element == CqlType::Counter => {
             return refuse("Counters are not allowed inside vectors");

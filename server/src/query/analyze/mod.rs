@@ -99,7 +99,10 @@ pub fn analyze(statement: Statement, catalog: &Catalog, keyspace: Option<&str>) 
         Statement::Truncate(name) => {
             let table = table_of(name)?;
             if table.kind == TableKind::Virtual {
-                return Err(CqlError::invalid("Cannot truncate virtual tables"));
+                return Err(match table.keyspace.starts_with("system_v") {
+                    true => CqlError::invalid(format!("Truncation is not supported by table {}", table.full_name())),
+                    false => CqlError::unauthorized(format!("{} keyspace is not user-modifiable.", table.keyspace)),
+                });
             }
             if table.kind == TableKind::System {
                 return Err(CqlError::unauthorized(format!("{} keyspace is not user-modifiable.", table.keyspace)));
@@ -139,6 +142,7 @@ pub fn table(catalog: &Catalog, session: Option<&str>, name: &QualifiedName) -> 
 fn writable(table: Arc<TableSchema>) -> CqlResult<Arc<TableSchema>> {
     match table.kind {
         TableKind::User => Ok(table),
+        TableKind::Virtual if crate::schema::system::is_writable(&table) => Ok(table),
         TableKind::Virtual if table.keyspace.starts_with("system_v") => {
             Err(CqlError::invalid("Modification is not supported by table ".to_owned() + &table.full_name()))
         }

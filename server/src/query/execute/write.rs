@@ -28,7 +28,7 @@ use crate::query::answer::Response;
 use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::json;
 use crate::query::plan::{self, Keys};
-use crate::schema::{ColumnKind, TableSchema};
+use crate::schema::{ColumnKind, TableKind, TableSchema};
 
 /// Cassandra's bound on TTL: 20 years.
 const TTL_MAX: i64 = 20 * 365 * 24 * 60 * 60;
@@ -67,7 +67,21 @@ pub fn modify(
     let stamp = stamp(plan, &scope, settings.timestamp, moment.micros)?;
     let mut mutations = Vec::with_capacity(1);
     mutations_of(plan, &scope, stamp, &mut mutations)?;
+    if plan.table.kind == TableKind::Virtual {
+        return Ok(ask(database, &plan.table, mutations));
+    }
     Ok(outcome(mutations))
+}
+
+/// A write to a virtual table asks for something to be done.
+fn ask(database: &Arc<Database>, table: &Arc<TableSchema>, mutations: Vec<Mutation>) -> Outcome {
+    let done = crate::schema::system::write(database.clone(), table.clone(), mutations);
+    Outcome::Later(Box::pin(async move {
+        match done.await {
+            Ok(()) => Response::Void,
+            Err(error) => error.into(),
+        }
+    }))
 }
 
 /// A write that may be nothing at all.

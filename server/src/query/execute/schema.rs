@@ -1,0 +1,203 @@
+//! Statements that are executed from their tree: schema changes, DESCRIBE, and what is said to those about roles.
+//!
+//! ```text
+//! CREATE TABLE   keys.generate ─► engine.create_table ─► schema written ─► catalog swapped ─► keys told ─► event
+//! ALTER (key)    keys.switch   ─► engine.switch_key   ─► schema written ─► catalog swapped ─► event
+//! DROP TABLE     schema written ─► catalog swapped ─► engine.drop_table destroys the root ─► event
+//! ```
+//!
+//! What must hold: one change at a time; a crash between two steps leaves the old schema or the new one, and what the engine holds
+//! beyond that is swept at the next start. A change runs to its end even if its client has gone.
+
+use std::sync::Arc;
+
+use palladium_crypto::{CmkRef, TableId};
+use palladium_protocol::cql::ast::{Describe, Statement};
+use palladium_protocol::response::{EncodedMetadata, Event, MetadataMode};
+use palladium_storage::NewTable;
+
+use crate::database::Database;
+use crate::error::{CqlError, CqlResult};
+use crate::query::Outcome;
+use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
+use crate::query::prepared::metadata_id;
+use crate::schema::change::{Changed, Circumstances, Effect, Plan, is_schema_change, plan};
+use crate::schema::describe::{Cluster, describe};
+use crate::schema::{Catalog, Encryption, TableSchema, store};
+
+/// Begins such a statement, for a session in `keyspace`.
+pub fn begin(
+    database: &Arc<Database>,
+    keyspace: Option<&str>,
+    tree: &Statement,
+) -> CqlResult<Outcome> {
+    if let Statement::Describe(statement) = tree {
+        return description(database, keyspace, statement).map(Outcome::Ready);
+    }
+    if !is_schema_change(tree) {
+        return Err(CqlError::unauthorized(
+            "You have to be logged in and not anonymous to perform this request",
+        ));
+    }
+    let database = database.clone();
+    let tree = tree.clone();
+    let keyspace = keyspace.map(str::to_owned);
+    let work = tokio::spawn(async move { change(&database, keyspace.as_deref(), &tree).await });
+    Ok(Outcome::Later(Box::pin(async move {
+        match work.await {
+            Ok(answer) => answer.unwrap_or_else(Response::from),
+            Err(_) => CqlError::server("The schema change was cut short").into(),
+        }
+    })))
+}
+
+fn description(
+    database: &Database,
+    keyspace: Option<&str>,
+    statement: &Describe,
+) -> CqlResult<Response> {
+    let catalog = database.catalog.load();
+    let cluster = Cluster {
+        name: database.config.cluster_name.clone(),
+        ownership: vec![("0".into(), format!("/{}:7000", database.config.listen.ip()))],
+    };
+    let description = describe(&catalog, keyspace, &cluster, statement)?;
+    let metadata = EncodedMetadata::new(&description.columns, metadata_id(&description.columns));
+    let mut cells = Cells::default();
+    for row in &description.rows {
+        cells.put_row(row.iter().map(Option::as_deref));
+    }
+    Ok(Response::Rows(Rows {
+        metadata: RowsMetadata::Own(metadata),
+        mode: MetadataMode::Full,
+        paging_state: None,
+        cells,
+    }))
+}
+
+/// Makes a schema change, from its check to its event.
+async fn change(
+    database: &Database,
+    keyspace: Option<&str>,
+    tree: &Statement,
+) -> CqlResult<Response> {
+    let _one_at_a_time = database.ddl.lock().await;
+    let before = database.catalog.load_full();
+    let now = database.engine.next_timestamp();
+    let circumstances = Circumstances {
+        keyspace,
+        data_center: &database.config.data_center,
+        new_id: TableId(uuid::Uuid::new_v4().into_bytes()),
+        now,
+    };
+    let changed = match plan(&before, tree, &circumstances)? {
+        Plan::Nothing => return Ok(Response::Void),
+        Plan::Change(changed) => *changed,
+    };
+    let made = prepare(database, &changed).await?;
+    if let Err(error) = write(database, &before, &changed.catalog, now).await {
+        for id in made {
+            // Nothing names it; what cannot be removed now is swept at the next start.
+            let _ = database.engine.drop_table(id).await;
+            database.keys.forget(id);
+        }
+        return Err(error);
+    }
+    let mut catalog = changed.catalog;
+    catalog.version = store::version_of(&catalog);
+    database.catalog.store(Arc::new(catalog));
+    let finished = finish(database, &changed.effects).await;
+    database.announce(Event::SchemaChange(changed.event.clone()));
+    finished?;
+    let answer = Response::SchemaChange(changed.event);
+    Ok(match changed.warnings.is_empty() {
+        true => answer,
+        false => Response::Warned(Box::new(answer), changed.warnings),
+    })
+}
+
+/// What must be there before the schema names it. Says which tables were made.
+async fn prepare(database: &Database, changed: &Changed) -> CqlResult<Vec<TableId>> {
+    let mut made = Vec::new();
+    for effect in &changed.effects {
+        match effect {
+            Effect::Create(table) => {
+                create(database, table).await?;
+                made.push(table.id);
+            }
+            Effect::SwitchKey(table) => switch_key(database, table).await?,
+            Effect::Drop(_) | Effect::SetOptions(_) => {}
+        }
+    }
+    Ok(made)
+}
+
+async fn create(database: &Database, table: &TableSchema) -> CqlResult<()> {
+    let cmk = cmk_of(&table.encryption);
+    let (root, keys) = database
+        .keys
+        .generate(&table.keyspace, &table.name, table.id, &cmk)
+        .await?;
+    let lease = keys.lease;
+    let new = NewTable {
+        id: table.id,
+        options: table.options.for_storage(),
+        root: Some(root),
+        keys,
+    };
+    database.engine.create_table(new).await?;
+    database
+        .keys
+        .register(table.id, &table.keyspace, &table.name);
+    database.keys.opened(table.id, lease);
+    Ok(())
+}
+
+async fn switch_key(database: &Database, table: &TableSchema) -> CqlResult<()> {
+    database.keys.ensure(table.id).await?;
+    let (root, keys) = database
+        .keys
+        .switch(table.id, &cmk_of(&table.encryption))
+        .await?;
+    let lease = keys.lease;
+    database.engine.switch_key(table.id, root, keys).await?;
+    database.keys.opened(table.id, lease);
+    Ok(())
+}
+
+fn cmk_of(encryption: &Encryption) -> CmkRef {
+    match encryption {
+        Encryption::Customer(cmk) => cmk.clone(),
+        Encryption::Default => CmkRef::parse("default").expect("default is the name of a key"),
+    }
+}
+
+/// One mutation of the schema's table: all of the change, or nothing of it.
+async fn write(database: &Database, before: &Catalog, after: &Catalog, now: i64) -> CqlResult<()> {
+    let change = store::Change::between(before, after);
+    if change.is_empty() {
+        return Ok(());
+    }
+    let results = database.engine.write(vec![change.into_write(now)]).await;
+    match results.into_iter().next() {
+        Some(Err(error)) => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// What follows once the schema says so.
+async fn finish(database: &Database, effects: &[Effect]) -> CqlResult<()> {
+    for effect in effects {
+        match effect {
+            Effect::Drop(id) => {
+                database.keys.forget(*id);
+                database.engine.drop_table(*id).await?;
+            }
+            Effect::SetOptions(table) => database
+                .engine
+                .set_options(table.id, table.options.for_storage())?,
+            Effect::Create(_) | Effect::SwitchKey(_) => {}
+        }
+    }
+    Ok(())
+}

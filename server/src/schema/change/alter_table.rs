@@ -1,0 +1,318 @@
+//! ALTER TABLE: columns added, dropped and renamed, options and the key changed.
+//!
+//! A column that comes back after it was dropped gets a new id, so that old cells stay gone; Cassandra's rules for it hold all the
+//! same, because they are what its users know.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use palladium_protocol::cql::ast::{
+    AlterTable, AlterTableAction, ColumnDefinition, Name, Property,
+};
+use palladium_protocol::response::{Change, SchemaTarget};
+use palladium_storage::ColumnId;
+
+use super::super::custom::{self, Custom};
+use super::super::{Catalog, ColumnKind, Definition, DroppedColumn, TableSchema, resolve};
+use super::create_table::{check_counter_ttl, check_masks, value_column};
+use super::{
+    Circumstances, Effect, Plan, changed, check_modifiable, keyspace_of, require_keyspace,
+    with_keyspace,
+};
+use crate::error::{CqlError, CqlResult};
+
+pub fn alter(
+    catalog: &Catalog,
+    alter: &AlterTable,
+    circumstances: &Circumstances<'_>,
+) -> CqlResult<Plan> {
+    let keyspace = keyspace_of(&alter.table, circumstances)?;
+    let name = alter.table.name.as_str();
+    check_modifiable(catalog, keyspace)?;
+    let Some(table) = catalog.table(keyspace, name) else {
+        return match alter.if_exists {
+            true => Ok(Plan::Nothing),
+            false => Err(CqlError::invalid(format!(
+                "Table '{keyspace}.{name}' doesn't exist"
+            ))),
+        };
+    };
+    let mut definition = table.definition();
+    let mut names_a_key = false;
+    match &alter.action {
+        AlterTableAction::AlterType { .. } => {
+            return Err(CqlError::invalid(
+                "Altering column types is no longer supported",
+            ));
+        }
+        AlterTableAction::Mask {
+            if_exists,
+            column,
+            mask,
+        } => {
+            if table.column(column.as_str()).is_none() {
+                match if_exists {
+                    true => return Ok(Plan::Nothing),
+                    false => return Err(not_found(table, column)),
+                }
+            }
+            if mask.is_some() {
+                return Err(CqlError::invalid(
+                    "Cannot mask column because dynamic data masking is not enabled. You can enable it with the \
+                     dynamic_data_masking_enabled property on cassandra.yaml",
+                ));
+            }
+        }
+        AlterTableAction::Add {
+            if_not_exists,
+            columns,
+        } => {
+            for column in columns {
+                add(catalog, table, &mut definition, column, *if_not_exists)?;
+            }
+        }
+        AlterTableAction::Drop {
+            if_exists,
+            columns,
+            timestamp,
+        } => {
+            for column in columns {
+                drop(
+                    table,
+                    &mut definition,
+                    column,
+                    *if_exists,
+                    timestamp.unwrap_or(circumstances.now),
+                )?;
+            }
+        }
+        AlterTableAction::Rename { renames, .. } => {
+            for (from, to) in renames {
+                rename(table, &mut definition, from, to)?;
+            }
+        }
+        AlterTableAction::DropCompactStorage => {
+            return Err(CqlError::invalid(
+                "DROP COMPACT STORAGE is disabled. Enable in cassandra.yaml to use.",
+            ));
+        }
+        AlterTableAction::With(properties) => {
+            names_a_key = with(table, &mut definition, properties)?
+        }
+        AlterTableAction::AddTags(tags) => {
+            custom::add_tags(&mut definition.custom_properties, tags)?
+        }
+        AlterTableAction::DropTags(tags) => {
+            custom::drop_tags(&mut definition.custom_properties, tags)
+        }
+    }
+    let altered = Arc::new(TableSchema::new(definition));
+    let mut next = require_keyspace(catalog, keyspace)?.as_ref().clone();
+    next.tables.insert(name.to_owned(), altered.clone());
+    let target = SchemaTarget::Table(name.to_owned());
+    let mut changed = changed(
+        with_keyspace(catalog, next),
+        Change::Updated,
+        keyspace,
+        target,
+    );
+    if names_a_key {
+        changed = changed.with_effect(Effect::SwitchKey(altered.clone()));
+    }
+    if altered.options != table.options {
+        changed = changed.with_effect(Effect::SetOptions(altered));
+    }
+    changed.planned()
+}
+
+fn add(
+    catalog: &Catalog,
+    table: &TableSchema,
+    definition: &mut Definition,
+    added: &ColumnDefinition,
+    if_not_exists: bool,
+) -> CqlResult<()> {
+    let name = added.name.as_str();
+    if definition.columns.iter().any(|column| column.name == name) {
+        return match if_not_exists {
+            true => Ok(()),
+            false => Err(CqlError::invalid(format!(
+                "Column with name '{name}' already exists"
+            ))),
+        };
+    }
+    check_masks([added])?;
+    let ty = resolve::cql_type(catalog, &table.keyspace, &added.of)?;
+    let mut column = value_column(added, &ty, !table.clustering.is_empty())?;
+    if let Some(before) = definition
+        .dropped
+        .iter()
+        .find(|dropped| dropped.name == name)
+    {
+        check_comes_back(before, &column)?;
+    }
+    match (ty.is_counter(), table.is_counter()) {
+        (true, false) if !only_keys(table) => {
+            return Err(CqlError::config(format!(
+                "{}: Cannot have a counter column (\"{name}\") in a non counter table",
+                table.full_name()
+            )));
+        }
+        (false, true) => {
+            return Err(CqlError::config(format!(
+                "{}: Cannot have a non counter column (\"{name}\") in a counter table",
+                table.full_name()
+            )));
+        }
+        _ => {}
+    }
+    column.id = ColumnId(definition.next_column_id);
+    definition.next_column_id += 1;
+    definition.columns.push(column);
+    Ok(())
+}
+
+/// A table whose counters were all dropped may get new ones.
+fn only_keys(table: &TableSchema) -> bool {
+    let counters_before = table.dropped.iter().any(|dropped| dropped.ty.is_counter());
+    counters_before
+        && table
+            .columns
+            .iter()
+            .all(|column| column.kind.is_primary_key())
+}
+
+fn check_comes_back(before: &DroppedColumn, column: &super::super::Column) -> CqlResult<()> {
+    let name = &column.name;
+    let is_static = column.kind == ColumnKind::Static;
+    if before.is_static != is_static {
+        let kind = |is_static| if is_static { "STATIC" } else { "REGULAR" };
+        return Err(CqlError::invalid(format!(
+            "Cannot re-add previously dropped column '{name}' of kind {}, incompatible with previous kind {}",
+            kind(is_static),
+            kind(before.is_static)
+        )));
+    }
+    if before.ty.to_string() != column.ty.to_string() {
+        return Err(CqlError::invalid(format!(
+            "Cannot re-add previously dropped column '{name}' of type {}, incompatible with previous type {}",
+            column.ty, before.ty
+        )));
+    }
+    match column.ty.is_counter() {
+        true => Err(CqlError::invalid(format!(
+            "Cannot re-add previously dropped counter column {name}"
+        ))),
+        false => Ok(()),
+    }
+}
+
+fn not_found(table: &TableSchema, column: &Name) -> CqlError {
+    CqlError::invalid(format!(
+        "Column {} was not found in table '{}'",
+        column.as_str(),
+        table.full_name()
+    ))
+}
+
+fn drop(
+    table: &TableSchema,
+    definition: &mut Definition,
+    dropped: &Name,
+    if_exists: bool,
+    dropped_at: i64,
+) -> CqlResult<()> {
+    let Some(place) = definition
+        .columns
+        .iter()
+        .position(|column| column.name == dropped.as_str())
+    else {
+        return match if_exists {
+            true => Ok(()),
+            false => Err(not_found(table, dropped)),
+        };
+    };
+    if definition.columns[place].kind.is_primary_key() {
+        return Err(CqlError::invalid(format!(
+            "Cannot drop PRIMARY KEY column {}",
+            dropped.as_str()
+        )));
+    }
+    let column = definition.columns.remove(place);
+    definition
+        .dropped
+        .retain(|before| before.name != column.name);
+    definition.dropped.push(DroppedColumn {
+        name: column.name,
+        ty: column.ty,
+        is_static: column.kind == ColumnKind::Static,
+        id: column.id,
+        dropped_at,
+    });
+    Ok(())
+}
+
+fn rename(
+    table: &TableSchema,
+    definition: &mut Definition,
+    from: &Name,
+    to: &Name,
+) -> CqlResult<()> {
+    let names: BTreeSet<&str> = definition
+        .columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
+    let taken = names.contains(to.as_str());
+    let Some(column) = definition
+        .columns
+        .iter_mut()
+        .find(|column| column.name == from.as_str())
+    else {
+        return Err(CqlError::invalid(format!(
+            "Undefined column name {from} in table {}",
+            table.full_name()
+        )));
+    };
+    if !column.kind.is_primary_key() {
+        return Err(CqlError::invalid(format!(
+            "Cannot rename non PRIMARY KEY column {}",
+            from.as_str()
+        )));
+    }
+    if taken {
+        return Err(CqlError::invalid(format!(
+            "Cannot rename column {} to {} in table '{}'; another column with that name already exists",
+            from.as_str(),
+            to.as_str(),
+            table.full_name()
+        )));
+    }
+    column.name = to.as_str().to_owned();
+    Ok(())
+}
+
+/// Says whether the statement names a key, be it the same: that is a switch to a fresh table key.
+fn with(
+    table: &TableSchema,
+    definition: &mut Definition,
+    properties: &[Property],
+) -> CqlResult<bool> {
+    definition.options = table.options.alter(properties)?;
+    if properties
+        .iter()
+        .any(|property| property.name.as_str() == "id")
+    {
+        return Err(CqlError::config("Cannot alter table id."));
+    }
+    if table.is_counter() {
+        check_counter_ttl(&definition.options)?;
+    }
+    let custom = Custom::read(properties)?;
+    definition.custom_properties.extend(custom.properties);
+    let Some(encryption) = custom.encryption else {
+        return Ok(false);
+    };
+    definition.encryption = encryption;
+    Ok(true)
+}

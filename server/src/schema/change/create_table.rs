@@ -1,0 +1,487 @@
+//! CREATE TABLE becomes a [`TableSchema`]: columns with types and places, options, the key that protects it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use palladium_crypto::TableId;
+use palladium_protocol::cql::ast::{
+    ColumnDefinition, CopyTable, CreateTable, Direction, Name, PrimaryKey, Property, TableOption,
+};
+use palladium_protocol::response::{Change, SchemaTarget};
+use palladium_protocol::types::CqlType;
+use palladium_storage::ColumnId;
+
+use super::super::custom::Custom;
+use super::super::table::FIRST_COLUMN_ID;
+use super::super::{
+    Catalog, Column, ColumnKind, Definition, Keyspace, TableKind, TableOptions, TableSchema,
+    resolve,
+};
+use super::{
+    Circumstances, Effect, Plan, changed, check_modifiable, keyspace_of, require_keyspace,
+    with_keyspace,
+};
+use crate::error::{CqlError, CqlResult};
+
+/// As Cassandra, whose files are named for their table.
+const NAME_CHARACTERS_MAX: usize = 222;
+
+pub fn create(
+    catalog: &Catalog,
+    create: &CreateTable,
+    circumstances: &Circumstances<'_>,
+) -> CqlResult<Plan> {
+    let keyspace = keyspace_of(&create.table, circumstances)?;
+    let name = create.table.name.as_str();
+    check_modifiable(catalog, keyspace)?;
+    check_written(keyspace, create)?;
+    let there = require_keyspace(catalog, keyspace)?;
+    if there.tables.contains_key(name) {
+        return match create.if_not_exists {
+            true => Ok(Plan::Nothing),
+            false => Err(CqlError::already_exists(keyspace, name)),
+        };
+    }
+    let table = Arc::new(table_of(catalog, keyspace, create, circumstances.new_id)?);
+    let ignored_id = properties(&create.options)
+        .any(|property| property.name.as_str() == "id")
+        .then(|| {
+            "A table's id is drawn by the server; the ID in this statement was not used".to_owned()
+        });
+    add(catalog, there, table, ignored_id)
+}
+
+fn add(
+    catalog: &Catalog,
+    keyspace: &Keyspace,
+    table: Arc<TableSchema>,
+    warning: Option<String>,
+) -> CqlResult<Plan> {
+    let mut next = keyspace.clone();
+    next.tables.insert(table.name.clone(), table.clone());
+    let target = SchemaTarget::Table(table.name.clone());
+    changed(
+        with_keyspace(catalog, next),
+        Change::Created,
+        &keyspace.name,
+        target,
+    )
+    .with_effect(Effect::Create(table))
+    .with_warnings(warning)
+    .planned()
+}
+
+/// `CREATE TABLE t LIKE s`: the columns and options of another table, under the key of the statement.
+pub fn copy(
+    catalog: &Catalog,
+    copy: &CopyTable,
+    circumstances: &Circumstances<'_>,
+) -> CqlResult<Plan> {
+    let keyspace = keyspace_of(&copy.target, circumstances)?;
+    let name = copy.target.name.as_str();
+    check_modifiable(catalog, keyspace)?;
+    let there = require_keyspace(catalog, keyspace)?;
+    if there.tables.contains_key(name) {
+        return match copy.if_not_exists {
+            true => Ok(Plan::Nothing),
+            false => Err(CqlError::already_exists(keyspace, name)),
+        };
+    }
+    let from = keyspace_of(&copy.source, circumstances)?;
+    let source = catalog
+        .table(from, copy.source.name.as_str())
+        .ok_or_else(|| {
+            CqlError::invalid(format!(
+                "Souce Table '{from}'.'{}' doesn't exist",
+                copy.source.name.as_str()
+            ))
+        })?;
+    if source.kind != TableKind::User {
+        return Err(CqlError::invalid(format!(
+            "System keyspace '{from}' is not user-modifiable"
+        )));
+    }
+    if from != keyspace
+        && source
+            .columns
+            .iter()
+            .any(|column| has_user_type(&column.ty))
+    {
+        return Err(CqlError::invalid(
+            "A table with user-defined types can be copied within its keyspace only",
+        ));
+    }
+    check_table_name(keyspace, name)?;
+    let custom = Custom::read(properties(&copy.options))?;
+    let options = source.options.alter(properties(&copy.options))?;
+    let mut definition = source.definition();
+    definition.id = circumstances.new_id;
+    definition.keyspace = keyspace.to_owned();
+    definition.name = name.to_owned();
+    definition.options = options;
+    definition.dropped = Vec::new();
+    definition.encryption = custom.encryption.unwrap_or(definition.encryption);
+    definition.custom_properties.extend(custom.properties);
+    add(catalog, there, Arc::new(TableSchema::new(definition)), None)
+}
+
+fn has_user_type(ty: &CqlType) -> bool {
+    match ty.bare() {
+        CqlType::Udt(_) => true,
+        CqlType::List(element) | CqlType::Set(element) | CqlType::Vector(element, _) => {
+            has_user_type(element)
+        }
+        CqlType::Map(key, value) => has_user_type(key) || has_user_type(value),
+        CqlType::Tuple(fields) => fields.iter().any(has_user_type),
+        _ => false,
+    }
+}
+
+/// What can be wrong with the statement whatever is there.
+fn check_written(keyspace: &str, create: &CreateTable) -> CqlResult<()> {
+    let name = create.table.name.as_str();
+    let mut seen = BTreeSet::new();
+    for column in &create.columns {
+        if !seen.insert(column.name.as_str()) {
+            return Err(CqlError::invalid(format!(
+                "Duplicate column '{}' declaration for table '{keyspace}.{name}'",
+                column.name.as_str()
+            )));
+        }
+    }
+    let mut ordered = BTreeSet::new();
+    for (column, _) in clustering_order(&create.options) {
+        if !ordered.insert(column.as_str()) {
+            return Err(CqlError::invalid(format!(
+                "Duplicate column '{}' in CLUSTERING ORDER BY clause for table '{keyspace}.{name}'",
+                column.as_str()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The table that a statement describes.
+pub fn table_of(
+    catalog: &Catalog,
+    keyspace: &str,
+    create: &CreateTable,
+    id: TableId,
+) -> CqlResult<TableSchema> {
+    let name = create.table.name.as_str();
+    check_table_name(keyspace, name)?;
+    if create.options.contains(&TableOption::CompactStorage) {
+        return Err(CqlError::invalid(
+            "COMPACT STORAGE tables are not supported",
+        ));
+    }
+    let primary_key = primary_key(keyspace, create)?;
+    let types: BTreeMap<&str, CqlType> = create
+        .columns
+        .iter()
+        .map(|column| {
+            Ok((
+                column.name.as_str(),
+                resolve::cql_type(catalog, keyspace, &column.of)?,
+            ))
+        })
+        .collect::<CqlResult<_>>()?;
+    let mut columns = key_columns(name, create, &primary_key, &types)?;
+    let has_clustering = !primary_key.clustering.is_empty();
+    for column in other_columns(create, &columns) {
+        columns.push(value_column(
+            column,
+            &types[column.name.as_str()],
+            has_clustering,
+        )?);
+    }
+    reverse(&mut columns, clustering_order(&create.options))?;
+    check_masks(&create.columns)?;
+    let options = TableOptions::create(properties(&create.options))?;
+    check_id(&create.options)?;
+    check_counters(&columns, &options)?;
+    let custom = Custom::read(properties(&create.options))?;
+    for (offset, column) in columns.iter_mut().enumerate() {
+        column.id = ColumnId(FIRST_COLUMN_ID + offset as u32);
+    }
+    Ok(TableSchema::new(Definition {
+        id,
+        keyspace: keyspace.to_owned(),
+        name: name.to_owned(),
+        next_column_id: FIRST_COLUMN_ID + columns.len() as u32,
+        columns,
+        options,
+        dropped: Vec::new(),
+        encryption: custom.encryption.unwrap_or_default(),
+        custom_properties: custom.properties,
+        kind: TableKind::User,
+    }))
+}
+
+fn check_table_name(keyspace: &str, name: &str) -> CqlResult<()> {
+    let valid = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !valid {
+        return Err(CqlError::config(format!(
+            "{keyspace}.{name}: Table name must not be empty or not contain non-alphanumeric-underscore characters (got \"{name}\")"
+        )));
+    }
+    if name.len() > NAME_CHARACTERS_MAX {
+        return Err(CqlError::config(format!(
+            "{keyspace}.{name}: Table name must not be more than {NAME_CHARACTERS_MAX} characters long (got {} characters for \
+             \"{name}\")",
+            name.len()
+        )));
+    }
+    Ok(())
+}
+
+/// The properties among the options.
+pub fn properties(options: &[TableOption]) -> impl Iterator<Item = &Property> {
+    options.iter().filter_map(|option| match option {
+        TableOption::Property(property) => Some(property),
+        _ => None,
+    })
+}
+
+fn clustering_order(options: &[TableOption]) -> impl Iterator<Item = &(Name, Direction)> {
+    options.iter().flat_map(|option| match option {
+        TableOption::ClusteringOrder(order) => order.as_slice(),
+        _ => &[],
+    })
+}
+
+/// The one primary key among all that were written.
+fn primary_key(keyspace: &str, create: &CreateTable) -> CqlResult<PrimaryKey> {
+    let name = create.table.name.as_str();
+    let marked = create
+        .columns
+        .iter()
+        .filter(|column| column.primary_key)
+        .map(|column| PrimaryKey {
+            partition: vec![column.name.clone()],
+            clustering: Vec::new(),
+        });
+    let mut keys = create.primary_keys.iter().cloned().chain(marked);
+    let key = keys.next().ok_or_else(|| {
+        CqlError::invalid(format!(
+            "No PRIMARY KEY specifed for table '{keyspace}.{name}' (exactly one required)"
+        ))
+    })?;
+    match keys.next() {
+        None => Ok(key),
+        Some(_) => Err(CqlError::invalid(format!(
+            "Multiple PRIMARY KEY specified for table '{keyspace}.{name}' (exactly one required)"
+        ))),
+    }
+}
+
+fn key_columns(
+    table: &str,
+    create: &CreateTable,
+    key: &PrimaryKey,
+    types: &BTreeMap<&str, CqlType>,
+) -> CqlResult<Vec<Column>> {
+    let mut columns: Vec<Column> = Vec::new();
+    for (names, kind) in [
+        (&key.partition, ColumnKind::PartitionKey),
+        (&key.clustering, ColumnKind::Clustering),
+    ] {
+        for (position, name) in names.iter().enumerate() {
+            let name = name.as_str();
+            let Some(ty) = types.get(name) else {
+                return Err(CqlError::invalid(format!(
+                    "Unknown column '{name}' referenced in PRIMARY KEY for table '{table}'"
+                )));
+            };
+            if columns.iter().any(|column| column.name == name) {
+                return Err(CqlError::invalid(format!(
+                    "Duplicate column '{name}' in PRIMARY KEY clause for table '{table}'"
+                )));
+            }
+            if create
+                .columns
+                .iter()
+                .any(|column| column.name == *name && column.is_static)
+            {
+                return Err(CqlError::invalid(format!(
+                    "Static column '{name}' cannot be part of the PRIMARY KEY"
+                )));
+            }
+            check_key_type(name, ty)?;
+            columns.push(column(name, ty, kind, position));
+        }
+    }
+    Ok(columns)
+}
+
+fn check_key_type(name: &str, ty: &CqlType) -> CqlResult<()> {
+    if let (CqlType::Udt(udt), true) = (ty, ty.is_multi_cell()) {
+        return Err(CqlError::invalid(format!(
+            "Invalid non-frozen user-defined type \"{}.{}\" for PRIMARY KEY column '{name}'",
+            udt.keyspace, udt.name
+        )));
+    }
+    if ty.is_multi_cell() {
+        return Err(CqlError::invalid(format!(
+            "Invalid non-frozen collection type {ty} for PRIMARY KEY column '{name}'"
+        )));
+    }
+    if ty.is_counter() {
+        return Err(CqlError::invalid(format!(
+            "counter type is not supported for PRIMARY KEY column '{name}'"
+        )));
+    }
+    if resolve::holds_durations(ty) {
+        return Err(CqlError::invalid(format!(
+            "duration type is not supported for PRIMARY KEY column '{name}'"
+        )));
+    }
+    Ok(())
+}
+
+fn column(name: &str, ty: &CqlType, kind: ColumnKind, position: usize) -> Column {
+    Column {
+        name: name.to_owned(),
+        ty: ty.clone(),
+        kind,
+        position,
+        id: ColumnId(0),
+        reversed: false,
+        mask: None,
+    }
+}
+
+fn other_columns<'a>(create: &'a CreateTable, keys: &[Column]) -> Vec<&'a ColumnDefinition> {
+    let is_key =
+        |definition: &ColumnDefinition| keys.iter().any(|key| key.name == definition.name.as_str());
+    create
+        .columns
+        .iter()
+        .filter(|definition| !is_key(definition))
+        .collect()
+}
+
+/// A static or regular column.
+pub fn value_column(
+    definition: &ColumnDefinition,
+    ty: &CqlType,
+    has_clustering: bool,
+) -> CqlResult<Column> {
+    if definition.is_static && !has_clustering {
+        return Err(CqlError::invalid(
+            "Static columns are only useful (and thus allowed) if the table has at least one clustering column",
+        ));
+    }
+    let kind = match definition.is_static {
+        true => ColumnKind::Static,
+        false => ColumnKind::Regular,
+    };
+    Ok(column(definition.name.as_str(), ty, kind, 0))
+}
+
+/// Masks need roles and permissions, which come first.
+pub fn check_masks<'a>(columns: impl IntoIterator<Item = &'a ColumnDefinition>) -> CqlResult<()> {
+    match columns.into_iter().any(|column| column.mask.is_some()) {
+        true => Err(CqlError::invalid(
+            "Cannot mask column because dynamic data masking is not enabled. You can enable it with the \
+             dynamic_data_masking_enabled property on cassandra.yaml",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// CLUSTERING ORDER names the clustering columns from the first on, in their order.
+fn reverse<'a>(
+    columns: &mut [Column],
+    order: impl Iterator<Item = &'a (Name, Direction)>,
+) -> CqlResult<()> {
+    let order: Vec<_> = order.collect();
+    if order.is_empty() {
+        return Ok(());
+    }
+    let clustering: Vec<String> = columns
+        .iter()
+        .filter(|column| column.kind == ColumnKind::Clustering)
+        .map(|column| column.name.clone())
+        .collect();
+    let strangers: Vec<&str> = order
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| !clustering.iter().any(|column| column == name))
+        .collect();
+    if !strangers.is_empty() {
+        return Err(CqlError::invalid(format!(
+            "Only clustering key columns can be defined in CLUSTERING ORDER directive: [{}] are not clustering columns",
+            strangers.join(", ")
+        )));
+    }
+    for (position, (name, _)) in order.iter().enumerate() {
+        let expected = &clustering[position];
+        if expected == name.as_str() {
+            continue;
+        }
+        return Err(CqlError::invalid(
+            match order.iter().any(|(name, _)| name == expected.as_str()) {
+                true => format!(
+                    "The order of columns in the CLUSTERING ORDER directive must match that of the clustering columns ({expected} must \
+                 appear before {})",
+                    name.as_str()
+                ),
+                false => format!("Missing CLUSTERING ORDER for column {expected}"),
+            },
+        ));
+    }
+    for (name, direction) in order {
+        let column = columns
+            .iter_mut()
+            .find(|column| column.name == name.as_str());
+        column
+            .expect("found among the clustering columns above")
+            .reversed = *direction == Direction::Descending;
+    }
+    Ok(())
+}
+
+fn check_id(options: &[TableOption]) -> CqlResult<()> {
+    let Some(property) = properties(options).find(|property| property.name.as_str() == "id") else {
+        return Ok(());
+    };
+    match property
+        .value
+        .text()
+        .is_some_and(|text| uuid::Uuid::parse_str(&text).is_ok())
+    {
+        true => Ok(()),
+        false => Err(CqlError::config("Invalid table id")),
+    }
+}
+
+fn check_counters(columns: &[Column], options: &TableOptions) -> CqlResult<()> {
+    let values = columns
+        .iter()
+        .filter(|column| !column.kind.is_primary_key());
+    let (counters, others): (Vec<&Column>, Vec<&Column>) =
+        values.partition(|column| column.ty.is_counter());
+    if counters.is_empty() {
+        return Ok(());
+    }
+    if !others.is_empty() {
+        return Err(CqlError::invalid(
+            "Cannot mix counter and non counter columns in the same table",
+        ));
+    }
+    check_counter_ttl(options)
+}
+
+/// Counters do not expire.
+pub fn check_counter_ttl(options: &TableOptions) -> CqlResult<()> {
+    match options.default_time_to_live {
+        0 => Ok(()),
+        _ => Err(CqlError::invalid(
+            "Cannot set default_time_to_live on a table with counters",
+        )),
+    }
+}

@@ -1,0 +1,127 @@
+//! CREATE and ALTER KEYSPACE.
+
+use std::collections::BTreeMap;
+
+use palladium_protocol::cql::ast::{AlterKeyspace, CreateKeyspace, KeyspaceAction};
+use palladium_protocol::response::{Change, SchemaTarget};
+
+use super::super::properties::Properties;
+use super::super::{Catalog, Keyspace, KeyspaceKind, replication};
+use super::{Circumstances, Plan, changed, check_modifiable, with_keyspace};
+use crate::error::{CqlError, CqlResult};
+
+/// `tags` is Amazon Keyspaces' and says nothing here.
+const PROPERTIES: [&str; 3] = ["replication", "durable_writes", "tags"];
+const NAME_CHARACTERS_MAX: usize = 48;
+
+pub fn create(
+    catalog: &Catalog,
+    create: &CreateKeyspace,
+    circumstances: &Circumstances<'_>,
+) -> CqlResult<Plan> {
+    let name = create.keyspace.as_str();
+    let properties = Properties::read(&create.properties, &PROPERTIES)?;
+    let options = properties.map("replication")?;
+    let durable_writes = properties.boolean("durable_writes")?.unwrap_or(true);
+    if let Some(there) = catalog.keyspace(name)
+        && there.kind != KeyspaceKind::User
+    {
+        return Err(CqlError::invalid(format!(
+            "System keyspace '{name}' is not user-modifiable"
+        )));
+    }
+    check_name(name)?;
+    let options =
+        options.ok_or_else(|| CqlError::invalid("Missing mandatory option 'replication'"))?;
+    if options.get("class").is_none() {
+        return Err(CqlError::config("Missing replication strategy class"));
+    }
+    if catalog.keyspace(name).is_some() {
+        return match create.if_not_exists {
+            true => Ok(Plan::Nothing),
+            false => Err(CqlError::keyspace_exists(name)),
+        };
+    }
+    let mut keyspace = Keyspace::new(name, KeyspaceKind::User);
+    keyspace.replication = replication::replication(options, name, circumstances.data_center)?;
+    keyspace.durable_writes = durable_writes;
+    let warning = replication::warning(&keyspace.replication, name);
+    changed(
+        with_keyspace(catalog, keyspace),
+        Change::Created,
+        name,
+        SchemaTarget::Keyspace,
+    )
+    .with_warnings(warning)
+    .planned()
+}
+
+fn check_name(name: &str) -> CqlResult<()> {
+    let valid = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !valid {
+        return Err(CqlError::invalid(format!(
+            "Keyspace name must not be empty and must contain alphanumeric or underscore characters only (got \"{name}\")"
+        )));
+    }
+    if name.len() > NAME_CHARACTERS_MAX {
+        return Err(CqlError::invalid(format!(
+            "Keyspace name must not be more than {NAME_CHARACTERS_MAX} characters long (got {} characters for \"{name}\")",
+            name.len()
+        )));
+    }
+    Ok(())
+}
+
+pub fn alter(
+    catalog: &Catalog,
+    alter: &AlterKeyspace,
+    circumstances: &Circumstances<'_>,
+) -> CqlResult<Plan> {
+    let name = alter.keyspace.as_str();
+    check_modifiable(catalog, name)?;
+    let Some(there) = catalog.keyspace(name) else {
+        return match alter.if_exists {
+            true => Ok(Plan::Nothing),
+            false => Err(CqlError::invalid(format!(
+                "Keyspace '{name}' doesn't exist"
+            ))),
+        };
+    };
+    let mut keyspace = Keyspace::clone(there);
+    let mut warnings = Vec::new();
+    // Tags of a keyspace are Amazon Keyspaces' and say nothing here.
+    if let KeyspaceAction::With(properties) = &alter.action {
+        let properties = Properties::read(properties, &PROPERTIES)?;
+        if let Some(options) = properties.map("replication")? {
+            keyspace.replication = altered(options, there, circumstances)?;
+        }
+        keyspace.durable_writes = properties
+            .boolean("durable_writes")?
+            .unwrap_or(keyspace.durable_writes);
+        warnings.extend(replication::warning(&keyspace.replication, name));
+        if replication::copies(&keyspace.replication) > replication::copies(&there.replication) {
+            warnings.push(
+                "When increasing replication factor you need to run a full (-full) repair to distribute the data.".into(),
+            );
+        }
+    }
+    changed(
+        with_keyspace(catalog, keyspace),
+        Change::Updated,
+        name,
+        SchemaTarget::Keyspace,
+    )
+    .with_warnings(warnings)
+    .planned()
+}
+
+fn altered(
+    options: BTreeMap<String, String>,
+    there: &Keyspace,
+    circumstances: &Circumstances<'_>,
+) -> CqlResult<BTreeMap<String, String>> {
+    replication::replication(options, &there.name, circumstances.data_center)
+}

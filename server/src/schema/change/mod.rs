@@ -1,0 +1,235 @@
+//! Schema changes as values: a statement and a catalog in, the next catalog and what else must happen out.
+//!
+//! ```text
+//! statement + catalog ──plan──► Changed { the next catalog, effects, event, warnings }     pure: checked and tested without an engine
+//!                                  └──► query::execute::schema    keys, engine, the schema's table, the swap, the event
+//! ```
+//!
+//! Every rule of Cassandra's DDL, and every word of its errors, is in here.
+//!
+//! Read in this order: `keyspace`, `create_table`, `alter_table`, `drop`, `user_type`.
+
+mod alter_table;
+mod create_table;
+mod drop;
+mod keyspace;
+mod user_type;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use palladium_crypto::TableId;
+use palladium_protocol::cql::ast::{QualifiedName, Statement};
+use palladium_protocol::response::{Change, SchemaChange, SchemaTarget};
+
+use super::catalog::NO_KEYSPACE;
+use super::{Catalog, Keyspace, KeyspaceKind, TableSchema};
+use crate::error::{CqlError, CqlResult};
+
+pub use create_table::table_of;
+
+/// What a plan depends on beside the catalog and the statement.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// What USE chose.
+    pub keyspace: Option<&'a str>,
+    pub data_center: &'a str,
+    /// The id a new table gets.
+    pub new_id: TableId,
+    /// Microseconds.
+    pub now: i64,
+}
+
+/// A schema change that can happen.
+#[derive(Debug)]
+pub struct Changed {
+    /// The catalog after it. Its version is set by whoever writes it down.
+    pub catalog: Catalog,
+    /// What must happen beside the swap.
+    pub effects: Vec<Effect>,
+    /// What clients are told.
+    pub event: SchemaChange,
+    pub warnings: Vec<String>,
+}
+
+/// What a change means for storage and keys.
+#[derive(Debug)]
+pub enum Effect {
+    /// Needs keys and a place before the catalog names it.
+    Create(Arc<TableSchema>),
+    /// Is destroyed once the catalog has forgotten it.
+    Drop(TableId),
+    /// Is put under the key its definition now names.
+    SwitchKey(Arc<TableSchema>),
+    /// Is stored in another way from now on.
+    SetOptions(Arc<TableSchema>),
+}
+
+/// What a statement comes to: a change, or nothing because of IF EXISTS or IF NOT EXISTS.
+#[derive(Debug)]
+pub enum Plan {
+    Nothing,
+    Change(Box<Changed>),
+}
+
+/// Whether `plan` knows what to do with the statement.
+pub fn is_schema_change(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::CreateKeyspace(_)
+            | Statement::AlterKeyspace(_)
+            | Statement::DropKeyspace(_)
+            | Statement::CreateTable(_)
+            | Statement::CopyTable(_)
+            | Statement::AlterTable(_)
+            | Statement::DropTable(_)
+            | Statement::RestoreTable(_)
+            | Statement::CreateType(_)
+            | Statement::AlterType(_)
+            | Statement::DropType(_)
+            | Statement::CreateIndex(_)
+            | Statement::DropIndex(_)
+            | Statement::CreateView(_)
+            | Statement::AlterView(_)
+            | Statement::DropView(_)
+            | Statement::CreateFunction(_)
+            | Statement::DropFunction(_)
+            | Statement::CreateAggregate(_)
+            | Statement::DropAggregate(_)
+            | Statement::CreateTrigger(_)
+            | Statement::DropTrigger(_)
+    )
+}
+
+/// Checks a statement against a catalog and makes the next one.
+pub fn plan(
+    catalog: &Catalog,
+    statement: &Statement,
+    circumstances: &Circumstances<'_>,
+) -> CqlResult<Plan> {
+    match statement {
+        Statement::CreateKeyspace(create) => keyspace::create(catalog, create, circumstances),
+        Statement::AlterKeyspace(alter) => keyspace::alter(catalog, alter, circumstances),
+        Statement::DropKeyspace(dropped) => drop::keyspace(catalog, dropped),
+        Statement::CreateTable(create) => create_table::create(catalog, create, circumstances),
+        Statement::CopyTable(copy) => create_table::copy(catalog, copy, circumstances),
+        Statement::AlterTable(alter) => alter_table::alter(catalog, alter, circumstances),
+        Statement::DropTable(dropped) => drop::table(catalog, dropped, circumstances),
+        Statement::CreateType(create) => user_type::create(catalog, create, circumstances),
+        Statement::AlterType(alter) => user_type::alter(catalog, alter, circumstances),
+        Statement::DropType(dropped) => drop::user_type(catalog, dropped, circumstances),
+        other => not_yet(other, circumstances),
+    }
+}
+
+/// Statements that have no meaning here yet. IF EXISTS still holds: what cannot be made is not there.
+fn not_yet(statement: &Statement, circumstances: &Circumstances<'_>) -> CqlResult<Plan> {
+    let missing = |named: &QualifiedName, if_exists: bool, what: &str| {
+        let keyspace = keyspace_of(named, circumstances)?;
+        match if_exists {
+            true => Ok(Plan::Nothing),
+            false => Err(CqlError::invalid(format!(
+                "{what} '{keyspace}.{}' doesn't exist",
+                named.name.as_str()
+            ))),
+        }
+    };
+    let unsupported = |what: &str| {
+        Err(CqlError::invalid(format!(
+            "{what} are not supported by this server yet"
+        )))
+    };
+    match statement {
+        Statement::DropIndex(drop) => missing(&drop.name, drop.if_exists, "Index"),
+        Statement::DropView(drop) => missing(&drop.view, drop.if_exists, "Materialized view"),
+        Statement::AlterView(alter) => missing(&alter.view, alter.if_exists, "Materialized view"),
+        Statement::DropFunction(drop) => missing(&drop.name, drop.if_exists, "Function"),
+        Statement::DropAggregate(drop) => missing(&drop.name, drop.if_exists, "Aggregate"),
+        Statement::DropTrigger(drop) => match drop.if_exists {
+            true => Ok(Plan::Nothing),
+            false => Err(CqlError::invalid(format!(
+                "Trigger '{}' not found",
+                drop.name.as_str()
+            ))),
+        },
+        Statement::CreateIndex(_) => unsupported("Secondary indexes"),
+        Statement::CreateView(_) => unsupported("Materialized views"),
+        Statement::CreateFunction(_) => unsupported("User-defined functions"),
+        Statement::CreateAggregate(_) => unsupported("User-defined aggregates"),
+        Statement::CreateTrigger(_) => unsupported("Triggers"),
+        Statement::RestoreTable(_) => unsupported("Restores from a point in time"),
+        _ => Err(CqlError::invalid(
+            "This statement does not change the schema",
+        )),
+    }
+}
+
+/// The keyspace a name is in: its own, or the one of the session.
+fn keyspace_of<'a>(
+    named: &'a QualifiedName,
+    circumstances: &Circumstances<'a>,
+) -> CqlResult<&'a str> {
+    named
+        .keyspace
+        .as_ref()
+        .map(|keyspace| keyspace.as_str())
+        .or(circumstances.keyspace)
+        .ok_or_else(|| CqlError::invalid(NO_KEYSPACE))
+}
+
+/// Whether a keyspace that is there may be changed by users; ours may not.
+fn check_modifiable(catalog: &Catalog, keyspace: &str) -> CqlResult<()> {
+    match catalog.keyspace(keyspace).map(|keyspace| keyspace.kind) {
+        None | Some(KeyspaceKind::User) => Ok(()),
+        Some(KeyspaceKind::System | KeyspaceKind::Virtual) => Err(CqlError::unauthorized(format!(
+            "{keyspace} keyspace is not user-modifiable."
+        ))),
+    }
+}
+
+/// A keyspace that must be there.
+fn require_keyspace<'a>(catalog: &'a Catalog, keyspace: &str) -> CqlResult<&'a Arc<Keyspace>> {
+    catalog
+        .keyspace(keyspace)
+        .ok_or_else(|| CqlError::invalid(format!("Keyspace '{keyspace}' doesn't exist")))
+}
+
+/// The catalog with one keyspace changed.
+fn with_keyspace(catalog: &Catalog, keyspace: Keyspace) -> Catalog {
+    let mut next = catalog.clone();
+    next.keyspaces
+        .insert(keyspace.name.clone(), Arc::new(keyspace));
+    next
+}
+
+/// A change without effects and warnings.
+fn changed(catalog: Catalog, change: Change, keyspace: &str, target: SchemaTarget) -> Changed {
+    Changed {
+        catalog,
+        effects: Vec::new(),
+        event: SchemaChange {
+            change,
+            keyspace: keyspace.to_owned(),
+            target,
+        },
+        warnings: Vec::new(),
+    }
+}
+
+impl Changed {
+    fn with_effect(mut self, effect: Effect) -> Self {
+        self.effects.push(effect);
+        self
+    }
+
+    fn with_warnings(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
+        self.warnings.extend(warnings);
+        self
+    }
+
+    fn planned(self) -> CqlResult<Plan> {
+        Ok(Plan::Change(Box::new(self)))
+    }
+}

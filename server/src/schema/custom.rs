@@ -1,0 +1,353 @@
+//! Which KMS key protects a table, and Amazon Keyspaces' other properties.
+//!
+//! ```text
+//! encryption = {'kms_key': 'local:orders' | 'arn:aws:kms:...' | 'default'}
+//! custom_properties = {'encryption_specification': {'encryption_type': 'CUSTOMER_MANAGED_KMS_KEY', 'kms_key_identifier': '...'},
+//!                      'capacity_mode': {'throughput_mode': 'PAY_PER_REQUEST'}, ...}
+//! tags = {'team': 'billing'}
+//! ```
+//!
+//! Both spellings of encryption mean the same, and only one may be used at a time. What is left of the custom properties is kept
+//! and shown as it was given. Names and enumerated values are read in any case.
+
+use std::collections::BTreeMap;
+
+use palladium_crypto::CmkRef;
+use palladium_protocol::cql::ast::{Literal, Property, PropertyMap, PropertyValue};
+
+use super::Encryption;
+use super::options::TABLE_PROPERTIES;
+use super::properties::{Properties, string_literal};
+use crate::error::{CqlError, CqlResult};
+
+pub const ENCRYPTION: &str = "encryption_specification";
+pub const TAGS: &str = "tags";
+const TYPE: &str = "encryption_type";
+const IDENTIFIER: &str = "kms_key_identifier";
+pub const CUSTOMER_MANAGED: &str = "CUSTOMER_MANAGED_KMS_KEY";
+pub const SERVICE_OWNED: &str = "AWS_OWNED_KMS_KEY";
+
+/// What `custom_properties` may hold.
+const KNOWN: [&str; 10] = [
+    "auto_scaling_settings",
+    "capacity_mode",
+    "cdc_specification",
+    "client_side_timestamps",
+    ENCRYPTION,
+    "point_in_time_recovery",
+    "replica_specifications",
+    "replica_updates",
+    "ttl",
+    "warm_throughput",
+];
+
+/// What a statement says about a table beyond Cassandra's options.
+#[derive(Debug, Default, PartialEq)]
+pub struct Custom {
+    /// The key, if one is named.
+    pub encryption: Option<Encryption>,
+    /// The other properties, by their lower-case names; tags among them.
+    pub properties: BTreeMap<String, PropertyValue>,
+}
+
+impl Custom {
+    /// Reads it from the properties of a statement.
+    pub fn read<'a>(properties: impl IntoIterator<Item = &'a Property>) -> CqlResult<Custom> {
+        let properties = Properties::read(properties, &TABLE_PROPERTIES)?;
+        let mut custom = Custom::default();
+        if let Some(value) = properties.value("custom_properties") {
+            custom.read_custom_properties(value)?;
+        }
+        if let Some(options) = properties.map("encryption")? {
+            if custom.encryption.is_some() {
+                return Err(CqlError::invalid(
+                    "encryption and custom_properties both name a KMS key; use one of them",
+                ));
+            }
+            custom.encryption = Some(plain_encryption(&options)?);
+        }
+        if let Some(tags) = properties.map(TAGS)? {
+            custom.properties.insert(TAGS.into(), text_map(tags));
+        }
+        Ok(custom)
+    }
+
+    fn read_custom_properties(&mut self, value: &PropertyValue) -> CqlResult<()> {
+        let wrong = || {
+            CqlError::syntax("Invalid value for property 'custom_properties'. It should be a map.")
+        };
+        for (name, value) in value.map().ok_or_else(wrong)? {
+            let name = name.raw_text().to_ascii_lowercase();
+            if !KNOWN.contains(&name.as_str()) {
+                return Err(CqlError::invalid(format!(
+                    "Unknown custom property '{name}'"
+                )));
+            }
+            if name == ENCRYPTION {
+                self.encryption = Some(specification(value)?);
+            } else {
+                self.properties.insert(name, value.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn plain_encryption(options: &BTreeMap<String, String>) -> CqlResult<Encryption> {
+    if let Some(unknown) = options
+        .keys()
+        .find(|name| !name.eq_ignore_ascii_case("kms_key"))
+    {
+        return Err(CqlError::invalid(format!(
+            "Unknown encryption option '{unknown}': only 'kms_key' is allowed"
+        )));
+    }
+    let key = options.values().next().ok_or_else(|| {
+        CqlError::invalid("Missing sub-option 'kms_key' for the 'encryption' option")
+    })?;
+    named_key(key)
+}
+
+fn specification(value: &PropertyValue) -> CqlResult<Encryption> {
+    let wrong = || CqlError::invalid(format!("{ENCRYPTION} should be a map"));
+    let mut kind = None;
+    let mut identifier = None;
+    for (name, value) in value.map().ok_or_else(wrong)? {
+        let name = name.raw_text().to_ascii_lowercase();
+        let text = value.text().ok_or_else(wrong)?;
+        match name.as_str() {
+            TYPE => kind = Some(text.to_ascii_uppercase()),
+            IDENTIFIER => identifier = Some(text),
+            _ => {
+                return Err(CqlError::invalid(format!(
+                    "Unknown field '{name}' in {ENCRYPTION}"
+                )));
+            }
+        }
+    }
+    match (kind.as_deref(), identifier) {
+        (Some(SERVICE_OWNED), None) => Ok(Encryption::Default),
+        (Some(SERVICE_OWNED), Some(_)) => Err(CqlError::invalid(format!(
+            "{IDENTIFIER} cannot be given with {TYPE} {SERVICE_OWNED}"
+        ))),
+        (Some(CUSTOMER_MANAGED), Some(key)) => named_key(&key),
+        (Some(CUSTOMER_MANAGED), None) => Err(CqlError::invalid(format!(
+            "{IDENTIFIER} is required with {TYPE} {CUSTOMER_MANAGED}"
+        ))),
+        (Some(other), _) => Err(CqlError::invalid(format!(
+            "Unknown {TYPE} '{other}': only {CUSTOMER_MANAGED} and {SERVICE_OWNED} are allowed"
+        ))),
+        (None, _) => Err(CqlError::invalid(format!(
+            "{TYPE} is missing in {ENCRYPTION}"
+        ))),
+    }
+}
+
+fn named_key(text: &str) -> CqlResult<Encryption> {
+    let cmk = CmkRef::parse(text).map_err(|error| CqlError::invalid(error.to_string()))?;
+    Ok(match cmk.is_default() {
+        true => Encryption::Default,
+        false => Encryption::Customer(cmk),
+    })
+}
+
+fn text_map(entries: BTreeMap<String, String>) -> PropertyValue {
+    let literal = |text| Literal::String(text);
+    PropertyValue::Map(
+        entries
+            .into_iter()
+            .map(|(name, value)| (literal(name), PropertyValue::Literal(literal(value))))
+            .collect(),
+    )
+}
+
+/// Adds tags to those that are there.
+pub fn add_tags(
+    properties: &mut BTreeMap<String, PropertyValue>,
+    added: &PropertyMap,
+) -> CqlResult<()> {
+    let mut tags = tags(properties);
+    for (name, value) in added {
+        let text = value
+            .text()
+            .ok_or_else(|| CqlError::invalid("the value of a tag is a string"))?;
+        tags.insert(name.raw_text(), text);
+    }
+    properties.insert(TAGS.into(), text_map(tags));
+    Ok(())
+}
+
+/// Removes tags by their names.
+pub fn drop_tags(properties: &mut BTreeMap<String, PropertyValue>, dropped: &PropertyMap) {
+    let mut tags = tags(properties);
+    for (name, _) in dropped {
+        tags.remove(&name.raw_text());
+    }
+    properties.remove(TAGS);
+    if !tags.is_empty() {
+        properties.insert(TAGS.into(), text_map(tags));
+    }
+}
+
+/// The tags of a table.
+pub fn tags(properties: &BTreeMap<String, PropertyValue>) -> BTreeMap<String, String> {
+    properties.get(TAGS).map(flat).unwrap_or_default()
+}
+
+/// A map of properties as texts; what is a map inside is left out.
+pub fn flat(value: &PropertyValue) -> BTreeMap<String, String> {
+    let entries = value.map().map(Vec::as_slice).unwrap_or_default();
+    entries
+        .iter()
+        .filter_map(|(name, value)| Some((name.raw_text(), value.text()?)))
+        .collect()
+}
+
+/// What Keyspaces shows about a table's key.
+pub fn shown_encryption(encryption: &Encryption) -> BTreeMap<String, String> {
+    match encryption {
+        Encryption::Default => BTreeMap::from([(TYPE.into(), SERVICE_OWNED.into())]),
+        Encryption::Customer(cmk) => BTreeMap::from([
+            (TYPE.into(), CUSTOMER_MANAGED.into()),
+            (IDENTIFIER.into(), cmk.to_string()),
+        ]),
+    }
+}
+
+/// The lines of WITH that make these again.
+pub fn describe(
+    encryption: &Encryption,
+    properties: &BTreeMap<String, PropertyValue>,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    let custom: Vec<String> = properties
+        .iter()
+        .filter(|(name, _)| *name != TAGS)
+        .map(|(name, value)| format!("{}: {}", string_literal(name), value_literal(value)))
+        .collect();
+    if !custom.is_empty() {
+        lines.push(format!("custom_properties = {{{}}}", custom.join(", ")));
+    }
+    if let Encryption::Customer(cmk) = encryption {
+        lines.push(format!(
+            "encryption = {{'kms_key': {}}}",
+            string_literal(&cmk.to_string())
+        ));
+    }
+    if let Some(tags) = properties.get(TAGS) {
+        lines.push(format!("tags = {}", value_literal(tags)));
+    }
+    lines
+}
+
+fn value_literal(value: &PropertyValue) -> String {
+    match value {
+        PropertyValue::Map(entries) => {
+            let entries: Vec<String> = entries
+                .iter()
+                .map(|(name, value)| {
+                    format!(
+                        "{}: {}",
+                        string_literal(&name.raw_text()),
+                        value_literal(value)
+                    )
+                })
+                .collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+        other => string_literal(&other.text().unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use palladium_protocol::cql::ast::{Statement, TableOption};
+
+    use super::*;
+
+    fn read(with: &str) -> Result<Custom, String> {
+        let text = format!("CREATE TABLE t (k int PRIMARY KEY) WITH {with}");
+        let Ok(Statement::CreateTable(create)) = palladium_protocol::cql::parse(&text) else {
+            panic!("{text} is no CREATE TABLE");
+        };
+        let properties: Vec<_> = create
+            .options
+            .iter()
+            .filter_map(|option| match option {
+                TableOption::Property(property) => Some(property),
+                _ => None,
+            })
+            .collect();
+        Custom::read(properties).map_err(|error| error.message)
+    }
+
+    #[test]
+    fn both_spellings_name_the_same_key() {
+        let named = Some(Encryption::Customer(CmkRef::parse("local:orders").unwrap()));
+        for (with, encryption) in [
+            ("encryption = {'kms_key': 'local:orders'}", named.clone()),
+            (
+                "CUSTOM_PROPERTIES = {'Encryption_Specification': {'encryption_type': 'customer_managed_kms_key', \
+                 'KMS_KEY_IDENTIFIER': 'local:orders'}}",
+                named,
+            ),
+            (
+                "encryption = {'kms_key': 'default'}",
+                Some(Encryption::Default),
+            ),
+            (
+                "custom_properties = {'encryption_specification': {'encryption_type': 'AWS_OWNED_KMS_KEY'}}",
+                Some(Encryption::Default),
+            ),
+            ("comment = 'x'", None),
+        ] {
+            assert_eq!(read(with).unwrap().encryption, encryption, "{with}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_key_is_refused() {
+        for (with, message) in [
+            (
+                "encryption = {}",
+                "Missing sub-option 'kms_key' for the 'encryption' option",
+            ),
+            (
+                "encryption = {'cipher': 'x'}",
+                "Unknown encryption option 'cipher': only 'kms_key' is allowed",
+            ),
+            (
+                "custom_properties = {'bogus': 'x'}",
+                "Unknown custom property 'bogus'",
+            ),
+            (
+                "custom_properties = {'encryption_specification': {'encryption_type': 'CUSTOMER_MANAGED_KMS_KEY'}}",
+                "kms_key_identifier is required with encryption_type CUSTOMER_MANAGED_KMS_KEY",
+            ),
+            (
+                "encryption = {'kms_key': 'local:a'} AND custom_properties = {'encryption_specification': {'encryption_type': \
+                 'AWS_OWNED_KMS_KEY'}}",
+                "encryption and custom_properties both name a KMS key; use one of them",
+            ),
+        ] {
+            assert_eq!(read(with).unwrap_err(), message, "{with}");
+        }
+    }
+
+    #[test]
+    fn other_properties_are_kept_and_shown() {
+        let custom = read(
+            "custom_properties = {'capacity_mode': {'throughput_mode': 'PAY_PER_REQUEST'}, 'ttl': {'status': 'enabled'}} AND tags \
+             = {'team': 'billing'} AND encryption = {'kms_key': 'local:a'}",
+        )
+        .unwrap();
+        assert_eq!(
+            describe(&custom.encryption.unwrap(), &custom.properties),
+            [
+                "custom_properties = {'capacity_mode': {'throughput_mode': 'PAY_PER_REQUEST'}, 'ttl': {'status': 'enabled'}}",
+                "encryption = {'kms_key': 'local:a'}",
+                "tags = {'team': 'billing'}",
+            ]
+        );
+    }
+}

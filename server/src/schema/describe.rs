@@ -1,0 +1,765 @@
+//! DESCRIBE: the schema as the statements that make it again, laid out as Cassandra 5.0 prints them.
+//!
+//! What must hold: what is printed of a user's keyspace can be run on an empty server and gives the same keyspace, keys of its
+//! tables included. The identity of a table is not among that; only WITH INTERNALS shows it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use palladium_protocol::cql::ast::{Describe, DescribeTarget, Name, QualifiedName};
+use palladium_protocol::response::ColumnSpec;
+use palladium_protocol::types::{CqlType, CqlValue, UserType};
+
+use super::properties::string_literal;
+use super::{Catalog, Column, ColumnKind, Keyspace, KeyspaceKind, TableSchema, custom, resolve};
+use crate::error::{CqlError, CqlResult};
+
+const NO_KEYSPACE: &str = "No keyspace specified and no current keyspace";
+
+/// What DESCRIBE CLUSTER tells.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    pub name: String,
+    /// Who owns which end of a token range, as Cassandra writes it.
+    pub ownership: Vec<(String, String)>,
+}
+
+/// An answer: columns, and their values as the protocol carries them.
+#[derive(Debug)]
+pub struct Description {
+    pub columns: Vec<ColumnSpec>,
+    pub rows: Vec<Vec<Option<Bytes>>>,
+}
+
+/// One thing in the schema.
+struct Element {
+    keyspace: String,
+    kind: &'static str,
+    name: String,
+    statement: String,
+}
+
+/// Answers a DESCRIBE for a session in `session`'s keyspace.
+pub fn describe(
+    catalog: &Catalog,
+    session: Option<&str>,
+    cluster: &Cluster,
+    describe: &Describe,
+) -> CqlResult<Description> {
+    let in_session =
+        |keyspace: &&Arc<Keyspace>| session.is_none_or(|session| keyspace.name == session);
+    let keyspaces = || catalog.keyspaces.values();
+    let internals = describe.internals;
+    let elements = match &describe.target {
+        DescribeTarget::Cluster => return Ok(describe_cluster(cluster, session.is_some())),
+        DescribeTarget::Keyspaces => {
+            return Ok(list(
+                keyspaces().map(|keyspace| element_of_keyspace(keyspace)),
+            ));
+        }
+        DescribeTarget::Tables => {
+            return Ok(list(keyspaces().filter(in_session).flat_map(|keyspace| {
+                by_name(
+                    keyspace
+                        .tables
+                        .values()
+                        .map(|table| element_of_table(keyspace, table, false)),
+                )
+            })));
+        }
+        DescribeTarget::Types => {
+            return Ok(list(keyspaces().filter(in_session).flat_map(|keyspace| {
+                by_name(keyspace.types.values().map(|ty| element_of_type(ty)))
+            })));
+        }
+        DescribeTarget::Functions | DescribeTarget::Aggregates => return Ok(list([])),
+        DescribeTarget::Schema { full } => keyspaces()
+            .filter(|keyspace| *full || keyspace.kind == KeyspaceKind::User)
+            .flat_map(|keyspace| everything(keyspace, internals))
+            .collect(),
+        DescribeTarget::Keyspace { only, keyspace } => {
+            let name = keyspace.as_ref().map(Name::as_str).or(session);
+            let keyspace = found(catalog, name.ok_or_else(|| CqlError::invalid(NO_KEYSPACE))?)?;
+            match only {
+                true => vec![element_of_keyspace(keyspace)],
+                false => everything(keyspace, internals),
+            }
+        }
+        DescribeTarget::Table(name) => {
+            let (keyspace, name) = place(catalog, session, name)?;
+            let table = keyspace.tables.get(name).ok_or_else(|| {
+                CqlError::invalid(format!(
+                    "Table '{name}' not found in keyspace '{}'",
+                    keyspace.name
+                ))
+            })?;
+            vec![element_of_table(keyspace, table, internals)]
+        }
+        DescribeTarget::Type(name) => {
+            let (keyspace, name) = place(catalog, session, name)?;
+            let ty = keyspace.types.get(name).ok_or_else(|| {
+                CqlError::invalid(format!(
+                    "User defined type '{name}' not found in '{}'",
+                    keyspace.name
+                ))
+            })?;
+            vec![element_of_type(ty)]
+        }
+        DescribeTarget::Index(name) => {
+            return Err(missing(catalog, session, name, "Table for existing index"));
+        }
+        DescribeTarget::View(name) => {
+            return Err(missing(catalog, session, name, "Materialized view"));
+        }
+        DescribeTarget::Function(name) => {
+            return Err(missing(catalog, session, name, "User defined function"));
+        }
+        DescribeTarget::Aggregate(name) => {
+            return Err(missing(catalog, session, name, "User defined aggregate"));
+        }
+        DescribeTarget::Any(name) => any(catalog, session, name, internals)?,
+    };
+    Ok(statements(elements))
+}
+
+fn found<'a>(catalog: &'a Catalog, keyspace: &str) -> CqlResult<&'a Arc<Keyspace>> {
+    catalog
+        .keyspace(keyspace)
+        .ok_or_else(|| CqlError::invalid(format!("'{keyspace}' not found in keyspaces")))
+}
+
+fn place<'a>(
+    catalog: &'a Catalog,
+    session: Option<&str>,
+    name: &'a QualifiedName,
+) -> CqlResult<(&'a Arc<Keyspace>, &'a str)> {
+    let keyspace = name.keyspace.as_ref().map(Name::as_str).or(session);
+    let keyspace = keyspace.ok_or_else(|| CqlError::invalid(NO_KEYSPACE))?;
+    Ok((found(catalog, keyspace)?, name.name.as_str()))
+}
+
+/// Why a thing of a kind that does not exist here is not found.
+fn missing(catalog: &Catalog, session: Option<&str>, name: &QualifiedName, kind: &str) -> CqlError {
+    match place(catalog, session, name) {
+        Err(error) => error,
+        Ok((keyspace, name)) => {
+            CqlError::invalid(format!("{kind} '{name}' not found in '{}'", keyspace.name))
+        }
+    }
+}
+
+/// A bare name: a keyspace, else a table.
+fn any(
+    catalog: &Catalog,
+    session: Option<&str>,
+    name: &QualifiedName,
+    internals: bool,
+) -> CqlResult<Vec<Element>> {
+    if name.keyspace.is_none()
+        && let Some(keyspace) = catalog.keyspace(name.name.as_str())
+    {
+        return Ok(everything(keyspace, internals));
+    }
+    if name.keyspace.is_none() && session.is_none() {
+        return Err(CqlError::invalid(format!(
+            "'{}' not found in keyspaces",
+            name.name.as_str()
+        )));
+    }
+    let (keyspace, name) = place(catalog, session, name)?;
+    match keyspace.tables.get(name) {
+        Some(table) => Ok(vec![element_of_table(keyspace, table, internals)]),
+        None => Err(CqlError::invalid(format!(
+            "'{name}' not found in keyspace '{}'",
+            keyspace.name
+        ))),
+    }
+}
+
+/// A keyspace and all in it, in an order in which it can be made.
+fn everything(keyspace: &Keyspace, internals: bool) -> Vec<Element> {
+    let mut elements = vec![element_of_keyspace(keyspace)];
+    elements.extend(
+        types_by_dependency(keyspace)
+            .into_iter()
+            .map(|ty| element_of_type(ty)),
+    );
+    let tables = keyspace.tables.values();
+    elements.extend(tables.map(|table| element_of_table(keyspace, table, internals)));
+    elements
+}
+
+/// Types after those they are made of.
+fn types_by_dependency(keyspace: &Keyspace) -> Vec<&Arc<UserType>> {
+    let mut waiting: Vec<&Arc<UserType>> = keyspace.types.values().collect();
+    let mut ordered: Vec<&Arc<UserType>> = Vec::new();
+    while !waiting.is_empty() {
+        let needs = |ty: &UserType, other: &UserType| {
+            ty.fields
+                .iter()
+                .any(|(_, field)| resolve::mentions(field, &other.keyspace, &other.name))
+        };
+        let (later, now): (Vec<_>, Vec<_>) = waiting.iter().partition(|ty| {
+            waiting
+                .iter()
+                .any(|other| other.name != ty.name && needs(ty, other))
+        });
+        if now.is_empty() {
+            // Types cannot need each other in a circle; should they, all are shown.
+            ordered.extend(later);
+            break;
+        }
+        ordered.extend(now);
+        waiting = later;
+    }
+    ordered
+}
+
+/// As DESCRIBE lists names: upper case among lower case.
+fn by_name(elements: impl Iterator<Item = Element>) -> Vec<Element> {
+    let mut elements: Vec<Element> = elements.collect();
+    elements.sort_by_key(|element| element.name.trim_matches('"').to_lowercase());
+    elements
+}
+
+fn quoted(name: &str) -> String {
+    Name::exact(name).to_string()
+}
+
+fn element_of_keyspace(keyspace: &Keyspace) -> Element {
+    Element {
+        keyspace: quoted(&keyspace.name),
+        kind: "keyspace",
+        name: quoted(&keyspace.name),
+        statement: create_keyspace(keyspace),
+    }
+}
+
+fn element_of_type(ty: &UserType) -> Element {
+    Element {
+        keyspace: quoted(&ty.keyspace),
+        kind: "type",
+        name: quoted(&ty.name),
+        statement: create_type(ty),
+    }
+}
+
+fn element_of_table(keyspace: &Keyspace, table: &TableSchema, internals: bool) -> Element {
+    Element {
+        keyspace: quoted(&table.keyspace),
+        kind: "table",
+        name: quoted(&table.name),
+        statement: match keyspace.kind {
+            KeyspaceKind::Virtual => virtual_table(table),
+            KeyspaceKind::User | KeyspaceKind::System => create_table(table, internals),
+        },
+    }
+}
+
+/// `CREATE KEYSPACE ...`
+pub fn create_keyspace(keyspace: &Keyspace) -> String {
+    let name = quoted(&keyspace.name);
+    if keyspace.kind == KeyspaceKind::Virtual {
+        return format!(
+            "/*\nWarning: Keyspace {name} is a virtual keyspace and cannot be recreated with CQL.\nStructure, for reference:\nVIRTUAL \
+             KEYSPACE {name};\n*/"
+        );
+    }
+    let class = keyspace.replication.get("class").map_or("", String::as_str);
+    let class = class.rsplit('.').next().unwrap_or_default();
+    let mut entries = vec![format!("'class': {}", string_literal(class))];
+    let others = keyspace
+        .replication
+        .iter()
+        .filter(|(name, _)| *name != "class");
+    entries.extend(
+        others.map(|(name, value)| format!("{}: {}", string_literal(name), string_literal(value))),
+    );
+    format!(
+        "CREATE KEYSPACE {name} WITH replication = {{{}}}  AND durable_writes = {};",
+        entries.join(", "),
+        keyspace.durable_writes
+    )
+}
+
+/// `CREATE TYPE ...`
+pub fn create_type(ty: &UserType) -> String {
+    let fields: Vec<String> = ty
+        .fields
+        .iter()
+        .map(|(name, of)| format!("    {} {of}", quoted(name)))
+        .collect();
+    format!(
+        "CREATE TYPE {}.{} (\n{}\n);",
+        quoted(&ty.keyspace),
+        quoted(&ty.name),
+        fields.join(",\n")
+    )
+}
+
+/// `CREATE TABLE ...`
+pub fn create_table(table: &TableSchema, internals: bool) -> String {
+    let mut lines = column_lines(table, internals);
+    lines.extend(primary_key_line(table));
+    let mut options = Vec::new();
+    if internals {
+        options.push(format!("ID = {}", table.id));
+    }
+    options.extend(clustering_order(table));
+    options.extend(table.options.describe());
+    options.extend(custom::describe(
+        &table.encryption,
+        &table.custom_properties,
+    ));
+    let name = format!("{}.{}", quoted(&table.keyspace), quoted(&table.name));
+    let mut text = format!(
+        "CREATE TABLE {name} (\n{}\n) WITH {};",
+        lines.join(",\n"),
+        options.join("\n    AND ")
+    );
+    if internals {
+        for dropped in &table.dropped {
+            let column = quoted(&dropped.name);
+            text += &format!(
+                "\nALTER TABLE {name} DROP {column} USING TIMESTAMP {};",
+                dropped.dropped_at
+            );
+            if let Some(there) = table.column(&dropped.name) {
+                text += &format!(
+                    "\nALTER TABLE {name} ADD {column} {}{};",
+                    there.ty,
+                    static_suffix(there)
+                );
+            }
+        }
+    }
+    text
+}
+
+/// A virtual table has no statement that makes it.
+fn virtual_table(table: &TableSchema) -> String {
+    let name = format!("{}.{}", quoted(&table.keyspace), quoted(&table.name));
+    let mut lines = column_lines(table, false);
+    lines.extend(primary_key_line(table));
+    let mut options: Vec<String> = clustering_order(table).into_iter().collect();
+    options.push(format!(
+        "comment = {}",
+        string_literal(&table.options.comment)
+    ));
+    format!(
+        "/*\nWarning: Table {name} is a virtual table and cannot be recreated with CQL.\nStructure, for reference:\nVIRTUAL TABLE {name} \
+         (\n{}\n) WITH {};\n*/",
+        lines.join(",\n"),
+        options.join("\n    AND ")
+    )
+}
+
+fn static_suffix(column: &Column) -> &'static str {
+    match column.kind {
+        ColumnKind::Static => " static",
+        _ => "",
+    }
+}
+
+/// The key, then statics, then the others; within the latter two, collections come last. With internals, columns that were ever
+/// dropped come at the end, whether or not they came back.
+fn column_lines(table: &TableSchema, internals: bool) -> Vec<String> {
+    let dropped: BTreeSet<&str> = match internals {
+        true => table
+            .dropped
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect(),
+        false => BTreeSet::new(),
+    };
+    let mut columns: Vec<&Column> = table
+        .columns
+        .iter()
+        .filter(|column| !dropped.contains(column.name.as_str()))
+        .collect();
+    columns.sort_by_key(|column| (column.kind, column.ty.is_multi_cell()));
+    let alone = is_alone(table);
+    let mut lines: Vec<String> = columns
+        .into_iter()
+        .map(|column| {
+            let key = match alone && column.kind == ColumnKind::PartitionKey {
+                true => " PRIMARY KEY",
+                false => "",
+            };
+            format!(
+                "    {} {}{}{key}",
+                quoted(&column.name),
+                column.ty,
+                static_suffix(column)
+            )
+        })
+        .collect();
+    if internals {
+        lines.extend(table.dropped.iter().map(|column| {
+            let suffix = if column.is_static { " static" } else { "" };
+            format!("    {} {}{suffix}", quoted(&column.name), column.ty)
+        }));
+    }
+    lines
+}
+
+/// Whether the primary key is one column and stands behind it.
+fn is_alone(table: &TableSchema) -> bool {
+    table.partition_key.len() == 1 && table.clustering.is_empty()
+}
+
+fn primary_key_line(table: &TableSchema) -> Option<String> {
+    if is_alone(table) {
+        return None;
+    }
+    let names = |columns: &[Column]| -> Vec<String> {
+        columns.iter().map(|column| quoted(&column.name)).collect()
+    };
+    let partition = names(table.partition_columns());
+    let partition = match partition.as_slice() {
+        [single] => single.clone(),
+        several => format!("({})", several.join(", ")),
+    };
+    let mut parts = vec![partition];
+    parts.extend(names(table.clustering_columns()));
+    Some(format!("    PRIMARY KEY ({})", parts.join(", ")))
+}
+
+fn clustering_order(table: &TableSchema) -> Option<String> {
+    let columns: Vec<String> = table
+        .clustering_columns()
+        .iter()
+        .map(|column| {
+            format!(
+                "{} {}",
+                quoted(&column.name),
+                if column.reversed { "DESC" } else { "ASC" }
+            )
+        })
+        .collect();
+    (!columns.is_empty()).then(|| format!("CLUSTERING ORDER BY ({})", columns.join(", ")))
+}
+
+fn specs(columns: impl IntoIterator<Item = (&'static str, CqlType)>) -> Vec<ColumnSpec> {
+    let spec = |(name, ty): (&str, CqlType)| ColumnSpec {
+        keyspace: "system".into(),
+        table: "describe".into(),
+        name: name.into(),
+        ty,
+    };
+    columns.into_iter().map(spec).collect()
+}
+
+fn list(elements: impl IntoIterator<Item = Element>) -> Description {
+    let columns = ["keyspace_name", "type", "name"].map(|name| (name, CqlType::Text));
+    Description {
+        columns: specs(columns),
+        rows: elements
+            .into_iter()
+            .map(|element| {
+                vec![
+                    text(element.keyspace),
+                    text(element.kind),
+                    text(element.name),
+                ]
+            })
+            .collect(),
+    }
+}
+
+fn statements(elements: Vec<Element>) -> Description {
+    let columns =
+        ["keyspace_name", "type", "name", "create_statement"].map(|name| (name, CqlType::Text));
+    Description {
+        columns: specs(columns),
+        rows: elements
+            .into_iter()
+            .map(|element| {
+                vec![
+                    text(element.keyspace),
+                    text(element.kind),
+                    text(element.name),
+                    text(element.statement),
+                ]
+            })
+            .collect(),
+    }
+}
+
+fn describe_cluster(cluster: &Cluster, with_ownership: bool) -> Description {
+    let mut columns = vec![
+        ("cluster", CqlType::Text),
+        ("partitioner", CqlType::Text),
+        ("snitch", CqlType::Text),
+    ];
+    let mut row = vec![
+        text(cluster.name.clone()),
+        text("Murmur3Partitioner"),
+        text("DynamicEndpointSnitch"),
+    ];
+    if with_ownership {
+        columns.push((
+            "range_ownership",
+            CqlType::map(CqlType::Text, CqlType::list(CqlType::Text).frozen()),
+        ));
+        let entries = cluster.ownership.iter().map(|(token, owner)| {
+            let owners = CqlValue::List(vec![CqlValue::Text(owner.clone())]);
+            (CqlValue::Text(token.clone()), owners)
+        });
+        row.push(Some(CqlValue::Map(entries.collect()).to_bytes().into()));
+    }
+    Description {
+        columns: specs(columns),
+        rows: vec![row],
+    }
+}
+
+fn text(text: impl Into<String>) -> Option<Bytes> {
+    Some(Bytes::from(text.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use palladium_crypto::TableId;
+    use palladium_protocol::cql::{self, ast::Statement};
+
+    use super::super::change::{Circumstances, Plan, plan};
+    use super::*;
+
+    fn world(statements: &[&str]) -> Catalog {
+        let mut catalog = Catalog::default();
+        super::super::system::add_keyspaces(&mut catalog);
+        for (number, text) in statements.iter().enumerate() {
+            let circumstances = Circumstances {
+                keyspace: Some("ks"),
+                data_center: "datacenter1",
+                new_id: TableId([number as u8; 16]),
+                now: 7_000_000,
+            };
+            match plan(&catalog, &cql::parse(text).unwrap(), &circumstances) {
+                Ok(Plan::Change(changed)) => catalog = changed.catalog,
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        catalog
+    }
+
+    fn described(
+        catalog: &Catalog,
+        session: Option<&str>,
+        text: &str,
+    ) -> Result<Vec<String>, String> {
+        let Ok(Statement::Describe(statement)) = cql::parse(text) else {
+            panic!("{text} is no DESCRIBE");
+        };
+        let cluster = Cluster {
+            name: "test".into(),
+            ownership: vec![("0".into(), "/127.0.0.1:7000".into())],
+        };
+        let description =
+            describe(catalog, session, &cluster, &statement).map_err(|error| error.message)?;
+        let shown = |value: &Option<Bytes>| {
+            String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned()
+        };
+        Ok(description
+            .rows
+            .iter()
+            .map(|row| row.iter().map(shown).collect::<Vec<_>>().join("|"))
+            .collect())
+    }
+
+    const KEYSPACE: &str = "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}";
+
+    #[test]
+    fn a_table_is_printed_as_cassandra_prints_it() {
+        let catalog = world(&[
+            KEYSPACE,
+            "CREATE TABLE a (k int, \"C\" int, s int static, v int, l list<int>, b int, PRIMARY KEY (k, \"C\")) WITH CLUSTERING ORDER BY \
+             (\"C\" DESC) AND comment = 'it''s'",
+            "CREATE TABLE p (k1 int, k2 int, \"select\" text, PRIMARY KEY ((k1, k2)))",
+        ]);
+        assert_eq!(
+            described(&catalog, None, "DESCRIBE TABLE ks.a").unwrap()[0],
+            "ks|table|a|CREATE TABLE ks.a (\n    k int,\n    \"C\" int,\n    s int static,\n    b int,\n    v int,\n    l list<int>,\n    \
+             PRIMARY KEY (k, \"C\")\n) WITH CLUSTERING ORDER BY (\"C\" DESC)\n    AND additional_write_policy = '99p'\n    AND \
+             allow_auto_snapshot = true\n    AND bloom_filter_fp_chance = 0.01\n    AND caching = {'keys': 'ALL', 'rows_per_partition': \
+             'NONE'}\n    AND cdc = false\n    AND comment = 'it''s'\n    AND compaction = {'class': \
+             'org.apache.cassandra.db.compaction.SizeTieredCompactionStrategy', 'max_threshold': '32', 'min_threshold': '4'}\n    AND \
+             compression = {'chunk_length_in_kb': '16', 'class': 'org.apache.cassandra.io.compress.LZ4Compressor'}\n    AND memtable = \
+             'default'\n    AND crc_check_chance = 1.0\n    AND default_time_to_live = 0\n    AND extensions = {}\n    AND gc_grace_seconds \
+             = 864000\n    AND incremental_backups = true\n    AND max_index_interval = 2048\n    AND memtable_flush_period_in_ms = 0\n    \
+             AND min_index_interval = 128\n    AND read_repair = 'BLOCKING'\n    AND speculative_retry = '99p';"
+        );
+        let other = &described(&catalog, Some("ks"), "DESCRIBE TABLE p").unwrap()[0];
+        assert!(other.starts_with(
+            "ks|table|p|CREATE TABLE ks.p (\n    k1 int,\n    k2 int,\n    \"select\" text,\n    PRIMARY KEY ((k1, k2))\n) WITH \
+             additional_write_policy"
+        ));
+    }
+
+    #[test]
+    fn internals_show_what_was_dropped() {
+        let catalog = world(&[
+            KEYSPACE,
+            "CREATE TABLE a (k int, c int, v int, l list<int>, PRIMARY KEY (k, c))",
+            "ALTER TABLE a DROP l",
+            "ALTER TABLE a ADD l list<int>",
+            "ALTER TABLE a DROP v USING TIMESTAMP 1",
+        ]);
+        let text = &described(&catalog, None, "DESCRIBE TABLE ks.a WITH INTERNALS").unwrap()[0];
+        assert!(text.contains(
+            "(\n    k int,\n    c int,\n    l list<int>,\n    v int,\n    PRIMARY KEY (k, c)\n) WITH ID = \
+             01010101-0101-0101-0101-010101010101\n    AND CLUSTERING ORDER BY (c ASC)"
+        ));
+        assert!(text.ends_with(
+            "\nALTER TABLE ks.a DROP l USING TIMESTAMP 7000000;\nALTER TABLE ks.a ADD l list<int>;\nALTER TABLE ks.a DROP v USING \
+             TIMESTAMP 1;"
+        ));
+    }
+
+    #[test]
+    fn a_keyspace_is_printed_in_an_order_that_can_be_run() {
+        let script = [
+            KEYSPACE,
+            "CREATE TYPE zz (x int, \"Q\" text)",
+            "CREATE TYPE a (x int)",
+            "CREATE TYPE mm (z frozen<zz>, a frozen<a>)",
+            "CREATE TABLE \"Tab\" (a int PRIMARY KEY, m frozen<mm>) WITH encryption = {'kms_key': 'local:orders'} AND \
+             custom_properties = {'ttl': {'status': 'enabled'}} AND tags = {'team': 'it''s'}",
+        ];
+        let catalog = world(&script);
+        let rows = described(&catalog, None, "DESCRIBE KEYSPACE ks").unwrap();
+        let heads: Vec<&str> = rows
+            .iter()
+            .map(|row| row.split("|CREATE").next().unwrap())
+            .collect();
+        assert_eq!(
+            heads,
+            [
+                "ks|keyspace|ks",
+                "ks|type|a",
+                "ks|type|zz",
+                "ks|type|mm",
+                "ks|table|\"Tab\""
+            ]
+        );
+        assert_eq!(
+            rows[0],
+            "ks|keyspace|ks|CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': '1'}  AND \
+             durable_writes = true;"
+        );
+        assert_eq!(
+            rows[2],
+            "ks|type|zz|CREATE TYPE ks.zz (\n    x int,\n    \"Q\" text\n);"
+        );
+        let printed: Vec<&str> = rows
+            .iter()
+            .map(|row| row.splitn(4, '|').nth(3).unwrap())
+            .collect();
+        let again = world(&printed);
+        assert_eq!(
+            described(&again, None, "DESCRIBE KEYSPACE ks").unwrap(),
+            rows
+        );
+        let (before, after) = (
+            catalog.table("ks", "Tab").unwrap(),
+            again.table("ks", "Tab").unwrap(),
+        );
+        assert_eq!(before.encryption, after.encryption);
+        assert_eq!(before.custom_properties, after.custom_properties);
+    }
+
+    #[test]
+    fn what_is_not_found_is_told_in_cassandras_words() {
+        let catalog = world(&[KEYSPACE]);
+        for (session, text, message) in [
+            (
+                None,
+                "DESCRIBE TABLE ks.nope",
+                "Table 'nope' not found in keyspace 'ks'",
+            ),
+            (
+                None,
+                "DESCRIBE TABLE nope.nope",
+                "'nope' not found in keyspaces",
+            ),
+            (None, "DESCRIBE TABLE a", NO_KEYSPACE),
+            (
+                None,
+                "DESCRIBE KEYSPACE nope",
+                "'nope' not found in keyspaces",
+            ),
+            (None, "DESCRIBE KEYSPACE", NO_KEYSPACE),
+            (
+                None,
+                "DESCRIBE TYPE ks.nope",
+                "User defined type 'nope' not found in 'ks'",
+            ),
+            (None, "DESCRIBE nope", "'nope' not found in keyspaces"),
+            (
+                None,
+                "DESCRIBE ks.nope",
+                "'nope' not found in keyspace 'ks'",
+            ),
+            (
+                Some("ks"),
+                "DESCRIBE nope",
+                "'nope' not found in keyspace 'ks'",
+            ),
+            (
+                None,
+                "DESCRIBE INDEX ks.nope",
+                "Table for existing index 'nope' not found in 'ks'",
+            ),
+            (
+                None,
+                "DESCRIBE MATERIALIZED VIEW ks.nope",
+                "Materialized view 'nope' not found in 'ks'",
+            ),
+            (
+                None,
+                "DESCRIBE FUNCTION ks.nope",
+                "User defined function 'nope' not found in 'ks'",
+            ),
+        ] {
+            assert_eq!(
+                described(&catalog, session, text).unwrap_err(),
+                message,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn lists_show_the_session_keyspace_or_all() {
+        let catalog = world(&[
+            KEYSPACE,
+            "CREATE TABLE b (k int PRIMARY KEY)",
+            "CREATE TABLE \"A\" (k int PRIMARY KEY)",
+        ]);
+        assert_eq!(
+            described(&catalog, Some("ks"), "DESCRIBE TABLES").unwrap(),
+            ["ks|table|\"A\"", "ks|table|b"]
+        );
+        let all = described(&catalog, None, "DESCRIBE TABLES").unwrap();
+        assert!(all.contains(&"system|table|\"IndexInfo\"".to_owned()));
+        let virtual_table = &described(
+            &catalog,
+            None,
+            "DESCRIBE TABLE system_virtual_schema.tables",
+        )
+        .unwrap()[0];
+        assert_eq!(
+            virtual_table,
+            "system_virtual_schema|table|tables|/*\nWarning: Table system_virtual_schema.tables is a virtual table and cannot be \
+             recreated with CQL.\nStructure, for reference:\nVIRTUAL TABLE system_virtual_schema.tables (\n    keyspace_name text,\n    \
+             table_name text,\n    comment text,\n    PRIMARY KEY (keyspace_name, table_name)\n) WITH CLUSTERING ORDER BY (table_name \
+             ASC)\n    AND comment = 'virtual table definitions';\n*/"
+        );
+        assert_eq!(
+            described(&catalog, None, "DESCRIBE CLUSTER").unwrap(),
+            ["test|Murmur3Partitioner|DynamicEndpointSnitch"]
+        );
+    }
+}

@@ -1,0 +1,302 @@
+//! Types as written, against a catalog: what a column of a keyspace can be.
+//!
+//! Cassandra looks at the written type before it looks anything up, so `list<nope>` is told that its element is not frozen and
+//! not that it is unknown. [`cql_type`] keeps that order; the looking up itself is `types`' business.
+
+use std::sync::Arc;
+
+use palladium_protocol::cql::ast::Type;
+use palladium_protocol::types::{CqlType, UserType};
+
+use super::{Catalog, types};
+use crate::error::{CqlError, CqlResult};
+
+/// The type that is meant by one written in a statement about `keyspace`.
+pub fn cql_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResult<CqlType> {
+    check(written, false)?;
+    types::resolve(written, keyspace, &|keyspace, name| {
+        catalog.user_type(keyspace, name).cloned()
+    })
+}
+
+/// A type of a field of a user-defined type: no counters, and other user-defined types only frozen.
+pub fn field_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResult<CqlType> {
+    match written {
+        Type::Native(palladium_protocol::cql::ast::NativeType::Counter) => {
+            Err(CqlError::invalid("A user type cannot contain counters"))
+        }
+        Type::User(_) => Err(CqlError::invalid(
+            "A user type cannot contain non-frozen UDTs",
+        )),
+        written => cql_type(catalog, keyspace, written),
+    }
+}
+
+/// What can be said about a type without knowing what its names stand for.
+fn check(written: &Type, frozen: bool) -> CqlResult<()> {
+    let shown = || match frozen {
+        true => format!("frozen<{written}>"),
+        false => written.to_string(),
+    };
+    let is_counter = |part: &Type| {
+        matches!(
+            part,
+            Type::Native(palladium_protocol::cql::ast::NativeType::Counter)
+        )
+    };
+    let is_duration = |part: &Type| {
+        matches!(
+            part,
+            Type::Native(palladium_protocol::cql::ast::NativeType::Duration)
+        )
+    };
+    match written {
+        Type::List(_) | Type::Set(_) | Type::Map(..) => {
+            let parts: Vec<&Type> = match written {
+                Type::List(element) | Type::Set(element) => vec![element],
+                Type::Map(key, value) => vec![key, value],
+                _ => Vec::new(),
+            };
+            if parts.iter().any(|part| is_counter(part)) {
+                return Err(CqlError::invalid(format!(
+                    "Counters are not allowed inside collections: {}",
+                    shown()
+                )));
+            }
+            match written {
+                Type::Map(key, _) if is_duration(key) => {
+                    return Err(CqlError::invalid(format!(
+                        "Durations are not allowed as map keys: {}",
+                        shown()
+                    )));
+                }
+                Type::Set(element) if is_duration(element) => {
+                    return Err(CqlError::invalid(format!(
+                        "Durations are not allowed inside sets: {}",
+                        shown()
+                    )));
+                }
+                _ => {}
+            }
+            for part in parts {
+                if !frozen {
+                    check_part_is_frozen(written, part)?;
+                }
+                check(part, frozen)?;
+            }
+            Ok(())
+        }
+        Type::Tuple(parts) => {
+            if parts.iter().any(is_counter) {
+                return Err(CqlError::invalid("Counters are not allowed inside tuples"));
+            }
+            parts.iter().try_for_each(|part| check(part, true))
+        }
+        Type::Vector(element, _) => match is_counter(element) {
+            true => Err(CqlError::invalid("Counters are not allowed inside vectors")),
+            false => check(element, true),
+        },
+        Type::Frozen(inner) => check(inner, true),
+        Type::Native(_) | Type::User(_) | Type::Custom(_) => Ok(()),
+    }
+}
+
+fn check_part_is_frozen(whole: &Type, part: &Type) -> CqlResult<()> {
+    let what = match part {
+        Type::List(_) | Type::Set(_) | Type::Map(..) => "collections",
+        Type::User(_) => "UDTs",
+        _ => return Ok(()),
+    };
+    Err(CqlError::invalid(format!(
+        "Non-frozen {what} are not allowed inside collections: {whole}"
+    )))
+}
+
+/// Whether values of the type hold durations, which have no order and so no place in a key.
+pub fn holds_durations(ty: &CqlType) -> bool {
+    match ty.bare() {
+        CqlType::Duration => true,
+        CqlType::List(element) | CqlType::Set(element) | CqlType::Vector(element, _) => {
+            holds_durations(element)
+        }
+        CqlType::Map(key, value) => holds_durations(key) || holds_durations(value),
+        CqlType::Tuple(fields) => fields.iter().any(holds_durations),
+        CqlType::Udt(udt) => udt.fields.iter().any(|(_, field)| holds_durations(field)),
+        _ => false,
+    }
+}
+
+/// Whether the user-defined type is somewhere in this one.
+pub fn mentions(ty: &CqlType, keyspace: &str, name: &str) -> bool {
+    match ty.bare() {
+        CqlType::List(element) | CqlType::Set(element) | CqlType::Vector(element, _) => {
+            mentions(element, keyspace, name)
+        }
+        CqlType::Map(key, value) => {
+            mentions(key, keyspace, name) || mentions(value, keyspace, name)
+        }
+        CqlType::Tuple(fields) => fields.iter().any(|field| mentions(field, keyspace, name)),
+        CqlType::Udt(udt) => {
+            let itself = udt.keyspace == keyspace && udt.name == name;
+            itself
+                || udt
+                    .fields
+                    .iter()
+                    .any(|(_, field)| mentions(field, keyspace, name))
+        }
+        _ => false,
+    }
+}
+
+/// The same type, with the new definition of a user-defined type wherever the old one is.
+pub fn with_user_type(ty: &CqlType, changed: &Arc<UserType>) -> CqlType {
+    let part = |inner: &Arc<CqlType>| Arc::new(with_user_type(inner, changed));
+    match ty {
+        CqlType::List(element) => CqlType::List(part(element)),
+        CqlType::Set(element) => CqlType::Set(part(element)),
+        CqlType::Vector(element, dimensions) => CqlType::Vector(part(element), *dimensions),
+        CqlType::Map(key, value) => CqlType::Map(part(key), part(value)),
+        CqlType::Tuple(fields) => CqlType::Tuple(
+            fields
+                .iter()
+                .map(|field| with_user_type(field, changed))
+                .collect(),
+        ),
+        CqlType::Frozen(inner) => CqlType::Frozen(part(inner)),
+        CqlType::Reversed(inner) => CqlType::Reversed(part(inner)),
+        CqlType::Udt(udt) if udt.keyspace == changed.keyspace && udt.name == changed.name => {
+            CqlType::Udt(changed.clone())
+        }
+        CqlType::Udt(udt) => CqlType::Udt(Arc::new(user_type_with(udt, changed))),
+        other => other.clone(),
+    }
+}
+
+/// The same user-defined type, with the new definition of another one in its fields.
+pub fn user_type_with(udt: &UserType, changed: &Arc<UserType>) -> UserType {
+    UserType {
+        keyspace: udt.keyspace.clone(),
+        name: udt.name.clone(),
+        fields: udt
+            .fields
+            .iter()
+            .map(|(name, field)| (name.clone(), with_user_type(field, changed)))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Keyspace, KeyspaceKind};
+    use super::*;
+
+    fn catalog() -> Catalog {
+        let mut keyspace = Keyspace::new("ks", KeyspaceKind::User);
+        for (name, fields) in [
+            ("u", vec![("a".to_string(), CqlType::Int)]),
+            ("w", vec![("l".to_string(), CqlType::list(CqlType::Int))]),
+        ] {
+            let udt = UserType {
+                keyspace: "ks".into(),
+                name: name.into(),
+                fields,
+            };
+            keyspace.types.insert(name.into(), Arc::new(udt));
+        }
+        let mut catalog = Catalog::default();
+        catalog.keyspaces.insert("ks".into(), Arc::new(keyspace));
+        catalog
+    }
+
+    fn resolved(text: &str) -> Result<String, String> {
+        let written = palladium_protocol::cql::parse_type(text).unwrap();
+        cql_type(&catalog(), "ks", &written)
+            .map(|ty| ty.to_string())
+            .map_err(|error| error.message)
+    }
+
+    #[test]
+    fn types_are_refused_in_cassandras_words() {
+        for (text, message) in [
+            (
+                "list<list<int>>",
+                "Non-frozen collections are not allowed inside collections: list<list<int>>",
+            ),
+            (
+                "map<int, set<int>>",
+                "Non-frozen collections are not allowed inside collections: map<int, set<int>>",
+            ),
+            (
+                "list<nope>",
+                "Non-frozen UDTs are not allowed inside collections: list<nope>",
+            ),
+            (
+                "map<u, int>",
+                "Non-frozen UDTs are not allowed inside collections: map<u, int>",
+            ),
+            (
+                "set<counter>",
+                "Counters are not allowed inside collections: set<counter>",
+            ),
+            (
+                "frozen<list<counter>>",
+                "Counters are not allowed inside collections: frozen<list<counter>>",
+            ),
+            (
+                "tuple<int, counter>",
+                "Counters are not allowed inside tuples",
+            ),
+            (
+                "map<duration, int>",
+                "Durations are not allowed as map keys: map<duration, int>",
+            ),
+            (
+                "frozen<map<duration, int>>",
+                "Durations are not allowed as map keys: frozen<map<duration, int>>",
+            ),
+            (
+                "set<duration>",
+                "Durations are not allowed inside sets: set<duration>",
+            ),
+            (
+                "vector<int, 0>",
+                "vectors may only have positive dimensions; given 0",
+            ),
+            ("nope", "Unknown type ks.nope"),
+            ("frozen<nope>", "Unknown type ks.nope"),
+            (
+                "system.nope",
+                "Statement on keyspace ks cannot refer to a user type in keyspace system; user types can only be used in the \
+                 keyspace they are defined in",
+            ),
+            (
+                "w",
+                "Non-frozen UDTs with nested non-frozen collections are not supported",
+            ),
+        ] {
+            assert_eq!(resolved(text).unwrap_err(), message, "{text}");
+        }
+    }
+
+    #[test]
+    fn types_are_frozen_where_cassandra_freezes_them() {
+        for (text, shown) in [
+            ("frozen<list<list<int>>>", "frozen<list<frozen<list<int>>>>"),
+            (
+                "tuple<list<int>, u>",
+                "frozen<tuple<frozen<list<int>>, frozen<u>>>",
+            ),
+            ("list<tuple<int, int>>", "list<frozen<tuple<int, int>>>"),
+            (
+                "map<text, frozen<map<int, int>>>",
+                "map<text, frozen<map<int, int>>>",
+            ),
+            ("frozen<w>", "frozen<w>"),
+            ("vector<vector<float, 2>, 3>", "vector<vector<float, 2>, 3>"),
+            ("varchar", "text"),
+            ("'Int32Type'", "int"),
+        ] {
+            assert_eq!(resolved(text).as_deref(), Ok(shown), "{text}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The schema as Cassandra shows it: stored keyspaces in `system_schema`, virtual ones in `system_virtual_schema`.
+
+use std::sync::Arc;
+
+use palladium_protocol::types::CqlValue;
+
+use super::super::{
+    Catalog, Column, ColumnKind, Keyspace, KeyspaceKind, TableOptions, TableSchema,
+};
+use super::rows::{Named, Rows, boolean, double, int, text, text_map, text_set, texts, uuid};
+use crate::error::CqlResult;
+
+/// The rows of one of these tables.
+pub fn fill(catalog: &Catalog, table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
+    let of_virtual = table.keyspace == "system_virtual_schema";
+    let shown = |keyspace: &&Arc<Keyspace>| (keyspace.kind == KeyspaceKind::Virtual) == of_virtual;
+    for keyspace in catalog.keyspaces.values().filter(shown) {
+        match (of_virtual, table.name.as_str()) {
+            (false, "keyspaces") => rows.add(keyspace_row(keyspace))?,
+            (false, "types") => types(keyspace, rows)?,
+            (true, "keyspaces") => rows.add(vec![("keyspace_name", text(&keyspace.name))])?,
+            (_, what) => {
+                for of in keyspace.tables.values() {
+                    match what {
+                        "tables" if of_virtual => rows.add(virtual_table(of))?,
+                        "tables" => rows.add(table_row(of))?,
+                        "columns" => columns(of, rows)?,
+                        "dropped_columns" => dropped_columns(of, rows)?,
+                        "column_masks" => masks(of, rows)?,
+                        // Indexes, views, functions, aggregates, triggers: there are none.
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+pub fn keyspace_row(keyspace: &Keyspace) -> Vec<Named> {
+    vec![
+        ("keyspace_name", text(&keyspace.name)),
+        ("durable_writes", boolean(keyspace.durable_writes)),
+        ("replication", text_map(&keyspace.replication)),
+    ]
+}
+
+pub fn types(keyspace: &Keyspace, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for ty in keyspace.types.values() {
+        rows.add(vec![
+            ("keyspace_name", text(&keyspace.name)),
+            ("type_name", text(&ty.name)),
+            (
+                "field_names",
+                texts(ty.fields.iter().map(|(name, _)| name.clone())),
+            ),
+            (
+                "field_types",
+                texts(ty.fields.iter().map(|(_, of)| of.to_string())),
+            ),
+            ("status", text("ACTIVE")),
+        ])?;
+    }
+    Ok(())
+}
+
+fn name_of(table: &TableSchema) -> [Named; 2] {
+    [
+        ("keyspace_name", text(&table.keyspace)),
+        ("table_name", text(&table.name)),
+    ]
+}
+
+fn virtual_table(table: &TableSchema) -> Vec<Named> {
+    let mut row = Vec::from(name_of(table));
+    row.push(("comment", text(&table.options.comment)));
+    row
+}
+
+pub fn table_row(table: &TableSchema) -> Vec<Named> {
+    let mut row = Vec::from(name_of(table));
+    let flags = ["compound"]
+        .into_iter()
+        .chain(table.is_counter().then_some("counter"));
+    row.push(("flags", text_set(flags.map(str::to_owned))));
+    row.push(("id", uuid(table.id.0)));
+    row.extend(options(&table.options));
+    row
+}
+
+/// Some options are null where they say nothing that is not the default, as in Cassandra.
+fn options(options: &TableOptions) -> Vec<Named> {
+    let unless = |is_default: bool, value: Option<CqlValue>| if is_default { None } else { value };
+    let extensions = options.extensions.iter();
+    let extensions = extensions
+        .map(|(name, value)| (CqlValue::Text(name.clone()), CqlValue::Blob(value.clone())));
+    vec![
+        (
+            "additional_write_policy",
+            text(&options.additional_write_policy),
+        ),
+        (
+            "allow_auto_snapshot",
+            unless(
+                options.allow_auto_snapshot,
+                boolean(options.allow_auto_snapshot),
+            ),
+        ),
+        (
+            "bloom_filter_fp_chance",
+            double(options.bloom_filter_fp_chance),
+        ),
+        ("caching", text_map(&options.caching)),
+        ("cdc", unless(!options.cdc, boolean(options.cdc))),
+        ("comment", text(&options.comment)),
+        ("compaction", text_map(&options.compaction)),
+        ("compression", text_map(&options.compression)),
+        ("crc_check_chance", double(options.crc_check_chance)),
+        ("dclocal_read_repair_chance", double(0.0)),
+        (
+            "default_time_to_live",
+            int(options.default_time_to_live as i32),
+        ),
+        ("extensions", Some(CqlValue::Map(extensions.collect()))),
+        ("gc_grace_seconds", int(options.gc_grace_seconds as i32)),
+        (
+            "incremental_backups",
+            unless(
+                options.incremental_backups,
+                boolean(options.incremental_backups),
+            ),
+        ),
+        ("max_index_interval", int(options.max_index_interval)),
+        (
+            "memtable",
+            unless(options.memtable == "default", text(&options.memtable)),
+        ),
+        (
+            "memtable_flush_period_in_ms",
+            int(options.memtable_flush_period_in_ms),
+        ),
+        ("min_index_interval", int(options.min_index_interval)),
+        ("read_repair", text(&options.read_repair)),
+        ("read_repair_chance", double(0.0)),
+        ("speculative_retry", text(&options.speculative_retry)),
+    ]
+}
+
+pub fn columns(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for column in &table.columns {
+        let mut row = Vec::from(name_of(table));
+        row.extend([
+            ("column_name", text(&column.name)),
+            ("clustering_order", text(clustering_order(column))),
+            (
+                "column_name_bytes",
+                Some(CqlValue::Blob(column.name.clone().into_bytes())),
+            ),
+            ("kind", text(column.kind.name())),
+            ("position", int(position(column))),
+            ("type", text(column.ty.to_string())),
+        ]);
+        rows.add(row)?;
+    }
+    Ok(())
+}
+
+fn clustering_order(column: &Column) -> &'static str {
+    match (column.kind, column.reversed) {
+        (ColumnKind::Clustering, true) => "desc",
+        (ColumnKind::Clustering, false) => "asc",
+        _ => "none",
+    }
+}
+
+fn position(column: &Column) -> i32 {
+    match column.kind.is_primary_key() {
+        true => column.position as i32,
+        false => -1,
+    }
+}
+
+fn dropped_columns(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for dropped in &table.dropped {
+        let mut row = Vec::from(name_of(table));
+        let kind = match dropped.is_static {
+            true => ColumnKind::Static,
+            false => ColumnKind::Regular,
+        };
+        row.extend([
+            ("column_name", text(&dropped.name)),
+            (
+                "dropped_time",
+                Some(CqlValue::Timestamp(dropped.dropped_at.div_euclid(1_000))),
+            ),
+            ("kind", text(kind.name())),
+            ("type", text(dropped.ty.to_string())),
+        ]);
+        rows.add(row)?;
+    }
+    Ok(())
+}
+
+fn masks(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for column in &table.columns {
+        let Some(mask) = &column.mask else {
+            continue;
+        };
+        let mut row = Vec::from(name_of(table));
+        let nulls = mask
+            .arguments
+            .iter()
+            .map(|argument| CqlValue::Boolean(argument == "null"));
+        row.extend([
+            ("column_name", text(&column.name)),
+            ("function_keyspace", text(&mask.keyspace)),
+            ("function_name", text(&mask.function)),
+            (
+                "function_argument_nulls",
+                Some(CqlValue::List(nulls.collect())),
+            ),
+            (
+                "function_argument_values",
+                texts(mask.arguments.iter().cloned()),
+            ),
+        ]);
+        rows.add(row)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! `system_schema_mcs`, where clients of Amazon Keyspaces look: the schema with the state of each table and of its key.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use palladium_protocol::types::CqlValue;
+
+use super::super::{Catalog, Keyspace, KeyspaceKind, TableSchema, custom};
+use super::catalog;
+use super::rows::{Named, Rows, text, text_map};
+use crate::database::Database;
+use crate::error::CqlResult;
+use crate::keys::TableKeyStatus;
+
+/// The rows of one of these tables.
+pub fn fill(
+    database: &Database,
+    schema: &Catalog,
+    table: &TableSchema,
+    rows: &mut Rows<'_>,
+) -> CqlResult<()> {
+    let stored = |keyspace: &&Arc<Keyspace>| keyspace.kind != KeyspaceKind::Virtual;
+    for keyspace in schema.keyspaces.values().filter(stored) {
+        match table.name.as_str() {
+            "keyspaces" => rows.add(catalog::keyspace_row(keyspace))?,
+            "types" => catalog::types(keyspace, rows)?,
+            what => {
+                for of in keyspace.tables.values() {
+                    match what {
+                        "tables" => rows.add(table_row(database, of))?,
+                        "columns" => catalog::columns(of, rows)?,
+                        "tags" => tags(of, rows)?,
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn table_row(database: &Database, table: &TableSchema) -> Vec<Named> {
+    let mut row = catalog::table_row(table);
+    row.push(("custom_properties", custom_properties(table)));
+    row.push(("status", text(status(database, table))));
+    row
+}
+
+fn status(database: &Database, table: &TableSchema) -> &'static str {
+    match database.keys.status(table.id) {
+        TableKeyStatus::Enabled => "ACTIVE",
+        TableKeyStatus::Inaccessible(_) => "INACCESSIBLE_ENCRYPTION_CREDENTIALS",
+    }
+}
+
+fn custom_properties(table: &TableSchema) -> Option<CqlValue> {
+    let mut all: BTreeMap<String, BTreeMap<String, String>> = table
+        .custom_properties
+        .iter()
+        .filter(|(name, _)| *name != custom::TAGS)
+        .map(|(name, value)| (name.clone(), custom::flat(value)))
+        .collect();
+    let default = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+    all.entry("capacity_mode".into())
+        .or_insert_with(|| default("throughput_mode", "PAY_PER_REQUEST"));
+    all.entry("point_in_time_recovery".into())
+        .or_insert_with(|| default("status", "disabled"));
+    all.insert(
+        custom::ENCRYPTION.into(),
+        custom::shown_encryption(&table.encryption),
+    );
+    let entries = all.into_iter();
+    Some(CqlValue::Map(
+        entries
+            .filter_map(|(name, value)| Some((CqlValue::Text(name), text_map(&value)?)))
+            .collect(),
+    ))
+}
+
+fn tags(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
+    let tags = custom::tags(&table.custom_properties);
+    if tags.is_empty() {
+        return Ok(());
+    }
+    rows.add(vec![
+        ("resource_id", text(table.id.to_string())),
+        ("keyspace_name", text(&table.keyspace)),
+        ("resource_name", text(&table.name)),
+        ("resource_type", text("TABLE")),
+        ("tags", text_map(&tags)),
+    ])
+}

@@ -1,0 +1,140 @@
+//! Rows made on demand, in the form that storage reads: values by column name become partitions of a memtable.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use palladium_protocol::types::CqlValue;
+use palladium_storage::memtable::Memtable;
+use palladium_storage::read::{Merge, PageBuilder, run};
+use palladium_storage::{Fault, PartitionUpdate, ReadCommand, ReadPage, Row};
+
+use super::super::{Column, TableSchema};
+use crate::encode::cell::{self, Stamp};
+use crate::encode::key;
+use crate::error::{CqlError, CqlResult};
+
+/// A value of one column of one row; a column that is not named, or named with None, is null.
+pub type Named = (&'static str, Option<CqlValue>);
+
+/// The rows of one table.
+pub struct Rows<'a> {
+    table: &'a TableSchema,
+    memtable: Memtable,
+    stamp: Stamp,
+}
+
+impl<'a> Rows<'a> {
+    /// No rows yet; those that come will have been written at `now`, in seconds.
+    pub fn new(table: &'a TableSchema, now: i64) -> Self {
+        Rows {
+            table,
+            memtable: Memtable::new(),
+            stamp: Stamp {
+                timestamp: now.saturating_mul(1_000_000),
+                ttl: 0,
+                now,
+            },
+        }
+    }
+
+    /// Adds a row. Its key columns must have values.
+    pub fn add(&mut self, values: Vec<Named>) -> CqlResult<()> {
+        let value = |column: &Column| {
+            let named = values.iter().find(|(name, _)| *name == column.name);
+            named
+                .and_then(|(_, value)| value.as_ref())
+                .map(|value| Bytes::from(value.to_bytes()))
+        };
+        let key_values = |columns: &[Column]| -> Vec<Bytes> {
+            columns
+                .iter()
+                .map(|column| value(column).unwrap_or_default())
+                .collect()
+        };
+        let partition = key::partition_key(&key_values(self.table.partition_columns()))?;
+        let columns = self.table.clustering_columns();
+        let (clustering, _) = key::clustering(columns, &key_values(columns))?;
+        let mut cells = Vec::new();
+        for column in self.table.regular_columns() {
+            let Some(value) = value(column) else {
+                continue;
+            };
+            match column.ty.is_multi_cell() {
+                true => {
+                    cell::complex_cells(&column.ty, column.id, &value, &self.stamp, &mut cells)?
+                }
+                false => cells.push(self.stamp.cell(
+                    column.id,
+                    Bytes::new(),
+                    self.stamp.live(value),
+                )),
+            }
+        }
+        cells.sort_by(|a, b| a.column.cmp(&b.column).then_with(|| a.path.cmp(&b.path)));
+        let row = Row {
+            clustering,
+            liveness: Some(self.stamp.liveness()),
+            deletion: None,
+            complex_deletions: Vec::new(),
+            cells,
+        };
+        let update = PartitionUpdate {
+            deletion: None,
+            static_row: None,
+            rows: vec![row],
+            range_tombstones: Vec::new(),
+        };
+        Ok(self.memtable.apply(&partition, &update)?)
+    }
+
+    /// Reads them as any other table is read.
+    pub fn read(&self, command: &ReadCommand) -> CqlResult<ReadPage> {
+        let mut merge = Merge::new(vec![self.memtable.cursor()]);
+        run(&mut merge, command, &mut PageBuilder::new()).map_err(|fault| match fault {
+            Fault::Error(error) => error.into(),
+            Fault::Miss(_) => CqlError::server("a memtable has no blocks to miss"),
+        })
+    }
+}
+
+pub fn text(value: impl Into<String>) -> Option<CqlValue> {
+    Some(CqlValue::Text(value.into()))
+}
+
+pub fn int(value: i32) -> Option<CqlValue> {
+    Some(CqlValue::Int(value))
+}
+
+pub fn double(value: f64) -> Option<CqlValue> {
+    Some(CqlValue::Double(value))
+}
+
+pub fn boolean(value: bool) -> Option<CqlValue> {
+    Some(CqlValue::Boolean(value))
+}
+
+pub fn uuid(bytes: [u8; 16]) -> Option<CqlValue> {
+    Some(CqlValue::Uuid(uuid::Uuid::from_bytes(bytes)))
+}
+
+pub fn texts(values: impl IntoIterator<Item = String>) -> Option<CqlValue> {
+    Some(CqlValue::List(
+        values.into_iter().map(CqlValue::Text).collect(),
+    ))
+}
+
+pub fn text_set(values: impl IntoIterator<Item = String>) -> Option<CqlValue> {
+    let sorted: BTreeSet<String> = values.into_iter().collect();
+    Some(CqlValue::Set(
+        sorted.into_iter().map(CqlValue::Text).collect(),
+    ))
+}
+
+pub fn text_map(entries: &BTreeMap<String, String>) -> Option<CqlValue> {
+    let entries = entries.iter();
+    Some(CqlValue::Map(
+        entries
+            .map(|(name, value)| (CqlValue::Text(name.clone()), CqlValue::Text(value.clone())))
+            .collect(),
+    ))
+}
