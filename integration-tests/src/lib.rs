@@ -4,6 +4,7 @@
 //! measures what it cost. `system` holds the system calls. The tests themselves are stories in `tests/it`, and the clients that are not Rust in
 //! `clients/`; `run` brings them all together.
 
+pub mod bench;
 pub mod chance;
 pub mod grep;
 pub mod node;

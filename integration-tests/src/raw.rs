@@ -212,6 +212,11 @@ impl Connection {
         })
     }
 
+    /// The socket, for a client that counts its own frames.
+    pub fn into_socket(self) -> TcpStream {
+        self.socket
+    }
+
     /// Runs one statement and waits for its answer.
     pub async fn query(&mut self, text: &str) -> io::Result<Answer> {
         self.query_page(text, None, None).await
