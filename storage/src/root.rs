@@ -266,6 +266,28 @@ pub async fn commit<B: Backend>(backend: &B, root: &Root, expected: Option<u64>)
         .await
 }
 
+/// Writes the root that holds to both copies once more: one of them is damaged, or older.
+pub async fn heal<B: Backend>(backend: &B, root: &Root) -> Result<()> {
+    let public = Public::root(root)?;
+    backend
+        .root_commit(root.table, root.epoch, &public, Some(root.epoch))
+        .await
+}
+
+/// [`commit`], and after an error a look at what now stands there: a new root that reached one copy is brought to the other.
+pub async fn replace<B: Backend>(backend: &B, root: &Root, expected: u64) -> Result<()> {
+    let Err(error) = commit(backend, root, Some(expected)).await else {
+        return Ok(());
+    };
+    match load(backend, root.table).await {
+        Ok(LoadedRoot {
+            state: RootState::Live(found),
+            ..
+        }) if *found == *root => heal(backend, root).await,
+        _ => Err(error),
+    }
+}
+
 /// How a root compares with what the manifest last recorded of it.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum Standing {

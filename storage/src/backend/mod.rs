@@ -29,6 +29,8 @@ use crate::error::Result;
 mod copied;
 pub mod fields;
 mod folder;
+#[cfg(test)]
+mod golden;
 mod local;
 pub mod public;
 #[cfg(any(test, feature = "test-util"))]

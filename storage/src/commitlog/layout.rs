@@ -226,6 +226,16 @@ impl GroupHeader {
         bytes.div_ceil(PAGE)
     }
 
+    /// The ordinal of its seal, in a segment whose first group has that sequence. Wrapped around for a sequence before it, where
+    /// no seal opens.
+    pub fn seal_ordinal(&self, first_sequence: u64) -> u64 {
+        let place = self.sequence.wrapping_sub(first_sequence);
+        match self.kind {
+            GroupKind::Group => place.wrapping_add(1),
+            GroupKind::End => place.wrapping_add(2),
+        }
+    }
+
     /// Where shares, second header and seal stand in the group.
     pub fn places(&self) -> Places {
         let header = self.encoded_bytes();

@@ -30,6 +30,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::sealed::SealedReader;
 
+mod group;
 pub mod layout;
 mod recovery;
 mod scan;

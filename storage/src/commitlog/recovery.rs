@@ -313,6 +313,12 @@ impl Reading {
                 scope,
             );
         }
+        // After a clean stop nothing was under way, so what could have been a crash was not one.
+        if self.recovered.is_clean_stop {
+            for what in std::mem::take(&mut self.recovered.unfinished) {
+                self.report(0, 0, what, DamageScope::Survived);
+            }
+        }
         // The next group gets a number that none had before, whatever was lost.
         let last = if sequence > self.last.sequence {
             self.durable

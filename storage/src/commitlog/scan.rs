@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use palladium_crypto::{KeyRing, StructureId, StructureKind, TableId, WrappedDataKey};
 
+use super::group::addresses;
 use super::layout::{
     GroupHeader, GroupKind, PAGE, SEAL_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_PAGES,
     SEGMENT_SEALED_BYTES, SealRecord, SegmentHeader, SegmentRecord, Trailer, chain,
 };
-use super::writer::{Position, addresses};
+use super::writer::Position;
 use super::{Damage, DamageScope, ShareAddress};
 use crate::backend::fields::is_zero;
 use crate::sealed::SealedReader;
@@ -40,14 +41,6 @@ impl OpenSegment {
         let mut segment = opened.into_iter().flatten().next()?;
         segment.damaged_copy = damaged_copy;
         Some(segment)
-    }
-
-    fn ordinal(&self, header: &GroupHeader) -> Option<u64> {
-        let place = header.sequence.checked_sub(self.header.first_sequence)?;
-        match header.kind {
-            GroupKind::Group => place.checked_add(1),
-            GroupKind::End => place.checked_add(2),
-        }
     }
 }
 
@@ -427,7 +420,7 @@ impl Scan<'_> {
         }
         let sealed = &bytes[places.seal..places.seal + SEAL_BYTES];
         let mut plain = Vec::with_capacity(SEAL_BYTES);
-        let ordinal = self.segment.ordinal(&header)?;
+        let ordinal = header.seal_ordinal(self.segment.header.first_sequence);
         self.segment
             .seals
             .open(ordinal, false, &[], sealed, &mut plain)

@@ -101,7 +101,7 @@ pub(super) async fn load<B: Backend>(backend: &B, service: &KeyRing) -> Result<F
             }
             Some(_) => {}
             None => found.unfinished.push(format!(
-                "log watermark: slot {index} is damaged, or its store was cut short; the other slot serves"
+                "slot {index} is damaged, or its store was cut short; the other slot serves"
             )),
         }
     }

@@ -4,17 +4,16 @@
 //! segment if need be, which may say `Full`), seal, write, sync, and only then move on. A future dropped half-way leaves the log
 //! closed, because nobody knows what reached the disk.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::channel::oneshot;
-use palladium_crypto::{
-    KeyRing, KeyVersion, Sealed, StructureKind, TableId, WRAPPED_DATA_KEY_BYTES, WrappedDataKey,
-};
+use palladium_crypto::{KeyRing, Sealed, StructureKind, TableId};
 
+use super::group::{Content, TableSealers, addresses, carry_sealed, pages_at_most};
 use super::layout::{
     GroupHeader, GroupKind, Origin, PAGE, SEGMENT_HEADER_PAGES, SealRecord, SegmentHeader,
-    SegmentRecord, ShareEntry, Trailer, WatermarkRecord, chain,
+    SegmentRecord, Trailer, WatermarkRecord, chain,
 };
 use super::watermark::WatermarkWriter;
 use super::{
@@ -23,7 +22,7 @@ use super::{
 use crate::backend::{Backend, Copied, Durability, Part, Public};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::sealed::{SealedWriter, TAG_BYTES};
+use crate::sealed::SealedWriter;
 
 /// The log, open for appending.
 pub struct CommitLog<B: Backend> {
@@ -47,6 +46,8 @@ pub struct CommitLog<B: Backend> {
     watermark: WatermarkWriter,
     stored: Option<WatermarkRecord>,
     is_closed: bool,
+    /// Segments from here on stay, whatever the tables say.
+    keep_from: u64,
 }
 
 /// A place in the chain of seals.
@@ -65,38 +66,14 @@ struct Active {
     seals: SealedWriter,
     /// `chain` of the last seal in it; of the header's block before the first.
     seal: [u8; 32],
-    tables: HashMap<TableId, TableSealer>,
-}
-
-/// One table's structure in the segment being written.
-struct TableSealer {
-    writer: SealedWriter,
-    version: KeyVersion,
-    wrapped: Arc<WrappedDataKey>,
-    /// Has its wrap been written?
-    is_introduced: bool,
+    first_sequence: u64,
+    tables: TableSealers,
 }
 
 /// A segment being filled with zeros ahead of its use.
 struct Preparing {
     segment: u64,
     done: oneshot::Receiver<()>,
-}
-
-/// What goes into a group.
-enum Content {
-    Fresh(Share, Arc<KeyRing>),
-    /// A sealed block out of an older segment.
-    Carried(ShareAddress, Copied),
-}
-
-impl Content {
-    fn bytes(&self) -> usize {
-        match self {
-            Content::Fresh(share, _) => share.records.len() + TAG_BYTES,
-            Content::Carried(address, _) => address.length as usize,
-        }
-    }
 }
 
 impl<B: Backend> CommitLog<B> {
@@ -139,6 +116,7 @@ impl<B: Backend> CommitLog<B> {
             manifest_sequence: found.recovered.manifest_sequence,
             stored: None,
             is_closed: false,
+            keep_from: u64::MAX,
         };
         log.store_watermark().await?;
         Ok((log, found.recovered))
@@ -166,7 +144,7 @@ impl<B: Backend> CommitLog<B> {
     ) -> Result<Vec<ShareAddress>> {
         let contents = shares
             .into_iter()
-            .map(|(share, ring)| Content::Fresh(share, ring))
+            .map(|(share, ring)| Content::Fresh(share.into(), ring))
             .collect();
         self.timestamp_high_water = self.timestamp_high_water.max(timestamp_high_water);
         self.append_group(sequence, contents, durability).await
@@ -207,7 +185,7 @@ impl<B: Backend> CommitLog<B> {
     /// The next share of that table gets a new data key, under the ring it comes with. Call when the table's key is switched.
     pub fn roll_key(&mut self, table: TableId) {
         if let Some(active) = &mut self.active {
-            active.tables.remove(&table);
+            active.tables.forget(table);
         }
     }
 
@@ -236,6 +214,27 @@ impl<B: Backend> CommitLog<B> {
         self.manifest_sequence = self.manifest_sequence.max(sequence);
     }
 
+    /// Whether the log takes another group. After an error that leaves this true, nothing was written.
+    pub fn is_ready(&self) -> bool {
+        !self.is_closed
+    }
+
+    /// Groups up to `sequence` are known from elsewhere and are not here: their numbers are not given again, and what is missing stays missed.
+    pub fn skip_to(&mut self, sequence: u64) {
+        if sequence <= self.last.sequence {
+            return;
+        }
+        self.last.sequence = sequence;
+        self.durable.sequence = sequence;
+        // A segment's groups are contiguous; what comes next begins another one.
+        self.active = None;
+    }
+
+    /// Segments from `segment` on are not released: they hold damage that later starts must see too.
+    pub fn keep_from(&mut self, segment: u64) {
+        self.keep_from = segment;
+    }
+
     /// Removes segments from the front that nobody needs: `floor(table)` is the first group that the table still needs. Gives the
     /// numbers removed.
     pub async fn release(&mut self, floor: &(dyn Fn(TableId) -> u64 + Sync)) -> Result<Vec<u64>> {
@@ -243,6 +242,7 @@ impl<B: Backend> CommitLog<B> {
         let newest = self.segments.keys().next_back().copied();
         let is_free = |number: u64, segment: &SegmentTables| {
             Some(number) != newest
+                && number < self.keep_from
                 && segment
                     .tables
                     .iter()
@@ -424,7 +424,8 @@ impl<B: Backend> CommitLog<B> {
             offset: (SEGMENT_HEADER_PAGES * PAGE) as u64,
             seals,
             seal,
-            tables: HashMap::new(),
+            first_sequence,
+            tables: TableSealers::default(),
         });
         Ok(())
     }
@@ -448,7 +449,9 @@ impl<B: Backend> CommitLog<B> {
         let mut parts: Vec<Part<'_>> = Vec::with_capacity(contents.len() + 6);
         for content in &mut contents {
             let (entry, wrapped, part) = match content {
-                Content::Fresh(share, ring) => active.seal(&*self.env, origin, share, ring)?,
+                Content::Fresh(records, ring) => {
+                    active.tables.seal(&*self.env, origin, records, ring)?
+                }
                 Content::Carried(address, copied) => carry_sealed(address, copied),
             };
             entries.push(entry);
@@ -474,6 +477,11 @@ impl<B: Backend> CommitLog<B> {
         }
         .encode();
         let seal: Sealed<'_> = active.seals.append(&[], false, &mut record)?;
+        if seal.ordinal() != header.seal_ordinal(active.first_sequence) {
+            return Err(Error::Invalid {
+                what: format!("log group {sequence} is not the next one of its segment"),
+            });
+        }
         let seal_chain = chain(seal.bytes());
         let padding = Public::padding(places.second_header - places.padding);
         let trailer = Public::group_trailer(&Trailer {
@@ -488,9 +496,15 @@ impl<B: Backend> CommitLog<B> {
             Part::from(seal),
             Part::from(&trailer),
         ]);
-        self.backend
+        let written = self
+            .backend
             .log_append(active.segment, active.offset, &parts, durability)
-            .await?;
+            .await;
+        if let Err(error) = written {
+            // Closed for good: its keys have no more use.
+            self.active = None;
+            return Err(error);
+        }
         let addresses = addresses(&header, active.offset, &wraps);
         active.seal = seal_chain;
         active.offset += places.end as u64;
@@ -542,114 +556,4 @@ impl<B: Backend> CommitLog<B> {
             let _ = ready.send(());
         }));
     }
-}
-
-impl Active {
-    /// Seals a share under its table's key in this segment, which is drawn when it is first needed or its version has changed.
-    fn seal<'a>(
-        &mut self,
-        env: &dyn Env,
-        origin: Origin,
-        share: &'a mut Share,
-        ring: &KeyRing,
-    ) -> Result<(ShareEntry, Arc<WrappedDataKey>, Part<'a>)> {
-        let version = ring.active_version();
-        if self
-            .tables
-            .get(&share.table)
-            .is_none_or(|sealer| sealer.version != version)
-        {
-            self.tables.insert(share.table, TableSealer::new(env, ring));
-        }
-        let sealer = self
-            .tables
-            .get_mut(&share.table)
-            .expect("inserted just now");
-        let context = origin.context();
-        let sealed = sealer.writer.append(&context, false, &mut share.records)?;
-        let is_first = !std::mem::replace(&mut sealer.is_introduced, true);
-        let wrapped = sealer.wrapped.clone();
-        let entry = ShareEntry {
-            table: share.table,
-            structure: sealer.writer.structure(),
-            ordinal: sealed.ordinal(),
-            length: sealed.bytes().len() as u32,
-            crc: crc32fast::hash(sealed.bytes()),
-            tag: *sealed
-                .bytes()
-                .last_chunk()
-                .expect("a sealer ends every block with its tag"),
-            wrapped: is_first.then(|| (*wrapped).clone()),
-            origin: None,
-        };
-        Ok((entry, wrapped, sealed.into()))
-    }
-}
-
-impl TableSealer {
-    fn new(env: &dyn Env, ring: &KeyRing) -> TableSealer {
-        let writer = SealedWriter::new(ring, env.entropy(), StructureKind::LogShare);
-        TableSealer {
-            wrapped: Arc::new(writer.wrapped().clone()),
-            version: ring.active_version(),
-            is_introduced: false,
-            writer,
-        }
-    }
-}
-
-/// A share as it is, with where it comes from.
-fn carry_sealed<'a>(
-    address: &ShareAddress,
-    copied: &'a Copied,
-) -> (ShareEntry, Arc<WrappedDataKey>, Part<'a>) {
-    let entry = ShareEntry {
-        table: address.table,
-        structure: address.structure,
-        ordinal: address.ordinal,
-        length: address.length,
-        crc: address.crc,
-        tag: copied.tag(),
-        wrapped: Some((*address.wrapped).clone()),
-        origin: Some(address.origin),
-    };
-    (entry, address.wrapped.clone(), copied.into())
-}
-
-/// Where the shares of a group are that begins at `start`.
-pub(super) fn addresses(
-    header: &GroupHeader,
-    start: u64,
-    wraps: &[Arc<WrappedDataKey>],
-) -> Vec<ShareAddress> {
-    let mut offset = start + header.places().shares as u64;
-    let here = Origin {
-        incarnation: header.incarnation,
-        sequence: header.sequence,
-    };
-    let mut addresses = Vec::with_capacity(wraps.len());
-    for (share, wrapped) in header.shares.iter().zip(wraps) {
-        addresses.push(ShareAddress {
-            table: share.table,
-            sequence: header.sequence,
-            segment: header.segment,
-            offset,
-            length: share.length,
-            crc: share.crc,
-            structure: share.structure,
-            ordinal: share.ordinal,
-            wrapped: wrapped.clone(),
-            origin: share.origin.unwrap_or(here),
-        });
-        offset += u64::from(share.length);
-    }
-    addresses
-}
-
-/// An upper bound: as if every share brought a wrap and an origin.
-fn pages_at_most(contents: &[Content]) -> usize {
-    let entry_bytes = 68 + WRAPPED_DATA_KEY_BYTES + 16;
-    let shares: usize = contents.iter().map(Content::bytes).sum();
-    let headers = 2 * (60 + contents.len() * entry_bytes);
-    (headers + shares + super::layout::SEAL_BYTES + Trailer::BYTES).div_ceil(PAGE)
 }

@@ -38,6 +38,11 @@ pub struct SstableEntry {
 }
 
 impl SstableEntry {
+    /// Names of its structures.
+    pub fn structures(&self) -> impl Iterator<Item = palladium_crypto::StructureId> {
+        self.components.iter().map(|component| component.structure)
+    }
+
     /// The component of a kind, if it has one.
     pub fn component(&self, kind: StructureKind) -> Option<&Component> {
         self.components

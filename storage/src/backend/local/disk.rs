@@ -17,6 +17,8 @@ const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// Zeros are written in pieces of this size.
 const ZERO_PIECE_BYTES: usize = 1024 * 1024;
+/// Direct writes start and end on this, in the file and in memory.
+pub(super) const ALIGNMENT: usize = 4096;
 
 /// A folder of the file system.
 pub(super) struct LocalDisk {
@@ -153,7 +155,7 @@ impl LocalFile {
 
     /// For the log's thread: past the page cache if the file system can do that.
     pub fn into_log(self) -> io::Result<LogFile> {
-        // Whole pages lie in the cache from the filling; direct writes would have to throw them out one by one.
+        // The header's pages lie in the cache; direct writes beside them need not look after them.
         // SAFETY: the descriptor is open for the call, and the advice reads and writes no memory of ours.
         unsafe { libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
         match self.log_path.as_deref().map(open_direct) {
@@ -201,14 +203,14 @@ impl DiskFile for LocalFile {
     /// `fdatasync` is then about twice as fast.
     fn fill_zero(&self, bytes: u64) -> io::Result<()> {
         allocate(&self.file, bytes)?;
-        let zeros = vec![0; ZERO_PIECE_BYTES.min(bytes as usize)];
-        let mut at = 0;
-        while at < bytes {
-            let piece = zeros.len().min((bytes - at) as usize);
-            self.file.write_all_at(&zeros[..piece], at)?;
-            at += piece as u64;
+        let direct = self
+            .log_path
+            .as_deref()
+            .and_then(|path| open_direct(path).ok());
+        match direct {
+            Some(file) => write_zeros(&file, bytes),
+            None => write_zeros(&self.file, bytes),
         }
-        Ok(())
     }
 
     fn size(&self) -> io::Result<u64> {
@@ -218,6 +220,20 @@ impl DiskFile for LocalFile {
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
+}
+
+/// In pieces that suit direct writes too: aligned in memory, and in the file if its length is.
+fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
+    let memory = vec![0; ZERO_PIECE_BYTES + ALIGNMENT];
+    let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+    let zeros = &memory[start..start + ZERO_PIECE_BYTES];
+    let mut at = 0;
+    while at < bytes {
+        let piece = (bytes - at).min(ZERO_PIECE_BYTES as u64) as usize;
+        file.write_all_at(&zeros[..piece], at)?;
+        at += piece as u64;
+    }
+    Ok(())
 }
 
 /// One run of blocks for the whole file, so that "no room" is known now and not in the middle of a commit.

@@ -13,13 +13,11 @@ use std::thread::JoinHandle;
 
 use futures::channel::oneshot;
 
-use super::disk::LogFile;
+use super::disk::{ALIGNMENT, LogFile};
 use super::{closed, io_error, segment_path};
 use crate::backend::{Durability, Part};
 use crate::error::{Error, Result};
 
-/// Direct writes start and end on this, in the file and in memory.
-const ALIGNMENT: usize = 4096;
 /// A buffer larger than this is not kept: one huge group should not stay in memory for ever.
 const BUFFER_KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const BUFFERS_KEPT_MAX: usize = 4;

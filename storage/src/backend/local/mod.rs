@@ -101,6 +101,19 @@ impl LocalBackend {
         })
     }
 
+    /// Opens a data folder that is there already; `Invalid` if it is not one. For those who must not make any.
+    pub fn open_existing(directory: &Path, options: LocalOptions) -> Result<LocalBackend> {
+        let is_data_folder = [LOG, MANIFEST]
+            .iter()
+            .all(|folder| directory.join(folder).is_dir());
+        if !is_data_folder {
+            return Err(Error::Invalid {
+                what: format!("{} is not a data folder", directory.display()),
+            });
+        }
+        Self::open(directory, options)
+    }
+
     fn blocking<T, W>(&self, work: W) -> impl Future<Output = Result<T>> + Send + use<T, W>
     where
         T: Send + 'static,

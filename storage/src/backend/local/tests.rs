@@ -1,6 +1,13 @@
 //! The local backend on real files.
 
+use std::time::Duration;
+
+use palladium_crypto::{ClusterId, CmkRef, Entropy, KeyRing, Secret, SeededEntropy, TableKey};
+
 use super::*;
+use crate::commitlog::{CommitLog, CommitLogOptions, Share, read_share};
+use crate::env::{BoxFuture, Env};
+use crate::manifest::{Edit, Manifest};
 
 fn open(directory: &Path) -> LocalBackend {
     LocalBackend::open(directory, LocalOptions::default()).unwrap()
@@ -117,4 +124,116 @@ async fn an_unknown_file_is_named_and_known_ones_are_not() {
     assert!(backend.unknown_files().await.unwrap().is_empty());
     std::fs::write(directory.path().join("blobs/notes.txt"), b"").unwrap();
     assert_eq!(backend.unknown_files().await.unwrap(), ["blobs/notes.txt"]);
+}
+
+#[test]
+fn what_is_not_a_data_folder_is_not_made_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = LocalBackend::open_existing(directory.path(), LocalOptions::default());
+    assert!(matches!(refused, Err(Error::Invalid { .. })));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    drop(open(directory.path()));
+    LocalBackend::open_existing(directory.path(), LocalOptions::default()).unwrap();
+}
+
+#[tokio::test]
+async fn a_sink_keeps_the_folder_owned_until_it_is_done() {
+    let directory = tempfile::tempdir().unwrap();
+    let backend = open(directory.path());
+    let blob = StructureId([6; 16]);
+    let sink = backend.blob_create(blob).await.unwrap();
+    drop(backend);
+    assert!(matches!(
+        LocalBackend::open(directory.path(), LocalOptions::default()),
+        Err(Error::Busy { .. })
+    ));
+    sink.finish().await.unwrap();
+    open(directory.path());
+}
+
+struct TokioEnv(SeededEntropy);
+
+impl Env for TokioEnv {
+    fn wall_micros(&self) -> i64 {
+        1
+    }
+
+    fn boot_nanos(&self) -> u64 {
+        1
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        tokio::spawn(task);
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn entropy(&self) -> &dyn Entropy {
+        &self.0
+    }
+}
+
+fn ring(table: TableId) -> Arc<KeyRing> {
+    let cmk = CmkRef::parse("local:test").unwrap();
+    let secret = Secret::from_bytes([1; 32]);
+    let key = TableKey::derive(&secret, ClusterId([1; 16]), table, 1, &cmk);
+    Arc::new(KeyRing::new(key, Vec::new()))
+}
+
+#[tokio::test]
+async fn log_and_manifest_live_through_several_lives_on_real_files() {
+    let table = TableId([9; 16]);
+    for log_is_direct in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let env = Arc::new(TokioEnv(SeededEntropy::new(u64::from(log_is_direct))));
+        let mut sequence = 0;
+        for life in 1..4 {
+            let options = LocalOptions {
+                log_is_direct,
+                ..LocalOptions::default()
+            };
+            let backend = Arc::new(LocalBackend::open(directory.path(), options).unwrap());
+            let service = ring(crate::root::SERVICE);
+            let recovered = Manifest::recover(backend.clone(), env.clone(), service.clone()).await;
+            let (mut manifest, report) = recovered.unwrap();
+            assert!(report.notes.is_empty() && manifest.state().tables.len() == life as usize - 1);
+            let created = Edit::CreateTable {
+                table: TableId([life as u8; 16]),
+                log_floor: 1,
+            };
+            manifest.commit(&[created]).await.unwrap();
+            let options = CommitLogOptions {
+                segment_bytes: 128 * 1024,
+                incarnation: life,
+            };
+            let (mut log, found) =
+                CommitLog::recover(backend.clone(), env.clone(), service, options)
+                    .await
+                    .unwrap();
+            assert_eq!(found.damage, []);
+            assert_eq!(found.last_sequence, sequence);
+            for address in found.tables.get(&table).into_iter().flatten() {
+                let records = read_share(&*backend, address, &ring(table)).await.unwrap();
+                assert_eq!(records, vec![address.sequence as u8; 3000]);
+            }
+            for _ in 0..60 {
+                sequence += 1;
+                let records = vec![sequence as u8; 3000];
+                let share = Share { table, records };
+                log.commit(sequence, vec![(share, ring(table))], 0)
+                    .await
+                    .unwrap();
+            }
+            if life % 2 == 0 {
+                log.close().await.unwrap();
+            }
+            drop((log, manifest));
+            // What is still being prepared holds the backend for a moment.
+            while Arc::strong_count(&backend) > 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
 }
