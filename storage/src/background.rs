@@ -1,4 +1,4 @@
-//! Background work: one enum of jobs, one loop. A job that is asked for twice while it waits runs once.
+//! Background work: one enum of jobs, two loops, so that no flush waits for a merge. A job that is asked for twice while it waits runs once.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
@@ -9,7 +9,8 @@ use palladium_crypto::TableId;
 
 use crate::backend::Backend;
 use crate::engine::group::Errand;
-use crate::engine::{Inner, rewrite};
+use crate::engine::{Inner, keys, relog, rewrite};
+use crate::error::Error;
 
 /// How often the durable position is noted outside the log.
 const WATERMARK_PAUSE: Duration = Duration::from_secs(1);
@@ -23,8 +24,10 @@ pub(crate) enum Job {
     Flush(TableId),
     /// Write the largest memtable out: memory is short.
     FlushLargest,
-    /// Write out the tables that hold the oldest segment: the log is long.
-    FlushOldest,
+    /// Write out or carry on what the oldest segments hold: the log is long, or the disk full.
+    RelieveLog,
+    /// Record a root in the manifest, and wrap its table's data keys anew: a switch got no further.
+    SettleKeys(TableId),
     /// Let a table's strategy choose, and do it.
     Compact(TableId),
 }
@@ -32,6 +35,15 @@ pub(crate) enum Job {
 /// The jobs that wait.
 #[derive(Default)]
 pub(crate) struct Jobs {
+    /// What frees memory and log.
+    pub(crate) flushes: Queue,
+    /// What saves work later.
+    pub(crate) compactions: Queue,
+}
+
+/// Jobs that run one after the other.
+#[derive(Default)]
+pub(crate) struct Queue {
     inner: Mutex<Waiting>,
 }
 
@@ -44,28 +56,32 @@ struct Waiting {
 
 impl Jobs {
     pub(crate) fn add(&self, job: Job) {
+        match job {
+            Job::Compact(_) => self.compactions.add(job),
+            _ => self.flushes.add(job),
+        }
+    }
+
+    /// What waits is forgotten, what runs is finished.
+    pub(crate) fn close(&self) {
+        self.flushes.close();
+        self.compactions.close();
+    }
+}
+
+impl Queue {
+    fn add(&self, job: Job) {
         let mut waiting = self.inner.lock().expect("no holder of this lock panics");
         if waiting.closed || waiting.jobs.contains(&job) {
             return;
         }
-        // Flushes go first: they free memory and log, compactions only save work later.
-        match job {
-            Job::Compact(_) => waiting.jobs.push_back(job),
-            _ => {
-                let place = waiting
-                    .jobs
-                    .iter()
-                    .take_while(|job| !matches!(job, Job::Compact(_)))
-                    .count();
-                waiting.jobs.insert(place, job);
-            }
-        }
+        waiting.jobs.push_back(job);
         if let Some(waker) = waiting.waker.take() {
             waker.wake();
         }
     }
 
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         let mut waiting = self.inner.lock().expect("no holder of this lock panics");
         waiting.closed = true;
         waiting.jobs.clear();
@@ -93,24 +109,27 @@ impl Jobs {
     }
 }
 
-/// Runs jobs until the engine closes.
-pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>) {
-    while let Some(job) = inner.jobs.next().await {
+/// Runs the jobs of one queue until the engine closes.
+pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>, queue: fn(&Jobs) -> &Queue) {
+    while let Some(job) = queue(&inner.jobs).next().await {
         let result = match job {
             Job::Flush(table) => rewrite::flush(&inner, table).await,
             Job::FlushLargest => rewrite::flush_largest(&inner).await,
-            Job::FlushOldest => rewrite::flush_oldest(&inner).await,
+            Job::RelieveLog => relog::relieve(&inner).await,
+            Job::SettleKeys(table) => keys::settle_open(&inner, table).await,
             Job::Compact(table) => rewrite::compact_once(&inner, table).await.map(|_| ()),
         };
         if let Err(error) = result {
             tracing::warn!(?job, %error, "background work failed");
-            inner.env.sleep(RETRY_PAUSE).await;
-            if matches!(job, Job::Flush(_))
-                && !matches!(
-                    error,
-                    crate::Error::KeyUnavailable { .. } | crate::Error::Invalid { .. }
-                )
-            {
+            let may_pass = matches!(
+                error,
+                Error::Io { .. } | Error::Full { .. } | Error::Busy { .. }
+            );
+            if may_pass {
+                inner.env.sleep(RETRY_PAUSE).await;
+            }
+            // The others are asked for again by whoever needs them.
+            if may_pass && matches!(job, Job::Flush(_) | Job::SettleKeys(_)) {
                 inner.jobs.add(job);
             }
         }

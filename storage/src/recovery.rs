@@ -7,26 +7,36 @@
 //!    an older copy put back.
 //! 5. **Blobs** that nothing refers to are removed: flushes and compactions that a crash cut short.
 //!
-//! Damage stops the tables it hurts and nobody else. No table is open afterwards; its shares are replayed when its key comes.
+//! Damage stops the tables it hurts and nobody else, at this start and at every later one: the segments that show it stay as long as one of those tables is there,
+//! and the numbers of groups that are missing are not given again.
+//! No table is open afterwards; its shares are replayed when its key comes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use palladium_crypto::{KeyRing, StructureId, TableId};
 
 use crate::backend::Backend;
 use crate::background::Jobs;
 use crate::cache::BlockCache;
-use crate::commitlog::{CommitLog, CommitLogOptions, Damage, DamageScope, Recovered, ShareAddress};
-use crate::engine::{Forming, Inner, Timestamps};
+use crate::commitlog::{self, CommitLog, CommitLogOptions, Damage, DamageScope, Recovered};
+use crate::engine::{Forming, Inner, Shares, Timestamps};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::latch::Latches;
 use crate::manifest::{Manifest, ManifestReport, TableState};
 use crate::options::{Options, TableOptions};
-use crate::root::{self, Root, RootState, Standing};
+use crate::root::{self, Root, RootState, SERVICE, Standing};
 use crate::table::{Table, Tables};
+
+/// Damage in the log that stops tables.
+pub(crate) struct LogDamage {
+    /// The segment that shows it.
+    pub(crate) segment: u64,
+    /// The tables that it stops.
+    pub(crate) hurt: Vec<TableId>,
+}
 
 /// Opens everything that needs no table's key.
 pub(crate) async fn open<B: Backend>(
@@ -35,6 +45,7 @@ pub(crate) async fn open<B: Backend>(
     service: Arc<KeyRing>,
     options: Options,
 ) -> Result<(Inner<B>, CommitLog<B>)> {
+    check_not_beheaded(&*backend, &service).await?;
     let (mut manifest, report) =
         Manifest::recover(backend.clone(), env.clone(), service.clone()).await?;
     for note in &report.notes {
@@ -44,31 +55,25 @@ pub(crate) async fn open<B: Backend>(
         segment_bytes: options.log_segment_bytes,
         incarnation: manifest.sequence() + 1,
     };
-    let (mut log, recovered) =
-        CommitLog::recover(backend.clone(), env.clone(), service, log_options).await?;
+    let (mut log, recovered) = recover_log(&backend, &env, service, log_options).await?;
     let missing = check_ages(&report, &recovered)?;
+    // Floors and commits speak of these groups, though the log has lost them.
+    log.skip_to(report.log_sequence);
     // A start is a commit of its own: it raises the epoch, so that no two incarnations are the same.
-    manifest.note_log(recovered.last_sequence);
+    manifest.note_log(log.last_sequence());
     manifest.commit(&[]).await?;
     log.note_manifest(manifest.sequence());
-    let tables = Tables::default();
-    let mut roots = HashMap::new();
-    for (id, state) in &manifest.state().tables {
-        let table = Table::new(*id, TableOptions::default());
-        match load_root(&*backend, *id, state).await? {
-            Ok(good) => {
-                if let Some(note) = good.note {
-                    tracing::warn!(note, "a root was read from its spare copy");
-                }
-                roots.extend(good.root.map(|root| (*id, root)));
-            }
-            Err(what) => table.set_damaged(what),
-        }
-        tables.insert(Arc::new(table));
-    }
-    for damage in recovered.damage.iter().chain(&missing) {
-        mark_damage(damage, &tables, &manifest.state().tables);
-    }
+    let (tables, roots) = load_tables(&*backend, &manifest.state().tables).await?;
+    let damage = recovered.damage.iter().chain(&missing);
+    let log_damage = damage
+        .clone()
+        .map(|damage| LogDamage {
+            segment: damage.segment,
+            hurt: mark_damage(damage, &tables, &manifest.state().tables),
+        })
+        .filter(|damage| !damage.hurt.is_empty())
+        .collect();
+    let broken_groups = damage.filter_map(broken_group).collect();
     remove_orphans(&*backend, &manifest.state().tables).await?;
     let inner = Inner {
         shares: Mutex::new(shares_from(&recovered, &manifest.state().tables)),
@@ -83,14 +88,91 @@ pub(crate) async fn open<B: Backend>(
         jobs: Jobs::default(),
         memtable_bytes: AtomicUsize::new(0),
         obsolete: Mutex::default(),
-        log_closed: AtomicBool::new(false),
-        durable: AtomicU64::new(recovered.last_sequence),
+        doubtful: Mutex::default(),
+        log_damage,
+        broken_groups,
+        log_end: OnceLock::new(),
+        is_closed: AtomicBool::new(false),
+        running: AtomicUsize::new(0),
+        durable: AtomicU64::new(log.last_sequence()),
         tables,
         backend,
         env,
         options,
     };
     Ok((inner, log))
+}
+
+/// A folder with blobs, roots or a log and without a manifest is not a new one. To open it as one would erase it.
+pub(crate) async fn check_not_beheaded<B: Backend>(backend: &B, service: &KeyRing) -> Result<()> {
+    let generations = backend.manifest_list().await?;
+    // The first generation alone may be one that was cut short.
+    if generations.iter().any(|generation| *generation > 1) {
+        return Ok(());
+    }
+    let (_, report) = Manifest::inspect(backend, service).await?;
+    if !report.is_new {
+        return Ok(());
+    }
+    let has_roots = backend
+        .root_list()
+        .await?
+        .iter()
+        .any(|table| *table != SERVICE);
+    if has_roots || !backend.blob_list().await?.is_empty() || !backend.log_list().await?.is_empty()
+    {
+        return Err(Error::corrupt(
+            "the manifest is missing, and the folder is not empty",
+        ));
+    }
+    Ok(())
+}
+
+/// Without its watermark a log cannot say where it must reach, and storing a new one would make that forgotten.
+async fn recover_log<B: Backend>(
+    backend: &Arc<B>,
+    env: &Arc<dyn Env>,
+    service: Arc<KeyRing>,
+    options: CommitLogOptions,
+) -> Result<(CommitLog<B>, Recovered)> {
+    let found = commitlog::inspect(&**backend, &service).await?;
+    let headless = found
+        .damage
+        .iter()
+        .find(|damage| damage.segment == 0 && matches!(damage.scope, DamageScope::Groups { .. }));
+    match headless {
+        Some(damage) => Err(Error::corrupt(damage.to_string())),
+        None => CommitLog::recover(backend.clone(), env.clone(), service, options).await,
+    }
+}
+
+type Roots = HashMap<TableId, Root>;
+
+async fn load_tables<B: Backend>(
+    backend: &B,
+    states: &BTreeMap<TableId, TableState>,
+) -> Result<(Tables, Roots)> {
+    let (tables, mut roots) = (Tables::default(), Roots::new());
+    for (id, state) in states {
+        let table = Table::new(*id, TableOptions::default());
+        match load_root(backend, *id, state).await? {
+            Ok(good) => {
+                if let (Some(note), Some(root)) = (&good.note, &good.root) {
+                    tracing::warn!(note, "a root was read from its spare copy");
+                    // One that is ahead of the manifest is nobody's word until its key has verified it.
+                    if root.epoch == state.epoch
+                        && let Err(error) = root::heal(backend, root).await
+                    {
+                        tracing::warn!(table = %id, %error, "the damaged copy of a root stays");
+                    }
+                }
+                roots.extend(good.root.map(|root| (*id, root)));
+            }
+            Err(what) => table.set_damaged(what),
+        }
+        tables.insert(Arc::new(table));
+    }
+    Ok((tables, roots))
 }
 
 /// A log that has seen a newer manifest belongs to a newer folder: nothing here can be trusted. A manifest that has seen a newer log says which groups are
@@ -145,32 +227,40 @@ pub(crate) async fn load_root<B: Backend>(
     })
 }
 
-/// Stops the tables that damage in the log hurts.
-fn mark_damage(damage: &Damage, tables: &Tables, states: &BTreeMap<TableId, TableState>) {
+/// Stops the tables that damage in the log hurts, and names them.
+///
+/// The other members of a group with a damaged share are not stopped here: whether a write of theirs spans tables is seen when they are replayed.
+fn mark_damage(
+    damage: &Damage,
+    tables: &Tables,
+    states: &BTreeMap<TableId, TableState>,
+) -> Vec<TableId> {
     tracing::error!(%damage, "the log is damaged");
-    let hurt: Vec<TableId> = match &damage.scope {
-        DamageScope::Survived => Vec::new(),
+    let (candidates, last): (Vec<TableId>, u64) = match &damage.scope {
+        DamageScope::Survived => return Vec::new(),
         DamageScope::Shares {
-            sequence, members, ..
-        } => members
-            .iter()
-            .copied()
-            .filter(|table| {
-                states
-                    .get(table)
-                    .is_some_and(|state| state.log_floor <= *sequence)
-            })
-            .collect(),
-        DamageScope::Groups { last, .. } => states
-            .iter()
-            .filter(|(_, state)| state.log_floor <= *last)
-            .map(|(table, _)| *table)
-            .collect(),
+            sequence, damaged, ..
+        } => (damaged.clone(), *sequence),
+        DamageScope::Groups { last, .. } => (states.keys().copied().collect(), *last),
     };
-    for id in hurt {
-        if let Ok(table) = tables.get(id) {
+    let needs_it = |table: &TableId| {
+        let state = states.get(table);
+        state.is_some_and(|state| state.log_floor <= last)
+    };
+    let hurt: Vec<TableId> = candidates.into_iter().filter(needs_it).collect();
+    for id in &hurt {
+        if let Ok(table) = tables.get(*id) {
             table.set_damaged(damage.to_string());
         }
+    }
+    hurt
+}
+
+/// A group that is there, and not all of its shares.
+fn broken_group(damage: &Damage) -> Option<u64> {
+    match damage.scope {
+        DamageScope::Shares { sequence, .. } => Some(sequence),
+        DamageScope::Survived | DamageScope::Groups { .. } => None,
     }
 }
 
@@ -178,25 +268,22 @@ fn mark_damage(damage: &Damage, tables: &Tables, states: &BTreeMap<TableId, Tabl
 fn shares_from(
     recovered: &Recovered,
     states: &BTreeMap<TableId, TableState>,
-) -> HashMap<TableId, BTreeMap<u64, ShareAddress>> {
-    let needed = |table: &TableId, address: &ShareAddress| {
-        states
-            .get(table)
-            .is_some_and(|state| address.sequence >= state.log_floor)
-    };
-    recovered
-        .tables
-        .iter()
-        .map(|(table, addresses)| {
-            let shares: BTreeMap<u64, ShareAddress> = addresses
-                .iter()
-                .filter(|address| needed(table, address))
-                .map(|address| (address.sequence, address.clone()))
-                .collect();
-            (*table, shares)
-        })
-        .filter(|(_, shares)| !shares.is_empty())
-        .collect()
+) -> HashMap<TableId, Shares> {
+    let mut needed: HashMap<TableId, Shares> = HashMap::new();
+    for (table, addresses) in &recovered.tables {
+        let Some(state) = states.get(table) else {
+            continue;
+        };
+        let shares: Shares = addresses
+            .iter()
+            .filter(|address| address.sequence >= state.log_floor)
+            .map(|address| ((address.sequence, address.offset), address.clone()))
+            .collect();
+        if !shares.is_empty() {
+            needed.insert(*table, shares);
+        }
+    }
+    needed
 }
 
 /// Removes blobs that no manifest entry names.

@@ -4,9 +4,14 @@
 //! closed (dormant, locked, not yet opened) --unlock--> open --lock / sleep--> closed
 //! ```
 //!
-//! Everything that needs the table's key lives in [`OpenTable`], and nothing of it lives anywhere else. Whoever works on the table holds a
-//! [`Pass`], a counted reference that [`Table::pass`] gives out only under a living lease. Closing takes the `OpenTable` away from the gate, waits until
-//! the last pass is returned, and drops it; dropping wipes memtables, key schedules, indexes and filters.
+//! Everything that needs the table's key lives in [`OpenTable`], and nothing of it lives anywhere else but in the cache and in the log's sealer. Whoever
+//! works on the table holds a [`Pass`], a counted reference that [`Table::pass`] gives out only under a living lease. Closing takes the `OpenTable` away
+//! from the gate and tells who still works on it to stop, waits until the last pass is returned, and drops it; dropping wipes memtables, key schedules,
+//! indexes and filters.
+//!
+//! What must hold:
+//! - While a pass of an old `OpenTable` is out, no new one is admitted: a group under way could otherwise be durable and missing from the new memtable.
+//! - A lock is taken in this order: transition, compacting, rewriting.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
@@ -36,7 +41,9 @@ pub(crate) struct Table {
     open: ArcSwapOption<OpenTable>,
     /// Held while the table opens, closes, switches its key or is dropped: one at a time.
     pub(crate) transition: futures::lock::Mutex<()>,
-    /// Held while a memtable is flushed or SSTables are replaced: one at a time.
+    /// Held while SSTables are merged, which may take hours: one merge at a time. Flushes go on meanwhile.
+    pub(crate) compacting: futures::lock::Mutex<()>,
+    /// Held while a memtable is flushed, SSTables are exchanged or the log floor moves: one at a time.
     pub(crate) rewriting: futures::lock::Mutex<()>,
     damage: OnceLock<String>,
     used: AtomicBool,
@@ -47,6 +54,8 @@ pub(crate) struct OpenTable {
     pub(crate) table: TableId,
     ring: ArcSwap<KeyRing>,
     lease: LeaseCell,
+    /// The gate has closed: who still works on the table stops at the next block.
+    is_closing: AtomicBool,
     memory: RwLock<Memory>,
     sstables: ArcSwap<Vec<Arc<Sstable>>>,
 }
@@ -71,6 +80,7 @@ impl Table {
             options: ArcSwap::from_pointee(options),
             open: ArcSwapOption::empty(),
             transition: futures::lock::Mutex::new(()),
+            compacting: futures::lock::Mutex::new(()),
             rewriting: futures::lock::Mutex::new(()),
             damage: OnceLock::new(),
             used: AtomicBool::new(false),
@@ -83,7 +93,7 @@ impl Table {
             return Err(Error::corrupt(what.clone()));
         }
         match self.open.load_full() {
-            Some(open) if open.lease.get().is_alive_at(clock) => {
+            Some(open) if open.is_alive_at(clock) => {
                 if !self.used.load(Ordering::Relaxed) {
                     self.used.store(true, Ordering::Relaxed);
                 }
@@ -95,10 +105,7 @@ impl Table {
 
     /// Whether a pass would be given, without using the table.
     pub(crate) fn is_open(&self, clock: Reading) -> bool {
-        self.damage.get().is_none()
-            && self
-                .opened()
-                .is_some_and(|open| open.lease.get().is_alive_at(clock))
+        self.damage.get().is_none() && self.opened().is_some_and(|open| open.is_alive_at(clock))
     }
 
     /// The open table, whatever its lease: for applying what is already durable and for closing.
@@ -118,7 +125,9 @@ impl Table {
 
     /// Closes the gate. The caller waits until its reference is the last.
     pub(crate) fn close(&self) -> Option<Arc<OpenTable>> {
-        self.open.swap(None)
+        let open = self.open.swap(None)?;
+        open.is_closing.store(true, Ordering::Release);
+        Some(open)
     }
 
     /// Marks the table as damaged: it refuses everything, saying what is damaged, until an operator decides.
@@ -143,6 +152,7 @@ impl OpenTable {
             table,
             ring: ArcSwap::new(keys.ring),
             lease: LeaseCell::new(keys.lease),
+            is_closing: AtomicBool::new(false),
             memory: RwLock::new(Memory {
                 active: Arc::new(memtable),
                 frozen: Vec::new(),
@@ -164,6 +174,19 @@ impl OpenTable {
         self.lease.get()
     }
 
+    /// Whether the key may be used at `clock`.
+    pub(crate) fn is_alive_at(&self, clock: Reading) -> bool {
+        !self.is_closing.load(Ordering::Acquire) && self.lease.get().is_alive_at(clock)
+    }
+
+    /// Whether work that began earlier may go on.
+    pub(crate) fn may_go_on(&self, clock: Reading) -> Result<()> {
+        match self.is_alive_at(clock) {
+            true => Ok(()),
+            false => Err(Error::KeyUnavailable { table: self.table }),
+        }
+    }
+
     pub(crate) fn renew(&self, lease: Lease) {
         self.lease.set(lease);
     }
@@ -181,6 +204,12 @@ impl OpenTable {
         }
         memory.applied.fetch_max(sequence, Ordering::Release);
         Ok(memory.active.bytes() as isize - before as isize)
+    }
+
+    /// All shares up to `sequence` are applied, or were carried to there: what is frozen from now on needs nothing before it.
+    pub(crate) fn applied_up_to(&self, sequence: u64) {
+        let memory = self.memory.read().expect("no holder of this lock panics");
+        memory.applied.fetch_max(sequence, Ordering::Release);
     }
 
     /// The memtables of this moment, newest first. Reads must load these before [`OpenTable::sstables`]: a flush adds its SSTable before it removes the
@@ -285,6 +314,14 @@ impl Tables {
             .ok_or_else(|| Error::Invalid {
                 what: format!("no table {id}"),
             })
+    }
+
+    /// Whether this very table is still one of them.
+    pub(crate) fn holds(&self, table: &Arc<Table>) -> bool {
+        self.by_id
+            .load()
+            .get(&table.id)
+            .is_some_and(|held| Arc::ptr_eq(held, table))
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Table>> {

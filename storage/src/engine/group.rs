@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
+use futures::channel::oneshot;
 use palladium_crypto::TableId;
 use zeroize::Zeroize;
 
@@ -66,8 +67,11 @@ pub(crate) enum Work {
 pub(crate) enum Errand {
     /// Remove segments nobody needs.
     Release,
-    /// The table's next share gets a new data key.
-    RollKey(TableId),
+    /// Forget the table's data key: its next share gets a new one. Answers when nothing of the key is left here.
+    ForgetKey(TableId, oneshot::Sender<()>),
+    /// Write the table's shares again at the log's end, still sealed, so that the segments they are in can go. Answers with the first group that holds
+    /// them; None if there was nothing to carry.
+    Carry(TableId, oneshot::Sender<Result<Option<u64>>>),
     /// Note the durable position outside the segments.
     StoreWatermark,
 }
@@ -84,6 +88,8 @@ struct Inner {
     group: Group,
     errands: Vec<Errand>,
     closed: Option<Error>,
+    /// The loop has ended: nobody runs errands any more.
+    is_over: bool,
     loop_waker: Option<Waker>,
 }
 
@@ -198,9 +204,12 @@ impl Forming {
         Ok(())
     }
 
-    /// Asks the log's loop for something between two groups.
+    /// Asks the log's loop for something between two groups. Once the loop has ended the errand is dropped, and who waits for its answer learns that.
     pub(crate) fn ask(&self, errand: Errand) {
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        if inner.is_over {
+            return;
+        }
         inner.errands.push(errand);
         let waker = inner.loop_waker.take();
         drop(inner);
@@ -238,13 +247,18 @@ impl Forming {
         })
     }
 
-    /// Fails whatever is still forming: the log has stopped.
-    pub(crate) fn fail(&self, why: Error) {
+    /// The loop ends: fails whatever is still forming, drops the errands.
+    pub(crate) fn end(&self, why: Error) {
         self.close(why.clone());
-        let group = {
+        let (group, errands) = {
             let mut inner = self.inner.lock().expect("no holder of this lock panics");
-            std::mem::take(&mut inner.group)
+            inner.is_over = true;
+            (
+                std::mem::take(&mut inner.group),
+                std::mem::take(&mut inner.errands),
+            )
         };
+        drop(errands);
         for outcome in &group.outcomes {
             outcome.settle(Err(why.clone()));
         }

@@ -1,6 +1,11 @@
 //! The log's loop: takes the group that has formed, makes it durable, makes it visible, wakes its writers. One group at a time, in order.
+//!
+//! What must hold:
+//! - After a write or sync that failed nothing more is written; every later writer is told that the log is closed. A disk that was full when a segment was to
+//!   begin has harmed nothing: that group's writers are told, and the log goes on.
+//! - A segment is released only by what the manifest says, durably, and never while it shows damage that a later start must see too.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,14 +14,17 @@ use palladium_crypto::{KeyRing, TableId};
 
 use crate::backend::Backend;
 use crate::background::Job;
-use crate::commitlog::{CommitLog, Share};
+use crate::commitlog::{CommitLog, Share, ShareAddress};
 use crate::engine::Inner;
 use crate::engine::group::{Errand, Group, Work};
 use crate::error::{Error, Result};
 
+/// Where a table's log shares stand: by group, and by offset where a group holds several.
+pub(crate) type Shares = BTreeMap<(u64, u64), ShareAddress>;
+
 /// Runs until the engine closes or the log fails.
 pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>, mut log: CommitLog<B>) {
-    loop {
+    let end = loop {
         match inner.forming.next().await {
             Work::Errands(errands) => {
                 for errand in errands {
@@ -25,21 +33,24 @@ pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>, mut log: CommitLog<B>)
             }
             Work::Commit(group) => {
                 slow_down(&inner).await;
-                if let Err(error) = commit(&inner, &mut log, group).await {
-                    tracing::error!(%error, "the log cannot go on; writes are refused");
-                    inner.forming.fail(Error::Closed);
-                    break;
-                }
+                commit(&inner, &mut log, group).await;
             }
             Work::Close => {
-                if let Err(error) = log.close().await {
-                    tracing::error!(%error, "the log was not closed cleanly; the next start replays it");
-                }
-                break;
+                log.note_manifest(inner.epoch.load(Ordering::Acquire));
+                break log.close().await;
             }
         }
+        if !log.is_ready() {
+            break Err(Error::Closed);
+        }
+    };
+    if let Err(error) = &end {
+        tracing::error!(%error, "the log has stopped; writes are refused until the next start");
     }
-    inner.log_closed.store(true, Ordering::Release);
+    inner.forming.end(Error::Closed);
+    // With it go the data keys of its segment.
+    drop(log);
+    let _ = inner.log_end.set(end);
 }
 
 /// Past three quarters of the memtables' budget each group waits a little, and longer the fuller they are: writers slow down before anybody is refused.
@@ -54,56 +65,68 @@ async fn slow_down<B: Backend>(inner: &Inner<B>) {
     }
 }
 
-async fn commit<B: Backend>(
-    inner: &Arc<Inner<B>>,
-    log: &mut CommitLog<B>,
-    mut group: Group,
-) -> Result<()> {
+async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut group: Group) {
+    let settle = |group: &Group, result: Result<()>| {
+        for outcome in &group.outcomes {
+            outcome.settle(result.clone());
+        }
+    };
+    if group.shares.is_empty() {
+        return settle(&group, Ok(()));
+    }
     let shares: Vec<(Share, Arc<KeyRing>)> = group
         .shares
         .iter_mut()
         .map(|(table, share)| {
             let records = std::mem::take(&mut share.records);
-            (
-                Share {
-                    table: *table,
-                    records,
-                },
-                share.pass.ring(),
-            )
+            let table = *table;
+            (Share { table, records }, share.pass.ring())
         })
         .collect();
     let sequence = log.last_sequence() + 1;
-    let addresses = match log
+    let segments = log.segments().len();
+    log.note_manifest(inner.epoch.load(Ordering::Acquire));
+    match log
         .commit(sequence, shares, inner.timestamps.high_water())
         .await
     {
-        Ok(addresses) => addresses,
-        Err(error) => {
-            for outcome in &group.outcomes {
-                outcome.settle(Err(Error::OutcomeUnknown {
-                    what: error.to_string(),
-                }));
-            }
-            return Err(error);
+        Ok(addresses) => made_durable(inner, log, sequence, addresses),
+        Err(error) if log.is_ready() => {
+            tracing::warn!(%error, "a group was refused by the log before anything of it was written");
+            inner.jobs.add(Job::RelieveLog);
+            return settle(&group, Err(error));
         }
-    };
+        Err(error) => {
+            let what = error.to_string();
+            return settle(&group, Err(Error::OutcomeUnknown { what }));
+        }
+    }
+    apply(inner, sequence, &group);
+    // Asked once for each new segment: more often would only carry the same shares again.
+    let is_long = inner.log_bytes.load(Ordering::Relaxed) >= inner.options.log_bytes_max;
+    if is_long && log.segments().len() > segments {
+        inner.jobs.add(Job::RelieveLog);
+    }
+    settle(&group, Ok(()));
+}
+
+fn made_durable<B: Backend>(
+    inner: &Inner<B>,
+    log: &CommitLog<B>,
+    sequence: u64,
+    addresses: Vec<ShareAddress>,
+) {
     {
         let mut known = inner.shares.lock().expect("no holder of this lock panics");
         for address in addresses {
             known
                 .entry(address.table)
                 .or_default()
-                .insert(address.sequence, address);
+                .insert((address.sequence, address.offset), address);
         }
     }
     inner.durable.store(sequence, Ordering::Release);
     note_bytes(inner, log);
-    apply(inner, sequence, &group);
-    for outcome in &group.outcomes {
-        outcome.settle(Ok(()));
-    }
-    Ok(())
 }
 
 /// Makes a durable group visible, and asks for flushes where memtables have grown large.
@@ -136,16 +159,20 @@ fn apply<B: Backend>(inner: &Arc<Inner<B>>, sequence: u64, group: &Group) {
     if total >= inner.options.memtable_bytes_max / 2 {
         inner.jobs.add(Job::FlushLargest);
     }
-    if inner.log_bytes.load(Ordering::Relaxed) >= inner.options.log_bytes_max {
-        inner.jobs.add(Job::FlushOldest);
-    }
 }
 
 async fn run_errand<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, errand: Errand) {
+    log.note_manifest(inner.epoch.load(Ordering::Acquire));
     let result = match errand {
         Errand::Release => release(inner, log).await,
-        Errand::RollKey(table) => {
-            log.roll_key(table);
+        Errand::ForgetKey(table, done) => {
+            log.forget_keys(table);
+            let _ = done.send(());
+            Ok(())
+        }
+        Errand::Carry(table, done) => {
+            let carried = carry(inner, log, table).await;
+            let _ = done.send(carried);
             Ok(())
         }
         Errand::StoreWatermark => log.store_watermark().await,
@@ -157,31 +184,78 @@ async fn run_errand<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, e
 
 /// Removes segments that no table needs, and forgets their shares.
 async fn release<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>) -> Result<()> {
-    let (floors, manifest_sequence) = {
+    let (floors, damaged_from) = {
         let manifest = inner.manifest.lock().await;
-        let floors: HashMap<TableId, u64> = manifest
-            .state()
-            .tables
+        let tables = &manifest.state().tables;
+        let floors: HashMap<TableId, u64> = tables
             .iter()
             .map(|(table, state)| (*table, state.log_floor))
             .collect();
-        (floors, manifest.sequence())
+        let hurting = inner
+            .log_damage
+            .iter()
+            .filter(|damage| damage.hurt.iter().any(|table| tables.contains_key(table)));
+        (floors, hurting.map(|damage| damage.segment).min())
     };
-    log.note_manifest(manifest_sequence);
     {
         let mut known = inner.shares.lock().expect("no holder of this lock panics");
         known.retain(|table, shares| match floors.get(table) {
             Some(floor) => {
-                *shares = shares.split_off(floor);
+                *shares = shares.split_off(&(*floor, 0));
                 !shares.is_empty()
             }
             None => false,
         });
     }
-    log.release(&|table| floors.get(&table).copied().unwrap_or(u64::MAX))
-        .await?;
+    log.keep_from(damaged_from.unwrap_or(u64::MAX));
+    let released = log
+        .release(&|table| floors.get(&table).copied().unwrap_or(u64::MAX))
+        .await;
     note_bytes(inner, log);
-    Ok(())
+    released.map(drop)
+}
+
+/// Carries a table's shares to the log's end in groups of their own.
+async fn carry<B: Backend>(
+    inner: &Arc<Inner<B>>,
+    log: &mut CommitLog<B>,
+    table: TableId,
+) -> Result<Option<u64>> {
+    let mut shares: Vec<ShareAddress> = inner
+        .shares
+        .lock()
+        .expect("no holder of this lock panics")
+        .get(&table)
+        .map(|shares| shares.values().cloned().collect())
+        .unwrap_or_default();
+    // A share whose group is known to be broken keeps its place, by which an unlock knows it.
+    if shares
+        .iter()
+        .any(|share| inner.broken_groups.contains(&share.sequence))
+    {
+        return Ok(None);
+    }
+    let mut first = None;
+    while !shares.is_empty() {
+        let mut bytes = 0;
+        let fit = shares.iter().take_while(|share| {
+            let is_first = bytes == 0;
+            bytes += share.length as usize;
+            is_first || bytes <= inner.options.group_bytes_max
+        });
+        let rest = shares.split_off(fit.count());
+        let sequence = log.last_sequence() + 1;
+        let addresses = log.carry(sequence, &shares).await?;
+        made_durable(inner, log, sequence, addresses);
+        first.get_or_insert(sequence);
+        if let Ok(table) = inner.tables.get(table)
+            && let Some(open) = table.opened()
+        {
+            open.applied_up_to(sequence);
+        }
+        shares = rest;
+    }
+    Ok(first)
 }
 
 fn note_bytes<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>) {

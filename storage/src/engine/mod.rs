@@ -3,34 +3,39 @@
 //! ```text
 //! write(batch) ─► forming group ─► log loop: seal, append, sync ─► memtables ─► ticket          engine::group, engine::log_loop
 //! read(command) ─► memtables and SSTables merged ─► page; a missing block is fetched, then on    engine::read
-//! create, drop, truncate, switch_key, unlock, lock, sleep                                        engine::tables
-//! flush, compact                                                                                 engine::rewrite, background
+//! create, drop, truncate                                                                         engine::tables
+//! unlock, lock, sleep, switch_key                                                                engine::keys
+//! flush, compact; carry what closed tables left in the log                                       engine::rewrite, engine::relog, background
 //! ```
 //!
 //! What must hold:
 //! - A write is visible only after its group is durable, and is acknowledged only after it is visible.
 //! - A table's key is used only behind its gate, under a living lease; what is closed is wiped.
 //! - The order of durable things: SSTable, then manifest, then log released; root, then manifest, then acknowledged.
+//! - What changes a table runs to its end even if whoever asked for it has gone: half a lock or half a key switch is a state nobody has thought about.
 
 mod clock;
 pub(crate) mod group;
+pub(crate) mod keys;
 mod log_loop;
 pub(crate) mod read;
 pub(crate) mod record;
+pub(crate) mod relog;
 pub(crate) mod rewrite;
 mod tables;
 mod ticket;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
-use palladium_crypto::{KeyRing, TableId};
+use futures::channel::oneshot;
+use palladium_crypto::{KeyRing, StructureId, TableId};
 
 use crate::backend::Backend;
-use crate::background::Jobs;
+use crate::background::{Job, Jobs};
 use crate::cache::BlockCache;
-use crate::commitlog::ShareAddress;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::latch::{LatchGuard, Latches};
@@ -38,7 +43,7 @@ use crate::lease::{Lease, Reading};
 use crate::manifest::Manifest;
 use crate::model::PartitionKey;
 use crate::options::Options;
-use crate::recovery;
+use crate::recovery::{self, LogDamage};
 use crate::root::Root;
 use crate::sstable::Sstable;
 use crate::table::Tables;
@@ -49,6 +54,10 @@ pub use ticket::Ticket;
 
 pub(crate) use clock::Timestamps;
 pub(crate) use group::Forming;
+pub(crate) use log_loop::Shares;
+
+/// How often a closing engine looks whether everybody has finished.
+const CLOSE_PAUSE: Duration = Duration::from_millis(1);
 
 /// A storage engine. Clones share it.
 pub struct Engine<B: Backend> {
@@ -73,7 +82,7 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) manifest: futures::lock::Mutex<Manifest<B>>,
     pub(crate) roots: Mutex<HashMap<TableId, Root>>,
     /// Where each table's log shares stand, from its floor on: what an unlock replays.
-    pub(crate) shares: Mutex<HashMap<TableId, BTreeMap<u64, ShareAddress>>>,
+    pub(crate) shares: Mutex<HashMap<TableId, Shares>>,
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) latches: Latches,
     pub(crate) timestamps: Timestamps,
@@ -86,7 +95,18 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) epoch: AtomicU64,
     /// SSTables that no version holds any more; their blobs go when the last reader has left.
     pub(crate) obsolete: Mutex<Vec<Arc<Sstable>>>,
-    pub(crate) log_closed: AtomicBool,
+    /// Blobs that a manifest commit named whose outcome is not known. The next commit that succeeds leaves them out for good.
+    pub(crate) doubtful: Mutex<Vec<StructureId>>,
+    /// Damage in the log that stops tables, as found at the start.
+    pub(crate) log_damage: Vec<LogDamage>,
+    /// Groups of which a share is damaged.
+    pub(crate) broken_groups: HashSet<u64>,
+    /// How the log ended, once it has.
+    pub(crate) log_end: OnceLock<Result<()>>,
+    /// The engine has been closed by its owner.
+    pub(crate) is_closed: AtomicBool,
+    /// Loops and operations that have not ended.
+    pub(crate) running: AtomicUsize,
     /// The newest group known to be durable: every manifest commit says that it knows it.
     pub(crate) durable: AtomicU64,
 }
@@ -101,15 +121,14 @@ impl<B: Backend> Engine<B> {
     ) -> Result<Self> {
         let (inner, log) = recovery::open(backend, env, service, options).await?;
         let inner = Arc::new(inner);
-        inner.env.spawn(Box::pin(log_loop::run(inner.clone(), log)));
-        inner
-            .env
-            .spawn(Box::pin(crate::background::run(inner.clone())));
-        inner
-            .env
-            .spawn(Box::pin(crate::background::watermark(Arc::downgrade(
-                &inner,
-            ))));
+        let log_loop = log_loop::run(inner.clone(), log);
+        let flushes = crate::background::run(inner.clone(), |jobs| &jobs.flushes);
+        let compactions = crate::background::run(inner.clone(), |jobs| &jobs.compactions);
+        inner.start(log_loop);
+        inner.start(flushes);
+        inner.start(compactions);
+        let watermark = crate::background::watermark(Arc::downgrade(&inner));
+        inner.env.spawn(Box::pin(watermark));
         Ok(Engine { inner })
     }
 
@@ -127,10 +146,11 @@ impl<B: Backend> Engine<B> {
     pub fn write(&self, writes: Vec<Write>) -> Ticket {
         let inner = &self.inner;
         let clock = Reading::now(&*inner.env);
-        let full = inner
-            .memtable_bytes
-            .load(std::sync::atomic::Ordering::Relaxed)
-            >= inner.options.memtable_bytes_max;
+        let full = inner.memtable_bytes.load(Ordering::Relaxed) >= inner.options.memtable_bytes_max;
+        if full {
+            // Refused writers apply nothing, so that nobody else would ask.
+            inner.jobs.add(Job::FlushLargest);
+        }
         inner.forming.submit(writes, |table| {
             if full {
                 return Err(Error::Full {
@@ -175,17 +195,62 @@ impl<B: Backend> Engine<B> {
 
     /// The newest epoch of this folder. It never goes back; an anchor outside remembers it.
     pub fn epoch(&self) -> u64 {
-        self.inner.epoch.load(std::sync::atomic::Ordering::Acquire)
+        self.inner.epoch.load(Ordering::Acquire)
     }
 
-    /// Syncs, notes the log's position, and stops. Nothing is accepted afterwards.
+    /// Tables that the log holds something of: they keep its segments until they are opened and flushed.
+    pub fn tables_with_log(&self) -> Vec<TableId> {
+        let shares = self
+            .inner
+            .shares
+            .lock()
+            .expect("no holder of this lock panics");
+        shares.keys().copied().collect()
+    }
+
+    /// Commits what was accepted, syncs, notes the log's position, waits for whoever works on a table, and closes them all. Nothing is accepted afterwards.
     pub async fn close(&self) -> Result<()> {
         let inner = &self.inner;
+        inner.is_closed.store(true, Ordering::Release);
         inner.forming.close(Error::Closed);
         inner.jobs.close();
-        while !inner.log_closed.load(std::sync::atomic::Ordering::Acquire) {
-            inner.env.sleep(std::time::Duration::from_millis(1)).await;
+        while inner.running.load(Ordering::Acquire) > 0 {
+            inner.env.sleep(CLOSE_PAUSE).await;
         }
-        Ok(())
+        for table in inner.tables.all() {
+            let _transition = table.transition.lock().await;
+            inner.close_table(&table).await;
+        }
+        // The log's end stands in the manifest too: an older log put back is seen.
+        let noted = inner.commit_manifest(&[]).await;
+        inner.log_end.get().cloned().unwrap_or(Ok(())).and(noted)
+    }
+
+    /// Runs an operation to its end, also if the returned future is dropped.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        &self,
+        operation: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        if self.inner.is_closed.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        let (done, outcome) = oneshot::channel();
+        self.inner.start(async move {
+            // Nobody may be listening any more.
+            let _ = done.send(operation.await);
+        });
+        outcome.await.unwrap_or(Err(Error::Closed))
+    }
+}
+
+impl<B: Backend> Inner<B> {
+    /// Spawns what a closing engine waits for.
+    fn start(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        self.running.fetch_add(1, Ordering::AcqRel);
+        let inner = self.clone();
+        self.env.spawn(Box::pin(async move {
+            task.await;
+            inner.running.fetch_sub(1, Ordering::AcqRel);
+        }));
     }
 }

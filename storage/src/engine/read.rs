@@ -45,17 +45,18 @@ pub(crate) struct Merging {
 impl<B: Backend> Engine<B> {
     /// Answers at once from memory and the page cache. None: it would have to wait; use [`Engine::read`].
     pub fn try_read(&self, command: &ReadCommand) -> Option<Result<ReadPage>> {
-        let mut attempt = match self.attempt(command) {
+        // The pass is held to the end: a lock that came between would have forgotten the cache before this read fills it again.
+        let (_pass, mut merging) = match self.attempt(command) {
             Ok(Attempt::Done(page)) => return Some(Ok(page)),
-            Ok(Attempt::Merging { merging, .. }) => merging,
+            Ok(Attempt::Merging { pass, merging }) => (pass, merging),
             Err(error) => return Some(Err(error)),
         };
         loop {
-            match attempt.run(command) {
+            match merging.run(command) {
                 Ok(page) => return Some(Ok(page)),
                 Err(Fault::Error(error)) => return Some(Err(error)),
                 Err(Fault::Miss(address)) => {
-                    match attempt.fetch_now(&*self.inner.backend, address)? {
+                    match merging.fetch_now(&*self.inner.backend, address)? {
                         Ok(()) => {}
                         Err(error) => return Some(Err(error)),
                     }
@@ -70,13 +71,8 @@ impl<B: Backend> Engine<B> {
         match self.attempt(&command)? {
             Attempt::Done(page) => Ok(page),
             Attempt::Merging { pass, mut merging } => {
-                let lease_lives = || match pass.lease().is_alive_at(Reading::now(&*inner.env)) {
-                    true => Ok(()),
-                    false => Err(Error::KeyUnavailable {
-                        table: command.table,
-                    }),
-                };
-                merging.finish(&*inner.backend, &command, lease_lives).await
+                let may_go_on = || pass.may_go_on(Reading::now(&*inner.env));
+                merging.finish(&*inner.backend, &command, may_go_on).await
             }
         }
     }

@@ -10,6 +10,8 @@
 //!
 //! Records follow one another to the end of the share. A write never spans groups, so whether all its members are there is decided within one group.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
@@ -33,19 +35,52 @@ pub(crate) fn mutations(share: Vec<u8>) -> Result<Vec<Mutation>> {
     let mut rest = Bytes::from_owner(zeroize::Zeroizing::new(share));
     let mut mutations = Vec::new();
     while !rest.is_empty() {
-        let truncated = || Error::corrupt("a log record is longer than its share");
-        if rest.len() < HEADER_BYTES {
-            return Err(truncated());
-        }
-        let header = rest.split_to(HEADER_BYTES);
-        let length = header[8..]
-            .iter()
-            .rev()
-            .fold(0usize, |n, byte| n << 8 | *byte as usize);
-        if rest.len() < length {
-            return Err(truncated());
-        }
-        mutations.push(Mutation::decode(rest.split_to(length))?);
+        let (_, record) = split(&mut rest)?;
+        mutations.push(Mutation::decode(record)?);
     }
     Ok(mutations)
+}
+
+/// Whether a write in this share has members in other tables.
+pub(crate) fn spans_tables(share: &[u8]) -> Result<bool> {
+    let mut rest = Bytes::from_owner(zeroize::Zeroizing::new(share.to_vec()));
+    let mut missing: HashMap<u32, u32> = HashMap::new();
+    while !rest.is_empty() {
+        let (head, _) = split(&mut rest)?;
+        let members = missing.entry(head.write).or_insert(head.members);
+        *members = members.saturating_sub(1);
+    }
+    Ok(missing.values().any(|members| *members > 0))
+}
+
+struct Head {
+    write: u32,
+    members: u32,
+}
+
+/// Takes the first record off.
+fn split(rest: &mut Bytes) -> Result<(Head, Bytes)> {
+    let too_long = || Error::corrupt("a log record is longer than its share");
+    let (head, behind) = rest
+        .split_first_chunk::<HEADER_BYTES>()
+        .ok_or_else(too_long)?;
+    let field = |place: usize| {
+        u32::from_le_bytes([
+            head[place],
+            head[place + 1],
+            head[place + 2],
+            head[place + 3],
+        ])
+    };
+    let length = field(8) as usize;
+    if behind.len() < length {
+        return Err(too_long());
+    }
+    let head = Head {
+        write: field(0),
+        members: field(4),
+    };
+    let record = rest.slice(HEADER_BYTES..HEADER_BYTES + length);
+    *rest = rest.slice(HEADER_BYTES + length..);
+    Ok((head, record))
 }

@@ -1,6 +1,10 @@
 //! Flush and compaction of one table: write the new SSTable, commit the manifest, swap, and only then let go of what it replaces.
+//!
+//! A flush holds the table's `rewriting` all along, a merge only while it exchanges SSTables: flushes, truncations and key switches go on while it runs, and it
+//! looks at the end whether what it read is still there.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use palladium_crypto::{StructureId, TableId};
 
@@ -13,9 +17,10 @@ use crate::engine::group::Errand;
 use crate::error::{Error, Result};
 use crate::lease::Reading;
 use crate::manifest::{Edit, SstableEntry};
-use crate::memtable::flush as write_memtable;
-use crate::model::PartitionBound;
-use crate::read::{Fault, Source};
+use crate::memtable::{Memtable, flush as write_memtable};
+use crate::model::{Deletion, PartitionBound, PartitionKey};
+use crate::read::{Fault, Item, PartitionHead, Slices, Source};
+use crate::sealed::from_crypto;
 use crate::sstable::{Sstable, WriterOptions};
 use crate::table::{OpenTable, Table};
 
@@ -23,27 +28,26 @@ use crate::table::{OpenTable, Table};
 pub(crate) async fn flush<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
     let table = inner.tables.get(id)?;
     let _rewriting = table.rewriting.lock().await;
+    // A memtable that lacks a durable write must not move the log's floor past it.
+    if let Some(what) = table.damage() {
+        return Err(Error::corrupt(what));
+    }
     let Some(open) = table.opened() else {
         return Ok(());
     };
     let log_floor = open.freeze();
     let frozen = open.unflushed();
     for (place, memtable) in frozen.iter().enumerate() {
-        check_lease(inner, &open)?;
         let is_last = place + 1 == frozen.len();
-        let writer = inner.writer_options(&table).await;
-        let mut cursor = memtable.shared_cursor();
-        cursor.seek(&PartitionBound::MIN).map_err(never_misses)?;
-        let entry = write_memtable::flush(
-            cursor,
-            inner.backend.clone(),
-            inner.env.clone(),
-            &open.ring(),
-            writer,
-        )
-        .await?;
+        let entry = write_out(inner, &table, &open, memtable).await?;
         let sstable = match &entry {
-            Some(entry) => Some(Sstable::open(&*inner.backend, entry, &open.ring()).await?),
+            Some(entry) => match Sstable::open(&*inner.backend, entry, &open.ring()).await {
+                Ok(sstable) => Some(sstable),
+                Err(error) => {
+                    inner.remove_blobs(entry.structures()).await;
+                    return Err(error);
+                }
+            },
             None => None,
         };
         inner
@@ -65,12 +69,29 @@ pub(crate) async fn flush<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Res
     Ok(())
 }
 
-/// Flushes the table whose memtables are largest.
+async fn write_out<B: Backend>(
+    inner: &Arc<Inner<B>>,
+    table: &Table,
+    open: &Arc<OpenTable>,
+    memtable: &Arc<Memtable>,
+) -> Result<Option<SstableEntry>> {
+    check_lease(inner, open)?;
+    let writer = inner.writer_options(table).await;
+    let mut cursor = memtable.shared_cursor();
+    cursor.seek(&PartitionBound::MIN).map_err(never_misses)?;
+    let source = WhileLeased::new(cursor, inner.clone(), open.clone());
+    let (backend, env) = (inner.backend.clone(), inner.env.clone());
+    write_memtable::flush(source, backend, env, &open.ring(), writer).await
+}
+
+/// Flushes the table whose memtables are largest, of those whose key is at hand.
 pub(crate) async fn flush_largest<B: Backend>(inner: &Arc<Inner<B>>) -> Result<()> {
+    let clock = Reading::now(&*inner.env);
     let largest = inner
         .tables
         .all()
         .into_iter()
+        .filter(|table| table.is_open(clock))
         .filter_map(|table| Some((table.opened()?.memtable_bytes(), table.id)))
         .max();
     match largest {
@@ -79,28 +100,10 @@ pub(crate) async fn flush_largest<B: Backend>(inner: &Arc<Inner<B>>) -> Result<(
     }
 }
 
-/// Flushes the open tables that still need the oldest part of the log.
-pub(crate) async fn flush_oldest<B: Backend>(inner: &Arc<Inner<B>>) -> Result<()> {
-    let mut oldest: Vec<(u64, TableId)> = {
-        let shares = inner.shares.lock().expect("no holder of this lock panics");
-        shares
-            .iter()
-            .filter_map(|(table, shares)| Some((*shares.first_key_value()?.0, *table)))
-            .collect()
-    };
-    oldest.sort();
-    // A quarter of the tables that hold anything, so that the log shrinks by more than one segment and not everything is written at once.
-    let most = oldest.len().div_ceil(4);
-    for (_, id) in oldest.into_iter().take(most) {
-        flush(inner, id).await?;
-    }
-    Ok(())
-}
-
 /// Lets the table's strategy choose once, and does it. Says whether there was anything to do.
 pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<bool> {
     let table = inner.tables.get(id)?;
-    let _rewriting = table.rewriting.lock().await;
+    let _compacting = table.compacting.lock().await;
     let Some(open) = table.opened() else {
         return Ok(false);
     };
@@ -119,7 +122,7 @@ pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
     {
         Choice::Rest => return Ok(false),
         Choice::Merge(ids) => merge_sstables(inner, &table, &open, &ids).await?,
-        Choice::Forget(ids) => replace(inner, &open, ids, Vec::new()).await?,
+        Choice::Forget(ids) => exchange(inner, &table, &open, ids, Vec::new()).await?,
     }
     inner.jobs.add(Job::Compact(id));
     Ok(true)
@@ -128,7 +131,7 @@ pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
 /// Merges all SSTables of a table into one.
 pub(crate) async fn compact_all<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
     let table = inner.tables.get(id)?;
-    let _rewriting = table.rewriting.lock().await;
+    let _compacting = table.compacting.lock().await;
     let Some(open) = table.opened() else {
         return Ok(());
     };
@@ -141,27 +144,22 @@ pub(crate) async fn compact_all<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) 
 }
 
 /// Removes the blobs of SSTables that nobody reads any more.
-pub(crate) async fn remove_obsolete<B: Backend>(inner: &Arc<Inner<B>>) {
-    let unread: Vec<Arc<Sstable>> = {
+pub(crate) async fn remove_obsolete<B: Backend>(inner: &Inner<B>) {
+    let unread: Vec<StructureId> = {
         let mut obsolete = inner
             .obsolete
             .lock()
             .expect("no holder of this lock panics");
-        let (unread, read) = std::mem::take(&mut *obsolete)
+        let (unread, read): (Vec<_>, Vec<_>) = std::mem::take(&mut *obsolete)
             .into_iter()
             .partition(|sstable| Arc::strong_count(sstable) == 1);
         *obsolete = read;
-        unread
+        let structures = unread.iter().flat_map(|sstable| sstable.structures());
+        structures.copied().collect()
     };
-    for sstable in unread {
-        let structures: Vec<StructureId> = sstable.structures().to_vec();
-        drop(sstable);
-        inner.cache.forget(&structures.iter().copied().collect());
-        for structure in structures {
-            if let Err(error) = inner.backend.blob_remove(structure).await {
-                tracing::warn!(%structure, %error, "a blob that nothing refers to stays until the next start");
-            }
-        }
+    if !unread.is_empty() {
+        inner.cache.forget(&unread.iter().copied().collect());
+        inner.remove_blobs(unread.into_iter()).await;
     }
 }
 
@@ -171,25 +169,30 @@ async fn merge_sstables<B: Backend>(
     open: &Arc<OpenTable>,
     ids: &[u64],
 ) -> Result<()> {
-    let sstables = open.sstables();
-    let inputs: Vec<Arc<Sstable>> = sstables
+    let inputs: Vec<Arc<Sstable>> = open
+        .sstables()
         .iter()
         .filter(|sstable| ids.contains(&sstable.id()))
         .cloned()
         .collect();
     let circumstances = inner.circumstances(table, open);
-    // Flushes of this table wait for the same lock, so that what is outside cannot grow by an SSTable while this runs; memtables can.
-    let outside: Vec<Arc<Sstable>> = sstables
-        .iter()
-        .filter(|sstable| !ids.contains(&sstable.id()))
-        .cloned()
-        .collect();
-    let memtables = open.clone();
     let proceed = {
-        let (inner, open, id) = (inner.clone(), open.clone(), table.id);
-        move || match inner.tables.get(id)?.opened() {
-            Some(_) => check_lease(&inner, &open),
-            None => Err(Error::KeyUnavailable { table: id }),
+        let (inner, open) = (inner.clone(), open.clone());
+        move || match inner.is_closed.load(Ordering::Acquire) {
+            true => Err(Error::Closed),
+            false => check_lease(&inner, &open),
+        }
+    };
+    let outside = {
+        let (open, ids) = (open.clone(), ids.to_vec());
+        move |key: &PartitionKey| {
+            // Memtables first: a flush adds its SSTable before it removes the memtable, so that between the two nothing is missed.
+            let in_memory = open.min_timestamp();
+            let sstables = open.sstables();
+            let others = sstables
+                .iter()
+                .filter(|sstable| !ids.contains(&sstable.id()));
+            oldest_outside(others, in_memory, key)
         }
     };
     let task = MergeTask {
@@ -199,33 +202,32 @@ async fn merge_sstables<B: Backend>(
         cache: inner.cache.clone(),
         inputs,
         circumstances,
-        oldest_outside: Arc::new(move |key| {
-            oldest_outside(&outside, memtables.min_timestamp(), key)
-        }),
+        oldest_outside: Arc::new(outside),
         writer: inner.writer_options(table).await,
         proceed: Arc::new(proceed),
     };
     let merged = merge(task).await?;
-    let mut next_id = inner.writer_options(table).await.id;
-    let mut added = merged.added;
-    for entry in &mut added {
-        entry.id = next_id;
-        next_id += 1;
-    }
-    replace(inner, open, merged.removed, added).await
+    exchange(inner, table, open, merged.removed, merged.added).await
 }
 
-/// Makes an exchange of SSTables durable, then visible.
-async fn replace<B: Backend>(
+/// Makes an exchange of SSTables durable, then visible. If a truncation was faster, what was made of the old ones is thrown away.
+async fn exchange<B: Backend>(
     inner: &Arc<Inner<B>>,
+    table: &Table,
     open: &Arc<OpenTable>,
     removed: Vec<u64>,
-    added: Vec<SstableEntry>,
+    mut added: Vec<SstableEntry>,
 ) -> Result<()> {
-    let mut opened = Vec::with_capacity(added.len());
-    for entry in &added {
-        opened.push(Sstable::open(&*inner.backend, entry, &open.ring()).await?);
-    }
+    let _rewriting = table.rewriting.lock().await;
+    let made: Vec<StructureId> = added.iter().flat_map(SstableEntry::structures).collect();
+    let prepared = prepare(inner, table, open, &removed, &mut added).await;
+    let opened = match prepared {
+        Ok(Some(opened)) => opened,
+        unfit => {
+            inner.remove_blobs(made.into_iter()).await;
+            return unfit.map(drop);
+        }
+    };
     inner
         .commit_manifest(&[Edit::AddSstables {
             table: open.table,
@@ -236,20 +238,106 @@ async fn replace<B: Backend>(
         .await?;
     let before = open.sstables();
     open.replace_sstables(&removed, opened);
-    inner.retire(
-        before
-            .iter()
-            .filter(|sstable| removed.contains(&sstable.id()))
-            .cloned(),
-    );
+    let replaced = before
+        .iter()
+        .filter(|sstable| removed.contains(&sstable.id()));
+    inner.retire(replaced.cloned());
     Ok(())
 }
 
-fn check_lease<B: Backend>(inner: &Inner<B>, open: &OpenTable) -> Result<()> {
-    match open.lease().is_alive_at(Reading::now(&*inner.env)) {
-        true => Ok(()),
-        false => Err(Error::KeyUnavailable { table: open.table }),
+/// Gives new SSTables their ids and the key of today, and opens them. None if not all of those they replace are there any more.
+async fn prepare<B: Backend>(
+    inner: &Arc<Inner<B>>,
+    table: &Table,
+    open: &Arc<OpenTable>,
+    removed: &[u64],
+    added: &mut [SstableEntry],
+) -> Result<Option<Vec<Arc<Sstable>>>> {
+    check_lease(inner, open)?;
+    let present = open.sstables();
+    let is_there = |id: &u64| present.iter().any(|sstable| sstable.id() == *id);
+    if !removed.iter().all(is_there) {
+        return Ok(None);
     }
+    let ring = open.ring();
+    let mut opened = Vec::with_capacity(added.len());
+    let mut next_id = inner.writer_options(table).await.id;
+    for entry in added {
+        entry.id = next_id;
+        next_id += 1;
+        // The table's key may have been switched while the merge ran.
+        for component in &mut entry.components {
+            if component.wrapped.version != ring.active_version() {
+                let (structure, kind) = (component.structure, component.kind);
+                component.wrapped = ring
+                    .rewrap(&component.wrapped, structure, kind, inner.env.entropy())
+                    .map_err(|error| from_crypto(error, table.id))?;
+            }
+        }
+        opened.push(Sstable::open(&*inner.backend, entry, &ring).await?);
+    }
+    Ok(Some(opened))
+}
+
+/// A memtable's cursor that ends with an error once the table's lease does: a lock does not wait until the last partition is written.
+struct WhileLeased<S, B: Backend> {
+    source: S,
+    inner: Arc<Inner<B>>,
+    open: Arc<OpenTable>,
+    until_check: u32,
+}
+
+/// Items written between two looks at the clock.
+const ITEMS_BETWEEN_CHECKS: u32 = 256;
+
+impl<S: Source, B: Backend> WhileLeased<S, B> {
+    fn new(source: S, inner: Arc<Inner<B>>, open: Arc<OpenTable>) -> Self {
+        WhileLeased {
+            source,
+            inner,
+            open,
+            until_check: ITEMS_BETWEEN_CHECKS,
+        }
+    }
+
+    fn check(&mut self) -> Result<(), Fault> {
+        self.until_check -= 1;
+        if self.until_check == 0 {
+            self.until_check = ITEMS_BETWEEN_CHECKS;
+            check_lease(&self.inner, &self.open).map_err(Fault::Error)?;
+        }
+        Ok(())
+    }
+}
+
+impl<S: Source, B: Backend> Source for WhileLeased<S, B> {
+    fn seek(&mut self, from: &PartitionBound) -> Result<(), Fault> {
+        self.source.seek(from)
+    }
+    fn partition(&mut self) -> Result<Option<PartitionHead>, Fault> {
+        self.check()?;
+        self.source.partition()
+    }
+    fn open(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault> {
+        self.source.open(slices, reversed)
+    }
+    fn peek(&mut self) -> Result<Option<&Item>, Fault> {
+        self.check()?;
+        self.source.peek()
+    }
+    fn pop(&mut self) -> Item {
+        self.source.pop()
+    }
+    fn gap(&self) -> Option<Deletion> {
+        self.source.gap()
+    }
+    fn next_partition(&mut self) -> Result<(), Fault> {
+        self.source.next_partition()
+    }
+}
+
+fn check_lease<B: Backend>(inner: &Inner<B>, open: &OpenTable) -> Result<()> {
+    open.may_go_on(Reading::now(&*inner.env))
 }
 
 fn never_misses(fault: Fault) -> Error {

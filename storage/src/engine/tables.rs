@@ -1,26 +1,24 @@
-//! What changes which tables there are and under which key: create, drop, truncate, switch, unlock, lock, sleep.
+//! Which tables there are: create, drop, truncate.
 //!
-//! Each holds the table's `transition`, so that one happens at a time. Durable order: a root before the manifest that records it, both before the answer;
-//! a drop destroys the root before anything is removed.
+//! Durable order: a root before the manifest that records it, both before the answer; a drop destroys the root before anything is removed, and can be asked
+//! for again until it has succeeded.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
+use futures::channel::oneshot;
 use palladium_crypto::{StructureId, TableId};
 
 use crate::backend::Backend;
-use crate::commitlog;
 use crate::engine::group::Errand;
-use crate::engine::{Engine, Inner, record, rewrite};
+use crate::engine::{Engine, Inner, rewrite};
 use crate::error::{Error, Result};
-use crate::lease::Lease;
 use crate::manifest::{Edit, SstableEntry};
 use crate::memtable::Memtable;
 use crate::options::TableOptions;
 use crate::root::{self, Root};
-use crate::sstable::Sstable;
 use crate::table::{OpenTable, Table, TableKeys};
 
 /// How often a closing gate looks whether the last pass has been returned.
@@ -41,38 +39,9 @@ pub struct NewTable {
 impl<B: Backend> Engine<B> {
     /// Makes a table, open. Root and manifest entry are durable when this returns.
     pub async fn create_table(&self, new: NewTable) -> Result<()> {
-        let inner = &self.inner;
-        if inner.tables.get(new.id).is_ok() {
-            return Err(Error::Invalid {
-                what: format!("table {} is there already", new.id),
-            });
-        }
-        let mut edits = vec![Edit::CreateTable {
-            table: new.id,
-            log_floor: 0,
-        }];
-        if let Some(root) = &new.root {
-            root::commit(&*inner.backend, root, None).await?;
-            edits.push(recorded(root));
-        }
-        inner.commit_manifest(&edits).await?;
-        if let Some(root) = new.root {
-            inner
-                .roots
-                .lock()
-                .expect("no holder of this lock panics")
-                .insert(new.id, root);
-        }
-        let table = Table::new(new.id, new.options);
-        table.admit(OpenTable::new(
-            new.id,
-            new.keys,
-            Memtable::new(),
-            0,
-            Vec::new(),
-        ));
-        inner.tables.insert(Arc::new(table));
-        Ok(())
+        let inner = self.inner.clone();
+        self.to_the_end(async move { inner.create_table(new).await })
+            .await
     }
 
     /// Whether the manifest has this table.
@@ -90,58 +59,18 @@ impl<B: Backend> Engine<B> {
             .collect()
     }
 
-    /// Destroys a table: first its root, durably, so that nothing of it can be opened any more; then the rest.
+    /// Destroys a table: first its root, durably, so that nothing of it can be opened any more; then the rest. After an error: ask again.
     pub async fn drop_table(&self, id: TableId) -> Result<()> {
-        let inner = &self.inner;
-        let table = inner.tables.get(id)?;
-        let _transition = table.transition.lock().await;
-        let _rewriting = table.rewriting.lock().await;
-        inner.tables.remove(id);
-        inner.close_table(&table).await;
-        let has_root = inner
-            .roots
-            .lock()
-            .expect("no holder of this lock panics")
-            .remove(&id)
-            .is_some();
-        if has_root {
-            inner.backend.root_destroy(id).await?;
-        }
-        let entries = inner.sstable_entries(id).await;
-        inner
-            .commit_manifest(&[Edit::DropTable { table: id }])
-            .await?;
-        inner.forming.ask(Errand::Release);
-        for component in entries.iter().flat_map(|entry| &entry.components) {
-            inner.backend.blob_remove(component.structure).await?;
-        }
-        Ok(())
+        let inner = self.inner.clone();
+        self.to_the_end(async move { inner.drop_table(id).await })
+            .await
     }
 
     /// Empties a table. What was written before is gone when this returns.
     pub async fn truncate(&self, id: TableId) -> Result<()> {
-        let inner = &self.inner;
-        let table = inner.tables.get(id)?;
-        let _rewriting = table.rewriting.lock().await;
-        let open = inner.pass(&table)?;
-        let log_floor = open.freeze();
-        let sstables = open.sstables();
-        let removed: Vec<u64> = sstables.iter().map(|sstable| sstable.id()).collect();
-        inner
-            .commit_manifest(&[Edit::AddSstables {
-                table: id,
-                added: Vec::new(),
-                removed: removed.clone(),
-                log_floor: Some(log_floor),
-            }])
-            .await?;
-        open.replace_sstables(&removed, Vec::new());
-        for memtable in open.unflushed() {
-            inner.forget_memtable(&open, &memtable);
-        }
-        inner.retire(sstables.iter().cloned());
-        inner.forming.ask(Errand::Release);
-        Ok(())
+        let inner = self.inner.clone();
+        self.to_the_end(async move { inner.truncate(id).await })
+            .await
     }
 
     /// Changes how a table is stored from now on.
@@ -150,199 +79,129 @@ impl<B: Backend> Engine<B> {
         Ok(())
     }
 
-    /// Puts a table under a new root: no data moves, the table stays open. The switch has happened when the root is durable.
-    pub async fn switch_key(&self, id: TableId, root: Root, keys: TableKeys) -> Result<()> {
-        let inner = &self.inner;
-        let table = inner.tables.get(id)?;
-        let _transition = table.transition.lock().await;
-        let _rewriting = table.rewriting.lock().await;
-        let open = inner.pass(&table)?;
-        root::commit(&*inner.backend, &root, Some(root.epoch - 1)).await?;
-        inner
-            .roots
-            .lock()
-            .expect("no holder of this lock panics")
-            .insert(id, root.clone());
-        inner.forming.ask(Errand::RollKey(id));
-        let ring = keys.ring.clone();
-        open.set_ring(keys.ring);
-        open.renew(keys.lease);
-        let mut edits = vec![recorded(&root)];
-        let wraps = inner
-            .sstable_entries(id)
-            .await
-            .iter()
-            .flat_map(|entry| &entry.components)
-            .map(|component| {
-                let wrapped = ring
-                    .rewrap(
-                        &component.wrapped,
-                        component.structure,
-                        component.kind,
-                        inner.env.entropy(),
-                    )
-                    .map_err(|error| crate::sealed::from_crypto(error, id))?;
-                Ok((component.structure, wrapped))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        if !wraps.is_empty() {
-            edits.push(Edit::Rewrap {
-                table: id,
-                epoch: root.epoch,
-                wraps,
-            });
-        }
-        inner.commit_manifest(&edits).await
-    }
-
-    /// The roots of all tables.
-    pub fn roots(&self) -> Vec<Root> {
-        self.inner
-            .roots
-            .lock()
-            .expect("no holder of this lock panics")
-            .values()
-            .cloned()
-            .collect()
-    }
-
-    /// A table's root.
-    pub fn root(&self, id: TableId) -> Option<Root> {
-        self.inner
-            .roots
-            .lock()
-            .expect("no holder of this lock panics")
-            .get(&id)
-            .cloned()
-    }
-
-    /// Opens a closed table: its SSTables, and what the log holds beyond them. An open one only gets the lease.
-    pub async fn unlock(&self, id: TableId, keys: TableKeys) -> Result<()> {
-        let inner = &self.inner;
-        let table = inner.tables.get(id)?;
-        let _transition = table.transition.lock().await;
-        if let Some(open) = table.opened() {
-            open.renew(keys.lease);
-            return Ok(());
-        }
-        if let Some(what) = table.damage() {
-            return Err(Error::corrupt(what));
-        }
-        let (entries, floor) = {
-            let manifest = inner.manifest.lock().await;
-            let state = manifest.state().tables.get(&id);
-            let entries: Vec<SstableEntry> = state
-                .map(|state| state.sstables.values().cloned().collect())
-                .unwrap_or_default();
-            (entries, state.map_or(0, |state| state.log_floor))
-        };
-        let mut sstables = Vec::with_capacity(entries.len());
-        for entry in &entries {
-            sstables.push(Sstable::open(&*inner.backend, entry, &keys.ring).await?);
-        }
-        let memtable = Memtable::new();
-        let shares: Vec<(u64, commitlog::ShareAddress)> = inner
-            .shares
-            .lock()
-            .expect("no holder of this lock panics")
-            .get(&id)
-            .map(|shares| {
-                shares
-                    .range(floor..)
-                    .map(|(sequence, address)| (*sequence, address.clone()))
-                    .collect()
-            })
-            .unwrap_or_default();
-        let mut applied = floor.saturating_sub(1);
-        for (sequence, address) in shares {
-            let records = commitlog::read_share(&*inner.backend, &address, &keys.ring).await?;
-            for mutation in record::mutations(records)? {
-                memtable.apply(&mutation.key, &mutation.update)?;
-            }
-            applied = sequence;
-        }
-        inner
-            .memtable_bytes
-            .fetch_add(memtable.bytes(), Ordering::Relaxed);
-        table.admit(OpenTable::new(id, keys, memtable, applied, sstables));
-        Ok(())
-    }
-
-    /// Extends the lease of an open table.
-    pub fn renew(&self, id: TableId, lease: Lease) {
-        if let Some(open) = self
-            .inner
-            .tables
-            .get(id)
-            .ok()
-            .and_then(|table| table.opened())
-        {
-            open.renew(lease);
-        }
-    }
-
-    /// Closes a table whose key is gone: drains who works on it, wipes what it had in memory. Its log records stay until the key returns.
-    pub async fn lock(&self, id: TableId) {
-        let Ok(table) = self.inner.tables.get(id) else {
-            return;
-        };
-        let _transition = table.transition.lock().await;
-        self.inner.close_table(&table).await;
-    }
-
-    /// Closes an idle table: what the memtable holds is written out first, or stays in the log if that fails.
-    pub async fn sleep(&self, id: TableId) {
-        let Ok(table) = self.inner.tables.get(id) else {
-            return;
-        };
-        if let Err(error) = rewrite::flush(&self.inner, id).await {
-            tracing::info!(table = %id, %error, "an idle table goes to sleep unflushed; its log records are replayed when it wakes");
-        }
-        let _transition = table.transition.lock().await;
-        self.inner.close_table(&table).await;
-    }
-
     /// Writes memtables out: of one table, or of all that are open.
     pub async fn flush(&self, id: Option<TableId>) -> Result<()> {
-        for id in self.selected(id) {
-            rewrite::flush(&self.inner, id).await?;
-        }
-        Ok(())
+        let inner = self.inner.clone();
+        self.to_the_end(async move {
+            for id in inner.selected(id) {
+                rewrite::flush(&inner, id).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Merges all SSTables of one table, or of each open one.
     pub async fn compact(&self, id: Option<TableId>) -> Result<()> {
-        for id in self.selected(id) {
-            rewrite::flush(&self.inner, id).await?;
-            rewrite::compact_all(&self.inner, id).await?;
-        }
-        rewrite::remove_obsolete(&self.inner).await;
-        Ok(())
-    }
-
-    fn selected(&self, id: Option<TableId>) -> Vec<TableId> {
-        match id {
-            Some(id) => vec![id],
-            None => {
-                let open = self
-                    .inner
-                    .tables
-                    .all()
-                    .into_iter()
-                    .filter(|table| table.opened().is_some());
-                open.map(|table| table.id).collect()
+        let inner = self.inner.clone();
+        self.to_the_end(async move {
+            for id in inner.selected(id) {
+                rewrite::flush(&inner, id).await?;
+                rewrite::compact_all(&inner, id).await?;
             }
-        }
+            rewrite::remove_obsolete(&inner).await;
+            Ok(())
+        })
+        .await
     }
 }
 
 impl<B: Backend> Inner<B> {
+    async fn create_table(&self, new: NewTable) -> Result<()> {
+        if self.tables.get(new.id).is_ok() {
+            return Err(Error::Invalid {
+                what: format!("table {} is there already", new.id),
+            });
+        }
+        // What the log holds under this id is from an earlier table of that name, and is not this one's.
+        let last = self.durable.load(Ordering::Acquire);
+        let mut edits = vec![Edit::CreateTable {
+            table: new.id,
+            log_floor: last + 1,
+        }];
+        if let Some(root) = &new.root {
+            root::commit(&*self.backend, root, None).await?;
+            edits.push(recorded(root));
+        }
+        self.commit_manifest(&edits).await?;
+        if let Some(root) = new.root {
+            self.set_root(root);
+        }
+        let table = Table::new(new.id, new.options);
+        let open = OpenTable::new(new.id, new.keys, Memtable::new(), last, Vec::new());
+        table.admit(open);
+        self.tables.insert(Arc::new(table));
+        Ok(())
+    }
+
+    async fn drop_table(&self, id: TableId) -> Result<()> {
+        let table = self.tables.get(id)?;
+        let _transition = table.transition.lock().await;
+        if !self.tables.holds(&table) {
+            return Ok(());
+        }
+        self.close_table(&table).await;
+        let _rewriting = table.rewriting.lock().await;
+        // From here on nobody opens it, whatever becomes of the drop.
+        table.set_damaged(format!("table {id} is being dropped"));
+        // Also a root that could not be read, and is in no list.
+        self.backend.root_destroy(id).await?;
+        self.roots
+            .lock()
+            .expect("no holder of this lock panics")
+            .remove(&id);
+        let entries = self.sstable_entries(id).await;
+        self.commit_manifest(&[Edit::DropTable { table: id }])
+            .await?;
+        self.tables.remove(id);
+        self.forming.ask(Errand::Release);
+        let structures = entries.iter().flat_map(SstableEntry::structures);
+        self.remove_blobs(structures).await;
+        Ok(())
+    }
+
+    async fn truncate(self: &Arc<Self>, id: TableId) -> Result<()> {
+        let table = self.tables.get(id)?;
+        let _rewriting = table.rewriting.lock().await;
+        let open = self.pass(&table)?;
+        let log_floor = open.freeze();
+        let sstables = open.sstables();
+        let removed: Vec<u64> = sstables.iter().map(|sstable| sstable.id()).collect();
+        self.commit_manifest(&[Edit::AddSstables {
+            table: id,
+            added: Vec::new(),
+            removed: removed.clone(),
+            log_floor: Some(log_floor),
+        }])
+        .await?;
+        open.replace_sstables(&removed, Vec::new());
+        for memtable in open.unflushed() {
+            self.forget_memtable(&open, &memtable);
+        }
+        self.retire(sstables.iter().cloned());
+        drop((sstables, open));
+        self.forming.ask(Errand::Release);
+        rewrite::remove_obsolete(self).await;
+        Ok(())
+    }
+
+    fn selected(&self, id: Option<TableId>) -> Vec<TableId> {
+        let open = |table: &Arc<Table>| table.opened().is_some();
+        match id {
+            Some(id) => vec![id],
+            None => {
+                let tables = self.tables.all().into_iter().filter(open);
+                tables.map(|table| table.id).collect()
+            }
+        }
+    }
+
     /// A pass at this moment.
     pub(crate) fn pass(&self, table: &Table) -> Result<Arc<OpenTable>> {
         table.pass(crate::lease::Reading::now(&*self.env))
     }
 
-    /// Closes the gate, waits for the last pass, forgets cached plaintext.
+    /// Closes the gate, waits for the last pass, forgets cached plaintext and the log's data key.
     pub(crate) async fn close_table(&self, table: &Table) {
         let Some(open) = table.close() else {
             return;
@@ -356,11 +215,18 @@ impl<B: Backend> Inner<B> {
             .flat_map(|sstable| sstable.structures().to_vec())
             .collect();
         self.cache.forget(&structures);
+        // Merged SSTables whose last reader has just left would stay in memory with their keys.
+        rewrite::remove_obsolete(self).await;
         self.memtable_bytes
             .fetch_sub(open.memtable_bytes(), Ordering::Relaxed);
+        drop(open);
+        let (done, forgotten) = oneshot::channel();
+        self.forming.ask(Errand::ForgetKey(table.id, done));
+        // An error: the log has ended, and its keys with it.
+        let _ = forgotten.await;
     }
 
-    async fn sstable_entries(&self, id: TableId) -> Vec<SstableEntry> {
+    pub(crate) async fn sstable_entries(&self, id: TableId) -> Vec<SstableEntry> {
         let manifest = self.manifest.lock().await;
         let state = manifest.state().tables.get(&id);
         state
@@ -372,13 +238,33 @@ impl<B: Backend> Inner<B> {
     pub(crate) async fn commit_manifest(&self, edits: &[Edit]) -> Result<()> {
         let mut manifest = self.manifest.lock().await;
         manifest.note_log(self.durable.load(Ordering::Acquire));
-        manifest.commit(edits).await?;
+        if let Err(error) = manifest.commit(edits).await {
+            self.doubtful()
+                .extend(edits.iter().flat_map(added_structures));
+            return Err(error);
+        }
         self.epoch.store(manifest.sequence(), Ordering::Release);
+        let unreferenced = std::mem::take(&mut *self.doubtful());
+        drop(manifest);
+        self.remove_blobs(unreferenced.into_iter()).await;
         Ok(())
     }
 
+    fn doubtful(&self) -> MutexGuard<'_, Vec<StructureId>> {
+        self.doubtful.lock().expect("no holder of this lock panics")
+    }
+
+    /// Removes blobs that nothing refers to. What cannot be removed now is an orphan that the next start removes.
+    pub(crate) async fn remove_blobs(&self, structures: impl Iterator<Item = StructureId>) {
+        for structure in structures.collect::<Vec<_>>() {
+            if let Err(error) = self.backend.blob_remove(structure).await {
+                tracing::warn!(%structure, %error, "a blob that nothing refers to stays until the next start");
+            }
+        }
+    }
+
     /// SSTables that no version holds any more.
-    pub(crate) fn retire(&self, sstables: impl Iterator<Item = Arc<Sstable>>) {
+    pub(crate) fn retire(&self, sstables: impl Iterator<Item = Arc<crate::sstable::Sstable>>) {
         self.obsolete
             .lock()
             .expect("no holder of this lock panics")
@@ -391,13 +277,32 @@ impl<B: Backend> Inner<B> {
         self.memtable_bytes
             .fetch_sub(memtable.bytes(), Ordering::Relaxed);
     }
+
+    pub(crate) fn root_of(&self, id: TableId) -> Option<Root> {
+        let roots = self.roots.lock().expect("no holder of this lock panics");
+        roots.get(&id).cloned()
+    }
+
+    pub(crate) fn set_root(&self, root: Root) {
+        let mut roots = self.roots.lock().expect("no holder of this lock panics");
+        roots.insert(root.table, root);
+    }
 }
 
 /// The manifest's record of a root.
-fn recorded(root: &Root) -> Edit {
+pub(crate) fn recorded(root: &Root) -> Edit {
     Edit::RootEpoch {
         table: root.table,
         epoch: root.epoch,
         root_hash: root.hash(),
+    }
+}
+
+fn added_structures(edit: &Edit) -> Vec<StructureId> {
+    match edit {
+        Edit::AddSstables { added, .. } => {
+            added.iter().flat_map(SstableEntry::structures).collect()
+        }
+        _ => Vec::new(),
     }
 }

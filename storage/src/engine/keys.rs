@@ -1,0 +1,381 @@
+//! Keys come and go: unlock, lock, sleep, and the switch to another key.
+//!
+//! ```text
+//! switch    new root durable (the switch has happened) ─► new ring in use ─► manifest records the root, data keys wrapped anew ─► ACTIVE
+//! unlock    root verified under its key ─► SSTables opened, log shares replayed ─► what a switch left undone ─► older keys nobody needs forgotten
+//! ```
+//!
+//! What must hold:
+//! - A new root wraps every older table key that anything still refers to.
+//! - No switch begins before the manifest has recorded the one before: a root two epochs ahead would look like a foreign one.
+//! - A root that is ahead of the manifest is recorded only by who has verified it under its key.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use palladium_crypto::{KeyRing, KeyVersion, TableId};
+
+use crate::backend::Backend;
+use crate::background::Job;
+use crate::commitlog::{self, ShareAddress};
+use crate::engine::group::Errand;
+use crate::engine::tables::recorded;
+use crate::engine::{Engine, Inner, record, rewrite};
+use crate::error::{Error, Result};
+use crate::lease::Lease;
+use crate::manifest::{Edit, SstableEntry, TableState};
+use crate::memtable::Memtable;
+use crate::root::{self, Root};
+use crate::sealed::from_crypto;
+use crate::sstable::Sstable;
+use crate::table::{OpenTable, Table, TableKeys};
+
+impl<B: Backend> Engine<B> {
+    /// Puts a table under a new root: no data moves, the table stays open. The switch has happened when the root is durable, and then this answers `Ok`; what
+    /// the manifest still lacks is brought up to date in the background. After an error the old root stands.
+    pub async fn switch_key(&self, id: TableId, root: Root, keys: TableKeys) -> Result<()> {
+        let inner = self.inner.clone();
+        self.to_the_end(async move { inner.switch_key(id, root, keys).await })
+            .await
+    }
+
+    /// Whether everything of the table is recorded and wrapped under its newest root: a switch is over.
+    pub async fn is_settled(&self, id: TableId) -> bool {
+        let Some(root) = self.root(id) else {
+            return true;
+        };
+        let manifest = self.inner.manifest.lock().await;
+        let state = manifest.state().tables.get(&id);
+        state.is_none_or(|state| what_is_left(state, &root).is_none())
+    }
+
+    /// Versions of the table's key that something in this folder is still wrapped under: those that the next root must wrap.
+    pub async fn key_versions_in_use(&self, id: TableId) -> BTreeSet<KeyVersion> {
+        self.inner.versions_in_use(id).await
+    }
+
+    /// The roots of all tables.
+    pub fn roots(&self) -> Vec<Root> {
+        let roots = self
+            .inner
+            .roots
+            .lock()
+            .expect("no holder of this lock panics");
+        roots.values().cloned().collect()
+    }
+
+    /// A table's root.
+    pub fn root(&self, id: TableId) -> Option<Root> {
+        self.inner.root_of(id)
+    }
+
+    /// Opens a closed table: its SSTables, and what the log holds beyond them. An open one only gets the lease.
+    pub async fn unlock(&self, id: TableId, keys: TableKeys) -> Result<()> {
+        let inner = self.inner.clone();
+        self.to_the_end(async move { inner.unlock(id, keys).await })
+            .await
+    }
+
+    /// Extends the lease of an open table.
+    pub fn renew(&self, id: TableId, lease: Lease) {
+        let table = self.inner.tables.get(id).ok();
+        if let Some(open) = table.and_then(|table| table.opened()) {
+            open.renew(lease);
+        }
+    }
+
+    /// Closes a table whose key is gone: stops and drains who works on it, wipes what it had in memory. Its log records stay until the key returns.
+    pub async fn lock(&self, id: TableId) {
+        let inner = self.inner.clone();
+        let locked = self.to_the_end(async move {
+            let table = inner.tables.get(id)?;
+            let _transition = table.transition.lock().await;
+            inner.close_table(&table).await;
+            Ok(())
+        });
+        // No such table, or a closed engine: nothing is open.
+        let _ = locked.await;
+    }
+
+    /// Closes an idle table: what the memtable holds is written out first, or stays in the log if that fails.
+    pub async fn sleep(&self, id: TableId) {
+        let inner = self.inner.clone();
+        let asleep = self.to_the_end(async move {
+            let table = inner.tables.get(id)?;
+            if let Err(error) = rewrite::flush(&inner, id).await {
+                tracing::info!(table = %id, %error, "an idle table goes to sleep unflushed; its log records are replayed when it wakes");
+            }
+            let _transition = table.transition.lock().await;
+            inner.close_table(&table).await;
+            Ok(())
+        });
+        let _ = asleep.await;
+    }
+}
+
+impl<B: Backend> Inner<B> {
+    async fn switch_key(&self, id: TableId, root: Root, keys: TableKeys) -> Result<()> {
+        let table = self.tables.get(id)?;
+        let _transition = table.transition.lock().await;
+        let _rewriting = table.rewriting.lock().await;
+        let open = self.pass(&table)?;
+        let present = self.root_of(id).ok_or_else(|| Error::Invalid {
+            what: format!("table {id} has no root to switch"),
+        })?;
+        self.settle(&present, &open.ring()).await?;
+        self.check_next_root(&present, &root, &keys.ring, &open.ring())
+            .await?;
+        root::replace(&*self.backend, &root, present.epoch).await?;
+        self.set_root(root.clone());
+        open.set_ring(keys.ring.clone());
+        open.renew(keys.lease);
+        // The log draws a new data key by itself when it sees another version; this is for a switch that keeps the number.
+        let (done, _) = futures::channel::oneshot::channel();
+        self.forming.ask(Errand::ForgetKey(id, done));
+        if let Err(error) = self.settle(&root, &keys.ring).await {
+            tracing::warn!(table = %id, %error, "a key switch is durable and not yet recorded");
+            self.jobs.add(Job::SettleKeys(id));
+        }
+        Ok(())
+    }
+
+    /// Refuses a root that would leave something unreadable.
+    async fn check_next_root(
+        &self,
+        present: &Root,
+        next: &Root,
+        ring: &KeyRing,
+        present_ring: &KeyRing,
+    ) -> Result<()> {
+        let id = present.table;
+        let refused = |what: String| Err(Error::Invalid { what });
+        if next.table != id || ring.table() != id {
+            return refused(format!("a root of another table for table {id}"));
+        }
+        if next.epoch != present.epoch + 1 {
+            return refused(format!(
+                "a root of epoch {} for table {id}, which is at {}",
+                next.epoch, present.epoch
+            ));
+        }
+        next.verify(ring.active())?;
+        let mut needed = self.versions_in_use(id).await;
+        // A group under way is sealed under it.
+        needed.insert(present_ring.active_version());
+        let wrapped: HashSet<KeyVersion> = next.older.iter().map(|older| older.version).collect();
+        for version in needed {
+            let is_kept = version == next.version || wrapped.contains(&version);
+            if !is_kept || ring.key(version).is_err() {
+                return refused(format!(
+                    "the new root of table {id} lacks key version {version}, which is in use"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn versions_in_use(&self, id: TableId) -> BTreeSet<KeyVersion> {
+        let entries = self.sstable_entries(id).await;
+        let components = entries.iter().flat_map(|entry| &entry.components);
+        let mut versions: BTreeSet<KeyVersion> = components
+            .map(|component| component.wrapped.version)
+            .collect();
+        let shares = self.shares.lock().expect("no holder of this lock panics");
+        if let Some(shares) = shares.get(&id) {
+            versions.extend(shares.values().map(|share| share.wrapped.version));
+        }
+        versions
+    }
+
+    /// Records a root that the manifest does not know, and wraps what an older key wraps under the active one. The root must have been verified.
+    async fn settle(&self, root: &Root, ring: &KeyRing) -> Result<()> {
+        let left = {
+            let manifest = self.manifest.lock().await;
+            let state = manifest.state().tables.get(&root.table);
+            state.and_then(|state| what_is_left(state, root))
+        };
+        let Some(Left {
+            is_recorded,
+            entries,
+        }) = left
+        else {
+            return Ok(());
+        };
+        let mut edits = Vec::new();
+        if !is_recorded {
+            edits.push(recorded(root));
+        }
+        let mut wraps = Vec::new();
+        for component in entries.iter().flat_map(|entry| &entry.components) {
+            let (structure, kind) = (component.structure, component.kind);
+            let wrapped = ring
+                .rewrap(&component.wrapped, structure, kind, self.env.entropy())
+                .map_err(|error| from_crypto(error, root.table))?;
+            wraps.push((structure, wrapped));
+        }
+        if !wraps.is_empty() {
+            edits.push(Edit::Rewrap {
+                table: root.table,
+                epoch: root.epoch,
+                wraps,
+            });
+        }
+        self.commit_manifest(&edits).await
+    }
+
+    async fn unlock(&self, id: TableId, keys: TableKeys) -> Result<()> {
+        let table = self.tables.get(id)?;
+        let _transition = table.transition.lock().await;
+        if !self.tables.holds(&table) {
+            return Err(Error::Invalid {
+                what: format!("no table {id}"),
+            });
+        }
+        if let Some(open) = table.opened() {
+            open.renew(keys.lease);
+            return Ok(());
+        }
+        if let Some(what) = table.damage() {
+            return Err(Error::corrupt(what));
+        }
+        let root = self.root_of(id);
+        if let Some(root) = &root {
+            if keys.ring.active_version() != root.version {
+                return Err(Error::Busy {
+                    what: format!("the key of table {id} was switched meanwhile"),
+                });
+            }
+            root.verify(keys.ring.active())?;
+        }
+        let open = self.open_table(&table, keys).await?;
+        if let Some(root) = root {
+            let ring = open.ring();
+            if let Err(error) = self.finish_switch(&root, &ring).await {
+                tracing::warn!(table = %id, %error, "a key switch is not yet recorded");
+                self.jobs.add(Job::SettleKeys(id));
+            } else if let Err(error) = self.prune(&root, &open).await {
+                tracing::warn!(table = %id, %error, "older keys that nothing refers to stay in the root");
+            }
+        }
+        self.memtable_bytes
+            .fetch_add(open.memtable_bytes(), Ordering::Relaxed);
+        table.admit(open);
+        Ok(())
+    }
+
+    /// Reads what an open table has in memory.
+    async fn open_table(&self, table: &Table, keys: TableKeys) -> Result<OpenTable> {
+        let id = table.id;
+        let (entries, floor) = {
+            let manifest = self.manifest.lock().await;
+            let state = manifest.state().tables.get(&id);
+            let state = state.ok_or_else(|| Error::Invalid {
+                what: format!("no table {id}"),
+            })?;
+            let entries: Vec<SstableEntry> = state.sstables.values().cloned().collect();
+            (entries, state.log_floor)
+        };
+        let mut sstables = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            sstables.push(Sstable::open(&*self.backend, entry, &keys.ring).await?);
+        }
+        // No pass is out, so no group under way holds anything of this table: the list is complete.
+        let shares: Vec<ShareAddress> = {
+            let shares = self.shares.lock().expect("no holder of this lock panics");
+            let known = shares.get(&id);
+            known
+                .map(|known| known.range((floor, 0)..).map(|(_, share)| share.clone()))
+                .map(Iterator::collect)
+                .unwrap_or_default()
+        };
+        let memtable = Memtable::new();
+        let mut applied = floor.saturating_sub(1);
+        for share in shares {
+            let records = commitlog::read_share(&*self.backend, &share, &keys.ring).await?;
+            if self.broken_groups.contains(&share.sequence) && record::spans_tables(&records)? {
+                return Err(Error::corrupt(format!(
+                    "group {} of the log holds writes to several tables, and the share of another one is damaged",
+                    share.sequence
+                )));
+            }
+            for mutation in record::mutations(records)? {
+                memtable.apply(&mutation.key, &mutation.update)?;
+            }
+            applied = share.sequence;
+        }
+        Ok(OpenTable::new(id, keys, memtable, applied, sstables))
+    }
+
+    /// What a crash or a failed commit left of a switch: one copy of the root, the manifest's record, the wraps.
+    async fn finish_switch(&self, root: &Root, ring: &KeyRing) -> Result<()> {
+        let is_recorded = {
+            let manifest = self.manifest.lock().await;
+            let state = manifest.state().tables.get(&root.table);
+            state.is_some_and(|state| is_recorded(state, root))
+        };
+        if !is_recorded {
+            root::heal(&*self.backend, root).await?;
+        }
+        self.settle(root, ring).await
+    }
+
+    /// A root without the older keys that nothing refers to. Only while the table is closed: then no group under way is sealed under one of them.
+    async fn prune(&self, root: &Root, open: &OpenTable) -> Result<()> {
+        let in_use = self.versions_in_use(root.table).await;
+        if root
+            .older
+            .iter()
+            .all(|older| in_use.contains(&older.version))
+        {
+            return Ok(());
+        }
+        let ring = open.ring();
+        let mut pruned = root.clone();
+        pruned.epoch += 1;
+        pruned.older.retain(|older| in_use.contains(&older.version));
+        pruned
+            .fingerprints
+            .retain(|(version, _)| *version == root.version || in_use.contains(version));
+        pruned.sign(ring.active());
+        root::replace(&*self.backend, &pruned, root.epoch).await?;
+        self.set_root(pruned.clone());
+        open.set_ring(Arc::new(ring.retain(|version| in_use.contains(&version))));
+        self.commit_manifest(&[recorded(&pruned)]).await
+    }
+}
+
+/// Brings a switch to its end while the table is open.
+pub(crate) async fn settle_open<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
+    let table = inner.tables.get(id)?;
+    let _transition = table.transition.lock().await;
+    let _rewriting = table.rewriting.lock().await;
+    let open = inner.pass(&table)?;
+    match inner.root_of(id) {
+        Some(root) => inner.finish_switch(&root, &open.ring()).await,
+        None => Ok(()),
+    }
+}
+
+/// What the manifest lacks of a root.
+struct Left {
+    is_recorded: bool,
+    /// SSTables with a component wrapped under an older key.
+    entries: Vec<SstableEntry>,
+}
+
+fn is_recorded(state: &TableState, root: &Root) -> bool {
+    state.epoch == root.epoch && state.root_hash == root.hash()
+}
+
+fn what_is_left(state: &TableState, root: &Root) -> Option<Left> {
+    let is_old = |entry: &&SstableEntry| {
+        let mut components = entry.components.iter();
+        components.any(|component| component.wrapped.version != root.version)
+    };
+    let left = Left {
+        is_recorded: is_recorded(state, root),
+        entries: state.sstables.values().filter(is_old).cloned().collect(),
+    };
+    (!left.is_recorded || !left.entries.is_empty()).then_some(left)
+}

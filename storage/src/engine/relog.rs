@@ -1,0 +1,99 @@
+//! When the log is long: the oldest segments are emptied, by writing out what they hold or by carrying it to the log's end.
+//!
+//! A table that is closed cannot be written out, and a small memtable is not worth an SSTable: their shares are copied as they are, still sealed, and the
+//! table's log floor moves behind the old ones. Ten thousand dirty tables do not mean ten thousand files, and a locked table holds back nobody else.
+//!
+//! What must hold: between the copy and the new floor nobody moves the table's floor or empties it, or a later replay would bring back what a truncation
+//! removed. So both of the table's locks are held.
+
+use std::sync::Arc;
+
+use futures::channel::oneshot;
+use palladium_crypto::TableId;
+
+use crate::backend::Backend;
+use crate::engine::group::Errand;
+use crate::engine::{Inner, rewrite};
+use crate::error::{Error, Result};
+use crate::manifest::Edit;
+
+/// A memtable below this is carried instead of written out.
+const SMALL_MEMTABLE_BYTES: usize = 256 << 10;
+
+/// Empties the first quarter of the log's segments, as far as their tables allow.
+pub(crate) async fn relieve<B: Backend>(inner: &Arc<Inner<B>>) -> Result<()> {
+    let mut outcome = Ok(());
+    for (id, bytes) in pinning_the_front(inner) {
+        let relieved = match is_carried(inner, id, bytes) {
+            true => carry(inner, id).await,
+            false => rewrite::flush(inner, id).await,
+        };
+        // One table's trouble is no reason to leave the others.
+        if let Err(error) = relieved {
+            tracing::warn!(table = %id, %error, "a table keeps the log's oldest segments");
+            outcome = Err(error);
+        }
+    }
+    inner.forming.ask(Errand::Release);
+    match outcome {
+        Err(error @ (Error::Io { .. } | Error::Full { .. })) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Tables with shares in the first quarter of the segments that hold any, and how many sealed bytes they have in the log.
+fn pinning_the_front<B: Backend>(inner: &Inner<B>) -> Vec<(TableId, u64)> {
+    let shares = inner.shares.lock().expect("no holder of this lock panics");
+    let firsts = shares
+        .iter()
+        .filter_map(|(table, shares)| Some((*table, shares.values().next()?.segment)));
+    let firsts: Vec<(TableId, u64)> = firsts.collect();
+    let newest = shares
+        .values()
+        .filter_map(|shares| Some(shares.values().next_back()?.segment))
+        .max()
+        .unwrap_or(0);
+    let oldest = firsts
+        .iter()
+        .map(|(_, segment)| *segment)
+        .min()
+        .unwrap_or(0);
+    let border = oldest + (newest - oldest) / 4;
+    let mut pinning: Vec<(TableId, u64)> = firsts
+        .into_iter()
+        .filter(|(_, segment)| *segment <= border)
+        .map(|(table, _)| {
+            let lengths = shares[&table].values().map(|share| u64::from(share.length));
+            (table, lengths.sum())
+        })
+        .collect();
+    pinning.sort();
+    pinning
+}
+
+fn is_carried<B: Backend>(inner: &Inner<B>, id: TableId, bytes: u64) -> bool {
+    // Carrying a large part of the log would only write it again and again.
+    if bytes > inner.options.log_bytes_max / 4 {
+        return false;
+    }
+    let open = inner.tables.get(id).ok().and_then(|table| table.opened());
+    open.is_none_or(|open| open.memtable_bytes() < SMALL_MEMTABLE_BYTES)
+}
+
+async fn carry<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
+    let table = inner.tables.get(id)?;
+    let _transition = table.transition.lock().await;
+    let _rewriting = table.rewriting.lock().await;
+    if table.damage().is_some() || !inner.tables.holds(&table) {
+        return Ok(());
+    }
+    let (done, carried) = oneshot::channel();
+    inner.forming.ask(Errand::Carry(id, done));
+    match carried.await.unwrap_or(Err(Error::Closed))? {
+        None => Ok(()),
+        Some(floor) => {
+            let edit = Edit::LogFloor { table: id, floor };
+            inner.commit_manifest(&[edit]).await
+        }
+    }
+}
