@@ -12,7 +12,10 @@ use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::{CqlType, CqlValue, UserType};
 
 use super::properties::string_literal;
-use super::{Catalog, Column, ColumnKind, Keyspace, KeyspaceKind, TableSchema, custom, resolve};
+use super::{
+    Catalog, Column, ColumnKind, DroppedColumn, Keyspace, KeyspaceKind, TableSchema, custom,
+    resolve,
+};
 use crate::error::{CqlError, CqlResult};
 
 const NO_KEYSPACE: &str = "No keyspace specified and no current keyspace";
@@ -319,7 +322,7 @@ pub fn create_table(table: &TableSchema, internals: bool) -> String {
         options.join("\n    AND ")
     );
     if internals {
-        for dropped in &table.dropped {
+        for dropped in dropped_by_name(table) {
             let column = quoted(&dropped.name);
             text += &format!(
                 "\nALTER TABLE {name} DROP {column} USING TIMESTAMP {};",
@@ -396,12 +399,18 @@ fn column_lines(table: &TableSchema, internals: bool) -> Vec<String> {
         })
         .collect();
     if internals {
-        lines.extend(table.dropped.iter().map(|column| {
+        lines.extend(dropped_by_name(table).into_iter().map(|column| {
             let suffix = if column.is_static { " static" } else { "" };
             format!("    {} {}{suffix}", quoted(&column.name), column.ty)
         }));
     }
     lines
+}
+
+fn dropped_by_name(table: &TableSchema) -> Vec<&DroppedColumn> {
+    let mut dropped: Vec<&DroppedColumn> = table.dropped.iter().collect();
+    dropped.sort_by(|a, b| a.name.cmp(&b.name));
+    dropped
 }
 
 /// Whether the primary key is one column and stands behind it.

@@ -14,9 +14,48 @@ use crate::error::{CqlError, CqlResult};
 /// The type that is meant by one written in a statement about `keyspace`.
 pub fn cql_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResult<CqlType> {
     check(written, false)?;
-    types::resolve(written, keyspace, &|keyspace, name| {
+    let ty = types::resolve(written, keyspace, &|keyspace, name| {
         catalog.user_type(keyspace, name).cloned()
+    })?;
+    check_classes(&ty)?;
+    Ok(match ty {
+        CqlType::Custom(class) if !class.contains('.') => {
+            CqlType::Custom(format!("{PACKAGE}{class}").into())
+        }
+        ty => ty,
     })
+}
+
+const PACKAGE: &str = "org.apache.cassandra.db.marshal.";
+
+/// Classes of Cassandra that have no name in CQL; their values are bytes here.
+const OPAQUE: [&str; 6] = [
+    "CompositeType",
+    "DateType",
+    "DynamicCompositeType",
+    "LegacyTimeUUIDType",
+    "LexicalUUIDType",
+    "PartitionerDefinedOrder",
+];
+
+fn check_classes(ty: &CqlType) -> CqlResult<()> {
+    match ty.bare() {
+        CqlType::Custom(class) => {
+            let own = class.strip_prefix(PACKAGE).unwrap_or(class);
+            match OPAQUE.contains(&own.split('(').next().unwrap_or_default()) {
+                true => Ok(()),
+                false => Err(CqlError::syntax(format!(
+                    "Error setting type {class}: Unable to find abstract-type class '{class}'"
+                ))),
+            }
+        }
+        CqlType::List(element) | CqlType::Set(element) | CqlType::Vector(element, _) => {
+            check_classes(element)
+        }
+        CqlType::Map(key, value) => check_classes(key).and_then(|()| check_classes(value)),
+        CqlType::Tuple(fields) => fields.iter().try_for_each(check_classes),
+        _ => Ok(()),
+    }
 }
 
 /// A type of a field of a user-defined type: no counters, and other user-defined types only frozen.
@@ -270,6 +309,10 @@ mod tests {
                  keyspace they are defined in",
             ),
             (
+                "'nope.Class'",
+                "Error setting type nope.Class: Unable to find abstract-type class 'nope.Class'",
+            ),
+            (
                 "w",
                 "Non-frozen UDTs with nested non-frozen collections are not supported",
             ),
@@ -295,6 +338,11 @@ mod tests {
             ("vector<vector<float, 2>, 3>", "vector<vector<float, 2>, 3>"),
             ("varchar", "text"),
             ("'Int32Type'", "int"),
+            (
+                "'LexicalUUIDType'",
+                "'org.apache.cassandra.db.marshal.LexicalUUIDType'",
+            ),
+            ("vector<list<int>, 2>", "vector<list<int>, 2>"),
         ] {
             assert_eq!(resolved(text).as_deref(), Ok(shown), "{text}");
         }

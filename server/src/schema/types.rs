@@ -60,7 +60,7 @@ fn convert(written: &Type, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<CqlT
             let dimensions = u16::try_from(*dimensions).ok().filter(|dimensions| *dimensions > 0).ok_or_else(|| {
                 CqlError::invalid(format!("vectors may only have positive dimensions; given {dimensions}"))
             })?;
-            CqlType::Vector(Arc::new(freeze((*inner(element)?).clone())), dimensions)
+            CqlType::Vector(inner(element)?, dimensions)
         }
         Type::Frozen(inside) => {
             let ty = convert(inside, keyspace, lookup)?;

@@ -12,6 +12,11 @@ use crate::error::{CqlError, CqlResult};
 
 pub fn keyspace(catalog: &Catalog, drop: &DropKeyspace) -> CqlResult<Plan> {
     let name = drop.keyspace.as_str();
+    if name == "system_traces" {
+        return Err(CqlError::unauthorized(format!(
+            "Cannot DROP <keyspace {name}>"
+        )));
+    }
     check_modifiable(catalog, name)?;
     let Some(keyspace) = catalog.keyspace(name) else {
         return match drop.if_exists {

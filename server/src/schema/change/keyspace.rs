@@ -22,7 +22,6 @@ pub fn create(
     let name = create.keyspace.as_str();
     let properties = Properties::read(&create.properties, &PROPERTIES)?;
     let options = properties.map("replication")?;
-    let durable_writes = properties.boolean("durable_writes")?.unwrap_or(true);
     if let Some(there) = catalog.keyspace(name)
         && there.kind != KeyspaceKind::User
     {
@@ -44,7 +43,7 @@ pub fn create(
     }
     let mut keyspace = Keyspace::new(name, KeyspaceKind::User);
     keyspace.replication = replication::replication(options, name, circumstances.data_center)?;
-    keyspace.durable_writes = durable_writes;
+    keyspace.durable_writes = properties.boolean("durable_writes")?.unwrap_or(true);
     let warning = replication::warning(&keyspace.replication, name);
     changed(
         with_keyspace(catalog, keyspace),

@@ -155,8 +155,12 @@ fn not_yet(statement: &Statement, circumstances: &Circumstances<'_>) -> CqlResul
             ))),
         },
         Statement::CreateIndex(_) => unsupported("Secondary indexes"),
-        Statement::CreateView(_) => unsupported("Materialized views"),
-        Statement::CreateFunction(_) => unsupported("User-defined functions"),
+        Statement::CreateView(_) => Err(CqlError::invalid(
+            "Materialized views are disabled. Enable in cassandra.yaml to use.",
+        )),
+        Statement::CreateFunction(_) => Err(CqlError::invalid(
+            "User-defined functions are disabled in cassandra.yaml - set user_defined_functions_enabled=true to enable",
+        )),
         Statement::CreateAggregate(_) => unsupported("User-defined aggregates"),
         Statement::CreateTrigger(_) => unsupported("Triggers"),
         Statement::RestoreTable(_) => unsupported("Restores from a point in time"),

@@ -32,7 +32,8 @@ const SYSTEM: Described = (
          during bootstrap/replace that are ready to be served'",
         "CREATE TABLE available_ranges_v2 (keyspace_name text PRIMARY KEY, full_ranges set<blob>, transient_ranges set<blob>) WITH \
          comment = 'available keyspace/ranges during bootstrap/replace that are ready to be served'",
-        "CREATE TABLE batches (id timeuuid PRIMARY KEY, mutations list<blob>, version int) WITH comment = 'batches awaiting replay'",
+        "CREATE TABLE batches (id timeuuid PRIMARY KEY, mutations list<blob>, version int) WITH comment = 'batches awaiting replay' AND \
+         compaction = {'class': 'SizeTieredCompactionStrategy', 'min_threshold': 2}",
         "CREATE TABLE built_views (keyspace_name text, view_name text, status_replicated boolean, PRIMARY KEY (keyspace_name, \
          view_name)) WITH comment = 'built views'",
         "CREATE TABLE compaction_history (id timeuuid PRIMARY KEY, bytes_in bigint, bytes_out bigint, columnfamily_name text, \
