@@ -92,7 +92,9 @@ impl CqlError {
     /// A table with this name is there already.
     pub fn already_exists(keyspace: &str, table: &str) -> Self {
         CqlError {
-            message: format!("Cannot add already existing table \"{table}\" to keyspace \"{keyspace}\""),
+            message: format!(
+                "Cannot add already existing table \"{table}\" to keyspace \"{keyspace}\""
+            ),
             detail: ErrorDetail::AlreadyExists {
                 keyspace: keyspace.into(),
                 table: table.into(),
@@ -216,6 +218,7 @@ impl From<palladium_storage::Error> for CqlError {
         match &error {
             Error::Corrupt { .. } => Self::read_failure(error.to_string()),
             Error::KeyUnavailable { .. } => Self::unavailable(error.to_string()),
+            Error::OutcomeUnknown { .. } => Self::write_timeout(error.to_string()),
             Error::Io { .. } => Self::server(error.to_string()),
             Error::Busy { .. } | Error::Full { .. } => Self::overloaded(error.to_string()),
             Error::Closed => Self::overloaded("The server is shutting down"),

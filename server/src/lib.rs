@@ -1,4 +1,31 @@
-//! Placeholder: the essay comes with the code.
+//! The server: sockets, sessions, schema, the query pipeline, the key keeper.
+//!
+//! Life of a request:
+//!
+//! ```text
+//! net::connection      bytes -> frames -> requests, all that a read brought
+//!   query::begin       statement -> checked -> plan          (EXECUTE: from query::prepared)
+//!     encode           CQL values -> ordered bytes -> mutations and read commands
+//!       storage        one batch of writes, one ticket; reads at once where memory has the answer
+//!   net::connection    all answers that are ready -> one socket write
+//! ```
+//!
+//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `session`, `keys`; `net`; `server`, which starts and stops it all.
 
+pub mod admin;
+pub mod config;
+pub mod database;
+pub mod encode;
+pub mod env;
 pub mod error;
+pub mod keys;
+pub mod net;
+pub mod query;
 pub mod schema;
+pub mod server;
+pub mod service_key;
+pub mod session;
+pub mod telemetry;
+
+/// The storage engine as this server uses it: on files.
+pub type Engine = palladium_storage::Engine<palladium_storage::LocalBackend>;

@@ -1,1 +1,130 @@
-fn main() {}
+//! The program `palladium`: arguments, the real environment, run, exit code.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use palladium::admin::{self, keyring, verify};
+use palladium::{config, server};
+
+/// A table server that speaks Cassandra's native protocol and CQL, with every table encrypted under a key its owner controls.
+#[derive(Parser)]
+#[command(name = "palladium", version)]
+struct Arguments {
+    #[command(flatten)]
+    serve: Serve,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Without a command: serve.
+#[derive(Args)]
+struct Serve {
+    /// Settings, in TOML.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// The data folder.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The local keyring.
+    #[arg(long, value_name = "FILE", global = true)]
+    keyring: Option<PathBuf>,
+    /// Where clients connect.
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Work on the local keyring, also while a server uses it.
+    Key {
+        #[command(subcommand)]
+        action: KeyAction,
+    },
+    /// Check every byte of a data folder that is not in use. Exit code 0: whole; 1: damage; 2: not checked; 3: older than the anchor knows.
+    Verify {
+        /// The data folder.
+        dir: PathBuf,
+    },
+    /// Write memtables to disk.
+    Flush(Target),
+    /// Merge SSTables.
+    Compact(Target),
+}
+
+#[derive(Subcommand)]
+enum KeyAction {
+    /// Make a key.
+    Create { name: String },
+    /// Show the keys and their states.
+    List,
+    /// Give a key back.
+    Enable { name: String },
+    /// Take a key away.
+    Disable { name: String },
+}
+
+/// What of a running server.
+#[derive(Args)]
+struct Target {
+    /// The server.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9042")]
+    host: String,
+    /// All keyspaces if absent.
+    keyspace: Option<String>,
+    /// All tables of the keyspace if absent.
+    table: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("palladium: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode, String> {
+    let Serve {
+        config: file,
+        data,
+        keyring,
+        listen,
+    } = arguments.serve;
+    let load = |flags| {
+        config::load(file.as_deref(), std::env::vars(), flags).map_err(|error| error.to_string())
+    };
+    match arguments.command {
+        None => server::run(load(config::flags(data, keyring, listen))?),
+        Some(Command::Key { action }) => {
+            let config = load(config::flags(None, keyring, None))?;
+            let path = &config.keyring;
+            match action {
+                KeyAction::Create { name } => keyring::create(path, &name),
+                KeyAction::List => keyring::list(path),
+                KeyAction::Enable { name } => keyring::enable(path, &name),
+                KeyAction::Disable { name } => keyring::disable(path, &name, &config),
+            }
+            .map(|()| ExitCode::SUCCESS)
+        }
+        Some(Command::Verify { dir }) => {
+            let config = load(config::flags(Some(dir), keyring, None))?;
+            Ok(verify::run(&config))
+        }
+        Some(Command::Flush(target)) => ask("flush", target),
+        Some(Command::Compact(target)) => ask("compact", target),
+    }
+}
+
+fn ask(operation: &str, target: Target) -> Result<ExitCode, String> {
+    admin::client::ask(
+        &target.host,
+        operation,
+        target.keyspace.as_deref(),
+        target.table.as_deref(),
+    )
+    .map(|()| ExitCode::SUCCESS)
+}

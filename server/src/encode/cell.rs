@@ -228,7 +228,10 @@ pub fn complex_cells(
             let mut elements = Elements::read_map(value)?;
             while let Some(key) = elements.next() {
                 let key = key?.ok_or(Malformed::LENGTH)?;
-                let entry = elements.next().ok_or(Malformed::SHORT)??.ok_or(Malformed::LENGTH)?;
+                let entry = elements
+                    .next()
+                    .ok_or(Malformed::SHORT)??
+                    .ok_or(Malformed::LENGTH)?;
                 let (path, entry) = map_cell(key_type, key, value.slice_ref(entry))?;
                 out.push(stamp.cell(column, path, stamp.live(entry)));
             }

@@ -30,11 +30,18 @@ pub fn encode(value: &[u8], out: &mut Vec<u8>) -> Result<Spelling, Malformed> {
     let number = BigInt::from_signed_bytes_be(unscaled);
     if number.sign() == Sign::NoSign {
         out.push(ZERO);
-        return Ok(if value == [0, 0, 0, 0, 0] { Spelling::Kept } else { Spelling::Lost });
+        return Ok(if value == [0, 0, 0, 0, 0] {
+            Spelling::Kept
+        } else {
+            Spelling::Lost
+        });
     }
     let mut digits = number.magnitude().to_radix_be(10);
     let exponent = digits.len() as i64 - scale;
-    let significant = digits.iter().rposition(|digit| *digit != 0).map_or(0, |last| last + 1);
+    let significant = digits
+        .iter()
+        .rposition(|digit| *digit != 0)
+        .map_or(0, |last| last + 1);
     let spelling = if significant == digits.len() && shortest(unscaled).len() == unscaled.len() {
         Spelling::Kept
     } else {

@@ -16,9 +16,9 @@ use bytes::Bytes;
 use palladium_protocol::types::{composite_key, token_of};
 use palladium_storage::{Clustering, PartitionKey, Token};
 
+use super::Malformed;
 use super::order::{self, Cursor, Spelling};
 use super::wire::{self, Fields};
-use super::Malformed;
 use crate::error::{CqlError, CqlResult};
 use crate::schema::Column;
 
@@ -46,10 +46,14 @@ pub fn partition_key(values: &[Bytes]) -> CqlResult<PartitionKey> {
 }
 
 fn composite(values: &[Bytes]) -> CqlResult<Bytes> {
-    composite_key(values.iter().map(|value| &value[..])).map(Bytes::from).ok_or_else(|| {
-        let longest = values.iter().map(Bytes::len).max().unwrap_or_default();
-        CqlError::invalid(format!("Key length of {longest} is longer than maximum of {KEY_BYTES_MAX}"))
-    })
+    composite_key(values.iter().map(|value| &value[..]))
+        .map(Bytes::from)
+        .ok_or_else(|| {
+            let longest = values.iter().map(Bytes::len).max().unwrap_or_default();
+            CqlError::invalid(format!(
+                "Key length of {longest} is longer than maximum of {KEY_BYTES_MAX}"
+            ))
+        })
 }
 
 /// The values of a partition key of `count` columns, in order.
@@ -74,7 +78,10 @@ pub fn partition_values(key: &PartitionKey, count: usize) -> Result<Vec<Bytes>, 
 }
 
 /// The position of the row with these clustering values, and whether they can be read back from it as they are.
-pub fn clustering(columns: &[Column], values: &[Bytes]) -> Result<(Clustering, Spelling), Malformed> {
+pub fn clustering(
+    columns: &[Column],
+    values: &[Bytes],
+) -> Result<(Clustering, Spelling), Malformed> {
     let mut out = Vec::with_capacity(values.iter().map(|value| value.len() + 4).sum::<usize>() + 1);
     let spelling = components(columns, values, &mut out)?;
     out.push(ROW);
@@ -89,7 +96,11 @@ pub fn bound(columns: &[Column], values: &[Bytes], after: bool) -> Result<Cluste
     Ok(Clustering(out.into()))
 }
 
-fn components(columns: &[Column], values: &[Bytes], out: &mut Vec<u8>) -> Result<Spelling, Malformed> {
+fn components(
+    columns: &[Column],
+    values: &[Bytes],
+    out: &mut Vec<u8>,
+) -> Result<Spelling, Malformed> {
     let mut spelling = Spelling::Kept;
     for (column, value) in columns.iter().zip(values) {
         if order::encode(&column.ty, Some(value), column.reversed, out)? == Spelling::Lost {

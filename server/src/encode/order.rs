@@ -102,14 +102,30 @@ fn body(ty: &CqlType, value: &[u8], out: &mut Vec<u8>) -> Result<Spelling, Malfo
         CqlType::Boolean => out.push(u8::from(fixed::<1>(value)?[0] != 0)),
         CqlType::Float => {
             let number = f32::from_be_bytes(fixed(value)?);
-            let bits = if number.is_nan() { f32::NAN.to_bits() & !SIGN_32 } else { number.to_bits() };
-            let folded = if bits & SIGN_32 == 0 { bits | SIGN_32 } else { !bits };
+            let bits = if number.is_nan() {
+                f32::NAN.to_bits() & !SIGN_32
+            } else {
+                number.to_bits()
+            };
+            let folded = if bits & SIGN_32 == 0 {
+                bits | SIGN_32
+            } else {
+                !bits
+            };
             out.extend(folded.to_be_bytes());
         }
         CqlType::Double => {
             let number = f64::from_be_bytes(fixed(value)?);
-            let bits = if number.is_nan() { f64::NAN.to_bits() & !SIGN_64 } else { number.to_bits() };
-            let folded = if bits & SIGN_64 == 0 { bits | SIGN_64 } else { !bits };
+            let bits = if number.is_nan() {
+                f64::NAN.to_bits() & !SIGN_64
+            } else {
+                number.to_bits()
+            };
+            let folded = if bits & SIGN_64 == 0 {
+                bits | SIGN_64
+            } else {
+                !bits
+            };
             out.extend(folded.to_be_bytes());
         }
         CqlType::Uuid => uuid(fixed(value)?, out),
@@ -236,16 +252,17 @@ fn varint(value: &[u8], out: &mut Vec<u8>) -> Spelling {
         }
     }
     out.extend_from_slice(minimal);
-    if minimal.len() == value.len() { Spelling::Kept } else { Spelling::Lost }
+    if minimal.len() == value.len() {
+        Spelling::Kept
+    } else {
+        Spelling::Lost
+    }
 }
 
 /// A two's complement number without redundant leading bytes.
 pub(super) fn shortest(mut value: &[u8]) -> &[u8] {
     while let [first, second, ..] = value {
-        let redundant = matches!(
-            (*first, second & 0x80),
-            (0x00, 0x00) | (0xFF, 0x80)
-        );
+        let redundant = matches!((*first, second & 0x80), (0x00, 0x00) | (0xFF, 0x80));
         if !redundant {
             break;
         }
@@ -285,7 +302,10 @@ pub struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Cursor { rest: bytes, flip: 0 }
+        Cursor {
+            rest: bytes,
+            flip: 0,
+        }
     }
 
     /// What has not been read.
@@ -311,7 +331,10 @@ impl<'a> Cursor<'a> {
     }
 
     fn peek(&self) -> Result<u8, Malformed> {
-        self.rest.first().map(|byte| byte ^ self.flip).ok_or(Malformed::SHORT)
+        self.rest
+            .first()
+            .map(|byte| byte ^ self.flip)
+            .ok_or(Malformed::SHORT)
     }
 
     fn copy(&mut self, length: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
@@ -346,12 +369,20 @@ fn decode_body(ty: &CqlType, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Resu
         CqlType::Boolean => cursor.copy(1, out)?,
         CqlType::Float => {
             let folded = u32::from_be_bytes(cursor.array()?);
-            let bits = if folded & SIGN_32 == 0 { !folded } else { folded & !SIGN_32 };
+            let bits = if folded & SIGN_32 == 0 {
+                !folded
+            } else {
+                folded & !SIGN_32
+            };
             out.extend(bits.to_be_bytes());
         }
         CqlType::Double => {
             let folded = u64::from_be_bytes(cursor.array()?);
-            let bits = if folded & SIGN_64 == 0 { !folded } else { folded & !SIGN_64 };
+            let bits = if folded & SIGN_64 == 0 {
+                !folded
+            } else {
+                folded & !SIGN_64
+            };
             out.extend(bits.to_be_bytes());
         }
         CqlType::Uuid => {
@@ -403,7 +434,11 @@ fn unsigned<const N: usize>(mut bytes: [u8; N]) -> [u8; N] {
 fn unescaped(cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
     loop {
         let zero = cursor.flip;
-        let run = cursor.rest.iter().position(|byte| *byte == zero).ok_or(Malformed::SHORT)?;
+        let run = cursor
+            .rest
+            .iter()
+            .position(|byte| *byte == zero)
+            .ok_or(Malformed::SHORT)?;
         cursor.copy(run, out)?;
         match cursor.array::<2>()? {
             [0x00, 0x00] => return Ok(()),
@@ -416,7 +451,11 @@ fn unescaped(cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Malformed
 fn varint_back(cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let header = cursor.byte()?;
     let negative = header & 0x80 == 0;
-    let short = if negative { !header & 0x7F } else { header & 0x7F };
+    let short = if negative {
+        !header & 0x7F
+    } else {
+        header & 0x7F
+    };
     let length = if short == VARINT_LONG {
         let length = u32::from_be_bytes(cursor.array()?);
         (if negative { !length } else { length }) as usize
@@ -430,7 +469,11 @@ fn varint_back(cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Malform
 fn framed(ty: &CqlType, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let at = out.len();
     out.extend([0; 4]);
-    let length = if decode(ty, cursor, out)? { (out.len() - at - 4) as i32 } else { -1 };
+    let length = if decode(ty, cursor, out)? {
+        (out.len() - at - 4) as i32
+    } else {
+        -1
+    };
     out[at..at + 4].copy_from_slice(&length.to_be_bytes());
     Ok(())
 }
@@ -466,5 +509,9 @@ fn fields_back<'t>(
             framed(ty, cursor, out)?;
         }
     }
-    if cursor.byte()? == END { Ok(()) } else { Err(Malformed::MARKER) }
+    if cursor.byte()? == END {
+        Ok(())
+    } else {
+        Err(Malformed::MARKER)
+    }
 }

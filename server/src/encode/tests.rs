@@ -13,7 +13,8 @@ use super::wire;
 
 fn encoded(ty: &CqlType, value: &CqlValue, reversed: bool) -> (Vec<u8>, Spelling) {
     let mut out = Vec::new();
-    let spelling = order::encode(ty, Some(&value.to_bytes()), reversed, &mut out).expect("a value of its type");
+    let spelling = order::encode(ty, Some(&value.to_bytes()), reversed, &mut out)
+        .expect("a value of its type");
     (out, spelling)
 }
 
@@ -33,25 +34,45 @@ fn comparable() -> impl Strategy<Value = (CqlType, CqlValue, CqlValue, Ordering)
     .boxed();
     let big = prop_oneof![
         (-300i64..300).prop_map(BigInt::from),
-        proptest::collection::vec(any::<u8>(), 1..130).prop_map(|bytes| BigInt::from_signed_bytes_be(&bytes)),
+        proptest::collection::vec(any::<u8>(), 1..130)
+            .prop_map(|bytes| BigInt::from_signed_bytes_be(&bytes)),
     ]
     .boxed();
     prop_oneof![
         (ints.clone(), ints.clone()).prop_map(|(a, b)| {
-            (CqlType::Bigint, CqlValue::Bigint(a), CqlValue::Bigint(b), a.cmp(&b))
+            (
+                CqlType::Bigint,
+                CqlValue::Bigint(a),
+                CqlValue::Bigint(b),
+                a.cmp(&b),
+            )
         }),
-        (any::<i32>(), any::<i32>()).prop_map(|(a, b)| {
-            (CqlType::Int, CqlValue::Int(a), CqlValue::Int(b), a.cmp(&b))
-        }),
+        (any::<i32>(), any::<i32>())
+            .prop_map(|(a, b)| { (CqlType::Int, CqlValue::Int(a), CqlValue::Int(b), a.cmp(&b)) }),
         (any::<u32>(), any::<u32>()).prop_map(|(a, b)| {
-            (CqlType::Date, CqlValue::Date(a), CqlValue::Date(b), a.cmp(&b))
+            (
+                CqlType::Date,
+                CqlValue::Date(a),
+                CqlValue::Date(b),
+                a.cmp(&b),
+            )
         }),
         (floats.clone(), floats.clone()).prop_map(|(a, b)| {
-            (CqlType::Double, CqlValue::Double(a), CqlValue::Double(b), java_compare(a, b))
+            (
+                CqlType::Double,
+                CqlValue::Double(a),
+                CqlValue::Double(b),
+                java_compare(a, b),
+            )
         }),
         (floats.clone(), floats).prop_map(|(a, b)| {
             let (a, b) = (a as f32, b as f32);
-            (CqlType::Float, CqlValue::Float(a), CqlValue::Float(b), java_compare(a.into(), b.into()))
+            (
+                CqlType::Float,
+                CqlValue::Float(a),
+                CqlValue::Float(b),
+                java_compare(a.into(), b.into()),
+            )
         }),
         (text(), text2()).prop_map(|(a, b)| {
             let order = a.as_bytes().cmp(b.as_bytes());
@@ -59,13 +80,24 @@ fn comparable() -> impl Strategy<Value = (CqlType, CqlValue, CqlValue, Ordering)
         }),
         (big.clone(), big.clone()).prop_map(|(a, b)| {
             let order = a.cmp(&b);
-            (CqlType::Varint, CqlValue::Varint(a), CqlValue::Varint(b), order)
+            (
+                CqlType::Varint,
+                CqlValue::Varint(a),
+                CqlValue::Varint(b),
+                order,
+            )
         }),
         (big.clone(), -4i32..4, big, -4i32..4).prop_map(|(a, a_scale, b, b_scale)| {
-            let scaled = |number: &BigInt, scale: i32| number * BigInt::from(10).pow((8 - scale) as u32);
+            let scaled =
+                |number: &BigInt, scale: i32| number * BigInt::from(10).pow((8 - scale) as u32);
             let order = scaled(&a, a_scale).cmp(&scaled(&b, b_scale));
             let value = |unscaled, scale| CqlValue::Decimal { unscaled, scale };
-            (CqlType::Decimal, value(a, a_scale), value(b, b_scale), order)
+            (
+                CqlType::Decimal,
+                value(a, a_scale),
+                value(b, b_scale),
+                order,
+            )
         }),
         (any::<u32>(), any::<u32>()).prop_map(|(a, b)| {
             let value = |number: u32| {
@@ -79,17 +111,36 @@ fn comparable() -> impl Strategy<Value = (CqlType, CqlValue, CqlValue, Ordering)
             let order = value(a).to_bytes().cmp(&value(b).to_bytes());
             (CqlType::Inet, value(a), value(b), order)
         }),
-        (proptest::collection::vec(text(), 0..4), proptest::collection::vec(text(), 0..4)).prop_map(|(a, b)| {
-            let order = a.iter().map(|t| t.as_bytes()).cmp(b.iter().map(|t| t.as_bytes()));
-            let value = |list: Vec<String>| CqlValue::List(list.into_iter().map(CqlValue::Text).collect());
-            (CqlType::list(CqlType::Text).frozen(), value(a), value(b), order)
-        }),
+        (
+            proptest::collection::vec(text(), 0..4),
+            proptest::collection::vec(text(), 0..4)
+        )
+            .prop_map(|(a, b)| {
+                let order = a
+                    .iter()
+                    .map(|t| t.as_bytes())
+                    .cmp(b.iter().map(|t| t.as_bytes()));
+                let value = |list: Vec<String>| {
+                    CqlValue::List(list.into_iter().map(CqlValue::Text).collect())
+                };
+                (
+                    CqlType::list(CqlType::Text).frozen(),
+                    value(a),
+                    value(b),
+                    order,
+                )
+            }),
         (any::<Option<i8>>(), text(), any::<Option<i8>>(), text()).prop_map(|(a1, a2, b1, b2)| {
             let order = a1.cmp(&b1).then(a2.as_bytes().cmp(b2.as_bytes()));
             let value = |one: Option<i8>, two| {
                 CqlValue::Tuple(vec![one.map(CqlValue::Tinyint), Some(CqlValue::Text(two))])
             };
-            (CqlType::tuple([CqlType::Tinyint, CqlType::Text]), value(a1, a2), value(b1, b2), order)
+            (
+                CqlType::tuple([CqlType::Tinyint, CqlType::Text]),
+                value(a1, a2),
+                value(b1, b2),
+                order,
+            )
         }),
     ]
 }
@@ -165,8 +216,17 @@ fn timeuuids_come_by_time_and_then_by_signed_bytes() {
         bytes[15] = last;
         CqlValue::Timeuuid(Uuid::from_bytes(bytes))
     };
-    let sorted = [of(1, 0x80), of(1, 0x00), of(1, 0x7F), of(2, 0x80), of(0x8000_0000, 0)];
-    let keys: Vec<_> = sorted.iter().map(|value| encoded(&CqlType::Timeuuid, value, false).0).collect();
+    let sorted = [
+        of(1, 0x80),
+        of(1, 0x00),
+        of(1, 0x7F),
+        of(2, 0x80),
+        of(0x8000_0000, 0),
+    ];
+    let keys: Vec<_> = sorted
+        .iter()
+        .map(|value| encoded(&CqlType::Timeuuid, value, false).0)
+        .collect();
     assert!(keys.is_sorted_by(|a, b| a < b));
 }
 
@@ -179,18 +239,27 @@ fn uuids_come_by_version_first() {
         of("00000000-0000-4000-8000-000000000000"),
         of("00000001-0000-4000-8000-000000000000"),
     ];
-    let keys: Vec<_> = sorted.iter().map(|value| encoded(&CqlType::Uuid, value, false).0).collect();
+    let keys: Vec<_> = sorted
+        .iter()
+        .map(|value| encoded(&CqlType::Uuid, value, false).0)
+        .collect();
     assert!(keys.is_sorted_by(|a, b| a < b));
 }
 
 #[test]
 fn one_decimal_has_one_place_and_says_that_its_spelling_is_lost() {
-    let of = |unscaled: i32, scale| CqlValue::Decimal { unscaled: unscaled.into(), scale };
+    let of = |unscaled: i32, scale| CqlValue::Decimal {
+        unscaled: unscaled.into(),
+        scale,
+    };
     let (short, kept) = encoded(&CqlType::Decimal, &of(10, 0), false);
     let (long, lost) = encoded(&CqlType::Decimal, &of(1000, 2), false);
     assert_eq!(short, long);
     assert_eq!((kept, lost), (Spelling::Lost, Spelling::Lost));
-    assert_eq!(encoded(&CqlType::Decimal, &of(1, -1), false).1, Spelling::Kept);
+    assert_eq!(
+        encoded(&CqlType::Decimal, &of(1, -1), false).1,
+        Spelling::Kept
+    );
 }
 
 #[test]
@@ -210,7 +279,10 @@ fn a_set_is_sorted_and_holds_each_element_once() {
     let unsorted = CqlValue::Set(vec![CqlValue::Int(3), CqlValue::Int(-1), CqlValue::Int(3)]);
     let sorted = CqlValue::Set(vec![CqlValue::Int(-1), CqlValue::Int(3)]);
     let bytes = unsorted.to_bytes();
-    assert_eq!(wire::normalize(&ty, &bytes).expect("a set").as_ref(), sorted.to_bytes());
+    assert_eq!(
+        wire::normalize(&ty, &bytes).expect("a set").as_ref(),
+        sorted.to_bytes()
+    );
 }
 
 #[test]
@@ -219,5 +291,8 @@ fn of_equal_map_keys_the_last_one_counts() {
     let entry = |key, value| (CqlValue::Int(key), CqlValue::Int(value));
     let bytes = CqlValue::Map(vec![entry(2, 1), entry(1, 1), entry(2, 2)]).to_bytes();
     let expected = CqlValue::Map(vec![entry(1, 1), entry(2, 2)]).to_bytes();
-    assert_eq!(wire::normalize(&ty, &bytes).expect("a map").as_ref(), expected);
+    assert_eq!(
+        wire::normalize(&ty, &bytes).expect("a map").as_ref(),
+        expected
+    );
 }

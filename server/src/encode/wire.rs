@@ -139,11 +139,17 @@ pub fn vector_elements<'a>(
     for _ in 0..dimension {
         let (length, taken) = read_unsigned_vint(rest).ok_or(Malformed::SHORT)?;
         let length = usize::try_from(length).map_err(|_| Malformed::LENGTH)?;
-        let (element, after) = rest[taken..].split_at_checked(length).ok_or(Malformed::SHORT)?;
+        let (element, after) = rest[taken..]
+            .split_at_checked(length)
+            .ok_or(Malformed::SHORT)?;
         elements.push(element);
         rest = after;
     }
-    if rest.is_empty() { Ok(elements) } else { Err(Malformed::LENGTH) }
+    if rest.is_empty() {
+        Ok(elements)
+    } else {
+        Err(Malformed::LENGTH)
+    }
 }
 
 /// Whether [`normalize`] could change a value of the type: it holds a set or map somewhere.
@@ -208,7 +214,9 @@ pub fn normalize<'a>(ty: &CqlType, value: &'a [u8]) -> Result<Cow<'a, [u8]>, Mal
             }
         }
         CqlType::Tuple(types) => normalize_fields(types.iter(), value, &mut out)?,
-        CqlType::Udt(udt) => normalize_fields(udt.fields.iter().map(|(_, ty)| ty), value, &mut out)?,
+        CqlType::Udt(udt) => {
+            normalize_fields(udt.fields.iter().map(|(_, ty)| ty), value, &mut out)?
+        }
         CqlType::Vector(inner, dimension) => {
             for element in vector_elements(inner, usize::from(*dimension), value)? {
                 let element = normalize(inner, element)?;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use palladium_protocol::response::{
-    EncodedMetadata, ErrorResponse, Event, MetadataMode, Prepared, Response as View, ResultResponse, RowsWriter,
-    SchemaChange, Supported,
+    EncodedMetadata, ErrorResponse, Event, MetadataMode, Prepared, Response as View,
+    ResultResponse, RowsWriter, SchemaChange, Supported,
 };
 use palladium_protocol::wire::primitive::put_bytes;
 use palladium_protocol::wire::{Encoder, Extras, Opcode, Version};
@@ -85,15 +85,29 @@ impl Response {
         self.put(encoder, out, version, stream, &Extras::NONE);
     }
 
-    fn put(&self, encoder: &mut Encoder, out: &mut BytesMut, version: Version, stream: i16, extras: &Extras<'_>) {
+    fn put(
+        &self,
+        encoder: &mut Encoder,
+        out: &mut BytesMut,
+        version: Version,
+        stream: i16,
+        extras: &Extras<'_>,
+    ) {
         let view = match self {
             Response::Warned(answer, warnings) if version >= Version::V4 => {
-                let extras = Extras { warnings, ..*extras };
+                let extras = Extras {
+                    warnings,
+                    ..*extras
+                };
                 return answer.put(encoder, out, version, stream, &extras);
             }
-            Response::Warned(answer, _) => return answer.put(encoder, out, version, stream, extras),
+            Response::Warned(answer, _) => {
+                return answer.put(encoder, out, version, stream, extras);
+            }
             Response::Rows(rows) => {
-                encoder.envelope(out, version, stream, Opcode::Result, extras, |out| rows.put(version, out));
+                encoder.envelope(out, version, stream, Opcode::Result, extras, |out| {
+                    rows.put(version, out)
+                });
                 return;
             }
             Response::Ready => View::Ready,
@@ -122,7 +136,13 @@ impl Rows {
             RowsMetadata::Own(metadata) => metadata,
         };
         // The head of a message without rows, then the number of rows put right, then their cells.
-        let head = RowsWriter::begin(out, version, metadata, self.mode, self.paging_state.as_deref());
+        let head = RowsWriter::begin(
+            out,
+            version,
+            metadata,
+            self.mode,
+            self.paging_state.as_deref(),
+        );
         head.finish();
         let count_at = out.len() - 4;
         out[count_at..].copy_from_slice(&self.cells.rows.to_be_bytes());

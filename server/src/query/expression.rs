@@ -138,7 +138,9 @@ impl RowScope<'_> {
         let column = &self.table.columns[index];
         let row = match column.kind {
             ColumnKind::PartitionKey => return Ok(self.partition.get(column.position).cloned()),
-            ColumnKind::Clustering => return Ok(self.clustering.get(column.position).cloned().flatten()),
+            ColumnKind::Clustering => {
+                return Ok(self.clustering.get(column.position).cloned().flatten());
+            }
             ColumnKind::Static => self.statics,
             ColumnKind::Regular => self.row,
         };
@@ -164,7 +166,9 @@ impl RowScope<'_> {
         };
         let cells = row.cells_of(column.id);
         let one = |cell: &palladium_storage::Cell| match fact {
-            CellFact::WriteTime | CellFact::MaxWriteTime => Some(cell.timestamp.to_be_bytes().to_vec()),
+            CellFact::WriteTime | CellFact::MaxWriteTime => {
+                Some(cell.timestamp.to_be_bytes().to_vec())
+            }
             CellFact::Ttl => match &cell.state {
                 CellState::Expiring { expires_at, .. } => {
                     let left = i32::try_from(expires_at - self.now).unwrap_or(i32::MAX);
@@ -214,7 +218,9 @@ impl Expression {
                 for argument in arguments {
                     values.push(argument.expression.evaluate(scope)?.value());
                 }
-                function.call(arguments, &values, returns, scope.moment)?.into()
+                function
+                    .call(arguments, &values, returns, scope.moment)?
+                    .into()
             }
             Expression::Build { ty, parts } => build(ty, parts, scope)?,
             Expression::Field { of, field } => match of.evaluate(scope)? {
@@ -257,7 +263,9 @@ impl Expression {
         visit(self);
         match self {
             Expression::Call { arguments, .. } => {
-                arguments.iter().for_each(|argument| argument.expression.walk(visit));
+                arguments
+                    .iter()
+                    .for_each(|argument| argument.expression.walk(visit));
             }
             Expression::Build { parts, .. } => parts.iter().for_each(|part| part.walk(visit)),
             Expression::Field { of, .. } => of.walk(visit),
@@ -298,13 +306,20 @@ fn build(ty: &CqlType, parts: &[Expression], scope: &Scope<'_>) -> CqlResult<Bou
             for value in &values {
                 let value = value.as_value().ok_or_else(null)?;
                 if element.fixed_bytes().is_none() {
-                    palladium_protocol::types::vint::put_unsigned_vint(&mut out, value.len() as u64);
+                    palladium_protocol::types::vint::put_unsigned_vint(
+                        &mut out,
+                        value.len() as u64,
+                    );
                 }
                 out.extend_from_slice(value);
             }
         }
         other => {
-            let entries = if matches!(other, CqlType::Map(..)) { values.len() / 2 } else { values.len() };
+            let entries = if matches!(other, CqlType::Map(..)) {
+                values.len() / 2
+            } else {
+                values.len()
+            };
             out.extend((entries as i32).to_be_bytes());
             for value in &values {
                 match value {
@@ -344,14 +359,18 @@ pub fn element(ty: &CqlType, value: &Bytes, key: &[u8]) -> Result<Option<Bytes>,
             Ok(None)
         }
         CqlType::List(_) => {
-            let Some(index) = place(key) else { return Ok(None) };
+            let Some(index) = place(key) else {
+                return Ok(None);
+            };
             match Elements::read(value)?.nth(index) {
                 Some(found) => Ok(found?.map(|found| value.slice_ref(found))),
                 None => Ok(None),
             }
         }
         CqlType::Vector(inner, dimensions) => {
-            let Some(index) = place(key) else { return Ok(None) };
+            let Some(index) = place(key) else {
+                return Ok(None);
+            };
             let elements = wire::vector_elements(inner, usize::from(*dimensions), value)?;
             Ok(elements.get(index).map(|found| value.slice_ref(found)))
         }
@@ -382,10 +401,18 @@ fn slice(
     let to = to.as_deref().map(position).transpose()?;
     let mut out = vec![0; 4];
     let mut count = 0i32;
-    let mut elements = if is_map { Elements::read_map(value)? } else { Elements::read(value)? };
+    let mut elements = if is_map {
+        Elements::read_map(value)?
+    } else {
+        Elements::read(value)?
+    };
     while let Some(key) = elements.next() {
         let key = key?.ok_or(Malformed::LENGTH)?;
-        let entry = if is_map { elements.next().ok_or(Malformed::SHORT)?? } else { None };
+        let entry = if is_map {
+            elements.next().ok_or(Malformed::SHORT)??
+        } else {
+            None
+        };
         let at = position(key)?;
         if from.as_ref().is_some_and(|from| at < *from) || to.as_ref().is_some_and(|to| at > *to) {
             continue;

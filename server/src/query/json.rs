@@ -67,7 +67,10 @@ pub fn print(ty: &CqlType, value: Option<&[u8]>, out: &mut String) -> CqlResult<
         out.push_str("null");
         return Ok(());
     };
-    let each = |out: &mut String, open: char, close: char, parts: &mut dyn FnMut(&mut String) -> CqlResult<bool>| {
+    let each = |out: &mut String,
+                open: char,
+                close: char,
+                parts: &mut dyn FnMut(&mut String) -> CqlResult<bool>| {
         out.push(open);
         let mut first = true;
         loop {
@@ -93,7 +96,8 @@ pub fn print(ty: &CqlType, value: Option<&[u8]>, out: &mut String) -> CqlResult<
             })
         }
         CqlType::Vector(inner, dimensions) => {
-            let mut elements = wire::vector_elements(inner, usize::from(*dimensions), value)?.into_iter();
+            let mut elements =
+                wire::vector_elements(inner, usize::from(*dimensions), value)?.into_iter();
             each(out, '[', ']', &mut |out| match elements.next() {
                 Some(element) => print(inner, Some(element), out).map(|()| true),
                 None => Ok(false),
@@ -102,7 +106,9 @@ pub fn print(ty: &CqlType, value: Option<&[u8]>, out: &mut String) -> CqlResult<
         CqlType::Map(key_type, value_type) => {
             let mut elements = Elements::read_map(value)?;
             each(out, '{', '}', &mut |out| {
-                let (Some(key), Some(entry)) = (elements.next(), elements.next()) else { return Ok(false) };
+                let (Some(key), Some(entry)) = (elements.next(), elements.next()) else {
+                    return Ok(false);
+                };
                 let mut key_text = String::new();
                 print(key_type, key?, &mut key_text)?;
                 match key_text.starts_with('"') {
@@ -117,7 +123,9 @@ pub fn print(ty: &CqlType, value: Option<&[u8]>, out: &mut String) -> CqlResult<
             let mut fields = Fields::read(value);
             let mut types = types.iter();
             each(out, '[', ']', &mut |out| {
-                let Some(ty) = types.next() else { return Ok(false) };
+                let Some(ty) = types.next() else {
+                    return Ok(false);
+                };
                 print(ty, fields.next().transpose()?.flatten(), out).map(|()| true)
             })
         }
@@ -125,7 +133,9 @@ pub fn print(ty: &CqlType, value: Option<&[u8]>, out: &mut String) -> CqlResult<
             let mut fields = Fields::read(value);
             let mut types = udt.fields.iter();
             each(out, '{', '}', &mut |out| {
-                let Some((name, ty)) = types.next() else { return Ok(false) };
+                let Some((name, ty)) = types.next() else {
+                    return Ok(false);
+                };
                 quote(&column_name(name), out);
                 out.push_str(": ");
                 print(ty, fields.next().transpose()?.flatten(), out).map(|()| true)
@@ -172,18 +182,26 @@ pub fn document(plan: &ModifyPlan, insert: &JsonInsert, scope: &Scope<'_>) -> Cq
         Bound::Value(text) => text,
         _ => return Err(CqlError::invalid("Got null for INSERT JSON values")),
     };
-    let text = std::str::from_utf8(&text).map_err(|_| CqlError::invalid("String didn't validate."))?;
+    let text =
+        std::str::from_utf8(&text).map_err(|_| CqlError::invalid("String didn't validate."))?;
     let Json::Object(entries) = parse(text)? else {
-        return Err(CqlError::invalid(format!("Could not decode JSON string as a map: {text}")));
+        return Err(CqlError::invalid(format!(
+            "Could not decode JSON string as a map: {text}"
+        )));
     };
     let mut given: Vec<Option<Json>> = vec![None; table.columns.len()];
     for (name, value) in entries {
-        let own = match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+        let own = match name
+            .strip_prefix('"')
+            .and_then(|name| name.strip_suffix('"'))
+        {
             Some(exact) => exact.to_owned(),
             None => name.to_lowercase(),
         };
         let index = table.column_index(&own).ok_or_else(|| {
-            CqlError::invalid(format!("JSON values map contains unrecognized column: {name}"))
+            CqlError::invalid(format!(
+                "JSON values map contains unrecognized column: {name}"
+            ))
         })?;
         given[index] = Some(value);
     }
@@ -230,21 +248,32 @@ enum Json {
 
 fn read(ty: &CqlType, json: &Json, column: &str) -> CqlResult<Bytes> {
     let value = read_bytes(ty, json).map_err(|error| {
-        CqlError::invalid(format!("Error decoding JSON value for {column}: {}", error.message))
+        CqlError::invalid(format!(
+            "Error decoding JSON value for {column}: {}",
+            error.message
+        ))
     })?;
     let ordered = wire::normalize(ty, &value)?.into_owned();
     Ok(ordered.into())
 }
 
 fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
-    let expected = |what: &str| CqlError::invalid(format!("Expected {what}, but got a {}: {}", json.kind(), json.shown()));
+    let expected = |what: &str| {
+        CqlError::invalid(format!(
+            "Expected {what}, but got a {}: {}",
+            json.kind(),
+            json.shown()
+        ))
+    };
     let part = |ty: &CqlType, json: &Json| match json {
         Json::Null => Err(CqlError::invalid("Invalid null element in collection")),
         json => read_bytes(ty, json),
     };
     Ok(match ty.bare() {
         CqlType::List(inner) | CqlType::Set(inner) => {
-            let Json::Array(parts) = json else { return Err(expected("a list")) };
+            let Json::Array(parts) = json else {
+                return Err(expected("a list"));
+            };
             let mut out = (parts.len() as i32).to_be_bytes().to_vec();
             for one in parts {
                 wire::put_element(Some(&part(inner, one)?), &mut out);
@@ -252,7 +281,9 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
             out
         }
         CqlType::Vector(inner, dimensions) => {
-            let Json::Array(parts) = json else { return Err(expected("a list")) };
+            let Json::Array(parts) = json else {
+                return Err(expected("a list"));
+            };
             if parts.len() != usize::from(*dimensions) {
                 return Err(CqlError::invalid(format!(
                     "Expected {dimensions} elements, but got {}",
@@ -270,12 +301,18 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
             out
         }
         CqlType::Map(key_type, value_type) => {
-            let Json::Object(entries) = json else { return Err(expected("a map")) };
+            let Json::Object(entries) = json else {
+                return Err(expected("a map"));
+            };
             let mut out = (entries.len() as i32).to_be_bytes().to_vec();
             for (key, value) in entries {
                 // Keys of JSON are text; those of collection types hold JSON themselves.
                 let key_json = match key_type.bare() {
-                    CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..) | CqlType::Tuple(_) | CqlType::Udt(_) => parse(key)?,
+                    CqlType::List(_)
+                    | CqlType::Set(_)
+                    | CqlType::Map(..)
+                    | CqlType::Tuple(_)
+                    | CqlType::Udt(_) => parse(key)?,
                     _ => Json::String(key.clone()),
                 };
                 wire::put_element(Some(&part(key_type, &key_json)?), &mut out);
@@ -284,7 +321,9 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
             out
         }
         CqlType::Tuple(types) => {
-            let Json::Array(parts) = json else { return Err(expected("a list representation of a tuple")) };
+            let Json::Array(parts) = json else {
+                return Err(expected("a list representation of a tuple"));
+            };
             if parts.len() != types.len() {
                 return Err(CqlError::invalid(format!(
                     "Tuple contains {} items, but {} were expected",
@@ -299,18 +338,24 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
             out
         }
         CqlType::Udt(udt) => {
-            let Json::Object(entries) = json else { return Err(expected("a map")) };
+            let Json::Object(entries) = json else {
+                return Err(expected("a map"));
+            };
             let mut out = Vec::new();
             for (name, ty) in &udt.fields {
-                let own = entries.iter().find(|(given, _)| match given.strip_prefix('"') {
-                    Some(exact) => exact.strip_suffix('"') == Some(name),
-                    None => given.to_lowercase() == *name,
-                });
+                let own = entries
+                    .iter()
+                    .find(|(given, _)| match given.strip_prefix('"') {
+                        Some(exact) => exact.strip_suffix('"') == Some(name),
+                        None => given.to_lowercase() == *name,
+                    });
                 put_field(ty, own.map_or(&Json::Null, |(_, value)| value), &mut out)?;
             }
             if let Some((unknown, _)) = entries.iter().find(|(given, _)| {
                 let given = given.trim_matches('"');
-                !udt.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case(given))
+                !udt.fields
+                    .iter()
+                    .any(|(name, _)| name.eq_ignore_ascii_case(given))
             }) {
                 return Err(CqlError::invalid(format!(
                     "Unknown field '{unknown}' in value of user defined type {}",
@@ -320,13 +365,17 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
             out
         }
         CqlType::Blob | CqlType::Custom(_) => {
-            let Json::String(text) = json else { return Err(expected("a hex string representation of a blob")) };
+            let Json::String(text) = json else {
+                return Err(expected("a hex string representation of a blob"));
+            };
             let digits = text.strip_prefix("0x").ok_or_else(|| {
                 CqlError::invalid(format!("Value '{text}' is not a valid blob representation: String representation of blob is missing 0x prefix: {text}"))
             })?;
             palladium_protocol::cql::ast::Literal::Blob(digits.to_owned())
                 .blob_bytes()
-                .ok_or_else(|| CqlError::invalid(format!("Value '{text}' is not a valid blob representation")))?
+                .ok_or_else(|| {
+                    CqlError::invalid(format!("Value '{text}' is not a valid blob representation"))
+                })?
         }
         ty @ (CqlType::Text
         | CqlType::Ascii
@@ -340,8 +389,14 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
             _ => return Err(expected(&format!("a string representation of a {ty}"))),
         },
         CqlType::Timestamp => match json {
-            Json::String(text) | Json::Number(text) => literal::parse(&CqlType::Timestamp, text)?.to_bytes(),
-            _ => return Err(expected("a long or a datestring representation of a timestamp")),
+            Json::String(text) | Json::Number(text) => {
+                literal::parse(&CqlType::Timestamp, text)?.to_bytes()
+            }
+            _ => {
+                return Err(expected(
+                    "a long or a datestring representation of a timestamp",
+                ));
+            }
         },
         CqlType::Boolean => match json {
             Json::Bool(value) => vec![u8::from(*value)],
@@ -393,7 +448,9 @@ fn parse(text: &str) -> CqlResult<Json> {
     reader.space();
     match value {
         Some(value) if reader.at == text.len() => Ok(value),
-        _ => Err(CqlError::invalid(format!("Could not decode JSON string as a map: {text}"))),
+        _ => Err(CqlError::invalid(format!(
+            "Could not decode JSON string as a map: {text}"
+        ))),
     }
 }
 
@@ -414,7 +471,9 @@ impl<'a> Reader<'a> {
 
     fn eat(&mut self, token: &str) -> Option<()> {
         self.space();
-        self.rest().starts_with(token).then(|| self.at += token.len())
+        self.rest()
+            .starts_with(token)
+            .then(|| self.at += token.len())
     }
 
     fn value(&mut self, depth: usize) -> Option<Json> {
@@ -491,7 +550,9 @@ impl<'a> Reader<'a> {
                     'f' => text.push('\u{c}'),
                     'u' => {
                         let mut unit = || {
-                            (0..4).try_fold(0u32, |sum, _| Some(sum * 16 + chars.next()?.1.to_digit(16)?))
+                            (0..4).try_fold(0u32, |sum, _| {
+                                Some(sum * 16 + chars.next()?.1.to_digit(16)?)
+                            })
                         };
                         let first = unit()?;
                         let code = if (0xD800..0xDC00).contains(&first) {
@@ -499,7 +560,9 @@ impl<'a> Reader<'a> {
                                 return None;
                             }
                             let mut unit = || {
-                                (0..4).try_fold(0u32, |sum, _| Some(sum * 16 + chars.next()?.1.to_digit(16)?))
+                                (0..4).try_fold(0u32, |sum, _| {
+                                    Some(sum * 16 + chars.next()?.1.to_digit(16)?)
+                                })
                             };
                             0x10000 + ((first - 0xD800) << 10) + unit()?.checked_sub(0xDC00)?
                         } else {
@@ -522,8 +585,11 @@ mod tests {
 
     #[test]
     fn numbers_keep_their_digits() {
-        let json = parse(r#" {"a": [1.00, -2e5, "x\u00e9\ud83d\ude00"], "b": {}} "#).expect("good JSON");
-        let Json::Object(entries) = json else { panic!("an object") };
+        let json =
+            parse(r#" {"a": [1.00, -2e5, "x\u00e9\ud83d\ude00"], "b": {}} "#).expect("good JSON");
+        let Json::Object(entries) = json else {
+            panic!("an object")
+        };
         assert_eq!(
             entries[0].1,
             Json::Array(vec![

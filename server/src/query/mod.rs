@@ -27,7 +27,9 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use palladium_protocol::cql;
 use palladium_protocol::cql::ast;
-use palladium_protocol::request::{Batch, BatchKind, BatchStatement, Execute, Prepare, Query, QueryParams, Request};
+use palladium_protocol::request::{
+    Batch, BatchKind, BatchStatement, Execute, Prepare, Query, QueryParams, Request,
+};
 use palladium_protocol::response::MetadataMode;
 use palladium_protocol::wire::Frame;
 use palladium_storage::Write;
@@ -54,18 +56,30 @@ pub enum Outcome {
 }
 
 /// Begins a request of a connection that is ready for queries.
-pub fn begin(database: &Arc<Database>, session: &mut Session, frame: &Frame, request: &Request<'_>) -> Outcome {
+pub fn begin(
+    database: &Arc<Database>,
+    session: &mut Session,
+    frame: &Frame,
+    request: &Request<'_>,
+) -> Outcome {
     let outcome = match request {
         Request::Execute(request) => execute_prepared(database, session, frame, request),
         Request::Query(request) => query(database, session, frame, request),
         Request::Batch(request) => batch(database, session, frame, request),
         Request::Prepare(request) => prepare(database, session, request),
-        _ => Err(CqlError::protocol("Unexpected message for a ready connection")),
+        _ => Err(CqlError::protocol(
+            "Unexpected message for a ready connection",
+        )),
     };
     outcome.unwrap_or_else(|error| Outcome::Ready(error.into()))
 }
 
-fn query(database: &Arc<Database>, session: &mut Session, frame: &Frame, request: &Query<'_>) -> CqlResult<Outcome> {
+fn query(
+    database: &Arc<Database>,
+    session: &mut Session,
+    frame: &Frame,
+    request: &Query<'_>,
+) -> CqlResult<Outcome> {
     let keyspace = request.params.keyspace.or(session.keyspace.as_deref());
     let statement = Arc::new(understand(database, request.query, keyspace)?);
     let bound = values::bind(&statement.markers, &request.params.values, &frame.body)?;
@@ -73,10 +87,17 @@ fn query(database: &Arc<Database>, session: &mut Session, frame: &Frame, request
     execute(database, session, statement, bound, settings)
 }
 
-fn prepare(database: &Arc<Database>, session: &Session, request: &Prepare<'_>) -> CqlResult<Outcome> {
+fn prepare(
+    database: &Arc<Database>,
+    session: &Session,
+    request: &Prepare<'_>,
+) -> CqlResult<Outcome> {
     let keyspace = request.keyspace.or(session.keyspace.as_deref());
     let id = prepared::statement_id(request.query, keyspace);
-    let known = database.prepared.get(&id).filter(|statement| statement.holds_in(&database.catalog.load()));
+    let known = database
+        .prepared
+        .get(&id)
+        .filter(|statement| statement.holds_in(&database.catalog.load()));
     let statement = match known {
         Some(statement) => statement,
         None => {
@@ -107,7 +128,10 @@ fn execute_prepared(
 
 /// The prepared statement of an id, if its tables are still what they were.
 fn known(database: &Database, id: &[u8]) -> CqlResult<Arc<Statement>> {
-    let statement = database.prepared.get(id).ok_or_else(|| CqlError::unprepared(id))?;
+    let statement = database
+        .prepared
+        .get(id)
+        .ok_or_else(|| CqlError::unprepared(id))?;
     if !statement.holds_in(&database.catalog.load()) {
         database.prepared.forget(&statement.id);
         return Err(CqlError::unprepared(id));
@@ -127,7 +151,10 @@ fn settings(frame: &Frame, params: &QueryParams<'_>, mode: MetadataMode) -> Sett
     Settings {
         version: frame.version,
         consistency: params.consistency,
-        page_size: params.page_size.and_then(|size| u32::try_from(size).ok()).filter(|size| *size > 0),
+        page_size: params
+            .page_size
+            .and_then(|size| u32::try_from(size).ok())
+            .filter(|size| *size > 0),
         paging_state: params.paging_state.map(|state| frame.body.slice_ref(state)),
         timestamp: params.timestamp,
         now_seconds: params.now_in_seconds.map(i64::from),
@@ -156,7 +183,13 @@ fn execute(
             };
             let timestamp = execute::write::long(&batch.timestamp, &scope, "timestamp")?;
             let kind = batch.kind;
-            execute::write::batch(database, kind, vec![(statement, bound)], timestamp, &settings)
+            execute::write::batch(
+                database,
+                kind,
+                vec![(statement, bound)],
+                timestamp,
+                &settings,
+            )
         }
         Body::Use(keyspace) => {
             session.keyspace = Some(keyspace.as_str().into());
@@ -180,7 +213,12 @@ fn execute(
 }
 
 /// A BATCH message: statements by text or id, each with its own values.
-fn batch(database: &Arc<Database>, session: &Session, frame: &Frame, request: &Batch<'_>) -> CqlResult<Outcome> {
+fn batch(
+    database: &Arc<Database>,
+    session: &Session,
+    frame: &Frame,
+    request: &Batch<'_>,
+) -> CqlResult<Outcome> {
     let kind = match request.kind {
         BatchKind::Logged => ast::BatchKind::Logged,
         BatchKind::Unlogged => ast::BatchKind::Unlogged,

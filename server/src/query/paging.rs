@@ -51,7 +51,11 @@ impl PageState {
         let mut body = Vec::new();
         body.extend_from_slice(fingerprint);
         body.extend(self.left.to_be_bytes());
-        body.push(if self.position.clustering.is_some() { HAS_CLUSTERING } else { 0 });
+        body.push(if self.position.clustering.is_some() {
+            HAS_CLUSTERING
+        } else {
+            0
+        });
         body.extend(self.position.returned_in_partition.to_be_bytes());
         let bytes = self.position.key.bytes();
         body.extend((bytes.len() as u32).to_be_bytes());
@@ -152,6 +156,9 @@ mod tests {
         key[..4].copy_from_slice(b"Jefe");
         let tag = hmac(&Secret::from_bytes(key), b"what do ya want for nothing?");
         let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        assert_eq!(
+            hex,
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
     }
 }

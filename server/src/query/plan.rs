@@ -15,7 +15,9 @@ use palladium_protocol::cql::ast::Operator;
 use palladium_protocol::types::CqlType;
 use palladium_storage::{Clustering, KeyRange, PartitionBound, PartitionKey, Slices, Token};
 
-use super::analyze::restrict::{Alternatives, Constraint, End, Filter, Partition, Restrictions, Test};
+use super::analyze::restrict::{
+    Alternatives, Constraint, End, Filter, Partition, Restrictions, Test,
+};
 use super::expression::{self, Bound, Expression, RowScope, Scope, compare, same};
 use crate::encode::wire::{Elements, Fields};
 use crate::encode::{key, order};
@@ -41,7 +43,9 @@ fn not_null(value: Bound, column: &str) -> CqlResult<Bytes> {
         Bound::Null => Err(CqlError::invalid(format!(
             "Invalid null value in condition for column {column}"
         ))),
-        Bound::Unset => Err(CqlError::invalid(format!("Invalid unset value for column {column}"))),
+        Bound::Unset => Err(CqlError::invalid(format!(
+            "Invalid unset value for column {column}"
+        ))),
     }
 }
 
@@ -56,8 +60,16 @@ fn alternatives(of: &Alternatives, column: &str, scope: &Scope<'_>) -> CqlResult
         Alternatives::Listed(list) => {
             let list = match list.evaluate(scope)? {
                 Bound::Value(list) => list,
-                Bound::Null => return Err(CqlError::invalid(format!("Invalid null value for column {column}"))),
-                Bound::Unset => return Err(CqlError::invalid(format!("Invalid unset value for column {column}"))),
+                Bound::Null => {
+                    return Err(CqlError::invalid(format!(
+                        "Invalid null value for column {column}"
+                    )));
+                }
+                Bound::Unset => {
+                    return Err(CqlError::invalid(format!(
+                        "Invalid unset value for column {column}"
+                    )));
+                }
             };
             Elements::read(&list)?
                 .map(|element| {
@@ -70,7 +82,11 @@ fn alternatives(of: &Alternatives, column: &str, scope: &Scope<'_>) -> CqlResult
 }
 
 /// The partitions of a WHERE.
-pub fn keys(table: &TableSchema, restrictions: &Restrictions, scope: &Scope<'_>) -> CqlResult<Keys> {
+pub fn keys(
+    table: &TableSchema,
+    restrictions: &Restrictions,
+    scope: &Scope<'_>,
+) -> CqlResult<Keys> {
     match &restrictions.partition {
         Partition::All => Ok(Keys::Range(KeyRange::all())),
         Partition::Keys(columns) => named_keys(table, columns, scope).map(Keys::Named),
@@ -78,7 +94,11 @@ pub fn keys(table: &TableSchema, restrictions: &Restrictions, scope: &Scope<'_>)
     }
 }
 
-fn named_keys(table: &TableSchema, columns: &[Alternatives], scope: &Scope<'_>) -> CqlResult<Vec<PartitionKey>> {
+fn named_keys(
+    table: &TableSchema,
+    columns: &[Alternatives],
+    scope: &Scope<'_>,
+) -> CqlResult<Vec<PartitionKey>> {
     let names = table.partition_columns();
     if let ([Alternatives::One(value)], [column]) = (columns, names) {
         let value = not_null(value.evaluate(scope)?, &column.name)?;
@@ -87,7 +107,9 @@ fn named_keys(table: &TableSchema, columns: &[Alternatives], scope: &Scope<'_>) 
     let mut combinations: Vec<Vec<Bytes>> = vec![Vec::with_capacity(columns.len())];
     for (of, column) in columns.iter().zip(names) {
         let values = alternatives(of, &column.name, scope)?;
-        combinations = product(combinations, &values, |combination, value| combination.push(value.clone()))?;
+        combinations = product(combinations, &values, |combination, value| {
+            combination.push(value.clone())
+        })?;
     }
     if let [single] = combinations.as_slice() {
         return Ok(vec![key::partition_key(single)?]);
@@ -107,7 +129,11 @@ fn named_keys(table: &TableSchema, columns: &[Alternatives], scope: &Scope<'_>) 
 }
 
 /// Every combination with every value.
-fn product<C: Clone, V>(combinations: Vec<C>, values: &[V], add: impl Fn(&mut C, &V)) -> CqlResult<Vec<C>> {
+fn product<C: Clone, V>(
+    combinations: Vec<C>,
+    values: &[V],
+    add: impl Fn(&mut C, &V),
+) -> CqlResult<Vec<C>> {
     let count = combinations.len().saturating_mul(values.len());
     if count > COMBINATIONS_MAX {
         return Err(CqlError::invalid(format!(
@@ -128,7 +154,9 @@ fn product<C: Clone, V>(combinations: Vec<C>, values: &[V], add: impl Fn(&mut C,
 fn token_range(lower: Option<&End>, upper: Option<&End>, scope: &Scope<'_>) -> CqlResult<Keys> {
     let read = |end: &End| -> CqlResult<i64> {
         let value = not_null(end.value.evaluate(scope)?, "partition key token")?;
-        let bytes = value[..].try_into().map_err(|_| CqlError::invalid("Invalid token"))?;
+        let bytes = value[..]
+            .try_into()
+            .map_err(|_| CqlError::invalid("Invalid token"))?;
         Ok(i64::from_be_bytes(bytes))
     };
     let start = match lower {
@@ -147,7 +175,11 @@ fn token_range(lower: Option<&End>, upper: Option<&End>, scope: &Scope<'_>) -> C
             (token, false) => PartitionBound::BeforeToken(Token(token)),
         },
     };
-    Ok(if start < end { Keys::Range(KeyRange::Range { start, end }) } else { Keys::Nothing })
+    Ok(if start < end {
+        Keys::Range(KeyRange::Range { start, end })
+    } else {
+        Keys::Nothing
+    })
 }
 
 /// Clustering prefixes that equalities name, and what a slice at their end says.
@@ -165,13 +197,20 @@ struct SliceEnds {
 }
 
 /// What the clustering parts of a WHERE name.
-pub fn positions(table: &TableSchema, restrictions: &Restrictions, scope: &Scope<'_>) -> CqlResult<Positions> {
+pub fn positions(
+    table: &TableSchema,
+    restrictions: &Restrictions,
+    scope: &Scope<'_>,
+) -> CqlResult<Positions> {
     let columns = table.clustering_columns();
     let mut prefixes: Vec<Vec<Bytes>> = vec![Vec::with_capacity(columns.len())];
     let mut slice = None;
     for part in &restrictions.clustering {
         let name = || {
-            let names: Vec<&str> = columns[part.first..part.first + part.count].iter().map(|c| c.name.as_str()).collect();
+            let names: Vec<&str> = columns[part.first..part.first + part.count]
+                .iter()
+                .map(|c| c.name.as_str())
+                .collect();
             names.join(",")
         };
         let spread = |value: Bytes| -> CqlResult<Vec<Bytes>> {
@@ -187,8 +226,10 @@ pub fn positions(table: &TableSchema, restrictions: &Restrictions, scope: &Scope
         };
         match &part.constraint {
             Constraint::Among(of) => {
-                let values: CqlResult<Vec<Vec<Bytes>>> =
-                    alternatives(of, &name(), scope)?.into_iter().map(spread).collect();
+                let values: CqlResult<Vec<Vec<Bytes>>> = alternatives(of, &name(), scope)?
+                    .into_iter()
+                    .map(spread)
+                    .collect();
                 let values = values?;
                 if let Some(short) = values.iter().find(|values| values.len() < part.count) {
                     return Err(CqlError::invalid(format!(
@@ -197,7 +238,9 @@ pub fn positions(table: &TableSchema, restrictions: &Restrictions, scope: &Scope
                         short.len()
                     )));
                 }
-                prefixes = product(prefixes, &values, |prefix, values| prefix.extend_from_slice(values))?;
+                prefixes = product(prefixes, &values, |prefix, values| {
+                    prefix.extend_from_slice(values)
+                })?;
             }
             Constraint::Between { lower, upper } => {
                 let end = |end: &Option<End>| -> CqlResult<Option<(Vec<Bytes>, bool)>> {
@@ -350,19 +393,27 @@ enum CheckKind {
 }
 
 /// The filters of a WHERE, bound once for all rows.
-pub fn checks<'a>(table: &TableSchema, filters: &'a [Filter], scope: &Scope<'_>) -> CqlResult<Vec<Check<'a>>> {
+pub fn checks<'a>(
+    table: &TableSchema,
+    filters: &'a [Filter],
+    scope: &Scope<'_>,
+) -> CqlResult<Vec<Check<'a>>> {
     filters
         .iter()
         .map(|filter| {
             let name = &table.columns[filter.columns[0]].name;
             let value = |expression: &Expression| not_null(expression.evaluate(scope)?, name);
             let kind = match &filter.test {
-                Test::Compare(operator, expression) => CheckKind::Compare(*operator, value(expression)?),
+                Test::Compare(operator, expression) => {
+                    CheckKind::Compare(*operator, value(expression)?)
+                }
                 Test::In(of) => CheckKind::In(alternatives(of, name, scope)?),
                 Test::Contains(expression) => CheckKind::Contains(value(expression)?),
                 Test::ContainsKey(expression) => CheckKind::ContainsKey(value(expression)?),
                 Test::Element {
-                    key, value: expected, ..
+                    key,
+                    value: expected,
+                    ..
                 } => CheckKind::Element {
                     key: value(key)?,
                     value: value(expected)?,
@@ -392,7 +443,9 @@ impl Check<'_> {
             CheckKind::Compare(operator, expected) if values.len() == 1 => {
                 holds(*operator, compare(ty, value, expected)?)
             }
-            CheckKind::Compare(operator, expected) => holds(*operator, self.compare_tuple(row.table, &values, expected)?),
+            CheckKind::Compare(operator, expected) => {
+                holds(*operator, self.compare_tuple(row.table, &values, expected)?)
+            }
             CheckKind::In(alternatives) if values.len() == 1 => {
                 let mut found = false;
                 for alternative in alternatives {
@@ -409,18 +462,29 @@ impl Check<'_> {
             }
             CheckKind::Contains(wanted) => contains(ty, value, wanted)?,
             CheckKind::ContainsKey(wanted) => expression::element(ty, value, wanted)?.is_some(),
-            CheckKind::Element { key, value: expected } => match (ty.bare(), expression::element(ty, value, key)?) {
+            CheckKind::Element {
+                key,
+                value: expected,
+            } => match (ty.bare(), expression::element(ty, value, key)?) {
                 (CqlType::Map(_, of), Some(found)) => same(of, &found, expected)?,
                 _ => false,
             },
         })
     }
 
-    fn compare_tuple(&self, table: &TableSchema, values: &[Bytes], expected: &Bytes) -> CqlResult<std::cmp::Ordering> {
+    fn compare_tuple(
+        &self,
+        table: &TableSchema,
+        values: &[Bytes],
+        expected: &Bytes,
+    ) -> CqlResult<std::cmp::Ordering> {
         for ((index, value), field) in self.columns.iter().zip(values).zip(Fields::read(expected)) {
             let column = &table.columns[*index];
             let field = field?.ok_or_else(|| {
-                CqlError::invalid(format!("Invalid null value in condition for column {}", column.name))
+                CqlError::invalid(format!(
+                    "Invalid null value in condition for column {}",
+                    column.name
+                ))
             })?;
             let order = compare(&column.ty, value, field)?;
             if order.is_ne() {
@@ -450,7 +514,11 @@ pub fn contains(ty: &CqlType, value: &Bytes, wanted: &[u8]) -> CqlResult<bool> {
         CqlType::List(inner) | CqlType::Set(inner) => (inner, 0, 1),
         _ => return Ok(false),
     };
-    let elements = if step == 2 { Elements::read_map(value)? } else { Elements::read(value)? };
+    let elements = if step == 2 {
+        Elements::read_map(value)?
+    } else {
+        Elements::read(value)?
+    };
     for element in elements.skip(skip).step_by(step) {
         if let Some(element) = element?
             && same(inner, element, wanted)?

@@ -126,7 +126,12 @@ pub fn statement_id(text: &str, keyspace: Option<&str>) -> [u8; 16] {
 pub fn metadata_id(specs: &[ColumnSpec]) -> [u8; 16] {
     let mut digest = Md5::new();
     for spec in specs {
-        for text in [&spec.keyspace, &spec.table, &spec.name, &spec.ty.to_string()] {
+        for text in [
+            &spec.keyspace,
+            &spec.table,
+            &spec.name,
+            &spec.ty.to_string(),
+        ] {
             digest.update((text.len() as u32).to_be_bytes());
             digest.update(text);
         }
@@ -166,7 +171,9 @@ impl Prepared {
     pub fn get(&self, id: &[u8]) -> Option<Arc<Statement>> {
         let id: [u8; 16] = id.try_into().ok()?;
         let found = self.statements.get(&id)?;
-        found.last_used.store(self.clock.load(Ordering::Relaxed), Ordering::Relaxed);
+        found
+            .last_used
+            .store(self.clock.load(Ordering::Relaxed), Ordering::Relaxed);
         Some(found.clone())
     }
 
@@ -174,8 +181,13 @@ impl Prepared {
     pub fn put(&self, statement: Arc<Statement>) {
         let now = self.clock.fetch_add(1, Ordering::Relaxed);
         statement.last_used.store(now, Ordering::Relaxed);
-        if self.statements.len() >= self.statements_max && !self.statements.contains_key(&statement.id) {
-            let oldest = self.statements.iter().min_by_key(|entry| entry.last_used.load(Ordering::Relaxed));
+        if self.statements.len() >= self.statements_max
+            && !self.statements.contains_key(&statement.id)
+        {
+            let oldest = self
+                .statements
+                .iter()
+                .min_by_key(|entry| entry.last_used.load(Ordering::Relaxed));
             if let Some(id) = oldest.map(|entry| *entry.key()) {
                 self.statements.remove(&id);
             }
@@ -189,6 +201,9 @@ impl Prepared {
 
     /// All of them, for `system.prepared_statements`.
     pub fn all(&self) -> Vec<Arc<Statement>> {
-        self.statements.iter().map(|entry| entry.value().clone()).collect()
+        self.statements
+            .iter()
+            .map(|entry| entry.value().clone())
+            .collect()
     }
 }

@@ -30,7 +30,10 @@ fn bind_named(markers: &[Marker], values: &Values<'_>, body: &Bytes) -> CqlResul
     for marker in markers {
         let found = values.iter_named().find(|(name, _)| *name == marker.name);
         let Some((_, value)) = found else {
-            return Err(wrong_count(markers.len(), values.len().min(markers.len() - 1)));
+            return Err(wrong_count(
+                markers.len(),
+                values.len().min(markers.len() - 1),
+            ));
         };
         bound.push(one(marker, value, body)?);
     }

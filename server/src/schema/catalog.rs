@@ -65,7 +65,10 @@ impl Catalog {
 
     /// The tables that belong to users, in the order of their names.
     pub fn customer_tables(&self) -> impl Iterator<Item = &Arc<TableSchema>> {
-        let users = self.keyspaces.values().filter(|keyspace| keyspace.kind == KeyspaceKind::User);
+        let users = self
+            .keyspaces
+            .values()
+            .filter(|keyspace| keyspace.kind == KeyspaceKind::User);
         users.flat_map(|keyspace| keyspace.tables.values())
     }
 
@@ -75,7 +78,9 @@ impl Catalog {
             return Err(CqlError::invalid(NO_KEYSPACE));
         }
         let Some(found) = self.keyspaces.get(keyspace) else {
-            return Err(CqlError::invalid(format!("keyspace {keyspace} does not exist")));
+            return Err(CqlError::invalid(format!(
+                "keyspace {keyspace} does not exist"
+            )));
         };
         found
             .tables

@@ -52,14 +52,21 @@ fn convert(written: &Type, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<CqlT
         Type::Set(element) => CqlType::Set(inner(element)?),
         Type::Map(key, value) => CqlType::Map(inner(key)?, inner(value)?),
         Type::Tuple(fields) => {
-            let fields: CqlResult<Vec<CqlType>> =
-                fields.iter().map(|field| convert(field, keyspace, lookup).map(freeze)).collect();
+            let fields: CqlResult<Vec<CqlType>> = fields
+                .iter()
+                .map(|field| convert(field, keyspace, lookup).map(freeze))
+                .collect();
             CqlType::Tuple(fields?.into())
         }
         Type::Vector(element, dimensions) => {
-            let dimensions = u16::try_from(*dimensions).ok().filter(|dimensions| *dimensions > 0).ok_or_else(|| {
-                CqlError::invalid(format!("vectors may only have positive dimensions; given {dimensions}"))
-            })?;
+            let dimensions = u16::try_from(*dimensions)
+                .ok()
+                .filter(|dimensions| *dimensions > 0)
+                .ok_or_else(|| {
+                    CqlError::invalid(format!(
+                        "vectors may only have positive dimensions; given {dimensions}"
+                    ))
+                })?;
             CqlType::Vector(inner(element)?, dimensions)
         }
         Type::Frozen(inside) => {
@@ -78,14 +85,18 @@ fn convert(written: &Type, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<CqlT
 }
 
 fn find(name: &QualifiedName, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<Arc<UserType>> {
-    let own = name.keyspace.as_ref().map_or(keyspace, |keyspace| keyspace.as_str());
+    let own = name
+        .keyspace
+        .as_ref()
+        .map_or(keyspace, |keyspace| keyspace.as_str());
     if !keyspace.is_empty() && own != keyspace {
         return Err(CqlError::invalid(format!(
             "Statement on keyspace {keyspace} cannot refer to a user type in keyspace {own}; user types can only be used in the \
              keyspace they are defined in"
         )));
     }
-    lookup(own, name.name.as_str()).ok_or_else(|| CqlError::invalid(format!("Unknown type {own}.{}", name.name.as_str())))
+    lookup(own, name.name.as_str())
+        .ok_or_else(|| CqlError::invalid(format!("Unknown type {own}.{}", name.name.as_str())))
 }
 
 /// Frozen, and everything inside it too.
@@ -128,9 +139,14 @@ fn check_nesting(ty: &CqlType) -> CqlResult<()> {
             return refuse("Counters are not allowed inside vectors");
         }
         CqlType::Udt(udt) => {
-            let nested = udt.fields.iter().any(|(_, field)| field.is_collection() && field.is_multi_cell());
+            let nested = udt
+                .fields
+                .iter()
+                .any(|(_, field)| field.is_collection() && field.is_multi_cell());
             if nested {
-                return Err(CqlError::invalid("Non-frozen UDTs with nested non-frozen collections are not supported"));
+                return Err(CqlError::invalid(
+                    "Non-frozen UDTs with nested non-frozen collections are not supported",
+                ));
             }
         }
         _ => {}
@@ -140,7 +156,9 @@ fn check_nesting(ty: &CqlType) -> CqlResult<()> {
 
 fn check_element(outer: &CqlType, element: &CqlType) -> CqlResult<()> {
     match element {
-        CqlType::Counter => Err(CqlError::invalid(format!("Counters are not allowed inside collections: {outer}"))),
+        CqlType::Counter => Err(CqlError::invalid(format!(
+            "Counters are not allowed inside collections: {outer}"
+        ))),
         CqlType::Udt(_) => Err(CqlError::invalid(format!(
             "Non-frozen UDTs are not allowed inside collections: {outer}"
         ))),

@@ -31,7 +31,10 @@ pub fn fits(literal: &Literal, ty: &CqlType) -> bool {
     use CqlType::*;
     match literal {
         Literal::Null => true,
-        Literal::String(_) => matches!(ty, Ascii | Text | Inet | Date | Time | Timestamp | Custom(_)),
+        Literal::String(_) => matches!(
+            ty,
+            Ascii | Text | Inet | Date | Time | Timestamp | Custom(_)
+        ),
         Literal::Integer(_) => matches!(
             ty,
             Bigint
@@ -89,11 +92,10 @@ pub fn value(literal: &Literal, ty: &CqlType, receiver: &str) -> CqlResult<Bytes
         )));
     }
     if let Literal::Blob(digits) = literal {
-        return literal.blob_bytes().map(Bytes::from).ok_or_else(|| {
-            CqlError::invalid(format!(
-                "An hex string representing bytes must have an even length: cannot parse '{digits}' as hex bytes"
-            ))
-        });
+        return literal
+            .blob_bytes()
+            .map(Bytes::from)
+            .ok_or_else(|| CqlError::invalid(format!("cannot parse '{digits}' as hex bytes")));
     }
     let text = literal.raw_text();
     parse(ty, &text).map(|value| value.to_bytes().into())
@@ -109,7 +111,9 @@ pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
     let unable = |what: &str| CqlError::invalid(format!("Unable to make {what} from '{text}'"));
     Ok(match ty {
         CqlType::Ascii if !text.is_ascii() => {
-            return Err(CqlError::invalid(format!("Invalid ASCII character in string literal: {text}")));
+            return Err(CqlError::invalid(format!(
+                "Invalid ASCII character in string literal: {text}"
+            )));
         }
         CqlType::Ascii => CqlValue::Ascii(text.into()),
         CqlType::Text => CqlValue::Text(text.into()),
@@ -133,39 +137,53 @@ pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
         }
         CqlType::Uuid => CqlValue::Uuid(Uuid::parse_str(text).map_err(|_| unable("UUID"))?),
         CqlType::Timeuuid => {
-            let uuid = Uuid::parse_str(text)
-                .map_err(|_| CqlError::invalid(format!("Unknown timeuuid representation: {text}")))?;
+            let uuid = Uuid::parse_str(text).map_err(|_| {
+                CqlError::invalid(format!("Unknown timeuuid representation: {text}"))
+            })?;
             if uuid.get_version_num() != 1 {
                 return Err(CqlError::invalid("TimeUUID supports only version 1 UUIDs"));
             }
             CqlValue::Timeuuid(uuid)
         }
-        CqlType::Timestamp => CqlValue::Timestamp(calendar::parse_timestamp(text).ok_or_else(|| {
-            CqlError::invalid(format!("Unable to parse a date/time from '{text}'"))
-        })?),
+        CqlType::Timestamp => {
+            CqlValue::Timestamp(calendar::parse_timestamp(text).ok_or_else(|| {
+                CqlError::invalid(format!("Unable to parse a date/time from '{text}'"))
+            })?)
+        }
         CqlType::Date => CqlValue::Date(calendar::parse_date(text).ok_or_else(|| {
-            CqlError::invalid(format!("Unable to coerce '{text}' to a formatted date (long)"))
+            CqlError::invalid(format!(
+                "Unable to coerce '{text}' to a formatted date (long)"
+            ))
         })?),
         CqlType::Time => CqlValue::Time(calendar::parse_time(text).ok_or_else(|| {
-            CqlError::invalid(format!("(TimeType) Unable to coerce '{text}' to a formatted time (long)"))
+            CqlError::invalid(format!(
+                "(TimeType) Unable to coerce '{text}' to a formatted time (long)"
+            ))
         })?),
         CqlType::Duration => {
-            let duration = Duration::parse(text)
-                .ok_or_else(|| CqlError::invalid(format!("Unable to convert '{text}' to a duration")))?;
+            let duration = Duration::parse(text).ok_or_else(|| {
+                CqlError::invalid(format!("Unable to convert '{text}' to a duration"))
+            })?;
             CqlValue::Duration(types::Duration {
                 months: duration.months,
                 days: duration.days,
                 nanoseconds: duration.nanoseconds,
             })
         }
-        other => return Err(CqlError::invalid(format!("Cannot read a value of type {other} from text"))),
+        other => {
+            return Err(CqlError::invalid(format!(
+                "Cannot read a value of type {other} from text"
+            )));
+        }
     })
 }
 
 /// `Double.parseDouble`, as far as CQL's numbers go.
 fn float(text: &str) -> Option<f64> {
     match text {
-        _ if text.eq_ignore_ascii_case("nan") || text.eq_ignore_ascii_case("-nan") => Some(f64::NAN),
+        _ if text.eq_ignore_ascii_case("nan") || text.eq_ignore_ascii_case("-nan") => {
+            Some(f64::NAN)
+        }
         _ if text.eq_ignore_ascii_case("infinity") => Some(f64::INFINITY),
         _ if text.eq_ignore_ascii_case("-infinity") => Some(f64::NEG_INFINITY),
         _ => text.parse().ok(),

@@ -26,7 +26,10 @@ use crate::error::{CqlError, CqlResult};
 use crate::schema::catalog::NO_KEYSPACE;
 use crate::schema::{Catalog, KeyspaceKind, TableKind, TableSchema};
 
-pub use modify::{ColumnTest, ConditionKind, JsonInsert, ModifyKind, ModifyPlan, Operation, PlannedCondition, TestTarget};
+pub use modify::{
+    ColumnTest, ConditionKind, JsonInsert, ModifyKind, ModifyPlan, Operation, PlannedCondition,
+    TestTarget,
+};
 pub use select::{SelectPlan, result_specs};
 
 /// A statement whose names and types are settled.
@@ -58,7 +61,11 @@ pub struct BatchPlan {
 }
 
 /// Gives a statement its meaning in a catalog, for a session in `keyspace`.
-pub fn analyze(statement: Statement, catalog: &Catalog, keyspace: Option<&str>) -> CqlResult<Checked> {
+pub fn analyze(
+    statement: Statement,
+    catalog: &Catalog,
+    keyspace: Option<&str>,
+) -> CqlResult<Checked> {
     let table_of = |name: &QualifiedName| table(catalog, keyspace, name);
     match &statement {
         Statement::Select(select) => {
@@ -92,7 +99,10 @@ pub fn analyze(statement: Statement, catalog: &Catalog, keyspace: Option<&str>) 
         Statement::Batch(batch) => self::batch(catalog, keyspace, batch),
         Statement::Use(name) => {
             if catalog.keyspace(name.as_str()).is_none() {
-                return Err(CqlError::invalid(format!("Keyspace '{}' does not exist", name.as_str())));
+                return Err(CqlError::invalid(format!(
+                    "Keyspace '{}' does not exist",
+                    name.as_str()
+                )));
             }
             Ok(without_markers(Body::Use(name.as_str().to_owned())))
         }
@@ -100,12 +110,21 @@ pub fn analyze(statement: Statement, catalog: &Catalog, keyspace: Option<&str>) 
             let table = table_of(name)?;
             if table.kind == TableKind::Virtual {
                 return Err(match table.keyspace.starts_with("system_v") {
-                    true => CqlError::invalid(format!("Truncation is not supported by table {}", table.full_name())),
-                    false => CqlError::unauthorized(format!("{} keyspace is not user-modifiable.", table.keyspace)),
+                    true => CqlError::invalid(format!(
+                        "Truncation is not supported by table {}",
+                        table.full_name()
+                    )),
+                    false => CqlError::unauthorized(format!(
+                        "{} keyspace is not user-modifiable.",
+                        table.keyspace
+                    )),
                 });
             }
             if table.kind == TableKind::System {
-                return Err(CqlError::unauthorized(format!("{} keyspace is not user-modifiable.", table.keyspace)));
+                return Err(CqlError::unauthorized(format!(
+                    "{} keyspace is not user-modifiable.",
+                    table.keyspace
+                )));
             }
             Ok(without_markers(Body::Truncate(table)))
         }
@@ -130,7 +149,11 @@ fn modification(plan: ModifyPlan, markers: Vec<ColumnSpec>) -> CqlResult<Checked
 }
 
 /// The table a name means, or Cassandra's error.
-pub fn table(catalog: &Catalog, session: Option<&str>, name: &QualifiedName) -> CqlResult<Arc<TableSchema>> {
+pub fn table(
+    catalog: &Catalog,
+    session: Option<&str>,
+    name: &QualifiedName,
+) -> CqlResult<Arc<TableSchema>> {
     let keyspace = match (&name.keyspace, session) {
         (Some(keyspace), _) => keyspace.as_str(),
         (None, Some(session)) => session,
@@ -143,9 +166,9 @@ fn writable(table: Arc<TableSchema>) -> CqlResult<Arc<TableSchema>> {
     match table.kind {
         TableKind::User => Ok(table),
         TableKind::Virtual if crate::schema::system::is_writable(&table) => Ok(table),
-        TableKind::Virtual if table.keyspace.starts_with("system_v") => {
-            Err(CqlError::invalid("Modification is not supported by table ".to_owned() + &table.full_name()))
-        }
+        TableKind::Virtual if table.keyspace.starts_with("system_v") => Err(CqlError::invalid(
+            "Modification is not supported by table ".to_owned() + &table.full_name(),
+        )),
         TableKind::System | TableKind::Virtual => Err(CqlError::unauthorized(format!(
             "{} keyspace is not user-modifiable.",
             table.keyspace
@@ -154,7 +177,9 @@ fn writable(table: Arc<TableSchema>) -> CqlResult<Arc<TableSchema>> {
 }
 
 fn key_markers(partition: &Partition) -> Vec<u16> {
-    let Partition::Keys(columns) = partition else { return Vec::new() };
+    let Partition::Keys(columns) = partition else {
+        return Vec::new();
+    };
     let markers: Option<Vec<u16>> = columns
         .iter()
         .map(|column| match column {
@@ -168,9 +193,15 @@ fn key_markers(partition: &Partition) -> Vec<u16> {
 fn batch(catalog: &Catalog, keyspace: Option<&str>, batch: &ast::Batch) -> CqlResult<Checked> {
     let session = keyspace.unwrap_or_default();
     let mut terms = Terms::new(catalog, session, None);
-    let timestamp = batch.using.timestamp().map(|term| terms.term(term, "[timestamp]", &CqlType::Bigint)).transpose()?;
+    let timestamp = batch
+        .using
+        .timestamp()
+        .map(|term| terms.term(term, "[timestamp]", &CqlType::Bigint))
+        .transpose()?;
     if batch.using.ttl().is_some() {
-        return Err(CqlError::invalid("Global TTL on the BATCH statement is not supported."));
+        return Err(CqlError::invalid(
+            "Global TTL on the BATCH statement is not supported.",
+        ));
     }
     let mut markers = terms.take_markers();
     let mut statements = Vec::with_capacity(batch.statements.len());
@@ -189,52 +220,91 @@ fn batch(catalog: &Catalog, keyspace: Option<&str>, batch: &ast::Batch) -> CqlRe
         });
         markers = terms.take_markers();
     }
-    if timestamp.is_some() && statements.iter().any(|statement| statement.timestamp.is_some()) {
-        return Err(CqlError::invalid("Timestamp must be set either on BATCH or individual statements"));
+    if timestamp.is_some()
+        && statements
+            .iter()
+            .any(|statement| statement.timestamp.is_some())
+    {
+        return Err(CqlError::invalid(
+            "Timestamp must be set either on BATCH or individual statements",
+        ));
     }
-    check_batch(batch.kind, &statements.iter().collect::<Vec<_>>(), timestamp.is_some())?;
-    let key_markers = statements.first().map(|plan| key_markers(&plan.restrictions.partition)).unwrap_or_default();
+    check_batch(
+        batch.kind,
+        &statements.iter().collect::<Vec<_>>(),
+        timestamp.is_some(),
+    )?;
+    let key_markers = statements
+        .first()
+        .map(|plan| key_markers(&plan.restrictions.partition))
+        .unwrap_or_default();
     Ok(Checked {
         body: Body::Batch(BatchPlan {
             kind: batch.kind,
             timestamp,
             statements,
         }),
-        markers: Terms::new(catalog, session, None).with_markers(markers).into_markers()?,
+        markers: Terms::new(catalog, session, None)
+            .with_markers(markers)
+            .into_markers()?,
         key_markers,
     })
 }
 
 /// What may stand together in one batch.
 pub fn check_batch(kind: BatchKind, statements: &[&ModifyPlan], timestamp: bool) -> CqlResult<()> {
-    let conditional = statements.iter().any(|statement| statement.condition.is_some());
+    let conditional = statements
+        .iter()
+        .any(|statement| statement.condition.is_some());
     let counters = statements.iter().any(|statement| statement.is_counter);
     let others = statements.iter().any(|statement| !statement.is_counter);
     if kind == BatchKind::Counter && others {
-        return Err(CqlError::invalid("Cannot include non-counter statement in a counter batch"));
+        return Err(CqlError::invalid(
+            "Cannot include non-counter statement in a counter batch",
+        ));
     }
     if kind == BatchKind::Logged && counters {
-        return Err(CqlError::invalid("Cannot include a counter statement in a logged batch"));
+        return Err(CqlError::invalid(
+            "Cannot include a counter statement in a logged batch",
+        ));
     }
     if counters && others {
-        return Err(CqlError::invalid("Counter and non-counter mutations cannot exist in the same batch"));
+        return Err(CqlError::invalid(
+            "Counter and non-counter mutations cannot exist in the same batch",
+        ));
     }
     if counters && timestamp {
-        return Err(CqlError::invalid("Cannot provide custom timestamp for counter BATCH"));
+        return Err(CqlError::invalid(
+            "Cannot provide custom timestamp for counter BATCH",
+        ));
     }
     if conditional {
         if timestamp {
-            return Err(CqlError::invalid("Cannot provide custom timestamp for conditional BATCH"));
+            return Err(CqlError::invalid(
+                "Cannot provide custom timestamp for conditional BATCH",
+            ));
         }
-        if statements.iter().any(|statement| statement.timestamp.is_some()) {
-            return Err(CqlError::invalid("Cannot provide custom timestamp for conditional updates"));
+        if statements
+            .iter()
+            .any(|statement| statement.timestamp.is_some())
+        {
+            return Err(CqlError::invalid(
+                "Cannot provide custom timestamp for conditional updates",
+            ));
         }
         if counters {
-            return Err(CqlError::invalid("Conditional updates are not supported on counter tables"));
+            return Err(CqlError::invalid(
+                "Conditions on counters are not supported",
+            ));
         }
         let first = statements.first().map(|statement| statement.table.id);
-        if statements.iter().any(|statement| Some(statement.table.id) != first) {
-            return Err(CqlError::invalid("Batch with conditions cannot span multiple tables"));
+        if statements
+            .iter()
+            .any(|statement| Some(statement.table.id) != first)
+        {
+            return Err(CqlError::invalid(
+                "Batch with conditions cannot span multiple tables",
+            ));
         }
     }
     Ok(())
@@ -242,5 +312,7 @@ pub fn check_batch(kind: BatchKind, statements: &[&ModifyPlan], timestamp: bool)
 
 /// Whether a keyspace's tables can be changed by users.
 pub fn is_user_keyspace(catalog: &Catalog, keyspace: &str) -> bool {
-    catalog.keyspace(keyspace).is_some_and(|keyspace| keyspace.kind == KeyspaceKind::User)
+    catalog
+        .keyspace(keyspace)
+        .is_some_and(|keyspace| keyspace.kind == KeyspaceKind::User)
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use palladium_protocol::cql::ast::{
-    Assignment, ColumnCondition, Condition, ConditionTarget, ConditionTest, Delete, DeleteTarget, Insert, InsertValues,
-    JsonDefault, JsonValue, Name, Operator, Relation, Term, Update, Using,
+    Assignment, ColumnCondition, Condition, ConditionTarget, ConditionTest, Delete, DeleteTarget,
+    Insert, InsertValues, JsonDefault, JsonValue, Name, Operator, Relation, Term, Update, Using,
 };
 use palladium_protocol::types::CqlType;
 
@@ -52,13 +52,22 @@ pub enum Operation {
     /// Elements out of a set, keys out of a map (both given as a set), every equal element out of a list.
     Remove(Expression),
     /// `m[key] = value`, `l[index] = value`
-    SetElement { key: Expression, value: Expression },
+    SetElement {
+        key: Expression,
+        value: Expression,
+    },
     /// `DELETE m[key]`, `DELETE l[index]`
     DeleteElement(Expression),
-    SetField { field: usize, value: Expression },
+    SetField {
+        field: usize,
+        value: Expression,
+    },
     DeleteField(usize),
     /// A counter's change.
-    Count { delta: Expression, down: bool },
+    Count {
+        delta: Expression,
+        down: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -107,7 +116,11 @@ pub struct JsonInsert {
     pub default: JsonDefault,
 }
 
-pub fn insert(terms: &mut Terms<'_>, table: &Arc<TableSchema>, statement: &Insert) -> CqlResult<ModifyPlan> {
+pub fn insert(
+    terms: &mut Terms<'_>,
+    table: &Arc<TableSchema>,
+    statement: &Insert,
+) -> CqlResult<ModifyPlan> {
     if table.is_counter() {
         return Err(CqlError::invalid(
             "INSERT statements are not allowed on counter tables, use UPDATE instead",
@@ -119,7 +132,9 @@ pub fn insert(terms: &mut Terms<'_>, table: &Arc<TableSchema>, statement: &Inser
     };
     let (columns, values) = match &statement.values {
         InsertValues::Columns { columns, terms } => (columns, terms),
-        InsertValues::Json { value, default } => return insert_json(terms, table, statement, value, *default),
+        InsertValues::Json { value, default } => {
+            return insert_json(terms, table, statement, value, *default);
+        }
     };
     if columns.len() != values.len() {
         return Err(CqlError::invalid("Unmatched column names/values"));
@@ -133,7 +148,9 @@ pub fn insert(terms: &mut Terms<'_>, table: &Arc<TableSchema>, statement: &Inser
     let mut clustering = false;
     let mut regulars = false;
     for (name, value) in columns.iter().zip(values) {
-        let index = table.column_index(name.as_str()).ok_or_else(|| undefined(table, name))?;
+        let index = table
+            .column_index(name.as_str())
+            .ok_or_else(|| undefined(table, name))?;
         if seen.contains(&index) {
             return Err(CqlError::invalid("The column names contains duplicates"));
         }
@@ -148,10 +165,14 @@ pub fn insert(terms: &mut Terms<'_>, table: &Arc<TableSchema>, statement: &Inser
             });
         } else {
             regulars |= column.kind == ColumnKind::Regular;
-            operations.push((index, Operation::Set(terms.term(value, &column.name, &column.ty)?)));
+            operations.push((
+                index,
+                Operation::Set(terms.term(value, &column.name, &column.ty)?),
+            ));
         }
     }
-    let statics_only = !clustering && !regulars && !operations.is_empty() && !table.clustering.is_empty();
+    let statics_only =
+        !clustering && !regulars && !operations.is_empty() && !table.clustering.is_empty();
     let restrictions = restrict(terms, table, &relations, Purpose::Insert, statics_only)?;
     let (timestamp, ttl) = using(terms, table, &statement.using, condition.is_some(), false)?;
     Ok(ModifyPlan {
@@ -204,7 +225,11 @@ fn insert_json(
     })
 }
 
-pub fn update(terms: &mut Terms<'_>, table: &Arc<TableSchema>, statement: &Update) -> CqlResult<ModifyPlan> {
+pub fn update(
+    terms: &mut Terms<'_>,
+    table: &Arc<TableSchema>,
+    statement: &Update,
+) -> CqlResult<ModifyPlan> {
     let is_counter = table.is_counter();
     // USING stands before SET, and SET before WHERE: markers are numbered by the parser, so the order here is free.
     let conditional = !matches!(statement.condition, Condition::None);
@@ -212,26 +237,44 @@ pub fn update(terms: &mut Terms<'_>, table: &Arc<TableSchema>, statement: &Updat
     let mut operations: Vec<(usize, Operation)> = Vec::new();
     for assignment in &statement.assignments {
         let name = assignment.column();
-        let index = table.column_index(name.as_str()).ok_or_else(|| undefined(table, name))?;
+        let index = table
+            .column_index(name.as_str())
+            .ok_or_else(|| undefined(table, name))?;
         let column = &table.columns[index];
         if column.kind.is_primary_key() {
-            return Err(CqlError::invalid(format!("PRIMARY KEY part {name} found in SET part")));
+            return Err(CqlError::invalid(format!(
+                "PRIMARY KEY part {name} found in SET part"
+            )));
         }
         let operation = assign(terms, column, assignment)?;
         let whole = |operation: &Operation| {
-            !matches!(operation, Operation::SetElement { .. } | Operation::SetField { .. } | Operation::Append(_) | Operation::Remove(_))
+            !matches!(
+                operation,
+                Operation::SetElement { .. }
+                    | Operation::SetField { .. }
+                    | Operation::Append(_)
+                    | Operation::Remove(_)
+            )
         };
         let clash = operations
             .iter()
             .any(|(own, before)| *own == index && (whole(before) || whole(&operation)));
         if clash {
-            return Err(CqlError::invalid(format!("Multiple incompatible setting of column {name}")));
+            return Err(CqlError::invalid(format!(
+                "Multiple incompatible setting of column {name}"
+            )));
         }
         operations.push((index, operation));
     }
     let statics_only = only_statics(table, operations.iter().map(|(index, _)| *index));
     let condition = conditions(terms, table, &statement.condition)?;
-    let restrictions = restrict(terms, table, &statement.relations, Purpose::Update, statics_only)?;
+    let restrictions = restrict(
+        terms,
+        table,
+        &statement.relations,
+        Purpose::Update,
+        statics_only,
+    )?;
     check_static(&restrictions, statics_only, &condition, "UPDATE")?;
     check_conditional(&restrictions, &condition)?;
     Ok(ModifyPlan {
@@ -248,13 +291,27 @@ pub fn update(terms: &mut Terms<'_>, table: &Arc<TableSchema>, statement: &Updat
     })
 }
 
-pub fn delete(terms: &mut Terms<'_>, table: &Arc<TableSchema>, statement: &Delete) -> CqlResult<ModifyPlan> {
+pub fn delete(
+    terms: &mut Terms<'_>,
+    table: &Arc<TableSchema>,
+    statement: &Delete,
+) -> CqlResult<ModifyPlan> {
     let conditional = !matches!(statement.condition, Condition::None);
-    let (timestamp, ttl) = using(terms, table, &statement.using, conditional, table.is_counter())?;
+    let (timestamp, ttl) = using(
+        terms,
+        table,
+        &statement.using,
+        conditional,
+        table.is_counter(),
+    )?;
     let mut operations = Vec::new();
     for target in &statement.targets {
-        let (DeleteTarget::Column(name) | DeleteTarget::Element(name, _) | DeleteTarget::Field(name, _)) = target;
-        let index = table.column_index(name.as_str()).ok_or_else(|| undefined(table, name))?;
+        let (DeleteTarget::Column(name)
+        | DeleteTarget::Element(name, _)
+        | DeleteTarget::Field(name, _)) = target;
+        let index = table
+            .column_index(name.as_str())
+            .ok_or_else(|| undefined(table, name))?;
         let column = &table.columns[index];
         if column.kind.is_primary_key() {
             return Err(CqlError::invalid(format!(
@@ -275,12 +332,20 @@ pub fn delete(terms: &mut Terms<'_>, table: &Arc<TableSchema>, statement: &Delet
                     }
                     _ => {
                         return Err(CqlError::invalid(format!(
-                            "Invalid deletion operation for non-collection column {name}"
+                            "Invalid deletion operation for non collection column {name}"
                         )));
                     }
                 };
-                let prefix = if matches!(column.ty, CqlType::List(_)) { "idx" } else { "key" };
-                Operation::DeleteElement(terms.term(key, &format!("{prefix}({name})"), &key_type)?)
+                let prefix = if matches!(column.ty, CqlType::List(_)) {
+                    "idx"
+                } else {
+                    "key"
+                };
+                Operation::DeleteElement(terms.term(
+                    key,
+                    &format!("{prefix}({name})"),
+                    &key_type,
+                )?)
             }
             DeleteTarget::Field(_, field) => Operation::DeleteField(field_of(column, field)?.0),
         };
@@ -288,20 +353,21 @@ pub fn delete(terms: &mut Terms<'_>, table: &Arc<TableSchema>, statement: &Delet
     }
     let statics_only = only_statics(table, operations.iter().map(|(index, _)| *index));
     let condition = conditions(terms, table, &statement.condition)?;
-    let restrictions = restrict(terms, table, &statement.relations, Purpose::Delete, statics_only)?;
+    let restrictions = restrict(
+        terms,
+        table,
+        &statement.relations,
+        Purpose::Delete,
+        statics_only,
+    )?;
     check_static(&restrictions, statics_only, &condition, "DELETE")?;
-    let regulars = operations.iter().any(|(index, _)| table.columns[*index].kind == ColumnKind::Regular);
+    let regulars = operations
+        .iter()
+        .any(|(index, _)| table.columns[*index].kind == ColumnKind::Regular);
     if regulars && !restrictions.is_full_clustering {
-        let slice = restrictions.clustering.iter().any(|part| {
-            matches!(part.constraint, super::restrict::Constraint::Between { .. })
-        });
-        if slice {
-            return Err(CqlError::invalid("Range deletions are not supported for specific columns"));
-        }
-        let covered: usize = restrictions.clustering.iter().map(|part| part.count).sum();
-        let missing: Vec<&str> =
-            table.clustering_columns()[covered..].iter().map(|column| column.name.as_str()).collect();
-        return Err(CqlError::invalid(format!("Some clustering keys are missing: {}", missing.join(", "))));
+        return Err(CqlError::invalid(
+            "Range deletions are not supported for specific columns",
+        ));
     }
     if condition.is_some() && !statics_only && !restrictions.is_full_clustering {
         return Err(CqlError::invalid(
@@ -352,9 +418,13 @@ fn check_conditional(restrictions: &Restrictions, condition: &PlannedCondition) 
         return Ok(());
     }
     if let Partition::Keys(columns) = &restrictions.partition
-        && columns.iter().any(|column| !matches!(column, Alternatives::One(_)))
+        && columns
+            .iter()
+            .any(|column| !matches!(column, Alternatives::One(_)))
     {
-        return Err(CqlError::invalid("IN on the partition key is not supported with conditional updates"));
+        return Err(CqlError::invalid(
+            "IN on the partition key is not supported with conditional updates",
+        ));
     }
     let several = restrictions.clustering.iter().any(|part| {
         matches!(
@@ -378,17 +448,29 @@ fn using(
     conditional: bool,
     counter: bool,
 ) -> CqlResult<(Option<Expression>, Option<Expression>)> {
-    let timestamp = using.timestamp().map(|term| terms.term(term, "[timestamp]", &CqlType::Bigint)).transpose()?;
-    let ttl = using.ttl().map(|term| terms.term(term, "[ttl]", &CqlType::Int)).transpose()?;
+    let timestamp = using
+        .timestamp()
+        .map(|term| terms.term(term, "[timestamp]", &CqlType::Bigint))
+        .transpose()?;
+    let ttl = using
+        .ttl()
+        .map(|term| terms.term(term, "[ttl]", &CqlType::Int))
+        .transpose()?;
     let _ = table;
     if conditional && timestamp.is_some() {
-        return Err(CqlError::invalid("Cannot provide custom timestamp for conditional updates"));
+        return Err(CqlError::invalid(
+            "Cannot provide custom timestamp for conditional updates",
+        ));
     }
     if counter && timestamp.is_some() {
-        return Err(CqlError::invalid("Cannot provide custom timestamp for counter updates"));
+        return Err(CqlError::invalid(
+            "Cannot provide custom timestamp for counter updates",
+        ));
     }
     if counter && ttl.is_some() {
-        return Err(CqlError::invalid("Cannot provide custom TTL for counter updates"));
+        return Err(CqlError::invalid(
+            "Cannot provide custom TTL for counter updates",
+        ));
     }
     Ok((timestamp, ttl))
 }
@@ -403,9 +485,16 @@ fn field_of<'c>(column: &'c Column, field: &Name) -> CqlResult<(usize, &'c CqlTy
             _ => format!("Invalid operation for non-UDT column {}", column.name),
         }));
     };
-    let place = udt.fields.iter().position(|(own, _)| field == own.as_str()).ok_or_else(|| {
-        CqlError::invalid(format!("UDT column {} does not have a field named {field}", column.name))
-    })?;
+    let place = udt
+        .fields
+        .iter()
+        .position(|(own, _)| field == own.as_str())
+        .ok_or_else(|| {
+            CqlError::invalid(format!(
+                "UDT column {} does not have a field named {field}",
+                column.name
+            ))
+        })?;
     Ok((place, &udt.fields[place].1))
 }
 
@@ -431,11 +520,17 @@ fn assign(terms: &mut Terms<'_>, column: &Column, assignment: &Assignment) -> Cq
             down: true,
         }),
         Assignment::Add { value, .. } => {
-            require_collection(column, &format!("{name} = {name} + {}", super::name::term(value)))?;
+            require_collection(
+                column,
+                &format!("{name} = {name} + {}", super::name::term(value)),
+            )?;
             Ok(Operation::Append(terms.term(value, name, &column.ty)?))
         }
         Assignment::Subtract { value, .. } => {
-            require_collection(column, &format!("{name} = {name} - {}", super::name::term(value)))?;
+            require_collection(
+                column,
+                &format!("{name} = {name} - {}", super::name::term(value)),
+            )?;
             let ty = match &column.ty {
                 CqlType::Map(key, _) => CqlType::Set(key.clone()),
                 ty => ty.clone(),
@@ -451,7 +546,10 @@ fn assign(terms: &mut Terms<'_>, column: &Column, assignment: &Assignment) -> Cq
             }
             if !matches!(column.ty, CqlType::List(_)) {
                 // Sets and maps have no ends: adding on either side is the same.
-                require_collection(column, &format!("{name} = {} + {name}", super::name::term(value)))?;
+                require_collection(
+                    column,
+                    &format!("{name} = {} + {name}", super::name::term(value)),
+                )?;
                 return Ok(Operation::Append(terms.term(value, name, &column.ty)?));
             }
             Ok(Operation::Prepend(terms.term(value, name, &column.ty)?))
@@ -486,13 +584,20 @@ fn assign(terms: &mut Terms<'_>, column: &Column, assignment: &Assignment) -> Cq
         Assignment::Field { field, value, .. } => {
             let (place, ty) = field_of(column, field)?;
             let value = terms.term(value, &format!("{name}.{field}"), ty)?;
-            Ok(Operation::SetField { field: place, value })
+            Ok(Operation::SetField {
+                field: place,
+                value,
+            })
         }
     }
 }
 
 fn element_text(name: &str, key: &Term, value: &Term) -> String {
-    format!("{name}[{}] = {}", super::name::term(key), super::name::term(value))
+    format!(
+        "{name}[{}] = {}",
+        super::name::term(key),
+        super::name::term(value)
+    )
 }
 
 fn require_collection(column: &Column, text: &str) -> CqlResult<()> {
@@ -502,6 +607,10 @@ fn require_collection(column: &Column, text: &str) -> CqlResult<()> {
             "Invalid operation ({text}) for frozen collection column {}",
             column.name
         ))),
+        CqlType::Tuple(_) => Err(CqlError::invalid(format!(
+            "Invalid operation ({text}) for tuple column {}",
+            column.name
+        ))),
         _ => Err(CqlError::invalid(format!(
             "Invalid operation ({text}) for non counter column {}",
             column.name
@@ -509,28 +618,44 @@ fn require_collection(column: &Column, text: &str) -> CqlResult<()> {
     }
 }
 
-fn conditions(terms: &mut Terms<'_>, table: &TableSchema, condition: &Condition) -> CqlResult<PlannedCondition> {
+fn conditions(
+    terms: &mut Terms<'_>,
+    table: &TableSchema,
+    condition: &Condition,
+) -> CqlResult<PlannedCondition> {
     let list = match condition {
         Condition::None => return Ok(PlannedCondition::None),
         Condition::Exists => PlannedCondition::Exists,
         Condition::Columns(list) => {
-            let tests: CqlResult<Vec<ColumnTest>> = list.iter().map(|one| test(terms, table, one)).collect();
+            let tests: CqlResult<Vec<ColumnTest>> =
+                list.iter().map(|one| test(terms, table, one)).collect();
             PlannedCondition::Columns(tests?)
         }
     };
     if table.is_counter() {
-        return Err(CqlError::invalid("Conditional updates are not supported on counter tables"));
+        return Err(CqlError::invalid(
+            "Conditions on counters are not supported",
+        ));
     }
     Ok(list)
 }
 
-fn test(terms: &mut Terms<'_>, table: &TableSchema, condition: &ColumnCondition) -> CqlResult<ColumnTest> {
-    let (ConditionTarget::Column(name) | ConditionTarget::Element(name, _) | ConditionTarget::Field(name, _)) =
-        &condition.target;
-    let index = table.column_index(name.as_str()).ok_or_else(|| undefined(table, name))?;
+fn test(
+    terms: &mut Terms<'_>,
+    table: &TableSchema,
+    condition: &ColumnCondition,
+) -> CqlResult<ColumnTest> {
+    let (ConditionTarget::Column(name)
+    | ConditionTarget::Element(name, _)
+    | ConditionTarget::Field(name, _)) = &condition.target;
+    let index = table
+        .column_index(name.as_str())
+        .ok_or_else(|| undefined(table, name))?;
     let column = &table.columns[index];
     if column.kind.is_primary_key() {
-        return Err(CqlError::invalid(format!("PRIMARY KEY column '{name}' cannot have IF conditions")));
+        return Err(CqlError::invalid(format!(
+            "PRIMARY KEY column '{name}' cannot have IF conditions"
+        )));
     }
     let (target, ty) = match &condition.target {
         ConditionTarget::Column(_) => (TestTarget::Whole, column.ty.clone()),
@@ -544,32 +669,54 @@ fn test(terms: &mut Terms<'_>, table: &TableSchema, condition: &ColumnCondition)
                     )));
                 }
             };
-            (TestTarget::Element(terms.term(key, &format!("key({name})"), &key_type)?), ty)
+            (
+                TestTarget::Element(terms.term(key, &format!("key({name})"), &key_type)?),
+                ty,
+            )
         }
         ConditionTarget::Field(_, field) => {
             let CqlType::Udt(udt) = column.ty.bare() else {
-                return Err(CqlError::invalid(format!("Invalid field access syntax for non-UDT column {name}")));
+                return Err(CqlError::invalid(format!(
+                    "Invalid field access syntax for non-UDT column {name}"
+                )));
             };
-            let place = udt.fields.iter().position(|(own, _)| field == own.as_str()).ok_or_else(|| {
-                CqlError::invalid(format!("Unknown field {field} for column {name}"))
-            })?;
+            let place = udt
+                .fields
+                .iter()
+                .position(|(own, _)| field == own.as_str())
+                .ok_or_else(|| {
+                    CqlError::invalid(format!("Unknown field {field} for column {name}"))
+                })?;
             (TestTarget::Field(place), udt.fields[place].1.clone())
         }
     };
     let test = match &condition.test {
         ConditionTest::Compare(operator, value) => {
-            if *operator != Operator::Equal && *operator != Operator::NotEqual && *ty.bare() == CqlType::Duration {
-                return Err(CqlError::invalid("Slice conditions are not supported on durations"));
+            if *operator != Operator::Equal
+                && *operator != Operator::NotEqual
+                && *ty.bare() == CqlType::Duration
+            {
+                return Err(CqlError::invalid(
+                    "Slice conditions are not supported on durations",
+                ));
             }
             ConditionKind::Compare(*operator, terms.term(value, name.as_str(), &ty)?)
         }
-        ConditionTest::In(values) => ConditionKind::In(in_values(terms, values, name.as_str(), &ty)?),
+        ConditionTest::In(values) => {
+            ConditionKind::In(in_values(terms, values, name.as_str(), &ty)?)
+        }
         ConditionTest::Contains { key, value } => match (ty.bare(), key) {
-            (CqlType::Map(inner, _), true) => ConditionKind::ContainsKey(terms.term(value, name.as_str(), inner)?),
+            (CqlType::Map(inner, _), true) => {
+                ConditionKind::ContainsKey(terms.term(value, name.as_str(), inner)?)
+            }
             (CqlType::Map(_, inner) | CqlType::List(inner) | CqlType::Set(inner), false) => {
                 ConditionKind::Contains(terms.term(value, name.as_str(), inner)?)
             }
-            _ => return Err(CqlError::invalid(format!("Cannot use CONTAINS on non-collection column {name}"))),
+            _ => {
+                return Err(CqlError::invalid(format!(
+                    "Cannot use CONTAINS on non-collection column {name}"
+                )));
+            }
         },
     };
     Ok(ColumnTest {

@@ -16,15 +16,27 @@ pub fn of(expression: &Selectable) -> String {
         Selectable::CellFact { fact, of: column } => format!("{}({})", fact.name(), of(column)),
         Selectable::Cast { expression, to } => format!("cast({} as {})", of(expression), to.name()),
         Selectable::Function { name, arguments } => {
-            let keyspace = name.keyspace.as_ref().map_or("system", |keyspace| keyspace.as_str());
-            if name.name == "count" && matches!(arguments.as_slice(), [Selectable::Literal(Literal::Integer(_))]) {
+            let keyspace = name
+                .keyspace
+                .as_ref()
+                .map_or("system", |keyspace| keyspace.as_str());
+            if name.name == "count"
+                && matches!(
+                    arguments.as_slice(),
+                    [Selectable::Literal(Literal::Integer(_))]
+                )
+            {
                 return "count".into();
             }
             format!("{keyspace}.{}({})", name.name.as_str(), all(arguments))
         }
         Selectable::Field { of: whole, field } => format!("{}.{}", of(whole), field.as_str()),
         Selectable::Element { of: whole, key } => format!("{}[{}]", of(whole), term(key)),
-        Selectable::Slice { of: whole, from, to } => {
+        Selectable::Slice {
+            of: whole,
+            from,
+            to,
+        } => {
             let end = |bound: &Option<Box<Term>>| bound.as_deref().map(term).unwrap_or_default();
             format!("{}[{}..{}]", of(whole), end(from), end(to))
         }
@@ -36,10 +48,17 @@ pub fn of(expression: &Selectable) -> String {
         Selectable::List(parts) => format!("[{}]", all(parts)),
         Selectable::Set(parts) => format!("{{{}}}", all(parts)),
         Selectable::Map(parts) => {
-            let entries: Vec<_> = parts.iter().map(|(key, value)| format!("{}: {}", of(key), of(value))).collect();
+            let entries: Vec<_> = parts
+                .iter()
+                .map(|(key, value)| format!("{}: {}", of(key), of(value)))
+                .collect();
             format!("{{{}}}", entries.join(", "))
         }
-        Selectable::Arithmetic { operator, left, right } => {
+        Selectable::Arithmetic {
+            operator,
+            left,
+            right,
+        } => {
             format!("{} {} {}", of(left), operator.symbol(), of(right))
         }
         Selectable::Negation(inner) => format!("-{}", of(inner)),
@@ -51,7 +70,7 @@ pub fn term(term: &Term) -> String {
     of(&as_selectable(term))
 }
 
-fn constant(literal: &Literal) -> String {
+pub fn constant(literal: &Literal) -> String {
     match literal {
         Literal::String(text) => format!("'{}'", text.replace('\'', "''")),
         other => {

@@ -10,7 +10,7 @@
 //! What must hold: a row passes the whole WHERE exactly if it lies in a named partition, in a named slice, and passes all
 //! filters.
 
-use palladium_protocol::cql::ast::{InValues, Name, Operator, Relation, Term};
+use palladium_protocol::cql::ast::{InValues, Name, Operator, Relation};
 use palladium_protocol::types::CqlType;
 
 use super::term::{Terms, undefined};
@@ -58,7 +58,10 @@ pub struct End {
 #[derive(Debug, Clone)]
 pub enum Constraint {
     Among(Alternatives),
-    Between { lower: Option<End>, upper: Option<End> },
+    Between {
+        lower: Option<End>,
+        upper: Option<End>,
+    },
 }
 
 /// A constraint on neighbouring clustering columns. With `tuple` its values are tuples; else it is about one column.
@@ -75,7 +78,10 @@ pub enum Partition {
     All,
     /// One for each column of the partition key.
     Keys(Vec<Alternatives>),
-    Token { lower: Option<End>, upper: Option<End> },
+    Token {
+        lower: Option<End>,
+        upper: Option<End>,
+    },
 }
 
 /// A condition to try on each row.
@@ -146,27 +152,43 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn add(&mut self, terms: &mut Terms<'_>, table: &TableSchema, relation: &Relation, purpose: Purpose) -> CqlResult<()> {
+    fn add(
+        &mut self,
+        terms: &mut Terms<'_>,
+        table: &TableSchema,
+        relation: &Relation,
+        purpose: Purpose,
+    ) -> CqlResult<()> {
         match relation {
-            Relation::Column { column, operator, value } => {
+            Relation::Column {
+                column,
+                operator,
+                value,
+            } => {
                 let index = find(table, column)?;
                 let own = &table.columns[index];
-                check_operator(own, *operator, &|| show(column, operator.symbol(), value))?;
+                check_operator(own, *operator, relation)?;
                 let expression = terms.term(value, &own.name, &own.ty)?;
                 self.compare(table, vec![index], false, *operator, expression)
             }
             Relation::Between { column, low, high } => {
                 let index = find(table, column)?;
                 let own = &table.columns[index];
-                check_operator(own, Operator::GreaterOrEqual, &|| show(column, ">=", low))?;
+                check_operator(own, Operator::GreaterOrEqual, relation)?;
                 let low = terms.term(low, &own.name, &own.ty)?;
                 let high = terms.term(high, &own.name, &own.ty)?;
                 self.compare(table, vec![index], false, Operator::GreaterOrEqual, low)?;
                 self.compare(table, vec![index], false, Operator::LessOrEqual, high)
             }
-            Relation::In { column, negated, values } => {
+            Relation::In {
+                column,
+                negated,
+                values,
+            } => {
                 if *negated {
-                    return Err(CqlError::invalid(format!("Unsupported \"NOT IN\" relation: {column} NOT IN (...)")));
+                    return Err(CqlError::invalid(format!(
+                        "Unsupported \"NOT IN\" relation: {relation}"
+                    )));
                 }
                 let index = find(table, column)?;
                 let own = &table.columns[index];
@@ -188,20 +210,31 @@ impl Gathered {
                 let index = find(table, column)?;
                 let own = &table.columns[index];
                 if *negated {
-                    return Err(CqlError::invalid(format!("Unsupported \"NOT CONTAINS\" relation on column {column}")));
+                    return Err(CqlError::invalid(format!(
+                        "Unsupported \"NOT CONTAINS\" relation: {relation}"
+                    )));
                 }
                 let test = match (own.ty.bare(), key) {
-                    (CqlType::Map(inner, _), true) => {
-                        Test::ContainsKey(terms.term(value, &format!("key({})", own.name), inner)?)
-                    }
+                    (CqlType::Map(inner, _), true) => Test::ContainsKey(terms.term(
+                        value,
+                        &format!("key({})", own.name),
+                        inner,
+                    )?),
                     (_, true) => {
-                        return Err(CqlError::invalid(format!("Cannot use CONTAINS KEY on non-map column {column}")));
+                        return Err(CqlError::invalid(format!(
+                            "Cannot use CONTAINS KEY on non-map column {column}"
+                        )));
                     }
-                    (CqlType::Map(_, inner) | CqlType::List(inner) | CqlType::Set(inner), false) => {
+                    (
+                        CqlType::Map(_, inner) | CqlType::List(inner) | CqlType::Set(inner),
+                        false,
+                    ) => {
                         Test::Contains(terms.term(value, &format!("value({})", own.name), inner)?)
                     }
                     _ => {
-                        return Err(CqlError::invalid(format!("Cannot use CONTAINS on non-collection column {column}")));
+                        return Err(CqlError::invalid(format!(
+                            "Cannot use CONTAINS on non-collection column {column}"
+                        )));
                     }
                 };
                 self.other(index, test);
@@ -216,7 +249,9 @@ impl Gathered {
                 let index = find(table, column)?;
                 let own = &table.columns[index];
                 let CqlType::Map(key_type, value_type) = own.ty.bare() else {
-                    return Err(CqlError::invalid(format!("Column {column} cannot be used as a map")));
+                    return Err(CqlError::invalid(format!(
+                        "Column {column} cannot be used as a map"
+                    )));
                 };
                 if *operator != Operator::Equal {
                     return Err(CqlError::invalid(
@@ -265,15 +300,17 @@ impl Gathered {
                 operator,
                 value,
             } => {
-                let (indexes, ty, name) = tuple_columns(table, columns)?;
+                let (indexes, ty, name) = tuple_columns(table, columns, relation)?;
                 if *operator == Operator::NotEqual {
-                    return Err(CqlError::invalid(format!("Unsupported \"!=\" relation: {name} != ...")));
+                    return Err(CqlError::invalid(format!(
+                        "Unsupported \"!=\" relation: {relation}"
+                    )));
                 }
                 let value = terms.term(value, &name, &ty)?;
                 self.compare(table, indexes, true, *operator, value)
             }
             Relation::TupleBetween { columns, low, high } => {
-                let (indexes, ty, name) = tuple_columns(table, columns)?;
+                let (indexes, ty, name) = tuple_columns(table, columns, relation)?;
                 let low = terms.term(low, &name, &ty)?;
                 let high = terms.term(high, &name, &ty)?;
                 self.compare(table, indexes.clone(), true, Operator::GreaterOrEqual, low)?;
@@ -284,9 +321,11 @@ impl Gathered {
                 negated,
                 values,
             } => {
-                let (indexes, ty, name) = tuple_columns(table, columns)?;
+                let (indexes, ty, name) = tuple_columns(table, columns, relation)?;
                 if *negated {
-                    return Err(CqlError::invalid(format!("Unsupported \"NOT IN\" relation: {name} NOT IN (...)")));
+                    return Err(CqlError::invalid(format!(
+                        "Unsupported \"NOT IN\" relation: {relation}"
+                    )));
                 }
                 let alternatives = in_values(terms, values, &name, &ty)?;
                 self.among(table, indexes, true, alternatives)
@@ -299,7 +338,10 @@ impl Gathered {
     }
 
     fn entry(&mut self, columns: Vec<usize>, tuple: bool) -> &mut Said {
-        let found = self.said.iter().position(|said| said.columns == columns && said.tuple == tuple);
+        let found = self
+            .said
+            .iter()
+            .position(|said| said.columns == columns && said.tuple == tuple);
         let place = found.unwrap_or_else(|| {
             self.said.push(Said {
                 columns,
@@ -316,7 +358,13 @@ impl Gathered {
         self.entry(vec![index], false).others.push(test);
     }
 
-    fn among(&mut self, table: &TableSchema, columns: Vec<usize>, tuple: bool, alternatives: Alternatives) -> CqlResult<()> {
+    fn among(
+        &mut self,
+        table: &TableSchema,
+        columns: Vec<usize>,
+        tuple: bool,
+        alternatives: Alternatives,
+    ) -> CqlResult<()> {
         let equal = matches!(alternatives, Alternatives::One(_));
         let shown = shown(table, &columns);
         let said = self.entry(columns, tuple);
@@ -348,8 +396,14 @@ impl Gathered {
             upper: None,
         });
         let Constraint::Between { lower, upper } = constraint else {
-            let Constraint::Among(alternatives) = constraint else { return Ok(()) };
-            let kind = if matches!(alternatives, Alternatives::One(_)) { "an Equal" } else { "a IN" };
+            let Constraint::Among(alternatives) = constraint else {
+                return Ok(());
+            };
+            let kind = if matches!(alternatives, Alternatives::One(_)) {
+                "an Equal"
+            } else {
+                "a IN"
+            };
             return Err(CqlError::invalid(format!(
                 "{shown} cannot be restricted by more than one relation if it includes {kind}"
             )));
@@ -360,17 +414,39 @@ impl Gathered {
     fn token_compare(&mut self, operator: Operator, value: Expression) -> CqlResult<()> {
         let (lower, upper) = self.token.get_or_insert((None, None));
         if operator == Operator::Equal {
-            put_end(lower, upper, Operator::GreaterOrEqual, value.clone(), "partition key token")?;
-            return put_end(lower, upper, Operator::LessOrEqual, value, "partition key token");
+            put_end(
+                lower,
+                upper,
+                Operator::GreaterOrEqual,
+                value.clone(),
+                "partition key token",
+            )?;
+            return put_end(
+                lower,
+                upper,
+                Operator::LessOrEqual,
+                value,
+                "partition key token",
+            );
         }
         if operator == Operator::NotEqual {
-            return Err(CqlError::invalid("Unsupported \"!=\" relation: token(...) != ..."));
+            return Err(CqlError::invalid(
+                "Unsupported \"!=\" relation: token(...) != ...",
+            ));
         }
         put_end(lower, upper, operator, value, "partition key token")
     }
 
-    fn sort_out(mut self, table: &TableSchema, purpose: Purpose, statics_only: bool) -> CqlResult<Restrictions> {
-        let filtering = purpose == Purpose::Select { allow_filtering: true };
+    fn sort_out(
+        mut self,
+        table: &TableSchema,
+        purpose: Purpose,
+        statics_only: bool,
+    ) -> CqlResult<Restrictions> {
+        let filtering = purpose
+            == Purpose::Select {
+                allow_filtering: true,
+            };
         let selecting = matches!(purpose, Purpose::Select { .. });
         let mut filters = Vec::new();
         let partition = self.partition(table, purpose, &mut filters)?;
@@ -392,7 +468,8 @@ impl Gathered {
                 outside.join(", ")
             )));
         }
-        if selecting && !filtering && (!filters.is_empty() || (is_range && !clustering.is_empty())) {
+        if selecting && !filtering && (!filters.is_empty() || (is_range && !clustering.is_empty()))
+        {
             return Err(CqlError::invalid(REQUIRES_FILTERING));
         }
         let covered: usize = clustering
@@ -403,7 +480,10 @@ impl Gathered {
         let restricts_rows = !clustering.is_empty()
             || filters.iter().any(|filter| {
                 filter.columns.iter().any(|index| {
-                    matches!(table.columns[*index].kind, ColumnKind::Clustering | ColumnKind::Regular)
+                    matches!(
+                        table.columns[*index].kind,
+                        ColumnKind::Clustering | ColumnKind::Regular
+                    )
                 })
             });
         Ok(Restrictions {
@@ -419,12 +499,21 @@ impl Gathered {
     fn take(&mut self, table: &TableSchema, kind: ColumnKind) -> Vec<Said> {
         let (taken, kept) = std::mem::take(&mut self.said)
             .into_iter()
-            .partition(|said| said.columns.iter().all(|index| table.columns[*index].kind == kind));
+            .partition(|said| {
+                said.columns
+                    .iter()
+                    .all(|index| table.columns[*index].kind == kind)
+            });
         self.said = kept;
         taken
     }
 
-    fn partition(&mut self, table: &TableSchema, purpose: Purpose, filters: &mut Vec<Filter>) -> CqlResult<Partition> {
+    fn partition(
+        &mut self,
+        table: &TableSchema,
+        purpose: Purpose,
+        filters: &mut Vec<Filter>,
+    ) -> CqlResult<Partition> {
         let said = self.take(table, ColumnKind::PartitionKey);
         let selecting = matches!(purpose, Purpose::Select { .. });
         if let Some((lower, upper)) = self.token.take() {
@@ -447,9 +536,9 @@ impl Gathered {
                 missing.join(", ")
             )));
         }
-        let all_among = said
-            .iter()
-            .all(|said| matches!(said.constraint, Some(Constraint::Among(_))) && said.others.is_empty());
+        let all_among = said.iter().all(|said| {
+            matches!(said.constraint, Some(Constraint::Among(_))) && said.others.is_empty()
+        });
         if !all_among && !selecting {
             return Err(CqlError::invalid(format!(
                 "Only EQ and IN relation are supported on the partition key (unless you use the token() function) for {} \
@@ -460,12 +549,18 @@ impl Gathered {
         if missing.is_empty() && all_among {
             let mut keys: Vec<(usize, Alternatives)> = Vec::new();
             for said in said {
-                if let (Some(index), Some(Constraint::Among(alternatives))) = (said.columns.first(), said.constraint) {
+                if let (Some(index), Some(Constraint::Among(alternatives))) =
+                    (said.columns.first(), said.constraint)
+                {
                     keys.push((*index, alternatives));
                 }
             }
             keys.sort_by_key(|(index, _)| *index);
-            return Ok(Partition::Keys(keys.into_iter().map(|(_, alternatives)| alternatives).collect()));
+            return Ok(Partition::Keys(
+                keys.into_iter()
+                    .map(|(_, alternatives)| alternatives)
+                    .collect(),
+            ));
         }
         for said in said {
             filters.extend(filters_of(said)?);
@@ -483,9 +578,15 @@ impl Gathered {
         let mut said = self.take(table, ColumnKind::Clustering);
         said.sort_by_key(|said| said.columns.first().copied());
         let base = table.partition_key.len();
-        let filtering = purpose == Purpose::Select { allow_filtering: true };
+        let filtering = purpose
+            == Purpose::Select {
+                allow_filtering: true,
+            };
         if matches!(purpose, Purpose::Insert | Purpose::Update) {
-            if said.iter().any(|said| matches!(said.constraint, Some(Constraint::Between { .. }))) {
+            if said
+                .iter()
+                .any(|said| matches!(said.constraint, Some(Constraint::Between { .. })))
+            {
                 return Err(CqlError::invalid(format!(
                     "Slice restrictions are not supported on the clustering columns in {} statements",
                     purpose.name()
@@ -495,7 +596,11 @@ impl Gathered {
                 .clustering_columns()
                 .iter()
                 .enumerate()
-                .filter(|(place, _)| !said.iter().any(|said| said.columns.contains(&(base + place))))
+                .filter(|(place, _)| {
+                    !said
+                        .iter()
+                        .any(|said| said.columns.contains(&(base + place)))
+                })
                 .map(|(_, column)| column.name.as_str())
                 .collect();
             if !statics_only && !missing.is_empty() {
@@ -549,7 +654,9 @@ impl Gathered {
                 constraint,
                 others,
             } = said;
-            let Some(constraint) = constraint else { continue };
+            let Some(constraint) = constraint else {
+                continue;
+            };
             if matches!(constraint, Constraint::Between { .. }) {
                 ended = Some(first);
             }
@@ -596,7 +703,9 @@ fn filters_of(said: Said) -> CqlResult<Vec<Filter>> {
     let mut tests = said.others;
     match said.constraint {
         None => {}
-        Some(Constraint::Among(Alternatives::One(value))) => tests.push(Test::Compare(Operator::Equal, value)),
+        Some(Constraint::Among(Alternatives::One(value))) => {
+            tests.push(Test::Compare(Operator::Equal, value))
+        }
         Some(Constraint::Among(alternatives)) => tests.push(Test::In(alternatives)),
         Some(Constraint::Between { lower, upper }) => {
             for (end, open, closed) in [
@@ -620,29 +729,36 @@ fn filters_of(said: Said) -> CqlResult<Vec<Filter>> {
 }
 
 fn find(table: &TableSchema, name: &Name) -> CqlResult<usize> {
-    table.column_index(name.as_str()).ok_or_else(|| undefined(table, name))
-}
-
-fn show(column: &Name, operator: &str, value: &Term) -> String {
-    format!("{column} {operator} {}", super::name::term(value))
+    table
+        .column_index(name.as_str())
+        .ok_or_else(|| undefined(table, name))
 }
 
 fn shown(table: &TableSchema, columns: &[usize]) -> String {
     match columns {
         [single] => table.columns[*single].name.clone(),
         several => {
-            let names: Vec<&str> = several.iter().map(|index| table.columns[*index].name.as_str()).collect();
+            let names: Vec<&str> = several
+                .iter()
+                .map(|index| table.columns[*index].name.as_str())
+                .collect();
             format!("({})", names.join(", "))
         }
     }
 }
 
-fn check_operator(column: &Column, operator: Operator, shown: &dyn Fn() -> String) -> CqlResult<()> {
+fn check_operator(column: &Column, operator: Operator, relation: &Relation) -> CqlResult<()> {
     if operator == Operator::NotEqual {
-        return Err(CqlError::invalid(format!("Unsupported \"!=\" relation: {}", shown())));
+        return Err(CqlError::invalid(format!(
+            "Unsupported \"!=\" relation: {relation}"
+        )));
     }
     if column.ty.is_multi_cell() {
-        let kind = if column.ty.is_collection() { "Collection" } else { "Non-frozen UDT" };
+        let kind = if column.ty.is_collection() {
+            "Collection"
+        } else {
+            "Non-frozen UDT"
+        };
         return Err(CqlError::invalid(format!(
             "{kind} column '{}' ({}) cannot be restricted by a '{}' relation",
             column.name,
@@ -656,7 +772,9 @@ fn check_operator(column: &Column, operator: Operator, shown: &dyn Fn() -> Strin
             _ => None,
         };
         if let Some(refused) = refused {
-            return Err(CqlError::invalid(format!("Slice restrictions are not supported on {refused}")));
+            return Err(CqlError::invalid(format!(
+                "Slice restrictions are not supported on {refused}"
+            )));
         }
     }
     Ok(())
@@ -672,25 +790,38 @@ fn check_token(table: &TableSchema, columns: &[Name], purpose: Purpose) -> CqlRe
     for column in columns {
         find(table, column)?;
     }
-    let own: Vec<&str> = table.partition_columns().iter().map(|column| column.name.as_str()).collect();
+    let own: Vec<&str> = table
+        .partition_columns()
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
     let given: Vec<&str> = columns.iter().map(Name::as_str).collect();
     if own == given {
         return Ok(());
     }
-    let mut sorted = given.clone();
-    sorted.sort_by_key(|name| own.iter().position(|own| own == name));
-    Err(CqlError::invalid(if sorted == own {
-        format!(
-            "The token function arguments must be in the partition key order: {}",
-            own.join(", ")
-        )
-    } else {
-        "The token() function must be applied to all partition key components or none of them".into()
-    }))
+    Err(CqlError::invalid(
+        if !own.iter().all(|name| given.contains(name)) {
+            "The token() function must be applied to all partition key components or none of them"
+                .into()
+        } else if !given.iter().all(|name| own.contains(name)) {
+            "The token() function must contains only partition key components".into()
+        } else if given.len() > own.len() {
+            "The token() function contains duplicate partition key components".into()
+        } else {
+            format!(
+                "The token function arguments must be in the partition key order: {}",
+                own.join(", ")
+            )
+        },
+    ))
 }
 
 /// Places, tuple type and name of the columns of a tuple relation: neighbours in clustering order.
-fn tuple_columns(table: &TableSchema, columns: &[Name]) -> CqlResult<(Vec<usize>, CqlType, String)> {
+fn tuple_columns(
+    table: &TableSchema,
+    columns: &[Name],
+    relation: &Relation,
+) -> CqlResult<(Vec<usize>, CqlType, String)> {
     let mut indexes = Vec::new();
     for name in columns {
         let index = find(table, name)?;
@@ -703,15 +834,13 @@ fn tuple_columns(table: &TableSchema, columns: &[Name]) -> CqlResult<(Vec<usize>
         }
         if indexes.contains(&index) {
             return Err(CqlError::invalid(format!(
-                "Column \"{}\" appeared twice in a relation: ({})",
-                column.name,
-                columns.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
+                "Column \"{}\" appeared twice in a relation: {relation}",
+                column.name
             )));
         }
         if indexes.last().is_some_and(|last| last + 1 != index) {
             return Err(CqlError::invalid(format!(
-                "Clustering columns must appear in the PRIMARY KEY order in multi-column relations: ({})",
-                columns.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
+                "Clustering columns must appear in the PRIMARY KEY order in multi-column relations: {relation}"
             )));
         }
         indexes.push(index);
@@ -722,10 +851,18 @@ fn tuple_columns(table: &TableSchema, columns: &[Name]) -> CqlResult<(Vec<usize>
 }
 
 /// The right side of IN.
-pub fn in_values(terms: &mut Terms<'_>, values: &InValues, name: &str, ty: &CqlType) -> CqlResult<Alternatives> {
+pub fn in_values(
+    terms: &mut Terms<'_>,
+    values: &InValues,
+    name: &str,
+    ty: &CqlType,
+) -> CqlResult<Alternatives> {
     match values {
         InValues::Terms(list) => {
-            let values: CqlResult<Vec<Expression>> = list.iter().map(|value| terms.term(value, name, ty)).collect();
+            let values: CqlResult<Vec<Expression>> = list
+                .iter()
+                .map(|value| terms.term(value, name, ty))
+                .collect();
             let mut values = values?;
             Ok(match values.len() {
                 1 => Alternatives::One(values.remove(0)),
@@ -734,7 +871,11 @@ pub fn in_values(terms: &mut Terms<'_>, values: &InValues, name: &str, ty: &CqlT
         }
         InValues::Marker(marker) => {
             let ty = CqlType::list(ty.clone());
-            Ok(Alternatives::Listed(terms.marker(marker, &format!("in({name})"), &ty)))
+            Ok(Alternatives::Listed(terms.marker(
+                marker,
+                &format!("in({name})"),
+                &ty,
+            )))
         }
     }
 }

@@ -7,9 +7,9 @@ use palladium_protocol::cql::ast::{Direction, OrderingKey, Select, Selectable, S
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::CqlType;
 
+use super::name;
 use super::restrict::{Alternatives, Constraint, Partition, Purpose, Restrictions, restrict};
 use super::term::{Aggregate, Terms, undefined};
-use super::name;
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
 use crate::schema::{Catalog, ColumnKind, TableSchema};
@@ -65,11 +65,6 @@ pub fn select(
         });
     };
     match &statement.selection {
-        Selection::All if statement.distinct => {
-            return Err(CqlError::invalid(
-                "SELECT DISTINCT queries must only request partition key columns and/or static columns (not *)",
-            ));
-        }
         Selection::All => {
             for (index, column) in table.columns.iter().enumerate() {
                 spec(column.name.clone(), &column.ty);
@@ -99,6 +94,19 @@ pub fn select(
     let restrictions = restrict(&mut terms, table, &statement.relations, purpose, false)?;
     if statement.distinct {
         check_distinct(table, &shown, &restrictions)?;
+    }
+    if !statement.distinct
+        && !restrictions.clustering.is_empty()
+        && used_columns(&shown, &terms.aggregates, &restrictions)
+            .iter()
+            .all(|index| table.columns[*index].kind == ColumnKind::Static)
+        && shown
+            .iter()
+            .any(|typed| matches!(typed.expression, Expression::Column(_)))
+    {
+        return Err(CqlError::invalid(
+            "Cannot restrict clustering columns when selecting only static columns",
+        ));
     }
     let group_by = group_by(table, &statement.group_by, &restrictions)?;
     let limit = limit(&mut terms, statement.limit.as_ref(), "[limit]")?;
@@ -139,7 +147,9 @@ pub fn select(
     };
     if plan.json {
         plan.needs_clustering |= plan.specs.iter().any(|spec| {
-            table.column(&spec.name).is_some_and(|column| column.kind == ColumnKind::Clustering)
+            table
+                .column(&spec.name)
+                .is_some_and(|column| column.kind == ColumnKind::Clustering)
         });
     }
     Ok((plan, terms.into_markers()?))
@@ -158,7 +168,11 @@ pub fn result_specs(plan: &SelectPlan) -> Vec<ColumnSpec> {
     }]
 }
 
-fn used_columns(shown: &[Typed], aggregates: &[Aggregate], restrictions: &Restrictions) -> HashSet<usize> {
+fn used_columns(
+    shown: &[Typed],
+    aggregates: &[Aggregate],
+    restrictions: &Restrictions,
+) -> HashSet<usize> {
     let mut columns = HashSet::new();
     let mut note = |expression: &Expression| {
         if let Expression::Column(index) | Expression::Fact { column: index, .. } = expression {
@@ -168,7 +182,10 @@ fn used_columns(shown: &[Typed], aggregates: &[Aggregate], restrictions: &Restri
     for typed in shown {
         typed.expression.walk(&mut note);
     }
-    for argument in aggregates.iter().filter_map(|aggregate| aggregate.argument.as_ref()) {
+    for argument in aggregates
+        .iter()
+        .filter_map(|aggregate| aggregate.argument.as_ref())
+    {
         argument.expression.walk(&mut note);
     }
     for filter in &restrictions.filters {
@@ -190,14 +207,21 @@ fn shown_place(shown: &mut Vec<Typed>, table: &TableSchema, index: usize) -> usi
     })
 }
 
-fn check_distinct(table: &TableSchema, shown: &[Typed], restrictions: &Restrictions) -> CqlResult<()> {
+fn check_distinct(
+    table: &TableSchema,
+    shown: &[Typed],
+    restrictions: &Restrictions,
+) -> CqlResult<()> {
     let mut wrong = None;
     let mut asked = HashSet::new();
     for typed in shown {
         typed.expression.walk(&mut |expression| {
             if let Expression::Column(index) | Expression::Fact { column: index, .. } = expression {
                 asked.insert(*index);
-                if !matches!(table.columns[*index].kind, ColumnKind::PartitionKey | ColumnKind::Static) {
+                if !matches!(
+                    table.columns[*index].kind,
+                    ColumnKind::PartitionKey | ColumnKind::Static
+                ) {
                     wrong.get_or_insert(*index);
                 }
             }
@@ -210,8 +234,13 @@ fn check_distinct(table: &TableSchema, shown: &[Typed], restrictions: &Restricti
         )));
     }
     // Static columns alone may be asked for; parts of the key may not.
-    let any_key = asked.iter().any(|index| table.columns[*index].kind == ColumnKind::PartitionKey);
-    let missing = table.partition_key.iter().find(|index| !asked.contains(index));
+    let any_key = asked
+        .iter()
+        .any(|index| table.columns[*index].kind == ColumnKind::PartitionKey);
+    let missing = table
+        .partition_key
+        .iter()
+        .find(|index| !asked.contains(index));
     if let Some(index) = missing.filter(|_| any_key) {
         return Err(CqlError::invalid(format!(
             "SELECT DISTINCT queries must request all the partition key columns (missing {})",
@@ -227,7 +256,8 @@ fn check_distinct(table: &TableSchema, shown: &[Typed], restrictions: &Restricti
 }
 
 fn limit(terms: &mut Terms<'_>, term: Option<&Term>, name: &str) -> CqlResult<Option<Expression>> {
-    term.map(|term| terms.term(term, name, &CqlType::Int)).transpose()
+    term.map(|term| terms.term(term, name, &CqlType::Int))
+        .transpose()
 }
 
 fn limit_of_partition(
@@ -236,16 +266,29 @@ fn limit_of_partition(
     _restrictions: &Restrictions,
 ) -> CqlResult<Option<Expression>> {
     if statement.per_partition_limit.is_some() && statement.distinct {
-        return Err(CqlError::invalid("PER PARTITION LIMIT is not allowed with SELECT DISTINCT queries"));
+        return Err(CqlError::invalid(
+            "PER PARTITION LIMIT is not allowed with SELECT DISTINCT queries",
+        ));
     }
-    if statement.per_partition_limit.is_some() && is_aggregate(statement) && statement.group_by.is_empty() {
-        return Err(CqlError::invalid("PER PARTITION LIMIT is not allowed with aggregate queries."));
+    if statement.per_partition_limit.is_some()
+        && is_aggregate(statement)
+        && statement.group_by.is_empty()
+    {
+        return Err(CqlError::invalid(
+            "PER PARTITION LIMIT is not allowed with aggregate queries.",
+        ));
     }
-    limit(terms, statement.per_partition_limit.as_ref(), "[per_partition_limit]")
+    limit(
+        terms,
+        statement.per_partition_limit.as_ref(),
+        "[per_partition_limit]",
+    )
 }
 
 fn is_aggregate(statement: &Select) -> bool {
-    let Selection::Items(items) = &statement.selection else { return false };
+    let Selection::Items(items) = &statement.selection else {
+        return false;
+    };
     items.iter().any(|item| match &item.expression {
         Selectable::CountRows => true,
         Selectable::Function { name, .. } => {
@@ -255,7 +298,11 @@ fn is_aggregate(statement: &Select) -> bool {
     })
 }
 
-fn group_by(table: &TableSchema, by: &[Selectable], restrictions: &Restrictions) -> CqlResult<Option<usize>> {
+fn group_by(
+    table: &TableSchema,
+    by: &[Selectable],
+    restrictions: &Restrictions,
+) -> CqlResult<Option<usize>> {
     if by.is_empty() {
         return Ok(None);
     }
@@ -263,9 +310,13 @@ fn group_by(table: &TableSchema, by: &[Selectable], restrictions: &Restrictions)
     let mut next = 0;
     for selectable in by {
         let Selectable::Column(column) = selectable else {
-            return Err(CqlError::invalid("Group by with functions is not supported yet"));
+            return Err(CqlError::invalid(
+                "Group by with functions is not supported yet",
+            ));
         };
-        let index = table.column_index(column.as_str()).ok_or_else(|| undefined(table, column))?;
+        let index = table
+            .column_index(column.as_str())
+            .ok_or_else(|| undefined(table, column))?;
         if index >= key_columns {
             return Err(CqlError::invalid(format!(
                 "Group by is currently only supported on the columns of the PRIMARY KEY, got {column}"
@@ -310,9 +361,18 @@ struct OrderBy {
     by: Vec<(usize, bool)>,
 }
 
-fn order_by(table: &TableSchema, statement: &Select, restrictions: &Restrictions) -> CqlResult<Option<OrderBy>> {
+fn order_by(
+    table: &TableSchema,
+    statement: &Select,
+    restrictions: &Restrictions,
+) -> CqlResult<Option<OrderBy>> {
     if statement.order_by.is_empty() {
         return Ok(None);
+    }
+    if !matches!(restrictions.partition, Partition::Keys(_)) {
+        return Err(CqlError::invalid(
+            "ORDER BY is only supported when the partition key is restricted by an EQ or an IN.",
+        ));
     }
     let mut reversed = None;
     let mut by = Vec::new();
@@ -320,9 +380,13 @@ fn order_by(table: &TableSchema, statement: &Select, restrictions: &Restrictions
     let mut next = first;
     for ordering in &statement.order_by {
         let OrderingKey::Column(column) = &ordering.by else {
-            return Err(CqlError::invalid("ANN ordering is only supported on columns with an SAI index"));
+            return Err(CqlError::invalid(
+                "ANN ordering is only supported on columns with an SAI index",
+            ));
         };
-        let index = table.column_index(column.as_str()).ok_or_else(|| undefined(table, column))?;
+        let index = table
+            .column_index(column.as_str())
+            .ok_or_else(|| undefined(table, column))?;
         let own = &table.columns[index];
         if own.kind != ColumnKind::Clustering {
             return Err(CqlError::invalid(format!(
@@ -346,11 +410,6 @@ fn order_by(table: &TableSchema, statement: &Select, restrictions: &Restrictions
         reversed = Some(against);
         by.push((index, descending));
     }
-    if !matches!(restrictions.partition, Partition::Keys(_)) {
-        return Err(CqlError::invalid(
-            "ORDER BY is only supported when the partition key is restricted by an EQ or an IN.",
-        ));
-    }
     Ok(Some(OrderBy {
         reversed: reversed.unwrap_or(false),
         by,
@@ -359,7 +418,9 @@ fn order_by(table: &TableSchema, statement: &Select, restrictions: &Restrictions
 
 fn names_several_partitions(restrictions: &Restrictions) -> bool {
     match &restrictions.partition {
-        Partition::Keys(columns) => columns.iter().any(|column| !matches!(column, Alternatives::One(_))),
+        Partition::Keys(columns) => columns
+            .iter()
+            .any(|column| !matches!(column, Alternatives::One(_))),
         _ => false,
     }
 }

@@ -15,7 +15,7 @@ use crate::query::expression::{Bound, Expression, Scope, Typed};
 use crate::query::functions::aggregate::AggregateKind;
 use crate::query::functions::timeuuid::TimeUuids;
 use crate::query::functions::{self, Fit, Function, Moment, is_assignable};
-use crate::schema::{Catalog, ColumnKind, TableSchema, types};
+use crate::schema::{Catalog, TableSchema, types};
 
 /// What a value is for: the name in error messages and marker specifications, and the type.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,11 @@ impl<'a> Terms<'a> {
     pub fn into_markers(self) -> CqlResult<Vec<ColumnSpec>> {
         self.markers
             .into_iter()
-            .map(|spec| spec.ok_or_else(|| CqlError::invalid("A bind marker stands where no value is expected")))
+            .map(|spec| {
+                spec.ok_or_else(|| {
+                    CqlError::invalid("A bind marker stands where no value is expected")
+                })
+            })
             .collect()
     }
 
@@ -136,7 +140,10 @@ impl<'a> Terms<'a> {
                 let to = types::native(*to);
                 let typed = self.any(expression, None)?;
                 if !functions::can_cast(&typed.ty, &to) {
-                    return Err(CqlError::invalid(format!("{} cannot be cast to {to}", typed.ty)));
+                    return Err(CqlError::invalid(format!(
+                        "{} cannot be cast to {to}",
+                        typed.ty
+                    )));
                 }
                 self.call(Function::Cast, vec![typed], to)
             }
@@ -144,7 +151,7 @@ impl<'a> Terms<'a> {
                 if let Some(keyspace) = &name.keyspace
                     && *keyspace != "system"
                 {
-                    return Err(CqlError::invalid(format!("Unknown function '{name}'")));
+                    return Err(self.unknown_function(&name.to_string()));
                 }
                 self.function(name.name.as_str(), arguments, receiver)
             }
@@ -153,10 +160,17 @@ impl<'a> Terms<'a> {
             Selectable::Slice { of, from, to } => self.slice(of, from.as_deref(), to.as_deref()),
             Selectable::TypeHint { to, expression } => {
                 let catalog = self.catalog;
-                let lookup = |keyspace: &str, name: &str| catalog.user_type(keyspace, name).cloned();
+                let lookup =
+                    |keyspace: &str, name: &str| catalog.user_type(keyspace, name).cloned();
                 let ty = types::resolve(to, self.keyspace, &lookup)?;
                 let name = ty.to_string();
-                let typed = self.typed(expression, Some(Receiver { name: &name, ty: &ty }))?;
+                let typed = self.typed(
+                    expression,
+                    Some(Receiver {
+                        name: &name,
+                        ty: &ty,
+                    }),
+                )?;
                 Ok(Typed {
                     expression: typed.expression,
                     ty,
@@ -166,14 +180,19 @@ impl<'a> Terms<'a> {
             Selectable::List(parts) => self.list(of, parts, receiver),
             Selectable::Set(parts) => self.set(of, parts, receiver),
             Selectable::Map(parts) => self.map(of, parts, receiver),
-            Selectable::Arithmetic { operator, left, right } => {
+            Selectable::Arithmetic {
+                operator,
+                left,
+                right,
+            } => {
                 let hint = |own: &Selectable, other: &Self, of: Option<CqlType>| match own {
                     Selectable::Marker(_) => of,
                     Selectable::Literal(literal) => literal::natural_type(literal),
                     _ => other.natural_type(own),
                 };
                 let right_type = self.natural_type(right);
-                let left_hint = hint(left, self, right_type).or(receiver.map(|receiver| receiver.ty.clone()));
+                let left_hint =
+                    hint(left, self, right_type).or(receiver.map(|receiver| receiver.ty.clone()));
                 let left_typed = self.operand(left, left_hint.as_ref())?;
                 let right_hint = hint(right, self, Some(left_typed.ty.clone()));
                 let right_typed = self.operand(right, right_hint.as_ref())?;
@@ -181,23 +200,33 @@ impl<'a> Terms<'a> {
                     && *right_typed.ty.bare() == CqlType::Duration;
                 let ty = match temporal {
                     true => left_typed.ty.clone(),
-                    false => functions::number::result_type(&left_typed.ty, &right_typed.ty).ok_or_else(|| {
-                        CqlError::invalid(format!(
-                            "the '{}' operation is not supported between {} and {}",
-                            operator.symbol(),
-                            left_typed.ty,
-                            right_typed.ty
-                        ))
-                    })?,
+                    false => functions::number::result_type(&left_typed.ty, &right_typed.ty)
+                        .ok_or_else(|| {
+                            CqlError::invalid(format!(
+                                "the '{}' operation is not supported between {} and {}",
+                                operator.symbol(),
+                                print(left),
+                                print(right)
+                            ))
+                        })?,
                 };
-                let typed = self.call(Function::Arithmetic(*operator), vec![left_typed, right_typed], ty)?;
+                let typed = self.call(
+                    Function::Arithmetic(*operator),
+                    vec![left_typed, right_typed],
+                    ty,
+                )?;
                 self.widened(typed, receiver)
             }
             Selectable::Negation(inner) => {
-                let hint = self.natural_type(inner).or(receiver.map(|receiver| receiver.ty.clone()));
+                let hint = self
+                    .natural_type(inner)
+                    .or(receiver.map(|receiver| receiver.ty.clone()));
                 let typed = self.operand(inner, hint.as_ref())?;
                 if functions::number::result_type(&typed.ty, &typed.ty).is_none() {
-                    return Err(CqlError::invalid(format!("the '-' operation is not supported on {}", typed.ty)));
+                    return Err(CqlError::invalid(format!(
+                        "the '-' operation is not supported on {}",
+                        typed.ty
+                    )));
                 }
                 let ty = typed.ty.clone();
                 self.call(Function::Negate, vec![typed], ty)
@@ -207,7 +236,13 @@ impl<'a> Terms<'a> {
 
     fn operand(&mut self, of: &Selectable, hint: Option<&CqlType>) -> CqlResult<Typed> {
         match hint {
-            Some(ty) => self.any(of, Some(Receiver { name: "operand", ty })),
+            Some(ty) => self.any(
+                of,
+                Some(Receiver {
+                    name: "operand",
+                    ty,
+                }),
+            ),
             None => self.any(of, None),
         }
     }
@@ -230,9 +265,13 @@ impl<'a> Terms<'a> {
     fn column(&mut self, name: &Name) -> CqlResult<Typed> {
         let table = self.table.filter(|_| self.columns);
         let Some(table) = table else {
-            return Err(CqlError::invalid(format!("Invalid reference to column {name} outside of a selection")));
+            return Err(CqlError::invalid(format!(
+                "Invalid reference to column {name} outside of a selection"
+            )));
         };
-        let index = table.column_index(name.as_str()).ok_or_else(|| undefined(table, name))?;
+        let index = table
+            .column_index(name.as_str())
+            .ok_or_else(|| undefined(table, name))?;
         Ok(Typed {
             expression: Expression::Column(index),
             ty: table.columns[index].ty.clone(),
@@ -264,20 +303,24 @@ impl<'a> Terms<'a> {
         };
         let many = column.ty.is_multi_cell() && fact != CellFact::MaxWriteTime;
         Ok(Typed {
-            expression: Expression::Fact { fact, column: *index },
+            expression: Expression::Fact {
+                fact,
+                column: *index,
+            },
             ty: if many { CqlType::list(one) } else { one },
         })
     }
 
     fn aggregate(&mut self, kind: AggregateKind, argument: Option<Typed>) -> CqlResult<Typed> {
         if !self.columns {
-            return Err(CqlError::invalid(format!(
-                "Aggregation functions are not supported in the where clause: system.{}",
-                kind.name()
-            )));
+            return Err(CqlError::invalid(
+                "Aggregation function are not supported in the where clause",
+            ));
         }
         if self.inside_aggregate {
-            return Err(CqlError::invalid("aggregate functions cannot be used as arguments of aggregate functions"));
+            return Err(CqlError::invalid(
+                "aggregate functions cannot be used as arguments of aggregate functions",
+            ));
         }
         let ty = match &argument {
             Some(argument) => kind.result_type(&argument.ty).ok_or_else(|| {
@@ -298,8 +341,16 @@ impl<'a> Terms<'a> {
         })
     }
 
-    fn function(&mut self, name: &str, arguments: &[Selectable], receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
+    fn function(
+        &mut self,
+        name: &str,
+        arguments: &[Selectable],
+        receiver: Option<Receiver<'_>>,
+    ) -> CqlResult<Typed> {
         if let Some(kind) = AggregateKind::named(name) {
+            if !self.columns {
+                return self.aggregate(kind, None);
+            }
             if kind == AggregateKind::Count
                 && let [Selectable::Literal(Literal::Integer(one))] = arguments
                 && one == "1"
@@ -317,18 +368,32 @@ impl<'a> Terms<'a> {
             self.inside_aggregate = outer;
             return self.aggregate(kind, Some(typed?));
         }
-        let natural: Vec<Option<CqlType>> = arguments.iter().map(|argument| self.natural_type(argument)).collect();
-        let fit = |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
+        let natural: Vec<Option<CqlType>> = arguments
+            .iter()
+            .map(|argument| self.natural_type(argument))
+            .collect();
+        let fit =
+            |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
         let wanted = receiver.map(|receiver| receiver.ty);
         let Some(signature) = functions::resolve(name, &natural, wanted, self.table, &fit)? else {
-            return Err(CqlError::invalid(format!("Unknown function '{name}'")));
+            return Err(self.unknown_function(name));
         };
         let mut typed = Vec::with_capacity(arguments.len());
         for (place, (argument, ty)) in arguments.iter().zip(&signature.takes).enumerate() {
             let receiver_name = format!("arg{place}(system.{name})");
-            let own = self.any(argument, Some(Receiver { name: &receiver_name, ty }))?;
+            let own = self.any(
+                argument,
+                Some(Receiver {
+                    name: &receiver_name,
+                    ty,
+                }),
+            )?;
             // The function reads the value as what it is; only untyped things take the argument's type.
-            let ty = if is_assignable(&own.ty, ty) { ty.clone() } else { own.ty };
+            let ty = if is_assignable(&own.ty, ty) {
+                ty.clone()
+            } else {
+                own.ty
+            };
             typed.push(Typed {
                 expression: own.expression,
                 ty,
@@ -337,15 +402,34 @@ impl<'a> Terms<'a> {
         self.call(signature.function, typed, signature.returns)
     }
 
-    fn call(&mut self, function: Function, arguments: Vec<Typed>, returns: CqlType) -> CqlResult<Typed> {
-        let constant = function.is_pure() && arguments.iter().all(|argument| argument.expression.is_constant());
+    fn unknown_function(&self, name: &str) -> CqlError {
+        CqlError::invalid(match self.columns {
+            true => format!("Unknown function '{name}'"),
+            false => format!("Unknown function {name} called"),
+        })
+    }
+
+    fn call(
+        &mut self,
+        function: Function,
+        arguments: Vec<Typed>,
+        returns: CqlType,
+    ) -> CqlResult<Typed> {
+        let constant = function.is_pure()
+            && arguments
+                .iter()
+                .all(|argument| argument.expression.is_constant());
         let expression = Expression::Call {
             function,
             arguments,
             returns: returns.clone(),
         };
         Ok(Typed {
-            expression: if constant { folded(expression)? } else { expression },
+            expression: if constant {
+                folded(expression)?
+            } else {
+                expression
+            },
             ty: returns,
         })
     }
@@ -360,7 +444,11 @@ impl<'a> Terms<'a> {
             )));
         };
         let place = field_place(udt, field.as_str()).ok_or_else(|| {
-            CqlError::invalid(format!("{} of type {} has no field {field}", print(of), typed.ty))
+            CqlError::invalid(format!(
+                "{} of type {} has no field {field}",
+                print(of),
+                typed.ty
+            ))
         })?;
         Ok(Typed {
             ty: udt.fields[place].1.clone(),
@@ -400,7 +488,12 @@ impl<'a> Terms<'a> {
         })
     }
 
-    fn slice(&mut self, of: &Selectable, from: Option<&Term>, to: Option<&Term>) -> CqlResult<Typed> {
+    fn slice(
+        &mut self,
+        of: &Selectable,
+        from: Option<&Term>,
+        to: Option<&Term>,
+    ) -> CqlResult<Typed> {
         let typed = self.any(of, None)?;
         let key_type = match typed.ty.bare() {
             CqlType::Map(key, _) => (**key).clone(),
@@ -421,7 +514,8 @@ impl<'a> Terms<'a> {
         };
         let mut end = |term: Option<&Term>, name: &str| {
             let name = format!("{name}({})", print(of));
-            term.map(|term| self.term(term, &name, &key_type).map(Box::new)).transpose()
+            term.map(|term| self.term(term, &name, &key_type).map(Box::new))
+                .transpose()
         };
         let (from, to) = (end(from, "from")?, end(to, "to")?);
         let ty = typed.ty.clone();
@@ -453,7 +547,12 @@ impl<'a> Terms<'a> {
         Ok(expressions)
     }
 
-    fn tuple(&mut self, of: &Selectable, parts: &[Selectable], receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
+    fn tuple(
+        &mut self,
+        of: &Selectable,
+        parts: &[Selectable],
+        receiver: Option<Receiver<'_>>,
+    ) -> CqlResult<Typed> {
         let Some(receiver) = receiver else {
             if let [single] = parts {
                 return self.any(single, None);
@@ -492,11 +591,20 @@ impl<'a> Terms<'a> {
                 receiver.name
             ))
         };
-        let parts = self.parts(parts.iter().zip(types.iter().cloned()), receiver.name, &wrong)?;
+        let parts = self.parts(
+            parts.iter().zip(types.iter().cloned()),
+            receiver.name,
+            &wrong,
+        )?;
         built(receiver.ty.clone(), parts)
     }
 
-    fn list(&mut self, of: &Selectable, parts: &[Selectable], receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
+    fn list(
+        &mut self,
+        of: &Selectable,
+        parts: &[Selectable],
+        receiver: Option<Receiver<'_>>,
+    ) -> CqlResult<Typed> {
         let receiver = receiver.ok_or_else(|| cannot_infer(&print(of)))?;
         let (element, kind) = match receiver.ty.bare() {
             CqlType::List(element) => (element, "list"),
@@ -511,7 +619,12 @@ impl<'a> Terms<'a> {
                 }
                 (element, "vector")
             }
-            _ => return Err(not_for("list", &receiver)),
+            _ => {
+                return Err(CqlError::invalid(format!(
+                    "Unexpected receiver type '{}'; only list and vector are expected",
+                    receiver.ty
+                )));
+            }
         };
         let wrong = not_of_type(kind, receiver.name);
         let of_element = parts.iter().map(|part| (part, (**element).clone()));
@@ -519,7 +632,12 @@ impl<'a> Terms<'a> {
         built(receiver.ty.clone(), parts)
     }
 
-    fn set(&mut self, of: &Selectable, parts: &[Selectable], receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
+    fn set(
+        &mut self,
+        of: &Selectable,
+        parts: &[Selectable],
+        receiver: Option<Receiver<'_>>,
+    ) -> CqlResult<Typed> {
         let receiver = receiver.ok_or_else(|| cannot_infer(&print(of)))?;
         let element = match receiver.ty.bare() {
             CqlType::Set(element) => element,
@@ -561,9 +679,17 @@ impl<'a> Terms<'a> {
                 let mut expressions = Vec::new();
                 for (own, entry) in parts {
                     let name = format!("key({})", receiver.name);
-                    expressions.extend(self.parts([(own, (**key).clone())].into_iter(), &name, &wrong_key)?);
+                    expressions.extend(self.parts(
+                        [(own, (**key).clone())].into_iter(),
+                        &name,
+                        &wrong_key,
+                    )?);
                     let name = format!("value({})", receiver.name);
-                    expressions.extend(self.parts([(entry, (**value).clone())].into_iter(), &name, &wrong_value)?);
+                    expressions.extend(self.parts(
+                        [(entry, (**value).clone())].into_iter(),
+                        &name,
+                        &wrong_value,
+                    )?);
                 }
                 built(receiver.ty.clone(), expressions)
             }
@@ -597,7 +723,10 @@ impl<'a> Terms<'a> {
                 ))
             };
             let inner = format!("{}.{field}", receiver.name);
-            if let Some(expression) = self.parts([(value, ty.clone())].into_iter(), &inner, &wrong)?.pop() {
+            if let Some(expression) = self
+                .parts([(value, ty.clone())].into_iter(), &inner, &wrong)?
+                .pop()
+            {
                 expressions[place] = expression;
             }
         }
@@ -615,7 +744,8 @@ impl<'a> Terms<'a> {
             Selectable::CountRows => Some(CqlType::Bigint),
             Selectable::Cast { to, .. } => Some(types::native(*to)),
             Selectable::TypeHint { to, .. } => {
-                let lookup = |keyspace: &str, name: &str| self.catalog.user_type(keyspace, name).cloned();
+                let lookup =
+                    |keyspace: &str, name: &str| self.catalog.user_type(keyspace, name).cloned();
                 types::resolve(to, self.keyspace, &lookup).ok()
             }
             Selectable::CellFact { fact, .. } => Some(match fact {
@@ -624,12 +754,18 @@ impl<'a> Terms<'a> {
             }),
             Selectable::Function { name, arguments } => {
                 let name = name.name.as_str();
-                let natural: Vec<_> = arguments.iter().map(|argument| self.natural_type(argument)).collect();
+                let natural: Vec<_> = arguments
+                    .iter()
+                    .map(|argument| self.natural_type(argument))
+                    .collect();
                 if let Some(kind) = AggregateKind::named(name) {
                     return kind.result_type(natural.first()?.as_ref()?);
                 }
-                let fit = |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
-                let signature = functions::resolve(name, &natural, None, self.table, &fit).ok()??;
+                let fit = |place: usize, ty: &CqlType| {
+                    self.fit(&arguments[place], natural[place].as_ref(), ty)
+                };
+                let signature =
+                    functions::resolve(name, &natural, None, self.table, &fit).ok()??;
                 Some(signature.returns)
             }
             Selectable::Field { of, field } => match self.natural_type(of)?.bare() {
@@ -672,11 +808,17 @@ impl<'a> Terms<'a> {
         let bare = ty.bare();
         match of {
             Selectable::Literal(Literal::Null) | Selectable::Marker(_) => Fit::Weak,
-            Selectable::Literal(literal) if literal::natural_type(literal).as_ref() == Some(bare) => Fit::Exact,
+            Selectable::Literal(literal)
+                if literal::natural_type(literal).as_ref() == Some(bare) =>
+            {
+                Fit::Exact
+            }
             Selectable::Literal(literal) if literal::fits(literal, bare) => Fit::Weak,
             Selectable::Literal(_) => Fit::No,
             Selectable::List(parts) => match bare {
-                CqlType::List(element) | CqlType::Vector(element, _) => self.fit_all(parts.iter(), element),
+                CqlType::List(element) | CqlType::Vector(element, _) => {
+                    self.fit_all(parts.iter(), element)
+                }
                 _ => Fit::No,
             },
             Selectable::Set(parts) => match bare {
@@ -725,7 +867,7 @@ fn field_place(udt: &UserType, field: &str) -> Option<usize> {
 }
 
 fn constant(literal: &Literal, receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
-    let receiver = receiver.ok_or_else(|| cannot_infer(&literal.raw_text()))?;
+    let receiver = receiver.ok_or_else(|| cannot_infer(&super::name::constant(literal)))?;
     let expression = match literal {
         Literal::Null => Expression::NULL,
         literal => Expression::constant(literal::value(literal, receiver.ty, receiver.name)?),
@@ -738,9 +880,16 @@ fn constant(literal: &Literal, receiver: Option<Receiver<'_>>) -> CqlResult<Type
 
 fn built(ty: CqlType, parts: Vec<Expression>) -> CqlResult<Typed> {
     let constant = parts.iter().all(Expression::is_constant);
-    let expression = Expression::Build { ty: ty.clone(), parts };
+    let expression = Expression::Build {
+        ty: ty.clone(),
+        parts,
+    };
     Ok(Typed {
-        expression: if constant { folded(expression)? } else { expression },
+        expression: if constant {
+            folded(expression)?
+        } else {
+            expression
+        },
         ty,
     })
 }
@@ -806,7 +955,11 @@ pub fn as_selectable(term: &Term) -> Selectable {
                 .collect(),
         ),
         Term::Tuple(parts) => Selectable::Tuple(all(parts)),
-        Term::Arithmetic { operator, left, right } => Selectable::Arithmetic {
+        Term::Arithmetic {
+            operator,
+            left,
+            right,
+        } => Selectable::Arithmetic {
             operator: *operator,
             left: boxed(left),
             right: boxed(right),
@@ -817,12 +970,10 @@ pub fn as_selectable(term: &Term) -> Selectable {
 
 /// "Undefined column name x in table ks.t"
 pub fn undefined(table: &TableSchema, name: &Name) -> CqlError {
-    CqlError::invalid(format!("Undefined column name {name} in table {}.{}", table.keyspace, table.name))
-}
-
-/// Refuses a column that is no part of the primary key, or the other way round, in one place.
-pub fn require_kind(table: &TableSchema, index: usize, kind: ColumnKind) -> bool {
-    table.columns[index].kind == kind
+    CqlError::invalid(format!(
+        "Undefined column name {name} in table {}.{}",
+        table.keyspace, table.name
+    ))
 }
 
 fn cannot_infer(text: &str) -> CqlError {
@@ -832,11 +983,19 @@ fn cannot_infer(text: &str) -> CqlError {
 }
 
 fn not_for(kind: &str, receiver: &Receiver<'_>) -> CqlError {
-    CqlError::invalid(format!("Invalid {kind} literal for {} of type {}", receiver.name, receiver.ty))
+    CqlError::invalid(format!(
+        "Invalid {kind} literal for {} of type {}",
+        receiver.name, receiver.ty
+    ))
 }
 
 fn not_of_type(kind: &str, name: &str) -> impl Fn(usize, &Selectable, &CqlType) -> CqlError {
-    move |_, part, ty| CqlError::invalid(format!("Invalid {kind} literal for {name}: value {} is not of type {ty}", print(part)))
+    move |_, part, ty| {
+        CqlError::invalid(format!(
+            "Invalid {kind} literal for {name}: value {} is not of type {ty}",
+            print(part)
+        ))
+    }
 }
 
 fn mismatch(of: &Selectable, from: &CqlType, receiver: &Receiver<'_>) -> CqlError {

@@ -20,7 +20,8 @@ use palladium_protocol::cql::ast::Operator;
 use palladium_protocol::response::{ColumnSpec, EncodedMetadata, MetadataMode};
 use palladium_protocol::types::CqlType;
 use palladium_storage::{
-    CellState, Clustering, KeyRange, Limits, Mutation, PartitionKey, PartitionUpdate, ReadCommand, Row, Slices, Write,
+    CellState, Clustering, KeyRange, Limits, Mutation, PartitionKey, PartitionUpdate, ReadCommand,
+    Row, Slices, Write,
 };
 
 use super::read::clustering_values;
@@ -31,7 +32,9 @@ use crate::encode::cell::{Stamp, cell_value};
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
 use crate::query::Outcome;
-use crate::query::analyze::{ColumnTest, ConditionKind, ModifyPlan, Operation, PlannedCondition, TestTarget};
+use crate::query::analyze::{
+    ColumnTest, ConditionKind, ModifyPlan, Operation, PlannedCondition, TestTarget,
+};
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
 use crate::query::expression::{Bound, Expression, RowScope, Scope, compare, element, same};
 use crate::query::plan::{contains, holds};
@@ -76,9 +79,14 @@ async fn run(
     let conditional = plans.iter().any(|(plan, _)| plan.condition.is_some());
     let partitions = partitions_of(database, &plans, settings)?;
     if conditional && partitions.len() > 1 {
-        return Err(CqlError::invalid("Batch with conditions cannot span multiple partitions"));
+        return Err(CqlError::invalid(
+            "Batch with conditions cannot span multiple partitions",
+        ));
     }
-    let named: Vec<(TableId, &PartitionKey)> = partitions.iter().map(|(table, key)| (*table, key)).collect();
+    let named: Vec<(TableId, &PartitionKey)> = partitions
+        .iter()
+        .map(|(table, key)| (*table, key))
+        .collect();
     let latch = database.engine.latch_all(&named).await;
     // The moment is taken under the latch: later holders of it come later in time.
     let now = moment(database, settings);
@@ -95,11 +103,13 @@ async fn run(
         };
         for key in keys_of(plan, &scope)? {
             let read = read(database, plan, &key, &scope).await?;
-            let own = existing.entry((plan.table.id, key)).or_insert_with(|| Existing {
-                static_row: None,
-                rows: HashMap::new(),
-                newest: i64::MIN,
-            });
+            let own = existing
+                .entry((plan.table.id, key))
+                .or_insert_with(|| Existing {
+                    static_row: None,
+                    rows: HashMap::new(),
+                    newest: i64::MIN,
+                });
             own.newest = own.newest.max(read.newest);
             own.rows.extend(read.rows);
             own.static_row = read.static_row.or(own.static_row.take());
@@ -118,7 +128,11 @@ async fn run(
             }
         }
     }
-    let newest = existing.values().map(|existing| existing.newest).max().unwrap_or(i64::MIN);
+    let newest = existing
+        .values()
+        .map(|existing| existing.newest)
+        .max()
+        .unwrap_or(i64::MIN);
     let mut mutations = Vec::new();
     let mut totals = Totals::default();
     for (plan, bound) in &plans {
@@ -160,7 +174,9 @@ async fn run(
 }
 
 fn is_count(plan: &ModifyPlan) -> bool {
-    plan.operations.iter().any(|(_, operation)| matches!(operation, Operation::Count { .. }))
+    plan.operations
+        .iter()
+        .any(|(_, operation)| matches!(operation, Operation::Count { .. }))
 }
 
 async fn write(database: &Database, mutations: Vec<Mutation>) -> CqlResult<()> {
@@ -179,7 +195,11 @@ async fn write(database: &Database, mutations: Vec<Mutation>) -> CqlResult<()> {
     Ok(())
 }
 
-fn partitions_of(database: &Database, plans: &[(&ModifyPlan, &[Bound])], settings: &Settings) -> CqlResult<Vec<PartitionId>> {
+fn partitions_of(
+    database: &Database,
+    plans: &[(&ModifyPlan, &[Bound])],
+    settings: &Settings,
+) -> CqlResult<Vec<PartitionId>> {
     let now = moment(database, settings);
     let mut partitions = Vec::new();
     for (plan, bound) in plans {
@@ -189,7 +209,11 @@ fn partitions_of(database: &Database, plans: &[(&ModifyPlan, &[Bound])], setting
             row: None,
             aggregates: &[],
         };
-        partitions.extend(keys_of(plan, &scope)?.into_iter().map(|key| (plan.table.id, key)));
+        partitions.extend(
+            keys_of(plan, &scope)?
+                .into_iter()
+                .map(|key| (plan.table.id, key)),
+        );
     }
     partitions.sort();
     partitions.dedup();
@@ -197,14 +221,16 @@ fn partitions_of(database: &Database, plans: &[(&ModifyPlan, &[Bound])], setting
 }
 
 /// The rows a statement is about, as they are now.
-async fn read(database: &Database, plan: &ModifyPlan, key: &PartitionKey, scope: &Scope<'_>) -> CqlResult<Existing> {
+async fn read(
+    database: &Database,
+    plan: &ModifyPlan,
+    key: &PartitionKey,
+    scope: &Scope<'_>,
+) -> CqlResult<Existing> {
     let mut stretches = Vec::new();
-    for place in places_of(plan, scope)?.unwrap_or_default() {
-        if let Place::Row(position, _) = place {
-            stretches.push(around(position));
-        }
+    for position in rows_of(plan, scope)? {
+        stretches.push(around(position));
     }
-    // A conditional statement about static columns may name a row all the same, for its conditions on it.
     let command = ReadCommand {
         table: plan.table.id,
         range: KeyRange::One(key.clone()),
@@ -226,9 +252,29 @@ async fn read(database: &Database, plan: &ModifyPlan, key: &PartitionKey, scope:
             existing.newest = existing.newest.max(newest(row));
         }
         existing.static_row = partition.static_row;
-        existing.rows.extend(partition.rows.into_iter().map(|row| (row.clustering.clone(), row)));
+        existing.rows.extend(
+            partition
+                .rows
+                .into_iter()
+                .map(|row| (row.clustering.clone(), row)),
+        );
     }
     Ok(existing)
+}
+
+/// The rows a statement is about; a table without clustering columns has one.
+fn rows_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Vec<Clustering>> {
+    if plan.table.clustering.is_empty() {
+        return Ok(vec![Clustering::SINGLE]);
+    }
+    let places = places_of(plan, scope)?.unwrap_or_default();
+    Ok(places
+        .into_iter()
+        .filter_map(|place| match place {
+            Place::Row(position, _) => Some(position),
+            Place::Static => None,
+        })
+        .collect())
 }
 
 /// The slice that holds one row alone: a row's last byte is 80, so its bounds differ from it there.
@@ -245,7 +291,10 @@ fn around(position: Clustering) -> (Clustering, Clustering) {
 
 fn newest(row: &Row) -> i64 {
     let cells = row.cells.iter().map(|cell| cell.timestamp);
-    cells.chain(row.liveness.map(|liveness| liveness.timestamp)).max().unwrap_or(i64::MIN)
+    cells
+        .chain(row.liveness.map(|liveness| liveness.timestamp))
+        .max()
+        .unwrap_or(i64::MIN)
 }
 
 /// The row a conditional statement is about: None if it does not exist.
@@ -258,15 +307,17 @@ fn row_of<'e>(
     let Some(own) = key.and_then(|key| existing.get(&(plan.table.id, key))) else {
         return Ok((None, None));
     };
-    let row = match places_of(plan, scope)?.and_then(|places| places.into_iter().next()) {
-        Some(Place::Row(position, _)) => own.rows.get(&position),
-        Some(Place::Static) | None => None,
-    };
+    let position = rows_of(plan, scope)?.into_iter().next();
+    let row = position.and_then(|position| own.rows.get(&position));
     Ok((own.static_row.as_ref(), row))
 }
 
 /// Whether the IF of a statement holds.
-fn applies(plan: &ModifyPlan, scope: &Scope<'_>, existing: &HashMap<PartitionId, Existing>) -> CqlResult<bool> {
+fn applies(
+    plan: &ModifyPlan,
+    scope: &Scope<'_>,
+    existing: &HashMap<PartitionId, Existing>,
+) -> CqlResult<bool> {
     let (statics, row) = row_of(plan, scope, existing)?;
     let exists = match plan.statics_only {
         true => statics.is_some(),
@@ -301,8 +352,12 @@ fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<
     let value = match &test.target {
         TestTarget::Whole => whole,
         TestTarget::Element(key) => match (whole, key.evaluate(scope)?) {
-            (_, Bound::Null) => return Err(CqlError::invalid("Invalid null value for element access")),
-            (_, Bound::Unset) => return Err(CqlError::invalid("Invalid unset value for element access")),
+            (_, Bound::Null) => {
+                return Err(CqlError::invalid("Invalid null value for element access"));
+            }
+            (_, Bound::Unset) => {
+                return Err(CqlError::invalid("Invalid unset value for element access"));
+            }
             (Some(whole), Bound::Value(key)) => element(&column.ty, &whole, &key)?,
             (None, _) => None,
         },
@@ -319,7 +374,9 @@ fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<
         other => Ok(other.value()),
     };
     match &test.test {
-        ConditionKind::Compare(operator, expression) => compared(*operator, &test.ty, value, given(expression)?),
+        ConditionKind::Compare(operator, expression) => {
+            compared(*operator, &test.ty, value, given(expression)?)
+        }
         ConditionKind::In(alternatives) => {
             use crate::query::analyze::restrict::Alternatives;
             let mut candidates = Vec::new();
@@ -357,7 +414,12 @@ fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<
 }
 
 /// A comparison that knows null: equal to null alone, and neither less nor greater than anything.
-fn compared(operator: Operator, ty: &CqlType, value: Option<Bytes>, given: Option<Bytes>) -> CqlResult<bool> {
+fn compared(
+    operator: Operator,
+    ty: &CqlType,
+    value: Option<Bytes>,
+    given: Option<Bytes>,
+) -> CqlResult<bool> {
     // An unfrozen collection without elements is no collection.
     let empty = |value: &Bytes| ty.is_multi_cell() && ty.is_collection() && value[..] == [0; 4];
     let given = given.filter(|given| !empty(given));
@@ -392,6 +454,9 @@ fn refused(
 ) -> CqlResult<Response> {
     let table = &plan.table;
     let (statics, row) = row_of(plan, scope, existing)?;
+    // Whether a row exists has nothing to do with the static one, and Cassandra does not read it then.
+    let on_columns = matches!(plan.condition, PlannedCondition::Columns(_));
+    let statics = statics.filter(|_| on_columns || plan.statics_only);
     if statics.is_none() && row.is_none() {
         return Ok(applied(table, false, Vec::new(), None));
     }
@@ -400,13 +465,19 @@ fn refused(
         _ => (0..table.columns.len()).collect(),
     };
     if plans.len() > 1 && matches!(plan.condition, PlannedCondition::Columns(_)) {
-        shown.extend((0..table.columns.len()).filter(|index| table.columns[*index].kind.is_primary_key()));
+        shown.extend(
+            (0..table.columns.len()).filter(|index| table.columns[*index].kind.is_primary_key()),
+        );
     }
-    if row.is_none() && shown.iter().all(|index| table.columns[*index].kind == ColumnKind::Regular) {
+    if row.is_none()
+        && shown
+            .iter()
+            .all(|index| table.columns[*index].kind == ColumnKind::Regular)
+    {
         return Ok(applied(table, false, Vec::new(), None));
     }
-    shown.sort_unstable();
-    shown.dedup();
+    let mut seen = std::collections::HashSet::new();
+    shown.retain(|index| seen.insert(*index));
     let key = keys_of(plan, scope)?.into_iter().next();
     let partition = match &key {
         Some(key) => key::partition_values(key, table.partition_key.len())?,
@@ -432,7 +503,12 @@ fn refused(
 }
 
 /// `[applied]`, and columns behind it.
-fn applied(table: &TableSchema, applied: bool, shown: Vec<usize>, values: Option<Vec<Option<Bytes>>>) -> Response {
+fn applied(
+    table: &TableSchema,
+    applied: bool,
+    shown: Vec<usize>,
+    values: Option<Vec<Option<Bytes>>>,
+) -> Response {
     let spec = |name: &str, ty: &CqlType| ColumnSpec {
         keyspace: table.keyspace.clone(),
         table: table.name.clone(),
@@ -482,11 +558,15 @@ impl Totals {
             };
             let mut row = Row::new(position.clone().unwrap_or(Clustering::MIN));
             for (index, operation) in &plan.operations {
-                let Operation::Count { delta, down } = operation else { continue };
+                let Operation::Count { delta, down } = operation else {
+                    continue;
+                };
                 let column = &plan.table.columns[*index];
                 let is_static = column.kind == ColumnKind::Static;
                 let at = position.clone().filter(|_| !is_static);
-                let Some(delta) = delta_of(delta, *down, scope)? else { continue };
+                let Some(delta) = delta_of(delta, *down, scope)? else {
+                    continue;
+                };
                 let before = existing.and_then(|existing| match &at {
                     Some(position) => existing.rows.get(position),
                     None => existing.static_row.as_ref(),
@@ -494,22 +574,37 @@ impl Totals {
                 let place = ((plan.table.id, key.clone()), at, *index);
                 let (total, newest) = *self.0.entry(place).or_insert_with(|| {
                     let cell = before.and_then(|row| row.cell(column.id));
-                    let total = cell.and_then(|cell| cell_value(cell)[..].try_into().ok().map(i64::from_be_bytes));
-                    (total.unwrap_or(0), cell.map_or(i64::MIN, |cell| cell.timestamp))
+                    let total = cell.and_then(|cell| {
+                        cell_value(cell)[..].try_into().ok().map(i64::from_be_bytes)
+                    });
+                    (
+                        total.unwrap_or(0),
+                        cell.map_or(i64::MIN, |cell| cell.timestamp),
+                    )
                 });
                 let total = total.wrapping_add(delta);
                 let timestamp = stamp.timestamp.max(newest.saturating_add(1));
-                let place = ((plan.table.id, key.clone()), position.clone().filter(|_| !is_static), *index);
+                let place = (
+                    (plan.table.id, key.clone()),
+                    position.clone().filter(|_| !is_static),
+                    *index,
+                );
                 self.0.insert(place, (total, timestamp));
                 let own = Stamp { timestamp, ..stamp };
                 let value = Bytes::copy_from_slice(&total.to_be_bytes());
                 let target = if is_static { &mut static_row } else { &mut row };
-                target.cells.push(own.cell(column.id, Bytes::new(), own.live(value)));
+                target
+                    .cells
+                    .push(own.cell(column.id, Bytes::new(), own.live(value)));
             }
             if position.is_some() && !row.is_empty() {
                 if let Some(raw) = raw {
                     let raw = CellState::Live(raw);
-                    row.cells.push(stamp.cell(palladium_storage::ColumnId::RAW_CLUSTERING, Bytes::new(), raw));
+                    row.cells.push(stamp.cell(
+                        palladium_storage::ColumnId::RAW_CLUSTERING,
+                        Bytes::new(),
+                        raw,
+                    ));
                 }
                 row.sort();
                 update.add_row(row);
@@ -526,10 +621,14 @@ impl Totals {
 fn delta_of(delta: &Expression, down: bool, scope: &Scope<'_>) -> CqlResult<Option<i64>> {
     match delta.evaluate(scope)? {
         Bound::Unset => Ok(None),
-        Bound::Null => Err(CqlError::invalid("Invalid null value for counter increment")),
+        Bound::Null => Err(CqlError::invalid(
+            "Invalid null value for counter increment/decrement",
+        )),
         Bound::Value(value) => {
             let delta = value[..].try_into().map(i64::from_be_bytes);
-            let delta = delta.map_err(|_| CqlError::invalid("Invalid empty value for counter increment"))?;
+            let delta = delta.map_err(|_| {
+                CqlError::invalid("Invalid empty value for counter increment/decrement")
+            })?;
             if down && delta == i64::MIN {
                 return Err(CqlError::invalid(
                     "The negation of -9223372036854775808 overflows supported counter precision (signed 8 bytes integer)",

@@ -38,13 +38,19 @@ pub struct Settings {
 pub fn moment<'a>(database: &'a Database, settings: &Settings) -> Moment<'a> {
     Moment {
         micros: database.engine.next_timestamp(),
-        seconds: settings.now_seconds.unwrap_or_else(|| database.engine.now_seconds()),
+        seconds: settings
+            .now_seconds
+            .unwrap_or_else(|| database.engine.now_seconds()),
         uuids: &database.prepared.uuids,
     }
 }
 
 /// Reads a page at once if that needs no waiting; virtual tables always do.
-fn try_read(database: &Database, table: &TableSchema, command: &ReadCommand) -> Option<CqlResult<ReadPage>> {
+fn try_read(
+    database: &Database,
+    table: &TableSchema,
+    command: &ReadCommand,
+) -> Option<CqlResult<ReadPage>> {
     if table.kind == TableKind::Virtual {
         return Some(crate::schema::system::read(database, table, command));
     }
@@ -57,7 +63,11 @@ fn try_read(database: &Database, table: &TableSchema, command: &ReadCommand) -> 
 }
 
 /// Reads a page, fetching the table's key and blocks from the disk as needed.
-async fn read_page(database: &Database, table: &TableSchema, command: ReadCommand) -> CqlResult<ReadPage> {
+async fn read_page(
+    database: &Database,
+    table: &TableSchema,
+    command: ReadCommand,
+) -> CqlResult<ReadPage> {
     if table.kind == TableKind::Virtual {
         return crate::schema::system::read(database, table, &command);
     }
@@ -65,7 +75,9 @@ async fn read_page(database: &Database, table: &TableSchema, command: ReadComman
         match database.engine.read(command.clone()).await {
             // The lease may have ended while the disk was read: then nothing of it leaves.
             Ok(page) if database.engine.lease_alive(table.id) => return Ok(page),
-            Ok(_) | Err(palladium_storage::Error::KeyUnavailable { .. }) => database.keys.ensure(table.id).await?,
+            Ok(_) | Err(palladium_storage::Error::KeyUnavailable { .. }) => {
+                database.keys.ensure(table.id).await?
+            }
             Err(error) => return Err(error.into()),
         }
     }

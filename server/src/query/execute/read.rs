@@ -16,7 +16,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use palladium_protocol::types::CqlType;
 use palladium_storage::{
-    Clustering, ColumnId, KeyRange, Limits, PartitionKey, PartitionRows, ReadCommand, ReadPage, ReadPosition, Row, Slices,
+    Clustering, ColumnId, KeyRange, Limits, PartitionKey, PartitionRows, ReadCommand, ReadPage,
+    ReadPosition, Row, Slices,
 };
 
 use super::{Settings, moment, read_page, try_read};
@@ -46,7 +47,12 @@ const KEPT_ROWS_MAX: usize = 1_000_000;
 const ANSWER_BYTES_MAX: usize = 200 << 20;
 
 /// Answers a SELECT, now or later.
-pub fn select(database: &Arc<Database>, statement: Arc<Statement>, bound: Vec<Bound>, settings: Settings) -> Outcome {
+pub fn select(
+    database: &Arc<Database>,
+    statement: Arc<Statement>,
+    bound: Vec<Bound>,
+    settings: Settings,
+) -> Outcome {
     let mut select = match Select::new(database.clone(), statement, bound, settings) {
         Ok(select) => select,
         Err(error) => return Outcome::Ready(error.into()),
@@ -134,7 +140,12 @@ struct Kept {
 }
 
 impl Select {
-    fn new(database: Arc<Database>, statement: Arc<Statement>, bound: Vec<Bound>, settings: Settings) -> CqlResult<Self> {
+    fn new(
+        database: Arc<Database>,
+        statement: Arc<Statement>,
+        bound: Vec<Bound>,
+        settings: Settings,
+    ) -> CqlResult<Self> {
         let plan = plan_of(&statement);
         let moment = moment(&database, &settings);
         let scope = Scope {
@@ -144,22 +155,32 @@ impl Select {
             aggregates: &[],
         };
         let limit = |expression: &Option<Expression>, name: &str| -> CqlResult<u32> {
-            let Some(expression) = expression else { return Ok(u32::MAX) };
+            let Some(expression) = expression else {
+                return Ok(u32::MAX);
+            };
             let value = match expression.evaluate(&scope)? {
                 Bound::Value(value) => value,
                 Bound::Unset => return Ok(u32::MAX),
-                Bound::Null => return Err(CqlError::invalid(format!("Invalid null value of {}", name.to_lowercase()))),
+                Bound::Null => {
+                    return Err(CqlError::invalid(format!(
+                        "Invalid null value of {}",
+                        name.to_lowercase()
+                    )));
+                }
             };
             let number = value[..].try_into().map(i32::from_be_bytes);
             match number.ok().and_then(|number| u32::try_from(number).ok()) {
                 Some(number) if number > 0 => Ok(number),
-                _ => Err(CqlError::invalid(format!("{name} must be strictly positive"))),
+                _ => Err(CqlError::invalid(format!(
+                    "{name} must be strictly positive"
+                ))),
             }
         };
         let mut left = limit(&plan.limit, "LIMIT")?;
         let per_partition = limit(&plan.per_partition_limit, "PER PARTITION LIMIT")?;
         let keys = plan::keys(&plan.table, &plan.restrictions, &scope)?;
-        let slices = plan::positions(&plan.table, &plan.restrictions, &scope)?.slices(&plan.table)?;
+        let slices =
+            plan::positions(&plan.table, &plan.restrictions, &scope)?.slices(&plan.table)?;
         let paged = settings.page_size.filter(|_| !plan.is_aggregate());
         if let (Some(_), Some(_), Keys::Named(keys)) = (paged, &plan.sort, &keys)
             && keys.len() > 1
@@ -187,9 +208,12 @@ impl Select {
         }
         let (micros, seconds) = (moment.micros, moment.seconds);
         let mut select = Select {
-            done: matches!(keys, Keys::Nothing) || matches!(&keys, Keys::Named(keys) if keys.is_empty()),
+            done: matches!(keys, Keys::Nothing)
+                || matches!(&keys, Keys::Named(keys) if keys.is_empty()),
             page_left: paged.unwrap_or(u32::MAX),
-            in_partition: resume.as_ref().map_or(0, |position: &ReadPosition| position.returned_in_partition),
+            in_partition: resume
+                .as_ref()
+                .map_or(0, |position: &ReadPosition| position.returned_in_partition),
             partition_at_hand: resume.as_ref().map(|position| position.key.clone()),
             database,
             statement,
@@ -212,7 +236,10 @@ impl Select {
         };
         // A partition that was read to its end is not looked at again.
         if matches!(select.keys, Keys::Named(_))
-            && select.resume.as_ref().is_some_and(|position| position.clustering.is_none())
+            && select
+                .resume
+                .as_ref()
+                .is_some_and(|position| position.clustering.is_none())
         {
             select.advance();
         }
@@ -259,7 +286,8 @@ impl Select {
             Keys::Named(keys) => KeyRange::One(keys.get(self.next_key)?.clone()),
         };
         let plan = self.plan();
-        let exact = plan.restrictions.filters.is_empty() && !plan.is_aggregate() && plan.sort.is_none();
+        let exact =
+            plan.restrictions.filters.is_empty() && !plan.is_aggregate() && plan.sort.is_none();
         let rows = match exact {
             true => self.left.min(self.page_left).min(INNER_ROWS),
             false => INNER_ROWS,
@@ -324,7 +352,9 @@ impl Select {
         drop(checks);
         self.bound = bound;
         if self.cells.bytes.len() > ANSWER_BYTES_MAX {
-            return Err(CqlError::invalid("The result is too large for one answer: use paging"));
+            return Err(CqlError::invalid(
+                "The result is too large for one answer: use paging",
+            ));
         }
         match (ended, page.next) {
             (Some(position), _) => self.stop(position),
@@ -342,11 +372,13 @@ impl Select {
                 };
                 self.advance();
                 match last {
-                    Some(key) if self.page_left == 0 && !self.done && self.left > 0 => self.stop(ReadPosition {
-                        key,
-                        clustering: None,
-                        returned_in_partition: 0,
-                    }),
+                    Some(key) if self.page_left == 0 && !self.done && self.left > 0 => {
+                        self.stop(ReadPosition {
+                            key,
+                            clustering: None,
+                            returned_in_partition: 0,
+                        })
+                    }
                     _ => self.done |= self.left == 0,
                 }
             }
@@ -379,7 +411,8 @@ impl Select {
         }
         let table = &plan.table;
         let exact = checks.is_empty() && !plan.is_aggregate() && plan.sort.is_none();
-        let needs_scope = !exact || plan.json || plan.shown.iter().any(|shown| !is_plain(&shown.expression));
+        let needs_scope =
+            !exact || plan.json || plan.shown.iter().any(|shown| !is_plain(&shown.expression));
         let values = match needs_scope || table.partition_key.len() > 1 {
             true => key::partition_values(&partition.key, table.partition_key.len())?,
             false => Vec::new(),
@@ -393,7 +426,16 @@ impl Select {
             if plan.restrictions.restricts_rows {
                 return Ok(None);
             }
-            let shown = self.take_row(plan, &partition.key, &values, statics.as_ref(), None, checks, scope, needs_scope)?;
+            let shown = self.take_row(
+                plan,
+                &partition.key,
+                &values,
+                statics.as_ref(),
+                None,
+                checks,
+                scope,
+                needs_scope,
+            )?;
             return Ok((shown && self.is_full()).then(|| ReadPosition {
                 key: partition.key.clone(),
                 clustering: None,
@@ -405,7 +447,16 @@ impl Select {
             if self.in_partition >= self.per_partition && plan.group_by.is_none() {
                 break;
             }
-            let shown = self.take_row(plan, &partition.key, &values, statics.as_ref(), Some(row), checks, scope, needs_scope)?;
+            let shown = self.take_row(
+                plan,
+                &partition.key,
+                &values,
+                statics.as_ref(),
+                Some(row),
+                checks,
+                scope,
+                needs_scope,
+            )?;
             if shown && self.is_full() {
                 let last = plan.distinct || self.in_partition >= self.per_partition;
                 return Ok(Some(ReadPosition {
@@ -457,7 +508,10 @@ impl Select {
                 return Ok(false);
             }
         }
-        let scope = Scope { row: Some(&at), ..*scope };
+        let scope = Scope {
+            row: Some(&at),
+            ..*scope
+        };
         if plan.is_aggregate() {
             return self.take_into_group(plan, &at, &scope);
         }
@@ -486,7 +540,9 @@ impl Select {
         row: Option<&Row>,
     ) -> CqlResult<()> {
         for shown in &plan.shown[..plan.visible] {
-            let Expression::Column(index) = &shown.expression else { continue };
+            let Expression::Column(index) = &shown.expression else {
+                continue;
+            };
             let column = &plan.table.columns[*index];
             let from = match column.kind {
                 ColumnKind::PartitionKey => {
@@ -505,7 +561,8 @@ impl Select {
             match from {
                 None => self.cells.put(None),
                 Some(row) if !column.ty.is_multi_cell() => {
-                    self.cells.put(row.cell(column.id).map(|cell| &cell_value(cell)[..]));
+                    self.cells
+                        .put(row.cell(column.id).map(|cell| &cell_value(cell)[..]));
                 }
                 Some(row) => put_complex(&column.ty, column.id, row, &mut self.cells)?,
             }
@@ -514,11 +571,21 @@ impl Select {
         Ok(())
     }
 
-    fn take_into_group(&mut self, plan: &SelectPlan, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<bool> {
+    fn take_into_group(
+        &mut self,
+        plan: &SelectPlan,
+        at: &RowScope<'_>,
+        scope: &Scope<'_>,
+    ) -> CqlResult<bool> {
         let mut place = Vec::new();
         for index in 0..plan.group_by.unwrap_or(0) {
             let value = at.column(index)?;
-            order::encode(&plan.table.columns[index].ty, value.as_deref(), false, &mut place)?;
+            order::encode(
+                &plan.table.columns[index].ty,
+                value.as_deref(),
+                false,
+                &mut place,
+            )?;
         }
         if self.group.as_ref().is_some_and(|group| group.key != place) {
             self.close_group(plan, scope)?;
@@ -526,7 +593,10 @@ impl Select {
                 return Ok(true);
             }
         }
-        if plan.group_by.is_some() && self.group.is_none() && self.in_partition >= self.per_partition {
+        if plan.group_by.is_some()
+            && self.group.is_none()
+            && self.in_partition >= self.per_partition
+        {
             return Ok(false);
         }
         let group = self.group.get_or_insert_with(|| Group {
@@ -551,16 +621,28 @@ impl Select {
 
     /// Shows the group at hand.
     fn close_group(&mut self, plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<()> {
-        let Some(group) = self.group.take() else { return Ok(()) };
-        let results: CqlResult<Vec<Option<Bytes>>> = group.accumulators.iter().map(Accumulator::result).collect();
+        let Some(group) = self.group.take() else {
+            return Ok(());
+        };
+        let results: CqlResult<Vec<Option<Bytes>>> =
+            group.accumulators.iter().map(Accumulator::result).collect();
         let results = results?;
         let nothing = Vec::new();
         let none: Vec<Option<Bytes>> = Vec::new();
         let at = RowScope {
             table: &plan.table,
-            partition: group.first.as_ref().map_or(&nothing, |first| &first.partition),
-            clustering: group.first.as_ref().map_or(&none, |first| &first.clustering),
-            statics: group.first.as_ref().and_then(|first| first.statics.as_ref()),
+            partition: group
+                .first
+                .as_ref()
+                .map_or(&nothing, |first| &first.partition),
+            clustering: group
+                .first
+                .as_ref()
+                .map_or(&none, |first| &first.clustering),
+            statics: group
+                .first
+                .as_ref()
+                .and_then(|first| first.statics.as_ref()),
             row: group.first.as_ref().and_then(|first| first.row.as_ref()),
             now: self.seconds,
         };
@@ -575,7 +657,9 @@ impl Select {
     }
 
     fn keep(&mut self, plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<bool> {
-        let Some(sort) = &plan.sort else { return Ok(false) };
+        let Some(sort) = &plan.sort else {
+            return Ok(false);
+        };
         if self.kept.len() >= KEPT_ROWS_MAX {
             return Err(CqlError::invalid(format!(
                 "Sorting takes {KEPT_ROWS_MAX} rows at most: narrow the query down"
@@ -634,11 +718,14 @@ impl Select {
         if plan.sort.is_some() {
             self.kept.sort_by(|a, b| a.place.cmp(&b.place));
             for row in self.kept.drain(..).take(self.left as usize) {
-                self.cells.put_row(row.cells.iter().map(|cell| cell.as_deref()));
+                self.cells
+                    .put_row(row.cells.iter().map(|cell| cell.as_deref()));
             }
         }
         let paging_state = self.page_state.take().map(|state| {
-            let own = self.fingerprint.unwrap_or_else(|| fingerprint(&statement, &bound));
+            let own = self
+                .fingerprint
+                .unwrap_or_else(|| fingerprint(&statement, &bound));
             state.encode(&database.page_state_key, &own)
         });
         Ok(Response::Rows(Rows {
@@ -665,7 +752,10 @@ fn accumulators(plan: &SelectPlan) -> Vec<Accumulator> {
     plan.aggregates
         .iter()
         .map(|aggregate| {
-            let ty = aggregate.argument.as_ref().map_or(CqlType::Bigint, |argument| argument.ty.clone());
+            let ty = aggregate
+                .argument
+                .as_ref()
+                .map_or(CqlType::Bigint, |argument| argument.ty.clone());
             Accumulator::new(aggregate.kind, ty)
         })
         .collect()
@@ -682,7 +772,9 @@ pub fn clustering_values(
     position: &Clustering,
     row: &Row,
 ) -> CqlResult<Vec<Option<Bytes>>> {
-    let raw = row.cell(ColumnId::RAW_CLUSTERING).and_then(|cell| cell.value());
+    let raw = row
+        .cell(ColumnId::RAW_CLUSTERING)
+        .and_then(|cell| cell.value());
     Ok(key::clustering_values(columns, position, raw)?)
 }
 

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use palladium_protocol::types::CqlType;
 use palladium_storage::{Cell, Row};
 
+use crate::encode::Malformed;
 use crate::encode::cell::{self, Stamp, cell_value};
 use crate::encode::order;
 use crate::encode::wire::Elements;
-use crate::encode::Malformed;
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::Operation;
 use crate::query::expression::{Bound, Expression, Scope, same};
@@ -42,8 +42,14 @@ impl RowWriter<'_> {
                 Bound::Value(value) => self.set(column, value, row)?,
             },
             Operation::Delete => match column.ty.is_multi_cell() {
-                true => row.complex_deletions.push((column.id, self.stamp.deletion())),
-                false => row.cells.push(self.stamp.cell(column.id, Bytes::new(), self.stamp.tombstone())),
+                true => row
+                    .complex_deletions
+                    .push((column.id, self.stamp.deletion())),
+                false => row.cells.push(self.stamp.cell(
+                    column.id,
+                    Bytes::new(),
+                    self.stamp.tombstone(),
+                )),
             },
             Operation::Append(value) => {
                 if let Bound::Value(value) = value.evaluate(self.scope)? {
@@ -66,13 +72,20 @@ impl RowWriter<'_> {
                 let path = cell::field_path(*field);
                 match value.evaluate(self.scope)? {
                     Bound::Unset => {}
-                    Bound::Null => row.cells.push(self.stamp.cell(column.id, path, self.stamp.tombstone())),
-                    Bound::Value(value) => row.cells.push(self.stamp.cell(column.id, path, self.stamp.live(value))),
+                    Bound::Null => {
+                        row.cells
+                            .push(self.stamp.cell(column.id, path, self.stamp.tombstone()))
+                    }
+                    Bound::Value(value) => {
+                        row.cells
+                            .push(self.stamp.cell(column.id, path, self.stamp.live(value)))
+                    }
                 }
             }
             Operation::DeleteField(field) => {
                 let path = cell::field_path(*field);
-                row.cells.push(self.stamp.cell(column.id, path, self.stamp.tombstone()));
+                row.cells
+                    .push(self.stamp.cell(column.id, path, self.stamp.tombstone()));
             }
             Operation::Count { .. } => {
                 return Err(CqlError::server("counters are changed under their latch"));
@@ -84,18 +97,28 @@ impl RowWriter<'_> {
     /// The whole value of a column.
     pub fn set(&self, column: &Column, value: Bytes, row: &mut Row) -> CqlResult<()> {
         if !column.ty.is_multi_cell() {
-            row.cells.push(self.stamp.cell(column.id, Bytes::new(), self.stamp.live(value)));
+            row.cells.push(
+                self.stamp
+                    .cell(column.id, Bytes::new(), self.stamp.live(value)),
+            );
             return Ok(());
         }
-        row.complex_deletions.push((column.id, self.stamp.deletion_before()));
+        row.complex_deletions
+            .push((column.id, self.stamp.deletion_before()));
         self.append(column, &value, row)
     }
 
     /// Null: the value goes.
     pub fn clear(&self, column: &Column, row: &mut Row) {
         match column.ty.is_multi_cell() {
-            true => row.complex_deletions.push((column.id, self.stamp.deletion_before())),
-            false => row.cells.push(self.stamp.cell(column.id, Bytes::new(), self.stamp.tombstone())),
+            true => row
+                .complex_deletions
+                .push((column.id, self.stamp.deletion_before())),
+            false => row.cells.push(self.stamp.cell(
+                column.id,
+                Bytes::new(),
+                self.stamp.tombstone(),
+            )),
         }
     }
 
@@ -108,7 +131,11 @@ impl RowWriter<'_> {
         for element in elements(value)? {
             let moment = self.scope.moment;
             let path = order::timeuuid(moment.uuids.next(moment.micros));
-            row.cells.push(self.stamp.cell(column.id, Bytes::copy_from_slice(&path), self.stamp.live(element)));
+            row.cells.push(self.stamp.cell(
+                column.id,
+                Bytes::copy_from_slice(&path),
+                self.stamp.live(element),
+            ));
         }
         Ok(())
     }
@@ -121,7 +148,11 @@ impl RowWriter<'_> {
         let first = mirrored_ticks(moment.micros).saturating_sub(elements.len() as i64);
         for (place, element) in elements.into_iter().enumerate() {
             let path = order::timeuuid(moment.uuids.at(first + place as i64));
-            row.cells.push(self.stamp.cell(column.id, Bytes::copy_from_slice(&path), self.stamp.live(element)));
+            row.cells.push(self.stamp.cell(
+                column.id,
+                Bytes::copy_from_slice(&path),
+                self.stamp.live(element),
+            ));
         }
         Ok(())
     }
@@ -138,7 +169,11 @@ impl RowWriter<'_> {
                         hit = hit || same(element_type, cell_value(own), element)?;
                     }
                     if hit {
-                        row.cells.push(self.stamp.cell(column.id, own.path.clone(), self.stamp.tombstone()));
+                        row.cells.push(self.stamp.cell(
+                            column.id,
+                            own.path.clone(),
+                            self.stamp.tombstone(),
+                        ));
                     }
                 }
                 return Ok(());
@@ -147,12 +182,19 @@ impl RowWriter<'_> {
         };
         for key in elements(value)? {
             let (path, _) = cell::key_path(key_type, &key)?;
-            row.cells.push(self.stamp.cell(column.id, path, self.stamp.tombstone()));
+            row.cells
+                .push(self.stamp.cell(column.id, path, self.stamp.tombstone()));
         }
         Ok(())
     }
 
-    fn set_element(&self, column: &Column, key: &Expression, value: &Expression, row: &mut Row) -> CqlResult<()> {
+    fn set_element(
+        &self,
+        column: &Column,
+        key: &Expression,
+        value: &Expression,
+        row: &mut Row,
+    ) -> CqlResult<()> {
         let key = self.element_key(column, key, "set")?;
         let value = value.evaluate(self.scope)?;
         if value == Bound::Unset {
@@ -189,13 +231,17 @@ impl RowWriter<'_> {
             CqlType::Map(key_type, _) | CqlType::Set(key_type) => cell::key_path(key_type, &key)?.0,
             _ => self.list_path(column, &key, "delete")?,
         };
-        row.cells.push(self.stamp.cell(column.id, path, self.stamp.tombstone()));
+        row.cells
+            .push(self.stamp.cell(column.id, path, self.stamp.tombstone()));
         Ok(())
     }
 
     fn element_key(&self, column: &Column, key: &Expression, what: &str) -> CqlResult<Bytes> {
         let (null, unset) = match (&column.ty, what) {
-            (CqlType::List(_), _) => ("Invalid null value for list index", "Invalid unset value for list index"),
+            (CqlType::List(_), _) => (
+                "Invalid null value for list index",
+                "Invalid unset value for list index",
+            ),
             (CqlType::Map(..), _) => ("Invalid null map key", "Invalid unset map key"),
             _ => ("Invalid null set element", "Invalid unset set element"),
         };
@@ -209,16 +255,24 @@ impl RowWriter<'_> {
     /// The path of a list's element by its index.
     fn list_path(&self, column: &Column, index: &[u8], what: &str) -> CqlResult<Bytes> {
         let cells = self.existing_cells(column);
-        let index = index.try_into().map(i32::from_be_bytes).map_err(|_| CqlError::from(Malformed::LENGTH))?;
+        let index = index
+            .try_into()
+            .map(i32::from_be_bytes)
+            .map_err(|_| CqlError::from(Malformed::LENGTH))?;
         if cells.is_empty() {
             return Err(CqlError::invalid(match what {
                 "set" => "Attempted to set an element on a list which is null".to_owned(),
                 _ => "Attempted to delete an element from a list which is null".to_owned(),
             }));
         }
-        let found = usize::try_from(index).ok().and_then(|index| cells.get(index));
+        let found = usize::try_from(index)
+            .ok()
+            .and_then(|index| cells.get(index));
         found.map(|cell| cell.path.clone()).ok_or_else(|| {
-            CqlError::invalid(format!("List index {index} out of bound, list has size {}", cells.len()))
+            CqlError::invalid(format!(
+                "List index {index} out of bound, list has size {}",
+                cells.len()
+            ))
         })
     }
 

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use palladium_protocol::cql::ast::BatchKind;
 use palladium_storage::{
-    CellState, Clustering, ColumnId, Mutation, PartitionKey, PartitionUpdate, RangeTombstone, Row, Write,
+    CellState, Clustering, ColumnId, Mutation, PartitionKey, PartitionUpdate, RangeTombstone, Row,
+    Write,
 };
 
 use super::conditional;
@@ -36,7 +37,6 @@ const TTL_MAX: i64 = 20 * 365 * 24 * 60 * 60;
 /// The last second that an expiry can be stored for, as Cassandra's: 2106-02-07T06:28:13Z.
 const EXPIRY_MAX: i64 = 4_294_967_293;
 
-
 /// A position in a partition that a statement touches.
 pub enum Place {
     Static,
@@ -55,7 +55,12 @@ pub fn modify(
         return Err(CqlError::server("only a modification modifies"));
     };
     if conditional::looks_first(plan) {
-        return Ok(conditional::later(database.clone(), vec![(statement, bound)], None, settings.clone()));
+        return Ok(conditional::later(
+            database.clone(),
+            vec![(statement, bound)],
+            None,
+            settings.clone(),
+        ));
     }
     let moment = moment(database, settings);
     let scope = Scope {
@@ -108,7 +113,12 @@ pub fn batch(
     crate::query::analyze::check_batch(kind, &flat, timestamp.is_some())?;
     if flat.iter().any(|plan| conditional::looks_first(plan)) {
         drop(plans);
-        return Ok(conditional::later(database.clone(), statements, timestamp, settings.clone()));
+        return Ok(conditional::later(
+            database.clone(),
+            statements,
+            timestamp,
+            settings.clone(),
+        ));
     }
     let moment = moment(database, settings);
     let mut mutations = Vec::with_capacity(flat.len());
@@ -119,20 +129,29 @@ pub fn batch(
             row: None,
             aggregates: &[],
         };
-        let stamp = stamp(plan, &scope, timestamp.or(settings.timestamp), moment.micros)?;
+        let stamp = stamp(
+            plan,
+            &scope,
+            timestamp.or(settings.timestamp),
+            moment.micros,
+        )?;
         mutations_of(plan, &scope, stamp, &mut mutations)?;
     }
     Ok(outcome(merged(mutations)))
 }
 
 /// The modifications in statements: a text batch holds several that share their values.
-pub fn plans_of(statements: &[(Arc<crate::query::prepared::Statement>, Vec<Bound>)]) -> Vec<(&ModifyPlan, &[Bound])> {
+pub fn plans_of(
+    statements: &[(Arc<crate::query::prepared::Statement>, Vec<Bound>)],
+) -> Vec<(&ModifyPlan, &[Bound])> {
     use crate::query::analyze::Body;
     let mut plans: Vec<(&ModifyPlan, &[Bound])> = Vec::with_capacity(statements.len());
     for (statement, bound) in statements {
         match &statement.body {
             Body::Modify(plan) => plans.push((plan, bound)),
-            Body::Batch(batch) => plans.extend(batch.statements.iter().map(|plan| (plan, &bound[..]))),
+            Body::Batch(batch) => {
+                plans.extend(batch.statements.iter().map(|plan| (plan, &bound[..])))
+            }
             _ => {}
         }
     }
@@ -162,7 +181,12 @@ pub fn merged(mutations: Vec<Mutation>) -> Vec<Mutation> {
 }
 
 /// Timestamp and TTL of a statement.
-pub fn stamp(plan: &ModifyPlan, scope: &Scope<'_>, client: Option<i64>, server: i64) -> CqlResult<Stamp> {
+pub fn stamp(
+    plan: &ModifyPlan,
+    scope: &Scope<'_>,
+    client: Option<i64>,
+    server: i64,
+) -> CqlResult<Stamp> {
     let timestamp = match long(&plan.timestamp, scope, "timestamp")? {
         Some(i64::MIN) => {
             return Err(CqlError::invalid(format!(
@@ -179,7 +203,9 @@ pub fn stamp(plan: &ModifyPlan, scope: &Scope<'_>, client: Option<i64>, server: 
         _ if plan.is_counter || plan.kind == ModifyKind::Delete => 0,
         None => default,
         Some(ttl) if ttl < 0 => {
-            return Err(CqlError::invalid(format!("A TTL must be greater or equal to 0, but was {ttl}")));
+            return Err(CqlError::invalid(format!(
+                "A TTL must be greater or equal to 0, but was {ttl}"
+            )));
         }
         Some(ttl) if ttl > TTL_MAX => {
             return Err(CqlError::invalid(format!(
@@ -204,8 +230,14 @@ pub fn stamp(plan: &ModifyPlan, scope: &Scope<'_>, client: Option<i64>, server: 
 }
 
 /// A number of USING; unset counts as not said, and so does a null TTL.
-pub fn long(expression: &Option<Expression>, scope: &Scope<'_>, what: &str) -> CqlResult<Option<i64>> {
-    let Some(expression) = expression else { return Ok(None) };
+pub fn long(
+    expression: &Option<Expression>,
+    scope: &Scope<'_>,
+    what: &str,
+) -> CqlResult<Option<i64>> {
+    let Some(expression) = expression else {
+        return Ok(None);
+    };
     let value = match expression.evaluate(scope)? {
         Bound::Unset => return Ok(None),
         Bound::Null if what == "TTL" => return Ok(Some(0)),
@@ -214,13 +246,21 @@ pub fn long(expression: &Option<Expression>, scope: &Scope<'_>, what: &str) -> C
     };
     match value.len() {
         8 => Ok(value[..].try_into().map(i64::from_be_bytes).ok()),
-        4 => Ok(value[..].try_into().map(|bytes| i64::from(i32::from_be_bytes(bytes))).ok()),
+        4 => Ok(value[..]
+            .try_into()
+            .map(|bytes| i64::from(i32::from_be_bytes(bytes)))
+            .ok()),
         _ => Err(CqlError::invalid(format!("Invalid {what} value"))),
     }
 }
 
 /// Adds the mutations of a statement that needs no look at the table.
-pub fn mutations_of(plan: &ModifyPlan, scope: &Scope<'_>, stamp: Stamp, out: &mut Vec<Mutation>) -> CqlResult<()> {
+pub fn mutations_of(
+    plan: &ModifyPlan,
+    scope: &Scope<'_>,
+    stamp: Stamp,
+    out: &mut Vec<Mutation>,
+) -> CqlResult<()> {
     for key in keys_of(plan, scope)? {
         let update = update_of(plan, scope, stamp, &|_| None)?;
         if !update.is_empty() {
@@ -242,7 +282,9 @@ pub fn keys_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Vec<PartitionK
     }
     match plan::keys(&plan.table, &plan.restrictions, scope)? {
         Keys::Named(keys) => Ok(keys),
-        Keys::Range(_) | Keys::Nothing => Err(CqlError::server("a modification names its partitions")),
+        Keys::Range(_) | Keys::Nothing => {
+            Err(CqlError::server("a modification names its partitions"))
+        }
     }
 }
 
@@ -255,7 +297,9 @@ pub fn places_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Option<Vec<P
     if plan.statics_only && plan.restrictions.clustering.is_empty() {
         return Ok(Some(vec![Place::Static]));
     }
-    if plan.table.clustering.is_empty() && !(plan.kind == ModifyKind::Delete && plan.operations.is_empty()) {
+    if plan.table.clustering.is_empty()
+        && !(plan.kind == ModifyKind::Delete && plan.operations.is_empty())
+    {
         return Ok(Some(vec![Place::Row(Clustering::SINGLE, None)]));
     }
     if !plan.restrictions.is_full_clustering || plan.restrictions.clustering.is_empty() {
@@ -326,7 +370,11 @@ pub fn update_of<'r>(
             if let Some(raw) = raw
                 && row.deletion.is_none()
             {
-                row.cells.push(stamp.cell(ColumnId::RAW_CLUSTERING, Bytes::new(), CellState::Live(raw)));
+                row.cells.push(stamp.cell(
+                    ColumnId::RAW_CLUSTERING,
+                    Bytes::new(),
+                    CellState::Live(raw),
+                ));
             }
             row.sort();
             update.add_row(row);
@@ -367,7 +415,11 @@ fn json_row(
     };
     for (index, value) in document.columns {
         let column = &plan.table.columns[index];
-        let target = if column.kind == ColumnKind::Static { &mut *static_row } else { &mut *row };
+        let target = if column.kind == ColumnKind::Static {
+            &mut *static_row
+        } else {
+            &mut *row
+        };
         match value {
             Some(value) => writer.set(column, value, target)?,
             None => writer.clear(column, target),
@@ -376,7 +428,12 @@ fn json_row(
     Ok(())
 }
 
-fn delete_stretches(plan: &ModifyPlan, scope: &Scope<'_>, stamp: Stamp, update: &mut PartitionUpdate) -> CqlResult<()> {
+fn delete_stretches(
+    plan: &ModifyPlan,
+    scope: &Scope<'_>,
+    stamp: Stamp,
+    update: &mut PartitionUpdate,
+) -> CqlResult<()> {
     let positions = plan::positions(&plan.table, &plan.restrictions, scope)?;
     if positions.is_all() {
         update.deletion = Some(stamp.deletion());

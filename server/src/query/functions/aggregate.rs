@@ -95,7 +95,9 @@ impl Accumulator {
         match self.kind {
             AggregateKind::Count => self.count += 1,
             AggregateKind::Sum | AggregateKind::Avg => {
-                let Some(number) = number::read(&self.ty, value)? else { return Ok(()) };
+                let Some(number) = number::read(&self.ty, value)? else {
+                    return Ok(());
+                };
                 self.count += 1;
                 let operator = palladium_protocol::cql::ast::Arithmetic::Add;
                 self.sum = number::arithmetic(operator, &self.sum, &number, &self.sum_type())?;
@@ -129,9 +131,17 @@ impl Accumulator {
     pub fn result(&self) -> CqlResult<Option<Bytes>> {
         Ok(match self.kind {
             AggregateKind::Count => Some(Bytes::copy_from_slice(&self.count.to_be_bytes())),
-            AggregateKind::Min | AggregateKind::Max => self.extreme.as_ref().map(|(_, value)| value.clone()),
+            AggregateKind::Min | AggregateKind::Max => {
+                self.extreme.as_ref().map(|(_, value)| value.clone())
+            }
             AggregateKind::Sum => Some(number::write(&self.sum, &self.ty)?.into()),
-            AggregateKind::Avg if self.count == 0 => Some(number::write(&self.sum, &self.ty)?.into()),
+            AggregateKind::Avg if self.count == 0 => {
+                Some(number::write(&self.sum, &self.ty)?.into())
+            }
+            AggregateKind::Avg if matches!(self.sum, Number::Decimal { .. }) => {
+                let average = number::average(&self.sum, self.count)?;
+                Some(number::write(&average, &self.ty)?.into())
+            }
             AggregateKind::Avg => {
                 let count = Number::Whole(self.count.into());
                 let operator = palladium_protocol::cql::ast::Arithmetic::Divide;

@@ -38,11 +38,16 @@ pub fn date_of(days: i64) -> (i64, u32, u32) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 } as u32;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    } as u32;
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -117,17 +122,31 @@ pub fn parse_timestamp(text: &str) -> Option<i64> {
         return Some(millis);
     }
     let text = text.trim();
-    let date_end = text.char_indices().skip(1).find(|(_, c)| matches!(c, 'T' | 't' | ' ')).map(|(at, _)| at);
+    let date_end = text
+        .char_indices()
+        .skip(1)
+        .find(|(_, c)| matches!(c, 'T' | 't' | ' '))
+        .map(|(at, _)| at);
     let Some(at) = date_end else {
         // A date alone, or one with a zone right behind it: 2011-02-03+0000.
         return match split_zone(text, true)? {
-            (date, offset) => Some(parse_ymd(date)?.checked_mul(DAY_MILLIS)?.checked_sub(offset)?),
+            (date, offset) => Some(
+                parse_ymd(date)?
+                    .checked_mul(DAY_MILLIS)?
+                    .checked_sub(offset)?,
+            ),
         };
     };
     let days = parse_ymd(&text[..at])?;
     let (time, offset) = split_zone(text[at + 1..].trim(), false)?;
-    let millis = if time.is_empty() { 0 } else { clock(time, 9)? / 1_000_000 };
-    days.checked_mul(DAY_MILLIS)?.checked_add(millis)?.checked_sub(offset)
+    let millis = if time.is_empty() {
+        0
+    } else {
+        clock(time, 9)? / 1_000_000
+    };
+    days.checked_mul(DAY_MILLIS)?
+        .checked_add(millis)?
+        .checked_sub(offset)
 }
 
 /// What stands before the zone, and the zone's offset in milliseconds.
@@ -140,9 +159,13 @@ fn split_zone(text: &str, after_date: bool) -> Option<(&str, i64)> {
     }
     let sign_at = match text.rfind('+') {
         Some(at) => Some(at),
-        None => text.rfind('-').filter(|_| !after_date || text.matches('-').count() > 2),
+        None => text
+            .rfind('-')
+            .filter(|_| !after_date || text.matches('-').count() > 2),
     };
-    let Some(at) = sign_at else { return Some((text, 0)) };
+    let Some(at) = sign_at else {
+        return Some((text, 0));
+    };
     let digits: String = text[at + 1..].chars().filter(|c| *c != ':').collect();
     let (hours, minutes) = match digits.len() {
         2 => (number(&digits, 2..=2)?, 0),
@@ -150,7 +173,11 @@ fn split_zone(text: &str, after_date: bool) -> Option<(&str, i64)> {
         _ => return None,
     };
     let offset = (hours * 60 + minutes) * 60_000;
-    let offset = if text.as_bytes()[at] == b'-' { -offset } else { offset };
+    let offset = if text.as_bytes()[at] == b'-' {
+        -offset
+    } else {
+        offset
+    };
     Some((text[..at].trim_end(), offset))
 }
 
@@ -230,7 +257,10 @@ mod tests {
             assert_eq!(parse_timestamp(text), Some(millis), "{text}");
         }
         assert_eq!(parse_timestamp("yesterday"), None);
-        assert_eq!(print_timestamp(1_296_705_906_789, 'T'), "2011-02-03T04:05:06.789Z");
+        assert_eq!(
+            print_timestamp(1_296_705_906_789, 'T'),
+            "2011-02-03T04:05:06.789Z"
+        );
         assert_eq!(print_timestamp(-1, ' '), "1969-12-31 23:59:59.999Z");
     }
 

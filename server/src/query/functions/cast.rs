@@ -15,7 +15,9 @@ pub fn can_cast(from: &CqlType, to: &CqlType) -> bool {
     }
     let textual = matches!(to, CqlType::Text | CqlType::Ascii);
     match from {
-        _ if number::result_type(from, from).is_some() => textual || number::result_type(to, to).is_some(),
+        _ if number::result_type(from, from).is_some() => {
+            textual || number::result_type(to, to).is_some()
+        }
         CqlType::Ascii => *to == CqlType::Text,
         CqlType::Boolean | CqlType::Inet | CqlType::Uuid | CqlType::Time => textual,
         CqlType::Timeuuid => textual || matches!(to, CqlType::Timestamp | CqlType::Date),
@@ -37,7 +39,9 @@ pub(super) fn cast(from: &CqlType, value: &Bytes, to: &CqlType) -> CqlResult<Opt
         return text::plain(from, value).map(|text| Some(text.into()));
     }
     match to {
-        CqlType::Timestamp => Ok(instant(from, value)?.map(|millis| Bytes::copy_from_slice(&millis.to_be_bytes()))),
+        CqlType::Timestamp => {
+            Ok(instant(from, value)?.map(|millis| Bytes::copy_from_slice(&millis.to_be_bytes())))
+        }
         CqlType::Date => {
             let date = instant(from, value)?.and_then(calendar::date_of_timestamp);
             Ok(date.map(|date| Bytes::copy_from_slice(&date.to_be_bytes())))
@@ -50,18 +54,28 @@ pub(super) fn cast(from: &CqlType, value: &Bytes, to: &CqlType) -> CqlResult<Opt
 }
 
 /// A timestamp or date plus or minus a duration.
-pub(super) fn shift(operator: Arithmetic, ty: &CqlType, value: &Bytes, duration: &Bytes) -> CqlResult<Bytes> {
-    let CqlValue::Duration(by) =
-        decode(&CqlType::Duration, duration).map_err(|error| CqlError::invalid(error.to_string()))?
+pub(super) fn shift(
+    operator: Arithmetic,
+    ty: &CqlType,
+    value: &Bytes,
+    duration: &Bytes,
+) -> CqlResult<Bytes> {
+    let CqlValue::Duration(by) = decode(&CqlType::Duration, duration)
+        .map_err(|error| CqlError::invalid(error.to_string()))?
     else {
         return Err(CqlError::server("a duration is a duration"));
     };
     let sign = match operator {
         Arithmetic::Add => 1,
         Arithmetic::Subtract => -1,
-        _ => return Err(CqlError::invalid("A duration can only be added or subtracted")),
+        _ => {
+            return Err(CqlError::invalid(
+                "A duration can only be added or subtracted",
+            ));
+        }
     };
-    let millis = instant(ty.bare(), value)?.ok_or_else(|| CqlError::invalid("Invalid empty date"))?;
+    let millis =
+        instant(ty.bare(), value)?.ok_or_else(|| CqlError::invalid("Invalid empty date"))?;
     let days = millis.div_euclid(86_400_000);
     let of_day = millis.rem_euclid(86_400_000);
     let (year, month, day) = calendar::date_of(days);

@@ -54,7 +54,10 @@ pub enum Function {
     /// Of the partition key's columns.
     Token,
     AsBlob,
-    FromBlob,
+    /// Under its old name (`blobAsInt`) or its new one (`blob_as_int`): errors repeat it.
+    FromBlob {
+        old_name: bool,
+    },
     Cast,
     Arithmetic(Arithmetic),
     Negate,
@@ -80,7 +83,11 @@ pub struct Signature {
     pub returns: CqlType,
 }
 
-fn signature(function: Function, takes: impl IntoIterator<Item = CqlType>, returns: CqlType) -> Signature {
+fn signature(
+    function: Function,
+    takes: impl IntoIterator<Item = CqlType>,
+    returns: CqlType,
+) -> Signature {
     Signature {
         function,
         takes: takes.into_iter().collect(),
@@ -92,38 +99,57 @@ fn signature(function: Function, takes: impl IntoIterator<Item = CqlType>, retur
 fn candidates(
     name: &str,
     arguments: &[Option<CqlType>],
-    receiver: Option<&CqlType>,
     table: Option<&TableSchema>,
 ) -> Vec<Signature> {
     use CqlType::*;
     let known = |place: usize| arguments.get(place).cloned().flatten();
     let one_of = |function, takes: &[CqlType], returns: CqlType| {
-        takes.iter().map(|ty| signature(function, [ty.clone()], returns.clone())).collect()
-    };
-    let numeric = |function| {
-        [Tinyint, Smallint, Int, Bigint, Varint, Float, Double, Decimal]
-            .into_iter()
-            .map(|ty| signature(function, [ty.clone()], ty))
+        takes
+            .iter()
+            .map(|ty| signature(function, [ty.clone()], returns.clone()))
             .collect()
     };
+    let numeric = |function| {
+        [
+            Tinyint, Smallint, Int, Bigint, Varint, Float, Double, Decimal,
+        ]
+        .into_iter()
+        .map(|ty| signature(function, [ty.clone()], ty))
+        .collect()
+    };
     match name {
-        "now" | "currenttimeuuid" | "current_timeuuid" => vec![signature(Function::Now, [], Timeuuid)],
-        "currenttimestamp" | "current_timestamp" => vec![signature(Function::CurrentTimestamp, [], Timestamp)],
+        "now" | "currenttimeuuid" | "current_timeuuid" => {
+            vec![signature(Function::Now, [], Timeuuid)]
+        }
+        "currenttimestamp" | "current_timestamp" => {
+            vec![signature(Function::CurrentTimestamp, [], Timestamp)]
+        }
         "currentdate" | "current_date" => vec![signature(Function::CurrentDate, [], Date)],
         "currenttime" | "current_time" => vec![signature(Function::CurrentTime, [], Time)],
         "uuid" => vec![signature(Function::Uuid, [], Uuid)],
-        "mintimeuuid" | "min_timeuuid" => vec![signature(Function::MinTimeuuid, [Timestamp], Timeuuid)],
-        "maxtimeuuid" | "max_timeuuid" => vec![signature(Function::MaxTimeuuid, [Timestamp], Timeuuid)],
+        "mintimeuuid" | "min_timeuuid" => {
+            vec![signature(Function::MinTimeuuid, [Timestamp], Timeuuid)]
+        }
+        "maxtimeuuid" | "max_timeuuid" => {
+            vec![signature(Function::MaxTimeuuid, [Timestamp], Timeuuid)]
+        }
         "dateof" => vec![signature(Function::ToTimestamp, [Timeuuid], Timestamp)],
         "unixtimestampof" => vec![signature(Function::ToUnixTimestamp, [Timeuuid], Bigint)],
-        "totimestamp" | "to_timestamp" => one_of(Function::ToTimestamp, &[Timeuuid, Date], Timestamp),
-        "todate" | "to_date" => one_of(Function::ToDate, &[Timeuuid, Timestamp], Date),
-        "tounixtimestamp" | "to_unix_timestamp" => {
-            one_of(Function::ToUnixTimestamp, &[Timeuuid, Timestamp, Date], Bigint)
+        "totimestamp" | "to_timestamp" => {
+            one_of(Function::ToTimestamp, &[Timeuuid, Date], Timestamp)
         }
+        "todate" | "to_date" => one_of(Function::ToDate, &[Timeuuid, Timestamp], Date),
+        "tounixtimestamp" | "to_unix_timestamp" => one_of(
+            Function::ToUnixTimestamp,
+            &[Timeuuid, Timestamp, Date],
+            Bigint,
+        ),
         "token" => match table {
             Some(table) => {
-                let takes = table.partition_columns().iter().map(|column| column.ty.clone());
+                let takes = table
+                    .partition_columns()
+                    .iter()
+                    .map(|column| column.ty.clone());
                 vec![signature(Function::Token, takes, Bigint)]
             }
             None => Vec::new(),
@@ -136,14 +162,22 @@ fn candidates(
         "map_keys" | "mapkeys" => match known(0).as_ref().map(CqlType::bare) {
             Some(Map(key, value)) => {
                 let keys = CqlType::Set(key.clone()).frozen();
-                vec![signature(Function::MapKeys, [Map(key.clone(), value.clone()).frozen()], keys)]
+                vec![signature(
+                    Function::MapKeys,
+                    [Map(key.clone(), value.clone()).frozen()],
+                    keys,
+                )]
             }
             _ => Vec::new(),
         },
         "map_values" | "mapvalues" => match known(0).as_ref().map(CqlType::bare) {
             Some(Map(key, value)) => {
                 let values = CqlType::List(value.clone()).frozen();
-                vec![signature(Function::MapValues, [Map(key.clone(), value.clone()).frozen()], values)]
+                vec![signature(
+                    Function::MapValues,
+                    [Map(key.clone(), value.clone()).frozen()],
+                    values,
+                )]
             }
             _ => Vec::new(),
         },
@@ -152,8 +186,12 @@ fn candidates(
             _ => Vec::new(),
         },
         "collection_min" | "collection_max" | "collection_sum" | "collection_avg" => {
-            let Some(ty) = known(0) else { return Vec::new() };
-            let (List(element) | CqlType::Set(element)) = ty.bare() else { return Vec::new() };
+            let Some(ty) = known(0) else {
+                return Vec::new();
+            };
+            let (List(element) | CqlType::Set(element)) = ty.bare() else {
+                return Vec::new();
+            };
             let function = match name {
                 "collection_min" => Function::CollectionMin,
                 "collection_max" => Function::CollectionMax,
@@ -166,23 +204,33 @@ fn candidates(
             }
             vec![signature(function, [ty.clone()], (**element).clone())]
         }
-        _ => blob_conversion(name, known(0), receiver).into_iter().collect(),
+        _ => blob_conversion(name).into_iter().collect(),
     }
 }
 
 /// `textAsBlob`, `blob_as_int` and their like.
-fn blob_conversion(name: &str, argument: Option<CqlType>, receiver: Option<&CqlType>) -> Option<Signature> {
+fn blob_conversion(name: &str) -> Option<Signature> {
     let native = |name: &str| {
         let name = if name == "varchar" { "text" } else { name };
         CqlType::native(name).filter(|ty| *ty != CqlType::Blob)
     };
-    if let Some(ty) = name.strip_suffix("_as_blob").or(name.strip_suffix("asblob")) {
+    if let Some(ty) = name
+        .strip_suffix("_as_blob")
+        .or(name.strip_suffix("asblob"))
+    {
         return Some(signature(Function::AsBlob, [native(ty)?], CqlType::Blob));
     }
-    if let Some(ty) = name.strip_prefix("blob_as_").or(name.strip_prefix("blobas")) {
-        return Some(signature(Function::FromBlob, [CqlType::Blob], native(ty)?));
+    if let Some(ty) = name
+        .strip_prefix("blob_as_")
+        .or(name.strip_prefix("blobas"))
+    {
+        let old_name = !name.starts_with("blob_as_");
+        return Some(signature(
+            Function::FromBlob { old_name },
+            [CqlType::Blob],
+            native(ty)?,
+        ));
     }
-    let _ = (argument, receiver);
     None
 }
 
@@ -199,8 +247,12 @@ pub fn is_assignable(from: &CqlType, to: &CqlType) -> bool {
         )
         || (*to == CqlType::Blob && !from.is_collection())
         || match (from, to) {
-            (CqlType::List(a), CqlType::List(b)) | (CqlType::Set(a), CqlType::Set(b)) => a.bare() == b.bare(),
-            (CqlType::Map(a, b), CqlType::Map(c, d)) => a.bare() == c.bare() && b.bare() == d.bare(),
+            (CqlType::List(a), CqlType::List(b)) | (CqlType::Set(a), CqlType::Set(b)) => {
+                a.bare() == b.bare()
+            }
+            (CqlType::Map(a, b), CqlType::Map(c, d)) => {
+                a.bare() == c.bare() && b.bare() == d.bare()
+            }
             (CqlType::Udt(a), CqlType::Udt(b)) => a.keyspace == b.keyspace && a.name == b.name,
             (CqlType::Tuple(a), CqlType::Tuple(b)) => {
                 a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| is_assignable(a, b))
@@ -226,7 +278,7 @@ pub fn resolve(
     table: Option<&TableSchema>,
     fit: &dyn Fn(usize, &CqlType) -> Fit,
 ) -> CqlResult<Option<Signature>> {
-    let candidates = candidates(name, arguments, receiver, table);
+    let candidates = candidates(name, arguments, table);
     if candidates.is_empty() {
         return Ok(None);
     }
@@ -240,7 +292,9 @@ pub fn resolve(
         }
         for (place, takes) in only.takes.iter().enumerate() {
             if fit(place, takes) == Fit::No {
-                let given = arguments[place].as_ref().map_or("?".to_string(), CqlType::to_string);
+                let given = arguments[place]
+                    .as_ref()
+                    .map_or("?".to_string(), CqlType::to_string);
                 return Err(CqlError::invalid(format!(
                     "Type error: argument of type {given} cannot be passed as argument {place} of function system.{name} of \
                      type {takes}"
@@ -253,22 +307,35 @@ pub fn resolve(
         if candidate.takes.len() != arguments.len() {
             return None;
         }
-        let worst = candidate.takes.iter().enumerate().map(|(place, ty)| fit(place, ty)).min();
-        worst.filter(|fit| *fit > Fit::No).map(|fit| (fit, candidate))
+        let worst = candidate
+            .takes
+            .iter()
+            .enumerate()
+            .map(|(place, ty)| fit(place, ty))
+            .min();
+        worst
+            .filter(|fit| *fit > Fit::No)
+            .map(|fit| (fit, candidate))
     });
     let mut rated: Vec<_> = rated.collect();
     let best = rated.iter().map(|(fit, _)| *fit).max();
     rated.retain(|(fit, _)| Some(*fit) == best);
     if rated.len() > 1
         && let Some(receiver) = receiver
-        && let Some(found) = rated.iter().position(|(_, candidate)| is_assignable(&candidate.returns, receiver))
+        && let Some(found) = rated
+            .iter()
+            .position(|(_, candidate)| is_assignable(&candidate.returns, receiver))
     {
         rated = vec![rated[found]];
     }
     let listed = || {
         let each = candidates.iter().map(|candidate| {
             let takes: Vec<String> = candidate.takes.iter().map(CqlType::to_string).collect();
-            format!("system.{name} : ({}) -> {}", takes.join(", "), candidate.returns)
+            format!(
+                "system.{name} : ({}) -> {}",
+                takes.join(", "),
+                candidate.returns
+            )
         });
         each.collect::<Vec<_>>().join(", ")
     };
@@ -290,7 +357,11 @@ impl Function {
     pub fn is_pure(self) -> bool {
         !matches!(
             self,
-            Function::Now | Function::CurrentTimestamp | Function::CurrentDate | Function::CurrentTime | Function::Uuid
+            Function::Now
+                | Function::CurrentTimestamp
+                | Function::CurrentDate
+                | Function::CurrentTime
+                | Function::Uuid
         )
     }
 
@@ -310,7 +381,9 @@ impl Function {
                 return Ok(Some(copy(&TimeUuids::random(entropy))));
             }
             Function::CurrentTimestamp => return Ok(Some(copy(&millis.to_be_bytes()))),
-            Function::CurrentDate => return Ok(calendar::date_of_timestamp(millis).map(|date| copy(&date.to_be_bytes()))),
+            Function::CurrentDate => {
+                return Ok(calendar::date_of_timestamp(millis).map(|date| copy(&date.to_be_bytes())));
+            }
             Function::CurrentTime => {
                 let nanos = moment.micros.rem_euclid(calendar::DAY_NANOS / 1000) * 1000;
                 return Ok(Some(copy(&nanos.to_be_bytes())));
@@ -333,10 +406,11 @@ impl Function {
         let ty = argument.ty.bare();
         Ok(Some(match self {
             Function::AsBlob => (*first).clone(),
-            Function::FromBlob => {
+            Function::FromBlob { old_name } => {
                 validate(returns, first).map_err(|_| {
+                    let name = if old_name { "blobas" } else { "blob_as_" };
                     CqlError::invalid(format!(
-                        "In call to function system.blob_as_{returns}, value {} is not a valid binary representation for type \
+                        "In call to function system.{name}{returns}, value {} is not a valid binary representation for type \
                          {returns}",
                         text::blob(first)
                     ))
@@ -364,7 +438,12 @@ impl Function {
                 };
                 return arithmetic(operator, (ty, first), (&other.ty, second), returns);
             }
-            Function::Negate | Function::Abs | Function::Exp | Function::Log | Function::Log10 | Function::Round => {
+            Function::Negate
+            | Function::Abs
+            | Function::Exp
+            | Function::Log
+            | Function::Log10
+            | Function::Round => {
                 return self.of_number(ty, first, returns);
             }
             Function::MapKeys | Function::MapValues => {
@@ -375,13 +454,19 @@ impl Function {
                 }
                 wire::collection(parts.len(), parts.into_iter()).into()
             }
-            Function::CollectionCount => copy(&(Elements::read(first)?.left() as i32).to_be_bytes()),
+            Function::CollectionCount => {
+                copy(&(Elements::read(first)?.left() as i32).to_be_bytes())
+            }
             Function::CollectionMin | Function::CollectionMax => {
-                let (CqlType::List(inner) | CqlType::Set(inner)) = ty else { return Ok(None) };
+                let (CqlType::List(inner) | CqlType::Set(inner)) = ty else {
+                    return Ok(None);
+                };
                 return extreme(inner, first, self == Function::CollectionMax);
             }
             Function::CollectionSum | Function::CollectionAvg => {
-                let (CqlType::List(inner) | CqlType::Set(inner)) = ty else { return Ok(None) };
+                let (CqlType::List(inner) | CqlType::Set(inner)) = ty else {
+                    return Ok(None);
+                };
                 let kind = match self {
                     Function::CollectionSum => aggregate::AggregateKind::Sum,
                     _ => aggregate::AggregateKind::Avg,
@@ -402,7 +487,9 @@ impl Function {
     }
 
     fn of_number(self, ty: &CqlType, value: &[u8], returns: &CqlType) -> CqlResult<Option<Bytes>> {
-        let Some(number) = number::read(ty, value)? else { return Ok(None) };
+        let Some(number) = number::read(ty, value)? else {
+            return Ok(None);
+        };
         let result = match (self, number) {
             (Function::Negate, Number::Whole(whole)) => Number::Whole(-whole),
             (Function::Negate, Number::Real(real)) => Number::Real(-real),
@@ -410,7 +497,9 @@ impl Function {
                 unscaled: -unscaled,
                 scale,
             },
-            (Function::Abs, Number::Whole(whole)) => Number::Whole(whole.magnitude().clone().into()),
+            (Function::Abs, Number::Whole(whole)) => {
+                Number::Whole(whole.magnitude().clone().into())
+            }
             (Function::Abs, Number::Real(real)) => Number::Real(real.abs()),
             (Function::Abs, Number::Decimal { unscaled, scale }) => Number::Decimal {
                 unscaled: unscaled.magnitude().clone().into(),
@@ -419,7 +508,12 @@ impl Function {
             (Function::Round, Number::Real(real)) => Number::Real((real + 0.5).floor()),
             (Function::Round, Number::Decimal { unscaled, scale }) if scale > 0 => {
                 let (unscaled, scale) = (unscaled, scale);
-                let half = number::decimal(&Number::Real(if unscaled < num_bigint::BigInt::default() { -0.5 } else { 0.5 }))?;
+                let half =
+                    number::decimal(&Number::Real(if unscaled < num_bigint::BigInt::default() {
+                        -0.5
+                    } else {
+                        0.5
+                    }))?;
                 let shifted = number::arithmetic(
                     Arithmetic::Add,
                     &Number::Decimal { unscaled, scale },
@@ -459,11 +553,15 @@ fn instant(ty: &CqlType, value: &[u8]) -> CqlResult<Option<i64>> {
     }
     Ok(Some(match ty {
         CqlType::Timeuuid => {
-            let bytes = value.try_into().map_err(|_| CqlError::invalid("Invalid timeuuid"))?;
+            let bytes = value
+                .try_into()
+                .map_err(|_| CqlError::invalid("Invalid timeuuid"))?;
             timeuuid::millis(bytes)
         }
         CqlType::Date => {
-            let bytes = value.try_into().map_err(|_| CqlError::invalid("Invalid date"))?;
+            let bytes = value
+                .try_into()
+                .map_err(|_| CqlError::invalid("Invalid date"))?;
             calendar::timestamp_of_date(u32::from_be_bytes(bytes))
         }
         _ => long(value)?,
@@ -471,13 +569,16 @@ fn instant(ty: &CqlType, value: &[u8]) -> CqlResult<Option<i64>> {
 }
 
 fn token(values: &[&Bytes]) -> CqlResult<Bytes> {
-    let token = match values {
-        [single] => token_of(single),
-        several => {
-            let key = composite_key(several.iter().map(|value| &value[..]));
-            token_of(&key.ok_or_else(|| CqlError::invalid("Key length is longer than maximum of 65535"))?)
-        }
-    };
+    let token =
+        match values {
+            [single] => token_of(single),
+            several => {
+                let key = composite_key(several.iter().map(|value| &value[..]));
+                token_of(&key.ok_or_else(|| {
+                    CqlError::invalid("Key length is longer than maximum of 65535")
+                })?)
+            }
+        };
     Ok(copy(&token.to_be_bytes()))
 }
 
@@ -487,7 +588,9 @@ fn extreme(inner: &CqlType, value: &Bytes, greatest: bool) -> CqlResult<Option<B
         let Some(element) = element? else { continue };
         let mut place = Vec::new();
         order::encode(inner, Some(element), false, &mut place)?;
-        let better = best.as_ref().is_none_or(|(own, _)| if greatest { place > *own } else { place < *own });
+        let better = best
+            .as_ref()
+            .is_none_or(|(own, _)| if greatest { place > *own } else { place < *own });
         if better {
             best = Some((place, value.slice_ref(element)));
         }
@@ -504,7 +607,10 @@ fn arithmetic(
     if matches!(right_type.bare(), CqlType::Duration) {
         return cast::shift(operator, left_type, left, right).map(Some);
     }
-    let (Some(a), Some(b)) = (number::read(left_type, left)?, number::read(right_type, right)?) else {
+    let (Some(a), Some(b)) = (
+        number::read(left_type, left)?,
+        number::read(right_type, right)?,
+    ) else {
         return Ok(None);
     };
     let result = number::arithmetic(operator, &a, &b, returns).map_err(|error| {
@@ -512,7 +618,11 @@ fn arithmetic(
             "system",
             &format!("_{}", operator_name(operator)),
             vec![left_type.to_string(), right_type.to_string()],
-            format!("the operation '{left_type} {} {right_type}' failed: {}", operator.symbol(), error.message),
+            format!(
+                "the operation '{left_type} {} {right_type}' failed: {}",
+                operator.symbol(),
+                error.message
+            ),
         )
     })?;
     number::write(&result, returns).map(|bytes| Some(bytes.into()))

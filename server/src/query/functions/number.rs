@@ -83,7 +83,9 @@ pub fn whole(number: &Number) -> CqlResult<BigInt> {
             let (unscaled, scale) = decimal(&Number::Real(*real))?;
             whole(&Number::Decimal { unscaled, scale })?
         }
-        Number::Decimal { unscaled, scale } if *scale <= 0 => unscaled * ten_to(-i64::from(*scale))?,
+        Number::Decimal { unscaled, scale } if *scale <= 0 => {
+            unscaled * ten_to(-i64::from(*scale))?
+        }
         Number::Decimal { unscaled, scale } => match ten_to(i64::from(*scale)) {
             Ok(divisor) => unscaled / divisor,
             Err(_) => BigInt::default(),
@@ -95,9 +97,9 @@ pub fn real(number: &Number) -> f64 {
     match number {
         Number::Real(real) => *real,
         Number::Whole(whole) => whole.to_string().parse().unwrap_or(f64::NAN),
-        Number::Decimal { unscaled, scale } => {
-            format!("{unscaled}e{}", -i64::from(*scale)).parse().unwrap_or(f64::NAN)
-        }
+        Number::Decimal { unscaled, scale } => format!("{unscaled}e{}", -i64::from(*scale))
+            .parse()
+            .unwrap_or(f64::NAN),
     }
 }
 
@@ -119,7 +121,9 @@ pub fn decimal(number: &Number) -> CqlResult<(BigInt, i32)> {
 
 fn ten_to(exponent: i64) -> CqlResult<BigInt> {
     if !(0..=EXPONENT_MAX).contains(&exponent) {
-        return Err(CqlError::invalid("A decimal's exponent is out of range for this operation"));
+        return Err(CqlError::invalid(
+            "A decimal's exponent is out of range for this operation",
+        ));
     }
     Ok(BigInt::from(10).pow(exponent as u32))
 }
@@ -127,7 +131,8 @@ fn ten_to(exponent: i64) -> CqlResult<BigInt> {
 /// Two decimals at one scale.
 fn aligned(a: &(BigInt, i32), b: &(BigInt, i32)) -> CqlResult<(BigInt, BigInt, i32)> {
     let scale = a.1.max(b.1);
-    let raise = |of: &(BigInt, i32)| Ok::<_, CqlError>(&of.0 * ten_to(i64::from(scale) - i64::from(of.1))?);
+    let raise =
+        |of: &(BigInt, i32)| Ok::<_, CqlError>(&of.0 * ten_to(i64::from(scale) - i64::from(of.1))?);
     Ok((raise(a)?, raise(b)?, scale))
 }
 
@@ -145,7 +150,12 @@ pub fn result_type(left: &CqlType, right: &CqlType) -> Option<CqlType> {
             _ => return None,
         })
     };
-    let floating = |ty: &CqlType| matches!(ty.bare(), CqlType::Float | CqlType::Double | CqlType::Decimal);
+    let floating = |ty: &CqlType| {
+        matches!(
+            ty.bare(),
+            CqlType::Float | CqlType::Double | CqlType::Decimal
+        )
+    };
     let widest = rank(left)?.max(rank(right)?);
     Some(match (floating(left) || floating(right), widest) {
         (true, 0..=4) => CqlType::Float,
@@ -160,7 +170,12 @@ pub fn result_type(left: &CqlType, right: &CqlType) -> Option<CqlType> {
 }
 
 /// `left operator right`, as a number of the result's type.
-pub fn arithmetic(operator: Arithmetic, left: &Number, right: &Number, ty: &CqlType) -> CqlResult<Number> {
+pub fn arithmetic(
+    operator: Arithmetic,
+    left: &Number,
+    right: &Number,
+    ty: &CqlType,
+) -> CqlResult<Number> {
     match ty.bare() {
         CqlType::Float | CqlType::Double => {
             let (a, b) = (real(left), real(right));
@@ -175,7 +190,9 @@ pub fn arithmetic(operator: Arithmetic, left: &Number, right: &Number, ty: &CqlT
         CqlType::Decimal => decimal_arithmetic(operator, &decimal(left)?, &decimal(right)?),
         _ => {
             let (a, b) = (whole(left)?, whole(right)?);
-            if b.sign() == Sign::NoSign && matches!(operator, Arithmetic::Divide | Arithmetic::Modulo) {
+            if b.sign() == Sign::NoSign
+                && matches!(operator, Arithmetic::Divide | Arithmetic::Modulo)
+            {
                 return Err(CqlError::invalid("/ by zero"));
             }
             Ok(Number::Whole(match operator {
@@ -189,10 +206,16 @@ pub fn arithmetic(operator: Arithmetic, left: &Number, right: &Number, ty: &CqlT
     }
 }
 
-fn decimal_arithmetic(operator: Arithmetic, a: &(BigInt, i32), b: &(BigInt, i32)) -> CqlResult<Number> {
+fn decimal_arithmetic(
+    operator: Arithmetic,
+    a: &(BigInt, i32),
+    b: &(BigInt, i32),
+) -> CqlResult<Number> {
     let (unscaled, scale) = match operator {
         Arithmetic::Multiply => {
-            let scale = a.1.checked_add(b.1).ok_or_else(|| CqlError::invalid("Overflow"))?;
+            let scale =
+                a.1.checked_add(b.1)
+                    .ok_or_else(|| CqlError::invalid("Overflow"))?;
             (&a.0 * &b.0, scale)
         }
         Arithmetic::Add => {
@@ -215,6 +238,31 @@ fn decimal_arithmetic(operator: Arithmetic, a: &(BigInt, i32), b: &(BigInt, i32)
     Ok(Number::Decimal { unscaled, scale })
 }
 
+/// A sum of decimals by a number of them, with the sum's scale, rounded half to even.
+pub fn average(sum: &Number, count: i64) -> CqlResult<Number> {
+    let (unscaled, scale) = decimal(sum)?;
+    let count = BigInt::from(count);
+    let mut quotient = &unscaled / &count;
+    let twice: BigInt = (&unscaled % &count) * 2;
+    let is_odd = &quotient % 2 != BigInt::default();
+    let rounds_up = match twice.magnitude().cmp(count.magnitude()) {
+        std::cmp::Ordering::Greater => true,
+        std::cmp::Ordering::Equal => is_odd,
+        std::cmp::Ordering::Less => false,
+    };
+    if rounds_up {
+        quotient += if unscaled.sign() == Sign::Minus {
+            -1
+        } else {
+            1
+        };
+    }
+    Ok(Number::Decimal {
+        unscaled: quotient,
+        scale,
+    })
+}
+
 /// A quotient with enough digits, without zeros at its end.
 pub fn divide(a: &(BigInt, i32), b: &(BigInt, i32)) -> CqlResult<Number> {
     if b.0.sign() == Sign::NoSign {
@@ -227,11 +275,16 @@ pub fn divide(a: &(BigInt, i32), b: &(BigInt, i32)) -> CqlResult<Number> {
         true => (&a.0 * ten_to(shift)?) / &b.0,
         false => &a.0 / (&b.0 * ten_to(-shift)?),
     };
-    let half = if quotient.sign() == Sign::Minus { BigInt::from(-5) } else { BigInt::from(5) };
+    let half = if quotient.sign() == Sign::Minus {
+        BigInt::from(-5)
+    } else {
+        BigInt::from(5)
+    };
     let mut unscaled = (quotient + half) / BigInt::from(10);
     let mut scale = scale;
     let ten = BigInt::from(10);
-    while scale > 0 && unscaled.sign() != Sign::NoSign && (&unscaled % &ten).sign() == Sign::NoSign {
+    while scale > 0 && unscaled.sign() != Sign::NoSign && (&unscaled % &ten).sign() == Sign::NoSign
+    {
         unscaled /= &ten;
         scale -= 1;
     }

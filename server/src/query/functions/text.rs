@@ -59,10 +59,18 @@ fn java_float(number: f64, scientific: String) -> String {
         return "NaN".into();
     }
     if number.is_infinite() {
-        return if number > 0.0 { "Infinity".into() } else { "-Infinity".into() };
+        return if number > 0.0 {
+            "Infinity".into()
+        } else {
+            "-Infinity".into()
+        };
     }
     if number == 0.0 {
-        return if number.is_sign_negative() { "-0.0".into() } else { "0.0".into() };
+        return if number.is_sign_negative() {
+            "-0.0".into()
+        } else {
+            "0.0".into()
+        };
     }
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or_default();
@@ -74,9 +82,16 @@ fn java_float(number: f64, scientific: String) -> String {
             let padded = format!("{digits:0<point$}");
             (padded[..point].to_string(), padded[point..].to_string())
         } else {
-            ("0".into(), format!("{}{digits}", "0".repeat((-exponent - 1) as usize)))
+            (
+                "0".into(),
+                format!("{}{digits}", "0".repeat((-exponent - 1) as usize)),
+            )
         };
-        let fraction = if fraction.is_empty() { "0".into() } else { fraction };
+        let fraction = if fraction.is_empty() {
+            "0".into()
+        } else {
+            fraction
+        };
         format!("{sign}{whole}.{fraction}")
     } else {
         let fraction = if digits.len() > 1 { &digits[1..] } else { "0" };
@@ -87,7 +102,11 @@ fn java_float(number: f64, scientific: String) -> String {
 /// As Java's `BigDecimal.toString`.
 pub fn decimal(unscaled: &BigInt, scale: i32) -> String {
     let text = unscaled.magnitude().to_string();
-    let sign = if unscaled.sign() == num_bigint::Sign::Minus { "-" } else { "" };
+    let sign = if unscaled.sign() == num_bigint::Sign::Minus {
+        "-"
+    } else {
+        ""
+    };
     let adjusted = text.len() as i64 - 1 - i64::from(scale);
     if scale == 0 {
         return format!("{sign}{text}");
@@ -101,7 +120,11 @@ pub fn decimal(unscaled: &BigInt, scale: i32) -> String {
             format!("{sign}0.{text:0>scale$}")
         };
     }
-    let mantissa = if text.len() > 1 { format!("{}.{}", &text[..1], &text[1..]) } else { text };
+    let mantissa = if text.len() > 1 {
+        format!("{}.{}", &text[..1], &text[1..])
+    } else {
+        text
+    };
     format!("{sign}{mantissa}E{adjusted:+}")
 }
 

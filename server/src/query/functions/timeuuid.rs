@@ -38,11 +38,15 @@ impl TimeUuids {
 
     /// The next one, not before this time.
     pub fn next(&self, micros: i64) -> [u8; 16] {
-        let now = micros.saturating_mul(TICKS_PER_MICRO).saturating_add(EPOCH_TICKS);
+        let now = micros
+            .saturating_mul(TICKS_PER_MICRO)
+            .saturating_add(EPOCH_TICKS);
         let above = |last: i64| now.max(last + 1);
         let last = self
             .last
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(above(last)))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+                Some(above(last))
+            })
             .unwrap_or_else(|last| last);
         of_ticks(above(last), self.place)
     }
@@ -80,14 +84,23 @@ pub fn mirrored_ticks(micros: i64) -> i64 {
 
 /// Milliseconds since 1970 of a timeuuid.
 pub fn millis(uuid: &[u8; 16]) -> i64 {
-    let field = |range: std::ops::Range<usize>| uuid[range].iter().fold(0i64, |sum, byte| sum << 8 | i64::from(*byte));
+    let field = |range: std::ops::Range<usize>| {
+        uuid[range]
+            .iter()
+            .fold(0i64, |sum, byte| sum << 8 | i64::from(*byte))
+    };
     let ticks = (field(6..8) & 0x0FFF) << 48 | field(4..6) << 32 | field(0..4);
     (ticks - EPOCH_TICKS).div_euclid(TICKS_PER_MILLI)
 }
 
 /// The least timeuuid of a millisecond.
 pub fn least(millis: i64) -> [u8; 16] {
-    of_ticks(millis.wrapping_mul(TICKS_PER_MILLI).wrapping_add(EPOCH_TICKS), [0x80; 8])
+    of_ticks(
+        millis
+            .wrapping_mul(TICKS_PER_MILLI)
+            .wrapping_add(EPOCH_TICKS),
+        [0x80; 8],
+    )
 }
 
 /// The greatest timeuuid of a millisecond.

@@ -1,0 +1,158 @@
+//! File, then environment, then flags. An unknown or ill-typed setting is an error that names the file and the line, or the variable.
+
+use std::path::{Path, PathBuf};
+
+use super::Config;
+
+/// In front of a setting's upper-cased name in the environment.
+const PREFIX: &str = "PALLADIUM_";
+
+/// A setting that cannot be used, with where it stands.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+/// Reads the configuration. `environment` is all variables; `flags` are settings given on the command line.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+    flags: toml::Table,
+) -> Result<Config, ConfigError> {
+    let mut settings = file.map_or_else(|| Ok(toml::Table::new()), read_file)?;
+    for (variable, text) in environment {
+        let Some(name) = variable.strip_prefix(PREFIX) else {
+            continue;
+        };
+        let name = name.to_ascii_lowercase();
+        let value = typed(&name, &text)
+            .map_err(|error| ConfigError(format!("environment variable {variable}: {error}")))?;
+        settings.insert(name, value);
+    }
+    settings.extend(flags);
+    let config: Config = settings
+        .try_into()
+        .map_err(|error: toml::de::Error| ConfigError(error.message().to_owned()))?;
+    config.check().map_err(|error| match file {
+        Some(file) => ConfigError(format!("{}: {error}", file.display())),
+        None => ConfigError(error),
+    })?;
+    Ok(config)
+}
+
+fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError(format!("cannot read {}: {error}", path.display())))?;
+    // Into the settings first: only here does an error know its line.
+    let located = |error: toml::de::Error| {
+        let line = error
+            .span()
+            .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        ConfigError(format!("{}:{line}: {}", path.display(), error.message()))
+    };
+    toml::from_str::<Config>(&text).map_err(located)?;
+    toml::from_str(&text).map_err(located)
+}
+
+/// A variable's text as the type that its setting has by default.
+fn typed(name: &str, text: &str) -> Result<toml::Value, String> {
+    let is_number = toml::from_str::<Config>(&format!("{name} = \"\"")).is_err_and(|error| {
+        error.message().contains("expected u64") || error.message().contains("expected usize")
+    });
+    if is_number {
+        return text
+            .parse::<i64>()
+            .map(toml::Value::Integer)
+            .map_err(|_| format!("'{text}' is not a number"));
+    }
+    let value = toml::Value::String(text.to_owned());
+    let alone = toml::Table::from_iter([(name.to_owned(), value.clone())]);
+    alone
+        .try_into::<Config>()
+        .map_err(|error| error.message().to_owned())?;
+    Ok(value)
+}
+
+/// Settings that stand on the command line.
+pub fn flags(
+    data: Option<PathBuf>,
+    keyring: Option<PathBuf>,
+    listen: Option<String>,
+) -> toml::Table {
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    [
+        ("data", data.map(text)),
+        ("keyring", keyring.map(text)),
+        ("listen", listen),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), toml::Value::String(value?))))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let environment = environment
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()));
+        load(Some(file.path()), environment, toml::Table::new()).map_err(|error| {
+            error
+                .to_string()
+                .replace(&file.path().display().to_string(), "FILE")
+        })
+    }
+
+    #[test]
+    fn an_unknown_setting_is_named_with_its_line() {
+        let error = load_text("listen = \"127.0.0.1:1\"\n\nlisten_port = 5\n", &[]).unwrap_err();
+        assert!(
+            error.starts_with("FILE:3: unknown field `listen_port`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_ill_typed_setting_is_named_with_its_line() {
+        let error = load_text("rack = \"r\"\nkey_lease_s = \"long\"\n", &[]).unwrap_err();
+        assert!(error.starts_with("FILE:2: "), "{error}");
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_flags_over_both() {
+        let config = load_text(
+            "key_lease_s = 60\nrack = \"a\"",
+            &[("PALLADIUM_KEY_LEASE_S", "30"), ("HOME", "/")],
+        )
+        .unwrap();
+        assert_eq!((config.key_lease_s, config.rack.as_str()), (30, "a"));
+        let flags = flags(Some("/d".into()), None, None);
+        let environment = [("PALLADIUM_DATA".to_string(), "/e".to_string())];
+        let config = load(None, environment.into_iter(), flags).unwrap();
+        assert_eq!(config.data, PathBuf::from("/d"));
+    }
+
+    #[test]
+    fn a_variable_that_names_no_setting_is_an_error() {
+        for (variable, value) in [
+            ("PALLADIUM_NOPE", "1"),
+            ("PALLADIUM_KEY_LEASE_S", "x"),
+            ("PALLADIUM_LISTEN", "nowhere"),
+        ] {
+            let error = load_text("", &[(variable, value)]).unwrap_err();
+            assert!(error.contains(variable), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_lease_longer_than_five_minutes_is_refused() {
+        assert!(
+            load_text("key_lease_s = 301", &[])
+                .unwrap_err()
+                .contains("10 to 300")
+        );
+    }
+}

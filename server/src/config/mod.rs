@@ -1,0 +1,154 @@
+//! What an operator may say: one flat table of settings, each with a unit, a default and a reason.
+//!
+//! The same names stand in the TOML file and, upper-cased behind `PALLADIUM_`, in the environment. `load` reads them, file first, then environment,
+//! then flags; a later one wins. Nothing below the server reads a setting: [`Config::engine_options`] and its like turn them into the plain options of
+//! each crate.
+
+mod load;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use palladium_crypto::CmkRef;
+use palladium_storage::Options;
+use serde::Deserialize;
+
+pub use load::{ConfigError, flags, load};
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// The data folder.
+    pub data: PathBuf,
+    /// The local keyring. Outside the data folder: a copied data folder opens nothing.
+    pub keyring: PathBuf,
+    /// The name that drivers show.
+    pub cluster_name: String,
+    /// Data centre and rack, as drivers balance by them.
+    pub data_center: String,
+    pub rack: String,
+    /// The key that guards what is the server's own, and the key of tables that name none.
+    pub service_key: String,
+    /// Who the key services are told subscribes; empty: the cluster id.
+    pub subscriber_id: String,
+    /// Seconds for which a table key may be used after the key service was asked, 10 to 300.
+    pub key_lease_s: u64,
+    /// Seconds after which a call to a key service counts as unanswered.
+    pub key_call_timeout_s: u64,
+    /// Bytes for memtables, caches and requests together; 0: half of the machine's memory.
+    pub memory_bytes: u64,
+    /// Bytes of one log segment.
+    pub log_segment_bytes: u64,
+    /// Bytes of log after which the tables that hold it are flushed.
+    pub log_bytes_max: u64,
+    /// Bytes of a memtable after which it is flushed.
+    pub memtable_flush_bytes: u64,
+    /// Connections at a time; one more is told Overloaded and closed.
+    pub connections_max: usize,
+    /// Requests of one connection under way; past it the socket is not read.
+    pub connection_requests_max: usize,
+    /// Bytes of one request.
+    pub frame_bytes_max: usize,
+    /// Prepared statements kept.
+    pub prepared_statements_max: usize,
+    /// What is logged: `error`, `warn`, `info`, `debug`, or a filter of tracing.
+    pub log: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9042)),
+            data: "data".into(),
+            keyring: "keyring".into(),
+            cluster_name: "Palladium".into(),
+            data_center: "datacenter1".into(),
+            rack: "rack1".into(),
+            service_key: "local:default".into(),
+            subscriber_id: String::new(),
+            key_lease_s: 300,
+            key_call_timeout_s: 2,
+            memory_bytes: 0,
+            log_segment_bytes: 32 << 20,
+            log_bytes_max: 1 << 30,
+            memtable_flush_bytes: 128 << 20,
+            connections_max: 20_000,
+            connection_requests_max: 2_048,
+            frame_bytes_max: 16 << 20,
+            prepared_statements_max: 10_000,
+            log: "info".into(),
+        }
+    }
+}
+
+impl Config {
+    /// What holds beyond the type of each setting.
+    fn check(&self) -> Result<(), String> {
+        if !(10..=300).contains(&self.key_lease_s) {
+            return Err(format!(
+                "key_lease_s is {}; it must be from 10 to 300",
+                self.key_lease_s
+            ));
+        }
+        if self.key_call_timeout_s == 0 {
+            return Err("key_call_timeout_s is 0; it must be at least 1".into());
+        }
+        if !(1 << 20..=1 << 30).contains(&self.log_segment_bytes) {
+            return Err("log_segment_bytes must be from 1 MiB to 1 GiB".into());
+        }
+        if self.connections_max == 0
+            || self.connection_requests_max == 0
+            || self.prepared_statements_max == 0
+        {
+            return Err("connections_max, connection_requests_max and prepared_statements_max must be at least 1".into());
+        }
+        if self.frame_bytes_max < 64 << 10 {
+            return Err("frame_bytes_max must be at least 64 KiB".into());
+        }
+        self.service_cmk().map(|_| ())
+    }
+
+    /// The key of the service.
+    pub fn service_cmk(&self) -> Result<CmkRef, String> {
+        let cmk =
+            CmkRef::parse(&self.service_key).map_err(|error| format!("service_key: {error}"))?;
+        match cmk.is_default() {
+            true => Err("service_key cannot be default: it is what default stands for".into()),
+            false => Ok(cmk),
+        }
+    }
+
+    /// The engine's share of this.
+    pub fn engine_options(&self) -> Options {
+        let memory = match self.memory_bytes {
+            0 => machine_memory_bytes() / 2,
+            bytes => bytes,
+        };
+        let memory = usize::try_from(memory).unwrap_or(usize::MAX);
+        Options {
+            // Memtables and cache take two thirds; requests, indexes and filters the rest.
+            memtable_bytes_max: memory / 3,
+            memtable_flush_bytes: (self.memtable_flush_bytes as usize).min(memory / 6),
+            cache_bytes: memory / 3,
+            log_segment_bytes: self.log_segment_bytes,
+            log_bytes_max: self.log_bytes_max,
+            mutation_bytes_max: (self.log_segment_bytes / 2) as usize,
+            ..Options::default()
+        }
+    }
+}
+
+fn machine_memory_bytes() -> u64 {
+    const UNKNOWN: u64 = 2 << 30;
+    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else {
+        return UNKNOWN;
+    };
+    text.lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB"))
+        .and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok())
+        .map_or(UNKNOWN, |kilobytes| kilobytes << 10)
+}

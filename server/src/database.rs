@@ -1,0 +1,82 @@
+//! What all connections share: the engine, the schema, the keys, the prepared statements.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use palladium_crypto::{ClusterId, Secret, TableId};
+use palladium_protocol::response::Event;
+use palladium_storage::Write;
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+use crate::Engine;
+use crate::config::Config;
+use crate::error::CqlError;
+use crate::keys::KeyKeeper;
+use crate::query::{Prepared, Response};
+use crate::schema::Catalog;
+
+/// Schema changes a slow client may lag behind before it misses some.
+const EVENTS_KEPT: usize = 1024;
+
+/// The server's state.
+pub struct Database {
+    /// Storage.
+    pub engine: Engine,
+    /// The schema of this moment. A change stores the next one.
+    pub catalog: ArcSwap<Catalog>,
+    /// The tables' keys.
+    pub keys: KeyKeeper,
+    /// Prepared statements.
+    pub prepared: Prepared,
+    /// Settings.
+    pub config: Config,
+    /// Who this server is; drivers show it as the host id.
+    pub host_id: Uuid,
+    /// This server's identity in key derivations.
+    pub cluster: ClusterId,
+    /// Seals page states, so that a client can hand them back and cannot forge them.
+    pub page_state_key: Secret<32>,
+    /// Schema changes, for those who registered.
+    pub events: broadcast::Sender<Arc<Event>>,
+    /// Held by a schema change from its check to its event: one at a time.
+    pub ddl: tokio::sync::Mutex<()>,
+}
+
+impl Database {
+    /// A channel for events.
+    pub fn events_channel() -> broadcast::Sender<Arc<Event>> {
+        broadcast::channel(EVENTS_KEPT).0
+    }
+
+    /// Tells registered clients. Nobody listening is no error.
+    pub fn announce(&self, event: Event) {
+        let _ = self.events.send(Arc::new(event));
+    }
+
+    /// Whether a write can go to the log now, without asking a key service first.
+    pub fn keys_at_hand(&self, write: &Write) -> bool {
+        write
+            .mutations
+            .iter()
+            .all(|mutation| self.engine.lease_alive(mutation.table))
+    }
+
+    /// Opens the tables of a write, then writes.
+    pub async fn write_when_opened(&self, write: Write, done: Response) -> Response {
+        let tables: Vec<TableId> = write
+            .mutations
+            .iter()
+            .map(|mutation| mutation.table)
+            .collect();
+        for table in tables {
+            if let Err(error) = self.keys.ensure(table).await {
+                return error.into();
+            }
+        }
+        match self.engine.write(vec![write]).await.into_iter().next() {
+            Some(Err(error)) => CqlError::from(error).into(),
+            _ => done,
+        }
+    }
+}

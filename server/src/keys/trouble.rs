@@ -1,0 +1,153 @@
+//! What is wrong with a table's key, since when, and how a client is told.
+
+use std::fmt;
+use std::time::Duration;
+
+use palladium_crypto::{DenialReason, Error as CryptoError, UnavailableReason};
+
+use crate::error::CqlError;
+
+/// How long a request finds the last answer repeated instead of a new call.
+pub const RETRY_ON_REQUEST: Duration = Duration::from_secs(5);
+/// How often a table in trouble is tried again without a request.
+pub const RETRY_IN_BACKGROUND: Duration = Duration::from_secs(30);
+
+/// Why a key cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The service answered no.
+    Denied(DenialReason),
+    /// The service gave no answer.
+    Unavailable(UnavailableReason),
+    /// What the service gave does not fit what stands on the disk.
+    Damaged,
+}
+
+/// A table's key that cannot be used.
+#[derive(Debug, Clone)]
+pub struct Trouble {
+    /// Why.
+    pub reason: Reason,
+    /// Since when, in microseconds of wall time.
+    pub since_micros: i64,
+    /// Which key.
+    pub cmk: String,
+    /// What the service said.
+    pub what: String,
+    pub(super) retry_at_nanos: u64,
+    pub(super) background_at_nanos: u64,
+}
+
+impl Reason {
+    /// Denied is not unreachable: only what a service says about the key is a denial.
+    pub(super) fn of(error: &CryptoError) -> Reason {
+        match error {
+            CryptoError::Denied { reason, .. } => Reason::Denied(*reason),
+            CryptoError::Unavailable { reason, .. } => Reason::Unavailable(*reason),
+            CryptoError::Unsupported(_) | CryptoError::Io(_) => {
+                Reason::Unavailable(UnavailableReason::Unreachable)
+            }
+            CryptoError::Tampered { .. }
+            | CryptoError::UnknownVersion { .. }
+            | CryptoError::Exhausted
+            | CryptoError::Invalid(_) => Reason::Damaged,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Denied(reason) => reason.fmt(f),
+            Reason::Unavailable(reason) => reason.fmt(f),
+            Reason::Damaged => f.write_str("Damaged"),
+        }
+    }
+}
+
+impl Trouble {
+    /// Denied: Unauthorized, which drivers do not retry. Unreachable: Unavailable, which they may.
+    pub(super) fn to_cql(&self, keyspace: &str, table: &str) -> CqlError {
+        let text = format!(
+            "KMS_KEY_INACCESSIBLE table={keyspace}.{table} key={} since={} reason={}",
+            self.cmk,
+            iso8601(self.since_micros),
+            self.reason
+        );
+        match self.reason {
+            Reason::Denied(_) => CqlError::unauthorized(text),
+            Reason::Unavailable(_) => CqlError::unavailable(text),
+            Reason::Damaged => CqlError::read_failure(format!("{text}: {}", self.what)),
+        }
+    }
+}
+
+/// The error of a call that was not answered.
+pub(super) fn no_answer(after: Duration) -> CryptoError {
+    CryptoError::Unavailable {
+        reason: UnavailableReason::Unreachable,
+        message: format!("no answer within {} s", after.as_secs()),
+    }
+}
+
+/// `2026-11-25T16:04:05Z`.
+pub fn iso8601(micros: i64) -> String {
+    let seconds = micros.div_euclid(1_000_000);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Civil date from days since 1970-01-01, with years that begin in March so that the leap day comes last.
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_written_as_iso_8601() {
+        assert_eq!(iso8601(0), "1970-01-01T00:00:00Z");
+        assert_eq!(iso8601(951_782_400_000_000), "2000-02-29T00:00:00Z");
+        assert_eq!(iso8601(1_798_761_599_999_999), "2026-12-31T23:59:59Z");
+        assert_eq!(iso8601(-1), "1969-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn denied_is_not_retried_and_unreachable_may_be() {
+        let trouble = |reason| Trouble {
+            reason,
+            since_micros: 0,
+            cmk: "local:a".into(),
+            what: String::new(),
+            retry_at_nanos: 0,
+            background_at_nanos: 0,
+        };
+        let denied = trouble(Reason::Denied(DenialReason::Disabled)).to_cql("ks", "t");
+        assert_eq!(
+            denied,
+            CqlError::unauthorized(
+                "KMS_KEY_INACCESSIBLE table=ks.t key=local:a since=1970-01-01T00:00:00Z reason=Disabled"
+            )
+        );
+        let unreachable =
+            trouble(Reason::Unavailable(UnavailableReason::Unreachable)).to_cql("ks", "t");
+        assert_eq!(unreachable.code(), CqlError::unavailable("").code());
+    }
+}

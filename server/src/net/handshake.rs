@@ -1,0 +1,109 @@
+//! OPTIONS, STARTUP, REGISTER: what a connection says before and beside its queries.
+
+use palladium_protocol::request::{Request, Startup};
+use palladium_protocol::response::Supported;
+use palladium_protocol::wire::segment::SegmentFormat;
+use palladium_protocol::wire::{Compression, Decoder, Encoder, Frame, Version};
+
+use crate::error::CqlError;
+use crate::query::Response;
+use crate::session::Session;
+
+/// The CQL that is spoken.
+pub const CQL_VERSION: &str = "3.4.7";
+
+/// How a message of the handshake is answered.
+pub(super) enum Greeting {
+    /// Answer; nothing changes.
+    Answer(Response),
+    /// READY, and from then on in this form.
+    Start {
+        version: Version,
+        compression: Option<Compression>,
+    },
+    /// Answer, then close.
+    Close(Response),
+}
+
+/// The answer to a message of the handshake; None for a query, which is then allowed.
+pub(super) fn greet(
+    session: &mut Session,
+    frame: &Frame,
+    request: &Request<'_>,
+) -> Option<Greeting> {
+    if !session.is_ready() {
+        session.version = frame.version;
+    }
+    match request {
+        Request::Options => Some(Greeting::Answer(Response::Supported(supported()))),
+        Request::Startup(startup) => Some(start(session, frame.version, startup)),
+        Request::AuthResponse(_) => Some(refuse(
+            "Unexpected message AUTH_RESPONSE: no authentication is required",
+        )),
+        _ if !session.is_ready() => Some(refuse(&format!(
+            "Unexpected message {}, expecting STARTUP or OPTIONS",
+            frame.opcode
+        ))),
+        Request::Register(register) => {
+            for event in register.events() {
+                session.register(event);
+            }
+            Some(Greeting::Answer(Response::Ready))
+        }
+        _ => None,
+    }
+}
+
+fn start(session: &mut Session, version: Version, startup: &Startup<'_>) -> Greeting {
+    if session.is_ready() {
+        return refuse("Unexpected message STARTUP: the connection is ready");
+    }
+    if startup.cql_version().is_none() {
+        return refuse("Missing value CQL_VERSION in STARTUP message");
+    }
+    let compression = match startup.compression(version) {
+        Ok(compression) => compression,
+        Err(malformed) => return refuse(&malformed.to_string()),
+    };
+    session.start(version);
+    session.driver = startup.options.get("DRIVER_NAME").map(str::to_owned);
+    Greeting::Start {
+        version,
+        compression,
+    }
+}
+
+fn refuse(message: &str) -> Greeting {
+    Greeting::Close(CqlError::protocol(message).into())
+}
+
+fn supported() -> Supported {
+    let versions = Version::ALL.map(|version| format!("{0}/v{0}", version.number()));
+    Supported {
+        options: vec![
+            ("COMPRESSION".into(), vec!["snappy".into(), "lz4".into()]),
+            ("CQL_VERSION".into(), vec![CQL_VERSION.into()]),
+            ("PROTOCOL_VERSIONS".into(), versions.to_vec()),
+        ],
+    }
+}
+
+/// After READY has been written: how both directions travel from now on.
+pub(super) fn apply(
+    version: Version,
+    compression: Option<Compression>,
+    decoder: &mut Decoder,
+    encoder: &mut Encoder,
+) {
+    if version >= Version::V5 {
+        let format = match compression {
+            Some(_) => SegmentFormat::Lz4,
+            None => SegmentFormat::Plain,
+        };
+        decoder.use_segments(format);
+        encoder.use_segments(format);
+    } else {
+        decoder.use_compression(compression);
+        encoder.use_compression(compression);
+    }
+}

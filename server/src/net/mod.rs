@@ -1,0 +1,20 @@
+//! Sockets: one task for each connection, many streams inside it.
+//!
+//! A connection reads all there is in its socket, begins every request of it, hands all their writes to the engine as one batch, and sends all answers that are
+//! ready in one write. What must wait (a disk, a latch, a key service) waits beside the others; answers leave in the order in which they are ready.
+//!
+//! Bounds: connections at a time, requests under way on each, bytes of a request. Past the first a client is told Overloaded and closed; past the second its
+//! socket is not read until answers have left.
+
+mod connection;
+mod handshake;
+mod listener;
+
+pub use listener::Listener;
+
+/// Ready once the server stops. Never, if nobody can say so any more.
+async fn told_to_stop(stopping: &mut tokio::sync::watch::Receiver<bool>) {
+    if stopping.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,625 @@
+//! The schema at rest: a table of its own, sealed under the service's key.
+//!
+//! ```text
+//! system_palladium.schema    partition key: the text "schema", so that one mutation changes everything a statement changes
+//!                            clustering:    kind, keyspace, name          ("keyspace" | "type" | "table")
+//!                            value:         definition, JSON as written below
+//! ```
+//!
+//! A schema change is one mutation of this one partition: atomic under every crash. Definitions name fields and are read leniently forwards: a field that is
+//! absent has its default, so that later versions can add fields; a field that is not known is an error, because it may be the one that protects a table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use palladium_crypto::{CmkRef, KeyRing, TableId, TableKey};
+use palladium_protocol::cql;
+use palladium_protocol::cql::ast::{Literal, PropertyValue};
+use palladium_protocol::types::{CqlType, UserType};
+use palladium_storage::verify::Inspection;
+use palladium_storage::{
+    Cell, CellState, ColumnId, Columns, KeyRange, Lease, Limits, Liveness, LocalBackend, Mutation,
+    NewTable, PartitionUpdate, ReadCommand, Row, Slices, TableKeys, Write,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::table::{ColumnMask, DroppedColumn};
+use super::{
+    Catalog, Column, ColumnKind, Definition, Encryption, Keyspace, KeyspaceKind, TableKind,
+    TableOptions, TableSchema, resolve, system,
+};
+use crate::Engine;
+use crate::encode::key;
+use crate::service_key::ServiceKey;
+
+/// The table's id: fixed, as the schema cannot say it.
+pub const SCHEMA_TABLE: TableId = TableId(*b"palladium.schema");
+const PARTITION: &[u8] = b"schema";
+const DEFINITION: ColumnId = ColumnId(1);
+
+/// What a schema change writes and removes.
+#[derive(Debug, Default)]
+pub struct Change {
+    puts: Vec<(Place, String)>,
+    removals: Vec<Place>,
+}
+
+/// Where a definition stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    kind: &'static str,
+    keyspace: String,
+    name: String,
+}
+
+impl Change {
+    /// The difference between two catalogs.
+    pub fn between(before: &Catalog, after: &Catalog) -> Change {
+        let (old, new) = (definitions(before), definitions(after));
+        let mut change = Change::default();
+        for (place, definition) in &new {
+            if old.get(place) != Some(definition) {
+                change.puts.push((place.clone(), definition.clone()));
+            }
+        }
+        change.removals = old
+            .into_keys()
+            .filter(|place| !new.contains_key(place))
+            .collect();
+        change
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.puts.is_empty() && self.removals.is_empty()
+    }
+
+    /// The mutation that makes the change, at `timestamp` microseconds.
+    pub fn into_write(self, timestamp: i64) -> Write {
+        let mut rows: Vec<Row> = Vec::new();
+        for (place, definition) in self.puts {
+            rows.push(Row {
+                clustering: clustering(&place),
+                liveness: Some(Liveness {
+                    timestamp,
+                    ttl: 0,
+                    expires_at: 0,
+                }),
+                deletion: None,
+                complex_deletions: Vec::new(),
+                cells: vec![Cell {
+                    column: DEFINITION,
+                    path: Bytes::new(),
+                    timestamp,
+                    state: CellState::Live(Bytes::from(definition)),
+                }],
+            });
+        }
+        for place in self.removals {
+            rows.push(Row {
+                clustering: clustering(&place),
+                liveness: None,
+                deletion: Some(palladium_storage::Deletion {
+                    timestamp,
+                    local_deletion_time: timestamp.div_euclid(1_000_000),
+                }),
+                complex_deletions: Vec::new(),
+                cells: Vec::new(),
+            });
+        }
+        rows.sort_by(|a, b| a.clustering.cmp(&b.clustering));
+        Write {
+            mutations: vec![Mutation {
+                table: SCHEMA_TABLE,
+                key: partition(),
+                update: PartitionUpdate {
+                    deletion: None,
+                    static_row: None,
+                    rows,
+                    range_tombstones: Vec::new(),
+                },
+            }],
+        }
+    }
+}
+
+fn partition() -> palladium_storage::PartitionKey {
+    key::partition_key(&[Bytes::from_static(PARTITION)]).expect("a short text is a partition key")
+}
+
+fn clustering_columns() -> Vec<Column> {
+    ["kind", "keyspace_name", "name"]
+        .iter()
+        .enumerate()
+        .map(|(position, name)| Column {
+            name: name.to_string(),
+            ty: CqlType::Text,
+            kind: ColumnKind::Clustering,
+            position,
+            id: ColumnId(0),
+            reversed: false,
+            mask: None,
+        })
+        .collect()
+}
+
+fn clustering(place: &Place) -> palladium_storage::Clustering {
+    let values = [place.kind, &place.keyspace, &place.name]
+        .map(|text| Bytes::copy_from_slice(text.as_bytes()));
+    key::clustering(&clustering_columns(), &values)
+        .expect("texts are clustering values")
+        .0
+}
+
+/// Opens the schema's table, making it at first start, and reads the catalog.
+pub async fn load(engine: &Engine, service: &ServiceKey) -> Result<Catalog, String> {
+    let say = |error: palladium_storage::Error| format!("the schema cannot be read: {error}");
+    let key = TableKey::for_system_table(service.ring.active(), SCHEMA_TABLE);
+    let keys = TableKeys {
+        ring: Arc::new(KeyRing::new(key, Vec::new())),
+        lease: Lease::FOREVER,
+    };
+    match engine.has_table(SCHEMA_TABLE) {
+        true => engine.unlock(SCHEMA_TABLE, keys).await.map_err(say)?,
+        false => engine
+            .create_table(NewTable {
+                id: SCHEMA_TABLE,
+                options: Default::default(),
+                root: None,
+                keys,
+            })
+            .await
+            .map_err(say)?,
+    }
+    let page = engine
+        .read(everything(engine.now_seconds()))
+        .await
+        .map_err(say)?;
+    let mut stored = Vec::new();
+    for row in page
+        .partitions
+        .into_iter()
+        .flat_map(|partition| partition.rows)
+    {
+        stored.push(read_row(&row)?);
+    }
+    let mut catalog = from_stored(stored)?;
+    system::add_keyspaces(&mut catalog);
+    catalog.version = version_of(&catalog);
+    Ok(catalog)
+}
+
+/// Keyspace and name of a table in a folder that is only looked at.
+pub async fn names_of(
+    inspection: &Inspection,
+    backend: &LocalBackend,
+    service: &ServiceKey,
+) -> Result<BTreeMap<TableId, (String, String)>, String> {
+    let ring = KeyRing::new(
+        TableKey::for_system_table(service.ring.active(), SCHEMA_TABLE),
+        Vec::new(),
+    );
+    let page = inspection
+        .read(backend, &ring, &everything(0))
+        .await
+        .map_err(|error| format!("the schema cannot be read: {error}"))?;
+    let mut names = BTreeMap::new();
+    for row in page.partitions.iter().flat_map(|partition| &partition.rows) {
+        let stored = read_row(row)?;
+        if stored.kind == "table" {
+            let table: StoredTable = parse(&stored)?;
+            names.insert(TableId(table.id), (stored.keyspace, stored.name));
+        }
+    }
+    Ok(names)
+}
+
+fn everything(now: i64) -> ReadCommand {
+    ReadCommand {
+        table: SCHEMA_TABLE,
+        range: KeyRange::One(partition()),
+        slices: Slices::all(),
+        reversed: false,
+        columns: Arc::new(Columns {
+            regular: vec![DEFINITION],
+            statics: Vec::new(),
+        }),
+        limits: Limits::NONE,
+        resume: None,
+        now,
+    }
+}
+
+/// Destroys what a crash left behind: tables that no row of the schema names.
+pub async fn sweep(engine: &Engine, catalog: &Catalog) -> Result<(), String> {
+    let known: BTreeSet<TableId> = catalog
+        .keyspaces
+        .values()
+        .flat_map(|keyspace| keyspace.tables.values())
+        .map(|table| table.id)
+        .chain([SCHEMA_TABLE])
+        .collect();
+    for id in engine.table_ids() {
+        if !known.contains(&id) {
+            tracing::info!(table = %id, "finishing the removal of a table that the schema does not name");
+            engine
+                .drop_table(id)
+                .await
+                .map_err(|error| error.to_string())?;
+        }
+    }
+    for table in catalog.customer_tables() {
+        if !engine.has_table(table.id) {
+            return Err(format!(
+                "table {} stands in the schema and not in the manifest",
+                table.full_name()
+            ));
+        }
+        engine
+            .set_options(table.id, table.options.for_storage())
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// A version that differs whenever the schema does: drawn from its definitions.
+pub fn version_of(catalog: &Catalog) -> Uuid {
+    let mut text = String::new();
+    for (place, definition) in definitions(catalog) {
+        text.push_str(place.kind);
+        text.push('\0');
+        text.push_str(&definition);
+        text.push('\0');
+        text.push_str(&place.keyspace);
+    }
+    let hash = palladium_crypto::sha256(&[text.as_bytes()]);
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+struct Stored {
+    kind: String,
+    keyspace: String,
+    name: String,
+    definition: String,
+}
+
+fn read_row(row: &Row) -> Result<Stored, String> {
+    let damaged = || "the schema cannot be read: a row is not what was written".to_string();
+    let values = key::clustering_values(&clustering_columns(), &row.clustering, None)
+        .map_err(|_| damaged())?;
+    let mut texts = values
+        .into_iter()
+        .map(|value| String::from_utf8(value.unwrap_or_default().to_vec()).map_err(|_| damaged()));
+    let mut next = || texts.next().unwrap_or_else(|| Err(damaged()));
+    let definition = match row.cells.first().map(|cell| &cell.state) {
+        Some(CellState::Live(value)) => String::from_utf8(value.to_vec()).map_err(|_| damaged())?,
+        _ => return Err(damaged()),
+    };
+    Ok(Stored {
+        kind: next()?,
+        keyspace: next()?,
+        name: next()?,
+        definition,
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredKeyspace {
+    replication: BTreeMap<String, String>,
+    durable_writes: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredType {
+    /// Types are CQL text.
+    fields: Vec<(String, String)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredTable {
+    id: [u8; 16],
+    columns: Vec<StoredColumn>,
+    options: TableOptions,
+    dropped: Vec<StoredDropped>,
+    next_column_id: u32,
+    /// Absent: the service's own key.
+    kms_key: Option<String>,
+    custom_properties: BTreeMap<String, StoredProperty>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredColumn {
+    name: String,
+    #[serde(rename = "type")]
+    ty: String,
+    kind: String,
+    position: usize,
+    id: u32,
+    reversed: bool,
+    mask: Option<(String, String, Vec<String>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredDropped {
+    name: String,
+    #[serde(rename = "type")]
+    ty: String,
+    is_static: bool,
+    id: u32,
+    dropped_at: i64,
+}
+
+/// A property as text, or a map of such.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredProperty {
+    Text(String),
+    Map(Vec<(String, StoredProperty)>),
+}
+
+fn definitions(catalog: &Catalog) -> BTreeMap<Place, String> {
+    let mut all = BTreeMap::new();
+    let user = |keyspace: &&Arc<Keyspace>| keyspace.kind == KeyspaceKind::User;
+    for keyspace in catalog.keyspaces.values().filter(user) {
+        let place = |kind, name: &str| Place {
+            kind,
+            keyspace: keyspace.name.clone(),
+            name: name.to_owned(),
+        };
+        let stored = StoredKeyspace {
+            replication: keyspace.replication.clone(),
+            durable_writes: keyspace.durable_writes,
+        };
+        all.insert(place("keyspace", ""), json(&stored));
+        for (name, ty) in &keyspace.types {
+            let fields = ty
+                .fields
+                .iter()
+                .map(|(field, ty)| (field.clone(), ty.to_string()))
+                .collect();
+            all.insert(place("type", name), json(&StoredType { fields }));
+        }
+        for (name, table) in &keyspace.tables {
+            all.insert(place("table", name), json(&store_table(table)));
+        }
+    }
+    all
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("definitions are maps with text keys")
+}
+
+fn store_table(table: &TableSchema) -> StoredTable {
+    StoredTable {
+        id: table.id.0,
+        columns: table
+            .columns
+            .iter()
+            .map(|column| StoredColumn {
+                name: column.name.clone(),
+                ty: column.ty.to_string(),
+                kind: column.kind.name().to_owned(),
+                position: column.position,
+                id: column.id.0,
+                reversed: column.reversed,
+                mask: column.mask.as_ref().map(|mask| {
+                    (
+                        mask.keyspace.clone(),
+                        mask.function.clone(),
+                        mask.arguments.clone(),
+                    )
+                }),
+            })
+            .collect(),
+        options: table.options.clone(),
+        dropped: table
+            .dropped
+            .iter()
+            .map(|column| StoredDropped {
+                name: column.name.clone(),
+                ty: column.ty.to_string(),
+                is_static: column.is_static,
+                id: column.id.0,
+                dropped_at: column.dropped_at,
+            })
+            .collect(),
+        next_column_id: table.next_column_id,
+        kms_key: match &table.encryption {
+            Encryption::Default => None,
+            Encryption::Customer(cmk) => Some(cmk.to_string()),
+        },
+        custom_properties: table
+            .custom_properties
+            .iter()
+            .map(|(name, value)| (name.clone(), store_property(value)))
+            .collect(),
+    }
+}
+
+fn store_property(value: &PropertyValue) -> StoredProperty {
+    match value {
+        PropertyValue::Map(entries) => StoredProperty::Map(
+            entries
+                .iter()
+                .map(|(name, value)| (name.raw_text(), store_property(value)))
+                .collect(),
+        ),
+        other => StoredProperty::Text(other.text().unwrap_or_default()),
+    }
+}
+
+fn load_property(value: StoredProperty) -> PropertyValue {
+    match value {
+        StoredProperty::Text(text) => PropertyValue::Literal(Literal::String(text)),
+        StoredProperty::Map(entries) => PropertyValue::Map(
+            entries
+                .into_iter()
+                .map(|(name, value)| (Literal::String(name), load_property(value)))
+                .collect(),
+        ),
+    }
+}
+
+fn from_stored(stored: Vec<Stored>) -> Result<Catalog, String> {
+    let mut catalog = Catalog::default();
+    let of = |kind: &'static str| stored.iter().filter(move |stored| stored.kind == kind);
+    for stored in of("keyspace") {
+        let definition: StoredKeyspace = parse(stored)?;
+        let mut keyspace = Keyspace::new(stored.keyspace.clone(), KeyspaceKind::User);
+        keyspace.replication = definition.replication;
+        keyspace.durable_writes = definition.durable_writes;
+        catalog
+            .keyspaces
+            .insert(stored.keyspace.clone(), Arc::new(keyspace));
+    }
+    load_types(&mut catalog, of("type").collect())?;
+    for stored in of("table") {
+        let table = load_table(&catalog, stored)?;
+        keyspace_mut(&mut catalog, stored)?
+            .tables
+            .insert(stored.name.clone(), Arc::new(table));
+    }
+    Ok(catalog)
+}
+
+/// Types may use each other in any order of names: those whose parts are known go in first.
+fn load_types(catalog: &mut Catalog, mut waiting: Vec<&Stored>) -> Result<(), String> {
+    while !waiting.is_empty() {
+        let before = waiting.len();
+        let mut still = Vec::new();
+        for stored in waiting {
+            let definition: StoredType = parse(stored)?;
+            let fields: Result<Vec<(String, CqlType)>, String> = definition
+                .fields
+                .iter()
+                .map(|(field, ty)| Ok((field.clone(), read_type(catalog, &stored.keyspace, ty)?)))
+                .collect();
+            match fields {
+                Ok(fields) => {
+                    let ty = UserType {
+                        keyspace: stored.keyspace.clone(),
+                        name: stored.name.clone(),
+                        fields,
+                    };
+                    keyspace_mut(catalog, stored)?
+                        .types
+                        .insert(stored.name.clone(), Arc::new(ty));
+                }
+                Err(error) if still.len() + 1 == before => return Err(error),
+                Err(_) => still.push(stored),
+            }
+        }
+        waiting = still;
+    }
+    Ok(())
+}
+
+fn load_table(catalog: &Catalog, stored: &Stored) -> Result<TableSchema, String> {
+    let table: StoredTable = parse(stored)?;
+    let ty = |text: &str| read_type(catalog, &stored.keyspace, text);
+    let columns = table
+        .columns
+        .into_iter()
+        .map(|column| {
+            Ok(Column {
+                ty: ty(&column.ty)?,
+                name: column.name,
+                kind: column_kind(&column.kind)?,
+                position: column.position,
+                id: ColumnId(column.id),
+                reversed: column.reversed,
+                mask: column
+                    .mask
+                    .map(|(keyspace, function, arguments)| ColumnMask {
+                        keyspace,
+                        function,
+                        arguments,
+                    }),
+            })
+        })
+        .collect::<Result<_, String>>()?;
+    let dropped = table
+        .dropped
+        .into_iter()
+        .map(|column| {
+            Ok(DroppedColumn {
+                ty: ty(&column.ty)?,
+                name: column.name,
+                is_static: column.is_static,
+                id: ColumnId(column.id),
+                dropped_at: column.dropped_at,
+            })
+        })
+        .collect::<Result<_, String>>()?;
+    let encryption = match table.kms_key {
+        None => Encryption::Default,
+        Some(name) => {
+            Encryption::Customer(CmkRef::parse(&name).map_err(|error| error.to_string())?)
+        }
+    };
+    Ok(TableSchema::new(Definition {
+        id: TableId(table.id),
+        keyspace: stored.keyspace.clone(),
+        name: stored.name.clone(),
+        columns,
+        options: table.options,
+        dropped,
+        next_column_id: table.next_column_id,
+        encryption,
+        custom_properties: table
+            .custom_properties
+            .into_iter()
+            .map(|(name, value)| (name, load_property(value)))
+            .collect(),
+        kind: TableKind::User,
+    }))
+}
+
+fn column_kind(name: &str) -> Result<ColumnKind, String> {
+    [
+        ColumnKind::PartitionKey,
+        ColumnKind::Clustering,
+        ColumnKind::Static,
+        ColumnKind::Regular,
+    ]
+    .into_iter()
+    .find(|kind| kind.name() == name)
+    .ok_or_else(|| format!("the schema names an unknown kind of column: {name}"))
+}
+
+fn read_type(catalog: &Catalog, keyspace: &str, text: &str) -> Result<CqlType, String> {
+    let ty = cql::parse_type(text).map_err(|error| error.to_string())?;
+    resolve::cql_type(catalog, keyspace, &ty).map_err(|error| error.message)
+}
+
+fn keyspace_mut<'a>(catalog: &'a mut Catalog, stored: &Stored) -> Result<&'a mut Keyspace, String> {
+    catalog
+        .keyspaces
+        .get_mut(&stored.keyspace)
+        .map(Arc::make_mut)
+        .ok_or_else(|| {
+            format!(
+                "the schema names no keyspace for its {} {}",
+                stored.kind, stored.name
+            )
+        })
+}
+
+fn parse<'a, T: Deserialize<'a>>(stored: &'a Stored) -> Result<T, String> {
+    serde_json::from_str(&stored.definition).map_err(|error| {
+        format!(
+            "the schema's definition of {} {}.{} cannot be read: {error}",
+            stored.kind, stored.keyspace, stored.name
+        )
+    })
+}

@@ -1,0 +1,274 @@
+//! Starting and stopping, each in one order.
+//!
+//! Start: lock the data folder; keyring; the service's key; the anchor; the engine (roots, manifest, log); system tables and schema; roots without a table are
+//! swept; the keeper learns the tables; the port opens. Customer tables start dormant: no key service of theirs is asked before a request comes.
+//!
+//! Stop: the port closes; connections answer what they had begun; the engine syncs, notes its watermark and closes; the anchor is written.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use palladium_crypto::Anchor;
+use palladium_storage::{Backend, Env, LocalBackend, LocalOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::Engine;
+use crate::config::Config;
+use crate::database::Database;
+use crate::env::RealEnv;
+use crate::keys::{KeeperOptions, KeyKeeper, KeyServices};
+use crate::net::Listener;
+use crate::query::Prepared;
+use crate::schema::store;
+use crate::service_key::{self, ServiceKey};
+use crate::telemetry;
+
+/// How long connections may take to answer what they had begun when the server stops.
+const DRAIN_MAX: Duration = Duration::from_secs(3);
+/// Between two notes of the newest epoch outside the data folder.
+const ANCHOR_PAUSE: Duration = Duration::from_secs(1);
+
+/// A running server.
+pub struct Server {
+    database: Arc<Database>,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    anchor: AnchorKeeper,
+}
+
+/// The program's life: start, serve, stop at a signal.
+pub fn run(config: Config) -> Result<ExitCode, String> {
+    telemetry::start(&config.log)?;
+    forbid_core_dumps();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+        let server = tokio::select! {
+            server = Server::start(config, Arc::new(RealEnv::default())) => server?,
+            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+            _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+        };
+        println!("palladium is ready on {}", server.address());
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        server.stop().await.map(|()| ExitCode::SUCCESS)
+    })
+}
+
+impl Server {
+    /// Opens the data folder and, when everything is ready, the port.
+    pub async fn start(config: Config, env: Arc<dyn Env>) -> Result<Server, String> {
+        let say = |error: palladium_storage::Error| error.to_string();
+        let backend = LocalBackend::open(&config.data, LocalOptions::default()).map_err(say)?;
+        let first_start = service_key::is_first_start(&backend).await?;
+        let keyring = service_key::open_keyring(&config, first_start)?;
+        let services = KeyServices::default().with("local", Arc::new(keyring));
+        let service =
+            service_key::fetch(&backend, &services, &config.service_cmk()?, first_start).await?;
+        let is_new = backend.manifest_list().await.map_err(say)?.is_empty();
+        let anchor = AnchorKeeper::open(&config, &service, is_new)?;
+        let engine = Engine::open(
+            Arc::new(backend),
+            env.clone(),
+            service.ring.clone(),
+            config.engine_options(),
+        )
+        .await
+        .map_err(say)?;
+        anchor.check(&engine)?;
+        let keys = KeyKeeper::new(
+            engine.clone(),
+            env.clone(),
+            services,
+            keeper_options(&config, &service)?,
+        );
+        let catalog = store::load(&engine, &service).await?;
+        store::sweep(&engine, &catalog).await?;
+        for table in catalog.customer_tables() {
+            keys.register(table.id, &table.keyspace, &table.name);
+        }
+        let database = Arc::new(Database {
+            engine,
+            catalog: ArcSwap::from_pointee(catalog),
+            keys: keys.clone(),
+            prepared: Prepared::new(env.entropy()),
+            host_id: host_id(&service),
+            cluster: service.cluster,
+            page_state_key: service.derive_secret("page state"),
+            events: Database::events_channel(),
+            ddl: tokio::sync::Mutex::new(()),
+            config,
+        });
+        let listener = Listener::bind(database.config.listen).await?;
+        let address = listener.address();
+        tokio::spawn(open_what_the_log_holds(database.clone()));
+        tokio::spawn(keys.run());
+        tokio::spawn(anchor.clone().run(database.engine.clone()));
+        let (stop, stopping) = watch::channel(false);
+        let serving = tokio::spawn(listener.serve(database.clone(), stopping));
+        Ok(Server {
+            database,
+            address,
+            stop,
+            serving,
+            anchor,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What the connections share, for tests that look inside.
+    pub fn database(&self) -> &Arc<Database> {
+        &self.database
+    }
+
+    /// Ends in order: nothing that was acknowledged needs a replay afterwards to be found.
+    pub async fn stop(self) -> Result<(), String> {
+        let _ = self.stop.send(true);
+        if tokio::time::timeout(DRAIN_MAX, self.serving).await.is_err() {
+            tracing::warn!("some connections did not finish in time");
+        }
+        self.database
+            .engine
+            .close()
+            .await
+            .map_err(|error| error.to_string())?;
+        self.anchor.note(&self.database.engine)
+    }
+}
+
+fn keeper_options(config: &Config, service: &ServiceKey) -> Result<KeeperOptions, String> {
+    Ok(KeeperOptions {
+        cluster: service.cluster,
+        subscriber: service.subscriber(config),
+        service_cmk: config.service_cmk()?,
+        lease_seconds: config.key_lease_s,
+        call_timeout: Duration::from_secs(config.key_call_timeout_s),
+    })
+}
+
+/// Customer tables start dormant. Those that the log still holds something of are opened one by one, so that it can be released; a key that cannot be had
+/// now is the keeper's to try again.
+async fn open_what_the_log_holds(database: Arc<Database>) {
+    for table in database.engine.tables_with_log() {
+        let _ = database.keys.ensure(table).await;
+    }
+}
+
+/// A random identity that lasts: derived from the service's key.
+fn host_id(service: &ServiceKey) -> Uuid {
+    let secret = service.derive_secret("host id");
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&secret.expose()[..16]);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+/// Key bytes must not reach a core file.
+fn forbid_core_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let refused = setrlimit(Resource::Core, none).is_err()
+        | set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err();
+    if refused {
+        tracing::warn!("core dumps could not be forbidden");
+    }
+}
+
+/// Where the anchor stands: beside the keyring, outside the data folder.
+pub fn anchor_path(config: &Config) -> PathBuf {
+    let mut name = config.keyring.clone().into_os_string();
+    name.push(".anchor");
+    PathBuf::from(name)
+}
+
+/// Keeps the newest epoch outside the data folder, so that an older folder put back is seen.
+#[derive(Clone)]
+struct AnchorKeeper {
+    path: PathBuf,
+    service: ServiceKey,
+    incarnation: u64,
+    known_epoch: u64,
+}
+
+impl AnchorKeeper {
+    /// `is_new`: nothing was committed in this folder yet, so that no anchor need be there.
+    fn open(config: &Config, service: &ServiceKey, is_new: bool) -> Result<Self, String> {
+        let path = anchor_path(config);
+        let known = match is_new {
+            true => None,
+            false => Some(
+                Anchor::read(&path, service.cluster, service.ring.active())
+                    .map_err(|error| format!("anchor {}: {error}", path.display()))?,
+            ),
+        };
+        let keeper = AnchorKeeper {
+            path,
+            service: service.clone(),
+            incarnation: known.as_ref().map_or(1, |anchor| anchor.incarnation + 1),
+            known_epoch: known.as_ref().map_or(0, |anchor| anchor.epoch),
+        };
+        Ok(keeper)
+    }
+
+    /// A folder that knows less than the anchor is an older copy.
+    fn check(&self, engine: &Engine) -> Result<(), String> {
+        let epoch = engine.epoch();
+        if epoch < self.known_epoch {
+            return Err(format!(
+                "this data folder is older than its anchor: it stands at epoch {epoch}, and epoch {} was seen; an older copy was put back",
+                self.known_epoch
+            ));
+        }
+        self.write(epoch)
+    }
+
+    fn note(&self, engine: &Engine) -> Result<(), String> {
+        self.write(engine.epoch())
+    }
+
+    fn write(&self, epoch: u64) -> Result<(), String> {
+        let anchor = Anchor {
+            cluster: self.service.cluster,
+            incarnation: self.incarnation,
+            epoch,
+        };
+        anchor
+            .write(&self.path, self.service.ring.active())
+            .map_err(|error| format!("anchor {}: {error}", self.path.display()))
+    }
+
+    async fn run(self, engine: Engine) {
+        let mut noted = engine.epoch();
+        loop {
+            tokio::time::sleep(ANCHOR_PAUSE).await;
+            let epoch = engine.epoch();
+            if epoch == noted {
+                continue;
+            }
+            match self.note(&engine) {
+                Ok(()) => noted = epoch,
+                Err(error) => tracing::error!(%error, "the anchor could not be written"),
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The service's own key: what guards schema, log seals and records, and what everything else starts from.
+//!
+//! Its root stands in the data folder under the all-zero table id, wrapped by the configured key (`local:default` in the keyring). At first start it is
+//! drawn, and its fate decides what kind of start this is:
+//!
+//! | root | manifest | keyring | start |
+//! |---|---|---|---|
+//! | absent | absent | absent or there | first: keyring and key are made as needed, then the root |
+//! | there | any | there | ordinary |
+//! | there | any | absent | refused: data without its keyring |
+//! | absent | there | any | refused: the root of the service's key is missing |
+//!
+//! The cluster id is derived from this key, so that it is as random, and can be had only with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use palladium_crypto::{
+    ClusterId, CmkRef, EncryptionContext, Error as CryptoError, KeyRing, Keyring, Kms, OsEntropy,
+    Secret, TableKey,
+};
+use palladium_storage::{Backend, LocalBackend, Root, RootState, SERVICE, root};
+
+use crate::config::Config;
+use crate::keys::KeyServices;
+
+/// The only version: the service's key has no switch yet.
+const VERSION: u32 = 1;
+/// Between two tries while the key service does not give the key.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The service's key, held for the process's life.
+#[derive(Clone)]
+pub struct ServiceKey {
+    /// Opens and seals what is the server's own.
+    pub ring: Arc<KeyRing>,
+    /// This server's identity in every key derivation.
+    pub cluster: ClusterId,
+}
+
+impl ServiceKey {
+    fn new(key: TableKey) -> Self {
+        let identity = key.derive_secret("cluster id");
+        let mut cluster = [0; 16];
+        cluster.copy_from_slice(&identity.expose()[..16]);
+        ServiceKey {
+            cluster: ClusterId(cluster),
+            ring: Arc::new(KeyRing::new(key, Vec::new())),
+        }
+    }
+
+    /// Who the key services are told subscribes.
+    pub fn subscriber(&self, config: &Config) -> String {
+        match config.subscriber_id.as_str() {
+            "" => self.cluster.to_string(),
+            id => id.to_owned(),
+        }
+    }
+
+    /// A secret for one use, known to nobody else.
+    pub fn derive_secret(&self, label: &'static str) -> Secret<32> {
+        self.ring.active().derive_secret(label)
+    }
+}
+
+/// What stands in the data folder.
+pub async fn is_first_start(backend: &LocalBackend) -> Result<bool, String> {
+    let loaded = root::load(backend, SERVICE)
+        .await
+        .map_err(|error| error.to_string())?;
+    let generations = backend
+        .manifest_list()
+        .await
+        .map_err(|error| error.to_string())?;
+    match (&loaded.state, generations.is_empty()) {
+        (RootState::Live(_), _) => Ok(false),
+        (RootState::Missing, true) => Ok(true),
+        _ => Err(
+            "the root of the service's own key is missing or damaged in this data folder".into(),
+        ),
+    }
+}
+
+/// Opens the keyring; makes it, with the key of the service, when the data folder is empty.
+pub fn open_keyring(config: &Config, is_first_start: bool) -> Result<Keyring, String> {
+    let path = &config.keyring;
+    let describe = |error: CryptoError| format!("keyring: {error}");
+    let cmk = config.service_cmk()?;
+    if !is_first_start && !path.exists() {
+        return Err(format!(
+            "the data folder {} has data, and its keyring {} is missing: without it nothing can be read",
+            config.data.display(),
+            path.display()
+        ));
+    }
+    let keyring = match path.exists() {
+        true => Keyring::open(path).map_err(describe)?,
+        false => Keyring::create_new(path, Arc::new(OsEntropy)).map_err(describe)?,
+    };
+    if is_first_start && cmk.provider() == "local" {
+        let exists = keyring
+            .key_list()
+            .map_err(describe)?
+            .iter()
+            .any(|key| key.name == cmk.name());
+        if !exists {
+            keyring.key_create(cmk.name()).map_err(describe)?;
+        }
+    }
+    Ok(keyring)
+}
+
+/// Draws the service's key at first start, and fetches it at every other; waits for a key service that does not answer.
+pub async fn fetch(
+    backend: &LocalBackend,
+    services: &KeyServices,
+    cmk: &CmkRef,
+    is_first_start: bool,
+) -> Result<ServiceKey, String> {
+    loop {
+        let attempt = match is_first_start {
+            true => draw(backend, services, cmk).await,
+            false => fetch_once(backend, services).await,
+        };
+        match attempt {
+            Ok(key) => return Ok(key),
+            Err(Attempt::Hopeless(what)) => return Err(what),
+            Err(Attempt::Later(error)) => {
+                tracing::error!(%error, "the service's own key cannot be had; the port stays shut");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// Why the key was not had this time.
+pub enum Attempt {
+    /// The key service may give it later.
+    Later(CryptoError),
+    /// What stands here cannot be opened.
+    Hopeless(String),
+}
+
+impl From<CryptoError> for Attempt {
+    fn from(error: CryptoError) -> Self {
+        match error {
+            CryptoError::Denied { .. } | CryptoError::Unavailable { .. } => Attempt::Later(error),
+            error => Attempt::Hopeless(format!("the service's own key: {error}")),
+        }
+    }
+}
+
+async fn draw(
+    backend: &LocalBackend,
+    services: &KeyServices,
+    cmk: &CmkRef,
+) -> Result<ServiceKey, Attempt> {
+    let service: &Arc<dyn Kms> = services.of(cmk)?;
+    let generated = service.generate_data_key(cmk, &context()).await?;
+    let key = derive(&generated.plaintext, cmk);
+    let mut root = Root {
+        table: SERVICE,
+        cmk: cmk.clone(),
+        wrapped: generated.ciphertext,
+        alternatives: Vec::new(),
+        version: VERSION,
+        older: Vec::new(),
+        fingerprints: vec![(VERSION, key.fingerprint())],
+        epoch: 1,
+        tag: [0; 32],
+    };
+    root.sign(&key);
+    root::commit(backend, &root, None)
+        .await
+        .map_err(|error| Attempt::Hopeless(error.to_string()))?;
+    Ok(ServiceKey::new(key))
+}
+
+/// What the key service is told of the service's own key.
+fn context() -> EncryptionContext {
+    EncryptionContext::for_table("system", "service", "palladium")
+}
+
+/// One try at the key of a folder that has one.
+pub async fn fetch_once(
+    backend: &LocalBackend,
+    services: &KeyServices,
+) -> Result<ServiceKey, Attempt> {
+    let loaded = root::load(backend, SERVICE)
+        .await
+        .map_err(|error| Attempt::Hopeless(error.to_string()))?;
+    let RootState::Live(root) = loaded.state else {
+        return Err(Attempt::Hopeless(
+            "the root of the service's own key cannot be read".into(),
+        ));
+    };
+    if let Some(note) = loaded.note {
+        tracing::warn!(note, "a spare copy is damaged");
+    }
+    let service = services.of(&root.cmk)?;
+    let plaintext = service
+        .decrypt(&root.cmk, &root.wrapped, &context())
+        .await?;
+    let key = derive(&plaintext, &root.cmk);
+    root.verify(&key)
+        .map_err(|error| Attempt::Hopeless(error.to_string()))?;
+    Ok(ServiceKey::new(key))
+}
+
+/// The cluster id comes from this key, so it cannot go into it.
+fn derive(plaintext: &Secret<32>, cmk: &CmkRef) -> TableKey {
+    TableKey::derive(plaintext, ClusterId([0; 16]), SERVICE, VERSION, cmk)
+}

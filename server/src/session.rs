@@ -1,0 +1,80 @@
+//! What a connection has settled: version, keyspace, user, and how far the handshake is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use palladium_protocol::request::EventType;
+use palladium_protocol::wire::Version;
+
+/// The state of one connection, as requests see it.
+#[derive(Debug)]
+pub struct Session {
+    /// The version of STARTUP.
+    pub version: Version,
+    /// What USE chose.
+    pub keyspace: Option<Arc<str>>,
+    /// Who it is; `anonymous` while roles are off.
+    pub user: Arc<str>,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// What the client named itself.
+    pub driver: Option<String>,
+    phase: Phase,
+    registered: Registered,
+}
+
+/// The handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing but OPTIONS and STARTUP.
+    Fresh,
+    /// Everything.
+    Ready,
+}
+
+#[derive(Debug, Default)]
+struct Registered {
+    topology: bool,
+    status: bool,
+    schema: bool,
+}
+
+impl Session {
+    /// A connection that has said nothing yet.
+    pub fn new(peer: SocketAddr) -> Self {
+        Session {
+            version: Version::MAX,
+            keyspace: None,
+            user: "anonymous".into(),
+            peer,
+            driver: None,
+            phase: Phase::Fresh,
+            registered: Registered::default(),
+        }
+    }
+
+    /// Whether STARTUP has been answered with READY.
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    /// STARTUP came in `version` and was accepted.
+    pub fn start(&mut self, version: Version) {
+        self.version = version;
+        self.phase = Phase::Ready;
+    }
+
+    /// The client wants to hear of these.
+    pub fn register(&mut self, event: EventType) {
+        match event {
+            EventType::TopologyChange => self.registered.topology = true,
+            EventType::StatusChange => self.registered.status = true,
+            EventType::SchemaChange => self.registered.schema = true,
+        }
+    }
+
+    /// Whether schema changes are pushed to this client.
+    pub fn hears_schema_changes(&self) -> bool {
+        self.registered.schema
+    }
+}
