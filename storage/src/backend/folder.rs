@@ -55,6 +55,7 @@ pub(super) const LOCK: &str = "lock";
 pub(super) const FOLDERS: [&str; 4] = [LOG, BLOBS, ROOTS, MANIFEST];
 const WATERMARK: &str = "log/watermark";
 const WATERMARK_SLOT_BYTES: usize = 4096;
+const PAGE: usize = 4096;
 
 /// The data folder on a disk.
 pub(super) struct Folder<D: Disk> {
@@ -235,7 +236,9 @@ impl<D: Disk> Folder<D> {
             return Ok([RootCopy::Absent, RootCopy::Absent]);
         };
         let copy = |index: usize| -> Result<RootCopy> {
-            let bytes = read_up_to(&file, &path, (index * SLOT_BYTES) as u64, SLOT_BYTES)?;
+            let mut bytes = read_up_to(&file, &path, slot_offset(index), SLOT_BYTES)?;
+            // A slot is written as far as it says something; the file may end before it does.
+            bytes.resize(SLOT_BYTES, 0);
             Ok(slot::decode(table, &bytes))
         };
         Ok([copy(0)?, copy(1)?])
@@ -291,7 +294,10 @@ impl<D: Disk> Folder<D> {
             self.sync_folder(ROOTS)?;
         }
         for index in [first, 1 - first] {
-            self.write(&file, &path, (index * SLOT_BYTES) as u64, slot)?;
+            // No further than needed, so that ten thousand roots stay small, but over all of what stood there before.
+            let old = read_up_to(&file, &path, slot_offset(index), SLOT_BYTES)?;
+            let used = used_bytes(slot).max(used_bytes(&old));
+            self.write(&file, &path, slot_offset(index), &slot[..used])?;
             self.sync(&file, &path)?;
         }
         Ok(())
@@ -483,6 +489,19 @@ pub(super) fn io_error(path: &str, action: &str, source: io::Error) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full { what },
         _ => Error::io(what, source),
     }
+}
+
+fn slot_offset(index: usize) -> u64 {
+    (index * SLOT_BYTES) as u64
+}
+
+/// Up to the last byte that is not zero, in whole pages.
+fn used_bytes(slot: &[u8]) -> usize {
+    let used = slot
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |last| last + 1);
+    used.next_multiple_of(PAGE)
 }
 
 fn to_usize(bytes: u64) -> usize {

@@ -283,6 +283,7 @@ impl Reading {
             self.last.sequence = sequence.max(self.last.sequence);
         }
         self.is_seal_known = false;
+        self.recovered.is_clean_stop = false;
     }
 
     fn report(&mut self, segment: u64, offset: u64, what: impl Into<String>, scope: DamageScope) {

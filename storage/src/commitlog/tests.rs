@@ -243,18 +243,25 @@ fn a_crash_at_any_sync_keeps_every_acknowledged_group() {
     }
 }
 
-/// Commits, stores watermarks and releases until the disk goes down. Gives the last acknowledged sequence.
+/// Commits, carries, stores watermarks and releases until the disk goes down. Gives the last acknowledged sequence.
 fn write_until_it_fails(world: &World, log: &mut Log, first: u64, last: u64) -> u64 {
     let mut acknowledged = first - 1;
+    let mut kept: Vec<ShareAddress> = Vec::new();
     for sequence in first..=last {
-        if world.commit(log, sequence).is_err() {
+        let shares = shares_of(sequence);
+        let written = match sequence % 7 {
+            6 if !kept.is_empty() => world.env.run(log.carry(sequence, &kept)),
+            _ => world.env.run(log.commit(sequence, shares, 0)),
+        };
+        let Ok(addresses) = written else {
             break;
-        }
+        };
         acknowledged = sequence;
-        let kept = sequence.saturating_sub(6);
+        kept = addresses;
+        let floor = sequence.saturating_sub(6);
         let _ = match sequence % 5 {
             0 => world.env.run(log.store_watermark()),
-            1 => world.env.run(log.release(&|_| kept)).map(drop),
+            1 => world.env.run(log.release(&|_| floor)).map(drop),
             _ => Ok(()),
         };
     }
