@@ -118,6 +118,23 @@ fn after_a_switch_no_copy_of_the_old_wrap_is_left() {
 }
 
 #[test]
+fn a_shorter_root_leaves_nothing_of_a_longer_one_and_takes_little_room() {
+    let world = World::new();
+    let backend = world.open();
+    let mut long = root(1);
+    long.wrapped = vec![0x5e; 20_000];
+    long.sign(&key(1));
+    world.env.run(commit(&backend, &long, None)).unwrap();
+    world.commit(&backend, 2).unwrap();
+    let bytes = world.disk.contents(PATH).unwrap();
+    assert!(!bytes.windows(100).any(|window| window == [0x5e; 100]));
+    assert_eq!(world.load(&backend).state, live(2));
+    drop(backend);
+    let small = World::with_root(1).disk.contents(PATH).unwrap();
+    assert_eq!(small.len(), 32768 + 4096);
+}
+
+#[test]
 fn a_crash_at_any_step_of_a_switch_leaves_the_old_root_or_the_new() {
     for sync in 1..6 {
         for seed in 0..20 {
