@@ -143,7 +143,8 @@ impl Node {
             .expect("the log can be opened");
         self.log_start = log.seek(SeekFrom::End(0)).expect("the log has an end");
         let child = self
-            .command(&["--listen", &self.address.to_string(), "--data"])
+            .command(&["--listen", &self.address.to_string()])
+            .arg("--data")
             .arg(self.data())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log can be shared"))
