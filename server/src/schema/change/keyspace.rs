@@ -32,7 +32,7 @@ pub fn create(
     check_name(name)?;
     let options =
         options.ok_or_else(|| CqlError::invalid("Missing mandatory option 'replication'"))?;
-    if options.get("class").is_none() {
+    if !options.contains_key("class") {
         return Err(CqlError::config("Missing replication strategy class"));
     }
     if catalog.keyspace(name).is_some() {

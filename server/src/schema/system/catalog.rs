@@ -228,3 +228,141 @@ fn masks(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use palladium_protocol::cql::{self, ast::Statement};
+    use palladium_protocol::types::{CqlType, decode};
+    use palladium_storage::{Columns, KeyRange, Limits, ReadCommand, Slices};
+
+    use super::super::super::change::{Circumstances, Plan, plan};
+    use super::*;
+    use crate::encode::key;
+
+    fn world() -> Catalog {
+        let mut catalog = Catalog::default();
+        super::super::add_keyspaces(&mut catalog);
+        for text in [
+            "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+            "CREATE TYPE u (a int, b text)",
+            "CREATE TABLE t (k int, c int, s int static, v frozen<u>, PRIMARY KEY (k, c)) WITH CLUSTERING ORDER BY (c DESC)",
+            "ALTER TABLE t ADD gone int",
+            "ALTER TABLE t DROP gone",
+        ] {
+            let statement: Statement = cql::parse(text).unwrap();
+            let circumstances = Circumstances {
+                keyspace: Some("ks"),
+                data_center: "datacenter1",
+                new_id: palladium_crypto::TableId([7; 16]),
+                now: 5_000_000,
+            };
+            if let Plan::Change(changed) = plan(&catalog, &statement, &circumstances).unwrap() {
+                catalog = changed.catalog;
+            }
+        }
+        catalog
+    }
+
+    /// The clustering of all rows of one keyspace, as text.
+    fn rows_of(catalog: &Catalog, keyspace: &str, table: &str, of: &str) -> Vec<String> {
+        let table = catalog.table(keyspace, table).unwrap();
+        let mut rows = Rows::new(table, 1);
+        fill(catalog, table, &mut rows).unwrap();
+        let command = ReadCommand {
+            table: table.id,
+            range: KeyRange::One(key::partition_key(&[of.to_owned().into()]).unwrap()),
+            slices: Slices::all(),
+            reversed: false,
+            columns: table.storage_columns.clone(),
+            limits: Limits::NONE,
+            resume: None,
+            now: 1,
+        };
+        let page = rows.read(&command).unwrap();
+        let text =
+            |value: Option<bytes::Bytes>| match decode(&CqlType::Text, &value.unwrap()).unwrap() {
+                CqlValue::Text(text) => text,
+                other => panic!("{other:?} is no text"),
+            };
+        let rows = page
+            .partitions
+            .into_iter()
+            .flat_map(|partition| partition.rows);
+        rows.map(|row| {
+            let values =
+                key::clustering_values(table.clustering_columns(), &row.clustering, None).unwrap();
+            values.into_iter().map(text).collect::<Vec<_>>().join(".")
+        })
+        .collect()
+    }
+
+    #[test]
+    fn a_new_table_is_seen_in_the_schema_tables() {
+        let catalog = world();
+        assert_eq!(rows_of(&catalog, "system_schema", "tables", "ks"), ["t"]);
+        assert_eq!(rows_of(&catalog, "system_schema", "types", "ks"), ["u"]);
+        assert_eq!(
+            rows_of(&catalog, "system_schema", "columns", "ks"),
+            ["t.c", "t.k", "t.s", "t.v"]
+        );
+        assert_eq!(
+            rows_of(&catalog, "system_schema", "dropped_columns", "ks"),
+            ["t.gone"]
+        );
+        assert_eq!(rows_of(&catalog, "system_schema", "indexes", "ks"), [""; 0]);
+    }
+
+    #[test]
+    fn stored_and_virtual_keyspaces_are_listed_apart() {
+        let catalog = world();
+        assert_eq!(
+            rows_of(&catalog, "system_schema", "tables", "system_palladium"),
+            [""; 0]
+        );
+        assert_eq!(
+            rows_of(
+                &catalog,
+                "system_virtual_schema",
+                "tables",
+                "system_palladium"
+            ),
+            ["maintenance", "table_keys", "tables"]
+        );
+        assert_eq!(
+            rows_of(&catalog, "system_virtual_schema", "tables", "ks"),
+            [""; 0]
+        );
+        assert!(
+            rows_of(&catalog, "system_schema", "tables", "system")
+                .contains(&"IndexInfo".to_owned())
+        );
+    }
+
+    #[test]
+    fn nobody_reads_a_column_that_was_not_asked_for() {
+        let catalog = world();
+        let table = catalog.table("system_schema", "keyspaces").unwrap();
+        let mut rows = Rows::new(table, 1);
+        fill(&catalog, table, &mut rows).unwrap();
+        let command = ReadCommand {
+            table: table.id,
+            range: KeyRange::all(),
+            slices: Slices::all(),
+            reversed: false,
+            columns: std::sync::Arc::new(Columns {
+                regular: vec![table.column("durable_writes").unwrap().id],
+                statics: Vec::new(),
+            }),
+            limits: Limits::NONE,
+            resume: None,
+            now: 1,
+        };
+        let page = rows.read(&command).unwrap();
+        assert_eq!(page.partitions.len(), 5);
+        assert!(
+            page.partitions
+                .iter()
+                .all(|partition| partition.rows[0].cells.len() == 1)
+        );
+    }
+}

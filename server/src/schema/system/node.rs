@@ -11,7 +11,7 @@ use crate::database::Database;
 use crate::error::CqlResult;
 
 /// What drivers choose their parsers by: the Cassandra whose behaviour this is.
-pub const RELEASE_VERSION: &str = "5.0.6";
+pub const RELEASE_VERSION: &str = "5.0.0";
 pub const CQL_VERSION: &str = "3.4.7";
 pub const PARTITIONER: &str = "org.apache.cassandra.dht.Murmur3Partitioner";
 /// Where this node stands on the ring. It owns all of it.
