@@ -19,6 +19,8 @@ pub struct Catalog {
     pub keyspaces: BTreeMap<String, Arc<Keyspace>>,
     /// What `system.local` shows as `schema_version`.
     pub version: Uuid,
+    /// The timestamp of the newest change, in microseconds. The next one is later, whatever the clock says by then.
+    pub changed_at: i64,
 }
 
 /// Who may change a keyspace, and where its tables live.

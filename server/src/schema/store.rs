@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! system_palladium.schema    partition key: the text "schema", so that one mutation changes everything a statement changes
-//!                            clustering:    kind, keyspace, name          ("keyspace" | "type" | "table")
+//!                            clustering:    kind, keyspace, name          ("keyspace" | "type" | "table" | "change")
 //!                            value:         definition, JSON as written below
 //! ```
 //!
@@ -54,6 +54,17 @@ struct Place {
     name: String,
 }
 
+impl Place {
+    /// A row that every change writes, so that removals, too, leave the moment they happened where it can be read.
+    fn of_newest_change() -> Place {
+        Place {
+            kind: "change",
+            keyspace: String::new(),
+            name: String::new(),
+        }
+    }
+}
+
 impl Change {
     /// The difference between two catalogs.
     pub fn between(before: &Catalog, after: &Catalog) -> Change {
@@ -77,8 +88,9 @@ impl Change {
     }
 
     /// The mutation that makes the change, at `timestamp` microseconds.
-    pub fn into_write(self, timestamp: i64) -> Write {
+    pub fn into_write(mut self, timestamp: i64) -> Write {
         let mut rows: Vec<Row> = Vec::new();
+        self.puts.push((Place::of_newest_change(), String::new()));
         for (place, definition) in self.puts {
             rows.push(Row {
                 clustering: clustering(&place),
@@ -178,15 +190,22 @@ pub async fn load(engine: &Engine, service: &ServiceKey) -> Result<Catalog, Stri
         .await
         .map_err(say)?;
     let mut stored = Vec::new();
+    let mut changed_at = 0;
     for row in page
         .partitions
         .into_iter()
         .flat_map(|partition| partition.rows)
     {
+        changed_at = row
+            .cells
+            .iter()
+            .map(|cell| cell.timestamp)
+            .fold(changed_at, i64::max);
         stored.push(read_row(&row)?);
     }
     let mut catalog = from_stored(stored)?;
     system::add_keyspaces(&mut catalog);
+    catalog.changed_at = changed_at;
     catalog.version = version_of(&catalog);
     Ok(catalog)
 }

@@ -83,7 +83,7 @@ async fn change(
 ) -> CqlResult<Response> {
     let _one_at_a_time = database.ddl.lock().await;
     let before = database.catalog.load_full();
-    let now = database.engine.next_timestamp();
+    let now = database.engine.next_timestamp().max(before.changed_at + 1);
     let circumstances = Circumstances {
         keyspace,
         data_center: &database.config.data_center,
@@ -105,6 +105,7 @@ async fn change(
     }
     let mut catalog = changed.catalog;
     catalog.version = store::version_of(&catalog);
+    catalog.changed_at = now;
     database.catalog.store(Arc::new(catalog));
     let finished = finish(database, &changed.effects).await;
     database.announce(Event::SchemaChange(changed.event.clone()));
