@@ -101,7 +101,7 @@ fn comparable() -> impl Strategy<Value = (CqlType, CqlValue, CqlValue, Ordering)
         }),
         (any::<u32>(), any::<u32>()).prop_map(|(a, b)| {
             let value = |number: u32| {
-                let address = if number % 2 == 0 {
+                let address = if number.is_multiple_of(2) {
                     IpAddr::V4(Ipv4Addr::from(number))
                 } else {
                     IpAddr::V6(Ipv6Addr::from(u128::from(number) << 96))

@@ -12,6 +12,7 @@ use palladium_crypto::{Secret, sha256};
 use palladium_protocol::types::token_of;
 use palladium_storage::{Clustering, PartitionKey, ReadPosition, Token};
 
+use super::analyze::Body;
 use super::expression::Bound;
 use super::prepared::Statement;
 use crate::error::{CqlError, CqlResult};
@@ -27,9 +28,13 @@ pub struct PageState {
     pub left: u32,
 }
 
-/// What a state is bound to: the statement and the values it ran with.
+/// What a state is bound to: the statement, the table it reads and the values it ran with. Not the session's keyspace: another session may
+/// go on with the page, whatever it has said USE to.
 pub fn fingerprint(statement: &Statement, bound: &[Bound]) -> [u8; 16] {
-    let mut parts: Vec<&[u8]> = vec![&statement.id];
+    let mut parts: Vec<&[u8]> = vec![statement.text.as_bytes()];
+    if let Body::Select(plan) = &statement.body {
+        parts.push(&plan.table.id.0);
+    }
     for value in bound {
         match value {
             Bound::Value(value) => {

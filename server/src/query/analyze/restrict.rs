@@ -871,9 +871,14 @@ pub fn in_values(
         }
         InValues::Marker(marker) => {
             let ty = CqlType::list(ty.clone());
+            // A tuple's name has its own parentheses, and IN does not add to them.
+            let bare = name
+                .strip_prefix('(')
+                .and_then(|name| name.strip_suffix(')'))
+                .unwrap_or(name);
             Ok(Alternatives::Listed(terms.marker(
                 marker,
-                &format!("in({name})"),
+                &format!("in({bare})"),
                 &ty,
             )))
         }

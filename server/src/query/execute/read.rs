@@ -133,6 +133,21 @@ struct FirstRow {
     row: Option<Row>,
 }
 
+/// The partition that a row is in. Without `values` its key is one column, as it is.
+struct At<'a> {
+    partition: &'a PartitionKey,
+    values: &'a [Bytes],
+    statics: Option<&'a Row>,
+}
+
+/// What is done with rows before they are shown.
+struct Trial<'a> {
+    checks: &'a [Check<'a>],
+    scope: &'a Scope<'a>,
+    /// Whether expressions, filters, groups or sorting look at the row.
+    needs_scope: bool,
+}
+
 /// A row that waits to be sorted.
 struct Kept {
     place: Vec<u8>,
@@ -421,42 +436,33 @@ impl Select {
         if plan.distinct {
             partition.rows.truncate(1);
         }
+        let at = At {
+            partition: &partition.key,
+            values: &values,
+            statics: statics.as_ref(),
+        };
+        let trial = Trial {
+            checks,
+            scope,
+            needs_scope,
+        };
         if partition.rows.is_empty() {
             // Only the static row lives: shown unless particular rows were asked for.
             if plan.restrictions.restricts_rows {
                 return Ok(None);
             }
-            let shown = self.take_row(
-                plan,
-                &partition.key,
-                &values,
-                statics.as_ref(),
-                None,
-                checks,
-                scope,
-                needs_scope,
-            )?;
+            let shown = self.take_row(plan, &at, None, &trial)?;
             return Ok((shown && self.is_full()).then(|| ReadPosition {
                 key: partition.key.clone(),
                 clustering: None,
                 returned_in_partition: self.in_partition,
             }));
         }
-        let rows = std::mem::take(&mut partition.rows);
-        for row in &rows {
+        for row in &partition.rows {
             if self.in_partition >= self.per_partition && plan.group_by.is_none() {
                 break;
             }
-            let shown = self.take_row(
-                plan,
-                &partition.key,
-                &values,
-                statics.as_ref(),
-                Some(row),
-                checks,
-                scope,
-                needs_scope,
-            )?;
+            let shown = self.take_row(plan, &at, Some(row), &trial)?;
             if shown && self.is_full() {
                 let last = plan.distinct || self.in_partition >= self.per_partition;
                 return Ok(Some(ReadPosition {
@@ -474,46 +480,41 @@ impl Select {
     }
 
     /// Tries one row and shows it, or puts it where it belongs. Whether it was shown.
-    #[allow(clippy::too_many_arguments)]
     fn take_row(
         &mut self,
         plan: &SelectPlan,
-        partition: &PartitionKey,
-        values: &[Bytes],
-        statics: Option<&Row>,
+        at: &At<'_>,
         row: Option<&Row>,
-        checks: &[Check<'_>],
-        scope: &Scope<'_>,
-        needs_scope: bool,
+        trial: &Trial<'_>,
     ) -> CqlResult<bool> {
         let clustering = match row {
-            Some(row) if plan.needs_clustering || needs_scope => clustering_of(plan, row)?,
+            Some(row) if plan.needs_clustering => clustering_of(plan, row)?,
             _ => Vec::new(),
         };
-        if !needs_scope {
-            self.put_plain(plan, partition, values, &clustering, statics, row)?;
+        if !trial.needs_scope {
+            self.put_plain(plan, at, &clustering, row)?;
             self.count();
             return Ok(true);
         }
-        let at = RowScope {
+        let here = RowScope {
             table: &plan.table,
-            partition: values,
+            partition: at.values,
             clustering: &clustering,
-            statics,
+            statics: at.statics,
             row,
             now: self.seconds,
         };
-        for check in checks {
-            if !check.passes(&at)? {
+        for check in trial.checks {
+            if !check.passes(&here)? {
                 return Ok(false);
             }
         }
         let scope = Scope {
-            row: Some(&at),
-            ..*scope
+            row: Some(&here),
+            ..*trial.scope
         };
         if plan.is_aggregate() {
-            return self.take_into_group(plan, &at, &scope);
+            return self.take_into_group(plan, &here, &scope);
         }
         if plan.sort.is_some() {
             return self.keep(plan, &scope);
@@ -533,10 +534,8 @@ impl Select {
     fn put_plain(
         &mut self,
         plan: &SelectPlan,
-        partition: &PartitionKey,
-        values: &[Bytes],
+        at: &At<'_>,
         clustering: &[Option<Bytes>],
-        statics: Option<&Row>,
         row: Option<&Row>,
     ) -> CqlResult<()> {
         for shown in &plan.shown[..plan.visible] {
@@ -546,7 +545,10 @@ impl Select {
             let column = &plan.table.columns[*index];
             let from = match column.kind {
                 ColumnKind::PartitionKey => {
-                    let value = values.get(column.position).unwrap_or(partition.bytes());
+                    let value = at
+                        .values
+                        .get(column.position)
+                        .unwrap_or(at.partition.bytes());
                     self.cells.put(Some(value));
                     continue;
                 }
@@ -555,7 +557,7 @@ impl Select {
                     self.cells.put(value.map(|value| &value[..]));
                     continue;
                 }
-                ColumnKind::Static => statics,
+                ColumnKind::Static => at.statics,
                 ColumnKind::Regular => row,
             };
             match from {

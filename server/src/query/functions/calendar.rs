@@ -129,13 +129,10 @@ pub fn parse_timestamp(text: &str) -> Option<i64> {
         .map(|(at, _)| at);
     let Some(at) = date_end else {
         // A date alone, or one with a zone right behind it: 2011-02-03+0000.
-        return match split_zone(text, true)? {
-            (date, offset) => Some(
-                parse_ymd(date)?
-                    .checked_mul(DAY_MILLIS)?
-                    .checked_sub(offset)?,
-            ),
-        };
+        let (date, offset) = split_zone(text, true)?;
+        return parse_ymd(date)?
+            .checked_mul(DAY_MILLIS)?
+            .checked_sub(offset);
     };
     let days = parse_ymd(&text[..at])?;
     let (time, offset) = split_zone(text[at + 1..].trim(), false)?;

@@ -382,7 +382,9 @@ impl Function {
             }
             Function::CurrentTimestamp => return Ok(Some(copy(&millis.to_be_bytes()))),
             Function::CurrentDate => {
-                return Ok(calendar::date_of_timestamp(millis).map(|date| copy(&date.to_be_bytes())));
+                return Ok(
+                    calendar::date_of_timestamp(millis).map(|date| copy(&date.to_be_bytes()))
+                );
             }
             Function::CurrentTime => {
                 let nanos = moment.micros.rem_euclid(calendar::DAY_NANOS / 1000) * 1000;
