@@ -18,7 +18,7 @@ use crate::manifest::{Manifest, State, TableState};
 use crate::memtable::Memtable;
 use crate::read::{ReadCommand, ReadPage};
 use crate::recovery;
-use crate::root::Root;
+use crate::root::{self, Root, RootState, SERVICE};
 use crate::sstable::Sstable;
 
 /// What a verification found.
@@ -48,15 +48,20 @@ impl Inspection {
     /// Reads manifest, log and roots. An error means that they are too damaged to go on, or not this service's.
     pub async fn open<B: Backend>(backend: &B, service: &KeyRing) -> Result<Inspection> {
         let mut report = Report::default();
+        recovery::check_not_beheaded(backend, service).await?;
         let (state, manifest) = Manifest::inspect(backend, service).await?;
         report.epoch = manifest.sequence;
-        report.damage.extend(
-            manifest
-                .notes
-                .iter()
-                .map(|note| format!("manifest: {note}")),
-        );
         let log = commitlog::inspect(backend, service).await?;
+        let notes = manifest.notes.iter();
+        let unfinished = manifest.unfinished.iter().chain(&log.unfinished);
+        // The last thing before a clean stop is a manifest commit that the log's end knows of: then nothing was under way.
+        match log.is_clean_stop && log.manifest_sequence == manifest.sequence {
+            true => report.damage.extend(notes.chain(unfinished).cloned()),
+            false => {
+                report.damage.extend(notes.cloned());
+                report.warnings.extend(unfinished.cloned());
+            }
+        }
         report
             .damage
             .extend(log.damage.iter().map(|damage| damage.to_string()));
@@ -66,6 +71,7 @@ impl Inspection {
                 .extend(missing.map(|damage| damage.to_string())),
             Err(error) => report.damage.push(error.to_string()),
         }
+        report.damage.extend(service_root(backend, service).await?);
         let mut roots = BTreeMap::new();
         for (id, table) in &state.tables {
             match recovery::load_root(backend, *id, table).await? {
@@ -76,12 +82,10 @@ impl Inspection {
                 Err(what) => report.damage.push(what),
             }
         }
-        report.warnings = backend
-            .unknown_files()
-            .await?
-            .into_iter()
-            .map(|file| format!("unknown file {file}"))
-            .collect();
+        let unknown = backend.unknown_files().await?;
+        report
+            .warnings
+            .extend(unknown.iter().map(|file| format!("unknown file {file}")));
         report.warnings.extend(orphans(backend, &state).await?);
         Ok(Inspection {
             state,
@@ -106,6 +110,11 @@ impl Inspection {
         let Some(table) = self.state.tables.get(&id) else {
             return;
         };
+        if let Some(root) = self.roots.get(&id)
+            && let Err(error) = root.verify(ring.active())
+        {
+            self.report.damage.push(error.to_string());
+        }
         for entry in table.sstables.values() {
             let found = match Sstable::open(backend, entry, ring).await {
                 Ok(sstable) => sstable.verify(backend).await,
@@ -186,6 +195,22 @@ impl Report {
     }
 }
 
+/// The root that wraps the service's own key, if this folder has one. The manifest does not know it: who has its key has opened it.
+async fn service_root<B: Backend>(backend: &B, service: &KeyRing) -> Result<Vec<String>> {
+    let loaded = root::load(backend, SERVICE).await?;
+    let mut damage: Vec<String> = loaded.note.into_iter().collect();
+    match loaded.state {
+        RootState::Missing => {}
+        RootState::Live(root) => {
+            damage.extend(root.verify(service.active()).err().map(|e| e.to_string()));
+        }
+        RootState::Destroyed | RootState::Damaged => {
+            damage.push("both copies of the root of the service's own key are damaged".into());
+        }
+    }
+    Ok(damage)
+}
+
 async fn orphans<B: Backend>(backend: &B, state: &State) -> Result<Vec<String>> {
     let named: HashSet<StructureId> = state
         .tables
@@ -194,7 +219,13 @@ async fn orphans<B: Backend>(backend: &B, state: &State) -> Result<Vec<String>> 
         .collect();
     let listed = backend.blob_list().await?;
     let orphans = listed.iter().filter(|blob| !named.contains(blob));
-    Ok(orphans
+    let mut warnings: Vec<String> = orphans
         .map(|blob| format!("structure {blob} is named by nothing; the next start removes it"))
-        .collect())
+        .collect();
+    for table in backend.root_list().await? {
+        if table != SERVICE && !state.tables.contains_key(&table) {
+            warnings.push(format!("the root of table {table} is named by nothing"));
+        }
+    }
+    Ok(warnings)
 }

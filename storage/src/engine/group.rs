@@ -87,7 +87,10 @@ pub(crate) struct Forming {
 struct Inner {
     group: Group,
     errands: Vec<Errand>,
-    closed: Option<Error>,
+    /// What every writer is told from now on.
+    refusal: Option<Error>,
+    /// Nothing more comes: the loop ends when it has done what is here.
+    is_closed: bool,
     /// The loop has ended: nobody runs errands any more.
     is_over: bool,
     loop_waker: Option<Waker>,
@@ -109,7 +112,7 @@ impl Forming {
         mut pass: impl FnMut(TableId) -> Result<Pass>,
     ) -> Ticket {
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
-        if let Some(error) = &inner.closed {
+        if let Some(error) = &inner.refusal {
             let refused = writes.iter().map(|_| Some(error.clone())).collect();
             return Ticket::new(refused, None);
         }
@@ -219,9 +222,15 @@ impl Forming {
     }
 
     /// No write is accepted from now on, and every later one is told `why`. What was accepted is still committed.
-    pub(crate) fn close(&self, why: Error) {
+    pub(crate) fn refuse(&self, why: Error) {
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
-        inner.closed.get_or_insert(why);
+        inner.refusal.get_or_insert(why);
+    }
+
+    /// Lets the loop end once it has done what is here. Writers have been refused before.
+    pub(crate) fn close(&self) {
+        let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        inner.is_closed = true;
         let waker = inner.loop_waker.take();
         drop(inner);
         if let Some(waker) = waker {
@@ -239,7 +248,7 @@ impl Forming {
             if !inner.group.outcomes.is_empty() {
                 return Poll::Ready(Work::Commit(std::mem::take(&mut inner.group)));
             }
-            if inner.closed.is_some() {
+            if inner.is_closed {
                 return Poll::Ready(Work::Close);
             }
             inner.loop_waker = Some(context.waker().clone());
@@ -249,7 +258,7 @@ impl Forming {
 
     /// The loop ends: fails whatever is still forming, drops the errands.
     pub(crate) fn end(&self, why: Error) {
-        self.close(why.clone());
+        self.refuse(why.clone());
         let (group, errands) = {
             let mut inner = self.inner.lock().expect("no holder of this lock panics");
             inner.is_over = true;

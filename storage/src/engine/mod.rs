@@ -72,6 +72,17 @@ impl<B: Backend> Clone for Engine<B> {
     }
 }
 
+/// Sizes of what an engine holds, for whoever shows or bounds them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes of all memtables.
+    pub memtable_bytes: usize,
+    /// Bytes of opened blocks in the cache.
+    pub cache_bytes: usize,
+    /// Bytes of all log segments on the disk.
+    pub log_bytes: u64,
+}
+
 /// What all clones share.
 pub(crate) struct Inner<B: Backend> {
     pub(crate) backend: Arc<B>,
@@ -105,7 +116,7 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) log_end: OnceLock<Result<()>>,
     /// The engine has been closed by its owner.
     pub(crate) is_closed: AtomicBool,
-    /// Loops and operations that have not ended.
+    /// Background loops and operations that have not ended; the log's loop ends after all of them.
     pub(crate) running: AtomicUsize,
     /// The newest group known to be durable: every manifest commit says that it knows it.
     pub(crate) durable: AtomicU64,
@@ -121,10 +132,9 @@ impl<B: Backend> Engine<B> {
     ) -> Result<Self> {
         let (inner, log) = recovery::open(backend, env, service, options).await?;
         let inner = Arc::new(inner);
-        let log_loop = log_loop::run(inner.clone(), log);
         let flushes = crate::background::run(inner.clone(), |jobs| &jobs.flushes);
         let compactions = crate::background::run(inner.clone(), |jobs| &jobs.compactions);
-        inner.start(log_loop);
+        inner.env.spawn(Box::pin(log_loop::run(inner.clone(), log)));
         inner.start(flushes);
         inner.start(compactions);
         let watermark = crate::background::watermark(Arc::downgrade(&inner));
@@ -198,6 +208,15 @@ impl<B: Backend> Engine<B> {
         self.inner.epoch.load(Ordering::Acquire)
     }
 
+    /// What of all tables is in memory now.
+    pub fn memory(&self) -> Memory {
+        Memory {
+            memtable_bytes: self.inner.memtable_bytes.load(Ordering::Acquire),
+            cache_bytes: self.inner.cache.bytes(),
+            log_bytes: self.inner.log_bytes.load(Ordering::Acquire),
+        }
+    }
+
     /// Tables that the log holds something of: they keep its segments until they are opened and flushed.
     pub fn tables_with_log(&self) -> Vec<TableId> {
         let shares = self
@@ -208,11 +227,12 @@ impl<B: Backend> Engine<B> {
         shares.keys().copied().collect()
     }
 
-    /// Commits what was accepted, syncs, notes the log's position, waits for whoever works on a table, and closes them all. Nothing is accepted afterwards.
+    /// Accepts nothing more, finishes what was accepted and what is under way, closes all tables, and then the log. An error: the log had failed, or its end
+    /// could not be noted; the next start replays it.
     pub async fn close(&self) -> Result<()> {
         let inner = &self.inner;
         inner.is_closed.store(true, Ordering::Release);
-        inner.forming.close(Error::Closed);
+        inner.forming.refuse(Error::Closed);
         inner.jobs.close();
         while inner.running.load(Ordering::Acquire) > 0 {
             inner.env.sleep(CLOSE_PAUSE).await;
@@ -221,9 +241,15 @@ impl<B: Backend> Engine<B> {
             let _transition = table.transition.lock().await;
             inner.close_table(&table).await;
         }
-        // The log's end stands in the manifest too: an older log put back is seen.
+        // Manifest and log each note where the other one ends: an older copy of either, put back, is seen.
         let noted = inner.commit_manifest(&[]).await;
-        inner.log_end.get().cloned().unwrap_or(Ok(())).and(noted)
+        inner.forming.close();
+        loop {
+            match inner.log_end.get() {
+                Some(end) => return end.clone().and(noted),
+                None => inner.env.sleep(CLOSE_PAUSE).await,
+            }
+        }
     }
 
     /// Runs an operation to its end, also if the returned future is dropped.

@@ -45,6 +45,8 @@ struct State {
     is_down: bool,
     syncs: u64,
     down_at_sync: Option<u64>,
+    /// Syncs that still succeed before the failing ones.
+    passing_syncs: u64,
     failing_syncs: u32,
     room_bytes: Option<u64>,
 }
@@ -95,7 +97,14 @@ impl SimulatedDisk {
 
     /// The next `count` syncs fail, and only those.
     pub fn fail_syncs(&self, count: u32) {
-        self.state().failing_syncs = count;
+        self.fail_syncs_after(0, count);
+    }
+
+    /// So many syncs succeed, then `count` fail, and only those.
+    pub fn fail_syncs_after(&self, passing: u64, count: u32) {
+        let mut state = self.state();
+        state.passing_syncs = passing;
+        state.failing_syncs = count;
     }
 
     /// No more than so many further bytes fit; `None`: no limit.
@@ -185,6 +194,10 @@ impl State {
         if self.down_at_sync.is_some_and(|at| self.syncs >= at) {
             self.is_down = true;
             return Err(io::Error::other("the simulated machine went down"));
+        }
+        if self.passing_syncs > 0 && self.failing_syncs > 0 {
+            self.passing_syncs -= 1;
+            return Ok(());
         }
         if self.failing_syncs > 0 {
             self.failing_syncs -= 1;
