@@ -1,19 +1,22 @@
 //! Opened blocks in memory: the plaintext of a block, and the cache that keeps some of it within a budget of bytes.
 //!
 //! A [`PlainBlock`] owns its plaintext in a buffer that is wiped when the last reference to it goes; rows decoded from it are slices
-//! of the same buffer. The [`BlockCache`] is cut into shards, each a least-recently-used list under its own lock; its key is
-//! (structure, block), and structure ids are never reused, so nothing in it can be stale. Whether a table may be read at all is
-//! asked before the cache is, by the holder of the lease.
+//! of the same buffer. The [`BlockCache`] is cut into shards, each under its own lock; its key is (structure, block), and structure
+//! ids are never reused, so nothing in it can be stale. Whether a table may be read at all is asked before the cache is, by the
+//! holder of the lease.
+//!
+//! What goes when room is needed is found by a clock: a hand goes round the slots, spares once what was used since it last came by,
+//! and lets go of the first that was not. A hit so touches one slot and sets one flag; a list in order of use would be rewired each time.
 //!
 //! What must hold: after [`BlockCache::forget`] no block of those structures is in the cache, and its plaintext is wiped as soon
 //! as no running read holds it. The bytes held never exceed the budget by more than one block per shard.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use lru::LruCache;
 use palladium_crypto::StructureId;
 use zeroize::Zeroizing;
 
@@ -22,10 +25,11 @@ use crate::read::BlockAddress;
 /// Shards of the cache: enough that threads rarely meet, few enough that the budget of each holds many blocks.
 const SHARDS: usize = 16;
 
-/// What a cached block costs beyond its plaintext: list node, map slot, reference counts.
+/// What a cached block costs beyond its plaintext: slot, map entry, reference count.
 const ENTRY_OVERHEAD_BYTES: usize = 192;
 
-/// One opened block.
+/// One opened block. Cloning shares it.
+#[derive(Clone)]
 pub struct PlainBlock {
     bytes: Bytes,
 }
@@ -45,6 +49,11 @@ impl PlainBlock {
         PlainBlock {
             bytes: wiped_bytes(plain),
         }
+    }
+
+    /// The plaintext, for whoever keeps only that.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
     }
 
     /// Shares plaintext that is in a wiped buffer already.
@@ -76,7 +85,7 @@ pub(crate) fn reserve_wiped(buffer: &mut Zeroizing<Vec<u8>>, additional: usize) 
 /// Where a cursor looks for opened blocks. What it does not find is a miss: somebody fetches the block, and the cursor is asked again.
 pub trait BlockLookup: Send + Sync {
     /// The block, if it is in memory.
-    fn block(&self, address: BlockAddress) -> Option<Arc<PlainBlock>>;
+    fn block(&self, address: BlockAddress) -> Option<PlainBlock>;
 }
 
 /// Opened blocks of all tables, bounded in bytes.
@@ -89,47 +98,134 @@ pub struct BlockCache {
 
 type Key = (StructureId, u32);
 
+#[derive(Default)]
 struct Shard {
-    blocks: LruCache<Key, Arc<PlainBlock>>,
+    places: HashMap<Key, u32, BuildHasherDefault<KeyHasher>>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    hand: usize,
     bytes: usize,
+}
+
+struct Slot {
+    key: Key,
+    /// None in a slot that is free.
+    block: Option<PlainBlock>,
+    used: bool,
+}
+
+/// Structure ids are random already: what is left to do is to spread the blocks of one.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    // `Hash` of an array writes its length first; it is always the same.
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}
+
+impl Shard {
+    fn get(&mut self, key: &Key) -> Option<PlainBlock> {
+        let slot = &mut self.slots[*self.places.get(key)? as usize];
+        slot.used = true;
+        slot.block.clone()
+    }
+
+    /// Puts a block in; gives the one it replaced.
+    fn put(&mut self, key: Key, block: PlainBlock) -> Option<PlainBlock> {
+        self.bytes += cost(&block);
+        let slot = Slot {
+            key,
+            block: Some(block),
+            used: false,
+        };
+        if let Some(place) = self.places.get(&key) {
+            let old = std::mem::replace(&mut self.slots[*place as usize], slot).block;
+            self.bytes -= old.as_ref().map_or(0, cost);
+            return old;
+        }
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.slots[place as usize] = slot;
+                place
+            }
+            None => {
+                self.slots.push(slot);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.places.insert(key, place);
+        None
+    }
+
+    /// Lets one block go: the first under the hand that was not used since it last came by.
+    fn evict(&mut self) -> Option<PlainBlock> {
+        // Two rounds: the first may find everything used and clears the marks.
+        for _ in 0..2 * self.slots.len() {
+            let place = self.hand;
+            self.hand = (self.hand + 1) % self.slots.len();
+            let slot = &mut self.slots[place];
+            if slot.block.is_some() && !std::mem::take(&mut slot.used) {
+                return self.take(place);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, place: usize) -> Option<PlainBlock> {
+        let slot = &mut self.slots[place];
+        let block = slot.block.take()?;
+        self.places.remove(&slot.key);
+        self.free.push(place as u32);
+        self.bytes -= cost(&block);
+        Some(block)
+    }
 }
 
 impl BlockCache {
     /// An empty cache that will hold at most about `bytes_max` bytes. With 0 it keeps nothing.
     pub fn new(bytes_max: usize) -> Self {
-        let shard = || Shard {
-            blocks: LruCache::unbounded(),
-            bytes: 0,
-        };
         BlockCache {
-            shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             shard_bytes_max: bytes_max / SHARDS,
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
     }
 
-    /// Keeps an opened block, and lets the least recently used ones of its shard go.
-    pub fn insert(&self, address: BlockAddress, block: Arc<PlainBlock>) {
-        let cost = cost(&block);
-        if cost > self.shard_bytes_max {
+    /// Keeps an opened block, and lets others of its shard go until it fits.
+    pub fn insert(&self, address: BlockAddress, block: PlainBlock) {
+        let needed = cost(&block);
+        if needed > self.shard_bytes_max {
             return;
         }
         // Dropped, and thereby wiped, after the lock is released.
         let mut gone = Vec::new();
         let mut shard = self.shard(address);
-        shard.bytes += cost;
-        if let Some((_, old)) = shard.blocks.push((address.structure, address.block), block) {
-            shard.bytes -= self::cost(&old);
+        while shard.bytes + needed > self.shard_bytes_max {
+            let Some(old) = shard.evict() else { break };
             gone.push(old);
         }
-        while shard.bytes > self.shard_bytes_max {
-            let Some((_, old)) = shard.blocks.pop_lru() else {
-                break;
-            };
-            shard.bytes -= self::cost(&old);
-            gone.push(old);
-        }
+        gone.extend(shard.put((address.structure, address.block), block));
         drop(shard);
         drop(gone);
     }
@@ -142,16 +238,9 @@ impl BlockCache {
         for shard in &self.shards {
             let mut gone = Vec::new();
             let mut shard = lock(shard);
-            let keys: Vec<Key> = shard
-                .blocks
-                .iter()
-                .filter(|(key, _)| structures.contains(&key.0))
-                .map(|(key, _)| *key)
-                .collect();
-            for key in keys {
-                if let Some(block) = shard.blocks.pop(&key) {
-                    shard.bytes -= cost(&block);
-                    gone.push(block);
+            for place in 0..shard.slots.len() {
+                if structures.contains(&shard.slots[place].key.0) {
+                    gone.extend(shard.take(place));
                 }
             }
             drop(shard);
@@ -180,9 +269,9 @@ impl BlockCache {
 }
 
 impl BlockLookup for BlockCache {
-    fn block(&self, address: BlockAddress) -> Option<Arc<PlainBlock>> {
+    fn block(&self, address: BlockAddress) -> Option<PlainBlock> {
         let key = (address.structure, address.block);
-        let found = self.shard(address).blocks.get(&key).cloned();
+        let found = self.shard(address).get(&key);
         let counter = if found.is_some() {
             &self.hits
         } else {
@@ -215,7 +304,7 @@ pub struct FetchedBlocks {
 
 #[derive(Default)]
 struct Recent {
-    blocks: HashMap<Key, Arc<PlainBlock>>,
+    blocks: HashMap<Key, PlainBlock, BuildHasherDefault<KeyHasher>>,
     order: VecDeque<Key>,
 }
 
@@ -243,7 +332,7 @@ impl FetchedBlocks {
     }
 
     /// Takes a block that was just fetched.
-    pub fn add(&self, address: BlockAddress, block: Arc<PlainBlock>) {
+    pub fn add(&self, address: BlockAddress, block: PlainBlock) {
         if self.admit {
             self.cache.insert(address, block.clone());
         }
@@ -261,7 +350,7 @@ impl FetchedBlocks {
 }
 
 impl BlockLookup for FetchedBlocks {
-    fn block(&self, address: BlockAddress) -> Option<Arc<PlainBlock>> {
+    fn block(&self, address: BlockAddress) -> Option<PlainBlock> {
         let own = lock(&self.recent)
             .blocks
             .get(&(address.structure, address.block))
@@ -281,8 +370,8 @@ mod tests {
         }
     }
 
-    fn block(len: usize) -> Arc<PlainBlock> {
-        Arc::new(PlainBlock::new(Zeroizing::new(vec![7; len])))
+    fn block(len: usize) -> PlainBlock {
+        PlainBlock::new(Zeroizing::new(vec![7; len]))
     }
 
     #[test]
@@ -299,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_holds_and_the_least_recently_used_goes_first() {
+    fn the_budget_holds_and_what_is_used_stays() {
         let cache = BlockCache::new(SHARDS * 10 * (4096 + ENTRY_OVERHEAD_BYTES));
         for n in 0..1000 {
             cache.insert(address(1, n), block(4096));

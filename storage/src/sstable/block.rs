@@ -291,7 +291,7 @@ impl DataBlock {
         while at < self.sections {
             let section_token = search::token_at(tokens, at);
             if section_token > token.0
-                || !bound.is_after(Token(section_token), &self.section(at)?.key)
+                || !bound.is_after(Token(section_token), self.section(at)?.key())
             {
                 break;
             }
@@ -323,17 +323,17 @@ impl DataBlock {
 #[derive(Clone)]
 pub struct Section {
     pub token: Token,
-    pub key: Bytes,
     pub deletion: Option<Deletion>,
     /// The range deletion that is open before the first item.
     pub open: Option<Deletion>,
-    /// Encoded.
-    pub static_row: Option<Bytes>,
     /// The partition began in an earlier block.
     pub continued: bool,
     /// The partition goes on in the next block.
     pub continues: bool,
     bytes: Bytes,
+    // Places in the bytes: sharing them once is cheaper than sharing each part.
+    key: Range<usize>,
+    static_row: Option<Range<usize>>,
     items: Range<usize>,
     restarts: usize,
 }
@@ -359,31 +359,41 @@ impl Section {
             .ok_or_else(malformed)?;
         let mut reader = Reader::new(&bytes[..items_end]);
         let flags = reader.u8()?;
-        let key = slice_of(&bytes, &mut reader, items_end)?;
+        let key = framed_range(&mut reader, items_end)?;
         let deletion = read_deletion(&mut reader, flags & DELETED != 0)?;
         let open = read_deletion(&mut reader, flags & OPEN != 0)?;
         let static_row = match flags & STATIC {
             0 => None,
-            _ => Some(slice_of(&bytes, &mut reader, items_end)?),
+            _ => Some(framed_range(&mut reader, items_end)?),
         };
         let items = items_end - reader.remaining()..items_end;
         Ok(Section {
             token,
-            key,
             deletion,
             open,
-            static_row,
             continued: flags & CONTINUED != 0,
             continues: flags & CONTINUES != 0,
             bytes,
+            key,
+            static_row,
             items,
             restarts,
         })
     }
 
-    /// The partition's key.
+    /// The partition's serialized key.
+    pub fn key(&self) -> &[u8] {
+        &self.bytes[self.key.clone()]
+    }
+
+    /// The partition's key, sharing the block.
     pub fn partition_key(&self) -> PartitionKey {
-        PartitionKey::new(self.token, self.key.clone())
+        PartitionKey::new(self.token, self.bytes.slice(self.key.clone()))
+    }
+
+    /// The encoded static row, sharing the block.
+    pub fn static_row(&self) -> Option<Bytes> {
+        self.static_row.clone().map(|range| self.bytes.slice(range))
     }
 
     /// Runs of items that each start with a whole position; 0 if the section has no items.
@@ -443,9 +453,8 @@ impl Section {
             }
             let flags = reader.u8()?;
             let shared = usize::try_from(reader.varint()?).map_err(|_| malformed())?;
-            let rest = reader.framed()?.len();
-            let rest_end = end - reader.remaining();
-            positions.push(&self.bytes, shared, rest_end - rest..rest_end)?;
+            let rest = framed_range(&mut reader, end)?;
+            let position = positions.next(&self.bytes, shared, rest, out.len())?;
 
             let boundary = flags & BOUNDARY != 0;
             let restated = boundary || out.is_empty();
@@ -462,17 +471,17 @@ impl Section {
             let row = if boundary {
                 None
             } else {
-                Some(slice_of(&self.bytes, &mut reader, end)?)
+                Some(self.bytes.slice(framed_range(&mut reader, end)?))
             };
             open = after;
             out.push(RawItem {
-                position: Bytes::new(),
+                position,
                 before,
                 after,
                 row,
             });
         }
-        positions.hand_out(&self.bytes, out);
+        positions.hand_out(out);
         Ok(())
     }
 }
@@ -481,61 +490,70 @@ impl Section {
 /// is wiped with the last of them.
 #[derive(Default)]
 struct Positions {
+    last: Place,
     assembled: Zeroizing<Vec<u8>>,
-    places: Vec<Place>,
+    /// Which items' positions are in the buffer, and where.
+    places: Vec<(usize, Range<usize>)>,
 }
 
-#[derive(Clone)]
 enum Place {
     Block(Range<usize>),
     Assembled(Range<usize>),
 }
 
+impl Default for Place {
+    fn default() -> Self {
+        Place::Block(0..0)
+    }
+}
+
 impl Positions {
-    fn push(&mut self, block: &[u8], shared: usize, rest: Range<usize>) -> Result<()> {
+    /// The position of the item that comes next; empty until `hand_out` if it has to be put together.
+    fn next(
+        &mut self,
+        block: &Bytes,
+        shared: usize,
+        rest: Range<usize>,
+        item: usize,
+    ) -> Result<Bytes> {
         if shared == 0 {
-            self.places.push(Place::Block(rest));
-            return Ok(());
+            self.last = Place::Block(rest.clone());
+            return Ok(block.slice(rest));
         }
         let at = self.assembled.len();
-        match self.places.last() {
-            Some(Place::Block(last)) if shared <= last.len() => {
-                let prefix = &block[last.start..last.start + shared];
-                reserve_wiped(&mut self.assembled, shared + rest.len());
-                self.assembled.extend_from_slice(prefix);
-            }
-            Some(Place::Assembled(last)) if shared <= last.len() => {
-                let prefix = last.start..last.start + shared;
-                reserve_wiped(&mut self.assembled, shared + rest.len());
-                self.assembled.extend_from_within(prefix);
-            }
-            _ => return Err(malformed()),
+        let (Place::Block(last) | Place::Assembled(last)) = &self.last;
+        if shared > last.len() {
+            return Err(malformed());
+        }
+        let prefix = last.start..last.start + shared;
+        reserve_wiped(&mut self.assembled, shared + rest.len());
+        match &self.last {
+            Place::Block(_) => self.assembled.extend_from_slice(&block[prefix]),
+            Place::Assembled(_) => self.assembled.extend_from_within(prefix),
         }
         self.assembled.extend_from_slice(&block[rest]);
-        self.places.push(Place::Assembled(at..self.assembled.len()));
-        Ok(())
+        let place = at..self.assembled.len();
+        self.places.push((item, place.clone()));
+        self.last = Place::Assembled(place);
+        Ok(Bytes::new())
     }
 
-    fn hand_out(self, block: &Bytes, items: &mut [RawItem]) {
-        let assembled = if self.assembled.is_empty() {
-            Bytes::new()
-        } else {
-            wiped_bytes(self.assembled)
-        };
-        for (item, place) in items.iter_mut().zip(self.places) {
-            item.position = match place {
-                Place::Block(range) => block.slice(range),
-                Place::Assembled(range) => assembled.slice(range),
-            };
+    fn hand_out(self, items: &mut [RawItem]) {
+        if self.places.is_empty() {
+            return;
+        }
+        let assembled = wiped_bytes(self.assembled);
+        for (item, place) in self.places {
+            items[item].position = assembled.slice(place);
         }
     }
 }
 
-/// The framed bytes that come next, sharing the block; `end` is where the reader ends in it.
-fn slice_of(bytes: &Bytes, reader: &mut Reader<'_>, end: usize) -> Result<Bytes> {
+/// Where the framed bytes that come next are; `end` is where the reader ends.
+fn framed_range(reader: &mut Reader<'_>, end: usize) -> Result<Range<usize>> {
     let len = reader.framed()?.len();
     let at = end - reader.remaining();
-    Ok(bytes.slice(at - len..at))
+    Ok(at - len..at)
 }
 
 fn read_deletion(reader: &mut Reader<'_>, present: bool) -> Result<Option<Deletion>> {

@@ -93,7 +93,7 @@ impl SstableCursor {
         let address = self.sstable.data_address(block);
         let plain = self.blocks.block(address).ok_or(Fault::Miss(address))?;
         let data =
-            DataBlock::parse(plain.bytes().clone()).map_err(|error| self.in_block(block, error))?;
+            DataBlock::parse(plain.into_bytes()).map_err(|error| self.in_block(block, error))?;
         self.data = Some((block, data.clone()));
         Ok(data)
     }
@@ -113,7 +113,7 @@ impl SstableCursor {
                 return Ok(node.clone());
             }
             let plain = blocks.block(address).ok_or(Fault::Miss(address))?;
-            let node = Node::parse(plain.bytes().clone())?;
+            let node = Node::parse(plain.into_bytes())?;
             *index = Some((address.block, node.clone()));
             Ok(node)
         })?;
@@ -167,9 +167,9 @@ impl SstableCursor {
     }
 
     fn head_of(&self, place: Place, first: &Section) -> Result<PartitionHead> {
-        let static_row = match &first.static_row {
+        let static_row = match first.static_row() {
             Some(encoded) => Some(
-                Row::decode(Clustering::MIN, encoded.clone())
+                Row::decode(Clustering::MIN, encoded)
                     .map_err(|error| self.in_block(place.block, error))?,
             ),
             None => None,
@@ -198,7 +198,7 @@ impl SstableCursor {
         }
         let data = self.data_block(block)?;
         let section = self.section(&data, Place { block, section: 0 })?;
-        if !section.continued || section.token != first.token || section.key != first.key {
+        if !section.continued || section.token != first.token || section.key() != first.key() {
             return Err(self
                 .malformed(block, "it does not continue the partition before it")
                 .into());
@@ -218,7 +218,7 @@ impl SstableCursor {
         }
         let target = Target::Inside {
             token: first.token.0,
-            key: &first.key,
+            key: first.key(),
             clustering: &position.0,
         };
         Ok(self.find(&target)?.max(place.block))
@@ -240,7 +240,8 @@ impl SstableCursor {
         let run = section
             .run_of(&edge.0)
             .map_err(|error| self.in_block(block, error))?;
-        let mut items = Vec::new();
+        let mut items = self.walk.take().map_or_else(Vec::new, |walk| walk.items);
+        items.clear();
         if section.runs() > 0 {
             section
                 .decode_run(run, &mut items)
@@ -312,41 +313,24 @@ impl SstableCursor {
     }
 
     /// Finds the next item that the walk is to show.
-    fn advance(&mut self, walk: &mut Walk) -> Result<(), Fault> {
-        while walk.peeked.is_none() && !walk.done {
-            let Some(raw) = walk.next() else {
-                let more = if walk.reversed {
-                    self.previous_run(walk)?
-                } else {
-                    self.next_run(walk)?
-                };
-                walk.done = !more;
-                continue;
-            };
-            let (entering, leaving) = if walk.reversed {
-                (raw.after, raw.before)
-            } else {
-                (raw.before, raw.after)
-            };
-            // A boundary on an edge is shown; a row is never on one.
-            let (below, above) = (raw.position < walk.start.0, raw.position > walk.end.0);
-            let (early, late) = if walk.reversed {
-                (above, below)
-            } else {
-                (below, above)
-            };
-            if late {
-                walk.gap = entering;
-                walk.done = true;
-            } else if early {
-                walk.gap = leaving;
-                walk.step();
-            } else {
-                let item = decode(raw).map_err(|error| self.in_block(walk.block, error))?;
-                walk.gap = entering;
-                walk.peeked = Some(item);
-                walk.step();
+    fn advance(&mut self) -> Result<(), Fault> {
+        while let Some(walk) = &mut self.walk {
+            let block = walk.block;
+            let looked = walk.look();
+            if looked.map_err(|error| self.in_block(block, error))? {
+                break;
             }
+            // Only between two runs is the walk moved about.
+            let Some(mut walk) = self.walk.take() else {
+                break;
+            };
+            let moved = if walk.reversed {
+                self.previous_run(&mut walk)
+            } else {
+                self.next_run(&mut walk)
+            };
+            let walk = self.walk.insert(walk);
+            walk.done = !moved?;
         }
         Ok(())
     }
@@ -385,7 +369,7 @@ impl SstableCursor {
             Some(block) => block,
             None => self.find(&Target::EndOf {
                 token: first.token.0,
-                key: &first.key,
+                key: first.key(),
             })?,
         };
         if last <= place.block {
@@ -401,6 +385,40 @@ impl SstableCursor {
 }
 
 impl Walk {
+    /// Looks for the next item to show in the run at hand. False if the run has ended before it was found.
+    fn look(&mut self) -> Result<bool> {
+        while self.peeked.is_none() && !self.done {
+            let Some(raw) = self.next() else {
+                return Ok(false);
+            };
+            let (entering, leaving) = if self.reversed {
+                (raw.after, raw.before)
+            } else {
+                (raw.before, raw.after)
+            };
+            // A boundary on an edge is shown; a row is never on one.
+            let (below, above) = (raw.position < self.start.0, raw.position > self.end.0);
+            let (early, late) = if self.reversed {
+                (above, below)
+            } else {
+                (below, above)
+            };
+            if late {
+                self.gap = entering;
+                self.done = true;
+            } else if early {
+                self.gap = leaving;
+                self.step();
+            } else {
+                let item = decode(raw)?;
+                self.gap = entering;
+                self.peeked = Some(item);
+                self.step();
+            }
+        }
+        Ok(true)
+    }
+
     /// Decodes a run. After an error the walk is as it was.
     fn enter(&mut self, run: usize) -> Result<()> {
         let mut items = Vec::new();
@@ -468,24 +486,14 @@ impl Source for SstableCursor {
             self.walk = None;
             return Ok(());
         };
-        let Some(mut walk) = self.start_walk(start.clone(), end.clone(), reversed)? else {
-            self.walk = None;
-            return Ok(());
-        };
+        self.walk = self.start_walk(start.clone(), end.clone(), reversed)?;
         // Looks at the first item already, so that `gap` is right before anybody peeks.
-        self.advance(&mut walk)?;
-        self.walk = Some(walk);
-        Ok(())
+        self.advance()
     }
 
     fn peek(&mut self) -> Result<Option<&Item>, Fault> {
-        let Some(mut walk) = self.walk.take() else {
-            return Ok(None);
-        };
-        let advanced = self.advance(&mut walk);
-        let walk = self.walk.insert(walk);
-        advanced?;
-        Ok(walk.peeked.as_ref())
+        self.advance()?;
+        Ok(self.walk.as_ref().and_then(|walk| walk.peeked.as_ref()))
     }
 
     fn pop(&mut self) -> Item {

@@ -317,7 +317,7 @@ impl Sstable {
         backend: &B,
         blocks: &dyn BlockLookup,
         address: BlockAddress,
-    ) -> Result<Arc<PlainBlock>> {
+    ) -> Result<PlainBlock> {
         if address.structure == self.index.structure {
             return self
                 .fetch_wanted(backend, &self.index, self.wanted_index(address.block)?)
@@ -331,7 +331,7 @@ impl Sstable {
                     .await?
             }
         };
-        let node = Node::parse(node.bytes().clone())?;
+        let node = Node::parse(node.into_bytes())?;
         self.fetch_wanted(backend, &self.data, self.wanted_data(address.block, &node)?)
             .await
     }
@@ -341,9 +341,11 @@ impl Sstable {
         backend: &B,
         component: &OpenComponent,
         wanted: Wanted,
-    ) -> Result<Arc<PlainBlock>> {
+    ) -> Result<PlainBlock> {
         let sealed = component.read(backend, wanted.location).await?;
-        component.open_block(wanted, sealed).map(shared)
+        component
+            .open_block(wanted, sealed)
+            .map(PlainBlock::sharing)
     }
 
     /// Sealed bytes of a data block.
@@ -356,7 +358,7 @@ impl Sstable {
     ) -> Result<usize> {
         let parent = self.index_child_of(block)?;
         let node = self.fetch(backend, blocks, parent).await?;
-        let node = Node::parse(node.bytes().clone())?;
+        let node = Node::parse(node.into_bytes())?;
         Ok(self.wanted_data(block, &node)?.location.sealed_bytes)
     }
 
@@ -369,7 +371,7 @@ impl Sstable {
         address: BlockAddress,
         blocks_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<(BlockAddress, Arc<PlainBlock>)>> {
+    ) -> Result<Vec<(BlockAddress, PlainBlock)>> {
         if address.structure == self.index.structure {
             let block = self.fetch(backend, blocks, address).await?;
             return Ok(vec![(address, block)]);
@@ -382,7 +384,7 @@ impl Sstable {
                     .await?
             }
         };
-        let node = Node::parse(node.bytes().clone())?;
+        let node = Node::parse(node.into_bytes())?;
         let mut run = vec![self.wanted_data(address.block, &node)?];
         let first = run[0].location;
         let mut run_bytes = first.sealed_bytes;
@@ -414,7 +416,9 @@ impl Sstable {
             rest = after;
             opened.push((
                 self.data_address(wanted.block),
-                self.data.open_block(wanted, block.to_vec()).map(shared)?,
+                self.data
+                    .open_block(wanted, block.to_vec())
+                    .map(PlainBlock::sharing)?,
             ));
         }
         Ok(opened)
@@ -426,7 +430,7 @@ impl Sstable {
         backend: &B,
         blocks: &dyn BlockLookup,
         address: BlockAddress,
-    ) -> Option<Result<Arc<PlainBlock>>> {
+    ) -> Option<Result<PlainBlock>> {
         if address.structure == self.index.structure {
             return self.fetch_wanted_now(backend, &self.index, self.wanted_index(address.block));
         }
@@ -439,7 +443,7 @@ impl Sstable {
             None => self.fetch_wanted_now(backend, &self.index, self.wanted_index(parent.block))?,
         };
         let wanted = node
-            .and_then(|node| Node::parse(node.bytes().clone()))
+            .and_then(|node| Node::parse(node.into_bytes()))
             .and_then(|node| self.wanted_data(address.block, &node));
         self.fetch_wanted_now(backend, &self.data, wanted)
     }
@@ -449,7 +453,7 @@ impl Sstable {
         backend: &B,
         component: &OpenComponent,
         wanted: Result<Wanted>,
-    ) -> Option<Result<Arc<PlainBlock>>> {
+    ) -> Option<Result<PlainBlock>> {
         let wanted =
             match wanted.and_then(|wanted| component.check(wanted.location).map(|()| wanted)) {
                 Ok(wanted) => wanted,
@@ -463,7 +467,7 @@ impl Sstable {
         let read = backend.blob_read_now(component.structure, offset, sealed_bytes, &mut sealed)?;
         Some(
             read.and_then(|()| component.open_block(wanted, sealed))
-                .map(shared),
+                .map(PlainBlock::sharing),
         )
     }
 
@@ -474,7 +478,7 @@ impl Sstable {
             let block = self
                 .fetch_wanted(backend, &self.index, self.wanted_index(child as u32)?)
                 .await?;
-            let node = Node::parse(block.bytes().clone())?;
+            let node = Node::parse(block.into_bytes())?;
             for data_child in 0..node.children() {
                 let wanted = self.wanted_data(node.block(data_child)?, &node)?;
                 if wanted.location.offset != expected {
@@ -493,10 +497,6 @@ impl Sstable {
         }
         Ok(())
     }
-}
-
-fn shared(plain: Bytes) -> Arc<PlainBlock> {
-    Arc::new(PlainBlock::sharing(plain))
 }
 
 /// The top of the index: its last block.

@@ -94,10 +94,10 @@ pub(crate) struct Contents {
 
 /// The worst lookup that still lets a cursor go on: it remembers the one block fetched last.
 #[derive(Default)]
-pub(crate) struct LastBlock(Mutex<Option<(BlockAddress, Arc<PlainBlock>)>>);
+pub(crate) struct LastBlock(Mutex<Option<(BlockAddress, PlainBlock)>>);
 
 impl BlockLookup for LastBlock {
-    fn block(&self, address: BlockAddress) -> Option<Arc<PlainBlock>> {
+    fn block(&self, address: BlockAddress) -> Option<PlainBlock> {
         let last = self.0.lock().expect("no thread panics");
         last.as_ref()
             .filter(|(at, _)| *at == address)

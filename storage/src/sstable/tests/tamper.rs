@@ -54,8 +54,8 @@ fn a_flipped_bit_anywhere_is_corrupt() {
         let path = path_of(&world, component);
         let len = world.disk.contents(&path).expect("it is there").len();
         // Every byte of small components and of both ends of large ones, and a sample of what is between.
-        let step = (len / 150).max(1);
-        let places = (0..len).filter(|at| *at < 60 || at + 40 > len || at % step == 0);
+        let step = (len / 100).max(1);
+        let places = (0..len).filter(|at| *at < 48 || at + 24 > len || at % step == 0);
         for at in places {
             let bit = (at % 8) as u8;
             world.disk.flip(&path, at, bit);
