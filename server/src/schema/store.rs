@@ -642,3 +642,6 @@ fn parse<'a, T: Deserialize<'a>>(stored: &'a Stored) -> Result<T, String> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests;
