@@ -123,7 +123,11 @@ impl<'a> Terms<'a> {
         Ok(typed)
     }
 
-    fn any(&mut self, of: &Selectable, receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
+    pub(super) fn any(
+        &mut self,
+        of: &Selectable,
+        receiver: Option<Receiver<'_>>,
+    ) -> CqlResult<Typed> {
         match of {
             Selectable::Column(name) => self.column(name),
             Selectable::Literal(literal) => constant(literal, receiver),
@@ -529,212 +533,8 @@ impl<'a> Terms<'a> {
         })
     }
 
-    fn parts<'t>(
-        &mut self,
-        parts: impl Iterator<Item = (&'t Selectable, CqlType)>,
-        name: &str,
-        wrong: &dyn Fn(usize, &Selectable, &CqlType) -> CqlError,
-    ) -> CqlResult<Vec<Expression>> {
-        let mut expressions = Vec::new();
-        for (place, (part, ty)) in parts.enumerate() {
-            let natural = self.natural_type(part);
-            if self.fit(part, natural.as_ref(), &ty) == Fit::No {
-                return Err(wrong(place, part, &ty));
-            }
-            let typed = self.typed(part, Some(Receiver { name, ty: &ty }))?;
-            expressions.push(typed.expression);
-        }
-        Ok(expressions)
-    }
-
-    fn tuple(
-        &mut self,
-        of: &Selectable,
-        parts: &[Selectable],
-        receiver: Option<Receiver<'_>>,
-    ) -> CqlResult<Typed> {
-        let Some(receiver) = receiver else {
-            if let [single] = parts {
-                return self.any(single, None);
-            }
-            let mut expressions = Vec::new();
-            let mut types = Vec::new();
-            for part in parts {
-                let typed = self.any(part, None)?;
-                expressions.push(typed.expression);
-                types.push(typed.ty);
-            }
-            return built(CqlType::tuple(types), expressions);
-        };
-        let CqlType::Tuple(types) = receiver.ty.bare() else {
-            if let [single] = parts {
-                return self.typed(single, Some(receiver));
-            }
-            return Err(CqlError::invalid(format!(
-                "Invalid tuple type literal for {} of type {}",
-                receiver.name, receiver.ty
-            )));
-        };
-        let _ = of;
-        if parts.len() > types.len() {
-            return Err(CqlError::invalid(format!(
-                "Invalid tuple literal for {}: too many elements. Type {} expects {} but got {}",
-                receiver.name,
-                receiver.ty,
-                types.len(),
-                parts.len()
-            )));
-        }
-        let wrong = |place: usize, _: &Selectable, ty: &CqlType| {
-            CqlError::invalid(format!(
-                "Invalid tuple literal for {}: component {place} is not of type {ty}",
-                receiver.name
-            ))
-        };
-        let parts = self.parts(
-            parts.iter().zip(types.iter().cloned()),
-            receiver.name,
-            &wrong,
-        )?;
-        built(receiver.ty.clone(), parts)
-    }
-
-    fn list(
-        &mut self,
-        of: &Selectable,
-        parts: &[Selectable],
-        receiver: Option<Receiver<'_>>,
-    ) -> CqlResult<Typed> {
-        let receiver = receiver.ok_or_else(|| cannot_infer(&print(of)))?;
-        let (element, kind) = match receiver.ty.bare() {
-            CqlType::List(element) => (element, "list"),
-            CqlType::Vector(element, dimensions) => {
-                if parts.len() != usize::from(*dimensions) {
-                    return Err(CqlError::invalid(format!(
-                        "Invalid vector literal for {} of type {}; expected {dimensions} elements, but given {}",
-                        receiver.name,
-                        receiver.ty,
-                        parts.len()
-                    )));
-                }
-                (element, "vector")
-            }
-            _ => {
-                return Err(CqlError::invalid(format!(
-                    "Unexpected receiver type '{}'; only list and vector are expected",
-                    receiver.ty
-                )));
-            }
-        };
-        let wrong = not_of_type(kind, receiver.name);
-        let of_element = parts.iter().map(|part| (part, (**element).clone()));
-        let parts = self.parts(of_element, &format!("value({})", receiver.name), &wrong)?;
-        built(receiver.ty.clone(), parts)
-    }
-
-    fn set(
-        &mut self,
-        of: &Selectable,
-        parts: &[Selectable],
-        receiver: Option<Receiver<'_>>,
-    ) -> CqlResult<Typed> {
-        let receiver = receiver.ok_or_else(|| cannot_infer(&print(of)))?;
-        let element = match receiver.ty.bare() {
-            CqlType::Set(element) => element,
-            // `{}` is the empty map and the empty user type as well.
-            CqlType::Map(..) | CqlType::Udt(_) if parts.is_empty() => {
-                return built(receiver.ty.clone(), Vec::new());
-            }
-            _ => return Err(not_for("set", &receiver)),
-        };
-        let wrong = not_of_type("set", receiver.name);
-        let of_element = parts.iter().map(|part| (part, (**element).clone()));
-        let parts = self.parts(of_element, &format!("value({})", receiver.name), &wrong)?;
-        built(receiver.ty.clone(), parts)
-    }
-
-    fn map(
-        &mut self,
-        of: &Selectable,
-        parts: &[(Selectable, Selectable)],
-        receiver: Option<Receiver<'_>>,
-    ) -> CqlResult<Typed> {
-        let receiver = receiver.ok_or_else(|| cannot_infer(&print(of)))?;
-        match receiver.ty.bare() {
-            CqlType::Map(key, value) => {
-                let wrong_key = |_: usize, part: &Selectable, ty: &CqlType| {
-                    CqlError::invalid(format!(
-                        "Invalid map literal for {}: key {} is not of type {ty}",
-                        receiver.name,
-                        print(part)
-                    ))
-                };
-                let wrong_value = |_: usize, part: &Selectable, ty: &CqlType| {
-                    CqlError::invalid(format!(
-                        "Invalid map literal for {}: value {} is not of type {ty}",
-                        receiver.name,
-                        print(part)
-                    ))
-                };
-                let mut expressions = Vec::new();
-                for (own, entry) in parts {
-                    let name = format!("key({})", receiver.name);
-                    expressions.extend(self.parts(
-                        [(own, (**key).clone())].into_iter(),
-                        &name,
-                        &wrong_key,
-                    )?);
-                    let name = format!("value({})", receiver.name);
-                    expressions.extend(self.parts(
-                        [(entry, (**value).clone())].into_iter(),
-                        &name,
-                        &wrong_value,
-                    )?);
-                }
-                built(receiver.ty.clone(), expressions)
-            }
-            CqlType::Udt(udt) => self.user(udt, parts, &receiver),
-            _ => Err(not_for("map", &receiver)),
-        }
-    }
-
-    fn user(
-        &mut self,
-        udt: &UserType,
-        parts: &[(Selectable, Selectable)],
-        receiver: &Receiver<'_>,
-    ) -> CqlResult<Typed> {
-        let mut expressions = vec![Expression::NULL; udt.fields.len()];
-        for (name, value) in parts {
-            let Selectable::Column(name) = name else {
-                return Err(not_for("map", receiver));
-            };
-            let place = field_place(udt, name.as_str()).ok_or_else(|| {
-                CqlError::invalid(format!(
-                    "Unknown field '{name}' in value of user defined type {}",
-                    udt.name
-                ))
-            })?;
-            let (field, ty) = &udt.fields[place];
-            let wrong = |_: usize, _: &Selectable, ty: &CqlType| {
-                CqlError::invalid(format!(
-                    "Invalid user type literal for {}: field {field} is not of type {ty}",
-                    receiver.name
-                ))
-            };
-            let inner = format!("{}.{field}", receiver.name);
-            if let Some(expression) = self
-                .parts([(value, ty.clone())].into_iter(), &inner, &wrong)?
-                .pop()
-            {
-                expressions[place] = expression;
-            }
-        }
-        built(receiver.ty.clone(), expressions)
-    }
-
     /// The type of an expression by itself, where it has one.
-    fn natural_type(&self, of: &Selectable) -> Option<CqlType> {
+    pub(super) fn natural_type(&self, of: &Selectable) -> Option<CqlType> {
         match of {
             Selectable::Column(name) => {
                 let column = self.table?.column(name.as_str())?;
@@ -804,7 +604,7 @@ impl<'a> Terms<'a> {
         }
     }
 
-    fn fit(&self, of: &Selectable, natural: Option<&CqlType>, ty: &CqlType) -> Fit {
+    pub(super) fn fit(&self, of: &Selectable, natural: Option<&CqlType>, ty: &CqlType) -> Fit {
         let bare = ty.bare();
         match of {
             Selectable::Literal(Literal::Null) | Selectable::Marker(_) => Fit::Weak,
@@ -862,7 +662,7 @@ impl<'a> Terms<'a> {
     }
 }
 
-fn field_place(udt: &UserType, field: &str) -> Option<usize> {
+pub(super) fn field_place(udt: &UserType, field: &str) -> Option<usize> {
     udt.fields.iter().position(|(own, _)| own == field)
 }
 
@@ -878,24 +678,8 @@ fn constant(literal: &Literal, receiver: Option<Receiver<'_>>) -> CqlResult<Type
     })
 }
 
-fn built(ty: CqlType, parts: Vec<Expression>) -> CqlResult<Typed> {
-    let constant = parts.iter().all(Expression::is_constant);
-    let expression = Expression::Build {
-        ty: ty.clone(),
-        parts,
-    };
-    Ok(Typed {
-        expression: if constant {
-            folded(expression)?
-        } else {
-            expression
-        },
-        ty,
-    })
-}
-
 /// The constant an expression of constants is.
-fn folded(expression: Expression) -> CqlResult<Expression> {
+pub(super) fn folded(expression: Expression) -> CqlResult<Expression> {
     /// Nothing that is folded asks for time or chance.
     struct Nothing;
     impl palladium_crypto::Entropy for Nothing {
@@ -976,26 +760,10 @@ pub fn undefined(table: &TableSchema, name: &Name) -> CqlError {
     ))
 }
 
-fn cannot_infer(text: &str) -> CqlError {
+pub(super) fn cannot_infer(text: &str) -> CqlError {
     CqlError::invalid(format!(
         "Cannot infer type for term {text} in selection clause (try using a cast to force a type)"
     ))
-}
-
-fn not_for(kind: &str, receiver: &Receiver<'_>) -> CqlError {
-    CqlError::invalid(format!(
-        "Invalid {kind} literal for {} of type {}",
-        receiver.name, receiver.ty
-    ))
-}
-
-fn not_of_type(kind: &str, name: &str) -> impl Fn(usize, &Selectable, &CqlType) -> CqlError {
-    move |_, part, ty| {
-        CqlError::invalid(format!(
-            "Invalid {kind} literal for {name}: value {} is not of type {ty}",
-            print(part)
-        ))
-    }
 }
 
 fn mismatch(of: &Selectable, from: &CqlType, receiver: &Receiver<'_>) -> CqlError {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What is in memory is answered while the request is begun; the first page that is not turns the rest into a future. Both
-//! run the same steps: [`Select::next_command`], [`Select::take`], [`Select::finish`].
+//! run the same steps: `next_command`, `take`, `finish`.
 //!
 //! What must hold: a page ends exactly behind the row its state names, whatever filters left out on the way.
 
