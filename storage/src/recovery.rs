@@ -160,7 +160,7 @@ async fn load_tables<B: Backend>(
                 if let (Some(note), Some(root)) = (&good.note, &good.root) {
                     tracing::warn!(note, "a root was read from its spare copy");
                     // One that is ahead of the manifest is nobody's word until its key has verified it.
-                    if root.epoch == state.epoch
+                    if !good.is_ahead
                         && let Err(error) = root::heal(backend, root).await
                     {
                         tracing::warn!(table = %id, %error, "the damaged copy of a root stays");
@@ -198,8 +198,10 @@ pub(crate) fn check_ages(report: &ManifestReport, recovered: &Recovered) -> Resu
 pub(crate) struct GoodRoot {
     /// None: one of the service's own tables.
     pub(crate) root: Option<Root>,
-    /// A spare copy was damaged.
+    /// A spare copy was damaged, or its replacement cut short.
     pub(crate) note: Option<String>,
+    /// The manifest has not recorded it: a switch was cut short, and one copy may still be the old one.
+    pub(crate) is_ahead: bool,
 }
 
 /// The root of a table, judged; the inner error says why the table cannot be opened.
@@ -210,15 +212,22 @@ pub(crate) async fn load_root<B: Backend>(
 ) -> Result<Result<GoodRoot, String>> {
     let loaded = root::load(backend, id).await?;
     let note = loaded.note;
-    let good = |root| Ok(GoodRoot { root, note });
+    let good = |root, is_ahead| {
+        Ok(GoodRoot {
+            root,
+            note,
+            is_ahead,
+        })
+    };
     Ok(match loaded.state {
         // The service's own tables have no root: their keys are derived.
-        RootState::Missing if state.epoch == 0 => good(None),
+        RootState::Missing if state.epoch == 0 => good(None, false),
         RootState::Missing => Err(format!("the root of table {id} is missing")),
         RootState::Destroyed => Err(format!("the root of table {id} was destroyed")),
         RootState::Damaged => Err(format!("both copies of the root of table {id} are damaged")),
         RootState::Live(root) => match root::standing(&root, state.epoch, &state.root_hash) {
-            Standing::Current | Standing::Ahead => good(Some(*root)),
+            Standing::Current => good(Some(*root), false),
+            Standing::Ahead => good(Some(*root), true),
             Standing::RolledBack => Err(format!(
                 "the root of table {id} is at epoch {}, and the manifest knows epoch {}: an older copy was put back",
                 root.epoch, state.epoch

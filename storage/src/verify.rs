@@ -55,7 +55,8 @@ impl Inspection {
         let notes = manifest.notes.iter();
         let unfinished = manifest.unfinished.iter().chain(&log.unfinished);
         // The last thing before a clean stop is a manifest commit that the log's end knows of: then nothing was under way.
-        match log.is_clean_stop && log.manifest_sequence == manifest.sequence {
+        let was_stopped = log.is_clean_stop && log.manifest_sequence == manifest.sequence;
+        match was_stopped {
             true => report.damage.extend(notes.chain(unfinished).cloned()),
             false => {
                 report.damage.extend(notes.cloned());
@@ -76,7 +77,10 @@ impl Inspection {
         for (id, table) in &state.tables {
             match recovery::load_root(backend, *id, table).await? {
                 Ok(loaded) => {
-                    report.damage.extend(loaded.note);
+                    match was_stopped && !loaded.is_ahead {
+                        true => report.damage.extend(loaded.note),
+                        false => report.warnings.extend(loaded.note),
+                    }
                     roots.extend(loaded.root.map(|root| (*id, root)));
                 }
                 Err(what) => report.damage.push(what),

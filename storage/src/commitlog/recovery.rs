@@ -102,12 +102,13 @@ async fn candidate<B: Backend>(
 ) -> Result<Candidate> {
     let headers = ((SEGMENT_HEADER_PAGES * PAGE) as u64).min(segment.bytes) as usize;
     let pages = backend.log_read(segment.number, 0, headers).await?;
-    if let Some(open) = OpenSegment::open(segment.number, &pages, service) {
-        return Ok(Candidate::Open(Box::new(open)));
-    }
-    if !may_be_nothing && !is_zero(&pages) {
-        return Ok(Candidate::Unreadable);
-    }
+    let open = match OpenSegment::open(segment.number, &pages, service).map(Box::new) {
+        // One copy torn: the segment's creation was cut short, if nothing follows.
+        Some(open) if open.damaged_copy.is_some() && may_be_nothing => Some(open),
+        Some(open) => return Ok(Candidate::Open(open)),
+        None if !may_be_nothing && !is_zero(&pages) => return Ok(Candidate::Unreadable),
+        None => None,
+    };
     // The header is durable before the first group is written. So with anything behind it, it was whole once.
     let rest = backend
         .log_read(
@@ -116,10 +117,10 @@ async fn candidate<B: Backend>(
             segment.bytes as usize - headers,
         )
         .await?;
-    Ok(if is_zero(&rest) {
-        Candidate::Nothing
-    } else {
-        Candidate::Unreadable
+    Ok(match open {
+        _ if is_zero(&rest) => Candidate::Nothing,
+        Some(open) => Candidate::Open(open),
+        None => Candidate::Unreadable,
     })
 }
 

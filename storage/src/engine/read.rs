@@ -23,7 +23,8 @@ use palladium_crypto::TableId;
 /// What a table is made of, as one source.
 pub(crate) enum EngineSource {
     Memtable(MemtableCursor<Arc<Memtable>>),
-    Sstable(SstableCursor),
+    /// Boxed: it is the larger one by far.
+    Sstable(Box<SstableCursor>),
 }
 
 /// A read that has begun.
@@ -130,7 +131,7 @@ impl Merging {
             .map(|memtable| EngineSource::Memtable(memtable.shared_cursor()));
         let disk = sstables
             .iter()
-            .map(|sstable| EngineSource::Sstable(sstable.cursor(blocks.clone())));
+            .map(|sstable| EngineSource::Sstable(Box::new(sstable.cursor(blocks.clone()))));
         Merging {
             merge: Merge::new(memory.chain(disk).collect()),
             page: PageBuilder::new(),

@@ -112,9 +112,11 @@ pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
     if !options.compaction.enabled {
         return Ok(false);
     }
+    // Memtables first: a flush adds its SSTable before it removes the memtable, so that between the two nothing is missed.
+    let circumstances = inner.circumstances(&table, &open);
     let sstables = open.sstables();
     let summaries: Vec<_> = sstables.iter().map(|sstable| sstable.summary()).collect();
-    let circumstances = inner.circumstances(&table, &open);
+    drop(sstables);
     match options
         .compaction
         .strategy

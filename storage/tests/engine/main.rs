@@ -1,6 +1,7 @@
 //! The whole engine on a simulated disk, its keys taken away and brought back, its files tampered with: each test a story, each world from one seed.
 
 mod locks;
+mod model;
 mod regressions;
 mod switch;
 mod tamper;

@@ -47,7 +47,9 @@ fn cmk(version: KeyVersion) -> CmkRef {
 }
 
 fn table_key(table: u8, version: KeyVersion) -> TableKey {
-    let secret = Secret::from_bytes([table * 16 + version as u8; 32]);
+    let mut secret = [table; 32];
+    secret[..4].copy_from_slice(&version.to_le_bytes());
+    let secret = Secret::from_bytes(secret);
     TableKey::derive(
         &secret,
         ClusterId([1; 16]),
@@ -138,7 +140,7 @@ fn number(key: &PartitionKey) -> u64 {
 }
 
 /// A value is found again in many bytes, so that a flipped one shows.
-fn spelled(value: u64) -> Bytes {
+pub fn spelled(value: u64) -> Bytes {
     Bytes::from(value.to_be_bytes().repeat(6 + (value % 7) as usize))
 }
 
@@ -201,8 +203,9 @@ pub fn rows(page: palladium_storage::ReadPage) -> Rows {
     let mut found = Rows::new();
     for partition in page.partitions {
         for row in partition.rows {
-            let CellState::Live(bytes) = &row.cells[0].state else {
-                panic!("a visible cell is {:?}", row.cells[0].state);
+            let bytes = match &row.cells[0].state {
+                CellState::Live(bytes) | CellState::Expiring { value: bytes, .. } => bytes,
+                CellState::Tombstone { .. } => panic!("a tombstone is visible"),
             };
             let value = u64::from_be_bytes(bytes[..8].try_into().unwrap());
             assert_eq!(*bytes, spelled(value), "a value that nobody wrote");
