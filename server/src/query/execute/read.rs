@@ -86,6 +86,17 @@ pub fn select(
     }
 }
 
+/// What Cassandra warns of when aggregates read more than one partition.
+fn aggregation_warning(keys: &Keys) -> Option<&'static str> {
+    match keys {
+        Keys::Range(_) => Some("Aggregation query used without partition key"),
+        Keys::Named(keys) if keys.len() > 1 => {
+            Some("Aggregation query used on multiple partition keys (IN restriction)")
+        }
+        Keys::Named(_) | Keys::Nothing => None,
+    }
+}
+
 /// A SELECT under way.
 struct Select {
     database: Arc<Database>,
@@ -730,12 +741,20 @@ impl Select {
                 .unwrap_or_else(|| fingerprint(&statement, &bound));
             state.encode(&database.page_state_key, &own)
         });
-        Ok(Response::Rows(Rows {
+        let warning = plan
+            .is_aggregate()
+            .then(|| aggregation_warning(&self.keys))
+            .flatten();
+        let rows = Response::Rows(Rows {
             metadata: RowsMetadata::Statement(self.statement),
             mode: self.settings.mode,
             paging_state,
             cells: self.cells,
-        }))
+        });
+        Ok(match warning {
+            Some(warning) => Response::Warned(Box::new(rows), vec![warning.into()]),
+            None => rows,
+        })
     }
 }
 
