@@ -402,7 +402,15 @@ pub fn checks<'a>(
         .iter()
         .map(|filter| {
             let name = &table.columns[filter.columns[0]].name;
-            let value = |expression: &Expression| not_null(expression.evaluate(scope)?, name);
+            let value = |expression: &Expression| match expression.evaluate(scope)? {
+                Bound::Null => Err(CqlError::invalid(format!(
+                    "Unsupported null value for column {name}"
+                ))),
+                Bound::Unset => Err(CqlError::invalid(format!(
+                    "Unsupported unset value for column {name}"
+                ))),
+                Bound::Value(value) => Ok(value),
+            };
             let kind = match &filter.test {
                 Test::Compare(operator, expression) => {
                     CheckKind::Compare(*operator, value(expression)?)

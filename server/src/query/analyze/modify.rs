@@ -8,7 +8,8 @@ use palladium_protocol::cql::ast::{
 };
 use palladium_protocol::types::CqlType;
 
-use super::restrict::{Alternatives, Partition, Purpose, Restrictions, in_values, restrict};
+use super::gather::in_values;
+use super::restrict::{Alternatives, Partition, Purpose, Restrictions, restrict};
 use super::term::{Terms, undefined};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::Expression;

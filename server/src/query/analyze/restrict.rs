@@ -10,13 +10,13 @@
 //! What must hold: a row passes the whole WHERE exactly if it lies in a named partition, in a named slice, and passes all
 //! filters.
 
-use palladium_protocol::cql::ast::{InValues, Name, Operator, Relation};
-use palladium_protocol::types::CqlType;
+use palladium_protocol::cql::ast::{Operator, Relation};
 
-use super::term::{Terms, undefined};
+use super::gather::{Gathered, Said};
+use super::term::Terms;
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::Expression;
-use crate::schema::{Column, ColumnKind, TableSchema};
+use crate::schema::{ColumnKind, TableSchema};
 
 /// Which statement the WHERE belongs to; they allow different things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Purpose::Select { .. } => "SELECT",
             Purpose::Insert => "INSERT",
@@ -121,15 +121,6 @@ pub struct Restrictions {
 pub const REQUIRES_FILTERING: &str = "Cannot execute this query as it might involve data filtering and thus may have \
     unpredictable performance. If you want to execute this query despite the performance unpredictability, use ALLOW FILTERING";
 
-/// What has been said of one column, or of one tuple of columns.
-#[derive(Debug, Clone)]
-struct Said {
-    columns: Vec<usize>,
-    tuple: bool,
-    constraint: Option<Constraint>,
-    others: Vec<Test>,
-}
-
 /// Sorts the relations out.
 pub fn restrict(
     terms: &mut Terms<'_>,
@@ -145,298 +136,7 @@ pub fn restrict(
     gathered.sort_out(table, purpose, statics_only)
 }
 
-#[derive(Default)]
-struct Gathered {
-    said: Vec<Said>,
-    token: Option<(Option<End>, Option<End>)>,
-}
-
 impl Gathered {
-    fn add(
-        &mut self,
-        terms: &mut Terms<'_>,
-        table: &TableSchema,
-        relation: &Relation,
-        purpose: Purpose,
-    ) -> CqlResult<()> {
-        match relation {
-            Relation::Column {
-                column,
-                operator,
-                value,
-            } => {
-                let index = find(table, column)?;
-                let own = &table.columns[index];
-                check_operator(own, *operator, relation)?;
-                let expression = terms.term(value, &own.name, &own.ty)?;
-                self.compare(table, vec![index], false, *operator, expression)
-            }
-            Relation::Between { column, low, high } => {
-                let index = find(table, column)?;
-                let own = &table.columns[index];
-                check_operator(own, Operator::GreaterOrEqual, relation)?;
-                let low = terms.term(low, &own.name, &own.ty)?;
-                let high = terms.term(high, &own.name, &own.ty)?;
-                self.compare(table, vec![index], false, Operator::GreaterOrEqual, low)?;
-                self.compare(table, vec![index], false, Operator::LessOrEqual, high)
-            }
-            Relation::In {
-                column,
-                negated,
-                values,
-            } => {
-                if *negated {
-                    return Err(CqlError::invalid(format!(
-                        "Unsupported \"NOT IN\" relation: {relation}"
-                    )));
-                }
-                let index = find(table, column)?;
-                let own = &table.columns[index];
-                if own.ty.is_multi_cell() {
-                    return Err(CqlError::invalid(format!(
-                        "Collection column '{}' ({}) cannot be restricted by a 'IN' relation",
-                        own.name, own.ty
-                    )));
-                }
-                let alternatives = in_values(terms, values, &own.name, &own.ty)?;
-                self.among(table, vec![index], false, alternatives)
-            }
-            Relation::Contains {
-                column,
-                negated,
-                key,
-                value,
-            } => {
-                let index = find(table, column)?;
-                let own = &table.columns[index];
-                if *negated {
-                    return Err(CqlError::invalid(format!(
-                        "Unsupported \"NOT CONTAINS\" relation: {relation}"
-                    )));
-                }
-                let test = match (own.ty.bare(), key) {
-                    (CqlType::Map(inner, _), true) => Test::ContainsKey(terms.term(
-                        value,
-                        &format!("key({})", own.name),
-                        inner,
-                    )?),
-                    (_, true) => {
-                        return Err(CqlError::invalid(format!(
-                            "Cannot use CONTAINS KEY on non-map column {column}"
-                        )));
-                    }
-                    (
-                        CqlType::Map(_, inner) | CqlType::List(inner) | CqlType::Set(inner),
-                        false,
-                    ) => {
-                        Test::Contains(terms.term(value, &format!("value({})", own.name), inner)?)
-                    }
-                    _ => {
-                        return Err(CqlError::invalid(format!(
-                            "Cannot use CONTAINS on non-collection column {column}"
-                        )));
-                    }
-                };
-                self.other(index, test);
-                Ok(())
-            }
-            Relation::Element {
-                column,
-                key,
-                operator,
-                value,
-            } => {
-                let index = find(table, column)?;
-                let own = &table.columns[index];
-                let CqlType::Map(key_type, value_type) = own.ty.bare() else {
-                    return Err(CqlError::invalid(format!(
-                        "Column {column} cannot be used as a map"
-                    )));
-                };
-                if *operator != Operator::Equal {
-                    return Err(CqlError::invalid(
-                        "Only EQ relations are supported on map entries",
-                    ));
-                }
-                let test = Test::Element {
-                    key: terms.term(key, &format!("key({})", own.name), key_type)?,
-                    operator: *operator,
-                    value: terms.term(value, &format!("value({})", own.name), value_type)?,
-                };
-                self.other(index, test);
-                Ok(())
-            }
-            Relation::Like { column, pattern } => {
-                find(table, column)?;
-                Err(CqlError::invalid(format!(
-                    "LIKE restriction is only supported on properly indexed columns. {column} LIKE {} is not valid.",
-                    super::name::term(pattern)
-                )))
-            }
-            Relation::IsNotNull { column } => {
-                find(table, column)?;
-                Err(CqlError::invalid(format!(
-                    "Unsupported restriction: {column} IS NOT NULL"
-                )))
-            }
-            Relation::Token {
-                columns,
-                operator,
-                value,
-            } => {
-                check_token(table, columns, purpose)?;
-                let value = terms.term(value, "partition key token", &CqlType::Bigint)?;
-                self.token_compare(*operator, value)
-            }
-            Relation::TokenBetween { columns, low, high } => {
-                check_token(table, columns, purpose)?;
-                let low = terms.term(low, "partition key token", &CqlType::Bigint)?;
-                let high = terms.term(high, "partition key token", &CqlType::Bigint)?;
-                self.token_compare(Operator::GreaterOrEqual, low)?;
-                self.token_compare(Operator::LessOrEqual, high)
-            }
-            Relation::Tuple {
-                columns,
-                operator,
-                value,
-            } => {
-                let (indexes, ty, name) = tuple_columns(table, columns, relation)?;
-                if *operator == Operator::NotEqual {
-                    return Err(CqlError::invalid(format!(
-                        "Unsupported \"!=\" relation: {relation}"
-                    )));
-                }
-                let value = terms.term(value, &name, &ty)?;
-                self.compare(table, indexes, true, *operator, value)
-            }
-            Relation::TupleBetween { columns, low, high } => {
-                let (indexes, ty, name) = tuple_columns(table, columns, relation)?;
-                let low = terms.term(low, &name, &ty)?;
-                let high = terms.term(high, &name, &ty)?;
-                self.compare(table, indexes.clone(), true, Operator::GreaterOrEqual, low)?;
-                self.compare(table, indexes, true, Operator::LessOrEqual, high)
-            }
-            Relation::TupleIn {
-                columns,
-                negated,
-                values,
-            } => {
-                let (indexes, ty, name) = tuple_columns(table, columns, relation)?;
-                if *negated {
-                    return Err(CqlError::invalid(format!(
-                        "Unsupported \"NOT IN\" relation: {relation}"
-                    )));
-                }
-                let alternatives = in_values(terms, values, &name, &ty)?;
-                self.among(table, indexes, true, alternatives)
-            }
-            Relation::CustomIndex { index, .. } => Err(CqlError::invalid(format!(
-                "Invalid index name {index}: no such index on table {}",
-                table.name
-            ))),
-        }
-    }
-
-    fn entry(&mut self, columns: Vec<usize>, tuple: bool) -> &mut Said {
-        let found = self
-            .said
-            .iter()
-            .position(|said| said.columns == columns && said.tuple == tuple);
-        let place = found.unwrap_or_else(|| {
-            self.said.push(Said {
-                columns,
-                tuple,
-                constraint: None,
-                others: Vec::new(),
-            });
-            self.said.len() - 1
-        });
-        &mut self.said[place]
-    }
-
-    fn other(&mut self, index: usize, test: Test) {
-        self.entry(vec![index], false).others.push(test);
-    }
-
-    fn among(
-        &mut self,
-        table: &TableSchema,
-        columns: Vec<usize>,
-        tuple: bool,
-        alternatives: Alternatives,
-    ) -> CqlResult<()> {
-        let equal = matches!(alternatives, Alternatives::One(_));
-        let shown = shown(table, &columns);
-        let said = self.entry(columns, tuple);
-        if said.constraint.is_some() {
-            let kind = if equal { "an Equal" } else { "a IN" };
-            return Err(CqlError::invalid(format!(
-                "{shown} cannot be restricted by more than one relation if it includes {kind}"
-            )));
-        }
-        said.constraint = Some(Constraint::Among(alternatives));
-        Ok(())
-    }
-
-    fn compare(
-        &mut self,
-        table: &TableSchema,
-        columns: Vec<usize>,
-        tuple: bool,
-        operator: Operator,
-        value: Expression,
-    ) -> CqlResult<()> {
-        if operator == Operator::Equal {
-            return self.among(table, columns, tuple, Alternatives::One(value));
-        }
-        let shown = shown(table, &columns);
-        let said = self.entry(columns, tuple);
-        let constraint = said.constraint.get_or_insert(Constraint::Between {
-            lower: None,
-            upper: None,
-        });
-        let Constraint::Between { lower, upper } = constraint else {
-            let Constraint::Among(alternatives) = constraint else {
-                return Ok(());
-            };
-            let kind = if matches!(alternatives, Alternatives::One(_)) {
-                "an Equal"
-            } else {
-                "a IN"
-            };
-            return Err(CqlError::invalid(format!(
-                "{shown} cannot be restricted by more than one relation if it includes {kind}"
-            )));
-        };
-        put_end(lower, upper, operator, value, &shown)
-    }
-
-    fn token_compare(&mut self, operator: Operator, value: Expression) -> CqlResult<()> {
-        let (lower, upper) = self.token.get_or_insert((None, None));
-        if operator == Operator::Equal {
-            put_end(
-                lower,
-                upper,
-                Operator::GreaterOrEqual,
-                value.clone(),
-                "partition key token",
-            )?;
-            return put_end(
-                lower,
-                upper,
-                Operator::LessOrEqual,
-                value,
-                "partition key token",
-            );
-        }
-        if operator == Operator::NotEqual {
-            return Err(CqlError::invalid(
-                "Unsupported \"!=\" relation: token(...) != ...",
-            ));
-        }
-        put_end(lower, upper, operator, value, "partition key token")
-    }
-
     fn sort_out(
         mut self,
         table: &TableSchema,
@@ -633,7 +333,7 @@ impl Gathered {
             if first != next && !filtering {
                 return Err(CqlError::invalid(if first < next {
                     format!(
-                        "Column \"{}\" cannot be restricted by two relations",
+                        "{} cannot be restricted by more than one relation if it includes an Equal",
                         name(first)
                     )
                 } else {
@@ -676,29 +376,6 @@ impl Gathered {
     }
 }
 
-fn put_end(
-    lower: &mut Option<End>,
-    upper: &mut Option<End>,
-    operator: Operator,
-    value: Expression,
-    shown: &str,
-) -> CqlResult<()> {
-    let (end, which) = match operator {
-        Operator::Greater | Operator::GreaterOrEqual => (lower, "start"),
-        _ => (upper, "end"),
-    };
-    if end.is_some() {
-        return Err(CqlError::invalid(format!(
-            "More than one restriction was found for the {which} bound on {shown}"
-        )));
-    }
-    *end = Some(End {
-        value,
-        inclusive: matches!(operator, Operator::GreaterOrEqual | Operator::LessOrEqual),
-    });
-    Ok(())
-}
-
 fn filters_of(said: Said) -> CqlResult<Vec<Filter>> {
     let mut tests = said.others;
     match said.constraint {
@@ -726,161 +403,4 @@ fn filters_of(said: Said) -> CqlResult<Vec<Filter>> {
             test,
         })
         .collect())
-}
-
-fn find(table: &TableSchema, name: &Name) -> CqlResult<usize> {
-    table
-        .column_index(name.as_str())
-        .ok_or_else(|| undefined(table, name))
-}
-
-fn shown(table: &TableSchema, columns: &[usize]) -> String {
-    match columns {
-        [single] => table.columns[*single].name.clone(),
-        several => {
-            let names: Vec<&str> = several
-                .iter()
-                .map(|index| table.columns[*index].name.as_str())
-                .collect();
-            format!("({})", names.join(", "))
-        }
-    }
-}
-
-fn check_operator(column: &Column, operator: Operator, relation: &Relation) -> CqlResult<()> {
-    if operator == Operator::NotEqual {
-        return Err(CqlError::invalid(format!(
-            "Unsupported \"!=\" relation: {relation}"
-        )));
-    }
-    if column.ty.is_multi_cell() {
-        let kind = if column.ty.is_collection() {
-            "Collection"
-        } else {
-            "Non-frozen UDT"
-        };
-        return Err(CqlError::invalid(format!(
-            "{kind} column '{}' ({}) cannot be restricted by a '{}' relation",
-            column.name,
-            column.ty,
-            operator.symbol()
-        )));
-    }
-    if operator != Operator::Equal {
-        let refused = match column.ty.bare() {
-            CqlType::Duration => Some("duration columns"),
-            _ => None,
-        };
-        if let Some(refused) = refused {
-            return Err(CqlError::invalid(format!(
-                "Slice restrictions are not supported on {refused}"
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn check_token(table: &TableSchema, columns: &[Name], purpose: Purpose) -> CqlResult<()> {
-    if !matches!(purpose, Purpose::Select { .. }) {
-        return Err(CqlError::invalid(format!(
-            "The token function cannot be used in WHERE clauses for {} statements",
-            purpose.name()
-        )));
-    }
-    for column in columns {
-        find(table, column)?;
-    }
-    let own: Vec<&str> = table
-        .partition_columns()
-        .iter()
-        .map(|column| column.name.as_str())
-        .collect();
-    let given: Vec<&str> = columns.iter().map(Name::as_str).collect();
-    if own == given {
-        return Ok(());
-    }
-    Err(CqlError::invalid(
-        if !own.iter().all(|name| given.contains(name)) {
-            "The token() function must be applied to all partition key components or none of them"
-                .into()
-        } else if !given.iter().all(|name| own.contains(name)) {
-            "The token() function must contains only partition key components".into()
-        } else if given.len() > own.len() {
-            "The token() function contains duplicate partition key components".into()
-        } else {
-            format!(
-                "The token function arguments must be in the partition key order: {}",
-                own.join(", ")
-            )
-        },
-    ))
-}
-
-/// Places, tuple type and name of the columns of a tuple relation: neighbours in clustering order.
-fn tuple_columns(
-    table: &TableSchema,
-    columns: &[Name],
-    relation: &Relation,
-) -> CqlResult<(Vec<usize>, CqlType, String)> {
-    let mut indexes = Vec::new();
-    for name in columns {
-        let index = find(table, name)?;
-        let column = &table.columns[index];
-        if column.kind != ColumnKind::Clustering {
-            return Err(CqlError::invalid(format!(
-                "Multi-column relations can only be applied to clustering columns but was applied to: {}",
-                column.name
-            )));
-        }
-        if indexes.contains(&index) {
-            return Err(CqlError::invalid(format!(
-                "Column \"{}\" appeared twice in a relation: {relation}",
-                column.name
-            )));
-        }
-        if indexes.last().is_some_and(|last| last + 1 != index) {
-            return Err(CqlError::invalid(format!(
-                "Clustering columns must appear in the PRIMARY KEY order in multi-column relations: {relation}"
-            )));
-        }
-        indexes.push(index);
-    }
-    let ty = CqlType::tuple(indexes.iter().map(|index| table.columns[*index].ty.clone()));
-    let names: Vec<&str> = columns.iter().map(Name::as_str).collect();
-    Ok((indexes, ty, format!("({})", names.join(","))))
-}
-
-/// The right side of IN.
-pub fn in_values(
-    terms: &mut Terms<'_>,
-    values: &InValues,
-    name: &str,
-    ty: &CqlType,
-) -> CqlResult<Alternatives> {
-    match values {
-        InValues::Terms(list) => {
-            let values: CqlResult<Vec<Expression>> = list
-                .iter()
-                .map(|value| terms.term(value, name, ty))
-                .collect();
-            let mut values = values?;
-            Ok(match values.len() {
-                1 => Alternatives::One(values.remove(0)),
-                _ => Alternatives::Several(values),
-            })
-        }
-        InValues::Marker(marker) => {
-            let ty = CqlType::list(ty.clone());
-            // A tuple's name has its own parentheses, and IN does not add to them.
-            let bare = name
-                .strip_prefix('(')
-                .and_then(|name| name.strip_suffix(')'))
-                .unwrap_or(name);
-            Ok(Alternatives::Listed(terms.marker(
-                marker,
-                &format!("in({bare})"),
-                &ty,
-            )))
-        }
-    }
 }

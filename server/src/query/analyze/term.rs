@@ -5,7 +5,9 @@
 //!
 //! What must hold: every marker of the statement ends up with exactly one specification, because drivers encode by it.
 
-use palladium_protocol::cql::ast::{CellFact, Literal, Marker, Name, Selectable, Term};
+use palladium_protocol::cql::ast::{
+    CellFact, Literal, Marker, Name, QualifiedName, Selectable, Term,
+};
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::{CqlType, UserType};
 
@@ -754,10 +756,8 @@ pub fn as_selectable(term: &Term) -> Selectable {
 
 /// "Undefined column name x in table ks.t"
 pub fn undefined(table: &TableSchema, name: &Name) -> CqlError {
-    CqlError::invalid(format!(
-        "Undefined column name {name} in table {}.{}",
-        table.keyspace, table.name
-    ))
+    let table = QualifiedName::new(Name::exact(&*table.keyspace), Name::exact(&*table.name));
+    CqlError::invalid(format!("Undefined column name {name} in table {table}"))
 }
 
 pub(super) fn cannot_infer(text: &str) -> CqlError {

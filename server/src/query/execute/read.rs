@@ -203,7 +203,7 @@ impl Select {
             }
         };
         let mut left = limit(&plan.limit, "LIMIT")?;
-        let per_partition = limit(&plan.per_partition_limit, "PER PARTITION LIMIT")?;
+        let per_partition = limit(&plan.per_partition_limit, "LIMIT")?;
         let keys = plan::keys(&plan.table, &plan.restrictions, &scope)?;
         let slices =
             plan::positions(&plan.table, &plan.restrictions, &scope)?.slices(&plan.table)?;
