@@ -104,6 +104,15 @@ fn named_keys(
         let value = not_null(value.evaluate(scope)?, &column.name)?;
         return Ok(vec![key::partition_key(&[value])?]);
     }
+    if columns.iter().all(|of| matches!(of, Alternatives::One(_))) {
+        let mut values = Vec::with_capacity(columns.len());
+        for (of, column) in columns.iter().zip(names) {
+            if let Alternatives::One(value) = of {
+                values.push(not_null(value.evaluate(scope)?, &column.name)?);
+            }
+        }
+        return Ok(vec![key::partition_key(&values)?]);
+    }
     let mut combinations: Vec<Vec<Bytes>> = vec![Vec::with_capacity(columns.len())];
     for (of, column) in columns.iter().zip(names) {
         let values = alternatives(of, &column.name, scope)?;
@@ -225,6 +234,13 @@ pub fn positions(
             Ok(parts)
         };
         match &part.constraint {
+            // The common case takes no combination: one column, one value.
+            Constraint::Among(Alternatives::One(value)) if !part.tuple => {
+                let value = not_null(value.evaluate(scope)?, &columns[part.first].name)?;
+                prefixes
+                    .iter_mut()
+                    .for_each(|prefix| prefix.push(value.clone()));
+            }
             Constraint::Among(of) => {
                 let values: CqlResult<Vec<Vec<Bytes>>> = alternatives(of, &name(), scope)?
                     .into_iter()

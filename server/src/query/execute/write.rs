@@ -343,6 +343,7 @@ pub fn update_of<'r>(
             Place::Row(position, raw) => (Some(position), raw),
         };
         let mut row = Row::new(position.clone().unwrap_or(Clustering::MIN));
+        row.cells.reserve(plan.operations.len());
         if plan.kind == ModifyKind::Insert && position.is_some() {
             row.liveness = Some(stamp.liveness());
         }
