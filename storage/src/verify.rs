@@ -52,16 +52,13 @@ impl Inspection {
         let (state, manifest) = Manifest::inspect(backend, service).await?;
         report.epoch = manifest.sequence;
         let log = commitlog::inspect(backend, service).await?;
-        let notes = manifest.notes.iter();
-        let unfinished = manifest.unfinished.iter().chain(&log.unfinished);
         // The last thing before a clean stop is a manifest commit that the log's end knows of: then nothing was under way.
         let was_stopped = log.is_clean_stop && log.manifest_sequence == manifest.sequence;
+        report.damage.extend(manifest.notes.iter().cloned());
+        report.warnings.extend(log.unfinished.iter().cloned());
         match was_stopped {
-            true => report.damage.extend(notes.chain(unfinished).cloned()),
-            false => {
-                report.damage.extend(notes.cloned());
-                report.warnings.extend(unfinished.cloned());
-            }
+            true => report.damage.extend(manifest.unfinished.iter().cloned()),
+            false => report.warnings.extend(manifest.unfinished.iter().cloned()),
         }
         report
             .damage

@@ -72,14 +72,16 @@ pub(super) async fn read<B: Backend>(backend: &B, service: &KeyRing) -> Result<F
     let mut segments = segments.into_iter().peekable();
     for number in reading.oldest..=reading.newest_segment {
         let this = segments.next_if(|(segment, _)| segment.number == number);
-        let end = segments.peek().and_then(|(segment, open)| {
+        let next = segments.peek().and_then(|(segment, open)| {
             let open = open.as_ref().filter(|_| segment.number == number + 1)?;
-            Some((open.record.previous_sequence, open.record.previous_seal))
+            Some((&open.record, open.header.incarnation))
         });
+        let end = next.map(|(record, _)| (record.previous_sequence, record.previous_seal));
+        let next_incarnation = next.map(|(_, incarnation)| incarnation);
         match this {
             Some((segment, Some(open))) => {
                 let bytes = backend.log_read(number, 0, segment.bytes as usize).await?;
-                reading.take(&open, &bytes, end);
+                reading.take(&open, &bytes, end, next_incarnation);
             }
             Some((_, None)) => reading.skip(number, "its header cannot be read", end),
             None => reading.skip(number, "it is missing", end),
@@ -137,6 +139,8 @@ struct Reading {
     newest_segment: u64,
     leftovers: Vec<u64>,
     durable_seals: Vec<[u8; 32]>,
+    /// What crashes left at the ends of segments.
+    torn: Vec<String>,
 }
 
 impl Reading {
@@ -167,6 +171,7 @@ impl Reading {
             newest_segment: 0,
             leftovers: Vec::new(),
             durable_seals: Vec::new(),
+            torn: Vec::new(),
         }
     }
 
@@ -189,7 +194,13 @@ impl Reading {
         // Without segments: the very first store was cut short, or the log is gone; the manifest knows whether there was one.
     }
 
-    fn take(&mut self, open: &OpenSegment, bytes: &[u8], end: Option<(u64, [u8; 32])>) {
+    fn take(
+        &mut self,
+        open: &OpenSegment,
+        bytes: &[u8],
+        end: Option<(u64, [u8; 32])>,
+        next_incarnation: Option<u64>,
+    ) {
         let number = open.header.segment;
         self.check_border(open);
         if let Some(copy) = open.damaged_copy {
@@ -215,6 +226,7 @@ impl Reading {
             } else {
                 0
             },
+            may_be_torn: next_incarnation != Some(open.header.incarnation),
         };
         let scanned = scan(open, &bytes[..whole_pages], expected);
         let recovered = &mut self.recovered;
@@ -227,6 +239,7 @@ impl Reading {
         recovered.incarnation = recovered.incarnation.max(open.header.incarnation);
         recovered.is_clean_stop = scanned.has_end_record;
         recovered.damage.extend(scanned.damage);
+        self.torn.extend(scanned.unfinished);
         let segment = recovered
             .segments
             .entry(number)
@@ -321,6 +334,7 @@ impl Reading {
                 self.report(0, 0, what, DamageScope::Survived);
             }
         }
+        self.recovered.unfinished.append(&mut self.torn);
         // The next group gets a number that none had before, whatever was lost.
         let last = if sequence > self.last.sequence {
             self.durable

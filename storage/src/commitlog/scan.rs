@@ -95,6 +95,8 @@ pub(super) struct Expected {
     pub end: Option<u64>,
     /// Groups up to here were durable, says the watermark.
     pub durable: u64,
+    /// A crash may have ended it: its last group may be torn where a spare copy makes it good.
+    pub may_be_torn: bool,
 }
 
 /// What a segment holds.
@@ -105,6 +107,8 @@ pub(super) struct Scanned {
     pub timestamp_high_water: i64,
     pub has_end_record: bool,
     pub damage: Vec<Damage>,
+    /// What a crash explains as well as damage does: a flaw of the very last group.
+    pub unfinished: Vec<String>,
     /// Sequences and seals seen, for comparing with the watermark.
     pub seals: Vec<(u64, [u8; 32])>,
     /// All tables that appear in it, with their last group.
@@ -121,6 +125,7 @@ pub(super) fn scan(segment: &OpenSegment, bytes: &[u8], expected: Expected) -> S
         next: segment.header.first_sequence,
         seal: Some(segment.seal),
         wraps: HashMap::new(),
+        flaw: None,
         out: Scanned {
             last: Position {
                 sequence: expected.before,
@@ -131,6 +136,7 @@ pub(super) fn scan(segment: &OpenSegment, bytes: &[u8], expected: Expected) -> S
             timestamp_high_water: segment.record.timestamp_high_water,
             has_end_record: false,
             damage: Vec::new(),
+            unfinished: Vec::new(),
             seals: Vec::new(),
             tables: Vec::new(),
         },
@@ -148,6 +154,8 @@ struct Scan<'a> {
     /// The seal it must name; `None` behind damage.
     seal: Option<[u8; 32]>,
     wraps: HashMap<StructureId, Arc<WrappedDataKey>>,
+    /// A flaw of the group taken last: damage, unless nothing follows and a crash may have torn it.
+    flaw: Option<Damage>,
     out: Scanned,
 }
 
@@ -169,6 +177,14 @@ impl Scan<'_> {
                 break;
             }
         }
+        let flaw = self.flaw.take();
+        match self.expected.may_be_torn && !self.out.has_end_record {
+            true => self
+                .out
+                .unfinished
+                .extend(flaw.map(|flaw| flaw.to_string())),
+            false => self.out.damage.extend(flaw),
+        }
         self.check_reached();
         self.out
     }
@@ -187,9 +203,11 @@ impl Scan<'_> {
     fn take(&mut self, group: FoundGroup) {
         let header = &group.header;
         let length = header.pages as usize * PAGE;
-        if let Some(flaw) = group.flaw {
-            self.report(flaw, DamageScope::Survived);
-        }
+        let flaw = group
+            .flaw
+            .map(|flaw| self.damage(flaw, DamageScope::Survived));
+        let before = std::mem::replace(&mut self.flaw, flaw);
+        self.out.damage.extend(before);
         if header.kind == GroupKind::End {
             self.take_end(&group, length);
             return;
@@ -393,12 +411,17 @@ impl Scan<'_> {
     }
 
     fn report(&mut self, what: impl Into<String>, scope: DamageScope) {
-        self.out.damage.push(Damage {
+        let damage = self.damage(what, scope);
+        self.out.damage.push(damage);
+    }
+
+    fn damage(&self, what: impl Into<String>, scope: DamageScope) -> Damage {
+        Damage {
             segment: self.segment.header.segment,
             offset: self.offset as u64,
             what: what.into(),
             scope,
-        });
+        }
     }
 
     /// The group that begins here, if its header (one copy) and its seal are right.
