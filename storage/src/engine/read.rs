@@ -22,8 +22,7 @@ use palladium_crypto::TableId;
 
 /// What a table is made of, as one source.
 pub(crate) enum EngineSource {
-    Memtable(MemtableCursor<Arc<Memtable>>),
-    /// Boxed: it is the larger one by far.
+    Memtable(Box<MemtableCursor<Arc<Memtable>>>),
     Sstable(Box<SstableCursor>),
 }
 
@@ -128,7 +127,7 @@ impl Merging {
     ) -> Self {
         let memory = memtables
             .iter()
-            .map(|memtable| EngineSource::Memtable(memtable.shared_cursor()));
+            .map(|memtable| EngineSource::Memtable(Box::new(memtable.shared_cursor())));
         let disk = sstables
             .iter()
             .map(|sstable| EngineSource::Sstable(Box::new(sstable.cursor(blocks.clone()))));

@@ -284,10 +284,10 @@ fn both_copies_damaged_in_different_frames_are_survived_and_in_the_same_frame_th
 #[test]
 fn an_older_copy_of_one_file_is_seen() {
     let old = [0, 1].map(|copy| World::written(5, 2).file(copy).1);
-    for copy in 0..2 {
+    for (copy, old) in old.into_iter().enumerate() {
         let world = World::written(5, 5);
         let (path, _) = world.file(copy);
-        world.disk.replace(&path, Some(old[copy].clone()));
+        world.disk.replace(&path, Some(old));
         let (manifest, report) = world.open();
         assert_eq!(tables_in(&manifest), 5);
         assert!(!report.notes.is_empty());
