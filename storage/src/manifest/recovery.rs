@@ -81,13 +81,13 @@ fn read_generation(
         bytes,
         service,
     };
+    while let Some(checked) = reading.next_frame()? {
+        reading.take(checked)?;
+    }
     if let Some(copy) = has_header.iter().position(|has| !has)
         && !bytes[copy].is_empty()
     {
-        reading.note(copy, "its header is damaged");
-    }
-    while let Some(checked) = reading.next_frame()? {
-        reading.take(checked)?;
+        reading.note_header(copy);
     }
     if reading.offset > GENERATION_HEADER_BYTES {
         return Ok(Some(reading.finish()));
@@ -233,6 +233,23 @@ impl<'a> Reading<'a> {
         format!(
             "manifest generation {generation}, copy {copy} at {offset}: {what}; the other copy serves"
         )
+    }
+
+    /// A damaged header; or a generation whose creation was cut short, if nothing was ever appended to it.
+    fn note_header(&mut self, copy: usize) {
+        let is_newborn = self.bytes[0].len() as u64 == self.found.snapshot_bytes;
+        let is_cut_short = is_newborn && (copy == 1 || self.bytes[1].is_empty());
+        match is_cut_short {
+            true => {
+                let text = format!(
+                    "manifest generation {}, copy {copy}: its header is damaged, or its creation was cut short; the other copy serves",
+                    self.generation
+                );
+                self.found.report.unfinished.push(text);
+                self.found.needs_generation = true;
+            }
+            false => self.note(copy, "its header is damaged"),
+        }
     }
 
     fn corrupt(&self, what: &str) -> Error {
