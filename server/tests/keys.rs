@@ -1,10 +1,11 @@
 //! The key keeper with a scripted key service and a clock that the test moves: what an owner takes away is gone, what he gives back is there again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use palladium::Engine;
 use palladium::keys::{KeeperOptions, KeyKeeper, KeyServices, TableKeyStatus};
 use palladium_crypto::{
@@ -28,6 +29,8 @@ const NEIGHBOUR: TableId = TableId([3; 16]);
 struct HandWoundEnv {
     entropy: SeededEntropy,
     seconds: AtomicU64,
+    /// Whether a key service is waited for until the script lets it answer.
+    is_patient: AtomicBool,
 }
 
 impl HandWoundEnv {
@@ -47,7 +50,10 @@ impl Env for HandWoundEnv {
         tokio::spawn(task);
     }
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(duration.min(Duration::from_millis(20))))
+        match self.is_patient.load(Ordering::SeqCst) {
+            true => Box::pin(std::future::pending()),
+            false => Box::pin(tokio::time::sleep(duration.min(Duration::from_millis(20)))),
+        }
     }
     fn entropy(&self) -> &dyn Entropy {
         &self.entropy
@@ -73,10 +79,15 @@ fn other() -> CmkRef {
 impl World {
     /// Two tables under the owner's key, one under another's, a row in each.
     async fn new() -> World {
+        World::with_lease(LEASE_SECONDS).await
+    }
+
+    async fn with_lease(lease_seconds: u64) -> World {
         let folder = tempfile::tempdir().unwrap();
         let env = Arc::new(HandWoundEnv {
             entropy: SeededEntropy::new(5),
             seconds: AtomicU64::new(1_000),
+            is_patient: AtomicBool::new(false),
         });
         let kms = Arc::new(ScriptedKms::new(9));
         let service = CmkRef::parse("vault:service").unwrap();
@@ -96,7 +107,7 @@ impl World {
             cluster: ClusterId([4; 16]),
             subscriber: "me".into(),
             service_cmk: service,
-            lease_seconds: LEASE_SECONDS,
+            lease_seconds,
             call_timeout: Duration::from_secs(2),
         };
         let services = KeyServices::default().with("vault", kms.clone());
@@ -362,4 +373,186 @@ async fn a_key_that_does_not_work_changes_nothing() {
     assert!(error.message.contains("vault:other"), "{error}");
     assert_eq!(world.engine.root(ORDERS).unwrap().cmk, owner());
     assert_eq!(world.rows(ORDERS).await, Ok(1));
+}
+
+#[tokio::test]
+async fn the_shortest_lease_is_renewed_in_time_too() {
+    let world = World::with_lease(10).await;
+    for _ in 0..120 {
+        assert!(world.engine.lease_alive(ORDERS));
+        world.write(ORDERS).await.unwrap();
+        world.env.advance(1);
+        world.keeper.step().await;
+    }
+    for _ in 0..9 {
+        world.env.advance(1);
+        world.keeper.step().await;
+    }
+    assert!(
+        world.engine.lease(ORDERS).is_none(),
+        "idle for nearly a lease and still open"
+    );
+}
+
+#[tokio::test]
+async fn a_table_whose_lease_ran_out_is_wiped_by_the_request_that_is_refused() {
+    let world = World::new().await;
+    world.env.advance(LEASE_SECONDS);
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::AccessDenied));
+    world.refused(ORDERS).await;
+    assert!(
+        world.engine.lease(ORDERS).is_none(),
+        "its keys are still in memory"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_a_table_opens_leaves_no_key_behind() {
+    let world = World::new().await;
+    world.pass(20 * 60).await;
+    world.kms.set(&owner(), Behavior::Slow(3));
+    assert!(world.keeper.ensure(ORDERS).now_or_never().is_none());
+    while !world.engine.lease_alive(ORDERS) {
+        tokio::task::yield_now().await;
+    }
+    world.pass(20 * 60).await;
+    assert!(
+        world.engine.lease(ORDERS).is_none(),
+        "nobody closed the table"
+    );
+}
+
+#[tokio::test]
+async fn closed_tables_of_one_key_ask_once_in_five_seconds_together() {
+    let world = World::new().await;
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.env.advance(LEASE_SECONDS);
+    world.refused(ORDERS).await;
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    world.env.advance(4);
+    for table in [ORDERS, INVOICES, ORDERS] {
+        world.refused(table).await;
+    }
+    assert_eq!(world.kms.count(&owner(), Operation::Decrypt), calls);
+    world.env.advance(2);
+    for table in [INVOICES, ORDERS] {
+        world.refused(table).await;
+    }
+    assert_eq!(world.kms.count(&owner(), Operation::Decrypt), calls + 1);
+}
+
+#[tokio::test]
+async fn the_moment_when_it_began_stays() {
+    let world = World::new().await;
+    world.env.advance(LEASE_SECONDS);
+    world.kms.set(
+        &owner(),
+        Behavior::Unavailable(UnavailableReason::Throttled),
+    );
+    let first = world.refused(ORDERS).await.message;
+    assert!(first.ends_with("reason=Throttled"), "{first}");
+    world.env.advance(600);
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::PendingDeletion));
+    let second = world.refused(ORDERS).await.message;
+    assert_eq!(second, first.replace("Throttled", "PendingDeletion"));
+}
+
+#[tokio::test]
+async fn a_throttled_renewal_is_told_as_throttled_when_the_lease_is_over() {
+    let world = World::new().await;
+    world.kms.set(
+        &owner(),
+        Behavior::Unavailable(UnavailableReason::Throttled),
+    );
+    for _ in (0..LEASE_SECONDS).step_by(10) {
+        world.write(ORDERS).await.unwrap();
+        world.env.advance(10);
+        world.keeper.step().await;
+    }
+    let error = world.refused(ORDERS).await;
+    assert!(error.message.ends_with("reason=Throttled"), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_that_does_not_answer_is_not_asked_for_every_table() {
+    let world = World::new().await;
+    world.kms.set(
+        &owner(),
+        Behavior::Unavailable(UnavailableReason::Unreachable),
+    );
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    for _ in 0..LEASE_SECONDS - 1 {
+        world.write(ORDERS).await.unwrap();
+        world.write(INVOICES).await.unwrap();
+        world.env.advance(1);
+        world.keeper.step().await;
+    }
+    let calls = world.kms.count(&owner(), Operation::Decrypt) - calls;
+    assert!((5..25).contains(&calls), "{calls} calls");
+}
+
+#[tokio::test]
+async fn a_service_that_hangs_delays_no_other_key() {
+    let world = World::new().await;
+    world.env.is_patient.store(true, Ordering::SeqCst);
+    world.kms.set(&owner(), Behavior::Held);
+    let hanging = world.keeper.clone();
+    world.env.advance(220);
+    let step = tokio::spawn(async move { hanging.step().await });
+    world.write(NEIGHBOUR).await.unwrap();
+    let lease = world.engine.lease(NEIGHBOUR);
+    while world.engine.lease(NEIGHBOUR) == lease {
+        tokio::task::yield_now().await;
+    }
+    assert!(!step.is_finished());
+    world.kms.set(&owner(), Behavior::Ok);
+    step.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_about_the_key_a_table_has_left_says_nothing_about_the_table() {
+    let world = World::new().await;
+    world.env.is_patient.store(true, Ordering::SeqCst);
+    let (root, keys) = world.keeper.switch(ORDERS, &other()).await.unwrap();
+    world.env.advance(220);
+    world.kms.set(&owner(), Behavior::Held);
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    let keeper = world.keeper.clone();
+    world.write(ORDERS).await.unwrap();
+    let renewal = tokio::spawn(async move { keeper.step().await });
+    while world.kms.count(&owner(), Operation::Decrypt) == calls {
+        tokio::task::yield_now().await;
+    }
+    world.engine.switch_key(ORDERS, root, keys).await.unwrap();
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    renewal.await.unwrap();
+    assert!(world.engine.lease_alive(ORDERS));
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+}
+
+#[tokio::test]
+async fn a_sibling_of_a_denied_table_is_asked_for_soon() {
+    let world = World::new().await;
+    world.env.advance(60);
+    let (calls, lease) = (
+        world.kms.count(&owner(), Operation::Decrypt),
+        world.engine.lease(INVOICES),
+    );
+    world.engine.lock(ORDERS).await;
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::GrantRevoked));
+    world.refused(ORDERS).await;
+    world.kms.set(&owner(), Behavior::Ok);
+    world.keeper.step().await;
+    assert_eq!(world.kms.count(&owner(), Operation::Decrypt), calls + 2);
+    assert_ne!(world.engine.lease(INVOICES), lease);
 }

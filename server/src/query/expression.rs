@@ -10,7 +10,7 @@
 use bytes::Bytes;
 use palladium_protocol::cql::ast::CellFact;
 use palladium_protocol::types::CqlType;
-use palladium_storage::{CellState, Row};
+use palladium_storage::{Cell, CellState, Row};
 
 use super::functions::{Function, Moment};
 use crate::encode::cell::{self, cell_value};
@@ -80,6 +80,7 @@ pub enum Expression {
     Fact {
         fact: CellFact,
         column: usize,
+        part: Part,
     },
     Call {
         function: Function,
@@ -109,6 +110,20 @@ pub enum Expression {
     },
     /// What the aggregate of that number came to.
     Aggregate(usize),
+}
+
+/// What of a column a fact is about.
+#[derive(Debug, Clone)]
+pub enum Part {
+    Whole,
+    /// By its key.
+    Element(Box<Expression>),
+    Field(usize),
+    /// Between two keys, both included.
+    Slice {
+        from: Option<Box<Expression>>,
+        to: Option<Box<Expression>>,
+    },
 }
 
 /// Where an expression finds its values.
@@ -157,41 +172,103 @@ impl RowScope<'_> {
         Ok(Some(value.into()))
     }
 
-    /// Timestamp or remaining life of a column's cells.
-    fn fact(&self, fact: CellFact, index: usize) -> Option<Bytes> {
+    /// Timestamp or remaining life of a column's cells, or of some of them.
+    fn fact(
+        &self,
+        fact: CellFact,
+        index: usize,
+        part: &Part,
+        scope: &Scope<'_>,
+    ) -> CqlResult<Option<Bytes>> {
         let column = &self.table.columns[index];
         let row = match column.kind {
-            ColumnKind::Static => self.statics?,
-            _ => self.row?,
+            ColumnKind::Static => self.statics,
+            _ => self.row,
         };
+        let Some(row) = row else { return Ok(None) };
         let cells = row.cells_of(column.id);
-        let one = |cell: &palladium_storage::Cell| match fact {
-            CellFact::WriteTime | CellFact::MaxWriteTime => {
-                Some(cell.timestamp.to_be_bytes().to_vec())
+        if !column.ty.is_multi_cell() {
+            // What is frozen has one time, whatever part of it is asked for.
+            return Ok(cells.first().and_then(|cell| self.one_fact(fact, cell)));
+        }
+        let wanted: Vec<&Cell> = match part {
+            Part::Whole => cells.iter().collect(),
+            Part::Field(field) => {
+                let path = cell::field_path(*field);
+                cells.iter().filter(|cell| cell.path == path).collect()
             }
-            CellFact::Ttl => match &cell.state {
-                CellState::Expiring { expires_at, .. } => {
-                    let left = i32::try_from(expires_at - self.now).unwrap_or(i32::MAX);
-                    Some(left.to_be_bytes().to_vec())
+            Part::Element(key) => match key.evaluate(scope)? {
+                Bound::Value(key) => {
+                    let path = element_path(&column.ty, &key)?;
+                    cells.iter().filter(|cell| cell.path == path).collect()
                 }
-                _ => None,
+                _ => Vec::new(),
             },
+            Part::Slice { from, to } => {
+                let end = |end: &Option<Box<Expression>>| -> CqlResult<Option<Bytes>> {
+                    let Some(end) = end else { return Ok(None) };
+                    match end.evaluate(scope)? {
+                        Bound::Value(key) => Ok(Some(element_path(&column.ty, &key)?)),
+                        _ => Ok(None),
+                    }
+                };
+                let (from, to) = (end(from)?, end(to)?);
+                let inside = |cell: &&Cell| {
+                    from.as_ref().is_none_or(|from| cell.path >= *from)
+                        && to.as_ref().is_none_or(|to| cell.path <= *to)
+                };
+                cells.iter().filter(inside).collect()
+            }
         };
         if fact == CellFact::MaxWriteTime {
-            let newest = cells.iter().map(|cell| cell.timestamp).max()?;
-            return Some(Bytes::copy_from_slice(&newest.to_be_bytes()));
+            let newest = wanted.iter().map(|cell| cell.timestamp).max();
+            return Ok(newest.map(|newest| Bytes::copy_from_slice(&newest.to_be_bytes())));
         }
-        if !column.ty.is_multi_cell() {
-            return one(cells.first()?).map(Bytes::from);
+        if matches!(part, Part::Element(_) | Part::Field(_)) {
+            return Ok(wanted.first().and_then(|cell| self.one_fact(fact, cell)));
         }
-        if cells.is_empty() {
-            return None;
+        if wanted.is_empty() {
+            return Ok(None);
         }
-        let mut list = (cells.len() as i32).to_be_bytes().to_vec();
-        for cell in cells {
-            wire::put_element(one(cell).as_deref(), &mut list);
+        let mut facts: Vec<Option<Bytes>> = wanted
+            .iter()
+            .map(|cell| self.one_fact(fact, cell))
+            .collect();
+        if let CqlType::Udt(udt) = &column.ty {
+            // One for each field, also for those that are not there.
+            facts = (0..udt.fields.len())
+                .map(|field| {
+                    let path = cell::field_path(field);
+                    let own = cells.iter().find(|cell| cell.path == path);
+                    own.and_then(|cell| self.one_fact(fact, cell))
+                })
+                .collect();
         }
-        Some(list.into())
+        let mut list = (facts.len() as i32).to_be_bytes().to_vec();
+        for fact in &facts {
+            wire::put_element(fact.as_deref(), &mut list);
+        }
+        Ok(Some(list.into()))
+    }
+
+    fn one_fact(&self, fact: CellFact, cell: &Cell) -> Option<Bytes> {
+        match (fact, &cell.state) {
+            (CellFact::WriteTime | CellFact::MaxWriteTime, _) => {
+                Some(Bytes::copy_from_slice(&cell.timestamp.to_be_bytes()))
+            }
+            (CellFact::Ttl, CellState::Expiring { expires_at, .. }) => {
+                let left = i32::try_from(expires_at - self.now).unwrap_or(i32::MAX);
+                Some(Bytes::copy_from_slice(&left.to_be_bytes()))
+            }
+            (CellFact::Ttl, _) => None,
+        }
+    }
+}
+
+fn element_path(ty: &CqlType, key: &[u8]) -> Result<Bytes, Malformed> {
+    match ty {
+        CqlType::Map(key_type, _) | CqlType::Set(key_type) => Ok(cell::key_path(key_type, key)?.0),
+        _ => Ok(Bytes::new()),
     }
 }
 
@@ -208,7 +285,9 @@ impl Expression {
             Expression::Constant(value) => value.clone(),
             Expression::Marker(index) => scope.bound.get(*index).cloned().unwrap_or(Bound::Null),
             Expression::Column(index) => row(scope)?.column(*index)?.into(),
-            Expression::Fact { fact, column } => row(scope)?.fact(*fact, *column).into(),
+            Expression::Fact { fact, column, part } => {
+                row(scope)?.fact(*fact, *column, part, scope)?.into()
+            }
             Expression::Call {
                 function,
                 arguments,

@@ -234,6 +234,21 @@ pub fn document(plan: &ModifyPlan, insert: &JsonInsert, scope: &Scope<'_>) -> Cq
     Ok(document)
 }
 
+/// The value of a JSON text, for `from_json`; null is null.
+pub fn value(ty: &CqlType, text: &[u8]) -> CqlResult<Option<Bytes>> {
+    let failed = |message: String| {
+        CqlError::function_failure("system", "from_json", vec!["text".into()], message)
+    };
+    let text = std::str::from_utf8(text).map_err(|_| failed("String didn't validate.".into()))?;
+    match parse(text).map_err(|error| failed(error.message))? {
+        Json::Null => Ok(None),
+        json => {
+            let value = read_bytes(ty, &json).map_err(|error| failed(error.message))?;
+            Ok(Some(wire::normalize(ty, &value)?.into_owned().into()))
+        }
+    }
+}
+
 /// A JSON value as written.
 #[derive(Debug, Clone, PartialEq)]
 enum Json {

@@ -13,7 +13,7 @@ use palladium_protocol::types::{CqlType, UserType};
 
 use super::literal;
 use crate::error::{CqlError, CqlResult};
-use crate::query::expression::{Bound, Expression, Scope, Typed};
+use crate::query::expression::{Bound, Expression, Part, Scope, Typed};
 use crate::query::functions::aggregate::AggregateKind;
 use crate::query::functions::timeuuid::TimeUuids;
 use crate::query::functions::{self, Fit, Function, Moment, is_assignable};
@@ -285,35 +285,51 @@ impl<'a> Terms<'a> {
     }
 
     fn fact(&mut self, fact: CellFact, of: &Selectable) -> CqlResult<Typed> {
-        let Selectable::Column(name) = of else {
+        let column = match of {
+            Selectable::Column(_) => of,
+            Selectable::Element { of, .. }
+            | Selectable::Field { of, .. }
+            | Selectable::Slice { of, .. } => of,
+            other => other,
+        };
+        let Selectable::Column(name) = column else {
             return Err(CqlError::invalid(format!(
-                "{} of a part of a collection or user-defined type is not supported yet",
+                "{} is only supported on columns, fields and elements",
                 fact.name()
             )));
         };
-        let typed = self.column(name)?;
-        let (Expression::Column(index), Some(table)) = (&typed.expression, self.table) else {
+        let Expression::Column(index) = self.column(name)?.expression else {
             return Err(CqlError::server("a column is a column"));
         };
-        let column = &table.columns[*index];
-        if column.kind.is_primary_key() {
+        let own = self.table.map(|table| &table.columns[index]);
+        if let Some(column) = own.filter(|column| column.kind.is_primary_key()) {
             return Err(CqlError::invalid(format!(
                 "Cannot use selection function {} on PRIMARY KEY part {}",
                 fact.name(),
                 column.name
             )));
         }
+        // The part is checked as if its value were asked for.
+        let part = match self.any(of, None)?.expression {
+            Expression::Element { key, .. } => Part::Element(key),
+            Expression::Field { field, .. } => Part::Field(field),
+            Expression::Slice { from, to, .. } => Part::Slice { from, to },
+            _ => Part::Whole,
+        };
         let one = match fact {
             CellFact::Ttl => CqlType::Int,
             _ => CqlType::Bigint,
         };
-        let many = column.ty.is_multi_cell() && fact != CellFact::MaxWriteTime;
+        let several = matches!(part, Part::Whole | Part::Slice { .. })
+            && fact != CellFact::MaxWriteTime
+            && own.is_some_and(|column| column.ty.is_multi_cell());
         Ok(Typed {
             expression: Expression::Fact {
                 fact,
-                column: *index,
+                column: index,
+                part,
             },
-            ty: if many { CqlType::list(one) } else { one },
+            ty: if several { CqlType::list(one) } else { one },
         })
     }
 

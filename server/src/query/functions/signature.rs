@@ -1,0 +1,365 @@
+//! Finding the function that a call means.
+//!
+//! A name may stand for several functions that differ in what they take. The types that are known decide; where a bind
+//! marker has none, every type fits weakly, and the receiver may settle it.
+
+use palladium_protocol::types::CqlType;
+
+use super::{Function, number};
+use crate::error::{CqlError, CqlResult};
+use crate::schema::TableSchema;
+
+/// A function, what it takes and what it gives.
+#[derive(Debug, Clone)]
+pub struct Signature {
+    pub function: Function,
+    pub takes: Vec<CqlType>,
+    pub returns: CqlType,
+}
+
+fn signature(
+    function: Function,
+    takes: impl IntoIterator<Item = CqlType>,
+    returns: CqlType,
+) -> Signature {
+    Signature {
+        function,
+        takes: takes.into_iter().collect(),
+        returns,
+    }
+}
+
+/// The functions of a name, given how many arguments it gets and what is known of their types.
+fn candidates(
+    name: &str,
+    arguments: &[Option<CqlType>],
+    receiver: Option<&CqlType>,
+    table: Option<&TableSchema>,
+) -> Vec<Signature> {
+    use CqlType::*;
+    let known = |place: usize| arguments.get(place).cloned().flatten();
+    let one_of = |function, takes: &[CqlType], returns: CqlType| {
+        takes
+            .iter()
+            .map(|ty| signature(function, [ty.clone()], returns.clone()))
+            .collect()
+    };
+    let numeric = |function| {
+        [
+            Tinyint, Smallint, Int, Bigint, Varint, Float, Double, Decimal,
+        ]
+        .into_iter()
+        .map(|ty| signature(function, [ty.clone()], ty))
+        .collect()
+    };
+    match name {
+        "now" | "currenttimeuuid" | "current_timeuuid" => {
+            vec![signature(Function::Now, [], Timeuuid)]
+        }
+        "currenttimestamp" | "current_timestamp" => {
+            vec![signature(Function::CurrentTimestamp, [], Timestamp)]
+        }
+        "currentdate" | "current_date" => vec![signature(Function::CurrentDate, [], Date)],
+        "currenttime" | "current_time" => vec![signature(Function::CurrentTime, [], Time)],
+        "uuid" => vec![signature(Function::Uuid, [], Uuid)],
+        "mintimeuuid" | "min_timeuuid" => {
+            vec![signature(Function::MinTimeuuid, [Timestamp], Timeuuid)]
+        }
+        "maxtimeuuid" | "max_timeuuid" => {
+            vec![signature(Function::MaxTimeuuid, [Timestamp], Timeuuid)]
+        }
+        "dateof" => vec![signature(Function::ToTimestamp, [Timeuuid], Timestamp)],
+        "unixtimestampof" => vec![signature(Function::ToUnixTimestamp, [Timeuuid], Bigint)],
+        "totimestamp" | "to_timestamp" => {
+            one_of(Function::ToTimestamp, &[Timeuuid, Date], Timestamp)
+        }
+        "todate" | "to_date" => one_of(Function::ToDate, &[Timeuuid, Timestamp], Date),
+        "tounixtimestamp" | "to_unix_timestamp" => one_of(
+            Function::ToUnixTimestamp,
+            &[Timeuuid, Timestamp, Date],
+            Bigint,
+        ),
+        "token" => match table {
+            Some(table) => {
+                let takes = table
+                    .partition_columns()
+                    .iter()
+                    .map(|column| column.ty.clone());
+                vec![signature(Function::Token, takes, Bigint)]
+            }
+            None => Vec::new(),
+        },
+        "abs" => numeric(Function::Abs),
+        "exp" => numeric(Function::Exp),
+        "log" => numeric(Function::Log),
+        "log10" => numeric(Function::Log10),
+        "round" => numeric(Function::Round),
+        "map_keys" | "mapkeys" => match known(0).as_ref().map(CqlType::bare) {
+            Some(Map(key, value)) => {
+                let keys = CqlType::Set(key.clone()).frozen();
+                vec![signature(
+                    Function::MapKeys,
+                    [Map(key.clone(), value.clone()).frozen()],
+                    keys,
+                )]
+            }
+            _ => Vec::new(),
+        },
+        "map_values" | "mapvalues" => match known(0).as_ref().map(CqlType::bare) {
+            Some(Map(key, value)) => {
+                let values = CqlType::List(value.clone()).frozen();
+                vec![signature(
+                    Function::MapValues,
+                    [Map(key.clone(), value.clone()).frozen()],
+                    values,
+                )]
+            }
+            _ => Vec::new(),
+        },
+        "collection_count" => match known(0) {
+            Some(ty) if ty.is_collection() => vec![signature(Function::CollectionCount, [ty], Int)],
+            _ => Vec::new(),
+        },
+        "collection_min" | "collection_max" | "collection_sum" | "collection_avg" => {
+            let Some(ty) = known(0) else {
+                return Vec::new();
+            };
+            let (List(element) | CqlType::Set(element)) = ty.bare() else {
+                return Vec::new();
+            };
+            let function = match name {
+                "collection_min" => Function::CollectionMin,
+                "collection_max" => Function::CollectionMax,
+                "collection_sum" => Function::CollectionSum,
+                _ => Function::CollectionAvg,
+            };
+            let sums = matches!(function, Function::CollectionSum | Function::CollectionAvg);
+            if sums && number::result_type(element, element).is_none() {
+                return Vec::new();
+            }
+            vec![signature(function, [ty.clone()], (**element).clone())]
+        }
+        "mask_default" | "mask_null" | "mask_hash" | "mask_replace" | "mask_inner"
+        | "mask_outer" => masks(name, arguments, known(0)),
+        "to_json" | "tojson" => match known(0) {
+            Some(ty) => vec![signature(Function::ToJson, [ty], Text)],
+            None => Vec::new(),
+        },
+        "from_json" | "fromjson" => match receiver {
+            Some(ty) => vec![signature(Function::FromJson, [Text], ty.clone())],
+            None => Vec::new(),
+        },
+        "similarity_cosine" | "similarity_euclidean" | "similarity_dot_product" => {
+            let function = match name {
+                "similarity_cosine" => Function::SimilarityCosine,
+                "similarity_euclidean" => Function::SimilarityEuclidean,
+                _ => Function::SimilarityDotProduct,
+            };
+            match known(0).or(known(1)) {
+                Some(ty) if matches!(ty.bare(), Vector(inner, _) if **inner == Float) => {
+                    vec![signature(function, [ty.clone(), ty], Float)]
+                }
+                _ => Vec::new(),
+            }
+        }
+        "floor" => [Timestamp, Timeuuid, Date, Time]
+            .into_iter()
+            .map(|ty| {
+                let returns = if ty == Timeuuid {
+                    Timestamp
+                } else {
+                    ty.clone()
+                };
+                let start = (arguments.len() == 3).then(|| returns.clone());
+                signature(
+                    Function::Floor,
+                    [ty, Duration].into_iter().chain(start),
+                    returns,
+                )
+            })
+            .collect(),
+        _ => blob_conversion(name).into_iter().collect(),
+    }
+}
+
+/// Masking functions take the type of what they mask, and how is told by constants.
+fn masks(name: &str, arguments: &[Option<CqlType>], masked: Option<CqlType>) -> Vec<Signature> {
+    let text = || match &masked {
+        Some(ty) if *ty.bare() == CqlType::Ascii => CqlType::Ascii,
+        _ => CqlType::Text,
+    };
+    let ends = |function| {
+        let takes = [text(), CqlType::Int, CqlType::Int, CqlType::Text];
+        vec![signature(
+            function,
+            takes.into_iter().take(arguments.len().clamp(3, 4)),
+            text(),
+        )]
+    };
+    match (name, &masked) {
+        ("mask_inner", _) => ends(Function::MaskInner),
+        ("mask_outer", _) => ends(Function::MaskOuter),
+        ("mask_hash", masked) => {
+            let takes = [masked.clone().unwrap_or(CqlType::Text), CqlType::Text];
+            vec![signature(
+                Function::MaskHash,
+                takes.into_iter().take(arguments.len().clamp(1, 2)),
+                CqlType::Blob,
+            )]
+        }
+        (_, None) => Vec::new(),
+        ("mask_default", Some(ty)) => {
+            vec![signature(Function::MaskDefault, [ty.clone()], ty.clone())]
+        }
+        ("mask_null", Some(ty)) => vec![signature(Function::MaskNull, [ty.clone()], ty.clone())],
+        (_, Some(ty)) => vec![signature(
+            Function::MaskReplace,
+            [ty.clone(), ty.clone()],
+            ty.clone(),
+        )],
+    }
+}
+
+/// `textAsBlob`, `blob_as_int` and their like.
+fn blob_conversion(name: &str) -> Option<Signature> {
+    let native = |name: &str| {
+        let name = if name == "varchar" { "text" } else { name };
+        CqlType::native(name).filter(|ty| *ty != CqlType::Blob)
+    };
+    if let Some(ty) = name
+        .strip_suffix("_as_blob")
+        .or(name.strip_suffix("asblob"))
+    {
+        return Some(signature(Function::AsBlob, [native(ty)?], CqlType::Blob));
+    }
+    if let Some(ty) = name
+        .strip_prefix("blob_as_")
+        .or(name.strip_prefix("blobas"))
+    {
+        let old_name = !name.starts_with("blob_as_");
+        return Some(signature(
+            Function::FromBlob { old_name },
+            [CqlType::Blob],
+            native(ty)?,
+        ));
+    }
+    None
+}
+
+/// Whether a value of one type may stand where the other is wanted without a change of its bytes.
+pub fn is_assignable(from: &CqlType, to: &CqlType) -> bool {
+    let (from, to) = (from.bare(), to.bare());
+    from == to
+        || matches!(
+            (from, to),
+            (CqlType::Ascii, CqlType::Text)
+                | (CqlType::Timeuuid, CqlType::Uuid)
+                | (CqlType::Bigint, CqlType::Counter)
+                | (CqlType::Counter, CqlType::Bigint)
+        )
+        || (*to == CqlType::Blob && !from.is_collection())
+        || match (from, to) {
+            (CqlType::List(a), CqlType::List(b)) | (CqlType::Set(a), CqlType::Set(b)) => {
+                a.bare() == b.bare()
+            }
+            (CqlType::Map(a, b), CqlType::Map(c, d)) => {
+                a.bare() == c.bare() && b.bare() == d.bare()
+            }
+            (CqlType::Udt(a), CqlType::Udt(b)) => a.keyspace == b.keyspace && a.name == b.name,
+            (CqlType::Tuple(a), CqlType::Tuple(b)) => {
+                a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| is_assignable(a, b))
+            }
+            _ => false,
+        }
+}
+
+/// Whether an argument can be passed where a type is taken: how well it fits, or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fit {
+    No,
+    /// After a conversion that costs nothing, or because nothing is known of it.
+    Weak,
+    Exact,
+}
+
+/// The function that a call means. `fit` tells how an argument (by its place) fits a type. None: no function of that name.
+pub fn resolve(
+    name: &str,
+    arguments: &[Option<CqlType>],
+    receiver: Option<&CqlType>,
+    table: Option<&TableSchema>,
+    fit: &dyn Fn(usize, &CqlType) -> Fit,
+) -> CqlResult<Option<Signature>> {
+    let candidates = candidates(name, arguments, receiver, table);
+    if candidates.is_empty() {
+        return Ok(None);
+    }
+    if let [only] = candidates.as_slice() {
+        if only.takes.len() != arguments.len() {
+            return Err(CqlError::invalid(format!(
+                "Invalid number of arguments in call to function system.{name}: {} required but {} provided",
+                only.takes.len(),
+                arguments.len()
+            )));
+        }
+        for (place, takes) in only.takes.iter().enumerate() {
+            if fit(place, takes) == Fit::No {
+                let given = arguments[place]
+                    .as_ref()
+                    .map_or("?".to_string(), CqlType::to_string);
+                return Err(CqlError::invalid(format!(
+                    "Type error: argument of type {given} cannot be passed as argument {place} of function system.{name} of \
+                     type {takes}"
+                )));
+            }
+        }
+        return Ok(candidates.into_iter().next());
+    }
+    let rated = candidates.iter().filter_map(|candidate| {
+        if candidate.takes.len() != arguments.len() {
+            return None;
+        }
+        let worst = candidate
+            .takes
+            .iter()
+            .enumerate()
+            .map(|(place, ty)| fit(place, ty))
+            .min();
+        worst
+            .filter(|fit| *fit > Fit::No)
+            .map(|fit| (fit, candidate))
+    });
+    let mut rated: Vec<_> = rated.collect();
+    let best = rated.iter().map(|(fit, _)| *fit).max();
+    rated.retain(|(fit, _)| Some(*fit) == best);
+    if rated.len() > 1
+        && let Some(receiver) = receiver
+        && let Some(found) = rated
+            .iter()
+            .position(|(_, candidate)| is_assignable(&candidate.returns, receiver))
+    {
+        rated = vec![rated[found]];
+    }
+    let listed = || {
+        let each = candidates.iter().map(|candidate| {
+            let takes: Vec<String> = candidate.takes.iter().map(CqlType::to_string).collect();
+            format!(
+                "system.{name} : ({}) -> {}",
+                takes.join(", "),
+                candidate.returns
+            )
+        });
+        each.collect::<Vec<_>>().join(", ")
+    };
+    match rated.as_slice() {
+        [] => Err(CqlError::invalid(format!(
+            "Invalid call to function {name}, none of its type signatures match (known type signatures: {})",
+            listed()
+        ))),
+        [(_, only)] => Ok(Some((*only).clone())),
+        _ => Err(CqlError::invalid(format!(
+            "Ambiguous call to function {name} (can be matched by following signatures: {}): use type casts to disambiguate",
+            listed()
+        ))),
+    }
+}
