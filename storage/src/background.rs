@@ -148,3 +148,15 @@ pub(crate) async fn watermark<B: Backend>(inner: Weak<Inner<B>>) {
         }
     }
 }
+
+/// Asks for a sync at each period, where groups are acknowledged before it.
+pub(crate) async fn sync<B: Backend>(inner: Weak<Inner<B>>, every: Duration) {
+    while let Some(alive) = inner.upgrade() {
+        let pause = alive.env.sleep(every);
+        drop(alive);
+        pause.await;
+        if let Some(alive) = inner.upgrade() {
+            alive.forming.ask(Errand::Sync);
+        }
+    }
+}

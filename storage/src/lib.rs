@@ -46,7 +46,7 @@ pub use model::{
     Cell, CellState, Clustering, ColumnId, Deletion, Liveness, Mutation, PartitionKey,
     PartitionUpdate, RangeTombstone, Row, Token,
 };
-pub use options::{Options, TableOptions};
+pub use options::{LogSync, Options, TableOptions};
 pub use read::{
     BlockAddress, Columns, Fault, Item, KeyRange, Limits, PartitionBound, PartitionHead,
     PartitionRows, ReadCommand, ReadPage, ReadPosition, Slices, Source,

@@ -1,6 +1,20 @@
 //! Settings of the engine as plain data: each with a unit, a default and a reason. Who reads them from a file is the server's business.
 
+use std::time::Duration;
+
 use crate::compaction::CompactionOptions;
+
+/// When an appended group counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogSync {
+    /// Acknowledged once it is synced. Nothing acknowledged is lost, not even by a loss of power.
+    Group,
+    /// Acknowledged once it is appended, as Cassandra does by default: survives the process; of what the last `every` brought, a loss of power may take some.
+    Periodic {
+        /// Between two syncs.
+        every: Duration,
+    },
+}
 
 /// What one engine may use, and when it acts.
 #[derive(Debug, Clone)]
@@ -11,6 +25,8 @@ pub struct Options {
     pub memtable_flush_bytes: usize,
     /// Bytes of opened blocks kept in memory.
     pub cache_bytes: usize,
+    /// When an appended group counts.
+    pub log_sync: LogSync,
     /// Bytes of one log segment.
     pub log_segment_bytes: u64,
     /// Bytes of log after which the tables that pin the oldest segment are flushed: bounds the time of a start.
@@ -27,6 +43,7 @@ impl Default for Options {
             memtable_bytes_max: 1 << 30,
             memtable_flush_bytes: 128 << 20,
             cache_bytes: 512 << 20,
+            log_sync: LogSync::Group,
             log_segment_bytes: 32 << 20,
             log_bytes_max: 1 << 30,
             group_bytes_max: 8 << 20,

@@ -8,9 +8,10 @@ mod load;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use palladium_crypto::CmkRef;
-use palladium_storage::Options;
+use palladium_storage::{LogSync, Options};
 use serde::Deserialize;
 
 pub use load::{ConfigError, flags, load};
@@ -40,6 +41,10 @@ pub struct Config {
     pub key_call_timeout_s: u64,
     /// Bytes for memtables, caches and requests together; 0: half of the machine's memory.
     pub memory_bytes: u64,
+    /// `group`: a write is acknowledged after its sync. `periodic`: before, as Cassandra does by default; a loss of power may take the last period's writes.
+    pub log_sync: LogSyncSetting,
+    /// Milliseconds between two syncs where `log_sync` is `periodic`.
+    pub log_sync_period_ms: u64,
     /// Bytes of one log segment.
     pub log_segment_bytes: u64,
     /// Bytes of log after which the tables that hold it are flushed.
@@ -58,6 +63,16 @@ pub struct Config {
     pub log: String,
 }
 
+/// When a write is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogSyncSetting {
+    /// After its sync.
+    Group,
+    /// Before.
+    Periodic,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -72,6 +87,8 @@ impl Default for Config {
             key_lease_s: 300,
             key_call_timeout_s: 2,
             memory_bytes: 0,
+            log_sync: LogSyncSetting::Group,
+            log_sync_period_ms: 10_000,
             log_segment_bytes: 32 << 20,
             log_bytes_max: 1 << 30,
             memtable_flush_bytes: 128 << 20,
@@ -92,6 +109,9 @@ impl Config {
                 "key_lease_s is {}; it must be from 10 to 300",
                 self.key_lease_s
             ));
+        }
+        if self.log_sync_period_ms == 0 {
+            return Err("log_sync_period_ms is 0; it must be at least 1".into());
         }
         if self.key_call_timeout_s == 0 {
             return Err("key_call_timeout_s is 0; it must be at least 1".into());
@@ -133,6 +153,12 @@ impl Config {
             memtable_bytes_max: memory / 3,
             memtable_flush_bytes: (self.memtable_flush_bytes as usize).min(memory / 6),
             cache_bytes: memory / 3,
+            log_sync: match self.log_sync {
+                LogSyncSetting::Group => LogSync::Group,
+                LogSyncSetting::Periodic => LogSync::Periodic {
+                    every: Duration::from_millis(self.log_sync_period_ms),
+                },
+            },
             log_segment_bytes: self.log_segment_bytes,
             log_bytes_max: self.log_bytes_max,
             mutation_bytes_max: (self.log_segment_bytes / 2) as usize,

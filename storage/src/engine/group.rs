@@ -74,6 +74,8 @@ pub(crate) enum Errand {
     Carry(TableId, oneshot::Sender<Result<Option<u64>>>),
     /// Note the durable position outside the segments.
     StoreWatermark,
+    /// Make what was appended durable.
+    Sync,
 }
 
 /// The forming group, shared by all writers and the log's loop.

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use palladium_crypto::{KeyRing, TableId};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Durability};
 use crate::background::Job;
 use crate::commitlog::{CommitLog, Share, ShareAddress};
 use crate::engine::Inner;
 use crate::engine::group::{Errand, Group, Work};
 use crate::error::{Error, Result};
+use crate::options::LogSync;
 
 /// Where a table's log shares stand: by group, and by offset where a group holds several.
 pub(crate) type Shares = BTreeMap<(u64, u64), ShareAddress>;
@@ -86,11 +87,15 @@ async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut g
     let sequence = log.last_sequence() + 1;
     let segments = log.segments().len();
     log.note_manifest(inner.epoch.load(Ordering::Acquire));
+    let durability = match inner.options.log_sync {
+        LogSync::Group => Durability::Now,
+        LogSync::Periodic { .. } => Durability::Later,
+    };
     match log
-        .commit(sequence, shares, inner.timestamps.high_water())
+        .append(sequence, shares, inner.timestamps.high_water(), durability)
         .await
     {
-        Ok(addresses) => made_durable(inner, log, sequence, addresses),
+        Ok(addresses) => appended(inner, log, addresses),
         Err(error) if log.is_ready() => {
             tracing::warn!(%error, "a group was refused by the log before anything of it was written");
             inner.jobs.add(Job::RelieveLog);
@@ -110,12 +115,7 @@ async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut g
     settle(&group, Ok(()));
 }
 
-fn made_durable<B: Backend>(
-    inner: &Inner<B>,
-    log: &CommitLog<B>,
-    sequence: u64,
-    addresses: Vec<ShareAddress>,
-) {
+fn appended<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>, addresses: Vec<ShareAddress>) {
     {
         let mut known = inner.shares.lock().expect("no holder of this lock panics");
         for address in addresses {
@@ -125,7 +125,9 @@ fn made_durable<B: Backend>(
                 .insert((address.sequence, address.offset), address);
         }
     }
-    inner.durable.store(sequence, Ordering::Release);
+    inner
+        .durable
+        .store(log.durable_sequence(), Ordering::Release);
     note_bytes(inner, log);
 }
 
@@ -176,10 +178,19 @@ async fn run_errand<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, e
             Ok(())
         }
         Errand::StoreWatermark => log.store_watermark().await,
+        Errand::Sync => sync(inner, log).await,
     };
     if let Err(error) = result {
         tracing::warn!(%error, "housekeeping of the log failed; it is tried again");
     }
+}
+
+async fn sync<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>) -> Result<()> {
+    log.sync().await?;
+    inner
+        .durable
+        .store(log.durable_sequence(), Ordering::Release);
+    Ok(())
 }
 
 /// Removes segments that no table needs, and forgets their shares.
@@ -246,7 +257,7 @@ async fn carry<B: Backend>(
         let rest = shares.split_off(fit.count());
         let sequence = log.last_sequence() + 1;
         let addresses = log.carry(sequence, &shares).await?;
-        made_durable(inner, log, sequence, addresses);
+        appended(inner, log, addresses);
         first.get_or_insert(sequence);
         if let Ok(table) = inner.tables.get(table)
             && let Some(open) = table.opened()

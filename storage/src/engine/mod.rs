@@ -42,7 +42,7 @@ use crate::latch::{LatchGuard, Latches};
 use crate::lease::{Lease, Reading};
 use crate::manifest::Manifest;
 use crate::model::PartitionKey;
-use crate::options::Options;
+use crate::options::{LogSync, Options};
 use crate::recovery::{self, LogDamage};
 use crate::root::Root;
 use crate::sstable::Sstable;
@@ -139,6 +139,10 @@ impl<B: Backend> Engine<B> {
         inner.start(compactions);
         let watermark = crate::background::watermark(Arc::downgrade(&inner));
         inner.env.spawn(Box::pin(watermark));
+        if let LogSync::Periodic { every } = inner.options.log_sync {
+            let sync = crate::background::sync(Arc::downgrade(&inner), every);
+            inner.env.spawn(Box::pin(sync));
+        }
         Ok(Engine { inner })
     }
 

@@ -2,6 +2,7 @@
 
 mod locks;
 mod model;
+mod periodic;
 mod regressions;
 mod switch;
 mod tamper;

@@ -1,0 +1,54 @@
+//! `periodic`: acknowledged when appended, synced now and then. A kill loses nothing; a loss of power only what came after the last sync.
+
+use std::time::Duration;
+
+use palladium_storage::{Crash, LogSync, Options};
+
+use crate::world::{World, small};
+
+const PERIOD: Duration = Duration::from_secs(10);
+
+fn periodic() -> Options {
+    Options {
+        log_sync: LogSync::Periodic { every: PERIOD },
+        ..small()
+    }
+}
+
+#[test]
+fn a_killed_server_has_all_that_was_appended() {
+    let mut world = World::with_tables(1, periodic(), 1);
+    let expected = world.fill(0, 3, 4);
+    world.reopen(Crash::Kill);
+    world.unlock(0).unwrap();
+    assert_eq!(world.rows(0).unwrap(), expected);
+}
+
+#[test]
+fn a_loss_of_power_takes_nothing_from_before_the_last_sync() {
+    let mut lost = 0;
+    for seed in 1..40 {
+        let mut world = World::with_tables(seed, periodic(), 1);
+        let synced = world.fill(0, 3, 4);
+        world.env.advance(PERIOD + Duration::from_secs(1));
+        let appended: Vec<_> = (0..5).map(|row| (90, row)).collect();
+        for place in &appended {
+            world.put(0, *place, place.1);
+        }
+        world.reopen(Crash::PowerLoss { seed });
+        world.unlock(0).unwrap();
+        let mut found = world.rows(0).unwrap();
+        // What is left of the rest is its beginning: no group is there without the one before it.
+        let left: Vec<bool> = appended
+            .iter()
+            .map(|place| found.remove(place).is_some())
+            .collect();
+        assert!(left.is_sorted_by(|a, b| a >= b), "seed {seed}: {left:?}");
+        assert_eq!(found, synced, "seed {seed}");
+        lost += left.iter().filter(|is_left| !**is_left).count();
+    }
+    assert!(
+        lost > 0,
+        "a loss of power that never takes anything shows nothing"
+    );
+}
