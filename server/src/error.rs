@@ -126,6 +126,18 @@ impl CqlError {
         }
     }
 
+    /// The consistency level asks for more replicas than the one there is.
+    pub fn too_few_replicas(consistency: Consistency, required: i32) -> Self {
+        CqlError {
+            message: format!("Cannot achieve consistency level {consistency}"),
+            detail: ErrorDetail::Unavailable {
+                consistency,
+                required,
+                alive: 1,
+            },
+        }
+    }
+
     /// Data is there and cannot be read as it was written.
     pub fn read_failure(message: impl Into<String>) -> Self {
         CqlError {

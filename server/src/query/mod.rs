@@ -43,6 +43,7 @@ use crate::error::{CqlError, CqlResult};
 use crate::session::Session;
 
 pub use answer::Response;
+pub use paging::PageSeal;
 pub use prepared::Prepared;
 
 /// How far a request got when it was begun.
@@ -82,8 +83,11 @@ fn query(
 ) -> CqlResult<Outcome> {
     let keyspace = request.params.keyspace.or(session.keyspace.as_deref());
     let statement = Arc::new(understand(database, request.query, keyspace)?);
+    if request.params.values.len() != statement.markers.len() {
+        return Err(CqlError::invalid("Invalid amount of bind variables"));
+    }
     let bound = values::bind(&statement.markers, &request.params.values, &frame.body)?;
-    let settings = settings(frame, &request.params, MetadataMode::Full);
+    let settings = settings(frame, &request.params, MetadataMode::Full)?;
     execute(database, session, statement, bound, settings)
 }
 
@@ -122,7 +126,7 @@ fn execute_prepared(
         _ if request.params.skip_metadata => MetadataMode::Skip,
         _ => MetadataMode::Full,
     };
-    let settings = settings(frame, &request.params, mode);
+    let settings = settings(frame, &request.params, mode)?;
     execute(database, session, statement, bound, settings)
 }
 
@@ -147,19 +151,20 @@ fn understand(database: &Database, text: &str, keyspace: Option<&str>) -> CqlRes
     Ok(Statement::new(checked, text, keyspace, &catalog))
 }
 
-fn settings(frame: &Frame, params: &QueryParams<'_>, mode: MetadataMode) -> Settings {
-    Settings {
+fn settings(frame: &Frame, params: &QueryParams<'_>, mode: MetadataMode) -> CqlResult<Settings> {
+    if params.page_size == Some(0) {
+        return Err(CqlError::protocol("The page size cannot be 0"));
+    }
+    Ok(Settings {
         version: frame.version,
         consistency: params.consistency,
-        page_size: params
-            .page_size
-            .and_then(|size| u32::try_from(size).ok())
-            .filter(|size| *size > 0),
+        serial_consistency: params.serial_consistency,
+        page_size: params.page_size.and_then(|size| u32::try_from(size).ok()),
         paging_state: params.paging_state.map(|state| frame.body.slice_ref(state)),
         timestamp: params.timestamp,
         now_seconds: params.now_in_seconds.map(i64::from),
         mode,
-    }
+    })
 }
 
 /// Executes a statement with its values.
@@ -239,6 +244,6 @@ fn batch(
         let bound = values::bind(&statement.markers, &entry.values, &frame.body)?;
         statements.push((statement, bound));
     }
-    let settings = settings(frame, &request.params, MetadataMode::Full);
+    let settings = settings(frame, &request.params, MetadataMode::Full)?;
     execute::write::batch(database, kind, statements, None, &settings)
 }

@@ -1,24 +1,47 @@
 //! Page states: where the next page begins, in bytes that a client keeps and cannot change.
 //!
 //! ```text
-//! tag 32 | statement 16 | left u32 | flags u8 | returned u32 | key length u32, key | clustering, if flag 0x01
+//! version u8, 1 | structure 16 | wrapped data key | sealed block
+//!                                                   └ left u32 | flags u8 | returned u32 | key length u32, key | clustering, if flag 0x01
 //! ```
 //!
-//! The tag is HMAC-SHA-256 of what follows under a key derived from the service's own. A state belongs to one statement with
-//! its bound values; given to another, it is refused like a forged one. The server remembers nothing: resuming is one seek.
+//! Each state is a structure of its own, sealed under a key derived from the service's: nobody else reads the keys in it or makes one. It belongs to one
+//! statement with its bound values (the block's context); given to another, it is refused like a forged one. The server remembers nothing: resuming is
+//! one seek.
+
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use palladium_crypto::{Secret, sha256};
+use palladium_crypto::{KeyRing, StructureId, StructureKind, TableId, TableKey, WRAPPED_DATA_KEY_BYTES, WrappedDataKey, sha256};
 use palladium_protocol::types::token_of;
-use palladium_storage::{Clustering, PartitionKey, ReadPosition, Token};
+use palladium_storage::{Clustering, Env, PartitionKey, ReadPosition, Token};
 
 use super::analyze::Body;
 use super::expression::Bound;
 use super::prepared::Statement;
 use crate::error::{CqlError, CqlResult};
 
-const TAG_BYTES: usize = 32;
+const VERSION: u8 = 1;
+const HEADER_BYTES: usize = 1 + 16 + WRAPPED_DATA_KEY_BYTES;
+/// Whose key page states are sealed under: no table, but a name for the derivation.
+const PAGE_STATES: TableId = TableId(*b"palladium.pages.");
 const HAS_CLUSTERING: u8 = 0x01;
+
+/// Seals page states and opens them.
+pub struct PageSeal {
+    ring: KeyRing,
+    env: Arc<dyn Env>,
+}
+
+impl PageSeal {
+    /// Under a key derived from the service's own.
+    pub fn new(service: &TableKey, env: Arc<dyn Env>) -> Self {
+        PageSeal {
+            ring: KeyRing::new(TableKey::for_system_table(service, PAGE_STATES), Vec::new()),
+            env,
+        }
+    }
+}
 
 /// Where a page ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,9 +75,8 @@ pub fn fingerprint(statement: &Statement, bound: &[Bound]) -> [u8; 16] {
 }
 
 impl PageState {
-    pub fn encode(&self, key: &Secret<32>, fingerprint: &[u8; 16]) -> Vec<u8> {
+    pub fn seal(&self, seal: &PageSeal, fingerprint: &[u8; 16]) -> CqlResult<Vec<u8>> {
         let mut body = Vec::new();
-        body.extend_from_slice(fingerprint);
         body.extend(self.left.to_be_bytes());
         body.push(if self.position.clustering.is_some() {
             HAS_CLUSTERING
@@ -68,31 +90,42 @@ impl PageState {
         if let Some(clustering) = &self.position.clustering {
             body.extend_from_slice(&clustering.0);
         }
-        let mut state = hmac(key, &body).to_vec();
-        state.append(&mut body);
-        state
+        let entropy = seal.env.entropy();
+        let structure = StructureId::random(entropy);
+        let (mut sealer, wrapped) = seal.ring.seal_new(entropy, structure, StructureKind::PageState);
+        let mut state = vec![VERSION];
+        state.extend_from_slice(&structure.0);
+        state.extend_from_slice(&wrapped.to_bytes());
+        sealer
+            .seal_into(fingerprint, true, &body, &mut state)
+            .map_err(|error| CqlError::server(error.to_string()))?;
+        Ok(state)
     }
 
-    pub fn decode(state: &Bytes, key: &Secret<32>, fingerprint: &[u8; 16]) -> CqlResult<PageState> {
-        let refused = || CqlError::protocol("Invalid value for the paging state");
-        let (tag, body) = state.split_first_chunk::<TAG_BYTES>().ok_or_else(refused)?;
-        if Secret::from_bytes(hmac(key, body)) != Secret::from_bytes(*tag) {
-            return Err(refused());
-        }
-        let mut rest = state.slice(TAG_BYTES..);
-        if rest.remaining() < 16 + 4 + 1 + 4 + 4 || rest[..16] != fingerprint[..] {
-            return Err(refused());
-        }
-        rest.advance(16);
-        let left = rest.get_u32();
-        let flags = rest.get_u8();
-        let returned_in_partition = rest.get_u32();
-        let length = rest.get_u32() as usize;
-        if rest.remaining() < length {
-            return Err(refused());
+    pub fn open(state: &[u8], seal: &PageSeal, fingerprint: &[u8; 16]) -> CqlResult<PageState> {
+        Self::read(state, seal, fingerprint).ok_or_else(|| CqlError::protocol("Invalid value for the paging state"))
+    }
+
+    fn read(state: &[u8], seal: &PageSeal, fingerprint: &[u8; 16]) -> Option<PageState> {
+        let (header, sealed) = state.split_at_checked(HEADER_BYTES)?;
+        let (structure, wrapped) = header.strip_prefix(&[VERSION])?.split_first_chunk::<16>()?;
+        let wrapped = WrappedDataKey::from_bytes(wrapped).ok()?;
+        let opener = seal
+            .ring
+            .open(&wrapped, StructureId(*structure), StructureKind::PageState)
+            .ok()?;
+        let mut body = Vec::new();
+        opener.open(0, true, fingerprint, sealed, &mut body).ok()?;
+        let mut rest = Bytes::from(body);
+        let left = rest.try_get_u32().ok()?;
+        let flags = rest.try_get_u8().ok()?;
+        let returned_in_partition = rest.try_get_u32().ok()?;
+        let length = rest.try_get_u32().ok()? as usize;
+        if rest.len() < length {
+            return None;
         }
         let bytes = rest.split_to(length);
-        Ok(PageState {
+        Some(PageState {
             position: ReadPosition {
                 key: PartitionKey::new(Token(token_of(&bytes)), bytes),
                 clustering: (flags & HAS_CLUSTERING != 0).then_some(Clustering(rest)),
@@ -103,22 +136,12 @@ impl PageState {
     }
 }
 
-/// RFC 2104 with SHA-256; the key is shorter than a block.
-fn hmac(key: &Secret<32>, body: &[u8]) -> [u8; 32] {
-    let pad = |byte: u8| {
-        let mut block = [byte; 64];
-        for (own, key) in block.iter_mut().zip(key.expose()) {
-            *own ^= key;
-        }
-        block
-    };
-    let inner = sha256(&[&pad(0x36), body]);
-    sha256(&[&pad(0x5C), &inner])
-}
-
 #[cfg(test)]
 mod tests {
+    use palladium_crypto::{ClusterId, CmkRef, Secret};
+
     use super::*;
+    use crate::env::RealEnv;
 
     fn state() -> PageState {
         PageState {
@@ -131,39 +154,37 @@ mod tests {
         }
     }
 
+    fn seal(secret: u8) -> PageSeal {
+        let cmk = CmkRef::parse("local:default").unwrap();
+        let plaintext = Secret::from_bytes([secret; 32]);
+        let service = TableKey::derive(&plaintext, ClusterId([0; 16]), PAGE_STATES, 1, &cmk);
+        PageSeal::new(&service, Arc::new(RealEnv::default()))
+    }
+
     #[test]
     fn a_page_state_comes_back_as_it_went() {
-        let key = Secret::from_bytes([7; 32]);
-        let bytes = Bytes::from(state().encode(&key, &[1; 16]));
-        assert_eq!(PageState::decode(&bytes, &key, &[1; 16]), Ok(state()));
+        let bytes = state().seal(&seal(7), &[1; 16]).unwrap();
+        assert_eq!(PageState::open(&bytes, &seal(7), &[1; 16]), Ok(state()));
+    }
+
+    #[test]
+    fn a_page_state_does_not_show_its_keys() {
+        let bytes = state().seal(&seal(7), &[1; 16]).unwrap();
+        assert!(!bytes.windows(3).any(|window| window == b"key"));
     }
 
     #[test]
     fn a_changed_or_foreign_page_state_is_refused() {
-        let key = Secret::from_bytes([7; 32]);
-        let bytes = state().encode(&key, &[1; 16]);
+        let bytes = state().seal(&seal(7), &[1; 16]).unwrap();
         for place in 0..bytes.len() {
             let mut forged = bytes.clone();
             forged[place] ^= 1;
-            assert!(PageState::decode(&forged.into(), &key, &[1; 16]).is_err());
+            assert!(PageState::open(&forged, &seal(7), &[1; 16]).is_err());
         }
         for length in 0..bytes.len() {
-            assert!(PageState::decode(&bytes[..length].to_vec().into(), &key, &[1; 16]).is_err());
+            assert!(PageState::open(&bytes[..length], &seal(7), &[1; 16]).is_err());
         }
-        assert!(PageState::decode(&bytes.clone().into(), &key, &[2; 16]).is_err());
-        assert!(PageState::decode(&bytes.into(), &Secret::from_bytes([8; 32]), &[1; 16]).is_err());
-    }
-
-    #[test]
-    fn hmac_is_the_published_one() {
-        // RFC 4231, test case 2, has a four byte key, which is the same as one padded with zeros.
-        let mut key = [0; 32];
-        key[..4].copy_from_slice(b"Jefe");
-        let tag = hmac(&Secret::from_bytes(key), b"what do ya want for nothing?");
-        let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(
-            hex,
-            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
-        );
+        assert!(PageState::open(&bytes, &seal(7), &[2; 16]).is_err());
+        assert!(PageState::open(&bytes, &seal(8), &[1; 16]).is_err());
     }
 }

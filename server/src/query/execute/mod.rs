@@ -1,9 +1,10 @@
 //! Plans become storage calls, and what storage answers becomes rows.
 //!
-//! Read on in `read` (SELECT), `row` (what one modification does to one row), `write` (mutations and batches) and
+//! Read on in `consistency`, `read` (SELECT), `row` (what one modification does to one row), `write` (mutations and batches) and
 //! `conditional` (IF, counters, and list operations that have to look first).
 
 mod conditional;
+mod consistency;
 pub mod read;
 mod row;
 pub mod schema;
@@ -24,6 +25,8 @@ use crate::schema::{TableKind, TableSchema};
 pub struct Settings {
     pub version: Version,
     pub consistency: Consistency,
+    /// Of conditional updates.
+    pub serial_consistency: Option<Consistency>,
     /// Rows of a page; None: everything at once.
     pub page_size: Option<u32>,
     pub paging_state: Option<Bytes>,

@@ -172,6 +172,7 @@ impl Select {
         bound: Vec<Bound>,
         settings: Settings,
     ) -> CqlResult<Self> {
+        super::consistency::check_read(&settings)?;
         let plan = plan_of(&statement);
         let moment = moment(&database, &settings);
         let scope = Scope {
@@ -221,7 +222,7 @@ impl Select {
         let mut print = None;
         if let Some(state) = &settings.paging_state {
             let own = fingerprint(&statement, &bound);
-            let state = PageState::decode(state, &database.page_state_key, &own)?;
+            let state = PageState::open(state, &database.page_seal, &own)?;
             left = state.left;
             print = Some(own);
             if let Keys::Named(keys) = &keys {
@@ -739,7 +740,7 @@ impl Select {
             let own = self
                 .fingerprint
                 .unwrap_or_else(|| fingerprint(&statement, &bound));
-            state.encode(&database.page_state_key, &own)
+            state.seal(&database.page_seal, &own)
         });
         let warning = plan
             .is_aggregate()

@@ -15,9 +15,9 @@ use palladium_storage::{
     Write,
 };
 
-use super::conditional;
 use super::row::{RowWriter, needs_existing};
 use super::{Settings, moment};
+use super::{conditional, consistency};
 use crate::database::Database;
 use crate::encode::cell::Stamp;
 use crate::encode::key;
@@ -54,6 +54,7 @@ pub fn modify(
     let crate::query::analyze::Body::Modify(plan) = &statement.body else {
         return Err(CqlError::server("only a modification modifies"));
     };
+    consistency::check_write(plan, settings)?;
     if conditional::looks_first(plan) {
         return Ok(conditional::later(
             database.clone(),
@@ -111,6 +112,9 @@ pub fn batch(
     let plans = plans_of(&statements);
     let flat: Vec<&ModifyPlan> = plans.iter().map(|(plan, _)| *plan).collect();
     crate::query::analyze::check_batch(kind, &flat, timestamp.is_some())?;
+    if !flat.is_empty() {
+        consistency::reach(settings.consistency)?;
+    }
     if flat.iter().any(|plan| conditional::looks_first(plan)) {
         drop(plans);
         return Ok(conditional::later(
