@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use futures::channel::oneshot;
 use palladium_crypto::TableId;
 
 use crate::backend::Backend;
@@ -156,7 +157,9 @@ pub(crate) async fn sync<B: Backend>(inner: Weak<Inner<B>>, every: Duration) {
         drop(alive);
         pause.await;
         if let Some(alive) = inner.upgrade() {
-            alive.forming.ask(Errand::Sync);
+            // Nobody waits for this one; a failure stops the log and is told to the writers.
+            let (done, _) = oneshot::channel();
+            alive.forming.ask(Errand::Sync(done));
         }
     }
 }

@@ -94,6 +94,7 @@ pub(crate) async fn open<B: Backend>(
         log_end: OnceLock::new(),
         is_closed: AtomicBool::new(false),
         running: AtomicUsize::new(0),
+        appended: AtomicU64::new(log.last_sequence()),
         durable: AtomicU64::new(log.last_sequence()),
         tables,
         backend,

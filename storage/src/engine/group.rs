@@ -50,6 +50,12 @@ impl Drop for Group {
         for share in self.shares.values_mut() {
             share.records.zeroize();
         }
+        // Whoever still waits would wait for ever: the loop has died over this group.
+        for outcome in &self.outcomes {
+            outcome.settle(Err(Error::OutcomeUnknown {
+                what: "the log stopped".into(),
+            }));
+        }
     }
 }
 
@@ -74,8 +80,8 @@ pub(crate) enum Errand {
     Carry(TableId, oneshot::Sender<Result<Option<u64>>>),
     /// Note the durable position outside the segments.
     StoreWatermark,
-    /// Make what was appended durable.
-    Sync,
+    /// Make what was appended durable. Answers when it is.
+    Sync(oneshot::Sender<Result<()>>),
 }
 
 /// The forming group, shared by all writers and the log's loop.

@@ -25,33 +25,50 @@ pub(crate) type Shares = BTreeMap<(u64, u64), ShareAddress>;
 
 /// Runs until the engine closes or the log fails.
 pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>, mut log: CommitLog<B>) {
-    let end = loop {
-        match inner.forming.next().await {
-            Work::Errands(errands) => {
-                for errand in errands {
-                    run_errand(&inner, &mut log, errand).await;
-                }
-            }
-            Work::Commit(group) => {
-                slow_down(&inner).await;
-                commit(&inner, &mut log, group).await;
-            }
-            Work::Close => {
-                log.note_manifest(inner.epoch.load(Ordering::Acquire));
-                break log.close().await;
-            }
-        }
-        if !log.is_ready() {
-            break Err(Error::Closed);
-        }
-    };
+    let over = Over(inner.clone());
+    let end = until_the_end(&inner, &mut log).await;
     if let Err(error) = &end {
         tracing::error!(%error, "the log has stopped; writes are refused until the next start");
     }
-    inner.forming.end(Error::Closed);
     // With it go the data keys of its segment.
     drop(log);
+    inner.forming.end(Error::Closed);
     let _ = inner.log_end.set(end);
+    drop(over);
+}
+
+async fn until_the_end<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>) -> Result<()> {
+    loop {
+        match inner.forming.next().await {
+            Work::Errands(errands) => {
+                for errand in errands {
+                    run_errand(inner, log, errand).await;
+                }
+            }
+            Work::Commit(group) => {
+                slow_down(inner).await;
+                commit(inner, log, group).await;
+            }
+            Work::Close => {
+                log.note_manifest(inner.epoch.load(Ordering::Acquire));
+                return log.close().await;
+            }
+        }
+        if !log.is_ready() {
+            return Err(Error::Closed);
+        }
+    }
+}
+
+/// Ends the loop's business also when the loop dies: writers and whoever closes the engine would wait for ever.
+struct Over<B: Backend>(Arc<Inner<B>>);
+
+impl<B: Backend> Drop for Over<B> {
+    fn drop(&mut self) {
+        self.0.forming.end(Error::Closed);
+        // Only the first word counts.
+        let _ = self.0.log_end.set(Err(Error::Closed));
+    }
 }
 
 /// Past three quarters of the memtables' budget each group waits a little, and longer the fuller they are: writers slow down before anybody is refused.
@@ -125,6 +142,7 @@ fn appended<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>, addresses: Vec<Sha
                 .insert((address.sequence, address.offset), address);
         }
     }
+    inner.appended.store(log.last_sequence(), Ordering::Release);
     inner
         .durable
         .store(log.durable_sequence(), Ordering::Release);
@@ -178,7 +196,11 @@ async fn run_errand<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, e
             Ok(())
         }
         Errand::StoreWatermark => log.store_watermark().await,
-        Errand::Sync => sync(inner, log).await,
+        Errand::Sync(done) => {
+            let synced = sync(inner, log).await;
+            let _ = done.send(synced.clone());
+            synced
+        }
     };
     if let Err(error) = result {
         tracing::warn!(%error, "housekeeping of the log failed; it is tried again");

@@ -118,6 +118,8 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) is_closed: AtomicBool,
     /// Background loops and operations that have not ended; the log's loop ends after all of them.
     pub(crate) running: AtomicUsize,
+    /// The newest group appended.
+    pub(crate) appended: AtomicU64,
     /// The newest group known to be durable: every manifest commit says that it knows it.
     pub(crate) durable: AtomicU64,
 }
@@ -245,6 +247,10 @@ impl<B: Backend> Engine<B> {
             let _transition = table.transition.lock().await;
             inner.close_table(&table).await;
         }
+        // A log that has failed has nothing to sync; its own end says so.
+        let _ = inner
+            .make_durable(inner.appended.load(Ordering::Acquire))
+            .await;
         // Manifest and log each note where the other one ends: an older copy of either, put back, is seen.
         let noted = inner.commit_manifest(&[]).await;
         inner.forming.close();
@@ -277,10 +283,30 @@ impl<B: Backend> Inner<B> {
     /// Spawns what a closing engine waits for.
     fn start(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         self.running.fetch_add(1, Ordering::AcqRel);
-        let inner = self.clone();
+        let running = Running(self.clone());
         self.env.spawn(Box::pin(async move {
+            let _running = running;
             task.await;
-            inner.running.fetch_sub(1, Ordering::AcqRel);
         }));
+    }
+
+    /// Waits until the log is durable up to a group. A floor in the manifest must not be ahead of what the log will still have after a loss of power: the
+    /// numbers between would be given again, below the floor.
+    pub(crate) async fn make_durable(&self, sequence: u64) -> Result<()> {
+        if self.durable.load(Ordering::Acquire) >= sequence {
+            return Ok(());
+        }
+        let (done, synced) = oneshot::channel();
+        self.forming.ask(group::Errand::Sync(done));
+        synced.await.unwrap_or(Err(Error::Closed))
+    }
+}
+
+/// Counts a task until it is over, however it ends.
+struct Running<B: Backend>(Arc<Inner<B>>);
+
+impl<B: Backend> Drop for Running<B> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
     }
 }

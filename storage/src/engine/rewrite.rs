@@ -37,6 +37,9 @@ pub(crate) async fn flush<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Res
     };
     let log_floor = open.freeze();
     let frozen = open.unflushed();
+    if !frozen.is_empty() {
+        inner.make_durable(log_floor - 1).await?;
+    }
     for (place, memtable) in frozen.iter().enumerate() {
         let is_last = place + 1 == frozen.len();
         let entry = write_out(inner, &table, &open, memtable).await?;

@@ -114,7 +114,8 @@ impl<B: Backend> Inner<B> {
             });
         }
         // What the log holds under this id is from an earlier table of that name, and is not this one's.
-        let last = self.durable.load(Ordering::Acquire);
+        let last = self.appended.load(Ordering::Acquire);
+        self.make_durable(last).await?;
         let mut edits = vec![Edit::CreateTable {
             table: new.id,
             log_floor: last + 1,
@@ -165,6 +166,7 @@ impl<B: Backend> Inner<B> {
         let _rewriting = table.rewriting.lock().await;
         let open = self.pass(&table)?;
         let log_floor = open.freeze();
+        self.make_durable(log_floor - 1).await?;
         let sstables = open.sstables();
         let removed: Vec<u64> = sstables.iter().map(|sstable| sstable.id()).collect();
         self.commit_manifest(&[Edit::AddSstables {
