@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use palladium_crypto::{ClusterId, Secret, TableId};
+use palladium_crypto::{ClusterId, TableId};
 use palladium_protocol::response::Event;
 use palladium_storage::Write;
 use tokio::sync::broadcast;
@@ -13,7 +13,7 @@ use crate::Engine;
 use crate::config::Config;
 use crate::error::CqlError;
 use crate::keys::KeyKeeper;
-use crate::query::{Prepared, Response};
+use crate::query::{PageSeal, Prepared, Response};
 use crate::schema::Catalog;
 
 /// Schema changes a slow client may lag behind before it misses some.
@@ -36,7 +36,7 @@ pub struct Database {
     /// This server's identity in key derivations.
     pub cluster: ClusterId,
     /// Seals page states, so that a client can hand them back and cannot forge them.
-    pub page_state_key: Secret<32>,
+    pub page_seal: PageSeal,
     /// Schema changes, for those who registered.
     pub events: broadcast::Sender<Arc<Event>>,
     /// Held by a schema change from its check to its event: one at a time.

@@ -25,7 +25,7 @@ use crate::database::Database;
 use crate::env::RealEnv;
 use crate::keys::{KeeperOptions, KeyKeeper, KeyServices};
 use crate::net::Listener;
-use crate::query::Prepared;
+use crate::query::{PageSeal, Prepared};
 use crate::schema::store;
 use crate::service_key::{self, ServiceKey};
 use crate::telemetry;
@@ -108,7 +108,7 @@ impl Server {
             prepared: Prepared::new(env.entropy()),
             host_id: host_id(&service),
             cluster: service.cluster,
-            page_state_key: service.derive_secret("page state"),
+            page_seal: PageSeal::new(service.ring.active(), env.clone()),
             events: Database::events_channel(),
             ddl: tokio::sync::Mutex::new(()),
             config,

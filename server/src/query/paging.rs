@@ -12,7 +12,10 @@
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use palladium_crypto::{KeyRing, StructureId, StructureKind, TableId, TableKey, WRAPPED_DATA_KEY_BYTES, WrappedDataKey, sha256};
+use palladium_crypto::{
+    KeyRing, StructureId, StructureKind, TableId, TableKey, WRAPPED_DATA_KEY_BYTES, WrappedDataKey,
+    sha256,
+};
 use palladium_protocol::types::token_of;
 use palladium_storage::{Clustering, Env, PartitionKey, ReadPosition, Token};
 
@@ -92,7 +95,9 @@ impl PageState {
         }
         let entropy = seal.env.entropy();
         let structure = StructureId::random(entropy);
-        let (mut sealer, wrapped) = seal.ring.seal_new(entropy, structure, StructureKind::PageState);
+        let (mut sealer, wrapped) =
+            seal.ring
+                .seal_new(entropy, structure, StructureKind::PageState);
         let mut state = vec![VERSION];
         state.extend_from_slice(&structure.0);
         state.extend_from_slice(&wrapped.to_bytes());
@@ -103,7 +108,8 @@ impl PageState {
     }
 
     pub fn open(state: &[u8], seal: &PageSeal, fingerprint: &[u8; 16]) -> CqlResult<PageState> {
-        Self::read(state, seal, fingerprint).ok_or_else(|| CqlError::protocol("Invalid value for the paging state"))
+        Self::read(state, seal, fingerprint)
+            .ok_or_else(|| CqlError::protocol("Invalid value for the paging state"))
     }
 
     fn read(state: &[u8], seal: &PageSeal, fingerprint: &[u8; 16]) -> Option<PageState> {

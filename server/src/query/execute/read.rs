@@ -742,6 +742,7 @@ impl Select {
                 .unwrap_or_else(|| fingerprint(&statement, &bound));
             state.seal(&database.page_seal, &own)
         });
+        let paging_state = paging_state.transpose()?;
         let warning = plan
             .is_aggregate()
             .then(|| aggregation_warning(&self.keys))
