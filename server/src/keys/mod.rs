@@ -11,9 +11,18 @@
 //!                                  Inaccessible ── a request (at most every 5 s for a key) or 30 s ──► Decrypt answered: Live
 //! ```
 //!
-//! What must hold: a lease starts when the Decrypt is *sent* and is renewed by nothing else. A denial that speaks of the key itself ends the lease of every
-//! table under it at once; one that speaks of this table ends this one. No answer is no denial: the lease runs to its end.
+//! What must hold:
+//! - A lease starts when the Decrypt is *sent* and is renewed by nothing else.
+//! - A denial that speaks of the key itself ends the lease of every table under it at once; one that speaks of this table ends this one. No answer is no
+//!   denial: the lease runs to its end.
+//! - A table that is not Live here is not open in the engine: nothing else would ever close it.
+//! - An answer about a key that the table has left meanwhile (ALTER) is no answer about the table.
+//!
+//! Reading order: `ladder` (from a decrypted key to a ring), `key` (what is known of a key, whichever table asked), `call` (the calls), `refresh` (the
+//! clockwork), `trouble` (what a client is told).
 
+mod call;
+mod key;
 mod ladder;
 mod refresh;
 mod trouble;
@@ -27,6 +36,8 @@ use palladium_crypto::{
 };
 use palladium_storage::{Env, Lease, Reading, Root, TableKeys};
 
+use self::call::Failure;
+use self::key::Key;
 use crate::Engine;
 use crate::error::{CqlError, CqlResult};
 pub use trouble::{Reason, Trouble};
@@ -58,6 +69,8 @@ struct Inner {
     services: KeyServices,
     options: KeeperOptions,
     tables: DashMap<TableId, Arc<Kept>>,
+    /// By name; only keys that a root names, so their number is bounded by that of the tables.
+    keys: DashMap<CmkRef, Arc<Key>>,
 }
 
 /// The key services of this server, by provider.
@@ -72,7 +85,7 @@ struct Kept {
     keyspace: String,
     name: String,
     /// Held during a call for this table: a hundred waiting requests make one call.
-    calling: tokio::sync::Mutex<()>,
+    calling: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
 }
 
@@ -82,12 +95,20 @@ enum State {
     /// Not in memory, and nothing is wrong.
     Dormant,
     /// In memory, under a lease.
-    Live {
-        refresh_at_nanos: u64,
-        failures: u32,
-    },
+    Live(Live),
     /// Denied, or unanswered past the lease.
     Inaccessible(Trouble),
+}
+
+/// How the renewal of a lease stands.
+#[derive(Debug, Clone)]
+struct Live {
+    /// From then on a table in use is renewed.
+    refresh_at_nanos: u64,
+    /// Renew it even if nobody uses it.
+    must_ask: bool,
+    /// Renewal was tried, and this came of it: the lease runs to its end.
+    unanswered: Option<Failure>,
 }
 
 /// What a table's owner sees.
@@ -150,6 +171,7 @@ impl KeyKeeper {
                 services,
                 options,
                 tables: DashMap::new(),
+                keys: DashMap::new(),
             }),
         }
     }
@@ -162,7 +184,7 @@ impl KeyKeeper {
                 id,
                 keyspace: keyspace.to_owned(),
                 name: name.to_owned(),
-                calling: tokio::sync::Mutex::new(()),
+                calling: Arc::default(),
                 state: Mutex::new(State::Dormant),
             }),
         );
@@ -187,24 +209,29 @@ impl KeyKeeper {
     }
 
     /// Opens a table whose key is not at hand. An error says since when and why that is impossible.
+    ///
+    /// What has begun runs to its end even if the client leaves: a table half opened would be nobody's to close.
     pub async fn ensure(&self, id: TableId) -> CqlResult<()> {
         let inner = &self.inner;
         let kept = inner
             .kept(id)
             .ok_or_else(|| CqlError::invalid("unconfigured table"))?;
-        let _one_call = kept.calling.lock().await;
+        let one_call = kept.calling.clone().lock_owned().await;
         if inner.engine.lease_alive(id) {
             return Ok(());
         }
-        if let State::Inaccessible(trouble) = kept.state()
-            && inner.env.boot_nanos() < trouble.retry_at_nanos
-        {
-            return Err(inner.refusal(&kept, &trouble));
+        if let Some(refusal) = inner.refused_lately(&kept) {
+            return Err(refusal);
         }
-        inner
-            .open(&kept)
-            .await
-            .map_err(|trouble| inner.refusal(&kept, &trouble))
+        let (tell, told) = futures::channel::oneshot::channel();
+        let opening = inner.clone();
+        inner.env.spawn(Box::pin(async move {
+            let opened = opening.open(&kept).await;
+            drop(one_call);
+            let _ = tell.send(opened);
+        }));
+        told.await
+            .unwrap_or_else(|_| Err(CqlError::overloaded("The server is shutting down")))
     }
 
     /// The root and keys of a new table under `cmk`, checked end to end before anything is made.
@@ -218,12 +245,14 @@ impl KeyKeeper {
         let inner = &self.inner;
         let cmk = inner.resolve(cmk);
         let context = inner.context(keyspace, name);
-        let refuse = |error: CryptoError| key_refused(&cmk, &error);
         let sent = Reading::now(&*inner.env);
         let key = inner
             .new_key(&cmk, &context, id, ladder::FIRST_VERSION)
-            .await
-            .map_err(refuse)?;
+            .await;
+        let key = match key {
+            Ok(key) => key,
+            Err(error) => return Err(inner.key_refused(&cmk, error).await),
+        };
         let lease = Lease::starting_at(sent, inner.options.lease_seconds);
         Ok(ladder::first_root(key, cmk.clone(), lease))
     }
@@ -237,16 +266,19 @@ impl KeyKeeper {
         let cmk = inner.resolve(cmk);
         let _one_call = kept.calling.lock().await;
         let root = inner.root(id)?;
-        let old = match inner.decrypt(&kept, &root).await {
-            Ok(keys) => keys,
-            Err(error) => return Err(key_refused(&root.cmk, &error)),
+        let (old, lease) = match inner.decrypt(&kept, &root).await {
+            Ok(fetched) => fetched,
+            Err(error) => return Err(inner.key_refused(&root.cmk, error).await),
         };
+        // As good as a renewal: the table does not fall asleep before the switch is done.
+        inner.engine.renew(id, lease);
+        inner.set_live(&kept, lease);
         let context = inner.context(&kept.keyspace, &kept.name);
         let sent = Reading::now(&*inner.env);
-        let key = inner
-            .new_key(&cmk, &context, id, root.version + 1)
-            .await
-            .map_err(|error| key_refused(&cmk, &error))?;
+        let key = match inner.new_key(&cmk, &context, id, root.version + 1).await {
+            Ok(key) => key,
+            Err(error) => return Err(inner.key_refused(&cmk, error).await),
+        };
         let lease = Lease::starting_at(sent, inner.options.lease_seconds);
         ladder::next_root(&root, old, key, cmk, lease, inner.env.entropy())
             .map_err(|error| CqlError::server(error.to_string()))
@@ -282,24 +314,32 @@ impl Inner {
         })
     }
 
-    /// Decrypts the table's key and opens the table.
-    async fn open(&self, kept: &Kept) -> Result<(), Trouble> {
-        let fail = |reason: Reason, what: String| self.set_inaccessible(kept, reason, what);
-        let Some(root) = self.engine.root(kept.id) else {
-            return Err(fail(Reason::Damaged, "the root is missing".into()));
-        };
-        let sent = Reading::now(&*self.env);
-        let ring = match self.decrypt(kept, &root).await {
-            Ok(keys) => keys.into_ring(),
-            Err(error) => {
-                let trouble = fail(Reason::of(&error), error.to_string());
-                self.spread_denial(&root.cmk, &error).await;
-                return Err(trouble);
+    /// The last answer about a closed table, while it is too early to ask again.
+    fn refused_lately(&self, kept: &Kept) -> Option<CqlError> {
+        let root = self.engine.root(kept.id)?;
+        let now = self.env.boot_nanos();
+        let key = self.key(&root.cmk);
+        match kept.state() {
+            State::Inaccessible(trouble) if key.is_too_early(now) => {
+                Some(self.refusal(kept, &trouble))
             }
+            State::Dormant => {
+                let denial = key.denied_lately(now)?;
+                let trouble = self.set_inaccessible(kept, denial);
+                Some(self.refusal(kept, &trouble))
+            }
+            _ => None,
+        }
+    }
+
+    /// Asks for the table's key and opens the table.
+    async fn open(&self, kept: &Kept) -> CqlResult<()> {
+        let (keys, lease) = match self.ask(kept).await {
+            Ok(fetched) => fetched,
+            Err(failure) => return Err(self.close(kept, failure).await),
         };
-        let lease = Lease::starting_at(sent, self.options.lease_seconds);
         let keys = TableKeys {
-            ring: Arc::new(ring),
+            ring: Arc::new(keys.into_ring()),
             lease,
         };
         match self.engine.unlock(kept.id, keys).await {
@@ -307,101 +347,57 @@ impl Inner {
                 self.set_live(kept, lease);
                 Ok(())
             }
-            Err(error) => Err(fail(Reason::Damaged, error.to_string())),
+            Err(error @ palladium_storage::Error::Corrupt { .. }) => {
+                let failure = self.failure(kept, Reason::Damaged, error.to_string());
+                self.key(&failure.cmk).wait(self.env.boot_nanos());
+                Err(self.close(kept, failure).await)
+            }
+            // Nothing is wrong with the key: a full disk, a table that was dropped meanwhile.
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// One Decrypt of this table's key, with its older versions unwrapped.
-    async fn decrypt(&self, kept: &Kept, root: &Root) -> Result<ladder::Keys, CryptoError> {
-        let context = self.context(&kept.keyspace, &kept.name);
-        let service = self.services.of(&root.cmk)?;
-        let plaintext = self
-            .timed(service.decrypt(&root.cmk, &root.wrapped, &context))
-            .await?;
-        ladder::Keys::climb(root, &plaintext, self.options.cluster)
-    }
-
-    /// A fresh table key under `cmk`, after a round trip that proves it can be fetched again.
-    async fn new_key(
-        &self,
-        cmk: &CmkRef,
-        context: &EncryptionContext,
-        table: TableId,
-        version: u32,
-    ) -> Result<ladder::NewKey, CryptoError> {
-        let service = self.services.of(cmk)?;
-        let description = self.timed(service.describe(cmk)).await?;
-        if let Some(reason) = description.denial {
-            return Err(CryptoError::Denied {
-                reason,
-                message: format!("the key is {reason}"),
-            });
-        }
-        let generated = self.timed(service.generate_data_key(cmk, context)).await?;
-        let again = self
-            .timed(service.decrypt(cmk, &generated.ciphertext, context))
-            .await?;
-        if again != generated.plaintext {
-            return Err(CryptoError::Tampered {
-                what: "the key service gave back another key than it generated".into(),
-            });
-        }
-        Ok(ladder::NewKey::new(
-            generated,
-            self.options.cluster,
-            table,
-            version,
-            cmk,
-        ))
-    }
-
-    /// A call that ends as unreachable when the service does not answer in time.
-    async fn timed<T>(
-        &self,
-        call: impl Future<Output = Result<T, CryptoError>>,
-    ) -> Result<T, CryptoError> {
-        let call = std::pin::pin!(call);
-        match futures::future::select(call, self.env.sleep(self.options.call_timeout)).await {
-            futures::future::Either::Left((answer, _)) => answer,
-            futures::future::Either::Right(_) => Err(trouble::no_answer(self.options.call_timeout)),
-        }
+    /// Closes a table whose key cannot be had, and its siblings if the denial speaks of the key. Gives what a client is told.
+    async fn close(&self, kept: &Kept, failure: Failure) -> CqlError {
+        let trouble = self.set_inaccessible(kept, failure.clone());
+        futures::join!(self.engine.lock(kept.id), self.spread(&failure));
+        self.refusal(kept, &trouble)
     }
 
     fn set_live(&self, kept: &Kept, lease: Lease) {
-        let was = kept.replace(State::Live {
+        let was = kept.replace(State::Live(Live {
             refresh_at_nanos: self.refresh_at(lease),
-            failures: 0,
-        });
+            must_ask: false,
+            unanswered: None,
+        }));
         if let State::Inaccessible(_) = was {
             tracing::info!(
                 keyspace = kept.keyspace,
                 table = kept.name,
                 "the table's key is back"
             );
+            self.hasten_siblings(kept);
         }
     }
 
     /// Notes the trouble, keeping the moment when it began.
-    fn set_inaccessible(&self, kept: &Kept, reason: Reason, what: String) -> Trouble {
-        let now = self.env.boot_nanos();
-        let since_micros = match kept.state() {
-            State::Inaccessible(trouble) => trouble.since_micros,
-            _ => self.env.wall_micros(),
+    fn set_inaccessible(&self, kept: &Kept, failure: Failure) -> Trouble {
+        let Failure { reason, what, cmk } = failure;
+        let mut state = kept.state.lock().expect("no holder of this lock panics");
+        let (since_micros, reason_before) = match &*state {
+            State::Inaccessible(before) => (before.since_micros, Some(before.reason)),
+            _ => (self.env.wall_micros(), None),
         };
-        let cmk = self
-            .engine
-            .root(kept.id)
-            .map_or_else(String::new, |root| root.cmk.to_string());
         let trouble = Trouble {
             reason,
             since_micros,
-            cmk,
+            cmk: cmk.to_string(),
             what,
-            retry_at_nanos: now.saturating_add(trouble::RETRY_ON_REQUEST.as_nanos() as u64),
-            background_at_nanos: now.saturating_add(trouble::RETRY_IN_BACKGROUND.as_nanos() as u64),
+            background_at_nanos: trouble::background_at(self.env.boot_nanos()),
         };
-        let was = kept.replace(State::Inaccessible(trouble.clone()));
-        if !matches!(&was, State::Inaccessible(before) if before.reason == trouble.reason) {
+        *state = State::Inaccessible(trouble.clone());
+        drop(state);
+        if reason_before != Some(reason) {
             tracing::warn!(
                 keyspace = kept.keyspace,
                 table = kept.name,
@@ -416,6 +412,18 @@ impl Inner {
 
     fn refusal(&self, kept: &Kept, trouble: &Trouble) -> CqlError {
         trouble.to_cql(&kept.keyspace, &kept.name)
+    }
+
+    /// CREATE or ALTER named a key that does not work: which key, and what its service said.
+    async fn key_refused(&self, cmk: &CmkRef, error: CryptoError) -> CqlError {
+        let refusal = CqlError::invalid(format!(
+            "KMS key {cmk} cannot be used: {error}; nothing was changed"
+        ));
+        let failure = Failure::new(cmk, &error);
+        if failure.is_key_wide() {
+            self.spread(&failure).await;
+        }
+        refusal
     }
 }
 
@@ -433,11 +441,4 @@ impl Kept {
             next,
         )
     }
-}
-
-/// CREATE or ALTER named a key that does not work: which key, and what its service said.
-fn key_refused(cmk: &CmkRef, error: &CryptoError) -> CqlError {
-    CqlError::invalid(format!(
-        "KMS key {cmk} cannot be used: {error}; nothing was changed"
-    ))
 }

@@ -7,10 +7,8 @@ use palladium_crypto::{DenialReason, Error as CryptoError, UnavailableReason};
 
 use crate::error::CqlError;
 
-/// How long a request finds the last answer repeated instead of a new call.
-pub const RETRY_ON_REQUEST: Duration = Duration::from_secs(5);
 /// How often a table in trouble is tried again without a request.
-pub const RETRY_IN_BACKGROUND: Duration = Duration::from_secs(30);
+const RETRY_IN_BACKGROUND: Duration = Duration::from_secs(30);
 
 /// Why a key cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +32,6 @@ pub struct Trouble {
     pub cmk: String,
     /// What the service said.
     pub what: String,
-    pub(super) retry_at_nanos: u64,
     pub(super) background_at_nanos: u64,
 }
 
@@ -77,9 +74,17 @@ impl Trouble {
         match self.reason {
             Reason::Denied(_) => CqlError::unauthorized(text),
             Reason::Unavailable(_) => CqlError::unavailable(text),
-            Reason::Damaged => CqlError::read_failure(format!("{text}: {}", self.what)),
+            Reason::Damaged => CqlError::read_failure(format!(
+                "table {keyspace}.{table} cannot be opened: {}",
+                self.what
+            )),
         }
     }
+}
+
+/// When a table that is in trouble now is tried again without a request.
+pub(super) fn background_at(now_nanos: u64) -> u64 {
+    now_nanos.saturating_add(RETRY_IN_BACKGROUND.as_nanos() as u64)
 }
 
 /// The error of a call that was not answered.
@@ -136,7 +141,6 @@ mod tests {
             since_micros: 0,
             cmk: "local:a".into(),
             what: String::new(),
-            retry_at_nanos: 0,
             background_at_nanos: 0,
         };
         let denied = trouble(Reason::Denied(DenialReason::Disabled)).to_cql("ks", "t");

@@ -1,0 +1,130 @@
+//! What is known of one key of a key service, whichever of its tables asked.
+//!
+//! | heard | what follows |
+//! |---|---|
+//! | a failure of any kind | closed tables under the key repeat their last answer for 5 s |
+//! | a denial of the key itself | tables that are asleep repeat it, too; a Decrypt that was sent before counts for nothing |
+//! | no answer | nobody renews for a while that doubles, whatever the number of tables |
+//! | an answer | all of this is forgotten, but for denials that spoke of one table |
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use palladium_crypto::Entropy;
+
+use super::call::Failure;
+
+/// How long a request finds the last answer repeated instead of a new call.
+pub(super) const RETRY_ON_REQUEST: Duration = Duration::from_secs(5);
+/// Calls for one key at a time: a service that does not answer holds no more than these.
+pub(super) const CALLS_MAX: usize = 8;
+/// The first pause after an unanswered renewal; doubles up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(20);
+
+/// One key.
+pub(super) struct Key {
+    pub calls: tokio::sync::Semaphore,
+    heard: Mutex<Heard>,
+}
+
+#[derive(Default)]
+struct Heard {
+    /// Requests for closed tables make no call before this.
+    retry_at_nanos: u64,
+    /// The newest denial of the key itself, and when it came.
+    denial: Option<(u64, Failure)>,
+    /// Calls in a row without an answer, and the last of them.
+    silences: u32,
+    unanswered: Option<Failure>,
+    /// No renewal before this.
+    silent_until_nanos: u64,
+}
+
+impl Key {
+    pub(super) fn new() -> Self {
+        Key {
+            calls: tokio::sync::Semaphore::new(CALLS_MAX),
+            heard: Mutex::default(),
+        }
+    }
+
+    /// A call failed.
+    pub(super) fn failed(&self, now: u64, failure: &Failure, entropy: &dyn Entropy) {
+        self.wait(now);
+        let mut heard = self.heard();
+        if failure.is_key_wide() {
+            heard.denial = Some((now, failure.clone()));
+        }
+        if failure.is_denial() {
+            heard.silences = 0;
+            heard.unanswered = None;
+        } else {
+            heard.silent_until_nanos = now.saturating_add(pause(heard.silences, entropy));
+            heard.silences = heard.silences.saturating_add(1);
+            heard.unanswered = Some(failure.clone());
+        }
+    }
+
+    /// A Decrypt that was sent at `sent` was answered with a key. The denial that came after it was sent, if there is one: then the key is gone again.
+    pub(super) fn answered(&self, sent: u64) -> Result<(), Failure> {
+        let mut heard = self.heard();
+        match &heard.denial {
+            Some((at, denial)) if *at > sent => Err(denial.clone()),
+            _ => {
+                // What was said of one table still holds for it.
+                let was_key_wide = heard.denial.is_some() || heard.unanswered.is_some();
+                let retry_at_nanos = if was_key_wide {
+                    0
+                } else {
+                    heard.retry_at_nanos
+                };
+                *heard = Heard {
+                    retry_at_nanos,
+                    ..Heard::default()
+                };
+                Ok(())
+            }
+        }
+    }
+
+    /// Requests for closed tables make no call for a while.
+    pub(super) fn wait(&self, now: u64) {
+        self.heard().retry_at_nanos = now.saturating_add(RETRY_ON_REQUEST.as_nanos() as u64);
+    }
+
+    /// Whether a request for a closed table must make do with the last answer.
+    pub(super) fn is_too_early(&self, now: u64) -> bool {
+        now < self.heard().retry_at_nanos
+    }
+
+    /// The denial of the key itself, if it came just now.
+    pub(super) fn denied_lately(&self, now: u64) -> Option<Failure> {
+        let heard = self.heard();
+        let (_, denial) = heard.denial.as_ref()?;
+        (now < heard.retry_at_nanos).then(|| denial.clone())
+    }
+
+    /// The call that was not answered, while it is too early to renew again.
+    pub(super) fn silent(&self, now: u64) -> Option<Failure> {
+        let heard = self.heard();
+        heard
+            .unanswered
+            .clone()
+            .filter(|_| now < heard.silent_until_nanos)
+    }
+
+    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.heard.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Doubles with each silence, give or take a quarter, so that servers that lost the same service do not come back in step.
+fn pause(silences: u32, entropy: &dyn Entropy) -> u64 {
+    let mut random = [0u8; 1];
+    entropy.fill(&mut random);
+    let pause = RETRY_MIN
+        .saturating_mul(1 << silences.min(8))
+        .min(RETRY_MAX);
+    pause.as_nanos() as u64 / 100 * (75 + u64::from(random[0]) % 51)
+}
