@@ -18,6 +18,7 @@ use zeroize::Zeroize;
 use crate::engine::record;
 use crate::engine::ticket::{Outcome, Ticket};
 use crate::error::{Error, Result};
+use crate::latch::LatchGuard;
 use crate::model::Mutation;
 use crate::table::Pass;
 
@@ -41,6 +42,8 @@ pub(crate) struct GroupShare {
 pub(crate) struct Group {
     pub(crate) shares: HashMap<TableId, GroupShare>,
     pub(crate) outcomes: Vec<Arc<Outcome>>,
+    /// Held until the group is applied, whether or not anybody still waits for it.
+    latches: Vec<LatchGuard>,
     writes: u32,
     bytes: usize,
 }
@@ -113,10 +116,11 @@ impl Forming {
         }
     }
 
-    /// Adds a batch to the forming group. `passes` answers for each table whether it may be written now.
+    /// Adds a batch to the forming group. `pass` answers for each table whether it may be written now; `latch` is let go when the group is applied.
     pub(crate) fn submit(
         &self,
         writes: Vec<Write>,
+        latch: Option<LatchGuard>,
         mut pass: impl FnMut(TableId) -> Result<Pass>,
     ) -> Ticket {
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
@@ -133,6 +137,7 @@ impl Forming {
         }
         let outcome = Arc::new(Outcome::default());
         inner.group.outcomes.push(outcome.clone());
+        inner.group.latches.extend(latch);
         let waker = inner.loop_waker.take();
         drop(inner);
         if let Some(waker) = waker {

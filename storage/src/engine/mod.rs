@@ -160,6 +160,16 @@ impl<B: Backend> Engine<B> {
 
     /// Hands a batch of writes over. Each is atomic; all share one wait and one wake-up.
     pub fn write(&self, writes: Vec<Write>) -> Ticket {
+        self.submit(writes, None)
+    }
+
+    /// Hands over a write that was decided under a latch. The latch is held until the write is applied, also if the ticket is dropped before: whoever takes
+    /// it next sees what was written.
+    pub fn write_latched(&self, write: Write, latch: LatchGuard) -> Ticket {
+        self.submit(vec![write], Some(latch))
+    }
+
+    fn submit(&self, writes: Vec<Write>, latch: Option<LatchGuard>) -> Ticket {
         let inner = &self.inner;
         let clock = Reading::now(&*inner.env);
         let full = inner.memtable_bytes.load(Ordering::Relaxed) >= inner.options.memtable_bytes_max;
@@ -167,7 +177,7 @@ impl<B: Backend> Engine<B> {
             // Refused writers apply nothing, so that nobody else would ask.
             inner.jobs.add(Job::FlushLargest);
         }
-        inner.forming.submit(writes, |table| {
+        inner.forming.submit(writes, latch, |table| {
             if full {
                 return Err(Error::Full {
                     what: "memtables are full and being flushed".into(),

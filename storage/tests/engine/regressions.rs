@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use palladium_storage::{Crash, Error, Options};
 
-use crate::world::{World, disk_of, files, id, is_locked, mutation, small};
+use crate::world::{World, disk_of, files, id, is_locked, mutation, partition, small};
 
 #[test]
 fn a_lock_that_nobody_waits_for_is_finished_all_the_same() {
@@ -424,4 +424,18 @@ fn a_failed_sync_stops_the_log_and_nothing_that_was_acknowledged_is_lost() {
     let mut found = world.rows(0).unwrap();
     found.remove(&(9, 9));
     assert_eq!(found, expected);
+}
+
+#[test]
+fn a_latch_is_held_until_the_write_is_applied_though_its_writer_has_left() {
+    let world = World::with_tables(3, small(), 1);
+    world.put(0, (1, 1), 1);
+    let key = partition(1);
+    let latch = world.env.run(world.engine.latch(id(0), &key));
+    let ticket = world.engine.write_latched(world.write(0, (1, 1), 2), latch);
+    drop(ticket);
+    // The next one to take it reads what was written.
+    let next = world.env.run(world.engine.latch(id(0), &key));
+    assert_eq!(world.rows(0).unwrap().get(&(1, 1)), Some(&2));
+    drop(next);
 }

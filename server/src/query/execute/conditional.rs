@@ -20,8 +20,8 @@ use palladium_protocol::cql::ast::Operator;
 use palladium_protocol::response::{ColumnSpec, EncodedMetadata, MetadataMode};
 use palladium_protocol::types::CqlType;
 use palladium_storage::{
-    CellState, Clustering, KeyRange, Limits, Mutation, PartitionKey, PartitionUpdate, ReadCommand,
-    Row, Slices, Write,
+    CellState, Clustering, KeyRange, LatchGuard, Limits, Mutation, PartitionKey, PartitionUpdate,
+    ReadCommand, Row, Slices, Write,
 };
 
 use super::read::clustering_values;
@@ -165,8 +165,7 @@ async fn run(
             }
         }
     }
-    write(database, merged(mutations)).await?;
-    drop(latch);
+    write(database, merged(mutations), latch).await?;
     match conditional {
         true => Ok(applied(&plans[0].0.table, true, Vec::new(), None)),
         false => Ok(Response::Void),
@@ -179,7 +178,8 @@ fn is_count(plan: &ModifyPlan) -> bool {
         .any(|(_, operation)| matches!(operation, Operation::Count { .. }))
 }
 
-async fn write(database: &Database, mutations: Vec<Mutation>) -> CqlResult<()> {
+/// Writes under the latch, which the engine lets go once the write is applied: a client that leaves meanwhile does not.
+async fn write(database: &Database, mutations: Vec<Mutation>, latch: LatchGuard) -> CqlResult<()> {
     if mutations.is_empty() {
         return Ok(());
     }
@@ -189,7 +189,7 @@ async fn write(database: &Database, mutations: Vec<Mutation>) -> CqlResult<()> {
             database.keys.ensure(mutation.table).await?;
         }
     }
-    for result in database.engine.write(vec![write]).await {
+    for result in database.engine.write_latched(write, latch).await {
         result?;
     }
     Ok(())
