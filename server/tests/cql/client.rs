@@ -1,0 +1,353 @@
+//! A client of a few lines for the tests of this crate, on version 4 of the protocol, and a server for it to talk to.
+//!
+//! It knows just enough to say what the tests say: statements, prepared statements, batches, pages. What comes back is kept
+//! as it came, so that a test can look at every byte.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use palladium::config::Config;
+use palladium::env::RealEnv;
+use palladium::server::Server;
+use palladium_protocol::types::CqlType;
+use palladium_protocol::wire::Reader;
+
+const STARTUP: u8 = 0x01;
+const QUERY: u8 = 0x07;
+const PREPARE: u8 = 0x09;
+const EXECUTE: u8 = 0x0A;
+const BATCH: u8 = 0x0D;
+const ERROR: u8 = 0x00;
+const WARNING: u8 = 0x08;
+
+pub struct Client {
+    socket: TcpStream,
+}
+
+/// A value as it is bound.
+#[derive(Clone)]
+pub enum Value {
+    Null,
+    Unset,
+    Bytes(Vec<u8>),
+}
+
+/// What the server said.
+pub enum Answer {
+    Void,
+    Rows(Rows),
+    /// Code and message.
+    Error(i32, String),
+    /// SET KEYSPACE, SCHEMA CHANGE.
+    Other,
+    Prepared(Prepared),
+}
+
+#[derive(Default)]
+pub struct Rows {
+    pub columns: Vec<(String, CqlType)>,
+    pub rows: Vec<Vec<Option<Bytes>>>,
+    pub paging_state: Option<Vec<u8>>,
+}
+
+pub struct Prepared {
+    pub id: Vec<u8>,
+    pub markers: Vec<(String, CqlType)>,
+    pub key_indexes: Vec<u16>,
+}
+
+impl Value {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Value::Null => out.extend((-1i32).to_be_bytes()),
+            Value::Unset => out.extend((-2i32).to_be_bytes()),
+            Value::Bytes(bytes) => {
+                out.extend((bytes.len() as i32).to_be_bytes());
+                out.extend_from_slice(bytes);
+            }
+        }
+    }
+}
+
+impl From<i32> for Value {
+    fn from(number: i32) -> Self {
+        Value::Bytes(number.to_be_bytes().to_vec())
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Value::Bytes(text.as_bytes().to_vec())
+    }
+}
+
+impl Answer {
+    pub fn rows(self) -> Rows {
+        match self {
+            Answer::Rows(rows) => rows,
+            Answer::Error(code, message) => panic!("error {code:#x}: {message}"),
+            _ => panic!("no rows"),
+        }
+    }
+
+    /// Code and message of an error.
+    pub fn error(self) -> (i32, String) {
+        match self {
+            Answer::Error(code, message) => (code, message),
+            _ => panic!("no error"),
+        }
+    }
+
+    pub fn done(self) {
+        if let Answer::Error(code, message) = self {
+            panic!("error {code:#x}: {message}");
+        }
+    }
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Client {
+        let socket = TcpStream::connect(address).expect("the server listens");
+        let patience = Some(Duration::from_secs(30));
+        socket
+            .set_read_timeout(patience)
+            .expect("a timeout can be set");
+        let mut client = Client { socket };
+        let mut body = vec![0, 1];
+        for text in ["CQL_VERSION", "3.0.0"] {
+            body.extend((text.len() as u16).to_be_bytes());
+            body.extend_from_slice(text.as_bytes());
+        }
+        client.send(STARTUP, &body);
+        client.receive();
+        client
+    }
+
+    fn send(&mut self, opcode: u8, body: &[u8]) {
+        let mut frame = vec![4, 0, 0, 0, opcode];
+        frame.extend((body.len() as u32).to_be_bytes());
+        frame.extend_from_slice(body);
+        self.socket.write_all(&frame).expect("the server reads");
+    }
+
+    fn receive(&mut self) -> (u8, u8, Bytes) {
+        let mut header = [0; 9];
+        self.socket
+            .read_exact(&mut header)
+            .expect("the server answers");
+        let length = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
+        let mut body = vec![0; length as usize];
+        self.socket
+            .read_exact(&mut body)
+            .expect("the server answers");
+        (header[4], header[1], body.into())
+    }
+
+    fn ask(&mut self, opcode: u8, body: &[u8]) -> Answer {
+        self.send(opcode, body);
+        let (opcode, flags, mut body) = self.receive();
+        let mut reader = Reader::new(&body);
+        if flags & WARNING != 0 {
+            for _ in 0..reader.short().expect("warnings") {
+                reader.string().expect("a warning");
+            }
+        }
+        if opcode == ERROR {
+            let code = reader.int().expect("a code");
+            let message = reader.string().expect("a message").to_owned();
+            return Answer::Error(code, message);
+        }
+        match reader.int().expect("a kind") {
+            1 => Answer::Void,
+            2 => {
+                let rest = reader.rest().len();
+                body.advance(body.len() - rest);
+                Answer::Rows(rows(&body))
+            }
+            4 => Answer::Prepared(prepared(&mut reader)),
+            _ => Answer::Other,
+        }
+    }
+
+    /// A statement as text.
+    pub fn query(&mut self, statement: &str) -> Answer {
+        self.query_page(statement, None, None)
+    }
+
+    /// One page of a statement as text.
+    pub fn query_page(
+        &mut self,
+        statement: &str,
+        page_size: Option<i32>,
+        state: Option<&[u8]>,
+    ) -> Answer {
+        let mut body = (statement.len() as u32).to_be_bytes().to_vec();
+        body.extend_from_slice(statement.as_bytes());
+        parameters(&[], page_size, state, &mut body);
+        self.ask(QUERY, &body)
+    }
+
+    pub fn prepare(&mut self, statement: &str) -> Prepared {
+        let mut body = (statement.len() as u32).to_be_bytes().to_vec();
+        body.extend_from_slice(statement.as_bytes());
+        match self.ask(PREPARE, &body) {
+            Answer::Prepared(prepared) => prepared,
+            Answer::Error(code, message) => panic!("error {code:#x}: {message}"),
+            _ => panic!("not prepared"),
+        }
+    }
+
+    pub fn execute(&mut self, prepared: &Prepared, values: &[Value]) -> Answer {
+        self.execute_page(prepared, values, None, None)
+    }
+
+    pub fn execute_page(
+        &mut self,
+        prepared: &Prepared,
+        values: &[Value],
+        page_size: Option<i32>,
+        state: Option<&[u8]>,
+    ) -> Answer {
+        let mut body = (prepared.id.len() as u16).to_be_bytes().to_vec();
+        body.extend_from_slice(&prepared.id);
+        parameters(values, page_size, state, &mut body);
+        self.ask(EXECUTE, &body)
+    }
+
+    /// Executes with values by name.
+    pub fn execute_named(&mut self, prepared: &Prepared, values: &[(&str, Value)]) -> Answer {
+        let mut body = (prepared.id.len() as u16).to_be_bytes().to_vec();
+        body.extend_from_slice(&prepared.id);
+        body.extend([0, 1, 0x41]);
+        body.extend((values.len() as u16).to_be_bytes());
+        for (name, value) in values {
+            body.extend((name.len() as u16).to_be_bytes());
+            body.extend_from_slice(name.as_bytes());
+            value.put(&mut body);
+        }
+        self.ask(EXECUTE, &body)
+    }
+
+    /// A logged batch of prepared statements.
+    pub fn batch(&mut self, statements: &[(&Prepared, Vec<Value>)]) -> Answer {
+        let mut body = vec![0];
+        body.extend((statements.len() as u16).to_be_bytes());
+        for (prepared, values) in statements {
+            body.push(1);
+            body.extend((prepared.id.len() as u16).to_be_bytes());
+            body.extend_from_slice(&prepared.id);
+            body.extend((values.len() as u16).to_be_bytes());
+            values.iter().for_each(|value| value.put(&mut body));
+        }
+        body.extend([0, 1, 0]);
+        self.ask(BATCH, &body)
+    }
+}
+
+/// Consistency ONE, then what there is.
+fn parameters(values: &[Value], page_size: Option<i32>, state: Option<&[u8]>, body: &mut Vec<u8>) {
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    let flags = flag(!values.is_empty(), 0x01)
+        | flag(page_size.is_some(), 0x04)
+        | flag(state.is_some(), 0x08);
+    body.extend([0, 1, flags]);
+    if !values.is_empty() {
+        body.extend((values.len() as u16).to_be_bytes());
+        values.iter().for_each(|value| value.put(body));
+    }
+    if let Some(size) = page_size {
+        body.extend(size.to_be_bytes());
+    }
+    if let Some(state) = state {
+        Value::Bytes(state.to_vec()).put(body);
+    }
+}
+
+fn specs(reader: &mut Reader<'_>, flags: i32, columns: i32) -> Vec<(String, CqlType)> {
+    let global = flags & 0x01 != 0;
+    let table = |reader: &mut Reader<'_>| {
+        reader.string().expect("a keyspace");
+        reader.string().expect("a table");
+    };
+    if global && columns > 0 {
+        table(reader);
+    }
+    (0..columns)
+        .map(|_| {
+            if !global {
+                table(reader);
+            }
+            let name = reader.string().expect("a name").to_owned();
+            (name, CqlType::read_option(reader).expect("a type"))
+        })
+        .collect()
+}
+
+fn rows(body: &Bytes) -> Rows {
+    let mut reader = Reader::new(body);
+    let flags = reader.int().expect("flags");
+    let count = reader.int().expect("a count");
+    let paging_state = (flags & 0x02 != 0)
+        .then(|| reader.bytes().expect("a paging state").map(<[u8]>::to_vec))
+        .flatten();
+    let columns = specs(&mut reader, flags, count);
+    let rows = (0..reader.int().expect("a count"))
+        .map(|_| {
+            let cells = (0..count).map(|_| {
+                reader
+                    .bytes()
+                    .expect("a cell")
+                    .map(|cell| body.slice_ref(cell))
+            });
+            cells.collect()
+        })
+        .collect();
+    Rows {
+        columns,
+        rows,
+        paging_state,
+    }
+}
+
+fn prepared(reader: &mut Reader<'_>) -> Prepared {
+    let id = reader.short_bytes().expect("an id").to_vec();
+    let flags = reader.int().expect("flags");
+    let count = reader.int().expect("a count");
+    let keys = reader.int().expect("a count");
+    let key_indexes = (0..keys)
+        .map(|_| reader.short().expect("an index"))
+        .collect();
+    Prepared {
+        id,
+        markers: specs(reader, flags, count),
+        key_indexes,
+    }
+}
+
+/// Runs a story against a server of its own, with a keyspace `ks`.
+pub fn with_server(story: impl FnOnce(SocketAddr)) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let server = runtime.block_on(serve(folder.path()));
+    let mut client = Client::connect(server.address());
+    client
+        .query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+        .done();
+    story(server.address());
+    runtime.block_on(server.stop()).expect("a clean stop");
+}
+
+async fn serve(folder: &Path) -> Server {
+    let config = Config {
+        data: folder.join("data"),
+        keyring: folder.join("keyring"),
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        ..Config::default()
+    };
+    let env = Arc::new(RealEnv::default());
+    Server::start(config, env).await.expect("the server starts")
+}

@@ -1,0 +1,484 @@
+//! Prepared statements, pages and batches, and what many clients do to one row at once.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use crate::client::{Answer, Client, Prepared, Value, with_server};
+use md5::{Digest, Md5};
+use palladium_protocol::types::{self, CqlType, CqlValue};
+
+const UNPREPARED: i32 = 0x2500;
+const INVALID: i32 = 0x2200;
+const PROTOCOL_ERROR: i32 = 0x000A;
+
+fn int(value: &Option<bytes::Bytes>) -> i32 {
+    let bytes = value.as_deref().expect("a value");
+    i32::from_be_bytes(bytes.try_into().expect("an int"))
+}
+
+/// A value of each type that a column can have.
+fn samples() -> Vec<(&'static str, CqlValue)> {
+    use CqlValue::*;
+    let uuid = |text: &str| text.parse().expect("a uuid");
+    let text = |text: &str| Text(text.into());
+    vec![
+        ("ascii", Ascii("ascii".into())),
+        ("bigint", Bigint(i64::MIN)),
+        ("blob", Blob(vec![0, 1, 255])),
+        ("boolean", Boolean(true)),
+        ("date", Date(1 << 31)),
+        (
+            "decimal",
+            Decimal {
+                unscaled: (-12345).into(),
+                scale: 3,
+            },
+        ),
+        ("double", Double(-0.0)),
+        (
+            "duration",
+            Duration(types::Duration {
+                months: 1,
+                days: 2,
+                nanoseconds: 3,
+            }),
+        ),
+        ("float", Float(f32::INFINITY)),
+        ("inet", Inet("::1".parse().expect("an address"))),
+        ("int", Int(-1)),
+        ("smallint", Smallint(-300)),
+        ("text", text("grüß ♥")),
+        ("time", Time(86_399_999_999_999)),
+        ("timestamp", Timestamp(-1)),
+        (
+            "timeuuid",
+            Timeuuid(uuid("50554d6e-29bb-11e5-b345-feff819cdc9f")),
+        ),
+        ("tinyint", Tinyint(-128)),
+        ("uuid", Uuid(uuid("123e4567-e89b-42d3-a456-426614174000"))),
+        (
+            "varint",
+            Varint(
+                "-340282366920938463463374607431768211456"
+                    .parse()
+                    .expect("a number"),
+            ),
+        ),
+        ("list<int>", List(vec![Int(3), Int(1), Int(3)])),
+        ("set<text>", Set(vec![text("a"), text("b")])),
+        (
+            "map<int, text>",
+            Map(vec![(Int(1), text("x")), (Int(2), text(""))]),
+        ),
+        ("frozen<list<text>>", List(vec![text("z"), text("a")])),
+        ("tuple<int, text>", Tuple(vec![Some(Int(1)), None])),
+        (
+            "map<text, frozen<list<int>>>",
+            Map(vec![(text("k"), List(vec![Int(1), Int(2)]))]),
+        ),
+        ("vector<float, 2>", Vector(vec![Float(1.5), Float(-2.0)])),
+    ]
+}
+
+#[test]
+fn every_type_goes_in_and_comes_out() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        let samples = samples();
+        let columns: Vec<String> = samples
+            .iter()
+            .enumerate()
+            .map(|(place, (ty, _))| format!("c{place:02} {ty}"))
+            .collect();
+        client
+            .query(&format!(
+                "CREATE TABLE ks.t (k int PRIMARY KEY, {})",
+                columns.join(", ")
+            ))
+            .done();
+        let names: Vec<String> = (0..samples.len())
+            .map(|place| format!("c{place:02}"))
+            .collect();
+        let insert = client.prepare(&format!(
+            "INSERT INTO ks.t (k, {}) VALUES (?{})",
+            names.join(", "),
+            ", ?".repeat(names.len())
+        ));
+        let mut values = vec![Value::from(1)];
+        values.extend(
+            samples
+                .iter()
+                .map(|(_, value)| Value::Bytes(value.to_bytes())),
+        );
+        client.execute(&insert, &values).done();
+        let select = client.prepare("SELECT * FROM ks.t WHERE k = ?");
+        let rows = client.execute(&select, &[Value::from(1)]).rows();
+        for (place, (ty, value)) in samples.iter().enumerate() {
+            let cell = rows.rows[0][place + 1].as_deref().map(<[u8]>::to_vec);
+            assert_eq!(cell, Some(value.to_bytes()), "{ty}");
+            assert_eq!(
+                rows.columns[place + 1].1,
+                insert.markers[place + 1].1,
+                "{ty}"
+            );
+        }
+    });
+}
+
+#[test]
+fn unset_leaves_a_column_and_null_deletes_it() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, a int, b int)")
+            .done();
+        let insert = client.prepare("INSERT INTO ks.t (k, a, b) VALUES (?, ?, ?)");
+        client
+            .execute(&insert, &[1.into(), 2.into(), 3.into()])
+            .done();
+        client
+            .execute(&insert, &[1.into(), Value::Unset, Value::Null])
+            .done();
+        let rows = client.query("SELECT a, b FROM ks.t").rows();
+        assert_eq!(int(&rows.rows[0][0]), 2);
+        assert_eq!(rows.rows[0][1], None);
+        let (code, message) = client
+            .execute(&insert, &[Value::Unset, 1.into(), 1.into()])
+            .error();
+        assert_eq!(
+            (code, message.as_str()),
+            (INVALID, "Invalid unset value for column k")
+        );
+    });
+}
+
+#[test]
+fn values_find_their_markers_by_name() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, v text)")
+            .done();
+        let update = client.prepare("UPDATE ks.t SET v = :value WHERE k = :key");
+        let names: Vec<&str> = update
+            .markers
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(names, ["value", "key"]);
+        client
+            .execute_named(&update, &[("key", 7.into()), ("value", "x".into())])
+            .done();
+        let rows = client.query("SELECT k, v FROM ks.t").rows();
+        assert_eq!(int(&rows.rows[0][0]), 7);
+        assert_eq!(rows.rows[0][1].as_deref(), Some(&b"x"[..]));
+        assert_eq!(
+            client
+                .execute_named(&update, &[("key", 7.into())])
+                .error()
+                .0,
+            INVALID
+        );
+    });
+}
+
+#[test]
+fn an_id_is_the_md5_of_keyspace_and_text() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (a int, b int, c int, PRIMARY KEY ((a, b), c))")
+            .done();
+        client.query("USE ks").done();
+        let text = "SELECT * FROM t WHERE b = ? AND c = ? AND a = ?";
+        let prepared = client.prepare(text);
+        let expected: [u8; 16] = Md5::digest(format!("ks{text}")).into();
+        assert_eq!(prepared.id, expected);
+        assert_eq!(
+            prepared.key_indexes,
+            [2, 0],
+            "where a driver finds the partition key, in its order"
+        );
+        assert!(
+            client
+                .prepare("SELECT * FROM t WHERE a = ? AND b = 1")
+                .key_indexes
+                .is_empty()
+        );
+    });
+}
+
+/// Fifty partitions of a hundred rows.
+fn filled(address: SocketAddr) -> Client {
+    let mut client = Client::connect(address);
+    client
+        .query("CREATE TABLE ks.p (k int, c int, v text, s int static, PRIMARY KEY (k, c))")
+        .done();
+    let insert = client.prepare("INSERT INTO ks.p (k, c, v) VALUES (?, ?, ?)");
+    for k in 0..50 {
+        let rows: Vec<(&Prepared, Vec<Value>)> = (0..100)
+            .map(|c| (&insert, vec![k.into(), c.into(), "value".into()]))
+            .collect();
+        client.batch(&rows).done();
+    }
+    client
+        .query("INSERT INTO ks.p (k, s) VALUES (77, 1)")
+        .done();
+    client
+}
+
+/// All pages of a statement; every page but the last is full.
+fn pages(client: &mut Client, statement: &str, size: i32) -> Vec<Vec<Option<bytes::Bytes>>> {
+    let mut rows = Vec::new();
+    let mut state: Option<Vec<u8>> = None;
+    loop {
+        let page = client
+            .query_page(statement, Some(size), state.as_deref())
+            .rows();
+        assert!(page.rows.len() <= size as usize);
+        if page.paging_state.is_some() {
+            assert_eq!(
+                page.rows.len(),
+                size as usize,
+                "{statement}: a page that is not the last is full"
+            );
+        }
+        rows.extend(page.rows);
+        match page.paging_state {
+            Some(next) => state = Some(next),
+            None => return rows,
+        }
+    }
+}
+
+#[test]
+fn pages_lose_no_row_and_repeat_none() {
+    with_server(|address| {
+        let mut client = filled(address);
+        for (statement, expected) in [
+            ("SELECT k, c FROM ks.p", 5001),
+            ("SELECT k, c FROM ks.p WHERE k = 7", 100),
+            (
+                "SELECT k, c FROM ks.p WHERE k = 7 AND c > 10 AND c < 50",
+                39,
+            ),
+            ("SELECT k, c FROM ks.p WHERE k = 7 ORDER BY c DESC", 100),
+            ("SELECT k, c FROM ks.p WHERE k IN (1, 2, 3)", 300),
+            (
+                "SELECT k, c FROM ks.p WHERE k IN (1, 2, 3) AND c IN (5, 50, 500)",
+                6,
+            ),
+            ("SELECT k, c FROM ks.p WHERE k IN (1, 2, 3) LIMIT 150", 150),
+            ("SELECT k, c FROM ks.p LIMIT 333", 333),
+            ("SELECT k, c FROM ks.p PER PARTITION LIMIT 3", 151),
+            ("SELECT DISTINCT k FROM ks.p", 51),
+            ("SELECT k, c FROM ks.p WHERE c > 97 ALLOW FILTERING", 100),
+            (
+                "SELECT k, c FROM ks.p WHERE c > 50 LIMIT 77 ALLOW FILTERING",
+                77,
+            ),
+            (
+                "SELECT k, c FROM ks.p WHERE c > 90 PER PARTITION LIMIT 2 ALLOW FILTERING",
+                100,
+            ),
+            (
+                "SELECT k, c FROM ks.p WHERE token(k) > 0 PER PARTITION LIMIT 1",
+                0,
+            ),
+        ] {
+            let whole = client.query(statement).rows().rows;
+            if expected > 0 {
+                assert_eq!(whole.len(), expected, "{statement}");
+            }
+            let distinct: BTreeSet<_> = whole.iter().collect();
+            assert_eq!(distinct.len(), whole.len(), "{statement}");
+            for size in [1, 7, 100, 5000] {
+                if size == 1 && whole.len() > 1000 {
+                    continue;
+                }
+                assert_eq!(
+                    pages(&mut client, statement, size),
+                    whole,
+                    "{statement} in pages of {size}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn a_page_state_that_was_changed_or_is_another_statements_is_refused() {
+    with_server(|address| {
+        let mut client = filled(address);
+        let statement = "SELECT k, c FROM ks.p";
+        let state = client
+            .query_page(statement, Some(10), None)
+            .rows()
+            .paging_state
+            .expect("more pages");
+        let mut forged = state.clone();
+        *forged.last_mut().expect("a state has bytes") ^= 1;
+        let other = client
+            .query_page("SELECT k, c, v FROM ks.p", Some(10), Some(&state))
+            .error();
+        for (code, message) in [
+            client
+                .query_page(statement, Some(10), Some(&forged))
+                .error(),
+            other,
+        ] {
+            assert_eq!(
+                (code, message.as_str()),
+                (PROTOCOL_ERROR, "Invalid value for the paging state")
+            );
+        }
+        assert_eq!(
+            client
+                .query_page(statement, Some(10), Some(&state))
+                .rows()
+                .rows
+                .len(),
+            10
+        );
+    });
+}
+
+#[test]
+fn a_changed_table_makes_its_statements_unprepared_and_no_others() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client.query("CREATE TABLE ks.a (k int PRIMARY KEY)").done();
+        client.query("CREATE TABLE ks.b (k int PRIMARY KEY)").done();
+        let of_a = client.prepare("SELECT * FROM ks.a");
+        let of_b = client.prepare("SELECT * FROM ks.b");
+        client.query("ALTER TABLE ks.a ADD v int").done();
+        assert_eq!(client.execute(&of_a, &[]).error().0, UNPREPARED);
+        assert_eq!(client.execute(&of_b, &[]).rows().columns.len(), 1);
+        let again = client.prepare("SELECT * FROM ks.a");
+        assert_eq!(again.id, of_a.id);
+        assert_eq!(client.execute(&again, &[]).rows().columns.len(), 2);
+        let unknown = Prepared {
+            id: vec![7; 16],
+            markers: Vec::new(),
+            key_indexes: Vec::new(),
+        };
+        assert_eq!(client.execute(&unknown, &[]).error().0, UNPREPARED);
+    });
+}
+
+#[test]
+fn a_wrong_value_is_refused_before_anything_is_written() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, v int)")
+            .done();
+        let insert = client.prepare("INSERT INTO ks.t (k, v) VALUES (?, ?)");
+        assert_eq!(insert.markers[1].1, CqlType::Int);
+        let (code, message) = client.execute(&insert, &[1.into(), "abc".into()]).error();
+        assert_eq!(
+            (code, message.as_str()),
+            (INVALID, "Expected 4 or 0 byte int (3)")
+        );
+        let both = [
+            (&insert, vec![1.into(), 1.into()]),
+            (&insert, vec![2.into(), "x".into()]),
+        ];
+        assert_eq!(client.batch(&both).error().0, INVALID);
+        assert_eq!(client.query("SELECT * FROM ks.t").rows().rows.len(), 0);
+    });
+}
+
+/// Runs a story on so many threads, each with a connection of its own.
+fn together(address: SocketAddr, clients: i32, story: impl Fn(i32, &mut Client) + Sync) {
+    std::thread::scope(|scope| {
+        for number in 0..clients {
+            let story = &story;
+            scope.spawn(move || story(number, &mut Client::connect(address)));
+        }
+    });
+}
+
+#[test]
+fn counters_lose_no_increment_to_each_other() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.c (k int PRIMARY KEY, n counter)")
+            .done();
+        together(address, 8, |_, client| {
+            let update = client.prepare("UPDATE ks.c SET n = n + ? WHERE k = 1");
+            for _ in 0..25 {
+                client
+                    .execute(&update, &[Value::Bytes(1i64.to_be_bytes().to_vec())])
+                    .done();
+            }
+        });
+        let rows = client.query("SELECT n FROM ks.c WHERE k = 1").rows();
+        assert_eq!(rows.rows[0][0].as_deref(), Some(&200i64.to_be_bytes()[..]));
+    });
+}
+
+#[test]
+fn of_many_who_want_a_name_one_gets_it() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.names (name text PRIMARY KEY, owner int)")
+            .done();
+        let winners = std::sync::Mutex::new(Vec::new());
+        together(address, 8, |number, client| {
+            let claim =
+                client.prepare("INSERT INTO ks.names (name, owner) VALUES (?, ?) IF NOT EXISTS");
+            let rows = client
+                .execute(&claim, &["palladium".into(), number.into()])
+                .rows();
+            if rows.rows[0][0].as_deref() == Some(&[1]) {
+                winners.lock().expect("no thread panicked").push(number);
+            }
+        });
+        let winners = winners.into_inner().expect("no thread panicked");
+        assert_eq!(winners.len(), 1);
+        let rows = client
+            .query("SELECT owner FROM ks.names WHERE name = 'palladium'")
+            .rows();
+        assert_eq!(int(&rows.rows[0][0]), winners[0]);
+    });
+}
+
+#[test]
+fn compare_and_set_counts_every_success() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.n (k int PRIMARY KEY, v int)")
+            .done();
+        client.query("INSERT INTO ks.n (k, v) VALUES (1, 0)").done();
+        let total = std::sync::atomic::AtomicI32::new(0);
+        together(address, 6, |_, client| {
+            let read = client.prepare("SELECT v FROM ks.n WHERE k = 1");
+            let swap = client.prepare("UPDATE ks.n SET v = ? WHERE k = 1 IF v = ?");
+            for _ in 0..20 {
+                let now = int(&client.execute(&read, &[]).rows().rows[0][0]);
+                let answer = client.execute(&swap, &[(now + 1).into(), now.into()]);
+                if answer.rows().rows[0][0].as_deref() == Some(&[1]) {
+                    total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+        });
+        let rows = client.query("SELECT v FROM ks.n").rows();
+        assert_eq!(int(&rows.rows[0][0]), total.into_inner());
+    });
+}
+
+#[test]
+fn an_empty_batch_is_no_error() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        assert!(matches!(client.batch(&[]), Answer::Void));
+        assert!(matches!(
+            client.query("BEGIN BATCH APPLY BATCH"),
+            Answer::Void
+        ));
+    });
+}
