@@ -235,13 +235,6 @@ impl OpenTable {
             .unwrap_or(i64::MAX)
     }
 
-    /// Touches what a point read will need.
-    pub(crate) fn prefetch(&self, key: &PartitionKey) {
-        for memtable in self.memtables() {
-            memtable.contains(key);
-        }
-    }
-
     pub(crate) fn active_bytes(&self) -> usize {
         self.memory
             .read()

@@ -11,14 +11,12 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::lease::Reading;
 use crate::memtable::{Memtable, MemtableCursor};
-use crate::model::PartitionKey;
 use crate::read::{
     BlockAddress, Fault, Item, KeyRange, Merge, PageBuilder, PartitionBound, PartitionHead,
     ReadCommand, ReadPage, Slices, Source, run, run_one,
 };
 use crate::sstable::{Sstable, SstableCursor};
 use crate::table::Pass;
-use palladium_crypto::TableId;
 
 /// What a table is made of, as one source.
 pub(crate) enum EngineSource {
@@ -73,21 +71,6 @@ impl<B: Backend> Engine<B> {
             Attempt::Merging { pass, mut merging } => {
                 let may_go_on = || pass.may_go_on(Reading::now(&*inner.env));
                 merging.finish(&*inner.backend, &command, may_go_on).await
-            }
-        }
-    }
-
-    /// Touches what a batch of point reads will need, so that cache misses overlap.
-    pub fn prefetch(&self, keys: &[(TableId, &PartitionKey)]) {
-        let clock = Reading::now(&*self.inner.env);
-        for (table, key) in keys {
-            if let Ok(pass) = self
-                .inner
-                .tables
-                .get(*table)
-                .and_then(|table| table.pass(clock))
-            {
-                pass.prefetch(key);
             }
         }
     }
