@@ -42,6 +42,7 @@ pub mod code {
     pub const SYNTAX: i32 = 0x2000;
     pub const UNAUTHORIZED: i32 = 0x2100;
     pub const INVALID: i32 = 0x2200;
+    pub const UNPREPARED: i32 = 0x2500;
 }
 
 const CONSISTENCY_ONE: u16 = 0x0001;

@@ -94,6 +94,44 @@ fn a_key_switch_under_load_moves_no_data() {
 }
 
 #[test]
+fn a_key_switch_keeps_prepared_statements() {
+    let node = node();
+    runtime().block_on(async {
+        let mut connection = Connection::open(node.address())
+            .await
+            .expect("the server is ready");
+        make_keyspace(&mut connection, "ks").await;
+        make_table(
+            &mut connection,
+            "ks.t",
+            "encryption = {'kms_key': 'local:first'}",
+        )
+        .await;
+        let select = connection
+            .prepare("SELECT p, c, v FROM ks.t WHERE p = ?")
+            .await
+            .expect("SELECT can be prepared");
+        // Cassandra forgets statements when columns change, not when options do.
+        for options in [
+            "encryption = {'kms_key': 'local:second'}",
+            "comment = 'another'",
+        ] {
+            connection
+                .run(&format!("ALTER TABLE ks.t WITH {options}"))
+                .await;
+            let answer = connection
+                .execute(&select, &[&1_i32.to_be_bytes()])
+                .await
+                .expect("the connection holds");
+            assert!(
+                answer.accepted().rows().is_empty(),
+                "after ALTER TABLE WITH {options}"
+            );
+        }
+    });
+}
+
+#[test]
 fn a_kill_during_a_key_switch_leaves_the_old_state_or_the_new() {
     let mut node = node();
     let runtime = runtime();
@@ -326,14 +364,14 @@ impl Load {
             let mut connection = Connection::open(address)
                 .await
                 .expect("the server is ready");
-            let insert = connection
-                .prepare(&format!("INSERT INTO {table} (p, c, v) VALUES (?, ?, ?)"))
+            let inserting = format!("INSERT INTO {table} (p, c, v) VALUES (?, ?, ?)");
+            let selecting = format!("SELECT p, c, v FROM {table} WHERE p = ? AND c = ?");
+            let mut insert = connection
+                .prepare(&inserting)
                 .await
                 .expect("INSERT can be prepared");
-            let select = connection
-                .prepare(&format!(
-                    "SELECT p, c, v FROM {table} WHERE p = ? AND c = ?"
-                ))
+            let mut select = connection
+                .prepare(&selecting)
                 .await
                 .expect("SELECT can be prepared");
             let mut refusals = Vec::new();
@@ -344,12 +382,32 @@ impl Load {
                 let place = (turn % 50, turn / 50 % 20);
                 let values = bind(place, 100 + turn as u64);
                 let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
-                for (id, values) in [(&insert, &values[..]), (&select, &values[..2])] {
-                    match connection
+                for (text, id, values) in [
+                    (&inserting, &mut insert, &values[..]),
+                    (&selecting, &mut select, &values[..2]),
+                ] {
+                    let mut answer = connection
                         .execute(id, values)
                         .await
-                        .expect("the connection holds")
-                    {
+                        .expect("the connection holds");
+                    // What every driver does: a statement that the server has forgotten is prepared again.
+                    if matches!(
+                        answer,
+                        Answer::Refused {
+                            code: code::UNPREPARED,
+                            ..
+                        }
+                    ) {
+                        *id = connection
+                            .prepare(text)
+                            .await
+                            .expect("it can be prepared again");
+                        answer = connection
+                            .execute(id, values)
+                            .await
+                            .expect("the connection holds");
+                    }
+                    match answer {
                         Answer::Refused { code, message } => {
                             refusals.push(format!("{code:#06x} {message}"))
                         }

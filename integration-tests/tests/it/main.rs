@@ -10,4 +10,5 @@ mod durability;
 mod handshake;
 mod keys;
 mod rows;
+mod schema;
 mod tamper;
