@@ -13,6 +13,7 @@ use crate::Engine;
 use crate::config::Config;
 use crate::error::CqlError;
 use crate::keys::KeyKeeper;
+use crate::net::InFlight;
 use crate::query::{PageSeal, Prepared, Response};
 use crate::schema::Catalog;
 
@@ -29,6 +30,8 @@ pub struct Database {
     pub keys: KeyKeeper,
     /// Prepared statements.
     pub prepared: Prepared,
+    /// Bytes that connections hold.
+    pub in_flight: Arc<InFlight>,
     /// Settings.
     pub config: Config,
     /// Who this server is; drivers show it as the host id.
@@ -75,8 +78,17 @@ impl Database {
             }
         }
         match self.engine.write(vec![write]).await.into_iter().next() {
-            Some(Err(error)) => CqlError::from(error).into(),
+            Some(Err(error)) => self.write_refused(error).into(),
             _ => done,
         }
+    }
+
+    /// What a client is told of a write that did not come through: of a table that has just been closed, why.
+    pub fn write_refused(&self, error: palladium_storage::Error) -> CqlError {
+        let trouble = match &error {
+            palladium_storage::Error::KeyUnavailable { table } => self.keys.trouble(*table),
+            _ => None,
+        };
+        trouble.unwrap_or_else(|| CqlError::from(error))
     }
 }

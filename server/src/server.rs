@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::env::RealEnv;
 use crate::keys::{KeeperOptions, KeyKeeper, KeyServices};
-use crate::net::Listener;
+use crate::net::{InFlight, Listener};
 use crate::query::{PageSeal, Prepared};
 use crate::schema::store;
 use crate::service_key::{self, ServiceKey};
@@ -111,6 +111,7 @@ impl Server {
             page_seal: PageSeal::new(service.ring.active(), env.clone()),
             events: Database::events_channel(),
             ddl: tokio::sync::Mutex::new(()),
+            in_flight: InFlight::new(config.request_bytes_max()),
             config,
         });
         let listener = Listener::bind(database.config.listen).await?;

@@ -19,6 +19,8 @@ pub struct Session {
     pub peer: SocketAddr,
     /// What the client named itself.
     pub driver: Option<String>,
+    /// Past its bound of requests it wants to be told Overloaded; others find their socket unread until answers have left.
+    pub wants_overloaded: bool,
     phase: Phase,
     registered: Registered,
 }
@@ -48,6 +50,7 @@ impl Session {
             user: "anonymous".into(),
             peer,
             driver: None,
+            wants_overloaded: false,
             phase: Phase::Fresh,
             registered: Registered::default(),
         }

@@ -50,7 +50,8 @@ async fn check(config: &Config) -> Result<u8, String> {
     if !config.data.is_dir() {
         return Err(format!("{} is no folder", config.data.display()));
     }
-    let backend = LocalBackend::open(&config.data, LocalOptions::default())
+    // A folder that is none must not become one.
+    let backend = LocalBackend::open_existing(&config.data, LocalOptions::default())
         .map_err(|error| error.to_string())?;
     let keyring = Keyring::open(&config.keyring).map_err(|error| format!("keyring: {error}"))?;
     let services = KeyServices::default().with("local", Arc::new(keyring) as Arc<dyn Kms>);

@@ -141,13 +141,22 @@ impl Config {
         }
     }
 
-    /// The engine's share of this.
-    pub fn engine_options(&self) -> Options {
+    fn memory(&self) -> usize {
         let memory = match self.memory_bytes {
             0 => machine_memory_bytes() / 2,
             bytes => bytes,
         };
-        let memory = usize::try_from(memory).unwrap_or(usize::MAX);
+        usize::try_from(memory).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes of requests and answers that all connections may hold together.
+    pub fn request_bytes_max(&self) -> usize {
+        self.memory() / 8
+    }
+
+    /// The engine's share of this.
+    pub fn engine_options(&self) -> Options {
+        let memory = self.memory();
         Options {
             // Memtables and cache take two thirds; requests, indexes and filters the rest.
             memtable_bytes_max: memory / 3,

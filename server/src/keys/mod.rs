@@ -203,6 +203,15 @@ impl KeyKeeper {
         }
     }
 
+    /// What a client is told of a table whose key cannot be used; None while nothing is wrong.
+    pub fn trouble(&self, id: TableId) -> Option<CqlError> {
+        let kept = self.inner.kept(id)?;
+        match kept.state() {
+            State::Inaccessible(trouble) => Some(self.inner.refusal(&kept, &trouble)),
+            _ => None,
+        }
+    }
+
     /// When the lease of a table's key ends; None while it is not in memory.
     pub fn lease(&self, id: TableId) -> Option<Lease> {
         self.inner.engine.lease(id)

@@ -6,8 +6,10 @@
 //!                                        └─ Later ─► future ────────────────────────┴─► out ─► one socket write
 //! ```
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -22,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{broadcast, watch};
 
 use super::handshake::{self, Greeting};
+use super::in_flight::Share;
 use super::told_to_stop;
 use crate::database::Database;
 use crate::error::CqlError;
@@ -30,8 +33,16 @@ use crate::session::Session;
 
 /// Bytes read from a socket before the requests in them are begun.
 const READ_BYTES_MAX: usize = 256 << 10;
+/// Bytes of answers after which no further request is begun until they have left: a reader that is slow finds its own requests waiting.
+const OUT_BYTES_MAX: usize = 1 << 20;
 /// An answer buffer that grew beyond this is given back after it was sent.
 const OUT_BYTES_KEPT: usize = 256 << 10;
+/// Bytes of a request that has arrived in part and may stay when the server holds too much.
+const PART_BYTES_KEPT: usize = 64 << 10;
+/// How long a client may take to read the last word and hang up.
+const PARTING: Duration = Duration::from_secs(1);
+/// How long a connection too many may take to say its first word.
+const FIRST_WORD: Duration = Duration::from_secs(5);
 /// The stream of events.
 const EVENT_STREAM: i16 = -1;
 
@@ -39,6 +50,19 @@ const EVENT_STREAM: i16 = -1;
 struct Answer {
     stream: i16,
     response: Response,
+    /// Bytes of the request, which are held until now.
+    bytes: usize,
+}
+
+/// Why no more requests were begun.
+#[derive(PartialEq)]
+enum Begun {
+    /// There are none.
+    All,
+    /// Their answers must leave first.
+    OutIsFull,
+    /// Others must be answered first.
+    UnderWayIsFull,
 }
 
 /// A connected client.
@@ -50,8 +74,15 @@ pub(super) struct Connection {
     encoder: Encoder,
     out: BytesMut,
     under_way: FuturesUnordered<BoxFuture<'static, Vec<Answer>>>,
+    /// Answers that came while earlier ones were being sent.
+    ready: VecDeque<Answer>,
     requests: usize,
-    events: broadcast::Receiver<Arc<Event>>,
+    request_bytes: usize,
+    /// v5: bytes of a request that has arrived in part, over several segments.
+    part_bytes: usize,
+    held: Share,
+    /// From REGISTER on.
+    events: Option<broadcast::Receiver<Arc<Event>>>,
     stopping: watch::Receiver<bool>,
     closing: bool,
 }
@@ -73,20 +104,48 @@ impl Connection {
             encoder: Encoder::new(),
             out: BytesMut::new(),
             under_way: FuturesUnordered::new(),
+            ready: VecDeque::new(),
             requests: 0,
-            events: database.events.subscribe(),
+            request_bytes: 0,
+            part_bytes: 0,
+            held: database.in_flight.share(),
+            events: None,
             stopping,
             closing: false,
             database,
         }
     }
 
-    /// One connection too many: says so and closes.
-    pub(super) async fn refuse(mut socket: TcpStream) {
+    /// One connection too many: answers its first word, whatever it is, so that the client knows why, and closes.
+    pub(super) async fn refuse(mut socket: TcpStream, body_bytes_max: usize) {
+        let mut decoder = Decoder::new(FrameLimits { body_bytes_max });
+        let mut encoder = Encoder::new();
         let mut out = BytesMut::new();
         let error = CqlError::overloaded("The server has as many connections as it may have");
-        Response::from(error).encode(&mut Encoder::new(), &mut out, Version::V4, 0);
-        let _ = socket.write_all(&out).await;
+        let first = async {
+            while read_all(&mut socket, decoder.input()).await? > 0 {
+                match decoder.next_frame() {
+                    Ok(None) => {}
+                    Ok(Some(frame)) => {
+                        Response::from(error).encode(
+                            &mut encoder,
+                            &mut out,
+                            frame.version,
+                            frame.stream,
+                        );
+                        break;
+                    }
+                    Err(error) => {
+                        encoder.complaint(&mut out, error.complaint());
+                        break;
+                    }
+                }
+            }
+            socket.write_all(&out).await
+        };
+        if let Ok(Ok(())) = tokio::time::timeout(FIRST_WORD, first).await {
+            part(&mut socket).await;
+        }
     }
 
     /// Serves until the client leaves, breaks the protocol, or the server stops.
@@ -98,73 +157,110 @@ impl Connection {
 
     async fn run(&mut self) -> std::io::Result<()> {
         loop {
-            let may_read =
-                !self.closing && self.requests < self.database.config.connection_requests_max;
-            let hears_events = self.session.hears_schema_changes();
+            self.finish();
+            let begun = self.begin_all();
+            self.send().await?;
+            if self.closing && self.under_way.is_empty() && self.ready.is_empty() {
+                part(&mut self.socket).await;
+                return Ok(());
+            }
+            if begun == Begun::OutIsFull || !self.ready.is_empty() {
+                continue;
+            }
+            let may_read = !self.closing && begun == Begun::All;
             tokio::select! {
                 biased;
+                () = told_to_stop(&mut self.stopping), if !self.closing => self.closing = true,
                 Some(answers) = self.under_way.next(), if !self.under_way.is_empty() => {
-                    self.finish(answers);
+                    self.ready.extend(answers);
                     while let Some(Some(answers)) = self.under_way.next().now_or_never() {
-                        self.finish(answers);
+                        self.ready.extend(answers);
                     }
                 }
-                event = self.events.recv(), if hears_events => {
-                    if let Ok(event) = event {
+                event = next_event(&mut self.events) => {
+                    if let Some(event) = event {
                         self.encode(EVENT_STREAM, Response::Event((*event).clone()));
                     }
                 }
                 read = read_all(&mut self.socket, self.decoder.input()), if may_read => {
-                    if read? == 0 {
-                        self.closing = true;
+                    match read? {
+                        0 => self.closing = true,
+                        bytes => self.part_bytes += bytes,
                     }
-                    self.begin_all();
                 }
-                () = told_to_stop(&mut self.stopping), if !self.closing => self.closing = true,
-            }
-            self.send().await?;
-            if self.closing && self.under_way.is_empty() {
-                return self.socket.shutdown().await;
             }
         }
     }
 
-    /// Begins every request that has arrived whole.
-    fn begin_all(&mut self) {
+    /// Begins the requests that have arrived whole, as far as the bounds let it.
+    fn begin_all(&mut self) -> Begun {
         let mut writes: Vec<Write> = Vec::new();
         let mut acknowledgements: Vec<Answer> = Vec::new();
-        while !self.closing {
+        let begun = loop {
+            if self.closing {
+                break Begun::All;
+            }
+            if self.out.len() >= OUT_BYTES_MAX {
+                break Begun::OutIsFull;
+            }
+            let is_full = self.requests >= self.database.config.connection_requests_max;
+            if is_full && !self.session.wants_overloaded {
+                break Begun::UnderWayIsFull;
+            }
             match self.decoder.next_frame() {
-                Ok(Some(frame)) => self.begin(frame, &mut writes, &mut acknowledgements),
-                Ok(None) => break,
+                Ok(Some(frame)) => {
+                    self.part_bytes = self.decoder.input().len();
+                    match is_full && self.session.is_ready() {
+                        true => self.overloaded(
+                            frame.stream,
+                            "The connection has as many requests under way as it may have",
+                        ),
+                        false => self.begin(frame, &mut writes, &mut acknowledgements),
+                    }
+                }
+                Ok(None) => break Begun::All,
                 Err(error) => {
                     self.encoder.complaint(&mut self.out, error.complaint());
                     self.closing |= error.must_close();
                 }
             }
+        };
+        if begun == Begun::All && self.part_bytes() > PART_BYTES_KEPT && self.held.is_too_much() {
+            self.overloaded(
+                0,
+                "The server holds as many bytes of requests as it may hold",
+            );
+            self.closing = true;
         }
-        if !writes.is_empty() {
-            self.requests += acknowledgements.len();
-            let ticket = self.database.engine.write(writes);
-            self.under_way.push(Box::pin(async move {
-                let results = ticket.await;
-                acknowledgements
-                    .into_iter()
-                    .zip(results)
-                    .map(|(answer, result)| match result {
-                        Ok(()) => answer,
-                        Err(error) => Answer {
-                            stream: answer.stream,
-                            response: CqlError::from(error).into(),
-                        },
-                    })
-                    .collect()
-            }));
+        self.write(writes, acknowledgements);
+        begun
+    }
+
+    /// All writes of a read are one batch for the engine, and one wake-up.
+    fn write(&mut self, writes: Vec<Write>, acknowledgements: Vec<Answer>) {
+        if writes.is_empty() {
+            return;
         }
+        let database = self.database.clone();
+        let ticket = database.engine.write(writes);
+        self.under_way.push(Box::pin(async move {
+            let results = ticket.await;
+            acknowledgements
+                .into_iter()
+                .zip(results)
+                .map(|(answer, result)| match result {
+                    Ok(()) => answer,
+                    Err(error) => Answer {
+                        response: database.write_refused(error).into(),
+                        ..answer
+                    },
+                })
+                .collect()
+        }));
     }
 
     fn begin(&mut self, frame: Frame, writes: &mut Vec<Write>, acknowledgements: &mut Vec<Answer>) {
-        let stream = frame.stream;
+        let (stream, bytes) = (frame.stream, frame.body.len());
         let request = match Request::decode(&frame) {
             Ok(request) => request,
             Err(error) => {
@@ -177,34 +273,52 @@ impl Connection {
             self.greet(stream, greeting);
             return;
         }
+        if self.held.is_too_much() {
+            self.overloaded(
+                stream,
+                "The server holds as many bytes of requests as it may hold",
+            );
+            return;
+        }
         match query::begin(&self.database, &mut self.session, &frame, &request) {
             Outcome::Ready(response) => self.encode(stream, response),
             Outcome::Write { write, done } => match self.database.keys_at_hand(&write) {
                 true => {
+                    self.requests += 1;
+                    self.request_bytes += bytes;
                     writes.push(write);
                     acknowledgements.push(Answer {
                         stream,
                         response: done,
+                        bytes,
                     });
                 }
                 false => {
                     let database = self.database.clone();
                     self.later(
                         stream,
+                        bytes,
                         async move { database.write_when_opened(write, done).await }.boxed(),
                     );
                 }
             },
-            Outcome::Later(response) => self.later(stream, response),
+            Outcome::Later(response) => self.later(stream, bytes, response),
         }
     }
 
-    fn later(&mut self, stream: i16, response: BoxFuture<'static, Response>) {
+    /// A bound is reached: not silence, but an answer that says so.
+    fn overloaded(&mut self, stream: i16, why: &str) {
+        self.encode(stream, CqlError::overloaded(why).into());
+    }
+
+    fn later(&mut self, stream: i16, bytes: usize, response: BoxFuture<'static, Response>) {
         self.requests += 1;
+        self.request_bytes += bytes;
         self.under_way.push(Box::pin(async move {
             vec![Answer {
                 stream,
                 response: response.await,
+                bytes,
             }]
         }));
     }
@@ -212,6 +326,12 @@ impl Connection {
     fn greet(&mut self, stream: i16, greeting: Greeting) {
         match greeting {
             Greeting::Answer(response) => self.encode(stream, response),
+            Greeting::Register => {
+                if self.events.is_none() && self.session.hears_schema_changes() {
+                    self.events = Some(self.database.events.subscribe());
+                }
+                self.encode(stream, Response::Ready);
+            }
             Greeting::Start {
                 version,
                 compression,
@@ -228,9 +348,13 @@ impl Connection {
         }
     }
 
-    fn finish(&mut self, answers: Vec<Answer>) {
-        self.requests -= answers.len();
-        for answer in answers {
+    /// Encodes what is ready, as far as there is room.
+    fn finish(&mut self) {
+        while self.out.len() < OUT_BYTES_MAX
+            && let Some(answer) = self.ready.pop_front()
+        {
+            self.requests -= 1;
+            self.request_bytes -= answer.bytes;
             self.encode(answer.stream, answer.response);
         }
     }
@@ -244,18 +368,68 @@ impl Connection {
         );
     }
 
+    /// Tells how much this connection holds.
+    fn report(&mut self) {
+        let bytes = self.part_bytes() + self.request_bytes + self.out.len();
+        self.held.report(bytes);
+    }
+
+    fn part_bytes(&mut self) -> usize {
+        match self.session.is_ready() && self.session.version >= Version::V5 {
+            true => self.part_bytes,
+            false => self.decoder.input().len(),
+        }
+    }
+
+    /// Sends all answers. What is under way goes on meanwhile: it may hold a latch that others wait for, and this reader may be slow.
     async fn send(&mut self) -> std::io::Result<()> {
         self.encoder.flush(&mut self.out);
-        if self.out.is_empty() {
+        self.report();
+        let mut sent = 0;
+        while sent < self.out.len() {
+            tokio::select! {
+                biased;
+                written = self.socket.write(&self.out[sent..]) => match written? {
+                    0 => return Err(std::io::ErrorKind::WriteZero.into()),
+                    bytes => sent += bytes,
+                },
+                Some(answers) = self.under_way.next(), if !self.under_way.is_empty() => {
+                    self.ready.extend(answers);
+                }
+            }
+        }
+        if sent == 0 {
             return Ok(());
         }
-        self.socket.write_all(&self.out).await?;
         match self.out.capacity() > OUT_BYTES_KEPT {
             true => self.out = BytesMut::new(),
             false => self.out.clear(),
         }
+        self.report();
         Ok(())
     }
+}
+
+/// The next event for a client that registered; one that lags too far behind misses some.
+async fn next_event(events: &mut Option<broadcast::Receiver<Arc<Event>>>) -> Option<Arc<Event>> {
+    match events {
+        Some(events) => events.recv().await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends the conversation so that the last word arrives: closing a socket with unread bytes in it would throw away what is on its way to the client.
+async fn part(socket: &mut TcpStream) {
+    if socket.shutdown().await.is_err() {
+        return;
+    }
+    let mut ignored = BytesMut::new();
+    let until_it_hangs_up = async {
+        while let Ok(1..) = read_all(socket, &mut ignored).await {
+            ignored.clear();
+        }
+    };
+    let _ = tokio::time::timeout(PARTING, until_it_hangs_up).await;
 }
 
 /// Reads all there is, up to a bound; waits for the first byte.

@@ -16,6 +16,8 @@ pub const CQL_VERSION: &str = "3.4.7";
 pub(super) enum Greeting {
     /// Answer; nothing changes.
     Answer(Response),
+    /// READY, and from then on events.
+    Register,
     /// READY, and from then on in this form.
     Start {
         version: Version,
@@ -48,7 +50,7 @@ pub(super) fn greet(
             for event in register.events() {
                 session.register(event);
             }
-            Some(Greeting::Answer(Response::Ready))
+            Some(Greeting::Register)
         }
         _ => None,
     }
@@ -66,6 +68,7 @@ fn start(session: &mut Session, version: Version, startup: &Startup<'_>) -> Gree
         Err(malformed) => return refuse(&malformed.to_string()),
     };
     session.start(version);
+    session.wants_overloaded = startup.options.get("THROW_ON_OVERLOAD") == Some("1");
     session.driver = startup.options.get("DRIVER_NAME").map(str::to_owned);
     Greeting::Start {
         version,

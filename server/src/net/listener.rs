@@ -11,6 +11,9 @@ use super::connection::Connection;
 use super::told_to_stop;
 use crate::database::Database;
 
+/// Connections too many that are told so at a time; those beyond are just closed.
+const REFUSALS_MAX: usize = 256;
+
 /// An open port.
 pub struct Listener {
     socket: TcpListener,
@@ -36,13 +39,20 @@ impl Listener {
     pub async fn serve(self, database: Arc<Database>, stopping: watch::Receiver<bool>) {
         let mut told = stopping.clone();
         let places = Arc::new(Semaphore::new(database.config.connections_max));
+        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = self.socket.accept() => match accepted {
                     Ok((socket, peer)) => {
                         let Ok(place) = places.clone().try_acquire_owned() else {
-                            connections.spawn(Connection::refuse(socket));
+                            if let Ok(place) = refusals.clone().try_acquire_owned() {
+                                let frame_bytes_max = database.config.frame_bytes_max;
+                                connections.spawn(async move {
+                                    Connection::refuse(socket, frame_bytes_max).await;
+                                    drop(place);
+                                });
+                            }
                             continue;
                         };
                         let connection = Connection::new(socket_without_delay(socket), peer, database.clone(), stopping.clone());

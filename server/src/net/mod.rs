@@ -3,13 +3,16 @@
 //! A connection reads all there is in its socket, begins every request of it, hands all their writes to the engine as one batch, and sends all answers that are
 //! ready in one write. What must wait (a disk, a latch, a key service) waits beside the others; answers leave in the order in which they are ready.
 //!
-//! Bounds: connections at a time, requests under way on each, bytes of a request. Past the first a client is told Overloaded and closed; past the second its
-//! socket is not read until answers have left.
+//! Bounds: connections at a time, requests under way on each, bytes of a request, bytes of answers that wait for their reader, bytes of all of this together.
+//! Past the first a client is told Overloaded and closed. Past the second and fourth its socket is not read until answers have left; a client that asks for it
+//! (THROW_ON_OVERLOAD, as Cassandra has it) is told Overloaded past the second. Past the last every request is told Overloaded.
 
 mod connection;
 mod handshake;
+mod in_flight;
 mod listener;
 
+pub use in_flight::InFlight;
 pub use listener::Listener;
 
 /// Ready once the server stops. Never, if nobody can say so any more.

@@ -1,0 +1,88 @@
+//! Bytes that connections hold: requests that have arrived in part or wait for their answers, and answers that wait for their reader.
+//!
+//! Each connection reports what it holds; past the bound a request is told Overloaded instead of being begun, and a large request that has arrived in part
+//! is told so and cut off. Requests of the handshake are small and always answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What all connections hold together.
+#[derive(Debug)]
+pub struct InFlight {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
+
+/// The share of one connection; gives it back when dropped.
+pub(super) struct Share {
+    all: Arc<InFlight>,
+    bytes: usize,
+}
+
+impl InFlight {
+    /// With a bound in bytes.
+    pub fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(InFlight {
+            bytes: AtomicUsize::new(0),
+            bytes_max,
+        })
+    }
+
+    pub(super) fn share(self: &Arc<Self>) -> Share {
+        Share {
+            all: self.clone(),
+            bytes: 0,
+        }
+    }
+
+    /// What is held now.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Share {
+    /// This connection holds so much now.
+    pub(super) fn report(&mut self, bytes: usize) {
+        match bytes >= self.bytes {
+            true => self
+                .all
+                .bytes
+                .fetch_add(bytes - self.bytes, Ordering::Relaxed),
+            false => self
+                .all
+                .bytes
+                .fetch_sub(self.bytes - bytes, Ordering::Relaxed),
+        };
+        self.bytes = bytes;
+    }
+
+    /// Whether all connections together hold more than they may.
+    pub(super) fn is_too_much(&self) -> bool {
+        self.all.bytes() > self.all.bytes_max
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.report(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_ends_gives_back_what_it_held() {
+        let all = InFlight::new(100);
+        let (mut one, mut other) = (all.share(), all.share());
+        one.report(80);
+        other.report(30);
+        assert!(one.is_too_much());
+        other.report(10);
+        assert_eq!((all.bytes(), one.is_too_much()), (90, false));
+        drop(one);
+        assert_eq!(all.bytes(), 10);
+    }
+}
