@@ -55,7 +55,8 @@ pub(crate) async fn open<B: Backend>(
         segment_bytes: options.log_segment_bytes,
         incarnation: manifest.sequence() + 1,
     };
-    let (mut log, recovered) = recover_log(&backend, &env, service, log_options).await?;
+    let (mut log, recovered) =
+        CommitLog::recover(backend.clone(), env.clone(), service, log_options).await?;
     let missing = check_ages(&report, &recovered)?;
     // Floors and commits speak of these groups, though the log has lost them.
     log.skip_to(report.log_sequence);
@@ -127,24 +128,6 @@ pub(crate) async fn check_not_beheaded<B: Backend>(backend: &B, service: &KeyRin
         ));
     }
     Ok(())
-}
-
-/// Without its watermark a log cannot say where it must reach, and storing a new one would make that forgotten.
-async fn recover_log<B: Backend>(
-    backend: &Arc<B>,
-    env: &Arc<dyn Env>,
-    service: Arc<KeyRing>,
-    options: CommitLogOptions,
-) -> Result<(CommitLog<B>, Recovered)> {
-    let found = commitlog::inspect(&**backend, &service).await?;
-    let headless = found
-        .damage
-        .iter()
-        .find(|damage| damage.segment == 0 && matches!(damage.scope, DamageScope::Groups { .. }));
-    match headless {
-        Some(damage) => Err(Error::corrupt(damage.to_string())),
-        None => CommitLog::recover(backend.clone(), env.clone(), service, options).await,
-    }
 }
 
 type Roots = HashMap<TableId, Root>;

@@ -17,7 +17,8 @@ use super::layout::{
 };
 use super::watermark::WatermarkWriter;
 use super::{
-    CommitLogOptions, GROUP_BYTES_MAX, Recovered, SegmentTables, Share, ShareAddress, recovery,
+    CommitLogOptions, Damage, DamageScope, GROUP_BYTES_MAX, Recovered, SegmentTables, Share,
+    ShareAddress, recovery,
 };
 use crate::backend::{Backend, Copied, Durability, Part, Public};
 use crate::env::Env;
@@ -77,7 +78,8 @@ struct Preparing {
 }
 
 impl<B: Backend> CommitLog<B> {
-    /// Reads what is there and opens the log behind it. A damaged log opens too: see [`Recovered::damage`] for whom that stops.
+    /// Reads what is there and opens the log behind it. A damaged log opens too, but for one without a watermark: see [`Recovered::damage`] for whom that
+    /// stops.
     pub async fn recover(
         backend: Arc<B>,
         env: Arc<dyn Env>,
@@ -92,6 +94,12 @@ impl<B: Backend> CommitLog<B> {
             });
         }
         let found = recovery::read(&*backend, &service).await?;
+        // Without its watermark a log cannot say where it must reach, and storing a new one would make that forgotten.
+        let is_headless =
+            |damage: &&Damage| damage.segment == 0 && damage.scope != DamageScope::Survived;
+        if let Some(damage) = found.recovered.damage.iter().find(is_headless) {
+            return Err(Error::corrupt(damage.to_string()));
+        }
         for segment in &found.leftovers {
             backend.log_remove(*segment).await?;
         }

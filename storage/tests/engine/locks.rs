@@ -178,3 +178,29 @@ fn a_key_of_another_table_opens_nothing() {
     assert!(unlocked.is_err());
     assert!(is_locked(&world.rows(0)));
 }
+
+#[test]
+fn a_lock_stops_a_merge_under_way_and_leaves_nothing_of_it() {
+    let mut stopped = 0;
+    for seed in 1..12 {
+        let world = World::with_tables(seed, small(), 1);
+        let mut expected = world.fill(0, 20, 40);
+        world.flush(0).unwrap();
+        expected.extend(world.fill(0, 10, 40));
+        world.flush(0).unwrap();
+        let before = world.paths("blobs/");
+        let (merged, ()) = world.env.run(async {
+            futures::join!(world.engine.compact(Some(id(0))), world.engine.lock(id(0)))
+        });
+        // Ok: the lock came before the merge had begun.
+        assert!(
+            merged.is_ok() || is_locked(&merged),
+            "seed {seed}: {merged:?}"
+        );
+        stopped += u32::from(merged.is_err());
+        assert_eq!(world.paths("blobs/"), before, "seed {seed}");
+        world.unlock(0).unwrap();
+        assert_eq!(world.rows(0).unwrap(), expected, "seed {seed}");
+    }
+    assert!(stopped > 0, "no merge was under way");
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
+use palladium_storage::compaction::{SizeTiered, Strategy};
 use palladium_storage::{
     Cell, CellState, Clustering, CompactionOptions, Crash, Deletion, Env, Error, Limits, Liveness,
     Mutation, NewTable, Options, PartitionUpdate, RangeTombstone, ReadCommand, ReadPage, Result,
@@ -25,7 +26,7 @@ const PARTITIONS: u64 = 6;
 const ROWS: u64 = 8;
 const STEPS: u32 = 90;
 /// Short, so that worlds live to see tombstones purged.
-const GRACE_SECONDS: i64 = 20;
+const GRACE_SECONDS: i64 = 4;
 
 type Place = (u64, u64);
 
@@ -88,7 +89,18 @@ fn table_options() -> TableOptions {
         gc_grace_seconds: GRACE_SECONDS,
         block_bytes: 512,
         compression: true,
-        compaction: CompactionOptions::default(),
+        compaction: CompactionOptions {
+            enabled: true,
+            // Merges of few SSTables among many: what is left outside is what purging must respect.
+            strategy: Strategy::SizeTiered(SizeTiered {
+                min_threshold: 2,
+                max_threshold: 2,
+                min_sstable_size: 0,
+                tombstone_threshold: 0.05,
+                tombstone_compaction_interval: 1,
+                ..SizeTiered::default()
+            }),
+        },
     }
 }
 
@@ -176,11 +188,11 @@ impl Story {
 
     fn step(&mut self) {
         match self.draw(100) {
-            0..50 => self.write_some(),
-            50..58 => self.storm(),
-            58..66 => self.read_all(),
-            66..71 => self.tidy(),
-            71..75 => self.world.env.advance(Duration::from_secs(self.draw(12))),
+            0..45 => self.write_some(),
+            45..53 => self.storm(),
+            53..61 => self.read_all(),
+            61..69 => self.tidy(),
+            69..75 => self.world.env.advance(Duration::from_secs(self.draw(15))),
             75..79 => self.reopen_one_table(),
             79..82 => self.switch(),
             82..84 => self.truncate(),
