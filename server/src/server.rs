@@ -105,7 +105,7 @@ impl Server {
             engine,
             catalog: ArcSwap::from_pointee(catalog),
             keys: keys.clone(),
-            prepared: Prepared::new(env.entropy()),
+            prepared: Prepared::new(env.entropy()).at_most(config.prepared_statements_max),
             host_id: host_id(&service),
             cluster: service.cluster,
             page_seal: PageSeal::new(service.ring.active(), env.clone()),

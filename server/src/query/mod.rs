@@ -106,7 +106,7 @@ fn prepare(
         Some(statement) => statement,
         None => {
             let statement = Arc::new(understand(database, request.query, keyspace)?);
-            database.prepared.put(statement.clone());
+            database.prepared.put(statement.clone())?;
             statement
         }
     };

@@ -5,10 +5,10 @@
 //! the statement is forgotten and the driver is told to prepare it again.
 //!
 //! What must hold: looking a statement up takes no lock that a writer could hold for long, and there are never more than
-//! the configured number of them: each takes a few KiB with what it was analyzed for.
+//! the configured number of them, nor more bytes than their bound.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use md5::{Digest, Md5};
@@ -19,10 +19,17 @@ use palladium_protocol::types::CqlType;
 use super::analyze::{Body, Checked, result_specs};
 use super::functions::timeuuid::TimeUuids;
 use crate::encode::wire;
+use crate::error::{CqlError, CqlResult};
 use crate::schema::{Catalog, TableSchema};
 
 /// A statement takes a few KiB with what it was analyzed for; so many are tens of MiB.
 const STATEMENTS_MAX: usize = 10_000;
+/// Bytes of all statements, as [`Statement`]s are weighed.
+const STATEMENTS_BYTES_MAX: usize = 128 << 20;
+/// Bytes of one: an eighth of a tree is its text.
+const STATEMENT_BYTES_MAX: usize = STATEMENTS_BYTES_MAX / 16;
+/// About how much a statement takes beside what grows with its text.
+const STATEMENT_BYTES_BASE: usize = 4 << 10;
 
 /// A statement ready to be executed, prepared or not.
 #[derive(Debug)]
@@ -82,6 +89,11 @@ impl Statement {
             valid_in: AtomicU64::new(version_of(catalog)),
             last_used: AtomicU64::new(0),
         }
+    }
+
+    /// About how many bytes of memory it takes: text, tree, metadata.
+    fn weight(&self) -> usize {
+        STATEMENT_BYTES_BASE + 8 * self.text.len()
     }
 
     /// Whether the statement still means in this catalog what it meant when it was analyzed.
@@ -144,6 +156,8 @@ pub fn metadata_id(specs: &[ColumnSpec]) -> [u8; 16] {
 pub struct Prepared {
     statements: DashMap<[u8; 16], Arc<Statement>>,
     statements_max: usize,
+    /// The weight of all of them.
+    bytes: AtomicUsize,
     clock: AtomicU64,
     /// Where `now()` and the cells of lists get their timeuuids.
     pub uuids: TimeUuids,
@@ -155,6 +169,7 @@ impl Prepared {
         Prepared {
             statements: DashMap::new(),
             statements_max: STATEMENTS_MAX,
+            bytes: AtomicUsize::new(0),
             clock: AtomicU64::new(1),
             uuids: TimeUuids::new(entropy),
         }
@@ -177,26 +192,43 @@ impl Prepared {
         Some(found.clone())
     }
 
-    /// Keeps a statement; past the bound, the one that was not used for longest goes.
-    pub fn put(&self, statement: Arc<Statement>) {
+    /// Keeps a statement; past a bound, those that were not used for longest go.
+    pub fn put(&self, statement: Arc<Statement>) -> CqlResult<()> {
+        let weight = statement.weight();
+        if weight > STATEMENT_BYTES_MAX {
+            return Err(CqlError::invalid(format!(
+                "Prepared statement of size {weight} bytes is larger than allowed maximum of {STATEMENT_BYTES_MAX} bytes"
+            )));
+        }
         let now = self.clock.fetch_add(1, Ordering::Relaxed);
         statement.last_used.store(now, Ordering::Relaxed);
-        if self.statements.len() >= self.statements_max
-            && !self.statements.contains_key(&statement.id)
-        {
-            let oldest = self
-                .statements
-                .iter()
-                .min_by_key(|entry| entry.last_used.load(Ordering::Relaxed));
-            if let Some(id) = oldest.map(|entry| *entry.key()) {
-                self.statements.remove(&id);
-            }
+        while self.is_full(weight) && self.forget_oldest() {}
+        self.bytes.fetch_add(weight, Ordering::Relaxed);
+        if let Some(before) = self.statements.insert(statement.id, statement) {
+            self.bytes.fetch_sub(before.weight(), Ordering::Relaxed);
         }
-        self.statements.insert(statement.id, statement);
+        Ok(())
+    }
+
+    fn is_full(&self, weight: usize) -> bool {
+        self.statements.len() >= self.statements_max
+            || self.bytes.load(Ordering::Relaxed) + weight > STATEMENTS_BYTES_MAX
+    }
+
+    /// Whether there was one to forget.
+    fn forget_oldest(&self) -> bool {
+        let oldest = self
+            .statements
+            .iter()
+            .min_by_key(|entry| entry.last_used.load(Ordering::Relaxed))
+            .map(|entry| *entry.key());
+        oldest.inspect(|id| self.forget(id)).is_some()
     }
 
     pub fn forget(&self, id: &[u8; 16]) {
-        self.statements.remove(id);
+        if let Some((_, statement)) = self.statements.remove(id) {
+            self.bytes.fetch_sub(statement.weight(), Ordering::Relaxed);
+        }
     }
 
     /// All of them, for `system.prepared_statements`.
@@ -205,5 +237,60 @@ impl Prepared {
             .iter()
             .map(|entry| entry.value().clone())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use palladium_crypto::SeededEntropy;
+
+    use super::*;
+
+    fn statement(text: &str) -> Arc<Statement> {
+        let checked = Checked {
+            body: Body::Use("ks".into()),
+            markers: Vec::new(),
+            key_markers: Vec::new(),
+        };
+        Arc::new(Statement::new(checked, text, None, &Catalog::default()))
+    }
+
+    #[test]
+    fn the_statement_not_used_for_longest_makes_room() {
+        let prepared = Prepared::new(&SeededEntropy::new(1)).at_most(3);
+        let ids: Vec<[u8; 16]> = ["a", "b", "c", "d"]
+            .into_iter()
+            .map(|text| {
+                let statement = statement(text);
+                prepared.put(statement.clone()).expect("a small statement");
+                // The first one stays in use.
+                prepared.get(&statement_id("a", None));
+                statement.id
+            })
+            .collect();
+        let held: Vec<bool> = ids.iter().map(|id| prepared.get(id).is_some()).collect();
+        assert_eq!(held, [true, false, true, true]);
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_given_back() {
+        let prepared = Prepared::new(&SeededEntropy::new(1));
+        let large = "x".repeat(STATEMENT_BYTES_MAX / 16);
+        for number in 0..100 {
+            let text = format!("{large}{number}");
+            prepared
+                .put(statement(&text))
+                .expect("a statement within its bound");
+        }
+        assert!(prepared.bytes.load(Ordering::Relaxed) <= STATEMENTS_BYTES_MAX);
+        for statement in prepared.all() {
+            prepared.forget(&statement.id);
+        }
+        assert_eq!(prepared.bytes.load(Ordering::Relaxed), 0);
+        assert!(
+            prepared
+                .put(statement(&"x".repeat(STATEMENT_BYTES_MAX)))
+                .is_err()
+        );
     }
 }
