@@ -6,7 +6,7 @@
 use palladium_crypto::{KeyRing, StructureKind};
 
 use super::layout::{
-    NO_SEAL, WATERMARK_HEADER_BYTES, WATERMARK_SEALED_BYTES, WatermarkHeader, WatermarkRecord,
+    NO_SEAL, PAGE, WATERMARK_HEADER_BYTES, WATERMARK_SEALED_BYTES, WatermarkHeader, WatermarkRecord,
 };
 use crate::backend::fields::is_zero;
 use crate::backend::{Backend, Public};
@@ -92,6 +92,11 @@ pub(super) async fn load<B: Backend>(backend: &B, service: &KeyRing) -> Result<F
         if is_zero(slot) {
             continue;
         }
+        if slot.len() != PAGE {
+            found
+                .unfinished
+                .push(format!("log watermark: slot {index} is cut short"));
+        }
         match decode(slot, service) {
             Some((header, record)) if header.counter > found.counter => {
                 found.record = Some(record);
@@ -104,6 +109,14 @@ pub(super) async fn load<B: Backend>(backend: &B, service: &KeyRing) -> Result<F
                 "slot {index} is damaged, or its store was cut short; the other slot serves"
             )),
         }
+    }
+    // They are written in turn, so from the second store on both hold something.
+    if found.counter >= 2
+        && let Some(index) = slots.iter().position(|slot| is_zero(slot))
+    {
+        found.unfinished.push(format!(
+            "log watermark: slot {index} is empty; the other slot serves"
+        ));
     }
     Ok(found)
 }

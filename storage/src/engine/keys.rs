@@ -124,30 +124,32 @@ impl<B: Backend> Inner<B> {
             what: format!("table {id} has no root to switch"),
         })?;
         self.settle(&present, &open.ring()).await?;
-        self.check_next_root(&present, &root, &keys.ring, &open.ring())
+        let needed = self
+            .check_next_root(&present, &root, &keys.ring, &open.ring())
             .await?;
+        let (root, ring) = without_unneeded(root, &keys.ring, &needed);
         root::replace(&*self.backend, &root, present.epoch).await?;
         self.set_root(root.clone());
-        open.set_ring(keys.ring.clone());
+        open.set_ring(ring.clone());
         open.renew(keys.lease);
         // The log draws a new data key by itself when it sees another version; this is for a switch that keeps the number.
         let (done, _) = futures::channel::oneshot::channel();
         self.forming.ask(Errand::ForgetKey(id, done));
-        if let Err(error) = self.settle(&root, &keys.ring).await {
+        if let Err(error) = self.settle(&root, &ring).await {
             tracing::warn!(table = %id, %error, "a key switch is durable and not yet recorded");
             self.jobs.add(Job::SettleKeys(id));
         }
         Ok(())
     }
 
-    /// Refuses a root that would leave something unreadable.
+    /// Refuses a root that would leave something unreadable. Gives the older versions that it must keep.
     async fn check_next_root(
         &self,
         present: &Root,
         next: &Root,
         ring: &KeyRing,
         present_ring: &KeyRing,
-    ) -> Result<()> {
+    ) -> Result<BTreeSet<KeyVersion>> {
         let id = present.table;
         let refused = |what: String| Err(Error::Invalid { what });
         if next.table != id || ring.table() != id {
@@ -164,15 +166,15 @@ impl<B: Backend> Inner<B> {
         // A group under way is sealed under it.
         needed.insert(present_ring.active_version());
         let wrapped: HashSet<KeyVersion> = next.older.iter().map(|older| older.version).collect();
-        for version in needed {
-            let is_kept = version == next.version || wrapped.contains(&version);
-            if !is_kept || ring.key(version).is_err() {
+        for version in &needed {
+            let is_kept = *version == next.version || wrapped.contains(version);
+            if !is_kept || ring.key(*version).is_err() {
                 return refused(format!(
                     "the new root of table {id} lacks key version {version}, which is in use"
                 ));
             }
         }
-        Ok(())
+        Ok(needed)
     }
 
     async fn versions_in_use(&self, id: TableId) -> BTreeSet<KeyVersion> {
@@ -330,17 +332,12 @@ impl<B: Backend> Inner<B> {
         {
             return Ok(());
         }
-        let ring = open.ring();
-        let mut pruned = root.clone();
-        pruned.epoch += 1;
-        pruned.older.retain(|older| in_use.contains(&older.version));
-        pruned
-            .fingerprints
-            .retain(|(version, _)| *version == root.version || in_use.contains(version));
-        pruned.sign(ring.active());
+        let mut next = root.clone();
+        next.epoch += 1;
+        let (pruned, ring) = without_unneeded(next, &open.ring(), &in_use);
         root::replace(&*self.backend, &pruned, root.epoch).await?;
         self.set_root(pruned.clone());
-        open.set_ring(Arc::new(ring.retain(|version| in_use.contains(&version))));
+        open.set_ring(ring);
         self.commit_manifest(&[recorded(&pruned)]).await
     }
 }
@@ -355,6 +352,21 @@ pub(crate) async fn settle_open<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) 
         Some(root) => inner.finish_switch(&root, &open.ring()).await,
         None => Ok(()),
     }
+}
+
+/// A root, signed anew, and a ring without the older keys that nothing refers to: they are destroyed with the root before.
+fn without_unneeded(
+    mut root: Root,
+    ring: &KeyRing,
+    needed: &BTreeSet<KeyVersion>,
+) -> (Root, Arc<KeyRing>) {
+    let newest = root.version;
+    root.older.retain(|older| needed.contains(&older.version));
+    root.fingerprints
+        .retain(|(version, _)| *version == newest || needed.contains(version));
+    root.sign(ring.active());
+    let ring = ring.retain(|version| needed.contains(&version));
+    (root, Arc::new(ring))
 }
 
 /// What the manifest lacks of a root.

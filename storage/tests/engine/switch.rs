@@ -143,3 +143,27 @@ fn a_crash_at_any_sync_of_a_switch_leaves_the_old_key_or_the_new_one() {
     }
     assert!(old > 0 && new > 0, "{old} old, {new} new");
 }
+
+#[test]
+fn a_table_switched_a_hundred_times_does_not_drag_all_its_keys_along() {
+    let mut world = World::with_tables(6, small(), 1);
+    let expected = world.fill(0, 3, 3);
+    for version in 2..=100 {
+        world.flush(0).unwrap();
+        let older: Vec<KeyVersion> = world.root(0).older.iter().map(|key| key.version).collect();
+        assert!(older.len() <= 2, "{older:?}");
+        // Whoever makes the root may know no better than to keep them all.
+        let older: Vec<KeyVersion> = std::iter::once(version - 1).chain(older).collect();
+        let epoch = world.root(0).epoch + 1;
+        let next = root(0, version, &older, epoch, world.env.entropy());
+        let keys = keys_of(&next);
+        world
+            .env
+            .run(world.engine.switch_key(id(0), next, keys))
+            .unwrap();
+    }
+    world.reopen(Crash::PowerLoss { seed: 6 });
+    world.unlock(0).unwrap();
+    assert_eq!(world.rows(0).unwrap(), expected);
+    assert_eq!(world.root(0).older.len(), 0);
+}

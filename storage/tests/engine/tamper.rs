@@ -274,3 +274,15 @@ fn an_older_manifest_or_log_as_a_whole_is_named() {
         scene.answers(&files, &mutation);
     }
 }
+
+#[test]
+fn a_watermark_cut_to_its_first_slot_is_named() {
+    let mut scene = scene(5);
+    for bytes in [4096, 3000, 300] {
+        let path = "log/watermark".into();
+        let mutation = Mutation::Cut { path, bytes };
+        let files = scene.mutated(&mutation).unwrap();
+        assert!(scene.is_named(&files), "{mutation:?}");
+        scene.answers(&files, &mutation);
+    }
+}
