@@ -17,29 +17,28 @@ use std::sync::Arc;
 use bytes::Bytes;
 use palladium_crypto::TableId;
 use palladium_protocol::cql::ast::Operator;
-use palladium_protocol::response::{ColumnSpec, EncodedMetadata, MetadataMode};
 use palladium_protocol::types::CqlType;
 use palladium_storage::{
     CellState, Clustering, KeyRange, LatchGuard, Limits, Mutation, PartitionKey, PartitionUpdate,
     ReadCommand, Row, Slices, Write,
 };
 
-use super::read::clustering_values;
+use super::verdict::{self, Refusal};
 use super::write::{Place, keys_of, merged, needs_row, places_of, plans_of, stamp, update_of};
 use super::{Settings, moment, read_page};
 use crate::database::Database;
 use crate::encode::cell::{Stamp, cell_value};
-use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
 use crate::query::Outcome;
 use crate::query::analyze::{
     ColumnTest, ConditionKind, ModifyPlan, Operation, PlannedCondition, TestTarget,
 };
-use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
+use crate::query::answer::Response;
 use crate::query::expression::{Bound, Expression, RowScope, Scope, compare, element, same};
+use crate::query::functions::Moment;
 use crate::query::plan::{contains, holds};
-use crate::query::prepared::{Statement, metadata_id};
-use crate::schema::{ColumnKind, TableSchema};
+use crate::query::prepared::Statement;
+use crate::schema::ColumnKind;
 
 /// Whether a modification has to see what is there.
 pub fn looks_first(plan: &ModifyPlan) -> bool {
@@ -61,9 +60,10 @@ pub fn later(
 }
 
 /// What was read of one partition.
-struct Existing {
-    static_row: Option<Row>,
-    rows: HashMap<Clustering, Row>,
+#[derive(Default)]
+pub struct Existing {
+    pub static_row: Option<Row>,
+    pub rows: HashMap<Clustering, Row>,
     newest: i64,
 }
 
@@ -124,7 +124,7 @@ async fn run(
                 aggregates: &[],
             };
             if !applies(plan, &scope, &existing)? {
-                return refused(&plans, plan, &scope, &existing, settings);
+                return refusal(&plans, &now, &existing);
             }
         }
     }
@@ -167,7 +167,7 @@ async fn run(
     }
     write(database, merged(mutations), latch).await?;
     match conditional {
-        true => Ok(applied(&plans[0].0.table, true, Vec::new(), None)),
+        true => Ok(verdict::applied(&plans[0].0.table)),
         false => Ok(Response::Void),
     }
 }
@@ -312,6 +312,49 @@ fn row_of<'e>(
     Ok((own.static_row.as_ref(), row))
 }
 
+/// The answer when some IF did not hold: what all of them are about, as it is.
+fn refusal(
+    plans: &[(&ModifyPlan, &[Bound])],
+    now: &Moment<'_>,
+    existing: &HashMap<PartitionId, Existing>,
+) -> CqlResult<Response> {
+    let conditional: Vec<_> = plans
+        .iter()
+        .filter(|(plan, _)| plan.condition.is_some())
+        .collect();
+    let mut positions = Vec::new();
+    let mut key = None;
+    for (plan, bound) in &conditional {
+        let scope = Scope {
+            bound,
+            moment: now,
+            row: None,
+            aggregates: &[],
+        };
+        positions.extend(rows_of(plan, &scope)?);
+        key = keys_of(plan, &scope)?.into_iter().next();
+    }
+    positions.sort();
+    positions.dedup();
+    let (Some((first, _)), Some(key)) = (conditional.first(), key) else {
+        return Err(CqlError::server(
+            "a conditional statement names its partition",
+        ));
+    };
+    let nothing = Existing::default();
+    let refusal = Refusal {
+        plans: conditional.iter().map(|(plan, _)| *plan).collect(),
+        is_batch: plans.len() > 1,
+        existing: existing
+            .get(&(first.table.id, key.clone()))
+            .unwrap_or(&nothing),
+        key: &key,
+        positions,
+        now: now.seconds,
+    };
+    verdict::refused(&first.table, &refusal)
+}
+
 /// Whether the IF of a statement holds.
 fn applies(
     plan: &ModifyPlan,
@@ -441,95 +484,6 @@ fn compared(
                 )));
             }
         },
-    })
-}
-
-/// The answer of a conditional statement that did not apply: why, in the values that are there.
-fn refused(
-    plans: &[(&ModifyPlan, &[Bound])],
-    plan: &ModifyPlan,
-    scope: &Scope<'_>,
-    existing: &HashMap<PartitionId, Existing>,
-    _settings: &Settings,
-) -> CqlResult<Response> {
-    let table = &plan.table;
-    let (statics, row) = row_of(plan, scope, existing)?;
-    // Whether a row exists has nothing to do with the static one, and Cassandra does not read it then.
-    let on_columns = matches!(plan.condition, PlannedCondition::Columns(_));
-    let statics = statics.filter(|_| on_columns || plan.statics_only);
-    if statics.is_none() && row.is_none() {
-        return Ok(applied(table, false, Vec::new(), None));
-    }
-    let mut shown: Vec<usize> = match &plan.condition {
-        PlannedCondition::Columns(tests) => tests.iter().map(|test| test.column).collect(),
-        _ => (0..table.columns.len()).collect(),
-    };
-    if plans.len() > 1 && matches!(plan.condition, PlannedCondition::Columns(_)) {
-        shown.extend(
-            (0..table.columns.len()).filter(|index| table.columns[*index].kind.is_primary_key()),
-        );
-    }
-    if row.is_none()
-        && shown
-            .iter()
-            .all(|index| table.columns[*index].kind == ColumnKind::Regular)
-    {
-        return Ok(applied(table, false, Vec::new(), None));
-    }
-    let mut seen = std::collections::HashSet::new();
-    shown.retain(|index| seen.insert(*index));
-    let key = keys_of(plan, scope)?.into_iter().next();
-    let partition = match &key {
-        Some(key) => key::partition_values(key, table.partition_key.len())?,
-        None => Vec::new(),
-    };
-    let clustering = match row {
-        Some(row) => clustering_values(table.clustering_columns(), &row.clustering, row)?,
-        None => Vec::new(),
-    };
-    let at = RowScope {
-        table,
-        partition: &partition,
-        clustering: &clustering,
-        statics,
-        row,
-        now: scope.moment.seconds,
-    };
-    let mut values = Vec::with_capacity(shown.len());
-    for index in &shown {
-        values.push(at.column(*index)?);
-    }
-    Ok(applied(table, false, shown, Some(values)))
-}
-
-/// `[applied]`, and columns behind it.
-fn applied(
-    table: &TableSchema,
-    applied: bool,
-    shown: Vec<usize>,
-    values: Option<Vec<Option<Bytes>>>,
-) -> Response {
-    let spec = |name: &str, ty: &CqlType| ColumnSpec {
-        keyspace: table.keyspace.clone(),
-        table: table.name.clone(),
-        name: name.to_owned(),
-        ty: ty.clone(),
-    };
-    let mut specs = vec![spec("[applied]", &CqlType::Boolean)];
-    specs.extend(shown.iter().map(|index| {
-        let column = &table.columns[*index];
-        spec(&column.name, &column.ty)
-    }));
-    let mut cells = Cells::default();
-    let flag = [u8::from(applied)];
-    let values = values.unwrap_or_default();
-    cells.put_row(std::iter::once(Some(&flag[..])).chain(values.iter().map(Option::as_deref)));
-    Response::Rows(Rows {
-        metadata: RowsMetadata::Own(EncodedMetadata::new(&specs, metadata_id(&specs))),
-        // Which columns come depends on the outcome, so a client never knows them before.
-        mode: MetadataMode::Full,
-        paging_state: None,
-        cells,
     })
 }
 

@@ -1,13 +1,14 @@
 //! Plans become storage calls, and what storage answers becomes rows.
 //!
 //! Read on in `consistency`, `read` (SELECT), `row` (what one modification does to one row), `write` (mutations and batches) and
-//! `conditional` (IF, counters, and list operations that have to look first).
+//! `conditional` (IF, counters, and list operations that have to look first; `verdict` answers for them).
 
 mod conditional;
 mod consistency;
 pub mod read;
 mod row;
 pub mod schema;
+mod verdict;
 pub mod write;
 
 use bytes::Bytes;
