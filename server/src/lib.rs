@@ -18,6 +18,7 @@ pub mod database;
 pub mod encode;
 pub mod env;
 pub mod error;
+pub mod keyring_record;
 pub mod keys;
 pub mod net;
 pub mod query;

@@ -1,7 +1,7 @@
 //! Starting and stopping, each in one order.
 //!
-//! Start: lock the data folder; keyring; the service's key; the anchor; the engine (roots, manifest, log); system tables and schema; roots without a table are
-//! swept; the keeper learns the tables; the port opens. Customer tables start dormant: no key service of theirs is asked before a request comes.
+//! Start: lock the data folder; keyring; the service's key; the anchor against the manifest; the engine (roots, manifest, log); system tables and schema; the
+//! record of the keyring; roots without a table are swept; the keeper learns the tables; the port opens. Customer tables start dormant: no key service of theirs is asked before a request comes.
 //!
 //! Stop: the port closes; connections answer what they had begun; the engine syncs, notes its watermark and closes; the anchor is written.
 
@@ -13,16 +13,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use palladium_crypto::Anchor;
+use palladium_storage::manifest::Manifest;
 use palladium_storage::{Backend, Env, LocalBackend, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
 use crate::Engine;
 use crate::config::Config;
 use crate::database::Database;
 use crate::env::RealEnv;
+use crate::keyring_record::RecordedKeyring;
 use crate::keys::{KeeperOptions, KeyKeeper, KeyServices};
 use crate::net::{InFlight, Listener};
 use crate::query::{PageSeal, Prepared};
@@ -42,6 +44,9 @@ pub struct Server {
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     anchor: AnchorKeeper,
+    keyring: Arc<RecordedKeyring>,
+    /// What goes on beside serving; ends with the server.
+    chores: JoinSet<()>,
 }
 
 /// The program's life: start, serve, stop at a signal.
@@ -76,11 +81,17 @@ impl Server {
         let backend = LocalBackend::open(&config.data, LocalOptions::default()).map_err(say)?;
         let first_start = service_key::is_first_start(&backend).await?;
         let keyring = service_key::open_keyring(&config, first_start)?;
-        let services = KeyServices::default().with("local", Arc::new(keyring));
+        let keyring = RecordedKeyring::new(keyring);
+        let services = KeyServices::default().with("local", keyring.clone());
         let service =
             service_key::fetch(&backend, &services, &config.service_cmk()?, first_start).await?;
         let is_new = backend.manifest_list().await.map_err(say)?.is_empty();
         let anchor = AnchorKeeper::open(&config, &service, is_new)?;
+        // Before the engine opens: that alone is a commit, and an older folder would come nearer to its anchor with each refusal.
+        let (_, found) = Manifest::inspect(&backend, &service.ring)
+            .await
+            .map_err(say)?;
+        anchor.check(found.sequence)?;
         let engine = Engine::open(
             Arc::new(backend),
             env.clone(),
@@ -89,7 +100,36 @@ impl Server {
         )
         .await
         .map_err(say)?;
-        anchor.check(&engine)?;
+        let begun = Self::begin(
+            config,
+            env,
+            engine.clone(),
+            service,
+            services,
+            keyring,
+            anchor,
+        );
+        match begun.await {
+            Ok(server) => Ok(server),
+            Err(error) => {
+                // Whoever fixes what was wrong finds the folder closed and free.
+                let _ = engine.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// What follows once the engine is open.
+    async fn begin(
+        config: Config,
+        env: Arc<dyn Env>,
+        engine: Engine,
+        service: ServiceKey,
+        services: KeyServices,
+        keyring: Arc<RecordedKeyring>,
+        anchor: AnchorKeeper,
+    ) -> Result<Server, String> {
+        anchor.note(&engine)?;
         let keys = KeyKeeper::new(
             engine.clone(),
             env.clone(),
@@ -97,6 +137,7 @@ impl Server {
             keeper_options(&config, &service)?,
         );
         let catalog = store::load(&engine, &service).await?;
+        keyring.check(&engine).await?;
         store::sweep(&engine, &catalog).await?;
         for table in catalog.customer_tables() {
             keys.register(table.id, &table.keyspace, &table.name);
@@ -116,9 +157,11 @@ impl Server {
         });
         let listener = Listener::bind(database.config.listen).await?;
         let address = listener.address();
-        tokio::spawn(open_what_the_log_holds(database.clone()));
-        tokio::spawn(keys.run());
-        tokio::spawn(anchor.clone().run(database.engine.clone()));
+        let mut chores = JoinSet::new();
+        chores.spawn(open_what_the_log_holds(database.clone()));
+        chores.spawn(keys.run());
+        chores.spawn(keyring.clone().run(database.engine.clone()));
+        chores.spawn(anchor.clone().run(database.engine.clone()));
         let (stop, stopping) = watch::channel(false);
         let serving = tokio::spawn(listener.serve(database.clone(), stopping));
         Ok(Server {
@@ -127,6 +170,8 @@ impl Server {
             stop,
             serving,
             anchor,
+            keyring,
+            chores,
         })
     }
 
@@ -141,11 +186,17 @@ impl Server {
     }
 
     /// Ends in order: nothing that was acknowledged needs a replay afterwards to be found.
-    pub async fn stop(self) -> Result<(), String> {
+    pub async fn stop(mut self) -> Result<(), String> {
         let _ = self.stop.send(true);
-        if tokio::time::timeout(DRAIN_MAX, self.serving).await.is_err() {
+        if tokio::time::timeout(DRAIN_MAX, &mut self.serving)
+            .await
+            .is_err()
+        {
+            self.serving.abort();
             tracing::warn!("some connections did not finish in time");
         }
+        self.chores.shutdown().await;
+        self.keyring.note(&self.database.engine).await;
         self.database
             .engine
             .close()
@@ -212,15 +263,14 @@ struct AnchorKeeper {
 }
 
 impl AnchorKeeper {
-    /// `is_new`: nothing was committed in this folder yet, so that no anchor need be there.
+    /// `is_new`: nothing was committed in this folder yet, so that no anchor need be there. It is written before anything is: a crash in between would leave
+    /// data without an anchor.
     fn open(config: &Config, service: &ServiceKey, is_new: bool) -> Result<Self, String> {
         let path = anchor_path(config);
-        let known = match is_new {
-            true => None,
-            false => Some(
-                Anchor::read(&path, service.cluster, service.ring.active())
-                    .map_err(|error| format!("anchor {}: {error}", path.display()))?,
-            ),
+        let known = match Anchor::read(&path, service.cluster, service.ring.active()) {
+            Ok(anchor) => Some(anchor),
+            Err(_) if is_new => None,
+            Err(error) => return Err(format!("anchor {}: {error}", path.display())),
         };
         let keeper = AnchorKeeper {
             path,
@@ -228,19 +278,21 @@ impl AnchorKeeper {
             incarnation: known.as_ref().map_or(1, |anchor| anchor.incarnation + 1),
             known_epoch: known.as_ref().map_or(0, |anchor| anchor.epoch),
         };
+        if known.is_none() {
+            keeper.write(0)?;
+        }
         Ok(keeper)
     }
 
     /// A folder that knows less than the anchor is an older copy.
-    fn check(&self, engine: &Engine) -> Result<(), String> {
-        let epoch = engine.epoch();
-        if epoch < self.known_epoch {
-            return Err(format!(
+    fn check(&self, epoch: u64) -> Result<(), String> {
+        match epoch < self.known_epoch {
+            true => Err(format!(
                 "this data folder is older than its anchor: it stands at epoch {epoch}, and epoch {} was seen; an older copy was put back",
                 self.known_epoch
-            ));
+            )),
+            false => Ok(()),
         }
-        self.write(epoch)
     }
 
     fn note(&self, engine: &Engine) -> Result<(), String> {

@@ -319,3 +319,88 @@ async fn a_second_server_on_the_same_folder_is_refused_and_the_folder_is_free_af
     assert!(refusal.contains("in use"), "{refusal}");
     server.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_older_copy_of_the_keyring_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || Server::start(config(folder.path()), Arc::new(RealEnv::default()));
+    let path = folder.path().join("keyring");
+    let server = start().await.unwrap();
+    let older = std::fs::read(&path).unwrap();
+    let keyring = palladium_crypto::Keyring::open(&path).unwrap();
+    keyring.key_create("owner").unwrap();
+    // Running, it sees the newer one, and then that it went back.
+    let keys = &server.database().keys;
+    let owner = palladium_crypto::CmkRef::local("owner").unwrap();
+    let table = palladium_crypto::TableId([7; 16]);
+    keys.generate("ks", "t", table, &owner)
+        .await
+        .map(drop)
+        .unwrap();
+    let newer = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &older).unwrap();
+    let default = palladium_crypto::CmkRef::parse("default").unwrap();
+    let error = keys
+        .generate("ks", "t", table, &default)
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        error.message.contains("older copy of the keyring"),
+        "{error}"
+    );
+    std::fs::write(&path, &newer).unwrap();
+    server.stop().await.unwrap();
+    std::fs::write(&path, &older).unwrap();
+    let refusal = start().await.err().expect("an older keyring was taken");
+    assert!(refusal.contains("older copy of the keyring"), "{refusal}");
+    std::fs::write(&path, &newer).unwrap();
+    start().await.unwrap().stop().await.unwrap();
+}
+
+/// As a crash between the first commit and the first note of it would leave it.
+#[tokio::test]
+async fn a_first_start_writes_its_anchor_before_any_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || Server::start(config(folder.path()), Arc::new(RealEnv::default()));
+    let server = start().await.unwrap();
+    let (data, keyring) = (folder.path().join("data"), folder.path().join("keyring"));
+    server.stop().await.unwrap();
+    // Data without its anchor is refused, an empty folder makes its own.
+    std::fs::remove_file(folder.path().join("keyring.anchor")).unwrap();
+    let refusal = start().await.err().expect("data without its anchor");
+    assert!(refusal.contains("there is no anchor"), "{refusal}");
+    std::fs::remove_dir_all(&data).unwrap();
+    start().await.unwrap().stop().await.unwrap();
+    assert!(keyring.exists());
+}
+
+#[tokio::test]
+async fn an_older_folder_is_refused_however_often_it_is_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || Server::start(config(folder.path()), Arc::new(RealEnv::default()));
+    let (data, older) = (folder.path().join("data"), folder.path().join("older"));
+    start().await.unwrap().stop().await.unwrap();
+    copy(&data, &older);
+    for _ in 0..2 {
+        start().await.unwrap().stop().await.unwrap();
+    }
+    std::fs::remove_dir_all(&data).unwrap();
+    copy(&older, &data);
+    for _ in 0..8 {
+        let refusal = start().await.err().expect("an older folder was taken");
+        assert!(refusal.contains("an older copy was put back"), "{refusal}");
+    }
+}
+
+fn copy(source: &Path, target: &Path) {
+    std::fs::create_dir_all(target).unwrap();
+    for entry in std::fs::read_dir(source).unwrap() {
+        let entry = entry.unwrap();
+        let target = target.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}

@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use palladium_crypto::{Anchor, EncryptionContext, KeyRing, Keyring, Kms, TableId, TableKey};
+use palladium_crypto::{
+    Anchor, AnchorError, EncryptionContext, KeyRing, Keyring, Kms, TableId, TableKey,
+};
 use palladium_storage::verify::{Inspection, Report};
 use palladium_storage::{LocalBackend, LocalOptions, Root};
 
@@ -100,6 +102,7 @@ fn tell(config: &Config, service: &ServiceKey, report: Report) -> u8 {
     }
     println!("{} structures opened and whole", report.structures);
     let anchor = Anchor::read(&anchor_path(config), service.cluster, service.ring.active());
+    let mut is_age_checked = true;
     let is_older = match anchor {
         Ok(anchor) if anchor.epoch > report.epoch => {
             println!(
@@ -109,15 +112,20 @@ fn tell(config: &Config, service: &ServiceKey, report: Report) -> u8 {
             true
         }
         Ok(_) => false,
+        Err(AnchorError::Missing) => {
+            println!("warning: there is no anchor, so the folder's age is not known");
+            false
+        }
         Err(error) => {
-            println!("warning: anchor: {error}");
+            println!("not checked: the folder's age: {error}");
+            is_age_checked = false;
             false
         }
     };
     match (
         report.damage.is_empty(),
         is_older,
-        report.unchecked.is_empty(),
+        report.unchecked.is_empty() && is_age_checked,
     ) {
         (false, _, _) => DAMAGED,
         (_, true, _) => OLDER,
