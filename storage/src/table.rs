@@ -126,7 +126,7 @@ impl Table {
     /// Closes the gate. The caller waits until its reference is the last.
     pub(crate) fn close(&self) -> Option<Arc<OpenTable>> {
         let open = self.open.swap(None)?;
-        open.is_closing.store(true, Ordering::Release);
+        open.stop();
         Some(open)
     }
 
@@ -177,6 +177,11 @@ impl OpenTable {
     /// Whether the key may be used at `clock`.
     pub(crate) fn is_alive_at(&self, clock: Reading) -> bool {
         !self.is_closing.load(Ordering::Acquire) && self.lease.get().is_alive_at(clock)
+    }
+
+    /// No pass is given any more, and who has one stops at the next block: a lock need not wait until a flush or a switch is over.
+    pub(crate) fn stop(&self) {
+        self.is_closing.store(true, Ordering::Release);
     }
 
     /// Whether work that began earlier may go on.

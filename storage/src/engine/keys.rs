@@ -90,6 +90,9 @@ impl<B: Backend> Engine<B> {
         let inner = self.inner.clone();
         let locked = self.to_the_end(async move {
             let table = inner.tables.get(id)?;
+            if let Some(open) = table.opened() {
+                open.stop();
+            }
             let _transition = table.transition.lock().await;
             inner.close_table(&table).await;
             Ok(())

@@ -137,6 +137,9 @@ impl<B: Backend> Inner<B> {
 
     async fn drop_table(&self, id: TableId) -> Result<()> {
         let table = self.tables.get(id)?;
+        if let Some(open) = table.opened() {
+            open.stop();
+        }
         let _transition = table.transition.lock().await;
         if !self.tables.holds(&table) {
             return Ok(());

@@ -111,6 +111,10 @@ impl Scene {
                     && newest != Some(path)
                     && is_zero(&self.files[path][page..page + 4096])
             }
+            // What a root's file does not have is zero.
+            Mutation::Cut { path, bytes } if path.starts_with("roots/") => {
+                is_zero(&self.files[path][*bytes..])
+            }
             Mutation::Cut { path, .. } | Mutation::Remove { path } => is_zero(&self.files[path]),
             Mutation::Swap { .. } | Mutation::PutBack { .. } => false,
         }
