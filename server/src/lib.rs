@@ -10,7 +10,7 @@
 //!   net::connection    all answers that are ready -> one socket write
 //! ```
 //!
-//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `session`, `keys`; `net`; `server`, which starts and stops it all.
+//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `session`, `keys`, `keyring_record`; `net`; `server`, which starts and stops it all.
 
 pub mod admin;
 pub mod config;
