@@ -6,4 +6,5 @@ mod periodic;
 mod regressions;
 mod switch;
 mod tamper;
+mod threads;
 mod world;
