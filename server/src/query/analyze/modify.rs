@@ -267,8 +267,8 @@ pub fn update(
         }
         operations.push((index, operation));
     }
-    let statics_only = only_statics(table, operations.iter().map(|(index, _)| *index));
     let condition = conditions(terms, table, &statement.condition)?;
+    let statics_only = only_statics(table, &operations, &condition);
     let restrictions = restrict(
         terms,
         table,
@@ -276,7 +276,7 @@ pub fn update(
         Purpose::Update,
         statics_only,
     )?;
-    check_static(&restrictions, statics_only, &condition, "UPDATE")?;
+    check_static(&restrictions, statics_only, "UPDATE")?;
     check_conditional(&restrictions, &condition)?;
     Ok(ModifyPlan {
         table: table.clone(),
@@ -352,8 +352,8 @@ pub fn delete(
         };
         operations.push((index, operation));
     }
-    let statics_only = only_statics(table, operations.iter().map(|(index, _)| *index));
     let condition = conditions(terms, table, &statement.condition)?;
+    let statics_only = only_statics(table, &operations, &condition);
     let restrictions = restrict(
         terms,
         table,
@@ -361,7 +361,7 @@ pub fn delete(
         Purpose::Delete,
         statics_only,
     )?;
-    check_static(&restrictions, statics_only, &condition, "DELETE")?;
+    check_static(&restrictions, statics_only, "DELETE")?;
     let regulars = operations
         .iter()
         .any(|(index, _)| table.columns[*index].kind == ColumnKind::Regular);
@@ -391,22 +391,24 @@ pub fn delete(
     })
 }
 
-fn only_statics(table: &TableSchema, mut columns: impl Iterator<Item = usize>) -> bool {
-    let mut any = false;
-    let all = columns.all(|index| {
-        any = true;
-        table.columns[index].kind == ColumnKind::Static
-    });
-    any && all
+/// Whether a statement changes static columns, and neither changes nor tests any other. One without operations deletes rows.
+fn only_statics(
+    table: &TableSchema,
+    operations: &[(usize, Operation)],
+    condition: &PlannedCondition,
+) -> bool {
+    let is_static = |index: usize| table.columns[index].kind == ColumnKind::Static;
+    let tests = match condition {
+        PlannedCondition::Columns(tests) => tests.as_slice(),
+        _ => &[],
+    };
+    !operations.is_empty()
+        && operations.iter().all(|(index, _)| is_static(*index))
+        && tests.iter().all(|test| is_static(test.column))
 }
 
-fn check_static(
-    restrictions: &Restrictions,
-    statics_only: bool,
-    condition: &PlannedCondition,
-    statement: &str,
-) -> CqlResult<()> {
-    if statics_only && !restrictions.clustering.is_empty() && !condition.is_some() {
+fn check_static(restrictions: &Restrictions, statics_only: bool, statement: &str) -> CqlResult<()> {
+    if statics_only && !restrictions.clustering.is_empty() {
         return Err(CqlError::invalid(format!(
             "Invalid restrictions on clustering columns since the {statement} statement modifies only static columns"
         )));

@@ -38,7 +38,7 @@ use crate::query::expression::{Bound, Expression, RowScope, Scope, compare, elem
 use crate::query::functions::Moment;
 use crate::query::plan::{contains, holds};
 use crate::query::prepared::Statement;
-use crate::schema::ColumnKind;
+use crate::schema::{ColumnKind, TableSchema};
 
 /// Whether a modification has to see what is there.
 pub fn looks_first(plan: &ModifyPlan) -> bool {
@@ -46,17 +46,23 @@ pub fn looks_first(plan: &ModifyPlan) -> bool {
     plan.condition.is_some() || needs_row(plan) || plan.operations.iter().any(counts)
 }
 
-/// Executes such statements; the answer comes later.
-pub fn later(
-    database: Arc<Database>,
-    statements: Vec<(Arc<Statement>, Vec<Bound>)>,
-    timestamp: Option<i64>,
-    settings: Settings,
-) -> Outcome {
-    Outcome::Later(Box::pin(async move {
-        let done = run(&database, &statements, timestamp, &settings).await;
-        done.unwrap_or_else(Response::from)
-    }))
+/// Statements that wait for their latches.
+pub struct Deferred {
+    pub database: Arc<Database>,
+    pub statements: Vec<(Arc<Statement>, Vec<Bound>)>,
+    /// The batch's own.
+    pub timestamp: Option<i64>,
+    pub settings: Settings,
+    pub is_batch: bool,
+}
+
+impl Deferred {
+    /// Executes them; the answer comes later.
+    pub fn begin(self) -> Outcome {
+        Outcome::Later(Box::pin(async move {
+            self.run().await.unwrap_or_else(Response::from)
+        }))
+    }
 }
 
 /// What was read of one partition.
@@ -69,53 +75,78 @@ pub struct Existing {
 
 type PartitionId = (TableId, PartitionKey);
 
-async fn run(
-    database: &Database,
-    statements: &[(Arc<Statement>, Vec<Bound>)],
-    timestamp: Option<i64>,
-    settings: &Settings,
-) -> CqlResult<Response> {
-    let plans = plans_of(statements);
-    let conditional = plans.iter().any(|(plan, _)| plan.condition.is_some());
-    let partitions = partitions_of(database, &plans, settings)?;
-    if conditional && partitions.len() > 1 {
-        return Err(CqlError::invalid(
-            "Batch with conditions cannot span multiple partitions",
-        ));
-    }
-    let named: Vec<(TableId, &PartitionKey)> = partitions
-        .iter()
-        .map(|(table, key)| (*table, key))
-        .collect();
-    let latch = database.engine.latch_all(&named).await;
-    // The moment is taken under the latch: later holders of it come later in time.
-    let now = moment(database, settings);
-    let mut existing: HashMap<PartitionId, Existing> = HashMap::new();
-    for (plan, bound) in &plans {
-        if !looks_first(plan) {
-            continue;
+impl Deferred {
+    async fn run(&self) -> CqlResult<Response> {
+        let Deferred {
+            database,
+            statements,
+            timestamp,
+            settings,
+            is_batch,
+        } = self;
+        let plans = plans_of(statements);
+        let conditional = plans.iter().any(|(plan, _)| plan.condition.is_some());
+        let partitions = partitions_of(database, &plans, settings)?;
+        if conditional {
+            if partitions.len() > 1 {
+                return Err(CqlError::invalid(
+                    "Batch with conditions cannot span multiple partitions",
+                ));
+            }
+            check_mix(database, &plans, settings)?;
         }
-        let scope = Scope {
-            bound,
-            moment: &now,
-            row: None,
-            aggregates: &[],
-        };
-        for key in keys_of(plan, &scope)? {
-            let read = read(database, plan, &key, &scope).await?;
-            let own = existing
-                .entry((plan.table.id, key))
-                .or_insert_with(|| Existing {
-                    static_row: None,
-                    rows: HashMap::new(),
-                    newest: i64::MIN,
-                });
-            own.newest = own.newest.max(read.newest);
-            own.rows.extend(read.rows);
-            own.static_row = read.static_row.or(own.static_row.take());
+        let named: Vec<(TableId, &PartitionKey)> = partitions
+            .iter()
+            .map(|(table, key)| (*table, key))
+            .collect();
+        let latch = database.engine.latch_all(&named).await;
+        // The moment is taken under the latch: later holders of it come later in time.
+        let now = moment(database, settings);
+        let mut existing: HashMap<PartitionId, Existing> = HashMap::new();
+        for (plan, bound) in &plans {
+            if !looks_first(plan) {
+                continue;
+            }
+            let scope = Scope {
+                bound,
+                moment: &now,
+                row: None,
+                aggregates: &[],
+            };
+            for key in keys_of(plan, &scope)? {
+                let read = read(database, plan, &key, &scope).await?;
+                let own = existing
+                    .entry((plan.table.id, key))
+                    .or_insert_with(|| Existing {
+                        static_row: None,
+                        rows: HashMap::new(),
+                        newest: i64::MIN,
+                    });
+                own.newest = own.newest.max(read.newest);
+                own.rows.extend(read.rows);
+                own.static_row = read.static_row.or(own.static_row.take());
+            }
         }
-    }
-    if conditional {
+        if conditional {
+            for (plan, bound) in &plans {
+                let scope = Scope {
+                    bound,
+                    moment: &now,
+                    row: None,
+                    aggregates: &[],
+                };
+                if !applies(plan, &scope, &existing)? {
+                    return refusal(database, &plans, *is_batch, &now, &existing).await;
+                }
+            }
+        }
+        let newest = existing
+            .values()
+            .map(|existing| existing.newest)
+            .max()
+            .unwrap_or(i64::MIN);
+        let mut mutations = Vec::new();
+        let mut totals = Totals::default();
         for (plan, bound) in &plans {
             let scope = Scope {
                 bound,
@@ -123,52 +154,35 @@ async fn run(
                 row: None,
                 aggregates: &[],
             };
-            if !applies(plan, &scope, &existing)? {
-                return refusal(&plans, &now, &existing);
+            let client = timestamp.or(settings.timestamp).filter(|_| !conditional);
+            let mut stamp = stamp(plan, &scope, client, now.micros)?;
+            if conditional {
+                stamp.timestamp = stamp.timestamp.max(newest.saturating_add(1));
+            }
+            for key in keys_of(plan, &scope)? {
+                let own = existing.get(&(plan.table.id, key.clone()));
+                let update = match plan.is_counter && !plan.operations.is_empty() && is_count(plan)
+                {
+                    true => totals.count(plan, &key, &scope, stamp, own)?,
+                    false => update_of(plan, &scope, stamp, &|position| match position {
+                        Some(position) => own?.rows.get(position),
+                        None => own?.static_row.as_ref(),
+                    })?,
+                };
+                if !update.is_empty() {
+                    mutations.push(Mutation {
+                        table: plan.table.id,
+                        key,
+                        update,
+                    });
+                }
             }
         }
-    }
-    let newest = existing
-        .values()
-        .map(|existing| existing.newest)
-        .max()
-        .unwrap_or(i64::MIN);
-    let mut mutations = Vec::new();
-    let mut totals = Totals::default();
-    for (plan, bound) in &plans {
-        let scope = Scope {
-            bound,
-            moment: &now,
-            row: None,
-            aggregates: &[],
-        };
-        let client = timestamp.or(settings.timestamp).filter(|_| !conditional);
-        let mut stamp = stamp(plan, &scope, client, now.micros)?;
-        if conditional {
-            stamp.timestamp = stamp.timestamp.max(newest.saturating_add(1));
+        write(database, merged(mutations), latch).await?;
+        match conditional {
+            true => Ok(verdict::applied(&plans[0].0.table)),
+            false => Ok(Response::Void),
         }
-        for key in keys_of(plan, &scope)? {
-            let own = existing.get(&(plan.table.id, key.clone()));
-            let update = match plan.is_counter && !plan.operations.is_empty() && is_count(plan) {
-                true => totals.count(plan, &key, &scope, stamp, own)?,
-                false => update_of(plan, &scope, stamp, &|position| match position {
-                    Some(position) => own?.rows.get(position),
-                    None => own?.static_row.as_ref(),
-                })?,
-            };
-            if !update.is_empty() {
-                mutations.push(Mutation {
-                    table: plan.table.id,
-                    key,
-                    update,
-                });
-            }
-        }
-    }
-    write(database, merged(mutations), latch).await?;
-    match conditional {
-        true => Ok(verdict::applied(&plans[0].0.table)),
-        false => Ok(Response::Void),
     }
 }
 
@@ -312,9 +326,75 @@ fn row_of<'e>(
     Ok((own.static_row.as_ref(), row))
 }
 
-/// The answer when some IF did not hold: what all of them are about, as it is.
-fn refusal(
+/// Conditions about rows, as far as they exclude each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Exists,
+    NotExists,
+    Columns,
+}
+
+/// What a condition is about: the static row, or rows.
+fn is_about_rows(plan: &ModifyPlan) -> bool {
+    match &plan.condition {
+        PlannedCondition::None => false,
+        PlannedCondition::Exists | PlannedCondition::NotExists => !plan.statics_only,
+        PlannedCondition::Columns(tests) => tests
+            .iter()
+            .any(|test| plan.table.columns[test.column].kind != ColumnKind::Static),
+    }
+}
+
+/// Refuses conditions of different kinds about one row of a batch.
+fn check_mix(
+    database: &Database,
     plans: &[(&ModifyPlan, &[Bound])],
+    settings: &Settings,
+) -> CqlResult<()> {
+    let now = moment(database, settings);
+    let mut kinds: HashMap<Option<Clustering>, Kind> = HashMap::new();
+    for (plan, bound) in plans {
+        let kind = match plan.condition {
+            PlannedCondition::None => continue,
+            PlannedCondition::Exists => Kind::Exists,
+            PlannedCondition::NotExists => Kind::NotExists,
+            PlannedCondition::Columns(_) => Kind::Columns,
+        };
+        let scope = Scope {
+            bound,
+            moment: &now,
+            row: None,
+            aggregates: &[],
+        };
+        let places: Vec<Option<Clustering>> = match is_about_rows(plan) {
+            true => rows_of(plan, &scope)?.into_iter().map(Some).collect(),
+            false => vec![None],
+        };
+        for place in places {
+            let before = *kinds.entry(place).or_insert(kind);
+            if before == kind {
+                continue;
+            }
+            return Err(CqlError::invalid(match (before, kind) {
+                (Kind::Columns, Kind::Exists) => {
+                    "Cannot mix IF conditions and IF EXISTS for the same row"
+                }
+                (Kind::Columns, Kind::NotExists) | (_, Kind::Columns) => {
+                    "Cannot mix IF conditions and IF NOT EXISTS for the same row"
+                }
+                _ => "Cannot mix IF EXISTS and IF NOT EXISTS conditions for the same row",
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// The answer when some IF did not hold: what all of them are about, as it is. Where they are about the static row alone,
+/// the partition's first row stands for it, as in Cassandra.
+async fn refusal(
+    database: &Database,
+    plans: &[(&ModifyPlan, &[Bound])],
+    is_batch: bool,
     now: &Moment<'_>,
     existing: &HashMap<PartitionId, Existing>,
 ) -> CqlResult<Response> {
@@ -331,7 +411,9 @@ fn refusal(
             row: None,
             aggregates: &[],
         };
-        positions.extend(rows_of(plan, &scope)?);
+        if is_about_rows(plan) {
+            positions.extend(rows_of(plan, &scope)?);
+        }
         key = keys_of(plan, &scope)?.into_iter().next();
     }
     positions.sort();
@@ -341,19 +423,72 @@ fn refusal(
             "a conditional statement names its partition",
         ));
     };
+    let table = &first.table;
+    let touches = |kind: ColumnKind| {
+        plans.iter().any(|(plan, _)| {
+            let rows = kind == ColumnKind::Regular && !plan.statics_only;
+            rows || plan
+                .operations
+                .iter()
+                .any(|(index, _)| table.columns[*index].kind == kind)
+        })
+    };
+    let stand_in = match positions.is_empty() {
+        true => {
+            first_row(
+                database,
+                table,
+                &key,
+                now.seconds,
+                touches(ColumnKind::Regular),
+            )
+            .await?
+        }
+        false => None,
+    };
     let nothing = Existing::default();
     let refusal = Refusal {
         plans: conditional.iter().map(|(plan, _)| *plan).collect(),
-        is_batch: plans.len() > 1,
-        existing: existing
-            .get(&(first.table.id, key.clone()))
-            .unwrap_or(&nothing),
+        is_batch,
+        existing: existing.get(&(table.id, key.clone())).unwrap_or(&nothing),
         key: &key,
         positions,
+        stand_in,
+        touches_statics: touches(ColumnKind::Static),
         now: now.seconds,
     };
-    verdict::refused(&first.table, &refusal)
+    verdict::refused(table, &refusal)
 }
+
+/// The first row of a partition. Without its cells, only an inserted row is one; an update alone makes none.
+async fn first_row(
+    database: &Database,
+    table: &TableSchema,
+    key: &PartitionKey,
+    now: i64,
+    with_cells: bool,
+) -> CqlResult<Option<Row>> {
+    let command = ReadCommand {
+        table: table.id,
+        range: KeyRange::One(key.clone()),
+        slices: Slices::all(),
+        reversed: false,
+        columns: table.storage_columns.clone(),
+        limits: Limits {
+            rows: STAND_IN_ROWS_MAX,
+            ..Limits::NONE
+        },
+        resume: None,
+        now,
+    };
+    let page = read_page(database, table, command).await?;
+    let partition = page.partitions.into_iter().next();
+    let mut rows = partition.into_iter().flat_map(|partition| partition.rows);
+    Ok(rows.find(|row| with_cells || row.liveness.is_some()))
+}
+
+/// Rows that are looked at for one that can stand for its partition.
+const STAND_IN_ROWS_MAX: u32 = 100;
 
 /// Whether the IF of a statement holds.
 fn applies(

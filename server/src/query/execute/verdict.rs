@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use palladium_protocol::response::{ColumnSpec, EncodedMetadata, MetadataMode};
 use palladium_protocol::types::CqlType;
-use palladium_storage::{Clustering, PartitionKey, Row};
+use palladium_storage::{Clustering, ColumnId, PartitionKey, Row};
 
 use super::conditional::Existing;
 use super::read::clustering_values;
@@ -30,6 +30,10 @@ pub struct Refusal<'a> {
     /// The rows that conditions are about, in order.
     pub positions: Vec<Clustering>,
     pub existing: &'a Existing,
+    /// The first row of the partition, where conditions are about the static row alone.
+    pub stand_in: Option<Row>,
+    /// Some statement of the request changes static columns.
+    pub touches_statics: bool,
     /// Seconds.
     pub now: i64,
 }
@@ -44,16 +48,17 @@ pub fn refused(table: &TableSchema, refusal: &Refusal<'_>) -> CqlResult<Response
     let shown = shown(table, refusal);
     let partition = key::partition_values(refusal.key, table.partition_key.len())?;
     // Whether a row exists has nothing to do with the static one, and Cassandra does not read it then.
-    let reads_statics = refusal.plans.iter().any(|plan| {
-        let on_static = |column: &usize| table.columns[*column].kind == ColumnKind::Static;
-        plan.statics_only
-            || match &plan.condition {
-                PlannedCondition::Columns(tests) => {
-                    tests.iter().any(|test| on_static(&test.column))
+    let reads_statics = refusal.touches_statics
+        || refusal.plans.iter().any(|plan| {
+            let on_static = |column: &usize| table.columns[*column].kind == ColumnKind::Static;
+            plan.statics_only
+                || match &plan.condition {
+                    PlannedCondition::Columns(tests) => {
+                        tests.iter().any(|test| on_static(&test.column))
+                    }
+                    _ => false,
                 }
-                _ => false,
-            }
-    });
+        });
     let statics = refusal
         .existing
         .static_row
@@ -80,7 +85,14 @@ pub fn refused(table: &TableSchema, refusal: &Refusal<'_>) -> CqlResult<Response
             lines.push(values_of(Some(row))?);
         }
     }
-    if lines.is_empty() && statics.is_some() {
+    if let Some(row) = &refusal.stand_in {
+        // Only its place is shown: Cassandra does not read its columns.
+        let mut place = Row::new(row.clustering.clone());
+        place
+            .cells
+            .extend(row.cell(ColumnId::RAW_CLUSTERING).cloned());
+        lines.push(values_of(Some(&place))?);
+    } else if lines.is_empty() && statics.is_some() {
         lines.push(values_of(None)?);
     }
     Ok(match lines.is_empty() {
@@ -114,7 +126,7 @@ fn shown(table: &TableSchema, refusal: &Refusal<'_>) -> Vec<usize> {
                 };
                 of_kind(false).chain(of_kind(true)).for_each(&mut show);
             }
-            _ => (0..table.columns.len()).for_each(&mut show),
+            _ => return (0..table.columns.len()).collect(),
         }
     }
     shown

@@ -15,9 +15,10 @@ use palladium_storage::{
     Write,
 };
 
+use super::conditional::{self, Deferred};
+use super::consistency;
 use super::row::{RowWriter, needs_existing};
 use super::{Settings, moment};
-use super::{conditional, consistency};
 use crate::database::Database;
 use crate::encode::cell::Stamp;
 use crate::encode::key;
@@ -56,12 +57,14 @@ pub fn modify(
     };
     consistency::check_write(plan, settings)?;
     if conditional::looks_first(plan) {
-        return Ok(conditional::later(
-            database.clone(),
-            vec![(statement, bound)],
-            None,
-            settings.clone(),
-        ));
+        let deferred = Deferred {
+            database: database.clone(),
+            statements: vec![(statement, bound)],
+            timestamp: None,
+            settings: settings.clone(),
+            is_batch: false,
+        };
+        return Ok(deferred.begin());
     }
     let moment = moment(database, settings);
     let scope = Scope {
@@ -117,12 +120,14 @@ pub fn batch(
     }
     if flat.iter().any(|plan| conditional::looks_first(plan)) {
         drop(plans);
-        return Ok(conditional::later(
-            database.clone(),
+        let deferred = Deferred {
+            database: database.clone(),
             statements,
             timestamp,
-            settings.clone(),
-        ));
+            settings: settings.clone(),
+            is_batch: true,
+        };
+        return Ok(deferred.begin());
     }
     let moment = moment(database, settings);
     let mut mutations = Vec::with_capacity(flat.len());
