@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures::stream::{self, StreamExt};
 use palladium_crypto::Anchor;
 use palladium_storage::manifest::Manifest;
 use palladium_storage::{Backend, Env, LocalBackend, LocalOptions};
@@ -34,6 +35,8 @@ use crate::telemetry;
 
 /// How long connections may take to answer what they had begun when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
+/// Tables that are opened at a time after a start: a key service that does not answer holds up no more than a few.
+const OPENINGS_AT_A_TIME: usize = 16;
 /// Between two notes of the newest epoch outside the data folder.
 const ANCHOR_PAUSE: Duration = Duration::from_secs(1);
 
@@ -216,12 +219,15 @@ fn keeper_options(config: &Config, service: &ServiceKey) -> Result<KeeperOptions
     })
 }
 
-/// Customer tables start dormant. Those that the log still holds something of are opened one by one, so that it can be released; a key that cannot be had
-/// now is the keeper's to try again.
+/// Customer tables start dormant. Those that the log still holds something of are opened, so that it can be released; a key that cannot be had now is the
+/// keeper's to try again.
 async fn open_what_the_log_holds(database: Arc<Database>) {
-    for table in database.engine.tables_with_log() {
-        let _ = database.keys.ensure(table).await;
-    }
+    let database = &database;
+    stream::iter(database.engine.tables_with_log())
+        .for_each_concurrent(OPENINGS_AT_A_TIME, |table| async move {
+            let _ = database.keys.ensure(table).await;
+        })
+        .await;
 }
 
 /// A random identity that lasts: derived from the service's key.

@@ -16,7 +16,8 @@ pub(super) struct Failure {
     pub reason: Reason,
     /// What the service said.
     pub what: String,
-    pub cmk: CmkRef,
+    /// None for a table whose root cannot be read: it alone names the key.
+    pub cmk: Option<CmkRef>,
 }
 
 impl Failure {
@@ -24,7 +25,7 @@ impl Failure {
         Failure {
             reason: Reason::of(error),
             what: error.to_string(),
-            cmk: cmk.clone(),
+            cmk: Some(cmk.clone()),
         }
     }
 
@@ -50,9 +51,11 @@ impl Inner {
     }
 
     pub(super) fn failure(&self, kept: &Kept, reason: Reason, what: String) -> Failure {
-        let root = self.engine.root(kept.id);
-        let cmk = root.map_or_else(|| self.options.service_cmk.clone(), |root| root.cmk);
-        Failure { reason, what, cmk }
+        Failure {
+            reason,
+            what,
+            cmk: self.engine.root(kept.id).map(|root| root.cmk),
+        }
     }
 
     /// The keys of a table, under the lease that this call begins. The caller holds `calling`.

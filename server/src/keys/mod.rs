@@ -358,7 +358,9 @@ impl Inner {
             }
             Err(error @ palladium_storage::Error::Corrupt { .. }) => {
                 let failure = self.failure(kept, Reason::Damaged, error.to_string());
-                self.key(&failure.cmk).wait(self.env.boot_nanos());
+                if let Some(cmk) = &failure.cmk {
+                    self.key(cmk).wait(self.env.boot_nanos());
+                }
                 Err(self.close(kept, failure).await)
             }
             // Nothing is wrong with the key: a full disk, a table that was dropped meanwhile.
@@ -400,7 +402,7 @@ impl Inner {
         let trouble = Trouble {
             reason,
             since_micros,
-            cmk: cmk.to_string(),
+            cmk: cmk.map_or_else(|| "unknown".into(), |cmk| cmk.to_string()),
             what,
             background_at_nanos: trouble::background_at(self.env.boot_nanos()),
         };

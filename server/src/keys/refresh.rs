@@ -250,11 +250,10 @@ impl Inner {
 
     /// What a service says of the key itself holds for every table under it, now; what it says of one table makes the keeper ask for the others soon.
     pub(super) async fn spread(&self, failure: &Failure) {
-        if !failure.is_denial() {
+        let (true, Some(cmk)) = (failure.is_denial(), &failure.cmk) else {
             return;
-        }
-        let siblings: Vec<Arc<Kept>> =
-            self.under(&failure.cmk, |state| matches!(state, State::Live(_)));
+        };
+        let siblings: Vec<Arc<Kept>> = self.under(cmk, |state| matches!(state, State::Live(_)));
         if !failure.is_key_wide() {
             siblings.iter().for_each(|kept| self.hasten(kept));
             return;
