@@ -4,7 +4,7 @@
 //! counted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use palladium_crypto::{Entropy, OsEntropy};
@@ -73,23 +73,28 @@ async fn read(engine: &LocalEngine, key: u64) -> Result<ReadPage> {
     }
 }
 
-/// Writes ever larger values, all rows of its partition at once, and reads them back.
-async fn write_and_read(engine: LocalEngine, key: u64) {
-    for value in 1..=BATCHES {
-        loop {
-            let timestamp = engine.next_timestamp();
-            let members = (0..ROWS).map(|row| mutation(0, (key, row), value, timestamp));
-            let write = Write {
-                mutations: members.collect(),
-            };
-            match engine.write(vec![write]).await.remove(0) {
-                Ok(()) => break,
-                Err(Error::KeyUnavailable { .. } | Error::Full { .. }) => {
-                    tokio::task::yield_now().await;
-                }
-                Err(other) => panic!("{other}"),
+/// Writes a value into all rows of a partition, as often as it takes.
+async fn write(engine: &LocalEngine, key: u64, value: u64, acknowledged: &AtomicU64) {
+    loop {
+        let timestamp = engine.next_timestamp();
+        let members = (0..ROWS).map(|row| mutation(0, (key, row), value, timestamp));
+        let write = Write {
+            mutations: members.collect(),
+        };
+        match engine.write(vec![write]).await.remove(0) {
+            Ok(()) => return acknowledged.store(value, Ordering::Release),
+            Err(Error::KeyUnavailable { .. } | Error::Full { .. }) => {
+                tokio::task::yield_now().await;
             }
+            Err(other) => panic!("{other}"),
         }
+    }
+}
+
+/// Writes ever larger values, and reads them back.
+async fn write_and_read(engine: LocalEngine, key: u64, acknowledged: Arc<AtomicU64>) {
+    for value in 1..=BATCHES {
+        write(&engine, key, value, &acknowledged).await;
         match read(&engine, key).await {
             Ok(page) => {
                 let expected = (0..ROWS).map(|row| ((key, row), value)).collect();
@@ -101,11 +106,38 @@ async fn write_and_read(engine: LocalEngine, key: u64) {
     }
 }
 
+/// Reads somebody else's partition all the time: what was acknowledged before is there, in every row.
+async fn watch(
+    engine: LocalEngine,
+    key: u64,
+    acknowledged: Arc<AtomicU64>,
+    is_over: Arc<AtomicBool>,
+) {
+    while !is_over.load(Ordering::Acquire) {
+        let least = acknowledged.load(Ordering::Acquire);
+        match read(&engine, key).await {
+            Ok(page) => {
+                let found = rows(page);
+                let is_there = |row| found.get(&(key, row)).is_some_and(|value| *value >= least);
+                assert!(
+                    least == 0 || (0..ROWS).all(is_there),
+                    "{found:?} where {least} was"
+                );
+            }
+            Err(Error::KeyUnavailable { .. }) => {}
+            Err(other) => panic!("{other}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Everything that may happen to a table meanwhile.
-async fn disturb(engine: LocalEngine, is_over: Arc<AtomicBool>) {
-    let mut round = 0u32;
+async fn disturb(engine: LocalEngine, acknowledged: Arc<AtomicU64>, is_over: Arc<AtomicBool>) {
+    let mut round = 0;
     while !is_over.load(Ordering::Acquire) {
         round += 1;
+        // A partition that nobody else writes: it is nowhere but in what is flushed and merged next.
+        write(&engine, WRITERS, round, &acknowledged).await;
         let outcome = match round % 7 {
             0 => engine.compact(Some(id(0))).await,
             1 | 3 => engine.flush(Some(id(0))).await,
@@ -159,15 +191,27 @@ async fn writers_find_what_they_wrote_whatever_happens_to_the_table() {
         engine.create_table(new).await.unwrap();
     }
     let is_over = Arc::new(AtomicBool::new(false));
-    let disturbing = tokio::spawn(disturb(engine.clone(), is_over.clone()));
-    let writing: Vec<_> = (0..WRITERS)
-        .map(|key| tokio::spawn(write_and_read(engine.clone(), key)))
-        .collect();
+    let acknowledged: Vec<Arc<AtomicU64>> = (0..=WRITERS).map(|_| Arc::default()).collect();
+    let rare = acknowledged[WRITERS as usize].clone();
+    let disturbing = tokio::spawn(disturb(engine.clone(), rare, is_over.clone()));
+    let mut watching = Vec::new();
+    let mut writing = Vec::new();
+    for (key, known) in acknowledged.iter().enumerate() {
+        let watcher = watch(engine.clone(), key as u64, known.clone(), is_over.clone());
+        watching.push(tokio::spawn(watcher));
+        if (key as u64) < WRITERS {
+            let writer = write_and_read(engine.clone(), key as u64, known.clone());
+            writing.push(tokio::spawn(writer));
+        }
+    }
     for writer in writing {
         writer.await.unwrap();
     }
     is_over.store(true, Ordering::Release);
     disturbing.await.unwrap();
+    for watcher in watching {
+        watcher.await.unwrap();
+    }
     engine.close().await.unwrap();
     drop(engine);
     let engine = open(folder.path(), options).await;
