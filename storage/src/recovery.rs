@@ -20,7 +20,7 @@ use palladium_crypto::{KeyRing, StructureId, TableId};
 use crate::backend::Backend;
 use crate::background::Jobs;
 use crate::cache::BlockCache;
-use crate::commitlog::{self, CommitLog, CommitLogOptions, Damage, DamageScope, Recovered};
+use crate::commitlog::{CommitLog, CommitLogOptions, Damage, DamageScope, Recovered};
 use crate::engine::{Forming, Inner, Shares, Timestamps};
 use crate::env::Env;
 use crate::error::{Error, Result};

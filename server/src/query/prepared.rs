@@ -105,7 +105,7 @@ impl Statement {
         let same = |table: &Arc<TableSchema>| {
             catalog
                 .table(&table.keyspace, &table.name)
-                .is_some_and(|present| Arc::ptr_eq(present, table))
+                .is_some_and(|present| present.reads_and_writes_like(table))
         };
         let holds = match &self.body {
             Body::Select(plan) => same(&plan.table),

@@ -45,7 +45,7 @@ impl ColumnKind {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Column {
     pub name: String,
     pub ty: CqlType,
@@ -237,6 +237,17 @@ impl TableSchema {
         self.columns[self.statics.start..]
             .iter()
             .any(|column| column.ty == CqlType::Counter)
+    }
+
+    /// Whether a statement that was analyzed against one means the same against the other: as in Cassandra, columns and what a write takes from the options
+    /// count, a comment or another key does not.
+    pub fn reads_and_writes_like(&self, other: &TableSchema) -> bool {
+        std::ptr::eq(self, other)
+            || (self.id == other.id
+                && self.kind == other.kind
+                && self.columns == other.columns
+                && self.options.default_time_to_live == other.options.default_time_to_live
+                && self.options.gc_grace_seconds == other.options.gc_grace_seconds)
     }
 
     /// `ks.t`
