@@ -38,6 +38,8 @@ pub struct SelectPlan {
     pub per_partition_limit: Option<Expression>,
     /// Whether any shown or tested column is part of the clustering.
     pub needs_clustering: bool,
+    /// Some function's value depends on when it is called.
+    pub asks_for_time: bool,
 }
 
 impl SelectPlan {
@@ -127,6 +129,7 @@ pub fn select(
     let aggregates = std::mem::take(&mut terms.aggregates);
     let columns = used_columns(&shown, &aggregates, &restrictions);
     let mut plan = SelectPlan {
+        asks_for_time: terms.asks_for_time(),
         needs_clustering: columns
             .iter()
             .any(|index| table.columns[*index].kind == ColumnKind::Clustering)

@@ -44,6 +44,7 @@ pub struct Terms<'a> {
     markers: Vec<Option<ColumnSpec>>,
     pub aggregates: Vec<Aggregate>,
     inside_aggregate: bool,
+    asks_for_time: bool,
 }
 
 /// Selectables nest at most so deep; the parser has its own bound.
@@ -57,6 +58,7 @@ impl<'a> Terms<'a> {
             markers: Vec::new(),
             aggregates: Vec::new(),
             inside_aggregate: false,
+            asks_for_time: false,
         }
     }
 
@@ -70,6 +72,11 @@ impl<'a> Terms<'a> {
                 })
             })
             .collect()
+    }
+
+    /// Whether a function was met whose value depends on when it is called.
+    pub fn asks_for_time(&self) -> bool {
+        self.asks_for_time
     }
 
     /// Goes on with the markers of another statement of the same batch.
@@ -437,6 +444,7 @@ impl<'a> Terms<'a> {
         arguments: Vec<Typed>,
         returns: CqlType,
     ) -> CqlResult<Typed> {
+        self.asks_for_time |= !function.is_pure();
         let constant = function.is_pure()
             && arguments
                 .iter()

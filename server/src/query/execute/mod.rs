@@ -49,6 +49,18 @@ pub fn moment<'a>(database: &'a Database, settings: &Settings) -> Moment<'a> {
     }
 }
 
+/// The moment of a statement that only needs to know what has expired: one clock is read, and no timestamp is used up.
+pub fn moment_in_seconds<'a>(database: &'a Database, settings: &Settings) -> Moment<'a> {
+    let seconds = settings
+        .now_seconds
+        .unwrap_or_else(|| database.engine.now_seconds());
+    Moment {
+        micros: seconds.saturating_mul(1_000_000),
+        seconds,
+        uuids: &database.prepared.uuids,
+    }
+}
+
 /// Reads a page at once if that needs no waiting; virtual tables always do.
 fn try_read(
     database: &Database,

@@ -7,35 +7,35 @@
 //! ```
 //!
 //! What is in memory is answered while the request is begun; the first page that is not turns the rest into a future. Both
-//! run the same steps: `next_command`, `take`, `finish`.
+//! run the same steps: `next_command`, `take`, `finish`. What happens to a row is in `rows`, and in `groups` where rows are
+//! taken together or sorted.
 //!
 //! What must hold: a page ends exactly behind the row its state names, whatever filters left out on the way.
 
+mod groups;
+mod rows;
+
 use std::sync::Arc;
 
-use bytes::Bytes;
-use palladium_protocol::types::CqlType;
+use bytes::BytesMut;
 use palladium_storage::{
-    Clustering, ColumnId, KeyRange, Limits, PartitionKey, PartitionRows, ReadCommand, ReadPage,
-    ReadPosition, Row, Slices,
+    KeyRange, Limits, PartitionKey, ReadCommand, ReadPage, ReadPosition, Slices,
 };
 
-use super::{Settings, moment, read_page, try_read};
+use self::groups::{Group, Kept, accumulators};
+use super::{Settings, moment, moment_in_seconds, read_page, try_read};
 use crate::database::Database;
-use crate::encode::cell::{self, cell_value};
-use crate::encode::{key, order};
 use crate::error::{CqlError, CqlResult};
 use crate::query::Outcome;
 use crate::query::analyze::SelectPlan;
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
-use crate::query::expression::{Bound, Expression, RowScope, Scope};
+use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::functions::Moment;
-use crate::query::functions::aggregate::Accumulator;
-use crate::query::json;
 use crate::query::paging::{PageState, fingerprint};
-use crate::query::plan::{self, Check, Keys};
+use crate::query::plan::{self, Keys};
 use crate::query::prepared::Statement;
-use crate::schema::ColumnKind;
+
+pub use self::rows::clustering_values;
 
 /// Rows asked of storage at a time where not every row read is shown.
 const INNER_ROWS: u32 = 5_000;
@@ -43,6 +43,8 @@ const INNER_ROWS: u32 = 5_000;
 const INNER_BYTES: usize = 4 << 20;
 /// Rows that are kept in memory to be sorted, or groups that are kept until they are shown.
 const KEPT_ROWS_MAX: usize = 1_000_000;
+/// Bytes that are set aside for the cells of an answer: enough for most rows read by their key.
+const CELLS_BYTES: usize = 512;
 /// Bytes of one answer: what a driver can still take in.
 const ANSWER_BYTES_MAX: usize = 200 << 20;
 
@@ -128,43 +130,6 @@ struct Select {
     pages_read: u32,
 }
 
-/// Rows being taken together.
-struct Group {
-    /// What all its rows share.
-    key: Vec<u8>,
-    accumulators: Vec<Accumulator>,
-    /// The first row, for what is shown beside aggregates.
-    first: Option<FirstRow>,
-}
-
-struct FirstRow {
-    partition: Vec<Bytes>,
-    clustering: Vec<Option<Bytes>>,
-    statics: Option<Row>,
-    row: Option<Row>,
-}
-
-/// The partition that a row is in. Without `values` its key is one column, as it is.
-struct At<'a> {
-    partition: &'a PartitionKey,
-    values: &'a [Bytes],
-    statics: Option<&'a Row>,
-}
-
-/// What is done with rows before they are shown.
-struct Trial<'a> {
-    checks: &'a [Check<'a>],
-    scope: &'a Scope<'a>,
-    /// Whether expressions, filters, groups or sorting look at the row.
-    needs_scope: bool,
-}
-
-/// A row that waits to be sorted.
-struct Kept {
-    place: Vec<u8>,
-    cells: Vec<Option<Bytes>>,
-}
-
 impl Select {
     fn new(
         database: Arc<Database>,
@@ -174,7 +139,10 @@ impl Select {
     ) -> CqlResult<Self> {
         super::consistency::check_read(&settings)?;
         let plan = plan_of(&statement);
-        let moment = moment(&database, &settings);
+        let moment = match plan.asks_for_time {
+            true => moment(&database, &settings),
+            false => moment_in_seconds(&database, &settings),
+        };
         let scope = Scope {
             bound: &bound,
             moment: &moment,
@@ -256,7 +224,10 @@ impl Select {
             left,
             per_partition,
             page_state: None,
-            cells: Cells::default(),
+            cells: Cells {
+                bytes: BytesMut::with_capacity(CELLS_BYTES),
+                rows: 0,
+            },
             group: None,
             kept: Vec::new(),
             pages_read: 0,
@@ -424,281 +395,6 @@ impl Select {
         }
     }
 
-    /// Shows the rows of one partition; where it stopped, if the answer is full.
-    fn take_partition(
-        &mut self,
-        plan: &SelectPlan,
-        mut partition: PartitionRows,
-        checks: &[Check<'_>],
-        scope: &Scope<'_>,
-    ) -> CqlResult<Option<ReadPosition>> {
-        if self.partition_at_hand.as_ref() != Some(&partition.key) {
-            self.in_partition = 0;
-            self.partition_at_hand = Some(partition.key.clone());
-        }
-        let table = &plan.table;
-        let exact = checks.is_empty() && !plan.is_aggregate() && plan.sort.is_none();
-        let needs_scope =
-            !exact || plan.json || plan.shown.iter().any(|shown| !is_plain(&shown.expression));
-        let values = match needs_scope || table.partition_key.len() > 1 {
-            true => key::partition_values(&partition.key, table.partition_key.len())?,
-            false => Vec::new(),
-        };
-        let statics = partition.static_row.take();
-        if plan.distinct {
-            partition.rows.truncate(1);
-        }
-        let at = At {
-            partition: &partition.key,
-            values: &values,
-            statics: statics.as_ref(),
-        };
-        let trial = Trial {
-            checks,
-            scope,
-            needs_scope,
-        };
-        if partition.rows.is_empty() {
-            // Only the static row lives: shown unless particular rows were asked for.
-            if plan.restrictions.restricts_rows {
-                return Ok(None);
-            }
-            let shown = self.take_row(plan, &at, None, &trial)?;
-            return Ok((shown && self.is_full()).then(|| ReadPosition {
-                key: partition.key.clone(),
-                clustering: None,
-                returned_in_partition: self.in_partition,
-            }));
-        }
-        for row in &partition.rows {
-            if self.in_partition >= self.per_partition && plan.group_by.is_none() {
-                break;
-            }
-            let shown = self.take_row(plan, &at, Some(row), &trial)?;
-            if shown && self.is_full() {
-                let last = plan.distinct || self.in_partition >= self.per_partition;
-                return Ok(Some(ReadPosition {
-                    key: partition.key.clone(),
-                    clustering: (!last).then(|| row.clustering.clone()),
-                    returned_in_partition: self.in_partition,
-                }));
-            }
-        }
-        Ok(None)
-    }
-
-    fn is_full(&self) -> bool {
-        self.left == 0 || self.page_left == 0
-    }
-
-    /// Tries one row and shows it, or puts it where it belongs. Whether it was shown.
-    fn take_row(
-        &mut self,
-        plan: &SelectPlan,
-        at: &At<'_>,
-        row: Option<&Row>,
-        trial: &Trial<'_>,
-    ) -> CqlResult<bool> {
-        let clustering = match row {
-            Some(row) if plan.needs_clustering => clustering_of(plan, row)?,
-            _ => Vec::new(),
-        };
-        if !trial.needs_scope {
-            self.put_plain(plan, at, &clustering, row)?;
-            self.count();
-            return Ok(true);
-        }
-        let here = RowScope {
-            table: &plan.table,
-            partition: at.values,
-            clustering: &clustering,
-            statics: at.statics,
-            row,
-            now: self.seconds,
-        };
-        for check in trial.checks {
-            if !check.passes(&here)? {
-                return Ok(false);
-            }
-        }
-        let scope = Scope {
-            row: Some(&here),
-            ..*trial.scope
-        };
-        if plan.is_aggregate() {
-            return self.take_into_group(plan, &here, &scope);
-        }
-        if plan.sort.is_some() {
-            return self.keep(plan, &scope);
-        }
-        put_evaluated(plan, &scope, &mut self.cells)?;
-        self.count();
-        Ok(true)
-    }
-
-    fn count(&mut self) {
-        self.left -= 1;
-        self.page_left = self.page_left.saturating_sub(1);
-        self.in_partition += 1;
-    }
-
-    /// The common road: columns as they are, from where storage keeps them into the answer.
-    fn put_plain(
-        &mut self,
-        plan: &SelectPlan,
-        at: &At<'_>,
-        clustering: &[Option<Bytes>],
-        row: Option<&Row>,
-    ) -> CqlResult<()> {
-        for shown in &plan.shown[..plan.visible] {
-            let Expression::Column(index) = &shown.expression else {
-                continue;
-            };
-            let column = &plan.table.columns[*index];
-            let from = match column.kind {
-                ColumnKind::PartitionKey => {
-                    let value = at
-                        .values
-                        .get(column.position)
-                        .unwrap_or(at.partition.bytes());
-                    self.cells.put(Some(value));
-                    continue;
-                }
-                ColumnKind::Clustering => {
-                    let value = clustering.get(column.position).and_then(Option::as_ref);
-                    self.cells.put(value.map(|value| &value[..]));
-                    continue;
-                }
-                ColumnKind::Static => at.statics,
-                ColumnKind::Regular => row,
-            };
-            match from {
-                None => self.cells.put(None),
-                Some(row) if !column.ty.is_multi_cell() => {
-                    self.cells
-                        .put(row.cell(column.id).map(|cell| &cell_value(cell)[..]));
-                }
-                Some(row) => put_complex(&column.ty, column.id, row, &mut self.cells)?,
-            }
-        }
-        self.cells.end_row();
-        Ok(())
-    }
-
-    fn take_into_group(
-        &mut self,
-        plan: &SelectPlan,
-        at: &RowScope<'_>,
-        scope: &Scope<'_>,
-    ) -> CqlResult<bool> {
-        let mut place = Vec::new();
-        for index in 0..plan.group_by.unwrap_or(0) {
-            let value = at.column(index)?;
-            order::encode(
-                &plan.table.columns[index].ty,
-                value.as_deref(),
-                false,
-                &mut place,
-            )?;
-        }
-        if self.group.as_ref().is_some_and(|group| group.key != place) {
-            self.close_group(plan, scope)?;
-            if self.is_full() {
-                return Ok(true);
-            }
-        }
-        if plan.group_by.is_some()
-            && self.group.is_none()
-            && self.in_partition >= self.per_partition
-        {
-            return Ok(false);
-        }
-        let group = self.group.get_or_insert_with(|| Group {
-            key: place,
-            accumulators: accumulators(plan),
-            first: Some(FirstRow {
-                partition: at.partition.to_vec(),
-                clustering: at.clustering.to_vec(),
-                statics: at.statics.cloned(),
-                row: at.row.cloned(),
-            }),
-        });
-        for (accumulator, aggregate) in group.accumulators.iter_mut().zip(&plan.aggregates) {
-            let value = match &aggregate.argument {
-                Some(argument) => argument.expression.evaluate(scope)?.value(),
-                None => Some(Bytes::new()),
-            };
-            accumulator.add(value.as_ref())?;
-        }
-        Ok(false)
-    }
-
-    /// Shows the group at hand.
-    fn close_group(&mut self, plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<()> {
-        let Some(group) = self.group.take() else {
-            return Ok(());
-        };
-        let results: CqlResult<Vec<Option<Bytes>>> =
-            group.accumulators.iter().map(Accumulator::result).collect();
-        let results = results?;
-        let nothing = Vec::new();
-        let none: Vec<Option<Bytes>> = Vec::new();
-        let at = RowScope {
-            table: &plan.table,
-            partition: group
-                .first
-                .as_ref()
-                .map_or(&nothing, |first| &first.partition),
-            clustering: group
-                .first
-                .as_ref()
-                .map_or(&none, |first| &first.clustering),
-            statics: group
-                .first
-                .as_ref()
-                .and_then(|first| first.statics.as_ref()),
-            row: group.first.as_ref().and_then(|first| first.row.as_ref()),
-            now: self.seconds,
-        };
-        let scope = Scope {
-            row: Some(&at),
-            aggregates: &results,
-            ..*scope
-        };
-        put_evaluated(plan, &scope, &mut self.cells)?;
-        self.count();
-        Ok(())
-    }
-
-    fn keep(&mut self, plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<bool> {
-        let Some(sort) = &plan.sort else {
-            return Ok(false);
-        };
-        if self.kept.len() >= KEPT_ROWS_MAX {
-            return Err(CqlError::invalid(format!(
-                "Sorting takes {KEPT_ROWS_MAX} rows at most: narrow the query down"
-            )));
-        }
-        let mut cells = Vec::with_capacity(plan.shown.len());
-        for shown in &plan.shown {
-            cells.push(shown.expression.evaluate(scope)?.value());
-        }
-        let mut place = Vec::new();
-        for (index, descending) in sort {
-            let ty = &plan.shown[*index].ty;
-            order::encode(ty, cells[*index].as_deref(), *descending, &mut place)?;
-        }
-        if plan.json {
-            let text = json::row(plan, &cells)?;
-            cells = vec![Some(text.into())];
-        } else {
-            cells.truncate(plan.visible);
-        }
-        self.kept.push(Kept { place, cells });
-        self.in_partition += 1;
-        Ok(false)
-    }
-
     /// The answer.
     fn finish(mut self) -> CqlResult<Response> {
         let statement = self.statement.clone();
@@ -765,69 +461,4 @@ fn plan_of(statement: &Statement) -> &SelectPlan {
         crate::query::analyze::Body::Select(plan) => plan,
         _ => unreachable!("only a SELECT is read"),
     }
-}
-
-fn is_plain(expression: &Expression) -> bool {
-    matches!(expression, Expression::Column(_))
-}
-
-fn accumulators(plan: &SelectPlan) -> Vec<Accumulator> {
-    plan.aggregates
-        .iter()
-        .map(|aggregate| {
-            let ty = aggregate
-                .argument
-                .as_ref()
-                .map_or(CqlType::Bigint, |argument| argument.ty.clone());
-            Accumulator::new(aggregate.kind, ty)
-        })
-        .collect()
-}
-
-/// The clustering values of a row.
-pub fn clustering_of(plan: &SelectPlan, row: &Row) -> CqlResult<Vec<Option<Bytes>>> {
-    clustering_values(plan.table.clustering_columns(), &row.clustering, row)
-}
-
-/// The clustering values at a position, with the spelling the row keeps, if it does.
-pub fn clustering_values(
-    columns: &[crate::schema::Column],
-    position: &Clustering,
-    row: &Row,
-) -> CqlResult<Vec<Option<Bytes>>> {
-    let raw = row
-        .cell(ColumnId::RAW_CLUSTERING)
-        .and_then(|cell| cell.value());
-    Ok(key::clustering_values(columns, position, raw)?)
-}
-
-fn put_complex(ty: &CqlType, column: ColumnId, row: &Row, cells: &mut Cells) -> CqlResult<()> {
-    let own = row.cells_of(column);
-    if own.is_empty() {
-        cells.put(None);
-        return Ok(());
-    }
-    let mut value = Vec::new();
-    cell::put_complex(ty, own, &mut value)?;
-    cells.put(Some(&value));
-    Ok(())
-}
-
-/// The row as its expressions say, or as JSON.
-fn put_evaluated(plan: &SelectPlan, scope: &Scope<'_>, cells: &mut Cells) -> CqlResult<()> {
-    if plan.json {
-        let mut values = Vec::with_capacity(plan.visible);
-        for shown in &plan.shown[..plan.visible] {
-            values.push(shown.expression.evaluate(scope)?.value());
-        }
-        let text = json::row(plan, &values)?;
-        cells.put(Some(text.as_bytes()));
-    } else {
-        for shown in &plan.shown[..plan.visible] {
-            let value = shown.expression.evaluate(scope)?;
-            cells.put(value.as_value().map(|value| &value[..]));
-        }
-    }
-    cells.end_row();
-    Ok(())
 }

@@ -1,0 +1,165 @@
+//! Rows that are not shown as they come: taken together into groups, or kept to be sorted.
+
+use bytes::Bytes;
+use palladium_protocol::types::CqlType;
+use palladium_storage::Row;
+
+use super::rows::put_evaluated;
+use super::{KEPT_ROWS_MAX, Select};
+use crate::encode::order;
+use crate::error::{CqlError, CqlResult};
+use crate::query::analyze::SelectPlan;
+use crate::query::expression::{RowScope, Scope};
+use crate::query::functions::aggregate::Accumulator;
+use crate::query::json;
+
+/// Rows being taken together.
+pub(super) struct Group {
+    /// What all its rows share.
+    pub(super) key: Vec<u8>,
+    pub(super) accumulators: Vec<Accumulator>,
+    /// The first row, for what is shown beside aggregates.
+    pub(super) first: Option<FirstRow>,
+}
+
+pub(super) struct FirstRow {
+    partition: Vec<Bytes>,
+    clustering: Vec<Option<Bytes>>,
+    statics: Option<Row>,
+    row: Option<Row>,
+}
+
+/// A row that waits to be sorted.
+pub(super) struct Kept {
+    pub(super) place: Vec<u8>,
+    pub(super) cells: Vec<Option<Bytes>>,
+}
+
+impl Select {
+    pub(super) fn take_into_group(
+        &mut self,
+        plan: &SelectPlan,
+        at: &RowScope<'_>,
+        scope: &Scope<'_>,
+    ) -> CqlResult<bool> {
+        let mut place = Vec::new();
+        for index in 0..plan.group_by.unwrap_or(0) {
+            let value = at.column(index)?;
+            order::encode(
+                &plan.table.columns[index].ty,
+                value.as_deref(),
+                false,
+                &mut place,
+            )?;
+        }
+        if self.group.as_ref().is_some_and(|group| group.key != place) {
+            self.close_group(plan, scope)?;
+            if self.is_full() {
+                return Ok(true);
+            }
+        }
+        if plan.group_by.is_some()
+            && self.group.is_none()
+            && self.in_partition >= self.per_partition
+        {
+            return Ok(false);
+        }
+        let group = self.group.get_or_insert_with(|| Group {
+            key: place,
+            accumulators: accumulators(plan),
+            first: Some(FirstRow {
+                partition: at.partition.to_vec(),
+                clustering: at.clustering.to_vec(),
+                statics: at.statics.cloned(),
+                row: at.row.cloned(),
+            }),
+        });
+        for (accumulator, aggregate) in group.accumulators.iter_mut().zip(&plan.aggregates) {
+            let value = match &aggregate.argument {
+                Some(argument) => argument.expression.evaluate(scope)?.value(),
+                None => Some(Bytes::new()),
+            };
+            accumulator.add(value.as_ref())?;
+        }
+        Ok(false)
+    }
+
+    /// Shows the group at hand.
+    pub(super) fn close_group(&mut self, plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<()> {
+        let Some(group) = self.group.take() else {
+            return Ok(());
+        };
+        let results: CqlResult<Vec<Option<Bytes>>> =
+            group.accumulators.iter().map(Accumulator::result).collect();
+        let results = results?;
+        let nothing = Vec::new();
+        let none: Vec<Option<Bytes>> = Vec::new();
+        let at = RowScope {
+            table: &plan.table,
+            partition: group
+                .first
+                .as_ref()
+                .map_or(&nothing, |first| &first.partition),
+            clustering: group
+                .first
+                .as_ref()
+                .map_or(&none, |first| &first.clustering),
+            statics: group
+                .first
+                .as_ref()
+                .and_then(|first| first.statics.as_ref()),
+            row: group.first.as_ref().and_then(|first| first.row.as_ref()),
+            now: self.seconds,
+        };
+        let scope = Scope {
+            row: Some(&at),
+            aggregates: &results,
+            ..*scope
+        };
+        put_evaluated(plan, &scope, &mut self.cells)?;
+        self.count();
+        Ok(())
+    }
+
+    pub(super) fn keep(&mut self, plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<bool> {
+        let Some(sort) = &plan.sort else {
+            return Ok(false);
+        };
+        if self.kept.len() >= KEPT_ROWS_MAX {
+            return Err(CqlError::invalid(format!(
+                "Sorting takes {KEPT_ROWS_MAX} rows at most: narrow the query down"
+            )));
+        }
+        let mut cells = Vec::with_capacity(plan.shown.len());
+        for shown in &plan.shown {
+            cells.push(shown.expression.evaluate(scope)?.value());
+        }
+        let mut place = Vec::new();
+        for (index, descending) in sort {
+            let ty = &plan.shown[*index].ty;
+            order::encode(ty, cells[*index].as_deref(), *descending, &mut place)?;
+        }
+        if plan.json {
+            let text = json::row(plan, &cells)?;
+            cells = vec![Some(text.into())];
+        } else {
+            cells.truncate(plan.visible);
+        }
+        self.kept.push(Kept { place, cells });
+        self.in_partition += 1;
+        Ok(false)
+    }
+}
+
+pub(super) fn accumulators(plan: &SelectPlan) -> Vec<Accumulator> {
+    plan.aggregates
+        .iter()
+        .map(|aggregate| {
+            let ty = aggregate
+                .argument
+                .as_ref()
+                .map_or(CqlType::Bigint, |argument| argument.ty.clone());
+            Accumulator::new(aggregate.kind, ty)
+        })
+        .collect()
+}

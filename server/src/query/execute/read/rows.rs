@@ -1,0 +1,250 @@
+//! From the rows of a page of storage to the cells of an answer: filters, projection, and where to stop.
+
+use bytes::Bytes;
+use palladium_protocol::types::CqlType;
+use palladium_storage::{Clustering, ColumnId, PartitionKey, PartitionRows, ReadPosition, Row};
+
+use super::Select;
+use crate::encode::cell::{self, cell_value};
+use crate::encode::key;
+use crate::error::CqlResult;
+use crate::query::analyze::SelectPlan;
+use crate::query::answer::Cells;
+use crate::query::expression::{Expression, RowScope, Scope};
+use crate::query::json;
+use crate::query::plan::Check;
+use crate::schema::ColumnKind;
+
+/// The partition that a row is in. Without `values` its key is one column, as it is.
+struct At<'a> {
+    partition: &'a PartitionKey,
+    values: &'a [Bytes],
+    statics: Option<&'a Row>,
+}
+
+/// What is done with rows before they are shown.
+struct Trial<'a> {
+    checks: &'a [Check<'a>],
+    scope: &'a Scope<'a>,
+    /// Whether expressions, filters, groups or sorting look at the row.
+    needs_scope: bool,
+}
+
+impl Select {
+    /// Shows the rows of one partition; where it stopped, if the answer is full.
+    pub(super) fn take_partition(
+        &mut self,
+        plan: &SelectPlan,
+        mut partition: PartitionRows,
+        checks: &[Check<'_>],
+        scope: &Scope<'_>,
+    ) -> CqlResult<Option<ReadPosition>> {
+        if self.partition_at_hand.as_ref() != Some(&partition.key) {
+            self.in_partition = 0;
+            self.partition_at_hand = Some(partition.key.clone());
+        }
+        let table = &plan.table;
+        let exact = checks.is_empty() && !plan.is_aggregate() && plan.sort.is_none();
+        let needs_scope =
+            !exact || plan.json || plan.shown.iter().any(|shown| !is_plain(&shown.expression));
+        let values = match needs_scope || table.partition_key.len() > 1 {
+            true => key::partition_values(&partition.key, table.partition_key.len())?,
+            false => Vec::new(),
+        };
+        let statics = partition.static_row.take();
+        if plan.distinct {
+            partition.rows.truncate(1);
+        }
+        let at = At {
+            partition: &partition.key,
+            values: &values,
+            statics: statics.as_ref(),
+        };
+        let trial = Trial {
+            checks,
+            scope,
+            needs_scope,
+        };
+        if partition.rows.is_empty() {
+            // Only the static row lives: shown unless particular rows were asked for.
+            if plan.restrictions.restricts_rows {
+                return Ok(None);
+            }
+            let shown = self.take_row(plan, &at, None, &trial)?;
+            return Ok((shown && self.is_full()).then(|| ReadPosition {
+                key: partition.key.clone(),
+                clustering: None,
+                returned_in_partition: self.in_partition,
+            }));
+        }
+        for row in &partition.rows {
+            if self.in_partition >= self.per_partition && plan.group_by.is_none() {
+                break;
+            }
+            let shown = self.take_row(plan, &at, Some(row), &trial)?;
+            if shown && self.is_full() {
+                let last = plan.distinct || self.in_partition >= self.per_partition;
+                return Ok(Some(ReadPosition {
+                    key: partition.key.clone(),
+                    clustering: (!last).then(|| row.clustering.clone()),
+                    returned_in_partition: self.in_partition,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.left == 0 || self.page_left == 0
+    }
+
+    /// Tries one row and shows it, or puts it where it belongs. Whether it was shown.
+    fn take_row(
+        &mut self,
+        plan: &SelectPlan,
+        at: &At<'_>,
+        row: Option<&Row>,
+        trial: &Trial<'_>,
+    ) -> CqlResult<bool> {
+        let clustering = match row {
+            Some(row) if plan.needs_clustering => clustering_of(plan, row)?,
+            _ => Vec::new(),
+        };
+        if !trial.needs_scope {
+            self.put_plain(plan, at, &clustering, row)?;
+            self.count();
+            return Ok(true);
+        }
+        let here = RowScope {
+            table: &plan.table,
+            partition: at.values,
+            clustering: &clustering,
+            statics: at.statics,
+            row,
+            now: self.seconds,
+        };
+        for check in trial.checks {
+            if !check.passes(&here)? {
+                return Ok(false);
+            }
+        }
+        let scope = Scope {
+            row: Some(&here),
+            ..*trial.scope
+        };
+        if plan.is_aggregate() {
+            return self.take_into_group(plan, &here, &scope);
+        }
+        if plan.sort.is_some() {
+            return self.keep(plan, &scope);
+        }
+        put_evaluated(plan, &scope, &mut self.cells)?;
+        self.count();
+        Ok(true)
+    }
+
+    pub(super) fn count(&mut self) {
+        self.left -= 1;
+        self.page_left = self.page_left.saturating_sub(1);
+        self.in_partition += 1;
+    }
+
+    /// The common road: columns as they are, from where storage keeps them into the answer.
+    fn put_plain(
+        &mut self,
+        plan: &SelectPlan,
+        at: &At<'_>,
+        clustering: &[Option<Bytes>],
+        row: Option<&Row>,
+    ) -> CqlResult<()> {
+        for shown in &plan.shown[..plan.visible] {
+            let Expression::Column(index) = &shown.expression else {
+                continue;
+            };
+            let column = &plan.table.columns[*index];
+            let from = match column.kind {
+                ColumnKind::PartitionKey => {
+                    let value = at
+                        .values
+                        .get(column.position)
+                        .unwrap_or(at.partition.bytes());
+                    self.cells.put(Some(value));
+                    continue;
+                }
+                ColumnKind::Clustering => {
+                    let value = clustering.get(column.position).and_then(Option::as_ref);
+                    self.cells.put(value.map(|value| &value[..]));
+                    continue;
+                }
+                ColumnKind::Static => at.statics,
+                ColumnKind::Regular => row,
+            };
+            match from {
+                None => self.cells.put(None),
+                Some(row) if !column.ty.is_multi_cell() => {
+                    self.cells
+                        .put(row.cell(column.id).map(|cell| &cell_value(cell)[..]));
+                }
+                Some(row) => put_complex(&column.ty, column.id, row, &mut self.cells)?,
+            }
+        }
+        self.cells.end_row();
+        Ok(())
+    }
+}
+
+fn is_plain(expression: &Expression) -> bool {
+    matches!(expression, Expression::Column(_))
+}
+
+/// The clustering values of a row.
+pub fn clustering_of(plan: &SelectPlan, row: &Row) -> CqlResult<Vec<Option<Bytes>>> {
+    clustering_values(plan.table.clustering_columns(), &row.clustering, row)
+}
+
+/// The clustering values at a position, with the spelling the row keeps, if it does.
+pub fn clustering_values(
+    columns: &[crate::schema::Column],
+    position: &Clustering,
+    row: &Row,
+) -> CqlResult<Vec<Option<Bytes>>> {
+    let raw = row
+        .cell(ColumnId::RAW_CLUSTERING)
+        .and_then(|cell| cell.value());
+    Ok(key::clustering_values(columns, position, raw)?)
+}
+
+fn put_complex(ty: &CqlType, column: ColumnId, row: &Row, cells: &mut Cells) -> CqlResult<()> {
+    let own = row.cells_of(column);
+    if own.is_empty() {
+        cells.put(None);
+        return Ok(());
+    }
+    let mut value = Vec::new();
+    cell::put_complex(ty, own, &mut value)?;
+    cells.put(Some(&value));
+    Ok(())
+}
+
+/// The row as its expressions say, or as JSON.
+pub(super) fn put_evaluated(
+    plan: &SelectPlan,
+    scope: &Scope<'_>,
+    cells: &mut Cells,
+) -> CqlResult<()> {
+    if plan.json {
+        let mut values = Vec::with_capacity(plan.visible);
+        for shown in &plan.shown[..plan.visible] {
+            values.push(shown.expression.evaluate(scope)?.value());
+        }
+        let text = json::row(plan, &values)?;
+        cells.put(Some(text.as_bytes()));
+    } else {
+        for shown in &plan.shown[..plan.visible] {
+            let value = shown.expression.evaluate(scope)?;
+            cells.put(value.as_value().map(|value| &value[..]));
+        }
+    }
+    cells.end_row();
+    Ok(())
+}
