@@ -15,6 +15,8 @@ use palladium::env::RealEnv;
 use palladium::server::Server;
 use palladium_protocol::types::CqlType;
 use palladium_protocol::wire::Reader;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 const STARTUP: u8 = 0x01;
 const QUERY: u8 = 0x07;
@@ -328,17 +330,58 @@ fn prepared(reader: &mut Reader<'_>) -> Prepared {
     }
 }
 
+/// A server of our own, in a folder of its own.
+pub struct Node {
+    _folder: TempDir,
+    runtime: Runtime,
+    server: Server,
+}
+
+impl Node {
+    pub fn start() -> Node {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let runtime = Runtime::new().expect("a runtime");
+        let server = runtime.block_on(serve(folder.path()));
+        Node {
+            _folder: folder,
+            runtime,
+            server,
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Moves everything from memory to files.
+    pub fn flush(&self) {
+        let engine = &self.server.database().engine;
+        self.runtime.block_on(engine.flush(None)).expect("a flush");
+    }
+
+    /// Merges all files of each table into one.
+    pub fn compact(&self) {
+        let engine = &self.server.database().engine;
+        self.runtime
+            .block_on(engine.compact(None))
+            .expect("a compaction");
+    }
+
+    pub fn stop(self) {
+        self.runtime
+            .block_on(self.server.stop())
+            .expect("a clean stop");
+    }
+}
+
 /// Runs a story against a server of its own, with a keyspace `ks`.
 pub fn with_server(story: impl FnOnce(SocketAddr)) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let server = runtime.block_on(serve(folder.path()));
-    let mut client = Client::connect(server.address());
-    client
+    let node = Node::start();
+    Client::connect(node.address())
         .query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
         .done();
-    story(server.address());
-    runtime.block_on(server.stop()).expect("a clean stop");
+    story(node.address());
+    node.stop();
 }
 
 async fn serve(folder: &Path) -> Server {

@@ -1,6 +1,7 @@
-//! CQL over a socket, against a server of our own: golden scripts, prepared statements, pages, batches, and clients that get
-//! in each other's way.
+//! CQL over a socket, against a server of our own: golden scripts, prepared statements, pages, batches, clients that get
+//! in each other's way, and random statements that must be answered alike wherever the rows lie.
 
 mod client;
 mod prepared;
 mod scripts;
+mod walk;
