@@ -191,10 +191,13 @@ impl<B: Backend> Manifest<B> {
         self.sequence += 1;
         self.previous = hash;
         self.state = state;
-        // An old generation that cannot be removed now is removed at the next start; the newer one holds.
-        for generation in std::mem::replace(&mut self.on_disk, vec![self.generation]) {
-            if generation != self.generation {
-                self.backend.manifest_remove(generation).await?;
+        // The newer one holds. An old one that cannot be removed now is removed with the next, and is no reason to say that this commit has failed.
+        for generation in std::mem::take(&mut self.on_disk) {
+            if generation == self.generation {
+                self.on_disk.push(generation);
+            } else if let Err(error) = self.backend.manifest_remove(generation).await {
+                tracing::warn!(generation, %error, "an old manifest generation stays");
+                self.on_disk.push(generation);
             }
         }
         Ok(())

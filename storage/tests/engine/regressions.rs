@@ -439,3 +439,28 @@ fn a_latch_is_held_until_the_write_is_applied_though_its_writer_has_left() {
     assert_eq!(world.rows(0).unwrap().get(&(1, 1)), Some(&2));
     drop(next);
 }
+
+#[test]
+fn a_new_generation_whose_predecessor_cannot_be_removed_counts_all_the_same() {
+    for passing in 0..16 {
+        let mut world = World::with_tables(20, small(), 1);
+        let mut expected = world.fill(0, 5, 5);
+        world.flush(0).unwrap();
+        // A commit that fails: the next one begins a new generation of the manifest.
+        world.disk.set_room(Some(0));
+        world.switch(0).unwrap();
+        world.disk.set_room(None);
+        expected.extend(world.fill(0, 2, 2));
+        world.disk.fail_syncs_after(passing, 1);
+        let _ = world.flush(0);
+        world.disk.fail_syncs(0);
+        // Whatever was said of that flush, nothing that counts is taken for a leftover now.
+        world.put(0, (50, 0), 1);
+        expected.insert((50, 0), 1);
+        world.flush(0).unwrap();
+        assert_eq!(world.rows(0).unwrap(), expected, "{passing}");
+        world.reopen(Crash::PowerLoss { seed: passing });
+        world.unlock(0).unwrap();
+        assert_eq!(world.rows(0).unwrap(), expected, "{passing}");
+    }
+}
