@@ -97,14 +97,13 @@ pub fn select(
     if statement.distinct {
         check_distinct(table, &shown, &restrictions)?;
     }
+    let selected = selected_columns(&shown, &terms.aggregates);
     if !statement.distinct
         && !restrictions.clustering.is_empty()
-        && used_columns(&shown, &terms.aggregates, &restrictions)
+        && !selected.is_empty()
+        && selected
             .iter()
             .all(|index| table.columns[*index].kind == ColumnKind::Static)
-        && shown
-            .iter()
-            .any(|typed| matches!(typed.expression, Expression::Column(_)))
     {
         return Err(CqlError::invalid(
             "Cannot restrict clustering columns when selecting only static columns",
@@ -112,7 +111,7 @@ pub fn select(
     }
     let group_by = group_by(table, &statement.group_by, &restrictions)?;
     let limit = limit(&mut terms, statement.limit.as_ref(), "[limit]")?;
-    let per_partition_limit = limit_of_partition(&mut terms, statement, &restrictions)?;
+    let per_partition_limit = limit_of_partition(&mut terms, statement)?;
     let ordering = order_by(table, statement, &restrictions)?;
     let mut sort = None;
     if let Some(ordering) = &ordering
@@ -127,7 +126,10 @@ pub fn select(
         );
     }
     let aggregates = std::mem::take(&mut terms.aggregates);
-    let columns = used_columns(&shown, &aggregates, &restrictions);
+    let mut columns = selected_columns(&shown, &aggregates);
+    for filter in &restrictions.filters {
+        columns.extend(&filter.columns);
+    }
     let mut plan = SelectPlan {
         asks_for_time: terms.asks_for_time(),
         needs_clustering: columns
@@ -171,28 +173,18 @@ pub fn result_specs(plan: &SelectPlan) -> Vec<ColumnSpec> {
     }]
 }
 
-fn used_columns(
-    shown: &[Typed],
-    aggregates: &[Aggregate],
-    restrictions: &Restrictions,
-) -> HashSet<usize> {
+/// Every column that the selection looks at.
+fn selected_columns(shown: &[Typed], aggregates: &[Aggregate]) -> HashSet<usize> {
     let mut columns = HashSet::new();
-    let mut note = |expression: &Expression| {
-        if let Expression::Column(index) | Expression::Fact { column: index, .. } = expression {
-            columns.insert(*index);
-        }
-    };
-    for typed in shown {
-        typed.expression.walk(&mut note);
-    }
-    for argument in aggregates
+    let arguments = aggregates
         .iter()
-        .filter_map(|aggregate| aggregate.argument.as_ref())
-    {
-        argument.expression.walk(&mut note);
-    }
-    for filter in &restrictions.filters {
-        columns.extend(&filter.columns);
+        .filter_map(|aggregate| aggregate.argument.as_ref());
+    for typed in shown.iter().chain(arguments) {
+        typed.expression.walk(&mut |expression| {
+            if let Expression::Column(index) | Expression::Fact { column: index, .. } = expression {
+                columns.insert(*index);
+            }
+        });
     }
     columns
 }
@@ -263,20 +255,14 @@ fn limit(terms: &mut Terms<'_>, term: Option<&Term>, name: &str) -> CqlResult<Op
         .transpose()
 }
 
-fn limit_of_partition(
-    terms: &mut Terms<'_>,
-    statement: &Select,
-    _restrictions: &Restrictions,
-) -> CqlResult<Option<Expression>> {
+fn limit_of_partition(terms: &mut Terms<'_>, statement: &Select) -> CqlResult<Option<Expression>> {
     if statement.per_partition_limit.is_some() && statement.distinct {
         return Err(CqlError::invalid(
             "PER PARTITION LIMIT is not allowed with SELECT DISTINCT queries",
         ));
     }
-    if statement.per_partition_limit.is_some()
-        && is_aggregate(statement)
-        && statement.group_by.is_empty()
-    {
+    let takes_all_together = !terms.aggregates.is_empty() && statement.group_by.is_empty();
+    if statement.per_partition_limit.is_some() && takes_all_together {
         return Err(CqlError::invalid(
             "PER PARTITION LIMIT is not allowed with aggregate queries.",
         ));
@@ -286,19 +272,6 @@ fn limit_of_partition(
         statement.per_partition_limit.as_ref(),
         "[per_partition_limit]",
     )
-}
-
-fn is_aggregate(statement: &Select) -> bool {
-    let Selection::Items(items) = &statement.selection else {
-        return false;
-    };
-    items.iter().any(|item| match &item.expression {
-        Selectable::CountRows => true,
-        Selectable::Function { name, .. } => {
-            crate::query::functions::aggregate::AggregateKind::named(name.name.as_str()).is_some()
-        }
-        _ => false,
-    })
 }
 
 fn group_by(

@@ -99,6 +99,10 @@ impl Accumulator {
                     return Ok(());
                 };
                 self.count += 1;
+                if self.kind == AggregateKind::Avg && *self.ty.bare() == CqlType::Decimal {
+                    self.sum = number::moved_average(&self.sum, &number, self.count)?;
+                    return Ok(());
+                }
                 let operator = palladium_protocol::cql::ast::Arithmetic::Add;
                 self.sum = number::arithmetic(operator, &self.sum, &number, &self.sum_type())?;
             }
@@ -138,9 +142,9 @@ impl Accumulator {
             AggregateKind::Avg if self.count == 0 => {
                 Some(number::write(&self.sum, &self.ty)?.into())
             }
-            AggregateKind::Avg if matches!(self.sum, Number::Decimal { .. }) => {
-                let average = number::average(&self.sum, self.count)?;
-                Some(number::write(&average, &self.ty)?.into())
+            // A running average already.
+            AggregateKind::Avg if *self.ty.bare() == CqlType::Decimal => {
+                Some(number::write(&self.sum, &self.ty)?.into())
             }
             AggregateKind::Avg => {
                 let count = Number::Whole(self.count.into());

@@ -238,29 +238,30 @@ fn decimal_arithmetic(
     Ok(Number::Decimal { unscaled, scale })
 }
 
-/// A sum of decimals by a number of them, with the sum's scale, rounded half to even.
-pub fn average(sum: &Number, count: i64) -> CqlResult<Number> {
-    let (unscaled, scale) = decimal(sum)?;
-    let count = BigInt::from(count);
-    let mut quotient = &unscaled / &count;
-    let twice: BigInt = (&unscaled % &count) * 2;
-    let is_odd = &quotient % 2 != BigInt::default();
-    let rounds_up = match twice.magnitude().cmp(count.magnitude()) {
+/// The average of so many decimals, given that of all but the last: it moves by the rounded share of the difference, as
+/// Cassandra's does. Rounding adds up over many rows; that is how its averages are.
+pub fn moved_average(average: &Number, last: &Number, count: i64) -> CqlResult<Number> {
+    let average = decimal(average)?;
+    let (last, before, scale) = aligned(&decimal(last)?, &average)?;
+    let difference = last - before;
+    let share = half_even(&difference, &BigInt::from(count));
+    decimal_arithmetic(Arithmetic::Add, &average, &(share, scale))
+}
+
+/// A quotient, rounded half to even.
+fn half_even(dividend: &BigInt, divisor: &BigInt) -> BigInt {
+    let quotient = dividend / divisor;
+    let twice: BigInt = (dividend % divisor) * 2;
+    let rounds = match twice.magnitude().cmp(divisor.magnitude()) {
         std::cmp::Ordering::Greater => true,
-        std::cmp::Ordering::Equal => is_odd,
+        std::cmp::Ordering::Equal => &quotient % 2 != BigInt::default(),
         std::cmp::Ordering::Less => false,
     };
-    if rounds_up {
-        quotient += if unscaled.sign() == Sign::Minus {
-            -1
-        } else {
-            1
-        };
+    match (rounds, dividend.sign() == divisor.sign()) {
+        (false, _) => quotient,
+        (true, true) => quotient + 1,
+        (true, false) => quotient - 1,
     }
-    Ok(Number::Decimal {
-        unscaled: quotient,
-        scale,
-    })
 }
 
 /// A quotient with enough digits, without zeros at its end.

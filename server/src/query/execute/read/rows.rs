@@ -40,6 +40,17 @@ impl Select {
         scope: &Scope<'_>,
     ) -> CqlResult<Option<ReadPosition>> {
         if self.partition_at_hand.as_ref() != Some(&partition.key) {
+            if plan.group_by.is_some() {
+                // Groups never reach over a partition's end, and count for the one they are in.
+                self.close_group(plan, scope)?;
+                if self.is_full() {
+                    return Ok(Some(ReadPosition {
+                        key: partition.key,
+                        clustering: None,
+                        returned_in_partition: 0,
+                    }));
+                }
+            }
             self.in_partition = 0;
             self.partition_at_hand = Some(partition.key.clone());
         }
