@@ -113,6 +113,7 @@ impl<B: Backend> Inner<B> {
                 what: format!("table {} is there already", new.id),
             });
         }
+        self.log_goes_on()?;
         // What the log holds under this id is from an earlier table of that name, and is not this one's.
         let last = self.appended.load(Ordering::Acquire);
         self.make_durable(last).await?;
@@ -168,6 +169,7 @@ impl<B: Backend> Inner<B> {
         let table = self.tables.get(id)?;
         let _rewriting = table.rewriting.lock().await;
         let open = self.pass(&table)?;
+        self.log_goes_on()?;
         let log_floor = open.freeze();
         self.make_durable(log_floor - 1).await?;
         let sstables = open.sstables();
@@ -188,6 +190,14 @@ impl<B: Backend> Inner<B> {
         self.forming.ask(Errand::Release);
         rewrite::remove_obsolete(self).await;
         Ok(())
+    }
+
+    /// An error once the log has failed: its last group may be there at the next start, and no floor of today would be behind it.
+    fn log_goes_on(&self) -> Result<()> {
+        match self.log_end.get() {
+            None => Ok(()),
+            Some(_) => Err(Error::Closed),
+        }
     }
 
     fn selected(&self, id: Option<TableId>) -> Vec<TableId> {

@@ -464,3 +464,22 @@ fn a_new_generation_whose_predecessor_cannot_be_removed_counts_all_the_same() {
         assert_eq!(world.rows(0).unwrap(), expected, "{passing}");
     }
 }
+
+#[test]
+fn a_failed_log_takes_no_truncation_that_a_later_start_would_undo() {
+    for seed in 1..20 {
+        let mut world = World::with_tables(seed, small(), 1);
+        let expected = world.fill(0, 3, 3);
+        world.disk.fail_syncs(1);
+        assert!(world.try_put(0, (9, 9), 9).is_err());
+        let truncated = world.env.run(world.engine.truncate(id(0)));
+        assert!(matches!(truncated, Err(Error::Closed)));
+        assert!(matches!(world.create(1), Err(Error::Closed)));
+        world.reopen(Crash::PowerLoss { seed });
+        world.unlock(0).unwrap();
+        let mut found = world.rows(0).unwrap();
+        found.remove(&(9, 9));
+        assert_eq!(found, expected, "seed {seed}");
+        world.create(1).unwrap();
+    }
+}
