@@ -12,8 +12,8 @@ use futures::future::{BoxFuture, FutureExt, join_all};
 use palladium_storage::compaction::{SizeTiered, Strategy};
 use palladium_storage::{
     Cell, CellState, Clustering, CompactionOptions, Crash, Deletion, Env, Error, Limits, Liveness,
-    Mutation, NewTable, Options, PartitionUpdate, RangeTombstone, ReadCommand, ReadPage, Result,
-    Row, TableOptions, Write,
+    LogSync, Mutation, NewTable, Options, PartitionUpdate, RangeTombstone, ReadCommand, ReadPage,
+    Result, Row, TableOptions, Write,
 };
 
 use crate::world::{
@@ -76,8 +76,15 @@ struct Story {
     log_failed: bool,
 }
 
-fn options() -> Options {
+fn options(seed: u64) -> Options {
     Options {
+        // Every fourth world acknowledges before the sync; its crashes are kills, which take nothing that was written.
+        log_sync: match seed % 4 {
+            0 => LogSync::Periodic {
+                every: Duration::from_secs(2),
+            },
+            _ => LogSync::Group,
+        },
         memtable_flush_bytes: 6 << 10,
         log_bytes_max: 512 << 10,
         ..small()
@@ -151,7 +158,7 @@ fn update_of(row: u64, version: Version, now: i64) -> PartitionUpdate {
 impl Story {
     fn new(seed: u64) -> Story {
         let mut story = Story {
-            world: World::new(seed, options()),
+            world: World::new(seed, options(seed)),
             oracles: (0..TABLES).map(|_| Oracle::default()).collect(),
             unknown: Vec::new(),
             lives: 1,
@@ -660,6 +667,7 @@ impl Story {
 
     fn crash(&mut self) {
         let crash = match self.draw(3) {
+            _ if self.world.options.log_sync != LogSync::Group => Crash::Kill,
             0 => Crash::Kill,
             _ => Crash::PowerLoss {
                 seed: self.draw(u64::MAX),
