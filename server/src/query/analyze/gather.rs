@@ -28,6 +28,8 @@ pub struct Gathered {
     pub said: Vec<Said>,
     /// The ends of a stretch of tokens.
     pub token: Option<(Option<End>, Option<End>)>,
+    /// Both ends are one token.
+    token_is_equal: bool,
 }
 
 impl Gathered {
@@ -283,11 +285,19 @@ impl Gathered {
         tuple: bool,
         alternatives: Alternatives,
     ) -> CqlResult<()> {
-        let equal = matches!(alternatives, Alternatives::One(_));
         let shown = shown(table, &columns);
         let said = self.entry(columns, tuple);
-        if said.constraint.is_some() {
-            let kind = if equal { "an Equal" } else { "a IN" };
+        let before = match &said.constraint {
+            None => None,
+            Some(Constraint::Among(Alternatives::One(_))) => Some("an Equal"),
+            Some(Constraint::Among(_)) => Some("a IN"),
+            Some(Constraint::Between { .. }) => {
+                return Err(CqlError::invalid(format!(
+                    "Column \"{shown}\" cannot be restricted by both an equality and an inequality relation"
+                )));
+            }
+        };
+        if let Some(kind) = before {
             return Err(CqlError::invalid(format!(
                 "{shown} cannot be restricted by more than one relation if it includes {kind}"
             )));
@@ -341,6 +351,17 @@ impl Gathered {
             .map(|column| column.name.as_str())
             .collect();
         let shown = names.join(", ");
+        if self.token_is_equal {
+            return Err(CqlError::invalid(format!(
+                "{shown} cannot be restricted by more than one relation if it includes an Equal"
+            )));
+        }
+        self.token_is_equal = operator == Operator::Equal;
+        if self.token_is_equal && self.token.is_some() {
+            return Err(CqlError::invalid(format!(
+                "Column \"{shown}\" cannot be restricted by both an equality and an inequality relation"
+            )));
+        }
         let (lower, upper) = self.token.get_or_insert((None, None));
         if operator == Operator::Equal {
             put_end(

@@ -94,20 +94,14 @@ pub fn select(
         allow_filtering: statement.allow_filtering,
     };
     let restrictions = restrict(&mut terms, table, &statement.relations, purpose, false)?;
-    if statement.distinct {
-        check_distinct(table, &shown, &restrictions)?;
-    }
     let selected = selected_columns(&shown, &terms.aggregates);
-    if !statement.distinct
-        && !restrictions.clustering.is_empty()
-        && !selected.is_empty()
-        && selected
-            .iter()
-            .all(|index| table.columns[*index].kind == ColumnKind::Static)
-    {
+    if shows_only_statics(table, &selected) && restricts_clustering(table, &restrictions) {
         return Err(CqlError::invalid(
             "Cannot restrict clustering columns when selecting only static columns",
         ));
+    }
+    if statement.distinct {
+        check_distinct(table, &shown, &restrictions)?;
     }
     let group_by = group_by(table, &statement.group_by, &restrictions)?;
     let limit = limit(&mut terms, statement.limit.as_ref(), "[limit]")?;
@@ -173,6 +167,28 @@ pub fn result_specs(plan: &SelectPlan) -> Vec<ColumnSpec> {
     }]
 }
 
+/// Static columns, and none but them and the partition key.
+fn shows_only_statics(table: &TableSchema, selected: &HashSet<usize>) -> bool {
+    let kind = |index: &usize| table.columns[*index].kind;
+    selected
+        .iter()
+        .any(|index| kind(index) == ColumnKind::Static)
+        && selected
+            .iter()
+            .all(|index| matches!(kind(index), ColumnKind::Static | ColumnKind::PartitionKey))
+}
+
+fn restricts_clustering(table: &TableSchema, restrictions: &Restrictions) -> bool {
+    let filtered = restrictions
+        .filters
+        .iter()
+        .flat_map(|filter| &filter.columns);
+    !restrictions.clustering.is_empty()
+        || filtered
+            .into_iter()
+            .any(|index| table.columns[*index].kind == ColumnKind::Clustering)
+}
+
 /// Every column that the selection looks at.
 fn selected_columns(shown: &[Typed], aggregates: &[Aggregate]) -> HashSet<usize> {
     let mut columns = HashSet::new();
@@ -207,6 +223,11 @@ fn check_distinct(
     shown: &[Typed],
     restrictions: &Restrictions,
 ) -> CqlResult<()> {
+    if restrictions.restricts_rows {
+        return Err(CqlError::invalid(
+            "SELECT DISTINCT with WHERE clause only supports restriction by partition key and/or static columns.",
+        ));
+    }
     let mut wrong = None;
     let mut asked = HashSet::new();
     for typed in shown {
@@ -228,24 +249,17 @@ fn check_distinct(
             table.columns[index].name
         )));
     }
-    // Static columns alone may be asked for; parts of the key may not.
-    let any_key = asked
-        .iter()
-        .any(|index| table.columns[*index].kind == ColumnKind::PartitionKey);
+    // Where partitions are not named, their whole key tells them apart.
+    let is_range = !matches!(restrictions.partition, Partition::Keys(_));
     let missing = table
         .partition_key
         .iter()
         .find(|index| !asked.contains(index));
-    if let Some(index) = missing.filter(|_| any_key) {
+    if let Some(index) = missing.filter(|_| is_range) {
         return Err(CqlError::invalid(format!(
             "SELECT DISTINCT queries must request all the partition key columns (missing {})",
             table.columns[*index].name
         )));
-    }
-    if restrictions.restricts_rows {
-        return Err(CqlError::invalid(
-            "SELECT DISTINCT with WHERE clause only supports restriction by partition key and/or static columns.",
-        ));
     }
     Ok(())
 }
