@@ -38,13 +38,17 @@ use crate::query::prepared::Statement;
 pub use self::rows::clustering_values;
 
 /// Rows asked of storage at a time where not every row read is shown.
-const INNER_ROWS: u32 = 5_000;
+const INNER_ROWS: u32 = 2_000;
 /// Bytes of rows that storage gathers at a time.
 const INNER_BYTES: usize = 4 << 20;
 /// Rows that are kept in memory to be sorted, or groups that are kept until they are shown.
 const KEPT_ROWS_MAX: usize = 1_000_000;
 /// Bytes that are set aside for the cells of an answer: enough for most rows read by their key.
 const CELLS_BYTES: usize = 512;
+/// Rows read before others get a turn: about a millisecond's worth.
+const EFFORT_MAX: usize = 2_000;
+/// What asking storage once costs, in rows.
+const EFFORT_OF_PAGE: usize = 10;
 /// Bytes of one answer: what a driver can still take in.
 const ANSWER_BYTES_MAX: usize = 200 << 20;
 
@@ -127,7 +131,8 @@ struct Select {
     cells: Cells,
     group: Option<Group>,
     kept: Vec<Kept>,
-    pages_read: u32,
+    /// What was done since others had a turn, in rows.
+    effort: usize,
 }
 
 impl Select {
@@ -230,7 +235,7 @@ impl Select {
             },
             group: None,
             kept: Vec::new(),
-            pages_read: 0,
+            effort: 0,
         };
         // A partition that was read to its end is not looked at again.
         if matches!(select.keys, Keys::Named(_))
@@ -250,7 +255,7 @@ impl Select {
 
     /// A scan over much that is in memory gives others a turn.
     fn has_read_enough_at_once(&self) -> bool {
-        self.pages_read >= 4
+        self.effort >= EFFORT_MAX
     }
 
     async fn run(mut self, command: ReadCommand) -> CqlResult<Response> {
@@ -265,7 +270,8 @@ impl Select {
                 }
             };
             self.take(page)?;
-            if self.pages_read.is_multiple_of(4) {
+            if self.has_read_enough_at_once() {
+                self.effort = 0;
                 tokio::task::yield_now().await;
             }
             command = self.next_command();
@@ -323,7 +329,12 @@ impl Select {
 
     /// Shows what a page of storage brought.
     fn take(&mut self, page: ReadPage) -> CqlResult<()> {
-        self.pages_read += 1;
+        let rows: usize = page
+            .partitions
+            .iter()
+            .map(|partition| 1 + partition.rows.len())
+            .sum();
+        self.effort += rows + EFFORT_OF_PAGE;
         let database = self.database.clone();
         let statement = self.statement.clone();
         let plan = plan_of(&statement);
