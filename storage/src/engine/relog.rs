@@ -73,10 +73,13 @@ fn pinning_the_front<B: Backend>(inner: &Inner<B>) -> Vec<(TableId, u64)> {
 
 fn is_carried<B: Backend>(inner: &Inner<B>, id: TableId, bytes: u64) -> bool {
     // Carrying a large part of the log would only write it again and again.
+    let open = inner.tables.get(id).ok().and_then(|table| table.opened());
     if bytes > inner.options.log_bytes_max / 4 {
+        if open.is_none() {
+            tracing::warn!(table = %id, bytes, "a closed table keeps a large part of the log until it is opened or dropped");
+        }
         return false;
     }
-    let open = inner.tables.get(id).ok().and_then(|table| table.opened());
     open.is_none_or(|open| open.memtable_bytes() < SMALL_MEMTABLE_BYTES)
 }
 
