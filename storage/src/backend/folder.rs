@@ -237,7 +237,10 @@ impl<D: Disk> Folder<D> {
         };
         let copy = |index: usize| -> Result<RootCopy> {
             let mut bytes = read_up_to(&file, &path, slot_offset(index), SLOT_BYTES)?;
-            // A slot is written as far as it says something; the file may end before it does.
+            // A slot is written in whole pages as far as it says something; the file may end before it does, but not within a page.
+            if !bytes.len().is_multiple_of(PAGE) {
+                return Ok(RootCopy::Damaged);
+            }
             bytes.resize(SLOT_BYTES, 0);
             Ok(slot::decode(table, &bytes))
         };
