@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::stream::{self, StreamExt};
-use palladium_crypto::Anchor;
+use palladium_crypto::{Anchor, AnchorError};
 use palladium_storage::manifest::Manifest;
 use palladium_storage::{Backend, Env, LocalBackend, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
@@ -139,9 +139,10 @@ impl Server {
             services,
             keeper_options(&config, &service)?,
         );
-        let catalog = store::load(&engine, &service).await?;
+        let mut catalog = store::load(&engine, &service).await?;
         keyring.check(&engine).await?;
         store::sweep(&engine, &catalog).await?;
+        store::follow_roots(&engine, &mut catalog, &config.service_cmk()?);
         for table in catalog.customer_tables() {
             keys.register(table.id, &table.keyspace, &table.name);
         }
@@ -275,6 +276,12 @@ impl AnchorKeeper {
         let path = anchor_path(config);
         let known = match Anchor::read(&path, service.cluster, service.ring.active()) {
             Ok(anchor) => Some(anchor),
+            Err(AnchorError::OtherCluster { .. }) => {
+                return Err(format!(
+                    "the anchor {} belongs to another data folder: give each folder a keyring of its own, or remove this anchor if that folder is gone for good",
+                    path.display()
+                ));
+            }
             Err(_) if is_new => None,
             Err(error) => return Err(format!("anchor {}: {error}", path.display())),
         };

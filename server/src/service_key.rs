@@ -12,6 +12,7 @@
 //!
 //! The cluster id is derived from this key, so that it is as random, and can be had only with it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,11 +82,30 @@ pub async fn is_first_start(backend: &LocalBackend) -> Result<bool, String> {
     }
 }
 
+/// Whether a file lies, or would lie, in a folder that exists.
+fn is_inside(file: &Path, folder: &Path) -> bool {
+    let parent = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    match (parent.canonicalize(), folder.canonicalize()) {
+        (Ok(parent), Ok(folder)) => parent.starts_with(folder),
+        _ => false,
+    }
+}
+
 /// Opens the keyring; makes it, with the key of the service, when the data folder is empty.
 pub fn open_keyring(config: &Config, is_first_start: bool) -> Result<Keyring, String> {
     let path = &config.keyring;
     let describe = |error: CryptoError| format!("keyring: {error}");
     let cmk = config.service_cmk()?;
+    if is_inside(path, &config.data) {
+        return Err(format!(
+            "the keyring {} lies in the data folder {}: a copied data folder must open nothing; put it elsewhere",
+            path.display(),
+            config.data.display()
+        ));
+    }
     if !is_first_start && !path.exists() {
         return Err(format!(
             "the data folder {} has data, and its keyring {} is missing: without it nothing can be read",

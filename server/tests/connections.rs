@@ -404,3 +404,35 @@ fn copy(source: &Path, target: &Path) {
         }
     }
 }
+
+#[tokio::test]
+async fn a_second_folder_does_not_take_the_anchor_of_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |data: &str| {
+        let mut config = config(folder.path());
+        config.data = folder.path().join(data);
+        Server::start(config, Arc::new(RealEnv::default()))
+    };
+    start("data").await.unwrap().stop().await.unwrap();
+    let refusal = start("other")
+        .await
+        .err()
+        .expect("the anchor of another folder was taken");
+    assert!(
+        refusal.contains("belongs to another data folder"),
+        "{refusal}"
+    );
+    start("data").await.unwrap().stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_keyring_inside_the_data_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    config.keyring = config.data.join("keyring");
+    let refusal = Server::start(config, Arc::new(RealEnv::default()))
+        .await
+        .err()
+        .expect("the keyring was taken");
+    assert!(refusal.contains("lies in the data folder"), "{refusal}");
+}

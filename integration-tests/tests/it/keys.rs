@@ -131,6 +131,19 @@ fn a_key_switch_keeps_prepared_statements() {
     });
 }
 
+/// The one cell that a statement answers with.
+async fn cell(connection: &mut Connection, statement: &str) -> Vec<u8> {
+    let answer = connection
+        .query(statement)
+        .await
+        .expect("the connection holds");
+    let rows = answer.accepted().rows();
+    rows[0][0]
+        .as_deref()
+        .expect("the cell is not null")
+        .to_vec()
+}
+
 #[test]
 fn a_kill_during_a_key_switch_leaves_the_old_state_or_the_new() {
     let mut node = node();
@@ -174,6 +187,13 @@ fn a_kill_during_a_key_switch_leaves_the_old_state_or_the_new() {
                 read_all(&mut connection, "ks.t").await.len(),
                 400,
                 "killed {pause_ms} ms into a switch to {key}"
+            );
+            // The schema shows the key that the table is under, whichever of the two a kill has left it.
+            let under = cell(&mut connection, "SELECT kms_key FROM system_palladium.tables WHERE keyspace_name = 'ks' AND table_name = 't'").await;
+            let shown = cell(&mut connection, "SELECT custom_properties FROM system_schema_mcs.tables WHERE keyspace_name = 'ks' AND table_name = 't'").await;
+            assert!(
+                shown.windows(under.len()).any(|window| window == under),
+                "killed {pause_ms} ms into a switch to {key}: the schema shows another key than the table is under"
             );
             if let Ok(answer) = outcome {
                 answer.accepted();

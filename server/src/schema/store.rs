@@ -283,6 +283,36 @@ pub async fn sweep(engine: &Engine, catalog: &Catalog) -> Result<(), String> {
     Ok(())
 }
 
+/// A key switch commits the root first. Where a crash kept the schema's row from following, the root is right: shows each table under the key it is under.
+pub fn follow_roots(engine: &Engine, catalog: &mut Catalog, service_cmk: &CmkRef) {
+    let changed: Vec<TableSchema> = catalog
+        .customer_tables()
+        .filter_map(|table| {
+            let root = engine.root(table.id)?;
+            let shown = match &table.encryption {
+                Encryption::Customer(cmk) => cmk,
+                Encryption::Default => service_cmk,
+            };
+            if *shown == root.cmk {
+                return None;
+            }
+            let mut definition = table.definition();
+            definition.encryption = match root.cmk == *service_cmk {
+                true => Encryption::Default,
+                false => Encryption::Customer(root.cmk),
+            };
+            Some(TableSchema::new(definition))
+        })
+        .collect();
+    for table in changed {
+        tracing::info!(table = %table.id, "the schema follows a key switch that a crash cut short");
+        if let Some(keyspace) = catalog.keyspaces.get_mut(&table.keyspace) {
+            let tables = &mut Arc::make_mut(keyspace).tables;
+            tables.insert(table.name.clone(), Arc::new(table));
+        }
+    }
+}
+
 /// A version that differs whenever the schema does: drawn from its definitions.
 pub fn version_of(catalog: &Catalog) -> Uuid {
     let mut text = String::new();

@@ -136,8 +136,11 @@ impl<B: Backend> Inner<B> {
         open.set_ring(ring.clone());
         open.renew(keys.lease);
         // The log draws a new data key by itself when it sees another version; this is for a switch that keeps the number.
-        let (done, _) = futures::channel::oneshot::channel();
+        // Waited for, so that no group under way is still sealed under a version that the next switch takes for unneeded.
+        let (done, forgotten) = futures::channel::oneshot::channel();
         self.forming.ask(Errand::ForgetKey(id, done));
+        // An error says that the log has stopped: then nothing is sealed any more.
+        let _ = forgotten.await;
         if let Err(error) = self.settle(&root, &ring).await {
             tracing::warn!(table = %id, %error, "a key switch is durable and not yet recorded");
             self.jobs.add(Job::SettleKeys(id));
