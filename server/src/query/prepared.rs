@@ -121,7 +121,7 @@ impl Statement {
     }
 }
 
-/// Half of the schema version: random, so never the same for two catalogs.
+/// Both halves of the schema version folded together. It is a hash of all definitions: equal for equal schemas.
 fn version_of(catalog: &Catalog) -> u64 {
     catalog.version.as_u64_pair().1 ^ catalog.version.as_u64_pair().0
 }
