@@ -17,8 +17,6 @@ pub struct Session {
     pub user: Arc<str>,
     /// Where it comes from.
     pub peer: SocketAddr,
-    /// What the client named itself.
-    pub driver: Option<String>,
     /// Past its bound of requests it wants to be told Overloaded; others find their socket unread until answers have left.
     pub wants_overloaded: bool,
     phase: Phase,
@@ -49,7 +47,6 @@ impl Session {
             keyspace: None,
             user: "anonymous".into(),
             peer,
-            driver: None,
             wants_overloaded: false,
             phase: Phase::Fresh,
             registered: Registered::default(),

@@ -69,7 +69,6 @@ fn start(session: &mut Session, version: Version, startup: &Startup<'_>) -> Gree
     };
     session.start(version);
     session.wants_overloaded = startup.options.get("THROW_ON_OVERLOAD") == Some("1");
-    session.driver = startup.options.get("DRIVER_NAME").map(str::to_owned);
     Greeting::Start {
         version,
         compression,
