@@ -38,7 +38,9 @@ pub use keys::{
     WRAPPED_TABLE_KEY_BYTES, WrappedDataKey, WrappedTableKey,
 };
 pub use kms::{
-    BoxFuture, GeneratedKey, KeyDescription, KeyState, Keyring, KeyringEntry, Kms, LocalKms,
+    Answering, BoxFuture, GeneratedKey, Grant, GrantId, GrantOperation, GrantPurpose, GrantRequest,
+    Grants, KeyDescription, KeyServiceKind, KeyState, Keyring, KeyringEntry, Kms, LocalKms, Reply,
+    Settings, key_service_kinds,
 };
 pub use seal::{
     AsSealed, Opener, SEAL_TAG_BYTES, SEALER_BLOCKS_MAX, SEALER_BYTES_MAX, Sealed, SealedBuf,

@@ -80,6 +80,7 @@ async fn samples() -> String {
     let blob = keyring
         .encrypt(&local, &plaintext, &context())
         .await
+        .outcome
         .unwrap();
     let anchor_path = folder.path().join("anchor");
     ANCHOR.write(&anchor_path, &table_key(1)).unwrap();
@@ -149,6 +150,7 @@ async fn keyrings_and_their_blobs_of_the_first_format_open() {
     let plaintext = keyring
         .decrypt(&key, &golden("keyring_blob"), &context())
         .await
+        .outcome
         .unwrap();
     assert_eq!(plaintext.expose(), &[0x5e; 32]);
 }

@@ -38,11 +38,16 @@ async fn what_the_keyring_generates_or_encrypts_it_decrypts() {
     let key = keyring.key_create("orders").unwrap();
     assert_eq!(key, CmkRef::parse("local:orders").unwrap());
 
-    let generated = keyring.generate_data_key(&key, &context()).await.unwrap();
+    let generated = keyring
+        .generate_data_key(&key, &context())
+        .await
+        .outcome
+        .unwrap();
     let reopened = Keyring::open(folder.path().join("keyring")).unwrap();
     let decrypted = reopened
         .decrypt(&key, &generated.ciphertext, &context())
         .await
+        .outcome
         .unwrap();
     assert!(decrypted == generated.plaintext);
 
@@ -50,11 +55,13 @@ async fn what_the_keyring_generates_or_encrypts_it_decrypts() {
     let ciphertext = reopened
         .encrypt(&key, &plaintext, &context())
         .await
+        .outcome
         .unwrap();
     assert!(
         keyring
             .decrypt(&key, &ciphertext, &context())
             .await
+            .outcome
             .unwrap()
             == plaintext
     );
@@ -69,6 +76,7 @@ async fn a_wrong_context_a_wrong_key_or_a_changed_bit_does_not_decrypt() {
     let ciphertext = keyring
         .generate_data_key(&key, &context())
         .await
+        .outcome
         .unwrap()
         .ciphertext;
 
@@ -77,15 +85,18 @@ async fn a_wrong_context_a_wrong_key_or_a_changed_bit_does_not_decrypt() {
         EncryptionContext::for_table("shopo", "rders", "subscriber"),
         EncryptionContext::for_table("shop", "orders", ""),
     ] {
-        let decrypted = keyring.decrypt(&key, &ciphertext, &wrong).await;
+        let decrypted = keyring.decrypt(&key, &ciphertext, &wrong).await.outcome;
         assert!(matches!(decrypted, Err(Error::Tampered { .. })));
     }
-    let decrypted = keyring.decrypt(&other, &ciphertext, &context()).await;
+    let decrypted = keyring
+        .decrypt(&other, &ciphertext, &context())
+        .await
+        .outcome;
     assert!(matches!(decrypted, Err(Error::Tampered { .. })));
     for bit in 0..ciphertext.len() * 8 {
         let mut changed = ciphertext.clone();
         changed[bit / 8] ^= 1 << (bit % 8);
-        let decrypted = keyring.decrypt(&key, &changed, &context()).await;
+        let decrypted = keyring.decrypt(&key, &changed, &context()).await.outcome;
         let seen = matches!(
             decrypted,
             Err(Error::Tampered { .. } | Error::Unsupported(_))
@@ -97,6 +108,7 @@ async fn a_wrong_context_a_wrong_key_or_a_changed_bit_does_not_decrypt() {
             keyring
                 .decrypt(&key, &ciphertext[..length], &context())
                 .await
+                .outcome
                 .is_err()
         );
     }
@@ -110,12 +122,13 @@ async fn a_key_disabled_by_another_keyring_is_refused_at_the_next_decrypt_and_co
     let ciphertext = server
         .generate_data_key(&key, &context())
         .await
+        .outcome
         .unwrap()
         .ciphertext;
 
     let operator = Keyring::open(folder.path().join("keyring")).unwrap();
     operator.key_disable("orders").unwrap();
-    let refused = server.decrypt(&key, &ciphertext, &context()).await;
+    let refused = server.decrypt(&key, &ciphertext, &context()).await.outcome;
     assert!(matches!(
         refused,
         Err(Error::Denied {
@@ -123,15 +136,21 @@ async fn a_key_disabled_by_another_keyring_is_refused_at_the_next_decrypt_and_co
             ..
         })
     ));
-    let description = server.describe(&key).await.unwrap();
+    let description = server.describe(&key).await.outcome.unwrap();
     assert_eq!(
         (description.enabled, description.denial),
         (false, Some(DenialReason::Disabled))
     );
 
     operator.key_enable("orders").unwrap();
-    assert!(server.decrypt(&key, &ciphertext, &context()).await.is_ok());
-    assert!(server.describe(&key).await.unwrap().enabled);
+    assert!(
+        server
+            .decrypt(&key, &ciphertext, &context())
+            .await
+            .outcome
+            .is_ok()
+    );
+    assert!(server.describe(&key).await.outcome.unwrap().enabled);
 }
 
 #[tokio::test]
@@ -143,16 +162,22 @@ async fn a_key_that_was_never_made_is_not_found() {
         Error::Denied { reason, .. } => reason == DenialReason::NotFound && reason.is_key_wide(),
         _ => false,
     };
-    assert!(not_found(keyring.describe(&key).await.unwrap_err()));
+    assert!(not_found(keyring.describe(&key).await.outcome.unwrap_err()));
     assert!(not_found(
         keyring
             .generate_data_key(&key, &context())
             .await
+            .outcome
             .err()
             .unwrap()
     ));
     assert!(not_found(
-        keyring.decrypt(&key, &[], &context()).await.err().unwrap()
+        keyring
+            .decrypt(&key, &[], &context())
+            .await
+            .outcome
+            .err()
+            .unwrap()
     ));
     assert!(not_found(keyring.key_disable("nobody").unwrap_err()));
 }
@@ -168,7 +193,7 @@ async fn a_name_of_another_provider_never_resolves_locally() {
         "default",
     ] {
         let key = CmkRef::parse(name).unwrap();
-        let refused = keyring.decrypt(&key, &[], &context()).await;
+        let refused = keyring.decrypt(&key, &[], &context()).await.outcome;
         assert!(matches!(refused, Err(Error::Unsupported(_))));
     }
 }
@@ -267,14 +292,23 @@ async fn a_damaged_or_missing_file_under_a_running_server_is_unreachable_and_not
     let ciphertext = keyring
         .generate_data_key(&key, &context())
         .await
+        .outcome
         .unwrap()
         .ciphertext;
     let whole = std::fs::read(keyring.path()).unwrap();
 
     write_private(keyring.path(), &whole[..whole.len() / 2]);
-    let damaged = keyring.decrypt(&key, &ciphertext, &context()).await.err();
+    let damaged = keyring
+        .decrypt(&key, &ciphertext, &context())
+        .await
+        .outcome
+        .err();
     std::fs::remove_file(keyring.path()).unwrap();
-    let missing = keyring.decrypt(&key, &ciphertext, &context()).await.err();
+    let missing = keyring
+        .decrypt(&key, &ciphertext, &context())
+        .await
+        .outcome
+        .err();
     for error in [damaged, missing] {
         assert!(matches!(
             error,
@@ -285,7 +319,13 @@ async fn a_damaged_or_missing_file_under_a_running_server_is_unreachable_and_not
         ));
     }
     write_private(keyring.path(), &whole);
-    assert!(keyring.decrypt(&key, &ciphertext, &context()).await.is_ok());
+    assert!(
+        keyring
+            .decrypt(&key, &ciphertext, &context())
+            .await
+            .outcome
+            .is_ok()
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use palladium_crypto::{
-    BoxFuture, CmkRef, EncryptionContext, Error as CryptoError, GeneratedKey, KeyDescription,
+    Answering, CmkRef, EncryptionContext, Error as CryptoError, GeneratedKey, KeyDescription,
     Keyring, Kms, Secret, UnavailableReason,
 };
 use palladium_storage::{
@@ -108,13 +108,10 @@ impl RecordedKeyring {
 }
 
 impl Kms for RecordedKeyring {
-    fn describe<'a>(
-        &'a self,
-        key: &'a CmkRef,
-    ) -> BoxFuture<'a, Result<KeyDescription, CryptoError>> {
+    fn describe<'a>(&'a self, key: &'a CmkRef) -> Answering<'a, KeyDescription> {
         match self.look() {
             Ok(_) => self.keyring.describe(key),
-            Err(error) => Box::pin(std::future::ready(Err(error))),
+            Err(error) => Box::pin(std::future::ready(Err(error).into())),
         }
     }
 
@@ -122,10 +119,10 @@ impl Kms for RecordedKeyring {
         &'a self,
         key: &'a CmkRef,
         context: &'a EncryptionContext,
-    ) -> BoxFuture<'a, Result<GeneratedKey, CryptoError>> {
+    ) -> Answering<'a, GeneratedKey> {
         match self.look() {
             Ok(_) => self.keyring.generate_data_key(key, context),
-            Err(error) => Box::pin(std::future::ready(Err(error))),
+            Err(error) => Box::pin(std::future::ready(Err(error).into())),
         }
     }
 
@@ -134,10 +131,10 @@ impl Kms for RecordedKeyring {
         key: &'a CmkRef,
         ciphertext: &'a [u8],
         context: &'a EncryptionContext,
-    ) -> BoxFuture<'a, Result<Secret<32>, CryptoError>> {
+    ) -> Answering<'a, Secret<32>> {
         match self.look() {
             Ok(_) => self.keyring.decrypt(key, ciphertext, context),
-            Err(error) => Box::pin(std::future::ready(Err(error))),
+            Err(error) => Box::pin(std::future::ready(Err(error).into())),
         }
     }
 
@@ -146,10 +143,10 @@ impl Kms for RecordedKeyring {
         key: &'a CmkRef,
         plaintext: &'a Secret<32>,
         context: &'a EncryptionContext,
-    ) -> BoxFuture<'a, Result<Vec<u8>, CryptoError>> {
+    ) -> Answering<'a, Vec<u8>> {
         match self.look() {
             Ok(_) => self.keyring.encrypt(key, plaintext, context),
-            Err(error) => Box::pin(std::future::ready(Err(error))),
+            Err(error) => Box::pin(std::future::ready(Err(error).into())),
         }
     }
 }

@@ -13,6 +13,7 @@
 //! Reading order: `error`, `config`; `schema`, `encode`; `query`; `session`, `keys`, `keyring_record`; `net`; `server`, which starts and stops it all.
 
 pub mod admin;
+pub mod audit;
 pub mod config;
 pub mod database;
 pub mod encode;

@@ -85,7 +85,9 @@ impl Server {
         let first_start = service_key::is_first_start(&backend).await?;
         let keyring = service_key::open_keyring(&config, first_start)?;
         let keyring = RecordedKeyring::new(keyring);
-        let services = KeyServices::default().with("local", keyring.clone());
+        let services = KeyServices::open(&config.kms)
+            .await?
+            .with("local", keyring.clone());
         let service =
             service_key::fetch(&backend, &services, &config.service_cmk()?, first_start).await?;
         let is_new = backend.manifest_list().await.map_err(say)?.is_empty();

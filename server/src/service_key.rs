@@ -176,7 +176,7 @@ async fn draw(
     cmk: &CmkRef,
 ) -> Result<ServiceKey, Attempt> {
     let service: &Arc<dyn Kms> = services.of(cmk)?;
-    let generated = service.generate_data_key(cmk, &context()).await?;
+    let generated = service.generate_data_key(cmk, &context()).await.outcome?;
     let key = derive(&generated.plaintext, cmk);
     let mut root = Root {
         table: SERVICE,
@@ -220,7 +220,8 @@ pub async fn fetch_once(
     let service = services.of(&root.cmk)?;
     let plaintext = service
         .decrypt(&root.cmk, &root.wrapped, &context())
-        .await?;
+        .await
+        .outcome?;
     let key = derive(&plaintext, &root.cmk);
     root.verify(&key)
         .map_err(|error| Attempt::Hopeless(error.to_string()))?;

@@ -4,7 +4,7 @@
 //! default                      the service's own key; the server puts the configured name in its place
 //! local:NAME                   a key of the local keyring; NAME = [A-Za-z0-9._-]{1,128}
 //! arn:aws:kms:...              a key or alias of AWS KMS (also arn:aws-cn:, arn:aws-us-gov:)
-//! vault:..., pkcs11:...        what follows is the provider's own business
+//! vault:..., pkcs11:..., kmip:...   what follows is the provider's own business
 //! ```
 //!
 //! The text goes into the table key's derivation, so it is kept to the letter. An ARN never resolves to another provider.
@@ -45,11 +45,11 @@ impl CmkRef {
         }
         match text.split_once(':') {
             Some((LOCAL, name)) => CmkRef::local(name),
-            Some((provider @ ("vault" | "pkcs11"), name)) if !name.is_empty() => {
+            Some((provider @ ("vault" | "pkcs11" | "kmip"), name)) if !name.is_empty() => {
                 Ok(CmkRef::new(provider, name))
             }
             _ => Err(Error::invalid(format!(
-                "'{text}' names no KMS key: expected default, local:NAME, arn:aws:kms:..., vault:... or pkcs11:..."
+                "'{text}' names no KMS key: expected default, local:NAME, arn:aws:kms:..., vault:..., pkcs11:... or kmip:..."
             ))),
         }
     }
@@ -67,7 +67,7 @@ impl CmkRef {
         }
     }
 
-    /// `default`, `local`, `aws`, `vault` or `pkcs11`.
+    /// `default`, `local`, `aws`, `vault`, `pkcs11` or `kmip`.
     pub fn provider(&self) -> &str {
         &self.provider
     }

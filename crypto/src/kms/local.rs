@@ -8,7 +8,7 @@
 use crate::error::{DenialReason, Error, Result, UnavailableReason};
 use crate::keys::{CmkRef, EncryptionContext};
 use crate::kms::blob::Material;
-use crate::kms::{BoxFuture, GeneratedKey, KeyDescription, KeyState, Keyring, Kms};
+use crate::kms::{Answering, GeneratedKey, KeyDescription, KeyState, Keyring, Kms, Reply};
 use crate::secret::Secret;
 
 /// The keyring, where it is spoken of as a key service.
@@ -41,16 +41,16 @@ impl Keyring {
 }
 
 impl Kms for Keyring {
-    fn describe<'a>(&'a self, key: &'a CmkRef) -> BoxFuture<'a, Result<KeyDescription>> {
-        Box::pin(async move { self.describe_now(key) })
+    fn describe<'a>(&'a self, key: &'a CmkRef) -> Answering<'a, KeyDescription> {
+        reply(self.describe_now(key))
     }
 
     fn generate_data_key<'a>(
         &'a self,
         key: &'a CmkRef,
         context: &'a EncryptionContext,
-    ) -> BoxFuture<'a, Result<GeneratedKey>> {
-        Box::pin(async move { self.generate_now(key, context) })
+    ) -> Answering<'a, GeneratedKey> {
+        reply(self.generate_now(key, context))
     }
 
     fn decrypt<'a>(
@@ -58,8 +58,11 @@ impl Kms for Keyring {
         key: &'a CmkRef,
         ciphertext: &'a [u8],
         context: &'a EncryptionContext,
-    ) -> BoxFuture<'a, Result<Secret<32>>> {
-        Box::pin(async move { self.usable(key)?.open(ciphertext, context) })
+    ) -> Answering<'a, Secret<32>> {
+        reply(
+            self.usable(key)
+                .and_then(|material| material.open(ciphertext, context)),
+        )
     }
 
     fn encrypt<'a>(
@@ -67,9 +70,17 @@ impl Kms for Keyring {
         key: &'a CmkRef,
         plaintext: &'a Secret<32>,
         context: &'a EncryptionContext,
-    ) -> BoxFuture<'a, Result<Vec<u8>>> {
-        Box::pin(async move { Ok(self.usable(key)?.seal(plaintext, context, self.entropy())) })
+    ) -> Answering<'a, Vec<u8>> {
+        reply(
+            self.usable(key)
+                .map(|material| material.seal(plaintext, context, self.entropy())),
+        )
     }
+}
+
+/// The answer is there at once.
+fn reply<'a, T: Send + 'a>(outcome: Result<T>) -> Answering<'a, T> {
+    Box::pin(std::future::ready(Reply::from(outcome)))
 }
 
 fn local_name(key: &CmkRef) -> Result<&str> {

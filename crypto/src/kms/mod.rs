@@ -11,13 +11,19 @@
 //! - `Error::Tampered` is about the ciphertext or the context, never about the key.
 //! - A provider keeps no plaintext after it has answered.
 //!
-//! Futures are boxed so that the trait works as `dyn Kms`; calls are rare.
+//! Each answer carries the name that the service gave the request, if it gives names: with it a row of `system_palladium.kms_calls`
+//! can be found again in the service's own log.
+//!
+//! Futures are boxed so that the trait works as `dyn Kms`; calls are rare. `services` lists what this build knows: adding a service is
+//! one file here and one line there.
 
 mod blob;
+mod grants;
 mod keyring;
 mod local;
 #[cfg(any(test, feature = "test-util"))]
 mod scripted;
+mod services;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -26,13 +32,36 @@ use crate::error::{DenialReason, Result};
 use crate::keys::{CmkRef, EncryptionContext};
 use crate::secret::Secret;
 
+pub use grants::{Grant, GrantId, GrantOperation, GrantPurpose, GrantRequest, Grants};
 pub use keyring::{KeyState, Keyring, KeyringEntry};
 pub use local::LocalKms;
 #[cfg(any(test, feature = "test-util"))]
 pub use scripted::{Behavior, Call, Operation, ScriptedKms};
+pub use services::{KeyServiceKind, Settings, key_service_kinds};
 
 /// A future that a trait object can give back.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What came of one call.
+pub struct Reply<T> {
+    /// The service's answer.
+    pub outcome: Result<T>,
+    /// What the service calls this request in its own log.
+    pub request_id: Option<String>,
+}
+
+impl<T> From<Result<T>> for Reply<T> {
+    /// The reply of a service that gives its requests no names.
+    fn from(outcome: Result<T>) -> Self {
+        Reply {
+            outcome,
+            request_id: None,
+        }
+    }
+}
+
+/// The future of a [`Reply`].
+pub type Answering<'a, T> = BoxFuture<'a, Reply<T>>;
 
 /// What a key service says about a key.
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -56,14 +85,14 @@ pub struct GeneratedKey {
 /// A key service.
 pub trait Kms: Send + Sync {
     /// Says what the key is and whether it may be used. Says nothing about leases: only `decrypt` renews one.
-    fn describe<'a>(&'a self, key: &'a CmkRef) -> BoxFuture<'a, Result<KeyDescription>>;
+    fn describe<'a>(&'a self, key: &'a CmkRef) -> Answering<'a, KeyDescription>;
 
     /// Draws a data key under `key`.
     fn generate_data_key<'a>(
         &'a self,
         key: &'a CmkRef,
         context: &'a EncryptionContext,
-    ) -> BoxFuture<'a, Result<GeneratedKey>>;
+    ) -> Answering<'a, GeneratedKey>;
 
     /// Decrypts what `generate_data_key` or `encrypt` made under the same key and context.
     fn decrypt<'a>(
@@ -71,7 +100,7 @@ pub trait Kms: Send + Sync {
         key: &'a CmkRef,
         ciphertext: &'a [u8],
         context: &'a EncryptionContext,
-    ) -> BoxFuture<'a, Result<Secret<32>>>;
+    ) -> Answering<'a, Secret<32>>;
 
     /// Encrypts a data key under `key`.
     fn encrypt<'a>(
@@ -79,5 +108,10 @@ pub trait Kms: Send + Sync {
         key: &'a CmkRef,
         plaintext: &'a Secret<32>,
         context: &'a EncryptionContext,
-    ) -> BoxFuture<'a, Result<Vec<u8>>>;
+    ) -> Answering<'a, Vec<u8>>;
+
+    /// The service's grants, if it has them and this server holds the separate credential that may make them.
+    fn grants(&self) -> Option<&dyn Grants> {
+        None
+    }
 }

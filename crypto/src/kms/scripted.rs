@@ -16,7 +16,7 @@ use crate::error::{DenialReason, Error, Result, UnavailableReason};
 use crate::kdf;
 use crate::keys::{CmkRef, EncryptionContext};
 use crate::kms::blob::Material;
-use crate::kms::{BoxFuture, GeneratedKey, KeyDescription, Kms};
+use crate::kms::{Answering, GeneratedKey, KeyDescription, Kms};
 use crate::secret::Secret;
 
 /// How many calls `calls` remembers; older ones are still counted.
@@ -228,9 +228,11 @@ impl Script {
 }
 
 impl Kms for ScriptedKms {
-    fn describe<'a>(&'a self, key: &'a CmkRef) -> BoxFuture<'a, Result<KeyDescription>> {
+    fn describe<'a>(&'a self, key: &'a CmkRef) -> Answering<'a, KeyDescription> {
         Box::pin(async move {
-            self.act(Operation::Describe, key, None).await?;
+            if let Err(error) = self.act(Operation::Describe, key, None).await {
+                return Err(error).into();
+            }
             let denial = match self.script().behavior(Operation::Describe, key) {
                 Behavior::Denied(reason) => Some(reason),
                 _ => None,
@@ -243,6 +245,7 @@ impl Kms for ScriptedKms {
                 enabled: denial.is_none(),
                 denial,
             })
+            .into()
         })
     }
 
@@ -250,9 +253,11 @@ impl Kms for ScriptedKms {
         &'a self,
         key: &'a CmkRef,
         context: &'a EncryptionContext,
-    ) -> BoxFuture<'a, Result<GeneratedKey>> {
+    ) -> Answering<'a, GeneratedKey> {
         Box::pin(async move {
-            self.act(Operation::Generate, key, Some(context)).await?;
+            if let Err(error) = self.act(Operation::Generate, key, Some(context)).await {
+                return Err(error).into();
+            }
             match &self.keys {
                 Keys::Of(inner) => inner.generate_data_key(key, context).await,
                 Keys::Own { seed, entropy } => {
@@ -263,6 +268,7 @@ impl Kms for ScriptedKms {
                         plaintext,
                         ciphertext,
                     })
+                    .into()
                 }
             }
         })
@@ -273,12 +279,16 @@ impl Kms for ScriptedKms {
         key: &'a CmkRef,
         ciphertext: &'a [u8],
         context: &'a EncryptionContext,
-    ) -> BoxFuture<'a, Result<Secret<32>>> {
+    ) -> Answering<'a, Secret<32>> {
         Box::pin(async move {
-            self.act(Operation::Decrypt, key, Some(context)).await?;
+            if let Err(error) = self.act(Operation::Decrypt, key, Some(context)).await {
+                return Err(error).into();
+            }
             match &self.keys {
                 Keys::Of(inner) => inner.decrypt(key, ciphertext, context).await,
-                Keys::Own { seed, .. } => Self::own_material(seed, key).open(ciphertext, context),
+                Keys::Own { seed, .. } => Self::own_material(seed, key)
+                    .open(ciphertext, context)
+                    .into(),
             }
         })
     }
@@ -288,13 +298,16 @@ impl Kms for ScriptedKms {
         key: &'a CmkRef,
         plaintext: &'a Secret<32>,
         context: &'a EncryptionContext,
-    ) -> BoxFuture<'a, Result<Vec<u8>>> {
+    ) -> Answering<'a, Vec<u8>> {
         Box::pin(async move {
-            self.act(Operation::Encrypt, key, Some(context)).await?;
+            if let Err(error) = self.act(Operation::Encrypt, key, Some(context)).await {
+                return Err(error).into();
+            }
             match &self.keys {
                 Keys::Of(inner) => inner.encrypt(key, plaintext, context).await,
                 Keys::Own { seed, entropy } => {
                     Ok(Self::own_material(seed, key).seal(plaintext, context, entropy.as_ref()))
+                        .into()
                 }
             }
         })

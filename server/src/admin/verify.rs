@@ -56,7 +56,9 @@ async fn check(config: &Config) -> Result<u8, String> {
     let backend = LocalBackend::open_existing(&config.data, LocalOptions::default())
         .map_err(|error| error.to_string())?;
     let keyring = Keyring::open(&config.keyring).map_err(|error| format!("keyring: {error}"))?;
-    let services = KeyServices::default().with("local", Arc::new(keyring) as Arc<dyn Kms>);
+    let services = KeyServices::open(&config.kms)
+        .await?
+        .with("local", Arc::new(keyring) as Arc<dyn Kms>);
     let service = match service_key::fetch_once(&backend, &services).await {
         Ok(service) => service,
         Err(service_key::Attempt::Later(error)) => {

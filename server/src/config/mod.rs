@@ -39,6 +39,8 @@ pub struct Config {
     pub key_lease_s: u64,
     /// Seconds after which a call to a key service counts as unanswered.
     pub key_call_timeout_s: u64,
+    /// The key services beside the keyring: a table `[kms.NAME]` of settings for each, which the service reads itself.
+    pub kms: toml::Table,
     /// Bytes for memtables, caches and requests together; 0: half of the machine's memory.
     pub memory_bytes: u64,
     /// `group`: a write is acknowledged after its sync. `periodic`: before, as Cassandra does by default; a loss of power may take the last period's writes.
@@ -86,6 +88,7 @@ impl Default for Config {
             subscriber_id: String::new(),
             key_lease_s: 300,
             key_call_timeout_s: 2,
+            kms: toml::Table::new(),
             memory_bytes: 0,
             log_sync: LogSyncSetting::Group,
             log_sync_period_ms: 10_000,

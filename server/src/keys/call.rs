@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use palladium_crypto::{
-    CmkRef, DenialReason, EncryptionContext, Error as CryptoError, KeyVersion, TableId,
+    Answering, CmkRef, DenialReason, EncryptionContext, Error as CryptoError, KeyVersion, TableId,
 };
-use palladium_storage::{Lease, Reading, Root};
+use palladium_storage::{Backend, Lease, Reading, Root};
 
 use super::key::Key;
 use super::{Inner, Kept, Reason, ladder, trouble};
@@ -39,7 +39,7 @@ impl Failure {
     }
 }
 
-impl Inner {
+impl<B: Backend> Inner<B> {
     pub(super) fn key(&self, cmk: &CmkRef) -> Arc<Key> {
         if let Some(key) = self.keys.get(cmk) {
             return key.clone();
@@ -101,7 +101,8 @@ impl Inner {
                 .await
                 .expect("this semaphore is never closed");
             let sent = Reading::now(&*self.env);
-            let plaintext = service.decrypt(&root.cmk, &root.wrapped, &context).await?;
+            let reply = service.decrypt(&root.cmk, &root.wrapped, &context).await;
+            let plaintext = reply.outcome?;
             Ok((plaintext, sent))
         };
         let (plaintext, sent) = self.timed(call).await?;
@@ -118,13 +119,19 @@ impl Inner {
         version: KeyVersion,
     ) -> Result<ladder::NewKey, CryptoError> {
         let service = self.services.of(cmk)?;
-        let description = self.timed(service.describe(cmk)).await?;
+        let description = self.timed(outcome(service.describe(cmk))).await?;
         if let Some(reason) = description.denial {
             return Err(denied(reason));
         }
-        let generated = self.timed(service.generate_data_key(cmk, context)).await?;
+        let generated = self
+            .timed(outcome(service.generate_data_key(cmk, context)))
+            .await?;
         let again = self
-            .timed(service.decrypt(cmk, &generated.ciphertext, context))
+            .timed(outcome(service.decrypt(
+                cmk,
+                &generated.ciphertext,
+                context,
+            )))
             .await?;
         if again != generated.plaintext {
             return Err(CryptoError::Tampered {
@@ -151,6 +158,10 @@ impl Inner {
             futures::future::Either::Right(_) => Err(trouble::no_answer(self.options.call_timeout)),
         }
     }
+}
+
+async fn outcome<T>(answering: Answering<'_, T>) -> Result<T, CryptoError> {
+    answering.await.outcome
 }
 
 fn denied(reason: DenialReason) -> CryptoError {

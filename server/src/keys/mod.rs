@@ -18,13 +18,14 @@
 //! - A table that is not Live here is not open in the engine: nothing else would ever close it.
 //! - An answer about a key that the table has left meanwhile (ALTER) is no answer about the table.
 //!
-//! Reading order: `ladder` (from a decrypted key to a ring), `key` (what is known of a key, whichever table asked), `call` (the calls), `refresh` (the
+//! Reading order: `services` (who can be asked), `ladder` (from a decrypted key to a ring), `key` (what is known of a key, whichever table asked), `call` (the calls), `refresh` (the
 //! clockwork), `trouble` (what a client is told).
 
 mod call;
 mod key;
 mod ladder;
 mod refresh;
+mod services;
 mod trouble;
 
 use std::sync::{Arc, Mutex};
@@ -32,14 +33,14 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use palladium_crypto::{
-    ClusterId, CmkRef, EncryptionContext, Error as CryptoError, KeyRing, Kms, TableId,
+    ClusterId, CmkRef, EncryptionContext, Error as CryptoError, KeyRing, TableId,
 };
-use palladium_storage::{Env, Lease, Reading, Root, TableKeys};
+use palladium_storage::{Backend, Engine, Env, Lease, LocalBackend, Reading, Root, TableKeys};
 
 use self::call::Failure;
 use self::key::Key;
-use crate::Engine;
 use crate::error::{CqlError, CqlResult};
+pub use services::KeyServices;
 pub use trouble::{Reason, Trouble};
 
 /// How the keeper behaves.
@@ -58,25 +59,26 @@ pub struct KeeperOptions {
 }
 
 /// Keeps the keys of all customer tables.
-#[derive(Clone)]
-pub struct KeyKeeper {
-    inner: Arc<Inner>,
+pub struct KeyKeeper<B: Backend = LocalBackend> {
+    inner: Arc<Inner<B>>,
 }
 
-struct Inner {
-    engine: Engine,
+impl<B: Backend> Clone for KeyKeeper<B> {
+    fn clone(&self) -> Self {
+        KeyKeeper {
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+struct Inner<B: Backend> {
+    engine: Engine<B>,
     env: Arc<dyn Env>,
     services: KeyServices,
     options: KeeperOptions,
     tables: DashMap<TableId, Arc<Kept>>,
     /// By name; only keys that a root names, so their number is bounded by that of the tables.
     keys: DashMap<CmkRef, Arc<Key>>,
-}
-
-/// The key services of this server, by provider.
-#[derive(Clone, Default)]
-pub struct KeyServices {
-    by_provider: Vec<(String, Arc<dyn Kms>)>,
 }
 
 /// One table as the keeper sees it.
@@ -130,36 +132,15 @@ pub async fn open_ring(
     let plaintext = services
         .of(&root.cmk)?
         .decrypt(&root.cmk, &root.wrapped, context)
-        .await?;
+        .await
+        .outcome?;
     Ok(ladder::Keys::climb(root, &plaintext, cluster)?.into_ring())
 }
 
-impl KeyServices {
-    /// Adds a service for the names that start with `provider`.
-    pub fn with(mut self, provider: &str, service: Arc<dyn Kms>) -> Self {
-        self.by_provider.push((provider.to_owned(), service));
-        self
-    }
-
-    /// The service that holds `cmk`.
-    pub fn of(&self, cmk: &CmkRef) -> Result<&Arc<dyn Kms>, CryptoError> {
-        self.by_provider
-            .iter()
-            .find(|(provider, _)| provider == cmk.provider())
-            .map(|(_, service)| service)
-            .ok_or_else(|| {
-                CryptoError::Unsupported(format!(
-                    "no key service is configured for '{}' keys",
-                    cmk.provider()
-                ))
-            })
-    }
-}
-
-impl KeyKeeper {
+impl<B: Backend> KeyKeeper<B> {
     /// A keeper that knows no tables yet.
     pub fn new(
-        engine: Engine,
+        engine: Engine<B>,
         env: Arc<dyn Env>,
         services: KeyServices,
         options: KeeperOptions,
@@ -301,7 +282,7 @@ impl KeyKeeper {
     }
 }
 
-impl Inner {
+impl<B: Backend> Inner<B> {
     fn kept(&self, id: TableId) -> Option<Arc<Kept>> {
         self.tables.get(&id).map(|kept| kept.clone())
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures::stream::{self, FuturesUnordered, StreamExt};
 use palladium_crypto::CmkRef;
-use palladium_storage::{Lease, Reading};
+use palladium_storage::{Backend, Lease, Reading};
 
 use super::call::Failure;
 use super::{Inner, Kept, KeyKeeper, Live, State, key, trouble};
@@ -34,7 +34,7 @@ struct Due {
     tables: Vec<Arc<Kept>>,
 }
 
-impl KeyKeeper {
+impl<B: Backend> KeyKeeper<B> {
     /// Runs until the process ends.
     pub async fn run(self) {
         let inner = &*self.inner;
@@ -73,7 +73,7 @@ impl KeyKeeper {
     }
 }
 
-impl Inner {
+impl<B: Backend> Inner<B> {
     pub(super) fn refresh_at(&self, lease: Lease) -> u64 {
         let mut random = [0u8; 2];
         self.env.entropy().fill(&mut random);

@@ -1,0 +1,53 @@
+//! The key services of this server, by provider.
+
+use std::sync::Arc;
+
+use palladium_crypto::{CmkRef, Error as CryptoError, Kms, key_service_kinds};
+
+/// The services that a key's name can lead to.
+#[derive(Clone, Default)]
+pub struct KeyServices {
+    by_provider: Vec<(String, Arc<dyn Kms>)>,
+}
+
+impl KeyServices {
+    /// The services that the configuration has a table `[kms.NAME]` for. Asks none of them: a service that is down keeps no server from starting.
+    pub async fn open(settings: &toml::Table) -> Result<Self, String> {
+        let mut services = KeyServices::default();
+        for (name, table) in settings {
+            let kind = key_service_kinds()
+                .iter()
+                .find(|kind| kind.provider == name)
+                .ok_or_else(|| {
+                    format!("kms.{name}: this build knows no key service of that name")
+                })?;
+            let table =
+                serde_json::to_value(table).map_err(|error| format!("kms.{name}: {error}"))?;
+            let service = (kind.open)(table)
+                .await
+                .map_err(|error| format!("kms.{name}: {error}"))?;
+            services = services.with(name, service);
+        }
+        Ok(services)
+    }
+
+    /// Adds a service for the names that start with `provider`.
+    pub fn with(mut self, provider: &str, service: Arc<dyn Kms>) -> Self {
+        self.by_provider.push((provider.to_owned(), service));
+        self
+    }
+
+    /// The service that holds `cmk`.
+    pub fn of(&self, cmk: &CmkRef) -> Result<&Arc<dyn Kms>, CryptoError> {
+        self.by_provider
+            .iter()
+            .find(|(provider, _)| provider == cmk.provider())
+            .map(|(_, service)| service)
+            .ok_or_else(|| {
+                CryptoError::Unsupported(format!(
+                    "no key service is configured for '{}' keys",
+                    cmk.provider()
+                ))
+            })
+    }
+}
