@@ -1,0 +1,34 @@
+//! Owners of keys: somebody who makes keys in a key service, takes them away and gives them back, with the service itself (or its double) at hand.
+//!
+//! One file for each service. A service that is a program runs as a child process on loopback and ends with its `Owner`. `tests/it/key_services.rs` tells the
+//! same story with each of them.
+
+mod keyring;
+
+use crate::node::Node;
+
+pub use keyring::KeyringOwner;
+
+/// Somebody who owns keys in a key service.
+pub trait Owner {
+    /// The tables `[kms.NAME]` of the server's configuration; empty for the keyring.
+    fn settings(&self) -> String;
+
+    /// Makes a key, and gives the name that is typed in CQL.
+    fn create_key(&mut self, node: &Node, name: &str) -> String;
+
+    /// Takes a key away: disables it, or what comes nearest to that in this service.
+    fn take_away(&mut self, node: &Node, key: &str);
+
+    /// Gives it back.
+    fn give_back(&mut self, node: &Node, key: &str);
+
+    /// The reason that a client then sees.
+    fn reason(&self) -> &'static str;
+
+    /// The service stops answering, with its keys kept for [`Owner::come_back`]. False where that cannot be done.
+    fn go_away(&mut self) -> bool;
+
+    /// The service answers again.
+    fn come_back(&mut self);
+}
