@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::Engine;
+use crate::audit::{Asker, Audit};
 use crate::config::Config;
 use crate::error::CqlError;
 use crate::keys::KeyKeeper;
@@ -28,6 +29,8 @@ pub struct Database {
     pub catalog: ArcSwap<Catalog>,
     /// The tables' keys.
     pub keys: KeyKeeper,
+    /// What happens to the keys is handed in here.
+    pub audit: Audit,
     /// Prepared statements.
     pub prepared: Prepared,
     /// Bytes that connections hold.
@@ -66,14 +69,14 @@ impl Database {
     }
 
     /// Opens the tables of a write, then writes.
-    pub async fn write_when_opened(&self, write: Write, done: Response) -> Response {
+    pub async fn write_when_opened(&self, write: Write, done: Response, asker: &Asker) -> Response {
         let tables: Vec<TableId> = write
             .mutations
             .iter()
             .map(|mutation| mutation.table)
             .collect();
         for table in tables {
-            if let Err(error) = self.keys.ensure(table).await {
+            if let Err(error) = self.keys.ensure(table, asker).await {
                 return error.into();
             }
         }

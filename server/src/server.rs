@@ -22,6 +22,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
 use crate::Engine;
+use crate::audit::{Asker, Audit, Waiting};
 use crate::config::Config;
 use crate::database::Database;
 use crate::env::RealEnv;
@@ -135,11 +136,13 @@ impl Server {
         anchor: AnchorKeeper,
     ) -> Result<Server, String> {
         anchor.note(&engine)?;
+        let (audit, waiting) = Audit::new();
         let keys = KeyKeeper::new(
             engine.clone(),
             env.clone(),
             services,
             keeper_options(&config, &service)?,
+            audit.clone(),
         );
         let mut catalog = store::load(&engine, &service).await?;
         keyring.check(&engine).await?;
@@ -152,6 +155,7 @@ impl Server {
             engine,
             catalog: ArcSwap::from_pointee(catalog),
             keys: keys.clone(),
+            audit,
             prepared: Prepared::new(env.entropy()).at_most(config.prepared_statements_max),
             host_id: host_id(&service),
             cluster: service.cluster,
@@ -166,6 +170,7 @@ impl Server {
         let mut chores = JoinSet::new();
         chores.spawn(open_what_the_log_holds(database.clone()));
         chores.spawn(keys.run());
+        chores.spawn(audit_in_the_log(waiting));
         chores.spawn(keyring.clone().run(database.engine.clone()));
         chores.spawn(anchor.clone().run(database.engine.clone()));
         let (stop, stopping) = watch::channel(false);
@@ -228,9 +233,16 @@ async fn open_what_the_log_holds(database: Arc<Database>) {
     let database = &database;
     stream::iter(database.engine.tables_with_log())
         .for_each_concurrent(OPENINGS_AT_A_TIME, |table| async move {
-            let _ = database.keys.ensure(table).await;
+            let _ = database.keys.ensure(table, &Asker::server()).await;
         })
         .await;
+}
+
+/// What happened to the keys, as lines of the log.
+async fn audit_in_the_log(mut waiting: Waiting) {
+    while let Some(event) = waiting.next().await {
+        tracing::debug!(?event, "audit");
+    }
 }
 
 /// A random identity that lasts: derived from the service's key.

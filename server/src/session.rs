@@ -6,6 +6,8 @@ use std::sync::Arc;
 use palladium_protocol::request::EventType;
 use palladium_protocol::wire::Version;
 
+use crate::audit::Asker;
+
 /// The state of one connection, as requests see it.
 #[derive(Debug)]
 pub struct Session {
@@ -13,12 +15,11 @@ pub struct Session {
     pub version: Version,
     /// What USE chose.
     pub keyspace: Option<Arc<str>>,
-    /// Who it is; `anonymous` while roles are off.
-    pub user: Arc<str>,
     /// Where it comes from.
     pub peer: SocketAddr,
     /// Past its bound of requests it wants to be told Overloaded; others find their socket unread until answers have left.
     pub wants_overloaded: bool,
+    asker: Asker,
     phase: Phase,
     registered: Registered,
 }
@@ -45,12 +46,20 @@ impl Session {
         Session {
             version: Version::MAX,
             keyspace: None,
-            user: "anonymous".into(),
             peer,
             wants_overloaded: false,
+            asker: Asker {
+                who: "anonymous".into(),
+                client: Some(peer),
+            },
             phase: Phase::Fresh,
             registered: Registered::default(),
         }
+    }
+
+    /// Who asks for what this connection asks for; `anonymous` while roles are off.
+    pub fn asker(&self) -> &Asker {
+        &self.asker
     }
 
     /// Whether STARTUP has been answered with READY.

@@ -333,7 +333,7 @@ async fn an_older_copy_of_the_keyring_is_refused() {
     let keys = &server.database().keys;
     let owner = palladium_crypto::CmkRef::local("owner").unwrap();
     let table = palladium_crypto::TableId([7; 16]);
-    keys.generate("ks", "t", table, &owner)
+    keys.generate("ks", "t", table, &owner, &palladium::audit::Asker::server())
         .await
         .map(drop)
         .unwrap();
@@ -341,7 +341,13 @@ async fn an_older_copy_of_the_keyring_is_refused() {
     std::fs::write(&path, &older).unwrap();
     let default = palladium_crypto::CmkRef::parse("default").unwrap();
     let error = keys
-        .generate("ks", "t", table, &default)
+        .generate(
+            "ks",
+            "t",
+            table,
+            &default,
+            &palladium::audit::Asker::server(),
+        )
         .await
         .err()
         .unwrap();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use palladium::Engine;
+use palladium::audit::{Asker, Audit};
 use palladium::keys::{KeeperOptions, KeyKeeper, KeyServices, TableKeyStatus};
 use palladium_crypto::{
     Behavior, ClusterId, CmkRef, DenialReason, Entropy, KeyRing, Operation, ScriptedKms, Secret,
@@ -111,7 +112,13 @@ impl World {
             call_timeout: Duration::from_secs(2),
         };
         let services = KeyServices::default().with("vault", kms.clone());
-        let keeper = KeyKeeper::new(engine.clone(), env.clone(), services, options);
+        let keeper = KeyKeeper::new(
+            engine.clone(),
+            env.clone(),
+            services,
+            options,
+            Audit::new().0,
+        );
         let world = World {
             env,
             kms,
@@ -126,7 +133,11 @@ impl World {
     }
 
     async fn create(&self, id: TableId, name: &str, cmk: &CmkRef) {
-        let (root, keys) = self.keeper.generate("shop", name, id, cmk).await.unwrap();
+        let (root, keys) = self
+            .keeper
+            .generate("shop", name, id, cmk, &Asker::server())
+            .await
+            .unwrap();
         let lease = keys.lease;
         let new = NewTable {
             id,
@@ -177,7 +188,7 @@ impl World {
 
     /// How many rows a client would see, asking for the key first if it must.
     async fn rows(&self, table: TableId) -> Result<usize, palladium::error::CqlError> {
-        self.keeper.ensure(table).await?;
+        self.keeper.ensure(table, &Asker::server()).await?;
         let command = ReadCommand {
             table,
             range: KeyRange::One(key()),
@@ -347,7 +358,11 @@ async fn a_service_that_never_answers_is_unreachable() {
 #[tokio::test]
 async fn a_key_switch_needs_both_keys_once_and_then_only_the_new_one() {
     let world = World::new().await;
-    let (root, keys) = world.keeper.switch(ORDERS, &other()).await.unwrap();
+    let (root, keys) = world
+        .keeper
+        .switch(ORDERS, &other(), &Asker::server())
+        .await
+        .unwrap();
     let lease = keys.lease;
     world.engine.switch_key(ORDERS, root, keys).await.unwrap();
     world.keeper.opened(ORDERS, lease);
@@ -366,7 +381,11 @@ async fn a_key_that_does_not_work_changes_nothing() {
     world
         .kms
         .set(&other(), Behavior::Denied(DenialReason::PendingDeletion));
-    let Err(error) = world.keeper.switch(ORDERS, &other()).await else {
+    let Err(error) = world
+        .keeper
+        .switch(ORDERS, &other(), &Asker::server())
+        .await
+    else {
         panic!("a key that is denied was taken");
     };
     assert_eq!(error.code(), ErrorCode::Invalid);
@@ -411,7 +430,13 @@ async fn a_client_that_leaves_while_a_table_opens_leaves_no_key_behind() {
     let world = World::new().await;
     world.pass(20 * 60).await;
     world.kms.set(&owner(), Behavior::Slow(3));
-    assert!(world.keeper.ensure(ORDERS).now_or_never().is_none());
+    assert!(
+        world
+            .keeper
+            .ensure(ORDERS, &Asker::server())
+            .now_or_never()
+            .is_none()
+    );
     while !world.engine.lease_alive(ORDERS) {
         tokio::task::yield_now().await;
     }
@@ -516,7 +541,11 @@ async fn a_service_that_hangs_delays_no_other_key() {
 async fn an_answer_about_the_key_a_table_has_left_says_nothing_about_the_table() {
     let world = World::new().await;
     world.env.is_patient.store(true, Ordering::SeqCst);
-    let (root, keys) = world.keeper.switch(ORDERS, &other()).await.unwrap();
+    let (root, keys) = world
+        .keeper
+        .switch(ORDERS, &other(), &Asker::server())
+        .await
+        .unwrap();
     world.env.advance(220);
     world.kms.set(&owner(), Behavior::Held);
     let calls = world.kms.count(&owner(), Operation::Decrypt);

@@ -1,6 +1,7 @@
 //! The calls: each bounded in time and number, each answer weighed before it counts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use palladium_crypto::{
     Answering, CmkRef, DenialReason, EncryptionContext, Error as CryptoError, KeyVersion, TableId,
@@ -9,6 +10,7 @@ use palladium_storage::{Backend, Lease, Reading, Root};
 
 use super::key::Key;
 use super::{Inner, Kept, Reason, ladder, trouble};
+use crate::audit::{Asker, Event};
 
 /// A call that gave no key.
 #[derive(Debug, Clone)]
@@ -18,6 +20,14 @@ pub(super) struct Failure {
     pub what: String,
     /// None for a table whose root cannot be read: it alone names the key.
     pub cmk: Option<CmkRef>,
+}
+
+/// For whom a key service is called, and for which table.
+#[derive(Clone, Copy)]
+pub(super) struct Purpose<'a> {
+    pub keyspace: &'a str,
+    pub table: &'a str,
+    pub asker: &'a Asker,
 }
 
 impl Failure {
@@ -59,13 +69,17 @@ impl<B: Backend> Inner<B> {
     }
 
     /// The keys of a table, under the lease that this call begins. The caller holds `calling`.
-    pub(super) async fn ask(&self, kept: &Kept) -> Result<(ladder::Keys, Lease), Failure> {
+    pub(super) async fn ask(
+        &self,
+        kept: &Kept,
+        asker: &Asker,
+    ) -> Result<(ladder::Keys, Lease), Failure> {
         loop {
             let Some(root) = self.engine.root(kept.id) else {
                 return Err(self.failure(kept, Reason::Damaged, "its root is missing".into()));
             };
             let sent = self.env.boot_nanos();
-            let answer = self.decrypt(kept, &root).await;
+            let answer = self.decrypt(kept, &root, asker).await;
             let is_still_its_key = self
                 .engine
                 .root(kept.id)
@@ -90,22 +104,26 @@ impl<B: Backend> Inner<B> {
         &self,
         kept: &Kept,
         root: &Root,
+        asker: &Asker,
     ) -> Result<(ladder::Keys, Lease), CryptoError> {
         let context = self.context(&kept.keyspace, &kept.name);
         let service = self.services.of(&root.cmk)?;
         let key = self.key(&root.cmk);
-        let call = async {
-            let _place = key
-                .calls
-                .acquire()
-                .await
-                .expect("this semaphore is never closed");
-            let sent = Reading::now(&*self.env);
-            let reply = service.decrypt(&root.cmk, &root.wrapped, &context).await;
-            let plaintext = reply.outcome?;
-            Ok((plaintext, sent))
-        };
-        let (plaintext, sent) = self.timed(call).await?;
+        let _place = key
+            .calls
+            .acquire()
+            .await
+            .expect("this semaphore is never closed");
+        let sent = Reading::now(&*self.env);
+        let plaintext = self
+            .call(
+                "Decrypt",
+                kept.purpose(asker),
+                &root.cmk,
+                Some(&context),
+                service.decrypt(&root.cmk, &root.wrapped, &context),
+            )
+            .await?;
         let keys = ladder::Keys::climb(root, &plaintext, self.options.cluster)?;
         Ok((keys, Lease::starting_at(sent, self.options.lease_seconds)))
     }
@@ -117,21 +135,32 @@ impl<B: Backend> Inner<B> {
         context: &EncryptionContext,
         table: TableId,
         version: KeyVersion,
+        purpose: Purpose<'_>,
     ) -> Result<ladder::NewKey, CryptoError> {
         let service = self.services.of(cmk)?;
-        let description = self.timed(outcome(service.describe(cmk))).await?;
+        let description = self
+            .call("DescribeKey", purpose, cmk, None, service.describe(cmk))
+            .await?;
         if let Some(reason) = description.denial {
             return Err(denied(reason));
         }
         let generated = self
-            .timed(outcome(service.generate_data_key(cmk, context)))
+            .call(
+                "GenerateDataKey",
+                purpose,
+                cmk,
+                Some(context),
+                service.generate_data_key(cmk, context),
+            )
             .await?;
         let again = self
-            .timed(outcome(service.decrypt(
+            .call(
+                "Decrypt",
+                purpose,
                 cmk,
-                &generated.ciphertext,
-                context,
-            )))
+                Some(context),
+                service.decrypt(cmk, &generated.ciphertext, context),
+            )
             .await?;
         if again != generated.plaintext {
             return Err(CryptoError::Tampered {
@@ -147,21 +176,37 @@ impl<B: Backend> Inner<B> {
         ))
     }
 
-    /// A call that ends as unreachable when the service does not answer in time.
-    async fn timed<T>(
+    /// A call that ends as unreachable when the service does not answer in time. It is recorded, whatever comes of it.
+    async fn call<T>(
         &self,
-        call: impl Future<Output = Result<T, CryptoError>>,
+        operation: &'static str,
+        purpose: Purpose<'_>,
+        cmk: &CmkRef,
+        context: Option<&EncryptionContext>,
+        answering: Answering<'_, T>,
     ) -> Result<T, CryptoError> {
-        let call = std::pin::pin!(call);
-        match futures::future::select(call, self.env.sleep(self.options.call_timeout)).await {
-            futures::future::Either::Left((answer, _)) => answer,
-            futures::future::Either::Right(_) => Err(trouble::no_answer(self.options.call_timeout)),
-        }
+        let (at_micros, began) = (self.env.wall_micros(), self.env.boot_nanos());
+        let timeout = self.options.call_timeout;
+        let (outcome, request_id) =
+            match futures::future::select(answering, self.env.sleep(timeout)).await {
+                futures::future::Either::Left((reply, _)) => (reply.outcome, reply.request_id),
+                futures::future::Either::Right(_) => (Err(trouble::no_answer(timeout)), None),
+            };
+        self.audit
+            .record(Event {
+                at_micros,
+                operation,
+                table: Some((purpose.keyspace.to_owned(), purpose.table.to_owned())),
+                key: Some(cmk.clone()),
+                context: context.cloned(),
+                outcome: outcome.as_ref().map(drop).map_err(trouble::said),
+                latency: Duration::from_nanos(self.env.boot_nanos().saturating_sub(began)),
+                request_id,
+                asker: purpose.asker.clone(),
+            })
+            .await;
+        outcome
     }
-}
-
-async fn outcome<T>(answering: Answering<'_, T>) -> Result<T, CryptoError> {
-    answering.await.outcome
 }
 
 fn denied(reason: DenialReason) -> CryptoError {

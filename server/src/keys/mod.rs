@@ -37,8 +37,9 @@ use palladium_crypto::{
 };
 use palladium_storage::{Backend, Engine, Env, Lease, LocalBackend, Reading, Root, TableKeys};
 
-use self::call::Failure;
+use self::call::{Failure, Purpose};
 use self::key::Key;
+use crate::audit::{Asker, Audit};
 use crate::error::{CqlError, CqlResult};
 pub use services::KeyServices;
 pub use trouble::{Reason, Trouble};
@@ -76,6 +77,7 @@ struct Inner<B: Backend> {
     env: Arc<dyn Env>,
     services: KeyServices,
     options: KeeperOptions,
+    audit: Audit,
     tables: DashMap<TableId, Arc<Kept>>,
     /// By name; only keys that a root names, so their number is bounded by that of the tables.
     keys: DashMap<CmkRef, Arc<Key>>,
@@ -144,6 +146,7 @@ impl<B: Backend> KeyKeeper<B> {
         env: Arc<dyn Env>,
         services: KeyServices,
         options: KeeperOptions,
+        audit: Audit,
     ) -> Self {
         KeyKeeper {
             inner: Arc::new(Inner {
@@ -151,6 +154,7 @@ impl<B: Backend> KeyKeeper<B> {
                 env,
                 services,
                 options,
+                audit,
                 tables: DashMap::new(),
                 keys: DashMap::new(),
             }),
@@ -200,8 +204,9 @@ impl<B: Backend> KeyKeeper<B> {
 
     /// Opens a table whose key is not at hand. An error says since when and why that is impossible.
     ///
-    /// What has begun runs to its end even if the client leaves: a table half opened would be nobody's to close.
-    pub async fn ensure(&self, id: TableId) -> CqlResult<()> {
+    /// What has begun runs to its end even if the client leaves: a table half opened would be nobody's to close. Of several who wait for the same table the first one is
+    /// named as the one who asked.
+    pub async fn ensure(&self, id: TableId, asker: &Asker) -> CqlResult<()> {
         let inner = &self.inner;
         let kept = inner
             .kept(id)
@@ -214,9 +219,9 @@ impl<B: Backend> KeyKeeper<B> {
             return Err(refusal);
         }
         let (tell, told) = futures::channel::oneshot::channel();
-        let opening = inner.clone();
+        let (opening, asker) = (inner.clone(), asker.clone());
         inner.env.spawn(Box::pin(async move {
-            let opened = opening.open(&kept).await;
+            let opened = opening.open(&kept, &asker).await;
             drop(one_call);
             let _ = tell.send(opened);
         }));
@@ -231,13 +236,19 @@ impl<B: Backend> KeyKeeper<B> {
         name: &str,
         id: TableId,
         cmk: &CmkRef,
+        asker: &Asker,
     ) -> CqlResult<(Root, TableKeys)> {
         let inner = &self.inner;
         let cmk = inner.resolve(cmk);
         let context = inner.context(keyspace, name);
         let sent = Reading::now(&*inner.env);
+        let purpose = Purpose {
+            keyspace,
+            table: name,
+            asker,
+        };
         let key = inner
-            .new_key(&cmk, &context, id, ladder::FIRST_VERSION)
+            .new_key(&cmk, &context, id, ladder::FIRST_VERSION, purpose)
             .await;
         let key = match key {
             Ok(key) => key,
@@ -248,7 +259,12 @@ impl<B: Backend> KeyKeeper<B> {
     }
 
     /// The root and keys that put a table under `cmk`. Starts with a fresh Decrypt under the old key; nothing has changed when it fails.
-    pub async fn switch(&self, id: TableId, cmk: &CmkRef) -> CqlResult<(Root, TableKeys)> {
+    pub async fn switch(
+        &self,
+        id: TableId,
+        cmk: &CmkRef,
+        asker: &Asker,
+    ) -> CqlResult<(Root, TableKeys)> {
         let inner = &self.inner;
         let kept = inner
             .kept(id)
@@ -256,7 +272,7 @@ impl<B: Backend> KeyKeeper<B> {
         let cmk = inner.resolve(cmk);
         let _one_call = kept.calling.lock().await;
         let root = inner.root(id)?;
-        let (old, lease) = match inner.decrypt(&kept, &root).await {
+        let (old, lease) = match inner.decrypt(&kept, &root, asker).await {
             Ok(fetched) => fetched,
             Err(error) => return Err(inner.key_refused(&root.cmk, error).await),
         };
@@ -265,7 +281,8 @@ impl<B: Backend> KeyKeeper<B> {
         inner.set_live(&kept, lease);
         let context = inner.context(&kept.keyspace, &kept.name);
         let sent = Reading::now(&*inner.env);
-        let key = match inner.new_key(&cmk, &context, id, root.version + 1).await {
+        let made = inner.new_key(&cmk, &context, id, root.version + 1, kept.purpose(asker));
+        let key = match made.await {
             Ok(key) => key,
             Err(error) => return Err(inner.key_refused(&cmk, error).await),
         };
@@ -323,8 +340,8 @@ impl<B: Backend> Inner<B> {
     }
 
     /// Asks for the table's key and opens the table.
-    async fn open(&self, kept: &Kept) -> CqlResult<()> {
-        let (keys, lease) = match self.ask(kept).await {
+    async fn open(&self, kept: &Kept, asker: &Asker) -> CqlResult<()> {
+        let (keys, lease) = match self.ask(kept, asker).await {
             Ok(fetched) => fetched,
             Err(failure) => return Err(self.close(kept, failure).await),
         };
@@ -420,6 +437,14 @@ impl<B: Backend> Inner<B> {
 }
 
 impl Kept {
+    fn purpose<'a>(&'a self, asker: &'a Asker) -> Purpose<'a> {
+        Purpose {
+            keyspace: &self.keyspace,
+            table: &self.name,
+            asker,
+        }
+    }
+
     fn state(&self) -> State {
         self.state
             .lock()

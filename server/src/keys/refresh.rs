@@ -19,6 +19,7 @@ use palladium_storage::{Backend, Lease, Reading};
 
 use super::call::Failure;
 use super::{Inner, Kept, KeyKeeper, Live, State, key, trouble};
+use crate::audit::Asker;
 
 /// Keys of one service that are asked for at a time.
 const KEYS_AT_A_TIME: usize = 16;
@@ -200,7 +201,7 @@ impl<B: Backend> Inner<B> {
         }
         let answer = match self.silence(kept) {
             Some(failure) => Err(failure),
-            None => self.ask(kept).await,
+            None => self.ask(kept, &Asker::server()).await,
         };
         match answer {
             Ok((_, lease)) if matches!(kept.state(), State::Live(_)) => {
@@ -242,7 +243,7 @@ impl<B: Backend> Inner<B> {
             self.set_inaccessible(kept, failure);
             return;
         }
-        if let Err(error) = self.open(kept).await {
+        if let Err(error) = self.open(kept, &Asker::server()).await {
             tracing::debug!(keyspace = kept.keyspace, table = kept.name, %error, "still inaccessible");
             kept.postpone(trouble::background_at(self.env.boot_nanos()));
         }

@@ -95,6 +95,15 @@ pub(super) fn no_answer(after: Duration) -> CryptoError {
     }
 }
 
+/// What the audit trail holds of a call that failed: the reason's word and what the service said.
+pub(super) fn said(error: &CryptoError) -> String {
+    match error {
+        CryptoError::Denied { reason, message } => format!("{reason}: {message}"),
+        CryptoError::Unavailable { reason, message } => format!("{reason}: {message}"),
+        other => format!("{}: {other}", Reason::of(other)),
+    }
+}
+
 /// `2026-11-25T16:04:05Z`.
 pub fn iso8601(micros: i64) -> String {
     let seconds = micros.div_euclid(1_000_000);

@@ -295,10 +295,12 @@ impl Connection {
                 }
                 false => {
                     let database = self.database.clone();
+                    let asker = self.session.asker().clone();
                     self.later(
                         stream,
                         bytes,
-                        async move { database.write_when_opened(write, done).await }.boxed(),
+                        async move { database.write_when_opened(write, done, &asker).await }
+                            .boxed(),
                     );
                 }
             },

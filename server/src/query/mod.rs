@@ -38,6 +38,7 @@ use self::analyze::{Body, analyze};
 use self::execute::{Settings, moment};
 use self::expression::{Bound, Scope};
 use self::prepared::Statement;
+use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
 use crate::session::Session;
@@ -87,7 +88,7 @@ fn query(
         return Err(CqlError::invalid("Invalid amount of bind variables"));
     }
     let bound = values::bind(&statement.markers, &request.params.values, &frame.body)?;
-    let settings = settings(frame, &request.params, MetadataMode::Full)?;
+    let settings = settings(frame, &request.params, MetadataMode::Full, session.asker())?;
     execute(database, session, statement, bound, settings)
 }
 
@@ -126,7 +127,7 @@ fn execute_prepared(
         _ if request.params.skip_metadata => MetadataMode::Skip,
         _ => MetadataMode::Full,
     };
-    let settings = settings(frame, &request.params, mode)?;
+    let settings = settings(frame, &request.params, mode, session.asker())?;
     execute(database, session, statement, bound, settings)
 }
 
@@ -151,7 +152,12 @@ fn understand(database: &Database, text: &str, keyspace: Option<&str>) -> CqlRes
     Ok(Statement::new(checked, text, keyspace, &catalog))
 }
 
-fn settings(frame: &Frame, params: &QueryParams<'_>, mode: MetadataMode) -> CqlResult<Settings> {
+fn settings(
+    frame: &Frame,
+    params: &QueryParams<'_>,
+    mode: MetadataMode,
+    asker: &Asker,
+) -> CqlResult<Settings> {
     if params.page_size == Some(0) {
         return Err(CqlError::protocol("The page size cannot be 0"));
     }
@@ -164,6 +170,7 @@ fn settings(frame: &Frame, params: &QueryParams<'_>, mode: MetadataMode) -> CqlR
         timestamp: params.timestamp,
         now_seconds: params.now_in_seconds.map(i64::from),
         mode,
+        asker: asker.clone(),
     })
 }
 
@@ -204,7 +211,7 @@ fn execute(
             let database = database.clone();
             let table = table.clone();
             Ok(Outcome::Later(Box::pin(async move {
-                if let Err(error) = database.keys.ensure(table.id).await {
+                if let Err(error) = database.keys.ensure(table.id, &settings.asker).await {
                     return error.into();
                 }
                 match database.engine.truncate(table.id).await {
@@ -213,7 +220,12 @@ fn execute(
                 }
             })))
         }
-        Body::Other(tree) => execute::schema::begin(database, statement.keyspace.as_deref(), tree),
+        Body::Other(tree) => execute::schema::begin(
+            database,
+            statement.keyspace.as_deref(),
+            tree,
+            session.asker(),
+        ),
     }
 }
 
@@ -244,6 +256,6 @@ fn batch(
         let bound = values::bind(&statement.markers, &entry.values, &frame.body)?;
         statements.push((statement, bound));
     }
-    let settings = settings(frame, &request.params, MetadataMode::Full)?;
+    let settings = settings(frame, &request.params, MetadataMode::Full, session.asker())?;
     execute::write::batch(database, kind, statements, None, &settings)
 }

@@ -26,6 +26,7 @@ use palladium_storage::{
 use super::verdict::{self, Refusal};
 use super::write::{Place, keys_of, merged, needs_row, places_of, plans_of, stamp, update_of};
 use super::{Settings, moment, read_page};
+use crate::audit::Asker;
 use crate::database::Database;
 use crate::encode::cell::{Stamp, cell_value};
 use crate::error::{CqlError, CqlResult};
@@ -114,7 +115,7 @@ impl Deferred {
                 aggregates: &[],
             };
             for key in keys_of(plan, &scope)? {
-                let read = read(database, plan, &key, &scope).await?;
+                let read = read(database, plan, &key, &scope, &settings.asker).await?;
                 let own = existing
                     .entry((plan.table.id, key))
                     .or_insert_with(|| Existing {
@@ -136,7 +137,15 @@ impl Deferred {
                     aggregates: &[],
                 };
                 if !applies(plan, &scope, &existing)? {
-                    return refusal(database, &plans, *is_batch, &now, &existing).await;
+                    return refusal(
+                        database,
+                        &plans,
+                        *is_batch,
+                        &now,
+                        &existing,
+                        &settings.asker,
+                    )
+                    .await;
                 }
             }
         }
@@ -178,7 +187,7 @@ impl Deferred {
                 }
             }
         }
-        write(database, merged(mutations), latch).await?;
+        write(database, merged(mutations), latch, &settings.asker).await?;
         match conditional {
             true => Ok(verdict::applied(&plans[0].0.table)),
             false => Ok(Response::Void),
@@ -193,14 +202,19 @@ fn is_count(plan: &ModifyPlan) -> bool {
 }
 
 /// Writes under the latch, which the engine lets go once the write is applied: a client that leaves meanwhile does not.
-async fn write(database: &Database, mutations: Vec<Mutation>, latch: LatchGuard) -> CqlResult<()> {
+async fn write(
+    database: &Database,
+    mutations: Vec<Mutation>,
+    latch: LatchGuard,
+    asker: &Asker,
+) -> CqlResult<()> {
     if mutations.is_empty() {
         return Ok(());
     }
     let write = Write { mutations };
     if !database.keys_at_hand(&write) {
         for mutation in &write.mutations {
-            database.keys.ensure(mutation.table).await?;
+            database.keys.ensure(mutation.table, asker).await?;
         }
     }
     for result in database.engine.write_latched(write, latch).await {
@@ -240,6 +254,7 @@ async fn read(
     plan: &ModifyPlan,
     key: &PartitionKey,
     scope: &Scope<'_>,
+    asker: &Asker,
 ) -> CqlResult<Existing> {
     let mut stretches = Vec::new();
     for position in rows_of(plan, scope)? {
@@ -255,7 +270,7 @@ async fn read(
         resume: None,
         now: scope.moment.seconds,
     };
-    let page = read_page(database, &plan.table, command).await?;
+    let page = read_page(database, &plan.table, command, asker).await?;
     let mut existing = Existing {
         static_row: None,
         rows: HashMap::new(),
@@ -397,6 +412,7 @@ async fn refusal(
     is_batch: bool,
     now: &Moment<'_>,
     existing: &HashMap<PartitionId, Existing>,
+    asker: &Asker,
 ) -> CqlResult<Response> {
     let conditional: Vec<_> = plans
         .iter()
@@ -441,6 +457,7 @@ async fn refusal(
                 &key,
                 now.seconds,
                 touches(ColumnKind::Regular),
+                asker,
             )
             .await?
         }
@@ -467,6 +484,7 @@ async fn first_row(
     key: &PartitionKey,
     now: i64,
     with_cells: bool,
+    asker: &Asker,
 ) -> CqlResult<Option<Row>> {
     let command = ReadCommand {
         table: table.id,
@@ -481,7 +499,7 @@ async fn first_row(
         resume: None,
         now,
     };
-    let page = read_page(database, table, command).await?;
+    let page = read_page(database, table, command, asker).await?;
     let partition = page.partitions.into_iter().next();
     let mut rows = partition.into_iter().flat_map(|partition| partition.rows);
     Ok(rows.find(|row| with_cells || row.liveness.is_some()))

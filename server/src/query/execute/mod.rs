@@ -17,6 +17,7 @@ use palladium_protocol::wire::{Consistency, Version};
 use palladium_storage::{ReadCommand, ReadPage};
 
 use super::functions::Moment;
+use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
 use crate::schema::{TableKind, TableSchema};
@@ -36,6 +37,8 @@ pub struct Settings {
     /// Seconds, chosen by the client (v5).
     pub now_seconds: Option<i64>,
     pub mode: MetadataMode,
+    /// Who asks.
+    pub asker: Asker,
 }
 
 /// The moment of one execution.
@@ -83,6 +86,7 @@ async fn read_page(
     database: &Database,
     table: &TableSchema,
     command: ReadCommand,
+    asker: &Asker,
 ) -> CqlResult<ReadPage> {
     if table.kind == TableKind::Virtual {
         return crate::schema::system::read(database, table, &command);
@@ -92,7 +96,7 @@ async fn read_page(
             // The lease may have ended while the disk was read: then nothing of it leaves.
             Ok(page) if database.engine.lease_alive(table.id) => return Ok(page),
             Ok(_) | Err(palladium_storage::Error::KeyUnavailable { .. }) => {
-                database.keys.ensure(table.id).await?
+                database.keys.ensure(table.id, asker).await?
             }
             Err(error) => return Err(error.into()),
         }

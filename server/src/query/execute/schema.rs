@@ -16,6 +16,7 @@ use palladium_protocol::cql::ast::{Describe, Statement};
 use palladium_protocol::response::{EncodedMetadata, Event, MetadataMode};
 use palladium_storage::NewTable;
 
+use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
 use crate::query::Outcome;
@@ -30,6 +31,7 @@ pub fn begin(
     database: &Arc<Database>,
     keyspace: Option<&str>,
     tree: &Statement,
+    asker: &Asker,
 ) -> CqlResult<Outcome> {
     if let Statement::Describe(statement) = tree {
         return description(database, keyspace, statement).map(Outcome::Ready);
@@ -42,7 +44,9 @@ pub fn begin(
     let database = database.clone();
     let tree = tree.clone();
     let keyspace = keyspace.map(str::to_owned);
-    let work = tokio::spawn(async move { change(&database, keyspace.as_deref(), &tree).await });
+    let asker = asker.clone();
+    let work =
+        tokio::spawn(async move { change(&database, keyspace.as_deref(), &tree, &asker).await });
     Ok(Outcome::Later(Box::pin(async move {
         match work.await {
             Ok(answer) => answer.unwrap_or_else(Response::from),
@@ -80,6 +84,7 @@ async fn change(
     database: &Database,
     keyspace: Option<&str>,
     tree: &Statement,
+    asker: &Asker,
 ) -> CqlResult<Response> {
     let _one_at_a_time = database.ddl.lock().await;
     let before = database.catalog.load_full();
@@ -94,7 +99,7 @@ async fn change(
         Plan::Nothing => return Ok(Response::Void),
         Plan::Change(changed) => *changed,
     };
-    let made = prepare(database, &changed).await?;
+    let made = prepare(database, &changed, asker).await?;
     if let Err(error) = write(database, &before, &changed.catalog, now).await {
         for id in made {
             // Nothing names it; what cannot be removed now is swept at the next start.
@@ -118,26 +123,26 @@ async fn change(
 }
 
 /// What must be there before the schema names it. Says which tables were made.
-async fn prepare(database: &Database, changed: &Changed) -> CqlResult<Vec<TableId>> {
+async fn prepare(database: &Database, changed: &Changed, asker: &Asker) -> CqlResult<Vec<TableId>> {
     let mut made = Vec::new();
     for effect in &changed.effects {
         match effect {
             Effect::Create(table) => {
-                create(database, table).await?;
+                create(database, table, asker).await?;
                 made.push(table.id);
             }
-            Effect::SwitchKey(table) => switch_key(database, table).await?,
+            Effect::SwitchKey(table) => switch_key(database, table, asker).await?,
             Effect::Drop(_) | Effect::SetOptions(_) => {}
         }
     }
     Ok(made)
 }
 
-async fn create(database: &Database, table: &TableSchema) -> CqlResult<()> {
+async fn create(database: &Database, table: &TableSchema, asker: &Asker) -> CqlResult<()> {
     let cmk = cmk_of(&table.encryption);
     let (root, keys) = database
         .keys
-        .generate(&table.keyspace, &table.name, table.id, &cmk)
+        .generate(&table.keyspace, &table.name, table.id, &cmk, asker)
         .await?;
     let lease = keys.lease;
     let new = NewTable {
@@ -154,11 +159,11 @@ async fn create(database: &Database, table: &TableSchema) -> CqlResult<()> {
     Ok(())
 }
 
-async fn switch_key(database: &Database, table: &TableSchema) -> CqlResult<()> {
-    database.keys.ensure(table.id).await?;
+async fn switch_key(database: &Database, table: &TableSchema, asker: &Asker) -> CqlResult<()> {
+    database.keys.ensure(table.id, asker).await?;
     let (root, keys) = database
         .keys
-        .switch(table.id, &cmk_of(&table.encryption))
+        .switch(table.id, &cmk_of(&table.encryption), asker)
         .await?;
     let lease = keys.lease;
     database.engine.switch_key(table.id, root, keys).await?;

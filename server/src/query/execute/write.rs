@@ -19,6 +19,7 @@ use super::conditional::{self, Deferred};
 use super::consistency;
 use super::row::{RowWriter, needs_existing};
 use super::{Settings, moment};
+use crate::audit::Asker;
 use crate::database::Database;
 use crate::encode::cell::Stamp;
 use crate::encode::key;
@@ -77,14 +78,20 @@ pub fn modify(
     let mut mutations = Vec::with_capacity(1);
     mutations_of(plan, &scope, stamp, &mut mutations)?;
     if plan.table.kind == TableKind::Virtual {
-        return Ok(ask(database, &plan.table, mutations));
+        return Ok(ask(database, &plan.table, mutations, &settings.asker));
     }
     Ok(outcome(mutations))
 }
 
 /// A write to a virtual table asks for something to be done.
-fn ask(database: &Arc<Database>, table: &Arc<TableSchema>, mutations: Vec<Mutation>) -> Outcome {
-    let done = crate::schema::system::write(database.clone(), table.clone(), mutations);
+fn ask(
+    database: &Arc<Database>,
+    table: &Arc<TableSchema>,
+    mutations: Vec<Mutation>,
+    asker: &Asker,
+) -> Outcome {
+    let done =
+        crate::schema::system::write(database.clone(), table.clone(), mutations, asker.clone());
     Outcome::Later(Box::pin(async move {
         match done.await {
             Ok(()) => Response::Void,

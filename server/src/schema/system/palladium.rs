@@ -14,6 +14,7 @@ use palladium_storage::Mutation;
 
 use super::super::{Catalog, TableSchema};
 use super::rows::{Named, Rows, boolean, int, text, uuid};
+use crate::audit::Asker;
 use crate::database::Database;
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
@@ -94,13 +95,14 @@ pub async fn write(
     database: Arc<Database>,
     table: Arc<TableSchema>,
     mutations: Vec<Mutation>,
+    asker: Asker,
 ) -> CqlResult<()> {
     for mutation in mutations {
         let operation = text_of(key::partition_values(&mutation.key, 1)?.first());
         for row in &mutation.update.rows {
             let names = key::clustering_values(table.clustering_columns(), &row.clustering, None)?;
             let name = |place: usize| text_of(names.get(place).and_then(Option::as_ref));
-            maintain(&database, &operation, &name(0), &name(1)).await?;
+            maintain(&database, &operation, &name(0), &name(1), &asker).await?;
         }
     }
     Ok(())
@@ -117,6 +119,7 @@ async fn maintain(
     operation: &str,
     keyspace: &str,
     table: &str,
+    asker: &Asker,
 ) -> CqlResult<()> {
     if !["flush", "compact"].contains(&operation) {
         return Err(CqlError::invalid(format!(
@@ -126,7 +129,7 @@ async fn maintain(
     for id in selected(&database.catalog.load(), keyspace, table)? {
         // A table whose key is out of reach has nothing in memory that could be flushed.
         if !keyspace.is_empty() && !table.is_empty() {
-            database.keys.ensure(id).await?;
+            database.keys.ensure(id, asker).await?;
         }
         if !database.engine.lease_alive(id) {
             continue;

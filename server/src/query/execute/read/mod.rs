@@ -266,7 +266,8 @@ impl Select {
                 Some(page) => page?,
                 None => {
                     let statement = self.statement.clone();
-                    read_page(&database, &plan_of(&statement).table, next).await?
+                    let asker = &self.settings.asker;
+                    read_page(&database, &plan_of(&statement).table, next, asker).await?
                 }
             };
             self.take(page)?;
