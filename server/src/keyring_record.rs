@@ -1,34 +1,23 @@
 //! The newest state of the keyring that this folder has seen, so that an older copy of the keyring put back does not bring back a key that was taken away.
 //!
-//! The keyring counts its edits. The newest count is a row of the service's own table, beside the schema and as well guarded. A keyring with a lower count is
+//! The keyring counts its edits. The newest count is one of the server's records (`records`): name "keyring", value u64, big-endian. A keyring with a lower count is
 //! refused at start; one that goes back while the server runs gives no keys until it is whole again. An edit is recorded within a second of its use or of the
 //! next look at it.
-//!
-//! ```text
-//! system_palladium.schema    partition "records", clustering "keyring": edits, u64 big-endian
-//! ```
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use palladium_crypto::{
     Answering, CmkRef, EncryptionContext, Error as CryptoError, GeneratedKey, KeyDescription,
     Keyring, Kms, Secret, UnavailableReason,
 };
-use palladium_storage::{
-    Cell, CellState, Clustering, ColumnId, Columns, KeyRange, Limits, Liveness, Mutation,
-    PartitionKey, PartitionUpdate, ReadCommand, Row, Slices, Write,
-};
 
 use crate::Engine;
-use crate::encode::key;
-use crate::schema::store::SCHEMA_TABLE;
+use crate::records;
 
-const PARTITION: &[u8] = b"records";
-const CLUSTERING: &[u8] = b"keyring";
-const EDITS: ColumnId = ColumnId(1);
+const RECORDS: &str = "records";
+const KEYRING: &[u8] = b"keyring";
 /// Between two looks at the keyring.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -151,69 +140,16 @@ impl Kms for RecordedKeyring {
     }
 }
 
-fn partition() -> PartitionKey {
-    key::partition_key(&[Bytes::from_static(PARTITION)]).expect("a short text is a partition key")
-}
-
 async fn read(engine: &Engine) -> palladium_storage::Result<u64> {
-    let command = ReadCommand {
-        table: SCHEMA_TABLE,
-        range: KeyRange::One(partition()),
-        slices: Slices::all(),
-        reversed: false,
-        columns: Arc::new(Columns {
-            regular: vec![EDITS],
-            statics: Vec::new(),
-        }),
-        limits: Limits::NONE,
-        resume: None,
-        now: engine.now_seconds(),
-    };
-    let page = engine.read(command).await?;
-    let cells = page
-        .partitions
+    let records = records::read(engine, RECORDS).await?;
+    let counts = records
         .iter()
-        .flat_map(|partition| &partition.rows)
-        .flat_map(|row| &row.cells);
-    let counts = cells.filter_map(|cell| match &cell.state {
-        CellState::Live(bytes) => bytes.as_ref().try_into().ok().map(u64::from_be_bytes),
-        _ => None,
-    });
+        .filter(|(name, _)| name == KEYRING)
+        .filter_map(|(_, value)| value.as_ref().try_into().ok().map(u64::from_be_bytes));
     Ok(counts.max().unwrap_or(0))
 }
 
 async fn write(engine: &Engine, edits: u64) -> palladium_storage::Result<()> {
-    let timestamp = engine.next_timestamp();
-    let row = Row {
-        clustering: Clustering(Bytes::from_static(CLUSTERING)),
-        liveness: Some(Liveness {
-            timestamp,
-            ttl: 0,
-            expires_at: 0,
-        }),
-        deletion: None,
-        complex_deletions: Vec::new(),
-        cells: vec![Cell {
-            column: EDITS,
-            path: Bytes::new(),
-            timestamp,
-            state: CellState::Live(Bytes::copy_from_slice(&edits.to_be_bytes())),
-        }],
-    };
-    let mutation = Mutation {
-        table: SCHEMA_TABLE,
-        key: partition(),
-        update: PartitionUpdate {
-            deletion: None,
-            static_row: None,
-            rows: vec![row],
-            range_tombstones: Vec::new(),
-        },
-    };
-    let results = engine
-        .write(vec![Write {
-            mutations: vec![mutation],
-        }])
-        .await;
-    results.into_iter().next().unwrap_or(Ok(()))
+    let record = (KEYRING.to_vec(), Some(edits.to_be_bytes().to_vec()));
+    records::write(engine, RECORDS, vec![record]).await
 }

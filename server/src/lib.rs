@@ -10,7 +10,7 @@
 //!   net::connection    all answers that are ready -> one socket write
 //! ```
 //!
-//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `session`, `keys`, `keyring_record`; `net`; `server`, which starts and stops it all.
+//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `session`, `keys`, `records`, `keyring_record`; `net`; `server`, which starts and stops it all.
 
 pub mod admin;
 pub mod audit;
@@ -23,6 +23,7 @@ pub mod keyring_record;
 pub mod keys;
 pub mod net;
 pub mod query;
+pub mod records;
 pub mod schema;
 pub mod server;
 pub mod service_key;

@@ -224,6 +224,8 @@ fn keeper_options(config: &Config, service: &ServiceKey) -> Result<KeeperOptions
         service_cmk: config.service_cmk()?,
         lease_seconds: config.key_lease_s,
         call_timeout: Duration::from_secs(config.key_call_timeout_s),
+        grace_seconds: config.unreachable_grace_s,
+        snapshot_grant_days: config.snapshot_grant_days,
     })
 }
 

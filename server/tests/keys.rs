@@ -110,6 +110,8 @@ impl World {
             service_cmk: service,
             lease_seconds,
             call_timeout: Duration::from_secs(2),
+            grace_seconds: 0,
+            snapshot_grant_days: 42,
         };
         let services = KeyServices::default().with("vault", kms.clone());
         let keeper = KeyKeeper::new(

@@ -57,6 +57,10 @@ pub struct KeeperOptions {
     pub lease_seconds: u64,
     /// How long a key service may take to answer.
     pub call_timeout: Duration,
+    /// Seconds for which a table in use stays open past its lease when its key service does not answer.
+    pub grace_seconds: u64,
+    /// Days after which the grant that protects a table's snapshots is retired.
+    pub snapshot_grant_days: u64,
 }
 
 /// Keeps the keys of all customer tables.
