@@ -1,4 +1,4 @@
-//! Small files that are replaced whole: the keyring and the anchor.
+//! Small files that are replaced whole: the keyring, the anchor, what is exported of the audit trail.
 //!
 //! A new file is written beside the old one, synced, renamed over it, and the folder is synced: a crash leaves the old file or the
 //! new one. Files are made for their owner's eyes only (0600). Writers exclude each other with a lock on `<path>.lock`, which is
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 const OWNER_ONLY: u32 = 0o600;
 
 /// Reads a file of at most `bytes_max` bytes into memory that is wiped; `None` if there is no such file.
-pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u8>>>> {
+pub fn read(path: &Path, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u8>>>> {
     let fail = |error| Error::io("read", path, error);
     let file = match File::open(path) {
         Ok(file) => file,
@@ -37,7 +37,7 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u
 }
 
 /// Replaces the file, or makes it.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let fresh = beside(path, "new");
     // What a crash left behind; whoever writes holds the lock, so it is nobody's.
     match std::fs::remove_file(&fresh) {
@@ -52,7 +52,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Waits for the writers' lock on `path`; it ends with the file that is given back.
-pub(crate) fn lock(path: &Path) -> Result<File> {
+pub fn lock(path: &Path) -> Result<File> {
     let lock = beside(path, "lock");
     let fail = |error| Error::io("lock", &lock, error);
     let file = OpenOptions::new()

@@ -4,7 +4,7 @@
 //! a cache line, and no growing buffer may leave copies behind. Digits are lower case: one value has one spelling.
 
 /// Reads exactly `2 * N` digits.
-pub(crate) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     decode_into(text, &mut bytes)?;
     Some(bytes)
@@ -31,7 +31,7 @@ pub(crate) fn push(text: &mut String, bytes: &[u8]) {
 }
 
 /// The digits of public bytes.
-pub(crate) fn encode(bytes: &[u8]) -> String {
+pub fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     push(&mut text, bytes);
     text

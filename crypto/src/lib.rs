@@ -10,23 +10,24 @@
 //! 3. `keys`: customer key -> table key -> data key, and how each is wrapped by the one above it.
 //! 4. `seal`: data key -> blocks. `Sealer`, `Opener`, and `Sealed`, the proof that bytes may touch a disk.
 //! 5. `kms`: the key services. `Keyring` is the one that needs no network.
-//! 6. `anchor`: the small file outside the data folder that makes an older copy of the folder visible.
+//! 6. `anchor`: the small file outside the data folder that makes an older copy of the folder visible. `sign`: what the server states for others.
 //!
 //! What holds throughout: the names are flat, key bytes live in `Secret`, every byte that is read back is authenticated before it
 //! is used, and nothing here logs.
 
 mod aead;
 mod anchor;
-mod durable;
+pub mod durable;
 mod entropy;
 mod error;
-mod hex;
+pub mod hex;
 mod ids;
 mod kdf;
 mod keys;
 mod kms;
 mod seal;
 mod secret;
+mod sign;
 
 pub use anchor::{Anchor, AnchorError};
 pub use entropy::{Entropy, OsEntropy};
@@ -47,6 +48,7 @@ pub use seal::{
     Sealer,
 };
 pub use secret::Secret;
+pub use sign::{PublicKey, Signature, Signer, Statement};
 
 #[cfg(any(test, feature = "test-util"))]
 pub use entropy::SeededEntropy;

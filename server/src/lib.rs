@@ -10,7 +10,7 @@
 //!   net::connection    all answers that are ready -> one socket write
 //! ```
 //!
-//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `session`, `keys`, `records`, `keyring_record`; `net`; `server`, which starts and stops it all.
+//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `service_table`, `records`; `session`, `audit`, `keys`, `keyring_record`; `net`; `server`, which starts and stops it all.
 
 pub mod admin;
 pub mod audit;
@@ -27,6 +27,7 @@ pub mod records;
 pub mod schema;
 pub mod server;
 pub mod service_key;
+pub mod service_table;
 pub mod session;
 pub mod telemetry;
 

@@ -19,7 +19,7 @@ use palladium_storage::{
 };
 
 use crate::encode::key;
-use crate::schema::store::SCHEMA_TABLE;
+use crate::service_table::SCHEMA_TABLE;
 
 const VALUE: ColumnId = ColumnId(1);
 

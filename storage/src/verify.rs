@@ -146,33 +146,30 @@ impl Inspection {
         }
     }
 
-    /// Reads a table as it stands: what the log holds beyond its SSTables included.
-    pub async fn read<B: Backend>(
-        &self,
-        backend: &B,
-        ring: &KeyRing,
-        command: &ReadCommand,
-    ) -> Result<ReadPage> {
-        let Some(table) = self.state.tables.get(&command.table) else {
-            return Ok(ReadPage::default());
+    /// Opens a table as it stands: what the log holds beyond its SSTables included. A table that is not there is empty.
+    pub async fn reader<B: Backend>(&self, backend: &B, ring: &KeyRing) -> Result<TableReader> {
+        let id = ring.table();
+        let mut reader = TableReader {
+            sstables: Vec::new(),
+            memtable: Arc::new(Memtable::new()),
         };
-        let mut sstables = Vec::new();
+        let Some(table) = self.state.tables.get(&id) else {
+            return Ok(reader);
+        };
         for entry in table.sstables.values() {
-            sstables.push(Sstable::open(backend, entry, ring).await?);
+            let sstable = Sstable::open(backend, entry, ring).await?;
+            reader.sstables.push(sstable);
         }
-        let memtable = Memtable::new();
-        for address in self.log.tables.get(&command.table).into_iter().flatten() {
+        for address in self.log.tables.get(&id).into_iter().flatten() {
             if address.sequence >= table.log_floor {
                 for mutation in
                     record::mutations(commitlog::read_share(backend, address, ring).await?)?
                 {
-                    memtable.apply(&mutation.key, &mutation.update)?;
+                    reader.memtable.apply(&mutation.key, &mutation.update)?;
                 }
             }
         }
-        let blocks = Arc::new(FetchedBlocks::passing(Arc::new(BlockCache::new(0)), 0));
-        let mut merging = Merging::new(vec![Arc::new(memtable)], sstables, blocks);
-        merging.finish(backend, command, || Ok(())).await
+        Ok(reader)
     }
 
     /// A table whose key cannot be had.
@@ -183,6 +180,22 @@ impl Inspection {
     /// All that was found.
     pub fn finish(self) -> Report {
         self.report
+    }
+}
+
+/// A table of a folder that is only looked at.
+pub struct TableReader {
+    sstables: Vec<Arc<Sstable>>,
+    memtable: Arc<Memtable>,
+}
+
+impl TableReader {
+    /// Reads one page.
+    pub async fn read<B: Backend>(&self, backend: &B, command: &ReadCommand) -> Result<ReadPage> {
+        let blocks = Arc::new(FetchedBlocks::passing(Arc::new(BlockCache::new(0)), 0));
+        let memtables = vec![self.memtable.clone()];
+        let mut merging = Merging::new(memtables, self.sstables.clone(), blocks);
+        merging.finish(backend, command, || Ok(())).await
     }
 }
 

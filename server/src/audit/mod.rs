@@ -2,6 +2,27 @@
 //!
 //! Every call to a key service is an event, and so are key DDL, grants, logins and what an operator did to a folder. An event names tables, keys and people;
 //! it holds no key byte, no value and no literal.
+//!
+//! ```text
+//! Audit::record ─► bounded channel ─► writer: many events, one write ─► trail (the server's own table, chained by hashes) ─► system_palladium.kms_calls
+//!                                        └─ each minute: the head, signed ─► KEYRING.audit-head, log                     └─► palladium audit verify
+//! ```
+//!
+//! What must hold:
+//! - Whoever records an event waits for no disk: only for a place in the channel. Events from before the engine is open wait there.
+//! - The trail has no gaps: sequences follow each other, and each record's hash holds all before it. What is pruned is behind a signed checkpoint.
+//! - A clean stop writes all that was handed in. A crash loses what was not yet durable; a START that follows no STOP says that this may be so.
+//!
+//! What the chain proves, and what not: who does not hold the service's key cannot change, remove or reorder a record unseen. Who holds it can write another
+//! trail and sign it; only a head that somebody else kept (the exported file, the log) tells that it is another one.
+//!
+//! Read on in `record` (one event), `head` (what is signed and exported), `trail` (the table), `writer`, `check` (the whole chain, offline).
+
+mod check;
+mod head;
+mod record;
+mod trail;
+mod writer;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +30,12 @@ use std::time::Duration;
 
 use palladium_crypto::{CmkRef, EncryptionContext};
 use tokio::sync::mpsc;
+
+pub use check::{Checked, check};
+pub use head::{Head, Place, export, read_exported, set_aside};
+pub use record::{Hash, Record};
+pub use trail::{Entry, SEGMENT_ROWS, Span, Trail, TrailLimits};
+pub use writer::Writing;
 
 /// Events that wait to be written before whoever causes another one waits.
 const WAITING_MAX: usize = 4_096;
@@ -37,13 +64,13 @@ impl Asker {
 pub struct Event {
     /// When it began, in microseconds of wall time.
     pub at_micros: i64,
-    /// What was done: `Decrypt`, `GenerateDataKey`, `DescribeKey`, `CreateGrant`, `ALTER TABLE`, `accept-rollback`, ...
+    /// What was done: `Decrypt`, `GenerateDataKey`, `DescribeKey`, `CreateGrant`, `ALTER TABLE`, `ACCEPT ROLLBACK`, ...
     pub operation: &'static str,
     /// The table that it was done for.
     pub table: Option<(String, String)>,
     /// The key that was named.
     pub key: Option<CmkRef>,
-    /// What the key service was told.
+    /// What the key service was told; of what an operator did: what he was told.
     pub context: Option<EncryptionContext>,
     /// `Ok`, or the reason's word and what the service said.
     pub outcome: Result<(), String>,
@@ -53,6 +80,23 @@ pub struct Event {
     pub request_id: Option<String>,
     /// Who caused it.
     pub asker: Asker,
+}
+
+impl Event {
+    /// Something that this server did by itself at this moment, and that went well.
+    pub fn of_server(operation: &'static str, at_micros: i64) -> Event {
+        Event {
+            at_micros,
+            operation,
+            table: None,
+            key: None,
+            context: None,
+            outcome: Ok(()),
+            latency: Duration::ZERO,
+            request_id: None,
+            asker: Asker::server(),
+        }
+    }
 }
 
 /// Where events are handed in.
@@ -68,6 +112,16 @@ impl Waiting {
     /// The next event; None when nobody can hand one in any more.
     pub async fn next(&mut self) -> Option<Event> {
         self.0.recv().await
+    }
+
+    /// The next event, if one waits.
+    fn next_now(&mut self) -> Option<Event> {
+        self.0.try_recv().ok()
+    }
+
+    /// Takes nothing more in; what waits can still be had.
+    fn close(&mut self) {
+        self.0.close();
     }
 }
 

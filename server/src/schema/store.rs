@@ -13,14 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use palladium_crypto::{CmkRef, KeyRing, TableId, TableKey};
+use palladium_crypto::{CmkRef, TableId};
 use palladium_protocol::cql;
 use palladium_protocol::cql::ast::{Literal, PropertyValue};
 use palladium_protocol::types::{CqlType, UserType};
 use palladium_storage::verify::Inspection;
 use palladium_storage::{
-    Cell, CellState, ColumnId, Columns, KeyRange, Lease, Limits, Liveness, LocalBackend, Mutation,
-    NewTable, PartitionUpdate, ReadCommand, Row, Slices, TableKeys, Write,
+    Cell, CellState, ColumnId, Columns, KeyRange, Limits, Liveness, LocalBackend, Mutation,
+    PartitionUpdate, ReadCommand, Row, Slices, Write,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -33,9 +33,8 @@ use super::{
 use crate::Engine;
 use crate::encode::key;
 use crate::service_key::ServiceKey;
+use crate::service_table::{self, SCHEMA_TABLE};
 
-/// The table's id: fixed, as the schema cannot say it.
-pub const SCHEMA_TABLE: TableId = TableId(*b"palladium.schema");
 const PARTITION: &[u8] = b"schema";
 const DEFINITION: ColumnId = ColumnId(1);
 
@@ -168,23 +167,9 @@ fn clustering(place: &Place) -> palladium_storage::Clustering {
 /// Opens the schema's table, making it at first start, and reads the catalog.
 pub async fn load(engine: &Engine, service: &ServiceKey) -> Result<Catalog, String> {
     let say = |error: palladium_storage::Error| format!("the schema cannot be read: {error}");
-    let key = TableKey::for_system_table(service.ring.active(), SCHEMA_TABLE);
-    let keys = TableKeys {
-        ring: Arc::new(KeyRing::new(key, Vec::new())),
-        lease: Lease::FOREVER,
-    };
-    match engine.has_table(SCHEMA_TABLE) {
-        true => engine.unlock(SCHEMA_TABLE, keys).await.map_err(say)?,
-        false => engine
-            .create_table(NewTable {
-                id: SCHEMA_TABLE,
-                options: Default::default(),
-                root: None,
-                keys,
-            })
-            .await
-            .map_err(say)?,
-    }
+    service_table::open(engine, service, SCHEMA_TABLE, Default::default())
+        .await
+        .map_err(say)?;
     let page = engine
         .read(everything(engine.now_seconds()))
         .await
@@ -216,14 +201,10 @@ pub async fn names_of(
     backend: &LocalBackend,
     service: &ServiceKey,
 ) -> Result<BTreeMap<TableId, (String, String)>, String> {
-    let ring = KeyRing::new(
-        TableKey::for_system_table(service.ring.active(), SCHEMA_TABLE),
-        Vec::new(),
-    );
-    let page = inspection
-        .read(backend, &ring, &everything(0))
-        .await
-        .map_err(|error| format!("the schema cannot be read: {error}"))?;
+    let ring = service_table::ring(service, SCHEMA_TABLE);
+    let say = |error: palladium_storage::Error| format!("the schema cannot be read: {error}");
+    let reader = inspection.reader(backend, &ring).await.map_err(say)?;
+    let page = reader.read(backend, &everything(0)).await.map_err(say)?;
     let mut names = BTreeMap::new();
     for row in page.partitions.iter().flat_map(|partition| &partition.rows) {
         let stored = read_row(row)?;
@@ -258,7 +239,7 @@ pub async fn sweep(engine: &Engine, catalog: &Catalog) -> Result<(), String> {
         .values()
         .flat_map(|keyspace| keyspace.tables.values())
         .map(|table| table.id)
-        .chain([SCHEMA_TABLE])
+        .chain(service_table::ALL)
         .collect();
     for id in engine.table_ids() {
         if !known.contains(&id) {

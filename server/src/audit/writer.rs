@@ -1,0 +1,156 @@
+//! The one writer: takes what waits, as many events as fit one write, and shows from time to time where the trail stands.
+//!
+//! ```text
+//! START ─► { events, as they come, at most 256 a write } ─► STOP
+//!              each minute: prune; the head, if it has moved, to the file and to the log
+//! ```
+//!
+//! A write that fails for a reason that passes (a full disk) is tried again with the same events; meanwhile the channel fills, and in the end those who cause
+//! events wait. When the log has ended nothing can be written any more, and the log says how many events were lost.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::{Event, Trail, Waiting, head};
+
+/// Events in one write.
+const BATCH_MAX: usize = 256;
+/// Between two looks at what is to be pruned and shown.
+const SHOW_PAUSE: Duration = Duration::from_secs(60);
+/// Before a write that failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// The writer at work.
+pub struct Writing {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+struct Writer {
+    trail: Arc<Trail>,
+    waiting: Waiting,
+    head_file: PathBuf,
+    /// The newest record that the file knows of.
+    shown: u64,
+}
+
+impl Writing {
+    /// Begins to write; the first record says that the server has started.
+    pub fn begin(trail: Arc<Trail>, waiting: Waiting, head_file: PathBuf) -> Writing {
+        let (stop, stopped) = oneshot::channel();
+        let writer = Writer {
+            trail,
+            waiting,
+            head_file,
+            shown: 0,
+        };
+        let task = tokio::spawn(writer.run(stopped));
+        Writing { stop, task }
+    }
+
+    /// Writes what was handed in until now, and then that the server has stopped.
+    pub async fn finish(self) {
+        // A writer that has ended by itself has said why.
+        let _ = self.stop.send(());
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the audit trail's writer died");
+        }
+    }
+}
+
+impl Writer {
+    async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
+        match head::read_exported(&self.head_file) {
+            Ok(exported) => self.trail.compare(&exported).await,
+            Err(error) => {
+                tracing::error!(error, file = %self.head_file.display(), "the exported heads of the audit trail cannot be read")
+            }
+        }
+        let started = Event::of_server("START", self.trail.now_micros());
+        self.write(vec![started]).await;
+        self.show();
+        let mut pauses = tokio::time::interval(SHOW_PAUSE);
+        loop {
+            tokio::select! {
+                _ = &mut stopped => break,
+                event = self.waiting.next() => match event {
+                    Some(event) => self.take(event).await,
+                    None => break,
+                },
+                _ = pauses.tick() => {
+                    self.prune().await;
+                    self.show();
+                }
+            }
+        }
+        self.waiting.close();
+        while let Some(event) = self.waiting.next().await {
+            self.take(event).await;
+        }
+        let over = Event::of_server("STOP", self.trail.now_micros());
+        self.write(vec![over]).await;
+        self.show();
+    }
+
+    /// Writes an event with those that wait behind it.
+    async fn take(&mut self, event: Event) {
+        let mut batch = vec![event];
+        while batch.len() < BATCH_MAX {
+            match self.waiting.next_now() {
+                Some(event) => batch.push(event),
+                None => break,
+            }
+        }
+        self.write(batch).await;
+    }
+
+    async fn write(&mut self, batch: Vec<Event>) {
+        loop {
+            match self.trail.append(&batch).await {
+                Ok(()) => return,
+                Err(
+                    error @ (palladium_storage::Error::Closed
+                    | palladium_storage::Error::OutcomeUnknown { .. }),
+                ) => {
+                    tracing::error!(events = batch.len(), %error, "audit events may not have been written, and will not be");
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(events = batch.len(), %error, "audit events wait: they cannot be written now");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn prune(&self) {
+        match self.trail.prune().await {
+            Ok(0) => {}
+            Ok(records) => tracing::info!(records, "old records of the audit trail were pruned"),
+            Err(error) => tracing::warn!(%error, "the audit trail is not pruned now"),
+        }
+    }
+
+    /// Shows the head where it can be kept: in the file, and in the log.
+    fn show(&mut self) {
+        let Some(head) = self
+            .trail
+            .head()
+            .filter(|head| head.sequence() != self.shown)
+        else {
+            return;
+        };
+        match head::export(&self.head_file, &head) {
+            Ok(()) => self.shown = head.sequence(),
+            Err(error) => {
+                tracing::error!(error, file = %self.head_file.display(), "the audit trail's head is not exported")
+            }
+        }
+        let line = String::from_utf8_lossy(&head.to_bytes()).into_owned();
+        tracing::info!(head = line, "the audit trail stands here");
+    }
+}
