@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::Engine;
-use crate::audit::{Asker, Audit};
+use crate::audit::{Asker, Audit, Trail};
 use crate::config::Config;
 use crate::error::CqlError;
 use crate::keys::KeyKeeper;
@@ -31,6 +31,8 @@ pub struct Database {
     pub keys: KeyKeeper,
     /// What happens to the keys is handed in here.
     pub audit: Audit,
+    /// What has happened to the keys is read here.
+    pub trail: Arc<Trail>,
     /// Prepared statements.
     pub prepared: Prepared,
     /// Bytes that connections hold.

@@ -10,9 +10,10 @@
 //!   net::connection    all answers that are ready -> one socket write
 //! ```
 //!
-//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `service_table`, `records`; `session`, `audit`, `keys`, `keyring_record`; `net`; `server`, which starts and stops it all.
+//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `service_table`, `records`; `session`, `audit`, `keys`, `keyring_record`; `anchor`; `net`; `server`, which starts and stops it all.
 
 pub mod admin;
+mod anchor;
 pub mod audit;
 pub mod config;
 pub mod database;

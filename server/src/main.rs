@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use palladium::admin::{self, keyring, verify};
 use palladium::{config, server};
+use palladium_crypto::PublicKey;
 
 /// A table server that speaks Cassandra's native protocol and CQL, with every table encrypted under a key its owner controls.
 #[derive(Parser)]
@@ -46,6 +47,11 @@ enum Command {
         /// The data folder.
         dir: PathBuf,
     },
+    /// What happened to the keys.
+    Audit {
+        #[command(subcommand)]
+        action: AuditAction,
+    },
     /// Write memtables to disk.
     Flush(Target),
     /// Merge SSTables.
@@ -62,6 +68,18 @@ enum KeyAction {
     Enable { name: String },
     /// Take a key away.
     Disable { name: String },
+}
+
+#[derive(Subcommand)]
+enum AuditAction {
+    /// Check the whole audit trail of a data folder that is not in use. Exit code 0: whole; 1: damage; 2: not checked; 3: it ends before a head that was exported.
+    Verify {
+        /// The data folder.
+        dir: PathBuf,
+        /// The key that the trail must be signed under, as it was printed before.
+        #[arg(long, value_name = "HEX")]
+        public_key: Option<PublicKey>,
+    },
 }
 
 /// What of a running server.
@@ -113,6 +131,12 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
         Some(Command::Verify { dir }) => {
             let config = load(config::flags(Some(dir), keyring, None))?;
             Ok(verify::run(&config))
+        }
+        Some(Command::Audit {
+            action: AuditAction::Verify { dir, public_key },
+        }) => {
+            let config = load(config::flags(Some(dir), keyring, None))?;
+            Ok(admin::audit::verify(&config, public_key))
         }
         Some(Command::Flush(target)) => ask("flush", target),
         Some(Command::Compact(target)) => ask("compact", target),

@@ -1,19 +1,17 @@
 //! Starting and stopping, each in one order.
 //!
-//! Start: lock the data folder; keyring; the service's key; the anchor against the manifest; the engine (roots, manifest, log); system tables and schema; the
+//! Start: lock the data folder; keyring; the service's key; the anchor against the manifest; the engine (roots, manifest, log); the audit trail; system tables and schema; the
 //! record of the keyring; roots without a table are swept; the keeper learns the tables; the port opens. Customer tables start dormant: no key service of theirs is asked before a request comes.
 //!
-//! Stop: the port closes; connections answer what they had begun; the engine syncs, notes its watermark and closes; the anchor is written.
+//! Stop: the port closes; connections answer what they had begun; the audit trail is written to its end; the engine syncs, notes its watermark and closes; the anchor is written.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::stream::{self, StreamExt};
-use palladium_crypto::{Anchor, AnchorError};
 use palladium_storage::manifest::Manifest;
 use palladium_storage::{Backend, Env, LocalBackend, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,7 +20,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
 use crate::Engine;
-use crate::audit::{Asker, Audit, Waiting};
+use crate::anchor::AnchorKeeper;
+use crate::audit::{Asker, Audit, Trail, TrailLimits, Writing};
 use crate::config::Config;
 use crate::database::Database;
 use crate::env::RealEnv;
@@ -38,8 +37,6 @@ use crate::telemetry;
 const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// Tables that are opened at a time after a start: a key service that does not answer holds up no more than a few.
 const OPENINGS_AT_A_TIME: usize = 16;
-/// Between two notes of the newest epoch outside the data folder.
-const ANCHOR_PAUSE: Duration = Duration::from_secs(1);
 
 /// A running server.
 pub struct Server {
@@ -49,6 +46,8 @@ pub struct Server {
     serving: JoinHandle<()>,
     anchor: AnchorKeeper,
     keyring: Arc<RecordedKeyring>,
+    /// Taken when it ends.
+    writing: Option<Writing>,
     /// What goes on beside serving; ends with the server.
     chores: JoinSet<()>,
 }
@@ -89,8 +88,10 @@ impl Server {
         let services = KeyServices::open(&config.kms)
             .await?
             .with("local", keyring.clone());
+        let (audit, waiting) = Audit::new();
+        let cmk = config.service_cmk()?;
         let service =
-            service_key::fetch(&backend, &services, &config.service_cmk()?, first_start).await?;
+            service_key::fetch(&backend, &services, &cmk, first_start, &*env, &audit).await?;
         let is_new = backend.manifest_list().await.map_err(say)?.is_empty();
         let anchor = AnchorKeeper::open(&config, &service, is_new)?;
         // Before the engine opens: that alone is a commit, and an older folder would come nearer to its anchor with each refusal.
@@ -106,19 +107,33 @@ impl Server {
         )
         .await
         .map_err(say)?;
-        let begun = Self::begin(
+        let trail = match open_trail(&engine, &env, &service, &config).await {
+            Ok(trail) => trail,
+            Err(error) => {
+                let _ = engine.close().await;
+                return Err(error);
+            }
+        };
+        let writing = Writing::begin(trail.clone(), waiting, config.audit_head_path());
+        let opened = Opened {
             config,
             env,
-            engine.clone(),
+            engine: engine.clone(),
             service,
             services,
             keyring,
             anchor,
-        );
-        match begun.await {
-            Ok(server) => Ok(server),
+            audit,
+            trail,
+        };
+        match Self::begin(opened).await {
+            Ok(mut server) => {
+                server.writing = Some(writing);
+                Ok(server)
+            }
             Err(error) => {
                 // Whoever fixes what was wrong finds the folder closed and free.
+                writing.finish().await;
                 let _ = engine.close().await;
                 Err(error)
             }
@@ -126,17 +141,19 @@ impl Server {
     }
 
     /// What follows once the engine is open.
-    async fn begin(
-        config: Config,
-        env: Arc<dyn Env>,
-        engine: Engine,
-        service: ServiceKey,
-        services: KeyServices,
-        keyring: Arc<RecordedKeyring>,
-        anchor: AnchorKeeper,
-    ) -> Result<Server, String> {
+    async fn begin(opened: Opened) -> Result<Server, String> {
+        let Opened {
+            config,
+            env,
+            engine,
+            service,
+            services,
+            keyring,
+            anchor,
+            audit,
+            trail,
+        } = opened;
         anchor.note(&engine)?;
-        let (audit, waiting) = Audit::new();
         let keys = KeyKeeper::new(
             engine.clone(),
             env.clone(),
@@ -156,6 +173,7 @@ impl Server {
             catalog: ArcSwap::from_pointee(catalog),
             keys: keys.clone(),
             audit,
+            trail,
             prepared: Prepared::new(env.entropy()).at_most(config.prepared_statements_max),
             host_id: host_id(&service),
             cluster: service.cluster,
@@ -170,7 +188,6 @@ impl Server {
         let mut chores = JoinSet::new();
         chores.spawn(open_what_the_log_holds(database.clone()));
         chores.spawn(keys.run());
-        chores.spawn(audit_in_the_log(waiting));
         chores.spawn(keyring.clone().run(database.engine.clone()));
         chores.spawn(anchor.clone().run(database.engine.clone()));
         let (stop, stopping) = watch::channel(false);
@@ -182,6 +199,7 @@ impl Server {
             serving,
             anchor,
             keyring,
+            writing: None,
             chores,
         })
     }
@@ -208,6 +226,9 @@ impl Server {
         }
         self.chores.shutdown().await;
         self.keyring.note(&self.database.engine).await;
+        if let Some(writing) = self.writing.take() {
+            writing.finish().await;
+        }
         self.database
             .engine
             .close()
@@ -215,6 +236,33 @@ impl Server {
             .map_err(|error| error.to_string())?;
         self.anchor.note(&self.database.engine)
     }
+}
+
+/// What is there before the schema is read.
+struct Opened {
+    config: Config,
+    env: Arc<dyn Env>,
+    engine: Engine,
+    service: ServiceKey,
+    services: KeyServices,
+    keyring: Arc<RecordedKeyring>,
+    anchor: AnchorKeeper,
+    audit: Audit,
+    trail: Arc<Trail>,
+}
+
+async fn open_trail(
+    engine: &Engine,
+    env: &Arc<dyn Env>,
+    service: &ServiceKey,
+    config: &Config,
+) -> Result<Arc<Trail>, String> {
+    let limits = TrailLimits {
+        days: config.audit_days,
+        rows_max: config.audit_rows_max,
+    };
+    let trail = Trail::open(engine, env.clone(), service, limits).await?;
+    Ok(Arc::new(trail))
 }
 
 fn keeper_options(config: &Config, service: &ServiceKey) -> Result<KeeperOptions, String> {
@@ -240,13 +288,6 @@ async fn open_what_the_log_holds(database: Arc<Database>) {
         .await;
 }
 
-/// What happened to the keys, as lines of the log.
-async fn audit_in_the_log(mut waiting: Waiting) {
-    while let Some(event) = waiting.next().await {
-        tracing::debug!(?event, "audit");
-    }
-}
-
 /// A random identity that lasts: derived from the service's key.
 fn host_id(service: &ServiceKey) -> Uuid {
     let secret = service.derive_secret("host id");
@@ -266,91 +307,5 @@ fn forbid_core_dumps() {
         | set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err();
     if refused {
         tracing::warn!("core dumps could not be forbidden");
-    }
-}
-
-/// Where the anchor stands: beside the keyring, outside the data folder.
-pub fn anchor_path(config: &Config) -> PathBuf {
-    let mut name = config.keyring.clone().into_os_string();
-    name.push(".anchor");
-    PathBuf::from(name)
-}
-
-/// Keeps the newest epoch outside the data folder, so that an older folder put back is seen.
-#[derive(Clone)]
-struct AnchorKeeper {
-    path: PathBuf,
-    service: ServiceKey,
-    incarnation: u64,
-    known_epoch: u64,
-}
-
-impl AnchorKeeper {
-    /// `is_new`: nothing was committed in this folder yet, so that no anchor need be there. It is written before anything is: a crash in between would leave
-    /// data without an anchor.
-    fn open(config: &Config, service: &ServiceKey, is_new: bool) -> Result<Self, String> {
-        let path = anchor_path(config);
-        let known = match Anchor::read(&path, service.cluster, service.ring.active()) {
-            Ok(anchor) => Some(anchor),
-            Err(AnchorError::OtherCluster { .. }) => {
-                return Err(format!(
-                    "the anchor {} belongs to another data folder: give each folder a keyring of its own, or remove this anchor if that folder is gone for good",
-                    path.display()
-                ));
-            }
-            Err(_) if is_new => None,
-            Err(error) => return Err(format!("anchor {}: {error}", path.display())),
-        };
-        let keeper = AnchorKeeper {
-            path,
-            service: service.clone(),
-            incarnation: known.as_ref().map_or(1, |anchor| anchor.incarnation + 1),
-            known_epoch: known.as_ref().map_or(0, |anchor| anchor.epoch),
-        };
-        if known.is_none() {
-            keeper.write(0)?;
-        }
-        Ok(keeper)
-    }
-
-    /// A folder that knows less than the anchor is an older copy.
-    fn check(&self, epoch: u64) -> Result<(), String> {
-        match epoch < self.known_epoch {
-            true => Err(format!(
-                "this data folder is older than its anchor: it stands at epoch {epoch}, and epoch {} was seen; an older copy was put back",
-                self.known_epoch
-            )),
-            false => Ok(()),
-        }
-    }
-
-    fn note(&self, engine: &Engine) -> Result<(), String> {
-        self.write(engine.epoch())
-    }
-
-    fn write(&self, epoch: u64) -> Result<(), String> {
-        let anchor = Anchor {
-            cluster: self.service.cluster,
-            incarnation: self.incarnation,
-            epoch,
-        };
-        anchor
-            .write(&self.path, self.service.ring.active())
-            .map_err(|error| format!("anchor {}: {error}", self.path.display()))
-    }
-
-    async fn run(self, engine: Engine) {
-        let mut noted = engine.epoch();
-        loop {
-            tokio::time::sleep(ANCHOR_PAUSE).await;
-            let epoch = engine.epoch();
-            if epoch == noted {
-                continue;
-            }
-            match self.note(&engine) {
-                Ok(()) => noted = epoch,
-                Err(error) => tracing::error!(%error, "the anchor could not be written"),
-            }
-        }
     }
 }

@@ -20,13 +20,17 @@ use palladium_crypto::{
     ClusterId, CmkRef, EncryptionContext, Error as CryptoError, KeyRing, Keyring, Kms, OsEntropy,
     Secret, TableKey,
 };
-use palladium_storage::{Backend, LocalBackend, Root, RootState, SERVICE, root};
+use palladium_storage::{Backend, Env, LocalBackend, Root, RootState, SERVICE, root};
 
+use crate::audit::{Audit, Event};
 use crate::config::Config;
 use crate::keys::KeyServices;
 
 /// The only version: the service's key has no switch yet.
 const VERSION: u32 = 1;
+/// What key services are told in place of a table.
+const CONTEXT_KEYSPACE: &str = "system";
+const CONTEXT_TABLE: &str = "service";
 /// Between two tries while the key service does not give the key.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -136,12 +140,27 @@ pub async fn fetch(
     services: &KeyServices,
     cmk: &CmkRef,
     is_first_start: bool,
+    env: &dyn Env,
+    audit: &Audit,
 ) -> Result<ServiceKey, String> {
     loop {
+        let (at_micros, began) = (env.wall_micros(), env.boot_nanos());
         let attempt = match is_first_start {
             true => draw(backend, services, cmk).await,
             false => fetch_once(backend, services).await,
         };
+        audit.record_early(Event {
+            operation: match is_first_start {
+                true => "GenerateDataKey",
+                false => "Decrypt",
+            },
+            table: Some((CONTEXT_KEYSPACE.into(), CONTEXT_TABLE.into())),
+            key: Some(cmk.clone()),
+            context: Some(context()),
+            outcome: attempt.as_ref().map(drop).map_err(Attempt::to_string),
+            latency: Duration::from_nanos(env.boot_nanos().saturating_sub(began)),
+            ..Event::of_server("", at_micros)
+        });
         match attempt {
             Ok(key) => return Ok(key),
             Err(Attempt::Hopeless(what)) => return Err(what),
@@ -159,6 +178,15 @@ pub enum Attempt {
     Later(CryptoError),
     /// What stands here cannot be opened.
     Hopeless(String),
+}
+
+impl Attempt {
+    fn to_string(&self) -> String {
+        match self {
+            Attempt::Later(error) => error.to_string(),
+            Attempt::Hopeless(what) => what.clone(),
+        }
+    }
 }
 
 impl From<CryptoError> for Attempt {
@@ -198,7 +226,7 @@ async fn draw(
 
 /// What the key service is told of the service's own key.
 fn context() -> EncryptionContext {
-    EncryptionContext::for_table("system", "service", "palladium")
+    EncryptionContext::for_table(CONTEXT_KEYSPACE, CONTEXT_TABLE, "palladium")
 }
 
 /// One try at the key of a folder that has one.

@@ -9,73 +9,37 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use palladium_crypto::{
-    Anchor, AnchorError, EncryptionContext, KeyRing, Keyring, Kms, TableId, TableKey,
-};
-use palladium_storage::verify::{Inspection, Report};
-use palladium_storage::{LocalBackend, LocalOptions, Root};
+use palladium_crypto::{Anchor, AnchorError, EncryptionContext, KeyRing, TableId, TableKey};
+use palladium_storage::Root;
+use palladium_storage::verify::Report;
 
+use super::folder::{DAMAGED, Folder, NOT_CHECKED, OLDER, WHOLE, in_runtime};
 use crate::config::Config;
 use crate::keys::{KeyServices, open_ring};
 use crate::schema::store;
-use crate::server::anchor_path;
-use crate::service_key::{self, ServiceKey};
-
-const WHOLE: u8 = 0;
-const DAMAGED: u8 = 1;
-const NOT_CHECKED: u8 = 2;
-const OLDER: u8 = 3;
+use crate::service_key::ServiceKey;
 
 /// Checks the folder and prints what it finds.
 pub fn run(config: &Config) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return not_checked(&error.to_string()),
-    };
-    match runtime.block_on(check(config)) {
-        Ok(code) => ExitCode::from(code),
-        Err(why) => not_checked(&why),
-    }
-}
-
-fn not_checked(why: &str) -> ExitCode {
-    eprintln!("palladium verify: not checked: {why}");
-    ExitCode::from(NOT_CHECKED)
+    in_runtime("verify", check(config))
 }
 
 async fn check(config: &Config) -> Result<u8, String> {
-    if !config.data.is_dir() {
-        return Err(format!("{} is no folder", config.data.display()));
-    }
-    // A folder that is none must not become one.
-    let backend = LocalBackend::open_existing(&config.data, LocalOptions::default())
-        .map_err(|error| error.to_string())?;
-    let keyring = Keyring::open(&config.keyring).map_err(|error| format!("keyring: {error}"))?;
-    let services = KeyServices::open(&config.kms)
-        .await?
-        .with("local", Arc::new(keyring) as Arc<dyn Kms>);
-    let service = match service_key::fetch_once(&backend, &services).await {
-        Ok(service) => service,
-        Err(service_key::Attempt::Later(error)) => {
-            return Err(format!("the service's own key: {error}"));
-        }
-        Err(service_key::Attempt::Hopeless(what)) => {
-            println!("damage: {what}");
+    let folder = match Folder::open(config).await? {
+        Ok(folder) => folder,
+        Err(damage) => {
+            println!("damage: {damage}");
             return Ok(DAMAGED);
         }
     };
-    let mut inspection = match Inspection::open(&backend, &service.ring).await {
-        Ok(inspection) => inspection,
-        Err(error) => {
-            println!("damage: {error}");
-            return Ok(DAMAGED);
-        }
-    };
+    let Folder {
+        backend,
+        services,
+        service,
+        mut inspection,
+        ..
+    } = folder;
     let names = match store::names_of(&inspection, &backend, &service).await {
         Ok(names) => names,
         Err(what) => {
@@ -103,7 +67,11 @@ fn tell(config: &Config, service: &ServiceKey, report: Report) -> u8 {
         println!("not checked: {line}");
     }
     println!("{} structures opened and whole", report.structures);
-    let anchor = Anchor::read(&anchor_path(config), service.cluster, service.ring.active());
+    let anchor = Anchor::read(
+        &config.anchor_path(),
+        service.cluster,
+        service.ring.active(),
+    );
     let mut is_age_checked = true;
     let is_older = match anchor {
         Ok(anchor) if anchor.epoch > report.epoch => {

@@ -137,4 +137,12 @@ impl Audit {
         // A server that stops has closed the trail after its last event.
         let _ = self.events.send(event).await;
     }
+
+    /// Hands an event in while nobody writes yet: when there is no more room for it, it is only logged. A server that tries for days to get its own key must
+    /// not stop trying.
+    pub fn record_early(&self, event: Event) {
+        if self.events.capacity() <= WAITING_MAX / 2 || self.events.try_send(event).is_err() {
+            tracing::warn!("an event from before the start has no room in the audit trail");
+        }
+    }
 }

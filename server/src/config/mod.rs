@@ -7,7 +7,7 @@
 mod load;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palladium_crypto::CmkRef;
@@ -70,6 +70,12 @@ pub struct Config {
     pub frame_bytes_max: usize,
     /// Prepared statements kept.
     pub prepared_statements_max: usize,
+    /// Days for which the audit trail keeps a record at least, while `audit_rows_max` allows it.
+    pub audit_days: u64,
+    /// Records that the audit trail keeps at most; about 400 bytes each.
+    pub audit_rows_max: u64,
+    /// Where the audit trail's head is exported, outside the data folder; empty: beside the keyring.
+    pub audit_head_file: PathBuf,
     /// What is logged: `error`, `warn`, `info`, `debug`, or a filter of tracing.
     pub log: String,
 }
@@ -112,6 +118,9 @@ impl Default for Config {
             connection_requests_max: 2_048,
             frame_bytes_max: 16 << 20,
             prepared_statements_max: 10_000,
+            audit_days: 400,
+            audit_rows_max: 1_000_000,
+            audit_head_file: PathBuf::new(),
             log: "info".into(),
         }
     }
@@ -153,6 +162,9 @@ impl Config {
         {
             return Err("connections_max, connection_requests_max and prepared_statements_max must be at least 1".into());
         }
+        if self.audit_days == 0 || self.audit_days > 36_500 || self.audit_rows_max == 0 {
+            return Err("audit_days must be from 1 to 36500, and audit_rows_max at least 1".into());
+        }
         if self.frame_bytes_max < 64 << 10 {
             return Err("frame_bytes_max must be at least 64 KiB".into());
         }
@@ -167,6 +179,19 @@ impl Config {
             true => Err("service_key cannot be default: it is what default stands for".into()),
             false => Ok(cmk),
         }
+    }
+
+    /// Where the audit trail's head is exported.
+    pub fn audit_head_path(&self) -> PathBuf {
+        match self.audit_head_file.as_os_str().is_empty() {
+            true => beside(&self.keyring, "audit-head"),
+            false => self.audit_head_file.clone(),
+        }
+    }
+
+    /// Where the anchor stands: beside the keyring, outside the data folder.
+    pub fn anchor_path(&self) -> PathBuf {
+        beside(&self.keyring, "anchor")
     }
 
     fn memory(&self) -> usize {
@@ -202,6 +227,13 @@ impl Config {
             ..Options::default()
         }
     }
+}
+
+fn beside(file: &Path, what: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".");
+    name.push(what);
+    PathBuf::from(name)
 }
 
 fn machine_memory_bytes() -> u64 {

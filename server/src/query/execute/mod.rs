@@ -20,7 +20,7 @@ use super::functions::Moment;
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
-use crate::schema::{TableKind, TableSchema};
+use crate::schema::{TableKind, TableSchema, system};
 
 /// What a request says beside its statement and values.
 #[derive(Debug, Clone)]
@@ -64,14 +64,14 @@ pub fn moment_in_seconds<'a>(database: &'a Database, settings: &Settings) -> Mom
     }
 }
 
-/// Reads a page at once if that needs no waiting; virtual tables always do.
+/// Reads a page at once if that needs no waiting.
 fn try_read(
     database: &Database,
     table: &TableSchema,
     command: &ReadCommand,
 ) -> Option<CqlResult<ReadPage>> {
     if table.kind == TableKind::Virtual {
-        return Some(crate::schema::system::read(database, table, command));
+        return (!system::is_stored(table)).then(|| system::read(database, table, command));
     }
     match database.engine.try_read(command)? {
         // The key may be within reach, or known to be lost: the waiting road finds out.
@@ -89,7 +89,7 @@ async fn read_page(
     asker: &Asker,
 ) -> CqlResult<ReadPage> {
     if table.kind == TableKind::Virtual {
-        return crate::schema::system::read(database, table, &command);
+        return system::read_stored(database, table, &command).await;
     }
     for _ in 0..2 {
         match database.engine.read(command.clone()).await {

@@ -198,6 +198,10 @@ const SYSTEM_PALLADIUM: Described = (
          be used'",
         "CREATE TABLE table_keys (keyspace_name text, table_name text, version int, fingerprint blob, is_current boolean, kms_key text, \
          PRIMARY KEY (keyspace_name, table_name, version)) WITH comment = 'the versions of each table key that data is still under'",
+        "CREATE TABLE kms_calls (day date, sequence bigint, client text, context frozen<map<text, text>>, hash blob, key text, \
+         keyspace_name text, latency_us bigint, operation text, outcome text, reason text, request_id text, table_name text, time \
+         timestamp, who text, PRIMARY KEY (day, sequence)) WITH CLUSTERING ORDER BY (sequence DESC) AND comment = 'what happened to \
+         the keys, newest first, by the day on which it was written down'",
         "CREATE TABLE maintenance (operation text, keyspace_name text, table_name text, PRIMARY KEY (operation, keyspace_name, \
          table_name)) WITH comment = 'INSERT a flush or compact, of one table or of all, to have it done'",
     ],

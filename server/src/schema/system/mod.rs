@@ -35,7 +35,21 @@ pub fn add_keyspaces(catalog: &mut Catalog) {
     }
 }
 
-/// Reads a virtual table.
+/// Whether a virtual table stands on the disk, so that reading it waits: see [`read_stored`].
+pub fn is_stored(table: &TableSchema) -> bool {
+    table.keyspace == "system_palladium" && palladium::is_stored(&table.name)
+}
+
+/// Reads a virtual table that stands on the disk.
+pub async fn read_stored(
+    database: &Database,
+    table: &TableSchema,
+    command: &ReadCommand,
+) -> CqlResult<ReadPage> {
+    palladium::read_stored(database, table, command).await
+}
+
+/// Reads a virtual table that is made of what is in memory.
 pub fn read(
     database: &Database,
     table: &TableSchema,

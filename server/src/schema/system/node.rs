@@ -58,6 +58,12 @@ pub fn local(database: &Database, catalog: &Catalog, rows: &mut Rows<'_>) -> Cql
 pub fn settings(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
     let config = &database.config;
     for (name, value) in [
+        ("audit_days", config.audit_days.to_string()),
+        (
+            "audit_head_file",
+            config.audit_head_path().display().to_string(),
+        ),
+        ("audit_rows_max", config.audit_rows_max.to_string()),
         ("cluster_name", config.cluster_name.clone()),
         (
             "connection_requests_max",

@@ -6,11 +6,13 @@
 //!
 //! is answered when the work is done; an empty name means all.
 
+mod calls;
+
 use std::sync::Arc;
 
 use palladium_crypto::TableId;
 use palladium_protocol::types::CqlValue;
-use palladium_storage::Mutation;
+use palladium_storage::{Mutation, ReadCommand, ReadPage};
 
 use super::super::{Catalog, TableSchema};
 use super::rows::{Named, Rows, boolean, int, text, uuid};
@@ -23,6 +25,20 @@ use crate::keys::TableKeyStatus;
 /// Whether an INSERT into this virtual table means something.
 pub fn is_writable(table: &TableSchema) -> bool {
     table.keyspace == "system_palladium" && table.name == "maintenance"
+}
+
+/// Whether this table stands on the disk.
+pub fn is_stored(name: &str) -> bool {
+    name == "kms_calls"
+}
+
+/// Reads a table that stands on the disk.
+pub async fn read_stored(
+    database: &Database,
+    table: &TableSchema,
+    command: &ReadCommand,
+) -> CqlResult<ReadPage> {
+    calls::read(&database.trail, table, command).await
 }
 
 /// The rows of one of these tables.
