@@ -24,6 +24,8 @@ mod local;
 #[cfg(any(test, feature = "test-util"))]
 mod scripted;
 mod services;
+#[cfg(feature = "kms-vault")]
+mod vault;
 
 use std::future::Future;
 use std::pin::Pin;

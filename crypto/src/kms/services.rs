@@ -20,5 +20,8 @@ pub struct KeyServiceKind {
 
 /// All kinds.
 pub fn key_service_kinds() -> &'static [KeyServiceKind] {
-    &[]
+    &[
+        #[cfg(feature = "kms-vault")]
+        super::vault::KIND,
+    ]
 }
