@@ -40,8 +40,8 @@ pub use keys::{
 };
 pub use kms::{
     Answering, BoxFuture, GeneratedKey, Grant, GrantId, GrantOperation, GrantPurpose, GrantRequest,
-    Grants, KeyDescription, KeyServiceKind, KeyState, Keyring, KeyringEntry, Kms, LocalKms, Reply,
-    Settings, key_service_kinds,
+    Grants, KeyDescription, KeyServiceKind, KeyState, Keyring, KeyringEntry, Kms, LocalKms,
+    Opening, Reply, Settings, key_service_kinds,
 };
 pub use seal::{
     AsSealed, Opener, SEAL_TAG_BYTES, SEALER_BLOCKS_MAX, SEALER_BYTES_MAX, Sealed, SealedBuf,

@@ -39,7 +39,7 @@ pub use keyring::{KeyState, Keyring, KeyringEntry};
 pub use local::LocalKms;
 #[cfg(any(test, feature = "test-util"))]
 pub use scripted::{Behavior, Call, Operation, ScriptedKms};
-pub use services::{KeyServiceKind, Settings, key_service_kinds};
+pub use services::{KeyServiceKind, Opening, Settings, key_service_kinds};
 
 /// A future that a trait object can give back.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

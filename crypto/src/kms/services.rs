@@ -10,12 +10,15 @@ use crate::error::Result;
 /// What the operator says of a service: the table `[kms.NAME]` of the configuration, for the service to read.
 pub type Settings = serde_json::Value;
 
+/// The future of a service.
+pub type Opening = BoxFuture<'static, Result<Arc<dyn Kms>>>;
+
 /// A kind of key service.
 pub struct KeyServiceKind {
     /// What the names of its keys start with ([`CmkRef::provider`](crate::CmkRef::provider)), and the name of its table of settings.
     pub provider: &'static str,
     /// Reads the settings and makes the client. Asks the service nothing: it may be down.
-    pub open: fn(Settings) -> BoxFuture<'static, Result<Arc<dyn Kms>>>,
+    pub open: fn(Settings) -> Opening,
 }
 
 /// All kinds.

@@ -32,7 +32,7 @@ use self::name::Place;
 use self::session::{Session, refused_twice};
 use self::wire::{ANSWER_BYTES_MAX, Answer, Call, DESCRIPTION_BYTES_MAX, Wire};
 use super::{
-    Answering, BoxFuture, GeneratedKey, KeyDescription, KeyServiceKind, Kms, Reply, Settings,
+    Answering, GeneratedKey, KeyDescription, KeyServiceKind, Kms, Opening, Reply, Settings,
 };
 use crate::error::{DenialReason, Error, Result};
 use crate::keys::{CmkRef, EncryptionContext};
@@ -58,7 +58,7 @@ struct Inner {
     session: Session,
 }
 
-fn open(settings: Settings) -> BoxFuture<'static, Result<Arc<dyn Kms>>> {
+fn open(settings: Settings) -> Opening {
     Box::pin(async move {
         let mut settings: settings::Settings =
             serde_json::from_value(settings).map_err(|error| Error::invalid(error.to_string()))?;
