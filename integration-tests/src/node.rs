@@ -66,6 +66,8 @@ fn build_program() -> PathBuf {
 pub struct Settings {
     /// Lines of the configuration file.
     pub config: String,
+    /// Variables of the server's environment, for libraries that it loads. Nothing of our own is set so.
+    pub environment: Vec<(String, String)>,
 }
 
 /// One server and its folder.
@@ -73,6 +75,7 @@ pub struct Node {
     folder: TempDir,
     address: SocketAddr,
     child: Option<Child>,
+    environment: Vec<(String, String)>,
     /// Where in the log the present run begins.
     log_start: u64,
 }
@@ -95,6 +98,7 @@ impl Node {
             folder,
             address: free_address(),
             child: None,
+            environment: settings.environment,
             log_start: 0,
         };
         node.restart();
@@ -276,6 +280,7 @@ impl Node {
         {
             command.env_remove(name);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

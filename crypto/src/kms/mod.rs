@@ -21,11 +21,11 @@ mod blob;
 mod grants;
 mod keyring;
 mod local;
+#[cfg(feature = "kms-pkcs11")]
+mod pkcs11;
 #[cfg(any(test, feature = "test-util"))]
 mod scripted;
 mod services;
-#[cfg(feature = "kms-vault")]
-mod vault;
 
 use std::future::Future;
 use std::pin::Pin;

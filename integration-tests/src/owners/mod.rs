@@ -4,15 +4,25 @@
 //! same story with each of them.
 
 mod keyring;
+mod softhsm;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::node::Node;
 
 pub use keyring::KeyringOwner;
+pub use softhsm::SoftHsm;
 
 /// Somebody who owns keys in a key service.
 pub trait Owner {
     /// The tables `[kms.NAME]` of the server's configuration; empty for the keyring.
     fn settings(&self) -> String;
+
+    /// What the service needs in the server's environment.
+    fn environment(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 
     /// Makes a key, and gives the name that is typed in CQL.
     fn create_key(&mut self, node: &Node, name: &str) -> String;
@@ -31,4 +41,17 @@ pub trait Owner {
 
     /// The service answers again.
     fn come_back(&mut self);
+}
+
+/// Has `integration-tests/install` install a tool; gives the place that it prints.
+fn install(tool: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("install");
+    let output = Command::new(&program)
+        .arg(tool)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    assert!(output.status.success(), "{tool} cannot be installed");
+    let place = String::from_utf8(output.stdout).expect("a place is text");
+    place.trim().into()
 }

@@ -29,6 +29,7 @@ fn no_kill_loses_an_acknowledged_write() {
     // Small memtables and log segments, so that flushes, rolls and compactions happen while the kills come.
     let settings = Settings {
         config: "memtable_flush_bytes = 4194304\nlog_segment_bytes = 4194304\n".into(),
+        ..Settings::default()
     };
     let mut node = Node::start_with(settings);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -100,6 +101,7 @@ fn a_start_with_a_gigabyte_of_log_replays_it() {
     let bytes: u64 = if long() { 1 << 30 } else { 64 << 20 };
     let settings = Settings {
         config: "memtable_flush_bytes = 4294967296\nlog_bytes_max = 4294967296\n".into(),
+        ..Settings::default()
     };
     let mut node = Node::start_with(settings);
     let runtime = tokio::runtime::Builder::new_current_thread()

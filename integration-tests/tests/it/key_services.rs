@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use palladium_integration_tests::node::{Node, Settings};
-use palladium_integration_tests::owners::{KeyringOwner, Owner};
+use palladium_integration_tests::owners::{KeyringOwner, Owner, SoftHsm};
 use palladium_integration_tests::raw::{Answer, Connection, code};
 
 use crate::load::Load;
@@ -36,6 +36,14 @@ fn the_keyring_under_leases_of_five_minutes() {
     if std::env::var_os("TESTS_LONG").is_some() {
         tell(&mut KeyringOwner, LEASE_LONG_S);
     }
+}
+
+#[test]
+fn pkcs11_with_softhsm() {
+    tell(
+        &mut SoftHsm::start(env!("CARGO_BIN_EXE_token")),
+        LEASE_SHORT_S,
+    );
 }
 
 /// The whole story.
@@ -71,6 +79,7 @@ impl Story<'_> {
     async fn begin(owner: &mut dyn Owner, lease_s: u64) -> Story<'_> {
         let node = Node::start_with(Settings {
             config: format!("key_lease_s = {lease_s}\n{}", owner.settings()),
+            environment: owner.environment(),
         });
         let first = owner.create_key(&node, "first");
         let second = owner.create_key(&node, "second");

@@ -28,6 +28,7 @@ fn runtime() -> Runtime {
 fn node() -> Node {
     let node = Node::start_with(Settings {
         config: format!("key_lease_s = {LEASE_S}\n"),
+        ..Settings::default()
     });
     for key in ["first", "second", "third"] {
         node.key("create", key);

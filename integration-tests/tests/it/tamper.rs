@@ -28,6 +28,7 @@ impl Scene {
         // Small segments: the folder is copied for every case.
         let settings = Settings {
             config: "log_segment_bytes = 1048576\n".into(),
+            ..Settings::default()
         };
         let mut node = Node::start_with(settings);
         let runtime = tokio::runtime::Builder::new_current_thread()
