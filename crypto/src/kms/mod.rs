@@ -26,6 +26,8 @@ mod pkcs11;
 #[cfg(any(test, feature = "test-util"))]
 mod scripted;
 mod services;
+#[cfg(feature = "kms-vault")]
+mod vault;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -10,7 +10,7 @@ use crate::error::Result;
 /// What the operator says of a service: the table `[kms.NAME]` of the configuration, for the service to read.
 pub type Settings = serde_json::Value;
 
-/// The future of a service that was opened.
+/// The future of a service.
 pub type Opening = BoxFuture<'static, Result<Arc<dyn Kms>>>;
 
 /// A kind of key service.
@@ -25,9 +25,8 @@ pub struct KeyServiceKind {
 pub fn key_service_kinds() -> &'static [KeyServiceKind] {
     &[
         #[cfg(feature = "kms-pkcs11")]
-        KeyServiceKind {
-            provider: "pkcs11",
-            open: super::pkcs11::open,
-        },
+        super::pkcs11::KIND,
+        #[cfg(feature = "kms-vault")]
+        super::vault::KIND,
     ]
 }

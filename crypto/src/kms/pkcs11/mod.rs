@@ -40,11 +40,17 @@ use serde::Deserialize;
 use self::name::KeyName;
 use self::threads::Threads;
 use self::token::{Found, Module};
-use super::{Answering, GeneratedKey, KeyDescription, Kms, Opening, Settings};
+use super::{Answering, GeneratedKey, KeyDescription, KeyServiceKind, Kms, Opening, Settings};
 use crate::entropy::OsEntropy;
 use crate::error::{Error, Result};
 use crate::keys::{CmkRef, EncryptionContext};
 use crate::secret::Secret;
+
+/// The line of this service.
+pub(super) const KIND: KeyServiceKind = KeyServiceKind {
+    provider: "pkcs11",
+    open,
+};
 
 /// The table `[kms.pkcs11]`.
 #[derive(Deserialize)]
@@ -59,7 +65,7 @@ struct Pkcs11Settings {
 }
 
 /// Reads the settings. The module is loaded at the first call: it may hang, and the device may be away.
-pub(super) fn open(settings: Settings) -> Opening {
+fn open(settings: Settings) -> Opening {
     Box::pin(async move {
         let settings: Pkcs11Settings = serde_json::from_value(settings)
             .map_err(|error| Error::invalid(format!("settings: {error}")))?;
