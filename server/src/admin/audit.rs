@@ -12,10 +12,9 @@
 use std::process::ExitCode;
 
 use palladium_crypto::PublicKey;
-use palladium_storage::LocalBackend;
 
 use super::folder::{DAMAGED, Folder, OLDER, WHOLE, in_runtime};
-use crate::audit;
+use crate::audit::{self, Checked};
 use crate::config::Config;
 use crate::service_table::{self, EVENTS_TABLE};
 
@@ -24,7 +23,8 @@ pub fn verify(config: &Config, pinned: Option<PublicKey>) -> ExitCode {
     in_runtime("audit verify", check(config, pinned))
 }
 
-async fn check(config: &Config, pinned: Option<PublicKey>) -> Result<u8, String> {
+/// Reads the whole trail. An outer error: it cannot be looked at; an inner one: the folder is too damaged to find it.
+pub async fn look(config: &Config) -> Result<Result<Checked, String>, String> {
     let Folder {
         backend,
         service,
@@ -32,22 +32,22 @@ async fn check(config: &Config, pinned: Option<PublicKey>) -> Result<u8, String>
         ..
     } = match Folder::open(config).await? {
         Ok(folder) => folder,
-        Err(damage) => {
-            println!("damage: {damage}");
-            return Ok(DAMAGED);
-        }
+        Err(damage) => return Ok(Err(damage)),
     };
     let exported = audit::read_exported(&config.audit_head_path())?;
     let ring = service_table::ring(&service, EVENTS_TABLE);
-    let backend: &LocalBackend = &backend;
     let checked = async {
-        let reader = inspection.reader(backend, &ring).await?;
-        audit::check(&reader, backend, &service, &exported).await
+        let reader = inspection.reader(&backend, &ring).await?;
+        audit::check(&reader, &backend, &service, &exported).await
     };
-    let checked = match checked.await {
+    Ok(checked.await.map_err(|error| error.to_string()))
+}
+
+async fn check(config: &Config, pinned: Option<PublicKey>) -> Result<u8, String> {
+    let checked = match look(config).await? {
         Ok(checked) => checked,
-        Err(error) => {
-            println!("damage: {error}");
+        Err(damage) => {
+            println!("damage: {damage}");
             return Ok(DAMAGED);
         }
     };
@@ -61,11 +61,11 @@ async fn check(config: &Config, pinned: Option<PublicKey>) -> Result<u8, String>
         "records {} to {} follow each other, up to hash {}",
         checked.first, checked.last.sequence, checked.last.hash
     );
-    match exported.is_empty() {
-        true => println!(
-            "warning: no head was exported, so only the service's key vouches for the trail"
+    match checked.exported {
+        0 => println!(
+            "warning: no exported head speaks of these records, so only the service's key vouches for them"
         ),
-        false => println!("{} exported heads are found again", checked.exported),
+        heads => println!("{heads} exported heads are found again"),
     }
     if let Some(pinned) = pinned.filter(|pinned| *pinned != checked.public_key) {
         println!("damage: the trail is signed under another key than {pinned}");

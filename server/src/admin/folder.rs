@@ -26,7 +26,7 @@ pub struct Folder {
     pub backend: LocalBackend,
     /// The key services of the configuration.
     pub services: KeyServices,
-    /// The keyring, unlocked if need be.
+    /// The keyring.
     pub keyring: Arc<Keyring>,
     /// The service's key.
     pub service: ServiceKey,

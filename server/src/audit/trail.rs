@@ -314,7 +314,8 @@ impl Trail {
         results.into_iter().next().unwrap_or(Ok(()))
     }
 
-    pub(super) fn now_micros(&self) -> i64 {
+    /// The wall clock that events are stamped with.
+    pub fn now_micros(&self) -> i64 {
         self.env.wall_micros()
     }
 

@@ -10,13 +10,14 @@
 //! beyond that is swept at the next start. A change runs to its end even if its client has gone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use palladium_crypto::{CmkRef, TableId};
 use palladium_protocol::cql::ast::{Describe, Statement};
 use palladium_protocol::response::{EncodedMetadata, Event, MetadataMode};
 use palladium_storage::NewTable;
 
-use crate::audit::Asker;
+use crate::audit::{self, Asker};
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
 use crate::query::Outcome;
@@ -99,13 +100,35 @@ async fn change(
         Plan::Nothing => return Ok(Response::Void),
         Plan::Change(changed) => *changed,
     };
-    let made = prepare(database, &changed, asker).await?;
+    let begun = database.trail.now_micros();
+    let prepared = prepare(database, &changed, asker).await;
+    if let Err(error) = &prepared {
+        audit(
+            database,
+            &before,
+            &changed.effects,
+            begun,
+            Err(error),
+            asker,
+        )
+        .await;
+    }
+    let made = prepared?;
     if let Err(error) = write(database, &before, &changed.catalog, now).await {
         for id in made {
             // Nothing names it; what cannot be removed now is swept at the next start.
             let _ = database.engine.drop_table(id).await;
             database.keys.forget(id);
         }
+        audit(
+            database,
+            &before,
+            &changed.effects,
+            begun,
+            Err(&error),
+            asker,
+        )
+        .await;
         return Err(error);
     }
     let mut catalog = changed.catalog;
@@ -113,6 +136,8 @@ async fn change(
     catalog.changed_at = now;
     database.catalog.store(Arc::new(catalog));
     let finished = finish(database, &changed.effects).await;
+    let outcome = finished.as_ref().map(|()| ());
+    audit(database, &before, &changed.effects, begun, outcome, asker).await;
     database.announce(Event::SchemaChange(changed.event.clone()));
     finished?;
     let answer = Response::SchemaChange(changed.event);
@@ -136,6 +161,39 @@ async fn prepare(database: &Database, changed: &Changed, asker: &Asker) -> CqlRe
         }
     }
     Ok(made)
+}
+
+/// Records what a change did to keys, or would have done.
+async fn audit(
+    database: &Database,
+    before: &Catalog,
+    effects: &[Effect],
+    begun: i64,
+    outcome: Result<(), &CqlError>,
+    asker: &Asker,
+) {
+    for effect in effects {
+        let (operation, table) = match effect {
+            Effect::Create(table) => ("CREATE TABLE", Some(table)),
+            Effect::SwitchKey(table) => ("ALTER TABLE", Some(table)),
+            Effect::Drop(id) => {
+                let dropped = before.customer_tables().find(|table| table.id == *id);
+                ("DROP TABLE", dropped)
+            }
+            Effect::SetOptions(_) => continue,
+        };
+        let Some(table) = table else { continue };
+        let latency = database.trail.now_micros().saturating_sub(begun);
+        let event = audit::Event {
+            table: Some((table.keyspace.clone(), table.name.clone())),
+            key: Some(cmk_of(&table.encryption)),
+            outcome: outcome.map_err(|error| error.message.clone()),
+            latency: Duration::from_micros(u64::try_from(latency).unwrap_or_default()),
+            asker: asker.clone(),
+            ..audit::Event::of_server(operation, begun)
+        };
+        database.audit.record(event).await;
+    }
 }
 
 async fn create(database: &Database, table: &TableSchema, asker: &Asker) -> CqlResult<()> {
