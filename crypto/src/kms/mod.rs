@@ -17,6 +17,8 @@
 //! Futures are boxed so that the trait works as `dyn Kms`; calls are rare. `services` lists what this build knows: adding a service is
 //! one file here and one line there.
 
+#[cfg(feature = "kms-aws")]
+mod aws;
 mod blob;
 mod grants;
 mod keyring;

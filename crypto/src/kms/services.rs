@@ -24,6 +24,8 @@ pub struct KeyServiceKind {
 /// All kinds.
 pub fn key_service_kinds() -> &'static [KeyServiceKind] {
     &[
+        #[cfg(feature = "kms-aws")]
+        super::aws::KIND,
         #[cfg(feature = "kms-pkcs11")]
         super::pkcs11::KIND,
         #[cfg(feature = "kms-vault")]
