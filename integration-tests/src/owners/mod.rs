@@ -5,6 +5,7 @@
 
 mod keyring;
 mod softhsm;
+pub mod vault;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +14,7 @@ use crate::node::Node;
 
 pub use keyring::KeyringOwner;
 pub use softhsm::SoftHsm;
+pub use vault::VaultOwner;
 
 /// Somebody who owns keys in a key service.
 pub trait Owner {

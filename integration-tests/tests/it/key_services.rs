@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use palladium_integration_tests::node::{Node, Settings};
-use palladium_integration_tests::owners::{KeyringOwner, Owner, SoftHsm};
+use palladium_integration_tests::owners::vault::{Dev, Double, Service, TakeAway};
+use palladium_integration_tests::owners::{KeyringOwner, Owner, SoftHsm, VaultOwner};
 use palladium_integration_tests::raw::{Answer, Connection, code};
 
 use crate::load::Load;
@@ -44,6 +45,30 @@ fn pkcs11_with_softhsm() {
         &mut SoftHsm::start(env!("CARGO_BIN_EXE_token")),
         LEASE_SHORT_S,
     );
+}
+
+/// The key leaves the policy that the server's token has.
+#[test]
+fn vault_by_its_policy() {
+    tell(&mut vault(TakeAway::Policy), LEASE_SHORT_S);
+}
+
+/// The version of the key, under which the table key was encrypted, is forbidden.
+#[test]
+fn vault_by_its_versions() {
+    tell(&mut vault(TakeAway::Version), LEASE_SHORT_S);
+}
+
+#[test]
+fn a_real_vault_under_leases_of_five_minutes() {
+    if std::env::var_os("TESTS_LONG").is_some() {
+        let vault = Service::Dev(Dev::start());
+        tell(&mut VaultOwner::new(vault, TakeAway::Policy), LEASE_LONG_S);
+    }
+}
+
+fn vault(take_away: TakeAway) -> VaultOwner {
+    VaultOwner::new(Service::Double(Double::start()), take_away)
 }
 
 /// The whole story.

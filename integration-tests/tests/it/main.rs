@@ -14,3 +14,4 @@ mod load;
 mod rows;
 mod schema;
 mod tamper;
+mod vault;
