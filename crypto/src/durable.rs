@@ -3,6 +3,9 @@
 //! A new file is written beside the old one, synced, renamed over it, and the folder is synced: a crash leaves the old file or the
 //! new one. Files are made for their owner's eyes only (0600). Writers exclude each other with a lock on `<path>.lock`, which is
 //! never removed: a lock on a file that another process may unlink guards nothing.
+//!
+//! Where the old file held a secret that is to be gone, it is overwritten once nobody can find it any more. What a journal, a snapshot, a
+//! backup or a remapping device keeps of it is beyond this.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -23,6 +26,12 @@ pub fn read(path: &Path, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u8>>>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(fail(error)),
     };
+    read_open(&file, path, bytes_max).map(Some)
+}
+
+/// The same of a file that is open, from where it stands.
+pub(crate) fn read_open(file: &File, path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>> {
+    let fail = |error| Error::io("read", path, error);
     let length = file.metadata().map_err(fail)?.len();
     if length > bytes_max {
         return Err(Error::tampered(format!(
@@ -33,7 +42,23 @@ pub fn read(path: &Path, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u8>>>> {
     // Sized once, with a byte to spare for the read that finds the end: growing would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
     file.take(length).read_to_end(&mut bytes).map_err(fail)?;
-    Ok(Some(bytes))
+    Ok(bytes)
+}
+
+/// Replaces the file, then overwrites what it was.
+pub(crate) fn replace_and_wipe(path: &Path, bytes: &[u8]) -> Result<()> {
+    let old = OpenOptions::new()
+        .write(true)
+        .open(path)
+        .map_err(|error| Error::io("open", path, error))?;
+    replace(path, bytes)?;
+    wipe(old).map_err(|error| Error::io("overwrite the old copy of", path, error))
+}
+
+fn wipe(mut old: File) -> std::io::Result<()> {
+    let length = old.metadata()?.len();
+    std::io::copy(&mut std::io::repeat(0).take(length), &mut old)?;
+    old.sync_all()
 }
 
 /// Replaces the file, or makes it.

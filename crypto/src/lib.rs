@@ -1,12 +1,12 @@
 //! From a customer's key down to one sealed block.
 //!
 //! This crate seals and opens, and talks to key services behind one trait. It knows nothing of tables' contents, files' layouts,
-//! sockets, clocks or executors.
+//! sockets, clocks or executors. (The keyring alone asks a clock, for the day on which a key is to be destroyed.)
 //!
 //! Read in this order:
 //!
 //! 1. `error`, `ids`, `secret`, `entropy`: what the rest is made of.
-//! 2. `aead` and `kdf`: the only two doors to the cipher libraries.
+//! 2. `aead` and `kdf`: the only two doors to the cipher and hash libraries.
 //! 3. `keys`: customer key -> table key -> data key, and how each is wrapped by the one above it.
 //! 4. `seal`: data key -> blocks. `Sealer`, `Opener`, and `Sealed`, the proof that bytes may touch a disk.
 //! 5. `kms`: the key services. `Keyring` is the one that needs no network.
@@ -33,15 +33,16 @@ pub use anchor::{Anchor, AnchorError};
 pub use entropy::{Entropy, OsEntropy};
 pub use error::{DenialReason, Error, IoFailure, Result, UnavailableReason};
 pub use ids::{ClusterId, KeyVersion, StructureId, StructureKind, TableId};
-pub use kdf::sha256;
+pub use kdf::{PassphraseCost, sha256};
 pub use keys::{
     CmkRef, EncryptionContext, Fingerprint, KeyRing, TableKey, WRAPPED_DATA_KEY_BYTES,
     WRAPPED_TABLE_KEY_BYTES, WrappedDataKey, WrappedTableKey,
 };
 pub use kms::{
-    Answering, BoxFuture, GeneratedKey, Grant, GrantId, GrantOperation, GrantPurpose, GrantRequest,
-    Grants, KeyDescription, KeyServiceKind, KeyState, Keyring, KeyringEntry, Kms, LocalKms,
-    Opening, Reply, Settings, key_service_kinds,
+    Answering, BoxFuture, DestroyedKey, GeneratedKey, Grant, GrantId, GrantMaker, GrantOperation,
+    GrantPurpose, GrantRequest, Grants, KeyDescription, KeyPolicy, KeyServiceKind, KeyState,
+    Keyring, KeyringEntry, KeyringGrant, Kms, Opening, Passphrase, Reply, Settings, UnixSeconds,
+    key_service_kinds,
 };
 pub use seal::{
     AsSealed, Opener, SEAL_TAG_BYTES, SEALER_BLOCKS_MAX, SEALER_BYTES_MAX, Sealed, SealedBuf,

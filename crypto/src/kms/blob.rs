@@ -17,12 +17,34 @@
 use crate::aead::{Cipher, NONCE_BYTES};
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
+use crate::kdf::{self, Label};
 use crate::keys::EncryptionContext;
 use crate::secret::Secret;
 
 const FORMAT: u8 = 1;
 /// Bytes of a blob.
 pub(super) const BLOB_BYTES: usize = 1 + 16 + NONCE_BYTES + 32 + 16;
+
+/// Which material made this blob?
+pub(super) fn material_id(blob: &[u8]) -> Result<[u8; 16]> {
+    checked(blob).map(|blob| blob[1..17].try_into().expect("sixteen bytes"))
+}
+
+/// The blob names material that the key does not have.
+pub(super) fn other_material() -> Error {
+    Error::tampered("encrypted data key: made under other key material")
+}
+
+fn checked(blob: &[u8]) -> Result<&[u8; BLOB_BYTES]> {
+    if blob.first().is_some_and(|format| *format != FORMAT) {
+        return Err(Error::Unsupported(format!(
+            "encrypted data key of format {}",
+            blob[0]
+        )));
+    }
+    blob.try_into()
+        .map_err(|_| Error::tampered("encrypted data key: wrong length"))
+}
 
 /// The material of one customer key.
 pub(super) struct Material {
@@ -61,21 +83,20 @@ impl Material {
         blob
     }
 
+    /// Material that its owner brought. Its id comes from its bytes: brought again, it opens what it had sealed before.
+    pub fn imported(secret: Secret<32>) -> Self {
+        let id = kdf::derive::<16>(Label::MaterialId, &secret, &[], &[]);
+        Material {
+            id: *id.expose(),
+            secret,
+        }
+    }
+
     /// Decrypts what `seal` made under this material and an equal context.
     pub fn open(&self, blob: &[u8], context: &EncryptionContext) -> Result<Secret<32>> {
-        if blob.first().is_some_and(|format| *format != FORMAT) {
-            return Err(Error::Unsupported(format!(
-                "encrypted data key of format {}",
-                blob[0]
-            )));
-        }
-        let blob: &[u8; BLOB_BYTES] = blob
-            .try_into()
-            .map_err(|_| Error::tampered("encrypted data key: wrong length"))?;
+        let blob = checked(blob)?;
         if blob[1..17] != self.id {
-            return Err(Error::tampered(
-                "encrypted data key: made under other key material",
-            ));
+            return Err(other_material());
         }
         let nonce = blob[17..29].try_into().expect("twelve bytes");
         let tag = blob[61..].try_into().expect("sixteen bytes");

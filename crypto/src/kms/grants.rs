@@ -12,6 +12,8 @@
 //!   where it does not.
 //! - The service's limit on grants is `Invalid`, with the service's words.
 
+use serde::{Deserialize, Serialize};
+
 use super::Answering;
 use crate::keys::{CmkRef, EncryptionContext};
 
@@ -29,7 +31,7 @@ pub enum GrantPurpose {
 }
 
 /// What a grant allows.
-#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug, Serialize, Deserialize)]
 pub enum GrantOperation {
     /// `Kms::describe`
     Describe,

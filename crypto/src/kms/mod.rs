@@ -22,7 +22,6 @@ mod aws;
 mod blob;
 mod grants;
 mod keyring;
-mod local;
 #[cfg(feature = "kms-pkcs11")]
 mod pkcs11;
 #[cfg(any(test, feature = "test-util"))]
@@ -39,8 +38,10 @@ use crate::keys::{CmkRef, EncryptionContext};
 use crate::secret::Secret;
 
 pub use grants::{Grant, GrantId, GrantOperation, GrantPurpose, GrantRequest, Grants};
-pub use keyring::{KeyState, Keyring, KeyringEntry};
-pub use local::LocalKms;
+pub use keyring::{
+    DestroyedKey, GrantMaker, KeyPolicy, KeyState, Keyring, KeyringEntry, KeyringGrant, Passphrase,
+    UnixSeconds,
+};
 #[cfg(any(test, feature = "test-util"))]
 pub use scripted::{Behavior, Call, Operation, ScriptedKms};
 pub use services::{KeyServiceKind, Opening, Settings, key_service_kinds};

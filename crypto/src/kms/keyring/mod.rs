@@ -1,0 +1,274 @@
+//! The keyring: a whole key service in one local file.
+//!
+//! It holds customer keys, and does for them what a key service in a network does: rotation, windows before deletion, import, aliases, and
+//! grants that are enforced. So every state of a key can be had without a cloud. Reading order:
+//!
+//! 1. `contents`: what a keyring means, and its limits. `date`: its clock.
+//! 2. `file` and `first_version`: how that stands on disk, byte for byte.
+//! 3. `snapshot`: one look at the file, cheap enough for each Decrypt.
+//! 4. `owner`: what `palladium key` does to keys. `grants`: who may use them for what.
+//! 5. `passphrase`: the material, sealed inside the file.
+//! 6. `service`: the keyring as a server asks it.
+//!
+//! The file protects a data folder that is lost without it, and a keyring that is lost without its passphrase, if it has one; nothing more: who
+//! may write the file may do all that its owner may. It is made 0600 and is refused when others may read it. No key and no answer is kept
+//! between calls: each looks at the file, so an edit by another process is seen at the next Decrypt. Editors exclude each other (`durable`),
+//! each edit raises a counter, and a crash leaves the old file or the new one.
+
+mod contents;
+mod date;
+mod file;
+mod first_version;
+mod grants;
+mod owner;
+mod passphrase;
+mod service;
+mod snapshot;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::durable;
+use crate::entropy::{Entropy, OsEntropy};
+use crate::error::{Error, Result};
+use crate::kdf::PassphraseCost;
+
+use contents::{Body, Contents};
+use passphrase::{Protection, Unlocked};
+use snapshot::{Index, Snapshot};
+
+pub use contents::{DestroyedKey, GrantMaker, KeyPolicy, KeyState, KeyringGrant};
+pub use date::UnixSeconds;
+pub use owner::KeyringEntry;
+pub use passphrase::Passphrase;
+
+/// Looks at a file that is replaced meanwhile. More often than this in one call, and something else is wrong.
+const LOOKS_MAX: usize = 5;
+
+type Clock = Arc<dyn Fn() -> UnixSeconds + Send + Sync>;
+
+/// A keyring's file. It holds no customer key while nobody calls it.
+pub struct Keyring {
+    path: PathBuf,
+    entropy: Arc<dyn Entropy>,
+    clock: Clock,
+    /// Where the credential stands that may make grants.
+    grant_credential: Option<PathBuf>,
+    unlocked: Mutex<Option<Arc<Unlocked>>>,
+    /// What the file said when it was last looked at.
+    kept: Mutex<Option<Arc<Index>>>,
+}
+
+/// What an edit does to the file.
+enum Write {
+    /// Nothing changed.
+    No,
+    /// A new file takes the place of the old one.
+    Yes,
+    /// And the old one, which held what is to be gone, is overwritten.
+    Wiping,
+}
+
+impl Keyring {
+    /// Opens a keyring that exists, and checks it.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Keyring> {
+        Keyring::open_with_entropy(path, Arc::new(OsEntropy))
+    }
+
+    /// Opens a keyring that exists; new keys and nonces are drawn from `entropy`.
+    pub fn open_with_entropy(
+        path: impl Into<PathBuf>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Keyring> {
+        let keyring = Keyring::at(path.into(), entropy);
+        keyring.snapshot()?;
+        Ok(keyring)
+    }
+
+    /// Makes an empty keyring where there is none.
+    pub fn create_new(path: impl Into<PathBuf>, entropy: Arc<dyn Entropy>) -> Result<Keyring> {
+        let keyring = Keyring::at(path.into(), entropy);
+        let path = &keyring.path;
+        let _lock = durable::lock(path)?;
+        if path.symlink_metadata().is_ok() {
+            return Err(Error::invalid(format!("{} exists already", path.display())));
+        }
+        durable::replace(path, &file::print(&Contents::default())?)?;
+        Ok(keyring)
+    }
+
+    fn at(path: PathBuf, entropy: Arc<dyn Entropy>) -> Keyring {
+        Keyring {
+            path,
+            entropy,
+            clock: Arc::new(UnixSeconds::now),
+            grant_credential: None,
+            unlocked: Mutex::default(),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Takes the time from `clock` and not from the machine: dates of deletion are compared with it.
+    pub fn with_clock(self, clock: impl Fn() -> UnixSeconds + Send + Sync + 'static) -> Keyring {
+        Keyring {
+            clock: Arc::new(clock),
+            ..self
+        }
+    }
+
+    /// Makes grants with the credential in this file, which is read at each call ([`Kms::grants`](crate::Kms::grants)).
+    pub fn with_grant_credential(self, file: impl Into<PathBuf>) -> Keyring {
+        Keyring {
+            grant_credential: Some(file.into()),
+            ..self
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many edits were made. A server that has seen a higher number knows that this is an older copy.
+    pub fn edit_counter(&self) -> Result<u64> {
+        self.look(|snapshot| Ok(snapshot.index.contents.edits))
+    }
+
+    /// Is its material sealed under a passphrase?
+    pub fn is_protected(&self) -> Result<bool> {
+        self.look(|snapshot| Ok(snapshot.index.contents.protection.is_some()))
+    }
+
+    /// Gives the passphrase, for as long as this value lives. Without a passphrase to be given, nothing happens.
+    pub fn unlock(&self, passphrase: &Passphrase) -> Result<()> {
+        let protection = self.look(|snapshot| Ok(snapshot.index.contents.protection.clone()))?;
+        if let Some(protection) = protection {
+            let unlocked = protection.unlock(passphrase)?;
+            self.keep_unlocked(Some(unlocked));
+        }
+        Ok(())
+    }
+
+    /// Seals the material under a passphrase; one that is sealed under another must be unlocked. A server that has the keyring open gets no
+    /// key from it until it is started again.
+    pub fn protect(&self, passphrase: &Passphrase, cost: PassphraseCost) -> Result<()> {
+        let (protection, fresh) = Protection::new(passphrase, cost, self.entropy())?;
+        self.edit(|contents| {
+            let old = std::mem::take(contents);
+            let old_seal = self.seal_of(&old)?;
+            *contents = old.map(|name, id, body| {
+                let body = opened(body, name, id, old_seal.as_deref())?;
+                let Body::Plain(secret) = body else {
+                    return Ok(body);
+                };
+                Ok(Body::Sealed(fresh.seal(name, id, &secret, self.entropy())))
+            })?;
+            contents.protection = Some(protection);
+            Ok(((), Write::Wiping))
+        })?;
+        self.keep_unlocked(Some(fresh));
+        Ok(())
+    }
+
+    /// Writes the material of an unlocked keyring in the clear again.
+    pub fn unprotect(&self) -> Result<()> {
+        self.edit(|contents| {
+            if contents.protection.is_none() {
+                return Err(Error::invalid("the keyring has no passphrase"));
+            }
+            let old = std::mem::take(contents);
+            let seal = self.seal_of(&old)?;
+            *contents = old.map(|name, id, body| opened(body, name, id, seal.as_deref()))?;
+            contents.protection = None;
+            Ok(((), Write::Yes))
+        })?;
+        self.keep_unlocked(None);
+        Ok(())
+    }
+
+    /// What opens the material of these contents; nothing where it is in the clear.
+    fn seal_of(&self, contents: &Contents<Body>) -> Result<Option<Arc<Unlocked>>> {
+        let Some(protection) = &contents.protection else {
+            return Ok(None);
+        };
+        let unlocked = self
+            .unlocked()
+            .filter(|unlocked| protection.is_of(unlocked));
+        unlocked.map(Some).ok_or_else(snapshot::locked)
+    }
+
+    /// Looks at the file as it is now, and destroys what is overdue.
+    fn look<T>(&self, ask: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
+        for _ in 1..LOOKS_MAX {
+            let file = snapshot::open(&self.path)?;
+            let again = file
+                .try_clone()
+                .map_err(|error| Error::io("read", &self.path, error))?;
+            let looked = Snapshot::take(file, &self.path, &self.kept);
+            let is_overdue = looked
+                .as_ref()
+                .is_ok_and(|snapshot| snapshot.index.is_overdue(self.now()));
+            // Whether that succeeds or not, an overdue key is answered as one that is not there.
+            if is_overdue && self.edit(|_| Ok(((), Write::No))).is_ok() {
+                continue;
+            }
+            match looked.and_then(|snapshot| ask(&snapshot)) {
+                // The old file is overwritten after an edit that destroys something.
+                Err(Error::Tampered { .. }) if snapshot::is_replaced(&self.path, &again) => {}
+                answer => return answer,
+            }
+        }
+        ask(&self.snapshot()?)
+    }
+
+    fn snapshot(&self) -> Result<Snapshot> {
+        Snapshot::take(snapshot::open(&self.path)?, &self.path, &self.kept)
+    }
+
+    fn edit<T>(&self, change: impl FnOnce(&mut Contents<Body>) -> Result<(T, Write)>) -> Result<T> {
+        let _lock = durable::lock(&self.path)?;
+        let mut contents = snapshot::read_whole(&self.path)?;
+        let destroys = contents.destroy_overdue(self.now());
+        let (answer, write) = change(&mut contents)?;
+        let replace = match (write, destroys) {
+            (Write::No, false) => return Ok(answer),
+            (Write::Yes, false) => durable::replace,
+            (Write::Wiping, _) | (_, true) => durable::replace_and_wipe,
+        };
+        contents.edits += 1;
+        replace(&self.path, &file::print(&contents)?)?;
+        Ok(answer)
+    }
+
+    fn entropy(&self) -> &dyn Entropy {
+        self.entropy.as_ref()
+    }
+
+    fn now(&self) -> UnixSeconds {
+        (self.clock)()
+    }
+
+    fn grant_credential_file(&self) -> Option<&Path> {
+        self.grant_credential.as_deref()
+    }
+
+    fn unlocked(&self) -> Option<Arc<Unlocked>> {
+        self.unlocked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn keep_unlocked(&self, unlocked: Option<Unlocked>) {
+        let mut kept = self.unlocked.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = unlocked.map(Arc::new);
+    }
+}
+
+fn opened(body: Body, name: &str, id: &[u8; 16], seal: Option<&Unlocked>) -> Result<Body> {
+    match (body, seal) {
+        (Body::Sealed(sealed), Some(seal)) => seal.open(name, id, &sealed).map(Body::Plain),
+        (Body::Sealed(_), None) => Err(snapshot::locked()),
+        (plain, _) => Ok(plain),
+    }
+}

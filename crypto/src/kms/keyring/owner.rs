@@ -1,0 +1,296 @@
+//! What an owner does to keys: make, import, rotate, disable and enable, delete in days, name.
+//!
+//! ```text
+//!           disable                schedule-deletion (7 to 30 days)
+//! Enabled ----------> Disabled ------------------------------------> PendingDeletion --date--> destroyed
+//!    ^  <----------      ^ \______________________________________________/  |
+//!    |     enable        |                                            ^      |
+//!    +-------------------+--------- schedule-deletion ----------------+      |
+//!                        +------------------ cancel-deletion ----------------+
+//! ```
+//!
+//! A rotation adds material and forgets none: what the older ones had encrypted still decrypts. What is destroyed is gone for good, unless the
+//! owner has brought its material and brings it again.
+
+use super::contents::{
+    ALIASES_MAX, Body, Contents, DestroyedKey, Entry, KEYS_MAX, Key, KeyPolicy, KeyState,
+    MATERIALS_MAX, Origin, State,
+};
+use super::date::UnixSeconds;
+use super::snapshot::locked;
+use super::{Keyring, Write};
+use crate::error::{Error, Result};
+use crate::keys::CmkRef;
+use crate::kms::blob::Material;
+use crate::secret::Secret;
+
+/// Days until a key's material is destroyed, as in AWS KMS.
+const DELETION_DAYS: std::ops::RangeInclusive<u32> = 7..=30;
+
+/// What may be shown of a key.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub struct KeyringEntry {
+    /// The key's name; `local:NAME` refers to it.
+    pub name: String,
+    /// May it be used?
+    pub state: KeyState,
+    /// By whom?
+    pub policy: KeyPolicy,
+    /// Tells the material that encrypts from any other; public.
+    pub material_id: [u8; 16],
+    /// How often new material became the one that encrypts.
+    pub rotations: usize,
+    /// When its material will be destroyed, if its deletion is scheduled.
+    pub deletion: Option<UnixSeconds>,
+    /// How many live grants it has.
+    pub grants: usize,
+    /// Its other names.
+    pub aliases: Vec<String>,
+}
+
+impl Keyring {
+    /// Makes a key with fresh material, enabled, open to whoever holds the keyring.
+    pub fn key_create(&self, name: &str) -> Result<CmkRef> {
+        self.key_create_with_policy(name, KeyPolicy::Open)
+    }
+
+    /// Makes a key with fresh material, enabled.
+    pub fn key_create_with_policy(&self, name: &str, policy: KeyPolicy) -> Result<CmkRef> {
+        let reference = CmkRef::local(name)?;
+        self.change(|contents| {
+            if let Some(key) = contents.destroyed.iter().find(|key| key.name == name) {
+                return Err(Error::invalid(format!(
+                    "the key {reference} was destroyed on {}; a name is not given twice",
+                    key.at
+                )));
+            }
+            let material = Material::random(self.entropy());
+            self.add_key(contents, name, policy, material, Origin::Generated)
+        })?;
+        Ok(reference)
+    }
+
+    /// Makes a key of material that its owner brings. The name may be that of a destroyed key: the same material opens what it had sealed.
+    pub fn key_import(
+        &self,
+        name: &str,
+        material: Secret<32>,
+        policy: KeyPolicy,
+    ) -> Result<CmkRef> {
+        let reference = CmkRef::local(name)?;
+        self.change(|contents| {
+            contents.destroyed.retain(|key| key.name != name);
+            let material = Material::imported(material);
+            self.add_key(contents, name, policy, material, Origin::Imported)
+        })?;
+        Ok(reference)
+    }
+
+    fn add_key(
+        &self,
+        contents: &mut Contents<Body>,
+        name: &str,
+        policy: KeyPolicy,
+        material: Material,
+        origin: Origin,
+    ) -> Result<()> {
+        contents.check_free(name)?;
+        if contents.keys.len() == KEYS_MAX {
+            return Err(Error::invalid(format!(
+                "a keyring holds at most {KEYS_MAX} keys"
+            )));
+        }
+        let entry = self.entry_of(contents, name, material, origin)?;
+        contents.keys.push(Key {
+            name: name.to_owned(),
+            state: State::Enabled,
+            policy,
+            materials: vec![entry],
+            grants: Vec::new(),
+            revoked: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Gives a key new material, which encrypts from now on. How often was that done?
+    pub fn key_rotate(&self, name: &str) -> Result<usize> {
+        self.change(|contents| {
+            let key = contents.key_mut(name)?;
+            key.usable(self.now())?;
+            if key.materials.len() == MATERIALS_MAX {
+                return Err(Error::invalid(format!(
+                    "the key local:{} has {MATERIALS_MAX} materials, as many as a key keeps; make a new key and switch its tables",
+                    key.name
+                )));
+            }
+            let own = key.name.clone();
+            let material = Material::random(self.entropy());
+            let entry = self.entry_of(contents, &own, material, Origin::Generated)?;
+            let key = contents.key_mut(&own)?;
+            key.materials.push(entry);
+            Ok(key.materials.len() - 1)
+        })
+    }
+
+    /// Lets a key be used again.
+    pub fn key_enable(&self, name: &str) -> Result<()> {
+        self.set_state(name, State::Enabled)
+    }
+
+    /// Stops all use of a key; a server that uses it learns it at its next Decrypt.
+    pub fn key_disable(&self, name: &str) -> Result<()> {
+        self.set_state(name, State::Disabled)
+    }
+
+    fn set_state(&self, name: &str, state: State) -> Result<()> {
+        self.change(|contents| {
+            let key = contents.key_mut(name)?;
+            if let State::PendingDeletion { date } = key.state {
+                return Err(Error::invalid(format!(
+                    "the key local:{} will be deleted on {date}; cancel that first",
+                    key.name
+                )));
+            }
+            key.state = state;
+            Ok(())
+        })
+    }
+
+    /// Stops all use of a key at once, and destroys its material after so many days. Gives the date.
+    pub fn key_schedule_deletion(&self, name: &str, days: u32) -> Result<UnixSeconds> {
+        if !DELETION_DAYS.contains(&days) {
+            return Err(Error::invalid(format!(
+                "a key is deleted after {} to {} days",
+                DELETION_DAYS.start(),
+                DELETION_DAYS.end()
+            )));
+        }
+        let date = self.now().plus_days(days);
+        self.set_state(name, State::PendingDeletion { date })?;
+        Ok(date)
+    }
+
+    /// Keeps a key that was to be deleted, disabled.
+    pub fn key_cancel_deletion(&self, name: &str) -> Result<()> {
+        self.change(|contents| {
+            let key = contents.key_mut(name)?;
+            if !matches!(key.state, State::PendingDeletion { .. }) {
+                return Err(Error::invalid(format!(
+                    "no deletion of the key local:{} is scheduled",
+                    key.name
+                )));
+            }
+            key.state = State::Disabled;
+            Ok(())
+        })
+    }
+
+    /// Says who may use a key.
+    pub fn key_set_policy(&self, name: &str, policy: KeyPolicy) -> Result<()> {
+        self.change(|contents| {
+            contents.key_mut(name)?.policy = policy;
+            Ok(())
+        })
+    }
+
+    /// Gives a key another name, or the name that was another key's alias.
+    pub fn alias_set(&self, alias: &str, target: &str) -> Result<()> {
+        CmkRef::local(alias)?;
+        self.change(|contents| {
+            if contents.find(alias).is_some() {
+                return Err(Error::invalid(format!("local:{alias} is a key's own name")));
+            }
+            if contents.aliases.len() == ALIASES_MAX && !contents.aliases.contains_key(alias) {
+                return Err(Error::invalid(format!(
+                    "a keyring holds at most {ALIASES_MAX} aliases"
+                )));
+            }
+            let own = contents.key_mut(target)?.name.clone();
+            contents.aliases.insert(alias.to_owned(), own);
+            Ok(())
+        })
+    }
+
+    /// Takes an alias away. The key keeps its own name.
+    pub fn alias_remove(&self, alias: &str) -> Result<()> {
+        self.change(|contents| match contents.aliases.remove(alias) {
+            Some(_) => Ok(()),
+            None => Err(Error::invalid(format!("there is no alias local:{alias}"))),
+        })
+    }
+
+    /// All keys, in the order of their making.
+    pub fn key_list(&self) -> Result<Vec<KeyringEntry>> {
+        self.look(|snapshot| {
+            let contents = &snapshot.index.contents;
+            Ok(contents
+                .keys
+                .iter()
+                .map(|key| contents.entry(key))
+                .collect())
+        })
+    }
+
+    /// The keys that are no more, the oldest first.
+    pub fn key_list_destroyed(&self) -> Result<Vec<DestroyedKey>> {
+        self.look(|snapshot| Ok(snapshot.index.contents.destroyed.clone()))
+    }
+
+    /// The key's own name, by itself or by an alias.
+    pub fn key_resolve(&self, name: &str) -> Result<CmkRef> {
+        self.look(|snapshot| CmkRef::local(&snapshot.index.find(name)?.name))
+    }
+
+    /// New material as the file keeps it: sealed, where a passphrase protects the file.
+    fn entry_of(
+        &self,
+        contents: &Contents<Body>,
+        name: &str,
+        material: Material,
+        origin: Origin,
+    ) -> Result<Entry<Body>> {
+        let body = match &contents.protection {
+            None => Body::Plain(material.secret),
+            Some(protection) => {
+                let unlocked = self
+                    .unlocked()
+                    .filter(|unlocked| protection.is_of(unlocked))
+                    .ok_or_else(locked)?;
+                Body::Sealed(unlocked.seal(name, &material.id, &material.secret, self.entropy()))
+            }
+        };
+        Ok(Entry {
+            id: material.id,
+            created: self.now(),
+            origin,
+            body,
+        })
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Contents<Body>) -> Result<T>) -> Result<T> {
+        self.edit(|contents| change(contents).map(|answer| (answer, Write::Yes)))
+    }
+}
+
+impl<M> Contents<M> {
+    fn entry(&self, key: &Key<M>) -> KeyringEntry {
+        KeyringEntry {
+            name: key.name.clone(),
+            state: key.state.public(),
+            policy: key.policy,
+            material_id: key.current().id,
+            rotations: key.materials.len() - 1,
+            deletion: match key.state {
+                State::PendingDeletion { date } => Some(date),
+                _ => None,
+            },
+            grants: key.grants.len(),
+            aliases: self
+                .aliases
+                .iter()
+                .filter(|(_, target)| **target == key.name)
+                .map(|(alias, _)| alias.clone())
+                .collect(),
+        }
+    }
+}
