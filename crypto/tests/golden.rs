@@ -1,6 +1,6 @@
 //! Bytes of every released format still open, and the same seed still makes the same bytes.
 //!
-//! `golden/v1.txt` holds a sample of each format, `golden/keyring.v1.json` a keyring. A change that alters one of them is a new
+//! `golden/v1.txt` holds a sample of each format, `golden/keyring.*` keyrings of both versions. A change that alters one of them is a new
 //! format: it gets a new version, a new sample beside the old one, and the old one keeps opening.
 
 use std::os::unix::fs::PermissionsExt;
@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use palladium_crypto::{
-    Anchor, ClusterId, CmkRef, EncryptionContext, Entropy, KeyRing, Keyring, Kms, Secret,
-    SeededEntropy, StructureId, StructureKind, TableId, TableKey, WrappedDataKey, WrappedTableKey,
+    Anchor, ClusterId, CmkRef, EncryptionContext, Entropy, GrantOperation, GrantRequest, KeyPolicy,
+    KeyRing, KeyState, Keyring, Kms, Passphrase, PassphraseCost, Secret, SeededEntropy,
+    StructureId, StructureKind, TableId, TableKey, UnixSeconds, WrappedDataKey, WrappedTableKey,
 };
 
 const CLUSTER: ClusterId = ClusterId(*b"golden cluster 1");
@@ -22,6 +23,17 @@ const ANCHOR: Anchor = Anchor {
     epoch: 0x0102_0304_0506_0708,
 };
 const KEYRING: &str = include_str!("golden/keyring.v1.json");
+const SECOND_KEYRING: &str = include_str!("golden/keyring.v2.jsonl");
+const PROTECTED_KEYRING: &str = include_str!("golden/keyring.v2.protected.jsonl");
+const CHEAP: PassphraseCost = PassphraseCost {
+    memory_kib: PassphraseCost::MEMORY_KIB_MIN,
+    passes: 1,
+    lanes: 2,
+};
+
+fn passphrase() -> Passphrase {
+    Passphrase::new(b"golden passphrase".to_vec().into()).unwrap()
+}
 
 fn table_key(version: u32) -> TableKey {
     let plaintext = Secret::from_bytes([version as u8; 32]);
@@ -155,19 +167,89 @@ async fn keyrings_and_their_blobs_of_the_first_format_open() {
     assert_eq!(plaintext.expose(), &[0x5e; 32]);
 }
 
-#[test]
-fn a_keyring_made_from_the_same_seed_has_the_same_text() {
-    let folder = tempfile::tempdir().unwrap();
-    let keyring = Keyring::create_new(
-        folder.path().join("keyring"),
-        Arc::new(SeededEntropy::new(6)),
-    )
-    .unwrap();
+/// Every kind of line that a keyring's file can have.
+fn second_keyring(folder: &Path) -> Keyring {
+    let now = UnixSeconds(1_795_633_630);
+    let keyring = Keyring::create_new(folder.join("keyring"), Arc::new(SeededEntropy::new(6)))
+        .unwrap()
+        .with_clock(move || now);
     keyring.key_create("golden").unwrap();
     keyring.key_create("resting").unwrap();
     keyring.key_disable("resting").unwrap();
+    keyring.key_rotate("golden").unwrap();
+    let material = Secret::from_bytes([0x17; 32]);
+    keyring
+        .key_import("brought", material, KeyPolicy::GrantsOnly)
+        .unwrap();
+    let request = GrantRequest {
+        name: "a \"grant\"".into(),
+        operations: vec![GrantOperation::Describe, GrantOperation::Decrypt],
+        context: context(),
+    };
+    keyring.grant_create("brought", &request).unwrap();
+    let revoked = GrantRequest {
+        name: String::new(),
+        ..request
+    };
+    let revoked = keyring.grant_create("brought", &revoked).unwrap();
+    keyring.grant_revoke("brought", &revoked).unwrap();
+    keyring.alias_set("current", "golden").unwrap();
+    keyring.grantor_create(&folder.join("credential")).unwrap();
+    keyring.key_create("leaving").unwrap();
+    keyring.key_schedule_deletion("leaving", 7).unwrap();
+    let keyring = keyring.with_clock(move || now.plus_days(7));
+    keyring.key_schedule_deletion("resting", 30).unwrap();
+    keyring
+}
+
+#[test]
+fn a_keyring_made_from_the_same_seed_has_the_same_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = second_keyring(folder.path());
     let made = std::fs::read_to_string(keyring.path()).unwrap();
-    assert_eq!(made, KEYRING, "made now:\n{made}");
+    assert_eq!(made, SECOND_KEYRING, "made now:\n{made}");
+}
+
+#[test]
+fn a_keyring_protected_from_the_same_seed_has_the_same_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = second_keyring(folder.path());
+    keyring.protect(&passphrase(), CHEAP).unwrap();
+    let made = std::fs::read_to_string(keyring.path()).unwrap();
+    assert_eq!(made, PROTECTED_KEYRING, "made now:\n{made}");
+}
+
+#[tokio::test]
+async fn keyrings_of_the_second_format_open() {
+    for (text, is_protected) in [(SECOND_KEYRING, false), (PROTECTED_KEYRING, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let keyring = keyring_file(folder.path(), text);
+        assert_eq!(keyring.is_protected().unwrap(), is_protected);
+        keyring.unlock(&passphrase()).unwrap();
+        // Made under the older material of this key, which is the first format's.
+        let key = CmkRef::parse("local:current").unwrap();
+        let decrypted = keyring
+            .decrypt(&key, &golden("keyring_blob"), &context())
+            .await;
+        assert_eq!(decrypted.outcome.unwrap().expose(), &[0x5e; 32]);
+    }
+}
+
+#[test]
+fn a_keyring_of_the_first_format_becomes_one_of_the_second_with_its_next_edit() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = keyring_file(folder.path(), KEYRING);
+    keyring.key_disable("golden").unwrap();
+    let text = std::fs::read_to_string(keyring.path()).unwrap();
+    let head = "{\"format\":\"palladium keyring\",\"version\":2,\"edits\":4}\n";
+    assert!(text.starts_with(head), "{text}");
+    let states: Vec<_> = keyring
+        .key_list()
+        .unwrap()
+        .into_iter()
+        .map(|key| key.state)
+        .collect();
+    assert_eq!(states, [KeyState::Disabled, KeyState::Disabled]);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use palladium_crypto::{
-    Answering, CmkRef, EncryptionContext, Error as CryptoError, GeneratedKey, KeyDescription,
-    Keyring, Kms, Secret, UnavailableReason,
+    Answering, CmkRef, EncryptionContext, Error as CryptoError, GeneratedKey, Grant, GrantId,
+    GrantRequest, Grants, KeyDescription, Keyring, Kms, Secret, UnavailableReason,
 };
 
 use crate::Engine;
@@ -135,6 +135,37 @@ impl Kms for RecordedKeyring {
     ) -> Answering<'a, Vec<u8>> {
         match self.look() {
             Ok(_) => self.keyring.encrypt(key, plaintext, context),
+            Err(error) => Box::pin(std::future::ready(Err(error).into())),
+        }
+    }
+
+    fn grants(&self) -> Option<&dyn Grants> {
+        self.keyring.grants().map(|_| self as &dyn Grants)
+    }
+}
+
+impl Grants for RecordedKeyring {
+    fn create_grant<'a>(
+        &'a self,
+        key: &'a CmkRef,
+        request: &'a GrantRequest,
+    ) -> Answering<'a, GrantId> {
+        match self.look() {
+            Ok(_) => self.keyring.create_grant(key, request),
+            Err(error) => Box::pin(std::future::ready(Err(error).into())),
+        }
+    }
+
+    fn retire_grant<'a>(&'a self, key: &'a CmkRef, grant: &'a GrantId) -> Answering<'a, ()> {
+        match self.look() {
+            Ok(_) => self.keyring.retire_grant(key, grant),
+            Err(error) => Box::pin(std::future::ready(Err(error).into())),
+        }
+    }
+
+    fn list_grants<'a>(&'a self, key: &'a CmkRef) -> Answering<'a, Vec<Grant>> {
+        match self.look() {
+            Ok(_) => self.keyring.list_grants(key),
             Err(error) => Box::pin(std::future::ready(Err(error).into())),
         }
     }

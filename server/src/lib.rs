@@ -23,6 +23,7 @@ pub mod error;
 pub mod keyring_record;
 pub mod keys;
 pub mod net;
+pub mod passphrase;
 pub mod query;
 pub mod records;
 pub mod schema;

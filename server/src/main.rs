@@ -30,6 +30,9 @@ struct Serve {
     /// The local keyring.
     #[arg(long, value_name = "FILE", global = true)]
     keyring: Option<PathBuf>,
+    /// Read the keyring's passphrase from this file descriptor and not from the terminal.
+    #[arg(long, value_name = "N", global = true)]
+    passphrase_fd: Option<u32>,
     /// Where clients connect.
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<String>,
@@ -40,7 +43,7 @@ enum Command {
     /// Work on the local keyring, also while a server uses it.
     Key {
         #[command(subcommand)]
-        action: KeyAction,
+        action: keyring::KeyAction,
     },
     /// Check every byte of a data folder that is not in use. Exit code 0: whole; 1: damage; 2: not checked; 3: older than the anchor knows.
     Verify {
@@ -56,18 +59,6 @@ enum Command {
     Flush(Target),
     /// Merge SSTables.
     Compact(Target),
-}
-
-#[derive(Subcommand)]
-enum KeyAction {
-    /// Make a key.
-    Create { name: String },
-    /// Show the keys and their states.
-    List,
-    /// Give a key back.
-    Enable { name: String },
-    /// Take a key away.
-    Disable { name: String },
 }
 
 #[derive(Subcommand)]
@@ -110,23 +101,20 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
         config: file,
         data,
         keyring,
+        passphrase_fd,
         listen,
     } = arguments.serve;
-    let load = |flags| {
+    let load = |mut flags: toml::Table| {
+        if let Some(descriptor) = passphrase_fd {
+            flags.insert("keyring_passphrase_fd".into(), i64::from(descriptor).into());
+        }
         config::load(file.as_deref(), std::env::vars(), flags).map_err(|error| error.to_string())
     };
     match arguments.command {
         None => server::run(load(config::flags(data, keyring, listen))?),
         Some(Command::Key { action }) => {
             let config = load(config::flags(None, keyring, None))?;
-            let path = &config.keyring;
-            match action {
-                KeyAction::Create { name } => keyring::create(path, &name),
-                KeyAction::List => keyring::list(path),
-                KeyAction::Enable { name } => keyring::enable(path, &name),
-                KeyAction::Disable { name } => keyring::disable(path, &name, &config),
-            }
-            .map(|()| ExitCode::SUCCESS)
+            keyring::run(action, &config).map(|()| ExitCode::SUCCESS)
         }
         Some(Command::Verify { dir }) => {
             let config = load(config::flags(Some(dir), keyring, None))?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::stream::{self, StreamExt};
+use palladium_crypto::{Passphrase, UnixSeconds};
 use palladium_storage::manifest::Manifest;
 use palladium_storage::{Backend, Env, LocalBackend, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,6 +29,7 @@ use crate::env::RealEnv;
 use crate::keyring_record::RecordedKeyring;
 use crate::keys::{KeeperOptions, KeyKeeper, KeyServices};
 use crate::net::{InFlight, Listener};
+use crate::passphrase;
 use crate::query::{PageSeal, Prepared};
 use crate::schema::store;
 use crate::service_key::{self, ServiceKey};
@@ -56,6 +58,7 @@ pub struct Server {
 pub fn run(config: Config) -> Result<ExitCode, String> {
     telemetry::start(&config.log)?;
     forbid_core_dumps();
+    let passphrase = passphrase::of_configured_keyring(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -64,7 +67,7 @@ pub fn run(config: Config) -> Result<ExitCode, String> {
         let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
         let server = tokio::select! {
-            server = Server::start(config, Arc::new(RealEnv::default())) => server?,
+            server = Server::start_unlocked(config, Arc::new(RealEnv::default()), passphrase) => server?,
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
         };
@@ -80,10 +83,22 @@ pub fn run(config: Config) -> Result<ExitCode, String> {
 impl Server {
     /// Opens the data folder and, when everything is ready, the port.
     pub async fn start(config: Config, env: Arc<dyn Env>) -> Result<Server, String> {
+        Server::start_unlocked(config, env, None).await
+    }
+
+    /// The same with a keyring that has a passphrase.
+    pub async fn start_unlocked(
+        config: Config,
+        env: Arc<dyn Env>,
+        passphrase: Option<Passphrase>,
+    ) -> Result<Server, String> {
         let say = |error: palladium_storage::Error| error.to_string();
         let backend = LocalBackend::open(&config.data, LocalOptions::default()).map_err(say)?;
         let first_start = service_key::is_first_start(&backend).await?;
-        let keyring = service_key::open_keyring(&config, first_start)?;
+        let keyring = service_key::open_keyring(&config, first_start, passphrase.as_ref())?;
+        drop(passphrase);
+        let clock = env.clone();
+        let keyring = keyring.with_clock(move || wall_seconds(&*clock));
         let keyring = RecordedKeyring::new(keyring);
         let services = KeyServices::open(&config.kms)
             .await?
@@ -286,6 +301,11 @@ async fn open_what_the_log_holds(database: Arc<Database>) {
             let _ = database.keys.ensure(table, &Asker::server()).await;
         })
         .await;
+}
+
+/// The keyring's clock: it destroys a key on the day that its owner has set.
+fn wall_seconds(env: &dyn Env) -> UnixSeconds {
+    UnixSeconds(u64::try_from(env.wall_micros() / 1_000_000).unwrap_or(0))
 }
 
 /// A random identity that lasts: derived from the service's key.

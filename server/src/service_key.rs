@@ -18,13 +18,14 @@ use std::time::Duration;
 
 use palladium_crypto::{
     ClusterId, CmkRef, EncryptionContext, Error as CryptoError, KeyRing, Keyring, Kms, OsEntropy,
-    Secret, TableKey,
+    Passphrase, Secret, TableKey,
 };
 use palladium_storage::{Backend, Env, LocalBackend, Root, RootState, SERVICE, root};
 
 use crate::audit::{Audit, Event};
 use crate::config::Config;
 use crate::keys::KeyServices;
+use crate::passphrase;
 
 /// The only version: the service's key has no switch yet.
 const VERSION: u32 = 1;
@@ -98,8 +99,12 @@ fn is_inside(file: &Path, folder: &Path) -> bool {
     }
 }
 
-/// Opens the keyring; makes it, with the key of the service, when the data folder is empty.
-pub fn open_keyring(config: &Config, is_first_start: bool) -> Result<Keyring, String> {
+/// Opens the keyring, with its passphrase if it has one; makes it, with the key of the service, when the data folder is empty.
+pub fn open_keyring(
+    config: &Config,
+    is_first_start: bool,
+    passphrase: Option<&Passphrase>,
+) -> Result<Keyring, String> {
     let path = &config.keyring;
     let describe = |error: CryptoError| format!("keyring: {error}");
     let cmk = config.service_cmk()?;
@@ -121,12 +126,14 @@ pub fn open_keyring(config: &Config, is_first_start: bool) -> Result<Keyring, St
         true => Keyring::open(path).map_err(describe)?,
         false => Keyring::create_new(path, Arc::new(OsEntropy)).map_err(describe)?,
     };
+    passphrase::unlock(&keyring, passphrase)?;
+    let keyring = match config.local_keys()?.grant_credential_file {
+        Some(file) => keyring.with_grant_credential(file),
+        None => keyring,
+    };
     if is_first_start && cmk.provider() == "local" {
-        let exists = keyring
-            .key_list()
-            .map_err(describe)?
-            .iter()
-            .any(|key| key.name == cmk.name());
+        // By its own name or an alias.
+        let exists = keyring.key_resolve(cmk.name()).is_ok();
         if !exists {
             keyring.key_create(cmk.name()).map_err(describe)?;
         }

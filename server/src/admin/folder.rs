@@ -9,6 +9,7 @@ use palladium_storage::{LocalBackend, LocalOptions};
 
 use crate::config::Config;
 use crate::keys::KeyServices;
+use crate::passphrase::{self, Passphrases};
 use crate::service_key::{self, ServiceKey};
 
 /// Everything is as it was written.
@@ -39,7 +40,10 @@ impl Folder {
     pub async fn open(config: &Config) -> Result<Result<Folder, String>, String> {
         let backend = backend(config)?;
         let keyring =
-            Arc::new(Keyring::open(&config.keyring).map_err(|error| format!("keyring: {error}"))?);
+            Keyring::open(&config.keyring).map_err(|error| format!("keyring: {error}"))?;
+        let passphrase = Passphrases::of(config)?.next_of(&keyring)?;
+        passphrase::unlock(&keyring, passphrase.as_ref())?;
+        let keyring = Arc::new(keyring);
         let services = KeyServices::open(&config.kms)
             .await?
             .with("local", keyring.clone() as Arc<dyn Kms>);

@@ -1,59 +1,464 @@
 //! `palladium key ...`: the local keyring, also while a server uses it. The server reads it again at each Decrypt.
+//!
+//! The service's own key stands under all that is the server's, so it cannot be disabled, deleted or closed to those without a grant, nor can the name by which
+//! the configuration calls it be led to another key.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use palladium_crypto::{CmkRef, KeyState, Keyring, OsEntropy};
+use clap::{Args, Subcommand, ValueEnum};
+use palladium_crypto::{
+    CmkRef, EncryptionContext, GrantId, GrantMaker, GrantOperation, GrantRequest, KeyPolicy,
+    KeyState, Keyring, KeyringEntry, KeyringGrant, OsEntropy, PassphraseCost,
+};
+use zeroize::Zeroizing;
 
 use crate::config::Config;
+use crate::passphrase::{self, Passphrases};
 
-/// Makes a key; makes the keyring if there is none.
-pub fn create(path: &Path, name: &str) -> Result<(), String> {
-    let keyring = match path.exists() {
-        true => open(path)?,
-        false => {
-            Keyring::create_new(path, Arc::new(OsEntropy)).map_err(|error| error.to_string())?
+/// Raw, or digits with a newline; one more byte tells a longer file.
+const MATERIAL_FILE_BYTES_MAX: u64 = 66;
+
+/// What is done to the keyring.
+#[derive(Subcommand)]
+pub enum KeyAction {
+    /// Make a key of fresh material; makes the keyring, too, if there is none.
+    Create {
+        /// 1 to 128 of A-Z a-z 0-9 . _ -
+        name: String,
+        /// Let the server use it only for what a grant allows.
+        #[arg(long)]
+        grants_only: bool,
+    },
+    /// Show the keys: name, state, policy, rotations, grants, aliases, date of deletion.
+    List,
+    /// Give a key back.
+    Enable { name: String },
+    /// Take a key away.
+    Disable { name: String },
+    /// Give a key new material. What was encrypted under the old still decrypts.
+    Rotate { name: String },
+    /// Take a key away now, and destroy its material after some days.
+    ScheduleDeletion {
+        name: String,
+        /// 7 to 30.
+        #[arg(long, default_value_t = 30)]
+        days: u32,
+    },
+    /// Keep a key that was to be deleted; it is disabled then.
+    CancelDeletion { name: String },
+    /// Make a key of your own material, which you keep a copy of elsewhere. The same material again opens what it had sealed.
+    Import {
+        name: String,
+        /// 32 bytes, or 64 hexadecimal digits; nobody else may be able to read it (0600). `-`: standard input.
+        #[arg(long, value_name = "FILE")]
+        material_file: PathBuf,
+        /// Let the server use it only for what a grant allows.
+        #[arg(long)]
+        grants_only: bool,
+    },
+    /// Give a key another name, or lead an alias to another key.
+    Alias {
+        /// The other name.
+        alias: String,
+        /// The key.
+        target: String,
+    },
+    /// Take an alias away. The key stays.
+    Unalias { alias: String },
+    /// Say who may use a key: open (whoever holds the keyring), or grants-only.
+    Policy {
+        name: String,
+        #[arg(value_enum)]
+        policy: Policy,
+    },
+    /// Allow the server to use a key, for everything or for one keyspace or table. Prints the grant's id.
+    Grant(GrantArguments),
+    /// Take a grant away.
+    Revoke {
+        name: String,
+        /// As `grant` and `grants` print it.
+        grant: String,
+    },
+    /// Show a key's grants, and those that were revoked.
+    Grants { name: String },
+    /// Draw a credential with which a server may make grants itself, into a new file; `[kms.local] grant_credential_file` gives it to the server.
+    Grantor {
+        /// Where the credential is written, or was.
+        #[arg(required_unless_present = "withdraw_all")]
+        file: Option<PathBuf>,
+        /// Forget this credential instead. What was granted with it stays.
+        #[arg(long)]
+        withdraw: bool,
+        /// Forget all credentials instead.
+        #[arg(long, conflicts_with_all = ["withdraw", "file"])]
+        withdraw_all: bool,
+    },
+    /// Seal the material under a passphrase, or under a new one. Asks on the terminal; with --passphrase-fd: the old one, if any, and the new, a line each.
+    Protect,
+    /// Write the material in the clear again.
+    Unprotect,
+}
+
+/// A grant by the owner's hand.
+#[derive(Args)]
+pub struct GrantArguments {
+    name: String,
+    /// Only for tables of this keyspace.
+    #[arg(long, value_name = "KEYSPACE")]
+    keyspace: Option<String>,
+    /// Only for this table.
+    #[arg(long, value_name = "TABLE", requires = "keyspace")]
+    table: Option<String>,
+    /// Which operations, with commas between them.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["describe", "generate", "decrypt", "encrypt"])]
+    operations: Vec<Operation>,
+    /// What the grant is called, for your own eyes.
+    #[arg(long = "name", value_name = "TEXT", default_value = "")]
+    label: String,
+}
+
+/// Who may use a key.
+#[derive(Copy, Clone, ValueEnum)]
+pub enum Policy {
+    /// Whoever holds the keyring.
+    Open,
+    /// Only for what a grant allows.
+    GrantsOnly,
+}
+
+/// What a grant allows.
+#[derive(Copy, Clone, ValueEnum)]
+pub enum Operation {
+    /// Say what state the key is in.
+    Describe,
+    /// Draw a data key.
+    Generate,
+    /// Decrypt a data key.
+    Decrypt,
+    /// Encrypt a data key.
+    Encrypt,
+    /// Let the server end this grant itself.
+    Retire,
+}
+
+/// Does it.
+pub fn run(action: KeyAction, config: &Config) -> Result<(), String> {
+    let desk = Desk { config };
+    match action {
+        KeyAction::Create { name, grants_only } => desk.create(&name, grants_only),
+        KeyAction::List => desk.list(),
+        KeyAction::Enable { name } => desk.open()?.key_enable(&name).map_err(text),
+        KeyAction::Disable { name } => desk
+            .open_for_taking(&name, "disabled")?
+            .key_disable(&name)
+            .map_err(text),
+        KeyAction::Rotate { name } => {
+            let rotations = desk.unlock()?.key_rotate(&name).map_err(text)?;
+            println!("local:{name}\trotations {rotations}");
+            Ok(())
         }
-    };
-    let cmk = keyring
-        .key_create(name)
-        .map_err(|error| error.to_string())?;
-    println!("{cmk}");
-    Ok(())
-}
-
-/// One line for each key.
-pub fn list(path: &Path) -> Result<(), String> {
-    for key in open(path)?.key_list().map_err(|error| error.to_string())? {
-        let state = match key.state {
-            KeyState::Enabled => "enabled",
-            KeyState::Disabled => "disabled",
-        };
-        println!("local:{}\t{state}", key.name);
+        KeyAction::ScheduleDeletion { name, days } => {
+            let keyring = desk.open_for_taking(&name, "deleted")?;
+            let date = keyring.key_schedule_deletion(&name, days).map_err(text)?;
+            println!("local:{name}\tdeletion {date}");
+            Ok(())
+        }
+        KeyAction::CancelDeletion { name } => desk.open()?.key_cancel_deletion(&name).map_err(text),
+        KeyAction::Import {
+            name,
+            material_file,
+            grants_only,
+        } => desk.import(&name, &material_file, grants_only),
+        KeyAction::Alias { alias, target } => desk
+            .open_for_naming(&alias)?
+            .alias_set(&alias, &target)
+            .map_err(text),
+        KeyAction::Unalias { alias } => desk
+            .open_for_naming(&alias)?
+            .alias_remove(&alias)
+            .map_err(text),
+        KeyAction::Policy { name, policy } => {
+            let keyring = match policy {
+                Policy::Open => desk.open()?,
+                Policy::GrantsOnly => desk.open_for_taking(&name, "grants-only")?,
+            };
+            keyring.key_set_policy(&name, policy.into()).map_err(text)
+        }
+        KeyAction::Grant(arguments) => desk.grant(arguments),
+        KeyAction::Revoke { name, grant } => desk
+            .open()?
+            .grant_revoke(&name, &GrantId(grant))
+            .map_err(text),
+        KeyAction::Grants { name } => desk.grants(&name),
+        KeyAction::Grantor {
+            file,
+            withdraw,
+            withdraw_all,
+        } => {
+            let keyring = desk.open()?;
+            match file {
+                Some(file) if withdraw => keyring.grantor_withdraw(&file),
+                Some(file) => keyring.grantor_create(&file),
+                None if withdraw_all => keyring.grantor_withdraw_all(),
+                None => return Err("which file?".into()),
+            }
+            .map_err(text)
+        }
+        KeyAction::Protect => desk.protect(),
+        KeyAction::Unprotect => desk.unlock()?.unprotect().map_err(text),
     }
-    Ok(())
 }
 
-/// Gives a key back.
-pub fn enable(path: &Path, name: &str) -> Result<(), String> {
-    open(path)?
-        .key_enable(name)
-        .map_err(|error| error.to_string())
+/// Where an owner stands: the keyring, and what the configuration says of the service's own key.
+struct Desk<'a> {
+    config: &'a Config,
 }
 
-/// Takes a key away. The service's own cannot be: the schema itself stands under it.
-pub fn disable(path: &Path, name: &str, config: &Config) -> Result<(), String> {
-    if CmkRef::local(name).is_ok_and(|cmk| config.service_cmk().is_ok_and(|service| service == cmk))
-    {
+impl Desk<'_> {
+    fn open(&self) -> Result<Keyring, String> {
+        Keyring::open(&self.config.keyring).map_err(text)
+    }
+
+    /// With the passphrase: for whoever makes material.
+    fn unlock(&self) -> Result<Keyring, String> {
+        let keyring = self.open()?;
+        let passphrase = Passphrases::of(self.config)?.next_of(&keyring)?;
+        passphrase::unlock(&keyring, passphrase.as_ref())?;
+        Ok(keyring)
+    }
+
+    fn open_or_make(&self) -> Result<Keyring, String> {
+        match self.config.keyring.exists() {
+            true => self.unlock(),
+            false => Keyring::create_new(&self.config.keyring, Arc::new(OsEntropy)).map_err(text),
+        }
+    }
+
+    /// For what takes a key away: anyone's but the service's own.
+    fn open_for_taking(&self, name: &str, done: &str) -> Result<Keyring, String> {
+        let keyring = self.open()?;
+        match self.is_service_key(&keyring, name)? {
+            true => Err(format!(
+                "local:{name} is the service's own key; it cannot be {done}"
+            )),
+            false => Ok(keyring),
+        }
+    }
+
+    /// For what leads an alias elsewhere.
+    fn open_for_naming(&self, alias: &str) -> Result<Keyring, String> {
+        match self.config.service_cmk()?.to_string() == format!("local:{alias}") {
+            true => Err(format!(
+                "local:{alias} is what the configuration calls the service's own key; it must stay what it is"
+            )),
+            false => self.open(),
+        }
+    }
+
+    fn is_service_key(&self, keyring: &Keyring, name: &str) -> Result<bool, String> {
+        let service = self.config.service_cmk()?;
+        let Ok(named) = CmkRef::local(name) else {
+            return Ok(false);
+        };
+        if service.provider() != "local" {
+            return Ok(false);
+        }
+        // Either may be an alias; a name that leads nowhere is compared as it is.
+        let resolve = |cmk: &CmkRef| keyring.key_resolve(cmk.name()).unwrap_or(cmk.clone());
+        Ok(resolve(&named) == resolve(&service))
+    }
+
+    fn create(&self, name: &str, grants_only: bool) -> Result<(), String> {
+        let policy = self.policy_of_new(name, grants_only)?;
+        let cmk = self
+            .open_or_make()?
+            .key_create_with_policy(name, policy)
+            .map_err(text)?;
+        println!("{cmk}");
+        Ok(())
+    }
+
+    fn import(&self, name: &str, file: &Path, grants_only: bool) -> Result<(), String> {
+        let policy = self.policy_of_new(name, grants_only)?;
+        let material = Keyring::read_material(&read_material_file(file)?)
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        let cmk = self
+            .open_or_make()?
+            .key_import(name, material, policy)
+            .map_err(text)?;
+        println!("{cmk}");
+        Ok(())
+    }
+
+    fn policy_of_new(&self, name: &str, grants_only: bool) -> Result<KeyPolicy, String> {
+        let is_service = self.config.service_cmk()?.to_string() == format!("local:{name}");
+        match grants_only {
+            true if is_service => Err(format!(
+                "local:{name} is the service's own key; it cannot be grants-only"
+            )),
+            true => Ok(KeyPolicy::GrantsOnly),
+            false => Ok(KeyPolicy::Open),
+        }
+    }
+
+    fn list(&self) -> Result<(), String> {
+        let keyring = self.open()?;
+        for key in keyring.key_list().map_err(text)? {
+            println!("{}", line(&key));
+        }
+        for key in keyring.key_list_destroyed().map_err(text)? {
+            println!("local:{}\tdestroyed\t{}", key.name, key.at);
+        }
+        Ok(())
+    }
+
+    fn grant(&self, arguments: GrantArguments) -> Result<(), String> {
+        let entries = [
+            (EncryptionContext::KEYSPACE_NAME, arguments.keyspace),
+            (EncryptionContext::TABLE_NAME, arguments.table),
+        ];
+        let context = entries
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect();
+        let mut operations: Vec<GrantOperation> =
+            arguments.operations.into_iter().map(Into::into).collect();
+        operations.sort_unstable();
+        operations.dedup();
+        let request = GrantRequest {
+            name: arguments.label,
+            operations,
+            context: EncryptionContext(context),
+        };
+        let id = self
+            .open()?
+            .grant_create(&arguments.name, &request)
+            .map_err(text)?;
+        println!("{}", id.0);
+        Ok(())
+    }
+
+    fn grants(&self, name: &str) -> Result<(), String> {
+        let (live, revoked) = self.open()?.grant_list(name).map_err(text)?;
+        live.iter()
+            .for_each(|grant| println!("{}", grant_line(grant, "live")));
+        revoked
+            .iter()
+            .for_each(|grant| println!("{}", grant_line(grant, "revoked")));
+        Ok(())
+    }
+
+    fn protect(&self) -> Result<(), String> {
+        let keyring = self.open()?;
+        let mut passphrases = Passphrases::of(self.config)?;
+        let old = passphrases.next_of(&keyring)?;
+        passphrase::unlock(&keyring, old.as_ref())?;
+        let new = passphrases.next_new()?;
+        keyring
+            .protect(&new, PassphraseCost::default())
+            .map_err(text)
+    }
+}
+
+fn read_material_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let fail = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+    // Sized once: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MATERIAL_FILE_BYTES_MAX as usize + 1));
+    if path == Path::new("-") {
+        std::io::stdin()
+            .lock()
+            .take(MATERIAL_FILE_BYTES_MAX)
+            .read_to_end(&mut bytes)
+            .map_err(fail)?;
+        return Ok(bytes);
+    }
+    let file = File::open(path).map_err(fail)?;
+    if file.metadata().map_err(fail)?.permissions().mode() & 0o077 != 0 {
         return Err(format!(
-            "local:{name} is the service's own key; it cannot be disabled"
+            "{} can be read by others than its owner: chmod 600",
+            path.display()
         ));
     }
-    open(path)?
-        .key_disable(name)
-        .map_err(|error| error.to_string())
+    file.take(MATERIAL_FILE_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(fail)?;
+    Ok(bytes)
 }
 
-fn open(path: &Path) -> Result<Keyring, String> {
-    Keyring::open(path).map_err(|error| error.to_string())
+/// One key, its fields between tabs.
+fn line(key: &KeyringEntry) -> String {
+    let state = match key.state {
+        KeyState::Enabled => "enabled",
+        KeyState::Disabled => "disabled",
+        KeyState::PendingDeletion => "pending-deletion",
+    };
+    let policy = match key.policy {
+        KeyPolicy::Open => "open",
+        KeyPolicy::GrantsOnly => "grants-only",
+    };
+    let mut line = format!(
+        "local:{}\t{state}\t{policy}\trotations {}\tgrants {}",
+        key.name, key.rotations, key.grants
+    );
+    if !key.aliases.is_empty() {
+        line += &format!("\taliases {}", key.aliases.join(","));
+    }
+    if let Some(date) = key.deletion {
+        line += &format!("\tdeletion {date}");
+    }
+    line
+}
+
+fn grant_line(grant: &KeyringGrant, state: &str) -> String {
+    let maker = match grant.maker {
+        GrantMaker::Owner => "owner",
+        GrantMaker::Server => "server",
+    };
+    let operations: Vec<String> = grant
+        .operations
+        .iter()
+        .map(|operation| format!("{operation:?}").to_lowercase())
+        .collect();
+    let context: Vec<String> = grant
+        .context
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    format!(
+        "{}\t{state}\t{maker}\t{}\t{}\t{}\t{}",
+        grant.id.0,
+        grant.created,
+        operations.join(","),
+        context.join(","),
+        grant.name
+    )
+}
+
+impl From<Policy> for KeyPolicy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Open => KeyPolicy::Open,
+            Policy::GrantsOnly => KeyPolicy::GrantsOnly,
+        }
+    }
+}
+
+impl From<Operation> for GrantOperation {
+    fn from(operation: Operation) -> Self {
+        match operation {
+            Operation::Describe => GrantOperation::Describe,
+            Operation::Generate => GrantOperation::Generate,
+            Operation::Decrypt => GrantOperation::Decrypt,
+            Operation::Encrypt => GrantOperation::Encrypt,
+            Operation::Retire => GrantOperation::Retire,
+        }
+    }
+}
+
+fn text(error: palladium_crypto::Error) -> String {
+    error.to_string()
 }

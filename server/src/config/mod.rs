@@ -26,6 +26,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The local keyring. Outside the data folder: a copied data folder opens nothing.
     pub keyring: PathBuf,
+    /// The file descriptor on which the keyring's passphrase is given, if it has one; otherwise the terminal is asked.
+    pub keyring_passphrase_fd: Option<u64>,
     /// The name that drivers show.
     pub cluster_name: String,
     /// Data centre and rack, as drivers balance by them.
@@ -80,6 +82,14 @@ pub struct Config {
     pub log: String,
 }
 
+/// What stands under `[kms.local]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LocalKeys {
+    /// The file of a credential with which the server makes grants on keys of the keyring (`palladium key grantor`). Without it the server makes none.
+    pub grant_credential_file: Option<PathBuf>,
+}
+
 /// When a write is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -96,6 +106,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 9042)),
             data: "data".into(),
             keyring: "keyring".into(),
+            keyring_passphrase_fd: None,
             cluster_name: "Palladium".into(),
             data_center: "datacenter1".into(),
             rack: "rack1".into(),
@@ -168,7 +179,19 @@ impl Config {
         if self.frame_bytes_max < 64 << 10 {
             return Err("frame_bytes_max must be at least 64 KiB".into());
         }
+        self.local_keys()?;
         self.service_cmk().map(|_| ())
+    }
+
+    /// What the keyring is opened with.
+    pub fn local_keys(&self) -> Result<LocalKeys, String> {
+        match self.kms.get("local") {
+            Some(settings) => settings
+                .clone()
+                .try_into()
+                .map_err(|error: toml::de::Error| format!("kms.local: {}", error.message())),
+            None => Ok(LocalKeys::default()),
+        }
     }
 
     /// The key of the service.

@@ -14,7 +14,8 @@ impl KeyServices {
     /// The services that the configuration has a table `[kms.NAME]` for. Asks none of them: a service that is down keeps no server from starting.
     pub async fn open(settings: &toml::Table) -> Result<Self, String> {
         let mut services = KeyServices::default();
-        for (name, table) in settings {
+        // The keyring's table is read where the keyring is opened (`Config::local_keys`).
+        for (name, table) in settings.iter().filter(|(name, _)| *name != "local") {
             let kind = key_service_kinds()
                 .iter()
                 .find(|kind| kind.provider == name)

@@ -12,6 +12,8 @@
 //! A rotation adds material and forgets none: what the older ones had encrypted still decrypts. What is destroyed is gone for good, unless the
 //! owner has brought its material and brings it again.
 
+use zeroize::Zeroizing;
+
 use super::contents::{
     ALIASES_MAX, Body, Contents, DestroyedKey, Entry, KEYS_MAX, Key, KeyPolicy, KeyState,
     MATERIALS_MAX, Origin, State,
@@ -20,6 +22,7 @@ use super::date::UnixSeconds;
 use super::snapshot::locked;
 use super::{Keyring, Write};
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::keys::CmkRef;
 use crate::kms::blob::Material;
 use crate::secret::Secret;
@@ -84,6 +87,20 @@ impl Keyring {
             self.add_key(contents, name, policy, material, Origin::Imported)
         })?;
         Ok(reference)
+    }
+
+    /// Reads the material that an owner brings: 32 bytes, or 64 hexadecimal digits and perhaps a newline.
+    pub fn read_material(bytes: &[u8]) -> Result<Secret<32>> {
+        if let Some(secret) = Secret::from_slice(bytes) {
+            return Ok(secret);
+        }
+        let digits = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let lower = Zeroizing::new(digits.to_ascii_lowercase());
+        let text = std::str::from_utf8(&lower).unwrap_or_default();
+        let mut read = None;
+        let secret = Secret::filled(|out| read = hex::decode_into(text, out));
+        read.map(|()| secret)
+            .ok_or_else(|| Error::invalid("key material is 32 bytes, or 64 hexadecimal digits"))
     }
 
     fn add_key(

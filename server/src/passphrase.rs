@@ -1,0 +1,105 @@
+//! Where the keyring's passphrase comes from: a file descriptor (`keyring_passphrase_fd`, `--passphrase-fd`) or the terminal. Never an argument or a variable of
+//! the environment, which other processes can read.
+//!
+//! A descriptor is read to its end: one passphrase on each line, as many as are asked for. It is opened anew by its name, so that nothing here trusts a number.
+
+use std::fs::File;
+use std::io::Read;
+
+use palladium_crypto::{Keyring, Passphrase};
+use zeroize::Zeroizing;
+
+use crate::config::Config;
+
+/// Two passphrases of the longest kind, and their newlines.
+const DESCRIPTOR_BYTES_MAX: u64 = 2 * 1025;
+
+/// The passphrases that one command asks for, in its order.
+pub struct Passphrases(Source);
+
+enum Source {
+    Terminal,
+    Lines(std::vec::IntoIter<Zeroizing<Vec<u8>>>),
+}
+
+impl Passphrases {
+    /// From where the configuration says.
+    pub fn of(config: &Config) -> Result<Passphrases, String> {
+        let Some(descriptor) = config.keyring_passphrase_fd else {
+            return Ok(Passphrases(Source::Terminal));
+        };
+        let path = format!("/proc/self/fd/{descriptor}");
+        let mut text = Zeroizing::new(Vec::with_capacity(DESCRIPTOR_BYTES_MAX as usize + 1));
+        File::open(&path)
+            .and_then(|file| file.take(DESCRIPTOR_BYTES_MAX).read_to_end(&mut text))
+            .map_err(|error| {
+                format!("no passphrase can be read from file descriptor {descriptor}: {error}")
+            })?;
+        let text = text.strip_suffix(b"\n").unwrap_or(&text);
+        let lines: Vec<_> = text
+            .split(|byte| *byte == b'\n')
+            .map(|line| Zeroizing::new(line.to_vec()))
+            .collect();
+        Ok(Passphrases(Source::Lines(lines.into_iter())))
+    }
+
+    /// The next one.
+    pub fn next(&mut self, question: &str) -> Result<Passphrase, String> {
+        let bytes = match &mut self.0 {
+            Source::Lines(lines) => lines
+                .next()
+                .ok_or("the file descriptor gives fewer passphrases than are needed")?,
+            Source::Terminal => ask(question)?,
+        };
+        Passphrase::new(bytes).map_err(|error| error.to_string())
+    }
+
+    /// The next one, for a keyring that will open with no other: asked for twice, where a person types it.
+    pub fn next_new(&mut self) -> Result<Passphrase, String> {
+        let first = self.next("New passphrase: ")?;
+        if let Source::Terminal = self.0 {
+            let second = self.next("Again: ")?;
+            if first != second {
+                return Err("these are two different passphrases; nothing was changed".into());
+            }
+        }
+        Ok(first)
+    }
+
+    /// The keyring's own, where it has one.
+    pub fn next_of(&mut self, keyring: &Keyring) -> Result<Option<Passphrase>, String> {
+        match keyring.is_protected().map_err(|error| error.to_string())? {
+            true => self
+                .next(&format!("Passphrase of {}: ", keyring.path().display()))
+                .map(Some),
+            false => Ok(None),
+        }
+    }
+}
+
+fn ask(question: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    let typed = rpassword::prompt_password(question).map_err(|error| {
+        format!("the keyring has a passphrase, and there is no terminal to ask for it ({error}): give it by --passphrase-fd or keyring_passphrase_fd")
+    })?;
+    Ok(Zeroizing::new(typed.into_bytes()))
+}
+
+/// Asks for the passphrase of the keyring that the configuration names, if it is there and has one. Before anything waits for signals: a terminal that is asked
+/// is left only by an answer, or by the signal's own way.
+pub fn of_configured_keyring(config: &Config) -> Result<Option<Passphrase>, String> {
+    if !config.keyring.exists() {
+        return Ok(None);
+    }
+    let keyring = Keyring::open(&config.keyring).map_err(|error| format!("keyring: {error}"))?;
+    Passphrases::of(config)?.next_of(&keyring)
+}
+
+/// Gives the keyring its passphrase.
+pub fn unlock(keyring: &Keyring, passphrase: Option<&Passphrase>) -> Result<(), String> {
+    match passphrase {
+        Some(passphrase) => keyring
+            .unlock(passphrase)
+            .map_err(|error| format!("keyring {}: {error}", keyring.path().display())),
+        None => Ok(()),
+    }
+}
