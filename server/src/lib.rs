@@ -10,7 +10,7 @@
 //!   net::connection    all answers that are ready -> one socket write
 //! ```
 //!
-//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `service_table`, `records`; `session`, `audit`, `keys`, `keyring_record`; `anchor`; `net`; `server`, which starts and stops it all.
+//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `service_table`, `records`; `session`, `permissions`, `audit`, `keys`, `keyring_record`; `anchor`; `net`; `server`, which starts and stops it all.
 
 pub mod admin;
 mod anchor;
@@ -24,6 +24,7 @@ pub mod keyring_record;
 pub mod keys;
 pub mod net;
 pub mod passphrase;
+pub mod permissions;
 pub mod query;
 pub mod records;
 pub mod schema;

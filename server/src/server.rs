@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures::stream::{self, StreamExt};
 use palladium_crypto::{Passphrase, UnixSeconds};
 use palladium_storage::manifest::Manifest;
 use palladium_storage::{Backend, Env, LocalBackend, LocalOptions};
@@ -22,12 +21,12 @@ use uuid::Uuid;
 
 use crate::Engine;
 use crate::anchor::AnchorKeeper;
-use crate::audit::{Asker, Audit, Trail, TrailLimits, Writing};
+use crate::audit::{Audit, Trail, TrailLimits, Writing};
 use crate::config::Config;
 use crate::database::Database;
 use crate::env::RealEnv;
 use crate::keyring_record::RecordedKeyring;
-use crate::keys::{KeeperOptions, KeyKeeper, KeyServices};
+use crate::keys::{Caller, KeeperOptions, KeyKeeper, KeyServices};
 use crate::net::{InFlight, Listener};
 use crate::passphrase;
 use crate::query::{PageSeal, Prepared};
@@ -37,8 +36,6 @@ use crate::telemetry;
 
 /// How long connections may take to answer what they had begun when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
-/// Tables that are opened at a time after a start: a key service that does not answer holds up no more than a few.
-const OPENINGS_AT_A_TIME: usize = 16;
 
 /// A running server.
 pub struct Server {
@@ -102,11 +99,16 @@ impl Server {
         let keyring = RecordedKeyring::new(keyring);
         let services = KeyServices::open(&config.kms)
             .await?
-            .with("local", keyring.clone());
+            .with("local", keyring.clone())
+            .limited(config.call_limits());
         let (audit, waiting) = Audit::new();
+        let caller = Caller {
+            env: env.clone(),
+            audit: audit.clone(),
+            timeout: Duration::from_secs(config.key_call_timeout_s),
+        };
         let cmk = config.service_cmk()?;
-        let service =
-            service_key::fetch(&backend, &services, &cmk, first_start, &*env, &audit).await?;
+        let service = service_key::fetch(&backend, &services, &cmk, first_start, &caller).await?;
         let is_new = backend.manifest_list().await.map_err(say)?.is_empty();
         let anchor = AnchorKeeper::open(&config, &service, is_new)?;
         // Before the engine opens: that alone is a commit, and an older folder would come nearer to its anchor with each refusal.
@@ -183,6 +185,11 @@ impl Server {
         for table in catalog.customer_tables() {
             keys.register(table.id, &table.keyspace, &table.name);
         }
+        // Customer tables start dormant. Those that the log still holds something of are opened beside serving, so that it can be released.
+        for id in engine.tables_with_log() {
+            keys.want(id);
+        }
+        keys.load_records().await?;
         let database = Arc::new(Database {
             engine,
             catalog: ArcSwap::from_pointee(catalog),
@@ -201,7 +208,6 @@ impl Server {
         let listener = Listener::bind(database.config.listen).await?;
         let address = listener.address();
         let mut chores = JoinSet::new();
-        chores.spawn(open_what_the_log_holds(database.clone()));
         chores.spawn(keys.run());
         chores.spawn(keyring.clone().run(database.engine.clone()));
         chores.spawn(anchor.clone().run(database.engine.clone()));
@@ -290,17 +296,6 @@ fn keeper_options(config: &Config, service: &ServiceKey) -> Result<KeeperOptions
         grace_seconds: config.unreachable_grace_s,
         snapshot_grant_days: config.snapshot_grant_days,
     })
-}
-
-/// Customer tables start dormant. Those that the log still holds something of are opened, so that it can be released; a key that cannot be had now is the
-/// keeper's to try again.
-async fn open_what_the_log_holds(database: Arc<Database>) {
-    let database = &database;
-    stream::iter(database.engine.tables_with_log())
-        .for_each_concurrent(OPENINGS_AT_A_TIME, |table| async move {
-            let _ = database.keys.ensure(table, &Asker::server()).await;
-        })
-        .await;
 }
 
 /// The keyring's clock: it destroys a key on the day that its owner has set.

@@ -17,14 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palladium_crypto::{
-    ClusterId, CmkRef, EncryptionContext, Error as CryptoError, KeyRing, Keyring, Kms, OsEntropy,
-    Passphrase, Secret, TableKey,
+    Answering, ClusterId, CmkRef, EncryptionContext, Error as CryptoError, KeyRing, Keyring, Kms,
+    OsEntropy, Passphrase, Secret, TableKey,
 };
-use palladium_storage::{Backend, Env, LocalBackend, Root, RootState, SERVICE, root};
+use palladium_storage::{Backend, LocalBackend, Root, RootState, SERVICE, root};
 
-use crate::audit::{Audit, Event};
+use crate::audit::{Asker, Audit};
 use crate::config::Config;
-use crate::keys::KeyServices;
+use crate::keys::{Asked, Caller, KeyServices, Urgency};
 use crate::passphrase;
 
 /// The only version: the service's key has no switch yet.
@@ -142,32 +142,28 @@ pub fn open_keyring(
 }
 
 /// Draws the service's key at first start, and fetches it at every other; waits for a key service that does not answer.
-pub async fn fetch(
+pub(crate) async fn fetch(
     backend: &LocalBackend,
     services: &KeyServices,
     cmk: &CmkRef,
     is_first_start: bool,
-    env: &dyn Env,
-    audit: &Audit,
+    caller: &Caller,
 ) -> Result<ServiceKey, String> {
     loop {
-        let (at_micros, began) = (env.wall_micros(), env.boot_nanos());
-        let attempt = match is_first_start {
-            true => draw(backend, services, cmk).await,
-            false => fetch_once(backend, services).await,
+        // The trail is written once the engine is open: until then it keeps what it has room for, and nobody waits for it.
+        let (audit, mut waiting) = Audit::new();
+        let quiet = Caller {
+            audit,
+            ..caller.clone()
         };
-        audit.record_early(Event {
-            operation: match is_first_start {
-                true => "GenerateDataKey",
-                false => "Decrypt",
-            },
-            table: Some((CONTEXT_KEYSPACE.into(), CONTEXT_TABLE.into())),
-            key: Some(cmk.clone()),
-            context: Some(context()),
-            outcome: attempt.as_ref().map(drop).map_err(Attempt::to_string),
-            latency: Duration::from_nanos(env.boot_nanos().saturating_sub(began)),
-            ..Event::of_server("", at_micros)
-        });
+        let attempt = match is_first_start {
+            true => draw(backend, services, cmk, &quiet).await,
+            false => fetch_with(backend, services, &quiet).await,
+        };
+        drop(quiet);
+        while let Some(event) = waiting.next().await {
+            caller.audit.record_early(event);
+        }
         match attempt {
             Ok(key) => return Ok(key),
             Err(Attempt::Hopeless(what)) => return Err(what),
@@ -187,15 +183,6 @@ pub enum Attempt {
     Hopeless(String),
 }
 
-impl Attempt {
-    fn to_string(&self) -> String {
-        match self {
-            Attempt::Later(error) => error.to_string(),
-            Attempt::Hopeless(what) => what.clone(),
-        }
-    }
-}
-
 impl From<CryptoError> for Attempt {
     fn from(error: CryptoError) -> Self {
         match error {
@@ -209,9 +196,13 @@ async fn draw(
     backend: &LocalBackend,
     services: &KeyServices,
     cmk: &CmkRef,
+    caller: &Caller,
 ) -> Result<ServiceKey, Attempt> {
-    let service: &Arc<dyn Kms> = services.of(cmk)?;
-    let generated = service.generate_data_key(cmk, &context()).await.outcome?;
+    let context = context();
+    let generated = call(services, "GenerateDataKey", cmk, &context, caller, |kms| {
+        kms.generate_data_key(cmk, &context)
+    })
+    .await?;
     let key = derive(&generated.plaintext, cmk);
     let mut root = Root {
         table: SERVICE,
@@ -236,10 +227,39 @@ fn context() -> EncryptionContext {
     EncryptionContext::for_table(CONTEXT_KEYSPACE, CONTEXT_TABLE, "palladium")
 }
 
-/// One try at the key of a folder that has one.
+/// One call about the service's own key, which is asked for as any other is.
+async fn call<'a, T>(
+    services: &'a KeyServices,
+    operation: &'static str,
+    cmk: &'a CmkRef,
+    context: &'a EncryptionContext,
+    caller: &'a Caller,
+    send: impl FnOnce(&'a dyn Kms) -> Answering<'a, T>,
+) -> Result<T, CryptoError> {
+    let asker = Asker::server();
+    let asked = Asked {
+        operation,
+        table: Some((CONTEXT_KEYSPACE, CONTEXT_TABLE)),
+        key: cmk,
+        context: Some(context),
+        asker: &asker,
+        urgency: Urgency::Request,
+    };
+    services.of(cmk)?.call(caller, asked, send).await.outcome
+}
+
+/// One try at the key of a folder that has one, for a tool that leaves no trace in it.
 pub async fn fetch_once(
     backend: &LocalBackend,
     services: &KeyServices,
+) -> Result<ServiceKey, Attempt> {
+    fetch_with(backend, services, &Caller::unrecorded()).await
+}
+
+async fn fetch_with(
+    backend: &LocalBackend,
+    services: &KeyServices,
+    caller: &Caller,
 ) -> Result<ServiceKey, Attempt> {
     let loaded = root::load(backend, SERVICE)
         .await
@@ -252,11 +272,11 @@ pub async fn fetch_once(
     if let Some(note) = loaded.note {
         tracing::warn!(note, "a spare copy is damaged");
     }
-    let service = services.of(&root.cmk)?;
-    let plaintext = service
-        .decrypt(&root.cmk, &root.wrapped, &context())
-        .await
-        .outcome?;
+    let context = context();
+    let plaintext = call(services, "Decrypt", &root.cmk, &context, caller, |kms| {
+        kms.decrypt(&root.cmk, &root.wrapped, &context)
+    })
+    .await?;
     let key = derive(&plaintext, &root.cmk);
     root.verify(&key)
         .map_err(|error| Attempt::Hopeless(error.to_string()))?;

@@ -16,6 +16,8 @@ use serde::Deserialize;
 
 pub use load::{ConfigError, flags, load};
 
+use crate::keys::CallLimits;
+
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -215,6 +217,14 @@ impl Config {
     /// Where the anchor stands: beside the keyring, outside the data folder.
     pub fn anchor_path(&self) -> PathBuf {
         beside(&self.keyring, "anchor")
+    }
+
+    /// Bounds for the calls to each key service.
+    pub fn call_limits(&self) -> CallLimits {
+        CallLimits {
+            calls_max: self.key_calls_max,
+            calls_per_s: self.key_calls_per_s,
+        }
     }
 
     fn memory(&self) -> usize {

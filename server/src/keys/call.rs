@@ -1,16 +1,18 @@
-//! The calls: each bounded in time and number, each answer weighed before it counts.
+//! The calls, and what each answer is worth: for this table, and for all under the same key.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use palladium_crypto::{
-    Answering, CmkRef, DenialReason, EncryptionContext, Error as CryptoError, KeyVersion, TableId,
+    CmkRef, DenialReason, EncryptionContext, Error as CryptoError, KeyRing, KeyVersion, TableId,
 };
 use palladium_storage::{Backend, Lease, Reading, Root};
 
+use super::gate::Urgency;
 use super::key::Key;
-use super::{Inner, Kept, Reason, ladder, trouble};
-use crate::audit::{Asker, Event};
+use super::service::{Asked, Called, KeyService};
+use super::state::Kept;
+use super::{Inner, Reason, ladder};
+use crate::audit::Asker;
 
 /// A call that gave no key.
 #[derive(Debug, Clone)]
@@ -28,6 +30,26 @@ pub(super) struct Purpose<'a> {
     pub keyspace: &'a str,
     pub table: &'a str,
     pub asker: &'a Asker,
+    pub urgency: Urgency,
+}
+
+impl<'a> Purpose<'a> {
+    /// A call for this purpose.
+    pub(super) fn asks(
+        self,
+        operation: &'static str,
+        key: &'a CmkRef,
+        context: Option<&'a EncryptionContext>,
+    ) -> Asked<'a> {
+        Asked {
+            operation,
+            table: Some((self.keyspace, self.table)),
+            key,
+            context,
+            asker: self.asker,
+            urgency: self.urgency,
+        }
+    }
 }
 
 impl Failure {
@@ -46,6 +68,11 @@ impl Failure {
     /// Whether it speaks of the key itself, and so of every table under it.
     pub(super) fn is_key_wide(&self) -> bool {
         matches!(self.reason, Reason::Denied(reason) if reason.is_key_wide())
+    }
+
+    /// Nobody has said no.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self.reason, Reason::Unavailable(_))
     }
 }
 
@@ -69,17 +96,20 @@ impl<B: Backend> Inner<B> {
     }
 
     /// The keys of a table, under the lease that this call begins. The caller holds `calling`.
+    ///
+    /// An answer about a key that the table has left meanwhile is none; neither is a denial of the key itself that was overtaken: if a Decrypt that was sent
+    /// later has been answered with a key, the service is asked once more.
     pub(super) async fn ask(
         &self,
         kept: &Kept,
-        asker: &Asker,
-    ) -> Result<(ladder::Keys, Lease), Failure> {
+        purpose: Purpose<'_>,
+    ) -> Result<(KeyRing, Lease), Failure> {
+        let mut was_overtaken = false;
         loop {
             let Some(root) = self.engine.root(kept.id) else {
                 return Err(self.failure(kept, Reason::Damaged, "its root is missing".into()));
             };
-            let sent = self.env.boot_nanos();
-            let answer = self.decrypt(kept, &root, asker).await;
+            let called = self.decrypt(kept, &root, purpose).await;
             let is_still_its_key = self
                 .engine
                 .root(kept.id)
@@ -88,124 +118,112 @@ impl<B: Backend> Inner<B> {
                 continue;
             }
             let key = self.key(&root.cmk);
-            return match answer {
-                Ok(fetched) => key.answered(sent).map(|()| fetched),
+            let sent = called.sent.boot_nanos;
+            match called.outcome {
+                Ok(ring) => {
+                    key.answered(sent)?;
+                    kept.confirm(called.sent);
+                    let lease = Lease::starting_at(called.sent, self.options.lease_seconds);
+                    return Ok((ring, lease));
+                }
                 Err(error) => {
                     let failure = Failure::new(&root.cmk, &error);
-                    key.failed(self.env.boot_nanos(), &failure, self.env.entropy());
-                    Err(failure)
+                    if failure.is_key_wide() && !was_overtaken && key.has_answered_after(sent) {
+                        was_overtaken = true;
+                        continue;
+                    }
+                    key.failed(self.now_nanos(), &failure, self.entropy());
+                    return Err(failure);
                 }
-            };
+            }
         }
     }
 
-    /// One Decrypt of this table's key, with its older versions unwrapped. The lease begins when the call is sent.
-    pub(super) async fn decrypt(
-        &self,
-        kept: &Kept,
-        root: &Root,
-        asker: &Asker,
-    ) -> Result<(ladder::Keys, Lease), CryptoError> {
+    /// One Decrypt of this table's key, with its older versions unwrapped.
+    async fn decrypt(&self, kept: &Kept, root: &Root, purpose: Purpose<'_>) -> Called<KeyRing> {
         let context = self.context(&kept.keyspace, &kept.name);
-        let service = self.services.of(&root.cmk)?;
+        let service = match self.services.of(&root.cmk) {
+            Ok(service) => service,
+            Err(error) => {
+                return Called {
+                    outcome: Err(error),
+                    sent: Reading::now(self.env()),
+                };
+            }
+        };
         let key = self.key(&root.cmk);
-        let _place = key
-            .calls
-            .acquire()
-            .await
-            .expect("this semaphore is never closed");
-        let sent = Reading::now(&*self.env);
-        let plaintext = self
-            .call(
-                "Decrypt",
-                kept.purpose(asker),
-                &root.cmk,
-                Some(&context),
-                service.decrypt(&root.cmk, &root.wrapped, &context),
-            )
-            .await?;
-        let keys = ladder::Keys::climb(root, &plaintext, self.options.cluster)?;
-        Ok((keys, Lease::starting_at(sent, self.options.lease_seconds)))
+        let _turn = key.turn().await;
+        let asked = purpose.asks("Decrypt", &root.cmk, Some(&context));
+        let called = service
+            .call(&self.caller, asked, |kms| {
+                kms.decrypt(&root.cmk, &root.wrapped, &context)
+            })
+            .await;
+        Called {
+            outcome: called
+                .outcome
+                .and_then(|plaintext| ladder::climb(root, &plaintext, self.options.cluster)),
+            sent: called.sent,
+        }
     }
 
-    /// A fresh table key under `cmk`, after a round trip that proves it can be fetched again.
-    pub(super) async fn new_key(
+    /// The lasting name of a key that may be used: an alias is followed.
+    pub(super) async fn describe(
         &self,
+        service: &KeyService,
         cmk: &CmkRef,
-        context: &EncryptionContext,
+        purpose: Purpose<'_>,
+    ) -> Result<CmkRef, CryptoError> {
+        let asked = purpose.asks("DescribeKey", cmk, None);
+        let called = service
+            .call(&self.caller, asked, |kms| kms.describe(cmk))
+            .await;
+        let description = called.outcome?;
+        if description.key.provider() != cmk.provider() {
+            return Err(CryptoError::Invalid(format!(
+                "the key service says that {cmk} is {}, which it does not hold",
+                description.key
+            )));
+        }
+        match description.denial {
+            Some(reason) => Err(denied(reason)),
+            None if !description.enabled => Err(denied(DenialReason::Disabled)),
+            None => Ok(description.key),
+        }
+    }
+
+    /// A fresh table key under `cmk`, after a round trip that proves it can be fetched again; with the lease that its Decrypt began.
+    pub(super) async fn fresh_key(
+        &self,
+        service: &KeyService,
+        cmk: &CmkRef,
         table: TableId,
         version: KeyVersion,
         purpose: Purpose<'_>,
-    ) -> Result<ladder::NewKey, CryptoError> {
-        let service = self.services.of(cmk)?;
-        let description = self
-            .call("DescribeKey", purpose, cmk, None, service.describe(cmk))
-            .await?;
-        if let Some(reason) = description.denial {
-            return Err(denied(reason));
-        }
-        let generated = self
-            .call(
-                "GenerateDataKey",
-                purpose,
-                cmk,
-                Some(context),
-                service.generate_data_key(cmk, context),
-            )
-            .await?;
-        let again = self
-            .call(
-                "Decrypt",
-                purpose,
-                cmk,
-                Some(context),
-                service.decrypt(cmk, &generated.ciphertext, context),
-            )
-            .await?;
-        if again != generated.plaintext {
+    ) -> Result<(ladder::NewKey, Lease), CryptoError> {
+        let context = self.context(purpose.keyspace, purpose.table);
+        let context = &context;
+        let asked = purpose.asks("GenerateDataKey", cmk, Some(context));
+        let called = service
+            .call(&self.caller, asked, |kms| {
+                kms.generate_data_key(cmk, context)
+            })
+            .await;
+        let generated = called.outcome?;
+        let asked = purpose.asks("Decrypt", cmk, Some(context));
+        let called = service
+            .call(&self.caller, asked, |kms| {
+                kms.decrypt(cmk, &generated.ciphertext, context)
+            })
+            .await;
+        if called.outcome? != generated.plaintext {
             return Err(CryptoError::Tampered {
                 what: "the key service gave back another key than it generated".into(),
             });
         }
-        Ok(ladder::NewKey::new(
-            generated,
-            self.options.cluster,
-            table,
-            version,
-            cmk,
-        ))
-    }
-
-    /// A call that ends as unreachable when the service does not answer in time. It is recorded, whatever comes of it.
-    async fn call<T>(
-        &self,
-        operation: &'static str,
-        purpose: Purpose<'_>,
-        cmk: &CmkRef,
-        context: Option<&EncryptionContext>,
-        answering: Answering<'_, T>,
-    ) -> Result<T, CryptoError> {
-        let (at_micros, began) = (self.env.wall_micros(), self.env.boot_nanos());
-        let timeout = self.options.call_timeout;
-        let (outcome, request_id) =
-            match futures::future::select(answering, self.env.sleep(timeout)).await {
-                futures::future::Either::Left((reply, _)) => (reply.outcome, reply.request_id),
-                futures::future::Either::Right(_) => (Err(trouble::no_answer(timeout)), None),
-            };
-        self.audit
-            .record(Event {
-                at_micros,
-                operation,
-                table: Some((purpose.keyspace.to_owned(), purpose.table.to_owned())),
-                key: Some(cmk.clone()),
-                context: context.cloned(),
-                outcome: outcome.as_ref().map(drop).map_err(trouble::said),
-                latency: Duration::from_nanos(self.env.boot_nanos().saturating_sub(began)),
-                request_id,
-                asker: purpose.asker.clone(),
-            })
-            .await;
-        outcome
+        let key = ladder::NewKey::new(generated, self.options.cluster, table, version, cmk);
+        let lease = Lease::starting_at(called.sent, self.options.lease_seconds);
+        Ok((key, lease))
     }
 }
 

@@ -5,9 +5,11 @@
 //! | a failure of any kind | closed tables under the key repeat their last answer for 5 s |
 //! | a denial of the key itself | tables that are asleep repeat it, too; a Decrypt that was sent before counts for nothing |
 //! | no answer | nobody renews for a while that doubles, whatever the number of tables |
+//! | no answer three times in a row | tables that are asleep repeat it, too |
 //! | an answer | all of this is forgotten, but for denials that spoke of one table |
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use palladium_crypto::Entropy;
@@ -17,14 +19,19 @@ use super::call::Failure;
 /// How long a request finds the last answer repeated instead of a new call.
 pub(super) const RETRY_ON_REQUEST: Duration = Duration::from_secs(5);
 /// Calls for one key at a time: a service that does not answer holds no more than these.
-pub(super) const CALLS_MAX: usize = 8;
+const CALLS_MAX: usize = 8;
+/// Calls for one key that the clockwork makes at a time: the rest is for requests.
+const TENDED_MAX: usize = CALLS_MAX / 2;
+/// So many calls in a row without an answer are no accident.
+const SILENCES_MEANT: u32 = 3;
 /// The first pause after an unanswered renewal; doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(20);
 
 /// One key.
 pub(super) struct Key {
-    pub calls: tokio::sync::Semaphore,
+    calls: tokio::sync::Semaphore,
+    tended: AtomicUsize,
     heard: Mutex<Heard>,
 }
 
@@ -39,14 +46,37 @@ struct Heard {
     unanswered: Option<Failure>,
     /// No renewal before this.
     silent_until_nanos: u64,
+    /// When the newest Decrypt was sent that was answered with a key.
+    answered_sent_nanos: u64,
 }
+
+/// One of the calls that the clockwork may make for a key, until dropped.
+pub(super) struct Tending(Arc<Key>);
 
 impl Key {
     pub(super) fn new() -> Self {
         Key {
             calls: tokio::sync::Semaphore::new(CALLS_MAX),
+            tended: AtomicUsize::new(0),
             heard: Mutex::default(),
         }
+    }
+
+    /// Waits until few enough call for this key.
+    pub(super) async fn turn(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.calls
+            .acquire()
+            .await
+            .expect("this semaphore is never closed")
+    }
+
+    /// Leave for the clockwork to make one more call for this key.
+    pub(super) fn tend(self: &Arc<Self>) -> Option<Tending> {
+        if self.tended.fetch_add(1, Ordering::AcqRel) < TENDED_MAX {
+            return Some(Tending(self.clone()));
+        }
+        self.tended.fetch_sub(1, Ordering::AcqRel);
+        None
     }
 
     /// A call failed.
@@ -81,11 +111,17 @@ impl Key {
                 };
                 *heard = Heard {
                     retry_at_nanos,
+                    answered_sent_nanos: heard.answered_sent_nanos.max(sent),
                     ..Heard::default()
                 };
                 Ok(())
             }
         }
+    }
+
+    /// Whether a Decrypt that was sent after `sent` has been answered with a key.
+    pub(super) fn has_answered_after(&self, sent: u64) -> bool {
+        self.heard().answered_sent_nanos > sent
     }
 
     /// Requests for closed tables make no call for a while.
@@ -96,6 +132,19 @@ impl Key {
     /// Whether a request for a closed table must make do with the last answer.
     pub(super) fn is_too_early(&self, now: u64) -> bool {
         now < self.heard().retry_at_nanos
+    }
+
+    /// What a table that is asleep is told without a call.
+    pub(super) fn refuses_sleepers(&self, now: u64) -> Option<Failure> {
+        let heard = self.heard();
+        if now >= heard.retry_at_nanos {
+            return None;
+        }
+        let denial = heard.denial.as_ref().map(|(_, denial)| denial);
+        let silence = heard.unanswered.as_ref();
+        denial
+            .or(silence.filter(|_| heard.silences >= SILENCES_MEANT))
+            .cloned()
     }
 
     /// The denial of the key itself, if it came just now.
@@ -116,6 +165,12 @@ impl Key {
 
     fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
         self.heard.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Drop for Tending {
+    fn drop(&mut self) {
+        self.0.tended.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -11,41 +11,29 @@ use palladium_storage::{Lease, Root, TableKeys};
 /// The version of a table's first key.
 pub(super) const FIRST_VERSION: u32 = 1;
 
-/// All keys of one table.
-pub(super) struct Keys {
-    active: TableKey,
-    older: Vec<TableKey>,
-}
-
 /// A fresh table key, with what its service needs to decrypt it again.
 pub(super) struct NewKey {
     key: TableKey,
     wrapped: Vec<u8>,
 }
 
-impl Keys {
-    /// Derives the newest key and unwraps the others; every fingerprint must be the one in the root.
-    pub(super) fn climb(
-        root: &Root,
-        plaintext: &Secret<32>,
-        cluster: ClusterId,
-    ) -> Result<Keys, CryptoError> {
-        let active = TableKey::derive(plaintext, cluster, root.table, root.version, &root.cmk);
-        root.verify(&active)
-            .map_err(|error| CryptoError::Tampered {
-                what: error.to_string(),
-            })?;
-        let older = root
-            .older
-            .iter()
-            .map(|wrapped| active.unwrap_older(wrapped))
-            .collect::<Result<_, _>>()?;
-        Ok(Keys { active, older })
-    }
-
-    pub(super) fn into_ring(self) -> KeyRing {
-        KeyRing::new(self.active, self.older)
-    }
+/// Derives the newest key and unwraps the others; every fingerprint must be the one in the root.
+pub(super) fn climb(
+    root: &Root,
+    plaintext: &Secret<32>,
+    cluster: ClusterId,
+) -> Result<KeyRing, CryptoError> {
+    let active = TableKey::derive(plaintext, cluster, root.table, root.version, &root.cmk);
+    root.verify(&active)
+        .map_err(|error| CryptoError::Tampered {
+            what: error.to_string(),
+        })?;
+    let older = root
+        .older
+        .iter()
+        .map(|wrapped| active.unwrap_older(wrapped))
+        .collect::<Result<_, _>>()?;
+    Ok(KeyRing::new(active, older))
 }
 
 impl NewKey {
@@ -73,15 +61,18 @@ pub(super) fn first_root(new: NewKey, cmk: CmkRef, lease: Lease) -> (Root, Table
 /// The root after a key switch: the new key wraps every older one directly.
 pub(super) fn next_root(
     root: &Root,
-    old: Keys,
+    old: &KeyRing,
     new: NewKey,
     cmk: CmkRef,
     lease: Lease,
     entropy: &dyn Entropy,
 ) -> Result<(Root, TableKeys), CryptoError> {
-    let mut older = old.older;
-    older.push(old.active);
-    older.sort_by_key(|key| std::cmp::Reverse(key.version()));
+    let mut versions: Vec<KeyVersion> = old.versions().collect();
+    versions.sort_by_key(|version| std::cmp::Reverse(*version));
+    let older = versions
+        .into_iter()
+        .map(|version| old.key(version))
+        .collect::<Result<Vec<_>, _>>()?;
     let wrapped_older = older
         .iter()
         .map(|key| new.key.wrap_older(key, entropy))
@@ -91,7 +82,7 @@ pub(super) fn next_root(
         .map(|key| (key.version(), key.fingerprint()))
         .collect();
     let next = signed_root(&new, cmk, wrapped_older, fingerprints, root.epoch + 1);
-    let ring = Arc::new(KeyRing::new(new.key, older));
+    let ring = Arc::new(old.switched_to(new.key));
     Ok((next, TableKeys { ring, lease }))
 }
 

@@ -6,43 +6,66 @@
 //!      ▲    Decrypt answered             │ └────────── Decrypt answered ─────┘
 //!      │                                 │
 //!      ├──── lease about to end, idle ───┤
-//!      │                                 │ Decrypt denied, or unanswered until the lease ended
+//!      │                                 │ Decrypt denied, or unanswered until the lease (and the grace) ended
 //!      └──── (never from trouble) ◄──────▼
 //!                                  Inaccessible ── a request (at most every 5 s for a key) or 30 s ──► Decrypt answered: Live
 //! ```
 //!
+//! | | Dormant | Live | Inaccessible |
+//! |---|---|---|---|
+//! | reads, writes | wait for one Decrypt, at most 2 s | go on, asking nobody | are refused, at most every 5 s after one Decrypt for the key |
+//! | memtable, blocks, keys | none in memory | in memory | none in memory 5 s after the change |
+//! | log records | stay; replayed when it wakes | flushed as usual | stay, sealed; carried out of shared segments |
+//! | ALTER to another key | one Decrypt, then the switch | the same | Invalid while the old key is refused |
+//! | DROP | works | works | works |
+//! | restart | Dormant | Dormant | Dormant |
+//!
 //! What must hold:
 //! - A lease starts when the Decrypt is *sent* and is renewed by nothing else.
 //! - A denial that speaks of the key itself ends the lease of every table under it at once; one that speaks of this table ends this one. No answer is no
-//!   denial: the lease runs to its end.
+//!   denial: the lease runs to its end, and then for as long as the operator's grace.
 //! - A table that is not Live here is not open in the engine: nothing else would ever close it.
 //! - An answer about a key that the table has left meanwhile (ALTER) is no answer about the table.
 //!
-//! Reading order: `services` (who can be asked), `ladder` (from a decrypted key to a ring), `key` (what is known of a key, whichever table asked), `call` (the calls), `refresh` (the
-//! clockwork), `trouble` (what a client is told).
+//! Reading order: `services` and `service` (who can be asked, and how), `gate` (when), `state` (one table), `key` (what is known of a key, whichever table asked),
+//! `ladder` (from a decrypted key to a ring), `call` (the calls and their worth), `open` (for a request), `refresh` (the clockwork), `change` (CREATE, ALTER, DROP),
+//! `grants`, `lineage`, `trouble` (what a client is told).
 
 mod call;
+mod change;
+mod gate;
+mod grants;
 mod key;
 mod ladder;
+mod lineage;
+mod open;
 mod refresh;
+mod service;
 mod services;
+mod state;
 mod trouble;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
 use palladium_crypto::{
-    ClusterId, CmkRef, EncryptionContext, Error as CryptoError, KeyRing, TableId,
+    ClusterId, CmkRef, EncryptionContext, Entropy, Error as CryptoError, KeyRing, TableId,
 };
-use palladium_storage::{Backend, Engine, Env, Lease, LocalBackend, Reading, Root, TableKeys};
+use palladium_storage::{Backend, Engine, Env, Lease, LocalBackend, Root};
 
-use self::call::{Failure, Purpose};
 use self::key::Key;
+use self::state::{Kept, State};
 use crate::audit::{Asker, Audit};
 use crate::error::{CqlError, CqlResult};
+pub use gate::CallLimits;
+pub(crate) use gate::Urgency;
+pub use grants::GrantRecord;
+pub use lineage::KeyLife;
+pub(crate) use service::{Asked, Caller};
+pub use service::{KeyService, ServiceStatus};
 pub use services::KeyServices;
-pub use trouble::{Reason, Trouble};
+pub use trouble::{Reason, Trouble, iso8601};
 
 /// How the keeper behaves.
 #[derive(Debug, Clone)]
@@ -78,45 +101,14 @@ impl<B: Backend> Clone for KeyKeeper<B> {
 
 struct Inner<B: Backend> {
     engine: Engine<B>,
-    env: Arc<dyn Env>,
+    caller: Caller,
     services: KeyServices,
     options: KeeperOptions,
-    audit: Audit,
     tables: DashMap<TableId, Arc<Kept>>,
-    /// By name; only keys that a root names, so their number is bounded by that of the tables.
+    /// By name; only keys that a root has named.
     keys: DashMap<CmkRef, Arc<Key>>,
-}
-
-/// One table as the keeper sees it.
-struct Kept {
-    id: TableId,
-    keyspace: String,
-    name: String,
-    /// Held during a call for this table: a hundred waiting requests make one call.
-    calling: Arc<tokio::sync::Mutex<()>>,
-    state: Mutex<State>,
-}
-
-/// Where a table's key is.
-#[derive(Debug, Clone)]
-enum State {
-    /// Not in memory, and nothing is wrong.
-    Dormant,
-    /// In memory, under a lease.
-    Live(Live),
-    /// Denied, or unanswered past the lease.
-    Inaccessible(Trouble),
-}
-
-/// How the renewal of a lease stands.
-#[derive(Debug, Clone)]
-struct Live {
-    /// From then on a table in use is renewed.
-    refresh_at_nanos: u64,
-    /// Renew it even if nobody uses it.
-    must_ask: bool,
-    /// Renewal was tried, and this came of it: the lease runs to its end.
-    unanswered: Option<Failure>,
+    book: grants::Book,
+    lineage: lineage::Lineage,
 }
 
 /// What a table's owner sees.
@@ -128,19 +120,29 @@ pub enum TableKeyStatus {
     Inaccessible(Trouble),
 }
 
-/// One Decrypt of a table's newest key, with its older versions unwrapped.
+/// One Decrypt of a table's newest key, with its older versions unwrapped: for tools, which leave no trace in the folder.
 pub async fn open_ring(
     services: &KeyServices,
     root: &Root,
     context: &EncryptionContext,
     cluster: ClusterId,
 ) -> Result<KeyRing, CryptoError> {
-    let plaintext = services
-        .of(&root.cmk)?
-        .decrypt(&root.cmk, &root.wrapped, context)
-        .await
-        .outcome?;
-    Ok(ladder::Keys::climb(root, &plaintext, cluster)?.into_ring())
+    let (caller, asker) = (Caller::unrecorded(), Asker::server());
+    let asked = Asked {
+        operation: "Decrypt",
+        table: None,
+        key: &root.cmk,
+        context: Some(context),
+        asker: &asker,
+        urgency: Urgency::Request,
+    };
+    let service = services.of(&root.cmk)?;
+    let called = service
+        .call(&caller, asked, |kms| {
+            kms.decrypt(&root.cmk, &root.wrapped, context)
+        })
+        .await;
+    ladder::climb(root, &called.outcome?, cluster)
 }
 
 impl<B: Backend> KeyKeeper<B> {
@@ -155,28 +157,25 @@ impl<B: Backend> KeyKeeper<B> {
         KeyKeeper {
             inner: Arc::new(Inner {
                 engine,
-                env,
+                caller: Caller {
+                    env,
+                    audit,
+                    timeout: options.call_timeout,
+                },
                 services,
                 options,
-                audit,
                 tables: DashMap::new(),
                 keys: DashMap::new(),
+                book: grants::Book::default(),
+                lineage: lineage::Lineage::default(),
             }),
         }
     }
 
     /// Makes a table known, with the names that its key service is told.
     pub fn register(&self, id: TableId, keyspace: &str, name: &str) {
-        self.inner.tables.insert(
-            id,
-            Arc::new(Kept {
-                id,
-                keyspace: keyspace.to_owned(),
-                name: name.to_owned(),
-                calling: Arc::default(),
-                state: Mutex::new(State::Dormant),
-            }),
-        );
+        let kept = Arc::new(Kept::new(id, keyspace, name));
+        self.inner.tables.insert(id, kept);
     }
 
     /// Forgets a dropped table.
@@ -206,93 +205,25 @@ impl<B: Backend> KeyKeeper<B> {
         self.inner.engine.lease(id)
     }
 
+    /// When the Decrypt of a table's key was sent that was answered last, in microseconds of wall time; None if there was none since the start.
+    pub fn confirmed_micros(&self, id: TableId) -> Option<i64> {
+        self.inner.kept(id)?.confirmed_micros()
+    }
+
+    /// What is known of each key service.
+    pub fn services(&self) -> Vec<ServiceStatus> {
+        self.inner.services.status()
+    }
+
     /// Opens a table whose key is not at hand. An error says since when and why that is impossible.
     ///
-    /// What has begun runs to its end even if the client leaves: a table half opened would be nobody's to close. Of several who wait for the same table the first one is
-    /// named as the one who asked.
+    /// Of several who wait for the same table the first one is named as the one who asked.
     pub async fn ensure(&self, id: TableId, asker: &Asker) -> CqlResult<()> {
-        let inner = &self.inner;
-        let kept = inner
+        let kept = self
+            .inner
             .kept(id)
             .ok_or_else(|| CqlError::invalid("unconfigured table"))?;
-        let one_call = kept.calling.clone().lock_owned().await;
-        if inner.engine.lease_alive(id) {
-            return Ok(());
-        }
-        if let Some(refusal) = inner.refused_lately(&kept) {
-            return Err(refusal);
-        }
-        let (tell, told) = futures::channel::oneshot::channel();
-        let (opening, asker) = (inner.clone(), asker.clone());
-        inner.env.spawn(Box::pin(async move {
-            let opened = opening.open(&kept, &asker).await;
-            drop(one_call);
-            let _ = tell.send(opened);
-        }));
-        told.await
-            .unwrap_or_else(|_| Err(CqlError::overloaded("The server is shutting down")))
-    }
-
-    /// The root and keys of a new table under `cmk`, checked end to end before anything is made.
-    pub async fn generate(
-        &self,
-        keyspace: &str,
-        name: &str,
-        id: TableId,
-        cmk: &CmkRef,
-        asker: &Asker,
-    ) -> CqlResult<(Root, TableKeys)> {
-        let inner = &self.inner;
-        let cmk = inner.resolve(cmk);
-        let context = inner.context(keyspace, name);
-        let sent = Reading::now(&*inner.env);
-        let purpose = Purpose {
-            keyspace,
-            table: name,
-            asker,
-        };
-        let key = inner
-            .new_key(&cmk, &context, id, ladder::FIRST_VERSION, purpose)
-            .await;
-        let key = match key {
-            Ok(key) => key,
-            Err(error) => return Err(inner.key_refused(&cmk, error).await),
-        };
-        let lease = Lease::starting_at(sent, inner.options.lease_seconds);
-        Ok(ladder::first_root(key, cmk.clone(), lease))
-    }
-
-    /// The root and keys that put a table under `cmk`. Starts with a fresh Decrypt under the old key; nothing has changed when it fails.
-    pub async fn switch(
-        &self,
-        id: TableId,
-        cmk: &CmkRef,
-        asker: &Asker,
-    ) -> CqlResult<(Root, TableKeys)> {
-        let inner = &self.inner;
-        let kept = inner
-            .kept(id)
-            .ok_or_else(|| CqlError::invalid("unconfigured table"))?;
-        let cmk = inner.resolve(cmk);
-        let _one_call = kept.calling.lock().await;
-        let root = inner.root(id)?;
-        let (old, lease) = match inner.decrypt(&kept, &root, asker).await {
-            Ok(fetched) => fetched,
-            Err(error) => return Err(inner.key_refused(&root.cmk, error).await),
-        };
-        // As good as a renewal: the table does not fall asleep before the switch is done.
-        inner.engine.renew(id, lease);
-        inner.set_live(&kept, lease);
-        let context = inner.context(&kept.keyspace, &kept.name);
-        let sent = Reading::now(&*inner.env);
-        let made = inner.new_key(&cmk, &context, id, root.version + 1, kept.purpose(asker));
-        let key = match made.await {
-            Ok(key) => key,
-            Err(error) => return Err(inner.key_refused(&cmk, error).await),
-        };
-        let lease = Lease::starting_at(sent, inner.options.lease_seconds);
-        ladder::next_root(&root, old, key, cmk, lease, inner.env.entropy())
-            .map_err(|error| CqlError::server(error.to_string()))
+        self.inner.ensure(kept, asker).await
     }
 
     /// A table's key is live under `lease`: made, switched or opened by the caller.
@@ -306,6 +237,18 @@ impl<B: Backend> KeyKeeper<B> {
 impl<B: Backend> Inner<B> {
     fn kept(&self, id: TableId) -> Option<Arc<Kept>> {
         self.tables.get(&id).map(|kept| kept.clone())
+    }
+
+    fn env(&self) -> &dyn Env {
+        &*self.caller.env
+    }
+
+    fn entropy(&self) -> &dyn Entropy {
+        self.caller.env.entropy()
+    }
+
+    fn now_nanos(&self) -> u64 {
+        self.caller.env.boot_nanos()
     }
 
     fn resolve(&self, cmk: &CmkRef) -> CmkRef {
@@ -325,141 +268,9 @@ impl<B: Backend> Inner<B> {
         })
     }
 
-    /// The last answer about a closed table, while it is too early to ask again.
-    fn refused_lately(&self, kept: &Kept) -> Option<CqlError> {
-        let root = self.engine.root(kept.id)?;
-        let now = self.env.boot_nanos();
-        let key = self.key(&root.cmk);
-        match kept.state() {
-            State::Inaccessible(trouble) if key.is_too_early(now) => {
-                Some(self.refusal(kept, &trouble))
-            }
-            State::Dormant => {
-                let denial = key.denied_lately(now)?;
-                let trouble = self.set_inaccessible(kept, denial);
-                Some(self.refusal(kept, &trouble))
-            }
-            _ => None,
-        }
-    }
-
-    /// Asks for the table's key and opens the table.
-    async fn open(&self, kept: &Kept, asker: &Asker) -> CqlResult<()> {
-        let (keys, lease) = match self.ask(kept, asker).await {
-            Ok(fetched) => fetched,
-            Err(failure) => return Err(self.close(kept, failure).await),
-        };
-        let keys = TableKeys {
-            ring: Arc::new(keys.into_ring()),
-            lease,
-        };
-        match self.engine.unlock(kept.id, keys).await {
-            Ok(()) => {
-                self.set_live(kept, lease);
-                Ok(())
-            }
-            Err(error @ palladium_storage::Error::Corrupt { .. }) => {
-                let failure = self.failure(kept, Reason::Damaged, error.to_string());
-                if let Some(cmk) = &failure.cmk {
-                    self.key(cmk).wait(self.env.boot_nanos());
-                }
-                Err(self.close(kept, failure).await)
-            }
-            // Nothing is wrong with the key: a full disk, a table that was dropped meanwhile.
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Closes a table whose key cannot be had, and its siblings if the denial speaks of the key. Gives what a client is told.
-    async fn close(&self, kept: &Kept, failure: Failure) -> CqlError {
-        let trouble = self.set_inaccessible(kept, failure.clone());
-        futures::join!(self.engine.lock(kept.id), self.spread(&failure));
-        self.refusal(kept, &trouble)
-    }
-
-    fn set_live(&self, kept: &Kept, lease: Lease) {
-        let was = kept.replace(State::Live(Live {
-            refresh_at_nanos: self.refresh_at(lease),
-            must_ask: false,
-            unanswered: None,
-        }));
-        if let State::Inaccessible(_) = was {
-            tracing::info!(
-                keyspace = kept.keyspace,
-                table = kept.name,
-                "the table's key is back"
-            );
-            self.hasten_siblings(kept);
-        }
-    }
-
-    /// Notes the trouble, keeping the moment when it began.
-    fn set_inaccessible(&self, kept: &Kept, failure: Failure) -> Trouble {
-        let Failure { reason, what, cmk } = failure;
-        let mut state = kept.state.lock().expect("no holder of this lock panics");
-        let (since_micros, reason_before) = match &*state {
-            State::Inaccessible(before) => (before.since_micros, Some(before.reason)),
-            _ => (self.env.wall_micros(), None),
-        };
-        let trouble = Trouble {
-            reason,
-            since_micros,
-            cmk: cmk.map_or_else(|| "unknown".into(), |cmk| cmk.to_string()),
-            what,
-            background_at_nanos: trouble::background_at(self.env.boot_nanos()),
-        };
-        *state = State::Inaccessible(trouble.clone());
-        drop(state);
-        if reason_before != Some(reason) {
-            tracing::warn!(
-                keyspace = kept.keyspace,
-                table = kept.name,
-                key = trouble.cmk,
-                reason = %trouble.reason,
-                what = trouble.what,
-                "the table's key is inaccessible"
-            );
-        }
-        trouble
-    }
-
-    fn refusal(&self, kept: &Kept, trouble: &Trouble) -> CqlError {
-        trouble.to_cql(&kept.keyspace, &kept.name)
-    }
-
-    /// CREATE or ALTER named a key that does not work: which key, and what its service said.
-    async fn key_refused(&self, cmk: &CmkRef, error: CryptoError) -> CqlError {
-        let refusal = CqlError::invalid(format!(
-            "KMS key {cmk} cannot be used: {error}; nothing was changed"
-        ));
-        let failure = Failure::new(cmk, &error);
-        if failure.is_key_wide() {
-            self.spread(&failure).await;
-        }
-        refusal
-    }
-}
-
-impl Kept {
-    fn purpose<'a>(&'a self, asker: &'a Asker) -> Purpose<'a> {
-        Purpose {
-            keyspace: &self.keyspace,
-            table: &self.name,
-            asker,
-        }
-    }
-
-    fn state(&self) -> State {
-        self.state
-            .lock()
-            .expect("no holder of this lock panics")
-            .clone()
-    }
-
-    fn replace(&self, next: State) -> State {
-        std::mem::replace(
-            &mut *self.state.lock().expect("no holder of this lock panics"),
-            next,
-        )
+    /// The name of the key that a table is under, for people.
+    fn key_name(&self, kept: &Kept) -> String {
+        let root = self.engine.root(kept.id);
+        root.map_or_else(|| "unknown".into(), |root| root.cmk.to_string())
     }
 }

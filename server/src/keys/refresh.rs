@@ -1,16 +1,18 @@
 //! The keeper's clockwork: renew what is in use, put to sleep what is not, try again what is in trouble.
 //!
 //! ```text
-//! lease   0 %            40 %         70 %        80-90 %    100 %
-//!         |──────────────|── refresh ──|── if used ──| sleep ──|
+//! lease   0 %            40 %         70 %        80-90 %    100 %              100 % + grace
+//!         |──────────────|── refresh ──|── if used ──| sleep ──|── unanswered ──|
 //! ```
 //!
-//! One look at the tables that have keys, once a second or more often under short leases. A table in use is renewed at a random 40 to 70 % of its lease, so
-//! that no request ever waits for a renewal and tables of one key do not call in step. What is due is handled key by key, each key beside the others: a
-//! service that does not answer delays nobody but the tables of its own keys.
+//! One look at the tables, once a second or more often under short leases. A table in use is renewed at a random 40 to 70 % of its lease, so that no request ever
+//! waits for a renewal and tables of one key do not call in step. What needs no key service (to fall asleep, to close) is begun at once. What needs a call is begun
+//! only as far as the service's bucket and the key's share allow now, the earliest deadline first, and the rest with the next look: a service that does not answer
+//! delays nobody but the tables of its own keys, and 10,000 tables wait in no queue.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::stream::{self, FuturesUnordered, StreamExt};
@@ -18,21 +20,40 @@ use palladium_crypto::CmkRef;
 use palladium_storage::{Backend, Lease, Reading};
 
 use super::call::Failure;
-use super::{Inner, Kept, KeyKeeper, Live, State, key, trouble};
+use super::gate::Urgency;
+use super::key::{self, Tending};
+use super::state::{Kept, State};
+use super::{Inner, KeyKeeper, Reason, trouble};
 use crate::audit::Asker;
 
-/// Keys of one service that are asked for at a time.
-const KEYS_AT_A_TIME: usize = 16;
 /// Tables that are closed at a time when their key is denied: each waits until who works on it has stopped.
 const LOCKS_AT_A_TIME: usize = 64;
+/// Tables that begin to fall asleep or to close with one look.
+const CLOSED_AT_A_LOOK: usize = 256;
 /// A table is not asked for again because of a sibling within this of its last answer.
 const HASTENED_AFTER: Duration = key::RETRY_ON_REQUEST;
+/// Calls that a look begins at a service that is not configured: they fail at once.
+const ROOM_OF_NO_SERVICE: usize = 16;
+/// One in so many calls may be spent on tables that were refused one by one.
+const SHARE_OF_REFUSED: usize = 4;
 
-/// Tables of one key that something must be done about.
-struct Due {
+/// What is to be done about a table.
+enum Work {
+    /// Nobody used it: its memtable goes to disk and its key leaves memory.
+    Sleep,
+    /// Its lease has ended without an answer.
+    Close(Failure),
+    /// One Decrypt, to renew or to open.
+    Ask(Tending, Urgency),
+}
+
+/// A table that needs a call.
+struct Wish {
+    kept: Arc<Kept>,
     cmk: CmkRef,
-    first_deadline_nanos: u64,
-    tables: Vec<Arc<Kept>>,
+    urgency: Urgency,
+    /// It was refused for itself, not for its key.
+    is_refused: bool,
 }
 
 impl<B: Backend> KeyKeeper<B> {
@@ -41,25 +62,20 @@ impl<B: Backend> KeyKeeper<B> {
         let inner = &*self.inner;
         let pause = Duration::from_millis(200 + inner.options.lease_seconds * 2);
         let mut under_way = FuturesUnordered::new();
-        let mut busy: HashSet<CmkRef> = HashSet::new();
+        let mut grants = FuturesUnordered::new();
         loop {
-            let mut next_look = inner.env.sleep(pause);
+            for (kept, work) in inner.look_at_all() {
+                under_way.push(inner.tend(kept, work));
+            }
+            if grants.is_empty() {
+                grants.push(inner.tend_grants());
+            }
+            let mut next_look = inner.env().sleep(pause);
             loop {
                 tokio::select! {
                     () = &mut next_look => break,
-                    Some(cmk) = under_way.next() => {
-                        busy.remove(&cmk);
-                    }
-                }
-            }
-            for due in inner.due() {
-                let provider = due.cmk.provider();
-                let of_this_service = busy.iter().filter(|cmk| cmk.provider() == provider);
-                if of_this_service.count() < KEYS_AT_A_TIME && busy.insert(due.cmk.clone()) {
-                    under_way.push(async move {
-                        inner.tend_all(due.tables).await;
-                        due.cmk
-                    });
+                    Some(()) = under_way.next() => {}
+                    Some(()) = grants.next() => {}
                 }
             }
         }
@@ -68,69 +84,41 @@ impl<B: Backend> KeyKeeper<B> {
     /// One look, and all that follows from it, as tests step it by hand.
     pub async fn step(&self) {
         let inner = &*self.inner;
-        stream::iter(inner.due())
-            .for_each_concurrent(KEYS_AT_A_TIME, |due| inner.tend_all(due.tables))
+        stream::iter(inner.look_at_all())
+            .for_each_concurrent(None, |(kept, work)| inner.tend(kept, work))
             .await;
+        inner.tend_grants().await;
+    }
+
+    /// The log holds something of a table: it is opened without a request, so that the log can let go of it.
+    pub fn want(&self, id: palladium_crypto::TableId) {
+        if let Some(kept) = self.inner.kept(id) {
+            kept.is_wanted.store(true, Ordering::Release);
+        }
     }
 }
 
 impl<B: Backend> Inner<B> {
     pub(super) fn refresh_at(&self, lease: Lease) -> u64 {
         let mut random = [0u8; 2];
-        self.env.entropy().fill(&mut random);
+        self.entropy().fill(&mut random);
         let share = 40 + u64::from(u16::from_le_bytes(random)) % 31;
-        let length = self.lease_nanos();
-        let start = lease.boot_deadline_nanos.saturating_sub(length);
-        start.saturating_add(length / 100 * share)
+        self.sent(lease)
+            .saturating_add(self.lease_nanos() / 100 * share)
     }
 
     fn lease_nanos(&self) -> u64 {
         Duration::from_secs(self.options.lease_seconds).as_nanos() as u64
     }
 
+    /// When the Decrypt of a lease was sent.
+    fn sent(&self, lease: Lease) -> u64 {
+        lease.boot_deadline_nanos.saturating_sub(self.lease_nanos())
+    }
+
     /// A lease with less than this left is let go: time enough to write out a memtable.
     fn letting_go(&self) -> Duration {
         Duration::from_secs((self.options.lease_seconds / 10).max(2))
-    }
-
-    /// What must be done something about, the earliest deadline first.
-    fn due(&self) -> Vec<Due> {
-        let now = Reading::now(&*self.env);
-        let mut by_key: HashMap<CmkRef, Due> = HashMap::new();
-        for entry in self.tables.iter() {
-            let kept = entry.value();
-            let Some(deadline_nanos) = self.due_since(kept, now) else {
-                continue;
-            };
-            let root = self.engine.root(kept.id);
-            let cmk = root.map_or_else(|| self.options.service_cmk.clone(), |root| root.cmk);
-            let due = by_key.entry(cmk.clone()).or_insert_with(|| Due {
-                cmk,
-                first_deadline_nanos: u64::MAX,
-                tables: Vec::new(),
-            });
-            due.first_deadline_nanos = due.first_deadline_nanos.min(deadline_nanos);
-            due.tables.push(kept.clone());
-        }
-        let mut all: Vec<Due> = by_key.into_values().collect();
-        all.sort_by_key(|due| due.first_deadline_nanos);
-        all
-    }
-
-    /// The deadline of a table that is due; one in trouble has none to miss.
-    fn due_since(&self, kept: &Kept, now: Reading) -> Option<u64> {
-        match kept.state() {
-            State::Dormant => None,
-            State::Inaccessible(trouble) => {
-                (now.boot_nanos >= trouble.background_at_nanos).then_some(u64::MAX)
-            }
-            State::Live(live) => {
-                let lease = self.engine.lease(kept.id);
-                let deadline = lease.map_or(0, |lease| lease.boot_deadline_nanos);
-                let is_ending = !lease.is_some_and(|lease| lease.is_alive_at(self.soon(now)));
-                (is_ending || now.boot_nanos >= live.refresh_at_nanos).then_some(deadline)
-            }
-        }
     }
 
     fn soon(&self, now: Reading) -> Reading {
@@ -141,111 +129,228 @@ impl<B: Backend> Inner<B> {
         }
     }
 
-    /// Tables of one key.
-    async fn tend_all(&self, tables: Vec<Arc<Kept>>) {
-        stream::iter(tables)
-            .for_each_concurrent(key::CALLS_MAX / 2, |kept| async move {
-                match kept.state() {
-                    State::Dormant => {}
-                    State::Live(live) => self.tend(&kept, live).await,
-                    State::Inaccessible(_) => self.try_again(&kept).await,
+    /// What is to be done now.
+    fn look_at_all(&self) -> Vec<(Arc<Kept>, Work)> {
+        let now = Reading::now(self.env());
+        let mut all = Vec::new();
+        let mut wishes = Vec::new();
+        for entry in self.tables.iter() {
+            let kept = entry.value();
+            if kept.is_tended.load(Ordering::Acquire) {
+                continue;
+            }
+            let work = match kept.look(|state| self.glance(kept, state, now)) {
+                Glance::Rest => continue,
+                Glance::Live => self.look_at_live(kept, now, &mut wishes),
+                Glance::Closed { is_refused } => {
+                    self.look_at_closed(kept, now, is_refused, &mut wishes);
+                    None
                 }
-            })
-            .await;
+            };
+            if let Some(work) = work
+                && all.len() < CLOSED_AT_A_LOOK
+            {
+                kept.is_tended.store(true, Ordering::Release);
+                all.push((kept.clone(), work));
+            }
+        }
+        all.extend(self.granted(wishes));
+        all
     }
 
-    async fn tend(&self, kept: &Kept, live: Live) {
-        let is_due = self.env.boot_nanos() >= live.refresh_at_nanos;
-        let is_asked_for = live.must_ask || live.unanswered.is_some();
-        if is_due && (is_asked_for || self.engine.take_used(kept.id)) {
-            self.renew(kept, live.refresh_at_nanos).await;
-        }
-        let State::Live(live) = kept.state() else {
-            return;
-        };
-        let Some(lease) = self.engine.lease(kept.id) else {
-            kept.replace_live(State::Dormant);
-            return;
-        };
-        let now = Reading::now(&*self.env);
-        match live.unanswered {
-            None if !lease.is_alive_at(self.soon(now)) => self.put_to_sleep(kept, lease).await,
-            Some(failure) if !lease.is_alive_at(now) => {
-                let _one_call = kept.calling.lock().await;
-                if !self.engine.lease_alive(kept.id) {
-                    self.close(kept, failure).await;
+    /// Whether a table needs a closer look.
+    fn glance(&self, kept: &Kept, state: &State, now: Reading) -> Glance {
+        match state {
+            State::Dormant if kept.is_wanted.load(Ordering::Acquire) => {
+                Glance::Closed { is_refused: false }
+            }
+            State::Dormant => Glance::Rest,
+            State::Inaccessible(trouble) if now.boot_nanos < trouble.background_at_nanos => {
+                Glance::Rest
+            }
+            State::Inaccessible(trouble) => Glance::Closed {
+                is_refused: matches!(trouble.reason, Reason::Denied(reason) if !reason.is_key_wide()),
+            },
+            State::Live(live) => {
+                let is_ending = !live.lease.is_alive_at(self.soon(now));
+                match is_ending || now.boot_nanos >= live.refresh_at_nanos {
+                    true => Glance::Live,
+                    false => Glance::Rest,
                 }
             }
-            _ => {}
         }
     }
 
-    /// Nobody used the table: its memtable goes to disk and its key leaves memory.
-    async fn put_to_sleep(&self, kept: &Kept, lease: Lease) {
-        let _one_call = kept.calling.lock().await;
-        if self.engine.lease(kept.id) != Some(lease) {
+    fn look_at_live(&self, kept: &Arc<Kept>, now: Reading, wishes: &mut Vec<Wish>) -> Option<Work> {
+        let is_due = |refresh_at: u64| now.boot_nanos >= refresh_at;
+        kept.change_live(|live| {
+            live.must_ask |= is_due(live.refresh_at_nanos) && self.engine.take_used(kept.id);
+        });
+        let live = kept.live()?;
+        let Some(lease) = self.engine.lease(kept.id) else {
+            return Some(Work::Sleep);
+        };
+        let root = self.engine.root(kept.id)?;
+        let key = self.key(&root.cmk);
+        let is_asked_for = live.must_ask || live.unanswered.is_some();
+        if !is_asked_for {
+            return (!lease.is_alive_at(self.soon(now))).then_some(Work::Sleep);
+        }
+        let silence = key.silent(now.boot_nanos);
+        if is_due(live.refresh_at_nanos) && silence.is_none() {
+            wishes.push(Wish {
+                kept: kept.clone(),
+                cmk: root.cmk,
+                urgency: Urgency::Renewal(live.lease.boot_deadline_nanos),
+                is_refused: false,
+            });
+        }
+        let failure = silence.or(live.unanswered);
+        if let Some(failure) = &failure {
+            kept.change_live(|live| live.unanswered = Some(failure.clone()));
+            let is_ending = !lease.is_alive_at(self.soon(now));
+            if is_ending && self.extend(kept, failure) {
+                return None;
+            }
+        }
+        match lease.is_alive_at(now) {
+            true => None,
+            // Nobody has answered, or there was no room to ask: the next request does.
+            false => Some(failure.map_or(Work::Sleep, Work::Close)),
+        }
+    }
+
+    fn look_at_closed(
+        &self,
+        kept: &Arc<Kept>,
+        now: Reading,
+        is_refused: bool,
+        wishes: &mut Vec<Wish>,
+    ) {
+        let Some(root) = self.engine.root(kept.id) else {
+            kept.postpone(trouble::background_at(now.boot_nanos));
+            return;
+        };
+        let key = self.key(&root.cmk);
+        let heard = key
+            .denied_lately(now.boot_nanos)
+            .or_else(|| key.silent(now.boot_nanos));
+        if let Some(failure) = heard {
+            self.set_inaccessible(kept, failure);
             return;
         }
-        self.engine.sleep(kept.id).await;
+        wishes.push(Wish {
+            kept: kept.clone(),
+            cmk: root.cmk,
+            urgency: Urgency::Background,
+            is_refused,
+        });
+    }
+
+    /// As many as their services have room for now, the earliest deadline first.
+    fn granted(&self, mut wishes: Vec<Wish>) -> Vec<(Arc<Kept>, Work)> {
+        wishes.sort_by_key(|wish| (wish.urgency, wish.is_refused));
+        let mut rooms: HashMap<String, (usize, usize)> = HashMap::new();
+        let mut granted = Vec::new();
+        for wish in wishes {
+            let (room, for_refused) =
+                rooms
+                    .entry(wish.cmk.provider().to_owned())
+                    .or_insert_with(|| {
+                        let room = match self.services.of(&wish.cmk) {
+                            Ok(service) => service.room(&self.caller.env),
+                            Err(_) => ROOM_OF_NO_SERVICE,
+                        };
+                        (room, room.div_ceil(SHARE_OF_REFUSED))
+                    });
+            if *room == 0 || (wish.is_refused && *for_refused == 0) {
+                continue;
+            }
+            let Some(tending) = self.key(&wish.cmk).tend() else {
+                continue;
+            };
+            *room -= 1;
+            *for_refused -= usize::from(wish.is_refused);
+            wish.kept.is_tended.store(true, Ordering::Release);
+            granted.push((wish.kept, Work::Ask(tending, wish.urgency)));
+        }
+        granted
+    }
+
+    async fn tend(&self, kept: Arc<Kept>, work: Work) {
+        match work {
+            Work::Sleep => self.put_to_sleep(&kept).await,
+            Work::Close(failure) => {
+                let _one_call = kept.calling.lock().await;
+                if kept.live().is_some() && !self.engine.lease_alive(kept.id) {
+                    self.close(&kept, failure).await;
+                }
+            }
+            Work::Ask(_tending, urgency) => match kept.live() {
+                Some(live) => self.renew(&kept, live.refresh_at_nanos, urgency).await,
+                None => self.try_again(&kept).await,
+            },
+        }
+        kept.is_tended.store(false, Ordering::Release);
+    }
+
+    /// Nobody used the table, or nobody could be asked in time.
+    async fn put_to_sleep(&self, kept: &Kept) {
+        let _one_call = kept.calling.lock().await;
+        let now = Reading::now(self.env());
+        let lease = self.engine.lease(kept.id);
+        if lease.is_some_and(|lease| lease.is_alive_at(self.soon(now))) {
+            // Renewed meanwhile.
+            return;
+        }
+        if lease.is_some() {
+            self.engine.sleep(kept.id).await;
+        }
         if self.engine.lease(kept.id).is_none() {
-            kept.replace_live(State::Dormant);
+            kept.set_dormant(&self.key_name(kept), "idle");
         }
     }
 
     /// One Decrypt renews the lease; a denial ends it; no answer leaves it as it is.
-    async fn renew(&self, kept: &Kept, refresh_at_nanos: u64) {
+    async fn renew(&self, kept: &Kept, refresh_at_nanos: u64, urgency: Urgency) {
         let _one_call = kept.calling.lock().await;
-        if !matches!(kept.state(), State::Live(live) if live.refresh_at_nanos == refresh_at_nanos) {
+        if kept
+            .live()
+            .is_none_or(|live| live.refresh_at_nanos != refresh_at_nanos)
+        {
             // Renewed, switched or closed while this waited for its turn.
             return;
         }
-        let answer = match self.silence(kept) {
-            Some(failure) => Err(failure),
-            None => self.ask(kept, &Asker::server()).await,
-        };
+        let answer = self
+            .ask(kept, kept.purpose(&Asker::server(), urgency))
+            .await;
         match answer {
-            Ok((_, lease)) if matches!(kept.state(), State::Live(_)) => {
+            Ok((_, lease)) if kept.live().is_some() => {
                 self.engine.renew(kept.id, lease);
                 self.set_live(kept, lease);
             }
             Ok(_) => {}
+            Err(failure) if failure.is_silence() => {
+                kept.change_live(|live| live.unanswered = Some(failure));
+            }
             Err(failure) if failure.is_denial() => {
                 self.close(kept, failure).await;
             }
-            Err(failure) => kept.replace_live(State::Live(Live {
-                refresh_at_nanos,
-                must_ask: false,
-                unanswered: Some(failure),
-            })),
+            Err(failure) => kept.change_live(|live| live.unanswered = Some(failure)),
         }
     }
 
-    /// The last answer of the table's key, while it is too early for another renewal.
-    fn silence(&self, kept: &Kept) -> Option<Failure> {
-        let root = self.engine.root(kept.id)?;
-        self.key(&root.cmk).silent(self.env.boot_nanos())
-    }
-
-    /// A table in trouble, without a request.
+    /// A table that is closed, without a request.
     async fn try_again(&self, kept: &Kept) {
         let _one_call = kept.calling.lock().await;
-        let now = self.env.boot_nanos();
-        if !matches!(kept.state(), State::Inaccessible(trouble) if now >= trouble.background_at_nanos)
-        {
+        if self.engine.lease_alive(kept.id) {
             return;
         }
-        let Some(root) = self.engine.root(kept.id) else {
-            kept.postpone(trouble::background_at(now));
-            return;
-        };
-        let key = self.key(&root.cmk);
-        if let Some(failure) = key.denied_lately(now).or_else(|| key.silent(now)) {
-            self.set_inaccessible(kept, failure);
-            return;
-        }
-        if let Err(error) = self.open(kept, &Asker::server()).await {
+        let asker = Asker::server();
+        let purpose = kept.purpose(&asker, Urgency::Background);
+        if let Err(error) = self.open(kept, purpose).await {
             tracing::debug!(keyspace = kept.keyspace, table = kept.name, %error, "still inaccessible");
-            kept.postpone(trouble::background_at(self.env.boot_nanos()));
+            kept.postpone(trouble::background_at(self.now_nanos()));
         }
     }
 
@@ -271,18 +376,17 @@ impl<B: Backend> Inner<B> {
 
     /// A live table is asked for with the next look, unless it has just been.
     fn hasten(&self, kept: &Kept) {
-        let Some(lease) = self.engine.lease(kept.id) else {
-            return;
-        };
-        let sent = lease.boot_deadline_nanos.saturating_sub(self.lease_nanos());
-        let recently = sent.saturating_add(HASTENED_AFTER.as_nanos() as u64);
-        if self.env.boot_nanos() >= recently {
-            kept.replace_live(State::Live(Live {
-                refresh_at_nanos: 0,
-                must_ask: true,
-                unanswered: None,
-            }));
-        }
+        let now = self.now_nanos();
+        kept.change_live(|live| {
+            let recently = self
+                .sent(live.lease)
+                .saturating_add(HASTENED_AFTER.as_nanos() as u64);
+            if now >= recently {
+                live.refresh_at_nanos = 0;
+                live.must_ask = true;
+                live.unanswered = None;
+            }
+        });
     }
 
     /// A key that works again for one table may work for the others.
@@ -299,7 +403,7 @@ impl<B: Backend> Inner<B> {
         self.tables
             .iter()
             .map(|entry| entry.clone())
-            .filter(|kept| is_wanted(&kept.state()))
+            .filter(|kept| kept.look(&is_wanted))
             .filter(|kept| {
                 self.engine
                     .root(kept.id)
@@ -309,20 +413,9 @@ impl<B: Backend> Inner<B> {
     }
 }
 
-impl Kept {
-    /// Changes a live table's state; a table in trouble stays in trouble.
-    fn replace_live(&self, next: State) {
-        let mut state = self.state.lock().expect("no holder of this lock panics");
-        if matches!(*state, State::Live(_)) {
-            *state = next;
-        }
-    }
-
-    /// Moves the next try of a table in trouble.
-    fn postpone(&self, until_nanos: u64) {
-        let mut state = self.state.lock().expect("no holder of this lock panics");
-        if let State::Inaccessible(trouble) = &mut *state {
-            trouble.background_at_nanos = until_nanos;
-        }
-    }
+/// What a first look at a table says.
+enum Glance {
+    Rest,
+    Live,
+    Closed { is_refused: bool },
 }

@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use palladium_crypto::{CmkRef, Error as CryptoError, Kms, key_service_kinds};
 
+use super::gate::CallLimits;
+use super::service::{KeyService, ServiceStatus};
+
 /// The services that a key's name can lead to.
 #[derive(Clone, Default)]
 pub struct KeyServices {
-    by_provider: Vec<(String, Arc<dyn Kms>)>,
+    services: Vec<Arc<KeyService>>,
+    limits: CallLimits,
 }
 
 impl KeyServices {
@@ -34,21 +38,40 @@ impl KeyServices {
 
     /// Adds a service for the names that start with `provider`.
     pub fn with(mut self, provider: &str, service: Arc<dyn Kms>) -> Self {
-        self.by_provider.push((provider.to_owned(), service));
+        self.services
+            .push(KeyService::new(provider, service, self.limits));
+        self
+    }
+
+    /// Bounds the calls to each service, those that are added later too.
+    pub fn limited(mut self, limits: CallLimits) -> Self {
+        self.limits = limits;
+        self.services = self
+            .services
+            .iter()
+            .map(|service| service.limited(limits))
+            .collect();
         self
     }
 
     /// The service that holds `cmk`.
-    pub fn of(&self, cmk: &CmkRef) -> Result<&Arc<dyn Kms>, CryptoError> {
-        self.by_provider
+    pub fn of(&self, cmk: &CmkRef) -> Result<&Arc<KeyService>, CryptoError> {
+        self.services
             .iter()
-            .find(|(provider, _)| provider == cmk.provider())
-            .map(|(_, service)| service)
+            .find(|service| service.provider() == cmk.provider())
             .ok_or_else(|| {
                 CryptoError::Unsupported(format!(
                     "no key service is configured for '{}' keys",
                     cmk.provider()
                 ))
             })
+    }
+
+    /// What is known of each.
+    pub fn status(&self) -> Vec<ServiceStatus> {
+        self.services
+            .iter()
+            .map(|service| service.status())
+            .collect()
     }
 }

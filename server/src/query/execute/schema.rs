@@ -101,35 +101,20 @@ async fn change(
         Plan::Change(changed) => *changed,
     };
     let begun = database.trail.now_micros();
-    let prepared = prepare(database, &changed, asker).await;
-    if let Err(error) = &prepared {
-        audit(
-            database,
-            &before,
-            &changed.effects,
-            begun,
-            Err(error),
-            asker,
-        )
-        .await;
+    let mut changed = changed;
+    let mut made = Vec::new();
+    let mut done = prepare(database, &mut changed, asker, &mut made).await;
+    if done.is_ok() {
+        done = write(database, &before, &changed.catalog, now).await;
     }
-    let made = prepared?;
-    if let Err(error) = write(database, &before, &changed.catalog, now).await {
-        for id in made {
-            // Nothing names it; what cannot be removed now is swept at the next start.
-            let _ = database.engine.drop_table(id).await;
-            database.keys.forget(id);
-        }
-        audit(
-            database,
-            &before,
-            &changed.effects,
-            begun,
-            Err(&error),
-            asker,
-        )
-        .await;
+    if let Err(error) = done {
+        undo(database, &made).await;
+        let refused = Err(&error);
+        audit(database, &before, &changed.effects, begun, refused, asker).await;
         return Err(error);
+    }
+    for id in &made {
+        database.keys.keep(*id).await;
     }
     let mut catalog = changed.catalog;
     catalog.version = store::version_of(&catalog);
@@ -147,20 +132,26 @@ async fn change(
     })
 }
 
-/// What must be there before the schema names it. Says which tables were made.
-async fn prepare(database: &Database, changed: &Changed, asker: &Asker) -> CqlResult<Vec<TableId>> {
-    let mut made = Vec::new();
+/// What must be there before the schema names it: `made` says which tables are.
+async fn prepare(
+    database: &Database,
+    changed: &mut Changed,
+    asker: &Asker,
+    made: &mut Vec<TableId>,
+) -> CqlResult<()> {
     for effect in &changed.effects {
-        match effect {
+        let (table, cmk) = match effect {
             Effect::Create(table) => {
-                create(database, table, asker).await?;
+                let cmk = create(database, table, asker).await?;
                 made.push(table.id);
+                (table, cmk)
             }
-            Effect::SwitchKey(table) => switch_key(database, table, asker).await?,
-            Effect::Drop(_) | Effect::SetOptions(_) => {}
-        }
+            Effect::SwitchKey(table) => (table, switch_key(database, table, asker).await?),
+            Effect::Drop(_) | Effect::SetOptions(_) => continue,
+        };
+        pin(&mut changed.catalog, table, cmk);
     }
-    Ok(made)
+    Ok(())
 }
 
 /// Records what a change did to keys, or would have done.
@@ -196,37 +187,71 @@ async fn audit(
     }
 }
 
-async fn create(database: &Database, table: &TableSchema, asker: &Asker) -> CqlResult<()> {
-    let cmk = cmk_of(&table.encryption);
+/// Nothing names these tables; what cannot be removed now is swept at the next start.
+async fn undo(database: &Database, made: &[TableId]) {
+    for id in made {
+        let _ = database.engine.drop_table(*id).await;
+        database.keys.forget(*id);
+        database.keys.keep(*id).await;
+    }
+}
+
+/// Makes a table, and says under which key: an alias is followed once.
+async fn create(database: &Database, table: &TableSchema, asker: &Asker) -> CqlResult<CmkRef> {
+    let named = cmk_of(&table.encryption);
     let (root, keys) = database
         .keys
-        .generate(&table.keyspace, &table.name, table.id, &cmk, asker)
+        .generate(&table.keyspace, &table.name, table.id, &named, asker)
         .await?;
-    let lease = keys.lease;
+    let (lease, cmk) = (keys.lease, root.cmk.clone());
     let new = NewTable {
         id: table.id,
         options: table.options.for_storage(),
         root: Some(root),
         keys,
     };
-    database.engine.create_table(new).await?;
+    if let Err(error) = database.engine.create_table(new).await {
+        database.keys.keep(table.id).await;
+        return Err(error.into());
+    }
     database
         .keys
         .register(table.id, &table.keyspace, &table.name);
     database.keys.opened(table.id, lease);
-    Ok(())
+    Ok(cmk)
 }
 
-async fn switch_key(database: &Database, table: &TableSchema, asker: &Asker) -> CqlResult<()> {
-    database.keys.ensure(table.id, asker).await?;
-    let (root, keys) = database
-        .keys
-        .switch(table.id, &cmk_of(&table.encryption), asker)
-        .await?;
-    let lease = keys.lease;
-    database.engine.switch_key(table.id, root, keys).await?;
-    database.keys.opened(table.id, lease);
-    Ok(())
+/// Puts a table under the key that its definition names, and says under which one it is then.
+async fn switch_key(database: &Database, table: &TableSchema, asker: &Asker) -> CqlResult<CmkRef> {
+    let named = cmk_of(&table.encryption);
+    let (root, keys) = database.keys.switch(table.id, &named, asker).await?;
+    let (lease, cmk) = (keys.lease, root.cmk.clone());
+    let switched = database.engine.switch_key(table.id, root, keys).await;
+    if switched.is_ok() {
+        database.keys.opened(table.id, lease);
+    }
+    database.keys.keep(table.id).await;
+    switched?;
+    Ok(cmk)
+}
+
+/// The schema names the key that an alias led to: whoever moves the alias later moves no table.
+fn pin(catalog: &mut Catalog, table: &TableSchema, cmk: CmkRef) {
+    let Encryption::Customer(named) = &table.encryption else {
+        return;
+    };
+    if *named == cmk {
+        return;
+    }
+    let Some(keyspace) = catalog.keyspaces.get_mut(&table.keyspace) else {
+        return;
+    };
+    let mut definition = table.definition();
+    definition.encryption = Encryption::Customer(cmk);
+    let pinned = Arc::new(TableSchema::new(definition));
+    Arc::make_mut(keyspace)
+        .tables
+        .insert(table.name.clone(), pinned);
 }
 
 fn cmk_of(encryption: &Encryption) -> CmkRef {
@@ -255,7 +280,9 @@ async fn finish(database: &Database, effects: &[Effect]) -> CqlResult<()> {
         match effect {
             Effect::Drop(id) => {
                 database.keys.forget(*id);
-                database.engine.drop_table(*id).await?;
+                let dropped = database.engine.drop_table(*id).await;
+                database.keys.keep(*id).await;
+                dropped?;
             }
             Effect::SetOptions(table) => database
                 .engine

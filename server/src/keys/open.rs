@@ -1,0 +1,181 @@
+//! A table opens for a request, or closes because its key cannot be had.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use palladium_crypto::UnavailableReason;
+use palladium_storage::{Backend, Lease, Reading, TableKeys};
+
+use super::call::{Failure, Purpose};
+use super::gate::Urgency;
+use super::state::{Kept, Live, State};
+use super::trouble::{self, Trouble};
+use super::{Inner, Reason};
+use crate::audit::Asker;
+use crate::error::{CqlError, CqlResult};
+
+/// How long a request waits for a key service.
+const REQUEST_WAIT: Duration = Duration::from_secs(2);
+
+impl<B: Backend> Inner<B> {
+    /// Opens a closed table for a request that waits for one Decrypt, at most two seconds; for reading what the disk holds it waits as long as that takes.
+    pub(super) async fn ensure(self: &Arc<Self>, kept: Arc<Kept>, asker: &Asker) -> CqlResult<()> {
+        let opened = Box::pin(self.open_when_its_turn(kept.clone(), asker.clone()));
+        match select(opened, self.env().sleep(REQUEST_WAIT)).await {
+            Either::Left((opened, _)) => opened,
+            Either::Right(((), opened)) => match kept.is_opening.load(Ordering::Acquire) {
+                true => opened.await,
+                false => Err(self.still_waiting(&kept)),
+            },
+        }
+    }
+
+    /// What has begun runs to its end even if the client leaves: a table half opened would be nobody's to close.
+    async fn open_when_its_turn(self: &Arc<Self>, kept: Arc<Kept>, asker: Asker) -> CqlResult<()> {
+        let one_call = kept.calling.clone().lock_owned().await;
+        if self.engine.lease_alive(kept.id) {
+            return Ok(());
+        }
+        if let Some(refusal) = self.refused_lately(&kept) {
+            return Err(refusal);
+        }
+        let (tell, told) = futures::channel::oneshot::channel();
+        let inner = self.clone();
+        self.env().spawn(Box::pin(async move {
+            let purpose = kept.purpose(&asker, Urgency::Request);
+            let opened = inner.open(&kept, purpose).await;
+            drop(one_call);
+            let _ = tell.send(opened);
+        }));
+        told.await
+            .unwrap_or_else(|_| Err(CqlError::overloaded("The server is shutting down")))
+    }
+
+    /// The last answer about a closed table, while it is too early to ask again.
+    fn refused_lately(&self, kept: &Kept) -> Option<CqlError> {
+        let root = self.engine.root(kept.id)?;
+        let now = self.now_nanos();
+        let key = self.key(&root.cmk);
+        match kept.state() {
+            State::Inaccessible(trouble) if key.is_too_early(now) => {
+                Some(self.refusal(kept, &trouble))
+            }
+            State::Dormant => {
+                let failure = key.refuses_sleepers(now)?;
+                let trouble = self.set_inaccessible(kept, failure);
+                Some(self.refusal(kept, &trouble))
+            }
+            _ => None,
+        }
+    }
+
+    /// Asks for the table's key and opens the table. The caller holds `calling`.
+    pub(super) async fn open(&self, kept: &Kept, purpose: Purpose<'_>) -> CqlResult<()> {
+        let (ring, lease) = match self.ask(kept, purpose).await {
+            Ok(fetched) => fetched,
+            Err(failure) if self.extend(kept, &failure) => return Ok(()),
+            Err(failure) => return Err(self.close(kept, failure).await),
+        };
+        let keys = TableKeys {
+            ring: Arc::new(ring),
+            lease,
+        };
+        kept.is_opening.store(true, Ordering::Release);
+        let unlocked = self.engine.unlock(kept.id, keys).await;
+        kept.is_opening.store(false, Ordering::Release);
+        match unlocked {
+            Ok(()) => {
+                self.set_live(kept, lease);
+                Ok(())
+            }
+            Err(error @ palladium_storage::Error::Corrupt { .. }) => {
+                let failure = self.failure(kept, Reason::Damaged, error.to_string());
+                if let Some(cmk) = &failure.cmk {
+                    self.key(cmk).wait(self.now_nanos());
+                }
+                Err(self.close(kept, failure).await)
+            }
+            // Nothing is wrong with the key: a full disk, a table that was dropped meanwhile.
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An open table whose service is out of reach stays open past its lease, for the grace that the operator allows. Says whether it does.
+    pub(super) fn extend(&self, kept: &Kept, failure: &Failure) -> bool {
+        let may = self.options.grace_seconds > 0 && failure.is_silence();
+        let Some(live) = kept.live().filter(|_| may) else {
+            return false;
+        };
+        let lease = self.with_grace(live.lease);
+        let is_open = self.engine.lease(kept.id).is_some();
+        if !is_open || !lease.is_alive_at(Reading::now(self.env())) {
+            return false;
+        }
+        self.engine.renew(kept.id, lease);
+        kept.change_live(|live| live.unanswered = Some(failure.clone()));
+        true
+    }
+
+    fn with_grace(&self, lease: Lease) -> Lease {
+        let grace = Duration::from_secs(self.options.grace_seconds);
+        Lease {
+            boot_deadline_nanos: lease
+                .boot_deadline_nanos
+                .saturating_add(grace.as_nanos() as u64),
+            wall_deadline_micros: lease
+                .wall_deadline_micros
+                .saturating_add(grace.as_micros() as i64),
+        }
+    }
+
+    /// Closes a table whose key cannot be had, and its siblings if the denial speaks of the key. Gives what a client is told.
+    pub(super) async fn close(&self, kept: &Kept, failure: Failure) -> CqlError {
+        let trouble = self.set_inaccessible(kept, failure.clone());
+        futures::join!(self.engine.lock(kept.id), self.spread(&failure));
+        self.refusal(kept, &trouble)
+    }
+
+    pub(super) fn set_live(&self, kept: &Kept, lease: Lease) {
+        let live = Live {
+            lease,
+            refresh_at_nanos: self.refresh_at(lease),
+            must_ask: false,
+            unanswered: None,
+        };
+        if kept.set_live(live, &self.key_name(kept)) {
+            self.hasten_siblings(kept);
+        }
+    }
+
+    pub(super) fn set_inaccessible(&self, kept: &Kept, failure: Failure) -> Trouble {
+        let Failure { reason, what, cmk } = failure;
+        kept.set_inaccessible(Trouble {
+            reason,
+            since_micros: self.env().wall_micros(),
+            cmk: cmk.map_or_else(|| "unknown".into(), |cmk| cmk.to_string()),
+            what,
+            background_at_nanos: trouble::background_at(self.now_nanos()),
+        })
+    }
+
+    pub(super) fn refusal(&self, kept: &Kept, trouble: &Trouble) -> CqlError {
+        trouble.to_cql(&kept.keyspace, &kept.name)
+    }
+
+    /// The call is under way, and a client waits no longer for it.
+    fn still_waiting(&self, kept: &Kept) -> CqlError {
+        let trouble = Trouble {
+            reason: Reason::Unavailable(UnavailableReason::Unreachable),
+            since_micros: self.env().wall_micros(),
+            cmk: self.key_name(kept),
+            what: String::new(),
+            background_at_nanos: 0,
+        };
+        match kept.state() {
+            State::Inaccessible(trouble) => self.refusal(kept, &trouble),
+            _ => self.refusal(kept, &trouble),
+        }
+    }
+}

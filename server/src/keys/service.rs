@@ -1,0 +1,285 @@
+//! One key service: every call to it goes through here.
+//!
+//! ```text
+//! call ─► gate (how many, how often) ─► the service, at most `timeout` ─► statistics ─► audit trail ─► answer
+//! ```
+//!
+//! What must hold:
+//! - A call that was sent is in the audit trail, whatever came of it; one that never left is not.
+//! - A service that does not answer in time is unreachable; it has denied nothing.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use palladium_crypto::{
+    Answering, CmkRef, EncryptionContext, Error as CryptoError, Kms, UnavailableReason,
+};
+use palladium_storage::{Env, Reading};
+
+use super::gate::{CallLimits, Gate, Urgency};
+use super::trouble;
+use crate::audit::{Asker, Audit, Event};
+use crate::env::RealEnv;
+
+/// How long a tool at the command line waits for an answer.
+const TOOL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Buckets of latencies: four for each doubling of a microsecond.
+const BUCKETS: usize = 128;
+
+/// A service, its gate, and what is known of it.
+pub struct KeyService {
+    provider: String,
+    kms: Arc<dyn Kms>,
+    gate: Arc<Gate>,
+    heard: Mutex<Heard>,
+}
+
+/// What calls need of the world.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub env: Arc<dyn Env>,
+    pub audit: Audit,
+    /// How long a service may take to answer.
+    pub timeout: Duration,
+}
+
+/// A call: what is asked, for which table, by whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub operation: &'static str,
+    pub table: Option<(&'a str, &'a str)>,
+    pub key: &'a CmkRef,
+    pub context: Option<&'a EncryptionContext>,
+    pub asker: &'a Asker,
+    pub urgency: Urgency,
+}
+
+/// What came of a call, and when it was sent.
+pub(crate) struct Called<T> {
+    pub outcome: Result<T, CryptoError>,
+    pub sent: Reading,
+}
+
+/// What is known of a service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceStatus {
+    /// What the names of its keys start with.
+    pub provider: String,
+    /// Whether the newest call was answered; None before the first one.
+    pub is_reachable: Option<bool>,
+    /// Calls since the start.
+    pub calls: u64,
+    /// Of those: answered with a no about a key.
+    pub denied: u64,
+    /// Not answered.
+    pub unanswered: u64,
+    /// Told to slow down.
+    pub throttled: u64,
+    /// Half of all calls took no longer, in microseconds.
+    pub latency_p50_us: u64,
+    /// All but one in a hundred took no longer.
+    pub latency_p99_us: u64,
+    /// Calls that wait for their turn now.
+    pub waiting: usize,
+    /// When the newest answer came, in microseconds of wall time.
+    pub last_answer_micros: Option<i64>,
+    /// The newest failure, in the service's words.
+    pub last_error: Option<String>,
+}
+
+struct Heard {
+    is_reachable: Option<bool>,
+    calls: u64,
+    denied: u64,
+    unanswered: u64,
+    throttled: u64,
+    latencies: [u64; BUCKETS],
+    last_answer_micros: Option<i64>,
+    last_error: Option<String>,
+}
+
+impl Caller {
+    /// For a tool that leaves no trace in the folder it looks at.
+    pub(crate) fn unrecorded() -> Self {
+        Caller {
+            env: Arc::new(RealEnv::default()),
+            audit: Audit::new().0,
+            timeout: TOOL_TIMEOUT,
+        }
+    }
+}
+
+impl KeyService {
+    pub(super) fn new(provider: &str, kms: Arc<dyn Kms>, limits: CallLimits) -> Arc<Self> {
+        Arc::new(KeyService {
+            provider: provider.to_owned(),
+            kms,
+            gate: Gate::new(limits),
+            heard: Mutex::new(Heard {
+                is_reachable: None,
+                calls: 0,
+                denied: 0,
+                unanswered: 0,
+                throttled: 0,
+                latencies: [0; BUCKETS],
+                last_answer_micros: None,
+                last_error: None,
+            }),
+        })
+    }
+
+    /// The same service under other limits.
+    pub(super) fn limited(&self, limits: CallLimits) -> Arc<Self> {
+        KeyService::new(&self.provider, self.kms.clone(), limits)
+    }
+
+    /// What the names of its keys start with.
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    /// Whether it has grants that this server may make.
+    pub(super) fn makes_grants(&self) -> bool {
+        self.kms.grants().is_some()
+    }
+
+    /// How many calls could be made now without waiting.
+    pub(super) fn room(&self, env: &Arc<dyn Env>) -> usize {
+        self.gate.room(env)
+    }
+
+    /// Makes a call when its turn has come.
+    pub(crate) async fn call<'a, T>(
+        &'a self,
+        caller: &'a Caller,
+        asked: Asked<'_>,
+        send: impl FnOnce(&'a dyn Kms) -> Answering<'a, T>,
+    ) -> Called<T> {
+        let env = &caller.env;
+        let place = self.gate.enter(env, asked.urgency).await;
+        let sent = Reading::now(&**env);
+        let answered = select(send(&*self.kms), env.sleep(caller.timeout)).await;
+        let (outcome, request_id) = match answered {
+            Either::Left((reply, _)) => (reply.outcome, reply.request_id),
+            Either::Right(_) => (Err(trouble::no_answer(caller.timeout)), None),
+        };
+        drop(place);
+        let latency = Duration::from_nanos(env.boot_nanos().saturating_sub(sent.boot_nanos));
+        self.heard().note(&outcome, latency, env.wall_micros());
+        let owned = |(keyspace, table): (&str, &str)| (keyspace.to_owned(), table.to_owned());
+        let event = Event {
+            at_micros: sent.wall_micros,
+            operation: asked.operation,
+            table: asked.table.map(owned),
+            key: Some(asked.key.clone()),
+            context: asked.context.cloned(),
+            outcome: outcome.as_ref().map(drop).map_err(trouble::said),
+            latency,
+            request_id,
+            asker: asked.asker.clone(),
+        };
+        caller.audit.record(event).await;
+        Called { outcome, sent }
+    }
+
+    /// What is known of it now.
+    pub fn status(&self) -> ServiceStatus {
+        let waiting = self.gate.waiting();
+        let heard = self.heard();
+        ServiceStatus {
+            provider: self.provider.clone(),
+            is_reachable: heard.is_reachable,
+            calls: heard.calls,
+            denied: heard.denied,
+            unanswered: heard.unanswered,
+            throttled: heard.throttled,
+            latency_p50_us: heard.latency(50),
+            latency_p99_us: heard.latency(99),
+            waiting,
+            last_answer_micros: heard.last_answer_micros,
+            last_error: heard.last_error.clone(),
+        }
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Heard {
+    fn note<T>(&mut self, outcome: &Result<T, CryptoError>, latency: Duration, wall_micros: i64) {
+        self.calls += 1;
+        self.latencies[bucket(latency.as_micros())] += 1;
+        let is_answered = match outcome {
+            Err(CryptoError::Unavailable { reason, .. }) => {
+                match reason {
+                    UnavailableReason::Throttled => self.throttled += 1,
+                    UnavailableReason::Unreachable => self.unanswered += 1,
+                }
+                *reason == UnavailableReason::Throttled
+            }
+            Err(CryptoError::Denied { .. }) => {
+                self.denied += 1;
+                true
+            }
+            _ => true,
+        };
+        self.is_reachable = Some(is_answered);
+        if is_answered {
+            self.last_answer_micros = Some(wall_micros);
+        }
+        if let Err(error) = outcome {
+            self.last_error = Some(trouble::said(error));
+        }
+    }
+
+    /// What `percent` of all calls did not exceed: the upper end of its bucket.
+    fn latency(&self, percent: u64) -> u64 {
+        let wanted = (self.calls * percent).div_ceil(100);
+        let mut seen = 0;
+        for (place, count) in self.latencies.iter().enumerate() {
+            seen += count;
+            if seen >= wanted && seen > 0 {
+                return ceiling(place);
+            }
+        }
+        0
+    }
+}
+
+/// Exact below 8 us, then within a quarter.
+fn bucket(micros: u128) -> usize {
+    let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+    if micros < 8 {
+        return micros as usize;
+    }
+    let doublings = micros.ilog2() as usize;
+    let quarter = (micros >> (doublings - 2)) as usize & 3;
+    (8 + (doublings - 3) * 4 + quarter).min(BUCKETS - 1)
+}
+
+fn ceiling(bucket: usize) -> u64 {
+    if bucket < 8 {
+        return bucket as u64;
+    }
+    let (doublings, quarter) = ((bucket - 8) / 4 + 3, (bucket - 8) % 4);
+    ((quarter as u64 + 5) << (doublings - 2)) - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latency_is_told_within_a_quarter() {
+        for micros in [0u64, 1, 7, 8, 9, 15, 16, 100, 999, 20_000, 2_000_000] {
+            let told = ceiling(bucket(u128::from(micros)));
+            assert!(
+                told >= micros && told <= micros + micros / 4 + 1,
+                "{micros} us is told as {told} us"
+            );
+        }
+        assert_eq!(bucket(u128::MAX), BUCKETS - 1);
+    }
+}
