@@ -264,7 +264,7 @@ fn wrong_tables_are_refused_in_cassandras_words() {
         ),
         (
             "(k int PRIMARY KEY) WITH encryption = {'kms_key': 'nope'}",
-            "'nope' names no KMS key: expected default, local:NAME, arn:aws:kms:..., vault:... or pkcs11:...",
+            "'nope' names no KMS key: expected default, local:NAME, arn:aws:kms:..., vault:..., pkcs11:... or kmip:...",
         ),
     ] {
         world.refused(&format!("CREATE TABLE ks.t {definition}"), message);
