@@ -8,7 +8,7 @@
 //! commitlog · sstable · manifest  three formats, strangers to each other (root beside them)
 //! memtable · read · compaction    what moves between them
 //! table · recovery · background
-//! engine                          the face
+//! engine                          the face (structure beside it; verify, explain: for folders that nobody has open)
 //! ```
 
 pub mod backend;
@@ -20,6 +20,7 @@ pub mod compaction;
 pub mod engine;
 pub mod env;
 pub mod error;
+pub mod explain;
 mod latch;
 mod lease;
 pub mod manifest;
@@ -31,6 +32,7 @@ mod recovery;
 pub mod root;
 pub mod sealed;
 pub mod sstable;
+mod structure;
 mod table;
 pub mod verify;
 
@@ -52,6 +54,7 @@ pub use read::{
     PartitionRows, ReadCommand, ReadPage, ReadPosition, Slices, Source,
 };
 pub use root::{Root, RootState, SERVICE};
+pub use structure::{Place, Structure};
 pub use table::TableKeys;
 
 #[cfg(any(test, feature = "test-util"))]

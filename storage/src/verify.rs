@@ -105,6 +105,21 @@ impl Inspection {
             .collect()
     }
 
+    /// The manifest's newest commit.
+    pub fn epoch(&self) -> u64 {
+        self.report.epoch
+    }
+
+    /// Whether the manifest names this table.
+    pub fn has_table(&self, id: TableId) -> bool {
+        self.state.tables.contains_key(&id)
+    }
+
+    /// What was found damaged so far.
+    pub fn damage(&self) -> &[String] {
+        &self.report.damage
+    }
+
     /// Opens every block of a table.
     pub async fn check_table<B: Backend>(&mut self, backend: &B, ring: &KeyRing) {
         let id = ring.table();

@@ -126,6 +126,11 @@ impl<B: Backend> Manifest<B> {
         Ok((found.state, found.report))
     }
 
+    /// What stands in the clear, without a key to vouch for it, and the newest commit. None: no copy can be read.
+    pub async fn public(backend: &B) -> Result<Option<(State, u64)>> {
+        recovery::read_public(backend).await
+    }
+
     /// Makes edits durable, all or none. `Invalid` (and nothing written) if they make no sense here.
     pub async fn commit(&mut self, edits: &[Edit]) -> Result<()> {
         let touched = self.apply_aside(edits)?;

@@ -59,6 +59,38 @@ pub(super) async fn read<B: Backend>(backend: &B, service: &KeyRing) -> Result<F
     })
 }
 
+/// The edits of the newest generation that has any, from whichever copy has more of them. No record is opened: a frame is believed for its CRC alone.
+pub(super) async fn read_public<B: Backend>(backend: &B) -> Result<Option<(State, u64)>> {
+    for generation in backend.manifest_list().await?.into_iter().rev() {
+        let mut newest: Option<(State, u64)> = None;
+        for copy in 0..2 {
+            let bytes = backend.manifest_read(generation, copy).await?;
+            let found = bytes.and_then(|bytes| public_state(&bytes));
+            let known = newest.as_ref().map_or(0, |(_, sequence)| *sequence);
+            newest = found.filter(|(_, sequence)| *sequence > known).or(newest);
+        }
+        if newest.is_some() {
+            return Ok(newest);
+        }
+    }
+    Ok(None)
+}
+
+fn public_state(bytes: &[u8]) -> Option<(State, u64)> {
+    let mut rest = bytes.get(GENERATION_HEADER_BYTES..)?;
+    let mut newest = None;
+    let mut state = State::default();
+    while let Some(frame) = Frame::parse(rest) {
+        let edits = Edit::decode_all(frame.head.edits)?;
+        if edits.iter().any(|edit| state.apply(edit).is_err()) {
+            break;
+        }
+        newest = Some(frame.head.sequence);
+        rest = &rest[frame.all.len()..];
+    }
+    Some((state, newest?))
+}
+
 /// A frame that is whole and says what its record says.
 struct Checked<'a> {
     frame: Frame<'a>,
