@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use palladium_crypto::{
     Answering, CmkRef, EncryptionContext, Error as CryptoError, GeneratedKey, Grant, GrantId,
     GrantRequest, Grants, KeyDescription, Keyring, Kms, Secret, UnavailableReason,
 };
+use palladium_storage::LocalBackend;
+use palladium_storage::verify::TableReader;
 
 use crate::Engine;
 use crate::records;
@@ -171,13 +174,31 @@ impl Grants for RecordedKeyring {
     }
 }
 
+/// The record as it stands in a folder that is only looked at.
+pub async fn recorded(
+    reader: &TableReader,
+    backend: &LocalBackend,
+) -> palladium_storage::Result<u64> {
+    let records = records::read_looking(reader, backend, RECORDS).await?;
+    Ok(newest(&records))
+}
+
+/// Records what a keyring has seen although more was recorded: an operator has accepted an older copy.
+pub async fn accept(engine: &Engine, edits: u64) -> palladium_storage::Result<()> {
+    write(engine, edits).await
+}
+
 async fn read(engine: &Engine) -> palladium_storage::Result<u64> {
     let records = records::read(engine, RECORDS).await?;
+    Ok(newest(&records))
+}
+
+fn newest(records: &[(Bytes, Bytes)]) -> u64 {
     let counts = records
         .iter()
         .filter(|(name, _)| name == KEYRING)
         .filter_map(|(_, value)| value.as_ref().try_into().ok().map(u64::from_be_bytes));
-    Ok(counts.max().unwrap_or(0))
+    counts.max().unwrap_or(0)
 }
 
 async fn write(engine: &Engine, edits: u64) -> palladium_storage::Result<()> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use palladium::admin::accept_rollback::Consent;
 use palladium::admin::{self, keyring, verify};
 use palladium::{config, server};
 use palladium_crypto::PublicKey;
@@ -49,6 +50,25 @@ enum Command {
     Verify {
         /// The data folder.
         dir: PathBuf,
+    },
+    /// Say what a data folder that is not in use holds and which KMS keys it needs: without any key, and with names where the service's key is at hand.
+    Explain {
+        /// The data folder.
+        dir: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take an older data folder for the true one, and write that down in its audit trail.
+    AcceptRollback {
+        /// The data folder.
+        dir: PathBuf,
+        /// Do it; without, only say what would be accepted.
+        #[arg(long)]
+        yes: bool,
+        /// Accept an older copy of the keyring, too.
+        #[arg(long)]
+        keyring_too: bool,
     },
     /// What happened to the keys.
     Audit {
@@ -119,6 +139,19 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
         Some(Command::Verify { dir }) => {
             let config = load(config::flags(Some(dir), keyring, None))?;
             Ok(verify::run(&config))
+        }
+        Some(Command::Explain { dir, json }) => {
+            let config = load(config::flags(Some(dir), keyring, None))?;
+            Ok(admin::explain::run(&config, json))
+        }
+        Some(Command::AcceptRollback {
+            dir,
+            yes,
+            keyring_too,
+        }) => {
+            let config = load(config::flags(Some(dir), keyring, None))?;
+            let consent = Consent { yes, keyring_too };
+            Ok(admin::accept_rollback::run(&config, consent))
         }
         Some(Command::Audit {
             action: AuditAction::Verify { dir, public_key },

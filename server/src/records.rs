@@ -13,9 +13,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use palladium_storage::verify::TableReader;
 use palladium_storage::{
     Backend, Cell, CellState, Clustering, ColumnId, Columns, Deletion, Engine, KeyRange, Limits,
-    Liveness, Mutation, PartitionKey, PartitionUpdate, ReadCommand, Result, Row, Slices, Write,
+    Liveness, Mutation, PartitionKey, PartitionUpdate, ReadCommand, ReadPage, Result, Row, Slices,
+    Write,
 };
 
 use crate::encode::key;
@@ -64,7 +66,22 @@ pub async fn read<B: Backend>(
     engine: &Engine<B>,
     kind: &'static str,
 ) -> Result<Vec<(Bytes, Bytes)>> {
-    let command = ReadCommand {
+    let page = engine.read(command(kind, engine.now_seconds())).await?;
+    Ok(records(page))
+}
+
+/// The same in a folder that is only looked at.
+pub async fn read_looking<B: Backend>(
+    reader: &TableReader,
+    backend: &B,
+    kind: &'static str,
+) -> Result<Vec<(Bytes, Bytes)>> {
+    let page = reader.read(backend, &command(kind, 0)).await?;
+    Ok(records(page))
+}
+
+fn command(kind: &'static str, now: i64) -> ReadCommand {
+    ReadCommand {
         table: SCHEMA_TABLE,
         range: KeyRange::One(partition(kind)),
         slices: Slices::all(),
@@ -75,9 +92,11 @@ pub async fn read<B: Backend>(
         }),
         limits: Limits::NONE,
         resume: None,
-        now: engine.now_seconds(),
-    };
-    let page = engine.read(command).await?;
+        now: now,
+    }
+}
+
+fn records(page: ReadPage) -> Vec<(Bytes, Bytes)> {
     let rows = page
         .partitions
         .into_iter()
@@ -89,7 +108,7 @@ pub async fn read<B: Backend>(
         })?;
         Some((row.clustering.0, value))
     });
-    Ok(records.collect())
+    records.collect()
 }
 
 fn row(name: Vec<u8>, value: Option<Vec<u8>>, timestamp: i64) -> Row {

@@ -31,6 +31,16 @@ pub const SHREDS_TABLE: TableId = TableId(*b"palladium.shreds");
 /// All of them.
 pub const ALL: [TableId; 3] = [SCHEMA_TABLE, EVENTS_TABLE, SHREDS_TABLE];
 
+/// What such a table is called where tables are listed.
+pub fn name(id: TableId) -> Option<&'static str> {
+    match id {
+        SCHEMA_TABLE => Some("schema"),
+        EVENTS_TABLE => Some("events"),
+        SHREDS_TABLE => Some("shreds"),
+        _ => None,
+    }
+}
+
 /// The keys of such a table.
 pub fn ring(service: &ServiceKey, id: TableId) -> KeyRing {
     let key = TableKey::for_system_table(service.ring.active(), id);

@@ -38,7 +38,14 @@ pub struct Folder {
 impl Folder {
     /// Opens the folder that the configuration names. An outer error: it cannot be looked at; an inner one: it is damaged.
     pub async fn open(config: &Config) -> Result<Result<Folder, String>, String> {
-        let backend = backend(config)?;
+        Folder::unlock(backend(config)?, config).await
+    }
+
+    /// The same, where the files are open already.
+    pub async fn unlock(
+        backend: LocalBackend,
+        config: &Config,
+    ) -> Result<Result<Folder, String>, String> {
         let keyring =
             Keyring::open(&config.keyring).map_err(|error| format!("keyring: {error}"))?;
         let passphrase = Passphrases::of(config)?.next_of(&keyring)?;

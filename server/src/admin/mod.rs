@@ -1,7 +1,9 @@
-//! What an operator does beside serving: keys, verification, and asking a running server.
+//! What an operator does beside serving: keys, a look at a folder that is not in use (verify, explain, audit), accepting an older one, and asking a running server.
 
+pub mod accept_rollback;
 pub mod audit;
 pub mod client;
+pub mod explain;
 mod folder;
 pub mod keyring;
 pub mod verify;

@@ -5,20 +5,24 @@
 //! | 0 | whole |
 //! | 1 | damage: a line for each structure; a spare copy counts |
 //! | 2 | not checked: keys missing, folder in use, wrong usage |
-//! | 3 | an older folder than the anchor knows |
+//! | 3 | an older folder than the anchor knows, or an older keyring than the folder knows |
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use palladium_crypto::{Anchor, AnchorError, EncryptionContext, KeyRing, TableId, TableKey};
-use palladium_storage::Root;
-use palladium_storage::verify::Report;
+use palladium_crypto::{
+    Anchor, AnchorError, EncryptionContext, KeyRing, Keyring, TableId, TableKey,
+};
+use palladium_storage::verify::{Inspection, Report};
+use palladium_storage::{LocalBackend, Root};
 
 use super::folder::{DAMAGED, Folder, NOT_CHECKED, OLDER, WHOLE, in_runtime};
 use crate::config::Config;
+use crate::keyring_record;
 use crate::keys::{KeyServices, open_ring};
 use crate::schema::store;
 use crate::service_key::ServiceKey;
+use crate::service_table::{self, SCHEMA_TABLE};
 
 /// Checks the folder and prints what it finds.
 pub fn run(config: &Config) -> ExitCode {
@@ -36,9 +40,9 @@ async fn check(config: &Config) -> Result<u8, String> {
     let Folder {
         backend,
         services,
+        keyring,
         service,
         mut inspection,
-        ..
     } = folder;
     let names = match store::names_of(&inspection, &backend, &service).await {
         Ok(names) => names,
@@ -47,16 +51,65 @@ async fn check(config: &Config) -> Result<u8, String> {
             BTreeMap::new()
         }
     };
+    let keyring_age = keyring_age(&keyring, &inspection, &backend, &service).await;
     for (id, root) in inspection.tables() {
         match ring(config, &services, &service, id, root, names.get(&id)).await {
             Ok(ring) => inspection.check_table(&backend, &ring).await,
             Err(why) => inspection.skip_table(id, &why),
         }
     }
-    Ok(tell(config, &service, inspection.finish()))
+    Ok(tell(config, &service, inspection.finish(), keyring_age))
 }
 
-fn tell(config: &Config, service: &ServiceKey, report: Report) -> u8 {
+/// Whether something is older than it should be.
+enum Age {
+    Newest,
+    Older(String),
+    Unknown(String),
+}
+
+/// The keyring against what this folder has recorded of it.
+async fn keyring_age(
+    keyring: &Keyring,
+    inspection: &Inspection,
+    backend: &LocalBackend,
+    service: &ServiceKey,
+) -> Age {
+    let ring = service_table::ring(service, SCHEMA_TABLE);
+    let recorded = async {
+        let reader = inspection.reader(backend, &ring).await?;
+        keyring_record::recorded(&reader, backend).await
+    };
+    match (recorded.await, keyring.edit_counter()) {
+        (Err(error), _) => Age::Unknown(error.to_string()),
+        (_, Err(error)) => Age::Unknown(error.to_string()),
+        (Ok(recorded), Ok(edits)) if edits < recorded => Age::Older(format!(
+            "the keyring has seen {edits} edits, and the folder knows of {recorded}"
+        )),
+        _ => Age::Newest,
+    }
+}
+
+/// The folder against its anchor. Without one nobody knows: a server refuses that too, unless the folder is new.
+fn folder_age(config: &Config, service: &ServiceKey, epoch: u64) -> Age {
+    let anchor = Anchor::read(
+        &config.anchor_path(),
+        service.cluster,
+        service.ring.active(),
+    );
+    match anchor {
+        Ok(anchor) if anchor.epoch > epoch => Age::Older(format!(
+            "the folder stands at epoch {epoch}, and the anchor knows {}",
+            anchor.epoch
+        )),
+        Ok(_) => Age::Newest,
+        // Nothing was ever committed: there is nothing that could be an older copy.
+        Err(AnchorError::Missing) if epoch == 0 => Age::Newest,
+        Err(error) => Age::Unknown(error.to_string()),
+    }
+}
+
+fn tell(config: &Config, service: &ServiceKey, report: Report, keyring_age: Age) -> u8 {
     for line in &report.warnings {
         println!("warning: {line}");
     }
@@ -67,36 +120,22 @@ fn tell(config: &Config, service: &ServiceKey, report: Report) -> u8 {
         println!("not checked: {line}");
     }
     println!("{} structures opened and whole", report.structures);
-    let anchor = Anchor::read(
-        &config.anchor_path(),
-        service.cluster,
-        service.ring.active(),
-    );
-    let mut is_age_checked = true;
-    let is_older = match anchor {
-        Ok(anchor) if anchor.epoch > report.epoch => {
-            println!(
-                "older: the folder stands at epoch {}, and the anchor knows {}",
-                report.epoch, anchor.epoch
-            );
-            true
+    let (mut is_older, mut is_checked) = (false, report.unchecked.is_empty());
+    let folder_age = folder_age(config, service, report.epoch);
+    for (what, age) in [("folder", folder_age), ("keyring", keyring_age)] {
+        match age {
+            Age::Newest => {}
+            Age::Older(how) => {
+                println!("older: {how}");
+                is_older = true;
+            }
+            Age::Unknown(why) => {
+                println!("not checked: the age of the {what}: {why}");
+                is_checked = false;
+            }
         }
-        Ok(_) => false,
-        Err(AnchorError::Missing) => {
-            println!("warning: there is no anchor, so the folder's age is not known");
-            false
-        }
-        Err(error) => {
-            println!("not checked: the folder's age: {error}");
-            is_age_checked = false;
-            false
-        }
-    };
-    match (
-        report.damage.is_empty(),
-        is_older,
-        report.unchecked.is_empty() && is_age_checked,
-    ) {
+    }
+    match (report.damage.is_empty(), is_older, is_checked) {
         (false, _, _) => DAMAGED,
         (_, true, _) => OLDER,
         (_, _, false) => NOT_CHECKED,

@@ -160,7 +160,7 @@ impl Trail {
     }
 
     /// Writes events, all or none. One caller at a time. After an error they may be there or not: only a trail that is opened anew knows.
-    pub(super) async fn append(&self, events: &[Event]) -> palladium_storage::Result<()> {
+    pub async fn append(&self, events: &[Event]) -> palladium_storage::Result<()> {
         let mut known = self.known().clone();
         let now = self.env.wall_micros();
         let timestamp = self.engine.next_timestamp();

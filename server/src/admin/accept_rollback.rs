@@ -1,0 +1,268 @@
+//! `palladium accept-rollback DIR`: an operator takes an older data folder for the true one, and that is written down in it.
+//!
+//! ```text
+//! look: how old is the folder, how old the keyring ─► say what is lost ─► --yes
+//! do:   record in the folder's audit trail ─► the older keyring, if that too ─► exported heads of the newer trail set aside ─► anchor: next incarnation, this epoch
+//! ```
+//!
+//! What must hold: the anchor comes last. A crash before it leaves a folder that is refused as it was before; asking again writes a second record.
+//!
+//! | exit | meaning |
+//! |---|---|
+//! | 0 | accepted, or nothing was to be accepted |
+//! | 1 | the folder is too damaged to be opened |
+//! | 2 | nothing was changed: `--yes` missing, keys missing, folder in use |
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use palladium_crypto::{Anchor, AnchorError, EncryptionContext};
+use palladium_storage::Env;
+
+use super::folder::{DAMAGED, Folder, NOT_CHECKED, WHOLE, in_runtime};
+use crate::Engine;
+use crate::audit::{self, Asker, Event, Trail, TrailLimits};
+use crate::config::Config;
+use crate::env::RealEnv;
+use crate::keyring_record;
+use crate::service_table::{self, SCHEMA_TABLE};
+
+/// What the operator has said.
+#[derive(Debug, Clone, Copy)]
+pub struct Consent {
+    /// Do it.
+    pub yes: bool,
+    /// An older copy of the keyring, too.
+    pub keyring_too: bool,
+}
+
+/// What there is to accept.
+#[derive(Debug)]
+struct Found {
+    /// Where the folder stands.
+    folder_epoch: u64,
+    /// What the anchor knows; the inner error: it cannot be read, and why.
+    anchor: Result<Anchor, String>,
+    /// Edits that the keyring has seen.
+    keyring_edits: u64,
+    /// Edits that the folder knows of.
+    recorded_edits: u64,
+}
+
+impl Found {
+    fn is_older(&self) -> bool {
+        match &self.anchor {
+            Ok(anchor) => self.folder_epoch < anchor.epoch,
+            Err(_) => true,
+        }
+    }
+
+    fn is_keyring_older(&self) -> bool {
+        self.keyring_edits < self.recorded_edits
+    }
+
+    /// For whoever reads the trail.
+    fn context(&self) -> EncryptionContext {
+        let mut told = BTreeMap::from([
+            ("folder epoch".to_owned(), self.folder_epoch.to_string()),
+            ("keyring edits".to_owned(), self.keyring_edits.to_string()),
+            (
+                "keyring edits recorded".to_owned(),
+                self.recorded_edits.to_string(),
+            ),
+        ]);
+        match &self.anchor {
+            Ok(anchor) => {
+                told.insert("anchor epoch".into(), anchor.epoch.to_string());
+                told.insert("incarnation".into(), anchor.incarnation.to_string());
+            }
+            Err(why) => {
+                told.insert("anchor".into(), why.clone());
+            }
+        }
+        EncryptionContext(told)
+    }
+}
+
+/// Does it, or says what it would do.
+pub fn run(config: &Config, consent: Consent) -> ExitCode {
+    in_runtime("accept-rollback", accept(config, consent))
+}
+
+async fn accept(config: &Config, consent: Consent) -> Result<u8, String> {
+    let folder = match Folder::open(config).await? {
+        Ok(folder) => folder,
+        Err(damage) => {
+            println!("damage: {damage}");
+            return Ok(DAMAGED);
+        }
+    };
+    for damage in folder.inspection.damage() {
+        println!("warning: damage that stays: {damage}");
+    }
+    let found = look(config, &folder).await?;
+    if !found.is_older() && !found.is_keyring_older() {
+        println!(
+            "nothing is to be accepted: the folder is as new as its anchor, and the keyring as new as the folder knows"
+        );
+        return Ok(WHOLE);
+    }
+    tell(&found);
+    if found.is_keyring_older() && !consent.keyring_too {
+        return Err(
+            "the keyring is an older copy; --keyring-too accepts it: keys that were taken away since may be there again"
+                .into(),
+        );
+    }
+    if !consent.yes {
+        println!("nothing was changed; --yes accepts this");
+        return Ok(NOT_CHECKED);
+    }
+    let epoch = record(config, folder, &found).await?;
+    println!("accepted: the folder stands at epoch {epoch}, and the server may start");
+    Ok(WHOLE)
+}
+
+async fn look(config: &Config, folder: &Folder) -> Result<Found, String> {
+    let service = &folder.service;
+    let anchor = match Anchor::read(
+        &config.anchor_path(),
+        service.cluster,
+        service.ring.active(),
+    ) {
+        Ok(anchor) => Ok(anchor),
+        Err(error @ (AnchorError::Missing | AnchorError::Damaged(_))) => Err(error.to_string()),
+        Err(error) => {
+            return Err(format!(
+                "anchor {}: {error}",
+                config.anchor_path().display()
+            ));
+        }
+    };
+    let ring = service_table::ring(service, SCHEMA_TABLE);
+    let recorded = async {
+        let reader = folder.inspection.reader(&folder.backend, &ring).await?;
+        keyring_record::recorded(&reader, &folder.backend).await
+    };
+    Ok(Found {
+        folder_epoch: folder.inspection.epoch(),
+        anchor,
+        keyring_edits: folder
+            .keyring
+            .edit_counter()
+            .map_err(|error| format!("keyring: {error}"))?,
+        recorded_edits: recorded.await.map_err(|error| error.to_string())?,
+    })
+}
+
+fn tell(found: &Found) {
+    match &found.anchor {
+        Ok(anchor) if found.is_older() => println!(
+            "the folder stands at epoch {}, and epoch {} was seen (start {}): what was written in between is not in it",
+            found.folder_epoch, anchor.epoch, anchor.incarnation
+        ),
+        Ok(_) => {}
+        Err(why) => println!(
+            "{why}: whether the folder, at epoch {}, is an older copy cannot be told",
+            found.folder_epoch
+        ),
+    }
+    if found.is_keyring_older() {
+        println!(
+            "the keyring has seen {} edits, and one with {} was in use",
+            found.keyring_edits, found.recorded_edits
+        );
+    }
+}
+
+/// Writes it down, inside the folder and outside. Gives the folder's epoch afterwards.
+async fn record(config: &Config, folder: Folder, found: &Found) -> Result<u64, String> {
+    let say = |error: palladium_storage::Error| error.to_string();
+    let Folder {
+        backend, service, ..
+    } = folder;
+    let env: Arc<dyn Env> = Arc::new(RealEnv::default());
+    let engine = Engine::open(
+        Arc::new(backend),
+        env.clone(),
+        service.ring.clone(),
+        config.engine_options(),
+    )
+    .await
+    .map_err(say)?;
+    let limits = TrailLimits {
+        days: config.audit_days,
+        rows_max: config.audit_rows_max,
+    };
+    let trail = Trail::open(&engine, env.clone(), &service, limits).await?;
+    let event = Event {
+        context: Some(found.context()),
+        asker: Asker {
+            who: operator().into(),
+            client: None,
+        },
+        ..Event::of_server("ACCEPT ROLLBACK", env.wall_micros())
+    };
+    trail.append(&[event]).await.map_err(say)?;
+    if found.is_keyring_older() {
+        service_table::open(&engine, &service, SCHEMA_TABLE, Default::default())
+            .await
+            .map_err(say)?;
+        keyring_record::accept(&engine, found.keyring_edits)
+            .await
+            .map_err(say)?;
+    }
+    engine.close().await.map_err(say)?;
+    export(config, &trail)?;
+    let epoch = engine.epoch();
+    let anchor = Anchor {
+        cluster: service.cluster,
+        incarnation: found
+            .anchor
+            .as_ref()
+            .map_or(1, |anchor| anchor.incarnation.saturating_add(1)),
+        epoch,
+    };
+    anchor
+        .write(&config.anchor_path(), service.ring.active())
+        .map_err(|error| format!("anchor {}: {error}", config.anchor_path().display()))?;
+    Ok(epoch)
+}
+
+/// Heads of the newer trail speak of records that are gone: they are kept under another name, for whoever wants to know.
+fn export(config: &Config, trail: &Trail) -> Result<(), String> {
+    let path = config.audit_head_path();
+    let Some(head) = trail.head() else {
+        return Ok(());
+    };
+    let exported = audit::read_exported(&path);
+    let is_ahead = exported.as_ref().is_ok_and(|heads| {
+        heads
+            .last()
+            .is_some_and(|last| last.sequence() >= head.sequence())
+    });
+    if is_ahead {
+        let kept = audit::set_aside(&path, "before-rollback")?;
+        println!(
+            "exported heads of the newer audit trail are kept in {}",
+            kept.display()
+        );
+    }
+    audit::export(&path, &head)
+}
+
+/// The person at the keyboard, as the operating system knows him.
+fn operator() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, number) = (fields.next()?, fields.next()?, fields.next()?);
+        (number.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    match name {
+        Some(name) => format!("{name} (uid {uid})"),
+        None => format!("uid {uid}"),
+    }
+}
