@@ -17,6 +17,7 @@ use crate::keys::KeyKeeper;
 use crate::net::InFlight;
 use crate::query::{PageSeal, Prepared, Response};
 use crate::schema::Catalog;
+use crate::shredding::Shredding;
 
 /// Schema changes a slow client may lag behind before it misses some.
 const EVENTS_KEPT: usize = 1024;
@@ -33,6 +34,8 @@ pub struct Database {
     pub audit: Audit,
     /// What has happened to the keys is read here.
     pub trail: Arc<Trail>,
+    /// Proof of what was destroyed.
+    pub shredding: Shredding,
     /// Prepared statements.
     pub prepared: Prepared,
     /// Bytes that connections hold.

@@ -70,6 +70,11 @@ enum Command {
         #[arg(long)]
         keyring_too: bool,
     },
+    /// Certificates of destroyed tables.
+    Shred {
+        #[command(subcommand)]
+        action: ShredAction,
+    },
     /// What happened to the keys.
     Audit {
         #[command(subcommand)]
@@ -79,6 +84,28 @@ enum Command {
     Flush(Target),
     /// Merge SSTables.
     Compact(Target),
+}
+
+#[derive(Subcommand)]
+enum ShredAction {
+    /// Show the certificates in a data folder that is not in use.
+    List {
+        /// The data folder.
+        dir: PathBuf,
+        /// Whole certificates, one a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a certificate, and that a data folder that is not in use holds no wrap of the keys it names. Exit code 0: so it is; 1: it is not; 2: not checked.
+    Verify {
+        /// The certificate.
+        certificate: PathBuf,
+        /// The data folder.
+        dir: PathBuf,
+        /// The key that the certificate must be signed under, as it was printed before.
+        #[arg(long, value_name = "HEX")]
+        public_key: Option<PublicKey>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -152,6 +179,23 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
             let config = load(config::flags(Some(dir), keyring, None))?;
             let consent = Consent { yes, keyring_too };
             Ok(admin::accept_rollback::run(&config, consent))
+        }
+        Some(Command::Shred {
+            action: ShredAction::List { dir, json },
+        }) => {
+            let config = load(config::flags(Some(dir), keyring, None))?;
+            Ok(admin::shred::list(&config, json))
+        }
+        Some(Command::Shred {
+            action:
+                ShredAction::Verify {
+                    certificate,
+                    dir,
+                    public_key,
+                },
+        }) => {
+            let config = load(config::flags(Some(dir), keyring, None))?;
+            Ok(admin::shred::verify(&config, &certificate, public_key))
         }
         Some(Command::Audit {
             action: AuditAction::Verify { dir, public_key },

@@ -1,7 +1,7 @@
 //! Starting and stopping, each in one order.
 //!
 //! Start: lock the data folder; keyring; the service's key; the anchor against the manifest; the engine (roots, manifest, log); the audit trail; system tables and schema; the
-//! record of the keyring; roots without a table are swept; the keeper learns the tables; the port opens. Customer tables start dormant: no key service of theirs is asked before a request comes.
+//! record of the keyring; roots without a table are swept, and certificates of what a crash left half dropped are made; the keeper learns the tables; the port opens. Customer tables start dormant: no key service of theirs is asked before a request comes.
 //!
 //! Stop: the port closes; connections answer what they had begun; the audit trail is written to its end; the engine syncs, notes its watermark and closes; the anchor is written.
 
@@ -32,6 +32,7 @@ use crate::passphrase;
 use crate::query::{PageSeal, Prepared};
 use crate::schema::store;
 use crate::service_key::{self, ServiceKey};
+use crate::shredding::Shredding;
 use crate::telemetry;
 
 /// How long connections may take to answer what they had begun when the server stops.
@@ -181,6 +182,8 @@ impl Server {
         let mut catalog = store::load(&engine, &service).await?;
         keyring.check(&engine).await?;
         store::sweep(&engine, &catalog).await?;
+        let shredding = Shredding::open(&engine, env.clone(), &service).await?;
+        shredding.finish_drafts().await?;
         store::follow_roots(&engine, &mut catalog, &config.service_cmk()?);
         for table in catalog.customer_tables() {
             keys.register(table.id, &table.keyspace, &table.name);
@@ -196,6 +199,7 @@ impl Server {
             keys: keys.clone(),
             audit,
             trail,
+            shredding,
             prepared: Prepared::new(env.entropy()).at_most(config.prepared_statements_max),
             host_id: host_id(&service),
             cluster: service.cluster,

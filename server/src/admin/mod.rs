@@ -6,4 +6,5 @@ pub mod client;
 pub mod explain;
 mod folder;
 pub mod keyring;
+pub mod shred;
 pub mod verify;

@@ -3,7 +3,7 @@
 //! ```text
 //! CREATE TABLE   keys.generate ─► engine.create_table ─► schema written ─► catalog swapped ─► keys told ─► event
 //! ALTER (key)    keys.switch   ─► engine.switch_key   ─► schema written ─► catalog swapped ─► event
-//! DROP TABLE     schema written ─► catalog swapped ─► engine.drop_table destroys the root ─► event
+//! DROP TABLE     schema written ─► catalog swapped ─► certificate drafted ─► engine.drop_table destroys the root ─► certificate signed ─► event
 //! ```
 //!
 //! What must hold: one change at a time; a crash between two steps leaves the old schema or the new one, and what the engine holds
@@ -120,7 +120,7 @@ async fn change(
     catalog.version = store::version_of(&catalog);
     catalog.changed_at = now;
     database.catalog.store(Arc::new(catalog));
-    let finished = finish(database, &changed.effects).await;
+    let finished = finish(database, &before, &changed.effects).await;
     let outcome = finished.as_ref().map(|()| ());
     audit(database, &before, &changed.effects, begun, outcome, asker).await;
     database.announce(Event::SchemaChange(changed.event.clone()));
@@ -275,20 +275,35 @@ async fn write(database: &Database, before: &Catalog, after: &Catalog, now: i64)
 }
 
 /// What follows once the schema says so.
-async fn finish(database: &Database, effects: &[Effect]) -> CqlResult<()> {
+async fn finish(database: &Database, before: &Catalog, effects: &[Effect]) -> CqlResult<()> {
     for effect in effects {
         match effect {
             Effect::Drop(id) => {
-                database.keys.forget(*id);
-                let dropped = database.engine.drop_table(*id).await;
-                database.keys.keep(*id).await;
-                dropped?;
+                destroy(database, before, *id).await?;
             }
             Effect::SetOptions(table) => database
                 .engine
                 .set_options(table.id, table.options.for_storage())?,
             Effect::Create(_) | Effect::SwitchKey(_) => {}
         }
+    }
+    Ok(())
+}
+
+/// Destroys a table, root first, with the proof of it.
+async fn destroy(database: &Database, before: &Catalog, id: TableId) -> CqlResult<()> {
+    let draft = match before.customer_tables().find(|table| table.id == id) {
+        Some(table) => Some(database.shredding.draft(table).await),
+        None => None,
+    };
+    database.keys.forget(id);
+    let dropped = database.engine.drop_table(id).await;
+    database.keys.keep(id).await;
+    dropped?;
+    if let Some(draft) = draft
+        && let Err(error) = database.shredding.certify(draft).await
+    {
+        tracing::error!(table = %id, %error, "the certificate of a destroyed table is made at the next start");
     }
     Ok(())
 }

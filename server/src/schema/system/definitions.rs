@@ -202,6 +202,12 @@ const SYSTEM_PALLADIUM: Described = (
          keyspace_name text, latency_us bigint, operation text, outcome text, reason text, request_id text, table_name text, time \
          timestamp, who text, PRIMARY KEY (day, sequence)) WITH CLUSTERING ORDER BY (sequence DESC) AND comment = 'what happened to \
          the keys, newest first, by the day on which it was written down'",
+        "CREATE TABLE shred_certificates (id uuid PRIMARY KEY, certificate text, destroyed_at timestamp, epoch bigint, fingerprints \
+         frozen<map<text, text>>, keyspace_name text, kms_key text, made_after_crash boolean, structures bigint, table_name text) WITH \
+         comment = 'tables that were destroyed, each with the signed proof'",
+        "CREATE TABLE structures (keyspace_name text, table_name text, structure text, bytes bigint, created timestamp, key_version int, \
+         kind text, log_segment bigint, sstable bigint, PRIMARY KEY ((keyspace_name, table_name), structure)) WITH comment = 'what each \
+         table has on the disk, and under which version of its key'",
         "CREATE TABLE maintenance (operation text, keyspace_name text, table_name text, PRIMARY KEY (operation, keyspace_name, \
          table_name)) WITH comment = 'INSERT a flush or compact, of one table or of all, to have it done'",
     ],

@@ -9,12 +9,11 @@
 
 use bytes::Bytes;
 use palladium_protocol::types::CqlValue;
-use palladium_storage::{
-    Clustering, KeyRange, Limits, PartitionKey, PartitionRows, ReadCommand, ReadPage, ReadPosition,
-};
+use palladium_storage::{Clustering, PartitionKey, ReadCommand, ReadPage};
 
 use super::super::super::TableSchema;
 use super::super::rows::{Named, Rows, text, text_map};
+use super::paged::Paged;
 use crate::audit::{Entry, SEGMENT_ROWS, Span, Trail};
 use crate::encode::key;
 use crate::error::CqlResult;
@@ -28,25 +27,34 @@ pub async fn read(
     table: &TableSchema,
     command: &ReadCommand,
 ) -> CqlResult<ReadPage> {
-    let mut reading = Reading {
-        trail,
-        table,
-        command,
-        page: ReadPage::default(),
-        rows: 0,
-        bytes: 0,
-    };
-    for (key, spans) in days(trail, command)? {
-        if let Some(next) = reading.day(key, &spans).await? {
-            reading.page.next = Some(next);
+    let mut page = Paged::new(command);
+    let days = page.wanted(days(trail)?);
+    for (day, spans) in days {
+        let mut partition = page.begin(day.clone());
+        for (first, last) in pieces(spans, command.reversed) {
+            if !page.takes_more(&partition) {
+                break;
+            }
+            if !may_hold(table, command, first, last)? {
+                continue;
+            }
+            let entries = trail.segment(first / SEGMENT_ROWS).await?;
+            let in_piece = |entry: &&Entry| (first..=last).contains(&entry.record.sequence);
+            let mut rows = Rows::new(table, command.now);
+            for entry in entries.iter().filter(in_piece) {
+                rows.add(row(entry, &day)?)?;
+            }
+            page.add(&mut partition, &rows)?;
+        }
+        if page.end(partition) {
             break;
         }
     }
-    Ok(reading.page)
+    Ok(page.finish())
 }
 
-/// The days that are asked for and not behind us, newest first, with their spans in the order of the read.
-fn days(trail: &Trail, command: &ReadCommand) -> CqlResult<Vec<(PartitionKey, Vec<Span>)>> {
+/// All days, newest first, each with its spans, newest first too.
+fn days(trail: &Trail) -> CqlResult<Vec<(PartitionKey, Vec<Span>)>> {
     let mut days: Vec<(i32, Vec<Span>)> = Vec::new();
     for span in trail.spans().into_iter().rev() {
         // A clock that steps back over midnight writes on a day that there was already.
@@ -56,146 +64,47 @@ fn days(trail: &Trail, command: &ReadCommand) -> CqlResult<Vec<(PartitionKey, Ve
         }
     }
     days.sort_by_key(|(day, _)| std::cmp::Reverse(*day));
-    let mut wanted = Vec::new();
-    for (day, mut spans) in days {
+    let partition = |(day, spans)| {
         let key = key::partition_key(&[Bytes::from(date(day).to_bytes())])?;
-        if !is_wanted(&command.range, &key) {
-            continue;
-        }
-        if command.reversed {
-            spans.reverse();
-        }
-        wanted.push((key, spans));
+        Ok((key, spans))
+    };
+    days.into_iter().map(partition).collect()
+}
+
+/// The parts of segments that spans consist of, in the order of the read: newest first unless it is reversed.
+fn pieces(spans: Vec<Span>, reversed: bool) -> Vec<(u64, u64)> {
+    let mut pieces: Vec<(u64, u64)> = Vec::new();
+    for span in spans {
+        let segments = span.first / SEGMENT_ROWS..=span.last / SEGMENT_ROWS;
+        pieces.extend(segments.rev().map(|segment| {
+            let start = segment * SEGMENT_ROWS;
+            let end = start + SEGMENT_ROWS - 1;
+            (span.first.max(start), span.last.min(end))
+        }));
     }
-    if let Some(position) = &command.resume {
-        let at = wanted.iter().position(|(key, _)| *key == position.key);
-        let is_finished = position.clustering.is_none();
-        wanted.drain(..at.map_or(wanted.len(), |at| at + usize::from(is_finished)));
+    if reversed {
+        pieces.reverse();
     }
-    Ok(wanted)
+    pieces
+}
+
+/// Whether the slices asked for meet these records.
+fn may_hold(table: &TableSchema, command: &ReadCommand, first: u64, last: u64) -> CqlResult<bool> {
+    // Newest first: the last record has the first position.
+    let (oldest, newest) = (position(table, first)?, position(table, last)?);
+    let slices = command.slices.as_slice();
+    Ok(slices
+        .iter()
+        .any(|(start, end)| *start < oldest && newest < *end))
+}
+
+fn position(table: &TableSchema, sequence: u64) -> CqlResult<Clustering> {
+    let value = Bytes::from(CqlValue::Bigint(sequence as i64).to_bytes());
+    Ok(key::clustering(table.clustering_columns(), &[value])?.0)
 }
 
 fn date(day: i32) -> CqlValue {
     CqlValue::Date((i64::from(day) + EPOCH_DAY) as u32)
-}
-
-fn is_wanted(range: &KeyRange, key: &PartitionKey) -> bool {
-    match range {
-        KeyRange::One(own) => own == key,
-        KeyRange::Range { start, end } => !start.is_after_key(key) && end.is_after_key(key),
-    }
-}
-
-struct Reading<'a> {
-    trail: &'a Trail,
-    table: &'a TableSchema,
-    command: &'a ReadCommand,
-    page: ReadPage,
-    rows: u32,
-    bytes: usize,
-}
-
-impl Reading<'_> {
-    /// Reads one day. Says where the page ends, if it ends here.
-    async fn day(&mut self, key: PartitionKey, spans: &[Span]) -> CqlResult<Option<ReadPosition>> {
-        let resumed = self.command.resume.as_ref();
-        let resumed = resumed.filter(|position| position.key == key);
-        let mut at = ReadPosition {
-            key: key.clone(),
-            clustering: resumed.and_then(|position| position.clustering.clone()),
-            returned_in_partition: resumed.map_or(0, |position| position.returned_in_partition),
-        };
-        let mut shown = PartitionRows {
-            key,
-            static_row: None,
-            rows: Vec::new(),
-        };
-        let mut is_full = false;
-        for (first, last) in self.pieces(spans) {
-            if at.returned_in_partition >= self.command.limits.per_partition || is_full {
-                break;
-            }
-            if !self.may_hold(first, last)? {
-                continue;
-            }
-            let entries = self.trail.segment(first / SEGMENT_ROWS).await?;
-            let in_span = |entry: &&Entry| (first..=last).contains(&entry.record.sequence);
-            let mut piece = Rows::new(self.table, self.command.now);
-            for entry in entries.iter().filter(in_span) {
-                piece.add(row(entry, &at.key)?)?;
-            }
-            let command = self.rest(&at);
-            for partition in piece.read(&command)?.partitions {
-                self.rows += partition.rows.len() as u32;
-                at.returned_in_partition += partition.rows.len() as u32;
-                for row in partition.rows {
-                    self.bytes += row.weight();
-                    at.clustering = Some(row.clustering.clone());
-                    shown.rows.push(row);
-                }
-            }
-            let limits = &self.command.limits;
-            is_full = self.rows >= limits.rows || self.bytes >= limits.bytes;
-        }
-        if !shown.rows.is_empty() {
-            self.page.partitions.push(shown);
-        }
-        if at.returned_in_partition >= self.command.limits.per_partition {
-            at.clustering = None;
-            at.returned_in_partition = 0;
-        }
-        Ok(is_full.then_some(at))
-    }
-
-    /// The parts of segments that spans consist of, in the order of the read.
-    fn pieces(&self, spans: &[Span]) -> Vec<(u64, u64)> {
-        let reversed = self.command.reversed;
-        let pieces = spans.iter().flat_map(|span| {
-            let segments = span.first / SEGMENT_ROWS..=span.last / SEGMENT_ROWS;
-            let mut pieces: Vec<(u64, u64)> = segments
-                .map(|segment| {
-                    let start = segment * SEGMENT_ROWS;
-                    let end = start + SEGMENT_ROWS - 1;
-                    (span.first.max(start), span.last.min(end))
-                })
-                .collect();
-            // The table's own order is the newest first.
-            if !reversed {
-                pieces.reverse();
-            }
-            pieces
-        });
-        pieces.collect()
-    }
-
-    /// Whether the slices asked for meet these records, and something of them is not behind us.
-    fn may_hold(&self, first: u64, last: u64) -> CqlResult<bool> {
-        let (oldest, newest) = (self.position(first)?, self.position(last)?);
-        let slices = self.command.slices.as_slice();
-        Ok(slices
-            .iter()
-            .any(|(start, end)| *start < oldest && newest < *end))
-    }
-
-    fn position(&self, sequence: u64) -> CqlResult<Clustering> {
-        let value = Bytes::from(CqlValue::Bigint(sequence as i64).to_bytes());
-        Ok(key::clustering(self.table.clustering_columns(), &[value])?.0)
-    }
-
-    /// What is still to be read once `at` is reached.
-    fn rest(&self, at: &ReadPosition) -> ReadCommand {
-        let limits = &self.command.limits;
-        ReadCommand {
-            range: KeyRange::One(at.key.clone()),
-            limits: Limits {
-                rows: limits.rows - self.rows,
-                per_partition: limits.per_partition,
-                bytes: limits.bytes.saturating_sub(self.bytes),
-            },
-            resume: at.clustering.is_some().then(|| at.clone()),
-            ..self.command.clone()
-        }
-    }
 }
 
 fn row(entry: &Entry, day: &PartitionKey) -> CqlResult<Vec<Named>> {

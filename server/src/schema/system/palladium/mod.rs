@@ -7,6 +7,9 @@
 //! is answered when the work is done; an empty name means all.
 
 mod calls;
+mod certificates;
+mod paged;
+mod structures;
 
 use std::sync::Arc;
 
@@ -29,7 +32,7 @@ pub fn is_writable(table: &TableSchema) -> bool {
 
 /// Whether this table stands on the disk.
 pub fn is_stored(name: &str) -> bool {
-    name == "kms_calls"
+    ["kms_calls", "shred_certificates", "structures"].contains(&name)
 }
 
 /// Reads a table that stands on the disk.
@@ -38,7 +41,14 @@ pub async fn read_stored(
     table: &TableSchema,
     command: &ReadCommand,
 ) -> CqlResult<ReadPage> {
-    calls::read(&database.trail, table, command).await
+    match table.name.as_str() {
+        "kms_calls" => calls::read(&database.trail, table, command).await,
+        "shred_certificates" => certificates::read(&database.shredding, table, command).await,
+        _ => {
+            let catalog = database.catalog.load_full();
+            structures::read(&database.engine, &catalog, table, command).await
+        }
+    }
 }
 
 /// The rows of one of these tables.
