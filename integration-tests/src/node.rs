@@ -275,9 +275,11 @@ impl Node {
             .arg("--config")
             .arg(self.config());
         // No setting may come from the machine that runs the test.
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PALLADIUM"))
-        {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| {
+            ["PALLADIUM", "AWS_"]
+                .iter()
+                .any(|start| name.to_string_lossy().starts_with(start))
+        }) {
             command.env_remove(name);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

@@ -7,17 +7,31 @@ use std::io;
 
 /// Asks a process to end (SIGTERM).
 pub fn terminate(pid: u32) {
+    signal(pid, libc::SIGTERM);
+}
+
+/// Stops a process where it stands (SIGSTOP); its sockets stay open.
+pub fn pause(pid: u32) {
+    signal(pid, libc::SIGSTOP);
+}
+
+/// Lets a stopped process go on (SIGCONT).
+pub fn go_on(pid: u32) {
+    signal(pid, libc::SIGCONT);
+}
+
+fn signal(pid: u32, number: libc::c_int) {
     let pid = libc::pid_t::try_from(pid).expect("process ids are small");
     assert!(
         pid > 1,
         "a child of ours has its own id; 0, 1 and negative numbers would mean others"
     );
     // SAFETY: kill takes two integers and touches no memory of ours.
-    let result = unsafe { libc::kill(pid, libc::SIGTERM) };
+    let result = unsafe { libc::kill(pid, number) };
     assert_eq!(
         result,
         0,
-        "SIGTERM to {pid}: {}",
+        "signal {number} to {pid}: {}",
         io::Error::last_os_error()
     );
 }

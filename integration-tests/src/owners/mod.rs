@@ -3,7 +3,12 @@
 //! One file for each service. A service that is a program runs as a child process on loopback and ends with its `Owner`. `tests/it/key_services.rs` tells the
 //! same story with each of them.
 
+mod aws;
+mod fakecloud;
+pub mod fault_proxy;
+pub mod http;
 mod keyring;
+pub mod simulated_aws;
 mod softhsm;
 pub mod vault;
 
@@ -12,6 +17,8 @@ use std::process::{Command, Stdio};
 
 use crate::node::Node;
 
+pub use aws::{AwsGrantsOwner, AwsPolicyOwner};
+pub use fakecloud::Fakecloud;
 pub use keyring::KeyringOwner;
 pub use softhsm::SoftHsm;
 pub use vault::VaultOwner;

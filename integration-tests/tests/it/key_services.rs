@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use palladium_integration_tests::node::{Node, Settings};
 use palladium_integration_tests::owners::vault::{Dev, Double, Service, TakeAway};
-use palladium_integration_tests::owners::{KeyringOwner, Owner, SoftHsm, VaultOwner};
+use palladium_integration_tests::owners::{
+    AwsPolicyOwner, Fakecloud, KeyringOwner, Owner, SoftHsm, VaultOwner,
+};
 use palladium_integration_tests::raw::{Answer, Connection, code};
 
 use crate::load::Load;
@@ -45,6 +47,16 @@ fn pkcs11_with_softhsm() {
         &mut SoftHsm::start(env!("CARGO_BIN_EXE_token")),
         LEASE_SHORT_S,
     );
+}
+
+#[test]
+fn aws_kms_by_policy() {
+    tell(&mut AwsPolicyOwner::start(), LEASE_SHORT_S);
+}
+
+#[test]
+fn aws_kms_with_fakecloud() {
+    tell(&mut Fakecloud::start(), LEASE_SHORT_S);
 }
 
 /// The key leaves the policy that the server's token has.

@@ -5,6 +5,7 @@
 
 mod architecture;
 mod at_rest;
+mod aws;
 mod drivers;
 mod durability;
 mod handshake;
