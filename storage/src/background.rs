@@ -31,6 +31,8 @@ pub(crate) enum Job {
     SettleKeys(TableId),
     /// Let a table's strategy choose, and do it.
     Compact(TableId),
+    /// Write one more SSTable of a table again under new data keys.
+    Rewrite(TableId),
 }
 
 /// The jobs that wait.
@@ -58,7 +60,7 @@ struct Waiting {
 impl Jobs {
     pub(crate) fn add(&self, job: Job) {
         match job {
-            Job::Compact(_) => self.compactions.add(job),
+            Job::Compact(_) | Job::Rewrite(_) => self.compactions.add(job),
             _ => self.flushes.add(job),
         }
     }
@@ -119,6 +121,7 @@ pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>, queue: fn(&Jobs) -> &Q
             Job::RelieveLog => relog::relieve(&inner).await,
             Job::SettleKeys(table) => keys::settle_open(&inner, table).await,
             Job::Compact(table) => rewrite::compact_once(&inner, table).await.map(|_| ()),
+            Job::Rewrite(table) => rewrite::rewrite_once(&inner, table).await,
         };
         if let Err(error) = result {
             tracing::warn!(?job, %error, "background work failed");
@@ -130,7 +133,7 @@ pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>, queue: fn(&Jobs) -> &Q
                 inner.env.sleep(RETRY_PAUSE).await;
             }
             // The others are asked for again by whoever needs them.
-            if may_pass && matches!(job, Job::Flush(_) | Job::SettleKeys(_)) {
+            if may_pass && matches!(job, Job::Flush(_) | Job::SettleKeys(_) | Job::Rewrite(_)) {
                 inner.jobs.add(job);
             }
         }

@@ -53,7 +53,7 @@ pub trait Owner {
 }
 
 /// Has `integration-tests/install` install a tool; gives the place that it prints.
-fn install(tool: &str) -> PathBuf {
+pub fn install(tool: &str) -> PathBuf {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("install");
     let output = Command::new(&program)
         .arg(tool)

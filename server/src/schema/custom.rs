@@ -1,7 +1,7 @@
 //! Which KMS key protects a table, and Amazon Keyspaces' other properties.
 //!
 //! ```text
-//! encryption = {'kms_key': 'local:orders' | 'arn:aws:kms:...' | 'default'}
+//! encryption = {'kms_key': 'local:orders' | 'arn:aws:kms:...' | 'default' [, 'rewrite': 'true']}
 //! custom_properties = {'encryption_specification': {'encryption_type': 'CUSTOMER_MANAGED_KMS_KEY', 'kms_key_identifier': '...'},
 //!                      'capacity_mode': {'throughput_mode': 'PAY_PER_REQUEST'}, ...}
 //! tags = {'team': 'billing'}
@@ -46,6 +46,8 @@ const KNOWN: [&str; 10] = [
 pub struct Custom {
     /// The key, if one is named.
     pub encryption: Option<Encryption>,
+    /// Whether every structure shall get a new data key, too.
+    pub rewrite: bool,
     /// The other properties, by their lower-case names; tags among them.
     pub properties: BTreeMap<String, PropertyValue>,
 }
@@ -64,7 +66,9 @@ impl Custom {
                     "encryption and custom_properties both name a KMS key; use one of them",
                 ));
             }
-            custom.encryption = Some(plain_encryption(&options)?);
+            let (encryption, rewrite) = plain_encryption(&options)?;
+            custom.encryption = Some(encryption);
+            custom.rewrite = rewrite;
         }
         if let Some(tags) = properties.map(TAGS)? {
             custom.properties.insert(TAGS.into(), text_map(tags));
@@ -93,19 +97,34 @@ impl Custom {
     }
 }
 
-fn plain_encryption(options: &BTreeMap<String, String>) -> CqlResult<Encryption> {
-    if let Some(unknown) = options
-        .keys()
-        .find(|name| !name.eq_ignore_ascii_case("kms_key"))
-    {
-        return Err(CqlError::invalid(format!(
-            "Unknown encryption option '{unknown}': only 'kms_key' is allowed"
-        )));
+fn plain_encryption(options: &BTreeMap<String, String>) -> CqlResult<(Encryption, bool)> {
+    let mut key = None;
+    let mut rewrite = false;
+    for (name, value) in options {
+        match name.to_ascii_lowercase().as_str() {
+            "kms_key" => key = Some(value),
+            "rewrite" => rewrite = boolean(value)?,
+            unknown => {
+                return Err(CqlError::invalid(format!(
+                    "Unknown encryption option '{unknown}': only 'kms_key' and 'rewrite' are allowed"
+                )));
+            }
+        }
     }
-    let key = options.values().next().ok_or_else(|| {
+    let key = key.ok_or_else(|| {
         CqlError::invalid("Missing sub-option 'kms_key' for the 'encryption' option")
     })?;
-    named_key(key)
+    Ok((named_key(key)?, rewrite))
+}
+
+fn boolean(text: &str) -> CqlResult<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(CqlError::invalid(
+            "encryption option 'rewrite' is 'true' or 'false'",
+        )),
+    }
 }
 
 fn specification(value: &PropertyValue) -> CqlResult<Encryption> {

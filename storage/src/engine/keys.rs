@@ -10,7 +10,7 @@
 //! - No switch begins before the manifest has recorded the one before: a root two epochs ahead would look like a foreign one.
 //! - A root that is ahead of the manifest is recorded only by who has verified it under its key.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -24,7 +24,7 @@ use crate::engine::tables::recorded;
 use crate::engine::{Engine, Inner, record, rewrite};
 use crate::error::{Error, Result};
 use crate::lease::Lease;
-use crate::manifest::{Edit, SstableEntry, TableState};
+use crate::manifest::{Edit, Rewrite, SstableEntry, TableState};
 use crate::memtable::Memtable;
 use crate::root::{self, Root};
 use crate::sealed::from_crypto;
@@ -40,14 +40,33 @@ impl<B: Backend> Engine<B> {
             .await
     }
 
-    /// Whether everything of the table is recorded and wrapped under its newest root: a switch is over.
+    /// Gives every structure of a table a new data key, in the background: what the memtable holds is written out, and each SSTable written again. Answers when
+    /// this is noted; a restart goes on with it.
+    pub async fn rewrite(&self, id: TableId) -> Result<()> {
+        let inner = self.inner.clone();
+        self.to_the_end(async move { inner.begin_rewrite(id).await })
+            .await
+    }
+
+    /// Tables of which a switch or a rewrite is under way, and what is left of it.
+    pub async fn unsettled(&self) -> BTreeMap<TableId, Unsettled> {
+        let roots = self.roots();
+        let manifest = self.inner.manifest.lock().await;
+        let tables = &manifest.state().tables;
+        roots
+            .iter()
+            .filter_map(|root| Some((root.table, unsettled(tables.get(&root.table)?, root)?)))
+            .collect()
+    }
+
+    /// Whether nothing of a table is [`unsettled`](Engine::unsettled).
     pub async fn is_settled(&self, id: TableId) -> bool {
         let Some(root) = self.root(id) else {
             return true;
         };
         let manifest = self.inner.manifest.lock().await;
         let state = manifest.state().tables.get(&id);
-        state.is_none_or(|state| what_is_left(state, &root).is_none())
+        state.is_none_or(|state| unsettled(state, &root).is_none())
     }
 
     /// Versions of the table's key that something in this folder is still wrapped under: those that the next root must wrap.
@@ -117,7 +136,40 @@ impl<B: Backend> Engine<B> {
     }
 }
 
+/// What a switch or a rewrite has not done yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsettled {
+    /// Structures whose data keys an older table key wraps.
+    pub structures_to_wrap: usize,
+    /// SSTables that still have their old data keys.
+    pub sstables_to_rewrite: usize,
+    /// Of so many when the rewrite was asked for.
+    pub sstables_in_all: usize,
+}
+
 impl<B: Backend> Inner<B> {
+    async fn begin_rewrite(self: &Arc<Self>, id: TableId) -> Result<()> {
+        // What the log holds under its present key is not needed any more once this is out.
+        rewrite::flush(self, id).await?;
+        let rewrite = {
+            let manifest = self.manifest.lock().await;
+            let state = manifest.state().tables.get(&id);
+            state.map(|state| Rewrite {
+                below: state.next_sstable,
+                total: u32::try_from(state.sstables.len()).unwrap_or(u32::MAX),
+            })
+        };
+        let Some(rewrite) = rewrite else {
+            return Err(Error::Invalid {
+                what: format!("no table {id}"),
+            });
+        };
+        self.commit_manifest(&[Edit::Rewrite { table: id, rewrite }])
+            .await?;
+        self.jobs.add(Job::Rewrite(id));
+        Ok(())
+    }
+
     async fn switch_key(&self, id: TableId, root: Root, keys: TableKeys) -> Result<()> {
         let table = self.tables.get(id)?;
         let _transition = table.transition.lock().await;
@@ -269,7 +321,18 @@ impl<B: Backend> Inner<B> {
         self.memtable_bytes
             .fetch_add(open.memtable_bytes(), Ordering::Relaxed);
         table.admit(open);
+        if self.is_being_rewritten(id).await {
+            // What was replayed is written out: the log's data keys are to go, too.
+            self.jobs.add(Job::Flush(id));
+            self.jobs.add(Job::Rewrite(id));
+        }
         Ok(())
+    }
+
+    async fn is_being_rewritten(&self, id: TableId) -> bool {
+        let manifest = self.manifest.lock().await;
+        let state = manifest.state().tables.get(&id);
+        state.is_some_and(|state| state.rewrite.is_some())
     }
 
     /// Reads what an open table has in memory.
@@ -380,6 +443,19 @@ struct Left {
     is_recorded: bool,
     /// SSTables with a component wrapped under an older key.
     entries: Vec<SstableEntry>,
+}
+
+fn unsettled(state: &TableState, root: &Root) -> Option<Unsettled> {
+    let left = what_is_left(state, root);
+    if left.is_none() && state.rewrite.is_none() {
+        return None;
+    }
+    let entries = left.iter().flat_map(|left| &left.entries);
+    Some(Unsettled {
+        structures_to_wrap: entries.map(|entry| entry.components.len()).sum(),
+        sstables_to_rewrite: state.to_rewrite().count(),
+        sstables_in_all: state.rewrite.map_or(0, |rewrite| rewrite.total as usize),
+    })
 }
 
 fn is_recorded(state: &TableState, root: &Root) -> bool {

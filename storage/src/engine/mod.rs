@@ -49,6 +49,7 @@ use crate::sstable::Sstable;
 use crate::table::Tables;
 
 pub use group::Write;
+pub use keys::Unsettled;
 pub use tables::NewTable;
 pub use ticket::Ticket;
 

@@ -133,6 +133,27 @@ pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
     Ok(true)
 }
 
+/// Writes the oldest SSTable that is left of a rewrite again: merged with nothing but itself it gets new data keys.
+pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
+    let table = inner.tables.get(id)?;
+    let _compacting = table.compacting.lock().await;
+    let Some(open) = table.opened() else {
+        // Whoever unlocks it asks again.
+        return Ok(());
+    };
+    check_lease(inner, &open)?;
+    let next = {
+        let manifest = inner.manifest.lock().await;
+        let state = manifest.state().tables.get(&id);
+        state.and_then(|state| state.to_rewrite().next().map(|entry| entry.id))
+    };
+    if let Some(sstable) = next {
+        merge_sstables(inner, &table, &open, &[sstable]).await?;
+        inner.jobs.add(Job::Rewrite(id));
+    }
+    Ok(())
+}
+
 /// Merges all SSTables of a table into one.
 pub(crate) async fn compact_all<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
     let table = inner.tables.get(id)?;

@@ -84,6 +84,17 @@ pub enum Edit {
     },
     /// From which group on the log is still needed.
     LogFloor { table: TableId, floor: u64 },
+    /// The SSTables with smaller ids are to be written again under new data keys.
+    Rewrite { table: TableId, rewrite: Rewrite },
+}
+
+/// A table's owner wants new data keys: how far that has come follows from the SSTables that are left.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct Rewrite {
+    /// Those with a smaller id than this.
+    pub below: u64,
+    /// How many they were when it was asked for.
+    pub total: u32,
 }
 
 const CREATE_TABLE: u8 = 1;
@@ -92,6 +103,7 @@ const ADD_SSTABLES: u8 = 3;
 const REWRAP: u8 = 4;
 const ROOT_EPOCH: u8 = 5;
 const LOG_FLOOR: u8 = 6;
+const REWRITE: u8 = 8;
 
 const COMPONENT_BYTES: usize = 4 + 16 + WRAPPED_DATA_KEY_BYTES + 8;
 const ENTRY_BYTES_MIN: usize = 8 + 4 + 4 + 4;
@@ -109,7 +121,8 @@ impl Edit {
             | Edit::AddSstables { table, .. }
             | Edit::Rewrap { table, .. }
             | Edit::RootEpoch { table, .. }
-            | Edit::LogFloor { table, .. } => *table,
+            | Edit::LogFloor { table, .. }
+            | Edit::Rewrite { table, .. } => *table,
         }
     }
 
@@ -150,6 +163,9 @@ impl Edit {
             Edit::LogFloor { floor, .. } => {
                 out.u64(*floor);
             }
+            Edit::Rewrite { rewrite, .. } => {
+                out.u64(rewrite.below).u32(rewrite.total);
+            }
         }
         let body = out.len() - start - 8;
         out.patch_u32(start + 4, body as u32);
@@ -163,6 +179,7 @@ impl Edit {
             Edit::Rewrap { .. } => REWRAP,
             Edit::RootEpoch { .. } => ROOT_EPOCH,
             Edit::LogFloor { .. } => LOG_FLOOR,
+            Edit::Rewrite { .. } => REWRITE,
         }
     }
 
@@ -238,6 +255,13 @@ fn decode_body(tag: u8, body: &mut FieldReader<'_>) -> Option<Edit> {
         LOG_FLOOR => Edit::LogFloor {
             table,
             floor: body.u64()?,
+        },
+        REWRITE => Edit::Rewrite {
+            table,
+            rewrite: Rewrite {
+                below: body.u64()?,
+                total: body.u32()?,
+            },
         },
         _ => return None,
     })

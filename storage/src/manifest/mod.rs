@@ -34,7 +34,7 @@ mod recovery;
 mod tests;
 pub mod version;
 
-pub use self::edit::{Component, Edit, SstableEntry};
+pub use self::edit::{Component, Edit, Rewrite, SstableEntry};
 pub use self::version::{State, TableState};
 
 /// A generation is rewritten when its edits outweigh its snapshot so many times ..

@@ -457,7 +457,11 @@ fn arbitrary_edit() -> impl Strategy<Value = Edit> {
                 root_hash,
             }
         }),
-        (id, any::<u64>()).prop_map(|(table, floor)| Edit::LogFloor { table, floor }),
+        (id.clone(), any::<u64>()).prop_map(|(table, floor)| Edit::LogFloor { table, floor }),
+        (id, any::<u64>(), any::<u32>()).prop_map(|(table, below, total)| Edit::Rewrite {
+            table,
+            rewrite: Rewrite { below, total },
+        }),
     ]
 }
 

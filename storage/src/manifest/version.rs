@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use palladium_crypto::{StructureId, TableId};
 
-use super::edit::{Edit, SstableEntry};
+use super::edit::{Edit, Rewrite, SstableEntry};
 
 /// What all tables are made of.
 #[derive(Clone, Default, Eq, PartialEq, Debug)]
@@ -26,9 +26,23 @@ pub struct TableState {
     pub sstables: BTreeMap<u64, SstableEntry>,
     /// The id that the next SSTable gets.
     pub next_sstable: u64,
+    /// New data keys were asked for, and SSTables under the old ones are left.
+    pub rewrite: Option<Rewrite>,
 }
 
 impl TableState {
+    /// SSTables that are still to be written again under new data keys, oldest first.
+    pub fn to_rewrite(&self) -> impl Iterator<Item = &SstableEntry> {
+        let below = self.rewrite.map_or(0, |rewrite| rewrite.below);
+        self.sstables.range(..below).map(|(_, entry)| entry)
+    }
+
+    fn forget_finished_rewrite(&mut self) {
+        if self.to_rewrite().next().is_none() {
+            self.rewrite = None;
+        }
+    }
+
     /// Names of all its structures.
     pub fn structures(&self) -> impl Iterator<Item = StructureId> {
         self.sstables
@@ -74,7 +88,9 @@ impl State {
                 state.root_hash = *root_hash;
             }
             Edit::LogFloor { floor, .. } => state.log_floor = state.log_floor.max(*floor),
+            Edit::Rewrite { rewrite, .. } => state.rewrite = Some(*rewrite),
         }
+        state.forget_finished_rewrite();
         Ok(())
     }
 
@@ -111,6 +127,9 @@ impl State {
                     removed: Vec::new(),
                     log_floor: None,
                 });
+            }
+            if let Some(rewrite) = state.rewrite {
+                edits.push(Edit::Rewrite { table, rewrite });
             }
         }
         edits

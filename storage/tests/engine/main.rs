@@ -4,6 +4,7 @@ mod locks;
 mod model;
 mod periodic;
 mod regressions;
+mod rewrite;
 mod switch;
 mod tamper;
 mod threads;

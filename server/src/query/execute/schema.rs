@@ -147,7 +147,7 @@ async fn prepare(
                 (table, cmk)
             }
             Effect::SwitchKey(table) => (table, switch_key(database, table, asker).await?),
-            Effect::Drop(_) | Effect::SetOptions(_) => continue,
+            Effect::Drop(_) | Effect::Rewrite(_) | Effect::SetOptions(_) => continue,
         };
         pin(&mut changed.catalog, table, cmk);
     }
@@ -171,7 +171,7 @@ async fn audit(
                 let dropped = before.customer_tables().find(|table| table.id == *id);
                 ("DROP TABLE", dropped)
             }
-            Effect::SetOptions(_) => continue,
+            Effect::Rewrite(_) | Effect::SetOptions(_) => continue,
         };
         let Some(table) = table else { continue };
         let latency = database.trail.now_micros().saturating_sub(begun);
@@ -284,6 +284,7 @@ async fn finish(database: &Database, before: &Catalog, effects: &[Effect]) -> Cq
             Effect::SetOptions(table) => database
                 .engine
                 .set_options(table.id, table.options.for_storage())?,
+            Effect::Rewrite(id) => database.engine.rewrite(*id).await?,
             Effect::Create(_) | Effect::SwitchKey(_) => {}
         }
     }

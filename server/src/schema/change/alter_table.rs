@@ -38,7 +38,7 @@ pub fn alter(
         };
     };
     let mut definition = table.definition();
-    let mut names_a_key = false;
+    let mut asked = Asked::default();
     match &alter.action {
         AlterTableAction::AlterType { .. } => {
             return Err(CqlError::invalid(
@@ -96,9 +96,7 @@ pub fn alter(
                 "DROP COMPACT STORAGE is disabled. Enable in cassandra.yaml to use.",
             ));
         }
-        AlterTableAction::With(properties) => {
-            names_a_key = with(table, &mut definition, properties)?
-        }
+        AlterTableAction::With(properties) => asked = with(table, &mut definition, properties)?,
         AlterTableAction::AddTags(tags) => {
             custom::add_tags(&mut definition.custom_properties, tags)?
         }
@@ -116,8 +114,11 @@ pub fn alter(
         keyspace,
         target,
     );
-    if names_a_key {
+    if asked.names_a_key {
         changed = changed.with_effect(Effect::SwitchKey(altered.clone()));
+    }
+    if asked.rewrite {
+        changed = changed.with_effect(Effect::Rewrite(altered.id));
     }
     if altered.options != table.options {
         changed = changed.with_effect(Effect::SetOptions(altered));
@@ -292,12 +293,19 @@ fn rename(
     Ok(())
 }
 
-/// Says whether the statement names a key, be it the same: that is a switch to a fresh table key.
+/// What a statement asks for beside another definition.
+#[derive(Default)]
+struct Asked {
+    /// It names a key, be it the same: that is a switch to a fresh table key.
+    names_a_key: bool,
+    rewrite: bool,
+}
+
 fn with(
     table: &TableSchema,
     definition: &mut Definition,
     properties: &[Property],
-) -> CqlResult<bool> {
+) -> CqlResult<Asked> {
     definition.options = table.options.alter(properties)?;
     if properties
         .iter()
@@ -310,9 +318,12 @@ fn with(
     }
     let custom = Custom::read(properties)?;
     definition.custom_properties.extend(custom.properties);
-    let Some(encryption) = custom.encryption else {
-        return Ok(false);
-    };
-    definition.encryption = encryption;
-    Ok(true)
+    let names_a_key = custom.encryption.is_some();
+    if let Some(encryption) = custom.encryption {
+        definition.encryption = encryption;
+    }
+    Ok(Asked {
+        names_a_key,
+        rewrite: custom.rewrite,
+    })
 }

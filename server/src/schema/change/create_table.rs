@@ -113,6 +113,7 @@ pub fn copy(
     }
     check_table_name(keyspace, name)?;
     let custom = Custom::read(properties(&copy.options))?;
+    check_nothing_to_rewrite(&custom)?;
     let options = source.options.alter(properties(&copy.options))?;
     let mut definition = source.definition();
     definition.id = circumstances.new_id;
@@ -201,6 +202,7 @@ pub fn table_of(
     check_id(&create.options)?;
     check_counters(&columns, &options)?;
     let custom = Custom::read(properties(&create.options))?;
+    check_nothing_to_rewrite(&custom)?;
     for (offset, column) in columns.iter_mut().enumerate() {
         column.id = ColumnId(FIRST_COLUMN_ID + offset as u32);
     }
@@ -483,5 +485,14 @@ pub fn check_counter_ttl(options: &TableOptions) -> CqlResult<()> {
         _ => Err(CqlError::invalid(
             "Cannot set default_time_to_live on a table with counters",
         )),
+    }
+}
+
+fn check_nothing_to_rewrite(custom: &Custom) -> CqlResult<()> {
+    match custom.rewrite {
+        true => Err(CqlError::invalid(
+            "encryption option 'rewrite' is for ALTER TABLE: a new table has nothing to write again",
+        )),
+        false => Ok(()),
     }
 }

@@ -63,6 +63,8 @@ pub enum Effect {
     Drop(TableId),
     /// Is put under the key its definition now names.
     SwitchKey(Arc<TableSchema>),
+    /// Gets new data keys, in the background.
+    Rewrite(TableId),
     /// Is stored in another way from now on.
     SetOptions(Arc<TableSchema>),
 }

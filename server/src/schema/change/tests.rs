@@ -432,6 +432,20 @@ fn naming_a_key_switches_it() {
         world.table("t").encryption,
         crate::schema::Encryption::Default
     );
+    let rewritten =
+        world.ok("ALTER TABLE ks.t WITH encryption = {'kms_key': 'local:b', 'rewrite': 'true'}");
+    assert!(matches!(
+        rewritten.effects.as_slice(),
+        [Effect::SwitchKey(_), Effect::Rewrite(_)]
+    ));
+    world.refused(
+        "ALTER TABLE ks.t WITH encryption = {'rewrite': 'true'}",
+        "Missing sub-option 'kms_key' for the 'encryption' option",
+    );
+    world.refused(
+        "CREATE TABLE ks.u (k int PRIMARY KEY) WITH encryption = {'kms_key': 'local:b', 'rewrite': 'true'}",
+        "encryption option 'rewrite' is for ALTER TABLE: a new table has nothing to write again",
+    );
     world.ok("ALTER TABLE ks.t ADD TAGS {'team': 'billing'}");
     world.ok("ALTER TABLE ks.t DROP TAGS {'team': 'billing'}");
     assert!(world.table("t").custom_properties.is_empty());
