@@ -5,7 +5,7 @@
 //!
 //! Read in this order:
 //!
-//! 1. `error`, `ids`, `secret`, `entropy`: what the rest is made of.
+//! 1. `error`, `ids`, `secret` (over `locked`), `entropy`: what the rest is made of.
 //! 2. `aead` and `kdf`: the only two doors to the cipher and hash libraries.
 //! 3. `keys`: customer key -> table key -> data key, and how each is wrapped by the one above it.
 //! 4. `seal`: data key -> blocks. `Sealer`, `Opener`, and `Sealed`, the proof that bytes may touch a disk.
@@ -25,10 +25,12 @@ mod ids;
 mod kdf;
 mod keys;
 mod kms;
+mod locked;
 mod seal;
 mod secret;
 mod sign;
 
+pub use aead::CIPHER_IS_REAL;
 pub use anchor::{Anchor, AnchorError};
 pub use entropy::{Entropy, OsEntropy};
 pub use error::{DenialReason, Error, IoFailure, Result, UnavailableReason};
@@ -44,6 +46,7 @@ pub use kms::{
     Keyring, KeyringEntry, KeyringGrant, Kms, Opening, Passphrase, Reply, Settings, UnixSeconds,
     key_service_kinds,
 };
+pub use locked::{LockedMemory, locked_memory};
 pub use seal::{
     AsSealed, Opener, SEAL_TAG_BYTES, SEALER_BLOCKS_MAX, SEALER_BYTES_MAX, Sealed, SealedBuf,
     Sealer,

@@ -1,32 +1,33 @@
 //! Key bytes in memory.
 //!
-//! A `Secret` sits on the heap, so that moving its owner copies a pointer and not the key, and is zeroed when dropped.
-//! It cannot be printed, cloned or serialized; comparing takes the same time for equal and unequal bytes. What is not promised:
-//! registers, spilled stack slots, and pages that the kernel swaps or dumps (the server switches core dumps off).
+//! A `Secret` sits in a slot of locked memory (`locked`), so that moving its owner copies a pointer and not the key, the kernel does
+//! not swap or dump it, and it is zeroed when dropped. It cannot be printed, cloned or serialized; comparing takes the same time for
+//! equal and unequal bytes. What is not promised: registers and spilled stack slots.
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use crate::entropy::Entropy;
+use crate::locked::Slot;
 
 /// `N` secret bytes. They are not printed:
 ///
 /// ```compile_fail,E0277
 /// println!("{:?}", palladium_crypto::Secret::from_bytes([1; 32]));
 /// ```
-pub struct Secret<const N: usize>(Box<[u8; N]>);
+pub struct Secret<const N: usize>(Slot<[u8; N]>);
 
 impl<const N: usize> Secret<N> {
     /// Takes the bytes over and wipes the copy that was handed in (the caller wipes its own, if it kept one).
     pub fn from_bytes(mut bytes: [u8; N]) -> Self {
-        let secret = Secret(Box::new(bytes));
+        let secret = Self::filled(|out| out.copy_from_slice(&bytes));
         bytes.zeroize();
         secret
     }
 
     /// Lets `write` put the bytes where they will live, so that no copy is ever made.
     pub fn filled(write: impl FnOnce(&mut [u8; N])) -> Self {
-        let mut secret = Secret(Box::new([0; N]));
+        let mut secret = Secret(Slot::zeroed());
         write(&mut secret.0);
         secret
     }
@@ -44,12 +45,6 @@ impl<const N: usize> Secret<N> {
     /// The bytes, for the one who uses them now. Keep no copy.
     pub fn expose(&self) -> &[u8; N] {
         &self.0
-    }
-}
-
-impl<const N: usize> Drop for Secret<N> {
-    fn drop(&mut self) {
-        self.0.zeroize();
     }
 }
 

@@ -52,7 +52,7 @@ impl Opener {
             })
     }
 
-    /// Opens `block` where it stands and takes its tag off. After an error `block` is as it was.
+    /// Opens `block` where it stands and takes its tag off. After an error it holds neither plaintext nor what was sealed.
     pub fn open_in_place(
         &self,
         ordinal: u64,
