@@ -22,6 +22,7 @@ pub mod env;
 pub mod error;
 pub mod keyring_record;
 pub mod keys;
+pub mod memory;
 pub mod net;
 pub mod passphrase;
 pub mod permissions;
@@ -34,6 +35,7 @@ pub mod service_table;
 pub mod session;
 pub mod shredding;
 pub mod telemetry;
+pub mod wiping;
 
 /// The storage engine as this server uses it: on files.
 pub type Engine = palladium_storage::Engine<palladium_storage::LocalBackend>;

@@ -6,8 +6,12 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use palladium::admin::accept_rollback::Consent;
 use palladium::admin::{self, keyring, verify};
+use palladium::wiping::WipingAllocator;
 use palladium::{config, server};
 use palladium_crypto::PublicKey;
+
+#[global_allocator]
+static ALLOCATOR: WipingAllocator = WipingAllocator;
 
 /// A table server that speaks Cassandra's native protocol and CQL, with every table encrypted under a key its owner controls.
 #[derive(Parser)]

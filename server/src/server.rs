@@ -27,6 +27,7 @@ use crate::database::Database;
 use crate::env::RealEnv;
 use crate::keyring_record::RecordedKeyring;
 use crate::keys::{Caller, KeeperOptions, KeyKeeper, KeyServices};
+use crate::memory;
 use crate::net::{InFlight, Listener};
 use crate::passphrase;
 use crate::query::{PageSeal, Prepared};
@@ -55,8 +56,12 @@ pub struct Server {
 /// The program's life: start, serve, stop at a signal.
 pub fn run(config: Config) -> Result<ExitCode, String> {
     telemetry::start(&config.log)?;
+<<<<<<< HEAD
     forbid_core_dumps();
     let passphrase = passphrase::of_configured_keyring(&config)?;
+=======
+    memory::protect();
+>>>>>>> 2ddd665 (server: wipe whatever is freed; ask for all the locked memory that is allowed)
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -213,6 +218,7 @@ impl Server {
         let address = listener.address();
         let mut chores = JoinSet::new();
         chores.spawn(keys.run());
+        chores.spawn(memory::watch());
         chores.spawn(keyring.clone().run(database.engine.clone()));
         chores.spawn(anchor.clone().run(database.engine.clone()));
         let (stop, stopping) = watch::channel(false);
@@ -313,18 +319,4 @@ fn host_id(service: &ServiceKey) -> Uuid {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&secret.expose()[..16]);
     uuid::Builder::from_random_bytes(bytes).into_uuid()
-}
-
-/// Key bytes must not reach a core file.
-fn forbid_core_dumps() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    let refused = setrlimit(Resource::Core, none).is_err()
-        | set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err();
-    if refused {
-        tracing::warn!("core dumps could not be forbidden");
-    }
 }

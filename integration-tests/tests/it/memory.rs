@@ -1,0 +1,231 @@
+//! What a lock leaves in memory: nothing. The whole memory of a running server is searched, from outside, for everything that the test knows of a table: keys,
+//! data keys, key schedules, values, partition keys, clusterings, literals, the bytes of its filters.
+//!
+//! A search that finds nothing proves nothing, so the same search comes before the lock too, and must find each kind.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use palladium::admin::folder::Folder;
+use palladium::config::Config;
+use palladium::keys::open_ring;
+use palladium_crypto::{EncryptionContext, KeyRing, StructureKind};
+use palladium_integration_tests::chance::Chance;
+use palladium_integration_tests::memory::{Find, Haystack, Needle};
+use palladium_integration_tests::node::{Node, Settings, copy_folder};
+use palladium_integration_tests::raw::Connection;
+use palladium_storage::Root;
+
+use crate::rows::{make_keyspace, text};
+
+/// The shortest lease there is, in seconds.
+const LEASE_S: u64 = 10;
+/// How long the test waits for a lock: the lease, and a slow machine.
+const LOCK_LIMIT: Duration = Duration::from_secs(6 * LEASE_S);
+/// What DESIGN promises: from the lock on.
+const WIPE_LIMIT: Duration = Duration::from_secs(5);
+
+const SINGLE_ROW_PARTITIONS: usize = 2_000;
+const LONG_PARTITION_ROWS: usize = 300;
+const LITERALS: usize = 40;
+
+/// A row of random bytes; each column is a needle.
+struct Row {
+    p: Vec<u8>,
+    c: Vec<u8>,
+    v: Vec<u8>,
+    t: String,
+}
+
+impl Row {
+    fn new(chance: &mut Chance) -> Row {
+        Row {
+            p: random(chance, 24),
+            c: random(chance, 24),
+            v: random(chance, 64),
+            t: letters(chance, 32),
+        }
+    }
+
+    fn values(&self) -> Vec<Vec<u8>> {
+        vec![
+            self.p.clone(),
+            self.c.clone(),
+            self.v.clone(),
+            self.t.clone().into_bytes(),
+        ]
+    }
+
+    fn needles(&self) -> [Needle; 4] {
+        [
+            ("partition key", self.p.clone()),
+            ("clustering", self.c.clone()),
+            ("value", self.v.clone()),
+            ("text", self.t.clone().into_bytes()),
+        ]
+        .map(|(kind, bytes)| Needle { kind, bytes })
+    }
+}
+
+/// No zeroes: an order-preserving encoding would put escapes between them.
+fn random(chance: &mut Chance, bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|_| 1 + chance.below(254) as u8).collect()
+}
+
+fn letters(chance: &mut Chance, count: usize) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    (0..count)
+        .map(|_| char::from(LETTERS[chance.below(LETTERS.len())]))
+        .collect()
+}
+
+#[test]
+fn five_seconds_after_a_lock_nothing_of_the_table_is_in_memory() {
+    let mut chance = Chance::for_test("five_seconds_after_a_lock_nothing_of_the_table_is_in_memory");
+    let node = Node::start_with(Settings {
+        config: format!("key_lease_s = {LEASE_S}\n"),
+    });
+    for key in ["first", "second"] {
+        node.key("create", key);
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
+    let mut needles = Vec::new();
+    runtime.block_on(fill_and_read(&node, &mut chance, &mut needles));
+    needles.extend(runtime.block_on(keys_of(&node)));
+    let kinds: BTreeMap<&str, usize> = needles.iter().map(|needle| (needle.kind, 0)).collect();
+    let haystack = Haystack::new(needles);
+
+    let before = count(&haystack.search(node.pid()).expect("the test is root, and may read any process"), kinds.clone());
+    println!("before the lock: {before:?}");
+    for (kind, found) in &before {
+        assert!(*found > 0, "no {kind} is in memory while the table is open: the search cannot find what it looks for");
+    }
+
+    node.key("disable", "first");
+    runtime.block_on(wait_for_lock(&node));
+    std::thread::sleep(WIPE_LIMIT);
+    let finds = haystack.search(node.pid()).expect("the test is root, and may read any process");
+    let (on_stacks, elsewhere): (Vec<Find>, Vec<Find>) = finds.into_iter().partition(|find| find.is_stack);
+    println!("after the lock, on stacks, of which nothing is promised: {:?}", count(&on_stacks, kinds.clone()));
+    for find in elsewhere.iter().take(60) {
+        println!("{find}");
+    }
+    assert!(elsewhere.is_empty(), "after the lock: {:?}", count(&elsewhere, kinds));
+
+    // It was taken away, not lost.
+    node.key("enable", "first");
+    runtime.block_on(async {
+        let mut connection = Connection::open(node.address()).await.expect("the server is ready");
+        let deadline = Instant::now() + LOCK_LIMIT;
+        while connection.query("SELECT count(*) FROM ks.locked").await.expect("the connection holds").is_refused() {
+            assert!(Instant::now() < deadline, "the key is back and the table is not");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+}
+
+fn count<'a>(finds: &[Find], mut kinds: BTreeMap<&'a str, usize>) -> BTreeMap<&'a str, usize> {
+    for find in finds {
+        *kinds.get_mut(find.kind).expect("every kind is listed") += 1;
+    }
+    kinds
+}
+
+/// Puts rows on every way that a row can take, and reads them on every way, until all caches hold some.
+async fn fill_and_read(node: &Node, chance: &mut Chance, needles: &mut Vec<Needle>) {
+    let mut connection = Connection::open(node.address()).await.expect("the server is ready");
+    make_keyspace(&mut connection, "ks").await;
+    for (table, key) in [("ks.locked", "first"), ("ks.neighbour", "second")] {
+        connection
+            .run(&format!("CREATE TABLE {table} (p blob, c blob, v blob, t text, PRIMARY KEY (p, c)) WITH encryption = {{'kms_key': 'local:{key}'}}"))
+            .await;
+    }
+    let mut rows: Vec<Row> = (0..SINGLE_ROW_PARTITIONS).map(|_| Row::new(chance)).collect();
+    let long = random(chance, 24);
+    rows.extend((0..LONG_PARTITION_ROWS).map(|_| Row { p: long.clone(), ..Row::new(chance) }));
+
+    let insert = connection.prepare("INSERT INTO ks.locked (p, c, v, t) VALUES (?, ?, ?, ?)").await.expect("INSERT can be prepared");
+    let select = connection.prepare("SELECT p, c, v, t FROM ks.locked WHERE p = ? AND c = ?").await.expect("SELECT can be prepared");
+    let sets: Vec<_> = rows.iter().map(Row::values).collect();
+    for answer in connection.execute_all(&insert, &sets, 64).await.expect("the connection holds") {
+        answer.accepted();
+    }
+    node.flush();
+    // A second SSTable, and a memtable: some rows are new there, some are written again.
+    for flushes in [true, false] {
+        let fresh: Vec<Row> = (0..SINGLE_ROW_PARTITIONS / 4).map(|_| Row::new(chance)).collect();
+        let again = rows.iter().step_by(7).map(|row| Row { p: row.p.clone(), c: row.c.clone(), ..Row::new(chance) });
+        let more: Vec<Row> = again.chain(fresh).collect();
+        let sets: Vec<_> = more.iter().map(Row::values).collect();
+        for answer in connection.execute_all(&insert, &sets, 64).await.expect("the connection holds") {
+            answer.accepted();
+        }
+        rows.extend(more);
+        if flushes {
+            node.flush();
+        }
+    }
+    for _ in 0..LITERALS {
+        let row = Row::new(chance);
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let [p, c, v] = [&row.p, &row.c, &row.v].map(|bytes| format!("0x{}", hex(bytes)));
+        for statement in [
+            format!("INSERT INTO ks.locked (p, c, v, t) VALUES ({p}, {c}, {v}, '{}')", row.t),
+            format!("INSERT INTO ks.locked JSON '{{\"p\": \"{p}\", \"c\": \"{c}\", \"v\": \"{v}\", \"t\": \"{}\"}}'", row.t),
+            format!("UPDATE ks.locked SET t = '{}' WHERE p = {p} AND c = {c} IF EXISTS", row.t),
+            format!("BEGIN BATCH INSERT INTO ks.locked (p, c, v) VALUES ({p}, {c}, {v}); UPDATE ks.locked SET t = '{}' WHERE p = {p} AND c = {c}; APPLY BATCH", row.t),
+            format!("SELECT JSON * FROM ks.locked WHERE p = {p}"),
+            format!("SELECT p, v FROM ks.locked WHERE t = '{}' ALLOW FILTERING", row.t),
+        ] {
+            connection.run(&statement).await;
+        }
+        // In a statement they stand in hexadecimal.
+        needles.extend([&p, &c, &v].map(|literal| Needle { kind: "literal", bytes: literal.as_bytes()[2..].to_vec() }));
+        rows.push(row);
+    }
+    for _ in 0..2 {
+        let keys: Vec<_> = rows.iter().map(|row| vec![row.p.clone(), row.c.clone()]).collect();
+        for answer in connection.execute_all(&select, &keys, 64).await.expect("the connection holds") {
+            assert_eq!(answer.accepted().rows().len(), 1, "a row is missing");
+        }
+        connection.query_all("SELECT * FROM ks.locked", 100).await.expect("the connection holds").accepted();
+        connection.run("SELECT max(t), min(v) FROM ks.locked").await;
+    }
+    let hex: String = long.iter().map(|byte| format!("{byte:02x}")).collect();
+    connection.run(&format!("SELECT * FROM ks.locked WHERE p = 0x{hex} ORDER BY c DESC")).await;
+    needles.extend(rows.iter().flat_map(Row::needles));
+}
+
+/// The table key, the data keys with the beginnings of their schedules, and the filters: from a copy of the folder, with the node's keyring.
+async fn keys_of(node: &Node) -> Vec<Needle> {
+    let copy = tempfile::tempdir().expect("a temporary folder can be made");
+    copy_folder(&node.data(), &copy.path().join("data")).expect("the folder can be copied");
+    let config = Config {
+        data: copy.path().join("data"),
+        keyring: node.keyring(),
+        ..Config::default()
+    };
+    let folder = Folder::open(&config)
+        .await
+        .expect("the folder can be looked at")
+        .expect("the folder is whole");
+    let (root, ring) = ring_of(&folder, &config).await;
+    let mut needles = vec![key_needle("table key", ring.active().expose_for_tests())];
+    let structures = folder.inspection.structures(root.table);
+    for kind in [StructureKind::LogShare, StructureKind::SstableFilter] {
+        assert!(structures.iter().any(|structure| structure.kind == kind), "there is no {kind}");
+    }
+    for structure in structures {
+        let key = ring
+            .expose_data_key_for_tests(&structure.wrapped, structure.structure, structure.kind)
+            .expect("a wrap of this table opens");
+        needles.push(key_needle("data key", &key));
+        needles.push(Needle { kind: "key schedule", bytes: third_round_key(key.expose()).to_vec() });
+        if structure.kind == StructureKind::SstableFilter {
+            needles.push(Needle { kind: "filter", bytes: filter_bytes(&folder, &ring, &structure).await });
+        }
+    }
+    needles
+}
