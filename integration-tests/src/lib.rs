@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod chance;
 pub mod grep;
+pub mod memory;
 pub mod node;
 pub mod owners;
 pub mod raw;

@@ -190,8 +190,7 @@ fn stack_pointers(pid: u32) -> io::Result<Vec<usize>> {
         let words: Vec<&str> = text.split_whitespace().collect();
         let pointer = words.iter().rev().nth(1);
         pointers.extend(
-            pointer
-                .and_then(|word| usize::from_str_radix(word.trim_start_matches("0x"), 16).ok()),
+            pointer.and_then(|word| usize::from_str_radix(word.trim_start_matches("0x"), 16).ok()),
         );
     }
     Ok(pointers)

@@ -13,6 +13,12 @@ use palladium_crypto::PublicKey;
 #[global_allocator]
 static ALLOCATOR: WipingAllocator = WipingAllocator;
 
+// A build whose cipher is a copy, for a benchmark, is no build of this program (`--all-features` asks for one).
+const _: () = assert!(
+    palladium_crypto::CIPHER_IS_REAL,
+    "palladium is never built without its cipher: leave the feature cipher-copy out"
+);
+
 /// A table server that speaks Cassandra's native protocol and CQL, with every table encrypted under a key its owner controls.
 #[derive(Parser)]
 #[command(name = "palladium", version)]

@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -56,12 +57,8 @@ pub struct Server {
 /// The program's life: start, serve, stop at a signal.
 pub fn run(config: Config) -> Result<ExitCode, String> {
     telemetry::start(&config.log)?;
-<<<<<<< HEAD
-    forbid_core_dumps();
-    let passphrase = passphrase::of_configured_keyring(&config)?;
-=======
     memory::protect();
->>>>>>> 2ddd665 (server: wipe whatever is freed; ask for all the locked memory that is allowed)
+    let passphrase = passphrase::of_configured_keyring(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -83,6 +80,14 @@ pub fn run(config: Config) -> Result<ExitCode, String> {
     })
 }
 
+/// Whether a build without a cipher may serve.
+static IS_MEASURED: AtomicBool = AtomicBool::new(false);
+
+/// Lets a server start that encrypts nothing; for the one program that measures what encryption costs.
+pub fn accept_no_cipher() {
+    IS_MEASURED.store(true, Ordering::Relaxed);
+}
+
 impl Server {
     /// Opens the data folder and, when everything is ready, the port.
     pub async fn start(config: Config, env: Arc<dyn Env>) -> Result<Server, String> {
@@ -95,6 +100,9 @@ impl Server {
         env: Arc<dyn Env>,
         passphrase: Option<Passphrase>,
     ) -> Result<Server, String> {
+        if !palladium_crypto::CIPHER_IS_REAL && !IS_MEASURED.load(Ordering::Relaxed) {
+            return Err("this build has no cipher (cipher-copy): it is for measuring only".into());
+        }
         let say = |error: palladium_storage::Error| error.to_string();
         let backend = LocalBackend::open(&config.data, LocalOptions::default()).map_err(say)?;
         let first_start = service_key::is_first_start(&backend).await?;

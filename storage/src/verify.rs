@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use palladium_crypto::{KeyRing, StructureId, TableId};
+use palladium_crypto::{KeyRing, StructureId, StructureKind, TableId, WrappedDataKey};
 
 use crate::backend::Backend;
 use crate::cache::{BlockCache, FetchedBlocks};
-use crate::commitlog::{self, Recovered};
+use crate::commitlog::{self, Recovered, ShareAddress};
 use crate::engine::read::Merging;
 use crate::engine::record;
 use crate::error::{Error, Result};
@@ -34,6 +34,17 @@ pub struct Report {
     pub structures: u64,
     /// The manifest's newest sequence.
     pub epoch: u64,
+}
+
+/// What a folder says of one structure.
+#[derive(Debug, Clone)]
+pub struct Structure {
+    /// Its id; the name of its file, if it has one.
+    pub structure: StructureId,
+    /// What it is.
+    pub kind: StructureKind,
+    /// Its data key, under a version of the table's key.
+    pub wrapped: WrappedDataKey,
 }
 
 /// A folder opened for verification: what needs no table's key has been read.
@@ -118,6 +129,28 @@ impl Inspection {
     /// What was found damaged so far.
     pub fn damage(&self) -> &[String] {
         &self.report.damage
+    }
+
+    /// The structures of a table, each with its wrapped data key: public, and what its keys protect.
+    pub fn structures(&self, table: TableId) -> Vec<Structure> {
+        let entries = self.state.tables.get(&table).into_iter();
+        let sstables = entries.flat_map(|state| state.sstables.values());
+        let components = sstables.flat_map(|entry| &entry.components);
+        let components = components.map(|component| Structure {
+            structure: component.structure,
+            kind: component.kind,
+            wrapped: component.wrapped.clone(),
+        });
+        let shares = self.log.tables.get(&table).into_iter().flatten();
+        // One structure has many shares.
+        let shares: BTreeMap<StructureId, &ShareAddress> =
+            shares.map(|share| (share.structure, share)).collect();
+        let shares = shares.into_values().map(|share| Structure {
+            structure: share.structure,
+            kind: StructureKind::LogShare,
+            wrapped: WrappedDataKey::clone(&share.wrapped),
+        });
+        components.chain(shares).collect()
     }
 
     /// Opens every block of a table.

@@ -54,6 +54,7 @@ impl Opponent {
 
     /// A release build of ours; `settings` are lines of its configuration file.
     pub fn palladium(
+        name: &str,
         program: &Path,
         settings: &str,
         core: Option<usize>,
@@ -72,7 +73,7 @@ impl Opponent {
             .arg(folder.path().join("palladium.toml"))
             .arg("--listen")
             .arg(address.to_string());
-        Opponent::start("palladium", command, address, folder)
+        Opponent::start(name, command, address, folder)
     }
 
     /// The null server of the plain design, built beside this program.

@@ -20,6 +20,9 @@ struct Arguments {
     /// Start this build of palladium.
     #[arg(long, value_name = "PATH")]
     palladium: Option<PathBuf>,
+    /// Start this build of server_without_cipher.
+    #[arg(long, value_name = "PATH")]
+    without_cipher: Option<PathBuf>,
     /// Lines for its configuration file.
     #[arg(long, value_name = "TOML", default_value = "")]
     settings: String,
@@ -87,7 +90,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         && std::thread::available_parallelism().is_ok_and(|cores| cores.get() >= 2);
     let opponents = start(&arguments, bound)?;
     if opponents.is_empty() {
-        return Err("no server to measure: --palladium, --floor, --cassandra or --server".into());
+        return Err(
+            "no server to measure: --palladium, --without-cipher, --floor, --cassandra or --server"
+                .into(),
+        );
     }
     // After the servers were started, which would inherit it.
     if bound {
@@ -150,6 +156,16 @@ fn start(arguments: &Arguments, bound: bool) -> Result<Vec<Opponent>, Box<dyn Er
     }
     if let Some(program) = &arguments.palladium {
         opponents.push(Opponent::palladium(
+            "palladium",
+            program,
+            &arguments.settings,
+            core,
+            &folder,
+        )?);
+    }
+    if let Some(program) = &arguments.without_cipher {
+        opponents.push(Opponent::palladium(
+            "without cipher",
             program,
             &arguments.settings,
             core,

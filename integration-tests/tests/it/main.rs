@@ -12,6 +12,7 @@ mod handshake;
 mod key_services;
 mod keys;
 mod load;
+mod memory;
 mod retries;
 mod rows;
 mod schema;

@@ -4,7 +4,7 @@ pub mod accept_rollback;
 pub mod audit;
 pub mod client;
 pub mod explain;
-mod folder;
+pub mod folder;
 pub mod keyring;
 pub mod shred;
 pub mod verify;
