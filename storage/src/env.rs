@@ -28,6 +28,20 @@ pub trait Env: Send + Sync {
     fn entropy(&self) -> &dyn Entropy;
 }
 
+/// Goes to the back of the executor's queue once.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if yielded {
+            return std::task::Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
 #[cfg(any(test, feature = "test-util"))]
 mod simulated {
     //! Virtual time and seeded task order on one thread.

@@ -6,9 +6,7 @@
 //!
 //! What must hold: nothing refers to the new SSTables before the caller commits them; after an error they are removed again.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 
 use palladium_crypto::KeyRing;
 
@@ -16,7 +14,7 @@ use super::purge::Purge;
 use super::strategy::Circumstances;
 use crate::backend::Backend;
 use crate::cache::{BlockCache, FetchedBlocks};
-use crate::env::Env;
+use crate::env::{Env, yield_now};
 use crate::manifest::SstableEntry;
 use crate::model::{PartitionKey, Slices};
 use crate::read::{BlockAddress, Fault, Merge, PartitionHead, Source};
@@ -267,18 +265,4 @@ impl<'a, B: Backend> Run<'a, B> {
             let _ = self.task.backend.blob_remove(component.structure).await;
         }
     }
-}
-
-/// Goes to the back of the executor's queue once.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -22,6 +22,7 @@ use crate::commitlog::{self, ShareAddress};
 use crate::engine::group::Errand;
 use crate::engine::tables::recorded;
 use crate::engine::{Engine, Inner, record, rewrite};
+use crate::env::yield_now;
 use crate::error::{Error, Result};
 use crate::lease::Lease;
 use crate::manifest::{Edit, Rewrite, SstableEntry, TableState};
@@ -30,6 +31,9 @@ use crate::root::{self, Root};
 use crate::sealed::from_crypto;
 use crate::sstable::Sstable;
 use crate::table::{OpenTable, Table, TableKeys};
+
+/// Data keys that are wrapped anew before others get a turn: some 100 microseconds.
+const WRAPS_BETWEEN_YIELDS: usize = 16;
 
 impl<B: Backend> Engine<B> {
     /// Puts a table under a new root: no data moves, the table stays open. The switch has happened when the root is durable, and then this answers `Ok`; what
@@ -268,6 +272,9 @@ impl<B: Backend> Inner<B> {
         }
         let mut wraps = Vec::new();
         for component in entries.iter().flat_map(|entry| &entry.components) {
+            if wraps.len() % WRAPS_BETWEEN_YIELDS == WRAPS_BETWEEN_YIELDS - 1 {
+                yield_now().await;
+            }
             let (structure, kind) = (component.structure, component.kind);
             let wrapped = ring
                 .rewrap(&component.wrapped, structure, kind, self.env.entropy())
