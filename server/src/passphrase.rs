@@ -5,8 +5,10 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
 
-use palladium_crypto::{Keyring, Passphrase};
+use palladium_crypto::{Keyring, OsEntropy, Passphrase, PassphraseCost};
 use zeroize::Zeroizing;
 
 use crate::config::Config;
@@ -66,14 +68,9 @@ impl Passphrases {
         Ok(first)
     }
 
-    /// The keyring's own, where it has one.
-    pub fn next_of(&mut self, keyring: &Keyring) -> Result<Option<Passphrase>, String> {
-        match keyring.is_protected().map_err(|error| error.to_string())? {
-            true => self
-                .next(&format!("Passphrase of {}: ", keyring.path().display()))
-                .map(Some),
-            false => Ok(None),
-        }
+    /// The one that this keyring has.
+    pub fn next_of(&mut self, keyring: &Keyring) -> Result<Passphrase, String> {
+        self.next(&format!("Passphrase of {}: ", keyring.path().display()))
     }
 }
 
@@ -84,17 +81,47 @@ fn ask(question: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     Ok(Zeroizing::new(typed.into_bytes()))
 }
 
-/// Asks for the passphrase of the keyring that the configuration names, if it is there and has one. Before anything waits for signals: a terminal that is asked
-/// is left only by an answer, or by the signal's own way.
+/// The passphrase of the keyring that the configuration names, and of a new one if it is to have one. Asked for before anything waits for signals: a terminal that
+/// is asked is left only by an answer, or by the signal's own way.
 pub fn of_configured_keyring(config: &Config) -> Result<Option<Passphrase>, String> {
     if !config.keyring.exists() {
-        return Ok(None);
+        return match config.keyring_passphrase_fd {
+            Some(_) => Passphrases::of(config)?.next_new().map(Some),
+            None => Ok(None),
+        };
     }
     let keyring = Keyring::open(&config.keyring).map_err(|error| format!("keyring: {error}"))?;
-    Passphrases::of(config)?.next_of(&keyring)
+    let passphrase = of(&keyring, config)?;
+    if passphrase.is_none() && config.keyring_passphrase_fd.is_some() {
+        tracing::warn!(
+            keyring = %keyring.path().display(),
+            "this keyring has no passphrase; the one that was given is not used"
+        );
+    }
+    Ok(passphrase)
 }
 
-/// Gives the keyring its passphrase.
+/// The passphrase of a keyring that has one.
+pub fn of(keyring: &Keyring, config: &Config) -> Result<Option<Passphrase>, String> {
+    match keyring.is_protected().map_err(|error| error.to_string())? {
+        true => Passphrases::of(config)?.next_of(keyring).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Makes a keyring, under a passphrase if there is one: then no material ever stands in it in the clear.
+pub fn make(path: &Path, passphrase: Option<&Passphrase>) -> Result<Keyring, String> {
+    let fail = |error| format!("keyring {}: {error}", path.display());
+    let keyring = Keyring::create_new(path, Arc::new(OsEntropy)).map_err(fail)?;
+    if let Some(passphrase) = passphrase {
+        keyring
+            .protect(passphrase, PassphraseCost::default())
+            .map_err(fail)?;
+    }
+    Ok(keyring)
+}
+
+/// Gives a keyring its passphrase.
 pub fn unlock(keyring: &Keyring, passphrase: Option<&Passphrase>) -> Result<(), String> {
     match passphrase {
         Some(passphrase) => keyring

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use palladium_crypto::{
     Answering, ClusterId, CmkRef, EncryptionContext, Error as CryptoError, KeyRing, Keyring, Kms,
-    OsEntropy, Passphrase, Secret, TableKey,
+    Passphrase, Secret, TableKey,
 };
 use palladium_storage::{Backend, LocalBackend, Root, RootState, SERVICE, root};
 
@@ -124,7 +124,7 @@ pub fn open_keyring(
     }
     let keyring = match path.exists() {
         true => Keyring::open(path).map_err(describe)?,
-        false => Keyring::create_new(path, Arc::new(OsEntropy)).map_err(describe)?,
+        false => passphrase::make(path, passphrase)?,
     };
     passphrase::unlock(&keyring, passphrase)?;
     let keyring = match config.local_keys()?.grant_credential_file {

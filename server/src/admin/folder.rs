@@ -9,7 +9,7 @@ use palladium_storage::{LocalBackend, LocalOptions};
 
 use crate::config::Config;
 use crate::keys::KeyServices;
-use crate::passphrase::{self, Passphrases};
+use crate::passphrase;
 use crate::service_key::{self, ServiceKey};
 
 /// Everything is as it was written.
@@ -48,7 +48,7 @@ impl Folder {
     ) -> Result<Result<Folder, String>, String> {
         let keyring =
             Keyring::open(&config.keyring).map_err(|error| format!("keyring: {error}"))?;
-        let passphrase = Passphrases::of(config)?.next_of(&keyring)?;
+        let passphrase = passphrase::of(&keyring, config)?;
         passphrase::unlock(&keyring, passphrase.as_ref())?;
         let keyring = Arc::new(keyring);
         let services = KeyServices::open(&config.kms)

@@ -7,12 +7,11 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
 use palladium_crypto::{
     CmkRef, EncryptionContext, GrantId, GrantMaker, GrantOperation, GrantRequest, KeyPolicy,
-    KeyState, Keyring, KeyringEntry, KeyringGrant, OsEntropy, PassphraseCost,
+    KeyState, Keyring, KeyringEntry, KeyringGrant, PassphraseCost,
 };
 use zeroize::Zeroizing;
 
@@ -226,7 +225,7 @@ impl Desk<'_> {
     /// With the passphrase: for whoever makes material.
     fn unlock(&self) -> Result<Keyring, String> {
         let keyring = self.open()?;
-        let passphrase = Passphrases::of(self.config)?.next_of(&keyring)?;
+        let passphrase = passphrase::of(&keyring, self.config)?;
         passphrase::unlock(&keyring, passphrase.as_ref())?;
         Ok(keyring)
     }
@@ -234,7 +233,10 @@ impl Desk<'_> {
     fn open_or_make(&self) -> Result<Keyring, String> {
         match self.config.keyring.exists() {
             true => self.unlock(),
-            false => Keyring::create_new(&self.config.keyring, Arc::new(OsEntropy)).map_err(text),
+            false => {
+                let passphrase = passphrase::of_configured_keyring(self.config)?;
+                passphrase::make(&self.config.keyring, passphrase.as_ref())
+            }
         }
     }
 
@@ -355,8 +357,10 @@ impl Desk<'_> {
     fn protect(&self) -> Result<(), String> {
         let keyring = self.open()?;
         let mut passphrases = Passphrases::of(self.config)?;
-        let old = passphrases.next_of(&keyring)?;
-        passphrase::unlock(&keyring, old.as_ref())?;
+        if keyring.is_protected().map_err(text)? {
+            let old = passphrases.next_of(&keyring)?;
+            passphrase::unlock(&keyring, Some(&old))?;
+        }
         let new = passphrases.next_new()?;
         keyring
             .protect(&new, PassphraseCost::default())

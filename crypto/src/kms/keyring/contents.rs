@@ -7,6 +7,7 @@
 //! key, never to an alias; a key has at least one material, the newest last; every count has a limit.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +36,7 @@ const CONTEXT_ENTRIES_MAX: usize = 16;
 const CONTEXT_TEXT_BYTES_MAX: usize = 1024;
 
 /// All of it.
-#[derive(PartialEq)]
+#[derive(PartialEq, Debug)]
 pub(super) struct Contents<M> {
     pub edits: u64,
     pub protection: Option<Protection>,
@@ -49,7 +50,7 @@ pub(super) struct Contents<M> {
 }
 
 /// One key.
-#[derive(PartialEq)]
+#[derive(PartialEq, Debug)]
 pub(super) struct Key<M> {
     pub name: String,
     pub state: State,
@@ -62,7 +63,7 @@ pub(super) struct Key<M> {
 }
 
 /// One material of a key.
-#[derive(PartialEq)]
+#[derive(PartialEq, Debug)]
 pub(super) struct Entry<M> {
     pub id: [u8; 16],
     pub created: UnixSeconds,
@@ -75,6 +76,16 @@ pub(super) struct Entry<M> {
 pub(super) enum Body {
     Plain(Secret<32>),
     Sealed([u8; SEALED_BYTES]),
+}
+
+/// Without the bytes.
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Body::Plain(_) => "Plain(..)",
+            Body::Sealed(_) => "Sealed(..)",
+        })
+    }
 }
 
 /// May the key be used?

@@ -24,6 +24,8 @@ mod owner;
 mod passphrase;
 mod service;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,7 +83,7 @@ impl Keyring {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Keyring> {
         let keyring = Keyring::at(path.into(), entropy);
-        keyring.snapshot()?;
+        keyring.glance(|_| Ok(()))?;
         Ok(keyring)
     }
 
@@ -197,32 +199,32 @@ impl Keyring {
         unlocked.map(Some).ok_or_else(snapshot::locked)
     }
 
-    /// Looks at the file as it is now, and destroys what is overdue.
+    /// Asks the file as it is now, and destroys what is overdue.
     fn look<T>(&self, ask: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
+        let answer = self.glance(|snapshot| match snapshot.index.is_overdue(self.now()) {
+            true => Ok(None),
+            false => ask(snapshot).map(Some),
+        })?;
+        if let Some(answer) = answer {
+            return Ok(answer);
+        }
+        // Whether that succeeds or not, an overdue key is answered as one that is not there.
+        let _ = self.edit(|_| Ok(((), Write::No)));
+        self.glance(ask)
+    }
+
+    /// Asks the file as it is now. Some edits overwrite the file that they have replaced; whoever was reading it looks again.
+    fn glance<T>(&self, ask: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
         for _ in 1..LOOKS_MAX {
-            let file = snapshot::open(&self.path)?;
-            let again = file
-                .try_clone()
-                .map_err(|error| Error::io("read", &self.path, error))?;
-            let looked = Snapshot::take(file, &self.path, &self.kept);
-            let is_overdue = looked
-                .as_ref()
-                .is_ok_and(|snapshot| snapshot.index.is_overdue(self.now()));
-            // Whether that succeeds or not, an overdue key is answered as one that is not there.
-            if is_overdue && self.edit(|_| Ok(((), Write::No))).is_ok() {
-                continue;
-            }
+            let file = Arc::new(snapshot::open(&self.path)?);
+            let looked = Snapshot::take(file.clone(), &self.path, &self.kept);
             match looked.and_then(|snapshot| ask(&snapshot)) {
-                // The old file is overwritten after an edit that destroys something.
-                Err(Error::Tampered { .. }) if snapshot::is_replaced(&self.path, &again) => {}
+                Err(Error::Tampered { .. }) if snapshot::is_replaced(&self.path, &file) => {}
                 answer => return answer,
             }
         }
-        ask(&self.snapshot()?)
-    }
-
-    fn snapshot(&self) -> Result<Snapshot> {
-        Snapshot::take(snapshot::open(&self.path)?, &self.path, &self.kept)
+        let file = Arc::new(snapshot::open(&self.path)?);
+        ask(&Snapshot::take(file, &self.path, &self.kept)?)
     }
 
     fn edit<T>(&self, change: impl FnOnce(&mut Contents<Body>) -> Result<(T, Write)>) -> Result<T> {

@@ -33,7 +33,7 @@ const DIGITS_MAX: usize = 2 * SEALED_BYTES;
 
 /// The file, open, and what it says.
 pub(super) struct Snapshot {
-    file: File,
+    file: Arc<File>,
     pub index: Arc<Index>,
 }
 
@@ -133,7 +133,11 @@ impl Stamp {
 
 impl Snapshot {
     /// Reads an open file, or knows that it is the one in `kept`.
-    pub fn take(file: File, path: &Path, kept: &Mutex<Option<Arc<Index>>>) -> Result<Snapshot> {
+    pub fn take(
+        file: Arc<File>,
+        path: &Path,
+        kept: &Mutex<Option<Arc<Index>>>,
+    ) -> Result<Snapshot> {
         let stamp = Stamp::of(&file, path)?;
         let known = kept
             .lock()
