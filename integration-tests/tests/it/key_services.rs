@@ -31,13 +31,23 @@ const LEASE_LONG_S: u64 = 300;
 
 #[test]
 fn the_keyring() {
-    tell(&mut KeyringOwner, LEASE_SHORT_S);
+    tell(&mut KeyringOwner::by_state(), LEASE_SHORT_S);
+}
+
+#[test]
+fn the_keyring_by_scheduled_deletion() {
+    tell(&mut KeyringOwner::by_deletion(), LEASE_SHORT_S);
+}
+
+#[test]
+fn the_keyring_by_its_grants() {
+    tell(&mut KeyringOwner::by_grants(), LEASE_SHORT_S);
 }
 
 #[test]
 fn the_keyring_under_leases_of_five_minutes() {
     if std::env::var_os("TESTS_LONG").is_some() {
-        tell(&mut KeyringOwner, LEASE_LONG_S);
+        tell(&mut KeyringOwner::by_state(), LEASE_LONG_S);
     }
 }
 
