@@ -22,6 +22,8 @@ mod aws;
 mod blob;
 mod grants;
 mod keyring;
+#[cfg(feature = "kms-kmip")]
+mod kmip;
 #[cfg(feature = "kms-pkcs11")]
 mod pkcs11;
 #[cfg(any(test, feature = "test-util"))]

@@ -26,6 +26,8 @@ pub fn key_service_kinds() -> &'static [KeyServiceKind] {
     &[
         #[cfg(feature = "kms-aws")]
         super::aws::KIND,
+        #[cfg(feature = "kms-kmip")]
+        super::kmip::KIND,
         #[cfg(feature = "kms-pkcs11")]
         super::pkcs11::KIND,
         #[cfg(feature = "kms-vault")]

@@ -8,6 +8,7 @@ mod fakecloud;
 pub mod fault_proxy;
 pub mod http;
 mod keyring;
+mod pykmip;
 pub mod simulated_aws;
 mod softhsm;
 pub mod vault;
@@ -20,6 +21,7 @@ use crate::node::Node;
 pub use aws::{AwsGrantsOwner, AwsPolicyOwner};
 pub use fakecloud::Fakecloud;
 pub use keyring::KeyringOwner;
+pub use pykmip::PyKmip;
 pub use softhsm::SoftHsm;
 pub use vault::VaultOwner;
 

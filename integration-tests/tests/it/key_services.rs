@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use palladium_integration_tests::node::{Node, Settings};
 use palladium_integration_tests::owners::vault::{Dev, Double, Service, TakeAway};
 use palladium_integration_tests::owners::{
-    AwsPolicyOwner, Fakecloud, KeyringOwner, Owner, SoftHsm, VaultOwner,
+    AwsPolicyOwner, Fakecloud, KeyringOwner, Owner, PyKmip, SoftHsm, VaultOwner,
 };
 use palladium_integration_tests::raw::{Answer, Connection, code};
 
@@ -49,6 +49,11 @@ fn the_keyring_under_leases_of_five_minutes() {
     if std::env::var_os("TESTS_LONG").is_some() {
         tell(&mut KeyringOwner::by_state(), LEASE_LONG_S);
     }
+}
+
+#[test]
+fn kmip_with_pykmip() {
+    tell(&mut PyKmip::start(), LEASE_SHORT_S);
 }
 
 #[test]

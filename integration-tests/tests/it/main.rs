@@ -11,6 +11,7 @@ mod durability;
 mod handshake;
 mod key_services;
 mod keys;
+mod kmip;
 mod load;
 mod memory;
 mod retries;
