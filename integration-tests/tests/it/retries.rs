@@ -23,9 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(LEASE_S + 50);
 
 #[test]
 fn drivers_do_not_repeat_what_was_denied_and_may_repeat_what_met_an_outage() {
-    let mut owner = SoftHsm::start();
+    let mut owner = SoftHsm::start(env!("CARGO_BIN_EXE_token"));
     let node = Node::start_with(Settings {
         config: format!("key_lease_s = {LEASE_S}\n{}", owner.settings()),
+        environment: owner.environment(),
     });
     let key = owner.create_key(&node, "orders");
     let runtime = tokio::runtime::Builder::new_multi_thread()
