@@ -5,6 +5,9 @@
 //! world with virtual time decides what "slow" means.
 //!
 //! The script is read when a call begins and again whenever it is woken from `Held`.
+//!
+//! Once it was told that grants are needed, a key works only under a grant that allows the operation for the context; a name that was made an alias
+//! is described as its key.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
@@ -16,7 +19,10 @@ use crate::error::{DenialReason, Error, Result, UnavailableReason};
 use crate::kdf;
 use crate::keys::{CmkRef, EncryptionContext};
 use crate::kms::blob::Material;
-use crate::kms::{Answering, GeneratedKey, KeyDescription, Kms};
+use crate::kms::{
+    Answering, GeneratedKey, Grant, GrantId, GrantOperation, GrantRequest, Grants, KeyDescription,
+    Kms,
+};
 use crate::secret::Secret;
 
 /// How many calls `calls` remembers; older ones are still counted.
@@ -48,6 +54,12 @@ pub enum Operation {
     Decrypt,
     /// `Kms::encrypt`
     Encrypt,
+    /// `Grants::create_grant`
+    CreateGrant,
+    /// `Grants::retire_grant`
+    RetireGrant,
+    /// `Grants::list_grants`
+    ListGrants,
 }
 
 /// A call that began.
@@ -57,7 +69,7 @@ pub struct Call {
     pub operation: Operation,
     /// Of which key.
     pub key: CmkRef,
-    /// With which context (none for `describe`).
+    /// With which context (none for `describe` and where grants are retired or listed).
     pub context: Option<EncryptionContext>,
 }
 
@@ -79,9 +91,25 @@ enum Keys {
 struct Script {
     behaviors: HashMap<CmkRef, Behavior>,
     exceptions: HashMap<(CmkRef, Operation), Behavior>,
+    /// What calls that begin from now on do, whatever becomes of those under way.
+    beginners: HashMap<CmkRef, Behavior>,
     counts: HashMap<(CmkRef, Operation), u64>,
     calls: VecDeque<Call>,
     held: Vec<Waker>,
+    aliases: HashMap<CmkRef, CmkRef>,
+    /// How many grants a key may have; None: none are needed.
+    grants_max: Option<usize>,
+    grants: Vec<Granted>,
+    /// How many there have ever been.
+    granted: u64,
+}
+
+/// A grant, alive or revoked.
+struct Granted {
+    id: GrantId,
+    key: CmkRef,
+    request: GrantRequest,
+    is_revoked: bool,
 }
 
 impl ScriptedKms {
@@ -110,6 +138,19 @@ impl ScriptedKms {
     pub fn set(&self, key: &CmkRef, behavior: Behavior) {
         let mut script = self.script();
         script.exceptions.retain(|(name, _), _| name != key);
+        script.beginners.remove(key);
+        script.behaviors.insert(key.clone(), behavior);
+        wake(script);
+    }
+
+    /// Calls that begin from now on behave so; those under way go on as they are, until `set` speaks of the key again.
+    pub fn answer_next_calls(&self, key: &CmkRef, behavior: Behavior) {
+        self.script().beginners.insert(key.clone(), behavior);
+    }
+
+    /// Calls that are held behave so; those that begin later do what was said of them.
+    pub fn release_held(&self, key: &CmkRef, behavior: Behavior) {
+        let mut script = self.script();
         script.behaviors.insert(key.clone(), behavior);
         wake(script);
     }
@@ -119,6 +160,52 @@ impl ScriptedKms {
         let mut script = self.script();
         script.exceptions.insert((key.clone(), operation), behavior);
         wake(script);
+    }
+
+    /// From now on `alias` is described as `key`.
+    pub fn set_alias(&self, alias: &CmkRef, key: &CmkRef) {
+        self.script().aliases.insert(alias.clone(), key.clone());
+    }
+
+    /// From now on every key needs grants, which whoever holds this service may make: at most so many for a key.
+    pub fn need_grants(&self, grants_max: usize) {
+        self.script().grants_max = Some(grants_max);
+    }
+
+    /// The grants of a key that are alive.
+    pub fn grants_of(&self, key: &CmkRef) -> Vec<(GrantId, GrantRequest)> {
+        let script = self.script();
+        let alive = script
+            .grants
+            .iter()
+            .filter(|grant| grant.key == *key && !grant.is_revoked);
+        alive
+            .map(|grant| (grant.id.clone(), grant.request.clone()))
+            .collect()
+    }
+
+    /// There is a grant of this name that nobody here has been told of.
+    pub fn grant_by_hand(&self, key: &CmkRef, name: &str) {
+        let mut script = self.script();
+        let id = GrantId(format!("grant-{}", script.granted));
+        script.granted += 1;
+        script.grants.push(Granted {
+            id,
+            key: key.clone(),
+            request: GrantRequest {
+                name: name.to_owned(),
+                operations: vec![GrantOperation::Retire],
+                context: EncryptionContext(Default::default()),
+            },
+            is_revoked: false,
+        });
+    }
+
+    /// The owner of the key takes a grant back.
+    pub fn revoke(&self, id: &GrantId) {
+        for grant in &mut self.script().grants {
+            grant.is_revoked |= grant.id == *id;
+        }
     }
 
     /// How often this operation on `key` began.
@@ -148,9 +235,19 @@ impl ScriptedKms {
         key: &CmkRef,
         context: Option<&EncryptionContext>,
     ) -> Result<()> {
-        self.script().note(operation, key, context);
+        let begun = {
+            let mut script = self.script();
+            script.note(operation, key, context);
+            script.beginners.get(key).copied()
+        };
         let mut polls = 0;
-        poll_fn(|task| self.script().answer(operation, key, &mut polls, task)).await
+        poll_fn(|task| {
+            let mut script = self.script();
+            let behavior = begun.unwrap_or_else(|| script.behavior(operation, key));
+            script.answer(behavior, operation, key, &mut polls, task)
+        })
+        .await?;
+        self.script().judge(operation, key, context)
     }
 
     fn own_material(seed: &Secret<32>, key: &CmkRef) -> Material {
@@ -183,6 +280,62 @@ impl Script {
         });
     }
 
+    /// Whether a grant allows the call.
+    fn judge(
+        &self,
+        operation: Operation,
+        key: &CmkRef,
+        context: Option<&EncryptionContext>,
+    ) -> Result<()> {
+        let needed = match operation {
+            Operation::Generate => GrantOperation::Generate,
+            Operation::Decrypt => GrantOperation::Decrypt,
+            Operation::Encrypt => GrantOperation::Encrypt,
+            _ => return Ok(()),
+        };
+        if self.grants_max.is_none() {
+            return Ok(());
+        }
+        let fits = |grant: &&Granted| {
+            let request = &grant.request;
+            grant.key == *key
+                && Some(&request.context) == context
+                && request.operations.contains(&needed)
+        };
+        let fitting: Vec<&Granted> = self.grants.iter().filter(fits).collect();
+        if fitting.iter().any(|grant| !grant.is_revoked) {
+            return Ok(());
+        }
+        let reason = match fitting.is_empty() {
+            true => DenialReason::AccessDenied,
+            false => DenialReason::GrantRevoked,
+        };
+        Err(Error::denied(reason, format!("{key}, says the script")))
+    }
+
+    fn grant(&mut self, key: &CmkRef, request: &GrantRequest) -> Result<GrantId> {
+        let mut alive = self.grants.iter().filter(|grant| !grant.is_revoked);
+        let same = alive.find(|grant| grant.key == *key && grant.request == *request);
+        if let Some(same) = same {
+            return Ok(same.id.clone());
+        }
+        let of_key = |grant: &&Granted| grant.key == *key && !grant.is_revoked;
+        if self.grants.iter().filter(of_key).count() >= self.grants_max.unwrap_or(0) {
+            return Err(Error::invalid(format!(
+                "LimitExceededException: {key} has as many grants as it may have"
+            )));
+        }
+        let id = GrantId(format!("grant-{}", self.granted));
+        self.granted += 1;
+        self.grants.push(Granted {
+            id: id.clone(),
+            key: key.clone(),
+            request: request.clone(),
+            is_revoked: false,
+        });
+        Ok(id)
+    }
+
     fn behavior(&self, operation: Operation, key: &CmkRef) -> Behavior {
         let exception = self.exceptions.get(&(key.clone(), operation));
         let behavior = exception.or_else(|| self.behaviors.get(key));
@@ -191,12 +344,13 @@ impl Script {
 
     fn answer(
         &mut self,
+        behavior: Behavior,
         operation: Operation,
         key: &CmkRef,
         polls: &mut u32,
         task: &Context<'_>,
     ) -> Poll<Result<()>> {
-        match self.behavior(operation, key) {
+        match behavior {
             Behavior::Ok => Poll::Ready(Ok(())),
             // Describing a key that is not usable works, as with real services; only a key that is not there, or not ours to
             // look at, cannot be described.
@@ -240,8 +394,9 @@ impl Kms for ScriptedKms {
             if let (Keys::Of(inner), None) = (&self.keys, denial) {
                 return inner.describe(key).await;
             }
+            let target = self.script().aliases.get(key).cloned();
             Ok(KeyDescription {
-                key: key.clone(),
+                key: target.unwrap_or_else(|| key.clone()),
                 enabled: denial.is_none(),
                 denial,
             })
@@ -310,6 +465,50 @@ impl Kms for ScriptedKms {
                         .into()
                 }
             }
+        })
+    }
+
+    fn grants(&self) -> Option<&dyn Grants> {
+        self.script().grants_max.is_some().then_some(self as _)
+    }
+}
+
+impl Grants for ScriptedKms {
+    fn create_grant<'a>(
+        &'a self,
+        key: &'a CmkRef,
+        request: &'a GrantRequest,
+    ) -> Answering<'a, GrantId> {
+        Box::pin(async move {
+            let context = Some(&request.context);
+            match self.act(Operation::CreateGrant, key, context).await {
+                Ok(()) => self.script().grant(key, request).into(),
+                Err(error) => Err(error).into(),
+            }
+        })
+    }
+
+    fn retire_grant<'a>(&'a self, key: &'a CmkRef, grant: &'a GrantId) -> Answering<'a, ()> {
+        Box::pin(async move {
+            let done = self.act(Operation::RetireGrant, key, None).await;
+            if done.is_ok() {
+                self.script().grants.retain(|granted| {
+                    granted.key != *key || granted.id != *grant || granted.is_revoked
+                });
+            }
+            done.into()
+        })
+    }
+
+    fn list_grants<'a>(&'a self, key: &'a CmkRef) -> Answering<'a, Vec<Grant>> {
+        Box::pin(async move {
+            let done = self.act(Operation::ListGrants, key, None).await;
+            let named = |(id, request): (GrantId, GrantRequest)| Grant {
+                id,
+                name: request.name,
+            };
+            done.map(|()| self.grants_of(key).into_iter().map(named).collect())
+                .into()
         })
     }
 }

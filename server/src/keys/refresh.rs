@@ -7,10 +7,10 @@
 //!
 //! One look at the tables, once a second or more often under short leases. A table in use is renewed at a random 40 to 70 % of its lease, so that no request ever
 //! waits for a renewal and tables of one key do not call in step. What needs no key service (to fall asleep, to close) is begun at once. What needs a call is begun
-//! only as far as the service's bucket and the key's share allow now, the earliest deadline first, and the rest with the next look: a service that does not answer
-//! delays nobody but the tables of its own keys, and 10,000 tables wait in no queue.
+//! only as far as the service's bucket and the key's share allow now, the earliest deadline first, and more as calls end; what is left is looked at anew with the next
+//! look. A service that does not answer delays nobody but the tables of its own keys, and 10,000 tables wait at no gate.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -32,10 +32,19 @@ const LOCKS_AT_A_TIME: usize = 64;
 const CLOSED_AT_A_LOOK: usize = 256;
 /// A table is not asked for again because of a sibling within this of its last answer.
 const HASTENED_AFTER: Duration = key::RETRY_ON_REQUEST;
+/// Wishes that are looked at when a call has ended and another one may begin.
+const WISHES_SEEN: usize = 64;
 /// Calls that a look begins at a service that is not configured: they fail at once.
 const ROOM_OF_NO_SERVICE: usize = 16;
 /// One in so many calls may be spent on tables that were refused one by one.
 const SHARE_OF_REFUSED: usize = 4;
+
+/// What a look has found.
+struct Look {
+    work: Vec<(Arc<Kept>, Work)>,
+    /// The earliest deadline first.
+    wishes: VecDeque<Wish>,
+}
 
 /// What is to be done about a table.
 enum Work {
@@ -64,9 +73,11 @@ impl<B: Backend> KeyKeeper<B> {
         let mut under_way = FuturesUnordered::new();
         let mut grants = FuturesUnordered::new();
         loop {
-            for (kept, work) in inner.look_at_all() {
-                under_way.push(inner.tend(kept, work));
-            }
+            let mut look = inner.look_at_all();
+            let work = look.work.drain(..);
+            under_way.extend(work.map(|(kept, work)| inner.tend(kept, work)));
+            let asked = inner.granted(&mut look.wishes, usize::MAX);
+            under_way.extend(asked.into_iter().map(|(kept, work)| inner.tend(kept, work)));
             if grants.is_empty() {
                 grants.push(inner.tend_grants());
             }
@@ -74,7 +85,10 @@ impl<B: Backend> KeyKeeper<B> {
             loop {
                 tokio::select! {
                     () = &mut next_look => break,
-                    Some(()) = under_way.next() => {}
+                    Some(()) = under_way.next() => {
+                        let asked = inner.granted(&mut look.wishes, WISHES_SEEN);
+                        under_way.extend(asked.into_iter().map(|(kept, work)| inner.tend(kept, work)));
+                    }
                     Some(()) = grants.next() => {}
                 }
             }
@@ -84,9 +98,17 @@ impl<B: Backend> KeyKeeper<B> {
     /// One look, and all that follows from it, as tests step it by hand.
     pub async fn step(&self) {
         let inner = &*self.inner;
-        stream::iter(inner.look_at_all())
-            .for_each_concurrent(None, |(kept, work)| inner.tend(kept, work))
-            .await;
+        let mut look = inner.look_at_all();
+        let mut under_way = FuturesUnordered::new();
+        let work = look.work.drain(..);
+        under_way.extend(work.map(|(kept, work)| inner.tend(kept, work)));
+        loop {
+            let asked = inner.granted(&mut look.wishes, usize::MAX);
+            under_way.extend(asked.into_iter().map(|(kept, work)| inner.tend(kept, work)));
+            if under_way.next().await.is_none() {
+                break;
+            }
+        }
         inner.tend_grants().await;
     }
 
@@ -130,7 +152,7 @@ impl<B: Backend> Inner<B> {
     }
 
     /// What is to be done now.
-    fn look_at_all(&self) -> Vec<(Arc<Kept>, Work)> {
+    fn look_at_all(&self) -> Look {
         let now = Reading::now(self.env());
         let mut all = Vec::new();
         let mut wishes = Vec::new();
@@ -154,8 +176,11 @@ impl<B: Backend> Inner<B> {
                 all.push((kept.clone(), work));
             }
         }
-        all.extend(self.granted(wishes));
-        all
+        wishes.sort_by_key(|wish| (wish.urgency, wish.is_refused));
+        Look {
+            work: all,
+            wishes: wishes.into(),
+        }
     }
 
     /// Whether a table needs a closer look.
@@ -247,12 +272,15 @@ impl<B: Backend> Inner<B> {
         });
     }
 
-    /// As many as their services have room for now, the earliest deadline first.
-    fn granted(&self, mut wishes: Vec<Wish>) -> Vec<(Arc<Kept>, Work)> {
-        wishes.sort_by_key(|wish| (wish.urgency, wish.is_refused));
+    /// As many of the first wishes as their services have room for now and their keys allow; they are taken from the list.
+    fn granted(&self, wishes: &mut VecDeque<Wish>, seen_max: usize) -> Vec<(Arc<Kept>, Work)> {
         let mut rooms: HashMap<String, (usize, usize)> = HashMap::new();
         let mut granted = Vec::new();
-        for wish in wishes {
+        let mut left = VecDeque::new();
+        for _ in 0..seen_max {
+            let Some(wish) = wishes.pop_front() else {
+                break;
+            };
             let (room, for_refused) =
                 rooms
                     .entry(wish.cmk.provider().to_owned())
@@ -263,17 +291,23 @@ impl<B: Backend> Inner<B> {
                         };
                         (room, room.div_ceil(SHARE_OF_REFUSED))
                     });
-            if *room == 0 || (wish.is_refused && *for_refused == 0) {
-                continue;
-            }
-            let Some(tending) = self.key(&wish.cmk).tend() else {
+            let is_full = *room == 0 || (wish.is_refused && *for_refused == 0);
+            let tending = match is_full {
+                true => None,
+                false => self.key(&wish.cmk).tend(),
+            };
+            let Some(tending) = tending else {
+                left.push_back(wish);
                 continue;
             };
             *room -= 1;
             *for_refused -= usize::from(wish.is_refused);
-            wish.kept.is_tended.store(true, Ordering::Release);
-            granted.push((wish.kept, Work::Ask(tending, wish.urgency)));
+            if !wish.kept.is_tended.swap(true, Ordering::AcqRel) {
+                granted.push((wish.kept, Work::Ask(tending, wish.urgency)));
+            }
         }
+        left.append(wishes);
+        *wishes = left;
         granted
     }
 

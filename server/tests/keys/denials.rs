@@ -1,0 +1,192 @@
+//! Denials: what an owner takes away is gone, for this table or for all under the key, and comes back.
+
+use super::world::*;
+
+#[tokio::test]
+async fn a_disabled_key_closes_every_table_under_it_within_the_lease_and_no_other() {
+    let world = World::new().await;
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    let mut open_for = 0;
+    while world.engine.lease_alive(ORDERS) || world.engine.lease_alive(INVOICES) {
+        let _ = world.write(ORDERS).await;
+        let _ = world.write(INVOICES).await;
+        world.write(NEIGHBOUR).await.unwrap();
+        world.env.advance(10);
+        world.keeper.step().await;
+        open_for += 10;
+    }
+    assert!(open_for <= LEASE_SECONDS, "{open_for} s");
+    let error = world.refused(ORDERS).await;
+    assert_eq!(error.code(), ErrorCode::Unauthorized);
+    assert!(
+        error
+            .message
+            .starts_with("KMS_KEY_INACCESSIBLE table=shop.orders key=vault:owner since=20"),
+        "{error}"
+    );
+    assert!(error.message.ends_with("reason=Disabled"), "{error}");
+    assert!(matches!(
+        world.keeper.status(INVOICES),
+        TableKeyStatus::Inaccessible(_)
+    ));
+    assert_eq!(world.rows(NEIGHBOUR).await, Ok(1));
+}
+
+#[tokio::test]
+async fn a_key_that_is_enabled_again_brings_all_rows_back() {
+    let world = World::new().await;
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.pass(LEASE_SECONDS).await;
+    world.refused(ORDERS).await;
+    world.kms.set(&owner(), Behavior::Ok);
+    world.env.advance(6);
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+    // The other comes back by itself, without a request.
+    world.pass(60).await;
+    assert!(matches!(
+        world.keeper.status(INVOICES),
+        TableKeyStatus::Enabled
+    ));
+    assert_eq!(world.rows(INVOICES).await, Ok(1));
+}
+
+#[tokio::test]
+async fn denied_access_to_one_table_leaves_its_siblings_open() {
+    let world = World::new().await;
+    world.pass(30 * 60).await;
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::AccessDenied));
+    let error = world.refused(ORDERS).await;
+    assert_eq!(error.code(), ErrorCode::Unauthorized);
+    world.kms.set(&owner(), Behavior::Ok);
+    assert_eq!(world.rows(INVOICES).await, Ok(1));
+    // Asked again too soon, the last answer is repeated without a call.
+    let calls = world.kms.total();
+    world.refused(ORDERS).await;
+    assert_eq!(world.kms.total(), calls);
+}
+
+#[tokio::test]
+async fn a_table_whose_lease_ran_out_is_wiped_by_the_request_that_is_refused() {
+    let world = World::new().await;
+    world.env.advance(LEASE_SECONDS);
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::AccessDenied));
+    world.refused(ORDERS).await;
+    assert!(
+        world.engine.lease(ORDERS).is_none(),
+        "its keys are still in memory"
+    );
+}
+
+#[tokio::test]
+async fn closed_tables_of_one_key_ask_once_in_five_seconds_together() {
+    let world = World::new().await;
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.env.advance(LEASE_SECONDS);
+    world.refused(ORDERS).await;
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    world.env.advance(4);
+    for table in [ORDERS, INVOICES, ORDERS] {
+        world.refused(table).await;
+    }
+    assert_eq!(world.kms.count(&owner(), Operation::Decrypt), calls);
+    world.env.advance(2);
+    for table in [INVOICES, ORDERS] {
+        world.refused(table).await;
+    }
+    assert_eq!(world.kms.count(&owner(), Operation::Decrypt), calls + 1);
+}
+
+#[tokio::test]
+async fn the_moment_when_it_began_stays() {
+    let world = World::new().await;
+    world.env.advance(LEASE_SECONDS);
+    world.kms.set(
+        &owner(),
+        Behavior::Unavailable(UnavailableReason::Throttled),
+    );
+    let first = world.refused(ORDERS).await.message;
+    assert!(first.ends_with("reason=Throttled"), "{first}");
+    world.env.advance(600);
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::PendingDeletion));
+    let second = world.refused(ORDERS).await.message;
+    assert_eq!(second, first.replace("Throttled", "PendingDeletion"));
+}
+
+#[tokio::test]
+async fn a_sibling_of_a_denied_table_is_asked_for_soon() {
+    let world = World::new().await;
+    world.env.advance(60);
+    let (calls, lease) = (
+        world.kms.count(&owner(), Operation::Decrypt),
+        world.engine.lease(INVOICES),
+    );
+    world.engine.lock(ORDERS).await;
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::GrantRevoked));
+    world.refused(ORDERS).await;
+    world.kms.set(&owner(), Behavior::Ok);
+    world.keeper.step().await;
+    assert_eq!(world.kms.count(&owner(), Operation::Decrypt), calls + 2);
+    assert_ne!(world.engine.lease(INVOICES), lease);
+}
+
+#[tokio::test]
+async fn a_denial_that_was_overtaken_by_an_answer_is_asked_about_again() {
+    let world = World::new().await;
+    world.pass(20 * 60).await;
+    world.env.is_patient.store(true, Ordering::SeqCst);
+    world.kms.set(&owner(), Behavior::Held);
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    let keeper = world.keeper.clone();
+    let slow = tokio::spawn(async move { keeper.ensure(ORDERS, &Asker::server()).await });
+    while world.kms.count(&owner(), Operation::Decrypt) == calls {
+        tokio::task::yield_now().await;
+    }
+    // A Decrypt that is sent later is answered; then the first one comes back with what held before.
+    world.env.advance(1);
+    world.kms.answer_next_calls(&owner(), Behavior::Ok);
+    assert_eq!(world.rows(INVOICES).await, Ok(1));
+    world.kms.answer_next_calls(&owner(), Behavior::Ok);
+    world
+        .kms
+        .release_held(&owner(), Behavior::Denied(DenialReason::Disabled));
+    slow.await.unwrap().unwrap();
+    assert!(world.engine.lease_alive(ORDERS));
+    assert!(world.engine.lease_alive(INVOICES));
+}
+
+#[tokio::test]
+async fn an_answer_that_a_denial_has_overtaken_opens_nothing() {
+    let world = World::new().await;
+    world.pass(20 * 60).await;
+    world.env.is_patient.store(true, Ordering::SeqCst);
+    world.kms.set(&owner(), Behavior::Held);
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    let keeper = world.keeper.clone();
+    let slow = tokio::spawn(async move { keeper.ensure(ORDERS, &Asker::server()).await });
+    while world.kms.count(&owner(), Operation::Decrypt) == calls {
+        tokio::task::yield_now().await;
+    }
+    world.env.advance(1);
+    world
+        .kms
+        .answer_next_calls(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.refused(INVOICES).await;
+    world.kms.release_held(&owner(), Behavior::Ok);
+    let refused = slow.await.unwrap().expect_err("the key is gone again");
+    assert!(refused.message.ends_with("reason=Disabled"), "{refused}");
+    assert!(!world.engine.lease_alive(ORDERS));
+}

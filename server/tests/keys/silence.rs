@@ -1,0 +1,177 @@
+//! Silence: a service that does not answer has denied nothing, is not asked for every table, and delays nobody else.
+
+use super::world::*;
+
+#[tokio::test]
+async fn an_unreachable_service_lets_the_lease_run_to_its_end_and_no_longer() {
+    let world = World::new().await;
+    world.kms.set(
+        &owner(),
+        Behavior::Unavailable(UnavailableReason::Unreachable),
+    );
+    for second in (0..LEASE_SECONDS).step_by(10) {
+        world.write(ORDERS).await.unwrap_or_else(|error| {
+            panic!("{second} s into its lease the table is refused: {error}")
+        });
+        world.env.advance(10);
+        world.keeper.step().await;
+    }
+    assert!(!world.engine.lease_alive(ORDERS));
+    let error = world.refused(ORDERS).await;
+    assert_eq!(error.code(), ErrorCode::Unavailable);
+    assert!(error.message.ends_with("reason=Unreachable"), "{error}");
+    world.kms.set(&owner(), Behavior::Ok);
+    world.env.advance(6);
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+}
+
+#[tokio::test]
+async fn a_service_that_never_answers_is_unreachable() {
+    let world = World::new().await;
+    world.pass(20 * 60).await;
+    world.kms.set(&owner(), Behavior::Held);
+    assert_eq!(world.refused(ORDERS).await.code(), ErrorCode::Unavailable);
+}
+
+#[tokio::test]
+async fn a_throttled_renewal_is_told_as_throttled_when_the_lease_is_over() {
+    let world = World::new().await;
+    world.kms.set(
+        &owner(),
+        Behavior::Unavailable(UnavailableReason::Throttled),
+    );
+    for _ in (0..LEASE_SECONDS).step_by(10) {
+        world.write(ORDERS).await.unwrap();
+        world.env.advance(10);
+        world.keeper.step().await;
+    }
+    let error = world.refused(ORDERS).await;
+    assert!(error.message.ends_with("reason=Throttled"), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_that_does_not_answer_is_not_asked_for_every_table() {
+    let world = World::new().await;
+    world.kms.set(
+        &owner(),
+        Behavior::Unavailable(UnavailableReason::Unreachable),
+    );
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    for _ in 0..LEASE_SECONDS - 1 {
+        world.write(ORDERS).await.unwrap();
+        world.write(INVOICES).await.unwrap();
+        world.env.advance(1);
+        world.keeper.step().await;
+    }
+    let calls = world.kms.count(&owner(), Operation::Decrypt) - calls;
+    assert!((5..25).contains(&calls), "{calls} calls");
+}
+
+#[tokio::test]
+async fn a_service_that_hangs_delays_no_other_key() {
+    let world = World::new().await;
+    world.env.is_patient.store(true, Ordering::SeqCst);
+    world.kms.set(&owner(), Behavior::Held);
+    let hanging = world.keeper.clone();
+    world.env.advance(220);
+    let lease = world.engine.lease(NEIGHBOUR);
+    let step = tokio::spawn(async move { hanging.step().await });
+    while world.engine.lease(NEIGHBOUR) == lease {
+        tokio::task::yield_now().await;
+    }
+    assert!(!step.is_finished());
+    world.kms.set(&owner(), Behavior::Ok);
+    step.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_grace_keeps_a_table_in_use_open_past_its_lease_and_no_longer() {
+    let world = World::empty(|options| options.grace_seconds = 120).await;
+    world.fill().await;
+    world.kms.set(
+        &owner(),
+        Behavior::Unavailable(UnavailableReason::Unreachable),
+    );
+    for second in 0..LEASE_SECONDS + 120 {
+        world
+            .write(ORDERS)
+            .await
+            .unwrap_or_else(|error| panic!("refused after {second} s: {error}"));
+        world.env.advance(1);
+        world.keeper.step().await;
+    }
+    assert!(!world.engine.lease_alive(ORDERS));
+    let error = world.refused(ORDERS).await;
+    assert!(error.message.ends_with("reason=Unreachable"), "{error}");
+}
+
+#[tokio::test]
+async fn a_denial_ends_the_grace_at_once() {
+    let world = World::empty(|options| options.grace_seconds = 3_600).await;
+    world.fill().await;
+    world.kms.set(
+        &owner(),
+        Behavior::Unavailable(UnavailableReason::Unreachable),
+    );
+    for _ in 0..LEASE_SECONDS + 60 {
+        world.write(ORDERS).await.unwrap();
+        world.write(INVOICES).await.unwrap();
+        world.env.advance(1);
+        world.keeper.step().await;
+    }
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.pass(30).await;
+    for table in [ORDERS, INVOICES] {
+        assert!(world.engine.lease(table).is_none());
+        let error = world.refused(table).await;
+        assert!(error.message.ends_with("reason=Disabled"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_grace_is_counted_from_the_end_of_the_lease_even_if_nobody_looked() {
+    let world = World::empty(|options| options.grace_seconds = 120).await;
+    world.fill().await;
+    world.kms.set(
+        &owner(),
+        Behavior::Unavailable(UnavailableReason::Unreachable),
+    );
+    world.env.advance(LEASE_SECONDS + 60);
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+    world.env.advance(59);
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+    world.env.advance(1);
+    world.refused(ORDERS).await;
+}
+
+#[tokio::test]
+async fn a_denied_key_has_no_grace() {
+    let world = World::empty(|options| options.grace_seconds = 3_600).await;
+    world.fill().await;
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::AccessDenied));
+    world.env.advance(LEASE_SECONDS);
+    assert_eq!(world.refused(ORDERS).await.code(), ErrorCode::Unauthorized);
+}
+
+#[tokio::test]
+async fn sleepers_of_a_key_that_never_answers_are_told_so_without_a_call() {
+    let world = World::new().await;
+    world.pass(20 * 60).await;
+    world.kms.set(
+        &owner(),
+        Behavior::Unavailable(UnavailableReason::Unreachable),
+    );
+    for _ in 0..3 {
+        world.refused(ORDERS).await;
+        world.env.advance(6);
+    }
+    world.refused(ORDERS).await;
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    let error = world.refused(INVOICES).await;
+    assert!(error.message.ends_with("reason=Unreachable"), "{error}");
+    assert_eq!(world.kms.count(&owner(), Operation::Decrypt), calls);
+}

@@ -1,0 +1,118 @@
+//! Every call to a key service can be seen: who asked, for which table, under which key, what came of it; and how the service fares.
+
+use std::net::SocketAddr;
+
+use super::world::*;
+
+#[tokio::test]
+async fn each_call_is_in_the_trail_with_table_key_context_and_who_asked() {
+    let world = World::new().await;
+    let made: Vec<&str> = world
+        .events()
+        .await
+        .iter()
+        .map(|event| event.operation)
+        .collect();
+    assert_eq!(
+        made,
+        ["DescribeKey", "GenerateDataKey", "Decrypt"].repeat(3)
+    );
+    world.pass(20 * 60).await;
+    world.events().await;
+    let client = SocketAddr::from(([192, 0, 2, 7], 50_000));
+    let alice = Asker {
+        who: "alice".into(),
+        client: Some(client),
+    };
+    world.keeper.ensure(ORDERS, &alice).await.unwrap();
+    let events = world.events().await;
+    let [event] = events.as_slice() else {
+        panic!("one call was made: {events:?}");
+    };
+    assert_eq!(event.operation, "Decrypt");
+    assert_eq!(event.table, Some(("shop".into(), "orders".into())));
+    assert_eq!(event.key, Some(owner()));
+    let context = event.context.as_ref().unwrap();
+    assert!(
+        context
+            .iter()
+            .any(|pair| pair == ("aws:cassandra:tableName", "orders"))
+    );
+    assert_eq!(event.outcome, Ok(()));
+    assert_eq!(
+        (&*event.asker.who, event.asker.client),
+        ("alice", Some(client))
+    );
+}
+
+#[tokio::test]
+async fn of_those_who_wait_together_the_first_is_named_and_renewals_are_the_servers() {
+    let world = World::new().await;
+    world.pass(20 * 60).await;
+    world.events().await;
+    let asker = |who: &str| Asker {
+        who: who.into(),
+        client: None,
+    };
+    let (first, second) = (asker("first"), asker("second"));
+    let (one, two) = futures::join!(
+        world.keeper.ensure(ORDERS, &first),
+        world.keeper.ensure(ORDERS, &second)
+    );
+    one.and(two).unwrap();
+    let events = world.events().await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(&*events[0].asker.who, "first");
+    world.write(ORDERS).await.unwrap();
+    world.pass(250).await;
+    let events = world.events().await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(&*events[0].asker.who, "palladium");
+}
+
+#[tokio::test]
+async fn a_refusal_is_in_the_trail_and_in_the_services_figures() {
+    let world = World::new().await;
+    world.events().await;
+    world.env.advance(LEASE_SECONDS);
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.refused(ORDERS).await;
+    let events = world.events().await;
+    let said = events[0].outcome.clone().unwrap_err();
+    assert!(said.starts_with("Disabled: "), "{said}");
+    world.kms.set(
+        &other(),
+        Behavior::Unavailable(UnavailableReason::Throttled),
+    );
+    world.refused(NEIGHBOUR).await;
+    world.kms.set(
+        &other(),
+        Behavior::Unavailable(UnavailableReason::Unreachable),
+    );
+    world.env.advance(30);
+    world.refused(NEIGHBOUR).await;
+    let services = world.keeper.services();
+    let [service] = services.as_slice() else {
+        panic!("there is one service");
+    };
+    assert_eq!(service.provider, "vault");
+    assert_eq!(service.is_reachable, Some(false));
+    assert_eq!(
+        (service.denied, service.throttled, service.unanswered),
+        (1, 1, 1)
+    );
+    assert_eq!(service.calls, 12);
+    assert!(
+        service
+            .last_error
+            .as_ref()
+            .unwrap()
+            .starts_with("Unreachable: ")
+    );
+    world.kms.set(&other(), Behavior::Ok);
+    world.env.advance(30);
+    world.rows(NEIGHBOUR).await.unwrap();
+    assert_eq!(world.keeper.services()[0].is_reachable, Some(true));
+}

@@ -1,0 +1,331 @@
+//! A keeper over a real engine, with a scripted key service and a clock that the test moves.
+
+pub use std::sync::Arc;
+pub use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+pub use std::time::Duration;
+
+use bytes::Bytes;
+pub use futures::FutureExt;
+use palladium::Engine;
+pub use palladium::audit::{Asker, Audit, Event, Waiting};
+pub use palladium::error::CqlError;
+pub use palladium::keys::{KeeperOptions, KeyKeeper, KeyServices, TableKeyStatus};
+use palladium::service_table::SCHEMA_TABLE;
+pub use palladium_crypto::{
+    Behavior, ClusterId, CmkRef, DenialReason, Entropy, KeyRing, Operation, ScriptedKms, Secret,
+    SeededEntropy, TableId, TableKey, UnavailableReason,
+};
+pub use palladium_protocol::ErrorCode;
+use palladium_storage::env::BoxFuture;
+use palladium_storage::{
+    Cell, CellState, Clustering, ColumnId, Columns, Env, KeyRange, Lease, Limits, Liveness,
+    LocalBackend, LocalOptions, Mutation, NewTable, Options, PartitionKey, PartitionUpdate,
+    ReadCommand, Row, SERVICE, Slices, TableKeys, Token, Write,
+};
+
+pub const LEASE_SECONDS: u64 = 300;
+pub const ORDERS: TableId = TableId([1; 16]);
+pub const INVOICES: TableId = TableId([2; 16]);
+pub const NEIGHBOUR: TableId = TableId([3; 16]);
+
+/// Clocks that the test moves; everything else is real.
+pub struct HandWoundEnv {
+    entropy: SeededEntropy,
+    pub seconds: AtomicU64,
+    /// By how much the wall clock is ahead of where it should be.
+    pub wall_ahead: AtomicI64,
+    /// Whether a key service is waited for until the script lets it answer.
+    pub is_patient: AtomicBool,
+    /// Whether what is to take longer than a request waits never ends by itself.
+    pub waits_for_calls: AtomicBool,
+}
+
+impl HandWoundEnv {
+    pub fn advance(&self, seconds: u64) {
+        self.seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Env for HandWoundEnv {
+    fn wall_micros(&self) -> i64 {
+        let ahead = self.wall_ahead.load(Ordering::SeqCst) * 1_000_000;
+        1_790_000_000_000_000 + self.boot_nanos() as i64 / 1_000 + ahead
+    }
+    fn boot_nanos(&self) -> u64 {
+        self.seconds.load(Ordering::SeqCst) * 1_000_000_000
+    }
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        tokio::spawn(task);
+    }
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        let waits = self.waits_for_calls.load(Ordering::SeqCst) && duration.as_secs() > 2;
+        match waits || self.is_patient.load(Ordering::SeqCst) {
+            true => Box::pin(std::future::pending()),
+            false => Box::pin(tokio::time::sleep(duration.min(Duration::from_millis(20)))),
+        }
+    }
+    fn entropy(&self) -> &dyn Entropy {
+        &self.entropy
+    }
+}
+
+pub struct World {
+    pub env: Arc<HandWoundEnv>,
+    pub kms: Arc<ScriptedKms>,
+    pub engine: Engine,
+    pub keeper: KeyKeeper,
+    /// What the keeper handed in.
+    pub trail: tokio::sync::Mutex<Waiting>,
+    options: KeeperOptions,
+    _folder: tempfile::TempDir,
+}
+
+pub fn owner() -> CmkRef {
+    CmkRef::parse("vault:owner").unwrap()
+}
+
+pub fn other() -> CmkRef {
+    CmkRef::parse("vault:other").unwrap()
+}
+
+impl World {
+    /// Two tables under the owner's key, one under another's, a row in each.
+    pub async fn new() -> World {
+        World::with_lease(LEASE_SECONDS).await
+    }
+
+    pub async fn with_lease(lease_seconds: u64) -> World {
+        let world = World::empty(|options| options.lease_seconds = lease_seconds).await;
+        world.fill().await;
+        world
+    }
+
+    /// A service that needs grants, and a server that may make them.
+    pub async fn with_grants(grants_max: usize) -> World {
+        let world = World::empty(|_| {}).await;
+        world.kms.need_grants(grants_max);
+        world
+    }
+
+    /// The three tables.
+    pub async fn fill(&self) {
+        self.create(ORDERS, "orders", &owner()).await;
+        self.create(INVOICES, "invoices", &owner()).await;
+        self.create(NEIGHBOUR, "neighbour", &other()).await;
+    }
+
+    /// No tables.
+    pub async fn empty(change: impl FnOnce(&mut KeeperOptions)) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let env = Arc::new(HandWoundEnv {
+            entropy: SeededEntropy::new(5),
+            seconds: AtomicU64::new(1_000),
+            wall_ahead: AtomicI64::new(0),
+            is_patient: AtomicBool::new(false),
+            waits_for_calls: AtomicBool::new(false),
+        });
+        let kms = Arc::new(ScriptedKms::new(9));
+        let service = CmkRef::parse("vault:service").unwrap();
+        let key = TableKey::derive(
+            &Secret::from_bytes([1; 32]),
+            ClusterId([0; 16]),
+            SERVICE,
+            1,
+            &service,
+        );
+        let backend = LocalBackend::open(folder.path(), LocalOptions::default()).unwrap();
+        let ring = Arc::new(KeyRing::new(key, Vec::new()));
+        let engine = Engine::open(
+            Arc::new(backend),
+            env.clone(),
+            ring.clone(),
+            Options::default(),
+        )
+        .await
+        .unwrap();
+        let mut options = KeeperOptions {
+            cluster: ClusterId([4; 16]),
+            subscriber: "me".into(),
+            service_cmk: service,
+            lease_seconds: LEASE_SECONDS,
+            call_timeout: Duration::from_secs(2),
+            grace_seconds: 0,
+            snapshot_grant_days: 42,
+        };
+        change(&mut options);
+        let system = TableKeys {
+            ring: Arc::new(KeyRing::new(
+                TableKey::for_system_table(ring.active(), SCHEMA_TABLE),
+                Vec::new(),
+            )),
+            lease: Lease::FOREVER,
+        };
+        let new = NewTable {
+            id: SCHEMA_TABLE,
+            options: Default::default(),
+            root: None,
+            keys: system,
+        };
+        engine.create_table(new).await.unwrap();
+        let (keeper, trail) = keeper(&engine, &env, &kms, &options);
+        World {
+            env,
+            kms,
+            engine,
+            keeper,
+            trail: tokio::sync::Mutex::new(trail),
+            options,
+            _folder: folder,
+        }
+    }
+
+    /// Another keeper over the same engine, as after a restart.
+    pub async fn restart(&mut self, tables: &[(TableId, &str)]) {
+        for (id, _) in tables {
+            self.engine.lock(*id).await;
+        }
+        let (keeper, trail) = keeper(&self.engine, &self.env, &self.kms, &self.options);
+        for (id, name) in tables {
+            keeper.register(*id, "shop", name);
+        }
+        keeper.load_records().await.unwrap();
+        self.keeper = keeper;
+        self.trail = tokio::sync::Mutex::new(trail);
+    }
+
+    /// As DROP TABLE does.
+    pub async fn drop_table(&self, id: TableId) {
+        self.keeper.forget(id);
+        self.engine.drop_table(id).await.unwrap();
+        self.keeper.keep(id).await;
+    }
+
+    /// As ALTER TABLE does.
+    pub async fn alter(&self, id: TableId, cmk: &CmkRef) -> Result<(), CqlError> {
+        let (root, keys) = self.keeper.switch(id, cmk, &Asker::server()).await?;
+        let lease = keys.lease;
+        self.engine.switch_key(id, root, keys).await?;
+        self.keeper.opened(id, lease);
+        self.keeper.keep(id).await;
+        Ok(())
+    }
+
+    /// What was handed in to the audit trail since this was last asked.
+    pub async fn events(&self) -> Vec<Event> {
+        let mut trail = self.trail.lock().await;
+        std::iter::from_fn(|| trail.next().now_or_never().flatten()).collect()
+    }
+
+    pub async fn create(&self, id: TableId, name: &str, cmk: &CmkRef) {
+        let (root, keys) = self
+            .keeper
+            .generate("shop", name, id, cmk, &Asker::server())
+            .await
+            .unwrap();
+        let lease = keys.lease;
+        let new = NewTable {
+            id,
+            options: Default::default(),
+            root: Some(root),
+            keys,
+        };
+        self.engine.create_table(new).await.unwrap();
+        self.keeper.register(id, "shop", name);
+        self.keeper.opened(id, lease);
+        self.keeper.keep(id).await;
+        self.write(id).await.unwrap();
+    }
+
+    pub async fn write(&self, table: TableId) -> Result<(), palladium_storage::Error> {
+        let timestamp = self.engine.next_timestamp();
+        let row = Row {
+            clustering: Clustering(Bytes::from_static(&[0x80])),
+            liveness: Some(Liveness {
+                timestamp,
+                ttl: 0,
+                expires_at: 0,
+            }),
+            deletion: None,
+            complex_deletions: Vec::new(),
+            cells: vec![Cell {
+                column: ColumnId(1),
+                path: Bytes::new(),
+                timestamp,
+                state: CellState::Live(Bytes::from_static(b"value")),
+            }],
+        };
+        let update = PartitionUpdate {
+            deletion: None,
+            static_row: None,
+            rows: vec![row],
+            range_tombstones: Vec::new(),
+        };
+        let mutation = Mutation {
+            table,
+            key: key(),
+            update,
+        };
+        let write = Write {
+            mutations: vec![mutation],
+        };
+        self.engine.write(vec![write]).await.remove(0)
+    }
+
+    /// How many rows a client would see, asking for the key first if it must.
+    pub async fn rows(&self, table: TableId) -> Result<usize, CqlError> {
+        self.keeper.ensure(table, &Asker::server()).await?;
+        let command = ReadCommand {
+            table,
+            range: KeyRange::One(key()),
+            slices: Slices::all(),
+            reversed: false,
+            columns: Arc::new(Columns {
+                regular: vec![ColumnId(1)],
+                statics: Vec::new(),
+            }),
+            limits: Limits::NONE,
+            resume: None,
+            now: self.engine.now_seconds(),
+        };
+        let page = self.engine.read(command).await?;
+        Ok(page
+            .partitions
+            .iter()
+            .map(|partition| partition.rows.len())
+            .sum())
+    }
+
+    pub async fn refused(&self, table: TableId) -> CqlError {
+        self.rows(table).await.expect_err("the table is closed")
+    }
+
+    /// The keeper's clockwork, in steps of ten seconds.
+    pub async fn pass(&self, seconds: u64) {
+        for _ in 0..seconds / 10 {
+            self.env.advance(10);
+            self.keeper.step().await;
+        }
+    }
+}
+
+fn keeper(
+    engine: &Engine,
+    env: &Arc<HandWoundEnv>,
+    kms: &Arc<ScriptedKms>,
+    options: &KeeperOptions,
+) -> (KeyKeeper, Waiting) {
+    let services = KeyServices::default().with("vault", kms.clone());
+    let (audit, trail) = Audit::new();
+    let keeper = KeyKeeper::new(
+        engine.clone(),
+        env.clone(),
+        services,
+        options.clone(),
+        audit,
+    );
+    (keeper, trail)
+}
+
+fn key() -> PartitionKey {
+    PartitionKey::new(Token(7), Bytes::from_static(b"key"))
+}
