@@ -26,14 +26,14 @@ const RECORD: ColumnId = ColumnId(1);
 const HASH: ColumnId = ColumnId(2);
 
 /// A folder, and the settings of the server that works in it.
-struct Scene {
-    _folder: TempDir,
-    config: Config,
+pub struct Scene {
+    folder: TempDir,
+    pub config: Config,
     runtime: Runtime,
 }
 
 impl Scene {
-    fn new() -> Scene {
+    pub fn new() -> Scene {
         Scene::with(|_| {})
     }
 
@@ -47,14 +47,14 @@ impl Scene {
         };
         set(&mut config);
         Scene {
-            _folder: folder,
+            folder,
             config,
             runtime: Runtime::new().expect("a runtime"),
         }
     }
 
     /// One life of the server.
-    fn serve(&self, story: impl FnOnce(&Server)) {
+    pub fn serve(&self, story: impl FnOnce(&Server)) {
         let env = Arc::new(RealEnv::default());
         let started = Server::start(self.config.clone(), env);
         let server = self.runtime.block_on(started).expect("the server starts");
@@ -62,16 +62,58 @@ impl Scene {
         self.runtime.block_on(server.stop()).expect("a clean stop");
     }
 
+    pub fn wait_for<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    pub fn make_keyspace(&self, client: &mut Client) {
+        client
+            .query("CREATE KEYSPACE IF NOT EXISTS ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+            .done();
+    }
+
+    /// A file beside the data folder.
+    pub fn path(&self, name: &str) -> String {
+        let path = self.folder.path().join(name);
+        path.to_str()
+            .expect("temporary folders have plain names")
+            .to_owned()
+    }
+
+    /// Runs `palladium` on the data folder, with the keyring or without.
+    pub fn must_end_with(&self, code: i32, arguments: &[&str], with_keyring: bool) {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_palladium"));
+        let (words, options) = arguments.split_at(arguments.len().min(3));
+        let keyring = match with_keyring {
+            true => self.config.keyring.clone(),
+            false => self.folder.path().join("no-keyring"),
+        };
+        command
+            .args(words)
+            .arg(&self.config.data)
+            .args(options)
+            .arg("--keyring")
+            .arg(keyring);
+        let output = command.output().expect("the program can be started");
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
     /// Some keys are made and used.
     fn live(&self) {
         self.serve(|server| {
             let mut client = Client::connect(server.address());
-            client
-                .query("CREATE KEYSPACE IF NOT EXISTS ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
-                .done();
+            self.make_keyspace(&mut client);
             for table in ["a", "b"] {
                 client
-                    .query(&format!("CREATE TABLE IF NOT EXISTS ks.{table} (k int PRIMARY KEY)"))
+                    .query(&format!(
+                        "CREATE TABLE IF NOT EXISTS ks.{table} (k int PRIMARY KEY)"
+                    ))
                     .done();
             }
             client.query("DROP TABLE ks.b").done();
@@ -167,7 +209,7 @@ fn removal(sequence: u64) -> Row {
     gone
 }
 
-fn text(value: &Option<Bytes>) -> String {
+pub fn text(value: &Option<Bytes>) -> String {
     String::from_utf8(value.as_deref().unwrap_or_default().to_vec()).unwrap()
 }
 

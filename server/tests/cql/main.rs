@@ -1,8 +1,9 @@
 //! CQL over a socket, against a server of our own: golden scripts, prepared statements, pages, batches, clients that get
-//! in each other's way, the audit trail, and random statements that must be answered alike wherever the rows lie.
+//! in each other's way, the audit trail, proof of what was destroyed, and random statements that must be answered alike wherever the rows lie.
 
 mod audit;
 mod client;
 mod prepared;
 mod scripts;
+mod shredding;
 mod walk;
