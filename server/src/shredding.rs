@@ -206,15 +206,19 @@ pub struct Draft {
 }
 
 impl Shredding {
-    /// Opens the table of certificates.
+    /// Opens the table of certificates. One that is damaged stops nothing but itself: certificates are then only logged.
     pub async fn open(
         engine: &Engine,
         env: Arc<dyn Env>,
         service: &ServiceKey,
     ) -> Result<Shredding, String> {
-        service_table::open(engine, service, SHREDS_TABLE, Default::default())
-            .await
-            .map_err(|error| format!("the certificates cannot be read: {error}"))?;
+        match service_table::open(engine, service, SHREDS_TABLE, Default::default()).await {
+            Ok(()) => {}
+            Err(palladium_storage::Error::Corrupt { what }) => {
+                tracing::error!(what, "the certificates of destroyed tables cannot be read");
+            }
+            Err(error) => return Err(format!("the certificates cannot be read: {error}")),
+        }
         Ok(Shredding {
             engine: engine.clone(),
             env,
@@ -287,6 +291,7 @@ impl Shredding {
         shredded.destroyed_at_micros = self.env.wall_micros();
         shredded.made_after_crash = made_after_crash;
         let certificate = Certificate::sign(&self.signer, &shredded);
+        tracing::info!(certificate = certificate.to_text(), "a table was destroyed");
         let cells = vec![
             (CERTIFICATE, Some(Bytes::from(certificate.to_text()))),
             (DRAFT, None),
@@ -296,6 +301,9 @@ impl Shredding {
 
     /// After a start, when half-done drops are finished: certificates that a crash kept from being written.
     pub async fn finish_drafts(&self) -> Result<(), String> {
+        if !self.engine.lease_alive(SHREDS_TABLE) {
+            return Ok(());
+        }
         let mut resume = None;
         loop {
             let command = page_command(resume, self.engine.now_seconds());

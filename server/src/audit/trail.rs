@@ -75,6 +75,8 @@ pub struct Trail {
     signer: Signer,
     cluster: ClusterId,
     limits: TrailLimits,
+    /// Why nothing can be read or written here.
+    damage: Option<String>,
     known: Mutex<Known>,
 }
 
@@ -91,28 +93,22 @@ struct Known {
 }
 
 impl Trail {
-    /// Opens the trail, or begins it.
+    /// Opens the trail, or begins it. One that is damaged stops nothing but itself: it is named in the log, and so is then every event.
     pub async fn open(
         engine: &Engine,
         env: Arc<dyn Env>,
         service: &ServiceKey,
         limits: TrailLimits,
     ) -> Result<Trail, String> {
-        let say =
-            |error: palladium_storage::Error| format!("the audit trail cannot be read: {error}");
-        let options = TableOptions {
-            // One node, one writer: what is pruned need not be remembered.
-            gc_grace_seconds: 0,
-            ..TableOptions::default()
-        };
-        service_table::open(engine, service, EVENTS_TABLE, options)
-            .await
-            .map_err(say)?;
-        let page = engine
-            .read(state_command(engine.now_seconds()))
-            .await
-            .map_err(say)?;
         let signer = Signer::derive(service.ring.active());
+        let (page, damage) = match load(engine, service).await {
+            Ok(page) => (page, None),
+            Err(palladium_storage::Error::Corrupt { what }) => {
+                tracing::error!(what, "the audit trail is damaged: events are only logged");
+                (ReadPage::default(), Some(what))
+            }
+            Err(error) => return Err(format!("the audit trail cannot be read: {error}")),
+        };
         let known = known(&page, &signer.public_key(), service.cluster);
         Ok(Trail {
             engine: engine.clone(),
@@ -120,6 +116,7 @@ impl Trail {
             signer,
             cluster: service.cluster,
             limits,
+            damage,
             known: Mutex::new(known),
         })
     }
@@ -135,7 +132,8 @@ impl Trail {
     }
 
     /// The spans of days that the kept records were written in, oldest first.
-    pub fn spans(&self) -> Vec<Span> {
+    pub fn spans(&self) -> palladium_storage::Result<Vec<Span>> {
+        self.check_whole()?;
         let known = self.known();
         let starts: Vec<(u64, i32)> = known
             .days
@@ -147,7 +145,7 @@ impl Trail {
             .skip(1)
             .map(|(next, _)| next - 1)
             .chain([known.place.sequence]);
-        starts
+        let spans = starts
             .iter()
             .zip(ends)
             .map(|((first, day), last)| Span {
@@ -155,12 +153,20 @@ impl Trail {
                 first: (*first).max(known.first),
                 last,
             })
-            .filter(|span| span.first <= span.last)
-            .collect()
+            .filter(|span| span.first <= span.last);
+        Ok(spans.collect())
+    }
+
+    fn check_whole(&self) -> palladium_storage::Result<()> {
+        match &self.damage {
+            Some(what) => Err(palladium_storage::Error::Corrupt { what: what.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// Writes events, all or none. One caller at a time. After an error they may be there or not: only a trail that is opened anew knows.
     pub async fn append(&self, events: &[Event]) -> palladium_storage::Result<()> {
+        self.check_whole()?;
         let mut known = self.known().clone();
         let now = self.env.wall_micros();
         let timestamp = self.engine.next_timestamp();
@@ -217,6 +223,7 @@ impl Trail {
 
     /// Drops whole segments that are too old or too many. Says how many records went.
     pub(super) async fn prune(&self) -> palladium_storage::Result<u64> {
+        self.check_whole()?;
         let known = self.known().clone();
         let newest = known.place.sequence / SEGMENT_ROWS;
         let oldest = known.first / SEGMENT_ROWS;
@@ -304,6 +311,7 @@ impl Trail {
 
     /// The records of a segment, oldest first; those that are not what was written are left out, and `palladium audit verify` names them.
     pub async fn segment(&self, segment: u64) -> palladium_storage::Result<Vec<Entry>> {
+        self.check_whole()?;
         let command = segment_command(segment, self.engine.now_seconds());
         let page = self.engine.read(command).await?;
         Ok(rows(&page).filter_map(entry).collect())
@@ -365,6 +373,16 @@ impl Trail {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().expect("no holder of this lock panics")
     }
+}
+
+async fn load(engine: &Engine, service: &ServiceKey) -> palladium_storage::Result<ReadPage> {
+    let options = TableOptions {
+        // One node, one writer: what is pruned need not be remembered.
+        gc_grace_seconds: 0,
+        ..TableOptions::default()
+    };
+    service_table::open(engine, service, EVENTS_TABLE, options).await?;
+    engine.read(state_command(engine.now_seconds())).await
 }
 
 fn known(page: &ReadPage, key: &PublicKey, cluster: ClusterId) -> Known {

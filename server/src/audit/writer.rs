@@ -5,8 +5,8 @@
 //!              each minute: prune; the head, if it has moved, to the file and to the log
 //! ```
 //!
-//! A write that fails for a reason that passes (a full disk) is tried again with the same events; meanwhile the channel fills, and in the end those who cause
-//! events wait. When the log has ended nothing can be written any more, and the log says how many events were lost.
+//! A write that fails for a reason that passes (a full disk) is tried again with the same events, until the server stops; meanwhile the channel fills, and in the
+//! end those who cause events wait. Where nothing can be written any more (the commit log has ended, the trail is damaged) each event goes to the log instead.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +33,9 @@ pub struct Writing {
 struct Writer {
     trail: Arc<Trail>,
     waiting: Waiting,
+    stopped: oneshot::Receiver<()>,
+    /// Nothing is tried twice any more.
+    is_stopping: bool,
     head_file: PathBuf,
     /// The newest record that the file knows of.
     shown: u64,
@@ -45,10 +48,12 @@ impl Writing {
         let writer = Writer {
             trail,
             waiting,
+            stopped,
+            is_stopping: false,
             head_file,
             shown: 0,
         };
-        let task = tokio::spawn(writer.run(stopped));
+        let task = tokio::spawn(writer.run());
         Writing { stop, task }
     }
 
@@ -63,7 +68,7 @@ impl Writing {
 }
 
 impl Writer {
-    async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
+    async fn run(mut self) {
         match head::read_exported(&self.head_file) {
             Ok(exported) => self.trail.compare(&exported).await,
             Err(error) => {
@@ -74,12 +79,12 @@ impl Writer {
         self.write(vec![started]).await;
         self.show();
         let mut pauses = tokio::time::interval(SHOW_PAUSE);
-        loop {
+        while !self.is_stopping {
             tokio::select! {
-                _ = &mut stopped => break,
+                _ = &mut self.stopped => self.is_stopping = true,
                 event = self.waiting.next() => match event {
                     Some(event) => self.take(event).await,
-                    None => break,
+                    None => self.is_stopping = true,
                 },
                 _ = pauses.tick() => {
                     self.prune().await;
@@ -110,19 +115,28 @@ impl Writer {
 
     async fn write(&mut self, batch: Vec<Event>) {
         loop {
-            match self.trail.append(&batch).await {
+            let error = match self.trail.append(&batch).await {
                 Ok(()) => return,
-                Err(
-                    error @ (palladium_storage::Error::Closed
-                    | palladium_storage::Error::OutcomeUnknown { .. }),
-                ) => {
-                    tracing::error!(events = batch.len(), %error, "audit events may not have been written, and will not be");
-                    return;
+                Err(error) => error,
+            };
+            let is_final = matches!(
+                error,
+                palladium_storage::Error::Closed
+                    | palladium_storage::Error::OutcomeUnknown { .. }
+                    | palladium_storage::Error::Corrupt { .. }
+                    | palladium_storage::Error::Invalid { .. }
+            );
+            if is_final || self.is_stopping {
+                tracing::error!(events = batch.len(), %error, "audit events are not in the trail");
+                for event in &batch {
+                    tracing::warn!(?event, "audit");
                 }
-                Err(error) => {
-                    tracing::error!(events = batch.len(), %error, "audit events wait: they cannot be written now");
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
+                return;
+            }
+            tracing::error!(events = batch.len(), %error, "audit events wait: they cannot be written now");
+            tokio::select! {
+                _ = &mut self.stopped => self.is_stopping = true,
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
             }
         }
     }

@@ -56,7 +56,7 @@ pub async fn read(
 /// All days, newest first, each with its spans, newest first too.
 fn days(trail: &Trail) -> CqlResult<Vec<(PartitionKey, Vec<Span>)>> {
     let mut days: Vec<(i32, Vec<Span>)> = Vec::new();
-    for span in trail.spans().into_iter().rev() {
+    for span in trail.spans()?.into_iter().rev() {
         // A clock that steps back over midnight writes on a day that there was already.
         match days.iter_mut().find(|(day, _)| *day == span.day) {
             Some((_, spans)) => spans.push(span),
