@@ -38,7 +38,7 @@ pub struct Report {
 
 /// What a folder says of one structure.
 #[derive(Debug, Clone)]
-pub struct Structure {
+pub struct WrappedStructure {
     /// Its id; the name of its file, if it has one.
     pub structure: StructureId,
     /// What it is.
@@ -132,11 +132,11 @@ impl Inspection {
     }
 
     /// The structures of a table, each with its wrapped data key: public, and what its keys protect.
-    pub fn structures(&self, table: TableId) -> Vec<Structure> {
+    pub fn structures(&self, table: TableId) -> Vec<WrappedStructure> {
         let entries = self.state.tables.get(&table).into_iter();
         let sstables = entries.flat_map(|state| state.sstables.values());
         let components = sstables.flat_map(|entry| &entry.components);
-        let components = components.map(|component| Structure {
+        let components = components.map(|component| WrappedStructure {
             structure: component.structure,
             kind: component.kind,
             wrapped: component.wrapped.clone(),
@@ -145,7 +145,7 @@ impl Inspection {
         // One structure has many shares.
         let shares: BTreeMap<StructureId, &ShareAddress> =
             shares.map(|share| (share.structure, share)).collect();
-        let shares = shares.into_values().map(|share| Structure {
+        let shares = shares.into_values().map(|share| WrappedStructure {
             structure: share.structure,
             kind: StructureKind::LogShare,
             wrapped: WrappedDataKey::clone(&share.wrapped),

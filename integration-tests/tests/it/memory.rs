@@ -15,7 +15,7 @@ use palladium_integration_tests::memory::{Find, Haystack, Needle};
 use palladium_integration_tests::node::{Node, Settings, copy_folder};
 use palladium_integration_tests::raw::{Answer, Connection};
 use palladium_storage::sealed::{BLOB_HEADER_BYTES, SealedReader};
-use palladium_storage::verify::Structure;
+use palladium_storage::verify::WrappedStructure;
 use palladium_storage::{Backend, Root};
 
 use crate::rows::{make_keyspace, text};
@@ -412,7 +412,7 @@ fn a_key_expands_as_the_standard_shows() {
 }
 
 /// A filter's fingerprints, as they stand in its one sealed block; a fragment with a zero in it may be anything's.
-async fn filters(folder: &Folder, ring: &KeyRing, structure: &Structure) -> Vec<Needle> {
+async fn filters(folder: &Folder, ring: &KeyRing, structure: &WrappedStructure) -> Vec<Needle> {
     let size = folder
         .backend
         .blob_size(structure.structure)
