@@ -12,7 +12,7 @@ use palladium::keys::KeyServices;
 use palladium::server::Server;
 use palladium::service_key;
 use palladium::service_table::{self, EVENTS_TABLE};
-use palladium_crypto::{Keyring, Kms};
+use palladium_crypto::{Keyring, Kms, StructureKind};
 use palladium_storage::{
     ColumnId, Deletion, LocalBackend, LocalOptions, Mutation, PartitionKey, PartitionUpdate, Row,
     Write,
@@ -491,4 +491,42 @@ fn what_is_too_much_is_pruned_behind_a_signed_checkpoint() {
         let spans = server.database().trail.spans().unwrap();
         assert_eq!(spans[0].first, SEGMENT_ROWS);
     });
+}
+
+#[test]
+fn a_damaged_trail_stops_nothing_but_itself() {
+    let scene = Scene::new();
+    scene.live();
+    scene.serve(|server| {
+        let engine: &Engine = &server.database().engine;
+        scene.wait_for(engine.flush(Some(EVENTS_TABLE))).unwrap();
+    });
+    let (explanation, _) = scene
+        .wait_for(palladium::admin::explain::look(&scene.config))
+        .unwrap();
+    let structures = &explanation.tables[&EVENTS_TABLE].structures;
+    let statistics = structures
+        .iter()
+        .find(|structure| structure.kind == StructureKind::SstableStatistics)
+        .unwrap();
+    let blob = scene
+        .config
+        .data
+        .join("blobs")
+        .join(statistics.structure.to_string());
+    let mut bytes = std::fs::read(&blob).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+    scene.serve(|server| {
+        let mut client = Client::connect(server.address());
+        client.query("CREATE TABLE ks.c (k int PRIMARY KEY)").done();
+        client.query("DROP TABLE ks.c").done();
+        client.query("SELECT * FROM ks.a").rows();
+        let (code, _) = client
+            .query("SELECT * FROM system_palladium.kms_calls")
+            .error();
+        assert_eq!(code, 0x1300, "ReadFailure");
+    });
+    scene.must_end_with(1, &["audit", "verify"], true);
+    scene.must_end_with(1, &["verify"], true);
 }

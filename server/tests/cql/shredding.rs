@@ -58,6 +58,8 @@ fn a_dropped_table_leaves_a_certificate() {
     std::fs::write(&file, certificate.to_text()).unwrap();
     let (explanation, _) = scene.wait_for(look(&scene.config)).unwrap();
     assert!(!explanation.tables.contains_key(&id) || !explanation.tables[&id].is_named);
+    scene.must_end_with(0, &["explain"], false);
+    scene.must_end_with(0, &["shred", "list"], true);
     scene.must_end_with(0, &["shred", "verify", &file], true);
     // Nobody vouches for the key without the keyring; one who has pinned it does.
     scene.must_end_with(2, &["shred", "verify", &file], false);
