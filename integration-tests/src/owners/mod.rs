@@ -15,6 +15,7 @@ pub mod vault;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use crate::node::Node;
 
@@ -54,8 +55,10 @@ pub trait Owner {
     fn come_back(&mut self);
 }
 
-/// Has `integration-tests/install` install a tool; gives the place that it prints.
+/// Has `integration-tests/install` install a tool; gives the place that it prints. One at a time: two tests may want the same tool.
 pub fn install(tool: &str) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("install");
     let output = Command::new(&program)
         .arg(tool)

@@ -4,7 +4,7 @@
 //! the very policies that the documentation gives to owners; everything that can befall a request against a proxy before it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palladium_crypto::{
     CmkRef, DenialReason, EncryptionContext, Error, GrantId, GrantOperation, GrantRequest, Kms,
@@ -15,8 +15,8 @@ use palladium_integration_tests::owners::fault_proxy::{Fault, FaultProxy};
 use palladium_integration_tests::owners::simulated_aws::{
     Seen, SimulatedAws, policy_with_grants, policy_without_grants,
 };
-use palladium_integration_tests::owners::{AwsPolicyOwner, Fakecloud, Owner};
-use palladium_integration_tests::raw::Connection;
+use palladium_integration_tests::owners::{AwsGrantsOwner, AwsPolicyOwner, Fakecloud, Owner};
+use palladium_integration_tests::raw::{Answer, Connection, code};
 use serde_json::{Value, json};
 
 use crate::rows::{grid, make_keyspace, make_table, read_all, text, write_all};
@@ -933,4 +933,87 @@ fn a_table_stays_with_the_key_that_its_alias_meant() {
     });
     node.stop();
     node.verify().must_succeed("verify");
+}
+
+/// How long a test waits for what a lease, or the keeper's clockwork, brings about.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_revoked_grant_locks_its_table_and_alter_to_the_same_key_makes_it_anew() {
+    let mut owner = AwsGrantsOwner::start();
+    let mut node = Node::start_with(Settings {
+        config: format!("key_lease_s = 10\n{}", owner.settings()),
+        ..Settings::default()
+    });
+    let ours = owner.create_key(&node, "first");
+    let endings = |owner: &AwsGrantsOwner| {
+        let names = owner.0.grants(&ours);
+        let mut endings: Vec<_> = names
+            .iter()
+            .map(|name| {
+                name.rsplit(':')
+                    .next()
+                    .expect("a name has parts")
+                    .to_owned()
+            })
+            .collect();
+        endings.sort();
+        endings
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
+    runtime.block_on(async {
+        let mut connection = Connection::open(node.address())
+            .await
+            .expect("the server is ready");
+        make_keyspace(&mut connection, "ks").await;
+        make_table(
+            &mut connection,
+            "ks.t",
+            &format!("encryption = {{'kms_key': '{ours}'}}"),
+        )
+        .await;
+        assert_eq!(endings(&owner), ["snapshot", "use"]);
+        write_all(&mut connection, "ks.t", grid(10, 10), 1).await;
+
+        owner.0.revoke_grants(&ours);
+        let deadline = Instant::now() + PATIENCE;
+        let message = loop {
+            let answer = connection
+                .query("SELECT p, c, v FROM ks.t WHERE p = 1 AND c = 1")
+                .await
+                .expect("the connection holds");
+            if let Answer::Refused { code, message } = answer {
+                assert_eq!(code, code::UNAUTHORIZED, "{message}");
+                break message;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the grant is gone and the table answers"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        assert!(message.contains("reason=AccessDenied"), "{message}");
+
+        // Nobody but an operator makes the grants again.
+        assert_eq!(endings(&owner), [""; 0]);
+        connection
+            .run(&format!(
+                "ALTER TABLE ks.t WITH encryption = {{'kms_key': '{ours}'}}"
+            ))
+            .await;
+        assert_eq!(endings(&owner), ["snapshot", "use"]);
+        assert_eq!(read_all(&mut connection, "ks.t").await.len(), 100);
+
+        connection.run("DROP TABLE ks.t").await;
+        let deadline = Instant::now() + PATIENCE;
+        while endings(&owner) != ["snapshot-kept"] {
+            assert!(
+                Instant::now() < deadline,
+                "grants after the drop: {:?}",
+                endings(&owner)
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    node.stop();
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use palladium_integration_tests::node::{Node, Settings};
 use palladium_integration_tests::owners::vault::{Dev, Double, Service, TakeAway};
 use palladium_integration_tests::owners::{
-    AwsPolicyOwner, Fakecloud, KeyringOwner, Owner, PyKmip, SoftHsm, VaultOwner,
+    AwsGrantsOwner, AwsPolicyOwner, Fakecloud, KeyringOwner, Owner, PyKmip, SoftHsm, VaultOwner,
 };
 use palladium_integration_tests::raw::{Answer, Connection, code};
 
@@ -67,6 +67,11 @@ fn pkcs11_with_softhsm() {
 #[test]
 fn aws_kms_by_policy() {
     tell(&mut AwsPolicyOwner::start(), LEASE_SHORT_S);
+}
+
+#[test]
+fn aws_kms_by_grants() {
+    tell(&mut AwsGrantsOwner::start(), LEASE_SHORT_S);
 }
 
 #[test]
