@@ -92,7 +92,7 @@ fn command(kind: &'static str, now: i64) -> ReadCommand {
         }),
         limits: Limits::NONE,
         resume: None,
-        now: now,
+        now,
     }
 }
 

@@ -117,10 +117,10 @@ fn a_drop_that_a_crash_cut_short_gets_its_certificate_at_the_next_start() {
         let table = catalog.require_table("ks", "t").unwrap();
         let kept = catalog.require_table("ks", "kept").unwrap();
         // Both are about to be dropped; the root of one is destroyed, and then the server stops.
-        scene.wait_for(database.shredding.draft(&table));
-        scene.wait_for(database.shredding.draft(&kept));
+        scene.wait_for(database.shredding.draft(table));
+        scene.wait_for(database.shredding.draft(kept));
         client.query("DROP TABLE ks.t").done();
-        scene.wait_for(database.shredding.draft(&table));
+        scene.wait_for(database.shredding.draft(table));
         let rows = client.query(CERTIFICATES).rows().rows;
         assert_eq!(rows.len(), 1);
     });

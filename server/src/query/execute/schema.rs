@@ -121,7 +121,7 @@ async fn change(
     catalog.changed_at = now;
     database.catalog.store(Arc::new(catalog));
     let finished = finish(database, &before, &changed.effects).await;
-    let outcome = finished.as_ref().map(|()| ());
+    let outcome = finished.as_ref().err().map_or(Ok(()), Err);
     audit(database, &before, &changed.effects, begun, outcome, asker).await;
     database.announce(Event::SchemaChange(changed.event.clone()));
     finished?;
