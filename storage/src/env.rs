@@ -46,6 +46,7 @@ pub(crate) async fn yield_now() {
 mod simulated {
     //! Virtual time and seeded task order on one thread.
 
+    use std::collections::BTreeMap;
     use std::future::Future;
     use std::pin::Pin;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,7 +69,9 @@ mod simulated {
         now_nanos: u64,
         wall_skew_micros: i64,
         tasks: Vec<(BoxFuture<'static, ()>, Arc<Flag>)>,
-        timers: Vec<(u64, Waker)>,
+        /// By the moment when they are due, and by their number.
+        timers: BTreeMap<(u64, u64), Waker>,
+        sleeps: u64,
     }
 
     struct Flag(AtomicBool);
@@ -92,7 +95,8 @@ mod simulated {
                     now_nanos: 0,
                     wall_skew_micros: 0,
                     tasks: Vec::new(),
-                    timers: Vec::new(),
+                    timers: BTreeMap::new(),
+                    sleeps: 0,
                 })),
             })
         }
@@ -108,6 +112,11 @@ mod simulated {
             }
             self.state().now_nanos = until;
             self.run_ready();
+        }
+
+        /// Both clocks at once are so much later, as after a suspended machine woke: what was due meanwhile is late.
+        pub fn jump(&self, duration: Duration) {
+            self.state().now_nanos += duration.as_nanos() as u64;
         }
 
         /// Moves the wall clock alone, as an operator or NTP would.
@@ -148,8 +157,16 @@ mod simulated {
 
         /// Polls every woken task until none is left; the order is drawn from the seed.
         pub fn run_ready(&self) -> bool {
+            self.run_some(u64::MAX)
+        }
+
+        /// Polls woken tasks, at most `polls` times: a crash that follows may come between any two of them.
+        pub fn run_some(&self, polls: u64) -> bool {
             let mut ran = false;
-            while let Some((mut task, flag)) = self.take_ready() {
+            for _ in 0..polls {
+                let Some((mut task, flag)) = self.take_ready() else {
+                    break;
+                };
                 ran = true;
                 let waker = Waker::from(flag.clone());
                 if Pin::new(&mut task)
@@ -179,15 +196,11 @@ mod simulated {
         fn fire_next_timer(&self, until: u64) -> bool {
             let waker = {
                 let mut state = self.state();
-                let Some(index) =
-                    (0..state.timers.len()).min_by_key(|&index| state.timers[index].0)
-                else {
-                    return false;
-                };
-                if state.timers[index].0 > until {
-                    return false;
+                match state.timers.first_key_value() {
+                    Some(((at, _), _)) if *at <= until => {}
+                    _ => return false,
                 }
-                let (at, waker) = state.timers.remove(index);
+                let ((at, _), waker) = state.timers.pop_first().expect("looked at above");
                 state.now_nanos = state.now_nanos.max(at);
                 waker
             };
@@ -225,21 +238,45 @@ mod simulated {
         }
 
         fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-            let state = self.state.clone();
             let at = self.now().saturating_add(duration.as_nanos() as u64);
-            Box::pin(std::future::poll_fn(move |context| {
-                let mut state = lock(&state);
-                if state.now_nanos >= at {
-                    return Poll::Ready(());
-                }
-                // A timer polled twice has two entries; the second wake-up finds the time passed and does no harm.
-                state.timers.push((at, context.waker().clone()));
-                Poll::Pending
-            }))
+            let number = {
+                let mut state = self.state();
+                state.sleeps += 1;
+                state.sleeps
+            };
+            Box::pin(Sleep {
+                state: self.state.clone(),
+                due: (at, number),
+            })
         }
 
         fn entropy(&self) -> &dyn Entropy {
             &self.entropy
+        }
+    }
+
+    /// Ready at a moment of virtual time. Dropped before, it leaves no timer behind.
+    struct Sleep {
+        state: Arc<Mutex<State>>,
+        due: (u64, u64),
+    }
+
+    impl Future for Sleep {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+            let mut state = lock(&self.state);
+            if state.now_nanos >= self.due.0 {
+                return Poll::Ready(());
+            }
+            state.timers.insert(self.due, context.waker().clone());
+            Poll::Pending
+        }
+    }
+
+    impl Drop for Sleep {
+        fn drop(&mut self) {
+            lock(&self.state).timers.remove(&self.due);
         }
     }
 

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 /// Names and values sent with every call to a key service.
-#[derive(Clone, Eq, PartialEq, Debug)]
+#[derive(Clone, Eq, PartialEq, Hash, Debug)]
 pub struct EncryptionContext(pub BTreeMap<String, String>);
 
 impl EncryptionContext {

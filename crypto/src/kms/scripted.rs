@@ -41,6 +41,8 @@ pub enum Behavior {
     Slow(u32),
     /// Answers nothing until its behavior changes.
     Held,
+    /// Says that the ciphertext does not authenticate: another key stands under this name.
+    Tampered,
 }
 
 /// One of the trait's calls.
@@ -89,7 +91,9 @@ enum Keys {
 
 #[derive(Default)]
 struct Script {
+    everywhere: Option<Behavior>,
     behaviors: HashMap<CmkRef, Behavior>,
+    contexts: HashMap<(CmkRef, EncryptionContext), Behavior>,
     exceptions: HashMap<(CmkRef, Operation), Behavior>,
     /// What calls that begin from now on do, whatever becomes of those under way.
     beginners: HashMap<CmkRef, Behavior>,
@@ -208,6 +212,29 @@ impl ScriptedKms {
         }
     }
 
+    /// From now on, every operation on `key` with this context behaves so, whatever the key does otherwise; `None`: as the key does.
+    pub fn set_context(
+        &self,
+        key: &CmkRef,
+        context: &EncryptionContext,
+        behavior: Option<Behavior>,
+    ) {
+        let mut script = self.script();
+        let at = (key.clone(), context.clone());
+        match behavior {
+            Some(behavior) => script.contexts.insert(at, behavior),
+            None => script.contexts.remove(&at),
+        };
+        wake(script);
+    }
+
+    /// From now on, every operation on every key behaves so; `None`: as the keys do.
+    pub fn set_everywhere(&self, behavior: Option<Behavior>) {
+        let mut script = self.script();
+        script.everywhere = behavior;
+        wake(script);
+    }
+
     /// How often this operation on `key` began.
     pub fn count(&self, key: &CmkRef, operation: Operation) -> u64 {
         let counts = &self.script().counts;
@@ -243,7 +270,7 @@ impl ScriptedKms {
         let mut polls = 0;
         poll_fn(|task| {
             let mut script = self.script();
-            let behavior = begun.unwrap_or_else(|| script.behavior(operation, key));
+            let behavior = begun.unwrap_or_else(|| script.behavior(operation, key, context));
             script.answer(behavior, operation, key, &mut polls, task)
         })
         .await?;
@@ -336,10 +363,24 @@ impl Script {
         Ok(id)
     }
 
-    fn behavior(&self, operation: Operation, key: &CmkRef) -> Behavior {
-        let exception = self.exceptions.get(&(key.clone(), operation));
-        let behavior = exception.or_else(|| self.behaviors.get(key));
-        behavior.copied().unwrap_or(Behavior::Ok)
+    /// What is said of the whole service goes before what is said of one context, and that before what is said of the key.
+    fn behavior(
+        &self,
+        operation: Operation,
+        key: &CmkRef,
+        context: Option<&EncryptionContext>,
+    ) -> Behavior {
+        let of_context = |context: &EncryptionContext| {
+            let at = (key.clone(), context.clone());
+            self.contexts.get(&at)
+        };
+        self.everywhere
+            .as_ref()
+            .or_else(|| context.and_then(of_context))
+            .or_else(|| self.exceptions.get(&(key.clone(), operation)))
+            .or_else(|| self.behaviors.get(key))
+            .copied()
+            .unwrap_or(Behavior::Ok)
     }
 
     fn answer(
@@ -352,6 +393,8 @@ impl Script {
     ) -> Poll<Result<()>> {
         match behavior {
             Behavior::Ok => Poll::Ready(Ok(())),
+            Behavior::Tampered if operation != Operation::Decrypt => Poll::Ready(Ok(())),
+            Behavior::Tampered => Poll::Ready(Err(Error::tampered("by the script"))),
             // Describing a key that is not usable works, as with real services; only a key that is not there, or not ours to
             // look at, cannot be described.
             Behavior::Denied(DenialReason::Disabled | DenialReason::PendingDeletion)
@@ -387,7 +430,7 @@ impl Kms for ScriptedKms {
             if let Err(error) = self.act(Operation::Describe, key, None).await {
                 return Err(error).into();
             }
-            let denial = match self.script().behavior(Operation::Describe, key) {
+            let denial = match self.script().behavior(Operation::Describe, key, None) {
                 Behavior::Denied(reason) => Some(reason),
                 _ => None,
             };

@@ -7,7 +7,7 @@
 //! A write enters the forming group only under a living lease, with its table's pass; the pass keeps the key ring until the group is applied, so that a
 //! table closed meanwhile still gets its durable record. Whether a group is acknowledged is decided for the whole group.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
@@ -40,7 +40,7 @@ pub(crate) struct GroupShare {
 /// A group on its way to the log.
 #[derive(Default)]
 pub(crate) struct Group {
-    pub(crate) shares: HashMap<TableId, GroupShare>,
+    pub(crate) shares: BTreeMap<TableId, GroupShare>,
     pub(crate) outcomes: Vec<Arc<Outcome>>,
     /// Held until the group is applied, whether or not anybody still waits for it.
     latches: Vec<LatchGuard>,
