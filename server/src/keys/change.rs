@@ -103,8 +103,6 @@ impl<B: Backend> Inner<B> {
             Ok(fetched) => fetched,
             Err(failure) => return Err(self.old_key_refused(kept, failure).await),
         };
-        // The one that was opened, should another switch have come in between.
-        let root = self.root(id)?;
         let old = Arc::new(old);
         // As good as a renewal: the table does not fall asleep before the switch is done.
         let keys = TableKeys {
@@ -113,6 +111,8 @@ impl<B: Backend> Inner<B> {
         };
         self.engine.unlock(id, keys).await?;
         self.set_live(kept, lease);
+        // The one that was opened: another switch may have come in between, and opening forgets keys that nothing needs, which is a new root too.
+        let root = self.root(id)?;
         if cmk != root.cmk {
             self.allowed(&service, id, &cmk, purpose).await?;
         }

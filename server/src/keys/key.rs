@@ -89,7 +89,7 @@ impl Key {
         if failure.is_denial() {
             heard.silences = 0;
             heard.unanswered = None;
-        } else {
+        } else if failure.is_silence() {
             heard.silent_until_nanos = now.saturating_add(pause(heard.silences, entropy));
             heard.silences = heard.silences.saturating_add(1);
             heard.unanswered = Some(failure.clone());

@@ -84,6 +84,7 @@ impl<B: Backend> KeyKeeper<B> {
             let mut next_look = inner.env().sleep(pause);
             loop {
                 tokio::select! {
+                    biased;
                     () = &mut next_look => break,
                     Some(()) = under_way.next() => {
                         let asked = inner.granted(&mut look.wishes, WISHES_SEEN);
@@ -176,7 +177,9 @@ impl<B: Backend> Inner<B> {
                 all.push((kept.clone(), work));
             }
         }
-        wishes.sort_by_key(|wish| (wish.urgency, wish.is_refused));
+        // One seed tells one story: the map has an order of its own in each process.
+        all.sort_by_key(|(kept, _)| kept.id);
+        wishes.sort_by_key(|wish| (wish.urgency, wish.is_refused, wish.kept.id));
         Look {
             work: all,
             wishes: wishes.into(),
@@ -370,7 +373,14 @@ impl<B: Backend> Inner<B> {
             Err(failure) if failure.is_denial() => {
                 self.close(kept, failure).await;
             }
-            Err(failure) => kept.change_live(|live| live.unanswered = Some(failure)),
+            // What is wrong with this table's bytes says nothing of its siblings: it alone waits.
+            Err(failure) => {
+                let again = self.now_nanos() + key::RETRY_ON_REQUEST.as_nanos() as u64;
+                kept.change_live(|live| {
+                    live.refresh_at_nanos = again;
+                    live.unanswered = Some(failure);
+                });
+            }
         }
     }
 
@@ -434,7 +444,8 @@ impl<B: Backend> Inner<B> {
     }
 
     fn under(&self, cmk: &CmkRef, is_wanted: impl Fn(&State) -> bool) -> Vec<Arc<Kept>> {
-        self.tables
+        let mut found: Vec<Arc<Kept>> = self
+            .tables
             .iter()
             .map(|entry| entry.clone())
             .filter(|kept| kept.look(&is_wanted))
@@ -443,7 +454,9 @@ impl<B: Backend> Inner<B> {
                     .root(kept.id)
                     .is_some_and(|root| root.cmk == *cmk)
             })
-            .collect()
+            .collect();
+        found.sort_by_key(|kept| kept.id);
+        found
     }
 }
 

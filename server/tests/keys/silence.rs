@@ -175,3 +175,20 @@ async fn sleepers_of_a_key_that_never_answers_are_told_so_without_a_call() {
     assert!(error.message.ends_with("reason=Unreachable"), "{error}");
     assert_eq!(world.kms.count(&owner(), Operation::Decrypt), calls);
 }
+
+#[tokio::test]
+async fn bytes_that_are_not_a_tables_key_say_nothing_of_its_siblings() {
+    let world = World::new().await;
+    let context = EncryptionContext::for_table("shop", "orders", "me");
+    let wrong = Some(Behavior::Tampered);
+    world.kms.set_context(&owner(), &context, wrong);
+    for _ in 0..LEASE_SECONDS {
+        let _ = world.write(ORDERS).await;
+        world.write(INVOICES).await.unwrap();
+        world.env.advance(2);
+        world.keeper.step().await;
+    }
+    let error = world.refused(ORDERS).await;
+    assert_eq!(error.code(), ErrorCode::ReadFailure, "{error}");
+    assert_eq!(world.rows(INVOICES).await, Ok(1));
+}
