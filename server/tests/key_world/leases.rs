@@ -1,0 +1,115 @@
+//! Who may be open, judged from the key service's log of calls and the clocks alone.
+//!
+//! A table is *proven* at a moment if a Decrypt of its key was sent within one lease of both clocks before, was answered with the key, and nothing that came after it was
+//! sent has denied the table: neither its own Decrypt nor, for reasons that speak of the key itself, any call for that key.
+
+use palladium_crypto::{CmkRef, Operation};
+use palladium_storage::{Lease, Reading};
+
+use crate::service::{Asked, Ending, Service};
+
+/// What is known of a table apart from the log.
+pub struct Subject<'a> {
+    pub name: &'a str,
+    /// Its key; two while it is being switched.
+    pub cmks: &'a [CmkRef],
+    /// Calls before this one were for an earlier table of that name.
+    pub born: u64,
+}
+
+impl Subject<'_> {
+    fn is_mine(&self, call: &Asked) -> bool {
+        call.number >= self.born
+            && call.operation == Operation::Decrypt
+            && call.table.as_deref() == Some(self.name)
+            && self.cmks.contains(&call.key)
+    }
+
+    /// Whether a call says no to this table.
+    fn is_denied_by(&self, call: &Asked) -> bool {
+        let is_denial = matches!(call.ending(), Some(Ending::Denied(_)));
+        is_denial
+            && self.cmks.contains(&call.key)
+            && (call.is_key_wide_denial() || self.is_mine(call))
+    }
+
+    /// Whether the table may be open at `now`.
+    pub fn is_proven(&self, service: &Service, now: Reading, lease_seconds: u64) -> bool {
+        service.newest_first(|calls| {
+            let mut denials: Vec<&Asked> = Vec::new();
+            let mut given: Vec<&Asked> = Vec::new();
+            for call in calls {
+                let Some((at, ending)) = call.ended else {
+                    continue;
+                };
+                if call.sent.boot_nanos + (2 * lease_seconds + 60) * 1_000_000_000 < now.boot_nanos
+                {
+                    break;
+                }
+                // What came at this very instant may be overtaken by what it denies.
+                if self.is_denied_by(call) && at.boot_nanos < now.boot_nanos {
+                    denials.push(call);
+                }
+                let gives = call.operation == Operation::Decrypt && ending == Ending::Given;
+                if gives && self.cmks.contains(&call.key) && at.boot_nanos <= now.boot_nanos {
+                    given.push(call);
+                }
+            }
+            // A word about the key itself that was overtaken: a later call was answered with a key before it came.
+            denials.retain(|denial| {
+                let is_overtaken = given.iter().any(|call| {
+                    call.key == denial.key
+                        && call.sent.boot_nanos > denial.sent.boot_nanos
+                        && ended_at(call) < ended_at(denial)
+                });
+                !(denial.is_key_wide_denial() && is_overtaken)
+            });
+            given.retain(|call| self.is_mine(call));
+            given.iter().any(|call| {
+                let lease = Lease::starting_at(call.sent, lease_seconds);
+                let was_denied = denials.iter().any(|denial| {
+                    denial.key == call.key && ended_at(denial) > call.sent.boot_nanos
+                });
+                lease.is_alive_at(now) && !was_denied
+            })
+        })
+    }
+
+    /// Whether anything that was heard lets a client be told this reason, for a request that began at `asked`.
+    pub fn may_be_told(&self, service: &Service, reason: &str, asked: Reading) -> bool {
+        service.newest_first(|calls| {
+            // The newest answer with a key that was there before the request: what was heard before it was sent is forgotten.
+            let mut forgotten = 0;
+            for call in calls {
+                let Some((at, ending)) = call.ended else {
+                    // Nobody waits longer than two seconds for an answer that has not come.
+                    if reason == "Unreachable" && self.cmks.contains(&call.key) {
+                        return true;
+                    }
+                    continue;
+                };
+                if self.is_mine(call) && ending == Ending::Given && at.boot_nanos < asked.boot_nanos
+                {
+                    forgotten = forgotten.max(call.sent.boot_nanos);
+                }
+                let speaks = match ending {
+                    Ending::Given => false,
+                    Ending::Denied(said) => said.to_string() == reason && self.is_denied_by(call),
+                    Ending::Unavailable(said) => {
+                        said.to_string() == reason && self.cmks.contains(&call.key)
+                    }
+                    Ending::Left => reason == "Unreachable" && self.cmks.contains(&call.key),
+                    Ending::Wrong => reason == "Damaged" && self.is_mine(call),
+                };
+                if speaks && at.boot_nanos >= forgotten {
+                    return true;
+                }
+            }
+            false
+        })
+    }
+}
+
+fn ended_at(call: &Asked) -> u64 {
+    call.ended.map_or(u64::MAX, |(at, _)| at.boot_nanos)
+}

@@ -1,0 +1,485 @@
+//! One step: draw what happens, let it happen, listen, judge.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use palladium::audit::Asker;
+use palladium_crypto::{Behavior, CmkRef, DenialReason, UnavailableReason};
+use palladium_storage::{Crash, Write};
+
+use crate::client::{Place, Wanted, mutation};
+use crate::values::{Member, Table};
+use crate::world::{
+    Aim, KEYS, NAMES, PARTITIONS, ROWS, Request, SYSTEM, Scope, Trouble, World, key,
+};
+
+/// Requests under way at a time.
+const REQUESTS_MAX: usize = 60;
+/// With everything working again for so long, no table that was not in trouble fails.
+const SETTLED: u64 = 8_000_000_000;
+/// With everything working again for so long, no table fails at all: the background has tried each again.
+const HEALED: u64 = 45_000_000_000;
+
+impl World {
+    pub fn step(&mut self) {
+        let wall_before = self.now().wall_micros;
+        match self.draw(1000) {
+            0..260 => self.write_some(),
+            260..430 => self.read_some(),
+            430..480 => self.tidy(),
+            480..640 => self.pass(Duration::from_millis(self.draw(2_000))),
+            640..725 => self.pass(Duration::from_millis(2_000 + self.draw(20_000))),
+            725..729 => self.pass(Duration::from_secs(self.draw(4 * self.lease_seconds + 60))),
+            729..735 => self.sleep_at_once(),
+            735..743 => self.step_wall(),
+            743..778 => self.break_something(),
+            778..830 => self.mend_something(),
+            830..880 => self.switch(),
+            880..905 => self.create(),
+            905..917 => self.drop_a_table(),
+            917..947 => drop(self.env.run_some(self.draw(30))),
+            947..957 => {
+                let sync = 1 + self.draw(20);
+                self.say(format!("the disk goes down at sync {sync}"));
+                self.disk.go_down_at_sync(sync);
+            }
+            957..963 => self.restart(),
+            963..973 => self.crash(),
+            973..975 => self.put_an_old_root_back(),
+            975..978 => self.peace(),
+            _ => self.storm(),
+        }
+        if self.draw(3) > 0 {
+            self.env.run_ready();
+        }
+        self.hear();
+        if self.disk.is_down() || self.is_over {
+            self.crash();
+        }
+        self.check(wall_before);
+    }
+
+    // Requests.
+
+    pub fn begin(&mut self, aim: Aim, tables: Vec<Table>) -> u64 {
+        let flow = self.flow();
+        let is_healthy = |table: &Table| {
+            let Some(kept) = self.tables.get(table) else {
+                return false;
+            };
+            let is_enabled = matches!(
+                self.life.keeper.status(kept.id),
+                palladium::keys::TableKeyStatus::Enabled
+            );
+            kept.fine_since.is_some_and(|since| {
+                let fine_for = flow - since;
+                let is_steady = flow - self.jumped_at >= SETTLED;
+                let is_well = fine_for >= HEALED || (is_enabled && fine_for >= SETTLED);
+                *table == SYSTEM || (is_steady && is_well)
+            })
+        };
+        let is_open = |table: &Table| {
+            let kept = self.tables.get(table);
+            kept.is_some_and(|kept| self.life.engine.lease_alive(kept.id))
+        };
+        let request = Request {
+            healthy: tables
+                .iter()
+                .filter(|table| is_healthy(table))
+                .copied()
+                .collect(),
+            open: tables
+                .iter()
+                .filter(|table| is_open(table))
+                .copied()
+                .collect(),
+            aim,
+            tables,
+            began: self.now(),
+            began_flow: flow,
+            clock_moves: self.clock_moves,
+        };
+        let number = self.requests_made;
+        self.requests_made += 1;
+        self.requests.insert(number, request);
+        number
+    }
+
+    fn some_table(&self) -> Table {
+        let all: Vec<Table> = self.tables.keys().copied().collect();
+        self.pick(&all)
+            .expect("the server's own table is always there")
+    }
+
+    fn some_customer_table(&self) -> Option<Table> {
+        Some(self.some_table()).filter(|table| *table != SYSTEM)
+    }
+
+    fn write_some(&mut self) {
+        if self.requests.len() >= REQUESTS_MAX {
+            return;
+        }
+        let count = match self.draw(4) {
+            0 => 2 + self.draw(3),
+            _ => 1,
+        };
+        let (mut mutations, mut members) = (Vec::new(), Vec::new());
+        let mut places: BTreeSet<(Table, Place)> = BTreeSet::new();
+        for _ in 0..count {
+            let table = self.some_table();
+            let place = (self.draw(PARTITIONS), self.draw(ROWS));
+            if !places.insert((table, place)) {
+                continue;
+            }
+            self.values_made += 1;
+            let value = (self.draw(8) > 0).then_some(self.values_made);
+            let timestamp = self.life.engine.next_timestamp();
+            let id = self.tables[&table].id;
+            mutations.push(mutation(id, place, value, timestamp));
+            members.push(Member {
+                table,
+                place,
+                timestamp,
+                value,
+            });
+        }
+        let tables: BTreeSet<Table> = members.iter().map(|member| member.table).collect();
+        let request = self.begin(Aim::Write, tables.into_iter().collect());
+        self.say(format!("#{request} writes {members:?}"));
+        self.values.hand_over(request, members);
+        let work = self.life.clone().write(request, Write { mutations });
+        self.life.spawn(work);
+    }
+
+    fn read_some(&mut self) {
+        if self.requests.len() < REQUESTS_MAX {
+            let table = self.some_table();
+            let wanted = Wanted {
+                partition: (self.draw(2) == 0).then(|| self.draw(PARTITIONS)),
+                page_rows: [u32::MAX, 1 + self.draw(9) as u32][self.draw(2) as usize],
+                reversed: self.draw(2) == 0,
+                thinks: match self.draw(4) {
+                    0 => Duration::from_millis(self.draw(self.lease_seconds * 400)),
+                    _ => Duration::ZERO,
+                },
+            };
+            self.read(table, wanted);
+        }
+    }
+
+    pub fn read(&mut self, table: Table, wanted: Wanted) -> u64 {
+        let floor = self.values.floor(table);
+        let request = self.begin(Aim::Read { floor, wanted }, vec![table]);
+        self.say(format!("#{request} reads {table}: {wanted:?}"));
+        let work = self
+            .life
+            .clone()
+            .read(request, self.tables[&table].id, wanted);
+        self.life.spawn(work);
+        request
+    }
+
+    fn tidy(&mut self) {
+        if self.requests.len() < REQUESTS_MAX {
+            let table = self.some_table();
+            let merges = self.draw(3) == 0;
+            let request = self.begin(Aim::Tidy, vec![table]);
+            self.say(format!("#{request} tidies {table}, merging: {merges}"));
+            let work = self
+                .life
+                .clone()
+                .tidy(request, self.tables[&table].id, merges);
+            self.life.spawn(work);
+        }
+    }
+
+    /// Much at once.
+    fn storm(&mut self) {
+        for _ in 0..3 + self.draw(8) {
+            match self.draw(12) {
+                0..5 => self.write_some(),
+                5..9 => self.read_some(),
+                9 => self.tidy(),
+                10 => self.switch(),
+                _ => self.break_something(),
+            }
+        }
+    }
+
+    // Schema changes.
+
+    fn is_being_changed(&self, table: Table) -> bool {
+        self.requests.values().any(|request| {
+            let changes = matches!(request.aim, Aim::Switch { .. } | Aim::Drop(_));
+            changes && request.tables.contains(&table)
+        })
+    }
+
+    fn switch(&mut self) {
+        let Some(table) = self.some_customer_table() else {
+            return;
+        };
+        if self.is_being_changed(table) {
+            return;
+        }
+        let to = key(self.draw(KEYS + 1));
+        let id = self.tables[&table].id;
+        if let Some(path) = self.root_path(id) {
+            let root = self.disk.contents(&path);
+            self.old_roots.extend(root.map(|root| (id, root)));
+        }
+        let request = self.begin(Aim::Switch { to: to.clone() }, vec![table]);
+        self.say(format!("#{request} switches {table} to {to}"));
+        let kept = self.tables.get_mut(&table).expect("it was picked");
+        if !kept.cmks.contains(&to) {
+            kept.cmks.push(to.clone());
+        }
+        // A request that begins now may need the new key.
+        self.note_fine();
+        self.call_for(4);
+        let work = self.life.clone().switch(request, id, to);
+        self.life.spawn(work);
+    }
+
+    fn create(&mut self) {
+        let is_taken = |name: &String| {
+            let making = self.requests.values().any(|request| match &request.aim {
+                Aim::Create(kept) => kept.name == *name,
+                _ => false,
+            });
+            making || self.tables.values().any(|kept| kept.name == *name)
+        };
+        let free: Vec<String> = (0..NAMES)
+            .map(|number| format!("t{number}"))
+            .filter(|name| !is_taken(name))
+            .collect();
+        let Some(name) = self.pick(&free) else {
+            return;
+        };
+        let cmk = key(self.draw(KEYS + 1));
+        let (table, kept) = self.new_table(name.clone(), cmk.clone());
+        let id = kept.id;
+        let request = self.begin(Aim::Create(kept), vec![table]);
+        self.say(format!("#{request} creates {table} as {name} under {cmk}"));
+        self.call_for(3);
+        let work = self.life.clone().create(request, id, name, cmk);
+        self.life.spawn(work);
+    }
+
+    fn drop_a_table(&mut self) {
+        let Some(table) = self.some_customer_table() else {
+            return;
+        };
+        if self.is_being_changed(table) {
+            return;
+        }
+        let kept = self.tables.remove(&table).expect("it was picked");
+        self.values.dropped(table);
+        let request = self.begin(Aim::Drop(kept.id), vec![table]);
+        self.say(format!("#{request} drops {table}, {}", kept.name));
+        let work = self.life.clone().drop_table(request, kept.id);
+        self.life.spawn(work);
+    }
+
+    // Clocks.
+
+    pub fn pass(&mut self, duration: Duration) {
+        self.say(format!("{duration:?} pass"));
+        self.env.advance(duration);
+    }
+
+    /// The machine is suspended and wakes later.
+    fn sleep_at_once(&mut self) {
+        let duration = match self.draw(3) {
+            0 => Duration::from_secs(self.draw(3)),
+            1 => Duration::from_secs(self.draw(2 * self.lease_seconds)),
+            _ => Duration::from_secs(self.draw(6 * 3600)),
+        };
+        self.say(format!("the machine sleeps for {duration:?}"));
+        self.jumped_at = self.flow();
+        self.env.jump(duration);
+        self.jumped += duration.as_nanos() as u64;
+        self.clock_moves += 1;
+        self.env.advance(Duration::ZERO);
+    }
+
+    fn step_wall(&mut self) {
+        let size = match self.draw(3) {
+            0 => self.draw(5_000_000),
+            1 => self.draw(2 * self.lease_seconds * 1_000_000),
+            _ => self.draw(6 * 3_600_000_000),
+        } as i64;
+        let micros = [size, -size][self.draw(2) as usize];
+        self.say(format!("the wall clock steps by {micros} us"));
+        self.env.step_wall(micros);
+        self.clock_moves += 1;
+    }
+
+    // The key service.
+
+    fn some_scope(&self) -> Scope {
+        let key = |world: &World| -> CmkRef { key(world.draw(KEYS + 1)) };
+        match self.draw(10) {
+            0 => Scope::Everything,
+            1..6 => Scope::Key(key(self)),
+            _ => {
+                let tables: Vec<(CmkRef, String)> = self
+                    .tables
+                    .values()
+                    .filter_map(|kept| Some((kept.cmks.last()?.clone(), kept.name.clone())))
+                    .collect();
+                match self.pick(&tables) {
+                    Some((cmk, name)) => Scope::Table(cmk, name),
+                    None => Scope::Key(key(self)),
+                }
+            }
+        }
+    }
+
+    fn break_something(&mut self) {
+        let scope = self.some_scope();
+        let of_tables = |(scope, _): &&(Scope, Trouble)| matches!(scope, Scope::Table(..));
+        if matches!(scope, Scope::Table(..)) && self.faults.iter().filter(of_tables).count() >= 3 {
+            return;
+        }
+        let denied = [
+            DenialReason::Disabled,
+            DenialReason::PendingDeletion,
+            DenialReason::NotFound,
+            DenialReason::AccessDenied,
+            DenialReason::GrantRevoked,
+        ];
+        let silent = [UnavailableReason::Unreachable, UnavailableReason::Throttled];
+        let trouble = match (self.draw(10), &scope) {
+            (0..3, Scope::Table(..)) => Trouble::Acts(Behavior::Tampered),
+            // What is silent is silent for every table.
+            (_, Scope::Table(..)) => {
+                Trouble::Acts(Behavior::Denied(denied[3 + self.draw(2) as usize]))
+            }
+            (0, Scope::Key(_)) => Trouble::Slow,
+            (0..2, _) => Trouble::Acts(Behavior::Held),
+            (2, Scope::Key(_)) => Trouble::Acts(Behavior::Tampered),
+            (3..5, _) | (_, Scope::Everything) => {
+                Trouble::Acts(Behavior::Unavailable(silent[self.draw(2) as usize]))
+            }
+            _ => Trouble::Acts(Behavior::Denied(denied[self.draw(5) as usize])),
+        };
+        self.say(format!("{scope:?} is in trouble: {trouble:?}"));
+        self.set_fault(scope, Some(trouble));
+    }
+
+    fn mend_something(&mut self) {
+        let scopes: Vec<Scope> = self.faults.iter().map(|(scope, _)| scope.clone()).collect();
+        match self.draw(4) {
+            0 => scopes
+                .into_iter()
+                .for_each(|scope| self.set_fault(scope, None)),
+            _ => {
+                if let Some(scope) = self.pick(&scopes) {
+                    self.say(format!("{scope:?} works again"));
+                    self.set_fault(scope, None);
+                }
+            }
+        }
+    }
+
+    // How a life ends.
+
+    fn restart(&mut self) {
+        self.say("the server stops and starts".into());
+        let closed = self.env.run(self.life.engine.close());
+        self.hear();
+        if let Err(error) = closed
+            && !self.disk.is_down()
+        {
+            self.fail(format!("the engine does not close: {error}"));
+        }
+        self.next_life(Crash::Kill);
+    }
+
+    pub fn crash(&mut self) {
+        self.hear();
+        let crash = match self.draw(3) {
+            0 => Crash::Kill,
+            _ => Crash::PowerLoss {
+                seed: self.draw(u64::MAX),
+            },
+        };
+        self.say(format!("{crash:?}"));
+        self.next_life(crash);
+    }
+
+    /// Somebody puts one table's root back as it stood before a switch: the table says so, and nobody else is hurt. Then the right one comes back.
+    fn put_an_old_root_back(&mut self) {
+        self.crash();
+        // What the start itself changes of roots is done.
+        self.env.run_ready();
+        let mut found = None;
+        for (table, kept) in &self.tables {
+            let old = self.old_roots.get(&kept.id);
+            let path = self.root_path(kept.id);
+            if let (Some(old), Some(path)) = (old, path) {
+                found = Some((*table, kept.id, old.clone(), path));
+            }
+        }
+        let Some((table, id, old, path)) = found else {
+            return;
+        };
+        let right = self.disk.contents(&path);
+        let is_older = self
+            .life
+            .engine
+            .root(id)
+            .is_some_and(|root| root.version > 1)
+            && right.as_ref() != Some(&old);
+        if !is_older {
+            return;
+        }
+        self.say(format!("an old root of {table} is put back"));
+        self.hear();
+        self.env.drop_tasks();
+        self.disk.crash(Crash::Kill);
+        self.disk.replace(&path, Some(old));
+        self.next_life(Crash::Kill);
+        let has_root = self.life.engine.root(id).is_some();
+        let opening = self.life.keeper.clone();
+        let opened = self
+            .env
+            .run(async move { opening.ensure(id, &Asker::server()).await });
+        if has_root || opened.is_ok() {
+            self.fail(format!("an old root of {table} was taken for good"));
+        }
+        self.hear();
+        self.env.drop_tasks();
+        self.disk.crash(Crash::Kill);
+        self.disk.replace(&path, right);
+        self.next_life(Crash::Kill);
+    }
+
+    /// Everything works for a minute; then every table is read in full.
+    pub fn peace(&mut self) {
+        let scopes: Vec<Scope> = self.faults.iter().map(|(scope, _)| scope.clone()).collect();
+        for scope in scopes {
+            self.set_fault(scope, None);
+        }
+        self.say("peace".into());
+        self.pass(Duration::from_secs(60));
+        self.hear();
+        if self.disk.is_down() || self.is_over {
+            return;
+        }
+        let tables: Vec<Table> = self.tables.keys().copied().collect();
+        for table in tables {
+            self.read(
+                table,
+                Wanted {
+                    partition: None,
+                    page_rows: u32::MAX,
+                    reversed: false,
+                    thinks: Duration::ZERO,
+                },
+            );
+        }
+        self.pass(Duration::from_secs(5));
+    }
+}
