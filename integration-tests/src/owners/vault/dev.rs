@@ -1,8 +1,8 @@
-//! A real Vault in its dev mode: in memory, unsealed, on loopback, a child process that ends with its owner.
+//! A real Vault, as `peers/vault` puts it together: in memory, unsealed, on loopback, a child process that ends with its owner.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,28 +27,20 @@ impl Dev {
         Dev::start_with(&[])
     }
 
-    /// Over TLS, with a certificate authority of its own.
-    pub fn start_tls() -> Dev {
-        Dev::start_with(&["-dev-tls"])
+    /// Over TLS, with a certificate and its key in PEM.
+    pub fn start_tls(certificate: &Path, key: &Path) -> Dev {
+        let [certificate, key] =
+            [certificate, key].map(|path| path.to_str().expect("test folders have plain names"));
+        Dev::start_with(&["-tls-cert", certificate, "-tls-key", key])
     }
 
     fn start_with(more: &[&str]) -> Dev {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let log = File::create(folder.path().join("log")).expect("the log can be made");
         let address = free_address();
-        let mut command = Command::new(super::super::install("vault").join("vault"));
-        command
-            .args(["server", "-dev", "-dev-no-store-token"])
-            .arg(format!("-dev-root-token-id={ROOT}"))
-            .arg(format!("-dev-listen-address={address}"))
-            .args(more);
-        if !more.is_empty() {
-            command.arg(format!("-dev-tls-cert-dir={}", folder.path().display()));
-        }
-        let child = command
-            .env("HOME", folder.path())
-            .env_remove("VAULT_ADDR")
-            .env_remove("VAULT_TOKEN")
+        let child = Command::new(super::super::install("vault").join("vault"))
+            .args(["-address", &address.to_string(), "-root-token", ROOT])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log can be shared"))
             .stderr(log)
@@ -70,11 +62,6 @@ impl Dev {
 
     pub fn unseal_key(&self) -> &str {
         &self.unseal_key
-    }
-
-    /// Who signed its certificate.
-    pub fn ca_file(&self) -> PathBuf {
-        self.folder.path().join("vault-ca.pem")
     }
 
     /// It says its unseal key when it serves.

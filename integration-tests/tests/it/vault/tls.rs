@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use palladium_integration_tests::chance::long;
 use palladium_integration_tests::node::free_address;
-use palladium_integration_tests::owners::vault::Dev;
+use palladium_integration_tests::owners::vault::{Dev, ROOT};
 use serde_json::{Value, json};
 
 use super::{PATIENCE, key, open, run, unavailable};
@@ -66,22 +66,20 @@ fn a_real_vault_over_tls() {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let token = folder.path().join("token");
-    std::fs::write(&token, "root").expect("a file");
-    let dev = Dev::start_tls();
+    let at = |name: &str| folder.path().join(name);
+    make_certificates(folder.path());
+    std::fs::write(at("token"), ROOT).expect("a file");
+    let dev = Dev::start_tls(&at("server.pem"), &at("server.key"));
     run(async {
-        let mut settings = json!({"address": format!("https://{}", dev.address()), "token_file": token, "ca_file": dev.ca_file()});
+        let mut settings = json!({"address": format!("https://localhost:{}", dev.address().port()), "token_file": at("token"), "ca_file": at("ca.pem")});
         let vault = open(settings.clone()).await.expect("the settings are good");
         // The engine is not mounted: nothing is said of the key.
         let (_, message) = unavailable(vault.describe(&key("orders")).await);
         assert!(message.contains("no handler for route"), "{message}");
         settings["ca_file"] = Value::Null;
         let stranger = open(settings).await.expect("the settings are good");
-        assert!(
-            unavailable(stranger.describe(&key("orders")).await)
-                .1
-                .contains("certificate")
-        );
+        let (_, message) = unavailable(stranger.describe(&key("orders")).await);
+        assert!(message.contains("certificate"), "{message}");
     });
 }
 
