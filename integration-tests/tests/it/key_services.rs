@@ -92,10 +92,12 @@ fn vault_by_its_versions() {
 }
 
 #[test]
-fn a_real_vault_under_leases_of_five_minutes() {
+fn a_real_vault() {
     if std::env::var_os("TESTS_LONG").is_some() {
-        let vault = Service::Dev(Dev::start());
-        tell(&mut VaultOwner::new(vault, TakeAway::Policy), LEASE_LONG_S);
+        for take_away in [TakeAway::Policy, TakeAway::Version] {
+            let vault = Service::Dev(Dev::start());
+            tell(&mut VaultOwner::new(vault, take_away), LEASE_SHORT_S);
+        }
     }
 }
 

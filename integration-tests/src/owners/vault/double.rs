@@ -308,6 +308,9 @@ impl World {
             .get("x-vault-token")
             .cloned()
             .unwrap_or_default();
+        if name.is_empty() {
+            return Err((403, Some("permission denied".into())));
+        }
         let stranger = || {
             (
                 403,

@@ -1,4 +1,4 @@
-//! The owner of keys in HashiCorp Vault, and the service: a double in the default run, a real dev server in the long one.
+//! The owner of keys in HashiCorp Vault, and the service: a double in the default run, the real one in the long one.
 //!
 //! Vault cannot disable a key. Its owner takes one away by a policy that no longer names it ([`TakeAway::Policy`]), or by letting no ciphertext of an older
 //! version of the key be decrypted ([`TakeAway::Version`]). The owner works through Vault's HTTP API with the root token, whichever service answers.

@@ -1,6 +1,6 @@
 //! Vault as a key service, seen through the one trait that the server knows: every answer that Vault gives, and what it is taken for.
 //!
-//! Each story is told with the double; those of `on_both` also with a real dev server in the long run, where `compare` holds the two side by side, answer by
+//! Each story is told with the double; those of `on_both` also with a real Vault in the long run, where `compare` holds the two side by side, answer by
 //! answer.
 
 mod compare;
