@@ -91,7 +91,7 @@ impl Token {
                 .expect("a runtime can be built"),
         };
         token.begin();
-        token.make("pal");
+        token.make("pal", PIN);
         token.write_pin(PIN);
         token
     }
@@ -103,7 +103,7 @@ impl Token {
     }
 
     /// Makes a token.
-    fn make(&self, label: &str) {
+    fn make(&self, label: &str, pin: &str) {
         let slots = self.library.get_slots_with_token().expect("slots");
         let slot = *slots.last().expect("SoftHSM always has an empty slot");
         let so_pin = AuthPin::from(SO_PIN);
@@ -112,7 +112,7 @@ impl Token {
             .expect("a token");
         let session = self.library.open_rw_session(slot).expect("a session");
         session.login(UserType::So, Some(&so_pin)).expect("login");
-        session.init_pin(&AuthPin::from(PIN)).expect("a PIN");
+        session.init_pin(&AuthPin::from(pin)).expect("a PIN");
     }
 
     fn write_pin(&self, pin: &str) {
@@ -461,13 +461,31 @@ fn a_pin_that_was_refused_is_not_tried_again_until_its_file_changes() {
                 drop(kms);
                 token.service()
             };
-            is_unavailable(token.decrypt(&*kms, &key, &blob), "PIN");
+            is_unavailable(token.decrypt(&*kms, &key, &blob), "PinIncorrect");
             is_unavailable(token.decrypt(&*kms, &key, &blob), "not tried again");
             token.write_pin(PIN);
             token.decrypt(&*kms, &key, &blob).unwrap();
             fs::remove_file(token.folder.join("pin")).unwrap();
             token.session().logout().expect("logout");
             is_unavailable(token.decrypt(&*kms, &key, &blob), "cannot read");
+        },
+    );
+}
+
+#[test]
+fn a_token_with_another_pin_keeps_nobody_out_of_the_first() {
+    on_a_token(
+        "a_token_with_another_pin_keeps_nobody_out_of_the_first",
+        |token| {
+            let key = token.create("k", &[]);
+            token.make("other", "another PIN");
+            let kms = token.service();
+            let blob = token.generate(&*kms, &key).unwrap().ciphertext;
+            let elsewhere = CmkRef::parse("pkcs11:token=other;object=k").unwrap();
+            is_unavailable(token.generate(&*kms, &elsewhere), "PinIncorrect");
+            is_unavailable(token.generate(&*kms, &elsewhere), "not tried again");
+            token.session().logout().expect("logout");
+            token.decrypt(&*kms, &key, &blob).unwrap();
         },
     );
 }

@@ -6,6 +6,7 @@
 //! Revoking a key is one-way in KMIP. What can be undone is its operation policy, which PyKMIP reads anew each second: so a key is taken away by
 //! leaving its use to its owner (AccessDenied), and given back by the old policy. `revoke` and `destroy` are for tests that end there.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,6 +27,8 @@ pub struct PyKmip {
     python: PathBuf,
     address: SocketAddr,
     server: Option<Child>,
+    /// The names of the keys that a story has made, by what it calls them.
+    names: HashMap<String, String>,
 }
 
 impl PyKmip {
@@ -39,6 +42,7 @@ impl PyKmip {
             python: install("pykmip").join("bin/python"),
             address: free_address(),
             server: None,
+            names: HashMap::new(),
         };
         owner.begin();
         owner
@@ -153,16 +157,20 @@ impl Owner for PyKmip {
     }
 
     fn create_key(&mut self, _node: &Node, name: &str) -> String {
-        self.create(name, &[]);
-        format!("kmip:name={name}")
+        // A table stands under a key's identifier, also when its name was typed.
+        let key = format!("kmip:id={}", self.create(name, &[]));
+        self.names.insert(key.clone(), name.to_owned());
+        key
     }
 
     fn take_away(&mut self, _node: &Node, key: &str) {
-        self.forbid(name(key));
+        let name = self.names[key].clone();
+        self.forbid(&name);
     }
 
     fn give_back(&mut self, _node: &Node, key: &str) {
-        self.allow(name(key));
+        let name = self.names[key].clone();
+        self.allow(&name);
     }
 
     fn reason(&self) -> &'static str {
@@ -177,11 +185,6 @@ impl Owner for PyKmip {
     fn come_back(&mut self) {
         self.begin();
     }
-}
-
-fn name(key: &str) -> &str {
-    key.strip_prefix("kmip:name=")
-        .expect("the owner's keys are named by their name")
 }
 
 fn peer(program: &str) -> PathBuf {

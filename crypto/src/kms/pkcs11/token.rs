@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Function, Pkcs11};
@@ -63,8 +63,8 @@ pub(super) struct Module {
     loaded: RwLock<Loaded>,
     /// Held while the module is being loaded.
     loading: Mutex<()>,
-    /// When the PIN file was last changed whose PIN a token refused.
-    refused_pin: Mutex<Option<SystemTime>>,
+    /// Which token refused the PIN, and when the PIN's file was last changed by then.
+    refused_pins: Mutex<HashMap<String, SystemTime>>,
 }
 
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl Module {
             slot,
             loaded: RwLock::default(),
             loading: Mutex::default(),
-            refused_pin: Mutex::default(),
+            refused_pins: Mutex::default(),
         }
     }
 
@@ -126,8 +126,8 @@ impl Module {
         }
     }
 
-    /// The PIN, unless a token has refused it already.
-    fn pin(&self) -> Result<(AuthPin, SystemTime)> {
+    /// The PIN, unless this token has refused it already.
+    fn pin(&self, token: &str) -> Result<(AuthPin, SystemTime)> {
         let failed = |error: io::Error| {
             unreachable_because(format!("cannot read {}: {error}", self.pin_file.display()))
         };
@@ -139,13 +139,9 @@ impl Module {
                 self.pin_file.display()
             )));
         }
-        let refused = *self
-            .refused_pin
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if refused == Some(changed) {
+        if self.refused_pins().get(token) == Some(&changed) {
             return Err(unreachable_because(format!(
-                "the PIN in {} was refused; it is not tried again until the file changes",
+                "token {token} refused the PIN in {}; it is not tried again until the file changes",
                 self.pin_file.display()
             )));
         }
@@ -154,7 +150,7 @@ impl Module {
     }
 
     fn log_in(&self, session: &Session, token: &str) -> Result<()> {
-        let (pin, changed) = self.pin()?;
+        let (pin, changed) = self.pin(token)?;
         let Err(error) = session.login(UserType::User, Some(&pin)) else {
             return Ok(());
         };
@@ -167,15 +163,18 @@ impl Module {
                 | RvError::PinExpired
                 | RvError::PinLocked,
             ) => {
-                *self
-                    .refused_pin
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) = Some(changed);
+                self.refused_pins().insert(token.to_owned(), changed);
             }
             _ => {}
         }
         let words = answers::words(&error);
         Err(unreachable_because(format!("token {token}: {words}")))
+    }
+
+    fn refused_pins(&self) -> MutexGuard<'_, HashMap<String, SystemTime>> {
+        self.refused_pins
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot_of(&self, library: &Pkcs11, token: &str) -> Outcome<Slot> {
