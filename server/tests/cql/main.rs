@@ -3,6 +3,7 @@
 
 mod audit;
 mod client;
+mod keys;
 mod prepared;
 mod scripts;
 mod shredding;

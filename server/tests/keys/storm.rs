@@ -1,6 +1,6 @@
 //! Very many tables under one key are a trickle for its service: at a start, in use, and when the key goes and comes back.
 //!
-//! The default run has four hundred tables and a twenty-fifth of the default rate of calls; `PALLADIUM_STORM_TABLES=10000` has ten thousand and the whole of it, and takes
+//! The default run has two hundred tables and a fiftieth of the default rate of calls; `PALLADIUM_STORM_TABLES=10000` has ten thousand and the whole of it, and takes
 //! minutes to make them.
 
 use palladium::keys::CallLimits;
@@ -15,7 +15,7 @@ const TABLES_PER_CALL: u64 = 100;
 
 fn tables() -> u64 {
     let said = std::env::var("PALLADIUM_STORM_TABLES");
-    said.map_or(400, |said| said.parse().expect("a number of tables"))
+    said.map_or(200, |said| said.parse().expect("a number of tables"))
 }
 
 fn id(number: u64) -> TableId {

@@ -8,15 +8,16 @@ use palladium_protocol::types::CqlValue;
 use super::super::{Catalog, Keyspace, KeyspaceKind, TableSchema, custom};
 use super::catalog;
 use super::rows::{Named, Rows, text, text_map};
+use super::status::{self, Unfinished};
 use crate::database::Database;
 use crate::error::CqlResult;
-use crate::keys::TableKeyStatus;
 
 /// The rows of one of these tables.
 pub fn fill(
     database: &Database,
     schema: &Catalog,
     table: &TableSchema,
+    unfinished: &Unfinished,
     rows: &mut Rows<'_>,
 ) -> CqlResult<()> {
     let stored = |keyspace: &&Arc<Keyspace>| keyspace.kind != KeyspaceKind::Virtual;
@@ -27,7 +28,7 @@ pub fn fill(
             what => {
                 for of in keyspace.tables.values() {
                     match what {
-                        "tables" => rows.add(table_row(database, of))?,
+                        "tables" => rows.add(table_row(database, of, unfinished))?,
                         "columns" => catalog::columns(of, rows)?,
                         "tags" => tags(of, rows)?,
                         _ => {}
@@ -39,18 +40,14 @@ pub fn fill(
     Ok(())
 }
 
-fn table_row(database: &Database, table: &TableSchema) -> Vec<Named> {
+fn table_row(database: &Database, table: &TableSchema, unfinished: &Unfinished) -> Vec<Named> {
     let mut row = catalog::table_row(table);
     row.push(("custom_properties", custom_properties(table)));
-    row.push(("status", text(status(database, table))));
+    row.push((
+        "status",
+        text(status::of_table(database, table, unfinished)),
+    ));
     row
-}
-
-fn status(database: &Database, table: &TableSchema) -> &'static str {
-    match database.keys.status(table.id) {
-        TableKeyStatus::Enabled => "ACTIVE",
-        TableKeyStatus::Inaccessible(_) => "INACCESSIBLE_ENCRYPTION_CREDENTIALS",
-    }
 }
 
 fn custom_properties(table: &TableSchema) -> Option<CqlValue> {

@@ -8,7 +8,7 @@
 //! has them, `system_virtual_schema` and `system_views` likewise, `system_schema_mcs` as Amazon Keyspaces has it, and
 //! `system_palladium` for what this server adds.
 //!
-//! Read in this order: `definitions`, `rows`, `node` (this server), `catalog` (the schema), `keyspaces` (Amazon's), `palladium`.
+//! Read in this order: `definitions`, `rows`, `status`, `node` (this server), `catalog` (the schema), `keyspaces` (Amazon's), `palladium`.
 
 mod catalog;
 mod definitions;
@@ -16,10 +16,12 @@ mod keyspaces;
 mod node;
 mod palladium;
 mod rows;
+mod status;
 
 use palladium_storage::{ReadCommand, ReadPage};
 
 use self::rows::Rows;
+use self::status::Unfinished;
 use super::{Catalog, TableSchema};
 use crate::database::Database;
 use crate::error::CqlResult;
@@ -35,17 +37,27 @@ pub fn add_keyspaces(catalog: &mut Catalog) {
     }
 }
 
-/// Whether a virtual table stands on the disk, so that reading it waits: see [`read_stored`].
+/// Whether reading a virtual table waits: it stands on the disk, or shows what the manifest knows. See [`read_stored`].
 pub fn is_stored(table: &TableSchema) -> bool {
-    table.keyspace == "system_palladium" && palladium::is_stored(&table.name)
+    let of_ours = table.keyspace == "system_palladium";
+    shows_unfinished(table) || (of_ours && palladium::is_stored(&table.name))
 }
 
-/// Reads a virtual table that stands on the disk.
+fn shows_unfinished(table: &TableSchema) -> bool {
+    ["system_palladium", "system_schema_mcs"].contains(&table.keyspace.as_str())
+        && table.name == "tables"
+}
+
+/// Reads a virtual table for which one waits.
 pub async fn read_stored(
     database: &Database,
     table: &TableSchema,
     command: &ReadCommand,
 ) -> CqlResult<ReadPage> {
+    if shows_unfinished(table) {
+        let unfinished = database.engine.unsettled().await;
+        return read_with(database, table, command, &unfinished);
+    }
     palladium::read_stored(database, table, command).await
 }
 
@@ -55,14 +67,27 @@ pub fn read(
     table: &TableSchema,
     command: &ReadCommand,
 ) -> CqlResult<ReadPage> {
+    read_with(database, table, command, &Unfinished::new())
+}
+
+fn read_with(
+    database: &Database,
+    table: &TableSchema,
+    command: &ReadCommand,
+    unfinished: &Unfinished,
+) -> CqlResult<ReadPage> {
     let mut rows = Rows::new(table, command.now);
     let schema = database.catalog.load();
     match (table.keyspace.as_str(), table.name.as_str()) {
         ("system", "local") => node::local(database, &schema, &mut rows)?,
         ("system_views", "settings") => node::settings(database, &mut rows)?,
         ("system_schema" | "system_virtual_schema", _) => catalog::fill(&schema, table, &mut rows)?,
-        ("system_schema_mcs", _) => keyspaces::fill(database, &schema, table, &mut rows)?,
-        ("system_palladium", _) => palladium::fill(database, &schema, table, &mut rows)?,
+        ("system_schema_mcs", _) => {
+            keyspaces::fill(database, &schema, table, unfinished, &mut rows)?
+        }
+        ("system_palladium", _) => {
+            palladium::fill(database, &schema, table, unfinished, &mut rows)?
+        }
         // One node has no peers; what is not kept is empty.
         _ => {}
     }

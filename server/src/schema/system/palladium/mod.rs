@@ -9,21 +9,21 @@
 mod calls;
 mod certificates;
 mod paged;
+mod states;
 mod structures;
 
 use std::sync::Arc;
 
 use palladium_crypto::TableId;
-use palladium_protocol::types::CqlValue;
 use palladium_storage::{Mutation, ReadCommand, ReadPage};
 
 use super::super::{Catalog, TableSchema};
-use super::rows::{Named, Rows, boolean, int, text, uuid};
+use super::rows::Rows;
+use super::status::Unfinished;
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
-use crate::keys::TableKeyStatus;
 
 /// Whether an INSERT into this virtual table means something.
 pub fn is_writable(table: &TableSchema) -> bool {
@@ -56,64 +56,17 @@ pub fn fill(
     database: &Database,
     catalog: &Catalog,
     table: &TableSchema,
+    unfinished: &Unfinished,
     rows: &mut Rows<'_>,
 ) -> CqlResult<()> {
-    for of in catalog.customer_tables() {
-        match table.name.as_str() {
-            "tables" => rows.add(state(database, of))?,
-            "table_keys" => table_keys(database, of, rows)?,
-            // Work is not remembered.
-            _ => {}
-        }
+    match table.name.as_str() {
+        "tables" => states::tables(database, catalog, unfinished, rows),
+        "table_keys" => states::table_keys(database, catalog, rows),
+        "key_services" => states::key_services(database, rows),
+        "grants" => states::grants(database, rows),
+        // Work is not remembered.
+        _ => Ok(()),
     }
-    Ok(())
-}
-
-fn state(database: &Database, table: &TableSchema) -> Vec<Named> {
-    let kms_key = database
-        .engine
-        .root(table.id)
-        .map(|root| root.cmk.to_string());
-    let mut row = vec![
-        ("keyspace_name", text(&table.keyspace)),
-        ("table_name", text(&table.name)),
-        ("id", uuid(table.id.0)),
-        ("kms_key", kms_key.and_then(text)),
-    ];
-    match database.keys.status(table.id) {
-        TableKeyStatus::Enabled => row.push(("encryption_status", text("ENABLED"))),
-        TableKeyStatus::Inaccessible(trouble) => row.extend([
-            ("encryption_status", text("KMS_KEY_INACCESSIBLE")),
-            (
-                "inaccessible_since",
-                Some(CqlValue::Timestamp(trouble.since_micros.div_euclid(1_000))),
-            ),
-            ("reason", text(trouble.reason.to_string())),
-        ]),
-    }
-    row
-}
-
-fn table_keys(database: &Database, table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
-    let Some(root) = database.engine.root(table.id) else {
-        return Ok(());
-    };
-    for (version, fingerprint) in &root.fingerprints {
-        let is_current = *version == root.version;
-        rows.add(vec![
-            ("keyspace_name", text(&table.keyspace)),
-            ("table_name", text(&table.name)),
-            ("version", int(*version as i32)),
-            ("fingerprint", Some(CqlValue::Blob(fingerprint.0.to_vec()))),
-            ("is_current", boolean(is_current)),
-            // The KMS key wraps the current version, and that one the older ones.
-            (
-                "kms_key",
-                is_current.then(|| root.cmk.to_string()).and_then(text),
-            ),
-        ])?;
-    }
-    Ok(())
 }
 
 /// Does what the rows of `maintenance` ask for.

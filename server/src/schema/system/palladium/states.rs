@@ -1,0 +1,164 @@
+//! `system_palladium.{tables, table_keys, key_services, grants}`: how keys and those who hold them stand at this moment.
+
+use palladium_protocol::types::CqlValue;
+
+use super::super::super::{Catalog, TableSchema};
+use super::super::rows::{Named, Rows, boolean, int, text, uuid};
+use super::super::status::{self, Unfinished};
+use crate::database::Database;
+use crate::error::CqlResult;
+use crate::keys::TableKeyStatus;
+
+/// Each table, its key, and whether that can be used.
+pub fn tables(
+    database: &Database,
+    catalog: &Catalog,
+    unfinished: &Unfinished,
+    rows: &mut Rows<'_>,
+) -> CqlResult<()> {
+    for table in catalog.customer_tables() {
+        let root = database.engine.root(table.id);
+        let mut row = vec![
+            ("keyspace_name", text(&table.keyspace)),
+            ("table_name", text(&table.name)),
+            ("id", uuid(table.id.0)),
+            ("kms_key", root.and_then(|root| text(root.cmk.to_string()))),
+            (
+                "status",
+                text(status::of_table(database, table, unfinished)),
+            ),
+            (
+                "encryption_status",
+                text(status::of_key(database, table, unfinished)),
+            ),
+        ];
+        if let TableKeyStatus::Inaccessible(trouble) = database.keys.status(table.id) {
+            row.push(("inaccessible_since", timestamp(trouble.since_micros)));
+            row.push(("reason", text(trouble.reason.to_string())));
+        }
+        if let Some(left) = unfinished.get(&table.id) {
+            row.push(("structures_to_wrap", count(left.structures_to_wrap as u64)));
+            row.push((
+                "sstables_to_rewrite",
+                count(left.sstables_to_rewrite as u64),
+            ));
+        }
+        rows.add(row)?;
+    }
+    Ok(())
+}
+
+/// The versions of each table's key: those that data is under, and those that were.
+pub fn table_keys(database: &Database, catalog: &Catalog, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for table in catalog.customer_tables() {
+        versions(database, table, rows)?;
+    }
+    Ok(())
+}
+
+fn versions(database: &Database, table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
+    let Some(root) = database.engine.root(table.id) else {
+        return Ok(());
+    };
+    let lineage = database.keys.lineage(table.id);
+    let noted = lineage.iter().map(|(version, _)| *version);
+    let mut versions: Vec<u32> = root
+        .fingerprints
+        .iter()
+        .map(|(version, _)| *version)
+        .chain(noted)
+        .collect();
+    versions.sort();
+    versions.dedup();
+    for version in versions {
+        let fingerprint = root.fingerprints.iter().find(|(of, _)| *of == version);
+        let life = lineage.iter().find(|(of, _)| *of == version);
+        let is_current = version == root.version;
+        let mut row: Vec<Named> = vec![
+            ("keyspace_name", text(&table.keyspace)),
+            ("table_name", text(&table.name)),
+            ("version", int(version as i32)),
+            ("is_current", boolean(is_current)),
+        ];
+        if let Some((_, fingerprint)) = fingerprint {
+            row.push(("fingerprint", Some(CqlValue::Blob(fingerprint.0.to_vec()))));
+            // The KMS key wraps the current version, and that one the older ones. What is in no root any more is wrapped by nothing.
+            row.push((
+                "wrapped_by",
+                text(match is_current {
+                    true => root.cmk.to_string(),
+                    false => format!("version {}", root.version),
+                }),
+            ));
+        }
+        if let Some((_, life)) = life {
+            row.push(("kms_key", text(&life.key)));
+            row.push(("created", timestamp(life.created_micros)));
+            row.push(("retired", life.retired_micros.and_then(timestamp)));
+        } else if is_current {
+            row.push(("kms_key", text(root.cmk.to_string())));
+        }
+        if is_current {
+            let confirmed = database.keys.confirmed_micros(table.id);
+            let lease = database.keys.lease(table.id);
+            row.push(("last_confirmed", confirmed.and_then(timestamp)));
+            let until = lease.and_then(|lease| timestamp(lease.wall_deadline_micros));
+            row.push(("lease_until", until));
+        }
+        rows.add(row)?;
+    }
+    Ok(())
+}
+
+/// How each key service fares.
+pub fn key_services(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for service in database.keys.services() {
+        rows.add(vec![
+            ("provider", text(&service.provider)),
+            ("reachable", service.is_reachable.and_then(boolean)),
+            ("calls", count(service.calls)),
+            ("denied", count(service.denied)),
+            ("unanswered", count(service.unanswered)),
+            ("throttled", count(service.throttled)),
+            ("latency_p50_us", count(service.latency_p50_us)),
+            ("latency_p99_us", count(service.latency_p99_us)),
+            (
+                "waiting",
+                int(i32::try_from(service.waiting).unwrap_or(i32::MAX)),
+            ),
+            (
+                "last_answer",
+                service.last_answer_micros.and_then(timestamp),
+            ),
+            ("last_error", service.last_error.and_then(text)),
+        ])?;
+    }
+    Ok(())
+}
+
+/// The grants of this server's making.
+pub fn grants(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for grant in database.keys.grants() {
+        rows.add(vec![
+            ("keyspace_name", text(&grant.keyspace)),
+            ("table_name", text(&grant.table)),
+            ("key", text(&grant.key)),
+            ("purpose", text(&grant.purpose)),
+            ("grant_id", text(grant.grant.unwrap_or_default())),
+            ("created", timestamp(grant.created_micros)),
+            (
+                "retire_after",
+                grant.retire_after_micros.and_then(timestamp),
+            ),
+        ])?;
+    }
+    Ok(())
+}
+
+fn timestamp(micros: i64) -> Option<CqlValue> {
+    Some(CqlValue::Timestamp(micros.div_euclid(1_000)))
+}
+
+fn count(count: u64) -> Option<CqlValue> {
+    Some(CqlValue::Bigint(i64::try_from(count).unwrap_or(i64::MAX)))
+}
