@@ -273,7 +273,7 @@ impl World {
             let kept = self.tables.get(*table);
             kept.is_some_and(|kept| {
                 kept.fine_since
-                    .is_some_and(|since| since <= request.began_flow)
+                    .is_some_and(|since| since < request.began_flow)
                     && (named.is_empty() || named == format!("ks.{}", kept.name))
             })
         };
