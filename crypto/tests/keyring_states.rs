@@ -398,3 +398,40 @@ async fn a_copy_put_in_the_files_place_is_seen_at_the_next_call() {
 fn copy_private(from: &Path, to: &Path) {
     std::fs::copy(from, to).unwrap();
 }
+
+#[test]
+fn readers_find_their_key_while_others_are_destroyed_and_the_old_files_overwritten() {
+    let scene = Scene::new();
+    scene.keyring.key_create("orders").unwrap();
+    let server = scene.server();
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    };
+    let (blob, _) = runtime().block_on(sealed(&server, "orders"));
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let decrypted = std::thread::scope(|threads| {
+        let reader = threads.spawn(|| {
+            let mut decrypted = 0;
+            while !is_over.load(Ordering::Acquire) {
+                runtime()
+                    .block_on(opened(&server, "orders", &blob))
+                    .expect("its key is there all the time");
+                decrypted += 1;
+            }
+            decrypted
+        });
+        for number in 0..40 {
+            let name = format!("leaving-{number}");
+            scene.keyring.key_create(&name).unwrap();
+            scene.keyring.key_schedule_deletion(&name, 7).unwrap();
+            scene.wait(7 * DAY);
+            scene.keyring.key_rotate("orders").unwrap();
+        }
+        is_over.store(true, Ordering::Release);
+        reader.join().unwrap()
+    });
+    assert_eq!(scene.keyring.key_list_destroyed().unwrap().len(), 40);
+    println!("{decrypted} decrypted meanwhile");
+}

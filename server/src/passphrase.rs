@@ -4,7 +4,7 @@
 //! A descriptor is read to its end: one passphrase on each line, as many as are asked for. It is opened anew by its name, so that nothing here trusts a number.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -75,9 +75,13 @@ impl Passphrases {
 }
 
 fn ask(question: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-    let typed = rpassword::prompt_password(question).map_err(|error| {
-        format!("the keyring has a passphrase, and there is no terminal to ask for it ({error}): give it by --passphrase-fd or keyring_passphrase_fd")
-    })?;
+    const NOBODY: &str = "a passphrase is needed, and there is no terminal to ask for it: give it by --passphrase-fd or keyring_passphrase_fd";
+    // A process without a terminal of its own must not wait for somebody at another one.
+    if !std::io::stdin().is_terminal() {
+        return Err(NOBODY.into());
+    }
+    let typed =
+        rpassword::prompt_password(question).map_err(|error| format!("{NOBODY} ({error})"))?;
     Ok(Zeroizing::new(typed.into_bytes()))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! default                      the service's own key; the server puts the configured name in its place
-//! local:NAME                   a key of the local keyring; NAME = [A-Za-z0-9._-]{1,128}
+//! local:NAME                   a key of the local keyring, or an alias; NAME = [A-Za-z0-9._-]{1,128}
 //! arn:aws:kms:...              a key or alias of AWS KMS (also arn:aws-cn:, arn:aws-us-gov:)
 //! vault:..., pkcs11:..., kmip:...   what follows is the provider's own business
 //! ```
