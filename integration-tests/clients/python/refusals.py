@@ -6,7 +6,7 @@ A denied key must reach the application at once, without asking the retry policy
 import sys
 
 from cassandra import Unauthorized, Unavailable
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.policies import RetryPolicy
 
 
@@ -44,6 +44,9 @@ def main():
         policy.questions.clear()
         try:
             session.execute(statement)
+        except NoHostAvailable as tried:
+            # The policy said: on the next host. There is none.
+            assert wanted == "unavailable" and all(isinstance(refusal, error) for refusal in tried.errors.values()), tried
         except error as refusal:
             assert "KMS_KEY_INACCESSIBLE" in str(refusal) or wanted == "unavailable", refusal
         else:

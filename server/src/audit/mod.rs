@@ -105,6 +105,19 @@ pub struct Audit {
     events: mpsc::Sender<Event>,
 }
 
+/// Room for one event that is about to happen.
+pub struct Room(Option<mpsc::OwnedPermit<Event>>);
+
+impl Room {
+    /// Hands the event in, without waiting.
+    pub fn record(self, event: Event) {
+        // A server that stops has closed the trail after its last event.
+        if let Some(permit) = self.0 {
+            permit.send(event);
+        }
+    }
+}
+
 /// What was handed in and is not written yet.
 pub struct Waiting(mpsc::Receiver<Event>);
 
@@ -130,6 +143,11 @@ impl Audit {
     pub fn new() -> (Audit, Waiting) {
         let (events, waiting) = mpsc::channel(WAITING_MAX);
         (Audit { events }, Waiting(waiting))
+    }
+
+    /// Waits for room for one event.
+    pub async fn room(&self) -> Room {
+        Room(self.events.clone().reserve_owned().await.ok())
     }
 
     /// Hands an event in. Waits while too many wait to be written.

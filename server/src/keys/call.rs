@@ -122,7 +122,6 @@ impl<B: Backend> Inner<B> {
             match called.outcome {
                 Ok(ring) => {
                     key.answered(sent)?;
-                    kept.confirm(called.sent);
                     let lease = Lease::starting_at(called.sent, self.options.lease_seconds);
                     return Ok((ring, lease));
                 }

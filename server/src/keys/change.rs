@@ -111,6 +111,7 @@ impl<B: Backend> Inner<B> {
         };
         self.engine.unlock(id, keys).await?;
         self.set_live(kept, lease);
+        self.overtaken(kept, lease).await?;
         // The one that was opened: another switch may have come in between, and opening forgets keys that nothing needs, which is a new root too.
         let root = self.root(id)?;
         if cmk != root.cmk {
@@ -182,6 +183,8 @@ impl<B: Backend> Inner<B> {
     async fn key_refused(&self, cmk: &CmkRef, error: &CryptoError) -> CqlError {
         let failure = Failure::new(cmk, error);
         if failure.is_key_wide() {
+            self.key(cmk)
+                .failed(self.now_nanos(), &failure, self.entropy());
             self.spread(&failure).await;
         }
         refused(&cmk.to_string(), &failure.what)

@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use palladium_crypto::{
     Answering, CmkRef, Error as CryptoError, GrantId, GrantOperation, GrantPurpose, GrantRequest,
-    Grants, Kms, TableId,
+    Grants, Kms, TableId, UnavailableReason,
 };
 use palladium_storage::Backend;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,8 @@ const GRANTS: &str = "grants";
 /// The first pause after a grant could not be retired; doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(3_600);
+/// Services list a new grant after at most so long.
+const LISTED_AFTER: Duration = Duration::from_secs(600);
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// A grant of this server's making.
@@ -222,8 +224,14 @@ impl<B: Backend> Inner<B> {
             Some(grant) => Some(GrantId(grant.clone())),
             None => self.find(service, &cmk, record, purpose).await?,
         };
+        let age_micros = self.env().wall_micros() - record.created_micros;
         match grant {
             Some(grant) => self.retire_grant(service, &cmk, &grant, purpose).await,
+            // Made a moment ago, or never: services list their grants with some delay.
+            None if age_micros < LISTED_AFTER.as_micros() as i64 => Err(CryptoError::Unavailable {
+                reason: UnavailableReason::Unreachable,
+                message: "the grant is not listed yet".into(),
+            }),
             None => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 //! | heard | what follows |
 //! |---|---|
 //! | a failure of any kind | closed tables under the key repeat their last answer for 5 s |
+//! | damage of one table | nothing for the others |
 //! | a denial of the key itself | tables that are asleep repeat it, too; a Decrypt that was sent before counts for nothing |
 //! | no answer | nobody renews for a while that doubles, whatever the number of tables |
 //! | no answer three times in a row | tables that are asleep repeat it, too |
@@ -98,25 +99,30 @@ impl Key {
 
     /// A Decrypt that was sent at `sent` was answered with a key. The denial that came after it was sent, if there is one: then the key is gone again.
     pub(super) fn answered(&self, sent: u64) -> Result<(), Failure> {
-        let mut heard = self.heard();
-        match &heard.denial {
-            Some((at, denial)) if *at > sent => Err(denial.clone()),
-            _ => {
-                // What was said of one table still holds for it.
-                let was_key_wide = heard.denial.is_some() || heard.unanswered.is_some();
-                let retry_at_nanos = if was_key_wide {
-                    0
-                } else {
-                    heard.retry_at_nanos
-                };
-                *heard = Heard {
-                    retry_at_nanos,
-                    answered_sent_nanos: heard.answered_sent_nanos.max(sent),
-                    ..Heard::default()
-                };
-                Ok(())
-            }
+        if let Some(denial) = self.denied_after(sent) {
+            return Err(denial);
         }
+        let mut heard = self.heard();
+        // What was said of one table still holds for it.
+        let was_key_wide = heard.denial.is_some() || heard.unanswered.is_some();
+        let retry_at_nanos = if was_key_wide {
+            0
+        } else {
+            heard.retry_at_nanos
+        };
+        *heard = Heard {
+            retry_at_nanos,
+            answered_sent_nanos: heard.answered_sent_nanos.max(sent),
+            ..Heard::default()
+        };
+        Ok(())
+    }
+
+    /// The denial of the key itself that came after a Decrypt was sent at `sent`: what that one was answered with counts for nothing.
+    pub(super) fn denied_after(&self, sent: u64) -> Option<Failure> {
+        let heard = self.heard();
+        let (at, denial) = heard.denial.as_ref()?;
+        (*at > sent).then(|| denial.clone())
     }
 
     /// Whether a Decrypt that was sent after `sent` has been answered with a key.

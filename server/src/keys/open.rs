@@ -88,7 +88,7 @@ impl<B: Backend> Inner<B> {
         match unlocked {
             Ok(()) => {
                 self.set_live(kept, lease);
-                Ok(())
+                self.overtaken(kept, lease).await
             }
             Err(error @ palladium_storage::Error::Corrupt { .. }) => {
                 let failure = self.failure(kept, Reason::Damaged, error.to_string());
@@ -99,6 +99,17 @@ impl<B: Backend> Inner<B> {
             }
             // Nothing is wrong with the key: a full disk, a table that was dropped meanwhile.
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A denial of the key itself that came while the table was being opened closes it again: whoever spread it saw no live table here.
+    pub(super) async fn overtaken(&self, kept: &Kept, lease: Lease) -> CqlResult<()> {
+        let Some(root) = self.engine.root(kept.id) else {
+            return Ok(());
+        };
+        match self.key(&root.cmk).denied_after(self.sent(lease)) {
+            Some(denial) => Err(self.close(kept, denial).await),
+            None => Ok(()),
         }
     }
 
@@ -132,8 +143,14 @@ impl<B: Backend> Inner<B> {
 
     /// Closes a table whose key cannot be had, and its siblings if the denial speaks of the key. Gives what a client is told.
     pub(super) async fn close(&self, kept: &Kept, failure: Failure) -> CqlError {
-        let trouble = self.set_inaccessible(kept, failure.clone());
-        futures::join!(self.engine.lock(kept.id), self.spread(&failure));
+        let (trouble, is_news) = self.note_inaccessible(kept, failure.clone());
+        // What is said of one table again and again is no news for its siblings: they would be asked for every time.
+        let spread = async {
+            if is_news || failure.is_key_wide() {
+                self.spread(&failure).await;
+            }
+        };
+        futures::join!(self.engine.lock(kept.id), spread);
         self.refusal(kept, &trouble)
     }
 
@@ -144,12 +161,18 @@ impl<B: Backend> Inner<B> {
             must_ask: false,
             unanswered: None,
         };
+        kept.confirm(self.sent_wall_micros(lease));
         if kept.set_live(live, &self.key_name(kept)) {
             self.hasten_siblings(kept);
         }
     }
 
     pub(super) fn set_inaccessible(&self, kept: &Kept, failure: Failure) -> Trouble {
+        self.note_inaccessible(kept, failure).0
+    }
+
+    /// Says also whether that is news.
+    fn note_inaccessible(&self, kept: &Kept, failure: Failure) -> (Trouble, bool) {
         let Failure { reason, what, cmk } = failure;
         kept.set_inaccessible(Trouble {
             reason,

@@ -28,8 +28,8 @@ use crate::audit::Asker;
 
 /// Tables that are closed at a time when their key is denied: each waits until who works on it has stopped.
 const LOCKS_AT_A_TIME: usize = 64;
-/// Tables that begin to fall asleep or to close with one look.
-const CLOSED_AT_A_LOOK: usize = 256;
+/// Tables that begin to fall asleep with one look.
+const ASLEEP_AT_A_LOOK: usize = 256;
 /// A table is not asked for again because of a sibling within this of its last answer.
 const HASTENED_AFTER: Duration = key::RETRY_ON_REQUEST;
 /// Wishes that are looked at when a call has ended and another one may begin.
@@ -135,8 +135,14 @@ impl<B: Backend> Inner<B> {
     }
 
     /// When the Decrypt of a lease was sent.
-    fn sent(&self, lease: Lease) -> u64 {
+    pub(super) fn sent(&self, lease: Lease) -> u64 {
         lease.boot_deadline_nanos.saturating_sub(self.lease_nanos())
+    }
+
+    pub(super) fn sent_wall_micros(&self, lease: Lease) -> i64 {
+        lease
+            .wall_deadline_micros
+            .saturating_sub(self.lease_nanos() as i64 / 1_000)
     }
 
     /// A lease with less than this left is let go: time enough to write out a memtable.
@@ -170,9 +176,10 @@ impl<B: Backend> Inner<B> {
                     None
                 }
             };
-            if let Some(work) = work
-                && all.len() < CLOSED_AT_A_LOOK
-            {
+            // What has no key any more is closed at once, however much that is: it has seconds to leave memory.
+            let has_room =
+                |work: &Work| matches!(work, Work::Close(_)) || all.len() < ASLEEP_AT_A_LOOK;
+            if let Some(work) = work.filter(has_room) {
                 kept.is_tended.store(true, Ordering::Release);
                 all.push((kept.clone(), work));
             }

@@ -5,9 +5,11 @@
 //! ```
 //!
 //! What must hold:
-//! - A call that was sent is in the audit trail, whatever came of it; one that never left is not.
+//! - A call that was sent is in the audit trail, whatever came of it; one that never left is not. Room for it there is taken before it is sent, so that no
+//!   answer waits for the trail.
 //! - A service that does not answer in time is unreachable; it has denied nothing.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use palladium_storage::{Env, Reading};
 
 use super::gate::{CallLimits, Gate, Urgency};
 use super::trouble;
-use crate::audit::{Asker, Audit, Event};
+use crate::audit::{Asker, Audit, Event, Room};
 use crate::env::RealEnv;
 
 /// How long a tool at the command line waits for an answer.
@@ -110,6 +112,18 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Room in the audit trail for a call that is about to be sent: a key that cannot be accounted for is not used. None if there is none for a while; the lease
+    /// then decides, as with a service that does not answer.
+    async fn room(&self) -> Option<Room> {
+        let room = pin!(self.audit.room());
+        match select(room, self.env.sleep(self.timeout)).await {
+            Either::Left((room, _)) => Some(room),
+            Either::Right(_) => None,
+        }
+    }
+}
+
 impl KeyService {
     pub(super) fn new(provider: &str, kms: Arc<dyn Kms>, limits: CallLimits) -> Arc<Self> {
         Arc::new(KeyService {
@@ -158,6 +172,15 @@ impl KeyService {
     ) -> Called<T> {
         let env = &caller.env;
         let place = self.gate.enter(env, asked.urgency).await;
+        let Some(room) = caller.room().await else {
+            return Called {
+                outcome: Err(CryptoError::Unavailable {
+                    reason: UnavailableReason::Unreachable,
+                    message: "the audit trail has no room for one more call".into(),
+                }),
+                sent: Reading::now(&**env),
+            };
+        };
         let sent = Reading::now(&**env);
         let answered = select(send(&*self.kms), env.sleep(caller.timeout)).await;
         let (outcome, request_id) = match answered {
@@ -179,7 +202,7 @@ impl KeyService {
             request_id,
             asker: asked.asker.clone(),
         };
-        caller.audit.record(event).await;
+        room.record(event);
         Called { outcome, sent }
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use palladium_crypto::TableId;
-use palladium_storage::{Lease, Reading};
+use palladium_storage::Lease;
 
 use super::call::{Failure, Purpose};
 use super::gate::Urgency;
@@ -146,8 +146,8 @@ impl Kept {
         );
     }
 
-    /// Notes the trouble, keeping the moment when it began.
-    pub(super) fn set_inaccessible(&self, mut trouble: Trouble) -> Trouble {
+    /// Notes the trouble, keeping the moment when it began. Says also whether the reason is another one than before.
+    pub(super) fn set_inaccessible(&self, mut trouble: Trouble) -> (Trouble, bool) {
         let mut state = self.lock();
         let reason_before = match &*state {
             State::Inaccessible(before) => {
@@ -159,7 +159,8 @@ impl Kept {
         *state = State::Inaccessible(trouble.clone());
         drop(state);
         self.is_wanted.store(false, Ordering::Release);
-        if reason_before != Some(trouble.reason) {
+        let is_news = reason_before != Some(trouble.reason);
+        if is_news {
             tracing::warn!(
                 keyspace = self.keyspace,
                 table = self.name,
@@ -169,7 +170,7 @@ impl Kept {
                 "the table's key is inaccessible"
             );
         }
-        trouble
+        (trouble, is_news)
     }
 
     /// Moves the next try of a table in trouble.
@@ -180,9 +181,9 @@ impl Kept {
     }
 
     /// Its service has answered a Decrypt that was sent then.
-    pub(super) fn confirm(&self, sent: Reading) {
+    pub(super) fn confirm(&self, sent_micros: i64) {
         self.confirmed_micros
-            .fetch_max(sent.wall_micros, Ordering::AcqRel);
+            .fetch_max(sent_micros, Ordering::AcqRel);
     }
 
     pub(super) fn confirmed_micros(&self) -> Option<i64> {

@@ -3,6 +3,7 @@
 mod denials;
 mod grants;
 mod leases;
+mod siblings;
 mod silence;
 mod storm;
 mod switches;

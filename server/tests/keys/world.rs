@@ -12,8 +12,8 @@ pub use palladium::error::CqlError;
 pub use palladium::keys::{KeeperOptions, KeyKeeper, KeyServices, TableKeyStatus};
 use palladium::service_table::SCHEMA_TABLE;
 pub use palladium_crypto::{
-    Behavior, ClusterId, CmkRef, DenialReason, EncryptionContext, Entropy, KeyRing, Operation,
-    ScriptedKms, Secret, SeededEntropy, TableId, TableKey, UnavailableReason,
+    Behavior, Call, ClusterId, CmkRef, DenialReason, EncryptionContext, Entropy, KeyRing,
+    Operation, ScriptedKms, Secret, SeededEntropy, TableId, TableKey, UnavailableReason,
 };
 pub use palladium_protocol::ErrorCode;
 use palladium_storage::env::BoxFuture;

@@ -1,0 +1,57 @@
+//! Tables under one key: what is said of one of them is not said of the others.
+
+use super::world::*;
+
+#[tokio::test]
+async fn a_table_whose_root_does_not_open_says_nothing_about_its_siblings() {
+    let mut world = World::new().await;
+    // Its key service is told another table's name, so what it decrypts is not what was encrypted.
+    let tables = [
+        (ORDERS, "moved"),
+        (INVOICES, "invoices"),
+        (NEIGHBOUR, "neighbour"),
+    ];
+    world.restart(&tables).await;
+    for _ in 0..4 {
+        assert!(world.rows(ORDERS).await.is_err());
+        world.env.advance(6);
+    }
+    assert!(world.rows(ORDERS).await.is_err());
+    world.keeper.want(INVOICES);
+    world.keeper.step().await;
+    let status = world.keeper.status(INVOICES);
+    assert!(matches!(status, TableKeyStatus::Enabled), "{status:?}");
+    assert_eq!(world.rows(INVOICES).await, Ok(1));
+}
+
+#[tokio::test]
+async fn a_table_that_stays_refused_does_not_make_its_siblings_renew_every_few_seconds() {
+    let world = World::with_grants(100).await;
+    world.fill().await;
+    let of_invoices = |call: &Call| {
+        let context = call.context.as_ref();
+        call.operation == Operation::Decrypt
+            && context.is_some_and(|context| context.iter().any(|(_, value)| value == "invoices"))
+    };
+    let of_orders = world.kms.grants_of(&owner()).into_iter();
+    let of_orders =
+        of_orders.filter(|(_, request)| request.context.iter().any(|(_, value)| value == "orders"));
+    for (grant, _) in of_orders {
+        world.kms.revoke(&grant);
+    }
+    let before = world.kms.calls().into_iter().filter(of_invoices).count();
+    for _ in 0..100 {
+        world.env.advance(6);
+        // Refused once its lease has ended.
+        let _ = world.rows(ORDERS).await;
+        world.write(INVOICES).await.unwrap();
+        world.keeper.step().await;
+    }
+    assert_eq!(world.refused(ORDERS).await.code(), ErrorCode::Unauthorized);
+    let after = world.kms.calls().into_iter().filter(of_invoices).count();
+    assert!(
+        after - before <= 8,
+        "{} Decrypts of a healthy sibling in 600 s",
+        after - before
+    );
+}
