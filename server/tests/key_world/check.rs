@@ -179,9 +179,11 @@ impl World {
         if self.disk.is_down() {
             return;
         }
+        let flow = self.flow();
         let Some(kept) = self.tables.get_mut(&table) else {
             return;
         };
+        kept.unswitched_at = flow;
         let root = self.life.engine.root(kept.id);
         let old = kept.cmks[0].clone();
         kept.cmks.truncate(1);
@@ -227,13 +229,15 @@ impl World {
                     .may_be_told(&self.service, reason, request.began)
             })
         };
+        let waited_for_a_switch =
+            subjects().any(|kept| kept.unswitched_at >= request.began_flow.max(1));
         let is_true = match error.code() {
             ErrorCode::Unauthorized | ErrorCode::Unavailable if !reason.is_empty() => {
                 let is_silence = matches!(reason.as_str(), "Unreachable" | "Throttled");
                 // Two seconds of waiting are over at once when the machine wakes.
                 let has_slept = is_silence && request.clock_moves != self.clock_moves;
                 is_silence == (error.code() == ErrorCode::Unavailable)
-                    && (has_slept || may_be_told(&reason))
+                    && (has_slept || is_silence && waited_for_a_switch || may_be_told(&reason))
             }
             // A lease that ended between two looks.
             ErrorCode::Unavailable => true,

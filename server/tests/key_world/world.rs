@@ -52,6 +52,8 @@ pub struct Kept {
     pub fine_since: Option<u64>,
     /// Its trouble as it was shown last: since when, and the wall clock and call count of that look.
     pub shown: Option<i64>,
+    /// When a switch of its key last came to nothing: until then requests waited behind it, for the new key's service too.
+    pub unswitched_at: u64,
     /// From when on its keys should not be in memory.
     pub closing_since: Option<u64>,
 }
@@ -252,6 +254,7 @@ impl World {
                 fine_since: Some(0),
                 shown: None,
                 closing_since: None,
+                unswitched_at: 0,
             },
         );
         world.serve();
@@ -308,6 +311,7 @@ impl World {
             fine_since: None,
             shown: None,
             closing_since: None,
+            unswitched_at: 0,
         };
         (table, kept)
     }
