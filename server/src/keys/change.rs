@@ -122,6 +122,11 @@ impl<B: Backend> Inner<B> {
             .await;
         let (key, lease) = match made {
             Ok(made) => made,
+            // What is said of the key that the table is under is said of the table.
+            Err(error) if cmk == root.cmk => {
+                let failure = Failure::new(&cmk, &error);
+                return Err(self.old_key_refused(kept, failure).await);
+            }
             Err(error) => return Err(self.key_refused(&cmk, &error).await),
         };
         ladder::next_root(&root, &old, key, cmk, lease, self.entropy())
