@@ -332,9 +332,9 @@ fn a_server_opens_its_port_with_the_right_passphrase_only() {
         !desk.keyring().contains("\"secret\""),
         "protected from the start"
     );
-    let refused = serve(&desk, b"open barley\n").err().expect("it serves");
+    let refused = serve(&desk, b"open barley\n").expect_err("it serves");
     refused.is_refused("not the keyring's passphrase");
-    let refused = serve(&desk, b"").err().expect("it serves");
+    let refused = serve(&desk, b"").expect_err("it serves");
     refused.is_refused("passphrase is empty");
     end(serve(&desk, b"open sesame\n").ok().expect("the right one"));
 

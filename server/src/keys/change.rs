@@ -92,10 +92,11 @@ impl<B: Backend> Inner<B> {
             .ok_or_else(|| CqlError::invalid("unconfigured table"))?;
         let kept = &*kept;
         let purpose = kept.purpose(asker, Urgency::Request);
+        may_use_key(asker, &self.root(id)?.cmk)?;
+        // Before the turn is taken: whoever waits for the old key must not wait for the new one's service.
+        let (service, cmk) = self.named(id, cmk, purpose).await?;
         let _one_call = kept.calling.lock().await;
         let root = self.root(id)?;
-        may_use_key(asker, &root.cmk)?;
-        let (service, cmk) = self.named(id, cmk, purpose).await?;
         if cmk == root.cmk {
             self.allowed(&service, id, &cmk, purpose).await?;
         }
