@@ -95,7 +95,7 @@ impl<B: Backend> Inner<B> {
         may_use_key(asker, &self.root(id)?.cmk)?;
         // Before the turn is taken: whoever waits for the old key must not wait for the new one's service.
         let (service, cmk) = self.named(id, cmk, purpose).await?;
-        let _one_call = kept.calling.lock().await;
+        let one_call = kept.calling.lock().await;
         let root = self.root(id)?;
         if cmk == root.cmk {
             self.allowed(&service, id, &cmk, purpose).await?;
@@ -115,6 +115,8 @@ impl<B: Backend> Inner<B> {
         self.overtaken(kept, lease).await?;
         // The one that was opened: another switch may have come in between, and opening forgets keys that nothing needs, which is a new root too.
         let root = self.root(id)?;
+        // The table is open, and what follows is between the new key and its service: requests that came while the old key was asked for go on.
+        let _one_call = (cmk == root.cmk).then_some(one_call);
         if cmk != root.cmk {
             self.allowed(&service, id, &cmk, purpose).await?;
         }

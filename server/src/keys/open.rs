@@ -34,6 +34,10 @@ impl<B: Backend> Inner<B> {
 
     /// What has begun runs to its end even if the client leaves: a table half opened would be nobody's to close.
     async fn open_when_its_turn(self: &Arc<Self>, kept: Arc<Kept>, asker: Asker) -> CqlResult<()> {
+        // An open table is used while its key is asked for again, or switched.
+        if self.engine.lease_alive(kept.id) {
+            return Ok(());
+        }
         let one_call = kept.calling.clone().lock_owned().await;
         if self.engine.lease_alive(kept.id) {
             return Ok(());

@@ -191,3 +191,49 @@ async fn a_table_asleep_is_switched_although_its_opening_forgets_an_older_key() 
     }
     assert_eq!(world.rows(ORDERS).await, Ok(1));
 }
+
+#[tokio::test]
+async fn a_table_is_used_while_its_switch_waits_for_the_new_keys_service() {
+    let world = World::empty(|options| options.call_timeout = Duration::from_secs(3)).await;
+    world.fill().await;
+    world.pass(20 * 60).await;
+    world.env.waits_for_calls.store(true, Ordering::SeqCst);
+    let orders = EncryptionContext::for_table("shop", "orders", "me");
+    let held = Some(Behavior::Held);
+    world.kms.set_context(&other(), &orders, held);
+    let generated = world.kms.count(&other(), Operation::Generate);
+    let keeper = world.keeper.clone();
+    let switch =
+        tokio::spawn(async move { keeper.switch(ORDERS, &other(), &Asker::server()).await });
+    while world.kms.count(&other(), Operation::Generate) == generated {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+    world.kms.set_context(&other(), &orders, None);
+    assert!(switch.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn who_came_while_the_old_key_was_asked_for_does_not_wait_for_the_new_one() {
+    let world = World::new().await;
+    world.pass(20 * 60).await;
+    world.env.is_patient.store(true, Ordering::SeqCst);
+    let orders = EncryptionContext::for_table("shop", "orders", "me");
+    let held = Some(Behavior::Held);
+    world.kms.set_context(&other(), &orders, held);
+    world.kms.set(&owner(), Behavior::Held);
+    let asked = world.kms.count(&owner(), Operation::Decrypt);
+    let keeper = world.keeper.clone();
+    let switch =
+        tokio::spawn(async move { keeper.switch(ORDERS, &other(), &Asker::server()).await });
+    while world.kms.count(&owner(), Operation::Decrypt) == asked {
+        tokio::task::yield_now().await;
+    }
+    let mut rows = Box::pin(world.rows(ORDERS));
+    assert!(rows.as_mut().now_or_never().is_none());
+    world.kms.set(&owner(), Behavior::Ok);
+    assert_eq!(rows.await, Ok(1));
+    assert!(!switch.is_finished());
+    world.kms.set_context(&other(), &orders, None);
+    assert!(switch.await.unwrap().is_ok());
+}
