@@ -145,7 +145,7 @@ impl World {
         if let Aim::Switch { to } = &request.aim {
             self.judge_failed_switch(number, request.tables[0], to.clone());
         }
-        let is_shutting_down = error.message.contains("shutting down");
+        let is_shutting_down = self.is_stopping || error.message.contains("shutting down");
         let has_disk_trouble = self.disk.is_down() || error.code() == ErrorCode::ServerError;
         if is_shutting_down || has_disk_trouble && self.disk.is_down() {
             self.is_over = true;
@@ -179,11 +179,9 @@ impl World {
         if self.disk.is_down() {
             return;
         }
-        let flow = self.flow();
         let Some(kept) = self.tables.get_mut(&table) else {
             return;
         };
-        kept.unswitched_at = flow;
         let root = self.life.engine.root(kept.id);
         let old = kept.cmks[0].clone();
         kept.cmks.truncate(1);
@@ -229,15 +227,13 @@ impl World {
                     .may_be_told(&self.service, reason, request.began)
             })
         };
-        let waited_for_a_switch =
-            subjects().any(|kept| kept.unswitched_at >= request.began_flow.max(1));
         let is_true = match error.code() {
             ErrorCode::Unauthorized | ErrorCode::Unavailable if !reason.is_empty() => {
                 let is_silence = matches!(reason.as_str(), "Unreachable" | "Throttled");
                 // Two seconds of waiting are over at once when the machine wakes.
                 let has_slept = is_silence && request.clock_moves != self.clock_moves;
                 is_silence == (error.code() == ErrorCode::Unavailable)
-                    && (has_slept || is_silence && waited_for_a_switch || may_be_told(&reason))
+                    && (has_slept || may_be_told(&reason))
             }
             // A lease that ended between two looks.
             ErrorCode::Unavailable => true,

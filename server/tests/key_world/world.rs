@@ -52,8 +52,6 @@ pub struct Kept {
     pub fine_since: Option<u64>,
     /// Its trouble as it was shown last: since when, and the wall clock and call count of that look.
     pub shown: Option<i64>,
-    /// When a switch of its key last came to nothing: until then requests waited behind it, for the new key's service too.
-    pub unswitched_at: u64,
     /// From when on its keys should not be in memory.
     pub closing_since: Option<u64>,
 }
@@ -132,6 +130,8 @@ pub struct World {
     pub clock_moves: u64,
     /// The log or the disk has failed: this life ends with the step.
     pub is_over: bool,
+    /// The engine closes with every table in it, and who is still at work hears no better word than that.
+    pub is_stopping: bool,
     /// Roots as they stood before a switch: what somebody with the disk in hand could put back.
     pub old_roots: BTreeMap<TableId, Vec<u8>>,
     /// Starts, schema changes: what explains further calls.
@@ -239,6 +239,7 @@ impl World {
             jumped_at: 0,
             clock_moves: 0,
             is_over: false,
+            is_stopping: false,
             old_roots: BTreeMap::new(),
             reasons_to_call: VecDeque::new(),
             trace: VecDeque::new(),
@@ -254,7 +255,6 @@ impl World {
                 fine_since: Some(0),
                 shown: None,
                 closing_since: None,
-                unswitched_at: 0,
             },
         );
         world.serve();
@@ -311,7 +311,6 @@ impl World {
             fine_since: None,
             shown: None,
             closing_since: None,
-            unswitched_at: 0,
         };
         (table, kept)
     }
