@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use palladium_crypto::{ClusterId, TableId};
+use palladium_crypto::ClusterId;
 use palladium_protocol::response::Event;
 use palladium_storage::Write;
 use tokio::sync::broadcast;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::Engine;
 use crate::audit::{Asker, Audit, Trail};
 use crate::config::Config;
-use crate::error::CqlError;
+use crate::error::{CqlError, CqlResult};
 use crate::keys::KeyKeeper;
 use crate::net::InFlight;
 use crate::query::{PageSeal, Prepared, Response};
@@ -73,17 +73,23 @@ impl Database {
             .all(|mutation| self.engine.lease_alive(mutation.table))
     }
 
+    /// Opens the tables of a write. One that was open may have fallen asleep while another one was opened: it is asked for once more.
+    pub async fn open_for(&self, write: &Write, asker: &Asker) -> CqlResult<()> {
+        for _ in 0..2 {
+            if self.keys_at_hand(write) {
+                break;
+            }
+            for mutation in &write.mutations {
+                self.keys.ensure(mutation.table, asker).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the tables of a write, then writes.
     pub async fn write_when_opened(&self, write: Write, done: Response, asker: &Asker) -> Response {
-        let tables: Vec<TableId> = write
-            .mutations
-            .iter()
-            .map(|mutation| mutation.table)
-            .collect();
-        for table in tables {
-            if let Err(error) = self.keys.ensure(table, asker).await {
-                return error.into();
-            }
+        if let Err(error) = self.open_for(&write, asker).await {
+            return error.into();
         }
         match self.engine.write(vec![write]).await.into_iter().next() {
             Some(Err(error)) => self.write_refused(error).into(),

@@ -212,11 +212,7 @@ async fn write(
         return Ok(());
     }
     let write = Write { mutations };
-    if !database.keys_at_hand(&write) {
-        for mutation in &write.mutations {
-            database.keys.ensure(mutation.table, asker).await?;
-        }
-    }
+    database.open_for(&write, asker).await?;
     for result in database.engine.write_latched(write, latch).await {
         result?;
     }
