@@ -205,9 +205,13 @@ impl Life {
 
     pub async fn write(self, request: u64, write: Write) {
         let tables: Vec<TableId> = write.mutations.iter().map(|each| each.table).collect();
-        if !tables.iter().all(|id| self.engine.lease_alive(*id)) {
-            for id in tables {
-                if let Err(error) = self.ensure(id).await {
+        // Twice: one that was open may have fallen asleep while another one was opened.
+        for _ in 0..2 {
+            if tables.iter().all(|id| self.engine.lease_alive(*id)) {
+                break;
+            }
+            for id in &tables {
+                if let Err(error) = self.ensure(*id).await {
                     return self.say(request, Said::Written(Err(error)));
                 }
             }
