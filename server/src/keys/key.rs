@@ -3,7 +3,7 @@
 //! | heard | what follows |
 //! |---|---|
 //! | a failure of any kind | closed tables under the key repeat their last answer for 5 s |
-//! | damage of one table | nothing for the others |
+//! | damage of one table | its service answers; nothing else for the others |
 //! | a denial of the key itself | tables that are asleep repeat it, too; a Decrypt that was sent before counts for nothing |
 //! | no answer | nobody renews for a while that doubles, whatever the number of tables |
 //! | no answer three times in a row | tables that are asleep repeat it, too |
@@ -87,13 +87,14 @@ impl Key {
         if failure.is_key_wide() {
             heard.denial = Some((now, failure.clone()));
         }
-        if failure.is_denial() {
-            heard.silences = 0;
-            heard.unanswered = None;
-        } else if failure.is_silence() {
+        if failure.is_silence() {
             heard.silent_until_nanos = now.saturating_add(pause(heard.silences, entropy));
             heard.silences = heard.silences.saturating_add(1);
             heard.unanswered = Some(failure.clone());
+        } else {
+            // A no, or bytes that are not the table's key: its service answers.
+            heard.silences = 0;
+            heard.unanswered = None;
         }
     }
 
@@ -146,7 +147,7 @@ impl Key {
         if now >= heard.retry_at_nanos {
             return None;
         }
-        let denial = heard.denial.as_ref().map(|(_, denial)| denial);
+        let denial = heard.fresh_denial(now);
         let silence = heard.unanswered.as_ref();
         denial
             .or(silence.filter(|_| heard.silences >= SILENCES_MEANT))
@@ -155,9 +156,7 @@ impl Key {
 
     /// The denial of the key itself, if it came just now.
     pub(super) fn denied_lately(&self, now: u64) -> Option<Failure> {
-        let heard = self.heard();
-        let (_, denial) = heard.denial.as_ref()?;
-        (now < heard.retry_at_nanos).then(|| denial.clone())
+        self.heard().fresh_denial(now).cloned()
     }
 
     /// The call that was not answered, while it is too early to renew again.
@@ -171,6 +170,15 @@ impl Key {
 
     fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
         self.heard.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Heard {
+    /// The denial of the key itself while it need not be asked for again. What is said of single tables makes it no younger: the key may be back long since.
+    fn fresh_denial(&self, now: u64) -> Option<&Failure> {
+        let (at, denial) = self.denial.as_ref()?;
+        let until = at.saturating_add(RETRY_ON_REQUEST.as_nanos() as u64);
+        (now < until).then_some(denial)
     }
 }
 

@@ -196,7 +196,7 @@ impl<B: Backend> Inner<B> {
     /// Whether a table needs a closer look.
     fn glance(&self, kept: &Kept, state: &State, now: Reading) -> Glance {
         match state {
-            State::Dormant if kept.is_wanted.load(Ordering::Acquire) => {
+            State::Dormant if kept.is_wanted_now(now.boot_nanos) => {
                 Glance::Closed { is_refused: false }
             }
             State::Dormant => Glance::Rest,

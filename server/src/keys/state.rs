@@ -1,6 +1,6 @@
 //! One table as the keeper sees it, and the only place where its state changes: each change is one line of the log.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use palladium_crypto::TableId;
@@ -21,6 +21,8 @@ pub(super) struct Kept {
     state: Mutex<State>,
     /// The log holds something of it: it is opened without a request.
     pub is_wanted: AtomicBool,
+    /// It is wanted, and could not be opened: no call before this.
+    wanted_at_nanos: AtomicU64,
     /// Its key has come, and what it had in memory is being read: nobody waits for a key service any more.
     pub is_opening: AtomicBool,
     /// The clockwork is at it.
@@ -62,6 +64,7 @@ impl Kept {
             calling: Arc::default(),
             state: Mutex::new(State::Dormant),
             is_wanted: AtomicBool::new(false),
+            wanted_at_nanos: AtomicU64::new(0),
             is_opening: AtomicBool::new(false),
             is_tended: AtomicBool::new(false),
             confirmed_micros: AtomicI64::new(0),
@@ -173,11 +176,20 @@ impl Kept {
         (trouble, is_news)
     }
 
-    /// Moves the next try of a table in trouble.
+    /// Moves the next try of a table that is closed.
     pub(super) fn postpone(&self, until_nanos: u64) {
-        if let State::Inaccessible(trouble) = &mut *self.lock() {
-            trouble.background_at_nanos = until_nanos;
+        match &mut *self.lock() {
+            State::Live(_) => {}
+            State::Inaccessible(trouble) => trouble.background_at_nanos = until_nanos,
+            // Its key can be had and its disk is full, say: that is no reason to fetch the key with every look.
+            State::Dormant => self.wanted_at_nanos.store(until_nanos, Ordering::Release),
         }
+    }
+
+    /// Whether it is to be opened without a request, now.
+    pub(super) fn is_wanted_now(&self, now_nanos: u64) -> bool {
+        self.is_wanted.load(Ordering::Acquire)
+            && now_nanos >= self.wanted_at_nanos.load(Ordering::Acquire)
     }
 
     /// Its service has answered a Decrypt that was sent then.

@@ -55,3 +55,48 @@ async fn a_table_that_stays_refused_does_not_make_its_siblings_renew_every_few_s
         after - before
     );
 }
+
+#[tokio::test]
+async fn an_old_word_about_the_key_is_not_kept_alive_by_what_is_said_of_one_table() {
+    let world = World::new().await;
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::PendingDeletion));
+    world.pass(LEASE_SECONDS).await;
+    world.refused(ORDERS).await;
+    world.refused(INVOICES).await;
+    // The key is back, but not for one of its tables, which is asked for all the time.
+    world.kms.set(&owner(), Behavior::Ok);
+    let orders = EncryptionContext::for_table("shop", "orders", "me");
+    let wrong = Some(Behavior::Tampered);
+    world.kms.set_context(&owner(), &orders, wrong);
+    for _ in 0..10 {
+        world.env.advance(6);
+        world.refused(ORDERS).await;
+        world.keeper.step().await;
+    }
+    let status = world.keeper.status(INVOICES);
+    assert!(matches!(status, TableKeyStatus::Enabled), "{status:?}");
+    assert_eq!(world.rows(INVOICES).await, Ok(1));
+}
+
+#[tokio::test]
+async fn damage_of_one_table_says_that_the_service_answers() {
+    let world = World::new().await;
+    world.pass(20 * 60).await;
+    world.kms.set(
+        &owner(),
+        Behavior::Unavailable(UnavailableReason::Unreachable),
+    );
+    for _ in 0..3 {
+        world.refused(ORDERS).await;
+        world.env.advance(6);
+    }
+    world.kms.set(&owner(), Behavior::Ok);
+    let orders = EncryptionContext::for_table("shop", "orders", "me");
+    let wrong = Some(Behavior::Tampered);
+    world.kms.set_context(&owner(), &orders, wrong);
+    assert_eq!(world.refused(ORDERS).await.code(), ErrorCode::ReadFailure);
+    // One that slept through all of that.
+    assert_eq!(world.rows(INVOICES).await, Ok(1));
+}

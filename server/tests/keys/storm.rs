@@ -158,3 +158,17 @@ fn very_many_tables_under_one_key_are_a_trickle() {
     );
     assert_eq!(storm.open_tables(), storm.tables);
 }
+
+#[tokio::test]
+async fn a_wanted_table_that_the_disk_keeps_shut_is_not_asked_for_with_every_look() {
+    let world = World::new().await;
+    world.pass(20 * 60).await;
+    world.engine.close().await.unwrap();
+    world.keeper.want(ORDERS);
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    for _ in 0..60 {
+        world.keeper.step().await;
+        world.env.advance(1);
+    }
+    assert_eq!(world.kms.count(&owner(), Operation::Decrypt), calls + 2);
+}
