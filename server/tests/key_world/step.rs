@@ -72,10 +72,10 @@ impl World {
                 palladium::keys::TableKeyStatus::Enabled
             );
             kept.fine_since.is_some_and(|since| {
-                let fine_for = flow - since;
-                let is_steady = flow - self.jumped_at >= SETTLED;
+                // A call that was under way when the machine slept is lost, and its table in trouble until the background tries again.
+                let fine_for = flow - since.max(self.jumped_at);
                 let is_well = fine_for >= HEALED || (is_enabled && fine_for >= SETTLED);
-                *table == SYSTEM || (is_steady && is_well)
+                *table == SYSTEM || is_well
             })
         };
         let is_open = |table: &Table| {
