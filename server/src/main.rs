@@ -143,6 +143,7 @@ struct Target {
 }
 
 fn main() -> ExitCode {
+    palladium::memory::protect();
     let arguments = Arguments::parse();
     match run(arguments) {
         Ok(code) => code,

@@ -57,7 +57,7 @@ pub struct Server {
 /// The program's life: start, serve, stop at a signal.
 pub fn run(config: Config) -> Result<ExitCode, String> {
     telemetry::start(&config.log)?;
-    memory::protect();
+
     let passphrase = passphrase::of_configured_keyring(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

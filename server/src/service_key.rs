@@ -203,6 +203,16 @@ async fn draw(
         kms.generate_data_key(cmk, &context)
     })
     .await?;
+    // What cannot be decrypted again must not become the key of everything.
+    let again = call(services, "Decrypt", cmk, &context, caller, |kms| {
+        kms.decrypt(cmk, &generated.ciphertext, &context)
+    })
+    .await?;
+    if again != generated.plaintext {
+        return Err(Attempt::Hopeless(format!(
+            "{cmk} gave back another key than it generated"
+        )));
+    }
     let key = derive(&generated.plaintext, cmk);
     let mut root = Root {
         table: SERVICE,

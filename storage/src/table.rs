@@ -47,6 +47,8 @@ pub(crate) struct Table {
     pub(crate) rewriting: futures::lock::Mutex<()>,
     damage: OnceLock<String>,
     used: AtomicBool,
+    /// How often the table was told to stop: an opening that began before the last time ends without a table.
+    stops: AtomicU64,
 }
 
 /// What an open table has in memory.
@@ -84,6 +86,7 @@ impl Table {
             rewriting: futures::lock::Mutex::new(()),
             damage: OnceLock::new(),
             used: AtomicBool::new(false),
+            stops: AtomicU64::new(0),
         }
     }
 
@@ -128,6 +131,18 @@ impl Table {
         let open = self.open.swap(None)?;
         open.stop();
         Some(open)
+    }
+
+    /// Tells whoever works on the table, or opens it, to stop.
+    pub(crate) fn stop(&self) {
+        self.stops.fetch_add(1, Ordering::AcqRel);
+        if let Some(open) = self.opened() {
+            open.stop();
+        }
+    }
+
+    pub(crate) fn stops(&self) -> u64 {
+        self.stops.load(Ordering::Acquire)
     }
 
     /// Marks the table as damaged: it refuses everything, saying what is damaged, until an operator decides.

@@ -191,8 +191,10 @@ impl<B: Backend> Inner<B> {
     async fn key_refused(&self, cmk: &CmkRef, error: &CryptoError) -> CqlError {
         let failure = Failure::new(cmk, error);
         if failure.is_key_wide() {
-            self.key(cmk)
-                .failed(self.now_nanos(), &failure, self.entropy());
+            // Only of keys that tables are under: names that a client makes up leave nothing behind.
+            if let Some(key) = self.keys.get(cmk) {
+                key.failed(self.now_nanos(), &failure, self.entropy());
+            }
             self.spread(&failure).await;
         }
         refused(&cmk.to_string(), &failure.what)

@@ -156,6 +156,10 @@ impl<B: Backend> Inner<B> {
 
     /// Retires what the root of a table does not need, and settles what it needs.
     pub(super) async fn keep(&self, id: TableId) {
+        if self.engine.root(id).is_none() && self.engine.has_table(id) {
+            // Its root cannot be read now: that is no reason to give anything up.
+            return;
+        }
         let root = self.engine.root(id).map(|root| root.cmk.to_string());
         let now = self.env().wall_micros();
         let snapshot_days = i64::try_from(self.options.snapshot_grant_days).unwrap_or(i64::MAX);
@@ -225,6 +229,10 @@ impl<B: Backend> Inner<B> {
             None => self.find(service, &cmk, record, purpose).await?,
         };
         let age_micros = self.env().wall_micros() - record.created_micros;
+        if grant.is_some() && self.book.stands_elsewhere(record, grant.as_ref()) {
+            // Made under an alias, and again under the name that it led to: one grant, noted twice.
+            return Ok(());
+        }
         match grant {
             Some(grant) => self.retire_grant(service, &cmk, &grant, purpose).await,
             // Made a moment ago, or never: services list their grants with some delay.
@@ -516,6 +524,15 @@ impl Book {
                 }
             }
         }
+    }
+
+    /// Whether another record of the same table, which is not to be retired, has this grant, too.
+    fn stands_elsewhere(&self, record: &GrantRecord, grant: Option<&GrantId>) -> bool {
+        let grant = grant.map(|grant| grant.0.as_str());
+        let entries = self.entries();
+        let records = entries.values().filter_map(|entry| entry.record.as_ref());
+        let mut others = records.filter(|other| other.id == record.id && other.key != record.key);
+        others.any(|other| other.grant.as_deref() == grant && other.retire_after_micros.is_none())
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Entry>> {

@@ -101,6 +101,11 @@ impl<B: Backend> Inner<B> {
                 }
                 Err(self.close(kept, failure).await)
             }
+            // Closed while it was being opened, by a denial or by the end of its lease.
+            Err(error @ palladium_storage::Error::KeyUnavailable { .. }) => match kept.state() {
+                State::Inaccessible(trouble) => Err(self.refusal(kept, &trouble)),
+                _ => Err(error.into()),
+            },
             // Nothing is wrong with the key: a full disk, a table that was dropped meanwhile.
             Err(error) => Err(error.into()),
         }

@@ -410,13 +410,22 @@ impl<B: Backend> Inner<B> {
         let (true, Some(cmk)) = (failure.is_denial(), &failure.cmk) else {
             return;
         };
-        let siblings: Vec<Arc<Kept>> = self.under(cmk, |state| matches!(state, State::Live(_)));
+        let mut siblings: Vec<Arc<Kept>> = self.under(cmk, |state| matches!(state, State::Live(_)));
         if !failure.is_key_wide() {
             siblings.iter().for_each(|kept| self.hasten(kept));
             return;
         }
+        // What is just being opened stops there.
+        let opening = self.under(cmk, |state| matches!(state, State::Dormant));
+        siblings.extend(
+            opening
+                .into_iter()
+                .filter(|kept| kept.is_opening.load(Ordering::Acquire)),
+        );
         for kept in &siblings {
             self.set_inaccessible(kept, failure.clone());
+            // All of them first: one that takes long to drain leaves no other readable.
+            self.engine.stop(kept.id);
         }
         stream::iter(siblings)
             .for_each_concurrent(LOCKS_AT_A_TIME, |kept| async move {

@@ -24,7 +24,7 @@ use crate::engine::tables::recorded;
 use crate::engine::{Engine, Inner, record, rewrite};
 use crate::env::yield_now;
 use crate::error::{Error, Result};
-use crate::lease::Lease;
+use crate::lease::{Lease, Reading};
 use crate::manifest::{Edit, Rewrite, SstableEntry, TableState};
 use crate::memtable::Memtable;
 use crate::root::{self, Root};
@@ -110,18 +110,24 @@ impl<B: Backend> Engine<B> {
 
     /// Closes a table whose key is gone: stops and drains who works on it, wipes what it had in memory. Its log records stay until the key returns.
     pub async fn lock(&self, id: TableId) {
+        self.stop(id);
         let inner = self.inner.clone();
         let locked = self.to_the_end(async move {
             let table = inner.tables.get(id)?;
-            if let Some(open) = table.opened() {
-                open.stop();
-            }
             let _transition = table.transition.lock().await;
             inner.close_table(&table).await;
             Ok(())
         });
         // No such table, or a closed engine: nothing is open.
         let _ = locked.await;
+    }
+
+    /// Whoever works on the table stops at the next block, and whoever opens it at the next structure: the first half of [`Engine::lock`], at once.
+    pub fn stop(&self, id: TableId) {
+        // No such table: nothing is open.
+        if let Ok(table) = self.inner.tables.get(id) {
+            table.stop();
+        }
     }
 
     /// Closes an idle table: what the memtable holds is written out first, or stays in the log if that fails.
@@ -299,6 +305,7 @@ impl<B: Backend> Inner<B> {
                 what: format!("no table {id}"),
             });
         }
+        let stops = table.stops();
         if let Some(open) = table.opened() {
             open.renew(keys.lease);
             return Ok(());
@@ -315,7 +322,7 @@ impl<B: Backend> Inner<B> {
             }
             root.verify(keys.ring.active())?;
         }
-        let open = self.open_table(&table, keys).await?;
+        let open = self.open_table(&table, keys, stops).await?;
         if let Some(root) = root {
             let ring = open.ring();
             if let Err(error) = self.finish_switch(&root, &ring).await {
@@ -343,8 +350,16 @@ impl<B: Backend> Inner<B> {
     }
 
     /// Reads what an open table has in memory.
-    async fn open_table(&self, table: &Table, keys: TableKeys) -> Result<OpenTable> {
+    async fn open_table(&self, table: &Table, keys: TableKeys, stops: u64) -> Result<OpenTable> {
         let id = table.id;
+        // Nothing is opened under a lease that has ended, or after the table was told to stop.
+        let may_go_on = || {
+            let is_alive = keys.lease.is_alive_at(Reading::now(&*self.env));
+            match is_alive && table.stops() == stops {
+                true => Ok(()),
+                false => Err(Error::KeyUnavailable { table: id }),
+            }
+        };
         let (entries, floor) = {
             let manifest = self.manifest.lock().await;
             let state = manifest.state().tables.get(&id);
@@ -356,6 +371,7 @@ impl<B: Backend> Inner<B> {
         };
         let mut sstables = Vec::with_capacity(entries.len());
         for entry in &entries {
+            may_go_on()?;
             sstables.push(Sstable::open(&*self.backend, entry, &keys.ring).await?);
         }
         // No pass is out, so no group under way holds anything of this table: the list is complete.
@@ -370,6 +386,7 @@ impl<B: Backend> Inner<B> {
         let memtable = Memtable::new();
         let mut applied = floor.saturating_sub(1);
         for share in shares {
+            may_go_on()?;
             let records = commitlog::read_share(&*self.backend, &share, &keys.ring).await?;
             if self.broken_groups.contains(&share.sequence) && record::spans_tables(&records)? {
                 return Err(Error::corrupt(format!(
@@ -382,6 +399,7 @@ impl<B: Backend> Inner<B> {
             }
             applied = share.sequence;
         }
+        may_go_on()?;
         Ok(OpenTable::new(id, keys, memtable, applied, sstables))
     }
 

@@ -276,19 +276,21 @@ async fn write(database: &Database, before: &Catalog, after: &Catalog, now: i64)
 
 /// What follows once the schema says so.
 async fn finish(database: &Database, before: &Catalog, effects: &[Effect]) -> CqlResult<()> {
+    let mut finished = Ok(());
     for effect in effects {
-        match effect {
-            Effect::Drop(id) => {
-                destroy(database, before, *id).await?;
-            }
+        let done = match effect {
+            Effect::Drop(id) => destroy(database, before, *id).await,
             Effect::SetOptions(table) => database
                 .engine
-                .set_options(table.id, table.options.for_storage())?,
-            Effect::Rewrite(id) => database.engine.rewrite(*id).await?,
-            Effect::Create(_) | Effect::SwitchKey(_) => {}
-        }
+                .set_options(table.id, table.options.for_storage())
+                .map_err(CqlError::from),
+            Effect::Rewrite(id) => database.engine.rewrite(*id).await.map_err(CqlError::from),
+            Effect::Create(_) | Effect::SwitchKey(_) => Ok(()),
+        };
+        // One table that cannot be destroyed now keeps none of the others.
+        finished = finished.and(done);
     }
-    Ok(())
+    finished
 }
 
 /// Destroys a table, root first, with the proof of it.
@@ -300,7 +302,11 @@ async fn destroy(database: &Database, before: &Catalog, id: TableId) -> CqlResul
     database.keys.forget(id);
     let dropped = database.engine.drop_table(id).await;
     database.keys.keep(id).await;
-    dropped?;
+    if let Err(error) = dropped {
+        // Nobody keeps its key any more, so nobody else would close it.
+        database.engine.lock(id).await;
+        return Err(error.into());
+    }
     if let Some(draft) = draft
         && let Err(error) = database.shredding.certify(draft).await
     {
