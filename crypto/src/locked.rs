@@ -115,7 +115,11 @@ impl<T> Slot<T> {
     /// Where `make` answers true, it has put a whole `T` there.
     pub unsafe fn made_by(make: impl FnOnce(*mut T) -> bool) -> Option<Self> {
         let place = Self::POOL.take();
-        make(place.start.cast::<T>().as_ptr()).then_some(Slot {
+        // Not `then_some`: a `Slot` that holds no `T` must never be made, not even to be dropped.
+        if !make(place.start.cast::<T>().as_ptr()) {
+            return None;
+        }
+        Some(Slot {
             place,
             holds: PhantomData,
         })

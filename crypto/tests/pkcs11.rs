@@ -354,7 +354,9 @@ fn a_key_whose_use_is_forbidden_is_disabled_until_it_is_allowed() {
             token.decrypt(&*kms, &key, &blob).unwrap();
 
             token.set("k", Attribute::Encrypt(false));
-            is_denied(token.generate(&*kms, &key), DenialReason::Disabled);
+            is_denied(token.generate(&*kms, &key), DenialReason::AccessDenied);
+            let described = token.runtime.block_on(kms.describe(&key)).outcome.unwrap();
+            assert_eq!(described.denial, Some(DenialReason::AccessDenied));
             token.decrypt(&*kms, &key, &blob).unwrap();
             token.set("k", Attribute::Encrypt(true));
             token.generate(&*kms, &key).unwrap();

@@ -229,6 +229,7 @@ fn keys_that_will_not_do_are_refused() {
     let mut owner = PyKmip::start();
     let short = id(&owner.create("short", &["--bits", "128"]));
     let one_way = id(&owner.create("one-way", &["--usage", "encrypt"]));
+    let only_opens = id(&owner.create("only-opens", &["--usage", "decrypt"]));
     owner.create("twin", &[]);
     let twin = owner.create("twin", &[]);
     let client = Client::of(&owner);
@@ -242,6 +243,8 @@ fn keys_that_will_not_do_are_refused() {
         );
     }
     is_denied(client.generate(&one_way), DenialReason::Disabled);
+    // Refusing to encrypt takes nothing away that was encrypted before.
+    is_denied(client.generate(&only_opens), DenialReason::AccessDenied);
     is_unavailable(client.generate(&name("twin")), "more than one key");
     client.generate(&id(&twin)).expect("a data key");
 }

@@ -4,13 +4,14 @@
 //! |-----------------------------------------------------------------------------|----------------------------------|
 //! | Item Not Found, Object Not Found, Object Destroyed; nothing located         | denied: NotFound                 |
 //! | State is Destroyed                                                          | denied: NotFound                 |
-//! | State is not Active; Wrong Key Lifecycle State, Object Archived, Incompatible Cryptographic Usage Mask | denied: Disabled |
+//! | State is not Active; Wrong Key Lifecycle State, Object Archived                     | denied: Disabled |
+//! | Incompatible Cryptographic Usage Mask, to Decrypt; to anything else         | denied: Disabled; AccessDenied   |
 //! | Permission Denied, Not Authorised                                           | denied: AccessDenied             |
 //! | Operation, Feature, Cryptographic Parameters or Protocol Version not supported | unsupported                   |
 //! | Server Limit Exceeded                                                       | unavailable: Throttled           |
 //! | every other, Authentication Not Successful among them                       | unavailable: Unreachable         |
 
-use super::words::{reason, state};
+use super::words::{operation, reason, state};
 use crate::error::{DenialReason, Error, UnavailableReason};
 
 /// Why a request brought nothing.
@@ -23,6 +24,8 @@ pub(super) enum Refusal {
 
 /// The server's no.
 pub(super) struct Said {
+    /// To what.
+    pub operation: u32,
     pub reason: u32,
     pub message: String,
 }
@@ -59,14 +62,18 @@ impl Said {
             reason::ITEM_NOT_FOUND | reason::OBJECT_NOT_FOUND | reason::OBJECT_DESTROYED => {
                 Error::denied(DenialReason::NotFound, message)
             }
-            reason::WRONG_KEY_LIFECYCLE_STATE
-            | reason::OBJECT_ARCHIVED
-            | reason::INCOMPATIBLE_CRYPTOGRAPHIC_USAGE_MASK => {
+            reason::WRONG_KEY_LIFECYCLE_STATE | reason::OBJECT_ARCHIVED => {
                 Error::denied(DenialReason::Disabled, message)
             }
-            reason::PERMISSION_DENIED | reason::NOT_AUTHORISED => {
-                Error::denied(DenialReason::AccessDenied, message)
+            reason::INCOMPATIBLE_CRYPTOGRAPHIC_USAGE_MASK
+                if self.operation == operation::DECRYPT =>
+            {
+                Error::denied(DenialReason::Disabled, message)
             }
+            // A key that only encrypts no more locks no table.
+            reason::INCOMPATIBLE_CRYPTOGRAPHIC_USAGE_MASK
+            | reason::PERMISSION_DENIED
+            | reason::NOT_AUTHORISED => Error::denied(DenialReason::AccessDenied, message),
             reason::OPERATION_NOT_SUPPORTED
             | reason::FEATURE_NOT_SUPPORTED
             | reason::UNSUPPORTED_CRYPTOGRAPHIC_PARAMETERS
@@ -96,12 +103,31 @@ mod tests {
     fn only_what_is_on_the_list_denies() {
         for number in 0..0x200 {
             let said = Said {
+                operation: operation::ENCRYPT,
                 reason: number,
                 message: String::new(),
             };
             let denied = matches!(said.meaning("kmip:id=1"), Error::Denied { .. });
             let listed = [0x01, 0x0c, 0x0d, 0x29, 0x36, 0x37, 0x39, 0x43].contains(&number);
             assert_eq!(denied, listed, "reason {number:#x}");
+        }
+    }
+
+    #[test]
+    fn a_usage_mask_takes_the_key_away_only_where_it_forbids_decrypting() {
+        for (operation, wanted) in [
+            (operation::DECRYPT, DenialReason::Disabled),
+            (operation::ENCRYPT, DenialReason::AccessDenied),
+        ] {
+            let said = Said {
+                operation,
+                reason: reason::INCOMPATIBLE_CRYPTOGRAPHIC_USAGE_MASK,
+                message: String::new(),
+            };
+            match said.meaning("kmip:id=1") {
+                Error::Denied { reason, .. } => assert_eq!(reason, wanted),
+                other => panic!("not denied, but: {other}"),
+            }
         }
     }
 

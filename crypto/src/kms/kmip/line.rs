@@ -147,6 +147,7 @@ impl Answer {
         }
         let said = item.get(tag::RESULT_MESSAGE).and_then(Item::text);
         Err(Refusal::Said(Said {
+            operation,
             reason: number(tag::RESULT_REASON).unwrap_or_default(),
             message: shortened(said.unwrap_or("no message")),
         }))

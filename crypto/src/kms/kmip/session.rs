@@ -92,10 +92,18 @@ impl Session {
                 self.key
             )));
         }
-        let needed = words::MAY_ENCRYPT | words::MAY_DECRYPT;
-        let may = attributes.usage.unwrap_or(0) & needed == needed;
-        let denial = self.state_of(&attributes).map(denial_of)?;
-        Ok(denial.or((!may).then_some(DenialReason::Disabled)))
+        if let Some(reason) = denial_of(self.state_of(&attributes)?) {
+            return Ok(Some(reason));
+        }
+        let may = |usage| attributes.usage.unwrap_or(0) & usage != 0;
+        Ok(if !may(words::MAY_DECRYPT) {
+            Some(DenialReason::Disabled)
+        } else if !may(words::MAY_ENCRYPT) {
+            // What stands under the key can still be read: its tables are not locked.
+            Some(DenialReason::AccessDenied)
+        } else {
+            None
+        })
     }
 
     /// Encrypts a data key.

@@ -17,6 +17,8 @@
 //! What must hold: decoding borrows from what has arrived, allocates no more than a small multiple of it, and never panics; nesting is bounded. What is
 //! encoded is wiped when dropped, and never grows after it was allocated, because it may hold a key.
 
+use std::fmt;
+
 use zeroize::Zeroizing;
 
 /// How deep structures may be nested; messages need five.
@@ -31,7 +33,7 @@ pub(super) struct Item<'a> {
 }
 
 /// What an item holds.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq)]
 pub(super) enum Value<'a> {
     Structure(Vec<Item<'a>>),
     Integer(i32),
@@ -130,6 +132,16 @@ impl<'a> Item<'a> {
             Value::Bytes(value) | Value::BigInteger(value) => bytes.extend_from_slice(value),
         }
         bytes.resize(bytes.len() + padded(self.value.len()) - self.value.len(), 0);
+    }
+}
+
+/// Its type and length: what stands in it may be a key.
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Structure(items) => f.debug_list().entries(items).finish(),
+            _ => write!(f, "type {}, {} bytes", self.kind(), self.len()),
+        }
     }
 }
 

@@ -46,8 +46,14 @@ impl Attributes {
     }
 
     fn denial(&self) -> Option<DenialReason> {
-        let denied = self.encrypt == Some(false) || self.decrypt == Some(false);
-        denied.then_some(DenialReason::Disabled)
+        if self.decrypt == Some(false) {
+            Some(DenialReason::Disabled)
+        } else if self.encrypt == Some(false) {
+            // What stands under the key can still be read: its tables are not locked.
+            Some(DenialReason::AccessDenied)
+        } else {
+            None
+        }
     }
 }
 
@@ -64,7 +70,7 @@ impl Found<'_> {
         let attributes = self.attributes()?;
         attributes.must_be_safe(self.name.text())?;
         if attributes.encrypt == Some(false) {
-            return Err(self.disabled("CKA_ENCRYPT"));
+            return Err(self.forbidden(DenialReason::AccessDenied, "CKA_ENCRYPT"));
         }
         let sealed = self.encrypt(plaintext.expose(), &associated(context))?;
         if sealed.len() != BLOB_BYTES {
@@ -90,16 +96,19 @@ impl Found<'_> {
             .map_err(|_| Error::tampered("encrypted data key: wrong length"))?;
         // Asked each time: not every token keeps looking at the attribute once a key is in use.
         if self.attributes()?.decrypt == Some(false) {
-            return Err(self.disabled("CKA_DECRYPT"));
+            return Err(self.forbidden(DenialReason::Disabled, "CKA_DECRYPT"));
         }
         let associated = associated(context);
         let opened = match self.decrypt(blob, &associated) {
             Err(error) if !answers::is_about_the_key(&error) && self.works() => {
                 // The token works, so it is the blob, unless what failed was one bad moment.
-                self.decrypt(blob, &associated).map_err(|_| {
-                    Error::tampered(
+                self.decrypt(blob, &associated).map_err(|error| {
+                    if answers::is_about_the_key(&error) || answers::is_about_the_session(&error) {
+                        return Failure::Broken(error);
+                    }
+                    Failure::Final(Error::tampered(
                         "encrypted data key: changed, made under another key, or for another encryption context",
-                    )
+                    ))
                 })?
             }
             answer => answer?,
@@ -158,9 +167,9 @@ impl Found<'_> {
         Ok(attributes)
     }
 
-    fn disabled(&self, attribute: &str) -> Failure {
+    fn forbidden(&self, reason: DenialReason, attribute: &str) -> Failure {
         Failure::Final(Error::denied(
-            DenialReason::Disabled,
+            reason,
             format!("{}: {attribute} is false", self.name.text()),
         ))
     }

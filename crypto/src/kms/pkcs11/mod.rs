@@ -15,8 +15,9 @@
 //!
 //! What must hold:
 //! - **A key that can be read is refused** (`describe`, `generate_data_key`): it must be AES-256, `CKA_SENSITIVE` and not `CKA_EXTRACTABLE`.
-//! - **Denied** is said only after a login that the token accepted: `Disabled` when the key's `CKA_DECRYPT` (or `CKA_ENCRYPT`) is false or the
-//!   token answers `CKR_KEY_FUNCTION_NOT_PERMITTED`; `NotFound` when the token shows no such key twice, the second time in a fresh session
+//! - **Denied** is said only after a login that the token accepted: `Disabled` when the key's `CKA_DECRYPT` is false or the
+//!   token answers `CKR_KEY_FUNCTION_NOT_PERMITTED` when it is to decrypt; `AccessDenied`, which locks nothing else, when only encrypting is
+//!   refused; `NotFound` when the token shows no such key twice, the second time in a fresh session
 //!   that is still logged in afterwards. All else (PIN refused or locked, token absent, device errors) is unavailable.
 //! - **Tampered** cannot be read from a code: tokens answer a wrong tag with `CKR_GENERAL_ERROR` and worse. It is said when the token refuses the
 //!   blob, then seals and opens a probe with the same key in the same session, then refuses the blob again.

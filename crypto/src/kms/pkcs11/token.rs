@@ -63,7 +63,7 @@ pub(super) struct Module {
     loaded: RwLock<Loaded>,
     /// Held while the module is being loaded.
     loading: Mutex<()>,
-    /// Which token refused the PIN, and when the PIN's file was last changed by then.
+    /// Which token refused the PIN, and when the PIN's file was last changed by then. Held by whoever logs in.
     refused_pins: Mutex<HashMap<String, SystemTime>>,
 }
 
@@ -127,7 +127,11 @@ impl Module {
     }
 
     /// The PIN, unless this token has refused it already.
-    fn pin(&self, token: &str) -> Result<(AuthPin, SystemTime)> {
+    fn pin(
+        &self,
+        token: &str,
+        refused: &HashMap<String, SystemTime>,
+    ) -> Result<(AuthPin, SystemTime)> {
         let failed = |error: io::Error| {
             unreachable_because(format!("cannot read {}: {error}", self.pin_file.display()))
         };
@@ -139,7 +143,7 @@ impl Module {
                 self.pin_file.display()
             )));
         }
-        if self.refused_pins().get(token) == Some(&changed) {
+        if refused.get(token) == Some(&changed) {
             return Err(unreachable_because(format!(
                 "token {token} refused the PIN in {}; it is not tried again until the file changes",
                 self.pin_file.display()
@@ -150,7 +154,9 @@ impl Module {
     }
 
     fn log_in(&self, session: &Session, token: &str) -> Result<()> {
-        let (pin, changed) = self.pin(token)?;
+        // Held until the token has answered: threads that log in at once must not try one wrong PIN each.
+        let mut refused = self.refused_pins();
+        let (pin, changed) = self.pin(token, &refused)?;
         let Err(error) = session.login(UserType::User, Some(&pin)) else {
             return Ok(());
         };
@@ -163,7 +169,7 @@ impl Module {
                 | RvError::PinExpired
                 | RvError::PinLocked,
             ) => {
-                self.refused_pins().insert(token.to_owned(), changed);
+                refused.insert(token.to_owned(), changed);
             }
             _ => {}
         }
