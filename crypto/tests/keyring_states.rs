@@ -161,12 +161,23 @@ async fn a_key_waits_for_its_deletion_and_is_destroyed_on_the_day() {
         denial(opened(&server, "orders", &blob).await),
         DenialReason::NotFound
     );
-    assert!(!scene.text().contains(&material), "a read destroys it");
     for name in ["orders", "current"] {
         let described = server.describe(&key(name)).await.outcome;
         assert_eq!(denial(described), DenialReason::NotFound);
     }
-    assert!(keyring.key_list().unwrap().is_empty());
+    assert_eq!(
+        denial(keyring.key_resolve("current")),
+        DenialReason::NotFound
+    );
+    // A look writes nothing: not a server's, and not its owner's.
+    assert_eq!(keyring.key_list().unwrap()[0].deletion, Some(date));
+    assert!(keyring.key_list_destroyed().unwrap().is_empty());
+    assert!(scene.text().contains(&material));
+    assert_eq!(keyring.edit_counter().unwrap(), edits);
+
+    keyring.key_create("another").unwrap();
+    assert!(!scene.text().contains(&material), "an edit destroys it");
+    assert_eq!(keyring.key_list().unwrap().len(), 1);
     let destroyed = keyring.key_list_destroyed().unwrap();
     assert_eq!(
         (destroyed[0].name.as_str(), destroyed[0].at),

@@ -85,26 +85,36 @@ impl RecordedKeyring {
 
     /// How many edits it has seen; an error if it had seen more before.
     fn look(&self) -> Result<u64, CryptoError> {
+        // What was known before the file was read: another call may see a newer file meanwhile, and then this one was not old when it was read.
+        let newest = self.newest.load(Ordering::Acquire);
         let edits = self.keyring.edit_counter()?;
-        let newest = self.newest.fetch_max(edits, Ordering::AcqRel);
-        match edits < newest {
-            true => Err(CryptoError::Unavailable {
+        if edits < newest {
+            return Err(CryptoError::Unavailable {
                 reason: UnavailableReason::Unreachable,
                 message: format!(
                     "this is an older copy of the keyring: it has seen {edits} edits, and one with {newest} was in use"
                 ),
-            }),
-            false => Ok(edits),
+            });
+        }
+        self.newest.fetch_max(edits, Ordering::AcqRel);
+        Ok(edits)
+    }
+
+    /// Asks the keyring, if it has not gone back.
+    fn ask<'a, T: Send + 'a>(
+        &'a self,
+        call: impl FnOnce(&'a Keyring) -> Answering<'a, T>,
+    ) -> Answering<'a, T> {
+        match self.look() {
+            Ok(_) => call(&self.keyring),
+            Err(error) => Box::pin(std::future::ready(Err(error).into())),
         }
     }
 }
 
 impl Kms for RecordedKeyring {
     fn describe<'a>(&'a self, key: &'a CmkRef) -> Answering<'a, KeyDescription> {
-        match self.look() {
-            Ok(_) => self.keyring.describe(key),
-            Err(error) => Box::pin(std::future::ready(Err(error).into())),
-        }
+        self.ask(|keyring| keyring.describe(key))
     }
 
     fn generate_data_key<'a>(
@@ -112,10 +122,7 @@ impl Kms for RecordedKeyring {
         key: &'a CmkRef,
         context: &'a EncryptionContext,
     ) -> Answering<'a, GeneratedKey> {
-        match self.look() {
-            Ok(_) => self.keyring.generate_data_key(key, context),
-            Err(error) => Box::pin(std::future::ready(Err(error).into())),
-        }
+        self.ask(|keyring| keyring.generate_data_key(key, context))
     }
 
     fn decrypt<'a>(
@@ -124,10 +131,7 @@ impl Kms for RecordedKeyring {
         ciphertext: &'a [u8],
         context: &'a EncryptionContext,
     ) -> Answering<'a, Secret<32>> {
-        match self.look() {
-            Ok(_) => self.keyring.decrypt(key, ciphertext, context),
-            Err(error) => Box::pin(std::future::ready(Err(error).into())),
-        }
+        self.ask(|keyring| keyring.decrypt(key, ciphertext, context))
     }
 
     fn encrypt<'a>(
@@ -136,10 +140,7 @@ impl Kms for RecordedKeyring {
         plaintext: &'a Secret<32>,
         context: &'a EncryptionContext,
     ) -> Answering<'a, Vec<u8>> {
-        match self.look() {
-            Ok(_) => self.keyring.encrypt(key, plaintext, context),
-            Err(error) => Box::pin(std::future::ready(Err(error).into())),
-        }
+        self.ask(|keyring| keyring.encrypt(key, plaintext, context))
     }
 
     fn grants(&self) -> Option<&dyn Grants> {
@@ -153,24 +154,15 @@ impl Grants for RecordedKeyring {
         key: &'a CmkRef,
         request: &'a GrantRequest,
     ) -> Answering<'a, GrantId> {
-        match self.look() {
-            Ok(_) => self.keyring.create_grant(key, request),
-            Err(error) => Box::pin(std::future::ready(Err(error).into())),
-        }
+        self.ask(|keyring| keyring.create_grant(key, request))
     }
 
     fn retire_grant<'a>(&'a self, key: &'a CmkRef, grant: &'a GrantId) -> Answering<'a, ()> {
-        match self.look() {
-            Ok(_) => self.keyring.retire_grant(key, grant),
-            Err(error) => Box::pin(std::future::ready(Err(error).into())),
-        }
+        self.ask(|keyring| keyring.retire_grant(key, grant))
     }
 
     fn list_grants<'a>(&'a self, key: &'a CmkRef) -> Answering<'a, Vec<Grant>> {
-        match self.look() {
-            Ok(_) => self.keyring.list_grants(key),
-            Err(error) => Box::pin(std::future::ready(Err(error).into())),
-        }
+        self.ask(|keyring| keyring.list_grants(key))
     }
 }
 

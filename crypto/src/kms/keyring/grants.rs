@@ -173,7 +173,7 @@ impl Keyring {
     /// The live grants of a key, and then those that were revoked.
     pub fn grant_list(&self, name: &str) -> Result<(Vec<KeyringGrant>, Vec<KeyringGrant>)> {
         self.look(|snapshot| {
-            let key = snapshot.index.find(name)?;
+            let key = self.present(snapshot, name)?;
             Ok((key.grants.clone(), key.revoked.clone()))
         })
     }
@@ -300,7 +300,7 @@ impl Keyring {
         let credential = self.credential()?;
         self.look(|snapshot| {
             check_grantor(&snapshot.index.contents.grantors, &credential)?;
-            let grants = &snapshot.index.find(name)?.grants;
+            let grants = &self.present(snapshot, name)?.grants;
             Ok(grants
                 .iter()
                 .map(|grant| Grant {

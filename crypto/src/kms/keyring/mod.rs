@@ -83,7 +83,7 @@ impl Keyring {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Keyring> {
         let keyring = Keyring::at(path.into(), entropy);
-        keyring.glance(|_| Ok(()))?;
+        keyring.look(|_| Ok(()))?;
         Ok(keyring)
     }
 
@@ -199,22 +199,9 @@ impl Keyring {
         unlocked.map(Some).ok_or_else(snapshot::locked)
     }
 
-    /// Asks the file as it is now, and destroys what is overdue.
+    /// Asks the file as it is now. Some edits overwrite the file that they have replaced; whoever was reading it looks again. What is overdue is
+    /// destroyed by edits alone: a look never writes.
     fn look<T>(&self, ask: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
-        let answer = self.glance(|snapshot| match snapshot.index.is_overdue(self.now()) {
-            true => Ok(None),
-            false => ask(snapshot).map(Some),
-        })?;
-        if let Some(answer) = answer {
-            return Ok(answer);
-        }
-        // Whether that succeeds or not, an overdue key is answered as one that is not there.
-        let _ = self.edit(|_| Ok(((), Write::No)));
-        self.glance(ask)
-    }
-
-    /// Asks the file as it is now. Some edits overwrite the file that they have replaced; whoever was reading it looks again.
-    fn glance<T>(&self, ask: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
         for _ in 1..LOOKS_MAX {
             let file = Arc::new(snapshot::open(&self.path)?);
             let looked = Snapshot::take(file.clone(), &self.path, &self.kept);
@@ -237,7 +224,9 @@ impl Keyring {
             (Write::Yes, false) => durable::replace,
             (Write::Wiping, _) | (_, true) => durable::replace_and_wipe,
         };
-        contents.edits += 1;
+        contents.edits = contents.edits.checked_add(1).ok_or_else(|| {
+            Error::invalid("the keyring's counter of edits is at its end: it takes no more edits")
+        })?;
         replace(&self.path, &file::print(&contents)?)?;
         Ok(answer)
     }

@@ -16,10 +16,10 @@ use zeroize::Zeroizing;
 
 use super::contents::{
     ALIASES_MAX, Body, Contents, DestroyedKey, Entry, KEYS_MAX, Key, KeyPolicy, KeyState,
-    MATERIALS_MAX, Origin, State,
+    MATERIALS_MAX, Origin, State, not_found,
 };
 use super::date::UnixSeconds;
-use super::snapshot::locked;
+use super::snapshot::{Place, Snapshot, locked};
 use super::{Keyring, Write};
 use crate::error::{Error, Result};
 use crate::hex;
@@ -236,7 +236,7 @@ impl Keyring {
         })
     }
 
-    /// All keys, in the order of their making.
+    /// All keys, in the order of their making; overdue ones, too, whose material stands in the file until the next edit.
     pub fn key_list(&self) -> Result<Vec<KeyringEntry>> {
         self.look(|snapshot| {
             let contents = &snapshot.index.contents;
@@ -255,7 +255,16 @@ impl Keyring {
 
     /// The key's own name, by itself or by an alias.
     pub fn key_resolve(&self, name: &str) -> Result<CmkRef> {
-        self.look(|snapshot| CmkRef::local(&snapshot.index.find(name)?.name))
+        self.look(|snapshot| CmkRef::local(&self.present(snapshot, name)?.name))
+    }
+
+    /// A key that is there: one whose date has come is not, although the next edit only destroys it.
+    pub(super) fn present<'a>(&self, snapshot: &'a Snapshot, name: &str) -> Result<&'a Key<Place>> {
+        let key = snapshot.index.find(name)?;
+        match key.state.is_overdue(self.now()) {
+            true => Err(not_found(name)),
+            false => Ok(key),
+        }
     }
 
     /// New material as the file keeps it: sealed, where a passphrase protects the file.

@@ -18,7 +18,7 @@
 use super::Keyring;
 use super::contents::{Entry, Key};
 use super::snapshot::Place;
-use crate::error::{DenialReason, Error, Result, UnavailableReason};
+use crate::error::{Error, Result, UnavailableReason};
 use crate::keys::{CmkRef, EncryptionContext};
 use crate::kms::blob::{self, Material};
 use crate::kms::{
@@ -31,11 +31,8 @@ impl Keyring {
     fn describe_now(&self, key: &CmkRef) -> Result<KeyDescription> {
         let name = local_name(key)?;
         self.look(|snapshot| {
-            let key = snapshot.index.find(name)?;
+            let key = self.present(snapshot, name)?;
             let denial = key.denial(self.now());
-            if denial == Some(DenialReason::NotFound) {
-                key.usable(self.now())?;
-            }
             snapshot.authorize(key, GrantOperation::Describe, None)?;
             Ok(KeyDescription {
                 key: CmkRef::local(&key.name)?,

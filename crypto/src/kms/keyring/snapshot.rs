@@ -15,8 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
-use super::contents::{Body, Contents, Entry, Key, KeyPolicy, State, not_found};
-use super::date::UnixSeconds;
+use super::contents::{Body, Contents, Entry, Key, KeyPolicy, not_found};
 use super::file::{self, Digits, FILE_BYTES_MAX, Problem};
 use super::grants::GrantIndex;
 use super::passphrase::{SEALED_BYTES, Unlocked};
@@ -44,7 +43,6 @@ pub(super) struct Index {
     positions: HashMap<String, usize>,
     /// Of each key whose policy asks for grants.
     grants: HashMap<usize, GrantIndex>,
-    next_deletion: Option<UnixSeconds>,
 }
 
 /// Where a material's digits stand in the file.
@@ -222,17 +220,10 @@ impl Index {
             .filter(|(_, key)| key.policy == KeyPolicy::GrantsOnly)
             .map(|(position, key)| (position, GrantIndex::new(&key.grants)))
             .collect();
-        let next_deletion = keys()
-            .filter_map(|(_, key)| match key.state {
-                State::PendingDeletion { date } => Some(date),
-                _ => None,
-            })
-            .min();
         Index {
             stamp,
             positions,
             grants,
-            next_deletion,
             contents,
         }
     }
@@ -246,11 +237,6 @@ impl Index {
     /// The key's grants, if its policy asks for them.
     pub fn grants_of(&self, key: &Key<Place>) -> Option<&GrantIndex> {
         self.grants.get(self.positions.get(&key.name)?)
-    }
-
-    /// Waits a key for its destruction whose date has come?
-    pub fn is_overdue(&self, now: UnixSeconds) -> bool {
-        self.next_deletion.is_some_and(|date| date <= now)
     }
 
     fn position(&self, name: &str) -> Result<usize> {
