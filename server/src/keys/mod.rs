@@ -227,9 +227,11 @@ impl<B: Backend> KeyKeeper<B> {
     }
 
     /// A table's key is live under `lease`: made, switched or opened by the caller.
-    pub fn opened(&self, id: TableId, lease: Lease) {
+    pub async fn opened(&self, id: TableId, lease: Lease) {
         if let Some(kept) = self.inner.kept(id) {
             self.inner.set_live(&kept, lease);
+            // The table is made, or switched, all the same; whoever uses it next is told why it is closed.
+            let _ = self.inner.overtaken(&kept, lease).await;
         }
     }
 }

@@ -289,7 +289,7 @@ impl Life {
         };
         self.engine.create_table(new).await?;
         self.keeper.register(id, KEYSPACE, name);
-        self.keeper.opened(id, lease);
+        self.keeper.opened(id, lease).await;
         self.keeper.keep(id).await;
         Ok(())
     }
@@ -305,7 +305,7 @@ impl Life {
         let lease = keys.lease;
         let switched = self.engine.switch_key(id, root, keys).await;
         if switched.is_ok() {
-            self.keeper.opened(id, lease);
+            self.keeper.opened(id, lease).await;
         }
         self.keeper.keep(id).await;
         Ok(switched?)

@@ -1,5 +1,7 @@
 //! Denials: what an owner takes away is gone, for this table or for all under the key, and comes back.
 
+use palladium_storage::NewTable;
+
 use super::world::*;
 
 #[tokio::test]
@@ -189,4 +191,34 @@ async fn an_answer_that_a_denial_has_overtaken_opens_nothing() {
     let refused = slow.await.unwrap().expect_err("the key is gone again");
     assert!(refused.message.ends_with("reason=Disabled"), "{refused}");
     assert!(!world.engine.lease_alive(ORDERS));
+}
+
+#[tokio::test]
+async fn a_denial_of_the_key_while_a_table_is_made_closes_the_new_table() {
+    let world = World::empty(|_| {}).await;
+    world.create(INVOICES, "invoices", &owner()).await;
+    let (root, keys) = world
+        .keeper
+        .generate("shop", "orders", ORDERS, &owner(), &Asker::server())
+        .await
+        .unwrap();
+    // Between the new table's key and the table itself the owner says no, and it is another table that hears it.
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.engine.lock(INVOICES).await;
+    world.env.advance(1);
+    world.refused(INVOICES).await;
+    let lease = keys.lease;
+    let new = NewTable {
+        id: ORDERS,
+        options: Default::default(),
+        root: Some(root),
+        keys,
+    };
+    world.engine.create_table(new).await.unwrap();
+    world.keeper.register(ORDERS, "shop", "orders");
+    world.keeper.opened(ORDERS, lease).await;
+    assert!(!world.engine.lease_alive(ORDERS));
+    assert_eq!(world.refused(ORDERS).await.code(), ErrorCode::Unauthorized);
 }

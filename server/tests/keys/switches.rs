@@ -12,7 +12,7 @@ async fn a_key_switch_needs_both_keys_once_and_then_only_the_new_one() {
         .unwrap();
     let lease = keys.lease;
     world.engine.switch_key(ORDERS, root, keys).await.unwrap();
-    world.keeper.opened(ORDERS, lease);
+    world.keeper.opened(ORDERS, lease).await;
     world
         .kms
         .set(&owner(), Behavior::Denied(DenialReason::Disabled));
@@ -158,7 +158,7 @@ async fn of_two_switches_at_once_one_wins_and_the_other_says_why() {
     let ((root, keys), (late_root, late_keys)) = (one.unwrap(), two.unwrap());
     let lease = keys.lease;
     world.engine.switch_key(ORDERS, root, keys).await.unwrap();
-    world.keeper.opened(ORDERS, lease);
+    world.keeper.opened(ORDERS, lease).await;
     let late = world.engine.switch_key(ORDERS, late_root, late_keys).await;
     let error = late.unwrap_err().to_string();
     assert!(error.contains("epoch"), "{error}");

@@ -205,7 +205,7 @@ impl World {
         let (root, keys) = self.keeper.switch(id, cmk, &Asker::server()).await?;
         let lease = keys.lease;
         self.engine.switch_key(id, root, keys).await?;
-        self.keeper.opened(id, lease);
+        self.keeper.opened(id, lease).await;
         self.keeper.keep(id).await;
         Ok(())
     }
@@ -231,7 +231,7 @@ impl World {
         };
         self.engine.create_table(new).await.unwrap();
         self.keeper.register(id, "shop", name);
-        self.keeper.opened(id, lease);
+        self.keeper.opened(id, lease).await;
         self.keeper.keep(id).await;
         self.write(id).await.unwrap();
     }

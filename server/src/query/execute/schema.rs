@@ -217,7 +217,7 @@ async fn create(database: &Database, table: &TableSchema, asker: &Asker) -> CqlR
     database
         .keys
         .register(table.id, &table.keyspace, &table.name);
-    database.keys.opened(table.id, lease);
+    database.keys.opened(table.id, lease).await;
     Ok(cmk)
 }
 
@@ -228,7 +228,7 @@ async fn switch_key(database: &Database, table: &TableSchema, asker: &Asker) -> 
     let (lease, cmk) = (keys.lease, root.cmk.clone());
     let switched = database.engine.switch_key(table.id, root, keys).await;
     if switched.is_ok() {
-        database.keys.opened(table.id, lease);
+        database.keys.opened(table.id, lease).await;
     }
     database.keys.keep(table.id).await;
     switched?;
