@@ -333,7 +333,7 @@ mod tests {
             ),
             (
                 "encryption = {'cipher': 'x'}",
-                "Unknown encryption option 'cipher': only 'kms_key' is allowed",
+                "Unknown encryption option 'cipher': only 'kms_key' and 'rewrite' are allowed",
             ),
             (
                 "custom_properties = {'bogus': 'x'}",
