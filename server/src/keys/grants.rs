@@ -205,8 +205,7 @@ impl<B: Backend> Inner<B> {
                 Ok(record) => self.book.put(&name, record),
                 Err(error) => {
                     tracing::warn!(
-                        keyspace = record.keyspace,
-                        table = record.table,
+                        table = %TableId(record.id),
                         key = record.key,
                         %error,
                         "a grant that is no longer needed is not retired yet"

@@ -400,7 +400,7 @@ impl<B: Backend> Inner<B> {
         let asker = Asker::server();
         let purpose = kept.purpose(&asker, Urgency::Background);
         if let Err(error) = self.open(kept, purpose).await {
-            tracing::debug!(keyspace = kept.keyspace, table = kept.name, %error, "still inaccessible");
+            tracing::debug!(table = %kept.id, %error, "still inaccessible");
             kept.postpone(trouble::background_at(self.now_nanos()));
         }
     }

@@ -1,4 +1,5 @@
-//! One table as the keeper sees it, and the only place where its state changes: each change is one line of the log.
+//! One table as the keeper sees it, and the only place where its state changes: each change is one line of the log, with the
+//! table's id: names are for those who may see the schema, and a log is a file like any other.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -104,8 +105,7 @@ impl Kept {
             State::Live(_) => false,
             State::Dormant => {
                 tracing::info!(
-                    keyspace = self.keyspace,
-                    table = self.name,
+                    table = %self.id,
                     key = cmk,
                     "the table's key is at hand"
                 );
@@ -113,8 +113,7 @@ impl Kept {
             }
             State::Inaccessible(trouble) => {
                 tracing::info!(
-                    keyspace = self.keyspace,
-                    table = self.name,
+                    table = %self.id,
                     key = cmk,
                     reason = %trouble.reason,
                     since = super::trouble::iso8601(trouble.since_micros),
@@ -141,8 +140,7 @@ impl Kept {
         *state = State::Dormant;
         drop(state);
         tracing::info!(
-            keyspace = self.keyspace,
-            table = self.name,
+            table = %self.id,
             key = cmk,
             reason,
             "the table sleeps"
@@ -165,8 +163,7 @@ impl Kept {
         let is_news = reason_before != Some(trouble.reason);
         if is_news {
             tracing::warn!(
-                keyspace = self.keyspace,
-                table = self.name,
+                table = %self.id,
                 key = trouble.cmk,
                 reason = %trouble.reason,
                 what = trouble.what,
