@@ -291,12 +291,17 @@ impl Shredding {
         shredded.destroyed_at_micros = self.env.wall_micros();
         shredded.made_after_crash = made_after_crash;
         let certificate = Certificate::sign(&self.signer, &shredded);
-        tracing::info!(certificate = certificate.to_text(), "a table was destroyed");
         let cells = vec![
             (CERTIFICATE, Some(Bytes::from(certificate.to_text()))),
             (DRAFT, None),
         ];
-        self.write(table, cells).await
+        let written = self.write(table, cells).await;
+        match &written {
+            Ok(()) => tracing::info!(%table, "a table was destroyed"),
+            // The only copy, names and all: a proof is worth more here than a log without names.
+            Err(_) => tracing::error!(certificate = certificate.to_text(), "a table was destroyed"),
+        }
+        written
     }
 
     /// After a start, when half-done drops are finished: certificates that a crash kept from being written.
