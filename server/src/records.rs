@@ -10,18 +10,14 @@
 //!
 //! What must hold: a change is one write, durable when it is answered; the schema's table must be open. A kind holds what memory can hold at once.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use palladium_storage::verify::TableReader;
 use palladium_storage::{
-    Backend, Cell, CellState, Clustering, ColumnId, Columns, Deletion, Engine, KeyRange, Limits,
-    Liveness, Mutation, PartitionKey, PartitionUpdate, ReadCommand, ReadPage, Result, Row, Slices,
-    Write,
+    Backend, Clustering, ColumnId, Deletion, Engine, PartitionKey, ReadCommand, ReadPage, Result,
+    Row, Write,
 };
 
-use crate::encode::key;
-use crate::service_table::SCHEMA_TABLE;
+use crate::service_table::{self, SCHEMA_TABLE};
 
 const VALUE: ColumnId = ColumnId(1);
 
@@ -32,27 +28,17 @@ pub type Change = (Vec<u8>, Option<Vec<u8>>);
 pub async fn write<B: Backend>(
     engine: &Engine<B>,
     kind: &'static str,
-    mut changes: Vec<Change>,
+    changes: Vec<Change>,
 ) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
     }
     let timestamp = engine.next_timestamp();
-    changes.sort();
     let rows = changes
         .into_iter()
         .map(|(name, value)| row(name, value, timestamp))
         .collect();
-    let mutation = Mutation {
-        table: SCHEMA_TABLE,
-        key: partition(kind),
-        update: PartitionUpdate {
-            deletion: None,
-            static_row: None,
-            rows,
-            range_tombstones: Vec::new(),
-        },
-    };
+    let mutation = service_table::mutation(SCHEMA_TABLE, partition(kind), rows);
     let results = engine
         .write(vec![Write {
             mutations: vec![mutation],
@@ -81,19 +67,7 @@ pub async fn read_looking<B: Backend>(
 }
 
 fn command(kind: &'static str, now: i64) -> ReadCommand {
-    ReadCommand {
-        table: SCHEMA_TABLE,
-        range: KeyRange::One(partition(kind)),
-        slices: Slices::all(),
-        reversed: false,
-        columns: Arc::new(Columns {
-            regular: vec![VALUE],
-            statics: Vec::new(),
-        }),
-        limits: Limits::NONE,
-        resume: None,
-        now,
-    }
+    service_table::whole_partition(SCHEMA_TABLE, partition(kind), &[VALUE], now)
 }
 
 fn records(page: ReadPage) -> Vec<(Bytes, Bytes)> {
@@ -102,36 +76,18 @@ fn records(page: ReadPage) -> Vec<(Bytes, Bytes)> {
         .into_iter()
         .flat_map(|partition| partition.rows);
     let records = rows.filter_map(|row| {
-        let value = row.cells.into_iter().find_map(|cell| match cell.state {
-            CellState::Live(value) => Some(Bytes::copy_from_slice(value.as_ref())),
-            _ => None,
-        })?;
+        // A copy: a record that is kept must not keep the block that it was read from.
+        let value = Bytes::copy_from_slice(service_table::value(&row, VALUE)?);
         Some((row.clustering.0, value))
     });
     records.collect()
 }
 
 fn row(name: Vec<u8>, value: Option<Vec<u8>>, timestamp: i64) -> Row {
-    let clustering = Clustering(name.into());
     match value {
-        Some(value) => Row {
-            clustering,
-            liveness: Some(Liveness {
-                timestamp,
-                ttl: 0,
-                expires_at: 0,
-            }),
-            deletion: None,
-            complex_deletions: Vec::new(),
-            cells: vec![Cell {
-                column: VALUE,
-                path: Bytes::new(),
-                timestamp,
-                state: CellState::Live(value.into()),
-            }],
-        },
+        Some(value) => service_table::row(name.into(), timestamp, vec![(VALUE, value.into())]),
         None => Row {
-            clustering,
+            clustering: Clustering(name.into()),
             liveness: None,
             deletion: Some(Deletion {
                 timestamp,
@@ -144,6 +100,5 @@ fn row(name: Vec<u8>, value: Option<Vec<u8>>, timestamp: i64) -> Row {
 }
 
 fn partition(kind: &'static str) -> PartitionKey {
-    key::partition_key(&[Bytes::from_static(kind.as_bytes())])
-        .expect("a short text is a partition key")
+    service_table::partition(kind.as_bytes())
 }

@@ -110,9 +110,7 @@ impl Caller {
             timeout: TOOL_TIMEOUT,
         }
     }
-}
 
-impl Caller {
     /// Room in the audit trail for a call that is about to be sent: a key that cannot be accounted for is not used. None if there is none for a while; the lease
     /// then decides, as with a service that does not answer.
     async fn room(&self) -> Option<Room> {
