@@ -18,6 +18,7 @@ use crate::net::InFlight;
 use crate::query::{PageSeal, Prepared, Response};
 use crate::schema::Catalog;
 use crate::shredding::Shredding;
+use crate::traces::{self, Traces};
 
 /// Schema changes a slow client may lag behind before it misses some.
 const EVENTS_KEPT: usize = 1024;
@@ -38,6 +39,8 @@ pub struct Database {
     pub shredding: Shredding,
     /// Prepared statements.
     pub prepared: Prepared,
+    /// Requests that were traced.
+    pub traces: Traces,
     /// Bytes that connections hold.
     pub in_flight: Arc<InFlight>,
     /// Settings.
@@ -79,6 +82,7 @@ impl Database {
             if self.keys_at_hand(write) {
                 break;
             }
+            traces::note(|| "Asking for the keys of the tables that are written".into());
             for mutation in &write.mutations {
                 self.keys.ensure(mutation.table, asker).await?;
             }

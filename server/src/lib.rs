@@ -10,7 +10,7 @@
 //!   net::connection    all answers that are ready -> one socket write
 //! ```
 //!
-//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `service_table`, `records`; `session`, `permissions`, `audit`, `shredding`, `keys`, `keyring_record`; `anchor`; `net`; `server`, which starts and stops it all.
+//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `service_table`, `records`; `session`, `permissions`, `audit`, `shredding`, `keys`, `keyring_record`; `anchor`; `traces`; `net`; `server`, which starts and stops it all.
 
 pub mod admin;
 mod anchor;
@@ -35,6 +35,7 @@ pub mod service_table;
 pub mod session;
 pub mod shredding;
 pub mod telemetry;
+pub mod traces;
 pub mod wiping;
 
 /// The storage engine as this server uses it: on files.

@@ -36,6 +36,7 @@ use crate::schema::store;
 use crate::service_key::{self, ServiceKey};
 use crate::shredding::Shredding;
 use crate::telemetry;
+use crate::traces::Traces;
 
 /// How long connections may take to answer what they had begun when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
@@ -214,6 +215,7 @@ impl Server {
             trail,
             shredding,
             prepared: Prepared::new(env.entropy()).at_most(config.prepared_statements_max),
+            traces: Traces::default(),
             host_id: host_id(&service),
             cluster: service.cluster,
             page_seal: PageSeal::new(service.ring.active(), env.clone()),

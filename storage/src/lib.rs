@@ -51,7 +51,7 @@ pub use model::{
 pub use options::{LogSync, Options, TableOptions};
 pub use read::{
     BlockAddress, Columns, Fault, Item, KeyRange, Limits, PartitionBound, PartitionHead,
-    PartitionRows, ReadCommand, ReadPage, ReadPosition, Slices, Source,
+    PartitionRows, ReadCommand, ReadPage, ReadPosition, ReadWork, Slices, Source,
 };
 pub use root::{Root, RootState, SERVICE};
 pub use structure::{Place, Structure};

@@ -23,10 +23,12 @@ mod error;
 mod lexer;
 mod parser;
 mod print;
+mod redact;
 mod token;
 
 pub use ast::Statement;
 pub use error::SyntaxError;
+pub use redact::redacted;
 
 /// Bytes of one statement: as much as Cassandra takes in a frame by default.
 pub const STATEMENT_BYTES_MAX: usize = 16 << 20;

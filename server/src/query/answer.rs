@@ -13,6 +13,7 @@ use palladium_protocol::response::{
 };
 use palladium_protocol::wire::primitive::put_bytes;
 use palladium_protocol::wire::{Encoder, Extras, Opcode, Version};
+use uuid::Uuid;
 
 use super::prepared::Statement;
 use crate::error::CqlError;
@@ -34,6 +35,8 @@ pub enum Response {
     Rows(Rows),
     /// Any of the above, with warnings for the client (v4 and later).
     Warned(Box<Response>, Vec<String>),
+    /// Any of the above, with the id of its trace.
+    Traced(Box<Response>, Uuid),
 }
 
 /// Rows, encoded but for what stands before them.
@@ -80,6 +83,22 @@ impl Cells {
 }
 
 impl Response {
+    /// The answer itself, without what it carries along.
+    pub fn unwrapped(&self) -> &Response {
+        match self {
+            Response::Warned(answer, _) | Response::Traced(answer, _) => answer.unwrapped(),
+            answer => answer,
+        }
+    }
+
+    /// The answer with warnings for the client, if there are any.
+    pub fn with_warnings(self, warnings: Vec<String>) -> Response {
+        match warnings.is_empty() {
+            true => self,
+            false => Response::Warned(Box::new(self), warnings),
+        }
+    }
+
     /// Appends the answer as one message.
     pub fn encode(&self, encoder: &mut Encoder, out: &mut BytesMut, version: Version, stream: i16) {
         self.put(encoder, out, version, stream, &Extras::NONE);
@@ -103,6 +122,13 @@ impl Response {
             }
             Response::Warned(answer, _) => {
                 return answer.put(encoder, out, version, stream, extras);
+            }
+            Response::Traced(answer, id) => {
+                let extras = Extras {
+                    tracing_id: Some(*id),
+                    ..*extras
+                };
+                return answer.put(encoder, out, version, stream, &extras);
             }
             Response::Rows(rows) => {
                 encoder.envelope(out, version, stream, Opcode::Result, extras, |out| {

@@ -8,8 +8,8 @@
 //! [`begin`] never waits. What memory can answer is ready when it returns; plain writes are handed back, so that the
 //! connection can give the engine all writes of one read of the socket together; everything else is a future.
 //!
-//! Read on in `expression` and `analyze`, `prepared` and `values`, `plan`, `execute`, and `answer`; `functions`, `json` and
-//! `paging` stand beside the road.
+//! Read on in `expression` and `analyze`, `prepared` and `values`, `plan`, `execute`, and `answer`; `functions`, `json`, `paging` and
+//! `traced` stand beside the road.
 
 pub mod analyze;
 pub mod answer;
@@ -20,6 +20,7 @@ pub mod json;
 mod paging;
 mod plan;
 pub mod prepared;
+mod traced;
 mod values;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
 use crate::session::Session;
+use crate::traces;
 
 pub use answer::Response;
 pub use paging::PageSeal;
@@ -59,6 +61,18 @@ pub enum Outcome {
 
 /// Begins a request of a connection that is ready for queries.
 pub fn begin(
+    database: &Arc<Database>,
+    session: &mut Session,
+    frame: &Frame,
+    request: &Request<'_>,
+) -> Outcome {
+    match frame.wants_tracing() {
+        false => begin_request(database, session, frame, request),
+        true => traced::begin(database, session, frame, request),
+    }
+}
+
+fn begin_request(
     database: &Arc<Database>,
     session: &mut Session,
     frame: &Frame,
@@ -146,7 +160,9 @@ fn known(database: &Database, id: &[u8]) -> CqlResult<Arc<Statement>> {
 
 /// Parses and analyzes.
 fn understand(database: &Database, text: &str, keyspace: Option<&str>) -> CqlResult<Statement> {
+    traces::note(|| format!("Parsing {}", traced::shown(text)));
     let tree = cql::parse(text).map_err(|error| CqlError::syntax(error.to_string()))?;
+    traces::note(|| "Preparing statement".into());
     let catalog = database.catalog.load();
     let checked = analyze(tree, &catalog, keyspace)?;
     Ok(Statement::new(checked, text, keyspace, &catalog))

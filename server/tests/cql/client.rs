@@ -25,9 +25,16 @@ const EXECUTE: u8 = 0x0A;
 const BATCH: u8 = 0x0D;
 const ERROR: u8 = 0x00;
 const WARNING: u8 = 0x08;
+const TRACING: u8 = 0x02;
 
 pub struct Client {
     socket: TcpStream,
+    /// What the last answer warned of.
+    pub warnings: Vec<String>,
+    /// The trace of the last answer, if one was asked for.
+    pub trace: Option<[u8; 16]>,
+    /// Asks for a trace of every request.
+    pub tracing: bool,
 }
 
 /// A value as it is bound.
@@ -118,7 +125,12 @@ impl Client {
         socket
             .set_read_timeout(patience)
             .expect("a timeout can be set");
-        let mut client = Client { socket };
+        let mut client = Client {
+            socket,
+            warnings: Vec::new(),
+            trace: None,
+            tracing: false,
+        };
         let mut body = vec![0, 1];
         for text in ["CQL_VERSION", "3.0.0"] {
             body.extend((text.len() as u16).to_be_bytes());
@@ -130,7 +142,7 @@ impl Client {
     }
 
     fn send(&mut self, opcode: u8, body: &[u8]) {
-        let mut frame = vec![4, 0, 0, 0, opcode];
+        let mut frame = vec![4, if self.tracing { TRACING } else { 0 }, 0, 0, opcode];
         frame.extend((body.len() as u32).to_be_bytes());
         frame.extend_from_slice(body);
         self.socket.write_all(&frame).expect("the server reads");
@@ -153,9 +165,15 @@ impl Client {
         self.send(opcode, body);
         let (opcode, flags, mut body) = self.receive();
         let mut reader = Reader::new(&body);
+        self.trace = (flags & TRACING != 0).then(|| {
+            let id = reader.take(16).expect("the id of a trace");
+            id.try_into().expect("16 bytes")
+        });
+        self.warnings.clear();
         if flags & WARNING != 0 {
             for _ in 0..reader.short().expect("warnings") {
-                reader.string().expect("a warning");
+                let warning = reader.string().expect("a warning");
+                self.warnings.push(warning.to_owned());
             }
         }
         if opcode == ERROR {

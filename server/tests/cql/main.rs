@@ -7,4 +7,5 @@ mod keys;
 mod prepared;
 mod scripts;
 mod shredding;
+mod tracing;
 mod walk;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! SELECT * FROM t WHERE k = 1;        a statement, up to the semicolon that ends its line
+//! -- warning: ...                     what the client is warned of, in a script that begins with `-- with warnings`; then
 //! -- k | v                            what comes back: a line of names and one for each row,
 //! -- 1 | "a"                          values as JSON; or the kind of error and its text
 //! ```
@@ -18,8 +19,15 @@ use crate::client::{Answer, Client, Rows, with_server};
 use palladium::query::json;
 
 /// The answer to a statement, as lines.
-fn run(client: &mut Client, statement: &str) -> Vec<String> {
-    match client.query(statement) {
+fn run(client: &mut Client, statement: &str, with_warnings: bool) -> Vec<String> {
+    let answer = client.query(statement);
+    let warnings: Vec<String> = client
+        .warnings
+        .iter()
+        .filter(|_| with_warnings)
+        .map(|warning| format!("warning: {}", warning.replace('\n', " ")))
+        .collect();
+    let answer = match answer {
         Answer::Error(code, message) => vec![format!(
             "{}: {}",
             error_name(code),
@@ -27,7 +35,8 @@ fn run(client: &mut Client, statement: &str) -> Vec<String> {
         )],
         Answer::Rows(rows) => lines(&rows),
         _ => Vec::new(),
-    }
+    };
+    [warnings, answer].concat()
 }
 
 fn error_name(code: i32) -> String {
@@ -119,17 +128,23 @@ fn run_script(path: &Path, address: SocketAddr, rewrite: Rewrite) -> Vec<String>
     let text = std::fs::read_to_string(path).expect("the script can be read");
     let (steps, rest) = steps(&text);
     let mut client = Client::connect(address);
-    run(&mut client, "DROP KEYSPACE IF EXISTS ks");
+    run(&mut client, "DROP KEYSPACE IF EXISTS ks", false);
     run(
         &mut client,
         "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+        false,
     );
-    run(&mut client, "USE ks");
+    run(&mut client, "USE ks", false);
+    let with_warnings = text.starts_with("-- with warnings\n");
     let mut failures = Vec::new();
     let mut written = String::new();
     for step in &steps {
         let ours = step.before.iter().any(|line| line.starts_with("-- !"));
-        let answer = run(&mut client, step.statement.trim_end_matches(';'));
+        let answer = run(
+            &mut client,
+            step.statement.trim_end_matches(';'),
+            with_warnings,
+        );
         for line in &step.before {
             written.push_str(line);
             written.push('\n');

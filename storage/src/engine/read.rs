@@ -13,7 +13,7 @@ use crate::lease::Reading;
 use crate::memtable::{Memtable, MemtableCursor};
 use crate::read::{
     BlockAddress, Fault, Item, KeyRange, Merge, PageBuilder, PartitionBound, PartitionHead,
-    ReadCommand, ReadPage, Slices, Source, run, run_one,
+    ReadCommand, ReadPage, ReadWork, Slices, Source, run, run_one,
 };
 use crate::sstable::{Sstable, SstableCursor};
 use crate::table::Pass;
@@ -38,6 +38,7 @@ pub(crate) struct Merging {
     page: PageBuilder,
     blocks: Arc<FetchedBlocks>,
     sstables: Vec<Arc<Sstable>>,
+    work: ReadWork,
 }
 
 impl<B: Backend> Engine<B> {
@@ -54,6 +55,7 @@ impl<B: Backend> Engine<B> {
                 Ok(page) => return Some(Ok(page)),
                 Err(Fault::Error(error)) => return Some(Err(error)),
                 Err(Fault::Miss(address)) => {
+                    merging.work.blocks += 1;
                     match merging.fetch_now(&*self.inner.backend, address)? {
                         Ok(()) => {}
                         Err(error) => return Some(Err(error)),
@@ -88,16 +90,24 @@ impl<B: Backend> Engine<B> {
             })
             .cloned()
             .collect();
+        let work = ReadWork {
+            memtables: memtables.len() as u32,
+            sstables: sstables.len() as u32,
+            skipped: (pass.sstables().len() - sstables.len()) as u32,
+            blocks: 0,
+        };
         if let ([memtable], []) = (&memtables[..], &sstables[..])
-            && let Some(page) = run_one(memtable, command)?
+            && let Some(mut page) = run_one(memtable, command)?
         {
+            page.work = work;
             return Ok(Attempt::Done(page));
         }
         let blocks = Arc::new(match &command.range {
             KeyRange::One(_) => FetchedBlocks::admitting(self.inner.cache.clone()),
             KeyRange::Range { .. } => FetchedBlocks::passing(self.inner.cache.clone(), 0),
         });
-        let merging = Box::new(Merging::new(memtables, sstables, blocks));
+        let mut merging = Box::new(Merging::new(memtables, sstables, blocks));
+        merging.work = work;
         Ok(Attempt::Merging { pass, merging })
     }
 }
@@ -119,6 +129,7 @@ impl Merging {
             page: PageBuilder::new(),
             blocks,
             sstables,
+            work: ReadWork::default(),
         }
     }
 
@@ -134,6 +145,7 @@ impl Merging {
                 Ok(page) => return Ok(page),
                 Err(Fault::Error(error)) => return Err(error),
                 Err(Fault::Miss(address)) => {
+                    self.work.blocks += 1;
                     self.fetch(backend, address).await?;
                     may_go_on()?;
                 }
@@ -142,7 +154,9 @@ impl Merging {
     }
 
     fn run(&mut self, command: &ReadCommand) -> Result<ReadPage, Fault> {
-        run(&mut self.merge, command, &mut self.page)
+        let mut page = run(&mut self.merge, command, &mut self.page)?;
+        page.work = self.work;
+        Ok(page)
     }
 
     fn sstable(&self, address: BlockAddress) -> Result<&Arc<Sstable>> {

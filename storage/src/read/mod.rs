@@ -19,7 +19,7 @@ mod visible;
 
 pub use crate::model::{KeyRange, PartitionBound, Slices};
 pub use merge::Merge;
-pub use page::{PageBuilder, PartitionRows, ReadPage, ReadPosition, run, run_one};
+pub use page::{PageBuilder, PartitionRows, ReadPage, ReadPosition, ReadWork, run, run_one};
 pub use source::{BlockAddress, Fault, Item, PartitionHead, Source};
 pub use visible::visible_row;
 

@@ -38,6 +38,19 @@ pub struct ReadPage {
     pub next: Option<ReadPosition>,
     /// How many deletions and expired cells were read past.
     pub tombstones: u64,
+    /// Where it was looked for.
+    pub work: ReadWork,
+}
+
+/// What a read looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadWork {
+    pub memtables: u32,
+    pub sstables: u32,
+    /// SSTables whose filters say that they do not have the partition.
+    pub skipped: u32,
+    /// Blocks that were in no cache of ours and had to be opened.
+    pub blocks: u32,
 }
 
 /// A page in the making: what is done when a miss interrupts it. Used for one page, with one merge and one command.

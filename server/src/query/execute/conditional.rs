@@ -40,6 +40,7 @@ use crate::query::functions::Moment;
 use crate::query::plan::{contains, holds};
 use crate::query::prepared::Statement;
 use crate::schema::{ColumnKind, TableSchema};
+use crate::traces;
 
 /// Whether a modification has to see what is there.
 pub fn looks_first(plan: &ModifyPlan) -> bool {
@@ -100,6 +101,7 @@ impl Deferred {
             .iter()
             .map(|(table, key)| (*table, key))
             .collect();
+        traces::note(|| format!("Waiting for the latches of {} partitions", named.len()));
         let latch = database.engine.latch_all(&named).await;
         // The moment is taken under the latch: later holders of it come later in time.
         let now = moment(database, settings);
@@ -213,6 +215,7 @@ async fn write(
     }
     let write = Write { mutations };
     database.open_for(&write, asker).await?;
+    traces::note(|| format!("Appending {} mutations to commitlog", write.mutations.len()));
     for result in database.engine.write_latched(write, latch).await {
         result?;
     }
@@ -267,6 +270,7 @@ async fn read(
         now: scope.moment.seconds,
     };
     let page = read_page(database, &plan.table, command, asker).await?;
+    traces::note(|| super::read::noted(&page));
     let mut existing = Existing {
         static_row: None,
         rows: HashMap::new(),

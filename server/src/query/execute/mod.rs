@@ -21,6 +21,7 @@ use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
 use crate::schema::{TableKind, TableSchema, system};
+use crate::traces;
 
 /// What a request says beside its statement and values.
 #[derive(Debug, Clone)]
@@ -96,7 +97,9 @@ async fn read_page(
             // The lease may have ended while the disk was read: then nothing of it leaves.
             Ok(page) if database.engine.lease_alive(table.id) => return Ok(page),
             Ok(_) | Err(palladium_storage::Error::KeyUnavailable { .. }) => {
-                database.keys.ensure(table.id, asker).await?
+                traces::note(|| format!("Asking for the key of table {}", table.name));
+                database.keys.ensure(table.id, asker).await?;
+                traces::note(|| format!("The key of table {} is at hand", table.name));
             }
             Err(error) => return Err(error.into()),
         }

@@ -26,6 +26,7 @@ use crate::query::prepared::metadata_id;
 use crate::schema::change::{Changed, Circumstances, Effect, Plan, is_schema_change, plan};
 use crate::schema::describe::{Cluster, describe};
 use crate::schema::{Catalog, Encryption, TableSchema, store};
+use crate::traces;
 
 /// Begins such a statement, for a session in `keyspace`.
 pub fn begin(
@@ -46,8 +47,8 @@ pub fn begin(
     let tree = tree.clone();
     let keyspace = keyspace.map(str::to_owned);
     let asker = asker.clone();
-    let work =
-        tokio::spawn(async move { change(&database, keyspace.as_deref(), &tree, &asker).await });
+    let work = async move { change(&database, keyspace.as_deref(), &tree, &asker).await };
+    let work = tokio::spawn(traces::follow_here(work));
     Ok(Outcome::Later(Box::pin(async move {
         match work.await {
             Ok(answer) => answer.unwrap_or_else(Response::from),
@@ -100,6 +101,7 @@ async fn change(
         Plan::Nothing => return Ok(Response::Void),
         Plan::Change(changed) => *changed,
     };
+    traces::note(|| "Making the schema change".into());
     let begun = database.trail.now_micros();
     let mut changed = changed;
     let mut made = Vec::new();
@@ -113,6 +115,7 @@ async fn change(
         audit(database, &before, &changed.effects, begun, refused, asker).await;
         return Err(error);
     }
+    traces::note(|| "The schema change is durable".into());
     for id in &made {
         database.keys.keep(*id).await;
     }

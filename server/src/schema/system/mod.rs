@@ -8,7 +8,7 @@
 //! has them, `system_virtual_schema` and `system_views` likewise, `system_schema_mcs` as Amazon Keyspaces has it, and
 //! `system_palladium` for what this server adds.
 //!
-//! Read in this order: `definitions`, `rows`, `status`, `node` (this server), `catalog` (the schema), `keyspaces` (Amazon's), `palladium`.
+//! Read in this order: `definitions`, `rows`, `status`, `node` (this server), `catalog` (the schema), `keyspaces` (Amazon's), `traces`, `palladium`.
 
 mod catalog;
 mod definitions;
@@ -17,6 +17,7 @@ mod node;
 mod palladium;
 mod rows;
 mod status;
+mod traces;
 
 use palladium_storage::{ReadCommand, ReadPage};
 
@@ -80,6 +81,7 @@ fn read_with(
     let schema = database.catalog.load();
     match (table.keyspace.as_str(), table.name.as_str()) {
         ("system", "local") => node::local(database, &schema, &mut rows)?,
+        ("system_traces", _) => traces::fill(database, table, command, &mut rows)?,
         ("system_views", "settings") => node::settings(database, &mut rows)?,
         ("system_schema" | "system_virtual_schema", _) => catalog::fill(&schema, table, &mut rows)?,
         ("system_schema_mcs", _) => {

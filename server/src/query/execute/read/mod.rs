@@ -34,6 +34,7 @@ use crate::query::functions::Moment;
 use crate::query::paging::{PageState, fingerprint};
 use crate::query::plan::{self, Keys};
 use crate::query::prepared::Statement;
+use crate::traces;
 
 pub use self::rows::clustering_values;
 
@@ -100,6 +101,22 @@ fn aggregation_warning(keys: &Keys) -> Option<&'static str> {
             Some("Aggregation query used on multiple partition keys (IN restriction)")
         }
         Keys::Named(_) | Keys::Nothing => None,
+    }
+}
+
+/// What is about to be read, as a trace tells of it.
+fn executing(plan: &SelectPlan, keys: &Keys) -> String {
+    match keys {
+        Keys::Named(keys) if keys.len() == 1 => {
+            format!("Executing single-partition query on {}", plan.table.name)
+        }
+        Keys::Named(keys) => format!(
+            "Executing queries on {} partitions of {}",
+            keys.len(),
+            plan.table.name
+        ),
+        Keys::Range(_) => format!("Executing range query on {}", plan.table.name),
+        Keys::Nothing => format!("Nothing to read of {}", plan.table.name),
     }
 }
 
@@ -206,6 +223,7 @@ impl Select {
             }
             resume = Some(state.position);
         }
+        traces::note(|| executing(plan, &keys));
         let (micros, seconds) = (moment.micros, moment.seconds);
         let mut select = Select {
             done: matches!(keys, Keys::Nothing)
@@ -265,6 +283,7 @@ impl Select {
             let page = match try_read(&database, &self.plan().table, &next) {
                 Some(page) => page?,
                 None => {
+                    traces::note(|| "Waiting for a block or a key that is not in memory".into());
                     let statement = self.statement.clone();
                     let asker = &self.settings.asker;
                     read_page(&database, &plan_of(&statement).table, next, asker).await?
@@ -330,6 +349,7 @@ impl Select {
 
     /// Shows what a page of storage brought.
     fn take(&mut self, page: ReadPage) -> CqlResult<()> {
+        traces::note(|| noted(&page));
         let rows: usize = page
             .partitions
             .iter()
@@ -466,6 +486,23 @@ impl Select {
             None => rows,
         })
     }
+}
+
+/// A page as a trace tells of it.
+pub fn noted(page: &ReadPage) -> String {
+    let rows: usize = page.partitions.iter().map(|one| one.rows.len()).sum();
+    let work = &page.work;
+    let mut text = format!(
+        "Read {rows} live rows and {} tombstone cells from {} memtables and {} SSTables",
+        page.tombstones, work.memtables, work.sstables
+    );
+    if work.skipped > 0 {
+        text += &format!(", {} more skipped by their filters", work.skipped);
+    }
+    if work.blocks > 0 {
+        text += &format!(", {} blocks opened", work.blocks);
+    }
+    text
 }
 
 fn plan_of(statement: &Statement) -> &SelectPlan {

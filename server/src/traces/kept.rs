@@ -1,0 +1,78 @@
+//! Finished traces: the newest ones, in memory.
+//!
+//! What must hold: there are never more than [`SESSIONS_MAX`](super::SESSIONS_MAX), and none is shown a day after it began.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use uuid::Uuid;
+
+use super::{SESSIONS_MAX, Trace};
+
+/// Milliseconds for which a trace is shown: `trace_type_query_ttl` of Cassandra.
+const SHOWN_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// The traces that can be asked for.
+#[derive(Debug, Default)]
+pub struct Traces {
+    /// Oldest first.
+    kept: Mutex<VecDeque<Arc<Trace>>>,
+}
+
+impl Traces {
+    /// Keeps a trace whose request is answered.
+    pub fn keep(&self, trace: Arc<Trace>) {
+        trace.finish();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_back(trace);
+        if kept.len() > SESSIONS_MAX {
+            kept.pop_front();
+        }
+    }
+
+    /// Those that are still shown at `now`, in milliseconds; or one of them.
+    pub fn shown(&self, now: i64, only: Option<Uuid>) -> Vec<Arc<Trace>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter()
+            .filter(|trace| trace.started_at > now.saturating_sub(SHOWN_MS))
+            .filter(|trace| only.is_none_or(|id| trace.id == id))
+            .cloned()
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn trace(number: u128, started_at: i64) -> Arc<Trace> {
+        let client = [127, 0, 0, 1].into();
+        let id = Uuid::from_u128(number);
+        Trace::begin(
+            id,
+            "Execute CQL3 query",
+            BTreeMap::new(),
+            client,
+            started_at,
+        )
+    }
+
+    #[test]
+    fn the_oldest_make_room_and_a_day_ends_them_all() {
+        let traces = Traces::default();
+        for number in 0..SESSIONS_MAX + 3 {
+            traces.keep(trace(number as u128, number as i64));
+        }
+        let shown = traces.shown(0, None);
+        assert_eq!(shown.len(), SESSIONS_MAX);
+        assert_eq!(shown[0].id.as_u128(), 3);
+        assert!(shown[0].duration().is_some());
+        assert_eq!(traces.shown(0, Some(Uuid::from_u128(7))).len(), 1);
+        assert_eq!(
+            traces.shown(SHOWN_MS + 100, None).len(),
+            SESSIONS_MAX + 3 - 101
+        );
+    }
+}
