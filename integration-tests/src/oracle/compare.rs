@@ -1,0 +1,179 @@
+//! Whether two answers are alike, and under which heading a difference is counted.
+//!
+//! Everything counts: kind of answer, columns with keyspace, table, name and type, rows in their order, whether there are more, warnings, code, text
+//! and fields of an error. What cannot be equal is left out: a page state, the id of a prepared statement, the seconds that a TTL has left.
+//! The heading of a difference is what remains when names and numbers of this statement are taken away: a thousand differences have few headings.
+
+use bytes::{Buf, Bytes};
+
+use super::answer::{Answer, Column, Kind, Reply, Table, Type};
+
+/// How far two readings of a remaining TTL may be apart.
+const TTL_SLACK_S: i64 = 30;
+
+/// Why two answers are not alike; `None` if they are.
+pub fn difference(theirs: &Reply, ours: &Reply) -> Option<String> {
+    let heading = match (&theirs.answer, &ours.answer) {
+        (Answer::Void, Answer::Void) => None,
+        (Answer::Keyspace(left), Answer::Keyspace(right)) if left == right => None,
+        (Answer::SchemaChange(left), Answer::SchemaChange(right)) if left == right => None,
+        (Answer::Rows(left), Answer::Rows(right)) => tables(left, right),
+        (
+            Answer::Prepared {
+                partition_key: left_key,
+                markers: left_markers,
+                result: left_result,
+                ..
+            },
+            Answer::Prepared {
+                partition_key: right_key,
+                markers: right_markers,
+                result: right_result,
+                ..
+            },
+        ) => columns("markers", left_markers, right_markers)
+            .or_else(|| columns("result", left_result, right_result))
+            .or_else(|| (left_key != right_key).then(|| "partition key of markers".into())),
+        (Answer::Refused(left), Answer::Refused(right)) => (left != right).then(|| {
+            format!(
+                "error: {:#06x} {} | ours: {:#06x} {}",
+                left.code,
+                template(&left.message),
+                right.code,
+                template(&right.message)
+            )
+        }),
+        _ => Some(format!(
+            "kind: {} | ours: {}",
+            kind(&theirs.answer),
+            kind(&ours.answer)
+        )),
+    };
+    heading.or_else(|| {
+        (theirs.warnings != ours.warnings).then(|| {
+            let joined = |warnings: &[String]| template(&warnings.join("; "));
+            format!(
+                "warnings: {} | ours: {}",
+                joined(&theirs.warnings),
+                joined(&ours.warnings)
+            )
+        })
+    })
+}
+
+fn kind(answer: &Answer) -> String {
+    match answer {
+        Answer::Void => "done".into(),
+        Answer::Keyspace(_) => "keyspace".into(),
+        Answer::SchemaChange(_) => "schema change".into(),
+        Answer::Prepared { .. } => "prepared".into(),
+        Answer::Rows(_) => "rows".into(),
+        Answer::Refused(refusal) => {
+            format!("{:#06x} {}", refusal.code, template(&refusal.message))
+        }
+        Answer::Gone(reason) => template(reason),
+    }
+}
+
+fn columns(what: &str, left: &[Column], right: &[Column]) -> Option<String> {
+    if left.len() != right.len() {
+        return Some(format!("{what}: number of columns"));
+    }
+    let (left, right) = left.iter().zip(right).find(|(left, right)| left != right)?;
+    Some(if left.name != right.name {
+        format!(
+            "{what}: name {} | ours: {}",
+            template(&left.name),
+            template(&right.name)
+        )
+    } else if left.ty != right.ty {
+        format!(
+            "{what}: type {} | ours: {} of {}",
+            left.ty,
+            right.ty,
+            template(&left.name)
+        )
+    } else {
+        format!("{what}: table of {}", template(&left.name))
+    })
+}
+
+fn tables(left: &Table, right: &Table) -> Option<String> {
+    if let Some(heading) = columns("columns", &left.columns, &right.columns) {
+        return Some(heading);
+    }
+    if left.rows.len() != right.rows.len() {
+        return Some("rows: number".into());
+    }
+    for (left_row, right_row) in left.rows.iter().zip(&right.rows) {
+        for ((column, left), right) in left.columns.iter().zip(left_row).zip(right_row) {
+            if !alike(column, left.as_ref(), right.as_ref()) {
+                return Some(format!("value: {} {}", template(&column.name), column.ty));
+            }
+        }
+    }
+    // An empty last page tells that there is no more just as well as the page before it would have.
+    (left.page_state.is_some() != right.page_state.is_some() && !left.rows.is_empty())
+        .then(|| "paging: one has more".into())
+}
+
+fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
+    if left == right {
+        return true;
+    }
+    let (Some(left), Some(right)) = (left, right) else {
+        return false;
+    };
+    let is_ttl = column.name.contains("ttl(");
+    match &column.ty {
+        Type::Native(_, Kind::Integer) if is_ttl && left.len() == 4 && right.len() == 4 => {
+            let (mut left, mut right) = (&left[..], &right[..]);
+            (i64::from(left.get_i32()) - i64::from(right.get_i32())).abs() <= TTL_SLACK_S
+        }
+        // Of a collection's TTLs only their number is compared: each may have lost a second.
+        Type::List(_) if is_ttl => left.len() == right.len(),
+        _ => false,
+    }
+}
+
+/// A text without the names and numbers of one statement.
+pub fn template(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text.chars().peekable();
+    while let Some(character) = rest.next() {
+        match character {
+            '0'..='9' => {
+                while rest.peek().is_some_and(|next| {
+                    next.is_ascii_hexdigit() || matches!(next, 'x' | '.' | '-' | ':')
+                }) {
+                    rest.next();
+                }
+                out.push('#');
+            }
+            '\'' | '"' | '(' | '[' | '{' => {
+                let close = match character {
+                    '(' => ')',
+                    '[' => ']',
+                    '{' => '}',
+                    quote => quote,
+                };
+                let ahead: String = rest.clone().take_while(|next| *next != close).collect();
+                out.push(character);
+                if rest.clone().any(|next| next == close) {
+                    for _ in ahead.chars() {
+                        rest.next();
+                    }
+                    rest.next();
+                    out.push('~');
+                    out.push(close);
+                }
+            }
+            other => out.push(other),
+        }
+        if out.len() > 160 {
+            out.push('…');
+            break;
+        }
+    }
+    out
+}

@@ -1,0 +1,67 @@
+//! Values as INSERT JSON takes them.
+
+use super::types::Type;
+use super::values;
+use crate::chance::Chance;
+
+/// A value of a type as JSON.
+pub fn value(chance: &mut Chance, ty: &Type) -> String {
+    if chance.below(25) == 0 {
+        return ["null", "1", "\"x\"", "[]", "{}", "true"][chance.below(6)].to_owned();
+    }
+    match ty {
+        Type::Frozen(inner) => value(chance, inner),
+        Type::List(inner) | Type::Set(inner) => {
+            let parts: Vec<String> = (0..chance.below(4)).map(|_| value(chance, inner)).collect();
+            format!("[{}]", parts.join(", "))
+        }
+        Type::Vector(inner, length) => {
+            let parts: Vec<String> = (0..*length).map(|_| value(chance, inner)).collect();
+            format!("[{}]", parts.join(", "))
+        }
+        Type::Tuple(types) => {
+            let parts: Vec<String> = types.iter().map(|ty| value(chance, ty)).collect();
+            format!("[{}]", parts.join(", "))
+        }
+        Type::Map(key, inner) => {
+            let parts: Vec<String> = (0..chance.below(3))
+                .map(|_| {
+                    let key = value(chance, key);
+                    // A key that is no string is written as JSON inside of one.
+                    let key = match key.starts_with('"') {
+                        true => key,
+                        false => format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\"")),
+                    };
+                    format!("{key}: {}", value(chance, inner))
+                })
+                .collect();
+            format!("{{{}}}", parts.join(", "))
+        }
+        Type::User(user) => {
+            let parts: Vec<String> = user
+                .fields
+                .iter()
+                .map(|(name, ty)| format!("\"{name}\": {}", value(chance, ty)))
+                .collect();
+            format!("{{{}}}", parts.join(", "))
+        }
+        Type::Native(name) => {
+            let literal = values::value(chance, ty).text;
+            let bare = literal
+                .trim_start_matches("$$")
+                .trim_end_matches("$$")
+                .trim_matches('\'')
+                .replace("''", "'");
+            match *name {
+                "boolean" => bare.to_lowercase(),
+                "bigint" | "counter" | "decimal" | "double" | "float" | "int" | "smallint"
+                | "tinyint" | "varint"
+                    if chance.below(4) > 0 && !bare.contains("N") && !bare.contains("Inf") =>
+                {
+                    bare
+                }
+                _ => format!("\"{bare}\""),
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Differences from Cassandra 5.0.6 that we keep on purpose: the one list, with the reason for each.
+//!
+//! A pattern is a text in which `*` stands for anything; it is held against the whole statement, the whole of Cassandra's answer and the whole of ours,
+//! as they are printed. All three must fit. `server/README.md` names the same differences by chapter.
+
+use super::answer::Reply;
+
+/// One difference, and why it stays.
+pub struct Kept {
+    pub statement: &'static str,
+    pub theirs: &'static str,
+    pub ours: &'static str,
+    pub why: &'static str,
+}
+
+/// All of them.
+pub const KEPT: &[Kept] = &[
+    Kept {
+        statement: "*",
+        theirs: "0x1100 *",
+        ours: "*",
+        why: "a time-out of Cassandra's own says nothing about the statement",
+    },
+    Kept {
+        statement: "*",
+        theirs: "0x1200 *",
+        ours: "*",
+        why: "a time-out of Cassandra's own says nothing about the statement",
+    },
+];
+
+/// The reason why a difference is none to be reported.
+pub fn kept(statement: &str, theirs: &Reply, ours: &Reply) -> Option<&'static str> {
+    let (theirs, ours) = (theirs.to_string(), ours.to_string());
+    KEPT.iter()
+        .find(|kept| {
+            fits(kept.statement, statement) && fits(kept.theirs, &theirs) && fits(kept.ours, &ours)
+        })
+        .map(|kept| kept.why)
+}
+
+/// Whether a text is what the pattern says, letters alike in both cases.
+pub fn fits(pattern: &str, text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let pattern = pattern.to_ascii_lowercase();
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let mut last = None;
+    for part in parts {
+        if let Some(middle) = last.replace(part) {
+            match rest.find(middle) {
+                Some(place) => rest = &rest[place + middle.len()..],
+                None => return false,
+            }
+        }
+    }
+    match last {
+        Some(end) => rest.len() >= end.len() && rest.ends_with(end),
+        None => rest.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn a_star_stands_for_anything_and_the_ends_are_fixed() {
+        assert!(fits("*", ""));
+        assert!(fits("a*c", "abc"));
+        assert!(fits("a*b*c", "a--b--b--c"));
+        assert!(fits("SELECT *", "select k from t"));
+        assert!(!fits("a*c", "abcd"));
+        assert!(!fits("ab", "abc"));
+        assert!(!fits("ab*ba", "aba"));
+    }
+}

@@ -1,0 +1,74 @@
+//! Hand-written statements: `integration-tests/oracle/*.cql`, a file for each chapter, and the golden scripts of `server/tests/scripts`.
+//!
+//! ```text
+//! SELECT * FROM t;            a statement, up to the semicolon that ends its line
+//! -- whatever                 a remark, or, in a golden script, the answer; neither is of interest: Cassandra is asked
+//! -- @pages 2                 from here on in pages of two rows; 0: without pages
+//! -- @prepare                 the next statement is prepared and then executed
+//! ```
+
+use std::io;
+use std::path::Path;
+
+use super::step::{Block, Purpose, Step};
+
+/// One block for each file of a folder, in the order of their names.
+pub fn blocks(folder: &Path, keyspace: &str) -> io::Result<Vec<Block>> {
+    let mut paths: Vec<_> = std::fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<_>>()?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "cql"));
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(path)?;
+            Ok(Block {
+                source: path
+                    .file_name()
+                    .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+                keyspace: keyspace.to_owned(),
+                steps: steps(&text),
+                tables: Vec::new(),
+            })
+        })
+        .collect()
+}
+
+/// The statements of a text.
+pub fn steps(text: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut statement = String::new();
+    let (mut page_rows, mut prepared) = (None, false);
+    for line in text.lines() {
+        if statement.is_empty() && (line.trim().is_empty() || line.starts_with("--")) {
+            if let Some(rows) = line.strip_prefix("-- @pages ") {
+                page_rows = rows.trim().parse().ok().filter(|rows| *rows > 0);
+            }
+            prepared |= line.starts_with("-- @prepare");
+            continue;
+        }
+        if !statement.is_empty() {
+            statement.push('\n');
+        }
+        statement.push_str(line);
+        if let Some(whole) = statement.strip_suffix(';') {
+            steps.push(Step {
+                prepared: std::mem::take(&mut prepared),
+                page_rows,
+                ..Step::plain(purpose(whole), whole)
+            });
+            statement.clear();
+        }
+    }
+    steps
+}
+
+fn purpose(text: &str) -> Purpose {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    match first.to_ascii_uppercase().as_str() {
+        "SELECT" | "DESCRIBE" | "DESC" | "LIST" => Purpose::Read,
+        // A script goes on after a schema statement that was answered differently: most of it does not hang on that one.
+        _ => Purpose::Write,
+    }
+}

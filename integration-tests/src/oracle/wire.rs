@@ -1,0 +1,355 @@
+//! Asking one server: a request goes out on native protocol v4 and its answer comes back with all that a client can see of it.
+//!
+//! `raw` counts rows and reads refusals; here nothing may be lost that a driver or an object mapper looks at: types of columns, of markers,
+//! warnings, the fields that an error carries beside its text. A server that does not answer in time or closes the connection has an answer, too: `Gone`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::answer::{Answer, Column, Kind, Refusal, Reply, Table};
+use super::answer::{NATIVE, Type};
+use crate::raw::{self, Connection, Frame, opcode};
+
+/// No statement here takes longer on a healthy server, even while the other one is compiling.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+const CONSISTENCY_ONE: u16 = 0x0001;
+const CONSISTENCY_SERIAL: u16 = 0x0008;
+
+/// One connection to one of the two servers; it is opened again when it has ended.
+pub struct Asker {
+    address: SocketAddr,
+    connection: Option<Connection>,
+    keyspace: Option<String>,
+}
+
+/// What is sent: a text with its values, if it has markers.
+pub struct Request<'a> {
+    pub text: &'a str,
+    pub values: &'a [Value],
+    pub page_rows: Option<i32>,
+    pub page_state: Option<&'a [u8]>,
+}
+
+/// A bound value as it goes over the wire.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Null,
+    Unset,
+    Bytes(Vec<u8>),
+}
+
+impl Asker {
+    /// Nothing is connected before the first statement.
+    pub fn new(address: SocketAddr) -> Asker {
+        Asker {
+            address,
+            connection: None,
+            keyspace: None,
+        }
+    }
+
+    /// The keyspace that a connection opened anew must be in.
+    pub fn remember_keyspace(&mut self, keyspace: &str) {
+        self.keyspace = Some(keyspace.to_owned());
+    }
+
+    /// Runs a text with its values.
+    pub async fn query(&mut self, request: &Request<'_>) -> Reply {
+        let mut body = BytesMut::new();
+        put_long_string(&mut body, request.text);
+        put_parameters(&mut body, request);
+        self.ask(opcode::QUERY, body).await
+    }
+
+    /// Prepares a text.
+    pub async fn prepare(&mut self, text: &str) -> Reply {
+        let mut body = BytesMut::new();
+        put_long_string(&mut body, text);
+        self.ask(opcode::PREPARE, body).await
+    }
+
+    /// Executes what was prepared.
+    pub async fn execute(&mut self, id: &[u8], request: &Request<'_>) -> Reply {
+        let mut body = BytesMut::new();
+        body.put_u16(u16::try_from(id.len()).expect("an id is short"));
+        body.put_slice(id);
+        put_parameters(&mut body, request);
+        self.ask(opcode::EXECUTE, body).await
+    }
+
+    async fn ask(&mut self, opcode: u8, body: BytesMut) -> Reply {
+        let answered = tokio::time::timeout(ANSWER_LIMIT, self.exchange(opcode, &body)).await;
+        match answered {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(error)) => {
+                self.connection = None;
+                Reply::gone(format!("the connection ended: {error}"))
+            }
+            Err(_) => {
+                self.connection = None;
+                Reply::gone(format!("no answer in {} s", ANSWER_LIMIT.as_secs()))
+            }
+        }
+    }
+
+    async fn exchange(&mut self, opcode: u8, body: &[u8]) -> io::Result<Reply> {
+        if self.connection.is_none() {
+            let mut connection = Connection::open(self.address).await?;
+            if let Some(keyspace) = &self.keyspace {
+                connection.query(&format!("USE {keyspace}")).await?;
+            }
+            self.connection = Some(connection);
+        }
+        let connection = self.connection.as_mut().expect("opened just now");
+        let mut output = BytesMut::new();
+        raw::put_frame(&mut output, 1, opcode, |out| out.put_slice(body));
+        connection.push_bytes(&output);
+        connection.flush().await?;
+        let frame = connection
+            .next_frame()
+            .await?
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        decode(&frame)
+    }
+}
+
+fn put_long_string(body: &mut BytesMut, text: &str) {
+    body.put_u32(u32::try_from(text.len()).expect("a statement is short"));
+    body.put_slice(text.as_bytes());
+}
+
+fn put_parameters(body: &mut BytesMut, request: &Request<'_>) {
+    body.put_u16(CONSISTENCY_ONE);
+    let flags = [
+        (0x01, !request.values.is_empty()),
+        (0x04, request.page_rows.is_some()),
+        (0x08, request.page_state.is_some()),
+        (0x10, true),
+    ];
+    body.put_u8(
+        flags
+            .iter()
+            .filter(|(_, set)| *set)
+            .map(|(bit, _)| bit)
+            .sum(),
+    );
+    if !request.values.is_empty() {
+        body.put_u16(u16::try_from(request.values.len()).expect("few values"));
+        for value in request.values {
+            match value {
+                Value::Null => body.put_i32(-1),
+                Value::Unset => body.put_i32(-2),
+                Value::Bytes(bytes) => {
+                    body.put_i32(i32::try_from(bytes.len()).expect("a small value"));
+                    body.put_slice(bytes);
+                }
+            }
+        }
+    }
+    if let Some(rows) = request.page_rows {
+        body.put_i32(rows);
+    }
+    if let Some(state) = request.page_state {
+        body.put_i32(i32::try_from(state.len()).expect("a page state is short"));
+        body.put_slice(state);
+    }
+    body.put_u16(CONSISTENCY_SERIAL);
+}
+
+fn decode(frame: &Frame) -> io::Result<Reply> {
+    let mut reader = Reader(frame.body.clone());
+    let mut warnings = Vec::new();
+    if frame.flags & 0x02 != 0 {
+        reader.take(16)?;
+    }
+    if frame.flags & 0x08 != 0 {
+        for _ in 0..reader.short()? {
+            warnings.push(reader.string()?);
+        }
+    }
+    let answer = match frame.opcode {
+        opcode::ERROR => Answer::Refused(reader.refusal()?),
+        opcode::RESULT => match reader.int()? {
+            1 => Answer::Void,
+            2 => reader.rows().map(Answer::Rows)?,
+            3 => Answer::Keyspace(reader.string()?),
+            4 => reader.prepared()?,
+            5 => reader.schema_change()?,
+            kind => return Err(io::Error::other(format!("a result of kind {kind}"))),
+        },
+        opcode => {
+            return Err(io::Error::other(format!(
+                "an answer with opcode {opcode:#04x}"
+            )));
+        }
+    };
+    Ok(Reply { answer, warnings })
+}
+
+/// A cursor that ends in an error, never in a panic.
+struct Reader(Bytes);
+
+impl Reader {
+    fn take(&mut self, length: usize) -> io::Result<Bytes> {
+        if self.0.len() < length {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "an answer ends too early",
+            ));
+        }
+        Ok(self.0.split_to(length))
+    }
+
+    fn short(&mut self) -> io::Result<u16> {
+        Ok(self.take(2)?.get_u16())
+    }
+
+    fn int(&mut self) -> io::Result<i32> {
+        Ok(self.take(4)?.get_i32())
+    }
+
+    fn string(&mut self) -> io::Result<String> {
+        let length = usize::from(self.short()?);
+        let text = self.take(length)?;
+        String::from_utf8(text.to_vec()).map_err(io::Error::other)
+    }
+
+    fn bytes(&mut self) -> io::Result<Option<Bytes>> {
+        match usize::try_from(self.int()?) {
+            Ok(length) => self.take(length).map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn refusal(&mut self) -> io::Result<Refusal> {
+        let code = self.int()?;
+        let message = self.string()?;
+        let mut fields = Vec::new();
+        match code {
+            // AlreadyExists names what there is; FunctionFailure names the function.
+            0x2400 => fields.extend([self.string()?, self.string()?]),
+            0x1400 => {
+                fields.extend([self.string()?, self.string()?]);
+                for _ in 0..self.short()? {
+                    fields.push(self.string()?);
+                }
+            }
+            _ => {}
+        }
+        Ok(Refusal {
+            code,
+            message,
+            fields,
+        })
+    }
+
+    fn schema_change(&mut self) -> io::Result<Answer> {
+        let mut words = Vec::new();
+        while !self.0.is_empty() {
+            words.push(self.string()?);
+        }
+        Ok(Answer::SchemaChange(words.join(" ")))
+    }
+
+    fn prepared(&mut self) -> io::Result<Answer> {
+        let length = usize::from(self.short()?);
+        let id = self.take(length)?;
+        let flags = self.int()?;
+        let count = self.int()?;
+        let mut partition_key = Vec::new();
+        for _ in 0..self.int()? {
+            partition_key.push(self.short()?);
+        }
+        let markers = self.columns(flags, count)?;
+        let (result, _) = self.metadata()?;
+        Ok(Answer::Prepared {
+            id,
+            partition_key,
+            markers,
+            result,
+        })
+    }
+
+    fn rows(&mut self) -> io::Result<Table> {
+        let (columns, page_state) = self.metadata()?;
+        let mut rows = Vec::new();
+        for _ in 0..self.int()? {
+            rows.push(
+                columns
+                    .iter()
+                    .map(|_| self.bytes())
+                    .collect::<io::Result<_>>()?,
+            );
+        }
+        Ok(Table {
+            columns,
+            rows,
+            page_state,
+        })
+    }
+
+    fn metadata(&mut self) -> io::Result<(Vec<Column>, Option<Bytes>)> {
+        let flags = self.int()?;
+        let count = self.int()?;
+        let page_state = match flags & 0x02 {
+            0 => None,
+            _ => self.bytes()?,
+        };
+        let columns = match flags & 0x04 {
+            0 => self.columns(flags, count)?,
+            _ => Vec::new(),
+        };
+        Ok((columns, page_state))
+    }
+
+    fn columns(&mut self, flags: i32, count: i32) -> io::Result<Vec<Column>> {
+        let shared = match flags & 0x01 {
+            0 => None,
+            _ if count == 0 && self.0.is_empty() => None,
+            _ => Some((self.string()?, self.string()?)),
+        };
+        (0..count)
+            .map(|_| {
+                let (keyspace, table) = match &shared {
+                    Some(shared) => shared.clone(),
+                    None => (self.string()?, self.string()?),
+                };
+                Ok(Column {
+                    keyspace,
+                    table,
+                    name: self.string()?,
+                    ty: self.ty()?,
+                })
+            })
+            .collect()
+    }
+
+    fn ty(&mut self) -> io::Result<Type> {
+        let inner = |reader: &mut Reader| reader.ty().map(Box::new);
+        Ok(match self.short()? {
+            0x0000 => Type::Custom(self.string()?),
+            0x0020 => Type::List(inner(self)?),
+            0x0021 => Type::Map(inner(self)?, inner(self)?),
+            0x0022 => Type::Set(inner(self)?),
+            0x0030 => {
+                let name = format!("{}.{}", self.string()?, self.string()?);
+                let fields = (0..self.short()?)
+                    .map(|_| Ok((self.string()?, self.ty()?)))
+                    .collect::<io::Result<_>>()?;
+                Type::User(name, fields)
+            }
+            0x0031 => Type::Tuple(
+                (0..self.short()?)
+                    .map(|_| self.ty())
+                    .collect::<io::Result<_>>()?,
+            ),
+            id => match NATIVE.iter().find(|(native, _, _)| *native == id) {
+                Some((_, name, kind)) => Type::Native(name, *kind),
+                None => Type::Native("unknown", Kind::Bytes),
+            },
+        })
+    }
+}
