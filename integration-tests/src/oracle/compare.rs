@@ -6,7 +6,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::answer::{Answer, Column, Kind, Reply, Table, Type};
+use super::answer::{Answer, Column, Kind, Refusal, Reply, Table, Type};
 
 /// How far two readings of a remaining TTL may be apart.
 const TTL_SLACK_S: i64 = 30;
@@ -34,15 +34,17 @@ pub fn difference(theirs: &Reply, ours: &Reply) -> Option<String> {
         ) => columns("markers", left_markers, right_markers)
             .or_else(|| columns("result", left_result, right_result))
             .or_else(|| (left_key != right_key).then(|| "partition key of markers".into())),
-        (Answer::Refused(left), Answer::Refused(right)) => (left != right).then(|| {
-            format!(
-                "error: {:#06x} {} | ours: {:#06x} {}",
-                left.code,
-                template(&left.message),
-                right.code,
-                template(&right.message)
-            )
-        }),
+        (Answer::Refused(left), Answer::Refused(right)) => {
+            (!same_refusal(left, right)).then(|| {
+                format!(
+                    "error: {:#06x} {} | ours: {:#06x} {}",
+                    left.code,
+                    template(&left.message),
+                    right.code,
+                    template(&right.message)
+                )
+            })
+        }
         _ => Some(format!(
             "kind: {} | ours: {}",
             kind(&theirs.answer),
@@ -59,6 +61,25 @@ pub fn difference(theirs: &Reply, ours: &Reply) -> Option<String> {
             )
         })
     })
+}
+
+/// Errors are alike to the letter, but for the order in which Cassandra lists functions: that of a hash table, another one at each start.
+fn same_refusal(left: &Refusal, right: &Refusal) -> bool {
+    const LIST: &str = "(known type signatures: ";
+    let in_order = |message: &str| {
+        let (before, list) = message.split_once(LIST)?;
+        let mut signatures: Vec<String> = list
+            .strip_suffix(')')?
+            .split(", system.")
+            .map(|signature| signature.trim_start_matches("system.").to_owned())
+            .collect();
+        signatures.sort();
+        Some((before.to_owned(), signatures))
+    };
+    left == right
+        || left.code == right.code
+            && in_order(&left.message).is_some()
+            && in_order(&left.message) == in_order(&right.message)
 }
 
 fn kind(answer: &Answer) -> String {

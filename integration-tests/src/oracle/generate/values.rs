@@ -71,14 +71,18 @@ pub fn value(chance: &mut Chance, ty: &Type) -> Datum {
                 .iter()
                 .map(|(_, ty)| (chance.below(5) > 0).then(|| value(chance, ty)))
                 .collect();
-            // A field that is not named is null, too.
+            // A field that is not named is null, too; but `{}` alone would be a set.
             let text: Vec<String> = user
                 .fields
                 .iter()
                 .zip(&parts)
                 .filter_map(|((name, _), part)| Some(format!("{name}: {}", part.as_ref()?.text)))
                 .collect();
-            datum(format!("{{{}}}", text.join(", ")), fields(&parts))
+            let text = match text.as_slice() {
+                [] => format!("{{{}: null}}", user.fields[0].0),
+                some => format!("{{{}}}", some.join(", ")),
+            };
+            datum(text, fields(&parts))
         }
         Type::Vector(inner, length) => {
             let parts: Vec<Datum> = (0..*length).map(|_| value(chance, inner)).collect();
