@@ -14,7 +14,8 @@ use bytes::Bytes;
 use palladium_crypto::{KeyRing, TableId, TableKey};
 use palladium_storage::{
     Cell, CellState, Clustering, ColumnId, Columns, KeyRange, Lease, Limits, Liveness, Mutation,
-    NewTable, PartitionKey, PartitionUpdate, ReadCommand, Row, Slices, TableKeys, TableOptions,
+    NewTable, PartitionKey, PartitionUpdate, ReadCommand, Row, Slices, Store, TableKeys,
+    TableOptions,
 };
 
 use crate::Engine;
@@ -85,6 +86,7 @@ pub fn whole_partition(
 ) -> ReadCommand {
     ReadCommand {
         table,
+        store: Store::BASE,
         range: KeyRange::One(partition),
         slices: Slices::all(),
         reversed: false,
@@ -134,6 +136,7 @@ pub fn mutation(table: TableId, key: PartitionKey, mut rows: Vec<Row>) -> Mutati
     rows.sort_by(|a, b| a.clustering.cmp(&b.clustering));
     Mutation {
         table,
+        store: Store::BASE,
         key,
         update: PartitionUpdate {
             rows,

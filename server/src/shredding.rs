@@ -16,7 +16,7 @@ use bytes::Bytes;
 use palladium_crypto::{ClusterId, PublicKey, Signature, Signer, Statement, TableId, hex};
 use palladium_storage::{
     Cell, CellState, Clustering, ColumnId, Columns, Env, KeyRange, Limits, PartitionKey,
-    ReadCommand, ReadPage, ReadPosition, Row, Slices, Write,
+    ReadCommand, ReadPage, ReadPosition, Row, Slices, Store, Write,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -393,6 +393,7 @@ impl Shredding {
 pub fn page_command(resume: Option<ReadPosition>, now: i64) -> ReadCommand {
     ReadCommand {
         table: SHREDS_TABLE,
+        store: Store::BASE,
         range: KeyRange::all(),
         slices: Slices::all(),
         reversed: false,

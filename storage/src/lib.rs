@@ -46,7 +46,7 @@ pub use lease::{Lease, Reading};
 pub use memtable::Memtable;
 pub use model::{
     Cell, CellState, Clustering, ColumnId, Deletion, Liveness, Mutation, PartitionKey,
-    PartitionUpdate, RangeTombstone, Row, Token,
+    PartitionUpdate, RangeTombstone, Row, Store, Token,
 };
 pub use options::{LogSync, Options, TableOptions};
 pub use read::{

@@ -13,6 +13,7 @@
 //! - While a pass of an old `OpenTable` is out, no new one is admitted: a group under way could otherwise be durable and missing from the new memtable.
 //! - A lock is taken in this order: transition, compacting, rewriting.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
@@ -21,8 +22,8 @@ use palladium_crypto::{KeyRing, TableId};
 
 use crate::error::{Error, Result};
 use crate::lease::{Lease, LeaseCell, Reading};
-use crate::memtable::Memtable;
-use crate::model::{PartitionKey, PartitionUpdate};
+use crate::memtable::{Memtable, TableMemtables};
+use crate::model::{PartitionKey, PartitionUpdate, Store};
 use crate::options::TableOptions;
 use crate::sstable::Sstable;
 
@@ -64,9 +65,11 @@ pub(crate) struct OpenTable {
 
 /// The memtables of a table.
 struct Memory {
-    active: Arc<Memtable>,
-    /// Oldest first; each leaves when its SSTable is in the manifest.
-    frozen: Vec<Arc<Memtable>>,
+    active: Arc<TableMemtables>,
+    /// Oldest first; each leaves when its SSTables are in the manifest.
+    frozen: Vec<Arc<TableMemtables>>,
+    /// Derived stores that have ended: what is still under way to them is not applied.
+    dropped_stores: BTreeSet<Store>,
     /// The newest group whose share for this table has been applied. Moves only under the lock, so that who holds it exclusively sees whole groups.
     applied: AtomicU64,
 }
@@ -159,7 +162,8 @@ impl OpenTable {
     pub(crate) fn new(
         table: TableId,
         keys: TableKeys,
-        memtable: Memtable,
+        memtables: TableMemtables,
+        dropped_stores: BTreeSet<Store>,
         applied: u64,
         sstables: Vec<Arc<Sstable>>,
     ) -> Self {
@@ -169,8 +173,9 @@ impl OpenTable {
             lease: LeaseCell::new(keys.lease),
             is_closing: AtomicBool::new(false),
             memory: RwLock::new(Memory {
-                active: Arc::new(memtable),
+                active: Arc::new(memtables),
                 frozen: Vec::new(),
+                dropped_stores,
                 applied: AtomicU64::new(applied),
             }),
             sstables: ArcSwap::from_pointee(sstables),
@@ -215,12 +220,14 @@ impl OpenTable {
     pub(crate) fn apply<'a>(
         &self,
         sequence: u64,
-        updates: impl Iterator<Item = (&'a PartitionKey, &'a PartitionUpdate)>,
+        updates: impl Iterator<Item = (Store, &'a PartitionKey, &'a PartitionUpdate)>,
     ) -> Result<isize> {
         let memory = self.memory.read().expect("no holder of this lock panics");
         let before = memory.active.bytes();
-        for (key, update) in updates {
-            memory.active.apply(key, update)?;
+        for (store, key, update) in updates {
+            if store == Store::BASE || !memory.dropped_stores.contains(&store) {
+                memory.active.apply(store, key, update)?;
+            }
         }
         memory.applied.fetch_max(sequence, Ordering::Release);
         Ok(memory.active.bytes() as isize - before as isize)
@@ -232,13 +239,13 @@ impl OpenTable {
         memory.applied.fetch_max(sequence, Ordering::Release);
     }
 
-    /// The memtables of this moment, newest first. Reads must load these before [`OpenTable::sstables`]: a flush adds its SSTable before it removes the
+    /// The memtables of a store at this moment, newest first. Reads must load these before [`OpenTable::sstables`]: a flush adds its SSTable before it removes the
     /// memtable, so that a row is seen twice rather than never.
-    pub(crate) fn memtables(&self) -> Vec<Arc<Memtable>> {
+    pub(crate) fn memtables(&self, store: Store) -> Vec<Arc<Memtable>> {
         let memory = self.memory.read().expect("no holder of this lock panics");
         std::iter::once(&memory.active)
             .chain(memory.frozen.iter().rev())
-            .cloned()
+            .filter_map(|memtables| memtables.of(store))
             .collect()
     }
 
@@ -246,9 +253,9 @@ impl OpenTable {
         self.sstables.load_full()
     }
 
-    /// The oldest write that is in a memtable only, in microseconds; `i64::MAX` if there is none.
-    pub(crate) fn min_timestamp(&self) -> i64 {
-        self.memtables()
+    /// The oldest write to a store that is in a memtable only, in microseconds; `i64::MAX` if there is none.
+    pub(crate) fn min_timestamp(&self, store: Store) -> i64 {
+        self.memtables(store)
             .iter()
             .map(|memtable| memtable.min_timestamp())
             .min()
@@ -264,9 +271,10 @@ impl OpenTable {
     }
 
     pub(crate) fn memtable_bytes(&self) -> usize {
-        self.memtables()
-            .iter()
-            .map(|memtable| memtable.bytes())
+        let memory = self.memory.read().expect("no holder of this lock panics");
+        std::iter::once(&memory.active)
+            .chain(&memory.frozen)
+            .map(|memtables| memtables.bytes())
             .sum()
     }
 
@@ -274,14 +282,14 @@ impl OpenTable {
     pub(crate) fn freeze(&self) -> u64 {
         let mut memory = self.memory.write().expect("no holder of this lock panics");
         if !memory.active.is_empty() {
-            let memtable = std::mem::replace(&mut memory.active, Arc::new(Memtable::new()));
-            memory.frozen.push(memtable);
+            let memtables = std::mem::take(&mut memory.active);
+            memory.frozen.push(memtables);
         }
         memory.applied.load(Ordering::Acquire) + 1
     }
 
     /// The frozen memtables, oldest first: those of this flush and of earlier ones that failed.
-    pub(crate) fn unflushed(&self) -> Vec<Arc<Memtable>> {
+    pub(crate) fn unflushed(&self) -> Vec<Arc<TableMemtables>> {
         self.memory
             .read()
             .expect("no holder of this lock panics")
@@ -289,13 +297,29 @@ impl OpenTable {
             .clone()
     }
 
-    /// The memtable's SSTable is durable and can be read: forget the memtable.
-    pub(crate) fn forget(&self, memtable: &Arc<Memtable>) {
+    /// The memtables' SSTables are durable and can be read: forget the memtables.
+    pub(crate) fn forget(&self, memtables: &Arc<TableMemtables>) {
         self.memory
             .write()
             .expect("no holder of this lock panics")
             .frozen
-            .retain(|frozen| !Arc::ptr_eq(frozen, memtable));
+            .retain(|frozen| !Arc::ptr_eq(frozen, memtables));
+    }
+
+    /// Forgets what is in memory of a derived store that has ended, and says how many bytes that was. Nothing is applied to it any more.
+    pub(crate) fn drop_store(&self, store: Store) -> usize {
+        let mut memory = self.memory.write().expect("no holder of this lock panics");
+        memory.dropped_stores.insert(store);
+        std::iter::once(&memory.active)
+            .chain(&memory.frozen)
+            .map(|memtables| memtables.drop_store(store))
+            .sum()
+    }
+
+    /// The stores that have SSTables, in order.
+    pub(crate) fn stores(&self) -> BTreeSet<Store> {
+        let sstables = self.sstables();
+        sstables.iter().map(|sstable| sstable.store()).collect()
     }
 
     /// Replaces SSTables: `removed` by id, `added` in their place.

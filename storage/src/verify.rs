@@ -15,7 +15,8 @@ use crate::engine::read::Merging;
 use crate::engine::record;
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, State, TableState};
-use crate::memtable::Memtable;
+use crate::memtable::TableMemtables;
+use crate::model::Mutation;
 use crate::read::{ReadCommand, ReadPage};
 use crate::recovery;
 use crate::root::{self, Root, RootState, SERVICE};
@@ -199,7 +200,7 @@ impl Inspection {
         let id = ring.table();
         let mut reader = TableReader {
             sstables: Vec::new(),
-            memtable: Arc::new(Memtable::new()),
+            memtables: TableMemtables::default(),
         };
         let Some(table) = self.state.tables.get(&id) else {
             return Ok(reader);
@@ -213,7 +214,12 @@ impl Inspection {
                 for mutation in
                     record::mutations(commitlog::read_share(backend, address, ring).await?)?
                 {
-                    reader.memtable.apply(&mutation.key, &mutation.update)?;
+                    let Mutation {
+                        store, key, update, ..
+                    } = &mutation;
+                    if !table.dropped_stores.contains(store) {
+                        reader.memtables.apply(*store, key, update)?;
+                    }
                 }
             }
         }
@@ -234,15 +240,17 @@ impl Inspection {
 /// A table of a folder that is only looked at.
 pub struct TableReader {
     sstables: Vec<Arc<Sstable>>,
-    memtable: Arc<Memtable>,
+    memtables: TableMemtables,
 }
 
 impl TableReader {
     /// Reads one page.
     pub async fn read<B: Backend>(&self, backend: &B, command: &ReadCommand) -> Result<ReadPage> {
         let blocks = Arc::new(FetchedBlocks::passing(Arc::new(BlockCache::new(0)), 0));
-        let memtables = vec![self.memtable.clone()];
-        let mut merging = Merging::new(memtables, self.sstables.clone(), blocks);
+        let memtables = self.memtables.of(command.store).into_iter().collect();
+        let mut sstables = self.sstables.clone();
+        sstables.retain(|sstable| sstable.store() == command.store);
+        let mut merging = Merging::new(memtables, sstables, blocks);
         merging.finish(backend, command, || Ok(())).await
     }
 }

@@ -17,7 +17,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use palladium_crypto::{ClusterId, PublicKey, Signer, Statement};
 use palladium_storage::{
     ColumnId, Deletion, Env, Mutation, PartitionKey, PartitionUpdate, ReadCommand, ReadPage, Row,
-    TableOptions, Write,
+    Store, TableOptions, Write,
 };
 
 use super::head::{Head, Place};
@@ -293,6 +293,7 @@ impl Trail {
         for segment in known.first / SEGMENT_ROWS..=checkpoint.sequence / SEGMENT_ROWS {
             mutations.push(Mutation {
                 table: EVENTS_TABLE,
+                store: Store::BASE,
                 key: segment_partition(segment),
                 update: PartitionUpdate {
                     deletion: Some(deletion),

@@ -20,7 +20,7 @@ use palladium_protocol::types::{CqlType, UserType};
 use palladium_storage::verify::Inspection;
 use palladium_storage::{
     Cell, CellState, ColumnId, Columns, KeyRange, Limits, Liveness, LocalBackend, Mutation,
-    PartitionUpdate, ReadCommand, Row, Slices, Write,
+    PartitionUpdate, ReadCommand, Row, Slices, Store, Write,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -124,6 +124,7 @@ impl Change {
         Write {
             mutations: vec![Mutation {
                 table: SCHEMA_TABLE,
+                store: Store::BASE,
                 key: partition(),
                 update: PartitionUpdate {
                     deletion: None,
@@ -219,6 +220,7 @@ pub async fn names_of(
 fn everything(now: i64) -> ReadCommand {
     ReadCommand {
         table: SCHEMA_TABLE,
+        store: Store::BASE,
         range: KeyRange::One(partition()),
         slices: Slices::all(),
         reversed: false,

@@ -15,7 +15,7 @@ use palladium::service_table::{self, EVENTS_TABLE};
 use palladium_crypto::{Keyring, Kms, StructureKind};
 use palladium_storage::{
     ColumnId, Deletion, LocalBackend, LocalOptions, Mutation, PartitionKey, PartitionUpdate, Row,
-    Write,
+    Store, Write,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -417,6 +417,7 @@ fn a_trail_without_any_record_shows() {
     scene.live();
     scene.tamper_with(Mutation {
         table: EVENTS_TABLE,
+        store: Store::BASE,
         key: segment(0),
         update: PartitionUpdate {
             deletion: Some(Deletion {
@@ -438,6 +439,7 @@ fn a_trail_that_was_written_anew_is_not_the_one_whose_head_was_exported() {
     for partition in [segment(0), service_table::partition(&b"state"[..])] {
         scene.tamper_with(Mutation {
             table: EVENTS_TABLE,
+            store: Store::BASE,
             key: partition,
             update: PartitionUpdate {
                 deletion: Some(Deletion {

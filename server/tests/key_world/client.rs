@@ -16,7 +16,7 @@ use palladium_storage::{
     Cell, CellState, Clustering, ColumnId, Columns, CompactionOptions, Deletion, Engine, Env,
     Error, KeyRange, Limits, Liveness, Mutation, NewTable, PartitionBound, PartitionKey,
     PartitionUpdate, ReadCommand, ReadPage, Reading, Row, SimulatedBackend, SimulatedEnv, Slices,
-    TableOptions, Token, Write,
+    Store, TableOptions, Token, Write,
 };
 
 pub const KEYSPACE: &str = "ks";
@@ -112,6 +112,7 @@ pub fn mutation(table: TableId, (key, row): Place, value: Option<u64>, timestamp
     };
     Mutation {
         table,
+        store: Store::BASE,
         key: partition(key),
         update: PartitionUpdate {
             rows: vec![row],
@@ -134,6 +135,7 @@ pub struct Wanted {
 fn command(table: TableId, wanted: Wanted, now: i64) -> ReadCommand {
     ReadCommand {
         table,
+        store: Store::BASE,
         range: match wanted.partition {
             Some(number) => KeyRange::One(partition(number)),
             None => KeyRange::Range {

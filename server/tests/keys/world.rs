@@ -20,7 +20,7 @@ use palladium_storage::env::BoxFuture;
 use palladium_storage::{
     Cell, CellState, Clustering, ColumnId, Columns, Env, KeyRange, Lease, Limits, Liveness,
     LocalBackend, LocalOptions, Mutation, NewTable, Options, PartitionKey, PartitionUpdate,
-    ReadCommand, Row, SERVICE, Slices, TableKeys, Token, Write,
+    ReadCommand, Row, SERVICE, Slices, Store, TableKeys, Token, Write,
 };
 
 pub const LEASE_SECONDS: u64 = 300;
@@ -262,6 +262,7 @@ impl World {
         };
         let mutation = Mutation {
             table,
+            store: Store::BASE,
             key: key(),
             update,
         };
@@ -276,6 +277,7 @@ impl World {
         self.keeper.ensure(table, &Asker::server()).await?;
         let command = ReadCommand {
             table,
+            store: Store::BASE,
             range: KeyRange::One(key()),
             slices: Slices::all(),
             reversed: false,

@@ -26,7 +26,7 @@ use crate::env::yield_now;
 use crate::error::{Error, Result};
 use crate::lease::{Lease, Reading};
 use crate::manifest::{Edit, Rewrite, SstableEntry, TableState};
-use crate::memtable::Memtable;
+use crate::memtable::TableMemtables;
 use crate::root::{self, Root};
 use crate::sealed::from_crypto;
 use crate::sstable::Sstable;
@@ -360,14 +360,14 @@ impl<B: Backend> Inner<B> {
                 false => Err(Error::KeyUnavailable { table: id }),
             }
         };
-        let (entries, floor) = {
+        let (entries, floor, dropped_stores) = {
             let manifest = self.manifest.lock().await;
             let state = manifest.state().tables.get(&id);
             let state = state.ok_or_else(|| Error::Invalid {
                 what: format!("no table {id}"),
             })?;
             let entries: Vec<SstableEntry> = state.sstables.values().cloned().collect();
-            (entries, state.log_floor)
+            (entries, state.log_floor, state.dropped_stores.clone())
         };
         let mut sstables = Vec::with_capacity(entries.len());
         for entry in &entries {
@@ -383,7 +383,7 @@ impl<B: Backend> Inner<B> {
                 .map(Iterator::collect)
                 .unwrap_or_default()
         };
-        let memtable = Memtable::new();
+        let memtables = TableMemtables::default();
         let mut applied = floor.saturating_sub(1);
         for share in shares {
             may_go_on()?;
@@ -395,12 +395,21 @@ impl<B: Backend> Inner<B> {
                 )));
             }
             for mutation in record::mutations(records)? {
-                memtable.apply(&mutation.key, &mutation.update)?;
+                if !dropped_stores.contains(&mutation.store) {
+                    memtables.apply(mutation.store, &mutation.key, &mutation.update)?;
+                }
             }
             applied = share.sequence;
         }
         may_go_on()?;
-        Ok(OpenTable::new(id, keys, memtable, applied, sstables))
+        Ok(OpenTable::new(
+            id,
+            keys,
+            memtables,
+            dropped_stores,
+            applied,
+            sstables,
+        ))
     }
 
     /// What a crash or a failed commit left of a switch: one copy of the root, the manifest's record, the wraps.

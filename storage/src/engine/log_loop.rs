@@ -156,7 +156,7 @@ fn apply<B: Backend>(inner: &Arc<Inner<B>>, sequence: u64, group: &Group) {
         let updates = share
             .mutations
             .iter()
-            .map(|mutation| (&mutation.key, &mutation.update));
+            .map(|mutation| (mutation.store, &mutation.key, &mutation.update));
         match share.pass.apply(sequence, updates) {
             Ok(bytes) => grown += bytes,
             Err(error) => inner.damaged(*table, error),

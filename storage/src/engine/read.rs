@@ -80,10 +80,11 @@ impl<B: Backend> Engine<B> {
     fn attempt(&self, command: &ReadCommand) -> Result<Attempt> {
         let clock = Reading::now(&*self.inner.env);
         let pass = self.inner.tables.get(command.table)?.pass(clock)?;
-        let memtables = pass.memtables();
+        let memtables = pass.memtables(command.store);
         let sstables: Vec<Arc<Sstable>> = pass
             .sstables()
             .iter()
+            .filter(|sstable| sstable.store() == command.store)
             .filter(|sstable| match &command.range {
                 KeyRange::One(key) => sstable.may_contain(key),
                 KeyRange::Range { .. } => true,

@@ -17,8 +17,8 @@ use crate::engine::group::Errand;
 use crate::error::{Error, Result};
 use crate::lease::Reading;
 use crate::manifest::{Edit, SstableEntry};
-use crate::memtable::{Memtable, flush as write_memtable};
-use crate::model::{Deletion, PartitionBound, PartitionKey};
+use crate::memtable::{Memtable, TableMemtables, flush as write_memtable};
+use crate::model::{Deletion, PartitionBound, PartitionKey, Store};
 use crate::read::{Fault, Item, PartitionHead, Slices, Source};
 use crate::sealed::from_crypto;
 use crate::sstable::{Sstable, WriterOptions};
@@ -40,30 +40,28 @@ pub(crate) async fn flush<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Res
     if !frozen.is_empty() {
         inner.make_durable(log_floor - 1).await?;
     }
-    for (place, memtable) in frozen.iter().enumerate() {
+    for (place, memtables) in frozen.iter().enumerate() {
         let is_last = place + 1 == frozen.len();
-        let entry = write_out(inner, &table, &open, memtable).await?;
-        let sstable = match &entry {
-            Some(entry) => match Sstable::open(&*inner.backend, entry, &open.ring()).await {
-                Ok(sstable) => Some(sstable),
-                Err(error) => {
-                    inner.remove_blobs(entry.structures()).await;
-                    return Err(error);
-                }
-            },
-            None => None,
+        let mut added = Vec::new();
+        let sstables = match write_all_out(inner, &table, &open, memtables, &mut added).await {
+            Ok(sstables) => sstables,
+            Err(error) => {
+                let structures = added.iter().flat_map(SstableEntry::structures);
+                inner.remove_blobs(structures).await;
+                return Err(error);
+            }
         };
         inner
             .commit_manifest(&[Edit::AddSstables {
                 table: id,
-                added: entry.into_iter().collect(),
+                added,
                 removed: Vec::new(),
                 // Only the newest memtable's flush says from where on the log is needed.
                 log_floor: is_last.then_some(log_floor),
             }])
             .await?;
-        open.replace_sstables(&[], sstable.into_iter().collect());
-        inner.forget_memtable(&open, memtable);
+        open.replace_sstables(&[], sstables);
+        inner.forget_memtables(&open, memtables);
     }
     if !frozen.is_empty() {
         inner.forming.ask(Errand::Release);
@@ -72,14 +70,33 @@ pub(crate) async fn flush<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Res
     Ok(())
 }
 
-async fn write_out<B: Backend>(
+/// Writes what was frozen together: an SSTable for each store that has something. `added` names all that was written, also after an error.
+async fn write_all_out<B: Backend>(
     inner: &Arc<Inner<B>>,
     table: &Table,
     open: &Arc<OpenTable>,
+    memtables: &TableMemtables,
+    added: &mut Vec<SstableEntry>,
+) -> Result<Vec<Arc<Sstable>>> {
+    let mut sstables = Vec::new();
+    for (store, memtable) in memtables.all() {
+        let mut writer = inner.writer_options(table, store).await;
+        writer.id += added.len() as u64;
+        if let Some(entry) = write_out(inner, open, &memtable, writer).await? {
+            added.push(entry.clone());
+            sstables.push(Sstable::open(&*inner.backend, &entry, &open.ring()).await?);
+        }
+    }
+    Ok(sstables)
+}
+
+async fn write_out<B: Backend>(
+    inner: &Arc<Inner<B>>,
+    open: &Arc<OpenTable>,
     memtable: &Arc<Memtable>,
+    writer: WriterOptions,
 ) -> Result<Option<SstableEntry>> {
     check_lease(inner, open)?;
-    let writer = inner.writer_options(table).await;
     let mut cursor = memtable.shared_cursor();
     cursor.seek(&PartitionBound::MIN).map_err(never_misses)?;
     let source = WhileLeased::new(cursor, inner.clone(), open.clone());
@@ -115,22 +132,26 @@ pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
     if !options.compaction.enabled {
         return Ok(false);
     }
-    // Memtables first: a flush adds its SSTable before it removes the memtable, so that between the two nothing is missed.
-    let circumstances = inner.circumstances(&table, &open);
-    let sstables = open.sstables();
-    let summaries: Vec<_> = sstables.iter().map(|sstable| sstable.summary()).collect();
-    drop(sstables);
-    match options
-        .compaction
-        .strategy
-        .choose(&summaries, circumstances)
-    {
-        Choice::Rest => return Ok(false),
-        Choice::Merge(ids) => merge_sstables(inner, &table, &open, &ids).await?,
-        Choice::Forget(ids) => exchange(inner, &table, &open, ids, Vec::new()).await?,
+    for store in open.stores() {
+        // Memtables first: a flush adds its SSTable before it removes the memtable, so that between the two nothing is missed.
+        let circumstances = inner.circumstances(&table, &open, store);
+        let sstables = open.sstables();
+        let own = sstables.iter().filter(|sstable| sstable.store() == store);
+        let summaries: Vec<_> = own.map(|sstable| sstable.summary()).collect();
+        drop(sstables);
+        match options
+            .compaction
+            .strategy
+            .choose(&summaries, circumstances)
+        {
+            Choice::Rest => continue,
+            Choice::Merge(ids) => merge_sstables(inner, &table, &open, &ids).await?,
+            Choice::Forget(ids) => exchange(inner, &table, &open, ids, Vec::new()).await?,
+        }
+        inner.jobs.add(Job::Compact(id));
+        return Ok(true);
     }
-    inner.jobs.add(Job::Compact(id));
-    Ok(true)
+    Ok(false)
 }
 
 /// Writes the oldest SSTable that is left of a rewrite again: merged with nothing but itself it gets new data keys.
@@ -154,7 +175,7 @@ pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
     Ok(())
 }
 
-/// Merges all SSTables of a table into one.
+/// Merges all SSTables of a table into one for each of its stores.
 pub(crate) async fn compact_all<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
     let table = inner.tables.get(id)?;
     let _compacting = table.compacting.lock().await;
@@ -162,11 +183,16 @@ pub(crate) async fn compact_all<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) 
         return Ok(());
     };
     check_lease(inner, &open)?;
-    let ids: Vec<u64> = open.sstables().iter().map(|sstable| sstable.id()).collect();
-    match ids.is_empty() {
-        true => Ok(()),
-        false => merge_sstables(inner, &table, &open, &ids).await,
+    for store in open.stores() {
+        let sstables = open.sstables();
+        let own = sstables.iter().filter(|sstable| sstable.store() == store);
+        let ids: Vec<u64> = own.map(|sstable| sstable.id()).collect();
+        drop(sstables);
+        if !ids.is_empty() {
+            merge_sstables(inner, &table, &open, &ids).await?;
+        }
     }
+    Ok(())
 }
 
 /// Removes the blobs of SSTables that nobody reads any more.
@@ -189,6 +215,7 @@ pub(crate) async fn remove_obsolete<B: Backend>(inner: &Inner<B>) {
     }
 }
 
+/// Merges SSTables of one store.
 async fn merge_sstables<B: Backend>(
     inner: &Arc<Inner<B>>,
     table: &Arc<Table>,
@@ -201,7 +228,11 @@ async fn merge_sstables<B: Backend>(
         .filter(|sstable| ids.contains(&sstable.id()))
         .cloned()
         .collect();
-    let circumstances = inner.circumstances(table, open);
+    let Some(store) = inputs.first().map(|sstable| sstable.store()) else {
+        // A truncation or a drop was faster.
+        return Ok(());
+    };
+    let circumstances = inner.circumstances(table, open, store);
     let proceed = {
         let (inner, open) = (inner.clone(), open.clone());
         move || match inner.is_closed.load(Ordering::Acquire) {
@@ -213,11 +244,11 @@ async fn merge_sstables<B: Backend>(
         let (open, ids) = (open.clone(), ids.to_vec());
         move |key: &PartitionKey| {
             // Memtables first: a flush adds its SSTable before it removes the memtable, so that between the two nothing is missed.
-            let in_memory = open.min_timestamp();
+            let in_memory = open.min_timestamp(store);
             let sstables = open.sstables();
             let others = sstables
                 .iter()
-                .filter(|sstable| !ids.contains(&sstable.id()));
+                .filter(|sstable| sstable.store() == store && !ids.contains(&sstable.id()));
             oldest_outside(others, in_memory, key)
         }
     };
@@ -229,7 +260,7 @@ async fn merge_sstables<B: Backend>(
         inputs,
         circumstances,
         oldest_outside: Arc::new(outside),
-        writer: inner.writer_options(table).await,
+        writer: inner.writer_options(table, store).await,
         proceed: Arc::new(proceed),
     };
     let merged = merge(task).await?;
@@ -287,7 +318,7 @@ async fn prepare<B: Backend>(
     }
     let ring = open.ring();
     let mut opened = Vec::with_capacity(added.len());
-    let mut next_id = inner.writer_options(table).await.id;
+    let mut next_id = inner.writer_options(table, Store::BASE).await.id;
     for entry in added {
         entry.id = next_id;
         next_id += 1;
@@ -376,8 +407,8 @@ fn never_misses(fault: Fault) -> Error {
 }
 
 impl<B: Backend> Inner<B> {
-    /// How the next SSTable of a table is written.
-    async fn writer_options(&self, table: &Table) -> WriterOptions {
+    /// How the next SSTable of a table's store is written.
+    async fn writer_options(&self, table: &Table, store: Store) -> WriterOptions {
         let id = {
             let manifest = self.manifest.lock().await;
             manifest
@@ -390,16 +421,17 @@ impl<B: Backend> Inner<B> {
         WriterOptions {
             id,
             level: 0,
+            store,
             block_bytes: options.block_bytes,
             compression: options.compression,
         }
     }
 
-    fn circumstances(&self, table: &Table, open: &OpenTable) -> Circumstances {
+    fn circumstances(&self, table: &Table, open: &OpenTable, store: Store) -> Circumstances {
         Circumstances {
             now: self.env.wall_micros().div_euclid(1_000_000),
             gc_grace_seconds: table.options.load().gc_grace_seconds,
-            memtable_min_timestamp: open.min_timestamp(),
+            memtable_min_timestamp: open.min_timestamp(store),
         }
     }
 }

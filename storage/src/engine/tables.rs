@@ -3,7 +3,7 @@
 //! Durable order: a root before the manifest that records it, both before the answer; a drop destroys the root before anything is removed, and can be asked
 //! for again until it has succeeded.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -16,7 +16,8 @@ use crate::engine::group::Errand;
 use crate::engine::{Engine, Inner, rewrite};
 use crate::error::{Error, Result};
 use crate::manifest::{Edit, SstableEntry};
-use crate::memtable::Memtable;
+use crate::memtable::TableMemtables;
+use crate::model::Store;
 use crate::options::TableOptions;
 use crate::root::{self, Root};
 use crate::table::{OpenTable, Table, TableKeys};
@@ -71,6 +72,21 @@ impl<B: Backend> Engine<B> {
         let inner = self.inner.clone();
         self.to_the_end(async move { inner.truncate(id).await })
             .await
+    }
+
+    /// Ends a derived store of a table, whose key need not be at hand. Its number is not used again; what is still under way to it is lost, as it should be.
+    /// After an error: ask again.
+    pub async fn drop_store(&self, id: TableId, store: Store) -> Result<()> {
+        let inner = self.inner.clone();
+        self.to_the_end(async move { inner.drop_store(id, store).await })
+            .await
+    }
+
+    /// The derived stores of a table that have ended.
+    pub async fn dropped_stores(&self, id: TableId) -> BTreeSet<Store> {
+        let manifest = self.inner.manifest.lock().await;
+        let state = manifest.state().tables.get(&id);
+        state.map_or_else(BTreeSet::new, |state| state.dropped_stores.clone())
     }
 
     /// Changes how a table is stored from now on.
@@ -130,7 +146,14 @@ impl<B: Backend> Inner<B> {
             self.set_root(root);
         }
         let table = Table::new(new.id, new.options);
-        let open = OpenTable::new(new.id, new.keys, Memtable::new(), last, Vec::new());
+        let open = OpenTable::new(
+            new.id,
+            new.keys,
+            TableMemtables::default(),
+            BTreeSet::new(),
+            last,
+            Vec::new(),
+        );
         table.admit(open);
         self.tables.insert(Arc::new(table));
         Ok(())
@@ -182,12 +205,41 @@ impl<B: Backend> Inner<B> {
         }])
         .await?;
         open.replace_sstables(&removed, Vec::new());
-        for memtable in open.unflushed() {
-            self.forget_memtable(&open, &memtable);
+        for memtables in open.unflushed() {
+            self.forget_memtables(&open, &memtables);
         }
         self.retire(sstables.iter().cloned());
         drop((sstables, open));
         self.forming.ask(Errand::Release);
+        rewrite::remove_obsolete(self).await;
+        Ok(())
+    }
+
+    async fn drop_store(self: &Arc<Self>, id: TableId, store: Store) -> Result<()> {
+        let table = self.tables.get(id)?;
+        // One that opens meanwhile would have what is dropped here.
+        let _transition = table.transition.lock().await;
+        let _rewriting = table.rewriting.lock().await;
+        let entries = self.sstable_entries(id).await;
+        let dropped = entries.iter().filter(|entry| entry.store == store);
+        let dropped: Vec<&SstableEntry> = dropped.collect();
+        self.commit_manifest(&[Edit::DropStore { table: id, store }])
+            .await?;
+        let Some(open) = table.opened() else {
+            let structures = dropped.iter().flat_map(|entry| entry.structures());
+            self.remove_blobs(structures).await;
+            return Ok(());
+        };
+        let bytes = open.drop_store(store);
+        self.memtable_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let removed: Vec<u64> = dropped.iter().map(|entry| entry.id).collect();
+        let before = open.sstables();
+        open.replace_sstables(&removed, Vec::new());
+        let replaced = before
+            .iter()
+            .filter(|sstable| removed.contains(&sstable.id()));
+        self.retire(replaced.cloned());
+        drop((before, open));
         rewrite::remove_obsolete(self).await;
         Ok(())
     }
@@ -286,11 +338,11 @@ impl<B: Backend> Inner<B> {
             .extend(sstables);
     }
 
-    /// A memtable whose data is elsewhere, durably.
-    pub(crate) fn forget_memtable(&self, open: &OpenTable, memtable: &Arc<Memtable>) {
-        open.forget(memtable);
+    /// Memtables whose data is elsewhere, durably.
+    pub(crate) fn forget_memtables(&self, open: &OpenTable, memtables: &Arc<TableMemtables>) {
+        open.forget(memtables);
         self.memtable_bytes
-            .fetch_sub(memtable.bytes(), Ordering::Relaxed);
+            .fetch_sub(memtables.bytes(), Ordering::Relaxed);
     }
 
     pub(crate) fn root_of(&self, id: TableId) -> Option<Root> {

@@ -12,6 +12,7 @@ use palladium_crypto::{
 };
 
 use crate::backend::fields::{FieldReader, FieldWriter};
+use crate::model::Store;
 
 /// One blob of an SSTable.
 #[derive(Clone, Eq, PartialEq, Debug)]
@@ -33,6 +34,8 @@ pub struct SstableEntry {
     pub id: u64,
     /// Its level, where the strategy has levels.
     pub level: u8,
+    /// Which of the table's stores it is part of.
+    pub store: Store,
     /// Its blobs.
     pub components: Vec<Component>,
 }
@@ -86,6 +89,8 @@ pub enum Edit {
     LogFloor { table: TableId, floor: u64 },
     /// The SSTables with smaller ids are to be written again under new data keys.
     Rewrite { table: TableId, rewrite: Rewrite },
+    /// A derived store ends: its SSTables go, and what the log holds of it counts for nothing.
+    DropStore { table: TableId, store: Store },
 }
 
 /// A table's owner wants new data keys: how far that has come follows from the SSTables that are left.
@@ -104,6 +109,7 @@ const REWRAP: u8 = 4;
 const ROOT_EPOCH: u8 = 5;
 const LOG_FLOOR: u8 = 6;
 const REWRITE: u8 = 8;
+const DROP_STORE: u8 = 9;
 
 const COMPONENT_BYTES: usize = 4 + 16 + WRAPPED_DATA_KEY_BYTES + 8;
 const ENTRY_BYTES_MIN: usize = 8 + 4 + 4 + 4;
@@ -122,7 +128,8 @@ impl Edit {
             | Edit::Rewrap { table, .. }
             | Edit::RootEpoch { table, .. }
             | Edit::LogFloor { table, .. }
-            | Edit::Rewrite { table, .. } => *table,
+            | Edit::Rewrite { table, .. }
+            | Edit::DropStore { table, .. } => *table,
         }
     }
 
@@ -166,6 +173,9 @@ impl Edit {
             Edit::Rewrite { rewrite, .. } => {
                 out.u64(rewrite.below).u32(rewrite.total);
             }
+            Edit::DropStore { store, .. } => {
+                out.u16(store.0).zero(6);
+            }
         }
         let body = out.len() - start - 8;
         out.patch_u32(start + 4, body as u32);
@@ -180,6 +190,7 @@ impl Edit {
             Edit::RootEpoch { .. } => ROOT_EPOCH,
             Edit::LogFloor { .. } => LOG_FLOOR,
             Edit::Rewrite { .. } => REWRITE,
+            Edit::DropStore { .. } => DROP_STORE,
         }
     }
 
@@ -263,12 +274,22 @@ fn decode_body(tag: u8, body: &mut FieldReader<'_>) -> Option<Edit> {
                 total: body.u32()?,
             },
         },
+        DROP_STORE => {
+            let store = Store(body.u16()?);
+            body.zero(6)?;
+            // The base ends with its table only.
+            if store == Store::BASE {
+                return None;
+            }
+            Edit::DropStore { table, store }
+        }
         _ => return None,
     })
 }
 
 fn encode_entry(entry: &SstableEntry, out: &mut FieldWriter) {
-    out.u64(entry.id).u8(entry.level).zero(3).u32(SHARD);
+    out.u64(entry.id).u8(entry.level).zero(1);
+    out.u16(entry.store.0).u32(SHARD);
     out.u16(entry.components.len() as u16).zero(2);
     for component in &entry.components {
         out.u8(component.kind as u8)
@@ -281,7 +302,8 @@ fn encode_entry(entry: &SstableEntry, out: &mut FieldWriter) {
 fn decode_entry(body: &mut FieldReader<'_>) -> Option<SstableEntry> {
     let id = body.u64()?;
     let level = body.u8()?;
-    body.zero(3)?;
+    body.zero(1)?;
+    let store = Store(body.u16()?);
     body.expect(&SHARD.to_le_bytes())?;
     let count = body.u16()? as usize;
     body.zero(2)?;
@@ -300,6 +322,7 @@ fn decode_entry(body: &mut FieldReader<'_>) -> Option<SstableEntry> {
     Some(SstableEntry {
         id,
         level,
+        store,
         components,
     })
 }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::backend::{Crash, SimulatedBackend, SimulatedDisk};
 use crate::env::SimulatedEnv;
+use crate::model::Store;
 use crate::sealed::SealedWriter;
 
 fn service() -> Arc<KeyRing> {
@@ -93,6 +94,7 @@ fn entry(env: &SimulatedEnv, id: u64) -> SstableEntry {
     SstableEntry {
         id,
         level: 1,
+        store: Store::BASE,
         components: vec![
             component(StructureKind::SstableData),
             component(StructureKind::SstableIndex),
@@ -425,11 +427,12 @@ fn without_the_services_key_nothing_is_opened() {
 
 fn arbitrary_edit() -> impl Strategy<Value = Edit> {
     let id = any::<[u8; 16]>().prop_map(TableId);
-    let entries =
-        proptest::collection::vec((any::<u64>(), any::<u8>()), 0..4).prop_map(|entries| {
+    let entries = proptest::collection::vec((any::<u64>(), any::<u8>(), any::<u16>()), 0..4)
+        .prop_map(|entries| {
             let env = SimulatedEnv::new(1);
-            let made = entries.into_iter().map(|(id, level)| SstableEntry {
+            let made = entries.into_iter().map(|(id, level, store)| SstableEntry {
                 level,
+                store: Store(store),
                 ..entry(&env, id % 1000)
             });
             made.collect::<Vec<_>>()
@@ -458,11 +461,88 @@ fn arbitrary_edit() -> impl Strategy<Value = Edit> {
             }
         }),
         (id.clone(), any::<u64>()).prop_map(|(table, floor)| Edit::LogFloor { table, floor }),
-        (id, any::<u64>(), any::<u32>()).prop_map(|(table, below, total)| Edit::Rewrite {
+        (id.clone(), any::<u64>(), any::<u32>()).prop_map(|(table, below, total)| Edit::Rewrite {
             table,
             rewrite: Rewrite { below, total },
         }),
+        (id, 1u16..).prop_map(|(table, store)| Edit::DropStore {
+            table,
+            store: Store(store),
+        }),
     ]
+}
+
+/// The bytes of the format, spelled out: what has no store is written as it was before there were any.
+#[test]
+fn stores_stand_where_the_format_says() {
+    let env = SimulatedEnv::new(1);
+    let encoded = |edit: &Edit| {
+        let mut fields = FieldWriter::default();
+        edit.encode(&mut fields);
+        fields.bytes().to_vec()
+    };
+    let table = table(1);
+    let added = |store| Edit::AddSstables {
+        table,
+        added: vec![SstableEntry {
+            store: Store(store),
+            ..entry(&env, 5)
+        }],
+        removed: Vec::new(),
+        log_floor: None,
+    };
+    let at = 8 + 16 + 12 + 4 + 4;
+    assert_eq!(
+        encoded(&added(0))[at..at + 16],
+        [5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
+    );
+    assert_eq!(encoded(&added(0x0302))[at + 8..at + 12], [1, 0, 2, 3]);
+    let drop = encoded(&Edit::DropStore {
+        table,
+        store: Store(0x0302),
+    });
+    assert_eq!(drop[..8], [9, 0, 0, 0, 24, 0, 0, 0]);
+    assert_eq!(drop[8..24], table.0);
+    assert_eq!(drop[24..], [2, 3, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_store_that_has_ended_is_remembered_and_gets_no_sstables() {
+    let env = SimulatedEnv::new(1);
+    let id = table(1);
+    let mut state = State::default();
+    let of = |number, store| SstableEntry {
+        store: Store(store),
+        ..entry(&env, number)
+    };
+    let add = |added| Edit::AddSstables {
+        table: id,
+        added,
+        removed: Vec::new(),
+        log_floor: None,
+    };
+    state
+        .apply(&Edit::CreateTable {
+            table: id,
+            log_floor: 1,
+        })
+        .unwrap();
+    state
+        .apply(&add(vec![of(1, 0), of(2, 1), of(3, 2)]))
+        .unwrap();
+    let drop = Edit::DropStore {
+        table: id,
+        store: Store(1),
+    };
+    state.apply(&drop).unwrap();
+    let left: Vec<u64> = state.tables[&id].sstables.keys().copied().collect();
+    assert_eq!(left, [1, 3]);
+    assert!(state.apply(&add(vec![of(4, 1)])).is_err());
+    let mut again = State::default();
+    for edit in state.snapshot() {
+        again.apply(&edit).unwrap();
+    }
+    assert_eq!(again, state);
 }
 
 proptest! {

@@ -1,10 +1,11 @@
 //! `State`: what the tables are made of after some number of edits. Pure: edits go in, or are refused with a reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palladium_crypto::{StructureId, TableId};
 
 use super::edit::{Edit, Rewrite, SstableEntry};
+use crate::model::Store;
 
 /// What all tables are made of.
 #[derive(Clone, Default, Eq, PartialEq, Debug)]
@@ -28,6 +29,8 @@ pub struct TableState {
     pub next_sstable: u64,
     /// New data keys were asked for, and SSTables under the old ones are left.
     pub rewrite: Option<Rewrite>,
+    /// Derived stores that have ended. Their numbers are not used again.
+    pub dropped_stores: BTreeSet<Store>,
 }
 
 impl TableState {
@@ -89,6 +92,10 @@ impl State {
             }
             Edit::LogFloor { floor, .. } => state.log_floor = state.log_floor.max(*floor),
             Edit::Rewrite { rewrite, .. } => state.rewrite = Some(*rewrite),
+            Edit::DropStore { store, .. } => {
+                state.sstables.retain(|_, entry| entry.store != *store);
+                state.dropped_stores.insert(*store);
+            }
         }
         state.forget_finished_rewrite();
         Ok(())
@@ -131,6 +138,11 @@ impl State {
             if let Some(rewrite) = state.rewrite {
                 edits.push(Edit::Rewrite { table, rewrite });
             }
+            let dropped = state.dropped_stores.iter();
+            edits.extend(dropped.map(|store| Edit::DropStore {
+                table,
+                store: *store,
+            }));
         }
         edits
     }
@@ -150,6 +162,15 @@ fn replace(
         .find(|entry| state.sstables.contains_key(&entry.id) && !removed.contains(&entry.id))
     {
         return Err(format!("SSTable {} is there already", entry.id));
+    }
+    if let Some(entry) = added
+        .iter()
+        .find(|entry| state.dropped_stores.contains(&entry.store))
+    {
+        return Err(format!(
+            "SSTable {} is of store {}, which has ended",
+            entry.id, entry.store.0
+        ));
     }
     for id in removed {
         state.sstables.remove(id);

@@ -22,6 +22,7 @@ mod buckets;
 mod cursor;
 pub mod flush;
 mod partition;
+mod stores;
 mod window;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod tests;
 
 pub use cursor::MemtableCursor;
 pub use partition::{WHOLE_BYTES_MAX, WHOLE_ROWS_MAX};
+pub(crate) use stores::TableMemtables;
 
 use crate::model::{
     Clustering, PartitionBound, PartitionKey, PartitionUpdate, Row, RowView, UpdateView,

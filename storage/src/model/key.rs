@@ -1,4 +1,4 @@
-//! Token, partition key and clustering position: byte order is key order.
+//! Store, token, partition key and clustering position: byte order is key order.
 
 use crate::codec::compare;
 use bytes::Bytes;
@@ -16,6 +16,15 @@ impl Token {
     pub fn ordered_bits(self) -> u64 {
         (self.0 as u64) ^ (1 << 63)
     }
+}
+
+/// Which of a table's stores: its base, or one that is derived from it (an index, a view). A number is used once in the life of a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Store(pub u16);
+
+impl Store {
+    /// What the table itself holds.
+    pub const BASE: Store = Store(0);
 }
 
 /// A partition's key as serialized, with its token. Ordered by token, then by bytes.

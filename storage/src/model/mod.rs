@@ -37,7 +37,7 @@ mod tests;
 pub use bound::{KeyRange, PartitionBound, Slices};
 pub use cell::{Cell, CellRef, CellState, ColumnId, StateRef};
 pub use encoding::RowView;
-pub use key::{Clustering, PartitionKey, Token};
+pub use key::{Clustering, PartitionKey, Store, Token};
 pub use mutation::{Mutation, PartitionUpdate, UpdateView};
 pub use row::{Liveness, Row};
 pub use tombstone::{Deletion, RangeTombstone, RangeTombstoneList};

@@ -1,7 +1,7 @@
 //! One partition's worth of change: the unit of durability.
 //!
 //! ```text
-//! mutation   table [u8; 16], token i64 little-endian, key framed, update to the end
+//! mutation   table [u8; 16], token i64 little-endian, key framed, [0x80, store u16 little-endian] unless it is the base, update to the end
 //! update     flags u8: 0x01 deletion  0x02 static row  0x04 range tombstones; other bits are zero
 //!            [timestamp zigzag, local deletion time zigzag]                            if 0x01
 //!            [row framed]                                                              if 0x02
@@ -11,7 +11,9 @@
 //!
 //! A memtable takes an update as these bytes ([`UpdateView`]): a row nobody else wrote is copied as it stands, never decoded.
 
-use super::{Clustering, Deletion, PartitionKey, RangeTombstone, Row, RowView, Token, reconcile};
+use super::{
+    Clustering, Deletion, PartitionKey, RangeTombstone, Row, RowView, Store, Token, reconcile,
+};
 use crate::codec::{Malformed, Reader, put_framed, put_framed_with, put_varint, put_zigzag};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -21,6 +23,9 @@ use std::borrow::Cow;
 const DELETION: u8 = 0x01;
 const STATIC_ROW: u8 = 0x02;
 const RANGE_TOMBSTONES: u8 = 0x04;
+
+/// Opens the number of a derived store: no flags of an update begin like this.
+const STORE: u8 = 0x80;
 
 /// The fewest bytes a range tombstone can take: two empty bounds and two small numbers.
 const RANGE_TOMBSTONE_BYTES_MIN: usize = 4;
@@ -40,6 +45,7 @@ pub struct PartitionUpdate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mutation {
     pub table: TableId,
+    pub store: Store,
     pub key: PartitionKey,
     pub update: PartitionUpdate,
 }
@@ -149,29 +155,41 @@ impl Mutation {
         out.extend_from_slice(&self.table.0);
         out.extend_from_slice(&self.key.token().0.to_le_bytes());
         put_framed(out, self.key.bytes());
+        if self.store != Store::BASE {
+            out.push(STORE);
+            out.extend_from_slice(&self.store.0.to_le_bytes());
+        }
         self.update.encode(out);
     }
 
     /// Reads an encoded mutation; values are slices of `bytes`. Checks everything.
     pub fn decode(bytes: Bytes) -> Result<Mutation> {
-        let (table, key, update) = Mutation::split(&bytes)?;
-        Ok(Mutation {
-            table,
-            key,
-            update: PartitionUpdate::decode(bytes.slice_ref(update))?,
-        })
-    }
-
-    /// The head of an encoded mutation and its encoded update, for [`Memtable::apply_encoded`](crate::memtable::Memtable::apply_encoded).
-    pub fn split(bytes: &Bytes) -> Result<(TableId, PartitionKey, &[u8])> {
         let read = || {
-            let mut reader = Reader::new(bytes);
+            let mut reader = Reader::new(&bytes);
             let table = TableId(reader.array()?);
             let token = Token(reader.i64()?);
             let key = PartitionKey::new(token, bytes.slice_ref(reader.framed()?));
-            Ok((table, key, reader.rest()))
+            let (store, update) = match reader.rest() {
+                [STORE, low, high, update @ ..] => {
+                    let store = Store(u16::from_le_bytes([*low, *high]));
+                    // One spelling for each: the base is not spelled out.
+                    if store == Store::BASE {
+                        return Err(Malformed);
+                    }
+                    (store, update)
+                }
+                update => (Store::BASE, update),
+            };
+            Ok((table, store, key, update))
         };
-        read().map_err(|_: Malformed| Error::corrupt("an encoded mutation"))
+        let (table, store, key, update) =
+            read().map_err(|_: Malformed| Error::corrupt("an encoded mutation"))?;
+        Ok(Mutation {
+            table,
+            store,
+            key,
+            update: PartitionUpdate::decode(bytes.slice_ref(update))?,
+        })
     }
 }
 

@@ -14,9 +14,40 @@ fn normal(update: PartitionUpdate) -> PartitionUpdate {
 fn mutation(update: PartitionUpdate) -> Mutation {
     Mutation {
         table: TableId([7; 16]),
+        store: Store::BASE,
         key: testing::key(3),
         update,
     }
+}
+
+/// The bytes of the format: a mutation of the base is written as it was before there were stores.
+#[test]
+fn a_store_is_spelled_out_before_the_update() {
+    let base = mutation(PartitionUpdate {
+        deletion: Some(Deletion {
+            timestamp: 1,
+            local_deletion_time: 2,
+        }),
+        ..PartitionUpdate::default()
+    });
+    let bytes = |mutation: &Mutation| {
+        let mut out = Vec::new();
+        mutation.encode(&mut out);
+        out
+    };
+    let plain = bytes(&base);
+    let head = plain.len() - 3;
+    assert_eq!(plain[head..], [0x01, 2, 4]);
+    let derived = Mutation {
+        store: Store(0x0302),
+        ..base
+    };
+    let longer = bytes(&derived);
+    assert_eq!(longer[..head], plain[..head]);
+    assert_eq!(longer[head..], [0x80, 2, 3, 0x01, 2, 4]);
+    let mut base_spelled_out = longer;
+    base_spelled_out[head + 1..head + 3].fill(0);
+    assert!(Mutation::decode(base_spelled_out.into()).is_err());
 }
 
 fn encoded(row: &Row) -> Vec<u8> {
@@ -27,8 +58,8 @@ fn encoded(row: &Row) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn a_mutation_comes_back_as_it_was(update in testing::update()) {
-        let mutation = mutation(update);
+    fn a_mutation_comes_back_as_it_was(update in testing::update(), store: u16) {
+        let mutation = Mutation { store: Store(store), ..mutation(update) };
         let mut out = Vec::new();
         mutation.encode(&mut out);
         prop_assert!(Mutation::decode(out.into()).unwrap() == mutation);

@@ -23,7 +23,7 @@ pub use page::{PageBuilder, PartitionRows, ReadPage, ReadPosition, ReadWork, run
 pub use source::{BlockAddress, Fault, Item, PartitionHead, Source};
 pub use visible::visible_row;
 
-use crate::model::ColumnId;
+use crate::model::{ColumnId, Store};
 use palladium_crypto::TableId;
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct ReadCommand {
     pub table: TableId,
+    /// Its base, or one that is derived from it.
+    pub store: Store,
     pub range: KeyRange,
     pub slices: Slices,
     /// Rows of a partition last to first. Partitions come in token order either way.

@@ -4,7 +4,7 @@ use super::*;
 use crate::memtable::Memtable;
 use crate::model::{
     Cell, Clustering, Deletion, Liveness, PartitionKey, PartitionUpdate, RangeTombstoneList, Row,
-    StateRef, testing,
+    StateRef, Store, testing,
 };
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -405,6 +405,7 @@ prop_compose! {
         columns.statics.sort();
         ReadCommand {
             table: TableId([0; 16]),
+            store: Store::BASE,
             range,
             slices,
             reversed,
@@ -510,6 +511,7 @@ fn a_page_that_ends_with_its_partition_goes_on_after_it() {
     }
     let command = ReadCommand {
         table: TableId([0; 16]),
+        store: Store::BASE,
         range: KeyRange::all(),
         slices: Slices::all(),
         reversed: false,

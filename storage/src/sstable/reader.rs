@@ -23,7 +23,7 @@ use crate::backend::Backend;
 use crate::cache::{BlockLookup, PlainBlock};
 use crate::compaction::SstableSummary;
 use crate::manifest::{Component, SstableEntry};
-use crate::model::{Clustering, PartitionKey};
+use crate::model::{Clustering, PartitionKey, Store};
 use crate::read::{BlockAddress, Fault};
 use crate::sealed::{BLOB_HEADER_BYTES, SealedReader, TAG_BYTES};
 use crate::{Error, Result};
@@ -32,6 +32,7 @@ use crate::{Error, Result};
 pub struct Sstable {
     id: u64,
     level: u8,
+    store: Store,
     table: TableId,
     data: OpenComponent,
     index: OpenComponent,
@@ -168,6 +169,7 @@ impl Sstable {
         Ok(Arc::new(Sstable {
             id: entry.id,
             level: entry.level,
+            store: entry.store,
             table: ring.table(),
             data,
             index,
@@ -185,6 +187,11 @@ impl Sstable {
     /// Its number in the manifest.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Which of the table's stores it is part of.
+    pub fn store(&self) -> Store {
+        self.store
     }
 
     /// The table it belongs to.

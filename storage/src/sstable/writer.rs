@@ -26,7 +26,7 @@ use super::statistics::{Layout, StatisticsBuilder};
 use crate::backend::Backend;
 use crate::env::Env;
 use crate::manifest::SstableEntry;
-use crate::model::{Clustering, Deletion, PartitionKey};
+use crate::model::{Clustering, Deletion, PartitionKey, Store};
 use crate::read::{Item, PartitionHead};
 use crate::sealed::SealedWriter;
 use crate::{Error, Result};
@@ -47,6 +47,8 @@ pub struct WriterOptions {
     pub id: u64,
     /// Its level.
     pub level: u8,
+    /// Which of the table's stores it is part of.
+    pub store: Store,
     /// Plaintext bytes of a data block before compression.
     pub block_bytes: usize,
     /// Whether blocks are compressed before they are sealed.
@@ -58,6 +60,7 @@ impl Default for WriterOptions {
         WriterOptions {
             id: 0,
             level: 0,
+            store: Store::BASE,
             block_bytes: 4096,
             compression: true,
         }
@@ -507,6 +510,7 @@ impl<B: Backend> SstableWriter<B> {
         Ok(Some(SstableEntry {
             id: self.options.id,
             level: self.options.level,
+            store: self.options.store,
             components: vec![
                 self.data.finish(backend).await?,
                 self.index.finish(backend).await?,

@@ -5,6 +5,7 @@ mod model;
 mod periodic;
 mod regressions;
 mod rewrite;
+mod stores;
 mod switch;
 mod tamper;
 mod threads;

@@ -13,7 +13,7 @@ use palladium_storage::compaction::{SizeTiered, Strategy};
 use palladium_storage::{
     Cell, CellState, Clustering, CompactionOptions, Crash, Deletion, Env, Error, Limits, Liveness,
     LogSync, Mutation, NewTable, Options, PartitionUpdate, RangeTombstone, ReadCommand, ReadPage,
-    Result, Row, TableOptions, Write,
+    Result, Row, Store, TableOptions, Write,
 };
 
 use crate::world::{
@@ -62,6 +62,16 @@ struct Oracle {
     known: BTreeMap<Place, Version>,
     /// It may have been emptied.
     may_be_empty: bool,
+    /// The derived store that mirrors the base, which is store `stores + 1`: others before it have ended.
+    stores: u16,
+    /// The first timestamp that it mirrors.
+    mirrored_from: i64,
+}
+
+impl Oracle {
+    fn mirror(&self) -> Store {
+        Store(self.stores + 1)
+    }
 }
 
 struct Story {
@@ -203,7 +213,8 @@ impl Story {
             75..79 => self.reopen_one_table(),
             79..82 => self.switch(),
             82..84 => self.truncate(),
-            84..87 => self.drop_or_create(),
+            84..86 => self.drop_or_create(),
+            86 => self.drop_store(),
             87..92 => self.world.disk.go_down_at_sync(1 + self.draw(14)),
             92..94 => self
                 .world
@@ -270,6 +281,7 @@ impl Story {
         given.versions.extend(covered);
         Mutation {
             table: id(self.number(table)),
+            store: Store::BASE,
             key: partition(key),
             update,
         }
@@ -281,7 +293,10 @@ impl Story {
             let (mut mutations, mut given) = (Vec::new(), Given::default());
             for _ in 0..1 + self.draw(3) {
                 if let Some(table) = self.some_table() {
-                    mutations.push(self.mutation(table, &mut given));
+                    let mutation = self.mutation(table, &mut given);
+                    let mut mirrored = mutation.clone();
+                    mirrored.store = self.oracles[usize::from(table)].mirror();
+                    mutations.extend([mutation, mirrored]);
                 }
             }
             writes.push(Write { mutations });
@@ -344,6 +359,7 @@ impl Story {
                     };
                     let command = ReadCommand {
                         table: id,
+                        store: Store::BASE,
                         ..command
                     };
                     others.push(async move { drop(engine.read(command).await) }.boxed());
@@ -429,7 +445,7 @@ impl Story {
     }
 
     /// All rows of a table, by one of many roads.
-    fn table_rows(&self, table: u8) -> Result<Rows> {
+    fn table_rows(&self, table: u8, store: Store) -> Result<Rows> {
         let number = self.number(table);
         let pages = Limits {
             rows: 1 + self.draw(9) as u32,
@@ -437,6 +453,7 @@ impl Story {
         };
         let limits = [Limits::NONE, pages][self.draw(2) as usize];
         let finish = |command: ReadCommand| ReadCommand {
+            store,
             limits,
             now: self.now(),
             ..command
@@ -467,7 +484,7 @@ impl Story {
     /// What is read is what was acknowledged last, or something newer that was on its way. From then on it is known.
     fn check(&mut self, table: u8) {
         let now = self.now();
-        let found = match self.table_rows(table) {
+        let found = match self.table_rows(table, Store::BASE) {
             Ok(found) => found,
             Err(_) if self.world.disk.is_down() => return,
             Err(error) => panic!("{}: table {table}: {error}", self.context()),
@@ -507,6 +524,54 @@ impl Story {
             .find(|(key, row)| *key >= PARTITIONS || *row >= ROWS);
         assert_eq!(strange, None, "{context}");
         self.check_whole(&found, table);
+        self.check_mirror(found, table);
+    }
+
+    /// What the derived store holds is what the base holds, as far back as it goes: no crash takes one and leaves the other.
+    fn check_mirror(&self, mut base: Rows, table: u8) {
+        let oracle = &self.oracles[usize::from(table)];
+        let is_mirrored = |place: &Place| {
+            let known = oracle.known.get(place);
+            known.is_some_and(|version| version.timestamp >= oracle.mirrored_from)
+        };
+        base.retain(|place, _| is_mirrored(place));
+        match self.table_rows(table, oracle.mirror()) {
+            Ok(found) => assert_eq!(
+                found,
+                base,
+                "{}: the mirror of table {table}",
+                self.context()
+            ),
+            Err(_) if self.world.disk.is_down() => {}
+            Err(error) => panic!("{}: table {table}: {error}", self.context()),
+        }
+    }
+
+    /// Ends the mirror of a table; another one begins, with what is written from now on.
+    fn drop_store(&mut self) {
+        let Some(table) = self.some_table() else {
+            return;
+        };
+        let timestamp = self.world.engine.next_timestamp();
+        let (id, oracle) = (
+            id(self.number(table)),
+            &mut self.oracles[usize::from(table)],
+        );
+        let store = oracle.mirror();
+        oracle.stores += 1;
+        oracle.mirrored_from = timestamp;
+        // An error: what is left of it is nobody's.
+        let dropped = self.world.env.run(self.world.engine.drop_store(id, store));
+        if dropped.is_ok() {
+            match self.table_rows(table, store) {
+                Ok(found) => assert!(
+                    found.is_empty(),
+                    "{}: a store that has ended",
+                    self.context()
+                ),
+                Err(error) => assert!(self.world.disk.is_down(), "{}: {error}", self.context()),
+            }
+        }
     }
 
     /// Of a write with several rows in a table either all are there or none.

@@ -16,7 +16,7 @@ use palladium_storage::{
     Cell, CellState, Clustering, ColumnId, Columns, Crash, Engine, Env, Error, KeyRange, Lease,
     Limits, Liveness, Mutation, NewTable, Options, PartitionBound, PartitionKey, PartitionUpdate,
     ReadCommand, Result, Root, Row, SERVICE, SimulatedBackend, SimulatedDisk, SimulatedEnv, Slices,
-    TableKeys, Token, Write,
+    Store, TableKeys, Token, Write,
 };
 
 /// The one column.
@@ -147,6 +147,7 @@ pub fn spelled(value: u64) -> Bytes {
 pub fn mutation(table: u8, (key, row): Place, value: u64, timestamp: i64) -> Mutation {
     Mutation {
         table: id(table),
+        store: Store::BASE,
         key: partition(key),
         update: PartitionUpdate {
             deletion: None,
@@ -175,6 +176,7 @@ pub fn mutation(table: u8, (key, row): Place, value: u64, timestamp: i64) -> Mut
 pub fn everything(table: u8) -> ReadCommand {
     ReadCommand {
         table: id(table),
+        store: Store::BASE,
         range: KeyRange::Range {
             start: PartitionBound::MIN,
             end: PartitionBound::MAX,

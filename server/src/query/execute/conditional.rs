@@ -20,7 +20,7 @@ use palladium_protocol::cql::ast::Operator;
 use palladium_protocol::types::CqlType;
 use palladium_storage::{
     CellState, Clustering, KeyRange, LatchGuard, Limits, Mutation, PartitionKey, PartitionUpdate,
-    ReadCommand, Row, Slices, Write,
+    ReadCommand, Row, Slices, Store, Write,
 };
 
 use super::verdict::{self, Refusal};
@@ -183,6 +183,7 @@ impl Deferred {
                 if !update.is_empty() {
                     mutations.push(Mutation {
                         table: plan.table.id,
+                        store: Store::BASE,
                         key,
                         update,
                     });
@@ -261,6 +262,7 @@ async fn read(
     }
     let command = ReadCommand {
         table: plan.table.id,
+        store: Store::BASE,
         range: KeyRange::One(key.clone()),
         slices: Slices::new(stretches),
         reversed: false,
@@ -488,6 +490,7 @@ async fn first_row(
 ) -> CqlResult<Option<Row>> {
     let command = ReadCommand {
         table: table.id,
+        store: Store::BASE,
         range: KeyRange::One(key.clone()),
         slices: Slices::all(),
         reversed: false,

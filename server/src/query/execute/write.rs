@@ -12,7 +12,7 @@ use bytes::Bytes;
 use palladium_protocol::cql::ast::BatchKind;
 use palladium_storage::{
     CellState, Clustering, ColumnId, Mutation, PartitionKey, PartitionUpdate, RangeTombstone, Row,
-    Write,
+    Store, Write,
 };
 
 use super::conditional::{self, Deferred};
@@ -282,6 +282,7 @@ pub fn mutations_of(
         if !update.is_empty() {
             out.push(Mutation {
                 table: plan.table.id,
+                store: Store::BASE,
                 key,
                 update,
             });

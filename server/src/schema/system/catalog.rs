@@ -233,7 +233,7 @@ fn masks(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
 mod tests {
     use palladium_protocol::cql::{self, ast::Statement};
     use palladium_protocol::types::{CqlType, decode};
-    use palladium_storage::{Columns, KeyRange, Limits, ReadCommand, Slices};
+    use palladium_storage::{Columns, KeyRange, Limits, ReadCommand, Slices, Store};
 
     use super::super::super::change::{Circumstances, Plan, plan};
     use super::*;
@@ -270,6 +270,7 @@ mod tests {
         fill(catalog, table, &mut rows).unwrap();
         let command = ReadCommand {
             table: table.id,
+            store: Store::BASE,
             range: KeyRange::One(key::partition_key(&[of.to_owned().into()]).unwrap()),
             slices: Slices::all(),
             reversed: false,
@@ -344,6 +345,7 @@ mod tests {
         fill(&catalog, table, &mut rows).unwrap();
         let command = ReadCommand {
             table: table.id,
+            store: Store::BASE,
             range: KeyRange::all(),
             slices: Slices::all(),
             reversed: false,

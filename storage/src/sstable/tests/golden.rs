@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::manifest::Component;
+use crate::model::Store;
 use palladium_crypto::{StructureId, StructureKind, WrappedDataKey};
 
 const SEED: u64 = 20_260_101;
@@ -83,6 +84,7 @@ fn the_sample_of_version_1_still_opens() {
     let mut entry = SstableEntry {
         id: 1,
         level: 0,
+        store: Store::BASE,
         components: Vec::new(),
     };
     for (kind, name) in KINDS {

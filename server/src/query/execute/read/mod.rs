@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use palladium_storage::{
-    KeyRange, Limits, PartitionKey, ReadCommand, ReadPage, ReadPosition, Slices,
+    KeyRange, Limits, PartitionKey, ReadCommand, ReadPage, ReadPosition, Slices, Store,
 };
 
 use self::groups::{Group, Kept, accumulators};
@@ -318,6 +318,7 @@ impl Select {
         };
         Some(ReadCommand {
             table: plan.table.id,
+            store: Store::BASE,
             range,
             // Of a partition's rows DISTINCT needs one, to know that the partition is there.
             slices: self.slices.clone(),

@@ -1,0 +1,162 @@
+//! A table with derived stores: what is written to base and stores together is there together, under one key, and a store ends without its table.
+
+use palladium_storage::{Crash, ReadCommand, Store, Write};
+
+use crate::world::{Place, Rows, World, everything, id, inspect, is_locked, mutation, rows, small};
+
+const INDEX: Store = Store(1);
+const VIEW: Store = Store(2);
+
+fn read(world: &World, store: Store) -> palladium_storage::Result<Rows> {
+    let command = ReadCommand {
+        store,
+        ..everything(0)
+    };
+    world.env.run(world.engine.read(command)).map(rows)
+}
+
+/// One write to the base and to both stores; each store has its own value for the place.
+fn put(world: &World, place: Place, value: u64) {
+    let timestamp = world.engine.next_timestamp();
+    let mut mutations = Vec::new();
+    for (store, value) in [(Store::BASE, value), (INDEX, value + 1), (VIEW, value + 2)] {
+        let mut mutation = mutation(0, place, value, timestamp);
+        mutation.store = store;
+        mutations.push(mutation);
+    }
+    let written = world.env.run(world.engine.write(vec![Write { mutations }]));
+    assert!(written.iter().all(Result::is_ok));
+}
+
+fn fill(world: &World, first: u64) -> Rows {
+    let mut base = Rows::new();
+    for key in first..first + 20 {
+        put(world, (key, key % 3), 100 * key);
+        base.insert((key, key % 3), 100 * key);
+    }
+    base
+}
+
+fn shifted(rows: &Rows, by: u64) -> Rows {
+    rows.iter()
+        .map(|(place, value)| (*place, value + by))
+        .collect()
+}
+
+fn check(world: &World, base: &Rows) {
+    assert_eq!(read(world, Store::BASE).unwrap(), *base);
+    assert_eq!(read(world, INDEX).unwrap(), shifted(base, 1));
+    assert_eq!(read(world, VIEW).unwrap(), shifted(base, 2));
+}
+
+fn is_whole(world: &World) {
+    world.stop().unwrap();
+    world.env.drop_tasks();
+    world.disk.crash(Crash::Kill);
+    assert_eq!(inspect(&world.disk, &world.env).unwrap().damage, [""; 0]);
+}
+
+#[test]
+fn stores_are_apart_in_memory_on_disk_and_after_a_restart() {
+    let mut world = World::with_tables(1, small(), 1);
+    let mut base = fill(&world, 0);
+    check(&world, &base);
+    world.flush(0).unwrap();
+    check(&world, &base);
+    base.extend(fill(&world, 10));
+    check(&world, &base);
+    world.reopen(Crash::PowerLoss { seed: 3 });
+    world.unlock(0).unwrap();
+    check(&world, &base);
+    world.env.run(world.engine.compact(Some(id(0)))).unwrap();
+    check(&world, &base);
+    assert_eq!(
+        world.paths("blobs/").len(),
+        3 * 4,
+        "one SSTable for each store"
+    );
+    is_whole(&world);
+}
+
+#[test]
+fn a_store_that_ends_takes_nothing_with_it_and_never_comes_back() {
+    let mut world = World::with_tables(2, small(), 1);
+    let mut base = fill(&world, 0);
+    world.flush(0).unwrap();
+    base.extend(fill(&world, 20));
+    world
+        .env
+        .run(world.engine.drop_store(id(0), INDEX))
+        .unwrap();
+    let gone = |world: &World, base: &Rows| {
+        assert_eq!(read(world, Store::BASE).unwrap(), *base);
+        assert_eq!(read(world, INDEX).unwrap(), Rows::new());
+        assert_eq!(read(world, VIEW).unwrap(), shifted(base, 2));
+    };
+    gone(&world, &base);
+    assert_eq!(world.paths("blobs/").len(), 2 * 4);
+    // Whoever has not heard of it yet writes to it in vain.
+    base.extend(fill(&world, 40));
+    gone(&world, &base);
+    // Its records are still in the log.
+    world.reopen(Crash::Kill);
+    world.unlock(0).unwrap();
+    gone(&world, &base);
+    world.flush(0).unwrap();
+    world.stop().unwrap();
+    world.reopen(Crash::Kill);
+    world.unlock(0).unwrap();
+    gone(&world, &base);
+    let dropped = world.env.run(world.engine.dropped_stores(id(0)));
+    assert_eq!(dropped.into_iter().collect::<Vec<_>>(), [INDEX]);
+    is_whole(&world);
+}
+
+#[test]
+fn a_store_of_a_locked_table_ends_too() {
+    let world = World::with_tables(3, small(), 1);
+    let base = fill(&world, 0);
+    world.flush(0).unwrap();
+    world.lock(0);
+    assert!(is_locked(&read(&world, INDEX)));
+    world
+        .env
+        .run(world.engine.drop_store(id(0), INDEX))
+        .unwrap();
+    assert_eq!(world.paths("blobs/").len(), 2 * 4);
+    world.unlock(0).unwrap();
+    assert_eq!(read(&world, INDEX).unwrap(), Rows::new());
+    assert_eq!(read(&world, VIEW).unwrap(), shifted(&base, 2));
+}
+
+#[test]
+fn a_truncation_empties_the_stores_with_the_base() {
+    let mut world = World::with_tables(4, small(), 1);
+    fill(&world, 0);
+    world.flush(0).unwrap();
+    fill(&world, 20);
+    world.env.run(world.engine.truncate(id(0))).unwrap();
+    check(&world, &Rows::new());
+    let base = fill(&world, 5);
+    world.reopen(Crash::Kill);
+    world.unlock(0).unwrap();
+    check(&world, &base);
+}
+
+#[test]
+fn a_key_switch_and_a_rewrite_take_the_stores_along() {
+    let mut world = World::with_tables(5, small(), 1);
+    let base = fill(&world, 0);
+    world.flush(0).unwrap();
+    world.switch(0).unwrap();
+    check(&world, &base);
+    world.env.run(world.engine.rewrite(id(0))).unwrap();
+    world.env.advance(std::time::Duration::from_secs(5));
+    assert_eq!(
+        world.env.run(world.engine.key_versions_in_use(id(0))),
+        [2].into()
+    );
+    world.reopen(Crash::Kill);
+    world.unlock(0).unwrap();
+    check(&world, &base);
+}
