@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::error::{CqlError, CqlResult};
 use crate::keys::KeyKeeper;
 use crate::net::InFlight;
+use crate::permissions::Authority;
 use crate::query::{PageSeal, Prepared, Response};
 use crate::schema::Catalog;
 use crate::shredding::Shredding;
@@ -31,6 +32,8 @@ pub struct Database {
     pub catalog: ArcSwap<Catalog>,
     /// The tables' keys.
     pub keys: KeyKeeper,
+    /// Who may do what.
+    pub authority: Arc<Authority>,
     /// What happens to the keys is handed in here.
     pub audit: Audit,
     /// What has happened to the keys is read here.
@@ -53,7 +56,7 @@ pub struct Database {
     pub page_seal: PageSeal,
     /// Schema changes, for those who registered.
     pub events: broadcast::Sender<Arc<Event>>,
-    /// Held by a schema change from its check to its event: one at a time.
+    /// Held by a change of the schema or the roles from its check to its event: one at a time.
     pub ddl: tokio::sync::Mutex<()>,
 }
 

@@ -64,6 +64,14 @@ fn typed(name: &str, text: &str) -> Result<toml::Value, String> {
             .map(toml::Value::Integer)
             .map_err(|_| format!("'{text}' is not a number"));
     }
+    let is_truth = toml::from_str::<Config>(&format!("{name} = \"\""))
+        .is_err_and(|error| error.message().contains("expected a boolean"));
+    if is_truth {
+        return text
+            .parse::<bool>()
+            .map(toml::Value::Boolean)
+            .map_err(|_| format!("'{text}' is neither true nor false"));
+    }
     let value = toml::Value::String(text.to_owned());
     let alone = toml::Table::from_iter([(name.to_owned(), value.clone())]);
     alone
@@ -145,6 +153,23 @@ mod tests {
             let error = load_text("", &[(variable, value)]).unwrap_err();
             assert!(error.contains(variable), "{error}");
         }
+    }
+
+    #[test]
+    fn who_may_connect_can_be_said_in_the_environment() {
+        let config = load_text(
+            "listen = \"0.0.0.0:9042\"",
+            &[
+                ("PALLADIUM_SERVE_EVERYBODY_BEYOND_LOOPBACK", "true"),
+                ("PALLADIUM_AUTHENTICATOR", "PasswordAuthenticator"),
+            ],
+        )
+        .unwrap();
+        assert!(config.serve_everybody_beyond_loopback && config.authenticates());
+        let error = load_text("listen = \"0.0.0.0:9042\"", &[]).unwrap_err();
+        assert!(error.starts_with("FILE: listen is 0.0.0.0:9042"), "{error}");
+        let variable = ("PALLADIUM_SERVE_EVERYBODY_BEYOND_LOOPBACK", "perhaps");
+        assert!(load_text("", &[variable]).is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use palladium_protocol::wire::{Encoder, Extras, Opcode, Version};
 use uuid::Uuid;
 
 use super::prepared::Statement;
+use crate::audit::Asker;
 use crate::error::CqlError;
 
 /// An answer.
@@ -24,7 +25,8 @@ pub enum Response {
     Ready,
     /// The class name of the authenticator.
     Authenticate(String),
-    AuthSuccess,
+    /// The connection is this role's from now on.
+    AuthSuccess(Asker),
     Supported(Supported),
     Error(ErrorResponse),
     Event(Event),
@@ -138,7 +140,7 @@ impl Response {
             }
             Response::Ready => View::Ready,
             Response::Authenticate(class) => View::Authenticate(class),
-            Response::AuthSuccess => View::AuthSuccess(None),
+            Response::AuthSuccess(_) => View::AuthSuccess(None),
             Response::Supported(supported) => View::Supported(supported),
             Response::Error(error) => View::Error(error),
             Response::Event(event) => View::Event(event),

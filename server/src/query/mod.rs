@@ -198,6 +198,7 @@ fn execute(
     bound: Vec<Bound>,
     settings: Settings,
 ) -> CqlResult<Outcome> {
+    database.authority.permitted(session, &statement)?;
     match &statement.body {
         Body::Select(_) => Ok(execute::read::select(database, statement, bound, settings)),
         Body::Modify(_) => execute::write::modify(database, statement, bound, &settings),
@@ -248,7 +249,7 @@ fn execute(
 /// A BATCH message: statements by text or id, each with its own values.
 fn batch(
     database: &Arc<Database>,
-    session: &Session,
+    session: &mut Session,
     frame: &Frame,
     request: &Batch<'_>,
 ) -> CqlResult<Outcome> {
@@ -257,7 +258,8 @@ fn batch(
         BatchKind::Unlogged => ast::BatchKind::Unlogged,
         BatchKind::Counter => ast::BatchKind::Counter,
     };
-    let keyspace = request.params.keyspace.or(session.keyspace.as_deref());
+    let own = session.keyspace.clone();
+    let keyspace = request.params.keyspace.or(own.as_deref());
     let mut statements = Vec::with_capacity(request.len());
     for entry in request.iter() {
         let statement = match entry.statement {
@@ -269,6 +271,7 @@ fn batch(
                 "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.",
             ));
         }
+        database.authority.permitted(session, &statement)?;
         let bound = values::bind(&statement.markers, &entry.values, &frame.body)?;
         statements.push((statement, bound));
     }

@@ -46,7 +46,14 @@ pub struct Statement {
     /// The catalog it was last found to hold in.
     valid_in: AtomicU64,
     last_used: AtomicU64,
+    /// For the last roles that executed it: the snapshot under which that was found allowed, and the role's number.
+    permitted: [AtomicU64; PERMITTED],
 }
+
+/// Roles for which a statement remembers that they may execute it.
+const PERMITTED: usize = 4;
+/// Bits of a role's number beside the version of a snapshot.
+const NUMBER_BITS: u32 = 24;
 
 /// A bind marker, as values are checked against it.
 #[derive(Debug, Clone)]
@@ -88,6 +95,23 @@ impl Statement {
             result,
             valid_in: AtomicU64::new(version_of(catalog)),
             last_used: AtomicU64::new(0),
+            permitted: Default::default(),
+        }
+    }
+
+    /// Whether this role was found allowed to execute it under this snapshot of roles.
+    #[inline]
+    pub fn was_permitted(&self, version: u64, number: u32) -> bool {
+        let place = &self.permitted[number as usize % PERMITTED];
+        place.load(Ordering::Relaxed) == permit_of(version, number) && number >> NUMBER_BITS == 0
+    }
+
+    /// This role may execute it under this snapshot of roles.
+    pub fn permit(&self, version: u64, number: u32) {
+        // A number with more bits would look like another role's under another snapshot: it is asked for each time.
+        if number >> NUMBER_BITS == 0 {
+            let place = &self.permitted[number as usize % PERMITTED];
+            place.store(permit_of(version, number), Ordering::Relaxed);
         }
     }
 
@@ -119,6 +143,11 @@ impl Statement {
         }
         holds
     }
+}
+
+/// Never 0: versions begin with 1.
+fn permit_of(version: u64, number: u32) -> u64 {
+    version << NUMBER_BITS | u64::from(number)
 }
 
 /// Both halves of the schema version folded together. It is a hash of all definitions: equal for equal schemas.

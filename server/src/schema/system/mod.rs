@@ -4,12 +4,13 @@
 //! SELECT ── the same road as any ──► ReadCommand ──► read: rows of the moment into a memtable, read like any other
 //! ```
 //!
-//! So filters, paging, aggregates and token ranges work alike. Keyspaces: `system`, `system_schema`, `system_traces` as Cassandra
+//! So filters, paging, aggregates and token ranges work alike. Keyspaces: `system`, `system_schema`, `system_auth`, `system_traces` as Cassandra
 //! has them, `system_virtual_schema` and `system_views` likewise, `system_schema_mcs` as Amazon Keyspaces has it, and
 //! `system_palladium` for what this server adds.
 //!
-//! Read in this order: `definitions`, `rows`, `status`, `node` (this server), `catalog` (the schema), `keyspaces` (Amazon's), `traces`, `palladium`.
+//! Read in this order: `definitions`, `rows`, `status`, `node` (this server), `catalog` (the schema), `auth` (the roles), `keyspaces` (Amazon's), `traces`, `palladium`.
 
+mod auth;
 mod catalog;
 mod definitions;
 mod keyspaces;
@@ -24,6 +25,7 @@ use palladium_storage::{ReadCommand, ReadPage};
 use self::rows::Rows;
 use self::status::Unfinished;
 use super::{Catalog, TableSchema};
+use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::CqlResult;
 
@@ -54,12 +56,13 @@ pub async fn read_stored(
     database: &Database,
     table: &TableSchema,
     command: &ReadCommand,
+    asker: &Asker,
 ) -> CqlResult<ReadPage> {
     if shows_unfinished(table) {
         let unfinished = database.engine.unsettled().await;
-        return read_with(database, table, command, &unfinished);
+        return read_with(database, table, command, &unfinished, asker);
     }
-    palladium::read_stored(database, table, command).await
+    palladium::read_stored(database, table, command, asker).await
 }
 
 /// Reads a virtual table that is made of what is in memory.
@@ -67,8 +70,9 @@ pub fn read(
     database: &Database,
     table: &TableSchema,
     command: &ReadCommand,
+    asker: &Asker,
 ) -> CqlResult<ReadPage> {
-    read_with(database, table, command, &Unfinished::new())
+    read_with(database, table, command, &Unfinished::new(), asker)
 }
 
 fn read_with(
@@ -76,6 +80,7 @@ fn read_with(
     table: &TableSchema,
     command: &ReadCommand,
     unfinished: &Unfinished,
+    asker: &Asker,
 ) -> CqlResult<ReadPage> {
     let mut rows = Rows::new(table, command.now);
     let schema = database.catalog.load();
@@ -84,11 +89,12 @@ fn read_with(
         ("system_traces", _) => traces::fill(database, table, command, &mut rows)?,
         ("system_views", "settings") => node::settings(database, &mut rows)?,
         ("system_schema" | "system_virtual_schema", _) => catalog::fill(&schema, table, &mut rows)?,
+        ("system_auth", name) => auth::fill(database, name, asker, &mut rows)?,
         ("system_schema_mcs", _) => {
-            keyspaces::fill(database, &schema, table, unfinished, &mut rows)?
+            keyspaces::fill(database, &schema, table, unfinished, asker, &mut rows)?
         }
         ("system_palladium", _) => {
-            palladium::fill(database, &schema, table, unfinished, &mut rows)?
+            palladium::fill(database, &schema, table, unfinished, asker, &mut rows)?
         }
         // One node has no peers; what is not kept is empty.
         _ => {}

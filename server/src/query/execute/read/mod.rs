@@ -68,7 +68,12 @@ pub fn select(
         let Some(command) = select.next_command() else {
             return Outcome::Ready(select.finish().unwrap_or_else(Response::from));
         };
-        match try_read(database, &select.plan().table, &command) {
+        match try_read(
+            database,
+            &select.plan().table,
+            &command,
+            &select.settings.asker,
+        ) {
             Some(Ok(page)) => {
                 if let Err(error) = select.take(page) {
                     return Outcome::Ready(error.into());
@@ -280,7 +285,7 @@ impl Select {
         let mut command = Some(command);
         while let Some(next) = command {
             let database = self.database.clone();
-            let page = match try_read(&database, &self.plan().table, &next) {
+            let page = match try_read(&database, &self.plan().table, &next, &self.settings.asker) {
                 Some(page) => page?,
                 None => {
                     traces::note(|| "Waiting for a block or a key that is not in memory".into());
