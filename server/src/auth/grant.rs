@@ -1,8 +1,6 @@
 //! GRANT and REVOKE: roles to roles, permissions to roles. And what a schema change grants and revokes by itself.
 
-use palladium_protocol::cql::ast::{
-    Grant, GrantRole, Name, Permission, Permissions, Revoke, RevokeRole,
-};
+use palladium_protocol::cql::ast::{Grant, GrantRole, Name, Permission, Revoke, RevokeRole};
 use palladium_protocol::response::{Change as Kind, SchemaChange, SchemaTarget};
 
 use super::change::{Change, Circumstances, Plan, Told, changed, check_role, role};
@@ -90,7 +88,7 @@ pub(super) fn grant(granted: &Grant, of: &Circumstances<'_>) -> CqlResult<Plan> 
         "Role '{name}' was already granted {} on {resource}",
         had.names()
     );
-    let warned = warns(&granted.permissions, had).then_some(warning);
+    let warned = (!had.is_empty()).then_some(warning);
     finish(roles, warned, "GRANT", name, &resource, new)
 }
 
@@ -106,13 +104,8 @@ pub(super) fn revoke(revoked: &Revoke, of: &Circumstances<'_>) -> CqlResult<Plan
         "Role '{name}' was not granted {} on {resource}",
         had_not.names()
     );
-    let warned = warns(&revoked.permissions, had_not).then_some(warning);
+    let warned = (!had_not.is_empty()).then_some(warning);
     finish(roles, warned, "REVOKE", name, &resource, had)
-}
-
-/// Whoever says ALL wants no list of what was there before.
-fn warns(permissions: &Permissions, idle: PermissionSet) -> bool {
-    matches!(permissions, Permissions::Some(_)) && !idle.is_empty()
 }
 
 fn check(

@@ -128,7 +128,7 @@ pub(super) fn users(of: &Circumstances<'_>) -> CqlResult<Listing> {
         }
         listing.add([
             text(&role.name),
-            CqlValue::Boolean(role.is_superuser),
+            CqlValue::Boolean(of.roles.is_super(&role.name)),
             text(&datacenters(role, of.roles, of.authority)),
         ]);
     }

@@ -209,16 +209,14 @@ impl Resource {
     /// Whether there is such a thing. Keys are elsewhere: any that can be named is taken.
     pub fn exists(&self, catalog: &Catalog, is_role: impl Fn(&str) -> bool) -> bool {
         match self {
-            AllKeyspaces | AllRoles | AllFunctions | AllMbeans | AllKeys | Mbean(_) | Key(_) => {
-                true
-            }
+            AllKeyspaces | AllRoles | AllFunctions | AllMbeans | AllKeys | Key(_) => true,
             Keyspace(keyspace) | AllTables(keyspace) | KeyspaceFunctions(keyspace) => {
                 catalog.keyspace(keyspace).is_some()
             }
             Table(keyspace, table) => catalog.table(keyspace, table).is_some(),
             Role(role) => is_role(role),
-            // There are no user-defined functions.
-            Function(..) => false,
+            // There are no user-defined functions, and no beans.
+            Function(..) | Mbean(_) => false,
         }
     }
 }

@@ -5,6 +5,7 @@ mod audit;
 mod client;
 mod keys;
 mod prepared;
+mod roles;
 mod scripts;
 mod shredding;
 mod tracing;

@@ -358,7 +358,7 @@ mod tests {
             now: 1,
         };
         let page = rows.read(&command).unwrap();
-        assert_eq!(page.partitions.len(), 5);
+        assert_eq!(page.partitions.len(), 6);
         assert!(
             page.partitions
                 .iter()
