@@ -148,10 +148,7 @@ async fn record(
         context: Some(EncryptionContext(
             std::iter::once(role).chain(more).collect(),
         )),
-        outcome: outcome
-            .as_ref()
-            .map(|()| ())
-            .map_err(|error| error.message.clone()),
+        outcome: outcome.clone().map_err(|error| error.message),
         latency: Duration::from_micros(u64::try_from(latency).unwrap_or_default()),
         asker: asker.clone(),
         ..Event::of_server(told.operation, begun)
