@@ -421,6 +421,7 @@ fn role_options() -> BoxedStrategy<Vec<RoleOption>> {
     let secret = prop_oneof![
         password().prop_map(RoleOption::Password),
         password().prop_map(RoleOption::HashedPassword),
+        Just(RoleOption::GeneratedPassword),
     ];
     let access = prop_oneof![
         Just(RoleOption::AllDatacenters),
@@ -446,6 +447,7 @@ fn user_password() -> BoxedStrategy<Option<UserPassword>> {
     option::of(prop_oneof![
         password().prop_map(UserPassword::Plain),
         password().prop_map(UserPassword::Hashed),
+        Just(UserPassword::Generated),
     ])
     .boxed()
 }
@@ -507,6 +509,7 @@ fn role_statement() -> BoxedStrategy<Statement> {
         (option::of(column()), flag())
             .prop_map(|(role, recursive)| Statement::ListRoles(ListRoles { role, recursive })),
         Just(Statement::ListUsers),
+        Just(Statement::ListSuperusers),
     ]
     .boxed()
 }
@@ -548,7 +551,6 @@ fn resource() -> BoxedStrategy<Resource> {
         Just(Resource::AllMbeans),
         any::<String>().prop_map(Resource::Mbean),
         any::<String>().prop_map(Resource::Mbeans),
-        Just(Resource::AllKeys),
         any::<String>().prop_map(Resource::Key),
     ]
     .boxed()

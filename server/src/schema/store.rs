@@ -364,6 +364,13 @@ struct StoredTable {
     /// Absent: the service's own key.
     kms_key: Option<String>,
     custom_properties: BTreeMap<String, StoredProperty>,
+    /// Absent: no COMPACT STORAGE.
+    #[serde(default, skip_serializing_if = "is_not")]
+    compact: bool,
+}
+
+fn is_not(flag: &bool) -> bool {
+    !flag
 }
 
 #[derive(Serialize, Deserialize)]
@@ -475,6 +482,7 @@ fn store_table(table: &TableSchema) -> StoredTable {
             .iter()
             .map(|(name, value)| (name.clone(), store_property(value)))
             .collect(),
+        compact: table.compact,
     }
 }
 
@@ -614,6 +622,7 @@ fn load_table(catalog: &Catalog, stored: &Stored) -> Result<TableSchema, String>
             .map(|(name, value)| (name, load_property(value)))
             .collect(),
         kind: TableKind::User,
+        compact: table.compact,
     }))
 }
 

@@ -3,9 +3,11 @@
 
 mod audit;
 mod client;
+mod guardrails;
 mod keys;
+mod masking;
 mod prepared;
-mod roles;
+mod schema;
 mod scripts;
 mod shredding;
 mod tracing;

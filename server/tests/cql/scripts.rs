@@ -11,16 +11,11 @@
 //! server that speaks CQL, and with `PALLADIUM_SCRIPTS_WRITE=cassandra` they are rewritten with what it says. Where we
 //! differ on purpose, a line that begins with `-- !` before the statement says why, and the answer below it is ours
 //! (`PALLADIUM_SCRIPTS_WRITE=ours`).
-//!
-//! `scripts/roles/*.cql` run where roles are on, as the super-user; `-- as bob` goes on as bob, with the password `bob`, on the connection that he has since he
-//! was named first. For Cassandra they need PasswordAuthenticator and CassandraAuthorizer without caches, and its address in
-//! `PALLADIUM_SCRIPTS_ROLES_SERVER`.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::client::{Answer, Client, Node, Rows, with_server};
+use crate::client::{Answer, Client, Rows, with_server};
 use palladium::query::json;
 
 /// The answer to a statement, as lines.
@@ -77,11 +72,6 @@ fn lines(rows: &Rows) -> Vec<String> {
     lines
 }
 
-/// Before the name of the role as which a script goes on.
-const AS: &str = "-- as ";
-/// The super-user of scripts about roles, and its password.
-const SUPERUSER: &str = "cassandra";
-
 /// A statement of a script, and the lines that belong to it.
 struct Step {
     /// Blank lines, remarks, and the reason for a difference.
@@ -95,8 +85,7 @@ fn steps(script: &str) -> (Vec<Step>, Vec<String>) {
     let mut before = Vec::new();
     let mut statement = String::new();
     for line in script.lines() {
-        let is_remark = line.starts_with("-- !") || line.starts_with(AS);
-        let is_answer = line.starts_with("-- ") && !is_remark;
+        let is_answer = line.starts_with("-- ") && !line.starts_with("-- !");
         if !statement.is_empty() || !(line.is_empty() || line.starts_with("--")) {
             if !statement.is_empty() {
                 statement.push('\n');
@@ -130,56 +119,7 @@ enum Rewrite {
     Ours,
 }
 
-/// The connections of a script: one for each role that it names.
-struct Clients {
-    address: SocketAddr,
-    roles: HashMap<String, Client>,
-    present: String,
-}
-
-impl Clients {
-    fn new(address: SocketAddr, with_roles: bool) -> Clients {
-        let (name, mut client) = match with_roles {
-            true => (SUPERUSER, logged_in(address, SUPERUSER)),
-            false => ("", Client::connect(address)),
-        };
-        if with_roles {
-            let roles = client.query("LIST ROLES").rows();
-            for row in roles.rows {
-                let role = row[0].clone().expect("a role has a name");
-                let role = String::from_utf8(role.to_vec()).expect("a name is text");
-                if role != SUPERUSER {
-                    client.query(&format!("DROP ROLE '{role}'")).done();
-                }
-            }
-        }
-        Clients {
-            address,
-            roles: HashMap::from([(name.to_owned(), client)]),
-            present: name.to_owned(),
-        }
-    }
-
-    fn go_on_as(&mut self, name: &str) {
-        self.roles
-            .entry(name.to_owned())
-            .or_insert_with(|| logged_in(self.address, name));
-        self.present = name.to_owned();
-    }
-
-    fn present(&mut self) -> &mut Client {
-        self.roles.get_mut(&self.present).expect("it is connected")
-    }
-}
-
-fn logged_in(address: SocketAddr, name: &str) -> Client {
-    match Client::connect_as(address, name, name) {
-        Ok(client) => client,
-        Err((code, message)) => panic!("{name} cannot log in: {code:#x}: {message}"),
-    }
-}
-
-fn run_script(path: &Path, address: SocketAddr, rewrite: Rewrite, with_roles: bool) -> Vec<String> {
+fn run_script(path: &Path, address: SocketAddr, rewrite: Rewrite) -> Vec<String> {
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
@@ -187,27 +127,24 @@ fn run_script(path: &Path, address: SocketAddr, rewrite: Rewrite, with_roles: bo
         .to_owned();
     let text = std::fs::read_to_string(path).expect("the script can be read");
     let (steps, rest) = steps(&text);
-    let mut clients = Clients::new(address, with_roles);
-    let mut client = clients.present();
-    run(client, "DROP KEYSPACE IF EXISTS ks", false);
+    let mut client = Client::connect(address);
+    run(&mut client, "DROP KEYSPACE IF EXISTS ks", false);
     run(
-        client,
+        &mut client,
         "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
         false,
     );
-    run(client, "USE ks", false);
+    run(&mut client, "USE ks", false);
     let with_warnings = text.starts_with("-- with warnings\n");
     let mut failures = Vec::new();
     let mut written = String::new();
     for step in &steps {
         let ours = step.before.iter().any(|line| line.starts_with("-- !"));
-        for line in &step.before {
-            if let Some(name) = line.strip_prefix(AS) {
-                clients.go_on_as(name);
-            }
-        }
-        client = clients.present();
-        let answer = run(client, step.statement.trim_end_matches(';'), with_warnings);
+        let answer = run(
+            &mut client,
+            step.statement.trim_end_matches(';'),
+            with_warnings,
+        );
         for line in &step.before {
             written.push_str(line);
             written.push('\n');
@@ -243,8 +180,8 @@ fn run_script(path: &Path, address: SocketAddr, rewrite: Rewrite, with_roles: bo
     failures
 }
 
-fn scripts(folder: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+fn scripts() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
     let wanted = std::env::var("PALLADIUM_SCRIPTS_ONLY").unwrap_or_default();
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
         .expect("the scripts are here")
@@ -256,19 +193,15 @@ fn scripts(folder: &str) -> Vec<PathBuf> {
     paths
 }
 
-fn run_all(address: SocketAddr, with_roles: bool) {
-    let folder = match with_roles {
-        true => "tests/scripts/roles",
-        false => "tests/scripts",
-    };
+fn run_all(address: SocketAddr) {
     let rewrite = match std::env::var("PALLADIUM_SCRIPTS_WRITE").as_deref() {
         Ok("cassandra") => Rewrite::Cassandra,
         Ok("ours") => Rewrite::Ours,
         _ => Rewrite::Nobody,
     };
-    let failures: Vec<String> = scripts(folder)
+    let failures: Vec<String> = scripts()
         .iter()
-        .flat_map(|path| run_script(path, address, rewrite, with_roles))
+        .flat_map(|path| run_script(path, address, rewrite))
         .collect();
     assert!(
         failures.is_empty(),
@@ -281,17 +214,7 @@ fn run_all(address: SocketAddr, with_roles: bool) {
 #[test]
 fn every_script_is_answered_as_cassandra_answers() {
     if let Ok(address) = std::env::var("PALLADIUM_SCRIPTS_SERVER") {
-        return run_all(address.parse().expect("an address and a port"), false);
+        return run_all(address.parse().expect("an address and a port"));
     }
-    with_server(|address| run_all(address, false));
-}
-
-#[test]
-fn every_script_about_roles_is_answered_as_cassandra_answers() {
-    if let Ok(address) = std::env::var("PALLADIUM_SCRIPTS_ROLES_SERVER") {
-        return run_all(address.parse().expect("an address and a port"), true);
-    }
-    let node = Node::start_with_roles();
-    run_all(node.address(), true);
-    node.stop();
+    with_server(run_all);
 }

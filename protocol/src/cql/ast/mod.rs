@@ -104,6 +104,7 @@ pub enum Statement {
     ListPermissions(ListPermissions),
     ListRoles(ListRoles),
     ListUsers,
+    ListSuperusers,
 
     Describe(Describe),
 }

@@ -13,9 +13,8 @@ use palladium_storage::{Clustering, PartitionKey, ReadCommand, ReadPage};
 
 use super::super::super::TableSchema;
 use super::super::rows::{Named, Rows, text, text_map};
-use super::View;
 use super::paged::Paged;
-use crate::audit::{Entry, Record, SEGMENT_ROWS, Span, Trail};
+use crate::audit::{Entry, SEGMENT_ROWS, Span, Trail};
 use crate::encode::key;
 use crate::error::CqlResult;
 
@@ -27,7 +26,6 @@ pub async fn read(
     trail: &Trail,
     table: &TableSchema,
     command: &ReadCommand,
-    view: View<'_>,
 ) -> CqlResult<ReadPage> {
     let mut page = Paged::new(command);
     let days = page.wanted(days(trail)?);
@@ -44,9 +42,7 @@ pub async fn read(
             let in_piece = |entry: &&Entry| (first..=last).contains(&entry.record.sequence);
             let mut rows = Rows::new(table, command.now);
             for entry in entries.iter().filter(in_piece) {
-                if is_shown(&entry.record, view) {
-                    rows.add(row(entry, &day, view)?)?;
-                }
+                rows.add(row(entry, &day)?)?;
             }
             page.add(&mut partition, &rows)?;
         }
@@ -111,15 +107,7 @@ fn date(day: i32) -> CqlValue {
     CqlValue::Date((i64::from(day) + EPOCH_DAY) as u32)
 }
 
-/// Of what is about no table each sees what he did himself.
-fn is_shown(record: &Record, view: View<'_>) -> bool {
-    match (&record.keyspace_name, &record.table_name) {
-        (Some(keyspace), Some(table)) => view.shows(keyspace, table),
-        _ => view.shows_all() || view.is_asker(&record.who),
-    }
-}
-
-fn row(entry: &Entry, day: &PartitionKey, view: View<'_>) -> CqlResult<Vec<Named>> {
+fn row(entry: &Entry, day: &PartitionKey) -> CqlResult<Vec<Named>> {
     let record = &entry.record;
     let day: [u8; 4] = day.bytes().as_ref().try_into().unwrap_or_default();
     let optional = |value: &Option<String>| value.clone().and_then(text);
@@ -133,10 +121,7 @@ fn row(entry: &Entry, day: &PartitionKey, view: View<'_>) -> CqlResult<Vec<Named
         ("operation", text(&record.operation)),
         ("keyspace_name", optional(&record.keyspace_name)),
         ("table_name", optional(&record.table_name)),
-        (
-            "key",
-            record.key.as_ref().and_then(|key| view.key(key.as_str())),
-        ),
+        ("key", optional(&record.key)),
         (
             "context",
             (!record.context.is_empty())
