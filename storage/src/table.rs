@@ -178,7 +178,7 @@ impl OpenTable {
                 dropped_stores,
                 applied: AtomicU64::new(applied),
             }),
-            sstables: ArcSwap::from_pointee(sstables),
+            sstables: ArcSwap::from_pointee(newest_first(sstables)),
         }
     }
 
@@ -249,6 +249,20 @@ impl OpenTable {
             .collect()
     }
 
+    /// Shows a store's memtables of this moment, newest first; like [`OpenTable::memtables`], before SSTables are loaded.
+    pub(crate) fn each_memtable(
+        &self,
+        store: Store,
+        mut see: impl FnMut(&Memtable) -> Result<()>,
+    ) -> Result<()> {
+        let memory = self.memory.read().expect("no holder of this lock panics");
+        std::iter::once(&memory.active)
+            .chain(memory.frozen.iter().rev())
+            .filter_map(|memtables| memtables.of(store))
+            .try_for_each(|memtable| see(&memtable))
+    }
+
+    /// By their newest timestamp, downwards.
     pub(crate) fn sstables(&self) -> Arc<Vec<Arc<Sstable>>> {
         self.sstables.load_full()
     }
@@ -331,8 +345,14 @@ impl OpenTable {
             .cloned()
             .chain(added)
             .collect();
-        self.sstables.store(Arc::new(next));
+        self.sstables.store(Arc::new(newest_first(next)));
     }
+}
+
+/// The order in which a read of one row looks into SSTables: it stops where nothing newer can come.
+fn newest_first(mut sstables: Vec<Arc<Sstable>>) -> Vec<Arc<Sstable>> {
+    sstables.sort_by_key(|sstable| std::cmp::Reverse(sstable.statistics().timestamps.1));
+    sstables
 }
 
 /// Which tables an engine has: read on every request, changed by DDL.

@@ -96,6 +96,18 @@ pub fn bound(columns: &[Column], values: &[Bytes], after: bool) -> Result<Cluste
     Ok(Clustering(out.into()))
 }
 
+/// The slice that holds one row alone: a bound differs from the row in its last byte.
+pub fn around(position: &Clustering) -> (Clustering, Clustering) {
+    let end = |last: u8| {
+        let mut bytes = position.0.to_vec();
+        if let Some(byte) = bytes.last_mut() {
+            *byte = last;
+        }
+        Clustering(bytes.into())
+    };
+    (end(BEFORE), end(AFTER))
+}
+
 fn components(
     columns: &[Column],
     values: &[Bytes],

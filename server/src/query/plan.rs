@@ -299,8 +299,19 @@ impl Positions {
     }
 
     pub fn slices(&self, table: &TableSchema) -> CqlResult<Slices> {
+        let columns = table.clustering_columns();
+        if columns.is_empty() {
+            return Ok(Slices::single());
+        }
         if self.is_all() {
             return Ok(Slices::all());
+        }
+        if let (None, [values]) = (&self.slice, &self.prefixes[..])
+            && values.len() == columns.len()
+        {
+            let (position, _) = key::clustering(columns, values)?;
+            let (start, end) = key::around(&position);
+            return Ok(Slices::row(start, position, end));
         }
         self.stretches(table).map(Slices::new)
     }

@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use crate::backend::Backend;
-use crate::cache::FetchedBlocks;
+use crate::cache::{BlockCache, BlockLookup, FetchedBlocks};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::lease::Reading;
 use crate::memtable::{Memtable, MemtableCursor};
+use crate::model::{Clustering, PartitionKey};
 use crate::read::{
-    BlockAddress, Fault, Item, KeyRange, Merge, PageBuilder, PartitionBound, PartitionHead,
+    BlockAddress, Fault, Item, KeyRange, Merge, PageBuilder, PartitionBound, PartitionHead, Point,
     ReadCommand, ReadPage, ReadWork, Slices, Source, run, run_one,
 };
 use crate::sstable::{Sstable, SstableCursor};
@@ -32,6 +33,73 @@ enum Attempt {
     Merging { pass: Pass, merging: Box<Merging> },
 }
 
+/// A read of one row, under way.
+struct PointReading {
+    point: Point,
+    /// Newest first.
+    sstables: Arc<Vec<Arc<Sstable>>>,
+    next: usize,
+    /// What was fetched; made when something has to be.
+    blocks: Option<Arc<FetchedBlocks>>,
+    work: ReadWork,
+    /// Keeps the table's secrets in memory while the read runs, and not longer.
+    pass: Pass,
+}
+
+impl PointReading {
+    /// Looks into one SSTable after the other until nothing older can matter. After a miss the same call goes on.
+    fn run(
+        &mut self,
+        cache: &BlockCache,
+        command: &ReadCommand,
+        key: &PartitionKey,
+        row: &Clustering,
+    ) -> Result<(), Fault> {
+        let blocks: &dyn BlockLookup = match &self.blocks {
+            Some(blocks) => &**blocks,
+            None => cache,
+        };
+        while let Some(sstable) = self.sstables.get(self.next) {
+            if self
+                .point
+                .is_settled(sstable.statistics().timestamps.1, command)
+            {
+                break;
+            }
+            if sstable.store() == command.store {
+                if !sstable.may_contain(key) {
+                    self.work.skipped += 1;
+                } else {
+                    if let Some(part) = sstable.point(blocks, key, row)? {
+                        self.point.add(part);
+                    }
+                    self.work.sstables += 1;
+                }
+            }
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    fn blocks(&mut self, cache: &Arc<BlockCache>) -> Arc<FetchedBlocks> {
+        self.blocks
+            .get_or_insert_with(|| Arc::new(FetchedBlocks::admitting(cache.clone())))
+            .clone()
+    }
+
+    /// The SSTable whose block was missed.
+    fn missed(&mut self) -> &Sstable {
+        self.work.blocks += 1;
+        &self.sstables[self.next]
+    }
+
+    fn page(self, command: &ReadCommand, key: &PartitionKey) -> ReadPage {
+        let mut page = self.point.page(command, key);
+        page.work = self.work;
+        page
+    }
+}
+
 /// A read over several sources, under way.
 pub(crate) struct Merging {
     merge: Merge<EngineSource>,
@@ -44,6 +112,9 @@ pub(crate) struct Merging {
 impl<B: Backend> Engine<B> {
     /// Answers at once from memory and the page cache. None: it would have to wait; use [`Engine::read`].
     pub fn try_read(&self, command: &ReadCommand) -> Option<Result<ReadPage>> {
+        if let Some((key, row)) = command.point() {
+            return self.try_point(command, key, row);
+        }
         // The pass is held to the end: a lock that came between would have forgotten the cache before this read fills it again.
         let (_pass, mut merging) = match self.attempt(command) {
             Ok(Attempt::Done(page)) => return Some(Ok(page)),
@@ -68,6 +139,9 @@ impl<B: Backend> Engine<B> {
     /// Answers, waiting for the disk where it must.
     pub async fn read(&self, command: ReadCommand) -> Result<ReadPage> {
         let inner = &self.inner;
+        if let Some((key, row)) = command.point() {
+            return self.point(&command, key, row).await;
+        }
         match self.attempt(&command)? {
             Attempt::Done(page) => Ok(page),
             Attempt::Merging { pass, mut merging } => {
@@ -75,6 +149,86 @@ impl<B: Backend> Engine<B> {
                 merging.finish(&*inner.backend, &command, may_go_on).await
             }
         }
+    }
+
+    fn try_point(
+        &self,
+        command: &ReadCommand,
+        key: &PartitionKey,
+        row: &Clustering,
+    ) -> Option<Result<ReadPage>> {
+        let mut reading = match self.begin_point(command, key, row) {
+            Ok(reading) => reading,
+            Err(error) => return Some(Err(error)),
+        };
+        loop {
+            match reading.run(&self.inner.cache, command, key, row) {
+                Ok(()) => return Some(Ok(reading.page(command, key))),
+                Err(Fault::Error(error)) => return Some(Err(error)),
+                Err(Fault::Miss(address)) => {
+                    let blocks = reading.blocks(&self.inner.cache);
+                    let block =
+                        reading
+                            .missed()
+                            .try_fetch_now(&*self.inner.backend, &*blocks, address)?;
+                    match block {
+                        Ok(block) => blocks.add(address, block),
+                        Err(error) => return Some(Err(error)),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn point(
+        &self,
+        command: &ReadCommand,
+        key: &PartitionKey,
+        row: &Clustering,
+    ) -> Result<ReadPage> {
+        let inner = &self.inner;
+        let mut reading = self.begin_point(command, key, row)?;
+        loop {
+            match reading.run(&inner.cache, command, key, row) {
+                Ok(()) => return Ok(reading.page(command, key)),
+                Err(Fault::Error(error)) => return Err(error),
+                Err(Fault::Miss(address)) => {
+                    let blocks = reading.blocks(&inner.cache);
+                    let sstable = reading.missed();
+                    let block = sstable.fetch(&*inner.backend, &*blocks, address).await?;
+                    blocks.add(address, block);
+                    reading.pass.may_go_on(Reading::now(&*inner.env))?;
+                }
+            }
+        }
+    }
+
+    /// What the memtables say of a row; the SSTables are next.
+    fn begin_point(
+        &self,
+        command: &ReadCommand,
+        key: &PartitionKey,
+        row: &Clustering,
+    ) -> Result<PointReading> {
+        let clock = Reading::now(&*self.inner.env);
+        let pass = self.inner.tables.get(command.table)?.pass(clock)?;
+        let mut point = Point::default();
+        let mut work = ReadWork::default();
+        pass.each_memtable(command.store, |memtable| {
+            work.memtables += 1;
+            if let Some(part) = memtable.point(key, row)? {
+                point.add(part);
+            }
+            Ok(())
+        })?;
+        Ok(PointReading {
+            point,
+            sstables: pass.sstables(),
+            pass,
+            next: 0,
+            blocks: None,
+            work,
+        })
     }
 
     fn attempt(&self, command: &ReadCommand) -> Result<Attempt> {

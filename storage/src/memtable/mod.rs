@@ -35,6 +35,7 @@ pub(crate) use stores::TableMemtables;
 use crate::model::{
     Clustering, PartitionBound, PartitionKey, PartitionUpdate, Row, RowView, UpdateView,
 };
+use crate::read::PointPart;
 use crate::{Error, Result};
 use buckets::Buckets;
 use bytes::Bytes;
@@ -127,6 +128,32 @@ impl Memtable {
             Some(None) => Ok(Lookup::Several),
             Some(Some((clustering, row))) => Row::decode(clustering, row).map(Lookup::Row),
         }
+    }
+
+    /// What it says of one row, seen at one moment; None if it does not have the partition.
+    pub fn point(&self, key: &PartitionKey, position: &Clustering) -> Result<Option<PointPart>> {
+        let found = self.partitions.with(key.token(), |shard| {
+            let partition = shard.get(key.token(), key.bytes())?;
+            Some(match partition {
+                Partition::One(one) => {
+                    let own = one.clustering() == &position.0[..];
+                    (None, own.then(|| Bytes::copy_from_slice(one.row())))
+                }
+                Partition::Many(many) => {
+                    let range = many.tombstones.covering(&position.0);
+                    let row = many.row(&position.0).map(Bytes::copy_from_slice);
+                    (many.deletion.max(range), row)
+                }
+            })
+        });
+        let Some((cover, row)) = found else {
+            return Ok(None);
+        };
+        let row = row.map(|row| Row::decode(position.clone(), row));
+        Ok(Some(PointPart {
+            cover,
+            row: row.transpose()?,
+        }))
     }
 
     /// The partition has been written to.

@@ -288,6 +288,11 @@ impl Many {
             && self.tombstones.as_slice().len() <= WHOLE_ROWS_MAX
     }
 
+    /// The encoded row at a position.
+    pub(super) fn row(&self, position: &[u8]) -> Option<&[u8]> {
+        self.rows.get(position).map(StoredRow::row)
+    }
+
     /// Rows strictly between two positions, in order.
     pub(super) fn rows_between<'a>(
         &'a self,

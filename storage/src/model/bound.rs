@@ -115,7 +115,11 @@ impl KeyRange {
 
 /// The rows a read wants inside a partition: sorted slices that share nothing, each `start < row < end`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slices(Arc<[(Clustering, Clustering)]>);
+pub struct Slices {
+    stretches: Arc<[(Clustering, Clustering)]>,
+    /// The only position that can be inside, where whoever made the slices knows that there is one.
+    only_row: Option<Clustering>,
+}
 
 impl Slices {
     /// The whole partition.
@@ -125,16 +129,46 @@ impl Slices {
         ALL.clone()
     }
 
+    fn of(stretches: Arc<[(Clustering, Clustering)]>) -> Slices {
+        Slices {
+            stretches,
+            only_row: None,
+        }
+    }
+
+    /// The whole partition of a table without clustering columns: it has one row.
+    pub fn single() -> Slices {
+        static SINGLE: LazyLock<Slices> = LazyLock::new(|| Slices {
+            only_row: Some(Clustering::SINGLE),
+            ..Slices::all()
+        });
+        SINGLE.clone()
+    }
+
+    /// One row, and the slice around it.
+    pub fn row(start: Clustering, position: Clustering, end: Clustering) -> Slices {
+        debug_assert!(start < position && position < end);
+        Slices {
+            only_row: Some(position),
+            ..Slices::one(start, end)
+        }
+    }
+
+    /// The position of the only row that is wanted, if the slices were made for one.
+    pub fn only_row(&self) -> Option<&Clustering> {
+        self.only_row.as_ref()
+    }
+
     /// No row: for reads of static columns alone.
     pub fn none() -> Slices {
-        static NONE: LazyLock<Slices> = LazyLock::new(|| Slices(Arc::new([])));
+        static NONE: LazyLock<Slices> = LazyLock::new(|| Slices::of(Arc::new([])));
         NONE.clone()
     }
 
     /// One slice; nothing if it is empty.
     pub fn one(start: Clustering, end: Clustering) -> Slices {
         if start < end {
-            Slices(Arc::new([(start, end)]))
+            Slices::of(Arc::new([(start, end)]))
         } else {
             Slices::none()
         }
@@ -155,25 +189,25 @@ impl Slices {
                 _ => joined.push((start, end)),
             }
         }
-        Slices(joined.into())
+        Slices::of(joined.into())
     }
 
     /// The slices, in order.
     pub fn as_slice(&self) -> &[(Clustering, Clustering)] {
-        &self.0
+        &self.stretches
     }
 
     /// No row can be inside.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.stretches.is_empty()
     }
 
     /// The row at this position is wanted.
     pub fn contains(&self, position: &[u8]) -> bool {
         let index = self
-            .0
+            .stretches
             .partition_point(|(_, end)| compare(&end.0, position).is_le());
-        self.0
+        self.stretches
             .get(index)
             .is_some_and(|(start, _)| compare(&start.0, position).is_lt())
     }

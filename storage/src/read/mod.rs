@@ -11,15 +11,19 @@
 //! 2. `merge`: many sources as one, reconciled; what deletions shadow is gone. Compaction reads through it too.
 //! 3. `visible`: what tombstones and expiry leave at `now`.
 //! 4. `page`: limits, and where to resume.
+//!
+//! `point` is the short way for a row that is named exactly: no merge, and no source older than what settles the answer.
 
 mod merge;
 mod page;
+mod point;
 mod source;
 mod visible;
 
 pub use crate::model::{KeyRange, PartitionBound, Slices};
 pub use merge::Merge;
 pub use page::{PageBuilder, PartitionRows, ReadPage, ReadPosition, ReadWork, run, run_one};
+pub use point::{Point, PointPart};
 pub use source::{BlockAddress, Fault, Item, PartitionHead, Source};
 pub use visible::visible_row;
 

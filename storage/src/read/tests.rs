@@ -367,6 +367,37 @@ fn memtables(spread: &[Writes]) -> Vec<Memtable> {
     spread.iter().map(one).collect()
 }
 
+/// The newest timestamp of anything written.
+fn newest(writes: &Writes) -> i64 {
+    let of_row = |row: &Row| {
+        let cells = row.cells.iter().map(|cell| cell.timestamp);
+        let deletions = row
+            .complex_deletions
+            .iter()
+            .map(|(_, deletion)| deletion.timestamp);
+        let own = row.liveness.map(|l| l.timestamp).into_iter();
+        let own = own.chain(row.deletion.map(|deletion| deletion.timestamp));
+        own.chain(cells).chain(deletions).max().unwrap_or(i64::MIN)
+    };
+    let of_update = |update: &PartitionUpdate| {
+        let rows = update.rows.iter().chain(&update.static_row).map(of_row);
+        let ranges = update
+            .range_tombstones
+            .as_slice()
+            .iter()
+            .map(|range| range.deletion.timestamp);
+        rows.chain(ranges)
+            .chain(update.deletion.map(|deletion| deletion.timestamp))
+            .max()
+            .unwrap_or(i64::MIN)
+    };
+    writes
+        .iter()
+        .map(|(_, update)| of_update(update))
+        .max()
+        .unwrap_or(i64::MIN)
+}
+
 fn slices() -> impl Strategy<Value = Slices> {
     prop_oneof![
         Just(Slices::all()),
@@ -458,6 +489,40 @@ proptest! {
         if let Some(page) = run_one(&alone[0], &command).unwrap() {
             prop_assert!(answer_of(vec![page]) == expected, "the fast path");
         }
+    }
+
+    #[test]
+    fn a_row_read_newest_first_is_the_row_that_a_merge_reads(spread in writes(), mut command in command(), row in testing::position(), key in testing::keys()) {
+        let columns = Columns { statics: Vec::new(), ..(*command.columns).clone() };
+        command.columns = Arc::new(columns);
+        // Positions here are of any length, so the slice is as narrow as can be.
+        let start = [&row.0[..row.0.len() - 1], &[0x7F, 0xFF, 0xFF, 0xFF]].concat();
+        let end = [&row.0[..], &[0x00]].concat();
+        command.slices = Slices::row(Clustering(start.into()), row.clone(), Clustering(end.into()));
+        command.range = KeyRange::One(key);
+        let sources = memtables(&spread);
+        let merged = read(sources.iter().map(Memtable::cursor).collect(), &command);
+
+        let (key, row) = command.point().expect("one row of one partition");
+        let mut order: Vec<(i64, &Memtable)> = spread.iter().map(newest).zip(&sources).collect();
+        order.sort_by_key(|(newest, _)| std::cmp::Reverse(*newest));
+        let mut point = Point::default();
+        for (newest, memtable) in order {
+            if point.is_settled(newest, &command) {
+                break;
+            }
+            if let Some(part) = memtable.point(key, row).unwrap() {
+                point.add(part);
+            }
+        }
+        let cells = |page: ReadPage| -> Vec<Vec<Cell>> {
+            let rows = page.partitions.into_iter().flat_map(|partition| partition.rows);
+            rows.map(|mut row| {
+                row.cells.retain(|cell| cell.column != ColumnId::RAW_CLUSTERING);
+                row.cells
+            }).collect()
+        };
+        prop_assert_eq!(cells(point.page(&command, key)), cells(merged));
     }
 
     #[test]

@@ -35,6 +35,7 @@
 //!
 //! All fixed-width numbers little-endian. What must hold: nothing here panics or allocates beyond the block, whatever the bytes are.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -300,6 +301,20 @@ impl DataBlock {
         Ok(at)
     }
 
+    /// The section of a partition.
+    pub fn find(&self, token: Token, key: &[u8]) -> Result<Option<Section>> {
+        let tokens = &self.bytes[self.tokens_at..self.tokens_at + self.sections * TOKEN_BYTES];
+        let mut at = search::first_at_or_after(tokens, token.0);
+        while at < self.sections && search::token_at(tokens, at) == token.0 {
+            let section = self.section(at)?;
+            if section.key() == key {
+                return Ok(Some(section));
+            }
+            at += 1;
+        }
+        Ok(None)
+    }
+
     /// One section.
     pub fn section(&self, at: usize) -> Result<Section> {
         let end_of = |at: usize| {
@@ -437,6 +452,56 @@ impl Section {
             return Err(malformed());
         }
         Ok(range)
+    }
+
+    /// The range deletion that holds at a row's position, and the row there, still encoded.
+    ///
+    /// Positions stay compressed: all before the wanted one are smaller, so it is enough to know how much of the last one it begins with.
+    pub fn find(&self, position: &[u8]) -> Result<(Option<Deletion>, Option<Bytes>)> {
+        if self.runs() == 0 {
+            return Ok((self.open, None));
+        }
+        let range = self.run(self.run_of(position)?)?;
+        let end = range.end;
+        let mut reader = Reader::new(&self.bytes[range]);
+        let mut open = None;
+        let mut common = 0;
+        let mut is_first = true;
+        while !reader.is_empty() {
+            let flags = reader.u8()?;
+            let shared = usize::try_from(reader.varint()?).map_err(|_| malformed())?;
+            let rest = reader.framed()?;
+            let order = match shared.cmp(&common) {
+                // It differs from the last position where that one still agreed with ours: it is beyond.
+                Ordering::Less => Ordering::Greater,
+                Ordering::Greater => Ordering::Less,
+                Ordering::Equal => {
+                    let wanted = position.get(shared..).ok_or_else(malformed)?;
+                    common = shared + search::shared_prefix(rest, wanted);
+                    rest.cmp(wanted)
+                }
+            };
+            let boundary = flags & BOUNDARY != 0;
+            let before = if boundary || is_first {
+                read_deletion(&mut reader, flags & BEFORE != 0)?
+            } else {
+                open
+            };
+            if order == Ordering::Greater {
+                return Ok((before, None));
+            }
+            open = before;
+            if boundary {
+                open = read_deletion(&mut reader, flags & AFTER != 0)?;
+            } else {
+                let row = framed_range(&mut reader, end)?;
+                if order == Ordering::Equal {
+                    return Ok((before, Some(self.bytes.slice(row))));
+                }
+            }
+            is_first = false;
+        }
+        Ok((open, None))
     }
 
     /// Decodes a run into `out`, in clustering order; rows stay encoded.

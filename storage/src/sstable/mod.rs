@@ -14,7 +14,7 @@
 //! ```
 //!
 //! In reading order: `envelope` (compression), `search` (tokens), [`block`] (data blocks), [`index`] (both levels), [`filter`],
-//! [`statistics`], `component` (one blob being written), [`writer`], [`reader`], [`cursor`].
+//! [`statistics`], `component` (one blob being written), [`writer`], [`reader`], [`cursor`], `point` (one row).
 //!
 //! What must hold:
 //! - A block opens only as the block it was sealed as, so damage of any byte, a cut, a swap or a block of another SSTable is
@@ -28,6 +28,7 @@ pub mod cursor;
 mod envelope;
 pub mod filter;
 pub mod index;
+mod point;
 pub mod reader;
 mod search;
 pub mod statistics;

@@ -32,6 +32,7 @@ use super::{Settings, moment, read_page};
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::encode::cell::{Stamp, cell_value};
+use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
 use crate::query::Outcome;
 use crate::query::analyze::{
@@ -274,7 +275,7 @@ async fn read(
 ) -> CqlResult<Existing> {
     let mut stretches = Vec::new();
     for position in rows_of(plan, scope)? {
-        stretches.push(around(position));
+        stretches.push(key::around(&position));
     }
     let command = ReadCommand {
         table: plan.table.id,
@@ -322,18 +323,6 @@ fn rows_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Vec<Clustering>> {
             Place::Static => None,
         })
         .collect())
-}
-
-/// The slice that holds one row alone: a row's last byte is 80, so its bounds differ from it there.
-fn around(position: Clustering) -> (Clustering, Clustering) {
-    let end = |last: u8| {
-        let mut bytes = position.0.to_vec();
-        if let Some(byte) = bytes.last_mut() {
-            *byte = last;
-        }
-        Clustering(bytes.into())
-    };
-    (end(0x00), end(0xFF))
 }
 
 fn newest(row: &Row) -> i64 {

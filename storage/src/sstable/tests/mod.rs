@@ -6,6 +6,7 @@
 mod cursor;
 mod golden;
 mod mutated;
+mod point;
 mod tamper;
 
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,7 @@ use palladium_crypto::{ClusterId, CmkRef, KeyRing, Secret, TableId, TableKey};
 use super::{Sstable, SstableWriter, WriterOptions};
 use crate::Result;
 use crate::backend::{SimulatedBackend, SimulatedDisk};
-use crate::cache::{BlockLookup, PlainBlock};
+use crate::cache::{BlockCache, BlockLookup, FetchedBlocks, PlainBlock};
 use crate::env::SimulatedEnv;
 use crate::manifest::SstableEntry;
 use crate::model::{
@@ -147,6 +148,30 @@ impl<'a> Driver<'a> {
                         ))?,
                     };
                     *self.blocks.0.lock().expect("no thread panics") = Some((address, block));
+                }
+            }
+        }
+    }
+
+    /// What the SSTable says of one row. A point keeps nothing between two attempts, so all that was fetched for it stays at hand.
+    pub fn point(
+        &mut self,
+        key: &PartitionKey,
+        position: &Clustering,
+    ) -> Result<Option<crate::read::PointPart>> {
+        let blocks = FetchedBlocks::passing(Arc::new(BlockCache::new(0)), 8);
+        loop {
+            match self.sstable.point(&blocks, key, position) {
+                Ok(answer) => return Ok(answer),
+                Err(Fault::Error(error)) => return Err(error),
+                Err(Fault::Miss(address)) => {
+                    self.misses += 1;
+                    let backend = &*self.world.backend;
+                    let block = self
+                        .world
+                        .env
+                        .run(self.sstable.fetch(backend, &blocks, address))?;
+                    blocks.add(address, block);
                 }
             }
         }

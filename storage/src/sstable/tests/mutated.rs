@@ -46,12 +46,14 @@ fn walk_block(bytes: Vec<u8>) -> Result<()> {
         PartitionBound::MAX,
     ] {
         let _ = block.seek(&bound);
+        let _ = block.find(bound.token(), b"a key");
     }
     for at in 0..block.sections().min(100) {
         let Ok(section) = block.section(at) else {
             continue;
         };
         let _ = section.run_of(b"row000010");
+        let _ = section.find(b"row000010");
         for run in 0..section.runs().min(100) {
             if section.decode_run(run, &mut items).is_ok() {
                 for item in &items {

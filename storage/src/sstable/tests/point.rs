@@ -1,0 +1,87 @@
+//! One row found straight away is the row, and the deletion over it, that a walk over everything finds.
+
+use super::*;
+
+const SEEDS: std::ops::Range<u64> = 0..30;
+
+/// What a partition says of a position, the slow way.
+fn expected(contents: &Contents, position: &Clustering) -> crate::read::PointPart {
+    let mut open = None;
+    for item in &contents.items {
+        if item.position == *position {
+            return crate::read::PointPart {
+                cover: contents.head.deletion.max(item.before),
+                row: item.row.clone(),
+            };
+        }
+        if item.position > *position {
+            break;
+        }
+        open = item.after;
+    }
+    crate::read::PointPart {
+        cover: contents.head.deletion.max(open),
+        row: None,
+    }
+}
+
+#[test]
+fn a_row_is_found_without_a_walk() {
+    for seed in SEEDS {
+        let world = World::new(seed);
+        let mut dice = Dice::new(seed);
+        let partitions = random_partitions(&mut dice, 40);
+        let options = WriterOptions {
+            block_bytes: 200 + 300 * (seed as usize % 5),
+            ..WriterOptions::default()
+        };
+        let sstable = world
+            .open(&world.write(&partitions, &options))
+            .expect("whole");
+        let mut driver = Driver::new(&world, &sstable);
+        for contents in &partitions {
+            let rows = contents.items.len() as u64;
+            let sparse = 1 + rows / 40;
+            for n in (0..3 * rows + 3).filter(|n| n % sparse == seed % sparse) {
+                let position = row_position(n);
+                let found = driver.point(&contents.head.key, &position).expect("whole");
+                assert_eq!(
+                    found,
+                    Some(expected(contents, &position)),
+                    "seed {seed}, row {n}"
+                );
+            }
+        }
+        for n in 0..50 {
+            let absent = key(if n % 2 == 0 { 42 } else { dice.next() as i64 }, "absent");
+            let found = driver.point(&absent, &row_position(n)).expect("whole");
+            assert_eq!(found, None, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_row_of_a_wide_partition_takes_one_index_block_and_one_data_block() {
+    let world = World::new(1);
+    let mut dice = Dice::new(1);
+    let rows = (0..20_000)
+        .map(|n| random_row(&mut dice, row_position(n)))
+        .collect();
+    let wide = Contents {
+        head: PartitionHead {
+            key: key(7, "wide"),
+            deletion: None,
+            static_row: None,
+        },
+        items: items_of(rows, &RangeTombstoneList::new()),
+    };
+    let sstable = world
+        .open(&world.write(&[wide], &WriterOptions::default()))
+        .expect("whole");
+    let mut driver = Driver::new(&world, &sstable);
+    let found = driver
+        .point(&key(7, "wide"), &row_position(12_345))
+        .expect("whole");
+    assert!(found.is_some_and(|part| part.row.is_some()));
+    assert_eq!(driver.misses, 2);
+}
