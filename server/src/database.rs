@@ -13,9 +13,9 @@ use crate::Engine;
 use crate::audit::{Asker, Audit, Trail};
 use crate::config::Config;
 use crate::error::{CqlError, CqlResult};
-use crate::guardrails::Guardrails;
 use crate::keys::KeyKeeper;
-use crate::net::{Clients, InFlight};
+use crate::net::InFlight;
+use crate::permissions::Authority;
 use crate::query::{PageSeal, Prepared, Response};
 use crate::schema::Catalog;
 use crate::shredding::Shredding;
@@ -32,6 +32,8 @@ pub struct Database {
     pub catalog: ArcSwap<Catalog>,
     /// The tables' keys.
     pub keys: KeyKeeper,
+    /// Who may do what.
+    pub authority: Arc<Authority>,
     /// What happens to the keys is handed in here.
     pub audit: Audit,
     /// What has happened to the keys is read here.
@@ -40,12 +42,8 @@ pub struct Database {
     pub shredding: Shredding,
     /// Prepared statements.
     pub prepared: Prepared,
-    /// What is warned of, and what is refused.
-    pub guardrails: Guardrails,
     /// Requests that were traced.
     pub traces: Traces,
-    /// Who is connected.
-    pub clients: Arc<Clients>,
     /// Bytes that connections hold.
     pub in_flight: Arc<InFlight>,
     /// Settings.
@@ -58,7 +56,7 @@ pub struct Database {
     pub page_seal: PageSeal,
     /// Schema changes, for those who registered.
     pub events: broadcast::Sender<Arc<Event>>,
-    /// Held by a schema change from its check to its event: one at a time.
+    /// Held by a change of the schema or the roles from its check to its event: one at a time.
     pub ddl: tokio::sync::Mutex<()>,
 }
 

@@ -10,17 +10,17 @@
 //!   net::connection    all answers that are ready -> one socket write
 //! ```
 //!
-//! Reading order: `error`, `config`; `schema`, `encode`; `guardrails`; `query`; `service_table`, `records`; `session`, `permissions`, `audit`, `shredding`, `keys`, `keyring_record`; `anchor`; `traces`; `net`; `server`, which starts and stops it all.
+//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `service_table`, `records`; `session`, `auth`, `permissions`, `audit`, `shredding`, `keys`, `keyring_record`; `anchor`; `traces`; `net`; `server`, which starts and stops it all.
 
 pub mod admin;
 mod anchor;
 pub mod audit;
+pub mod auth;
 pub mod config;
 pub mod database;
 pub mod encode;
 pub mod env;
 pub mod error;
-pub mod guardrails;
 pub mod keyring_record;
 pub mod keys;
 pub mod memory;

@@ -6,6 +6,7 @@
 //! "records"      "keyring"                    how many edits the keyring has seen            keyring_record
 //! "grants"       table id, purpose, KMS key   a grant that this server has made              keys::grants
 //! "table_keys"   table id, version            when a table key was made, and when retired    keys::lineage
+//! "roles"        kinds of their own           roles, memberships, permissions, identities    auth::store
 //! ```
 //!
 //! What must hold: a change is one write, durable when it is answered; the schema's table must be open. A kind holds what memory can hold at once.
@@ -13,8 +14,8 @@
 use bytes::Bytes;
 use palladium_storage::verify::TableReader;
 use palladium_storage::{
-    Backend, Clustering, ColumnId, Deletion, Engine, PartitionKey, ReadCommand, ReadPage, Result,
-    Row, Write,
+    Backend, Clustering, ColumnId, Deletion, Engine, Mutation, PartitionKey, ReadCommand, ReadPage,
+    Result, Row, Write,
 };
 
 use crate::service_table::{self, SCHEMA_TABLE};
@@ -33,18 +34,22 @@ pub async fn write<B: Backend>(
     if changes.is_empty() {
         return Ok(());
     }
-    let timestamp = engine.next_timestamp();
-    let rows = changes
-        .into_iter()
-        .map(|(name, value)| row(name, value, timestamp))
-        .collect();
-    let mutation = service_table::mutation(SCHEMA_TABLE, partition(kind), rows);
+    let mutation = mutation(kind, changes, engine.next_timestamp());
     let results = engine
         .write(vec![Write {
             mutations: vec![mutation],
         }])
         .await;
     results.into_iter().next().unwrap_or(Ok(()))
+}
+
+/// The mutation that writes and removes records of one kind, at `timestamp` microseconds: for those that belong into one log group with more.
+pub fn mutation(kind: &'static str, changes: Vec<Change>, timestamp: i64) -> Mutation {
+    let rows = changes
+        .into_iter()
+        .map(|(name, value)| row(name, value, timestamp))
+        .collect();
+    service_table::mutation(SCHEMA_TABLE, partition(kind), rows)
 }
 
 /// All records of a kind, by name.

@@ -1,6 +1,6 @@
 //! Starting and stopping, each in one order.
 //!
-//! Start: lock the data folder; keyring; the service's key; the anchor against the manifest; the engine (roots, manifest, log); the audit trail; system tables and schema; the
+//! Start: lock the data folder; keyring; the service's key; the anchor against the manifest; the engine (roots, manifest, log); the audit trail; system tables, schema and roles; the
 //! record of the keyring; roots without a table are swept, and certificates of what a crash left half dropped are made; the keeper learns the tables; the port opens. Customer tables start dormant: no key service of theirs is asked before a request comes.
 //!
 //! Stop: the port closes; connections answer what they had begun; the audit trail is written to its end; the engine syncs, notes its watermark and closes; the anchor is written.
@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::Engine;
 use crate::anchor::AnchorKeeper;
 use crate::audit::{Audit, Trail, TrailLimits, Writing};
+use crate::auth::first;
 use crate::config::Config;
 use crate::database::Database;
 use crate::env::RealEnv;
@@ -31,6 +32,7 @@ use crate::keys::{Caller, KeeperOptions, KeyKeeper, KeyServices};
 use crate::memory;
 use crate::net::{InFlight, Listener};
 use crate::passphrase;
+use crate::permissions::Authority;
 use crate::query::{PageSeal, Prepared};
 use crate::schema::store;
 use crate::service_key::{self, ServiceKey};
@@ -104,6 +106,7 @@ impl Server {
         if !palladium_crypto::CIPHER_IS_REAL && !IS_MEASURED.load(Ordering::Relaxed) {
             return Err("this build has no cipher (cipher-copy): it is for measuring only".into());
         }
+        config.check_access()?;
         let say = |error: palladium_storage::Error| error.to_string();
         let backend = LocalBackend::open(&config.data, LocalOptions::default()).map_err(say)?;
         let first_start = service_key::is_first_start(&backend).await?;
@@ -207,26 +210,24 @@ impl Server {
             keys.want(id);
         }
         keys.load_records().await?;
-        let guardrails = config.guardrails()?;
-        for name in &guardrails.without_effect {
-            tracing::warn!(setting = %name, "a setting of [cassandra] means nothing on this server");
-        }
+        let roles = first::load(&engine, &config, &*env).await?;
+        let authority = Arc::new(Authority::new(&config, roles, env.clone())?);
+        keys.obey(authority.clone());
         let database = Arc::new(Database {
             engine,
             catalog: ArcSwap::from_pointee(catalog),
             keys: keys.clone(),
+            authority,
             audit,
             trail,
             shredding,
             prepared: Prepared::new(env.entropy()).at_most(config.prepared_statements_max),
-            guardrails,
             traces: Traces::default(),
             host_id: host_id(&service),
             cluster: service.cluster,
             page_seal: PageSeal::new(service.ring.active(), env.clone()),
             events: Database::events_channel(),
             ddl: tokio::sync::Mutex::new(()),
-            clients: Arc::default(),
             in_flight: InFlight::new(config.request_bytes_max()),
             config,
         });

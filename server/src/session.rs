@@ -19,6 +19,8 @@ pub struct Session {
     pub peer: SocketAddr,
     /// Past its bound of requests it wants to be told Overloaded; others find their socket unread until answers have left.
     pub wants_overloaded: bool,
+    /// The snapshot of roles under which it was last found that this role may be here.
+    pub admitted: u64,
     asker: Asker,
     phase: Phase,
     registered: Registered,
@@ -29,6 +31,10 @@ pub struct Session {
 enum Phase {
     /// Nothing but OPTIONS and STARTUP.
     Fresh,
+    /// STARTUP was answered with AUTHENTICATE; AUTH_RESPONSE is expected.
+    Authenticating,
+    /// AUTH_RESPONSE came; nothing more is until it is answered.
+    LoggingIn,
     /// Everything.
     Ready,
 }
@@ -48,10 +54,8 @@ impl Session {
             keyspace: None,
             peer,
             wants_overloaded: false,
-            asker: Asker {
-                who: "anonymous".into(),
-                client: Some(peer),
-            },
+            admitted: 0,
+            asker: Asker::anonymous(peer),
             phase: Phase::Fresh,
             registered: Registered::default(),
         }
@@ -62,7 +66,7 @@ impl Session {
         &self.asker
     }
 
-    /// Whether STARTUP has been answered with READY.
+    /// Whether anything but the handshake is answered: STARTUP has been answered with READY, or AUTH_RESPONSE with AUTH_SUCCESS.
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
     }
@@ -70,6 +74,37 @@ impl Session {
     /// STARTUP came in `version` and was accepted.
     pub fn start(&mut self, version: Version) {
         self.version = version;
+        self.phase = Phase::Ready;
+    }
+
+    /// Whether STARTUP has been answered.
+    pub fn is_started(&self) -> bool {
+        self.phase != Phase::Fresh
+    }
+
+    /// STARTUP came in `version` and was accepted, but for who it is.
+    pub fn start_authenticating(&mut self, version: Version) {
+        self.version = version;
+        self.phase = Phase::Authenticating;
+    }
+
+    /// An AUTH_RESPONSE came. Says whether it was expected.
+    pub fn begin_login(&mut self) -> bool {
+        let is_expected = self.phase == Phase::Authenticating;
+        if is_expected {
+            self.phase = Phase::LoggingIn;
+        }
+        is_expected
+    }
+
+    /// Whether an AUTH_RESPONSE waits for its answer.
+    pub fn is_logging_in(&self) -> bool {
+        self.phase == Phase::LoggingIn
+    }
+
+    /// A login has succeeded.
+    pub fn log_in(&mut self, asker: Asker) {
+        self.asker = asker;
         self.phase = Phase::Ready;
     }
 

@@ -421,7 +421,6 @@ fn role_options() -> BoxedStrategy<Vec<RoleOption>> {
     let secret = prop_oneof![
         password().prop_map(RoleOption::Password),
         password().prop_map(RoleOption::HashedPassword),
-        Just(RoleOption::GeneratedPassword),
     ];
     let access = prop_oneof![
         Just(RoleOption::AllDatacenters),
@@ -447,7 +446,6 @@ fn user_password() -> BoxedStrategy<Option<UserPassword>> {
     option::of(prop_oneof![
         password().prop_map(UserPassword::Plain),
         password().prop_map(UserPassword::Hashed),
-        Just(UserPassword::Generated),
     ])
     .boxed()
 }
@@ -509,7 +507,6 @@ fn role_statement() -> BoxedStrategy<Statement> {
         (option::of(column()), flag())
             .prop_map(|(role, recursive)| Statement::ListRoles(ListRoles { role, recursive })),
         Just(Statement::ListUsers),
-        Just(Statement::ListSuperusers),
     ]
     .boxed()
 }
@@ -551,6 +548,7 @@ fn resource() -> BoxedStrategy<Resource> {
         Just(Resource::AllMbeans),
         any::<String>().prop_map(Resource::Mbean),
         any::<String>().prop_map(Resource::Mbeans),
+        Just(Resource::AllKeys),
         any::<String>().prop_map(Resource::Key),
     ]
     .boxed()

@@ -22,7 +22,7 @@ use palladium_storage::Env;
 
 use super::folder::{DAMAGED, Folder, NOT_CHECKED, WHOLE, in_runtime};
 use crate::Engine;
-use crate::audit::{self, Asker, Event, Trail, TrailLimits};
+use crate::audit::{self, Asker, Event, Standing, Trail, TrailLimits};
 use crate::config::Config;
 use crate::env::RealEnv;
 use crate::keyring_record;
@@ -199,6 +199,7 @@ async fn record(config: &Config, folder: Folder, found: &Found) -> Result<u64, S
     let event = Event {
         context: Some(found.context()),
         asker: Asker {
+            standing: Standing::Server,
             who: operator().into(),
             client: None,
         },

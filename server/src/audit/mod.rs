@@ -40,9 +40,22 @@ pub use writer::Writing;
 /// Events that wait to be written before whoever causes another one waits.
 const WAITING_MAX: usize = 4_096;
 
+/// What kind of asker it is: names of roles are free, and one may be called `palladium`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// This server itself, or its operator on this machine.
+    Server,
+    /// A client that was not asked who it is.
+    Anonymous,
+    /// A role that has logged in, by the number of its name.
+    Role(u32),
+}
+
 /// Who caused something.
 #[derive(Debug, Clone)]
 pub struct Asker {
+    /// In which right.
+    pub standing: Standing,
     /// The role, `anonymous` while roles are off, or `palladium` for the server itself.
     pub who: Arc<str>,
     /// Where the request came from.
@@ -50,9 +63,19 @@ pub struct Asker {
 }
 
 impl Asker {
+    /// A client while roles are off.
+    pub fn anonymous(client: SocketAddr) -> Self {
+        Asker {
+            standing: Standing::Anonymous,
+            who: "anonymous".into(),
+            client: Some(client),
+        }
+    }
+
     /// The server itself: a lease to renew, a table to open after a start.
     pub fn server() -> Self {
         Asker {
+            standing: Standing::Server,
             who: "palladium".into(),
             client: None,
         }
@@ -64,7 +87,7 @@ impl Asker {
 pub struct Event {
     /// When it began, in microseconds of wall time.
     pub at_micros: i64,
-    /// What was done: `Decrypt`, `GenerateDataKey`, `DescribeKey`, `CreateGrant`, `ALTER TABLE`, `ACCEPT ROLLBACK`, ...
+    /// What was done: `Decrypt`, `GenerateDataKey`, `DescribeKey`, `CreateGrant`, `ALTER TABLE`, `LOGIN`, `GRANT`, `ACCEPT ROLLBACK`, ...
     pub operation: &'static str,
     /// The table that it was done for.
     pub table: Option<(String, String)>,

@@ -4,8 +4,10 @@
 //! then flags; a later one wins. Nothing below the server reads a setting: [`Config::engine_options`] and its like turn them into the plain options of
 //! each crate.
 
+mod access;
 mod load;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,9 +16,11 @@ use palladium_crypto::CmkRef;
 use palladium_storage::{LogSync, Options};
 use serde::Deserialize;
 
+pub use access::{
+    Authenticator, Authorizer, CidrAuthorizer, CidrMode, GivenPassword, NetworkAuthorizer,
+};
 pub use load::{ConfigError, flags, load};
 
-use crate::guardrails::Guardrails;
 use crate::keys::CallLimits;
 
 /// All settings.
@@ -81,8 +85,26 @@ pub struct Config {
     pub audit_rows_max: u64,
     /// Where the audit trail's head is exported, outside the data folder; empty: beside the keyring.
     pub audit_head_file: PathBuf,
-    /// Settings of Cassandra that mean the same here, by the names of cassandra.yaml: guardrails, thresholds and what may be switched off.
-    pub cassandra: toml::Table,
+    /// Whether connections log in: `AllowAllAuthenticator` or `PasswordAuthenticator`.
+    pub authenticator: Authenticator,
+    /// Whether permissions are asked for: `AllowAllAuthorizer` or `CassandraAuthorizer`.
+    pub authorizer: Authorizer,
+    /// Whether roles can be bound to data centres: `AllowAllNetworkAuthorizer` or `CassandraNetworkAuthorizer`.
+    pub network_authorizer: NetworkAuthorizer,
+    /// Whether roles can be bound to networks: `AllowAllCIDRAuthorizer` or `CassandraCIDRAuthorizer`.
+    pub cidr_authorizer: CidrAuthorizer,
+    /// `ENFORCE`, or `MONITOR`: what would be refused is only logged.
+    pub cidr_authorizer_mode: CidrMode,
+    /// Whether superusers are bound to networks, too.
+    pub cidr_checks_for_superusers: bool,
+    /// Networks by the names that roles are bound to.
+    pub cidr_groups: BTreeMap<String, Vec<String>>,
+    /// The password of the first super-user; without it one is drawn and printed once.
+    pub default_superuser_password: GivenPassword,
+    /// Steps of a password's hash, as a power of two, 4 to 16.
+    pub auth_bcrypt_gensalt_log2_rounds: u64,
+    /// Lets a server without logins or permissions listen on an address that others reach.
+    pub serve_everybody_beyond_loopback: bool,
     /// What is logged: `error`, `warn`, `info`, `debug`, or a filter of tracing.
     pub log: String,
 }
@@ -137,7 +159,16 @@ impl Default for Config {
             audit_days: 400,
             audit_rows_max: 1_000_000,
             audit_head_file: PathBuf::new(),
-            cassandra: toml::Table::new(),
+            authenticator: Authenticator::AllowAll,
+            authorizer: Authorizer::AllowAll,
+            network_authorizer: NetworkAuthorizer::AllowAll,
+            cidr_authorizer: CidrAuthorizer::AllowAll,
+            cidr_authorizer_mode: CidrMode::Enforce,
+            cidr_checks_for_superusers: false,
+            cidr_groups: BTreeMap::new(),
+            default_superuser_password: GivenPassword::default(),
+            auth_bcrypt_gensalt_log2_rounds: 10,
+            serve_everybody_beyond_loopback: false,
             log: "info".into(),
         }
     }
@@ -185,8 +216,8 @@ impl Config {
         if self.frame_bytes_max < 64 << 10 {
             return Err("frame_bytes_max must be at least 64 KiB".into());
         }
-        self.guardrails()?;
         self.local_keys()?;
+        self.check_access()?;
         self.service_cmk().map(|_| ())
     }
 
@@ -199,11 +230,6 @@ impl Config {
                 .map_err(|error: toml::de::Error| format!("kms.local: {}", error.message())),
             None => Ok(LocalKeys::default()),
         }
-    }
-
-    /// What stands under `[cassandra]`.
-    pub fn guardrails(&self) -> Result<Guardrails, String> {
-        Guardrails::read(&self.cassandra)
     }
 
     /// The key of the service.

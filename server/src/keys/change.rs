@@ -20,7 +20,6 @@ use super::service::KeyService;
 use super::{Inner, KeyKeeper, ladder};
 use crate::audit::Asker;
 use crate::error::{CqlError, CqlResult};
-use crate::permissions::may_use_key;
 
 impl<B: Backend> KeyKeeper<B> {
     /// The root and keys of a new table under `cmk`, checked end to end before anything is made. The root names the key that an alias leads to.
@@ -92,7 +91,7 @@ impl<B: Backend> Inner<B> {
             .ok_or_else(|| CqlError::invalid("unconfigured table"))?;
         let kept = &*kept;
         let purpose = kept.purpose(asker, Urgency::Request);
-        may_use_key(asker, &self.root(id)?.cmk)?;
+        self.may_use_key(asker, &self.root(id)?.cmk)?;
         // Before the turn is taken: whoever waits for the old key must not wait for the new one's service.
         let (service, cmk) = self.named(id, cmk, purpose).await?;
         let one_call = kept.calling.lock().await;
@@ -143,7 +142,7 @@ impl<B: Backend> Inner<B> {
         cmk: &CmkRef,
         purpose: Purpose<'_>,
     ) -> CqlResult<(Arc<KeyService>, CmkRef)> {
-        may_use_key(purpose.asker, cmk)?;
+        self.may_use_key(purpose.asker, cmk)?;
         let service = match self.services.of(cmk) {
             Ok(service) => service.clone(),
             Err(error) => return Err(self.key_refused(cmk, &error).await),
@@ -163,7 +162,7 @@ impl<B: Backend> Inner<B> {
         }
         match described {
             Ok(lasting) => {
-                may_use_key(purpose.asker, &lasting)?;
+                self.may_use_key(purpose.asker, &lasting)?;
                 Ok((service, lasting))
             }
             Err(error) => Err(self.key_refused(cmk, &error).await),

@@ -45,7 +45,7 @@ mod services;
 mod state;
 mod trouble;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -58,6 +58,7 @@ use self::key::Key;
 use self::state::{Kept, State};
 use crate::audit::{Asker, Audit};
 use crate::error::{CqlError, CqlResult};
+use crate::permissions::Authority;
 pub use gate::CallLimits;
 pub(crate) use gate::Urgency;
 pub use grants::GrantRecord;
@@ -109,6 +110,8 @@ struct Inner<B: Backend> {
     keys: DashMap<CmkRef, Arc<Key>>,
     book: grants::Book,
     lineage: lineage::Lineage,
+    /// Who may use which key; everybody may use all until it is set.
+    authority: OnceLock<Arc<Authority>>,
 }
 
 /// What a table's owner sees.
@@ -168,8 +171,15 @@ impl<B: Backend> KeyKeeper<B> {
                 keys: DashMap::new(),
                 book: grants::Book::default(),
                 lineage: lineage::Lineage::default(),
+                authority: OnceLock::new(),
             }),
         }
+    }
+
+    /// From now on roles decide who may use which key.
+    pub fn obey(&self, authority: Arc<Authority>) {
+        // Set once, where the server starts.
+        let _ = self.inner.authority.set(authority);
     }
 
     /// Makes a table known, with the names that its key service is told.
@@ -237,6 +247,14 @@ impl<B: Backend> KeyKeeper<B> {
 }
 
 impl<B: Backend> Inner<B> {
+    /// Whether somebody may put a table under a key, or take one away from under it.
+    fn may_use_key(&self, asker: &Asker, key: &CmkRef) -> CqlResult<()> {
+        match self.authority.get() {
+            Some(authority) => authority.may_use_key(asker, key),
+            None => Ok(()),
+        }
+    }
+
     fn kept(&self, id: TableId) -> Option<Arc<Kept>> {
         self.tables.get(&id).map(|kept| kept.clone())
     }

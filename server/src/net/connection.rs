@@ -23,10 +23,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, watch};
 
-use super::clients;
 use super::handshake::{self, Greeting};
 use super::in_flight::Share;
 use super::told_to_stop;
+use crate::auth::login::log_in;
 use crate::database::Database;
 use crate::error::CqlError;
 use crate::query::{self, Outcome, Response};
@@ -82,8 +82,6 @@ pub(super) struct Connection {
     /// v5: bytes of a request that has arrived in part, over several segments.
     part_bytes: usize,
     held: Share,
-    /// Its place among the clients that others see.
-    place: clients::Place,
     /// From REGISTER on.
     events: Option<broadcast::Receiver<Arc<Event>>>,
     stopping: watch::Receiver<bool>,
@@ -112,7 +110,6 @@ impl Connection {
             request_bytes: 0,
             part_bytes: 0,
             held: database.in_flight.share(),
-            place: database.clients.enter(peer),
             events: None,
             stopping,
             closing: false,
@@ -237,7 +234,6 @@ impl Connection {
             self.closing = true;
         }
         self.write(writes, acknowledgements);
-        self.place.tell(&self.session);
         begun
     }
 
@@ -274,14 +270,13 @@ impl Connection {
                 return;
             }
         };
-        self.place.count(&request);
-        if let Some(greeting) = handshake::greet(&mut self.session, &frame, &request) {
-            if let (Request::Startup(startup), Greeting::Start { version, .. }) =
-                (&request, &greeting)
-            {
-                self.place.started(*version, startup);
-            }
-            self.greet(stream, greeting);
+        if let Some(greeting) = handshake::greet(
+            &self.database.authority,
+            &mut self.session,
+            &frame,
+            &request,
+        ) {
+            self.greet(stream, bytes, greeting);
             return;
         }
         if self.held.is_too_much() {
@@ -336,7 +331,7 @@ impl Connection {
         }));
     }
 
-    fn greet(&mut self, stream: i16, greeting: Greeting) {
+    fn greet(&mut self, stream: i16, bytes: usize, greeting: Greeting) {
         match greeting {
             Greeting::Answer(response) => self.encode(stream, response),
             Greeting::Register => {
@@ -345,12 +340,23 @@ impl Connection {
                 }
                 self.encode(stream, Response::Ready);
             }
+            Greeting::Login(token) => {
+                let (database, peer) = (self.database.clone(), self.session.peer);
+                let login = async move {
+                    match log_in(&database, token, peer).await {
+                        Ok(asker) => Response::AuthSuccess(asker),
+                        Err(error) => error.into(),
+                    }
+                };
+                self.later(stream, bytes, login.boxed());
+            }
             Greeting::Start {
+                answer,
                 version,
                 compression,
             } => {
-                // READY itself still travels as the client's STARTUP did.
-                self.encode(stream, Response::Ready);
+                // The answer itself still travels as the client's STARTUP did.
+                self.encode(stream, answer);
                 self.decoder.settle_version(version);
                 handshake::apply(version, compression, &mut self.decoder, &mut self.encoder);
             }
@@ -373,6 +379,12 @@ impl Connection {
     }
 
     fn encode(&mut self, stream: i16, response: Response) {
+        match &response {
+            Response::AuthSuccess(asker) => self.session.log_in(asker.clone()),
+            // Whoever guesses passwords begins anew for each.
+            Response::Error(_) if self.session.is_logging_in() => self.closing = true,
+            _ => {}
+        }
         response.encode(
             &mut self.encoder,
             &mut self.out,
@@ -388,7 +400,7 @@ impl Connection {
     }
 
     fn part_bytes(&mut self) -> usize {
-        match self.session.is_ready() && self.session.version >= Version::V5 {
+        match self.session.is_started() && self.session.version >= Version::V5 {
             true => self.part_bytes,
             false => self.decoder.input().len(),
         }

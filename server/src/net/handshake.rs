@@ -1,11 +1,13 @@
-//! OPTIONS, STARTUP, REGISTER: what a connection says before and beside its queries.
+//! OPTIONS, STARTUP, AUTH_RESPONSE, REGISTER: what a connection says before and beside its queries.
 
 use palladium_protocol::request::{Request, Startup};
 use palladium_protocol::response::Supported;
 use palladium_protocol::wire::segment::SegmentFormat;
 use palladium_protocol::wire::{Compression, Decoder, Encoder, Frame, Version};
 
+use crate::auth::AUTHENTICATOR_CLASS;
 use crate::error::CqlError;
+use crate::permissions::Authority;
 use crate::query::Response;
 use crate::session::Session;
 
@@ -18,30 +20,42 @@ pub(super) enum Greeting {
     Answer(Response),
     /// READY, and from then on events.
     Register,
-    /// READY, and from then on in this form.
+    /// READY or AUTHENTICATE, and from then on in this form.
     Start {
+        answer: Response,
         version: Version,
         compression: Option<Compression>,
     },
+    /// Find out who it is.
+    Login(Vec<u8>),
     /// Answer, then close.
     Close(Response),
 }
 
 /// The answer to a message of the handshake; None for a query, which is then allowed.
 pub(super) fn greet(
+    authority: &Authority,
     session: &mut Session,
     frame: &Frame,
     request: &Request<'_>,
 ) -> Option<Greeting> {
-    if !session.is_ready() {
+    if !session.is_started() {
         session.version = frame.version;
     }
     match request {
         Request::Options => Some(Greeting::Answer(Response::Supported(supported()))),
-        Request::Startup(startup) => Some(start(session, frame.version, startup)),
-        Request::AuthResponse(_) => Some(refuse(
+        Request::Startup(startup) => Some(start(authority, session, frame.version, startup)),
+        Request::AuthResponse(_) if !authority.authenticates() => Some(refuse(
             "Unexpected message AUTH_RESPONSE: no authentication is required",
         )),
+        Request::AuthResponse(response) => Some(match session.begin_login() {
+            true => Greeting::Login(response.token.unwrap_or_default().to_vec()),
+            false => refuse("Unexpected message AUTH_RESPONSE"),
+        }),
+        _ if session.is_started() && !session.is_ready() => Some(refuse(&format!(
+            "Unexpected message {}, expecting SASL_RESPONSE",
+            frame.opcode
+        ))),
         _ if !session.is_ready() => Some(refuse(&format!(
             "Unexpected message {}, expecting STARTUP or OPTIONS",
             frame.opcode
@@ -56,8 +70,13 @@ pub(super) fn greet(
     }
 }
 
-fn start(session: &mut Session, version: Version, startup: &Startup<'_>) -> Greeting {
-    if session.is_ready() {
+fn start(
+    authority: &Authority,
+    session: &mut Session,
+    version: Version,
+    startup: &Startup<'_>,
+) -> Greeting {
+    if session.is_started() {
         return refuse("Unexpected message STARTUP: the connection is ready");
     }
     if startup.cql_version().is_none() {
@@ -67,9 +86,19 @@ fn start(session: &mut Session, version: Version, startup: &Startup<'_>) -> Gree
         Ok(compression) => compression,
         Err(malformed) => return refuse(&malformed.to_string()),
     };
-    session.start(version);
+    let answer = match authority.authenticates() {
+        true => {
+            session.start_authenticating(version);
+            Response::Authenticate(AUTHENTICATOR_CLASS.into())
+        }
+        false => {
+            session.start(version);
+            Response::Ready
+        }
+    };
     session.wants_overloaded = startup.options.get("THROW_ON_OVERLOAD") == Some("1");
     Greeting::Start {
+        answer,
         version,
         compression,
     }
@@ -90,7 +119,7 @@ fn supported() -> Supported {
     }
 }
 
-/// After READY has been written: how both directions travel from now on.
+/// After READY or AUTHENTICATE has been written: how both directions travel from now on.
 pub(super) fn apply(
     version: Version,
     compression: Option<Compression>,

@@ -16,6 +16,7 @@ use palladium_protocol::wire::{Encoder, Extras, Opcode, Version};
 use uuid::Uuid;
 
 use super::prepared::Statement;
+use crate::audit::Asker;
 use crate::error::CqlError;
 
 /// An answer.
@@ -24,7 +25,8 @@ pub enum Response {
     Ready,
     /// The class name of the authenticator.
     Authenticate(String),
-    AuthSuccess,
+    /// The connection is this role's from now on.
+    AuthSuccess(Asker),
     Supported(Supported),
     Error(ErrorResponse),
     Event(Event),
@@ -93,13 +95,9 @@ impl Response {
 
     /// The answer with warnings for the client, if there are any.
     pub fn with_warnings(self, warnings: Vec<String>) -> Response {
-        match self {
-            _ if warnings.is_empty() => self,
-            Response::Warned(answer, more) => {
-                let warnings = warnings.into_iter().chain(more).collect();
-                Response::Warned(answer, warnings)
-            }
-            answer => Response::Warned(Box::new(answer), warnings),
+        match warnings.is_empty() {
+            true => self,
+            false => Response::Warned(Box::new(self), warnings),
         }
     }
 
@@ -142,7 +140,7 @@ impl Response {
             }
             Response::Ready => View::Ready,
             Response::Authenticate(class) => View::Authenticate(class),
-            Response::AuthSuccess => View::AuthSuccess(None),
+            Response::AuthSuccess(_) => View::AuthSuccess(None),
             Response::Supported(supported) => View::Supported(supported),
             Response::Error(error) => View::Error(error),
             Response::Event(event) => View::Event(event),
@@ -181,12 +179,7 @@ impl Rows {
 }
 
 impl From<CqlError> for Response {
-    /// What a guardrail says when it refuses is a warning, too, as in Cassandra.
     fn from(error: CqlError) -> Self {
-        let warnings = match error.message.starts_with("Guardrail ") {
-            true => vec![error.message.clone()],
-            false => Vec::new(),
-        };
-        Response::Error(error.into()).with_warnings(warnings)
+        Response::Error(error.into())
     }
 }

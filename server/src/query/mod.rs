@@ -8,7 +8,7 @@
 //! [`begin`] never waits. What memory can answer is ready when it returns; plain writes are handed back, so that the
 //! connection can give the engine all writes of one read of the socket together; everything else is a future.
 //!
-//! Read on in `expression` and `analyze`, `prepared` and `values`, `plan`, `execute`, and `answer`; `functions`, `json`, `masks`, `paging` and
+//! Read on in `expression` and `analyze`, `prepared` and `values`, `plan`, `execute`, and `answer`; `functions`, `json`, `paging` and
 //! `traced` stand beside the road.
 
 pub mod analyze;
@@ -17,7 +17,6 @@ pub mod execute;
 pub mod expression;
 pub mod functions;
 pub mod json;
-mod masks;
 mod paging;
 mod plan;
 pub mod prepared;
@@ -43,7 +42,6 @@ use self::prepared::Statement;
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
-use crate::guardrails::{self, Flag};
 use crate::session::Session;
 use crate::traces;
 
@@ -166,15 +164,8 @@ fn understand(database: &Database, text: &str, keyspace: Option<&str>) -> CqlRes
     let tree = cql::parse(text).map_err(|error| CqlError::syntax(error.to_string()))?;
     traces::note(|| "Preparing statement".into());
     let catalog = database.catalog.load();
-    let masked = match database.guardrails.is_on(Flag::DynamicDataMasking) {
-        true => masks::behind_masks(&tree, text, &catalog, keyspace)?,
-        false => None,
-    };
     let checked = analyze(tree, &catalog, keyspace)?;
-    guardrails::check_statement(&database.guardrails, &checked.body)?;
-    let mut statement = Statement::new(checked, text, keyspace, &catalog);
-    statement.masked = masked;
-    Ok(statement)
+    Ok(Statement::new(checked, text, keyspace, &catalog))
 }
 
 fn settings(
@@ -207,20 +198,10 @@ fn execute(
     bound: Vec<Bound>,
     settings: Settings,
 ) -> CqlResult<Outcome> {
+    database.authority.permitted(session, &statement)?;
     match &statement.body {
-        Body::Select(_) => {
-            let statement = match &statement.masked {
-                None => statement,
-                Some(masked) => masks::as_seen_by(&settings.asker, &statement, masked)?,
-            };
-            Ok(execute::read::select(database, statement, bound, settings))
-        }
-        Body::Modify(plan) => {
-            if plan.condition.is_some() && plan.table.has_masks() {
-                masks::check_condition(&database.guardrails, &settings.asker, &plan.table)?;
-            }
-            execute::write::modify(database, statement, bound, &settings)
-        }
+        Body::Select(_) => Ok(execute::read::select(database, statement, bound, settings)),
+        Body::Modify(_) => execute::write::modify(database, statement, bound, &settings),
         Body::Batch(batch) => {
             let moment = moment(database, &settings);
             let scope = Scope {
@@ -268,7 +249,7 @@ fn execute(
 /// A BATCH message: statements by text or id, each with its own values.
 fn batch(
     database: &Arc<Database>,
-    session: &Session,
+    session: &mut Session,
     frame: &Frame,
     request: &Batch<'_>,
 ) -> CqlResult<Outcome> {
@@ -277,7 +258,8 @@ fn batch(
         BatchKind::Unlogged => ast::BatchKind::Unlogged,
         BatchKind::Counter => ast::BatchKind::Counter,
     };
-    let keyspace = request.params.keyspace.or(session.keyspace.as_deref());
+    let own = session.keyspace.clone();
+    let keyspace = request.params.keyspace.or(own.as_deref());
     let mut statements = Vec::with_capacity(request.len());
     for entry in request.iter() {
         let statement = match entry.statement {
@@ -289,6 +271,7 @@ fn batch(
                 "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.",
             ));
         }
+        database.authority.permitted(session, &statement)?;
         let bound = values::bind(&statement.markers, &entry.values, &frame.body)?;
         statements.push((statement, bound));
     }

@@ -43,20 +43,17 @@ pub struct Statement {
     pub markers: Vec<Marker>,
     pub bind: BindMetadata,
     pub result: EncodedMetadata,
-    /// The same for those who may not see behind the masks of its columns, if it has any.
-    pub masked: Option<Masked>,
     /// The catalog it was last found to hold in.
     valid_in: AtomicU64,
     last_used: AtomicU64,
+    /// For the last roles that executed it: the snapshot under which that was found allowed, and the role's number.
+    permitted: [AtomicU64; PERMITTED],
 }
 
-/// A statement over masked columns.
-#[derive(Debug)]
-pub struct Masked {
-    pub statement: Arc<Statement>,
-    /// The masked columns that it restricts.
-    pub restricted: Vec<String>,
-}
+/// Roles for which a statement remembers that they may execute it.
+const PERMITTED: usize = 4;
+/// Bits of a role's number beside the version of a snapshot.
+const NUMBER_BITS: u32 = 24;
 
 /// A bind marker, as values are checked against it.
 #[derive(Debug, Clone)]
@@ -96,9 +93,25 @@ impl Statement {
                 .collect(),
             body,
             result,
-            masked: None,
             valid_in: AtomicU64::new(version_of(catalog)),
             last_used: AtomicU64::new(0),
+            permitted: Default::default(),
+        }
+    }
+
+    /// Whether this role was found allowed to execute it under this snapshot of roles.
+    #[inline]
+    pub fn was_permitted(&self, version: u64, number: u32) -> bool {
+        let place = &self.permitted[number as usize % PERMITTED];
+        place.load(Ordering::Relaxed) == permit_of(version, number) && number >> NUMBER_BITS == 0
+    }
+
+    /// This role may execute it under this snapshot of roles.
+    pub fn permit(&self, version: u64, number: u32) {
+        // A number with more bits would look like another role's under another snapshot: it is asked for each time.
+        if number >> NUMBER_BITS == 0 {
+            let place = &self.permitted[number as usize % PERMITTED];
+            place.store(permit_of(version, number), Ordering::Relaxed);
         }
     }
 
@@ -130,6 +143,11 @@ impl Statement {
         }
         holds
     }
+}
+
+/// Never 0: versions begin with 1.
+fn permit_of(version: u64, number: u32) -> u64 {
+    version << NUMBER_BITS | u64::from(number)
 }
 
 /// Both halves of the schema version folded together. It is a hash of all definitions: equal for equal schemas.
@@ -170,7 +188,6 @@ pub struct Prepared {
     /// The weight of all of them.
     bytes: AtomicUsize,
     clock: AtomicU64,
-    evicted: AtomicU64,
     /// Where `now()` and the cells of lists get their timeuuids.
     pub uuids: TimeUuids,
 }
@@ -183,7 +200,6 @@ impl Prepared {
             statements_max: STATEMENTS_MAX,
             bytes: AtomicUsize::new(0),
             clock: AtomicU64::new(1),
-            evicted: AtomicU64::new(0),
             uuids: TimeUuids::new(entropy),
         }
     }
@@ -235,8 +251,6 @@ impl Prepared {
             .iter()
             .min_by_key(|entry| entry.last_used.load(Ordering::Relaxed))
             .map(|entry| *entry.key());
-        self.evicted
-            .fetch_add(u64::from(oldest.is_some()), Ordering::Relaxed);
         oldest.inspect(|id| self.forget(id)).is_some()
     }
 
@@ -244,21 +258,6 @@ impl Prepared {
         if let Some((_, statement)) = self.statements.remove(id) {
             self.bytes.fetch_sub(statement.weight(), Ordering::Relaxed);
         }
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.statements.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.statements.is_empty()
-    }
-
-    /// How many had to make room since the start.
-    pub fn evicted(&self) -> u64 {
-        self.evicted.load(Ordering::Relaxed)
     }
 
     /// All of them, for `system.prepared_statements`.

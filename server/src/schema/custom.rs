@@ -23,7 +23,8 @@ use crate::error::{CqlError, CqlResult};
 pub const ENCRYPTION: &str = "encryption_specification";
 pub const TAGS: &str = "tags";
 const TYPE: &str = "encryption_type";
-const IDENTIFIER: &str = "kms_key_identifier";
+/// Where Keyspaces shows the name of a key.
+pub const IDENTIFIER: &str = "kms_key_identifier";
 pub const CUSTOMER_MANAGED: &str = "CUSTOMER_MANAGED_KMS_KEY";
 pub const SERVICE_OWNED: &str = "AWS_OWNED_KMS_KEY";
 

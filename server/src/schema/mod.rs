@@ -4,14 +4,13 @@
 //! catalog from the present one and swaps it in. Nobody ever sees half a change, and nobody waits for one.
 //!
 //! Read in this order: `catalog` (keyspaces, user types), `table` (columns and their places), `types` and `resolve` (types as
-//! written); `mask`; `properties`, `options`, `custom`, `replication` (what WITH may say); `change` (statements as changes of the
+//! written); `properties`, `options`, `custom`, `replication` (what WITH may say); `change` (statements as changes of the
 //! catalog); `store` (the catalog at rest); `system` (the tables that are made when somebody asks); `describe`.
 
 pub mod catalog;
 pub mod change;
 pub mod custom;
 pub mod describe;
-pub mod mask;
 pub mod options;
 pub mod properties;
 pub mod replication;
@@ -24,5 +23,5 @@ pub mod types;
 pub use catalog::{Catalog, Keyspace, KeyspaceKind, UserType};
 pub use options::TableOptions;
 pub use table::{
-    Column, ColumnKind, ColumnMask, Definition, DroppedColumn, Encryption, TableKind, TableSchema,
+    Column, ColumnKind, Definition, DroppedColumn, Encryption, TableKind, TableSchema,
 };

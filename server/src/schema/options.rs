@@ -8,7 +8,6 @@
 mod caching;
 mod compaction;
 mod compression;
-mod effect;
 mod retry;
 
 #[cfg(test)]

@@ -364,13 +364,6 @@ struct StoredTable {
     /// Absent: the service's own key.
     kms_key: Option<String>,
     custom_properties: BTreeMap<String, StoredProperty>,
-    /// Absent: no COMPACT STORAGE.
-    #[serde(default, skip_serializing_if = "is_not")]
-    compact: bool,
-}
-
-fn is_not(flag: &bool) -> bool {
-    !flag
 }
 
 #[derive(Serialize, Deserialize)]
@@ -482,7 +475,6 @@ fn store_table(table: &TableSchema) -> StoredTable {
             .iter()
             .map(|(name, value)| (name.clone(), store_property(value)))
             .collect(),
-        compact: table.compact,
     }
 }
 
@@ -622,7 +614,6 @@ fn load_table(catalog: &Catalog, stored: &Stored) -> Result<TableSchema, String>
             .map(|(name, value)| (name, load_property(value)))
             .collect(),
         kind: TableKind::User,
-        compact: table.compact,
     }))
 }
 

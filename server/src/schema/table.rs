@@ -113,8 +113,6 @@ pub struct Definition {
     pub encryption: Encryption,
     pub custom_properties: BTreeMap<String, PropertyValue>,
     pub kind: TableKind,
-    /// Made WITH COMPACT STORAGE.
-    pub compact: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -139,8 +137,6 @@ pub struct TableSchema {
     /// Amazon Keyspaces' properties, kept as they were given.
     pub custom_properties: BTreeMap<String, PropertyValue>,
     pub kind: TableKind,
-    /// Made WITH COMPACT STORAGE: its rows live by their values alone.
-    pub compact: bool,
 }
 
 /// Ids below are storage's own.
@@ -189,7 +185,6 @@ impl TableSchema {
             encryption: definition.encryption,
             custom_properties: definition.custom_properties,
             kind: definition.kind,
-            compact: definition.compact,
         }
     }
 
@@ -206,7 +201,6 @@ impl TableSchema {
             encryption: self.encryption.clone(),
             custom_properties: self.custom_properties.clone(),
             kind: self.kind,
-            compact: self.compact,
         }
     }
 
@@ -234,16 +228,6 @@ impl TableSchema {
         &self.columns[self.regulars.clone()]
     }
 
-    /// Whether an INSERT alone makes a row live, with or without values. A row of a table with COMPACT STORAGE lives by its values, if it can have any.
-    pub fn marks_rows(&self) -> bool {
-        !self.compact || self.regulars.is_empty()
-    }
-
-    /// Whether any column is masked.
-    pub fn has_masks(&self) -> bool {
-        self.columns.iter().any(|column| column.mask.is_some())
-    }
-
     pub fn has_statics(&self) -> bool {
         !self.statics.is_empty()
     }
@@ -262,7 +246,6 @@ impl TableSchema {
             || (self.id == other.id
                 && self.kind == other.kind
                 && self.columns == other.columns
-                && self.compact == other.compact
                 && self.options.default_time_to_live == other.options.default_time_to_live
                 && self.options.gc_grace_seconds == other.options.gc_grace_seconds)
     }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use palladium::config::Config;
+use palladium::config::{
+    Authenticator, Authorizer, CidrAuthorizer, Config, GivenPassword, NetworkAuthorizer,
+};
 use palladium::env::RealEnv;
 use palladium::server::Server;
 use palladium_protocol::types::CqlType;
@@ -19,6 +21,9 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 const STARTUP: u8 = 0x01;
+const AUTHENTICATE: u8 = 0x03;
+const AUTH_RESPONSE: u8 = 0x0F;
+pub const AUTH_SUCCESS: u8 = 0x10;
 const QUERY: u8 = 0x07;
 const PREPARE: u8 = 0x09;
 const EXECUTE: u8 = 0x0A;
@@ -119,26 +124,67 @@ impl Answer {
 }
 
 impl Client {
+    /// Connects where nobody has to log in.
     pub fn connect(address: SocketAddr) -> Client {
+        let mut client = Client::open(address);
+        client.start();
+        client
+    }
+
+    /// Connects and logs in; or code and message of the refusal.
+    pub fn connect_as(
+        address: SocketAddr,
+        name: &str,
+        password: &str,
+    ) -> Result<Client, (i32, String)> {
+        let mut client = Client::open(address);
+        let (opcode, body) = client.start();
+        assert_eq!(opcode, AUTHENTICATE, "the server asks who it is");
+        let class = Reader::new(&body).string().expect("a class").to_owned();
+        assert_eq!(class, "org.apache.cassandra.auth.PasswordAuthenticator");
+        let (opcode, body) = client.log_in(format!("\0{name}\0{password}").as_bytes());
+        if opcode == AUTH_SUCCESS {
+            return Ok(client);
+        }
+        let mut reader = Reader::new(&body);
+        let code = reader.int().expect("a code");
+        Err((code, reader.string().expect("a message").to_owned()))
+    }
+
+    /// A connection that has said nothing.
+    pub fn open(address: SocketAddr) -> Client {
         let socket = TcpStream::connect(address).expect("the server listens");
         let patience = Some(Duration::from_secs(30));
         socket
             .set_read_timeout(patience)
             .expect("a timeout can be set");
-        let mut client = Client {
+        Client {
             socket,
             warnings: Vec::new(),
             trace: None,
             tracing: false,
-        };
+        }
+    }
+
+    /// STARTUP: opcode and body of the answer.
+    pub fn start(&mut self) -> (u8, Bytes) {
         let mut body = vec![0, 1];
         for text in ["CQL_VERSION", "3.0.0"] {
             body.extend((text.len() as u16).to_be_bytes());
             body.extend_from_slice(text.as_bytes());
         }
-        client.send(STARTUP, &body);
-        client.receive();
-        client
+        self.send(STARTUP, &body);
+        let (opcode, _, body) = self.receive();
+        (opcode, body)
+    }
+
+    /// AUTH_RESPONSE: opcode and body of the answer.
+    pub fn log_in(&mut self, token: &[u8]) -> (u8, Bytes) {
+        let mut body = (token.len() as u32).to_be_bytes().to_vec();
+        body.extend_from_slice(token);
+        self.send(AUTH_RESPONSE, &body);
+        let (opcode, _, body) = self.receive();
+        (opcode, body)
     }
 
     fn send(&mut self, opcode: u8, body: &[u8]) {
@@ -350,27 +396,57 @@ fn prepared(reader: &mut Reader<'_>) -> Prepared {
 
 /// A server of our own, in a folder of its own.
 pub struct Node {
-    _folder: TempDir,
+    folder: TempDir,
     runtime: Runtime,
     server: Server,
+    config: Config,
 }
 
 impl Node {
     pub fn start() -> Node {
-        Node::start_with("")
+        Node::start_with(Config::default())
     }
 
-    /// With settings that stand under `[cassandra]`.
-    pub fn start_with(settings: &str) -> Node {
-        let settings = settings.parse().expect("a table of settings");
+    /// A server where clients log in and roles decide; the first super-user is `cassandra`, its password too.
+    pub fn start_with_roles() -> Node {
+        Node::start_with(with_roles())
+    }
+
+    /// With other settings than the default ones.
+    pub fn start_with(config: Config) -> Node {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let runtime = Runtime::new().expect("a runtime");
-        let server = runtime.block_on(serve(folder.path(), settings));
+        let server = runtime.block_on(serve(folder.path(), &config));
         Node {
-            _folder: folder,
+            folder,
             runtime,
             server,
+            config,
         }
+    }
+
+    /// Stops the server and starts it again on the same folder, with these settings.
+    pub fn restart_with(self, config: Config) -> Node {
+        let Node {
+            folder,
+            runtime,
+            server,
+            ..
+        } = self;
+        runtime.block_on(server.stop()).expect("a clean stop");
+        let server = runtime.block_on(serve(folder.path(), &config));
+        Node {
+            folder,
+            runtime,
+            server,
+            config,
+        }
+    }
+
+    /// Stops the server and starts it again.
+    pub fn restart(self) -> Node {
+        let config = self.config.clone();
+        self.restart_with(config)
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -391,22 +467,6 @@ impl Node {
             .expect("a compaction");
     }
 
-    /// Stops it, and starts it again in its folder with the default settings.
-    pub fn restart(self) -> Node {
-        let Node {
-            _folder: folder,
-            runtime,
-            server,
-        } = self;
-        runtime.block_on(server.stop()).expect("a clean stop");
-        let server = runtime.block_on(serve(folder.path(), toml::Table::new()));
-        Node {
-            _folder: folder,
-            runtime,
-            server,
-        }
-    }
-
     pub fn stop(self) {
         self.runtime
             .block_on(self.server.stop())
@@ -424,13 +484,25 @@ pub fn with_server(story: impl FnOnce(SocketAddr)) {
     node.stop();
 }
 
-async fn serve(folder: &Path, cassandra: toml::Table) -> Server {
+/// Settings of a server where clients log in and roles decide.
+pub fn with_roles() -> Config {
+    Config {
+        authenticator: Authenticator::Password,
+        authorizer: Authorizer::Cassandra,
+        network_authorizer: NetworkAuthorizer::Cassandra,
+        cidr_authorizer: CidrAuthorizer::Cassandra,
+        default_superuser_password: GivenPassword("cassandra".into()),
+        auth_bcrypt_gensalt_log2_rounds: 4,
+        ..Config::default()
+    }
+}
+
+async fn serve(folder: &Path, config: &Config) -> Server {
     let config = Config {
         data: folder.join("data"),
         keyring: folder.join("keyring"),
         listen: "127.0.0.1:0".parse().expect("an address"),
-        cassandra,
-        ..Config::default()
+        ..config.clone()
     };
     let env = Arc::new(RealEnv::default());
     Server::start(config, env).await.expect("the server starts")

@@ -3,11 +3,9 @@
 
 mod audit;
 mod client;
-mod guardrails;
 mod keys;
-mod masking;
 mod prepared;
-mod schema;
+mod roles;
 mod scripts;
 mod shredding;
 mod tracing;

@@ -11,11 +11,16 @@
 //! server that speaks CQL, and with `PALLADIUM_SCRIPTS_WRITE=cassandra` they are rewritten with what it says. Where we
 //! differ on purpose, a line that begins with `-- !` before the statement says why, and the answer below it is ours
 //! (`PALLADIUM_SCRIPTS_WRITE=ours`).
+//!
+//! `scripts/roles/*.cql` run where roles are on, as the super-user; `-- as bob` goes on as bob, with the password `bob`, on the connection that he has since he
+//! was named first. For Cassandra they need PasswordAuthenticator and CassandraAuthorizer without caches, and its address in
+//! `PALLADIUM_SCRIPTS_ROLES_SERVER`.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::client::{Answer, Client, Rows, with_server};
+use crate::client::{Answer, Client, Node, Rows, with_server};
 use palladium::query::json;
 
 /// The answer to a statement, as lines.
@@ -72,6 +77,11 @@ fn lines(rows: &Rows) -> Vec<String> {
     lines
 }
 
+/// Before the name of the role as which a script goes on.
+const AS: &str = "-- as ";
+/// The super-user of scripts about roles, and its password.
+const SUPERUSER: &str = "cassandra";
+
 /// A statement of a script, and the lines that belong to it.
 struct Step {
     /// Blank lines, remarks, and the reason for a difference.
@@ -85,7 +95,8 @@ fn steps(script: &str) -> (Vec<Step>, Vec<String>) {
     let mut before = Vec::new();
     let mut statement = String::new();
     for line in script.lines() {
-        let is_answer = line.starts_with("-- ") && !line.starts_with("-- !");
+        let is_remark = line.starts_with("-- !") || line.starts_with(AS);
+        let is_answer = line.starts_with("-- ") && !is_remark;
         if !statement.is_empty() || !(line.is_empty() || line.starts_with("--")) {
             if !statement.is_empty() {
                 statement.push('\n');
@@ -119,7 +130,56 @@ enum Rewrite {
     Ours,
 }
 
-fn run_script(path: &Path, address: SocketAddr, rewrite: Rewrite) -> Vec<String> {
+/// The connections of a script: one for each role that it names.
+struct Clients {
+    address: SocketAddr,
+    roles: HashMap<String, Client>,
+    present: String,
+}
+
+impl Clients {
+    fn new(address: SocketAddr, with_roles: bool) -> Clients {
+        let (name, mut client) = match with_roles {
+            true => (SUPERUSER, logged_in(address, SUPERUSER)),
+            false => ("", Client::connect(address)),
+        };
+        if with_roles {
+            let roles = client.query("LIST ROLES").rows();
+            for row in roles.rows {
+                let role = row[0].clone().expect("a role has a name");
+                let role = String::from_utf8(role.to_vec()).expect("a name is text");
+                if role != SUPERUSER {
+                    client.query(&format!("DROP ROLE '{role}'")).done();
+                }
+            }
+        }
+        Clients {
+            address,
+            roles: HashMap::from([(name.to_owned(), client)]),
+            present: name.to_owned(),
+        }
+    }
+
+    fn go_on_as(&mut self, name: &str) {
+        self.roles
+            .entry(name.to_owned())
+            .or_insert_with(|| logged_in(self.address, name));
+        self.present = name.to_owned();
+    }
+
+    fn present(&mut self) -> &mut Client {
+        self.roles.get_mut(&self.present).expect("it is connected")
+    }
+}
+
+fn logged_in(address: SocketAddr, name: &str) -> Client {
+    match Client::connect_as(address, name, name) {
+        Ok(client) => client,
+        Err((code, message)) => panic!("{name} cannot log in: {code:#x}: {message}"),
+    }
+}
+
+fn run_script(path: &Path, address: SocketAddr, rewrite: Rewrite, with_roles: bool) -> Vec<String> {
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
@@ -127,24 +187,27 @@ fn run_script(path: &Path, address: SocketAddr, rewrite: Rewrite) -> Vec<String>
         .to_owned();
     let text = std::fs::read_to_string(path).expect("the script can be read");
     let (steps, rest) = steps(&text);
-    let mut client = Client::connect(address);
-    run(&mut client, "DROP KEYSPACE IF EXISTS ks", false);
+    let mut clients = Clients::new(address, with_roles);
+    let mut client = clients.present();
+    run(client, "DROP KEYSPACE IF EXISTS ks", false);
     run(
-        &mut client,
+        client,
         "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
         false,
     );
-    run(&mut client, "USE ks", false);
+    run(client, "USE ks", false);
     let with_warnings = text.starts_with("-- with warnings\n");
     let mut failures = Vec::new();
     let mut written = String::new();
     for step in &steps {
         let ours = step.before.iter().any(|line| line.starts_with("-- !"));
-        let answer = run(
-            &mut client,
-            step.statement.trim_end_matches(';'),
-            with_warnings,
-        );
+        for line in &step.before {
+            if let Some(name) = line.strip_prefix(AS) {
+                clients.go_on_as(name);
+            }
+        }
+        client = clients.present();
+        let answer = run(client, step.statement.trim_end_matches(';'), with_warnings);
         for line in &step.before {
             written.push_str(line);
             written.push('\n');
@@ -180,8 +243,8 @@ fn run_script(path: &Path, address: SocketAddr, rewrite: Rewrite) -> Vec<String>
     failures
 }
 
-fn scripts() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+fn scripts(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let wanted = std::env::var("PALLADIUM_SCRIPTS_ONLY").unwrap_or_default();
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
         .expect("the scripts are here")
@@ -193,15 +256,19 @@ fn scripts() -> Vec<PathBuf> {
     paths
 }
 
-fn run_all(address: SocketAddr) {
+fn run_all(address: SocketAddr, with_roles: bool) {
+    let folder = match with_roles {
+        true => "tests/scripts/roles",
+        false => "tests/scripts",
+    };
     let rewrite = match std::env::var("PALLADIUM_SCRIPTS_WRITE").as_deref() {
         Ok("cassandra") => Rewrite::Cassandra,
         Ok("ours") => Rewrite::Ours,
         _ => Rewrite::Nobody,
     };
-    let failures: Vec<String> = scripts()
+    let failures: Vec<String> = scripts(folder)
         .iter()
-        .flat_map(|path| run_script(path, address, rewrite))
+        .flat_map(|path| run_script(path, address, rewrite, with_roles))
         .collect();
     assert!(
         failures.is_empty(),
@@ -214,7 +281,17 @@ fn run_all(address: SocketAddr) {
 #[test]
 fn every_script_is_answered_as_cassandra_answers() {
     if let Ok(address) = std::env::var("PALLADIUM_SCRIPTS_SERVER") {
-        return run_all(address.parse().expect("an address and a port"));
+        return run_all(address.parse().expect("an address and a port"), false);
     }
-    with_server(run_all);
+    with_server(|address| run_all(address, false));
+}
+
+#[test]
+fn every_script_about_roles_is_answered_as_cassandra_answers() {
+    if let Ok(address) = std::env::var("PALLADIUM_SCRIPTS_ROLES_SERVER") {
+        return run_all(address.parse().expect("an address and a port"), true);
+    }
+    let node = Node::start_with_roles();
+    run_all(node.address(), true);
+    node.stop();
 }

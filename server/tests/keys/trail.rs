@@ -21,6 +21,7 @@ async fn each_call_is_in_the_trail_with_table_key_context_and_who_asked() {
     world.events().await;
     let client = SocketAddr::from(([192, 0, 2, 7], 50_000));
     let alice = Asker {
+        standing: Standing::Anonymous,
         who: "alice".into(),
         client: Some(client),
     };
@@ -51,6 +52,7 @@ async fn of_those_who_wait_together_the_first_is_named_and_renewals_are_the_serv
     world.pass(20 * 60).await;
     world.events().await;
     let asker = |who: &str| Asker {
+        standing: Standing::Anonymous,
         who: who.into(),
         client: None,
     };

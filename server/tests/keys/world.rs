@@ -7,7 +7,7 @@ pub use std::time::Duration;
 use bytes::Bytes;
 pub use futures::FutureExt;
 use palladium::Engine;
-pub use palladium::audit::{Asker, Audit, Event, Waiting};
+pub use palladium::audit::{Asker, Audit, Event, Standing, Waiting};
 pub use palladium::error::CqlError;
 pub use palladium::keys::{KeeperOptions, KeyKeeper, KeyServices, TableKeyStatus};
 use palladium::service_table::SCHEMA_TABLE;

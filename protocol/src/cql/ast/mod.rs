@@ -104,7 +104,6 @@ pub enum Statement {
     ListPermissions(ListPermissions),
     ListRoles(ListRoles),
     ListUsers,
-    ListSuperusers,
 
     Describe(Describe),
 }

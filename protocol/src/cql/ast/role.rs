@@ -20,8 +20,6 @@ pub enum RoleOption {
     Password(Password),
     /// `HASHED PASSWORD = '...'`
     HashedPassword(Password),
-    /// `GENERATED PASSWORD`
-    GeneratedPassword,
     /// `SUPERUSER = true`
     Superuser(bool),
     /// `LOGIN = true`
@@ -65,8 +63,6 @@ pub enum UserPassword {
     Plain(Password),
     /// `HASHED PASSWORD '...'`
     Hashed(Password),
-    /// `GENERATED PASSWORD`
-    Generated,
 }
 
 /// `CREATE USER`: a role that may log in. User names keep their case even without quotes.
@@ -184,6 +180,8 @@ pub enum Resource {
     Mbean(String),
     /// `MBEANS 'pattern'`
     Mbeans(String),
+    /// `ALL KEYS`: ours, all keys of customers.
+    AllKeys,
     /// `KEY 'name'`: ours, a customer's key.
     Key(String),
 }
@@ -200,7 +198,7 @@ impl Resource {
             Resource::AllRoles => {
                 matches!(permission, Create | Alter | Drop | Authorize | Describe)
             }
-            Resource::Role(_) => matches!(permission, Alter | Drop | Authorize),
+            Resource::Role(_) => matches!(permission, Alter | Drop | Authorize | Describe),
             Resource::AllFunctions | Resource::KeyspaceFunctions(_) => {
                 matches!(permission, Create | Alter | Drop | Authorize | Execute)
             }
@@ -208,7 +206,9 @@ impl Resource {
             Resource::AllMbeans | Resource::Mbean(_) | Resource::Mbeans(_) => {
                 matches!(permission, Authorize | Describe | Execute | Modify | Select)
             }
-            Resource::Key(_) => matches!(permission, Use | Authorize | Describe),
+            Resource::AllKeys | Resource::Key(_) => {
+                matches!(permission, Use | Authorize | Describe)
+            }
         }
     }
 
@@ -224,7 +224,7 @@ impl Resource {
                 "FunctionResource"
             }
             Resource::AllMbeans | Resource::Mbean(_) | Resource::Mbeans(_) => "JMXResource",
-            Resource::Key(_) => "KeyResource",
+            Resource::AllKeys | Resource::Key(_) => "KeyResource",
         }
     }
 }

@@ -87,10 +87,6 @@ impl Parser<'_> {
     }
 
     pub(super) fn list_statement(&mut self) -> Result<Statement> {
-        if self.is_word(1, "superusers") {
-            self.skip_two();
-            return Ok(Statement::ListSuperusers);
-        }
         match self.ahead(1) {
             Kind::Keyword(Keyword::Users) => {
                 self.skip_two();
@@ -217,6 +213,10 @@ impl Parser<'_> {
             Kind::Keyword(Keyword::Mbeans) => {
                 self.skip_two();
                 Ok(Resource::AllMbeans)
+            }
+            Kind::Keyword(Keyword::Keys) => {
+                self.skip_two();
+                Ok(Resource::AllKeys)
             }
             Kind::Keyword(Keyword::Tables) => {
                 self.skip_two();

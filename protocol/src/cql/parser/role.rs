@@ -57,11 +57,6 @@ impl Parser<'_> {
     }
 
     fn role_option(&mut self) -> Result<RoleOption> {
-        if self.is_word(0, "generated") {
-            self.advance();
-            self.expect_keyword(Keyword::Password)?;
-            return Ok(RoleOption::GeneratedPassword);
-        }
         let Kind::Keyword(keyword) = self.kind() else {
             return self.no_viable();
         };
@@ -156,10 +151,6 @@ impl Parser<'_> {
         if !self.eat(Keyword::With) {
             return Ok(None);
         }
-        if self.eat_word("generated") {
-            self.expect_keyword(Keyword::Password)?;
-            return Ok(Some(UserPassword::Generated));
-        }
         if self.eat(Keyword::Hashed) {
             self.expect_keyword(Keyword::Password)?;
             return Ok(Some(UserPassword::Hashed(Password(self.string()?))));
@@ -238,7 +229,6 @@ fn option_name(option: &RoleOption) -> Option<&'static str> {
     match option {
         RoleOption::Password(_) => Some("PASSWORD"),
         RoleOption::HashedPassword(_) => Some("HASHED_PASSWORD"),
-        RoleOption::GeneratedPassword => Some("GENERATED_PASSWORD"),
         RoleOption::Superuser(_) => Some("SUPERUSER"),
         RoleOption::Login(_) => Some("LOGIN"),
         RoleOption::Options(_) => Some("OPTIONS"),
@@ -253,29 +243,10 @@ fn exclusive(options: &[RoleOption]) -> Result<()> {
             .iter()
             .any(|option| option_name(option) == Some(name))
     };
-    let pairs = [
-        (
-            "PASSWORD",
-            "HASHED_PASSWORD",
-            "'password' and 'hashed password'",
-        ),
-        (
-            "PASSWORD",
-            "GENERATED_PASSWORD",
-            "'password' and 'generated password'",
-        ),
-        (
-            "HASHED_PASSWORD",
-            "GENERATED_PASSWORD",
-            "'hashed password' and 'generated password'",
-        ),
-    ];
-    for (one, other, names) in pairs {
-        if has(one) && has(other) {
-            return Err(Trouble::Sentence(format!(
-                "Options {names} are mutually exclusive"
-            )));
-        }
+    match has("PASSWORD") && has("HASHED_PASSWORD") {
+        true => Err(Trouble::Sentence(
+            "Options 'password' and 'hashed password' are mutually exclusive".into(),
+        )),
+        false => Ok(()),
     }
-    Ok(())
 }

@@ -155,7 +155,6 @@ impl Display for Statement {
             Statement::ListPermissions(statement) => statement.fmt(f),
             Statement::ListRoles(statement) => statement.fmt(f),
             Statement::ListUsers => f.write_str("LIST USERS"),
-            Statement::ListSuperusers => f.write_str("LIST SUPERUSERS"),
             Statement::Describe(statement) => statement.fmt(f),
         }
     }

@@ -17,7 +17,6 @@ impl Display for RoleOption {
             RoleOption::HashedPassword(hash) => {
                 write!(f, "HASHED PASSWORD = {}", Quoted(&hash.0))
             }
-            RoleOption::GeneratedPassword => f.write_str("GENERATED PASSWORD"),
             RoleOption::Superuser(value) => write!(f, "SUPERUSER = {value}"),
             RoleOption::Login(value) => write!(f, "LOGIN = {value}"),
             RoleOption::Options(map) => write!(f, "OPTIONS = {}", Map(map)),
@@ -93,7 +92,6 @@ fn write_user_password(f: &mut Formatter<'_>, password: Option<&UserPassword>) -
         Some(UserPassword::Hashed(hash)) => {
             write!(f, " WITH HASHED PASSWORD {}", Quoted(&hash.0))
         }
-        Some(UserPassword::Generated) => f.write_str(" WITH GENERATED PASSWORD"),
     }
 }
 
@@ -182,6 +180,7 @@ impl Display for Resource {
             Resource::AllMbeans => f.write_str("ALL MBEANS"),
             Resource::Mbean(name) => write!(f, "MBEAN {}", Quoted(name)),
             Resource::Mbeans(pattern) => write!(f, "MBEANS {}", Quoted(pattern)),
+            Resource::AllKeys => f.write_str("ALL KEYS"),
             Resource::Key(name) => write!(f, "KEY {}", Quoted(name)),
         }
     }

@@ -1,11 +1,12 @@
 //! Plans become storage calls, and what storage answers becomes rows.
 //!
 //! Read on in `consistency`, `read` (SELECT), `row` (what one modification does to one row), `write` (mutations and batches) and
-//! `conditional` (IF, counters, and list operations that have to look first; `verdict` answers for them).
+//! `conditional` (IF, counters, and list operations that have to look first; `verdict` answers for them), `schema` and `role`.
 
 mod conditional;
 mod consistency;
 pub mod read;
+mod role;
 mod row;
 pub mod schema;
 mod verdict;
@@ -70,9 +71,11 @@ fn try_read(
     database: &Database,
     table: &TableSchema,
     command: &ReadCommand,
+    asker: &Asker,
 ) -> Option<CqlResult<ReadPage>> {
     if table.kind == TableKind::Virtual {
-        return (!system::is_stored(table)).then(|| system::read(database, table, command));
+        let read = || system::read(database, table, command, asker);
+        return (!system::is_stored(table)).then(read);
     }
     match database.engine.try_read(command)? {
         // The key may be within reach, or known to be lost: the waiting road finds out.
@@ -90,7 +93,7 @@ async fn read_page(
     asker: &Asker,
 ) -> CqlResult<ReadPage> {
     if table.kind == TableKind::Virtual {
-        return system::read_stored(database, table, &command).await;
+        return system::read_stored(database, table, &command, asker).await;
     }
     for _ in 0..2 {
         match database.engine.read(command.clone()).await {

@@ -1,4 +1,4 @@
-//! Statements that are executed from their tree: schema changes, DESCRIBE, and what is said to those about roles.
+//! Statements that are executed from their tree: schema changes, DESCRIBE; `role` has those about roles.
 //!
 //! ```text
 //! CREATE TABLE   keys.generate ─► engine.create_table ─► schema written ─► catalog swapped ─► keys told ─► event
@@ -17,10 +17,13 @@ use palladium_protocol::cql::ast::{Describe, Statement};
 use palladium_protocol::response::{EncodedMetadata, Event, MetadataMode};
 use palladium_storage::NewTable;
 
+use super::role;
 use crate::audit::{self, Asker};
+use crate::auth::change::is_about_roles;
+use crate::auth::{self, Roles, grant, needs};
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
-use crate::guardrails;
+use crate::permissions::ANONYMOUS;
 use crate::query::Outcome;
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
 use crate::query::prepared::metadata_id;
@@ -39,10 +42,11 @@ pub fn begin(
     if let Statement::Describe(statement) = tree {
         return description(database, keyspace, statement).map(Outcome::Ready);
     }
+    if is_about_roles(tree) {
+        return Ok(role::begin(database, keyspace, tree, asker));
+    }
     if !is_schema_change(tree) {
-        return Err(CqlError::unauthorized(
-            "You have to be logged in and not anonymous to perform this request",
-        ));
+        return Err(CqlError::unauthorized(ANONYMOUS));
     }
     let database = database.clone();
     let tree = tree.clone();
@@ -89,42 +93,29 @@ async fn change(
     tree: &Statement,
     asker: &Asker,
 ) -> CqlResult<Response> {
-    let mut warnings = Vec::new();
-    let mut tree = tree.clone();
-    guardrails::check_kind(&database.guardrails, &tree)?;
-    guardrails::without_ignored(&database.guardrails, &mut tree, &mut warnings)?;
-    let tree = &tree;
     let _one_at_a_time = database.ddl.lock().await;
     let before = database.catalog.load_full();
+    needs::check_schema(&database.authority, asker, tree, keyspace, &before)?;
     let now = database.engine.next_timestamp().max(before.changed_at + 1);
     let circumstances = Circumstances {
         keyspace,
         data_center: &database.config.data_center,
         new_id: TableId(uuid::Uuid::new_v4().into_bytes()),
         now,
-        masking: database
-            .guardrails
-            .is_on(guardrails::Flag::DynamicDataMasking),
     };
     let changed = match plan(&before, tree, &circumstances)? {
         Plan::Nothing => return Ok(Response::Void),
         Plan::Change(changed) => *changed,
     };
-    let place = changed.event.keyspace.clone();
-    guardrails::check_change(
-        &database.guardrails,
-        tree,
-        &place,
-        &changed.catalog,
-        &mut warnings,
-    )?;
     traces::note(|| "Making the schema change".into());
     let begun = database.trail.now_micros();
     let mut changed = changed;
+    // Who makes something may do everything with it; with what is gone, the permissions on it go.
+    let roles = grant::follow(&database.authority.roles(), &changed.event, asker);
     let mut made = Vec::new();
     let mut done = prepare(database, &mut changed, asker, &mut made).await;
     if done.is_ok() {
-        done = write(database, &before, &changed.catalog, now).await;
+        done = write(database, &before, &changed.catalog, now, roles.as_ref()).await;
     }
     if let Err(error) = done {
         undo(database, &made).await;
@@ -140,13 +131,19 @@ async fn change(
     catalog.version = store::version_of(&catalog);
     catalog.changed_at = now;
     database.catalog.store(Arc::new(catalog));
+    if let Some(roles) = roles {
+        database.authority.store(roles);
+    }
     let finished = finish(database, &before, &changed.effects).await;
     let outcome = finished.as_ref().err().map_or(Ok(()), Err);
     audit(database, &before, &changed.effects, begun, outcome, asker).await;
     database.announce(Event::SchemaChange(changed.event.clone()));
     finished?;
-    warnings.extend(changed.warnings);
-    Ok(Response::SchemaChange(changed.event).with_warnings(warnings))
+    let answer = Response::SchemaChange(changed.event);
+    Ok(match changed.warnings.is_empty() {
+        true => answer,
+        false => Response::Warned(Box::new(answer), changed.warnings),
+    })
 }
 
 /// What must be there before the schema names it: `made` says which tables are.
@@ -278,13 +275,23 @@ fn cmk_of(encryption: &Encryption) -> CmkRef {
     }
 }
 
-/// One mutation of the schema's table: all of the change, or nothing of it.
-async fn write(database: &Database, before: &Catalog, after: &Catalog, now: i64) -> CqlResult<()> {
+/// One log group of the schema's table: all of the change, with what it means for roles, or nothing of it.
+async fn write(
+    database: &Database,
+    before: &Catalog,
+    after: &Catalog,
+    now: i64,
+    roles: Option<&Roles>,
+) -> CqlResult<()> {
     let change = store::Change::between(before, after);
-    if change.is_empty() {
+    if change.is_empty() && roles.is_none() {
         return Ok(());
     }
-    let results = database.engine.write(vec![change.into_write(now)]).await;
+    let mut write = change.into_write(now);
+    let of_roles =
+        roles.and_then(|roles| auth::store::between(&database.authority.roles(), roles, now));
+    write.mutations.extend(of_roles);
+    let results = database.engine.write(vec![write]).await;
     match results.into_iter().next() {
         Some(Err(error)) => Err(error.into()),
         _ => Ok(()),

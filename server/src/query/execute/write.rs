@@ -25,7 +25,6 @@ use crate::encode::cell::Stamp;
 use crate::encode::key;
 use crate::encode::order::Spelling;
 use crate::error::{CqlError, CqlResult};
-use crate::guardrails;
 use crate::query::Outcome;
 use crate::query::analyze::{ModifyKind, ModifyPlan};
 use crate::query::answer::Response;
@@ -81,12 +80,7 @@ pub fn modify(
     if plan.table.kind == TableKind::Virtual {
         return Ok(ask(database, &plan.table, mutations, &settings.asker));
     }
-    let mut warnings = Vec::new();
-    consistency::guard(&database.guardrails, settings, true, &mut warnings)?;
-    if database.guardrails.watches_values() {
-        guardrails::check_values(&database.guardrails, &plan.table, &mutations, &mut warnings)?;
-    }
-    Ok(outcome(mutations, warnings))
+    Ok(outcome(mutations))
 }
 
 /// A write to a virtual table asks for something to be done.
@@ -107,39 +101,14 @@ fn ask(
 }
 
 /// A write that may be nothing at all.
-pub fn outcome(mutations: Vec<Mutation>, warnings: Vec<String>) -> Outcome {
-    let done = Response::Void.with_warnings(warnings);
+pub fn outcome(mutations: Vec<Mutation>) -> Outcome {
     if mutations.is_empty() {
-        return Outcome::Ready(done);
+        return Outcome::Ready(Response::Void);
     }
     Outcome::Write {
         write: Write { mutations },
-        done,
+        done: Response::Void,
     }
-}
-
-/// Holds a batch against the guardrails. What it says may go with an error.
-pub fn guard_batch(
-    database: &Database,
-    kind: BatchKind,
-    plans: &[(&ModifyPlan, &[Bound])],
-    mutations: &[Mutation],
-    settings: &Settings,
-) -> (Vec<String>, CqlResult<()>) {
-    let mut warnings = Vec::new();
-    let guardrails = &database.guardrails;
-    let mut tables: Vec<&TableSchema> = plans.iter().map(|(plan, _)| &*plan.table).collect();
-    tables.sort_by_key(|table| table.id);
-    tables.dedup_by_key(|table| table.id);
-    let checked = consistency::guard(guardrails, settings, true, &mut warnings).and_then(|()| {
-        if guardrails.watches_values() {
-            for table in &tables {
-                guardrails::check_values(guardrails, table, mutations, &mut warnings)?;
-            }
-        }
-        guardrails::check_batch(guardrails, kind, &tables, mutations, &mut warnings)
-    });
-    (warnings, checked)
 }
 
 /// Executes the statements of a batch.
@@ -184,12 +153,7 @@ pub fn batch(
         )?;
         mutations_of(plan, &scope, stamp, &mut mutations)?;
     }
-    let mutations = merged(mutations);
-    let (warnings, checked) = guard_batch(database, kind, &plans, &mutations, settings);
-    Ok(match checked {
-        Ok(()) => outcome(mutations, warnings),
-        Err(error) => Outcome::Ready(Response::from(error).with_warnings(warnings)),
-    })
+    Ok(outcome(merged(mutations)))
 }
 
 /// The modifications in statements: a text batch holds several that share their values.
@@ -397,7 +361,7 @@ pub fn update_of<'r>(
         };
         let mut row = Row::new(position.clone().unwrap_or(Clustering::MIN));
         row.cells.reserve(plan.operations.len());
-        if plan.kind == ModifyKind::Insert && position.is_some() && plan.table.marks_rows() {
+        if plan.kind == ModifyKind::Insert && position.is_some() {
             row.liveness = Some(stamp.liveness());
         }
         if plan.kind == ModifyKind::Delete && plan.operations.is_empty() {

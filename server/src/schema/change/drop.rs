@@ -12,7 +12,7 @@ use crate::error::{CqlError, CqlResult};
 
 pub fn keyspace(catalog: &Catalog, drop: &DropKeyspace) -> CqlResult<Plan> {
     let name = drop.keyspace.as_str();
-    if name == "system_traces" {
+    if ["system_auth", "system_traces"].contains(&name) {
         return Err(CqlError::unauthorized(format!(
             "Cannot DROP <keyspace {name}>"
         )));

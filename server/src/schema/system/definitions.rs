@@ -142,6 +142,26 @@ const SYSTEM_TRACES: Described = (
     ],
 );
 
+const SYSTEM_AUTH: Described = (
+    "system_auth",
+    KeyspaceKind::System,
+    " AND gc_grace_seconds = 7776000",
+    &[
+        "CREATE TABLE cidr_groups (cidr_group text PRIMARY KEY, cidrs frozen<set<frozen<tuple<inet, smallint>>>>) WITH comment = \
+         'cidr groups to cidrs mapping'",
+        "CREATE TABLE cidr_permissions (role text PRIMARY KEY, cidr_groups frozen<set<text>>) WITH comment = 'user cidr permissions'",
+        "CREATE TABLE identity_to_role (identity text PRIMARY KEY, role text) WITH comment = 'mtls authorized identities lookup table'",
+        "CREATE TABLE network_permissions (role text PRIMARY KEY, dcs frozen<set<text>>) WITH comment = 'user network permissions'",
+        "CREATE TABLE resource_role_permissons_index (resource text, role text, PRIMARY KEY (resource, role)) WITH comment = 'index of \
+         db roles with permissions granted on a resource'",
+        "CREATE TABLE role_members (role text, member text, PRIMARY KEY (role, member)) WITH comment = 'role memberships lookup table'",
+        "CREATE TABLE role_permissions (role text, resource text, permissions set<text>, PRIMARY KEY (role, resource)) WITH comment = \
+         'permissions granted to db roles'",
+        "CREATE TABLE roles (role text PRIMARY KEY, can_login boolean, is_superuser boolean, member_of set<text>, salted_hash text) \
+         WITH comment = 'role definitions'",
+    ],
+);
+
 const SYSTEM_SCHEMA_MCS: Described = (
     "system_schema_mcs",
     KeyspaceKind::System,
@@ -184,24 +204,7 @@ const SYSTEM_VIEWS: Described = (
     KeyspaceKind::Virtual,
     "",
     &[
-        "CREATE TABLE caches (name text PRIMARY KEY, capacity_bytes bigint, entry_count int, hit_count bigint, hit_ratio double, \
-         recent_hit_rate_per_second bigint, recent_request_rate_per_second bigint, request_count bigint, size_bytes bigint) WITH \
-         comment = 'system caches'",
-        "CREATE TABLE clients (address inet, port int, client_options frozen<map<text, text>>, connection_stage text, driver_name text, \
-         driver_version text, hostname text, keyspace_name text, protocol_version int, request_count bigint, ssl_cipher_suite text, \
-         ssl_enabled boolean, ssl_protocol text, username text, PRIMARY KEY (address, port)) WITH comment = 'currently connected \
-         clients'",
-        "CREATE TABLE cql_metrics (name text PRIMARY KEY, value double) WITH comment = 'Metrics specific to CQL prepared statement \
-         caching'",
-        "CREATE TABLE disk_usage (keyspace_name text, table_name text, mebibytes bigint, PRIMARY KEY ((keyspace_name, table_name)))",
-        "CREATE TABLE max_sstable_size (keyspace_name text, table_name text, mebibytes bigint, PRIMARY KEY ((keyspace_name, \
-         table_name)))",
         "CREATE TABLE settings (name text PRIMARY KEY, value text) WITH comment = 'current settings'",
-        "CREATE TABLE sstable_tasks (keyspace_name text, table_name text, task_id timeuuid, completion_ratio double, kind text, progress \
-         bigint, sstables int, target_directory text, total bigint, unit text, PRIMARY KEY (keyspace_name, table_name, task_id)) WITH \
-         comment = 'current sstable tasks'",
-        "CREATE TABLE thread_pools (name text PRIMARY KEY, active_tasks int, active_tasks_limit int, blocked_tasks bigint, \
-         blocked_tasks_all_time bigint, completed_tasks bigint, pending_tasks int)",
     ],
 );
 
@@ -244,6 +247,7 @@ static KEYSPACES: LazyLock<Vec<Arc<Keyspace>>> = LazyLock::new(|| {
         SYSTEM,
         SYSTEM_SCHEMA,
         SYSTEM_TRACES,
+        SYSTEM_AUTH,
         SYSTEM_SCHEMA_MCS,
         SYSTEM_VIRTUAL_SCHEMA,
         SYSTEM_VIEWS,
@@ -274,7 +278,7 @@ fn table(keyspace: &str, text: &str) -> TableSchema {
         unreachable!("a definition in this file is a CREATE TABLE");
     };
     let id = table_id(keyspace, create.table.name.as_str());
-    let table = table_of(&Catalog::default(), keyspace, &create, id, false)
+    let table = table_of(&Catalog::default(), keyspace, &create, id)
         .expect("a definition in this file is right");
     let mut definition = table.definition();
     definition.kind = TableKind::Virtual;

@@ -9,6 +9,7 @@ use super::super::{Catalog, Keyspace, KeyspaceKind, TableSchema, custom};
 use super::catalog;
 use super::rows::{Named, Rows, text, text_map};
 use super::status::{self, Unfinished};
+use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::CqlResult;
 
@@ -18,6 +19,7 @@ pub fn fill(
     schema: &Catalog,
     table: &TableSchema,
     unfinished: &Unfinished,
+    asker: &Asker,
     rows: &mut Rows<'_>,
 ) -> CqlResult<()> {
     let stored = |keyspace: &&Arc<Keyspace>| keyspace.kind != KeyspaceKind::Virtual;
@@ -28,7 +30,7 @@ pub fn fill(
             what => {
                 for of in keyspace.tables.values() {
                     match what {
-                        "tables" => rows.add(table_row(database, of, unfinished))?,
+                        "tables" => rows.add(table_row(database, of, unfinished, asker))?,
                         "columns" => catalog::columns(of, rows)?,
                         "tags" => tags(of, rows)?,
                         _ => {}
@@ -40,9 +42,17 @@ pub fn fill(
     Ok(())
 }
 
-fn table_row(database: &Database, table: &TableSchema, unfinished: &Unfinished) -> Vec<Named> {
+fn table_row(
+    database: &Database,
+    table: &TableSchema,
+    unfinished: &Unfinished,
+    asker: &Asker,
+) -> Vec<Named> {
     let mut row = catalog::table_row(table);
-    row.push(("custom_properties", custom_properties(table)));
+    row.push((
+        "custom_properties",
+        custom_properties(database, table, asker),
+    ));
     row.push((
         "status",
         text(status::of_table(database, table, unfinished)),
@@ -50,7 +60,7 @@ fn table_row(database: &Database, table: &TableSchema, unfinished: &Unfinished) 
     row
 }
 
-fn custom_properties(table: &TableSchema) -> Option<CqlValue> {
+fn custom_properties(database: &Database, table: &TableSchema, asker: &Asker) -> Option<CqlValue> {
     let mut all: BTreeMap<String, BTreeMap<String, String>> = table
         .custom_properties
         .iter()
@@ -62,10 +72,12 @@ fn custom_properties(table: &TableSchema) -> Option<CqlValue> {
         .or_insert_with(|| default("throughput_mode", "PAY_PER_REQUEST"));
     all.entry("point_in_time_recovery".into())
         .or_insert_with(|| default("status", "disabled"));
-    all.insert(
-        custom::ENCRYPTION.into(),
-        custom::shown_encryption(&table.encryption),
-    );
+    let mut encryption = custom::shown_encryption(&table.encryption);
+    // Whoever may neither use nor describe a key learns that there is one, and not its name.
+    encryption.retain(|name, value| {
+        name != custom::IDENTIFIER || database.authority.may_name_key(asker, value)
+    });
+    all.insert(custom::ENCRYPTION.into(), encryption);
     let entries = all.into_iter();
     Some(CqlValue::Map(
         entries

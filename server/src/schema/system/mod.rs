@@ -4,12 +4,13 @@
 //! SELECT ── the same road as any ──► ReadCommand ──► read: rows of the moment into a memtable, read like any other
 //! ```
 //!
-//! So filters, paging, aggregates and token ranges work alike. Keyspaces: `system`, `system_schema`, `system_traces` as Cassandra
+//! So filters, paging, aggregates and token ranges work alike. Keyspaces: `system`, `system_schema`, `system_auth`, `system_traces` as Cassandra
 //! has them, `system_virtual_schema` and `system_views` likewise, `system_schema_mcs` as Amazon Keyspaces has it, and
 //! `system_palladium` for what this server adds.
 //!
-//! Read in this order: `definitions`, `rows`, `status`, `node` (this server), `catalog` (the schema), `keyspaces` (Amazon's), `traces`, `views` (`system_views`), `palladium`.
+//! Read in this order: `definitions`, `rows`, `status`, `node` (this server), `catalog` (the schema), `auth` (the roles), `keyspaces` (Amazon's), `traces`, `palladium`.
 
+mod auth;
 mod catalog;
 mod definitions;
 mod keyspaces;
@@ -18,13 +19,13 @@ mod palladium;
 mod rows;
 mod status;
 mod traces;
-mod views;
 
 use palladium_storage::{ReadCommand, ReadPage};
 
 use self::rows::Rows;
 use self::status::Unfinished;
 use super::{Catalog, TableSchema};
+use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::CqlResult;
 
@@ -42,9 +43,7 @@ pub fn add_keyspaces(catalog: &mut Catalog) {
 /// Whether reading a virtual table waits: it stands on the disk, or shows what the manifest knows. See [`read_stored`].
 pub fn is_stored(table: &TableSchema) -> bool {
     let of_ours = table.keyspace == "system_palladium";
-    shows_unfinished(table)
-        || (of_ours && palladium::is_stored(&table.name))
-        || views::is_stored(table)
+    shows_unfinished(table) || (of_ours && palladium::is_stored(&table.name))
 }
 
 fn shows_unfinished(table: &TableSchema) -> bool {
@@ -57,15 +56,13 @@ pub async fn read_stored(
     database: &Database,
     table: &TableSchema,
     command: &ReadCommand,
+    asker: &Asker,
 ) -> CqlResult<ReadPage> {
     if shows_unfinished(table) {
         let unfinished = database.engine.unsettled().await;
-        return read_with(database, table, command, &unfinished);
+        return read_with(database, table, command, &unfinished, asker);
     }
-    if views::is_stored(table) {
-        return views::read_stored(database, table, command).await;
-    }
-    palladium::read_stored(database, table, command).await
+    palladium::read_stored(database, table, command, asker).await
 }
 
 /// Reads a virtual table that is made of what is in memory.
@@ -73,8 +70,9 @@ pub fn read(
     database: &Database,
     table: &TableSchema,
     command: &ReadCommand,
+    asker: &Asker,
 ) -> CqlResult<ReadPage> {
-    read_with(database, table, command, &Unfinished::new())
+    read_with(database, table, command, &Unfinished::new(), asker)
 }
 
 fn read_with(
@@ -82,20 +80,21 @@ fn read_with(
     table: &TableSchema,
     command: &ReadCommand,
     unfinished: &Unfinished,
+    asker: &Asker,
 ) -> CqlResult<ReadPage> {
     let mut rows = Rows::new(table, command.now);
     let schema = database.catalog.load();
     match (table.keyspace.as_str(), table.name.as_str()) {
         ("system", "local") => node::local(database, &schema, &mut rows)?,
         ("system_traces", _) => traces::fill(database, table, command, &mut rows)?,
-        ("system", "prepared_statements") => views::prepared(database, &mut rows)?,
-        ("system_views", _) => views::fill(database, &schema, table, &mut rows)?,
+        ("system_views", "settings") => node::settings(database, &mut rows)?,
         ("system_schema" | "system_virtual_schema", _) => catalog::fill(&schema, table, &mut rows)?,
+        ("system_auth", name) => auth::fill(database, name, asker, &mut rows)?,
         ("system_schema_mcs", _) => {
-            keyspaces::fill(database, &schema, table, unfinished, &mut rows)?
+            keyspaces::fill(database, &schema, table, unfinished, asker, &mut rows)?
         }
         ("system_palladium", _) => {
-            palladium::fill(database, &schema, table, unfinished, &mut rows)?
+            palladium::fill(database, &schema, table, unfinished, asker, &mut rows)?
         }
         // One node has no peers; what is not kept is empty.
         _ => {}

@@ -53,3 +53,43 @@ pub fn local(database: &Database, catalog: &Catalog, rows: &mut Rows<'_>) -> Cql
         ("tokens", text_set([TOKEN.to_owned()])),
     ])
 }
+
+/// `system_views.settings`
+pub fn settings(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
+    let config = &database.config;
+    for (name, value) in [
+        ("audit_days", config.audit_days.to_string()),
+        (
+            "audit_head_file",
+            config.audit_head_path().display().to_string(),
+        ),
+        ("audit_rows_max", config.audit_rows_max.to_string()),
+        ("cluster_name", config.cluster_name.clone()),
+        (
+            "connection_requests_max",
+            config.connection_requests_max.to_string(),
+        ),
+        ("connections_max", config.connections_max.to_string()),
+        ("data_center", config.data_center.clone()),
+        ("frame_bytes_max", config.frame_bytes_max.to_string()),
+        ("key_call_timeout_s", config.key_call_timeout_s.to_string()),
+        ("key_lease_s", config.key_lease_s.to_string()),
+        ("listen", config.listen.to_string()),
+        ("log_bytes_max", config.log_bytes_max.to_string()),
+        ("log_segment_bytes", config.log_segment_bytes.to_string()),
+        ("memory_bytes", config.memory_bytes.to_string()),
+        (
+            "memtable_flush_bytes",
+            config.memtable_flush_bytes.to_string(),
+        ),
+        (
+            "prepared_statements_max",
+            config.prepared_statements_max.to_string(),
+        ),
+        ("rack", config.rack.clone()),
+        ("service_key", config.service_key.clone()),
+    ] {
+        rows.add(vec![("name", text(name)), ("value", text(value))])?;
+    }
+    Ok(())
+}

@@ -14,7 +14,6 @@
 
 mod groups;
 mod rows;
-mod tombstones;
 
 use std::sync::Arc;
 
@@ -24,11 +23,9 @@ use palladium_storage::{
 };
 
 use self::groups::{Group, Kept, accumulators};
-use self::tombstones::Passed;
 use super::{Settings, moment, moment_in_seconds, read_page, try_read};
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
-use crate::guardrails::Limit;
 use crate::query::Outcome;
 use crate::query::analyze::SelectPlan;
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
@@ -71,10 +68,15 @@ pub fn select(
         let Some(command) = select.next_command() else {
             return Outcome::Ready(select.finish().unwrap_or_else(Response::from));
         };
-        match try_read(database, &select.plan().table, &command) {
+        match try_read(
+            database,
+            &select.plan().table,
+            &command,
+            &select.settings.asker,
+        ) {
             Some(Ok(page)) => {
                 if let Err(error) = select.take(page) {
-                    return Outcome::Ready(select.failed(error));
+                    return Outcome::Ready(error.into());
                 }
             }
             Some(Err(error)) => return Outcome::Ready(error.into()),
@@ -153,10 +155,6 @@ struct Select {
     kept: Vec<Kept>,
     /// What was done since others had a turn, in rows.
     effort: usize,
-    /// What was read past, of the partition or the range at hand.
-    passed: Passed,
-    /// What the client is told beside its rows.
-    warnings: Vec<String>,
 }
 
 impl Select {
@@ -203,35 +201,8 @@ impl Select {
         let mut left = limit(&plan.limit, "LIMIT")?;
         let per_partition = limit(&plan.per_partition_limit, "LIMIT")?;
         let keys = plan::keys(&plan.table, &plan.restrictions, &scope)?;
-        let positions = plan::positions(&plan.table, &plan.restrictions, &scope)?;
-        let mut warnings = Vec::new();
-        super::consistency::guard(&database.guardrails, &settings, false, &mut warnings)?;
-        let asked = [
-            (Limit::PageSize, settings.page_size.unwrap_or(0) as usize),
-            (Limit::InSelectCartesianProduct, positions.prefixes.len()),
-        ];
-        for (limit, value) in asked {
-            let what = match limit {
-                Limit::PageSize => plan.table.name.as_str(),
-                _ => "clustering key",
-            };
-            warnings.extend(database.guardrails.check(limit, value as u64, what)?);
-        }
-        if let Keys::Named(keys) = &keys {
-            let count = keys.len() as u64;
-            let guardrails = &database.guardrails;
-            warnings.extend(guardrails.check(
-                Limit::InSelectCartesianProduct,
-                count,
-                "partition key",
-            )?);
-            warnings.extend(guardrails.check(
-                Limit::PartitionKeysInSelect,
-                count,
-                &plan.table.name,
-            )?);
-        }
-        let slices = positions.slices(&plan.table)?;
+        let slices =
+            plan::positions(&plan.table, &plan.restrictions, &scope)?.slices(&plan.table)?;
         let paged = settings.page_size.filter(|_| !plan.is_aggregate());
         if let (Some(_), Some(_), Keys::Named(keys)) = (paged, &plan.sort, &keys)
             && keys.len() > 1
@@ -288,8 +259,6 @@ impl Select {
             group: None,
             kept: Vec::new(),
             effort: 0,
-            passed: Passed::default(),
-            warnings,
         };
         // A partition that was read to its end is not looked at again.
         if matches!(select.keys, Keys::Named(_))
@@ -312,23 +281,11 @@ impl Select {
         self.effort >= EFFORT_MAX
     }
 
-    /// An error, with what was warned of before it.
-    fn failed(&mut self, error: CqlError) -> Response {
-        Response::from(error).with_warnings(std::mem::take(&mut self.warnings))
-    }
-
     async fn run(mut self, command: ReadCommand) -> CqlResult<Response> {
-        match self.read_on(command).await {
-            Ok(()) => self.finish(),
-            Err(error) => Ok(self.failed(error)),
-        }
-    }
-
-    async fn read_on(&mut self, command: ReadCommand) -> CqlResult<()> {
         let mut command = Some(command);
         while let Some(next) = command {
             let database = self.database.clone();
-            let page = match try_read(&database, &self.plan().table, &next) {
+            let page = match try_read(&database, &self.plan().table, &next, &self.settings.asker) {
                 Some(page) => page?,
                 None => {
                     traces::note(|| "Waiting for a block or a key that is not in memory".into());
@@ -344,7 +301,7 @@ impl Select {
             }
             command = self.next_command();
         }
-        Ok(())
+        self.finish()
     }
 
     /// What to read next; None when the answer is complete.
@@ -388,7 +345,6 @@ impl Select {
 
     /// On to the next of the named partitions.
     fn advance(&mut self) {
-        self.warn_of_tombstones();
         self.resume = None;
         self.next_key += 1;
         match &self.keys {
@@ -406,7 +362,6 @@ impl Select {
             .map(|partition| 1 + partition.rows.len())
             .sum();
         self.effort += rows + EFFORT_OF_PAGE;
-        self.count_tombstones(&page)?;
         let database = self.database.clone();
         let statement = self.statement.clone();
         let plan = plan_of(&statement);
@@ -480,7 +435,6 @@ impl Select {
 
     /// The answer.
     fn finish(mut self) -> CqlResult<Response> {
-        self.warn_of_tombstones();
         let statement = self.statement.clone();
         let plan = plan_of(&statement);
         let database = self.database.clone();
@@ -533,8 +487,10 @@ impl Select {
             paging_state,
             cells: self.cells,
         });
-        let warnings = warning.map(str::to_owned).into_iter();
-        Ok(rows.with_warnings(warnings.chain(self.warnings).collect()))
+        Ok(match warning {
+            Some(warning) => Response::Warned(Box::new(rows), vec![warning.into()]),
+            None => rows,
+        })
     }
 }
 

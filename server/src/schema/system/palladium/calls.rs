@@ -13,8 +13,9 @@ use palladium_storage::{Clustering, PartitionKey, ReadCommand, ReadPage};
 
 use super::super::super::TableSchema;
 use super::super::rows::{Named, Rows, text, text_map};
+use super::View;
 use super::paged::Paged;
-use crate::audit::{Entry, SEGMENT_ROWS, Span, Trail};
+use crate::audit::{Entry, Record, SEGMENT_ROWS, Span, Trail};
 use crate::encode::key;
 use crate::error::CqlResult;
 
@@ -26,6 +27,7 @@ pub async fn read(
     trail: &Trail,
     table: &TableSchema,
     command: &ReadCommand,
+    view: View<'_>,
 ) -> CqlResult<ReadPage> {
     let mut page = Paged::new(command);
     let days = page.wanted(days(trail)?);
@@ -42,7 +44,9 @@ pub async fn read(
             let in_piece = |entry: &&Entry| (first..=last).contains(&entry.record.sequence);
             let mut rows = Rows::new(table, command.now);
             for entry in entries.iter().filter(in_piece) {
-                rows.add(row(entry, &day)?)?;
+                if is_shown(&entry.record, view) {
+                    rows.add(row(entry, &day, view)?)?;
+                }
             }
             page.add(&mut partition, &rows)?;
         }
@@ -107,7 +111,15 @@ fn date(day: i32) -> CqlValue {
     CqlValue::Date((i64::from(day) + EPOCH_DAY) as u32)
 }
 
-fn row(entry: &Entry, day: &PartitionKey) -> CqlResult<Vec<Named>> {
+/// Of what is about no table each sees what he did himself.
+fn is_shown(record: &Record, view: View<'_>) -> bool {
+    match (&record.keyspace_name, &record.table_name) {
+        (Some(keyspace), Some(table)) => view.shows(keyspace, table),
+        _ => view.shows_all() || view.is_asker(&record.who),
+    }
+}
+
+fn row(entry: &Entry, day: &PartitionKey, view: View<'_>) -> CqlResult<Vec<Named>> {
     let record = &entry.record;
     let day: [u8; 4] = day.bytes().as_ref().try_into().unwrap_or_default();
     let optional = |value: &Option<String>| value.clone().and_then(text);
@@ -121,7 +133,10 @@ fn row(entry: &Entry, day: &PartitionKey) -> CqlResult<Vec<Named>> {
         ("operation", text(&record.operation)),
         ("keyspace_name", optional(&record.keyspace_name)),
         ("table_name", optional(&record.table_name)),
-        ("key", optional(&record.key)),
+        (
+            "key",
+            record.key.as_ref().and_then(|key| view.key(key.as_str())),
+        ),
         (
             "context",
             (!record.context.is_empty())

@@ -5,6 +5,7 @@ use palladium_storage::{Limits, ReadCommand, ReadPage};
 
 use super::super::super::TableSchema;
 use super::super::rows::{Named, Rows, boolean, text, text_map, uuid};
+use super::View;
 use crate::error::CqlResult;
 use crate::shredding::{Certificate, Shredding};
 
@@ -13,11 +14,14 @@ pub async fn read(
     shredding: &Shredding,
     table: &TableSchema,
     command: &ReadCommand,
+    view: View<'_>,
 ) -> CqlResult<ReadPage> {
     let (certificates, next) = shredding.page(command).await?;
     let mut rows = Rows::new(table, command.now);
     for (id, certificate) in certificates {
-        rows.add(row(id.0, &certificate))?;
+        if is_shown(&certificate, view) {
+            rows.add(row(id.0, &certificate))?;
+        }
     }
     let command = ReadCommand {
         resume: None,
@@ -26,6 +30,16 @@ pub async fn read(
     };
     let page = rows.read(&command)?;
     Ok(ReadPage { next, ..page })
+}
+
+/// Permissions on a table are gone with it: who has them on its keyspace still sees it, if he may know the key whose name the certificate holds.
+fn is_shown(certificate: &Certificate, view: View<'_>) -> bool {
+    view.shows_all()
+        || certificate.verify().is_ok_and(|shredded| {
+            let key = shredded.key.as_deref();
+            view.shows(&shredded.keyspace_name, &shredded.table_name)
+                && key.is_none_or(|key| view.key(key).is_some())
+        })
 }
 
 fn row(id: [u8; 16], certificate: &Certificate) -> Vec<Named> {

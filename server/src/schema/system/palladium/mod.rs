@@ -15,15 +15,49 @@ mod structures;
 use std::sync::Arc;
 
 use palladium_crypto::TableId;
+use palladium_protocol::types::CqlValue;
 use palladium_storage::{Mutation, ReadCommand, ReadPage};
 
 use super::super::{Catalog, TableSchema};
-use super::rows::Rows;
+use super::rows::{Rows, text};
 use super::status::Unfinished;
-use crate::audit::Asker;
+use crate::audit::{Asker, Standing};
 use crate::database::Database;
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
+
+/// The server as one asker may see it: rows about tables that he may do something with, names of keys that he may use or describe.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    database: &'a Database,
+    asker: &'a Asker,
+}
+
+impl View<'_> {
+    /// Whether rows about this table are shown.
+    fn shows(&self, keyspace: &str, table: &str) -> bool {
+        self.database.authority.may_see(self.asker, keyspace, table)
+    }
+
+    /// Whether rows that are about no table are shown.
+    fn shows_all(&self) -> bool {
+        self.database.authority.may_describe_all_keys(self.asker)
+    }
+
+    /// Whether it is the role that this asker has logged in as.
+    fn is_asker(&self, who: &str) -> bool {
+        matches!(self.asker.standing, Standing::Role(_)) && *self.asker.who == *who
+    }
+
+    /// The name of a key, or null.
+    fn key(&self, name: impl Into<String>) -> Option<CqlValue> {
+        let name = name.into();
+        match self.database.authority.may_name_key(self.asker, &name) {
+            true => text(name),
+            false => None,
+        }
+    }
+}
 
 /// Whether an INSERT into this virtual table means something.
 pub fn is_writable(table: &TableSchema) -> bool {
@@ -40,13 +74,15 @@ pub async fn read_stored(
     database: &Database,
     table: &TableSchema,
     command: &ReadCommand,
+    asker: &Asker,
 ) -> CqlResult<ReadPage> {
+    let view = View { database, asker };
     match table.name.as_str() {
-        "kms_calls" => calls::read(&database.trail, table, command).await,
-        "shred_certificates" => certificates::read(&database.shredding, table, command).await,
+        "kms_calls" => calls::read(&database.trail, table, command, view).await,
+        "shred_certificates" => certificates::read(&database.shredding, table, command, view).await,
         _ => {
             let catalog = database.catalog.load_full();
-            structures::read(&database.engine, &catalog, table, command).await
+            structures::read(&database.engine, &catalog, table, command, view).await
         }
     }
 }
@@ -57,13 +93,15 @@ pub fn fill(
     catalog: &Catalog,
     table: &TableSchema,
     unfinished: &Unfinished,
+    asker: &Asker,
     rows: &mut Rows<'_>,
 ) -> CqlResult<()> {
+    let view = View { database, asker };
     match table.name.as_str() {
-        "tables" => states::tables(database, catalog, unfinished, rows),
-        "table_keys" => states::table_keys(database, catalog, rows),
-        "key_services" => states::key_services(database, rows),
-        "grants" => states::grants(database, rows),
+        "tables" => states::tables(view, catalog, unfinished, rows),
+        "table_keys" => states::table_keys(view, catalog, rows),
+        "key_services" => states::key_services(view, rows),
+        "grants" => states::grants(view, rows),
         // Work is not remembered.
         _ => Ok(()),
     }

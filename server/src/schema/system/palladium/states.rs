@@ -5,24 +5,31 @@ use palladium_protocol::types::CqlValue;
 use super::super::super::{Catalog, TableSchema};
 use super::super::rows::{Named, Rows, boolean, int, text, uuid};
 use super::super::status::{self, Unfinished};
-use crate::database::Database;
+use super::View;
 use crate::error::CqlResult;
 use crate::keys::TableKeyStatus;
 
 /// Each table, its key, and whether that can be used.
 pub fn tables(
-    database: &Database,
+    view: View<'_>,
     catalog: &Catalog,
     unfinished: &Unfinished,
     rows: &mut Rows<'_>,
 ) -> CqlResult<()> {
+    let database = view.database;
     for table in catalog.customer_tables() {
+        if !view.shows(&table.keyspace, &table.name) {
+            continue;
+        }
         let root = database.engine.root(table.id);
         let mut row = vec![
             ("keyspace_name", text(&table.keyspace)),
             ("table_name", text(&table.name)),
             ("id", uuid(table.id.0)),
-            ("kms_key", root.and_then(|root| text(root.cmk.to_string()))),
+            (
+                "kms_key",
+                root.and_then(|root| view.key(root.cmk.to_string())),
+            ),
             (
                 "status",
                 text(status::of_table(database, table, unfinished)),
@@ -49,14 +56,17 @@ pub fn tables(
 }
 
 /// The versions of each table's key: those that data is under, and those that were.
-pub fn table_keys(database: &Database, catalog: &Catalog, rows: &mut Rows<'_>) -> CqlResult<()> {
+pub fn table_keys(view: View<'_>, catalog: &Catalog, rows: &mut Rows<'_>) -> CqlResult<()> {
     for table in catalog.customer_tables() {
-        versions(database, table, rows)?;
+        if view.shows(&table.keyspace, &table.name) {
+            versions(view, table, rows)?;
+        }
     }
     Ok(())
 }
 
-fn versions(database: &Database, table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
+fn versions(view: View<'_>, table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
+    let database = view.database;
     let Some(root) = database.engine.root(table.id) else {
         return Ok(());
     };
@@ -85,18 +95,18 @@ fn versions(database: &Database, table: &TableSchema, rows: &mut Rows<'_>) -> Cq
             // The KMS key wraps the current version, and that one the older ones. What is in no root any more is wrapped by nothing.
             row.push((
                 "wrapped_by",
-                text(match is_current {
-                    true => root.cmk.to_string(),
-                    false => format!("version {}", root.version),
-                }),
+                match is_current {
+                    true => view.key(root.cmk.to_string()),
+                    false => text(format!("version {}", root.version)),
+                },
             ));
         }
         if let Some((_, life)) = life {
-            row.push(("kms_key", text(&life.key)));
+            row.push(("kms_key", view.key(&life.key)));
             row.push(("created", timestamp(life.created_micros)));
             row.push(("retired", life.retired_micros.and_then(timestamp)));
         } else if is_current {
-            row.push(("kms_key", text(root.cmk.to_string())));
+            row.push(("kms_key", view.key(root.cmk.to_string())));
         }
         if is_current {
             let confirmed = database.keys.confirmed_micros(table.id);
@@ -111,8 +121,11 @@ fn versions(database: &Database, table: &TableSchema, rows: &mut Rows<'_>) -> Cq
 }
 
 /// How each key service fares.
-pub fn key_services(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
-    for service in database.keys.services() {
+pub fn key_services(view: View<'_>, rows: &mut Rows<'_>) -> CqlResult<()> {
+    if !view.shows_all() {
+        return Ok(());
+    }
+    for service in view.database.keys.services() {
         rows.add(vec![
             ("provider", text(&service.provider)),
             ("reachable", service.is_reachable.and_then(boolean)),
@@ -137,8 +150,13 @@ pub fn key_services(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
 }
 
 /// The grants of this server's making.
-pub fn grants(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
-    for grant in database.keys.grants() {
+pub fn grants(view: View<'_>, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for grant in view.database.keys.grants() {
+        // The key is part of the row's own key: who may not know its name is not shown the row.
+        let shows_key = view.key(&grant.key).is_some();
+        if !shows_key || !view.shows(&grant.keyspace, &grant.table) {
+            continue;
+        }
         rows.add(vec![
             ("keyspace_name", text(&grant.keyspace)),
             ("table_name", text(&grant.table)),

@@ -7,6 +7,7 @@ use palladium_storage::{PartitionKey, Place, ReadCommand, ReadPage, Structure};
 
 use super::super::super::{Catalog, TableSchema};
 use super::super::rows::{Named, Rows, int, text};
+use super::View;
 use super::paged::Paged;
 use crate::Engine;
 use crate::encode::key;
@@ -26,9 +27,10 @@ pub async fn read(
     catalog: &Catalog,
     table: &TableSchema,
     command: &ReadCommand,
+    view: View<'_>,
 ) -> CqlResult<ReadPage> {
     let mut page = Paged::new(command);
-    let owners = page.wanted(owners(catalog)?);
+    let owners = page.wanted(owners(catalog, view)?);
     for (key, owner) in owners {
         let mut partition = page.begin(key);
         let mut rows = Rows::new(table, command.now);
@@ -44,7 +46,7 @@ pub async fn read(
 }
 
 /// All tables, as partitions come: by token.
-fn owners(catalog: &Catalog) -> CqlResult<Vec<(PartitionKey, Owner)>> {
+fn owners(catalog: &Catalog, view: View<'_>) -> CqlResult<Vec<(PartitionKey, Owner)>> {
     let customers = catalog.customer_tables().map(|table| Owner {
         id: table.id,
         keyspace: table.keyspace.clone(),
@@ -59,6 +61,7 @@ fn owners(catalog: &Catalog) -> CqlResult<Vec<(PartitionKey, Owner)>> {
     });
     let mut owners = customers
         .chain(own)
+        .filter(|owner| view.shows(&owner.keyspace, &owner.name))
         .map(|owner| {
             let names =
                 [&owner.keyspace, &owner.name].map(|name| Bytes::copy_from_slice(name.as_bytes()));

@@ -1,0 +1,64 @@
+//! The first super-user: made when roles are switched on in a folder that has none.
+//!
+//! It is called `cassandra`, as everywhere. Its password is drawn and printed once, on standard error, to whoever starts the server for the first time: it is in
+//! no log and, but for its hash, on no disk. Another one, `cassandra` too, is taken only from the setting `default_superuser_password`.
+
+use std::io::Write as _;
+
+use palladium_storage::{Backend, Engine, Env, Write};
+
+use super::{Role, Roles, password, store};
+use crate::config::Config;
+
+/// Its name.
+pub const NAME: &str = "cassandra";
+
+/// The roles of a folder. The schema's table must be open.
+pub async fn load<B: Backend>(
+    engine: &Engine<B>,
+    config: &Config,
+    env: &dyn Env,
+) -> Result<Roles, String> {
+    let roles = store::load(engine).await?;
+    if !config.authenticates() || !roles.is_empty() {
+        return Ok(roles);
+    }
+    let given = &config.default_superuser_password.0;
+    let text = match given.is_empty() {
+        true => password::generate(env.entropy()),
+        false => given.clone(),
+    };
+    let rounds = config.auth_bcrypt_gensalt_log2_rounds as u32;
+    let hash = password::hash(&text, rounds, password::salt(env.entropy()))
+        .map_err(|error| error.message)?;
+    if given.is_empty() {
+        // Before it is durable: a crash in between leaves no super-user whose password nobody has seen; the next start makes another one.
+        show(&text)?;
+    }
+    let mut first = roles.next();
+    first.put(Role {
+        name: NAME.into(),
+        salted_hash: Some(hash),
+        is_superuser: true,
+        can_login: true,
+        ..Role::default()
+    });
+    let mutations = store::between(&roles, &first, engine.next_timestamp());
+    let write = Write {
+        mutations: mutations.into_iter().collect(),
+    };
+    match engine.write(vec![write]).await.into_iter().next() {
+        Some(Err(error)) => Err(format!("the first super-user cannot be made: {error}")),
+        _ => Ok(first),
+    }
+}
+
+fn show(password: &str) -> Result<(), String> {
+    let mut error = std::io::stderr().lock();
+    writeln!(
+        error,
+        "palladium: the first super-user is {NAME}, its password {password} (shown this once: log in and change it)"
+    )
+    .and_then(|()| error.flush())
+    .map_err(|error| format!("the first super-user's password cannot be shown: {error}"))
+}

@@ -1,0 +1,323 @@
+//! A connection says who it is: SASL PLAIN against the hash of a role's password.
+//!
+//! ```text
+//! token = [authorization id] 00 name 00 password
+//! ```
+//!
+//! Hashing is slow on purpose, so it happens on the blocking pool, as many at a time as there are processors; and what was verified is remembered, as a keyed
+//! digest in memory, until the role's hash is another one: thousands of connections of one application cost one hash.
+//!
+//! What must hold: a name that is no role costs as much as a wrong password, and is told the same; who floods us with wrong passwords cannot push what
+//! matters out of the audit trail.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use palladium_crypto::{EncryptionContext, Entropy, sha256};
+use tokio::sync::Semaphore;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{SaltedHash, password};
+use crate::audit::{Asker, Event, Standing};
+use crate::database::Database;
+use crate::error::{CqlError, CqlResult};
+
+/// Roles whose password is remembered as verified; a digest takes about a hundred bytes.
+const VERIFIED_MAX: usize = 10_000;
+/// Failures that are recorded one by one before they are counted.
+const FAILURES_BURST: i64 = 100;
+/// Microseconds after which one more is recorded.
+const FAILURE_EVERY: i64 = 1_000_000;
+/// Bytes of a token: a name and a password.
+const TOKEN_BYTES_MAX: usize = 64 << 10;
+
+/// What logins share.
+pub struct Logins {
+    places: Semaphore,
+    verified: Mutex<HashMap<String, Verified>>,
+    /// Digests of passwords mean nothing beyond this process.
+    digest_key: Zeroizing<[u8; 32]>,
+    /// What is verified where there is no role or no password.
+    decoy: SaltedHash,
+    failures: Mutex<Failures>,
+}
+
+/// A password that opened this hash.
+struct Verified {
+    hash: SaltedHash,
+    digest: [u8; 32],
+}
+
+/// How many failures may still be recorded.
+struct Failures {
+    left: i64,
+    since: i64,
+    /// Those that were not, since the last one that was.
+    not_recorded: u64,
+}
+
+impl Logins {
+    /// Nobody has logged in. Hashes take 2^`rounds` steps.
+    pub fn new(entropy: &dyn Entropy, rounds: u32) -> Self {
+        let mut digest_key = Zeroizing::new([0; 32]);
+        entropy.fill(&mut *digest_key);
+        let places = std::thread::available_parallelism().map_or(2, usize::from);
+        let nobody = password::generate(entropy);
+        let decoy = password::hash(&nobody, rounds, password::salt(entropy));
+        Logins {
+            places: Semaphore::new(places),
+            verified: Mutex::new(HashMap::new()),
+            digest_key,
+            decoy: decoy.unwrap_or_else(|_| SaltedHash(String::new())),
+            failures: Mutex::new(Failures {
+                left: FAILURES_BURST,
+                since: 0,
+                not_recorded: 0,
+            }),
+        }
+    }
+
+    /// Runs slow work on hashes, when its turn comes.
+    pub async fn hashing<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> CqlResult<T> {
+        let place = self.places.acquire().await;
+        let done = tokio::task::spawn_blocking(work).await;
+        drop(place);
+        done.map_err(|_| CqlError::server("The password could not be checked"))
+    }
+
+    /// Whether it is the role's password; None stands for a role that has none or is none.
+    async fn is_password(
+        &self,
+        name: &str,
+        hash: Option<SaltedHash>,
+        password: Zeroizing<String>,
+    ) -> CqlResult<bool> {
+        let digest = sha256(&[&*self.digest_key, password.as_bytes()]);
+        if let Some(hash) = &hash
+            && self.was_verified(name, hash, &digest)
+        {
+            return Ok(true);
+        }
+        let tried = hash.clone().unwrap_or_else(|| self.decoy.clone());
+        let fits = self
+            .hashing(move || password::verify(&password, &tried))
+            .await?;
+        match hash.filter(|_| fits) {
+            Some(hash) => {
+                self.remember(name, Verified { hash, digest });
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn was_verified(&self, name: &str, hash: &SaltedHash, digest: &[u8; 32]) -> bool {
+        let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        verified
+            .get(name)
+            .is_some_and(|known| known.hash == *hash && known.digest == *digest)
+    }
+
+    fn remember(&self, name: &str, known: Verified) {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.len() >= VERIFIED_MAX {
+            verified.clear();
+        }
+        verified.insert(name.to_owned(), known);
+    }
+
+    /// Whether a failure is recorded, and how many before it were not.
+    fn may_record_failure(&self, now: i64) -> Option<u64> {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let earned = now.saturating_sub(failures.since) / FAILURE_EVERY;
+        if earned > 0 {
+            failures.left = failures.left.saturating_add(earned).min(FAILURES_BURST);
+            failures.since = now;
+        }
+        if failures.left == 0 {
+            failures.not_recorded += 1;
+            return None;
+        }
+        failures.left -= 1;
+        Some(std::mem::take(&mut failures.not_recorded))
+    }
+}
+
+/// A name and a password.
+struct Credentials {
+    name: String,
+    password: Zeroizing<String>,
+}
+
+impl Credentials {
+    fn read(token: &[u8]) -> CqlResult<Credentials> {
+        let wrong = |message: &str| Err(CqlError::bad_credentials(message));
+        if token.len() > TOKEN_BYTES_MAX {
+            return wrong("Credentials are too long");
+        }
+        let mut parts = token.rsplitn(4, |byte| *byte == 0);
+        let (password, name) = (parts.next(), parts.next());
+        let (_authorization, rest) = (parts.next(), parts.next());
+        if rest.is_some() {
+            return wrong(
+                "Credential format is invalid: username or password is empty or contains NUL(\\0) character",
+            );
+        }
+        let password = match (password, name) {
+            (Some(password), Some(_)) if !password.is_empty() => password,
+            _ => return wrong("Password must not be null"),
+        };
+        let Some(name) = name.filter(|name| !name.is_empty()) else {
+            return wrong("Authentication ID must not be null");
+        };
+        Ok(Credentials {
+            name: String::from_utf8_lossy(name).into_owned(),
+            password: Zeroizing::new(String::from_utf8_lossy(password).into_owned()),
+        })
+    }
+}
+
+/// Who a connection is from now on, by the token of its AUTH_RESPONSE. Recorded, whatever comes of it.
+pub async fn log_in(
+    database: &Database,
+    mut token: Vec<u8>,
+    client: SocketAddr,
+) -> CqlResult<Asker> {
+    let begun = database.trail.now_micros();
+    let credentials = Credentials::read(&token);
+    token.zeroize();
+    let credentials = credentials?;
+    let name: Arc<str> = credentials.name.as_str().into();
+    let authority = &database.authority;
+    let role = authority.roles().get(&name).cloned();
+    let hash = role.as_ref().and_then(|role| role.salted_hash.clone());
+    let fits = authority
+        .logins
+        .is_password(&name, hash, credentials.password)
+        .await?;
+    let outcome = match role.as_ref().filter(|_| fits) {
+        None => Err(CqlError::bad_credentials(format!(
+            "Provided username {name} and/or password are incorrect"
+        ))),
+        Some(role) if !role.can_login => Err(CqlError::bad_credentials(format!(
+            "{name} is not permitted to log in"
+        ))),
+        Some(_) => Ok(()),
+    };
+    // A name that is no role's may be a password that was typed into the wrong field.
+    let who = match role.is_some() {
+        true => name.clone(),
+        false => "unknown role".into(),
+    };
+    record(database, begun, who, client, outcome.is_ok()).await;
+    outcome?;
+    Ok(Asker {
+        standing: Standing::Role(authority.number_of(&name)),
+        who: name,
+        client: Some(client),
+    })
+}
+
+async fn record(
+    database: &Database,
+    begun: i64,
+    who: Arc<str>,
+    client: SocketAddr,
+    succeeded: bool,
+) {
+    let now = database.trail.now_micros();
+    let mut context = None;
+    if !succeeded {
+        match database.authority.logins.may_record_failure(now) {
+            None => return,
+            Some(0) => {}
+            Some(more) => {
+                let entry = ("failures not recorded before".to_owned(), more.to_string());
+                context = Some(EncryptionContext([entry].into()));
+            }
+        }
+    }
+    let latency = u64::try_from(now.saturating_sub(begun)).unwrap_or_default();
+    let event = Event {
+        context,
+        outcome: match succeeded {
+            true => Ok(()),
+            false => Err("AccessDenied: wrong credentials, or a role that may not log in".into()),
+        },
+        latency: std::time::Duration::from_micros(latency),
+        asker: Asker {
+            standing: Standing::Anonymous,
+            who,
+            client: Some(client),
+        },
+        ..Event::of_server("LOGIN", begun)
+    };
+    database.audit.record(event).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use palladium_crypto::SeededEntropy;
+
+    use super::*;
+
+    fn read(token: &[u8]) -> Result<(String, String), String> {
+        Credentials::read(token)
+            .map(|read| (read.name, read.password.to_string()))
+            .map_err(|error| error.message)
+    }
+
+    #[test]
+    fn a_token_is_a_name_and_a_password() {
+        let bob = Ok(("bob".to_owned(), "secret".to_owned()));
+        assert_eq!(read(b"\0bob\0secret"), bob);
+        assert_eq!(read(b"other\0bob\0secret"), bob);
+        for (token, error) in [
+            (&b""[..], "Password must not be null"),
+            (b"bob", "Password must not be null"),
+            (b"\0bob\0", "Password must not be null"),
+            (b"\0\0secret", "Authentication ID must not be null"),
+        ] {
+            assert_eq!(read(token), Err(error.to_owned()), "{token:?}");
+        }
+        assert!(read(b"a\0b\0c\0d").unwrap_err().contains("NUL"));
+    }
+
+    #[tokio::test]
+    async fn a_verified_password_is_remembered_until_the_hash_is_another_one() {
+        let entropy = SeededEntropy::new(1);
+        let logins = Logins::new(&entropy, 4);
+        let hash = |text: &str| password::hash(text, 4, password::salt(&entropy)).unwrap();
+        let (first, second) = (hash("secret"), hash("changed"));
+        let fits = async |hash: Option<&SaltedHash>, text: &str| {
+            let password = Zeroizing::new(text.to_owned());
+            logins
+                .is_password("bob", hash.cloned(), password)
+                .await
+                .unwrap()
+        };
+        assert!(fits(Some(&first), "secret").await);
+        let digest = sha256(&[&*logins.digest_key, b"secret"]);
+        assert!(logins.was_verified("bob", &first, &digest));
+        assert!(!logins.was_verified("bob", &second, &digest));
+        assert!(!fits(Some(&first), "wrong").await);
+        assert!(!fits(Some(&second), "secret").await);
+        assert!(!fits(None, "secret").await);
+    }
+
+    #[test]
+    fn a_flood_of_failures_is_counted() {
+        let logins = Logins::new(&SeededEntropy::new(1), 4);
+        let now = 1_000 * FAILURE_EVERY;
+        let recorded = (0..1_000).filter(|_| logins.may_record_failure(now).is_some());
+        assert_eq!(recorded.count() as i64, FAILURES_BURST);
+        assert_eq!(
+            logins.may_record_failure(now + FAILURE_EVERY),
+            Some(1_000 - FAILURES_BURST as u64)
+        );
+    }
+}

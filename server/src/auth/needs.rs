@@ -1,0 +1,193 @@
+//! What a statement needs: permissions on resources, as each of Cassandra's statements asks for them.
+//!
+//! | statement | needs |
+//! |---|---|
+//! | SELECT | SELECT on the table; UNMASK or SELECT_MASKED, if WHERE names a masked column |
+//! | INSERT, UPDATE, DELETE, TRUNCATE | MODIFY on the table; with IF also SELECT |
+//! | CREATE, ALTER, DROP KEYSPACE | CREATE on all keyspaces; ALTER, DROP on the keyspace |
+//! | CREATE, ALTER, DROP TABLE | CREATE on all tables of the keyspace; ALTER, DROP on the table |
+//! | CREATE, ALTER, DROP TYPE | the same on all tables of the keyspace |
+//! | indexes, views | ALTER on the table |
+//! | functions, aggregates | CREATE, ALTER, DROP on all functions of the keyspace |
+//! | triggers | a superuser |
+//!
+//! Tables that drivers read when they connect are everybody's. `system_palladium` is everybody's, too: each sees the rows of the tables that he may see.
+//! Role statements ask in `change` and `grant`.
+
+use palladium_protocol::cql::ast::{Name, Permission, QualifiedName, Statement as Tree};
+
+use super::Resource;
+use crate::audit::Asker;
+use crate::error::{CqlError, CqlResult};
+use crate::permissions::Authority;
+use crate::query::analyze::restrict::{Partition, Restrictions};
+use crate::query::analyze::{Body, ModifyPlan, SelectPlan};
+use crate::query::prepared::Statement;
+use crate::schema::{Catalog, KeyspaceKind, TableSchema};
+
+/// Whether everybody may read this table.
+fn is_everybodys(table: &TableSchema) -> bool {
+    match table.keyspace.as_str() {
+        "system" => [
+            "local",
+            "peers",
+            "peers_v2",
+            "size_estimates",
+            "table_estimates",
+        ]
+        .contains(&table.name.as_str()),
+        "system_schema" | "system_virtual_schema" | "system_traces" | "system_schema_mcs" => true,
+        "system_palladium" => table.name != "maintenance",
+        _ => false,
+    }
+}
+
+/// Whether somebody may execute an analyzed statement. Schema and role statements ask when they are executed.
+pub fn check(authority: &Authority, asker: &Asker, statement: &Statement) -> CqlResult<()> {
+    match &statement.body {
+        Body::Select(plan) => select(authority, asker, plan),
+        Body::Modify(plan) => modify(authority, asker, plan),
+        Body::Batch(batch) => {
+            let mut statements = batch.statements.iter();
+            statements.try_for_each(|plan| modify(authority, asker, plan))
+        }
+        Body::Truncate(table) => authority.check(asker, Permission::Modify, &resource(table)),
+        Body::Use(_) | Body::Other(_) => Ok(()),
+    }
+}
+
+fn resource(table: &TableSchema) -> Resource {
+    Resource::table(&table.keyspace, &table.name)
+}
+
+fn select(authority: &Authority, asker: &Asker, plan: &SelectPlan) -> CqlResult<()> {
+    let table = &*plan.table;
+    if !is_everybodys(table) {
+        authority.check(asker, Permission::Select, &resource(table))?;
+    }
+    let masked = masked_in_where(table, &plan.restrictions);
+    if masked.is_empty() || authority.may_select_masked(asker, table) {
+        return Ok(());
+    }
+    Err(CqlError::unauthorized(format!(
+        "User {} has no UNMASK nor SELECT_MASKED permission on table {}, cannot query masked columns [{}]",
+        asker.who,
+        table.full_name(),
+        masked.join(", ")
+    )))
+}
+
+/// The masked columns that a WHERE restricts.
+fn masked_in_where<'a>(table: &'a TableSchema, restrictions: &Restrictions) -> Vec<&'a str> {
+    if table.columns.iter().all(|column| column.mask.is_none()) {
+        return Vec::new();
+    }
+    let mut named: Vec<usize> = match restrictions.partition {
+        Partition::All => Vec::new(),
+        Partition::Keys(_) | Partition::Token { .. } => table.partition_key.clone(),
+    };
+    let clustering: usize = restrictions.clustering.iter().map(|part| part.count).sum();
+    named.extend(table.clustering.iter().take(clustering));
+    for filter in &restrictions.filters {
+        named.extend(&filter.columns);
+    }
+    let columns = table.columns.iter().enumerate();
+    columns
+        .filter(|(place, column)| column.mask.is_some() && named.contains(place))
+        .map(|(_, column)| column.name.as_str())
+        .collect()
+}
+
+fn modify(authority: &Authority, asker: &Asker, plan: &ModifyPlan) -> CqlResult<()> {
+    let resource = resource(&plan.table);
+    authority.check(asker, Permission::Modify, &resource)?;
+    // A condition tells what stands in the table.
+    match plan.condition.is_some() {
+        true => authority.check(asker, Permission::Select, &resource),
+        false => Ok(()),
+    }
+}
+
+/// Whether somebody may make a schema change, for a session in `keyspace`. What the change itself refuses of everybody is left to it.
+pub fn check_schema(
+    authority: &Authority,
+    asker: &Asker,
+    tree: &Tree,
+    session: Option<&str>,
+    catalog: &Catalog,
+) -> CqlResult<()> {
+    if !authority.authorizes() {
+        return Ok(());
+    }
+    let is_ours = |keyspace: &str| {
+        let found = catalog.keyspace(keyspace);
+        found.is_some_and(|keyspace| keyspace.kind != KeyspaceKind::User)
+    };
+    let check = |permission: Permission, resource: Resource| match &resource {
+        Resource::Keyspace(keyspace)
+        | Resource::AllTables(keyspace)
+        | Resource::KeyspaceFunctions(keyspace)
+        | Resource::Table(keyspace, _)
+            if is_ours(keyspace) =>
+        {
+            Ok(())
+        }
+        _ => authority.check(asker, permission, &resource),
+    };
+    let keyspace_of = |name: &QualifiedName| {
+        let keyspace = name.keyspace.as_ref().map(Name::as_str).or(session);
+        keyspace.unwrap_or_default().to_owned()
+    };
+    let table =
+        |name: &QualifiedName| Resource::Table(keyspace_of(name), name.name.as_str().into());
+    let tables = |name: &QualifiedName| Resource::AllTables(keyspace_of(name));
+    let functions = |name: &QualifiedName| Resource::KeyspaceFunctions(keyspace_of(name));
+    match tree {
+        Tree::CreateKeyspace(_) => check(Permission::Create, Resource::AllKeyspaces),
+        Tree::AlterKeyspace(alter) => check(
+            Permission::Alter,
+            Resource::Keyspace(alter.keyspace.as_str().into()),
+        ),
+        Tree::DropKeyspace(drop) => check(
+            Permission::Drop,
+            Resource::Keyspace(drop.keyspace.as_str().into()),
+        ),
+        Tree::CreateTable(create) => check(Permission::Create, tables(&create.table)),
+        Tree::CopyTable(copy) => {
+            check(Permission::Select, table(&copy.source))?;
+            check(Permission::Create, tables(&copy.target))
+        }
+        Tree::RestoreTable(restore) => {
+            check(Permission::Select, table(&restore.source))?;
+            check(Permission::Create, tables(&restore.target))
+        }
+        Tree::AlterTable(alter) => check(Permission::Alter, table(&alter.table)),
+        Tree::DropTable(drop) => check(Permission::Drop, table(&drop.table)),
+        Tree::CreateType(create) => check(Permission::Create, tables(&create.name)),
+        Tree::AlterType(alter) => check(Permission::Alter, tables(&alter.name)),
+        Tree::DropType(drop) => check(Permission::Drop, tables(&drop.name)),
+        Tree::CreateIndex(create) => check(Permission::Alter, table(&create.table)),
+        Tree::CreateView(create) => check(Permission::Alter, table(&create.table)),
+        Tree::CreateFunction(create) => check(Permission::Create, functions(&create.name)),
+        Tree::CreateAggregate(create) => check(Permission::Create, functions(&create.name)),
+        Tree::CreateTrigger(_) => superuser(
+            authority,
+            asker,
+            "Only superusers are allowed to perform CREATE TRIGGER queries",
+        ),
+        // Cassandra's spelling.
+        Tree::DropTrigger(_) => superuser(
+            authority,
+            asker,
+            "Only superusers are allowed to perfrom DROP TRIGGER queries",
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn superuser(authority: &Authority, asker: &Asker, message: &str) -> CqlResult<()> {
+    match authority.is_super(asker) {
+        true => Ok(()),
+        false => Err(CqlError::unauthorized(message)),
+    }
+}
