@@ -15,6 +15,7 @@ mod kmip;
 mod load;
 mod memory;
 mod retries;
+mod roles;
 mod rollback;
 mod rows;
 mod schema;
