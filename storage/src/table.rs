@@ -15,7 +15,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use palladium_crypto::{KeyRing, TableId};
@@ -50,6 +50,15 @@ pub(crate) struct Table {
     used: AtomicBool,
     /// How often the table was told to stop: an opening that began before the last time ends without a table.
     stops: AtomicU64,
+    /// The lease of an opening under way: who renews the table renews that.
+    opening: Mutex<Option<Arc<LeaseCell>>>,
+}
+
+/// A table that is being opened, under a lease that may be renewed meanwhile.
+pub(crate) struct Opening<'a> {
+    table: &'a Table,
+    lease: Arc<LeaseCell>,
+    stops: u64,
 }
 
 /// What an open table has in memory.
@@ -61,6 +70,8 @@ pub(crate) struct OpenTable {
     is_closing: AtomicBool,
     memory: RwLock<Memory>,
     sstables: ArcSwap<Vec<Arc<Sstable>>>,
+    /// SSTables that a rewrite could not read: the others are not held up by them.
+    unreadable: Mutex<BTreeSet<u64>>,
 }
 
 /// The memtables of a table.
@@ -90,6 +101,7 @@ impl Table {
             damage: OnceLock::new(),
             used: AtomicBool::new(false),
             stops: AtomicU64::new(0),
+            opening: Mutex::default(),
         }
     }
 
@@ -124,9 +136,35 @@ impl Table {
         self.used.swap(false, Ordering::Relaxed)
     }
 
-    /// Puts an opened table behind the gate.
+    /// Puts a new table behind the gate, which nobody renews yet.
     pub(crate) fn admit(&self, open: OpenTable) {
         self.open.store(Some(Arc::new(open)));
+    }
+
+    /// An opening begins: it ends without a table when its lease does, or when the table is told to stop.
+    pub(crate) fn begin_opening(&self, lease: Lease) -> Opening<'_> {
+        let lease = Arc::new(LeaseCell::new(lease));
+        *self.opening() = Some(lease.clone());
+        Opening {
+            table: self,
+            lease,
+            stops: self.stops(),
+        }
+    }
+
+    /// Extends the lease of the open table, or of the opening under way.
+    pub(crate) fn renew(&self, lease: Lease) {
+        let opening = self.opening();
+        if let Some(cell) = &*opening {
+            cell.set(lease);
+        }
+        if let Some(open) = self.opened() {
+            open.renew(lease);
+        }
+    }
+
+    fn opening(&self) -> MutexGuard<'_, Option<Arc<LeaseCell>>> {
+        self.opening.lock().expect("no holder of this lock panics")
     }
 
     /// Closes the gate. The caller waits until its reference is the last.
@@ -144,7 +182,7 @@ impl Table {
         }
     }
 
-    pub(crate) fn stops(&self) -> u64 {
+    fn stops(&self) -> u64 {
         self.stops.load(Ordering::Acquire)
     }
 
@@ -155,6 +193,34 @@ impl Table {
 
     pub(crate) fn damage(&self) -> Option<&str> {
         self.damage.get().map(String::as_str)
+    }
+}
+
+impl Opening<'_> {
+    /// Nothing is opened under a lease that has ended, or after the table was told to stop.
+    pub(crate) fn may_go_on(&self, clock: Reading) -> Result<()> {
+        match self.lease.get().is_alive_at(clock) && self.table.stops() == self.stops {
+            true => Ok(()),
+            false => Err(Error::KeyUnavailable {
+                table: self.table.id,
+            }),
+        }
+    }
+
+    /// Puts the opened table behind the gate, under the lease of this moment.
+    pub(crate) fn admit(self, open: OpenTable) {
+        // Whoever renews meets either the opening or the table.
+        let no_renewal_in_between = self.table.opening();
+        open.renew(self.lease.get());
+        self.table.open.store(Some(Arc::new(open)));
+        // Before this is dropped, which takes the lock once more.
+        drop(no_renewal_in_between);
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        *self.table.opening() = None;
     }
 }
 
@@ -179,7 +245,20 @@ impl OpenTable {
                 applied: AtomicU64::new(applied),
             }),
             sstables: ArcSwap::from_pointee(newest_first(sstables)),
+            unreadable: Mutex::default(),
         }
+    }
+
+    /// A rewrite cannot read this SSTable.
+    pub(crate) fn set_unreadable(&self, sstable: u64) {
+        self.unreadable().insert(sstable);
+    }
+
+    /// SSTables that a rewrite could not read since the table was opened.
+    pub(crate) fn unreadable(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.unreadable
+            .lock()
+            .expect("no holder of this lock panics")
     }
 
     pub(crate) fn ring(&self) -> Arc<KeyRing> {

@@ -30,7 +30,7 @@ use crate::memtable::TableMemtables;
 use crate::root::{self, Root};
 use crate::sealed::from_crypto;
 use crate::sstable::Sstable;
-use crate::table::{OpenTable, Table, TableKeys};
+use crate::table::{OpenTable, Opening, Table, TableKeys};
 
 /// Data keys that are wrapped anew before others get a turn: some 100 microseconds.
 const WRAPS_BETWEEN_YIELDS: usize = 16;
@@ -57,10 +57,13 @@ impl<B: Backend> Engine<B> {
         let roots = self.roots();
         let manifest = self.inner.manifest.lock().await;
         let tables = &manifest.state().tables;
-        roots
-            .iter()
-            .filter_map(|root| Some((root.table, unsettled(tables.get(&root.table)?, root)?)))
-            .collect()
+        let unsettled = roots.iter().filter_map(|root| {
+            let state = tables.get(&root.table)?;
+            let mut left = unsettled(state, root)?;
+            left.sstables_unreadable = self.inner.unreadable_of(state, root.table);
+            Some((root.table, left))
+        });
+        unsettled.collect()
     }
 
     /// Whether nothing of a table is [`unsettled`](Engine::unsettled).
@@ -93,18 +96,19 @@ impl<B: Backend> Engine<B> {
         self.inner.root_of(id)
     }
 
-    /// Opens a closed table: its SSTables, and what the log holds beyond them. An open one only gets the lease.
+    /// Opens a closed table: its SSTables, and what the log holds beyond them. An open one only gets the lease. Ends without a table when the lease ends, which may
+    /// be renewed meanwhile ([`Engine::renew`]), or when the table is told to stop.
     pub async fn unlock(&self, id: TableId, keys: TableKeys) -> Result<()> {
         let inner = self.inner.clone();
         self.to_the_end(async move { inner.unlock(id, keys).await })
             .await
     }
 
-    /// Extends the lease of an open table.
+    /// Extends the lease of a table that is open or being opened.
     pub fn renew(&self, id: TableId, lease: Lease) {
-        let table = self.inner.tables.get(id).ok();
-        if let Some(open) = table.and_then(|table| table.opened()) {
-            open.renew(lease);
+        // No such table: nothing is open.
+        if let Ok(table) = self.inner.tables.get(id) {
+            table.renew(lease);
         }
     }
 
@@ -153,6 +157,8 @@ pub struct Unsettled {
     pub structures_to_wrap: usize,
     /// SSTables that still have their old data keys.
     pub sstables_to_rewrite: usize,
+    /// Of these: damaged. They keep their data keys, and the rewrite its end, until an operator decides.
+    pub sstables_unreadable: usize,
     /// Of so many when the rewrite was asked for.
     pub sstables_in_all: usize,
 }
@@ -176,8 +182,22 @@ impl<B: Backend> Inner<B> {
         };
         self.commit_manifest(&[Edit::Rewrite { table: id, rewrite }])
             .await?;
+        if let Some(open) = self.tables.get(id)?.opened() {
+            // Asked again, it tries again.
+            open.unreadable().clear();
+        }
         self.jobs.add(Job::Rewrite(id));
         Ok(())
+    }
+
+    /// How many of the SSTables that a rewrite has left could not be read.
+    fn unreadable_of(&self, state: &TableState, id: TableId) -> usize {
+        let open = self.tables.get(id).ok().and_then(|table| table.opened());
+        open.map_or(0, |open| {
+            let unreadable = open.unreadable();
+            let left = state.to_rewrite();
+            left.filter(|entry| unreadable.contains(&entry.id)).count()
+        })
     }
 
     async fn switch_key(&self, id: TableId, root: Root, keys: TableKeys) -> Result<()> {
@@ -305,7 +325,7 @@ impl<B: Backend> Inner<B> {
                 what: format!("no table {id}"),
             });
         }
-        let stops = table.stops();
+        let opening = table.begin_opening(keys.lease);
         if let Some(open) = table.opened() {
             open.renew(keys.lease);
             return Ok(());
@@ -322,7 +342,7 @@ impl<B: Backend> Inner<B> {
             }
             root.verify(keys.ring.active())?;
         }
-        let open = self.open_table(&table, keys, stops).await?;
+        let open = self.open_table(&table, keys, &opening).await?;
         if let Some(root) = root {
             let ring = open.ring();
             if let Err(error) = self.finish_switch(&root, &ring).await {
@@ -334,7 +354,7 @@ impl<B: Backend> Inner<B> {
         }
         self.memtable_bytes
             .fetch_add(open.memtable_bytes(), Ordering::Relaxed);
-        table.admit(open);
+        opening.admit(open);
         if self.is_being_rewritten(id).await {
             // What was replayed is written out: the log's data keys are to go, too.
             self.jobs.add(Job::Flush(id));
@@ -350,16 +370,14 @@ impl<B: Backend> Inner<B> {
     }
 
     /// Reads what an open table has in memory.
-    async fn open_table(&self, table: &Table, keys: TableKeys, stops: u64) -> Result<OpenTable> {
+    async fn open_table(
+        &self,
+        table: &Table,
+        keys: TableKeys,
+        opening: &Opening<'_>,
+    ) -> Result<OpenTable> {
         let id = table.id;
-        // Nothing is opened under a lease that has ended, or after the table was told to stop.
-        let may_go_on = || {
-            let is_alive = keys.lease.is_alive_at(Reading::now(&*self.env));
-            match is_alive && table.stops() == stops {
-                true => Ok(()),
-                false => Err(Error::KeyUnavailable { table: id }),
-            }
-        };
+        let may_go_on = || opening.may_go_on(Reading::now(&*self.env));
         let (entries, floor, dropped_stores) = {
             let manifest = self.manifest.lock().await;
             let state = manifest.state().tables.get(&id);
@@ -488,6 +506,7 @@ fn unsettled(state: &TableState, root: &Root) -> Option<Unsettled> {
     Some(Unsettled {
         structures_to_wrap: entries.map(|entry| entry.components.len()).sum(),
         sstables_to_rewrite: state.to_rewrite().count(),
+        sstables_unreadable: 0,
         sstables_in_all: state.rewrite.map_or(0, |rewrite| rewrite.total as usize),
     })
 }

@@ -154,7 +154,8 @@ pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
     Ok(false)
 }
 
-/// Writes the oldest SSTable that is left of a rewrite again: merged with nothing but itself it gets new data keys.
+/// Writes the oldest SSTable that is left of a rewrite again: merged with nothing but itself it gets new data keys. One that is damaged stays as it is, and is
+/// left out until the table is opened again.
 pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
     let table = inner.tables.get(id)?;
     let _compacting = table.compacting.lock().await;
@@ -166,12 +167,23 @@ pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
     let next = {
         let manifest = inner.manifest.lock().await;
         let state = manifest.state().tables.get(&id);
-        state.and_then(|state| state.to_rewrite().next().map(|entry| entry.id))
+        let unreadable = open.unreadable();
+        let mut left = state.iter().flat_map(|state| state.to_rewrite());
+        left.find(|entry| !unreadable.contains(&entry.id))
+            .map(|entry| entry.id)
     };
-    if let Some(sstable) = next {
-        merge_sstables(inner, &table, &open, &[sstable]).await?;
+    let Some(sstable) = next else {
+        return Ok(());
+    };
+    let written = merge_sstables(inner, &table, &open, &[sstable]).await;
+    if let Err(Error::Corrupt { what }) = &written {
+        tracing::error!(table = %id, sstable, what, "a damaged SSTable keeps its data keys: a rewrite goes on without it");
+        open.set_unreadable(sstable);
         inner.jobs.add(Job::Rewrite(id));
+        return Ok(());
     }
+    written?;
+    inner.jobs.add(Job::Rewrite(id));
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use palladium_crypto::StructureId;
-use palladium_storage::{Crash, Env};
+use palladium_crypto::{StructureId, StructureKind};
+use palladium_storage::{Crash, Env, Place, Structure};
 
 use crate::world::{Rows, World, id, small};
 
@@ -48,6 +48,45 @@ fn a_rewrite_gives_every_structure_a_new_data_key() {
     assert!(structures(&world).is_disjoint(&before));
     assert!(world.env.run(world.engine.unsettled()).is_empty());
     assert_eq!(world.rows(0).unwrap(), expected);
+}
+
+#[test]
+fn one_damaged_sstable_holds_up_no_other_one_of_a_rewrite() {
+    let (world, _) = filled(14);
+    world.flush(0).unwrap();
+    let before = world.env.run(world.engine.structures(id(0)));
+    let data = before
+        .iter()
+        .find(|one| one.place == Place::Sstable(1) && one.kind == StructureKind::SstableData)
+        .expect("the first SSTable has data");
+    let path = format!("blobs/{}", data.structure);
+    world.disk.flip(&path, data.bytes as usize / 2, 3);
+    world.env.run(world.engine.rewrite(id(0))).unwrap();
+    let left = |world: &World| {
+        let left = world.env.run(world.engine.unsettled())[&id(0)];
+        (left.sstables_to_rewrite, left.sstables_unreadable)
+    };
+    for _ in 0..1_000 {
+        if left(&world) == (1, 1) {
+            break;
+        }
+        world.env.run(world.env.sleep(Duration::from_millis(10)));
+    }
+    assert_eq!(left(&world), (1, 1));
+    let old: BTreeSet<StructureId> = before.iter().map(|one| one.structure).collect();
+    let kept: Vec<Structure> = world.env.run(world.engine.structures(id(0)));
+    let mut kept: Vec<Place> = kept
+        .into_iter()
+        .filter(|one| old.contains(&one.structure))
+        .map(|one| one.place)
+        .collect();
+    kept.dedup();
+    assert_eq!(kept, [Place::Sstable(1)]);
+    // Mended, and asked for again, it comes to its end.
+    world.disk.flip(&path, data.bytes as usize / 2, 3);
+    world.env.run(world.engine.rewrite(id(0))).unwrap();
+    wait_until_settled(&world);
+    assert!(structures(&world).is_disjoint(&old));
 }
 
 #[test]
