@@ -7,8 +7,8 @@
 //! Whoever owns the old file owns the new one: root, who edits for a server that runs as somebody else, gives it back to that user, and anybody else
 //! may not replace it at all. What is made where nothing was belongs to the folder's owner when root makes it.
 //!
-//! Where the old file held a secret that is to be gone, it is overwritten once nobody can find it any more. What a journal, a snapshot, a
-//! backup or a remapping device keeps of it is beyond this.
+//! Where the files hold a secret, an old one is overwritten once nobody can find it any more, and so is one that was never finished. What a journal, a snapshot, a
+//! backup or a remapping device keeps of it is beyond this, and what a crash in between leaves.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -70,15 +70,37 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let owner = Owner::of(path)?;
     let fresh = beside(path, "new");
     // What a crash left behind; whoever writes holds the lock, so it is nobody's.
-    match std::fs::remove_file(&fresh) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(Error::io("remove", &fresh, error));
-        }
-        _ => {}
+    discard(&fresh)?;
+    let written = write_synced(&fresh, bytes, &owner)
+        .map_err(|error| Error::io("write", &fresh, error))
+        .and_then(|()| {
+            std::fs::rename(&fresh, path).map_err(|error| Error::io("replace", path, error))
+        });
+    if let Err(error) = written {
+        // What could not be written is said already.
+        let _ = discard(&fresh);
+        return Err(error);
     }
-    write_synced(&fresh, bytes, &owner).map_err(|error| Error::io("write", &fresh, error))?;
-    std::fs::rename(&fresh, path).map_err(|error| Error::io("replace", path, error))?;
     sync_folder(path).map_err(|error| Error::io("sync the folder of", path, error))
+}
+
+/// Overwrites and removes a file that was never finished, if there is one.
+fn discard(fresh: &Path) -> Result<()> {
+    let there = OpenOptions::new()
+        .write(true)
+        // What its name leads to elsewhere is not ours to overwrite.
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+        .open(fresh);
+    if let Ok(file) = there {
+        let is_alone = file.metadata().is_ok_and(|metadata| metadata.nlink() == 1);
+        if is_alone {
+            wipe(file).map_err(|error| Error::io("overwrite", fresh, error))?;
+        }
+    }
+    match std::fs::remove_file(fresh) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", fresh, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Waits for the writers' lock on `path`; it ends with the file that is given back.
@@ -197,6 +219,34 @@ mod tests {
     fn only_the_owner_and_root_may_replace_a_file() {
         assert!(may_replace(SERVER, SERVER) && may_replace(ROOT, SERVER));
         assert!(!may_replace(SERVER + 1, SERVER) && !may_replace(SERVER, ROOT));
+    }
+
+    /// Another name for the same bytes shows what became of them.
+    #[test]
+    fn what_an_edit_leaves_behind_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keyring");
+        let secret = b"thirty-two bytes of key material";
+        replace(&path, secret).unwrap();
+        let old = File::open(&path).unwrap();
+        replace_and_wipe(&path, b"another").unwrap();
+        assert_eq!(&**read_open(&old, &path, 64).unwrap(), &[0; 32]);
+
+        // A crash before the rename.
+        let unfinished = beside(&path, "new");
+        std::fs::write(&unfinished, secret).unwrap();
+        let left = File::open(&unfinished).unwrap();
+        replace(&path, b"a third").unwrap();
+        assert_eq!(&**read_open(&left, &path, 64).unwrap(), &[0; 32]);
+        assert!(!unfinished.exists());
+
+        // A name that leads elsewhere overwrites nothing there.
+        let elsewhere = folder.path().join("elsewhere");
+        std::fs::write(&elsewhere, secret).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &unfinished).unwrap();
+        replace(&path, b"a fourth").unwrap();
+        assert_eq!(std::fs::read(&elsewhere).unwrap(), secret);
+        assert_eq!(std::fs::read(&path).unwrap(), b"a fourth");
     }
 
     /// As root, in a folder of the server's; as anybody else, in a folder of one's own.

@@ -237,3 +237,27 @@ fn a_passphrase_is_neither_empty_nor_a_file() {
     // Nothing to unlock: no harm.
     keyring.unlock(&passphrase("x")).unwrap();
 }
+
+#[tokio::test]
+async fn a_keyring_that_is_made_under_a_passphrase_never_stood_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keyring");
+    let entropy = Arc::new(SeededEntropy::new(2));
+    let made =
+        Keyring::create_new_protected(&path, &passphrase("Troy"), CHEAP, entropy.clone()).unwrap();
+    // What a crash right after its making leaves.
+    let left = Keyring::open(&path).unwrap();
+    assert!(left.is_protected().unwrap());
+    assert_eq!(left.edit_counter().unwrap(), 0, "it is the first file");
+    assert!(
+        left.key_create("orders").is_err(),
+        "nobody gave the passphrase"
+    );
+    let key = made.key_create("orders").unwrap();
+    assert!(secrets(&made).is_empty());
+    let blob = sealed(&made, &key).await.unwrap();
+    left.unlock(&passphrase("Troy")).unwrap();
+    assert!(opens(&left, &key, &blob).await);
+    let again = Keyring::create_new_protected(&path, &passphrase("Troy"), CHEAP, entropy);
+    assert!(again.is_err(), "it is there already");
+}

@@ -449,3 +449,41 @@ fn readers_find_their_key_while_others_are_destroyed_and_the_old_files_overwritt
     assert_eq!(scene.keyring.key_list_destroyed().unwrap().len(), 40);
     println!("{decrypted} decrypted meanwhile");
 }
+
+#[test]
+fn the_services_own_key_is_taken_away_by_nobody_and_by_no_name() {
+    let scene = Scene::new();
+    let keyring = &scene.keyring;
+    keyring.key_create("default").unwrap();
+    keyring.key_create("orders").unwrap();
+    keyring.alias_set("own", "default").unwrap();
+    keyring.alias_set("other", "default").unwrap();
+    keyring.key_mark_service("own").unwrap();
+    let edits = keyring.edit_counter().unwrap();
+    keyring.key_mark_service("own").unwrap();
+    assert_eq!(keyring.edit_counter().unwrap(), edits, "it is marked once");
+    // As whoever has nothing but the file would ask.
+    let keyring = &scene.server();
+    for name in ["default", "own", "other"] {
+        let refusals = [
+            keyring.key_disable(name),
+            keyring.key_schedule_deletion(name, 7).map(drop),
+            keyring.key_set_policy(name, KeyPolicy::GrantsOnly),
+        ];
+        for refused in refusals {
+            let error = refused.expect_err(name).to_string();
+            assert!(error.contains("is the service's own key"), "{error}");
+        }
+    }
+    for refused in [
+        keyring.alias_set("own", "orders"),
+        keyring.alias_remove("own"),
+    ] {
+        let error = refused.expect_err("it is in use").to_string();
+        assert!(error.contains("it must stay what it is"), "{error}");
+    }
+    keyring.alias_remove("other").unwrap();
+    keyring.key_rotate("default").unwrap();
+    keyring.key_disable("orders").unwrap();
+    assert_eq!(keyring.edit_counter().unwrap(), edits + 3);
+}

@@ -5,6 +5,7 @@
 #![cfg(feature = "kms-pkcs11")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -121,6 +122,8 @@ impl Token {
         let before = fs::metadata(&file).and_then(|file| file.modified()).ok();
         loop {
             fs::write(&file, format!("{pin}\n")).expect("a file can be written");
+            let owner_only = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(&file, owner_only).expect("a file's mode can be set");
             let after = fs::metadata(&file).and_then(|file| file.modified()).ok();
             if before != after {
                 return;

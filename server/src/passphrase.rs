@@ -113,16 +113,18 @@ pub fn of(keyring: &Keyring, config: &Config) -> Result<Option<Passphrase>, Stri
     }
 }
 
-/// Makes a keyring, under a passphrase if there is one: then no material ever stands in it in the clear.
+/// Makes a keyring, under a passphrase if there is one: then it has that from its first byte on, and no material ever stands in it in the clear.
 pub fn make(path: &Path, passphrase: Option<&Passphrase>) -> Result<Keyring, String> {
     let fail = |error| format!("keyring {}: {error}", path.display());
-    let keyring = Keyring::create_new(path, Arc::new(OsEntropy)).map_err(fail)?;
-    if let Some(passphrase) = passphrase {
-        keyring
-            .protect(passphrase, PassphraseCost::default())
-            .map_err(fail)?;
+    let entropy = Arc::new(OsEntropy);
+    match passphrase {
+        None => Keyring::create_new(path, entropy),
+        Some(passphrase) => {
+            let cost = PassphraseCost::default();
+            Keyring::create_new_protected(path, passphrase, cost, entropy)
+        }
     }
-    Ok(keyring)
+    .map_err(fail)
 }
 
 /// Gives a keyring its passphrase.

@@ -55,14 +55,6 @@ impl ServiceKey {
         }
     }
 
-    /// Who the key services are told subscribes.
-    pub fn subscriber(&self, config: &Config) -> String {
-        match config.subscriber_id.as_str() {
-            "" => self.cluster.to_string(),
-            id => id.to_owned(),
-        }
-    }
-
     /// A secret for one use, known to nobody else.
     pub fn derive_secret(&self, label: &'static str) -> Secret<32> {
         self.ring.active().derive_secret(label)
@@ -87,16 +79,20 @@ pub async fn is_first_start(backend: &LocalBackend) -> Result<bool, String> {
     }
 }
 
-/// Whether a file lies, or would lie, in a folder that exists.
+/// Whether a file lies, or would lie, in a folder that exists: by its name, or by what its name leads to.
 fn is_inside(file: &Path, folder: &Path) -> bool {
+    let Ok(folder) = folder.canonicalize() else {
+        return false;
+    };
     let parent = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    match (parent.canonicalize(), folder.canonicalize()) {
-        (Ok(parent), Ok(folder)) => parent.starts_with(folder),
-        _ => false,
-    }
+    let lies_in = |path: &Path| {
+        path.canonicalize()
+            .is_ok_and(|path| path.starts_with(&folder))
+    };
+    lies_in(parent) || lies_in(file)
 }
 
 /// Opens the keyring, with its passphrase if it has one; makes it, with the key of the service, when the data folder is empty.
@@ -296,4 +292,29 @@ async fn fetch_with(
 /// The cluster id comes from this key, so it cannot go into it.
 fn derive(plaintext: &Secret<32>, cmk: &CmkRef) -> TableKey {
     TableKey::derive(plaintext, ClusterId([0; 16]), SERVICE, VERSION, cmk)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keyring_that_a_link_leads_into_the_data_folder_lies_in_it() {
+        let place = tempfile::tempdir().unwrap();
+        let (data, other) = (place.path().join("data"), place.path().join("other"));
+        for folder in [&data, &other] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let hidden = data.join("keyring");
+        std::fs::write(&hidden, b"").unwrap();
+        let link = other.join("keyring");
+        std::os::unix::fs::symlink(&hidden, &link).unwrap();
+        let linked_folder = place.path().join("elsewhere");
+        std::os::unix::fs::symlink(&data, &linked_folder).unwrap();
+        assert!(is_inside(&hidden, &data));
+        assert!(is_inside(&link, &data));
+        assert!(is_inside(&linked_folder.join("not there yet"), &data));
+        assert!(is_inside(&hidden, &linked_folder));
+        assert!(!is_inside(&other.join("not there yet"), &data));
+    }
 }

@@ -20,6 +20,8 @@
 #[cfg(feature = "kms-aws")]
 mod aws;
 mod blob;
+#[cfg(any(feature = "kms-kmip", feature = "kms-pkcs11"))]
+mod device_blob;
 mod grants;
 mod keyring;
 #[cfg(feature = "kms-kmip")]
@@ -41,8 +43,8 @@ use crate::secret::Secret;
 
 pub use grants::{Grant, GrantId, GrantOperation, GrantPurpose, GrantRequest, Grants};
 pub use keyring::{
-    DestroyedKey, GrantMaker, KeyPolicy, KeyState, Keyring, KeyringEntry, KeyringGrant, Passphrase,
-    UnixSeconds,
+    DestroyedKey, GrantMaker, KeyPolicy, KeyState, Keyring, KeyringEntry, KeyringGrant,
+    KeyringOverview, Passphrase, UnixSeconds,
 };
 #[cfg(any(test, feature = "test-util"))]
 pub use scripted::{Behavior, Call, Operation, ScriptedKms};

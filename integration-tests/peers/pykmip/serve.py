@@ -51,6 +51,7 @@ def certificate(name, key, issuer, issuer_key, usage=None):
 def write(folder, name, key, made):
     pem = serialization.Encoding.PEM
     plain = serialization.NoEncryption()
+    (folder / f"{name}.key").touch(0o600)
     (folder / f"{name}.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
     (folder / f"{name}.pem").write_bytes(made.public_bytes(pem))
 

@@ -13,6 +13,7 @@ pub mod simulated_aws;
 mod softhsm;
 pub mod vault;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -25,6 +26,13 @@ pub use keyring::KeyringOwner;
 pub use pykmip::PyKmip;
 pub use softhsm::SoftHsm;
 pub use vault::VaultOwner;
+
+/// Writes a file for its owner's eyes only, as a server wants its secrets.
+pub fn write_private(path: &Path, bytes: impl AsRef<[u8]>) {
+    std::fs::write(path, bytes).expect("a file can be written");
+    let owner_only = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(path, owner_only).expect("a file's mode can be set");
+}
 
 /// Somebody who owns keys in a key service.
 pub trait Owner {

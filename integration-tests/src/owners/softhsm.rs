@@ -9,7 +9,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{Owner, install};
+use super::{Owner, install, write_private};
 use crate::node::Node;
 
 const TOKEN: &str = "pal";
@@ -37,7 +37,7 @@ impl SoftHsm {
             program: program.into(),
         };
         fs::create_dir(owner.tokens()).expect("a folder can be made");
-        fs::write(owner.pin_file(), PIN).expect("a file can be written");
+        write_private(&owner.pin_file(), PIN);
         fs::write(
             owner.config_file(),
             format!(

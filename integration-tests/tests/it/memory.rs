@@ -347,7 +347,7 @@ async fn ring_of(folder: &Folder, config: &Config) -> (Root, KeyRing) {
         .into_iter()
         .find(|root| root.cmk.to_string() == "local:first")
         .expect("one table is under this key");
-    let subscriber = folder.service.subscriber(config);
+    let subscriber = folder.service.cluster.to_string();
     let context = EncryptionContext::for_table("ks", "locked", &subscriber);
     let ring = open_ring(&folder.services, &root, &context, folder.service.cluster)
         .await

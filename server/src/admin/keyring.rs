@@ -5,10 +5,10 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+use palladium_crypto::private_file::{self, Readers};
 use palladium_crypto::{
     CmkRef, EncryptionContext, GrantId, GrantMaker, GrantOperation, GrantRequest, KeyPolicy,
     KeyState, Keyring, KeyringEntry, KeyringGrant, PassphraseCost,
@@ -112,8 +112,8 @@ pub struct GrantArguments {
     /// Only for this table.
     #[arg(long, value_name = "TABLE", requires = "keyspace")]
     table: Option<String>,
-    /// Which operations, with commas between them.
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["describe", "generate", "decrypt", "encrypt"])]
+    /// Which operations, with commas between them; these three are what a server needs.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["describe", "generate", "decrypt"])]
     operations: Vec<Operation>,
     /// What the grant is called, for your own eyes.
     #[arg(long = "name", value_name = "TEXT", default_value = "")]
@@ -381,12 +381,7 @@ fn read_material_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
         return Ok(bytes);
     }
     let file = File::open(path).map_err(fail)?;
-    if file.metadata().map_err(fail)?.permissions().mode() & 0o077 != 0 {
-        return Err(format!(
-            "{} can be read by others than its owner: chmod 600",
-            path.display()
-        ));
-    }
+    private_file::check(path, &file.metadata().map_err(fail)?, Readers::Owner)?;
     file.take(MATERIAL_FILE_BYTES_MAX)
         .read_to_end(&mut bytes)
         .map_err(fail)?;

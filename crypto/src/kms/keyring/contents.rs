@@ -29,6 +29,8 @@ pub(super) const MATERIALS_MAX: usize = 100;
 pub(super) const GRANTS_MAX: usize = 50_000;
 /// Revoked grants of one key that are remembered; the oldest make room, and then their tables are told AccessDenied.
 pub(super) const REVOKED_MAX: usize = 1_000;
+/// Names by which servers call one key their own.
+pub(super) const SERVICE_NAMES_MAX: usize = 16;
 /// Credentials that may make grants.
 pub(super) const GRANTORS_MAX: usize = 16;
 const GRANT_NAME_BYTES_MAX: usize = 256;
@@ -55,11 +57,28 @@ pub(super) struct Key<M> {
     pub name: String,
     pub state: State,
     pub policy: KeyPolicy,
+    /// By which names servers call it that have it for their own key: it is not taken from them, whoever types that.
+    pub service: Vec<String>,
     /// The newest last; it is the one that encrypts.
     pub materials: Vec<Entry<M>>,
     pub grants: Vec<KeyringGrant>,
     /// The oldest first.
     pub revoked: Vec<KeyringGrant>,
+}
+
+impl<M> Key<M> {
+    /// A key as it is made: enabled, without grants, nobody's own.
+    pub fn new(name: &str, policy: KeyPolicy, materials: Vec<Entry<M>>) -> Self {
+        Key {
+            name: name.to_owned(),
+            state: State::Enabled,
+            policy,
+            service: Vec::new(),
+            materials,
+            grants: Vec::new(),
+            revoked: Vec::new(),
+        }
+    }
 }
 
 /// One material of a key.
@@ -297,6 +316,17 @@ impl<M> Key<M> {
             .expect("a key has material: checked when read and kept by every edit")
     }
 
+    /// Refuses to take the key away from a server whose own it is.
+    pub fn check_not_service(&self, done: &str) -> Result<()> {
+        match self.service.is_empty() {
+            true => Ok(()),
+            false => Err(Error::invalid(format!(
+                "local:{} is the service's own key; it cannot be {done}",
+                self.name
+            ))),
+        }
+    }
+
     /// Says why the key is not to be used at all.
     pub fn denial(&self, now: UnixSeconds) -> Option<DenialReason> {
         match self.state {
@@ -344,6 +374,7 @@ impl<M> Key<M> {
             name: self.name,
             state: self.state,
             policy: self.policy,
+            service: self.service,
             grants: self.grants,
             revoked: self.revoked,
         })
@@ -353,6 +384,11 @@ impl<M> Key<M> {
         let ids: HashSet<&[u8; 16]> = self.materials.iter().map(|entry| &entry.id).collect();
         if ids.is_empty() || ids.len() < self.materials.len() || ids.len() > MATERIALS_MAX {
             return Err("a key has no material, one twice, or too many");
+        }
+        if self.service.len() > SERVICE_NAMES_MAX
+            || self.service.iter().any(|name| CmkRef::local(name).is_err())
+        {
+            return Err("the names by which servers call a key their own are wrong");
         }
         if self.grants.len() > GRANTS_MAX || self.revoked.len() > REVOKED_MAX {
             return Err("a key has more grants than it may");

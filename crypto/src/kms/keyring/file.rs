@@ -5,7 +5,8 @@
 //! {"protection":{"kdf":"argon2id","memory_kib":65536,"passes":3,"lanes":4,"salt":16 B,"mark":32 B}}      only under a passphrase
 //! {"grantor":{"sha256":32 B}}                                        a credential that may make grants; at most 16
 //! {"key":{"name":"orders","state":"Enabled","policy":"open"}}        at most 10,000
-//!     state "Enabled", "Disabled", or "PendingDeletion" and then "deletion": seconds since 1970; policy "open" or "grants-only"
+//!     state "Enabled", "Disabled", or "PendingDeletion" and then "deletion": seconds since 1970; policy "open" or "grants-only";
+//!     of a key that servers have for their own: "service":["default"], the names by which they call it, at most 16
 //! {"material":{"id":16 B,"origin":"Generated","created":1795633630,"secret":32 B}}      of the key above, the newest last; at most 100
 //!     under a passphrase "sealed": 60 B in the place of "secret" (`passphrase`); origin "Generated" or "Imported"
 //! {"grant":{"id":16 B,"name":"...","maker":"Owner","created":...,"operations":["Decrypt"],"context":{"...":"..."}}}      at most 50,000
@@ -120,6 +121,12 @@ struct KeyLine<'a> {
     policy: KeyPolicy,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deletion: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_nobodys")]
+    service: Cow<'a, [String]>,
+}
+
+fn is_nobodys(service: &[String]) -> bool {
+    service.is_empty()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -236,6 +243,7 @@ fn add<'a>(contents: &mut Contents<Digits<'a>>, line: Line<'a>) -> Option<()> {
             name: line.name.to_owned(),
             state: state(line.state, line.deletion)?,
             policy: line.policy,
+            service: line.service.into_owned(),
             materials: Vec::new(),
             grants: Vec::new(),
             revoked: Vec::new(),
@@ -408,6 +416,7 @@ fn write_key(key: &Key<Body>, out: &mut impl Write) {
             state: key.state.public(),
             policy: key.policy,
             deletion,
+            service: key.service.as_slice().into(),
         }),
     );
     for entry in &key.materials {

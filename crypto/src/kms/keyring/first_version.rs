@@ -96,6 +96,7 @@ fn key<'a>(text: &TextKey<'a>) -> Option<Key<Digits<'a>>> {
             TextState::Disabled => State::Disabled,
         },
         policy: KeyPolicy::Open,
+        service: Vec::new(),
         materials: vec![Entry {
             id: hex::decode(text.id)?,
             created: UnixSeconds(0),

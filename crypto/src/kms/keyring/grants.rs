@@ -15,7 +15,6 @@
 //! The server retires what it has made; of the owner's grants, those that allow it to.
 
 use std::collections::HashMap;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -33,6 +32,7 @@ use crate::hex;
 use crate::kdf;
 use crate::keys::EncryptionContext;
 use crate::kms::{Grant, GrantId, GrantOperation, GrantRequest};
+use crate::private_file::{self, Readers};
 use crate::secret::{Secret, equal};
 
 /// Contexts of calls have three entries. All parts of a context up to this size are looked up; for larger ones, all grants are looked at.
@@ -344,12 +344,7 @@ fn read_credential(file: &Path) -> Result<[u8; 32]> {
     let metadata = file
         .metadata()
         .map_err(|error| Error::io("read", file, error))?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(Error::invalid(format!(
-            "{} can be read by others than its owner: chmod 600",
-            file.display()
-        )));
-    }
+    private_file::check(file, &metadata, Readers::Owner).map_err(Error::invalid)?;
     let bytes = durable::read(file, CREDENTIAL_FILE_BYTES_MAX)?.ok_or_else(wrong)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| wrong())?;
     let mut read = None;

@@ -41,7 +41,7 @@ use snapshot::{Index, Snapshot};
 
 pub use contents::{DestroyedKey, GrantMaker, KeyPolicy, KeyState, KeyringGrant};
 pub use date::UnixSeconds;
-pub use owner::KeyringEntry;
+pub use owner::{KeyringEntry, KeyringOverview};
 pub use passphrase::Passphrase;
 
 /// Looks at a file that is replaced meanwhile. More often than this in one call, and something else is wrong.
@@ -65,10 +65,8 @@ pub struct Keyring {
 enum Write {
     /// Nothing changed.
     No,
-    /// A new file takes the place of the old one.
+    /// A new file takes the place of the old one, which is overwritten: its material may be destroyed one day, or sealed.
     Yes,
-    /// And the old one, which held what is to be gone, is overwritten.
-    Wiping,
 }
 
 impl Keyring {
@@ -89,14 +87,34 @@ impl Keyring {
 
     /// Makes an empty keyring where there is none.
     pub fn create_new(path: impl Into<PathBuf>, entropy: Arc<dyn Entropy>) -> Result<Keyring> {
-        let keyring = Keyring::at(path.into(), entropy);
-        let path = &keyring.path;
+        Keyring::at(path.into(), entropy).begin(&Contents::default())
+    }
+
+    /// The same under a passphrase, from its first byte on: a crash leaves no keyring without it.
+    pub fn create_new_protected(
+        path: impl Into<PathBuf>,
+        passphrase: &Passphrase,
+        cost: PassphraseCost,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Keyring> {
+        let (protection, unlocked) = Protection::new(passphrase, cost, &*entropy)?;
+        let contents = Contents {
+            protection: Some(protection),
+            ..Contents::default()
+        };
+        let keyring = Keyring::at(path.into(), entropy).begin(&contents)?;
+        keyring.keep_unlocked(Some(unlocked));
+        Ok(keyring)
+    }
+
+    fn begin(self, contents: &Contents<Body>) -> Result<Keyring> {
+        let path = &self.path;
         let _lock = durable::lock(path)?;
         if path.symlink_metadata().is_ok() {
             return Err(Error::invalid(format!("{} exists already", path.display())));
         }
-        durable::replace(path, &file::print(&Contents::default())?)?;
-        Ok(keyring)
+        durable::replace(path, &file::print(contents)?)?;
+        Ok(self)
     }
 
     fn at(path: PathBuf, entropy: Arc<dyn Entropy>) -> Keyring {
@@ -166,7 +184,7 @@ impl Keyring {
                 Ok(Body::Sealed(fresh.seal(name, id, &secret, self.entropy())))
             })?;
             contents.protection = Some(protection);
-            Ok(((), Write::Wiping))
+            Ok(((), Write::Yes))
         })?;
         self.keep_unlocked(Some(fresh));
         Ok(())
@@ -199,7 +217,7 @@ impl Keyring {
         unlocked.map(Some).ok_or_else(snapshot::locked)
     }
 
-    /// Asks the file as it is now. Some edits overwrite the file that they have replaced; whoever was reading it looks again. What is overdue is
+    /// Asks the file as it is now. An edit overwrites the file that it has replaced; whoever was reading it looks again. What is overdue is
     /// destroyed by edits alone: a look never writes.
     fn look<T>(&self, ask: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
         for _ in 1..LOOKS_MAX {
@@ -219,15 +237,13 @@ impl Keyring {
         let mut contents = snapshot::read_whole(&self.path)?;
         let destroys = contents.destroy_overdue(self.now());
         let (answer, write) = change(&mut contents)?;
-        let replace = match (write, destroys) {
-            (Write::No, false) => return Ok(answer),
-            (Write::Yes, false) => durable::replace,
-            (Write::Wiping, _) | (_, true) => durable::replace_and_wipe,
-        };
+        if let (Write::No, false) = (write, destroys) {
+            return Ok(answer);
+        }
         contents.edits = contents.edits.checked_add(1).ok_or_else(|| {
             Error::invalid("the keyring's counter of edits is at its end: it takes no more edits")
         })?;
-        replace(&self.path, &file::print(&contents)?)?;
+        durable::replace_and_wipe(&self.path, &file::print(&contents)?)?;
         Ok(answer)
     }
 

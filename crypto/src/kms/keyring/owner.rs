@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::contents::{
     ALIASES_MAX, Body, Contents, DestroyedKey, Entry, KEYS_MAX, Key, KeyPolicy, KeyState,
-    MATERIALS_MAX, Origin, State, not_found,
+    MATERIALS_MAX, Origin, SERVICE_NAMES_MAX, State, not_found,
 };
 use super::date::UnixSeconds;
 use super::snapshot::{Place, Snapshot, locked};
@@ -47,8 +47,27 @@ pub struct KeyringEntry {
     pub deletion: Option<UnixSeconds>,
     /// How many live grants it has.
     pub grants: usize,
+    /// How many revoked ones are remembered.
+    pub revoked: usize,
     /// Its other names.
     pub aliases: Vec<String>,
+}
+
+/// What may be shown of a keyring.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub struct KeyringOverview {
+    /// How many edits were made.
+    pub edits: u64,
+    /// When the newest one was, by the file's own date.
+    pub written: UnixSeconds,
+    /// Is its material sealed under a passphrase?
+    pub is_protected: bool,
+    /// How many credentials may make grants.
+    pub grantors: usize,
+    /// All keys, in the order of their making.
+    pub keys: Vec<KeyringEntry>,
+    /// The keys that are no more, the oldest first.
+    pub destroyed: Vec<DestroyedKey>,
 }
 
 impl Keyring {
@@ -118,15 +137,26 @@ impl Keyring {
             )));
         }
         let entry = self.entry_of(contents, name, material, origin)?;
-        contents.keys.push(Key {
-            name: name.to_owned(),
-            state: State::Enabled,
-            policy,
-            materials: vec![entry],
-            grants: Vec::new(),
-            revoked: Vec::new(),
-        });
+        contents.keys.push(Key::new(name, policy, vec![entry]));
         Ok(())
+    }
+
+    /// A server has this key for its own, and calls it by this name: from now on it is not taken away, and the name not led elsewhere, whoever asks for that.
+    pub fn key_mark_service(&self, name: &str) -> Result<()> {
+        let is_marked = |key: &Key<Place>| key.service.iter().any(|known| known == name);
+        if self.look(|snapshot| Ok(is_marked(self.present(snapshot, name)?)))? {
+            return Ok(());
+        }
+        self.change(|contents| {
+            let key = contents.key_mut(name)?;
+            if key.service.len() == SERVICE_NAMES_MAX {
+                return Err(Error::invalid(format!(
+                    "local:{name} is called by {SERVICE_NAMES_MAX} names already by servers whose own key it is"
+                )));
+            }
+            key.service.push(name.to_owned());
+            Ok(())
+        })
     }
 
     /// Gives a key new material, which encrypts from now on. How often was that done?
@@ -168,6 +198,11 @@ impl Keyring {
                     key.name
                 )));
             }
+            match state {
+                State::Enabled => {}
+                State::Disabled => key.check_not_service("disabled")?,
+                State::PendingDeletion { .. } => key.check_not_service("deleted")?,
+            }
             key.state = state;
             Ok(())
         })
@@ -205,7 +240,11 @@ impl Keyring {
     /// Says who may use a key.
     pub fn key_set_policy(&self, name: &str, policy: KeyPolicy) -> Result<()> {
         self.change(|contents| {
-            contents.key_mut(name)?.policy = policy;
+            let key = contents.key_mut(name)?;
+            if policy == KeyPolicy::GrantsOnly {
+                key.check_not_service("grants-only")?;
+            }
+            key.policy = policy;
             Ok(())
         })
     }
@@ -217,6 +256,7 @@ impl Keyring {
             if contents.find(alias).is_some() {
                 return Err(Error::invalid(format!("local:{alias} is a key's own name")));
             }
+            check_not_called(contents, alias)?;
             if contents.aliases.len() == ALIASES_MAX && !contents.aliases.contains_key(alias) {
                 return Err(Error::invalid(format!(
                     "a keyring holds at most {ALIASES_MAX} aliases"
@@ -230,9 +270,12 @@ impl Keyring {
 
     /// Takes an alias away. The key keeps its own name.
     pub fn alias_remove(&self, alias: &str) -> Result<()> {
-        self.change(|contents| match contents.aliases.remove(alias) {
-            Some(_) => Ok(()),
-            None => Err(Error::invalid(format!("there is no alias local:{alias}"))),
+        self.change(|contents| {
+            check_not_called(contents, alias)?;
+            match contents.aliases.remove(alias) {
+                Some(_) => Ok(()),
+                None => Err(Error::invalid(format!("there is no alias local:{alias}"))),
+            }
         })
     }
 
@@ -245,6 +288,25 @@ impl Keyring {
                 .iter()
                 .map(|key| contents.entry(key))
                 .collect())
+        })
+    }
+
+    /// All that may be shown, of one moment.
+    pub fn overview(&self) -> Result<KeyringOverview> {
+        self.look(|snapshot| {
+            let contents = &snapshot.index.contents;
+            Ok(KeyringOverview {
+                edits: contents.edits,
+                written: snapshot.written(),
+                is_protected: contents.protection.is_some(),
+                grantors: contents.grantors.len(),
+                keys: contents
+                    .keys
+                    .iter()
+                    .map(|key| contents.entry(key))
+                    .collect(),
+                destroyed: contents.destroyed.clone(),
+            })
         })
     }
 
@@ -298,6 +360,18 @@ impl Keyring {
     }
 }
 
+/// Refuses to lead an alias elsewhere by which a server calls its own key.
+fn check_not_called<M>(contents: &Contents<M>, alias: &str) -> Result<()> {
+    let target = contents.aliases.get(alias);
+    let key = target.and_then(|target| contents.find(target));
+    match key.is_some_and(|key| key.service.iter().any(|name| name == alias)) {
+        false => Ok(()),
+        true => Err(Error::invalid(format!(
+            "local:{alias} is what a server calls its own key; it must stay what it is"
+        ))),
+    }
+}
+
 impl<M> Contents<M> {
     fn entry(&self, key: &Key<M>) -> KeyringEntry {
         KeyringEntry {
@@ -311,6 +385,7 @@ impl<M> Contents<M> {
                 _ => None,
             },
             grants: key.grants.len(),
+            revoked: key.revoked.len(),
             aliases: self
                 .aliases
                 .iter()

@@ -9,13 +9,14 @@
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
 use super::contents::{Body, Contents, Entry, Key, KeyPolicy, not_found};
+use super::date::UnixSeconds;
 use super::file::{self, Digits, FILE_BYTES_MAX, Problem};
 use super::grants::GrantIndex;
 use super::passphrase::{SEALED_BYTES, Unlocked};
@@ -23,6 +24,7 @@ use crate::durable;
 use crate::error::{Error, Result, UnavailableReason};
 use crate::kdf;
 use crate::kms::blob::Material;
+use crate::private_file::{self, Readers};
 use crate::secret::equal;
 
 /// Holds the checksum, in any version of the file.
@@ -64,13 +66,9 @@ struct Stamp {
 pub(super) fn open(path: &Path) -> Result<File> {
     let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
     let metadata = metadata(&file, path)?;
-    match metadata.permissions().mode() & 0o077 {
-        0 => Ok(file),
-        _ => Err(Error::invalid(format!(
-            "{} can be read by others than its owner: chmod 600",
-            path.display()
-        ))),
-    }
+    private_file::check(path, &metadata, Readers::Owner)
+        .map_err(Error::invalid)
+        .map(|()| file)
 }
 
 /// Is another file there by now?
@@ -159,6 +157,11 @@ impl Snapshot {
         let index = Arc::new(Index::new(stamp, contents));
         *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(index.clone());
         Ok(Snapshot { file, index })
+    }
+
+    /// When the file was written.
+    pub fn written(&self) -> UnixSeconds {
+        UnixSeconds(self.index.stamp.numbers[3])
     }
 
     /// The bytes of a material; `unlocked` opens those that are sealed.

@@ -92,8 +92,9 @@ fn entry(is_protected: bool) -> impl Strategy<Value = Entry<Body>> {
 fn key(is_protected: bool) -> impl Strategy<Value = Key<Body>> {
     let entries = proptest::collection::vec(entry(is_protected), 1..4);
     let grants = || proptest::collection::vec(grant(), 0..3);
-    (state(), any::<bool>(), entries, grants(), grants()).prop_map(
-        |(state, is_open, materials, grants, revoked)| Key {
+    let service = proptest::collection::vec("[a-z]{1,9}", 0..3);
+    (state(), any::<bool>(), service, entries, grants(), grants()).prop_map(
+        |(state, is_open, service, materials, grants, revoked)| Key {
             name: String::new(),
             state,
             policy: if is_open {
@@ -101,6 +102,7 @@ fn key(is_protected: bool) -> impl Strategy<Value = Key<Body>> {
             } else {
                 KeyPolicy::GrantsOnly
             },
+            service,
             materials,
             grants,
             revoked,

@@ -23,6 +23,7 @@ use super::answers::{Refusal, Said};
 use super::ttlv::{self, Item, Value};
 use super::words::{self, tag};
 use crate::error::{Error, Result, UnavailableReason};
+use crate::private_file::{self, Readers};
 
 /// Longest answer: attributes and a data key have a few hundred bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -189,7 +190,10 @@ fn config(settings: &KmipSettings) -> Result<ClientConfig> {
             unreachable_because(format!("{}: {error}", settings.ca_file.display()))
         })?;
     }
-    let key = read(&settings.client_key_file)?;
+    let key_file = &settings.client_key_file;
+    let metadata = fs::metadata(key_file).map_err(|error| cannot_read(key_file, error))?;
+    private_file::check(key_file, &metadata, Readers::Owner).map_err(unreachable_because)?;
+    let key = read(key_file)?;
     let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| {
         unreachable_because(format!("{}: {error}", settings.client_key_file.display()))
     })?;
@@ -218,9 +222,7 @@ fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>> 
 }
 
 fn read(path: &std::path::Path) -> Result<Zeroizing<Vec<u8>>> {
-    let failed = |error: std::io::Error| {
-        unreachable_because(format!("cannot read {}: {error}", path.display()))
-    };
+    let failed = |error| cannot_read(path, error);
     if fs::metadata(path).map_err(failed)?.len() > PEM_BYTES_MAX {
         return Err(unreachable_because(format!(
             "{} is too large",
@@ -228,6 +230,10 @@ fn read(path: &std::path::Path) -> Result<Zeroizing<Vec<u8>>> {
         )));
     }
     fs::read(path).map(Zeroizing::new).map_err(failed)
+}
+
+fn cannot_read(path: &std::path::Path, error: std::io::Error) -> Error {
+    unreachable_because(format!("cannot read {}: {error}", path.display()))
 }
 
 fn server_name(settings: &KmipSettings) -> Result<ServerName<'static>> {

@@ -2,17 +2,7 @@
 //!
 //! Only what a table needs of KMIP is spoken: Locate, Get Attributes, Encrypt and Decrypt with AES-GCM, one after the other on a TLS connection
 //! that lives for one call. 32 random bytes from our own entropy go in, and come back encrypted; the encryption context goes along as "Authenticated
-//! Encryption Additional Data", so the server itself refuses another table's.
-//!
-//! ```text
-//! offset  size
-//!      0     1   format, 1
-//!      1    12   nonce: random, or what the server has put in its place
-//!     13    32   ciphertext
-//!     45    16   tag
-//!
-//! associated data    format | canonical encryption context
-//! ```
+//! Encryption Additional Data", so the server itself refuses another table's (`kms::device_blob` has the layout).
 //!
 //! What must hold:
 //! - **A key is used only while its State is Active.** KMIP lets a deactivated key go on decrypting; here its owner has taken it away. So each
@@ -41,6 +31,7 @@ use serde::Deserialize;
 
 use self::line::Line;
 use self::session::Session;
+use super::device_blob::DeviceBlob;
 use super::{
     Answering, GeneratedKey, KeyDescription, KeyServiceKind, Kms, Opening, Reply, Settings,
 };
@@ -165,7 +156,7 @@ impl KmipKms {
         context: &EncryptionContext,
         request: &mut Option<String>,
     ) -> Result<Secret<32>> {
-        let blob = session::Blob::parse(ciphertext)?;
+        let blob = DeviceBlob::parse(ciphertext)?;
         let mut session = self.session(key, request).await?;
         session.open(&blob, context, request).await
     }

@@ -9,41 +9,8 @@ use crate::aead::{NONCE_BYTES, TAG_BYTES};
 use crate::entropy::{Entropy, OsEntropy};
 use crate::error::{DenialReason, Error, Result};
 use crate::keys::{CmkRef, EncryptionContext};
+use crate::kms::device_blob::{DeviceBlob, Probe, associated, refused_blob};
 use crate::secret::Secret;
-
-const FORMAT: u8 = 1;
-const KEY_BYTES: usize = 32;
-const BLOB_BYTES: usize = 1 + NONCE_BYTES + KEY_BYTES + TAG_BYTES;
-
-/// An encrypted data key; the module has its layout.
-pub(super) struct Blob {
-    nonce: [u8; NONCE_BYTES],
-    sealed: [u8; KEY_BYTES],
-    tag: [u8; TAG_BYTES],
-}
-
-impl Blob {
-    pub fn parse(bytes: &[u8]) -> Result<Blob> {
-        if bytes.first().is_some_and(|format| *format != FORMAT) {
-            return Err(Error::Unsupported(format!(
-                "encrypted data key of format {}",
-                bytes[0]
-            )));
-        }
-        if bytes.len() != BLOB_BYTES {
-            return Err(Error::tampered("encrypted data key: wrong length"));
-        }
-        Ok(Blob {
-            nonce: bytes[1..13].try_into().expect("twelve bytes"),
-            sealed: bytes[13..45].try_into().expect("thirty-two bytes"),
-            tag: bytes[45..].try_into().expect("sixteen bytes"),
-        })
-    }
-
-    fn to_bytes(&self) -> Vec<u8> {
-        [&[FORMAT], &self.nonce[..], &self.sealed, &self.tag].concat()
-    }
-}
 
 /// A key, and a connection to talk about it.
 pub(super) struct Session {
@@ -126,7 +93,7 @@ impl Session {
     /// Decrypts what `seal` made under the same key and an equal context.
     pub async fn open(
         &mut self,
-        blob: &Blob,
+        blob: &DeviceBlob,
         context: &EncryptionContext,
         request: &mut Option<String>,
     ) -> Result<Secret<32>> {
@@ -145,9 +112,7 @@ impl Session {
         };
         answer.map_err(|refusal| {
             if refusal.may_be_the_blob() {
-                Error::tampered(
-                    "encrypted data key: changed, made under another key, or for another encryption context",
-                )
+                refused_blob()
             } else {
                 refusal.meaning(&self.key)
             }
@@ -156,12 +121,12 @@ impl Session {
 
     /// Seals and opens a probe.
     async fn works(&mut self, request: &mut Option<String>) -> bool {
-        let probe = Secret::random(&OsEntropy);
-        let Ok(blob) = self.encrypt(&probe, b"probe", request).await else {
+        let probe = Probe::draw();
+        let Ok(blob) = self.encrypt(&probe.0, Probe::ASSOCIATED, request).await else {
             return false;
         };
-        let opened = self.decrypt(&blob, b"probe", request).await;
-        opened.is_ok_and(|opened| opened == probe)
+        let opened = self.decrypt(&blob, Probe::ASSOCIATED, request).await;
+        opened.is_ok_and(|opened| probe.is(&opened))
     }
 
     async fn encrypt(
@@ -169,7 +134,7 @@ impl Session {
         plaintext: &Secret<32>,
         associated: &[u8],
         request: &mut Option<String>,
-    ) -> std::result::Result<Blob, Refusal> {
+    ) -> std::result::Result<DeviceBlob, Refusal> {
         let mut nonce = [0; NONCE_BYTES];
         OsEntropy.fill(&mut nonce);
         let payload = vec![
@@ -186,7 +151,7 @@ impl Session {
                 Some(theirs) => theirs.try_into().ok()?,
                 None => nonce,
             };
-            Some(Blob {
+            Some(DeviceBlob {
                 nonce,
                 sealed: bytes(tag::DATA)?.try_into().ok()?,
                 tag: bytes(tag::AUTHENTICATED_ENCRYPTION_TAG)?.try_into().ok()?,
@@ -197,7 +162,7 @@ impl Session {
 
     async fn decrypt(
         &mut self,
-        blob: &Blob,
+        blob: &DeviceBlob,
         associated: &[u8],
         request: &mut Option<String>,
     ) -> std::result::Result<Secret<32>, Refusal> {
@@ -353,8 +318,4 @@ fn additional(associated: &[u8]) -> Item<'_> {
         tag::AUTHENTICATED_ENCRYPTION_ADDITIONAL_DATA,
         Value::Bytes(associated),
     )
-}
-
-fn associated(context: &EncryptionContext) -> Vec<u8> {
-    [&[FORMAT][..], &context.to_bytes()].concat()
 }

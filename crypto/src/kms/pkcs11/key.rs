@@ -12,12 +12,8 @@ use crate::aead::{NONCE_BYTES, TAG_BYTES};
 use crate::entropy::{Entropy, OsEntropy};
 use crate::error::{DenialReason, Error};
 use crate::keys::EncryptionContext;
+use crate::kms::device_blob::{DeviceBlob, Probe, associated, refused_blob};
 use crate::secret::Secret;
-
-const FORMAT: u8 = 1;
-const KEY_BYTES: usize = 32;
-const SEALED_AT: usize = 1 + NONCE_BYTES;
-const BLOB_BYTES: usize = SEALED_AT + KEY_BYTES + TAG_BYTES;
 
 /// What a key's attributes say. What a token does not show is `None`.
 #[derive(Default)]
@@ -72,43 +68,31 @@ impl Found<'_> {
         if attributes.encrypt == Some(false) {
             return Err(self.forbidden(DenialReason::AccessDenied, "CKA_ENCRYPT"));
         }
-        let sealed = self.encrypt(plaintext.expose(), &associated(context))?;
-        if sealed.len() != BLOB_BYTES {
-            return Err(Failure::Final(Error::Unsupported(format!(
-                "{}: the token's AES-GCM adds {} bytes, not a tag of {TAG_BYTES}",
-                self.name.text(),
-                sealed.len() - SEALED_AT.min(sealed.len())
-            ))));
-        }
-        Ok(sealed)
+        let blob = self.encrypt(plaintext, &associated(context))?;
+        blob.map(|blob| blob.to_bytes()).ok_or_else(|| {
+            Failure::Final(Error::Unsupported(format!(
+                "{}: the token's AES-GCM adds something else than a tag of {TAG_BYTES} bytes",
+                self.name.text()
+            )))
+        })
     }
 
     /// Decrypts what `seal` made under the same key and an equal context.
     pub fn open(&self, blob: &[u8], context: &EncryptionContext) -> Outcome<Secret<32>> {
-        if blob.first().is_some_and(|format| *format != FORMAT) {
-            return Err(Failure::Final(Error::Unsupported(format!(
-                "encrypted data key of format {}",
-                blob[0]
-            ))));
-        }
-        let blob: &[u8; BLOB_BYTES] = blob
-            .try_into()
-            .map_err(|_| Error::tampered("encrypted data key: wrong length"))?;
+        let blob = DeviceBlob::parse(blob)?;
         // Asked each time: not every token keeps looking at the attribute once a key is in use.
         if self.attributes()?.decrypt == Some(false) {
             return Err(self.forbidden(DenialReason::Disabled, "CKA_DECRYPT"));
         }
         let associated = associated(context);
-        let opened = match self.decrypt(blob, &associated) {
+        let opened = match self.decrypt(&blob, &associated) {
             Err(error) if !answers::is_about_the_key(&error) && self.works() => {
                 // The token works, so it is the blob, unless what failed was one bad moment.
-                self.decrypt(blob, &associated).map_err(|error| {
+                self.decrypt(&blob, &associated).map_err(|error| {
                     if answers::is_about_the_key(&error) || answers::is_about_the_session(&error) {
                         return Failure::Broken(error);
                     }
-                    Failure::Final(Error::tampered(
-                        "encrypted data key: changed, made under another key, or for another encryption context",
-                    ))
+                    Failure::Final(refused_blob())
                 })?
             }
             answer => answer?,
@@ -119,27 +103,46 @@ impl Found<'_> {
 
     /// Seals and opens a probe.
     fn works(&self) -> bool {
-        let probe = Secret::<32>::random(&OsEntropy);
-        self.encrypt(probe.expose(), b"probe")
-            .and_then(|sealed| self.decrypt(&sealed, b"probe"))
-            .is_ok_and(|opened| Secret::from_slice(&opened).is_some_and(|opened| opened == probe))
+        let probe = Probe::draw();
+        let Ok(Some(blob)) = self.encrypt(&probe.0, Probe::ASSOCIATED) else {
+            return false;
+        };
+        let opened = self.decrypt(&blob, Probe::ASSOCIATED);
+        opened.is_ok_and(|opened| Secret::from_slice(&opened).is_some_and(|key| probe.is(&key)))
     }
 
-    /// A whole blob. A token that makes its own nonces writes them over ours.
-    fn encrypt(&self, plaintext: &[u8; 32], associated: &[u8]) -> Result<Vec<u8>, ModuleError> {
+    /// A whole blob; None if the token gives back something else. A token that makes its own nonces writes them over ours.
+    fn encrypt(
+        &self,
+        plaintext: &Secret<32>,
+        associated: &[u8],
+    ) -> Result<Option<DeviceBlob>, ModuleError> {
         let mut nonce = [0; NONCE_BYTES];
         OsEntropy.fill(&mut nonce);
         let mechanism = gcm(&mut nonce, associated)?;
-        let sealed = self.session.encrypt(&mechanism, self.handle, plaintext)?;
-        Ok([&[FORMAT], &nonce[..], &sealed].concat())
+        let sealed = self
+            .session
+            .encrypt(&mechanism, self.handle, plaintext.expose())?;
+        let blob = sealed.split_first_chunk().and_then(|(sealed, tag)| {
+            Some(DeviceBlob {
+                nonce,
+                sealed: *sealed,
+                tag: tag.try_into().ok()?,
+            })
+        });
+        Ok(blob)
     }
 
-    fn decrypt(&self, blob: &[u8], associated: &[u8]) -> Result<Zeroizing<Vec<u8>>, ModuleError> {
-        let mut nonce = [0; NONCE_BYTES];
-        nonce.copy_from_slice(&blob[1..SEALED_AT]);
+    fn decrypt(
+        &self,
+        blob: &DeviceBlob,
+        associated: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, ModuleError> {
+        let mut nonce = blob.nonce;
         let mechanism = gcm(&mut nonce, associated)?;
+        let sealed = [&blob.sealed[..], &blob.tag].concat();
         self.session
-            .decrypt(&mechanism, self.handle, &blob[SEALED_AT..])
+            .decrypt(&mechanism, self.handle, &sealed)
             .map(Zeroizing::new)
     }
 
@@ -181,8 +184,4 @@ fn gcm<'a>(nonce: &'a mut [u8], associated: &'a [u8]) -> Result<Mechanism<'a>, M
         associated,
         (8 * TAG_BYTES as u64).into(),
     )?))
-}
-
-fn associated(context: &EncryptionContext) -> Vec<u8> {
-    [&[FORMAT][..], &context.to_bytes()].concat()
 }

@@ -1,17 +1,8 @@
 //! Keys in a hardware security module, or in anything else that speaks PKCS#11: `pkcs11:token=LABEL;object=NAME`.
 //!
 //! The module (a shared library of the device's maker) is loaded while the server runs; nothing of it is needed to build. The key never
-//! leaves its token: 32 random bytes from our own entropy go in, and come back encrypted under `CKM_AES_GCM`, bound to the encryption context.
-//!
-//! ```text
-//! offset  size
-//!      0     1   format, 1
-//!      1    12   nonce: random, or what the token has put in its place
-//!     13    32   ciphertext
-//!     45    16   tag
-//!
-//! associated data    format | canonical encryption context
-//! ```
+//! leaves its token: 32 random bytes from our own entropy go in, and come back encrypted under `CKM_AES_GCM`, bound to the encryption context
+//! (`kms::device_blob` has the layout).
 //!
 //! What must hold:
 //! - **A key that can be read is refused** (`describe`, `generate_data_key`): it must be AES-256, `CKA_SENSITIVE` and not `CKA_EXTRACTABLE`.

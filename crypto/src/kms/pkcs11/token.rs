@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 use super::answers;
 use super::name::KeyName;
 use crate::error::{DenialReason, Error, Result, UnavailableReason};
+use crate::private_file::{self, Readers};
 
 /// Longest PIN file that is read, in bytes; PINs have a few dozen at most.
 const PIN_BYTES_MAX: u64 = 4096;
@@ -136,6 +137,7 @@ impl Module {
             unreachable_because(format!("cannot read {}: {error}", self.pin_file.display()))
         };
         let file = fs::metadata(&self.pin_file).map_err(failed)?;
+        private_file::check(&self.pin_file, &file, Readers::Owner).map_err(unreachable_because)?;
         let changed = file.modified().map_err(failed)?;
         if file.len() > PIN_BYTES_MAX {
             return Err(unreachable_because(format!(

@@ -23,6 +23,7 @@ use super::answers::{Auth, OwnToken, Refusal, odd, parse, refusal};
 use super::settings::{AppRole, Login};
 use super::wire::{ANSWER_BYTES_MAX, Answer, Call, Wire};
 use crate::error::{Error, Result, UnavailableReason};
+use crate::private_file::{self, Readers};
 
 /// Longest token or secret id accepted.
 const SECRET_BYTES_MAX: usize = 8 << 10;
@@ -401,6 +402,8 @@ fn read_secret(path: impl AsRef<Path>) -> Result<Zeroizing<String>> {
 
     let path = path.as_ref();
     let file = std::fs::File::open(path).map_err(|error| cannot_read(path, error))?;
+    let metadata = file.metadata().map_err(|error| cannot_read(path, error))?;
+    private_file::check(path, &metadata, Readers::OwnerAndGroup).map_err(ours)?;
     let mut text = Zeroizing::new(String::with_capacity(SECRET_BYTES_MAX + 1));
     file.take(SECRET_BYTES_MAX as u64 + 1)
         .read_to_string(&mut text)

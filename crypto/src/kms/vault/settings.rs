@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::name::check_mount;
 use crate::error::{Error, Result};
+use crate::private_file::{self, Readers};
 
 const TIMEOUT_S_MAX: u64 = 60;
 
@@ -144,6 +145,7 @@ impl Settings {
             (Some(certificate), Some(key)) => {
                 let mut pem = read(certificate)?;
                 pem.push(b'\n');
+                check_private(key)?;
                 pem.extend_from_slice(&read(key)?);
                 client = client.identity(
                     reqwest::Identity::from_pem(&pem).map_err(|error| bad_pem(key, error))?,
@@ -184,6 +186,14 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     std::fs::read(path)
         .map(Zeroizing::new)
         .map_err(|error| Error::io("read", path, error))
+}
+
+/// A private key is for its owner's eyes only.
+fn check_private(path: &Path) -> Result<()> {
+    let metadata = path
+        .metadata()
+        .map_err(|error| Error::io("read", path, error))?;
+    private_file::check(path, &metadata, Readers::Owner).map_err(Error::invalid)
 }
 
 fn bad_pem(path: &Path, error: reqwest::Error) -> Error {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::Owner;
+use super::{Owner, write_private};
 use crate::node::Node;
 
 pub use dev::Dev;
@@ -105,7 +105,7 @@ impl VaultOwner {
     /// A new file in place of the old one.
     pub fn write_token(&self, token: &str) {
         let draft = self.folder.path().join("draft");
-        std::fs::write(&draft, format!("{token}\n")).expect("a token can be written");
+        write_private(&draft, format!("{token}\n"));
         std::fs::rename(draft, self.token_file()).expect("a file can be renamed");
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use palladium_integration_tests::chance::long;
 use palladium_integration_tests::node::free_address;
 use palladium_integration_tests::owners::vault::{Dev, ROOT};
+use palladium_integration_tests::owners::write_private;
 use serde_json::{Value, json};
 
 use super::{PATIENCE, key, open, run, unavailable};
@@ -19,7 +20,7 @@ fn certificates_are_verified_in_both_directions() {
     // What this server gives is a file: a key's description.
     std::fs::create_dir_all(at("v1/transit/keys")).expect("a folder can be made");
     std::fs::write(at("v1/transit/keys/orders"), r#"{"data":{"type":"aes256-gcm96","derived":true,"supports_encryption":true,"supports_decryption":true}}"#).expect("a file");
-    std::fs::write(at("token"), "t").expect("a file");
+    write_private(&at("token"), "t");
     for demands_a_certificate in [false, true] {
         let server = TlsServer::start(folder.path(), demands_a_certificate);
         run(async {
@@ -68,7 +69,7 @@ fn a_real_vault_over_tls() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let at = |name: &str| folder.path().join(name);
     make_certificates(folder.path());
-    std::fs::write(at("token"), ROOT).expect("a file");
+    write_private(&at("token"), ROOT);
     let dev = Dev::start_tls(&at("server.pem"), &at("server.key"));
     run(async {
         let mut settings = json!({"address": format!("https://localhost:{}", dev.address().port()), "token_file": at("token"), "ca_file": at("ca.pem")});

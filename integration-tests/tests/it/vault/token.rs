@@ -5,6 +5,7 @@ use std::time::Duration;
 use palladium_crypto::{DenialReason, UnavailableReason};
 use palladium_integration_tests::chance::long;
 use palladium_integration_tests::owners::vault::{Dev, POLICY, Service, TakeAway, VaultOwner};
+use palladium_integration_tests::owners::write_private;
 use serde_json::{Value, json};
 
 use super::{
@@ -89,8 +90,7 @@ fn write_secret_id(owner: &VaultOwner) -> String {
         .as_str()
         .expect("a secret id")
         .to_owned();
-    std::fs::write(owner.folder().join("secret-id"), format!("{secret_id}\n"))
-        .expect("a secret id can be written");
+    write_private(&owner.folder().join("secret-id"), format!("{secret_id}\n"));
     secret_id
 }
 

@@ -1,0 +1,78 @@
+//! How old a folder and its keyring are: each against what somebody else remembers of a newer one.
+//!
+//! | what | compared with | which is kept |
+//! |---|---|---|
+//! | the folder's epoch | the anchor's | outside the folder |
+//! | the keyring's edits | those that were recorded | in the folder |
+
+use palladium_crypto::{Anchor, AnchorError};
+
+use super::folder::Folder;
+use crate::config::Config;
+use crate::keyring_record;
+use crate::service_table::{self, SCHEMA_TABLE};
+
+/// Where both stand. An inner error says why that is not known.
+pub(super) struct Ages {
+    pub folder_epoch: u64,
+    pub anchor: Result<Anchor, AnchorError>,
+    pub keyring_edits: Result<u64, String>,
+    pub recorded_edits: Result<u64, String>,
+}
+
+/// Whether something is older than it should be.
+pub(super) enum Age {
+    Newest,
+    Older(String),
+    Unknown(String),
+}
+
+impl Ages {
+    /// Looks at a folder, its anchor and its keyring.
+    pub async fn look(config: &Config, folder: &Folder) -> Ages {
+        let service = &folder.service;
+        let ring = service_table::ring(service, SCHEMA_TABLE);
+        let recorded = async {
+            let reader = folder.inspection.reader(&folder.backend, &ring).await?;
+            keyring_record::recorded(&reader, &folder.backend).await
+        };
+        let recorded_edits = recorded.await.map_err(|error| error.to_string());
+        let edits = folder.keyring.edit_counter();
+        Ages {
+            folder_epoch: folder.inspection.epoch(),
+            anchor: Anchor::read(
+                &config.anchor_path(),
+                service.cluster,
+                service.ring.active(),
+            ),
+            keyring_edits: edits.map_err(|error| error.to_string()),
+            recorded_edits,
+        }
+    }
+
+    /// The folder against its anchor. Without one nobody knows: a server refuses that too, unless the folder is new.
+    pub fn of_folder(&self) -> Age {
+        let epoch = self.folder_epoch;
+        match &self.anchor {
+            Ok(anchor) if anchor.epoch > epoch => Age::Older(format!(
+                "the folder stands at epoch {epoch}, and the anchor knows {}",
+                anchor.epoch
+            )),
+            Ok(_) => Age::Newest,
+            // Nothing was ever committed: there is nothing that could be an older copy.
+            Err(AnchorError::Missing) if epoch == 0 => Age::Newest,
+            Err(error) => Age::Unknown(error.to_string()),
+        }
+    }
+
+    /// The keyring against what the folder has recorded of it.
+    pub fn of_keyring(&self) -> Age {
+        match (&self.recorded_edits, &self.keyring_edits) {
+            (Err(error), _) | (_, Err(error)) => Age::Unknown(error.clone()),
+            (Ok(recorded), Ok(edits)) if edits < recorded => Age::Older(format!(
+                "the keyring has seen {edits} edits, and the folder knows of {recorded}"
+            )),
+            _ => Age::Newest,
+        }
+    }
+}
