@@ -18,6 +18,7 @@ use crate::net::InFlight;
 use crate::permissions::Authority;
 use crate::query::{PageSeal, Prepared, Response};
 use crate::schema::Catalog;
+use crate::schema::turns::Turns;
 use crate::shredding::Shredding;
 use crate::traces::{self, Traces};
 
@@ -56,8 +57,8 @@ pub struct Database {
     pub page_seal: PageSeal,
     /// Schema changes, for those who registered.
     pub events: broadcast::Sender<Arc<Event>>,
-    /// Held by a change of the schema or the roles from its check to its event: one at a time.
-    pub ddl: tokio::sync::Mutex<()>,
+    /// Whose turn it is to change the schema or the roles.
+    pub turns: Turns,
 }
 
 impl Database {

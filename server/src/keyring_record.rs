@@ -2,8 +2,9 @@
 //!
 //! The keyring counts its edits. The newest count is one of the server's records (`records`): name "keyring", value u64, big-endian. A keyring with a lower count is
 //! refused at start; one that goes back while the server runs gives no keys until it is whole again. An edit is recorded within a second of its use or of the
-//! next look at it.
+//! next look at it, and what it changed is an event of the audit trail (`keyring_changes`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,10 +18,14 @@ use palladium_storage::LocalBackend;
 use palladium_storage::verify::TableReader;
 
 use crate::Engine;
+use crate::audit::{Asker, Audit, Event};
+use crate::keyring_changes::{KEYRING_KEYS, Seen};
 use crate::records;
 
 const RECORDS: &str = "records";
 const KEYRING: &[u8] = b"keyring";
+/// Who edits the keyring: whoever may write its file. Nothing tells more.
+const EDITOR: &str = "keyring";
 /// Between two looks at the keyring.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -31,15 +36,20 @@ pub struct RecordedKeyring {
     newest: AtomicU64,
     /// Those that this folder knows of.
     recorded: AtomicU64,
+    /// What it looked like when an edit was recorded last; None: not known.
+    seen: tokio::sync::Mutex<Option<Seen>>,
+    audit: Audit,
 }
 
 impl RecordedKeyring {
     /// A keyring of which nothing is known yet.
-    pub fn new(keyring: Keyring) -> Arc<Self> {
+    pub fn new(keyring: Keyring, audit: Audit) -> Arc<Self> {
         Arc::new(RecordedKeyring {
             keyring,
             newest: AtomicU64::new(0),
             recorded: AtomicU64::new(0),
+            seen: tokio::sync::Mutex::default(),
+            audit,
         })
     }
 
@@ -50,9 +60,23 @@ impl RecordedKeyring {
             .map_err(|error| format!("the record of the keyring cannot be read: {error}"))?;
         self.newest.fetch_max(recorded, Ordering::AcqRel);
         self.recorded.store(recorded, Ordering::Release);
+        let keys = records::read(engine, KEYRING_KEYS)
+            .await
+            .map_err(|error| format!("what was seen of the keyring cannot be read: {error}"))?;
+        *self.seen.lock().await = Seen::read(&keys);
         self.look()
             .map(drop)
             .map_err(|error| format!("keyring {}: {error}", self.keyring.path().display()))
+    }
+
+    /// The service's own key is not to be taken from it, whoever edits the keyring. After the check alone: an edit would make an older copy look newer.
+    pub fn mark_service(&self, cmk: &CmkRef) {
+        if cmk.provider() != "local" {
+            return;
+        }
+        if let Err(error) = self.keyring.key_mark_service(cmk.name()) {
+            tracing::warn!(key = %cmk, %error, "the service's own key is not marked in the keyring as what it is");
+        }
     }
 
     /// Records edits until the process ends.
@@ -72,15 +96,54 @@ impl RecordedKeyring {
                 return;
             }
         };
-        if edits <= self.recorded.load(Ordering::Acquire) {
+        let recorded = self.recorded.load(Ordering::Acquire);
+        if edits <= recorded {
             return;
         }
-        match write(engine, edits).await {
-            Ok(()) => {
-                self.recorded.fetch_max(edits, Ordering::AcqRel);
-            }
-            Err(error) => tracing::warn!(%error, "the state of the keyring is not recorded yet"),
+        if let Err(error) = self.record(engine, recorded).await {
+            tracing::warn!(error, "the state of the keyring is not recorded yet");
         }
+    }
+
+    /// Tells what has changed, then writes down what it looks like, then the count: after a crash in between it is told again, and never left out.
+    async fn record(&self, engine: &Engine, recorded: u64) -> Result<(), String> {
+        let overview = self.keyring.overview().map_err(|error| error.to_string())?;
+        let mut seen = self.seen.lock().await;
+        let now = Seen::of(&overview);
+        // What a folder sees first is no change.
+        let changes = seen.as_ref().map(|before| now.changes_since(before));
+        for change in changes.unwrap_or_default() {
+            let edits = format!("{recorded} to {}", overview.edits);
+            let told = BTreeMap::from([
+                ("change".to_owned(), change.what),
+                ("edits".to_owned(), edits),
+                ("written".to_owned(), overview.written.to_string()),
+            ]);
+            let key = change.key.and_then(|name| CmkRef::local(&name).ok());
+            let at = i64::try_from(overview.written.0).unwrap_or(0);
+            let event = Event {
+                key,
+                context: Some(EncryptionContext(told)),
+                asker: Asker {
+                    who: EDITOR.into(),
+                    client: None,
+                },
+                ..Event::of_server("KEYRING EDIT", at.saturating_mul(1_000_000))
+            };
+            self.audit.record(event).await;
+        }
+        let unknown = Seen::default();
+        let records = now.records_since(seen.as_ref().unwrap_or(&unknown));
+        records::write(engine, KEYRING_KEYS, records)
+            .await
+            .map_err(|error| error.to_string())?;
+        *seen = Some(now);
+        drop(seen);
+        write(engine, overview.edits)
+            .await
+            .map_err(|error| error.to_string())?;
+        self.recorded.fetch_max(overview.edits, Ordering::AcqRel);
+        Ok(())
     }
 
     /// How many edits it has seen; an error if it had seen more before.

@@ -10,7 +10,7 @@
 //!   net::connection    all answers that are ready -> one socket write
 //! ```
 //!
-//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `service_table`, `records`; `session`, `auth`, `permissions`, `audit`, `shredding`, `keys`, `keyring_record`; `anchor`; `traces`; `net`; `server`, which starts and stops it all.
+//! Reading order: `error`, `config`; `schema`, `encode`; `query`; `service_table`, `records`; `session`, `auth`, `permissions`, `audit`, `shredding`, `keys`, `keyring_record`, `keyring_changes`, `subscriber`; `anchor`; `traces`; `net`; `server`, which starts and stops it all.
 
 pub mod admin;
 mod anchor;
@@ -21,6 +21,7 @@ pub mod database;
 pub mod encode;
 pub mod env;
 pub mod error;
+pub mod keyring_changes;
 pub mod keyring_record;
 pub mod keys;
 pub mod memory;
@@ -35,6 +36,7 @@ pub mod service_key;
 pub mod service_table;
 pub mod session;
 pub mod shredding;
+pub mod subscriber;
 pub mod telemetry;
 pub mod traces;
 pub mod wiping;

@@ -35,8 +35,10 @@ use crate::passphrase;
 use crate::permissions::Authority;
 use crate::query::{PageSeal, Prepared};
 use crate::schema::store;
+use crate::schema::turns::Turns;
 use crate::service_key::{self, ServiceKey};
 use crate::shredding::Shredding;
+use crate::subscriber;
 use crate::telemetry;
 use crate::traces::Traces;
 
@@ -114,12 +116,12 @@ impl Server {
         drop(passphrase);
         let clock = env.clone();
         let keyring = keyring.with_clock(move || wall_seconds(&*clock));
-        let keyring = RecordedKeyring::new(keyring);
+        let (audit, waiting) = Audit::new();
+        let keyring = RecordedKeyring::new(keyring, audit.clone());
         let services = KeyServices::open(&config.kms)
             .await?
             .with("local", keyring.clone())
             .limited(config.call_limits());
-        let (audit, waiting) = Audit::new();
         let caller = Caller {
             env: env.clone(),
             audit: audit.clone(),
@@ -134,21 +136,7 @@ impl Server {
             .await
             .map_err(say)?;
         anchor.check(found.sequence)?;
-        let engine = Engine::open(
-            Arc::new(backend),
-            env.clone(),
-            service.ring.clone(),
-            config.engine_options(),
-        )
-        .await
-        .map_err(say)?;
-        let trail = match open_trail(&engine, &env, &service, &config).await {
-            Ok(trail) => trail,
-            Err(error) => {
-                let _ = engine.close().await;
-                return Err(error);
-            }
-        };
+        let (engine, trail) = open_engine(backend, &env, &service, &config).await?;
         let writing = Writing::begin(trail.clone(), waiting, config.audit_head_path());
         let opened = Opened {
             config,
@@ -189,15 +177,17 @@ impl Server {
             trail,
         } = opened;
         anchor.note(&engine)?;
+        let mut catalog = store::load(&engine, &service).await?;
+        keyring.check(&engine).await?;
+        keyring.mark_service(&config.service_cmk()?);
+        let subscriber = subscriber::fix(&engine, &config, &service).await?;
         let keys = KeyKeeper::new(
             engine.clone(),
             env.clone(),
             services,
-            keeper_options(&config, &service)?,
+            keeper_options(&config, &service, subscriber)?,
             audit.clone(),
         );
-        let mut catalog = store::load(&engine, &service).await?;
-        keyring.check(&engine).await?;
         store::sweep(&engine, &catalog).await?;
         let shredding = Shredding::open(&engine, env.clone(), &service).await?;
         shredding.finish_drafts().await?;
@@ -227,7 +217,7 @@ impl Server {
             cluster: service.cluster,
             page_seal: PageSeal::new(service.ring.active(), env.clone()),
             events: Database::events_channel(),
-            ddl: tokio::sync::Mutex::new(()),
+            turns: Turns::default(),
             in_flight: InFlight::new(config.request_bytes_max()),
             config,
         });
@@ -299,24 +289,42 @@ struct Opened {
     trail: Arc<Trail>,
 }
 
-async fn open_trail(
-    engine: &Engine,
+/// Opens the engine, and the audit trail in it.
+pub(crate) async fn open_engine(
+    backend: LocalBackend,
     env: &Arc<dyn Env>,
     service: &ServiceKey,
     config: &Config,
-) -> Result<Arc<Trail>, String> {
+) -> Result<(Engine, Arc<Trail>), String> {
+    let engine = Engine::open(
+        Arc::new(backend),
+        env.clone(),
+        service.ring.clone(),
+        config.engine_options(),
+    )
+    .await
+    .map_err(|error| error.to_string())?;
     let limits = TrailLimits {
         days: config.audit_days,
         rows_max: config.audit_rows_max,
     };
-    let trail = Trail::open(engine, env.clone(), service, limits).await?;
-    Ok(Arc::new(trail))
+    match Trail::open(&engine, env.clone(), service, limits).await {
+        Ok(trail) => Ok((engine, Arc::new(trail))),
+        Err(error) => {
+            let _ = engine.close().await;
+            Err(error)
+        }
+    }
 }
 
-fn keeper_options(config: &Config, service: &ServiceKey) -> Result<KeeperOptions, String> {
+fn keeper_options(
+    config: &Config,
+    service: &ServiceKey,
+    subscriber: String,
+) -> Result<KeeperOptions, String> {
     Ok(KeeperOptions {
         cluster: service.cluster,
-        subscriber: service.subscriber(config),
+        subscriber,
         service_cmk: config.service_cmk()?,
         lease_seconds: config.key_lease_s,
         call_timeout: Duration::from_secs(config.key_call_timeout_s),

@@ -20,12 +20,13 @@ use std::sync::Arc;
 use palladium_crypto::{Anchor, AnchorError, EncryptionContext};
 use palladium_storage::Env;
 
+use super::age::Ages;
 use super::folder::{DAMAGED, Folder, NOT_CHECKED, WHOLE, in_runtime};
-use crate::Engine;
-use crate::audit::{self, Asker, Event, Standing, Trail, TrailLimits};
+use crate::audit::{self, Asker, Event, Standing, Trail};
 use crate::config::Config;
 use crate::env::RealEnv;
 use crate::keyring_record;
+use crate::server::open_engine;
 use crate::service_table::{self, SCHEMA_TABLE};
 
 /// What the operator has said.
@@ -125,12 +126,8 @@ async fn accept(config: &Config, consent: Consent) -> Result<u8, String> {
 }
 
 async fn look(config: &Config, folder: &Folder) -> Result<Found, String> {
-    let service = &folder.service;
-    let anchor = match Anchor::read(
-        &config.anchor_path(),
-        service.cluster,
-        service.ring.active(),
-    ) {
+    let ages = Ages::look(config, folder).await;
+    let anchor = match ages.anchor {
         Ok(anchor) => Ok(anchor),
         Err(error @ (AnchorError::Missing | AnchorError::Damaged(_))) => Err(error.to_string()),
         Err(error) => {
@@ -140,19 +137,13 @@ async fn look(config: &Config, folder: &Folder) -> Result<Found, String> {
             ));
         }
     };
-    let ring = service_table::ring(service, SCHEMA_TABLE);
-    let recorded = async {
-        let reader = folder.inspection.reader(&folder.backend, &ring).await?;
-        keyring_record::recorded(&reader, &folder.backend).await
-    };
     Ok(Found {
-        folder_epoch: folder.inspection.epoch(),
+        folder_epoch: ages.folder_epoch,
         anchor,
-        keyring_edits: folder
-            .keyring
-            .edit_counter()
+        keyring_edits: ages
+            .keyring_edits
             .map_err(|error| format!("keyring: {error}"))?,
-        recorded_edits: recorded.await.map_err(|error| error.to_string())?,
+        recorded_edits: ages.recorded_edits?,
     })
 }
 
@@ -183,19 +174,7 @@ async fn record(config: &Config, folder: Folder, found: &Found) -> Result<u64, S
         backend, service, ..
     } = folder;
     let env: Arc<dyn Env> = Arc::new(RealEnv::default());
-    let engine = Engine::open(
-        Arc::new(backend),
-        env.clone(),
-        service.ring.clone(),
-        config.engine_options(),
-    )
-    .await
-    .map_err(say)?;
-    let limits = TrailLimits {
-        days: config.audit_days,
-        rows_max: config.audit_rows_max,
-    };
-    let trail = Trail::open(&engine, env.clone(), &service, limits).await?;
+    let (engine, trail) = open_engine(backend, &env, &service, config).await?;
     let event = Event {
         context: Some(found.context()),
         asker: Asker {

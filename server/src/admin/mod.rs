@@ -1,6 +1,7 @@
 //! What an operator does beside serving: keys, a look at a folder that is not in use (verify, explain, audit), accepting an older one, and asking a running server.
 
 pub mod accept_rollback;
+mod age;
 pub mod audit;
 pub mod client;
 pub mod explain;

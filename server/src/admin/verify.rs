@@ -10,19 +10,18 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use palladium_crypto::{
-    Anchor, AnchorError, EncryptionContext, KeyRing, Keyring, TableId, TableKey,
-};
+use palladium_crypto::{EncryptionContext, KeyRing, TableId, TableKey};
 use palladium_storage::verify::{Inspection, Report};
 use palladium_storage::{LocalBackend, Root};
 
+use super::age::{Age, Ages};
 use super::folder::{DAMAGED, Folder, NOT_CHECKED, OLDER, WHOLE, in_runtime};
 use crate::config::Config;
-use crate::keyring_record;
 use crate::keys::{KeyServices, open_ring};
 use crate::schema::store;
 use crate::service_key::ServiceKey;
 use crate::service_table::{self, SCHEMA_TABLE};
+use crate::subscriber;
 
 /// Checks the folder and prints what it finds.
 pub fn run(config: &Config) -> ExitCode {
@@ -37,12 +36,13 @@ async fn check(config: &Config) -> Result<u8, String> {
             return Ok(DAMAGED);
         }
     };
+    let ages = Ages::look(config, &folder).await;
     let Folder {
         backend,
         services,
-        keyring,
         service,
         mut inspection,
+        ..
     } = folder;
     let names = match store::names_of(&inspection, &backend, &service).await {
         Ok(names) => names,
@@ -51,65 +51,30 @@ async fn check(config: &Config) -> Result<u8, String> {
             BTreeMap::new()
         }
     };
-    let keyring_age = keyring_age(&keyring, &inspection, &backend, &service).await;
+    let subscriber = subscriber_of(config, &inspection, &backend, &service).await;
     for (id, root) in inspection.tables() {
-        match ring(config, &services, &service, id, root, names.get(&id)).await {
+        match ring(&subscriber, &services, &service, id, root, names.get(&id)).await {
             Ok(ring) => inspection.check_table(&backend, &ring).await,
             Err(why) => inspection.skip_table(id, &why),
         }
     }
-    Ok(tell(config, &service, inspection.finish(), keyring_age))
+    Ok(tell(&ages, inspection.finish()))
 }
 
-/// Whether something is older than it should be.
-enum Age {
-    Newest,
-    Older(String),
-    Unknown(String),
-}
-
-/// The keyring against what this folder has recorded of it.
-async fn keyring_age(
-    keyring: &Keyring,
+/// Who its tables' key services are told subscribes.
+async fn subscriber_of(
+    config: &Config,
     inspection: &Inspection,
     backend: &LocalBackend,
     service: &ServiceKey,
-) -> Age {
+) -> Result<String, String> {
     let ring = service_table::ring(service, SCHEMA_TABLE);
-    let recorded = async {
-        let reader = inspection.reader(backend, &ring).await?;
-        keyring_record::recorded(&reader, backend).await
-    };
-    match (recorded.await, keyring.edit_counter()) {
-        (Err(error), _) => Age::Unknown(error.to_string()),
-        (_, Err(error)) => Age::Unknown(error.to_string()),
-        (Ok(recorded), Ok(edits)) if edits < recorded => Age::Older(format!(
-            "the keyring has seen {edits} edits, and the folder knows of {recorded}"
-        )),
-        _ => Age::Newest,
-    }
+    let reader = inspection.reader(backend, &ring).await;
+    let reader = reader.map_err(|error| error.to_string())?;
+    subscriber::of_folder(&reader, backend, config, service).await
 }
 
-/// The folder against its anchor. Without one nobody knows: a server refuses that too, unless the folder is new.
-fn folder_age(config: &Config, service: &ServiceKey, epoch: u64) -> Age {
-    let anchor = Anchor::read(
-        &config.anchor_path(),
-        service.cluster,
-        service.ring.active(),
-    );
-    match anchor {
-        Ok(anchor) if anchor.epoch > epoch => Age::Older(format!(
-            "the folder stands at epoch {epoch}, and the anchor knows {}",
-            anchor.epoch
-        )),
-        Ok(_) => Age::Newest,
-        // Nothing was ever committed: there is nothing that could be an older copy.
-        Err(AnchorError::Missing) if epoch == 0 => Age::Newest,
-        Err(error) => Age::Unknown(error.to_string()),
-    }
-}
-
-fn tell(config: &Config, service: &ServiceKey, report: Report, keyring_age: Age) -> u8 {
+fn tell(ages: &Ages, report: Report) -> u8 {
     for line in &report.warnings {
         println!("warning: {line}");
     }
@@ -121,8 +86,7 @@ fn tell(config: &Config, service: &ServiceKey, report: Report, keyring_age: Age)
     }
     println!("{} structures opened and whole", report.structures);
     let (mut is_older, mut is_checked) = (false, report.unchecked.is_empty());
-    let folder_age = folder_age(config, service, report.epoch);
-    for (what, age) in [("folder", folder_age), ("keyring", keyring_age)] {
+    for (what, age) in [("folder", ages.of_folder()), ("keyring", ages.of_keyring())] {
         match age {
             Age::Newest => {}
             Age::Older(how) => {
@@ -145,7 +109,7 @@ fn tell(config: &Config, service: &ServiceKey, report: Report, keyring_age: Age)
 
 /// The key ring of a table: the service's own tables derive theirs, others ask their key service.
 async fn ring(
-    config: &Config,
+    subscriber: &Result<String, String>,
     services: &KeyServices,
     service: &ServiceKey,
     id: TableId,
@@ -159,7 +123,8 @@ async fn ring(
         ));
     };
     let (keyspace, name) = names.ok_or("the schema does not name it")?;
-    let context = EncryptionContext::for_table(keyspace, name, &service.subscriber(config));
+    let subscriber = subscriber.as_deref().map_err(Clone::clone)?;
+    let context = EncryptionContext::for_table(keyspace, name, subscriber);
     open_ring(services, &root, &context, service.cluster)
         .await
         .map_err(|error| error.to_string())

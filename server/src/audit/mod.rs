@@ -11,7 +11,7 @@
 //! What must hold:
 //! - Whoever records an event waits for no disk: only for a place in the channel. Events from before the engine is open wait there.
 //! - The trail has no gaps: sequences follow each other, and each record's hash holds all before it. What is pruned is behind a signed checkpoint.
-//! - A clean stop writes all that was handed in. A crash loses what was not yet durable; a START that follows no STOP says that this may be so.
+//! - A clean stop writes all that was handed in, and what was under way as unanswered. A crash loses what was not yet durable; a START that follows no STOP says that this may be so.
 //!
 //! What the chain proves, and what not: who does not hold the service's key cannot change, remove or reorder a record unseen. Who holds it can write another
 //! trail and sign it; only a head that somebody else kept (the exported file, the log) tells that it is another one.
@@ -19,6 +19,7 @@
 //! Read on in `record` (one event), `head` (what is signed and exported), `trail` (the table), `writer`, `check` (the whole chain, offline).
 
 mod check;
+mod export;
 mod head;
 mod record;
 mod trail;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palladium_crypto::{CmkRef, EncryptionContext};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use check::{Checked, check};
 pub use head::{Head, Place, export, read_exported, set_aside};
@@ -125,7 +126,9 @@ impl Event {
 /// Where events are handed in.
 #[derive(Clone)]
 pub struct Audit {
-    events: mpsc::Sender<Event>,
+    /// None: nothing is recorded.
+    events: Option<mpsc::Sender<Event>>,
+    is_closed: watch::Receiver<bool>,
 }
 
 /// Room for one event that is about to happen.
@@ -142,22 +145,26 @@ impl Room {
 }
 
 /// What was handed in and is not written yet.
-pub struct Waiting(mpsc::Receiver<Event>);
+pub struct Waiting {
+    events: mpsc::Receiver<Event>,
+    is_closed: watch::Sender<bool>,
+}
 
 impl Waiting {
     /// The next event; None when nobody can hand one in any more.
     pub async fn next(&mut self) -> Option<Event> {
-        self.0.recv().await
+        self.events.recv().await
     }
 
     /// The next event, if one waits.
     fn next_now(&mut self) -> Option<Event> {
-        self.0.try_recv().ok()
+        self.events.try_recv().ok()
     }
 
-    /// Takes nothing more in; what waits can still be had.
+    /// Takes nothing more in; what waits, and what room was taken for, can still be had.
     fn close(&mut self) {
-        self.0.close();
+        self.events.close();
+        self.is_closed.send_replace(true);
     }
 }
 
@@ -165,24 +172,56 @@ impl Audit {
     /// An audit trail, and the end that its writer takes events from.
     pub fn new() -> (Audit, Waiting) {
         let (events, waiting) = mpsc::channel(WAITING_MAX);
-        (Audit { events }, Waiting(waiting))
+        let (close, is_closed) = watch::channel(false);
+        let audit = Audit {
+            events: Some(events),
+            is_closed,
+        };
+        let waiting = Waiting {
+            events: waiting,
+            is_closed: close,
+        };
+        (audit, waiting)
+    }
+
+    /// Where nothing is recorded: for a tool that leaves no trace.
+    pub fn none() -> Audit {
+        Audit {
+            events: None,
+            is_closed: watch::channel(false).1,
+        }
+    }
+
+    /// Waits until the trail is closed: whoever is at work with room for an event records it now.
+    pub async fn closed(&self) {
+        let mut is_closed = self.is_closed.clone();
+        if is_closed.wait_for(|is_closed| *is_closed).await.is_err() {
+            // Nobody writes a trail.
+            std::future::pending().await
+        }
     }
 
     /// Waits for room for one event.
     pub async fn room(&self) -> Room {
-        Room(self.events.clone().reserve_owned().await.ok())
+        match self.events.clone() {
+            Some(events) => Room(events.reserve_owned().await.ok()),
+            None => Room(None),
+        }
     }
 
     /// Hands an event in. Waits while too many wait to be written.
     pub async fn record(&self, event: Event) {
-        // A server that stops has closed the trail after its last event.
-        let _ = self.events.send(event).await;
+        if let Some(events) = &self.events {
+            // A server that stops has closed the trail after its last event.
+            let _ = events.send(event).await;
+        }
     }
 
     /// Hands an event in while nobody writes yet: when there is no more room for it, it is only logged. A server that tries for days to get its own key must
     /// not stop trying.
     pub fn record_early(&self, event: Event) {
-        if self.events.capacity() <= WAITING_MAX / 2 || self.events.try_send(event).is_err() {
+        let Some(events) = &self.events else { return };
+        if events.capacity() <= WAITING_MAX / 2 || events.try_send(event).is_err() {
             tracing::warn!("an event from before the start has no room in the audit trail");
         }
     }

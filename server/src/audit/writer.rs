@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! START ─► { events, as they come, at most 256 a write } ─► STOP
-//!              each minute: prune; the head, if it has moved, to the file and to the log
+//!              each minute: prune; the head, if it has moved, to the file (`export`, which may hang) and to the log
 //! ```
 //!
 //! A write that fails for a reason that passes (a full disk) is tried again with the same events, until the server stops; meanwhile the channel fills, and in the
@@ -15,7 +15,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Event, Trail, Waiting, head};
+use super::export::Exporter;
+use super::{Event, Head, Trail, Waiting};
 
 /// Events in one write.
 const BATCH_MAX: usize = 256;
@@ -36,22 +37,26 @@ struct Writer {
     stopped: oneshot::Receiver<()>,
     /// Nothing is tried twice any more.
     is_stopping: bool,
-    head_file: PathBuf,
-    /// The newest record that the file knows of.
-    shown: u64,
+    exporter: Exporter,
+    /// What the exported file knew at the start.
+    exported: Option<oneshot::Receiver<Vec<Head>>>,
+    /// The newest record whose head the log has.
+    logged: u64,
 }
 
 impl Writing {
     /// Begins to write; the first record says that the server has started.
     pub fn begin(trail: Arc<Trail>, waiting: Waiting, head_file: PathBuf) -> Writing {
         let (stop, stopped) = oneshot::channel();
+        let (exporter, exported) = Exporter::start(head_file);
         let writer = Writer {
             trail,
             waiting,
             stopped,
             is_stopping: false,
-            head_file,
-            shown: 0,
+            exporter,
+            exported: Some(exported),
+            logged: 0,
         };
         let task = tokio::spawn(writer.run());
         Writing { stop, task }
@@ -69,12 +74,6 @@ impl Writing {
 
 impl Writer {
     async fn run(mut self) {
-        match head::read_exported(&self.head_file) {
-            Ok(exported) => self.trail.compare(&exported).await,
-            Err(error) => {
-                tracing::error!(error, file = %self.head_file.display(), "the exported heads of the audit trail cannot be read")
-            }
-        }
         let started = Event::of_server("START", self.trail.now_micros());
         self.write(vec![started]).await;
         self.show();
@@ -82,6 +81,7 @@ impl Writer {
         while !self.is_stopping {
             tokio::select! {
                 _ = &mut self.stopped => self.is_stopping = true,
+                exported = known(&mut self.exported) => self.trail.compare(&exported).await,
                 event = self.waiting.next() => match event {
                     Some(event) => self.take(event).await,
                     None => self.is_stopping = true,
@@ -99,6 +99,7 @@ impl Writer {
         let over = Event::of_server("STOP", self.trail.now_micros());
         self.write(vec![over]).await;
         self.show();
+        self.exporter.finish().await;
     }
 
     /// Writes an event with those that wait behind it.
@@ -151,20 +152,28 @@ impl Writer {
 
     /// Shows the head where it can be kept: in the file, and in the log.
     fn show(&mut self) {
-        let Some(head) = self
-            .trail
-            .head()
-            .filter(|head| head.sequence() != self.shown)
-        else {
+        let Some(head) = self.trail.head() else {
             return;
         };
-        match head::export(&self.head_file, &head) {
-            Ok(()) => self.shown = head.sequence(),
-            Err(error) => {
-                tracing::error!(error, file = %self.head_file.display(), "the audit trail's head is not exported")
-            }
+        self.exporter.show(&head);
+        if head.sequence() == self.logged {
+            return;
         }
+        self.logged = head.sequence();
         let line = String::from_utf8_lossy(&head.to_bytes()).into_owned();
         tracing::info!(head = line, "the audit trail stands here");
+    }
+}
+
+/// What the exported file knew at the start, once: when it has been read, if ever.
+async fn known(exported: &mut Option<oneshot::Receiver<Vec<Head>>>) -> Vec<Head> {
+    let Some(reading) = exported else {
+        return std::future::pending().await;
+    };
+    let read = reading.await;
+    *exported = None;
+    match read {
+        Ok(heads) => heads,
+        Err(_) => std::future::pending().await,
     }
 }

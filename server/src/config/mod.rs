@@ -23,6 +23,9 @@ pub use load::{ConfigError, flags, load};
 
 use crate::keys::CallLimits;
 
+/// The shortest lease: one call must not outlast it.
+const KEY_CALL_TIMEOUT_S_MAX: u64 = 10;
+
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -46,7 +49,8 @@ pub struct Config {
     pub subscriber_id: String,
     /// Seconds for which a table key may be used after the key service was asked, 10 to 300.
     pub key_lease_s: u64,
-    /// Seconds after which a call to a key service counts as unanswered.
+    /// Seconds, 1 to 10, after which a call to a key service counts as unanswered. A request waits at most 2 s for a table's key, whatever this is; CREATE and ALTER
+    /// wait for their calls.
     pub key_call_timeout_s: u64,
     /// Calls to one key service at a time.
     pub key_calls_max: usize,
@@ -186,8 +190,11 @@ impl Config {
         if self.log_sync_period_ms == 0 {
             return Err("log_sync_period_ms is 0; it must be at least 1".into());
         }
-        if self.key_call_timeout_s == 0 {
-            return Err("key_call_timeout_s is 0; it must be at least 1".into());
+        if !(1..=KEY_CALL_TIMEOUT_S_MAX).contains(&self.key_call_timeout_s) {
+            return Err(format!(
+                "key_call_timeout_s is {}; it must be from 1 to {KEY_CALL_TIMEOUT_S_MAX}",
+                self.key_call_timeout_s
+            ));
         }
         if self.key_calls_max == 0 || self.key_calls_per_s == 0 {
             return Err("key_calls_max and key_calls_per_s must be at least 1".into());

@@ -16,6 +16,7 @@ use palladium_storage::{Backend, Root, TableKeys};
 
 use super::call::{Failure, Purpose};
 use super::gate::Urgency;
+use super::open::Unlocked;
 use super::service::KeyService;
 use super::{Inner, KeyKeeper, ladder};
 use crate::audit::Asker;
@@ -109,7 +110,11 @@ impl<B: Backend> Inner<B> {
             ring: old.clone(),
             lease,
         };
-        self.engine.unlock(id, keys).await?;
+        let lease = match self.unlock(kept, purpose, keys).await {
+            Unlocked::Open(lease) => lease,
+            Unlocked::Refused(failure) => return Err(self.old_key_refused(kept, failure).await),
+            Unlocked::Failed(error) => return Err(error.into()),
+        };
         self.set_live(kept, lease);
         self.overtaken(kept, lease).await?;
         // The one that was opened: another switch may have come in between, and opening forgets keys that nothing needs, which is a new root too.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                 CREATE, ALTER to this key                   DROP, ALTER to another key
-//! use             describe generate decrypt encrypt retire    retired at once
+//! use             describe generate decrypt retire            retired at once
 //! snapshot        describe retire                             made anew with decrypt; retired after `snapshot_grant_days`
 //! ```
 //!
@@ -15,10 +15,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dashmap::DashMap;
 use palladium_crypto::{
     Answering, CmkRef, Error as CryptoError, GrantId, GrantOperation, GrantPurpose, GrantRequest,
     Grants, Kms, TableId, UnavailableReason,
@@ -72,8 +73,9 @@ pub struct GrantRecord {
 #[derive(Default)]
 pub(super) struct Book {
     entries: Mutex<BTreeMap<Vec<u8>, Entry>>,
-    /// Held while grants are made and while one is retired: a service may give the same grant again that is just going.
-    changing: tokio::sync::Mutex<()>,
+    /// A table's is held while grants are made for it and while one of its is retired: a service may give the same grant again that is just going. Of each table,
+    /// so that none waits for the key service of another.
+    changing: DashMap<TableId, Arc<tokio::sync::Mutex<()>>>,
     is_tended: AtomicBool,
 }
 
@@ -120,7 +122,8 @@ impl<B: Backend> Inner<B> {
         cmk: &CmkRef,
         purpose: Purpose<'_>,
     ) -> Result<(), CryptoError> {
-        let _one_at_a_time = self.book.changing.lock().await;
+        let changing = self.book.changing(id);
+        let _one_at_a_time = changing.lock().await;
         let both = [GrantPurpose::Use, GrantPurpose::Snapshot];
         for what in both {
             let record = GrantRecord {
@@ -191,7 +194,11 @@ impl<B: Backend> Inner<B> {
         }
         let (wall, boot) = (self.env().wall_micros(), self.now_nanos());
         for name in self.book.due(wall, boot) {
-            let _one_at_a_time = self.book.changing.lock().await;
+            let Some(record) = self.book.still_due(&name, wall, boot) else {
+                continue;
+            };
+            let changing = self.book.changing(TableId(record.id));
+            let _one_at_a_time = changing.lock().await;
             // It may be wanted again by now.
             let Some(record) = self.book.still_due(&name, wall, boot) else {
                 continue;
@@ -214,6 +221,7 @@ impl<B: Backend> Inner<B> {
                 }
             }
         }
+        self.book.forget_idle();
         if let Err(error) = self.save_grants().await {
             tracing::warn!(%error, "a change of grants is not noted yet");
         }
@@ -334,9 +342,9 @@ impl<B: Backend> Inner<B> {
         is_wide: bool,
         purpose: Purpose<'_>,
     ) -> GrantRequest {
-        use GrantOperation::{Decrypt, Describe, Encrypt, Generate, Retire};
+        use GrantOperation::{Decrypt, Describe, Generate, Retire};
         let operations = match (what, is_wide) {
-            (GrantPurpose::Use, _) => vec![Describe, Generate, Decrypt, Encrypt, Retire],
+            (GrantPurpose::Use, _) => vec![Describe, Generate, Decrypt, Retire],
             (GrantPurpose::Snapshot, false) => vec![Describe, Retire],
             (GrantPurpose::Snapshot, true) => vec![Describe, Decrypt, Retire],
         };
@@ -381,6 +389,16 @@ impl GrantRecord {
 }
 
 impl Book {
+    /// Held by whoever makes or retires grants of a table.
+    fn changing(&self, id: TableId) -> Arc<tokio::sync::Mutex<()>> {
+        self.changing.entry(id).or_default().clone()
+    }
+
+    /// Forgets the locks that nobody holds or waits for.
+    fn forget_idle(&self) {
+        self.changing.retain(|_, lock| Arc::strong_count(lock) > 1);
+    }
+
     fn load(&self, records: Vec<(Bytes, Bytes)>) -> Result<(), String> {
         let mut entries = self.entries();
         for (name, value) in records {

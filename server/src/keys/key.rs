@@ -8,12 +8,15 @@
 //! | no answer | nobody renews for a while that doubles, whatever the number of tables |
 //! | no answer three times in a row | tables that are asleep repeat it, too |
 //! | an answer | all of this is forgotten, but for denials that spoke of one table |
+//!
+//! It also knows which tables are under the key, so that what is said of it costs by these and not by all.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use palladium_crypto::Entropy;
+use palladium_crypto::{Entropy, TableId};
 
 use super::call::Failure;
 
@@ -31,6 +34,7 @@ const RETRY_MAX: Duration = Duration::from_secs(20);
 
 /// One key.
 pub(super) struct Key {
+    tables: Mutex<BTreeSet<TableId>>,
     calls: tokio::sync::Semaphore,
     tended: AtomicUsize,
     heard: Mutex<Heard>,
@@ -57,10 +61,26 @@ pub(super) struct Tending(Arc<Key>);
 impl Key {
     pub(super) fn new() -> Self {
         Key {
+            tables: Mutex::default(),
             calls: tokio::sync::Semaphore::new(CALLS_MAX),
             tended: AtomicUsize::new(0),
             heard: Mutex::default(),
         }
+    }
+
+    /// A table is under this key now.
+    pub(super) fn adopt(&self, table: TableId) {
+        self.of_tables().insert(table);
+    }
+
+    /// A table has left this key.
+    pub(super) fn leave(&self, table: TableId) {
+        self.of_tables().remove(&table);
+    }
+
+    /// The tables under this key, by id.
+    pub(super) fn tables(&self) -> Vec<TableId> {
+        self.of_tables().iter().copied().collect()
     }
 
     /// Waits until few enough call for this key.
@@ -168,7 +188,11 @@ impl Key {
             .filter(|_| now < heard.silent_until_nanos)
     }
 
-    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+    fn of_tables(&self) -> MutexGuard<'_, BTreeSet<TableId>> {
+        self.tables.lock().expect("no holder of this lock panics")
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().expect("no holder of this lock panics")
     }
 }

@@ -185,12 +185,18 @@ impl<B: Backend> KeyKeeper<B> {
     /// Makes a table known, with the names that its key service is told.
     pub fn register(&self, id: TableId, keyspace: &str, name: &str) {
         let kept = Arc::new(Kept::new(id, keyspace, name));
-        self.inner.tables.insert(id, kept);
+        self.inner.tables.insert(id, kept.clone());
+        self.inner.index(&kept);
     }
 
     /// Forgets a dropped table.
     pub fn forget(&self, id: TableId) {
-        self.inner.tables.remove(&id);
+        let Some((_, kept)) = self.inner.tables.remove(&id) else {
+            return;
+        };
+        if let Some(cmk) = kept.under().take() {
+            self.inner.key(&cmk).leave(id);
+        }
     }
 
     /// How the key of a table stands.
@@ -257,6 +263,24 @@ impl<B: Backend> Inner<B> {
 
     fn kept(&self, id: TableId) -> Option<Arc<Kept>> {
         self.tables.get(&id).map(|kept| kept.clone())
+    }
+
+    /// Puts a table among those of the key that its root names.
+    fn index(&self, kept: &Kept) {
+        let mut under = kept.under();
+        // Read while `under` is held: of two who come here the later one has seen the newer root.
+        let cmk = self.engine.root(kept.id).map(|root| root.cmk);
+        // A dropped table is nobody's any more.
+        if *under == cmk || !self.tables.contains_key(&kept.id) {
+            return;
+        }
+        if let Some(before) = under.take() {
+            self.key(&before).leave(kept.id);
+        }
+        if let Some(cmk) = &cmk {
+            self.key(cmk).adopt(kept.id);
+        }
+        *under = cmk;
     }
 
     fn env(&self) -> &dyn Env {

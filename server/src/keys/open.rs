@@ -1,5 +1,11 @@
 //! A table opens for a request, or closes because its key cannot be had.
+//!
+//! ```text
+//! Decrypt ─► lease ─► SSTables opened, log shares replayed ─► Live
+//!              └─ 40-70 % of it over: Decrypt, the opening goes on under the new lease; a denial stops it
+//! ```
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,6 +24,18 @@ use crate::error::{CqlError, CqlResult};
 
 /// How long a request waits for a key service.
 const REQUEST_WAIT: Duration = Duration::from_secs(2);
+/// Between two tries to renew the lease of an opening whose service does not answer.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
+
+/// What came of opening a table in the engine.
+pub(super) enum Unlocked {
+    /// It is open under this lease.
+    Open(Lease),
+    /// Its lease could not be renewed in time.
+    Refused(Failure),
+    /// Something else is wrong.
+    Failed(palladium_storage::Error),
+}
 
 impl<B: Backend> Inner<B> {
     /// Opens a closed table for a request that waits for one Decrypt, at most two seconds; for reading what the disk holds it waits as long as that takes.
@@ -86,15 +104,13 @@ impl<B: Backend> Inner<B> {
             ring: Arc::new(ring),
             lease,
         };
-        kept.is_opening.store(true, Ordering::Release);
-        let unlocked = self.engine.unlock(kept.id, keys).await;
-        kept.is_opening.store(false, Ordering::Release);
-        match unlocked {
-            Ok(()) => {
+        match self.unlock(kept, purpose, keys).await {
+            Unlocked::Open(lease) => {
                 self.set_live(kept, lease);
                 self.overtaken(kept, lease).await
             }
-            Err(error @ palladium_storage::Error::Corrupt { .. }) => {
+            Unlocked::Refused(failure) => Err(self.close(kept, failure).await),
+            Unlocked::Failed(error @ palladium_storage::Error::Corrupt { .. }) => {
                 let failure = self.failure(kept, Reason::Damaged, error.to_string());
                 if let Some(cmk) = &failure.cmk {
                     self.key(cmk).wait(self.now_nanos());
@@ -102,12 +118,72 @@ impl<B: Backend> Inner<B> {
                 Err(self.close(kept, failure).await)
             }
             // Closed while it was being opened, by a denial or by the end of its lease.
-            Err(error @ palladium_storage::Error::KeyUnavailable { .. }) => match kept.state() {
-                State::Inaccessible(trouble) => Err(self.refusal(kept, &trouble)),
-                _ => Err(error.into()),
-            },
+            Unlocked::Failed(error @ palladium_storage::Error::KeyUnavailable { .. }) => {
+                match kept.state() {
+                    State::Inaccessible(trouble) => Err(self.refusal(kept, &trouble)),
+                    _ => Err(error.into()),
+                }
+            }
             // Nothing is wrong with the key: a full disk, a table that was dropped meanwhile.
-            Err(error) => Err(error.into()),
+            Unlocked::Failed(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens the table in the engine. What the log holds of it may take longer to read than a lease lasts, so the lease is renewed meanwhile as that of a table in use.
+    pub(super) async fn unlock(
+        &self,
+        kept: &Kept,
+        purpose: Purpose<'_>,
+        keys: TableKeys,
+    ) -> Unlocked {
+        kept.is_opening.store(true, Ordering::Release);
+        let unlocked = self.unlock_and_renew(kept, purpose, keys).await;
+        kept.is_opening.store(false, Ordering::Release);
+        unlocked
+    }
+
+    async fn unlock_and_renew(
+        &self,
+        kept: &Kept,
+        purpose: Purpose<'_>,
+        keys: TableKeys,
+    ) -> Unlocked {
+        let mut lease = keys.lease;
+        let mut renew_at = self.refresh_at(lease);
+        let mut silence = None;
+        // Goes on in a task of the engine's while the service is asked.
+        let mut opening = pin!(self.engine.unlock(kept.id, keys));
+        loop {
+            let pause = Duration::from_nanos(renew_at.saturating_sub(self.now_nanos()));
+            match select(opening.as_mut(), self.env().sleep(pause)).await {
+                Either::Left((Ok(()), _)) => return Unlocked::Open(lease),
+                Either::Left((Err(error), _)) => {
+                    let is_over = matches!(error, palladium_storage::Error::KeyUnavailable { .. });
+                    return match silence.filter(|_| is_over) {
+                        Some(failure) => Unlocked::Refused(failure),
+                        None => Unlocked::Failed(error),
+                    };
+                }
+                Either::Right(_) if self.now_nanos() < renew_at => continue,
+                Either::Right(_) => {}
+            }
+            match self.ask(kept, purpose).await {
+                Ok((_, renewed)) => {
+                    self.engine.renew(kept.id, renewed);
+                    lease = renewed;
+                    renew_at = self.refresh_at(lease);
+                    silence = None;
+                }
+                Err(failure) if failure.is_silence() => {
+                    renew_at = self.now_nanos() + RENEWAL_PAUSE.as_nanos() as u64;
+                    silence = Some(failure);
+                }
+                Err(failure) => {
+                    self.engine.stop(kept.id);
+                    let _ = opening.await;
+                    return Unlocked::Refused(failure);
+                }
+            }
         }
     }
 
@@ -164,6 +240,7 @@ impl<B: Backend> Inner<B> {
     }
 
     pub(super) fn set_live(&self, kept: &Kept, lease: Lease) {
+        self.index(kept);
         let live = Live {
             lease,
             refresh_at_nanos: self.refresh_at(lease),

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures::stream::{self, FuturesUnordered, StreamExt};
 use palladium_crypto::CmkRef;
-use palladium_storage::{Backend, Lease, Reading};
+use palladium_storage::{Backend, Lease, Reading, Root};
 
 use super::call::Failure;
 use super::gate::Urgency;
@@ -459,20 +459,18 @@ impl<B: Backend> Inner<B> {
         }
     }
 
+    /// The tables under a key that are in a state, by id.
     fn under(&self, cmk: &CmkRef, is_wanted: impl Fn(&State) -> bool) -> Vec<Arc<Kept>> {
-        let mut found: Vec<Arc<Kept>> = self
-            .tables
-            .iter()
-            .map(|entry| entry.clone())
+        let Some(key) = self.keys.get(cmk).map(|key| key.clone()) else {
+            return Vec::new();
+        };
+        let is_still = |root: Root| root.cmk == *cmk;
+        let tables = key.tables().into_iter();
+        tables
+            .filter_map(|id| self.kept(id))
             .filter(|kept| kept.look(&is_wanted))
-            .filter(|kept| {
-                self.engine
-                    .root(kept.id)
-                    .is_some_and(|root| root.cmk == *cmk)
-            })
-            .collect();
-        found.sort_by_key(|kept| kept.id);
-        found
+            .filter(|kept| self.engine.root(kept.id).is_some_and(is_still))
+            .collect()
     }
 }
 

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! What must hold:
-//! - A call that was sent is in the audit trail, whatever came of it; one that never left is not. Room for it there is taken before it is sent, so that no
-//!   answer waits for the trail.
+//! - A call that was sent is in the audit trail, whatever came of it, also when whoever made it is gone before the answer comes, or the server stops; one that never
+//!   left is not. Room for it there is taken before it is sent, so that no answer waits for the trail.
 //! - A service that does not answer in time is unreachable; it has denied nothing.
 
 use std::pin::pin;
@@ -106,7 +106,7 @@ impl Caller {
     pub(crate) fn unrecorded() -> Self {
         Caller {
             env: Arc::new(RealEnv::default()),
-            audit: Audit::new().0,
+            audit: Audit::none(),
             timeout: TOOL_TIMEOUT,
         }
     }
@@ -180,27 +180,22 @@ impl KeyService {
             };
         };
         let sent = Reading::now(&**env);
-        let answered = select(send(&*self.kms), env.sleep(caller.timeout)).await;
-        let (outcome, request_id) = match answered {
+        let in_flight = InFlight::new(&**env, sent, &asked, room);
+        let no_answer = pin!(async {
+            let stopped = pin!(caller.audit.closed());
+            match select(env.sleep(caller.timeout), stopped).await {
+                Either::Left(_) => trouble::no_answer(caller.timeout),
+                Either::Right(_) => trouble::stopped(),
+            }
+        });
+        let (outcome, request_id) = match select(send(&*self.kms), no_answer).await {
             Either::Left((reply, _)) => (reply.outcome, reply.request_id),
-            Either::Right(_) => (Err(trouble::no_answer(caller.timeout)), None),
+            Either::Right((error, _)) => (Err(error), None),
         };
         drop(place);
-        let latency = Duration::from_nanos(env.boot_nanos().saturating_sub(sent.boot_nanos));
+        let said = outcome.as_ref().map(drop).map_err(trouble::said);
+        let latency = in_flight.over(said, request_id);
         self.heard().note(&outcome, latency, env.wall_micros());
-        let owned = |(keyspace, table): (&str, &str)| (keyspace.to_owned(), table.to_owned());
-        let event = Event {
-            at_micros: sent.wall_micros,
-            operation: asked.operation,
-            table: asked.table.map(owned),
-            key: Some(asked.key.clone()),
-            context: asked.context.cloned(),
-            outcome: outcome.as_ref().map(drop).map_err(trouble::said),
-            latency,
-            request_id,
-            asker: asked.asker.clone(),
-        };
-        room.record(event);
         Called { outcome, sent }
     }
 
@@ -225,6 +220,59 @@ impl KeyService {
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// A call that was sent, and its place in the trail.
+struct InFlight<'a> {
+    env: &'a dyn Env,
+    sent: Reading,
+    record: Option<(Room, Event)>,
+}
+
+impl<'a> InFlight<'a> {
+    fn new(env: &'a dyn Env, sent: Reading, asked: &Asked<'_>, room: Room) -> Self {
+        let owned = |(keyspace, table): (&str, &str)| (keyspace.to_owned(), table.to_owned());
+        let event = Event {
+            at_micros: sent.wall_micros,
+            operation: asked.operation,
+            table: asked.table.map(owned),
+            key: Some(asked.key.clone()),
+            context: asked.context.cloned(),
+            outcome: Err(trouble::said(&trouble::stopped())),
+            latency: Duration::ZERO,
+            request_id: None,
+            asker: asked.asker.clone(),
+        };
+        InFlight {
+            env,
+            sent,
+            record: Some((room, event)),
+        }
+    }
+
+    /// An answer came, or none in time. Says how long that took.
+    fn over(mut self, outcome: Result<(), String>, request_id: Option<String>) -> Duration {
+        if let Some((_, event)) = &mut self.record {
+            event.outcome = outcome;
+            event.request_id = request_id;
+        }
+        self.latency()
+    }
+
+    fn latency(&self) -> Duration {
+        let now = self.env.boot_nanos();
+        Duration::from_nanos(now.saturating_sub(self.sent.boot_nanos))
+    }
+}
+
+/// Whoever made the call may be gone before it is over.
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let latency = self.latency();
+        if let Some((room, event)) = self.record.take() {
+            room.record(Event { latency, ..event });
+        }
     }
 }
 

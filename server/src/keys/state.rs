@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use palladium_crypto::TableId;
+use palladium_crypto::{CmkRef, TableId};
 use palladium_storage::Lease;
 
 use super::call::{Failure, Purpose};
@@ -20,6 +20,8 @@ pub(super) struct Kept {
     /// Held during a call for this table: a hundred waiting requests make one call.
     pub calling: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
+    /// The key among whose tables it is.
+    under: Mutex<Option<CmkRef>>,
     /// The log holds something of it: it is opened without a request.
     pub is_wanted: AtomicBool,
     /// It is wanted, and could not be opened: no call before this.
@@ -64,12 +66,18 @@ impl Kept {
             name: name.to_owned(),
             calling: Arc::default(),
             state: Mutex::new(State::Dormant),
+            under: Mutex::default(),
             is_wanted: AtomicBool::new(false),
             wanted_at_nanos: AtomicU64::new(0),
             is_opening: AtomicBool::new(false),
             is_tended: AtomicBool::new(false),
             confirmed_micros: AtomicI64::new(0),
         }
+    }
+
+    /// The key among whose tables it is; whoever changes that holds this.
+    pub(super) fn under(&self) -> MutexGuard<'_, Option<CmkRef>> {
+        self.under.lock().expect("no holder of this lock panics")
     }
 
     pub(super) fn purpose<'a>(&'a self, asker: &'a Asker, urgency: Urgency) -> Purpose<'a> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use palladium_crypto::{DenialReason, Error as CryptoError, UnavailableReason};
+use palladium_crypto::{DenialReason, Error as CryptoError, UnavailableReason, UnixSeconds};
 
 use crate::error::CqlError;
 
@@ -95,6 +95,14 @@ pub(super) fn no_answer(after: Duration) -> CryptoError {
     }
 }
 
+/// The error of a call that was under way when the server stopped.
+pub(super) fn stopped() -> CryptoError {
+    CryptoError::Unavailable {
+        reason: UnavailableReason::Unreachable,
+        message: "unanswered: the server stopped, or whoever asked was gone".into(),
+    }
+}
+
 /// What the audit trail holds of a call that failed: the reason's word and what the service said.
 pub(super) fn said(error: &CryptoError) -> String {
     match error {
@@ -104,31 +112,9 @@ pub(super) fn said(error: &CryptoError) -> String {
     }
 }
 
-/// `2026-11-25T16:04:05Z`.
+/// `2026-11-25T16:04:05Z`. What is before 1970 is no moment of this server's.
 pub fn iso8601(micros: i64) -> String {
-    let seconds = micros.div_euclid(1_000_000);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Civil date from days since 1970-01-01, with years that begin in March so that the leap day comes last.
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
+    UnixSeconds(u64::try_from(micros / 1_000_000).unwrap_or(0)).to_string()
 }
 
 #[cfg(test)]
@@ -140,7 +126,7 @@ mod tests {
         assert_eq!(iso8601(0), "1970-01-01T00:00:00Z");
         assert_eq!(iso8601(951_782_400_000_000), "2000-02-29T00:00:00Z");
         assert_eq!(iso8601(1_798_761_599_999_999), "2026-12-31T23:59:59Z");
-        assert_eq!(iso8601(-1), "1969-12-31T23:59:59Z");
+        assert_eq!(iso8601(-1), "1970-01-01T00:00:00Z");
     }
 
     #[test]

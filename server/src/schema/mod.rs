@@ -5,7 +5,7 @@
 //!
 //! Read in this order: `catalog` (keyspaces, user types), `table` (columns and their places), `types` and `resolve` (types as
 //! written); `properties`, `options`, `custom`, `replication` (what WITH may say); `change` (statements as changes of the
-//! catalog); `store` (the catalog at rest); `system` (the tables that are made when somebody asks); `describe`.
+//! catalog); `turns` (who changes it when); `store` (the catalog at rest); `system` (the tables that are made when somebody asks); `describe`.
 
 pub mod catalog;
 pub mod change;
@@ -18,6 +18,7 @@ pub mod resolve;
 pub mod store;
 pub mod system;
 pub mod table;
+pub mod turns;
 pub mod types;
 
 pub use catalog::{Catalog, Keyspace, KeyspaceKind, UserType};

@@ -187,6 +187,11 @@ impl Client {
         (opcode, body)
     }
 
+    /// To whom it talks.
+    pub fn address(&self) -> SocketAddr {
+        self.socket.peer_addr().expect("it is connected")
+    }
+
     fn send(&mut self, opcode: u8, body: &[u8]) {
         let mut frame = vec![4, if self.tracing { TRACING } else { 0 }, 0, 0, opcode];
         frame.extend((body.len() as u32).to_be_bytes());

@@ -4,9 +4,12 @@
 mod audit;
 mod client;
 mod keys;
+mod owners;
 mod prepared;
 mod roles;
+mod scene;
 mod scripts;
 mod shredding;
 mod tracing;
+mod turns;
 mod walk;

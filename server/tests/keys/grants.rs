@@ -211,3 +211,41 @@ async fn grants_and_the_lives_of_keys_outlive_a_restart() {
     );
     assert_eq!(world.rows(ORDERS).await, Ok(1));
 }
+
+#[tokio::test]
+async fn a_grant_for_use_allows_what_the_server_does_and_nothing_more() {
+    use GrantOperation::{Decrypt, Describe, Generate, Retire};
+    let world = World::with_grants(10).await;
+    world.create(ORDERS, "orders", &owner()).await;
+    world.alter(ORDERS, &owner()).await.unwrap();
+    world.pass(LEASE_SECONDS).await;
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+    let grants = world.kms.grants_of(&owner());
+    let for_use = grants
+        .iter()
+        .find(|(_, request)| request.name.ends_with(":use"));
+    let allowed = &for_use.expect("a grant for use").1.operations;
+    assert_eq!(*allowed, [Describe, Generate, Decrypt, Retire]);
+    assert_eq!(world.kms.count(&owner(), Operation::Encrypt), 0);
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_for_one_tables_grants_holds_up_no_other_table() {
+    let world = World::with_grants(10).await;
+    world.env.is_patient.store(true, Ordering::SeqCst);
+    world
+        .kms
+        .set_operation(&owner(), Operation::CreateGrant, Behavior::Held);
+    let neighbour = async {
+        while world.kms.count(&owner(), Operation::CreateGrant) == 0 {
+            tokio::task::yield_now().await;
+        }
+        world.create(NEIGHBOUR, "neighbour", &other()).await;
+        world.alter(NEIGHBOUR, &other()).await.unwrap();
+        world.drop_table(NEIGHBOUR).await;
+        world.kms.set(&owner(), Behavior::Ok);
+    };
+    let orders = owner();
+    futures::join!(world.create(ORDERS, "orders", &orders), neighbour);
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+}

@@ -3,6 +3,8 @@
 mod denials;
 mod grants;
 mod leases;
+mod lines;
+mod openings;
 mod siblings;
 mod silence;
 mod storm;

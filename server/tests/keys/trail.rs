@@ -118,3 +118,27 @@ async fn a_refusal_is_in_the_trail_and_in_the_services_figures() {
     world.rows(NEIGHBOUR).await.unwrap();
     assert_eq!(world.keeper.services()[0].is_reachable, Some(true));
 }
+
+#[tokio::test]
+async fn a_call_whose_caller_is_gone_is_in_the_trail_as_unanswered() {
+    let world = World::new().await;
+    world.env.is_patient.store(true, Ordering::SeqCst);
+    world.kms.set(&owner(), Behavior::Held);
+    world.env.advance(220);
+    world.events().await;
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    let mut step = Box::pin(world.keeper.step());
+    while world.kms.count(&owner(), Operation::Decrypt) < calls + 2 {
+        assert!(futures::poll!(step.as_mut()).is_pending());
+    }
+    drop(step);
+    let events = world.events().await;
+    let of_owner = |event: &&Event| event.key == Some(owner());
+    let unanswered: Vec<&Event> = events.iter().filter(of_owner).collect();
+    assert_eq!(unanswered.len(), 2, "{events:?}");
+    for event in unanswered {
+        assert_eq!(event.operation, "Decrypt");
+        let said = event.outcome.as_ref().expect_err("nothing was answered");
+        assert!(said.starts_with("Unreachable: unanswered"), "{said}");
+    }
+}

@@ -1,6 +1,7 @@
 //! A keeper over a real engine, with a scripted key service and a clock that the test moves.
 
 pub use std::sync::Arc;
+use std::sync::Weak;
 pub use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 pub use std::time::Duration;
 
@@ -30,8 +31,13 @@ pub const NEIGHBOUR: TableId = TableId([3; 16]);
 
 /// Clocks that the test moves; everything else is real.
 pub struct HandWoundEnv {
+    me: Weak<HandWoundEnv>,
     entropy: SeededEntropy,
     pub seconds: AtomicU64,
+    /// What has passed beside the seconds.
+    crept_nanos: AtomicU64,
+    /// By how much each look at the boot clock moves it: work takes time.
+    creep_nanos: AtomicU64,
     /// By how much the wall clock is ahead of where it should be.
     pub wall_ahead: AtomicI64,
     /// Whether a key service is waited for until the script lets it answer.
@@ -44,20 +50,43 @@ impl HandWoundEnv {
     pub fn advance(&self, seconds: u64) {
         self.seconds.fetch_add(seconds, Ordering::SeqCst);
     }
+
+    /// From now on each look at the boot clock moves it.
+    pub fn creep(&self, step: Duration) {
+        let nanos = step.as_nanos() as u64;
+        self.creep_nanos.store(nanos, Ordering::SeqCst);
+    }
+
+    /// The boot clock, without moving it.
+    pub fn nanos(&self) -> u64 {
+        let crept = self.crept_nanos.load(Ordering::SeqCst);
+        self.seconds.load(Ordering::SeqCst) * 1_000_000_000 + crept
+    }
 }
 
 impl Env for HandWoundEnv {
     fn wall_micros(&self) -> i64 {
         let ahead = self.wall_ahead.load(Ordering::SeqCst) * 1_000_000;
-        1_790_000_000_000_000 + self.boot_nanos() as i64 / 1_000 + ahead
+        1_790_000_000_000_000 + self.nanos() as i64 / 1_000 + ahead
     }
     fn boot_nanos(&self) -> u64 {
-        self.seconds.load(Ordering::SeqCst) * 1_000_000_000
+        let step = self.creep_nanos.load(Ordering::SeqCst);
+        self.crept_nanos.fetch_add(step, Ordering::SeqCst);
+        self.nanos()
     }
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         tokio::spawn(task);
     }
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        if self.creep_nanos.load(Ordering::SeqCst) > 0 {
+            let until = self.nanos().saturating_add(duration.as_nanos() as u64);
+            let env = self.me.clone();
+            return Box::pin(async move {
+                while env.upgrade().is_some_and(|env| env.nanos() < until) {
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
         let waits = self.waits_for_calls.load(Ordering::SeqCst) && duration.as_secs() > 2;
         match waits || self.is_patient.load(Ordering::SeqCst) {
             true => Box::pin(std::future::pending()),
@@ -117,9 +146,12 @@ impl World {
     /// No tables.
     pub async fn empty(change: impl FnOnce(&mut KeeperOptions)) -> World {
         let folder = tempfile::tempdir().unwrap();
-        let env = Arc::new(HandWoundEnv {
+        let env = Arc::new_cyclic(|me| HandWoundEnv {
+            me: me.clone(),
             entropy: SeededEntropy::new(5),
             seconds: AtomicU64::new(1_000),
+            crept_nanos: AtomicU64::new(0),
+            creep_nanos: AtomicU64::new(0),
             wall_ahead: AtomicI64::new(0),
             is_patient: AtomicBool::new(false),
             waits_for_calls: AtomicBool::new(false),

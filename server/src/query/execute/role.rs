@@ -84,7 +84,7 @@ async fn change(
         Some(text) => Some(hashed(database, text).await?),
         None => None,
     };
-    let _one_at_a_time = database.ddl.lock().await;
+    let _one_at_a_time = database.turns.turn().await;
     let before = database.authority.roles();
     let change = match planned(database, &before, tree, keyspace, asker, hash.as_ref())? {
         Plan::Nothing => return Ok(Response::Void),

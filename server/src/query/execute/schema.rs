@@ -6,15 +6,15 @@
 //! DROP TABLE     schema written ─► catalog swapped ─► certificate drafted ─► engine.drop_table destroys the root ─► certificate signed ─► event
 //! ```
 //!
-//! What must hold: one change at a time; a crash between two steps leaves the old schema or the new one, and what the engine holds
-//! beyond that is swept at the next start. A change runs to its end even if its client has gone.
+//! What must hold: one change at a time, and none waits for the key service of another one's table (`schema::turns`); a crash between two steps leaves the old
+//! schema or the new one, and what the engine holds beyond that is swept at the next start. A change runs to its end even if its client has gone.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use palladium_crypto::{CmkRef, TableId};
 use palladium_protocol::cql::ast::{Describe, Statement};
-use palladium_protocol::response::{EncodedMetadata, Event, MetadataMode};
+use palladium_protocol::response::{Change, EncodedMetadata, Event, MetadataMode, SchemaChange};
 use palladium_storage::NewTable;
 
 use super::role;
@@ -29,6 +29,7 @@ use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
 use crate::query::prepared::metadata_id;
 use crate::schema::change::{Changed, Circumstances, Effect, Plan, is_schema_change, plan};
 use crate::schema::describe::{Cluster, describe};
+use crate::schema::turns::Doing;
 use crate::schema::{Catalog, Encryption, TableSchema, store};
 use crate::traces;
 
@@ -93,38 +94,68 @@ async fn change(
     tree: &Statement,
     asker: &Asker,
 ) -> CqlResult<Response> {
-    let _one_at_a_time = database.ddl.lock().await;
-    let before = database.catalog.load_full();
-    needs::check_schema(&database.authority, asker, tree, keyspace, &before)?;
-    let now = database.engine.next_timestamp().max(before.changed_at + 1);
-    let circumstances = Circumstances {
-        keyspace,
-        data_center: &database.config.data_center,
-        new_id: TableId(uuid::Uuid::new_v4().into_bytes()),
-        now,
+    let new_id = TableId(uuid::Uuid::new_v4().into_bytes());
+    let planned = |before: &Catalog| {
+        needs::check_schema(&database.authority, asker, tree, keyspace, before)?;
+        let now = database.engine.next_timestamp().max(before.changed_at + 1);
+        let circumstances = Circumstances {
+            keyspace,
+            data_center: &database.config.data_center,
+            new_id,
+            now,
+        };
+        plan(before, tree, &circumstances).map(|plan| (plan, now))
     };
-    let changed = match plan(&before, tree, &circumstances)? {
-        Plan::Nothing => return Ok(Response::Void),
-        Plan::Change(changed) => *changed,
+    let (mut turn, mut before, mut changed, mut now) = loop {
+        let turn = database.turns.turn().await;
+        let before = database.catalog.load_full();
+        let (changed, now) = match planned(&before)? {
+            (Plan::Nothing, _) => return Ok(Response::Void),
+            (Plan::Change(changed), now) => (*changed, now),
+        };
+        match database.turns.in_the_way(&changed.event) {
+            None => break (turn, before, changed, now),
+            Some(other) => {
+                drop(turn);
+                other.over().await;
+            }
+        }
     };
     traces::note(|| "Making the schema change".into());
     let begun = database.trail.now_micros();
-    let mut changed = changed;
+    let mut prepared = Prepared::default();
+    let reservation = database.turns.reserve(needing_keys(&changed.effects));
+    if !reservation.is_empty() {
+        // Key services may take long: others have their turn meanwhile, and what they change counts.
+        drop(turn);
+        let mut done = prepare(database, &changed.effects, asker, &mut prepared).await;
+        turn = database.turns.turn().await;
+        before = database.catalog.load_full();
+        if done.is_ok() {
+            done = match planned(&before) {
+                Ok((Plan::Change(again), at)) => {
+                    (changed, now) = (*again, at);
+                    Ok(())
+                }
+                Ok((Plan::Nothing, _)) => {
+                    Err(CqlError::invalid("The schema has changed meanwhile"))
+                }
+                Err(error) => Err(error),
+            };
+        }
+        if let Err(error) = done {
+            return Err(given_up(database, &before, changed, prepared, begun, error, asker).await);
+        }
+    }
+    prepared.pin(&mut changed.catalog);
     // Who makes something may do everything with it; with what is gone, the permissions on it go.
     let roles = grant::follow(&database.authority.roles(), &changed.event, asker);
-    let mut made = Vec::new();
-    let mut done = prepare(database, &mut changed, asker, &mut made).await;
-    if done.is_ok() {
-        done = write(database, &before, &changed.catalog, now, roles.as_ref()).await;
-    }
-    if let Err(error) = done {
-        undo(database, &made).await;
-        let refused = Err(&error);
-        audit(database, &before, &changed.effects, begun, refused, asker).await;
-        return Err(error);
+    let written = write(database, &before, &changed.catalog, now, roles.as_ref()).await;
+    if let Err(error) = written {
+        return Err(given_up(database, &before, changed, prepared, begun, error, asker).await);
     }
     traces::note(|| "The schema change is durable".into());
-    for id in &made {
+    for id in &prepared.made {
         database.keys.keep(*id).await;
     }
     let mut catalog = changed.catalog;
@@ -134,7 +165,14 @@ async fn change(
     if let Some(roles) = roles {
         database.authority.store(roles);
     }
-    let finished = finish(database, &before, &changed.effects).await;
+    let deleting = database
+        .turns
+        .reserve(to_be_destroyed(&before, &changed.effects));
+    let settled = settle(database, &changed.effects).await;
+    drop(reservation);
+    drop(turn);
+    let finished = settled.and(destroy_all(database, &before, &changed.effects).await);
+    drop(deleting);
     let outcome = finished.as_ref().err().map_or(Ok(()), Err);
     audit(database, &before, &changed.effects, begun, outcome, asker).await;
     database.announce(Event::SchemaChange(changed.event.clone()));
@@ -146,26 +184,114 @@ async fn change(
     })
 }
 
-/// What must be there before the schema names it: `made` says which tables are.
+/// What was done before the schema says so.
+#[derive(Default)]
+struct Prepared {
+    /// Tables that are there now.
+    made: Vec<TableId>,
+    /// Tables that are under another key now. That is durable, whatever comes of the rest.
+    switched: Vec<Arc<TableSchema>>,
+    /// The key that each of these tables is under: an alias was followed once.
+    pins: Vec<(Arc<TableSchema>, CmkRef)>,
+}
+
+impl Prepared {
+    fn pin(&self, catalog: &mut Catalog) {
+        for (table, cmk) in &self.pins {
+            pin(catalog, table, cmk);
+        }
+    }
+}
+
+fn needing_keys(effects: &[Effect]) -> Vec<(Arc<TableSchema>, Doing)> {
+    let tables = effects.iter().filter_map(|effect| match effect {
+        Effect::Create(table) => Some((table.clone(), Doing::Creating)),
+        Effect::SwitchKey(table) => Some((table.clone(), Doing::Switching)),
+        Effect::Drop(_) | Effect::Rewrite(_) | Effect::SetOptions(_) => None,
+    });
+    tables.collect()
+}
+
+fn to_be_destroyed(before: &Catalog, effects: &[Effect]) -> Vec<(Arc<TableSchema>, Doing)> {
+    let dropped = |id: &TableId| {
+        let mut tables = before.keyspaces.values().flat_map(|of| of.tables.values());
+        tables.find(|table| table.id == *id).cloned()
+    };
+    let tables = effects.iter().filter_map(|effect| match effect {
+        Effect::Drop(id) => Some((dropped(id)?, Doing::Deleting)),
+        _ => None,
+    });
+    tables.collect()
+}
+
+/// What must be there before the schema names it. On an error `prepared` says what is there already.
 async fn prepare(
     database: &Database,
-    changed: &mut Changed,
+    effects: &[Effect],
     asker: &Asker,
-    made: &mut Vec<TableId>,
+    prepared: &mut Prepared,
 ) -> CqlResult<()> {
-    for effect in &changed.effects {
+    for effect in effects {
         let (table, cmk) = match effect {
             Effect::Create(table) => {
                 let cmk = create(database, table, asker).await?;
-                made.push(table.id);
+                prepared.made.push(table.id);
                 (table, cmk)
             }
-            Effect::SwitchKey(table) => (table, switch_key(database, table, asker).await?),
+            Effect::SwitchKey(table) => {
+                let cmk = switch_key(database, table, asker).await?;
+                prepared.switched.push(table.clone());
+                (table, cmk)
+            }
             Effect::Drop(_) | Effect::Rewrite(_) | Effect::SetOptions(_) => continue,
         };
-        pin(&mut changed.catalog, table, cmk);
+        prepared.pins.push((table.clone(), cmk));
     }
     Ok(())
+}
+
+/// The change comes to nothing, but for a key switch that is done: that one stands, the catalog follows it, and the client is told that it does not know all of the
+/// outcome. What the schema's table still says is put right whenever the catalog is read from it.
+async fn given_up(
+    database: &Database,
+    before: &Catalog,
+    changed: Changed,
+    prepared: Prepared,
+    begun: i64,
+    error: CqlError,
+    asker: &Asker,
+) -> CqlError {
+    undo(database, &prepared.made).await;
+    let error = match prepared.switched.first() {
+        None => error,
+        Some(table) => {
+            follow_roots(database, before);
+            let event = SchemaChange {
+                change: Change::Updated,
+                ..changed.event
+            };
+            database.announce(Event::SchemaChange(event));
+            CqlError::write_timeout(format!(
+                "Table {} is under its new key, durably; what else was asked may not have been written: {}",
+                table.full_name(),
+                error.message
+            ))
+        }
+    };
+    let refused = Err(&error);
+    audit(database, before, &changed.effects, begun, refused, asker).await;
+    error
+}
+
+/// The catalog shows each table under the key that its root names. Only in one's turn.
+fn follow_roots(database: &Database, before: &Catalog) {
+    let Ok(service_cmk) = database.config.service_cmk() else {
+        return;
+    };
+    let mut catalog = before.clone();
+    store::follow_roots(&database.engine, &mut catalog, &service_cmk);
+    catalog.version = store::version_of(&catalog);
+    database.catalog.store(Arc::new(catalog));
 }
 
 /// Records what a change did to keys, or would have done.
@@ -250,18 +376,20 @@ async fn switch_key(database: &Database, table: &TableSchema, asker: &Asker) -> 
 }
 
 /// The schema names the key that an alias led to: whoever moves the alias later moves no table.
-fn pin(catalog: &mut Catalog, table: &TableSchema, cmk: CmkRef) {
-    let Encryption::Customer(named) = &table.encryption else {
-        return;
-    };
-    if *named == cmk {
-        return;
-    }
+fn pin(catalog: &mut Catalog, table: &TableSchema, cmk: &CmkRef) {
     let Some(keyspace) = catalog.keyspaces.get_mut(&table.keyspace) else {
         return;
     };
-    let mut definition = table.definition();
-    definition.encryption = Encryption::Customer(cmk);
+    let Some(present) = keyspace.tables.get(&table.name) else {
+        return;
+    };
+    let is_named_otherwise =
+        matches!(&present.encryption, Encryption::Customer(named) if named != cmk);
+    if !is_named_otherwise {
+        return;
+    }
+    let mut definition = present.definition();
+    definition.encryption = Encryption::Customer(cmk.clone());
     let pinned = Arc::new(TableSchema::new(definition));
     Arc::make_mut(keyspace)
         .tables
@@ -298,23 +426,33 @@ async fn write(
     }
 }
 
-/// What follows once the schema says so.
-async fn finish(database: &Database, before: &Catalog, effects: &[Effect]) -> CqlResult<()> {
-    let mut finished = Ok(());
+/// What follows once the schema says so, before the next change.
+async fn settle(database: &Database, effects: &[Effect]) -> CqlResult<()> {
+    let mut settled = Ok(());
     for effect in effects {
         let done = match effect {
-            Effect::Drop(id) => destroy(database, before, *id).await,
-            Effect::SetOptions(table) => database
+            // What was made before its turn is made of the definition of that moment.
+            Effect::Create(table) | Effect::SetOptions(table) => database
                 .engine
                 .set_options(table.id, table.options.for_storage())
                 .map_err(CqlError::from),
             Effect::Rewrite(id) => database.engine.rewrite(*id).await.map_err(CqlError::from),
-            Effect::Create(_) | Effect::SwitchKey(_) => Ok(()),
+            Effect::Drop(_) | Effect::SwitchKey(_) => Ok(()),
         };
-        // One table that cannot be destroyed now keeps none of the others.
-        finished = finished.and(done);
+        settled = settled.and(done);
     }
-    finished
+    settled
+}
+
+/// Destroys what was dropped. One table that cannot be destroyed now keeps none of the others.
+async fn destroy_all(database: &Database, before: &Catalog, effects: &[Effect]) -> CqlResult<()> {
+    let mut destroyed = Ok(());
+    for effect in effects {
+        if let Effect::Drop(id) = effect {
+            destroyed = destroyed.and(destroy(database, before, *id).await);
+        }
+    }
+    destroyed
 }
 
 /// Destroys a table, root first, with the proof of it.

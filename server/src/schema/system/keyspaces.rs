@@ -30,7 +30,10 @@ pub fn fill(
             what => {
                 for of in keyspace.tables.values() {
                     match what {
-                        "tables" => rows.add(table_row(database, of, unfinished, asker))?,
+                        "tables" => {
+                            let status = status::of_table(database, of, unfinished);
+                            rows.add(table_row(database, of, status, asker))?
+                        }
                         "columns" => catalog::columns(of, rows)?,
                         "tags" => tags(of, rows)?,
                         _ => {}
@@ -39,13 +42,34 @@ pub fn fill(
             }
         }
     }
+    match table.name.as_str() {
+        "tables" => reserved(database, schema, asker, rows),
+        _ => Ok(()),
+    }
+}
+
+/// Tables that come or go.
+fn reserved(
+    database: &Database,
+    schema: &Catalog,
+    asker: &Asker,
+    rows: &mut Rows<'_>,
+) -> CqlResult<()> {
+    for (of, doing) in database.turns.under_way() {
+        let is_there = schema
+            .keyspace(&of.keyspace)
+            .is_some_and(|keyspace| keyspace.tables.contains_key(&of.name));
+        if let (false, Some(status)) = (is_there, status::of_reserved(doing)) {
+            rows.add(table_row(database, &of, status, asker))?;
+        }
+    }
     Ok(())
 }
 
 fn table_row(
     database: &Database,
     table: &TableSchema,
-    unfinished: &Unfinished,
+    status: &'static str,
     asker: &Asker,
 ) -> Vec<Named> {
     let mut row = catalog::table_row(table);
@@ -53,10 +77,7 @@ fn table_row(
         "custom_properties",
         custom_properties(database, table, asker),
     ));
-    row.push((
-        "status",
-        text(status::of_table(database, table, unfinished)),
-    ));
+    row.push(("status", text(status)));
     row
 }
 

@@ -5,7 +5,8 @@
 //! | encryption | ENABLED | UPDATING | KMS_KEY_INACCESSIBLE |
 //! | when | readable, or with the next request | something is still under an older key or data key | denied, or unanswered past the lease |
 //!
-//! CREATE, DROP and RESTORE answer when they are done, so that nobody meets a table that is CREATING, DELETING or RESTORING.
+//! A table is CREATING while its CREATE waits for its key service, and DELETING while its DROP destroys it: `system_schema_mcs.tables` shows it then, and nothing
+//! else knows it. There is no RESTORE yet, so nothing is RESTORING.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +14,21 @@ use palladium_crypto::TableId;
 use palladium_storage::Unsettled;
 
 use super::super::TableSchema;
+use super::super::turns::Doing;
 use crate::database::Database;
 use crate::keys::TableKeyStatus;
 
 /// Tables of which a switch or a rewrite is under way: asked for once for all tables, because it waits for the manifest.
 pub type Unfinished = BTreeMap<TableId, Unsettled>;
+
+/// The status of a table that is not in the catalog, or not any more.
+pub fn of_reserved(doing: Doing) -> Option<&'static str> {
+    match doing {
+        Doing::Creating => Some("CREATING"),
+        Doing::Deleting => Some("DELETING"),
+        Doing::Switching => None,
+    }
+}
 
 /// The status of a table.
 pub fn of_table(database: &Database, table: &TableSchema, unfinished: &Unfinished) -> &'static str {

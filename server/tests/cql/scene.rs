@@ -1,0 +1,238 @@
+//! A folder with a keyring in which two owners have a key each, servers one after the other on it, a clock that can be moved, and a key service that never answers.
+
+use std::io::Read;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use palladium::config::Config;
+use palladium::env::RealEnv;
+use palladium::server::Server;
+use palladium_crypto::{Entropy, KeyPolicy, Keyring, OsEntropy};
+use palladium_storage::Env;
+use palladium_storage::env::BoxFuture;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::client::Client;
+
+pub const INVALID: i32 = 0x2200;
+pub const UNAUTHORIZED: i32 = 0x2100;
+pub const UNAVAILABLE: i32 = 0x1000;
+pub const WRITE_TIMEOUT: i32 = 0x1100;
+
+/// The real world, but for clocks that the test may move ahead.
+#[derive(Default)]
+pub struct MovedEnv {
+    real: RealEnv,
+    ahead_seconds: AtomicU64,
+}
+
+impl MovedEnv {
+    /// Moves both clocks.
+    pub fn advance(&self, seconds: u64) {
+        self.ahead_seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn ahead(&self) -> u64 {
+        self.ahead_seconds.load(Ordering::SeqCst)
+    }
+}
+
+impl Env for MovedEnv {
+    fn wall_micros(&self) -> i64 {
+        self.real.wall_micros() + self.ahead() as i64 * 1_000_000
+    }
+    fn boot_nanos(&self) -> u64 {
+        self.real.boot_nanos() + self.ahead() * 1_000_000_000
+    }
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.real.spawn(task);
+    }
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.real.sleep(duration)
+    }
+    fn entropy(&self) -> &dyn Entropy {
+        self.real.entropy()
+    }
+}
+
+/// A folder, and what a server on it is told.
+pub struct Scene {
+    folder: TempDir,
+    pub config: Config,
+    pub env: Arc<MovedEnv>,
+    pub runtime: Runtime,
+}
+
+impl Scene {
+    /// Keys `local:orders` and `local:other`; the first one needs grants where the server may make them.
+    pub fn new(may_grant: bool) -> Scene {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let credential = folder.path().join("grantor");
+        let config = Config {
+            data: folder.path().join("data"),
+            keyring: folder.path().join("keyring"),
+            listen: "127.0.0.1:0".parse().expect("an address"),
+            kms: match may_grant {
+                true => toml::from_str(&format!("[local]\ngrant_credential_file = {credential:?}"))
+                    .expect("a setting"),
+                false => toml::Table::new(),
+            },
+            ..Config::default()
+        };
+        let scene = Scene {
+            folder,
+            config,
+            env: Arc::default(),
+            runtime: Runtime::new().expect("a runtime"),
+        };
+        let keyring =
+            Keyring::create_new(&scene.config.keyring, Arc::new(OsEntropy)).expect("a keyring");
+        keyring.key_create("orders").expect("a key");
+        keyring.key_create("other").expect("a key");
+        if may_grant {
+            keyring.grantor_create(&credential).expect("a credential");
+            keyring
+                .key_set_policy("orders", KeyPolicy::GrantsOnly)
+                .expect("a policy");
+        }
+        scene
+    }
+
+    /// The same, and keys `vault:...` whose service never answers.
+    pub fn beside(silent: &Silent) -> Scene {
+        let mut scene = Scene::new(false);
+        let token = scene.path("token");
+        std::fs::write(&token, "a token\n").expect("a file can be written");
+        let owner_only = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&token, owner_only).expect("a file's mode can be set");
+        let settings = format!(
+            "[vault]\naddress = \"http://{}\"\ntoken_file = {token:?}\nrequest_timeout_s = 60\n",
+            silent.address
+        );
+        scene.config.kms = toml::from_str(&settings).expect("settings");
+        scene.config.key_call_timeout_s = 10;
+        scene
+    }
+
+    /// A place in the folder, beside the data.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn keyring(&self) -> Keyring {
+        Keyring::open(&self.config.keyring).expect("the keyring")
+    }
+
+    /// Tries to start a server.
+    pub fn start(&self) -> Result<Server, String> {
+        let started = Server::start(self.config.clone(), self.env.clone());
+        self.runtime.block_on(started)
+    }
+
+    /// One life of the server.
+    pub fn serve(&self, story: impl FnOnce(&Server, &mut Client)) {
+        let server = self.start().expect("the server starts");
+        let mut client = Client::connect(server.address());
+        story(&server, &mut client);
+        self.runtime.block_on(server.stop()).expect("a clean stop");
+    }
+}
+
+/// A keyspace, and a table with one row under `local:orders`.
+pub fn begin(client: &mut Client) {
+    client
+        .query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+        .done();
+    client
+        .query(
+            "CREATE TABLE ks.t (k int PRIMARY KEY) WITH encryption = {'kms_key': 'local:orders'}",
+        )
+        .done();
+    client.query("INSERT INTO ks.t (k) VALUES (1)").done();
+}
+
+pub fn alter(key: &str) -> String {
+    format!("ALTER TABLE ks.t WITH encryption = {{'kms_key': '{key}'}}")
+}
+
+/// The cells of each row, as texts; null is a dash.
+pub fn texts(client: &mut Client, query: &str) -> Vec<String> {
+    let rows = client.query(query).rows();
+    let cell = |cell: &Option<bytes::Bytes>| match cell {
+        Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        None => "-".to_owned(),
+    };
+    rows.rows
+        .iter()
+        .map(|row| row.iter().map(cell).collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
+/// A key service that takes every connection and answers nothing.
+pub struct Silent {
+    pub address: SocketAddr,
+    asked: mpsc::Receiver<()>,
+    held: Arc<Mutex<Vec<TcpStream>>>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Silent {
+    pub fn listen() -> Silent {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port can be had");
+        let address = listener.local_addr().expect("it listens");
+        let (tell, asked) = mpsc::channel();
+        let held: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (connections, over) = (held.clone(), is_over.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                if over.load(Ordering::SeqCst) {
+                    return;
+                }
+                let kept = stream.try_clone().expect("a second handle");
+                connections.lock().expect("nobody panics").push(kept);
+                let tell = tell.clone();
+                std::thread::spawn(move || {
+                    let mut request = [0; 1];
+                    if stream.read(&mut request).is_ok_and(|bytes| bytes > 0) {
+                        // A test that has seen enough wants to know nothing.
+                        let _ = tell.send(());
+                    }
+                });
+            }
+        });
+        Silent {
+            address,
+            asked,
+            held,
+            is_over,
+        }
+    }
+
+    /// Waits until somebody has asked and waits for an answer.
+    pub fn wait_until_asked(&self) {
+        self.asked
+            .recv_timeout(Duration::from_secs(60))
+            .expect("somebody asks");
+    }
+
+    /// Hangs up: whoever waits is told that the service is out of reach.
+    pub fn hang_up(self) {}
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        for stream in self.held.lock().expect("nobody panics").drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        // The listener sees that it is over, and closes.
+        let _ = TcpStream::connect(self.address);
+    }
+}

@@ -1,0 +1,218 @@
+//! Schema changes beside each other: a key service that hangs holds up who wants that very table and nobody else; what is half done is told as that.
+
+use std::thread::{JoinHandle, spawn};
+
+use palladium::service_table::SCHEMA_TABLE;
+
+use crate::client::{Answer, Client};
+use crate::scene::{INVALID, Scene, Silent, UNAVAILABLE, WRITE_TIMEOUT, alter, begin, texts};
+
+const HUNG: &str =
+    "CREATE TABLE ks.hung (k int PRIMARY KEY) WITH encryption = {'kms_key': 'vault:transit/hung'}";
+
+/// A statement of somebody else's, on a connection of his own.
+fn begun(client: &Client, statement: &str) -> JoinHandle<Answer> {
+    let (address, statement) = (client.address(), statement.to_owned());
+    spawn(move || Client::connect(address).query(&statement))
+}
+
+fn status(client: &mut Client, table: &str) -> Vec<String> {
+    texts(
+        client,
+        &format!(
+            "SELECT status FROM system_schema_mcs.tables WHERE keyspace_name = 'ks' AND table_name = '{table}'"
+        ),
+    )
+}
+
+#[test]
+fn a_key_service_that_hangs_holds_up_no_change_of_another_table() {
+    let silent = Silent::listen();
+    let scene = Scene::beside(&silent);
+    scene.serve(|_, client| {
+        begin(client);
+        let creating = begun(client, HUNG);
+        silent.wait_until_asked();
+        assert_eq!(status(client, "hung"), ["CREATING"]);
+        assert!(texts(client, "SELECT table_name FROM system_schema.tables WHERE keyspace_name = 'ks' AND table_name = 'hung'").is_empty());
+        for statement in [
+            "CREATE TABLE ks.near (k int PRIMARY KEY)",
+            "ALTER TABLE ks.near ADD v int",
+            "ALTER TABLE ks.near WITH encryption = {'kms_key': 'local:other'}",
+            "CREATE TYPE ks.pair (a int, b int)",
+            "INSERT INTO ks.near (k, v) VALUES (1, 2)",
+            "DROP TABLE ks.near",
+        ] {
+            client.query(statement).done();
+            assert!(!creating.is_finished(), "{statement}");
+        }
+        assert_eq!(status(client, "hung"), ["CREATING"]);
+        silent.hang_up();
+        let (code, words) = creating.join().expect("an answer").error();
+        assert_eq!(code, INVALID, "{words}");
+        assert!(words.ends_with("nothing was changed"), "{words}");
+        assert!(status(client, "hung").is_empty());
+    });
+}
+
+#[test]
+fn a_switch_whose_new_key_hangs_holds_up_no_change_of_another_table() {
+    let silent = Silent::listen();
+    let scene = Scene::beside(&silent);
+    scene.serve(|_, client| {
+        begin(client);
+        let switching = begun(client, &alter("vault:transit/hung"));
+        silent.wait_until_asked();
+        client
+            .query("CREATE TABLE ks.near (k int PRIMARY KEY)")
+            .done();
+        client
+            .query("ALTER TABLE ks.near WITH comment = 'near'")
+            .done();
+        client.query("DROP TABLE ks.near").done();
+        // The table itself is used meanwhile.
+        assert_eq!(client.query("SELECT * FROM ks.t").rows().rows.len(), 1);
+        assert!(!switching.is_finished());
+        silent.hang_up();
+        let (code, words) = switching.join().expect("an answer").error();
+        assert_eq!(code, INVALID, "{words}");
+        client.query(&alter("local:other")).done();
+    });
+}
+
+#[test]
+fn whoever_wants_the_very_table_that_hangs_waits_and_then_has_it() {
+    let silent = Silent::listen();
+    let scene = Scene::beside(&silent);
+    scene.serve(|_, client| {
+        begin(client);
+        let creating = begun(client, HUNG);
+        silent.wait_until_asked();
+        let again = begun(client, "CREATE TABLE ks.hung (k int PRIMARY KEY)");
+        let dropping = begun(client, "DROP KEYSPACE ks");
+        assert_eq!(status(client, "hung"), ["CREATING"]);
+        silent.hang_up();
+        creating.join().expect("an answer").error();
+        let again = again.join().expect("an answer");
+        dropping.join().expect("an answer").done();
+        // One of the two was first.
+        if let Answer::Error(code, words) = again {
+            assert_eq!((code, &*words), (INVALID, "Keyspace 'ks' doesn't exist"));
+        }
+        assert!(status(client, "hung").is_empty());
+    });
+}
+
+#[test]
+fn a_change_that_others_made_impossible_meanwhile_comes_to_nothing() {
+    let scene = Scene::new(false);
+    scene.serve(|server, client| {
+        begin(client);
+        client.query("CREATE TYPE ks.pair (a int)").done();
+        let ids = || server.database().engine.table_ids().len();
+        let before = ids();
+        // The table's turn comes after the type is gone, or before: either way both are told the truth.
+        for _ in 0..10 {
+            let creating = begun(
+                client,
+                "CREATE TABLE ks.u (k int PRIMARY KEY, p frozen<pair>)",
+            );
+            let dropped = client.query("DROP TYPE ks.pair");
+            match (creating.join().expect("an answer"), dropped) {
+                (Answer::Error(code, _), Answer::Error(other, _)) => {
+                    panic!("both were refused: {code:#x}, {other:#x}")
+                }
+                (Answer::Error(..), _) => client.query("CREATE TYPE ks.pair (a int)").done(),
+                (_, Answer::Error(..)) => client.query("DROP TABLE ks.u").done(),
+                _ => panic!("a table of a type that is not there"),
+            }
+            assert_eq!(ids(), before, "what came to nothing left nothing");
+        }
+    });
+}
+
+#[test]
+fn a_call_in_flight_when_the_server_stops_is_in_the_trail_as_unanswered() {
+    let silent = Silent::listen();
+    let scene = Scene::beside(&silent);
+    let mut cut_short = None;
+    scene.serve(|_, client| {
+        begin(client);
+        cut_short = Some(begun(client, HUNG));
+        silent.wait_until_asked();
+    });
+    drop(silent);
+    // Its connection was closed under it.
+    let _ = cut_short.expect("it was begun").join();
+    scene.serve(|_, client| {
+        let calls = texts(
+            client,
+            "SELECT operation, outcome, reason FROM system_palladium.kms_calls WHERE key = 'vault:transit/hung' ALLOW FILTERING",
+        );
+        let unanswered = "DescribeKey failed Unreachable: unanswered: the server stopped";
+        assert!(
+            calls.iter().any(|call| call.starts_with(unanswered)),
+            "{calls:?}"
+        );
+    });
+}
+
+#[test]
+fn a_call_that_takes_longer_than_key_call_timeout_s_is_unanswered() {
+    let silent = Silent::listen();
+    let mut scene = Scene::beside(&silent);
+    scene.config.key_call_timeout_s = 1;
+    scene.serve(|_, client| {
+        begin(client);
+        let (code, words) = client.query(HUNG).error();
+        assert_eq!(code, INVALID, "{words}");
+        assert!(words.contains("no answer within 1 s"), "{words}");
+        let services =
+            "SELECT unanswered FROM system_palladium.key_services WHERE provider = 'vault'";
+        let unanswered = client.query(services).rows().rows.remove(0).remove(0);
+        assert_eq!(unanswered.as_deref(), Some(&1i64.to_be_bytes()[..]));
+    });
+}
+
+#[test]
+fn a_key_switch_that_the_schema_could_not_record_stands_and_is_told_as_that() {
+    let scene = Scene::new(false);
+    let shown = |client: &mut Client| {
+        let named = texts(client, "SELECT kms_key FROM system_palladium.tables");
+        let described = texts(client, "DESCRIBE TABLE ks.t").join("\n");
+        (named, described.contains("'local:other'"))
+    };
+    scene.serve(|server, client| {
+        begin(client);
+        let engine = &server.database().engine;
+        // Nothing can be written to the schema's table any more.
+        scene.runtime.block_on(engine.lock(SCHEMA_TABLE));
+        let (code, words) = client.query(&alter("local:other")).error();
+        assert_eq!(code, WRITE_TIMEOUT, "{words}");
+        assert!(
+            words.starts_with("Table ks.t is under its new key, durably"),
+            "{words}"
+        );
+        assert_eq!(shown(client), (vec!["local:other".into()], true));
+        assert_eq!(client.query("SELECT * FROM ks.t").rows().rows.len(), 1);
+    });
+    scene.keyring().key_disable("orders").expect("it is there");
+    scene.serve(|_, client| {
+        assert_eq!(client.query("SELECT * FROM ks.t").rows().rows.len(), 1);
+        assert_eq!(shown(client), (vec!["local:other".into()], true));
+    });
+}
+
+#[test]
+fn a_silent_service_is_unavailable_to_those_who_read() {
+    let scene = Scene::new(false);
+    scene.serve(|_, client| begin(client));
+    let (keyring, away) = (scene.config.keyring.clone(), scene.path("away"));
+    scene.serve(|_, client| {
+        std::fs::rename(&keyring, &away).expect("a file can be renamed");
+        let (code, words) = client.query("SELECT * FROM ks.t").error();
+        assert_eq!(code, UNAVAILABLE, "{words}");
+        assert!(words.ends_with("reason=Unreachable"), "{words}");
+        std::fs::rename(&away, &keyring).expect("a file can be renamed");
+    });
+}

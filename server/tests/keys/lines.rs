@@ -1,0 +1,110 @@
+//! The log: each change of a table's state is one line, with the table's id, its key and why; and no name.
+
+use std::io;
+use std::sync::Mutex;
+
+use super::world::*;
+
+/// What was logged on this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// From now on, until the guard is dropped.
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || log.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    /// The lines about a table since this was last asked; there are no others with a name in them.
+    fn of(&self, table: TableId) -> Vec<String> {
+        let text = std::mem::take(&mut *self.0.lock().unwrap());
+        let text = String::from_utf8(text).unwrap();
+        for name in ["orders", "invoices", "shop"] {
+            assert!(!text.contains(name), "{name} in {text}");
+        }
+        let id = format!("table={table}");
+        let lines = text.lines().filter(|line| line.contains(&id));
+        lines.map(str::to_owned).collect()
+    }
+}
+
+fn is_one(lines: &[String], said: &str, more: &[&str]) {
+    let [line] = lines else {
+        panic!("one line says '{said}': {lines:?}");
+    };
+    let key = format!("key={}", owner());
+    let key_quoted = format!("key=\"{}\"", owner());
+    assert!(line.contains(said), "{line}");
+    assert!(line.contains(&key) || line.contains(&key_quoted), "{line}");
+    for word in more {
+        assert!(line.contains(word), "{word} in {line}");
+    }
+}
+
+#[tokio::test]
+async fn each_change_of_state_is_one_line_with_table_key_and_reason() {
+    let log = Log::default();
+    let _guard = log.listen();
+    let world = World::new().await;
+    is_one(&log.of(ORDERS), "the table's key is at hand", &[]);
+    world.pass(20 * 60).await;
+    is_one(&log.of(ORDERS), "the table sleeps", &["reason=\"idle\""]);
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+    is_one(&log.of(ORDERS), "the table's key is at hand", &[]);
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.env.advance(LEASE_SECONDS);
+    // Refused again and again, it is one change.
+    for _ in 0..5 {
+        world.refused(ORDERS).await;
+        world.env.advance(6);
+        world.keeper.step().await;
+    }
+    is_one(
+        &log.of(ORDERS),
+        "the table's key is inaccessible",
+        &["WARN", "reason=Disabled"],
+    );
+    // Another reason is another line.
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::PendingDeletion));
+    world.env.advance(6);
+    world.refused(ORDERS).await;
+    is_one(
+        &log.of(ORDERS),
+        "the table's key is inaccessible",
+        &["reason=PendingDeletion"],
+    );
+    world.kms.set(&owner(), Behavior::Ok);
+    world.env.advance(6);
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+    is_one(
+        &log.of(ORDERS),
+        "the table's key is back",
+        &["reason=PendingDeletion", "since="],
+    );
+    // Renewed, it is the same state.
+    for _ in 0..60 {
+        world.write(ORDERS).await.unwrap();
+        world.env.advance(10);
+        world.keeper.step().await;
+    }
+    assert!(log.of(ORDERS).is_empty());
+}

@@ -1,0 +1,69 @@
+//! Openings that take longer than a lease: what the log holds of a table is read to its end, under leases that follow each other.
+
+use super::world::*;
+
+const LEASE: u64 = 10;
+const STEP: Duration = Duration::from_millis(200);
+
+/// A closed table of which the log holds far more than can be read within one lease.
+async fn much_to_replay() -> World {
+    let world = World::with_lease(LEASE).await;
+    for _ in 0..200 {
+        world.write(ORDERS).await.unwrap();
+    }
+    world.env.advance(LEASE);
+    world.keeper.step().await;
+    world.engine.lock(ORDERS).await;
+    world.env.creep(STEP);
+    world
+}
+
+#[tokio::test]
+async fn an_opening_that_takes_longer_than_its_lease_comes_to_its_end() {
+    let world = much_to_replay().await;
+    let (begun, calls) = (
+        world.env.nanos(),
+        world.kms.count(&owner(), Operation::Decrypt),
+    );
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+    let leases = (world.env.nanos() - begun) / (LEASE * 1_000_000_000);
+    assert!(leases >= 3, "it took {leases} leases");
+    let calls = world.kms.count(&owner(), Operation::Decrypt) - calls;
+    assert!(calls > leases, "{calls} Decrypts in {leases} leases");
+}
+
+#[tokio::test]
+async fn a_key_that_is_taken_away_during_a_long_opening_ends_it() {
+    let world = much_to_replay().await;
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    let take_away = async {
+        while world.kms.count(&owner(), Operation::Decrypt) == calls {
+            tokio::task::yield_now().await;
+        }
+        world
+            .kms
+            .answer_next_calls(&owner(), Behavior::Denied(DenialReason::Disabled));
+    };
+    let (refused, ()) = futures::join!(world.rows(ORDERS), take_away);
+    let error = refused.expect_err("its key was taken away");
+    assert_eq!(error.code(), ErrorCode::Unauthorized, "{error}");
+    assert!(error.message.ends_with("reason=Disabled"), "{error}");
+    assert!(world.engine.lease(ORDERS).is_none());
+}
+
+#[tokio::test]
+async fn a_service_that_falls_silent_during_a_long_opening_is_named() {
+    let world = much_to_replay().await;
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    let fall_silent = async {
+        while world.kms.count(&owner(), Operation::Decrypt) == calls {
+            tokio::task::yield_now().await;
+        }
+        let silent = Behavior::Unavailable(UnavailableReason::Unreachable);
+        world.kms.answer_next_calls(&owner(), silent);
+    };
+    let (refused, ()) = futures::join!(world.rows(ORDERS), fall_silent);
+    let error = refused.expect_err("its lease has ended");
+    assert_eq!(error.code(), ErrorCode::Unavailable, "{error}");
+    assert!(error.message.ends_with("reason=Unreachable"), "{error}");
+}
