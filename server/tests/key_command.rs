@@ -206,7 +206,7 @@ fn grants_are_made_shown_and_revoked() {
         (
             id.as_str(),
             "revoked",
-            "describe,generate,decrypt,encrypt",
+            "describe,generate,decrypt",
             "the shop's orders"
         )
     );

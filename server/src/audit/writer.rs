@@ -76,8 +76,10 @@ impl Writer {
     async fn run(mut self) {
         let started = Event::of_server("START", self.trail.now_micros());
         self.write(vec![started]).await;
+        self.prune().await;
         self.show();
-        let mut pauses = tokio::time::interval(SHOW_PAUSE);
+        let first = tokio::time::Instant::now() + SHOW_PAUSE;
+        let mut pauses = tokio::time::interval_at(first, SHOW_PAUSE);
         while !self.is_stopping {
             tokio::select! {
                 _ = &mut self.stopped => self.is_stopping = true,

@@ -115,6 +115,17 @@ mod tests {
     }
 
     #[test]
+    fn a_call_to_a_key_service_may_take_no_longer_than_the_shortest_lease() {
+        for (seconds, is_fine) in [(0, false), (1, true), (10, true), (11, false)] {
+            let loaded = load_text(&format!("key_call_timeout_s = {seconds}"), &[]);
+            assert_eq!(loaded.is_ok(), is_fine, "{seconds}");
+            if let Err(error) = loaded {
+                assert!(error.contains("key_call_timeout_s"), "{error}");
+            }
+        }
+    }
+
+    #[test]
     fn an_unknown_setting_is_named_with_its_line() {
         let error = load_text("listen = \"127.0.0.1:1\"\n\nlisten_port = 5\n", &[]).unwrap_err();
         assert!(

@@ -10,6 +10,7 @@
 //! - A service that does not answer in time is unreachable; it has denied nothing.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ pub struct KeyService {
     provider: String,
     kms: Arc<dyn Kms>,
     gate: Arc<Gate>,
+    in_flight: AtomicUsize,
     heard: Mutex<Heard>,
 }
 
@@ -84,6 +86,8 @@ pub struct ServiceStatus {
     pub latency_p99_us: u64,
     /// Calls that wait for their turn now.
     pub waiting: usize,
+    /// Calls that were sent and are not answered yet.
+    pub in_flight: usize,
     /// When the newest answer came, in microseconds of wall time.
     pub last_answer_micros: Option<i64>,
     /// The newest failure, in the service's words.
@@ -128,6 +132,7 @@ impl KeyService {
             provider: provider.to_owned(),
             kms,
             gate: Gate::new(limits),
+            in_flight: AtomicUsize::new(0),
             heard: Mutex::new(Heard {
                 is_reachable: None,
                 calls: 0,
@@ -180,7 +185,7 @@ impl KeyService {
             };
         };
         let sent = Reading::now(&**env);
-        let in_flight = InFlight::new(&**env, sent, &asked, room);
+        let in_flight = InFlight::new(self, &**env, sent, &asked, room);
         let no_answer = pin!(async {
             let stopped = pin!(caller.audit.closed());
             match select(env.sleep(caller.timeout), stopped).await {
@@ -213,6 +218,7 @@ impl KeyService {
             latency_p50_us: heard.latency(50),
             latency_p99_us: heard.latency(99),
             waiting,
+            in_flight: self.in_flight.load(Ordering::Acquire),
             last_answer_micros: heard.last_answer_micros,
             last_error: heard.last_error.clone(),
         }
@@ -225,13 +231,21 @@ impl KeyService {
 
 /// A call that was sent, and its place in the trail.
 struct InFlight<'a> {
+    service: &'a KeyService,
     env: &'a dyn Env,
     sent: Reading,
     record: Option<(Room, Event)>,
 }
 
 impl<'a> InFlight<'a> {
-    fn new(env: &'a dyn Env, sent: Reading, asked: &Asked<'_>, room: Room) -> Self {
+    fn new(
+        service: &'a KeyService,
+        env: &'a dyn Env,
+        sent: Reading,
+        asked: &Asked<'_>,
+        room: Room,
+    ) -> Self {
+        service.in_flight.fetch_add(1, Ordering::AcqRel);
         let owned = |(keyspace, table): (&str, &str)| (keyspace.to_owned(), table.to_owned());
         let event = Event {
             at_micros: sent.wall_micros,
@@ -245,6 +259,7 @@ impl<'a> InFlight<'a> {
             asker: asked.asker.clone(),
         };
         InFlight {
+            service,
             env,
             sent,
             record: Some((room, event)),
@@ -269,6 +284,7 @@ impl<'a> InFlight<'a> {
 /// Whoever made the call may be gone before it is over.
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
+        self.service.in_flight.fetch_sub(1, Ordering::AcqRel);
         let latency = self.latency();
         if let Some((room, event)) = self.record.take() {
             room.record(Event { latency, ..event });

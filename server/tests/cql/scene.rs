@@ -1,12 +1,11 @@
 //! A folder with a keyring in which two owners have a key each, servers one after the other on it, a clock that can be moved, and a key service that never answers.
 
-use std::io::Read;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use palladium::config::Config;
 use palladium::env::RealEnv;
@@ -23,6 +22,9 @@ pub const INVALID: i32 = 0x2200;
 pub const UNAUTHORIZED: i32 = 0x2100;
 pub const UNAVAILABLE: i32 = 0x1000;
 pub const WRITE_TIMEOUT: i32 = 0x1100;
+
+/// How long a test waits for what goes on beside it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The real world, but for clocks that the test may move ahead.
 #[derive(Default)]
@@ -173,10 +175,21 @@ pub fn texts(client: &mut Client, query: &str) -> Vec<String> {
         .collect()
 }
 
+/// Asks again until what is seen is what is waited for.
+pub fn wait_for<T>(mut look: impl FnMut() -> Option<T>, what: &str) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A key service that takes every connection and answers nothing.
 pub struct Silent {
     pub address: SocketAddr,
-    asked: mpsc::Receiver<()>,
     held: Arc<Mutex<Vec<TcpStream>>>,
     is_over: Arc<AtomicBool>,
 }
@@ -185,41 +198,23 @@ impl Silent {
     pub fn listen() -> Silent {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port can be had");
         let address = listener.local_addr().expect("it listens");
-        let (tell, asked) = mpsc::channel();
         let held: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
         let is_over = Arc::new(AtomicBool::new(false));
         let (connections, over) = (held.clone(), is_over.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { return };
+                let Ok(stream) = stream else { return };
                 if over.load(Ordering::SeqCst) {
                     return;
                 }
-                let kept = stream.try_clone().expect("a second handle");
-                connections.lock().expect("nobody panics").push(kept);
-                let tell = tell.clone();
-                std::thread::spawn(move || {
-                    let mut request = [0; 1];
-                    if stream.read(&mut request).is_ok_and(|bytes| bytes > 0) {
-                        // A test that has seen enough wants to know nothing.
-                        let _ = tell.send(());
-                    }
-                });
+                connections.lock().expect("nobody panics").push(stream);
             }
         });
         Silent {
             address,
-            asked,
             held,
             is_over,
         }
-    }
-
-    /// Waits until somebody has asked and waits for an answer.
-    pub fn wait_until_asked(&self) {
-        self.asked
-            .recv_timeout(Duration::from_secs(60))
-            .expect("somebody asks");
     }
 
     /// Hangs up: whoever waits is told that the service is out of reach.

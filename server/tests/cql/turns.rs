@@ -2,10 +2,13 @@
 
 use std::thread::{JoinHandle, spawn};
 
+use palladium::server::Server;
 use palladium::service_table::SCHEMA_TABLE;
 
 use crate::client::{Answer, Client};
-use crate::scene::{INVALID, Scene, Silent, UNAVAILABLE, WRITE_TIMEOUT, alter, begin, texts};
+use crate::scene::{
+    INVALID, Scene, Silent, UNAVAILABLE, WRITE_TIMEOUT, alter, begin, texts, wait_for,
+};
 
 const HUNG: &str =
     "CREATE TABLE ks.hung (k int PRIMARY KEY) WITH encryption = {'kms_key': 'vault:transit/hung'}";
@@ -14,6 +17,15 @@ const HUNG: &str =
 fn begun(client: &Client, statement: &str) -> JoinHandle<Answer> {
     let (address, statement) = (client.address(), statement.to_owned());
     spawn(move || Client::connect(address).query(&statement))
+}
+
+/// Waits until a call to the silent service is on its way.
+fn wait_for_call(server: &Server) {
+    let is_asked = || {
+        let services = server.database().keys.services();
+        services.iter().any(|service| service.in_flight > 0)
+    };
+    wait_for(|| is_asked().then_some(()), "a key service is asked");
 }
 
 fn status(client: &mut Client, table: &str) -> Vec<String> {
@@ -29,10 +41,10 @@ fn status(client: &mut Client, table: &str) -> Vec<String> {
 fn a_key_service_that_hangs_holds_up_no_change_of_another_table() {
     let silent = Silent::listen();
     let scene = Scene::beside(&silent);
-    scene.serve(|_, client| {
+    scene.serve(|server, client| {
         begin(client);
         let creating = begun(client, HUNG);
-        silent.wait_until_asked();
+        wait_for_call(server);
         assert_eq!(status(client, "hung"), ["CREATING"]);
         assert!(texts(client, "SELECT table_name FROM system_schema.tables WHERE keyspace_name = 'ks' AND table_name = 'hung'").is_empty());
         for statement in [
@@ -59,10 +71,10 @@ fn a_key_service_that_hangs_holds_up_no_change_of_another_table() {
 fn a_switch_whose_new_key_hangs_holds_up_no_change_of_another_table() {
     let silent = Silent::listen();
     let scene = Scene::beside(&silent);
-    scene.serve(|_, client| {
+    scene.serve(|server, client| {
         begin(client);
         let switching = begun(client, &alter("vault:transit/hung"));
-        silent.wait_until_asked();
+        wait_for_call(server);
         client
             .query("CREATE TABLE ks.near (k int PRIMARY KEY)")
             .done();
@@ -84,10 +96,10 @@ fn a_switch_whose_new_key_hangs_holds_up_no_change_of_another_table() {
 fn whoever_wants_the_very_table_that_hangs_waits_and_then_has_it() {
     let silent = Silent::listen();
     let scene = Scene::beside(&silent);
-    scene.serve(|_, client| {
+    scene.serve(|server, client| {
         begin(client);
         let creating = begun(client, HUNG);
-        silent.wait_until_asked();
+        wait_for_call(server);
         let again = begun(client, "CREATE TABLE ks.hung (k int PRIMARY KEY)");
         let dropping = begun(client, "DROP KEYSPACE ks");
         assert_eq!(status(client, "hung"), ["CREATING"]);
@@ -136,10 +148,10 @@ fn a_call_in_flight_when_the_server_stops_is_in_the_trail_as_unanswered() {
     let silent = Silent::listen();
     let scene = Scene::beside(&silent);
     let mut cut_short = None;
-    scene.serve(|_, client| {
+    scene.serve(|server, client| {
         begin(client);
         cut_short = Some(begun(client, HUNG));
-        silent.wait_until_asked();
+        wait_for_call(server);
     });
     drop(silent);
     // Its connection was closed under it.
@@ -210,6 +222,8 @@ fn a_silent_service_is_unavailable_to_those_who_read() {
     let (keyring, away) = (scene.config.keyring.clone(), scene.path("away"));
     scene.serve(|_, client| {
         std::fs::rename(&keyring, &away).expect("a file can be renamed");
+        // It was opened beside the start, if the log held something of it.
+        scene.env.advance(300);
         let (code, words) = client.query("SELECT * FROM ks.t").error();
         assert_eq!(code, UNAVAILABLE, "{words}");
         assert!(words.ends_with("reason=Unreachable"), "{words}");

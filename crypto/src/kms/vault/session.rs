@@ -450,6 +450,7 @@ pub(super) fn refused_twice(words: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
     use super::*;
@@ -458,6 +459,8 @@ mod tests {
         // A new file in place of the old one, as those who write tokens do it.
         let (path, draft) = (folder.path().join("token"), folder.path().join("draft"));
         std::fs::write(&draft, text).unwrap();
+        let owner_and_group = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(&draft, owner_and_group).unwrap();
         std::fs::rename(draft, &path).unwrap();
         path
     }
@@ -470,6 +473,17 @@ mod tests {
         assert_eq!(session.read_file(&path).unwrap(), "first");
         file(&folder, "second\n");
         assert_eq!(session.read_file(&path).unwrap(), "second");
+    }
+
+    #[test]
+    fn a_token_file_that_everybody_may_read_is_our_own_trouble() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(&folder, "token\n");
+        let everybody = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(&path, everybody).unwrap();
+        let session = Session::new(Login::File(path.clone()));
+        let error = session.read_file(&path).unwrap_err().to_string();
+        assert!(error.contains("can be read by others"), "{error}");
     }
 
     #[test]

@@ -214,13 +214,13 @@ const SYSTEM_PALLADIUM: Described = (
     "",
     &[
         "CREATE TABLE tables (keyspace_name text, table_name text, encryption_status text, id uuid, inaccessible_since timestamp, kms_key \
-         text, reason text, sstables_to_rewrite bigint, status text, structures_to_wrap bigint, PRIMARY KEY (keyspace_name, table_name)) WITH comment = 'which key protects each table, and whether it can \
+         text, reason text, sstables_to_rewrite bigint, sstables_unreadable bigint, status text, structures_to_wrap bigint, PRIMARY KEY (keyspace_name, table_name)) WITH comment = 'which key protects each table, and whether it can \
          be used'",
         "CREATE TABLE table_keys (keyspace_name text, table_name text, version int, created timestamp, fingerprint blob, is_current \
          boolean, kms_key text, last_confirmed timestamp, lease_until timestamp, retired timestamp, wrapped_by text, PRIMARY KEY \
          (keyspace_name, table_name, version)) WITH comment = 'the versions of each table key, and what wraps those that data is still \
          under'",
-        "CREATE TABLE key_services (provider text PRIMARY KEY, calls bigint, denied bigint, last_answer timestamp, last_error text, \
+        "CREATE TABLE key_services (provider text PRIMARY KEY, calls bigint, denied bigint, in_flight int, last_answer timestamp, last_error text, \
          latency_p50_us bigint, latency_p99_us bigint, reachable boolean, throttled bigint, unanswered bigint, waiting int) WITH \
          comment = 'how each key service fares since the start'",
         "CREATE TABLE grants (keyspace_name text, table_name text, key text, purpose text, grant_id text, created timestamp, \

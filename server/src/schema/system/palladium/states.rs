@@ -49,6 +49,10 @@ pub fn tables(
                 "sstables_to_rewrite",
                 count(left.sstables_to_rewrite as u64),
             ));
+            row.push((
+                "sstables_unreadable",
+                count(left.sstables_unreadable as u64),
+            ));
         }
         rows.add(row)?;
     }
@@ -138,6 +142,10 @@ pub fn key_services(view: View<'_>, rows: &mut Rows<'_>) -> CqlResult<()> {
             (
                 "waiting",
                 int(i32::try_from(service.waiting).unwrap_or(i32::MAX)),
+            ),
+            (
+                "in_flight",
+                int(i32::try_from(service.in_flight).unwrap_or(i32::MAX)),
             ),
             (
                 "last_answer",

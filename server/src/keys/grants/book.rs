@@ -1,0 +1,290 @@
+//! What is noted of the grants of this server's making: which there are, which are due, what is not on the disk yet.
+//!
+//! What must hold: nothing here calls a key service; what has changed is unnoted until it was written, and what has changed again since is noted next time.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use palladium_crypto::{CmkRef, GrantId, GrantPurpose, TableId};
+use serde::{Deserialize, Serialize};
+
+use crate::records;
+
+/// The first pause after a grant could not be retired; doubles up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_secs(3_600);
+
+/// A grant of this server's making.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantRecord {
+    /// The table's names, which its context holds.
+    pub keyspace: String,
+    pub table: String,
+    /// The table's id.
+    pub id: [u8; 16],
+    /// The key.
+    pub key: String,
+    /// The service's name for it; None until the service has answered.
+    pub grant: Option<String>,
+    /// `use` or `snapshot`.
+    pub purpose: String,
+    /// When it was asked for, in microseconds of wall time.
+    pub created_micros: i64,
+    /// When it is to be retired; None while the table's root needs it.
+    pub retire_after_micros: Option<i64>,
+    /// A root of the table has needed it.
+    pub(super) is_settled: bool,
+    /// A grant for snapshots that may decrypt, because the table has left.
+    pub(super) is_wide: bool,
+    /// Another one stands in its place.
+    pub(super) is_replaced: bool,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(in crate::keys) struct Book {
+    entries: Mutex<BTreeMap<Vec<u8>, Entry>>,
+    /// A table's is held while grants are made for it and while one of its is retired: a service may give the same grant again that is just going. Of each table,
+    /// so that none waits for the key service of another.
+    changing: DashMap<TableId, Arc<tokio::sync::Mutex<()>>>,
+    pub(super) is_tended: AtomicBool,
+}
+
+/// One, by its name among the records.
+struct Entry {
+    /// None: retired, and to be forgotten on the disk too.
+    record: Option<GrantRecord>,
+    is_noted: bool,
+    tries: u32,
+    try_at_nanos: u64,
+}
+
+impl Book {
+    /// Held by whoever makes or retires grants of a table.
+    pub(super) fn changing(&self, id: TableId) -> Arc<tokio::sync::Mutex<()>> {
+        self.changing.entry(id).or_default().clone()
+    }
+
+    /// Forgets the locks that nobody holds or waits for.
+    pub(super) fn forget_idle(&self) {
+        self.changing.retain(|_, lock| Arc::strong_count(lock) > 1);
+    }
+
+    pub(super) fn load(&self, records: Vec<(Bytes, Bytes)>) -> Result<(), String> {
+        let mut entries = self.entries();
+        for (name, value) in records {
+            let record = serde_json::from_slice(&value)
+                .map_err(|error| format!("the record of a grant cannot be read: {error}"))?;
+            entries.insert(name.to_vec(), Entry::noted(record));
+        }
+        Ok(())
+    }
+
+    pub(super) fn records(&self) -> Vec<GrantRecord> {
+        let entries = self.entries();
+        let records = entries.values().filter_map(|entry| entry.record.clone());
+        records.collect()
+    }
+
+    pub(super) fn tables(&self) -> Vec<TableId> {
+        let entries = self.entries();
+        let mut ids: Vec<TableId> = entries
+            .values()
+            .filter_map(|entry| Some(TableId(entry.record.as_ref()?.id)))
+            .collect();
+        ids.sort();
+        ids.dedup();
+        ids
+    }
+
+    /// A grant is wanted: a new one, or one that was to be retired.
+    pub(super) fn want(&self, name: Vec<u8>, record: GrantRecord) {
+        let mut entries = self.entries();
+        let before = entries.remove(&name).and_then(|entry| entry.record);
+        let record = match before {
+            Some(before) => GrantRecord {
+                retire_after_micros: None,
+                ..before
+            },
+            None => record,
+        };
+        let entry = Entry {
+            is_noted: false,
+            ..Entry::noted(record)
+        };
+        entries.insert(name, entry);
+    }
+
+    /// The service has made a grant. Another one that stood here before is to be retired.
+    pub(super) fn made(&self, name: &[u8], grant: GrantId, now: i64) {
+        let mut entries = self.entries();
+        let Some(entry) = entries.get_mut(name) else {
+            return;
+        };
+        let before = entry.record.clone();
+        entry.change(|record| {
+            record.grant = Some(grant.0.clone());
+            record.is_wide = false;
+        });
+        let Some((record, old)) = before.and_then(|record| Some((record.clone(), record.grant?)))
+        else {
+            return;
+        };
+        if old != grant.0 {
+            let replaced = GrantRecord {
+                retire_after_micros: Some(now),
+                is_replaced: true,
+                ..record
+            };
+            let entry = Entry {
+                is_noted: false,
+                ..Entry::noted(replaced)
+            };
+            entries.insert([name, b" ", old.as_bytes()].concat(), entry);
+        }
+    }
+
+    pub(super) fn change_all(&self, id: TableId, change: impl Fn(&mut GrantRecord)) {
+        let mut entries = self.entries();
+        for (_, entry) in entries.range_mut(id.0.to_vec()..) {
+            match &entry.record {
+                Some(record) if record.is_replaced && record.id == id.0 => {}
+                Some(record) if record.id == id.0 => entry.change(&change),
+                Some(_) => break,
+                None => {}
+            }
+        }
+    }
+
+    /// What came of an entry: what it is now, or that it is no more.
+    pub(super) fn put(&self, name: &[u8], record: Option<GrantRecord>) {
+        let mut entries = self.entries();
+        let Some(entry) = entries.get_mut(name) else {
+            return;
+        };
+        match (&mut entry.record, record) {
+            (Some(present), Some(next)) => {
+                present.grant = next.grant;
+                present.is_wide = next.is_wide;
+            }
+            (present, next) => *present = next,
+        }
+        entry.is_noted = false;
+        entry.tries = 0;
+    }
+
+    pub(super) fn failed(&self, name: &[u8], boot: u64) {
+        if let Some(entry) = self.entries().get_mut(name) {
+            let pause = RETRY_MIN
+                .saturating_mul(1 << entry.tries.min(16))
+                .min(RETRY_MAX);
+            entry.tries = entry.tries.saturating_add(1);
+            entry.try_at_nanos = boot.saturating_add(pause.as_nanos() as u64);
+        }
+    }
+
+    /// What is to be retired or widened now.
+    pub(super) fn due(&self, wall: i64, boot: u64) -> Vec<Vec<u8>> {
+        let entries = self.entries();
+        let due = entries.iter().filter(|(_, entry)| entry.is_due(wall, boot));
+        due.map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(super) fn still_due(&self, name: &[u8], wall: i64, boot: u64) -> Option<GrantRecord> {
+        let entries = self.entries();
+        let entry = entries.get(name).filter(|entry| entry.is_due(wall, boot))?;
+        entry.record.clone()
+    }
+
+    pub(super) fn unnoted(&self) -> Vec<records::Change> {
+        let entries = self.entries();
+        let unnoted = entries.iter().filter(|(_, entry)| !entry.is_noted);
+        unnoted
+            .map(|(name, entry)| (name.clone(), entry.record.as_ref().map(encoded)))
+            .collect()
+    }
+
+    pub(super) fn noted(&self, changes: &[records::Change]) {
+        let mut entries = self.entries();
+        for (name, value) in changes {
+            let Some(entry) = entries.get_mut(name) else {
+                continue;
+            };
+            // What has changed again since is noted next time.
+            if entry.record.as_ref().map(encoded) == *value {
+                entry.is_noted = true;
+                if value.is_none() {
+                    entries.remove(name);
+                }
+            }
+        }
+    }
+
+    /// Whether another record of the same table, which is not to be retired, has this grant, too.
+    pub(super) fn stands_elsewhere(&self, record: &GrantRecord, grant: Option<&GrantId>) -> bool {
+        let grant = grant.map(|grant| grant.0.as_str());
+        let entries = self.entries();
+        let records = entries.values().filter_map(|entry| entry.record.as_ref());
+        let mut others = records.filter(|other| other.id == record.id && other.key != record.key);
+        others.any(|other| other.grant.as_deref() == grant && other.retire_after_micros.is_none())
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Entry>> {
+        self.entries.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Entry {
+    fn noted(record: GrantRecord) -> Self {
+        Entry {
+            record: Some(record),
+            is_noted: true,
+            tries: 0,
+            try_at_nanos: 0,
+        }
+    }
+
+    fn is_due(&self, wall: i64, boot: u64) -> bool {
+        let Some(record) = self.record.as_ref() else {
+            return false;
+        };
+        let is_narrow = record.is_settled
+            && !record.is_wide
+            && !record.is_replaced
+            && record.purpose == word(GrantPurpose::Snapshot);
+        let leaves = record.retire_after_micros;
+        boot >= self.try_at_nanos && leaves.is_some_and(|at| at <= wall || is_narrow)
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut GrantRecord)) {
+        if let Some(record) = &mut self.record {
+            let before = record.clone();
+            change(record);
+            self.is_noted &= *record == before;
+        }
+    }
+}
+
+fn encoded(record: &GrantRecord) -> Vec<u8> {
+    serde_json::to_vec(record).expect("a record of texts and numbers has a JSON form")
+}
+
+/// Table, purpose, key: sorted by table.
+pub(super) fn name(id: TableId, what: GrantPurpose, cmk: &CmkRef) -> Vec<u8> {
+    let mut name = id.0.to_vec();
+    name.extend_from_slice(word(what).as_bytes());
+    name.push(b' ');
+    name.extend_from_slice(cmk.to_string().as_bytes());
+    name
+}
+
+pub(super) fn word(what: GrantPurpose) -> &'static str {
+    match what {
+        GrantPurpose::Use => "use",
+        GrantPurpose::Snapshot => "snapshot",
+    }
+}
