@@ -126,7 +126,7 @@ impl RecordedKeyring {
                 context: Some(EncryptionContext(told)),
                 asker: Asker {
                     who: EDITOR.into(),
-                    client: None,
+                    ..Asker::server()
                 },
                 ..Event::of_server("KEYRING EDIT", at.saturating_mul(1_000_000))
             };

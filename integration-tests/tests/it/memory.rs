@@ -311,7 +311,7 @@ async fn keys_of(node: &Node) -> Vec<Needle> {
         .await
         .expect("the folder can be looked at")
         .expect("the folder is whole");
-    let (root, ring) = ring_of(&folder, &config).await;
+    let (root, ring) = ring_of(&folder).await;
     let mut needles = vec![key_needle("table key", ring.active().expose())];
     let structures = folder.inspection.structures(root.table);
     for kind in [StructureKind::LogShare, StructureKind::SstableFilter] {
@@ -337,7 +337,7 @@ async fn keys_of(node: &Node) -> Vec<Needle> {
 }
 
 /// The key ring of the table under `local:first`.
-async fn ring_of(folder: &Folder, config: &Config) -> (Root, KeyRing) {
+async fn ring_of(folder: &Folder) -> (Root, KeyRing) {
     let roots = folder
         .inspection
         .tables()

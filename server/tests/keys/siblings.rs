@@ -100,3 +100,31 @@ async fn damage_of_one_table_says_that_the_service_answers() {
     // One that slept through all of that.
     assert_eq!(world.rows(INVOICES).await, Ok(1));
 }
+
+#[tokio::test]
+async fn what_is_said_of_a_key_reaches_the_tables_that_are_under_it_now_and_no_others() {
+    const SECOND: TableId = TableId([4; 16]);
+    let world = World::new().await;
+    world.create(SECOND, "second", &other()).await;
+    // Each of the first three is under another key than it began with, or gone.
+    world.alter(ORDERS, &other()).await.unwrap();
+    world.alter(NEIGHBOUR, &owner()).await.unwrap();
+    world.alter(SECOND, &owner()).await.unwrap();
+    world.drop_table(INVOICES).await;
+    world
+        .kms
+        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    // One of the two under the key is asked for, and both are closed.
+    assert!(world.alter(SECOND, &owner()).await.is_err());
+    for closed in [NEIGHBOUR, SECOND] {
+        assert!(world.engine.lease(closed).is_none());
+    }
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+    assert!(world.engine.lease_alive(ORDERS));
+    // The key is back for one, and the other is tried with the next look.
+    world.kms.set(&owner(), Behavior::Ok);
+    world.env.advance(6);
+    assert_eq!(world.rows(SECOND).await, Ok(1));
+    world.keeper.step().await;
+    assert!(world.engine.lease_alive(NEIGHBOUR));
+}

@@ -1,13 +1,12 @@
 //! Credentials of our own: trouble with them denies nothing, and neither does a service that asks for patience.
 
-use palladium_crypto::{DenialReason, Kms, UnavailableReason};
+use palladium_crypto::{DenialReason, UnavailableReason};
 use palladium_integration_tests::owners::simulated_aws::{SimulatedAws, policy_without_grants};
 use serde_json::json;
 
 use super::{
     EUROPE, context, denial, key, last, open, server_policy, silence, table, with, wrapped,
 };
-use crate::rows::text;
 
 #[tokio::test]
 async fn trouble_with_our_own_credentials_is_no_denial_and_ends_with_it() {

@@ -1,12 +1,12 @@
 //! The states of keys in somebody else's implementation of KMS, and a table that stays with the key that its alias meant.
 
-use palladium_crypto::{DenialReason, Kms};
+use palladium_crypto::DenialReason;
 use palladium_integration_tests::node::{Node, Settings};
 use palladium_integration_tests::owners::{AwsPolicyOwner, Fakecloud, Owner};
 use palladium_integration_tests::raw::Connection;
 use serde_json::json;
 
-use super::{AMERICA, EUROPE, context, denial, is_tampered, key, open, table, with, wrapped};
+use super::{AMERICA, EUROPE, context, denial, is_tampered, key, open, with, wrapped};
 use crate::rows::{grid, make_keyspace, make_table, read_all, text, write_all};
 
 #[tokio::test]

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use palladium_crypto::{Error, Kms, UnavailableReason};
+use palladium_crypto::UnavailableReason;
 use palladium_integration_tests::owners::fault_proxy::{Fault, FaultProxy};
 use palladium_integration_tests::owners::simulated_aws::SimulatedAws;
 use serde_json::json;
 
 use super::{EUROPE, context, key, open, server_policy, silence, table, with, wrapped};
-use crate::rows::text;
 
 #[tokio::test]
 async fn whatever_befalls_a_request_is_no_answer() {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use palladium_crypto::{
-    CmkRef, DenialReason, EncryptionContext, Error, GrantId, GrantOperation, GrantRequest, Kms,
+    CmkRef, DenialReason, EncryptionContext, Error, GrantId, GrantOperation, GrantRequest,
 };
 use palladium_integration_tests::node::{Node, Settings};
 use palladium_integration_tests::owners::simulated_aws::{SimulatedAws, policy_with_grants};
@@ -12,7 +12,7 @@ use palladium_integration_tests::raw::{Answer, Connection, code};
 use serde_json::json;
 
 use super::{EUROPE, context, denial, key, last, open, table, with, wrapped};
-use crate::rows::{grid, make_keyspace, make_table, read_all, text, write_all};
+use crate::rows::{grid, make_keyspace, make_table, read_all, write_all};
 
 const USE: [GrantOperation; 4] = [
     GrantOperation::Describe,

@@ -1,6 +1,6 @@
 //! What each answer of KMS means: policies, states, regions, aliases, request ids.
 
-use palladium_crypto::{DenialReason, EncryptionContext, Error, Kms, UnavailableReason};
+use palladium_crypto::{DenialReason, EncryptionContext, Error, UnavailableReason};
 use palladium_integration_tests::owners::simulated_aws::SimulatedAws;
 use serde_json::json;
 
@@ -8,7 +8,6 @@ use super::{
     AMERICA, EUROPE, context, denial, is_tampered, key, last, open, server_policy, silence, table,
     with, wrapped,
 };
-use crate::rows::text;
 
 #[tokio::test]
 async fn the_documented_policy_opens_the_key_for_its_keyspace_and_nothing_else() {
