@@ -66,10 +66,12 @@ fn on_a_token(name: &str, story: fn(&Token)) {
         .env("SOFTHSM2_CONF", config)
         .output()
         .expect("a program can start itself");
+    let told = String::from_utf8_lossy(&output.stdout);
+    // Not its exit code: SoftHSM's own clean-up at the end of a process races with threads that are still in it, and now and then ends in a signal.
     assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
+        told.contains("test result: ok. 1 passed"),
+        "{}\n{told}{}",
+        output.status,
         String::from_utf8_lossy(&output.stderr)
     );
 }
