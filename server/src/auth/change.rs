@@ -191,6 +191,27 @@ struct Settled {
 }
 
 impl Settled {
+    /// Limits that nothing enforces now: they are kept, and count once the setting says so.
+    fn warnings(&self, of: &Circumstances<'_>) -> Vec<String> {
+        let idle = |what: &str, name: &str, authorizer: &str| {
+            format!("{what} is kept, and counts once {name} is {authorizer}")
+        };
+        let mut warnings = Vec::new();
+        if matches!(self.datacenters, Some(Some(_))) && !of.authority.limits_datacenters() {
+            let authorizer = "CassandraNetworkAuthorizer";
+            warnings.push(idle(
+                "ACCESS TO DATACENTERS",
+                "network_authorizer",
+                authorizer,
+            ));
+        }
+        if matches!(self.cidr_groups, Some(Some(_))) && !of.authority.limits_networks() {
+            let authorizer = "CassandraCIDRAuthorizer";
+            warnings.push(idle("ACCESS FROM CIDRS", "cidr_authorizer", authorizer));
+        }
+        warnings
+    }
+
     fn is_empty(&self) -> bool {
         self.hash.is_none()
             && self.is_superuser.is_none()
@@ -257,11 +278,6 @@ fn check_datacenters(settled: &Settled, of: &Circumstances<'_>) -> CqlResult<()>
     let Some(named) = &settled.datacenters else {
         return Ok(());
     };
-    if !of.authority.limits_datacenters() {
-        return Err(CqlError::invalid(
-            "ACCESS TO DATACENTERS operations not supported by AllowAllNetworkAuthorizer",
-        ));
-    }
     let unknown: Vec<&str> = named
         .iter()
         .flatten()
@@ -281,11 +297,6 @@ fn check_networks(settled: &Settled, of: &Circumstances<'_>) -> CqlResult<()> {
     let Some(named) = &settled.cidr_groups else {
         return Ok(());
     };
-    if !of.authority.limits_networks() {
-        return Err(CqlError::invalid(
-            "ACCESS FROM CIDRS operations not supported by AllowAllCIDRAuthorizer",
-        ));
-    }
     let groups = &of.authority.cidr_groups;
     if named.iter().flatten().all(|name| groups.contains_key(name)) {
         return Ok(());
@@ -318,9 +329,13 @@ pub(super) fn role(name: &Name) -> Resource {
 }
 
 pub(super) fn changed(roles: Roles, told: Told) -> CqlResult<Plan> {
+    warned(roles, told, Vec::new())
+}
+
+fn warned(roles: Roles, told: Told, warnings: Vec<String>) -> CqlResult<Plan> {
     Ok(Plan::Change(Box::new(Change {
         roles,
-        warnings: Vec::new(),
+        warnings,
         told,
     })))
 }
@@ -362,13 +377,14 @@ fn create(create: &CreateRole, of: &Circumstances<'_>) -> CqlResult<Plan> {
         name: name.to_owned(),
         ..Role::default()
     };
+    let warnings = settled.warnings(of);
     settled.apply(&mut new);
     roles.put(new);
     if of.authority.authorizes() {
         let own = role(&create.role);
         roles.grant(&of.asker.who, own.applicable(), &own);
     }
-    changed(roles, told("CREATE ROLE", name))
+    warned(roles, told("CREATE ROLE", name), warnings)
 }
 
 fn alter(alter: &AlterRole, of: &Circumstances<'_>) -> CqlResult<Plan> {
@@ -385,8 +401,9 @@ fn alter(alter: &AlterRole, of: &Circumstances<'_>) -> CqlResult<Plan> {
         return Err(CqlError::invalid("ALTER [ROLE|USER] can't be empty"));
     }
     let mut roles = of.roles.next();
+    let warnings = settled.warnings(of);
     roles.change(name, |role| settled.apply(role));
-    changed(roles, told("ALTER ROLE", name))
+    warned(roles, told("ALTER ROLE", name), warnings)
 }
 
 /// Superusers alter what they like, but not their own status; others their own password, and roles that they have ALTER on.

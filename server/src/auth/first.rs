@@ -2,6 +2,9 @@
 //!
 //! It is called `cassandra`, as everywhere. Its password is drawn and printed once, on standard error, to whoever starts the server for the first time: it is in
 //! no log and, but for its hash, on no disk. Another one, `cassandra` too, is taken only from the setting `default_superuser_password`.
+//!
+//! Who has lost every super-user's password sets `restore_first_superuser` for one start: that makes this role anew, or gives it a new password and its rights
+//! back. It takes the configuration and the keyring, which is what it takes to own the folder.
 
 use std::io::Write as _;
 
@@ -20,7 +23,8 @@ pub async fn load<B: Backend>(
     env: &dyn Env,
 ) -> Result<Roles, String> {
     let roles = store::load(engine).await?;
-    if !config.authenticates() || !roles.is_empty() {
+    let is_wanted = roles.is_empty() || config.restore_first_superuser;
+    if !config.authenticates() || !is_wanted {
         return Ok(roles);
     }
     let given = &config.default_superuser_password.0;
@@ -36,12 +40,13 @@ pub async fn load<B: Backend>(
         show(&text)?;
     }
     let mut first = roles.next();
+    let before = roles.get(NAME).map(|role| (**role).clone());
     first.put(Role {
         name: NAME.into(),
         salted_hash: Some(hash),
         is_superuser: true,
         can_login: true,
-        ..Role::default()
+        ..before.unwrap_or_default()
     });
     let mutations = store::between(&roles, &first, engine.next_timestamp());
     let write = Write {
@@ -57,7 +62,7 @@ fn show(password: &str) -> Result<(), String> {
     let mut error = std::io::stderr().lock();
     writeln!(
         error,
-        "palladium: the first super-user is {NAME}, its password {password} (shown this once: log in and change it)"
+        "palladium: the first super-user is {NAME}, its password {password} (it is shown this once: log in and change it)"
     )
     .and_then(|()| error.flush())
     .map_err(|error| format!("the first super-user's password cannot be shown: {error}"))

@@ -105,6 +105,8 @@ pub struct Config {
     pub cidr_groups: BTreeMap<String, Vec<String>>,
     /// The password of the first super-user; without it one is drawn and printed once.
     pub default_superuser_password: GivenPassword,
+    /// Makes the first super-user anew, or gives it a new password and its rights back: for one start, when nobody can log in.
+    pub restore_first_superuser: bool,
     /// Steps of a password's hash, as a power of two, 4 to 16.
     pub auth_bcrypt_gensalt_log2_rounds: u64,
     /// Lets a server without logins or permissions listen on an address that others reach.
@@ -171,6 +173,7 @@ impl Default for Config {
             cidr_checks_for_superusers: false,
             cidr_groups: BTreeMap::new(),
             default_superuser_password: GivenPassword::default(),
+            restore_first_superuser: false,
             auth_bcrypt_gensalt_log2_rounds: 10,
             serve_everybody_beyond_loopback: false,
             log: "info".into(),

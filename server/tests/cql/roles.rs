@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use palladium::config::{CidrMode, Config};
+use palladium::config::{
+    Authorizer, CidrAuthorizer, CidrMode, Config, GivenPassword, NetworkAuthorizer,
+};
 
 use crate::client::{AUTH_SUCCESS, Answer, Client, Node, Value, with_roles};
 
@@ -202,6 +204,34 @@ fn roles_and_permissions_outlive_a_restart() {
 }
 
 #[test]
+fn a_super_user_whose_password_is_lost_is_restored_by_the_operator() {
+    let (node, mut admin) = with_bob();
+    for statement in [
+        "CREATE ROLE boss WITH SUPERUSER = true AND LOGIN = true AND PASSWORD = 'boss'",
+        "ALTER ROLE cassandra WITH PASSWORD = 'forgotten'",
+    ] {
+        admin.query(statement).done();
+    }
+    let mut boss = login(node.address(), "boss");
+    boss.query("ALTER ROLE cassandra WITH SUPERUSER = false AND LOGIN = false")
+        .done();
+    let restore = Config {
+        restore_first_superuser: true,
+        default_superuser_password: GivenPassword("found".into()),
+        ..with_roles()
+    };
+    let node = node.restart_with(restore);
+    let found = Client::connect_as(node.address(), "cassandra", "found");
+    let mut found = found.expect("the password is the one that was given");
+    found.query("ALTER ROLE bob WITH PASSWORD = 'new'").done();
+    // Without the setting nothing is restored.
+    let node = node.restart_with(with_roles());
+    assert!(Client::connect_as(node.address(), "cassandra", "cassandra").is_err());
+    assert!(Client::connect_as(node.address(), "bob", "new").is_ok());
+    node.stop();
+}
+
+#[test]
 fn roles_that_are_switched_off_and_on_again_are_the_same() {
     let (node, _) = with_bob();
     let node = node.restart_with(Config::default());
@@ -265,6 +295,61 @@ fn a_role_is_bound_to_networks_and_to_data_centres() {
     let refused = "You do not have access to this datacenter (elsewhere)";
     assert_eq!(dc.query(local).error(), (UNAUTHORIZED, refused.into()));
     login(node.address(), "far").query(local).rows();
+    node.stop();
+}
+
+#[test]
+fn logins_without_permissions_let_everybody_do_everything_but_make_superusers() {
+    let mut config = with_roles();
+    config.authorizer = Authorizer::AllowAll;
+    config.network_authorizer = NetworkAuthorizer::AllowAll;
+    config.cidr_authorizer = CidrAuthorizer::AllowAll;
+    let node = Node::start_with(config);
+    let mut admin = superuser(node.address());
+    admin
+        .query("CREATE ROLE bob WITH PASSWORD = 'bob' AND LOGIN = true AND ACCESS TO DATACENTERS {'datacenter1'}")
+        .done();
+    assert_eq!(
+        admin.warnings,
+        [
+            "ACCESS TO DATACENTERS is kept, and counts once network_authorizer is CassandraNetworkAuthorizer"
+        ]
+    );
+    let mut bob = login(node.address(), "bob");
+    for allowed in [
+        "CREATE ROLE w",
+        "DROP ROLE w",
+        "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+        "ALTER ROLE cassandra WITH LOGIN = true",
+    ] {
+        bob.query(allowed).done();
+    }
+    for (refused, why) in [
+        (
+            "CREATE ROLE w WITH SUPERUSER = true",
+            "Only superusers can create a role with superuser status",
+        ),
+        (
+            "DROP ROLE cassandra",
+            "Only superusers can drop a role with superuser status",
+        ),
+        (
+            "ALTER ROLE bob WITH LOGIN = true",
+            "You aren't allowed to alter LOGIN",
+        ),
+        (
+            "LIST ALL PERMISSIONS",
+            "LIST PERMISSIONS operation is not supported by AllowAllAuthorizer",
+        ),
+        (
+            "GRANT SELECT ON ALL KEYSPACES TO bob",
+            "GRANT operation is not supported by AllowAllAuthorizer",
+        ),
+    ] {
+        assert_eq!(bob.query(refused).error().1, why);
+    }
+    let roles = texts(bob.query("SELECT role FROM system_auth.roles"));
+    assert_eq!(roles.len(), 2);
     node.stop();
 }
 
