@@ -1,6 +1,7 @@
 //! What all connections share: the engine, the schema, the keys, the prepared statements.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use palladium_crypto::ClusterId;
@@ -17,13 +18,16 @@ use crate::keys::KeyKeeper;
 use crate::net::InFlight;
 use crate::permissions::Authority;
 use crate::query::{PageSeal, Prepared, Response};
-use crate::schema::Catalog;
 use crate::schema::turns::Turns;
+use crate::schema::{Catalog, Definition, TableSchema, store};
 use crate::shredding::Shredding;
 use crate::traces::{self, Traces};
 
 /// Schema changes a slow client may lag behind before it misses some.
 const EVENTS_KEPT: usize = 1024;
+
+/// How often somebody who waits for older catalogs to be let go looks again.
+const PAST_PAUSE: Duration = Duration::from_millis(2);
 
 /// The server's state.
 pub struct Database {
@@ -59,6 +63,8 @@ pub struct Database {
     pub events: broadcast::Sender<Arc<Event>>,
     /// Whose turn it is to change the schema or the roles.
     pub turns: Turns,
+    /// Catalogs that were replaced, as long as somebody may write by them.
+    pub past: Mutex<Vec<Weak<Catalog>>>,
 }
 
 impl Database {
@@ -70,6 +76,65 @@ impl Database {
     /// Tells registered clients. Nobody listening is no error.
     pub fn announce(&self, event: Event) {
         let _ = self.events.send(Arc::new(event));
+    }
+
+    /// Replaces the catalog. Whoever writes holds the catalog he has understood his statement by, or an older one, until his write is handed to the
+    /// engine.
+    pub fn replace_catalog(&self, next: Catalog) {
+        let before = self.catalog.swap(Arc::new(next));
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        past.retain(|catalog| catalog.strong_count() > 0);
+        past.push(Arc::downgrade(&before));
+    }
+
+    /// Waits until nobody can write any more by a catalog from before this call, and all that was written by one is visible.
+    pub async fn past_is_over(&self) {
+        let waited_for = self
+            .past
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        while waited_for.iter().any(|catalog| catalog.strong_count() > 0) {
+            tokio::time::sleep(PAST_PAUSE).await;
+        }
+        // What was handed over before is in this group or in an earlier one.
+        let _ = self
+            .engine
+            .write(vec![Write {
+                mutations: Vec::new(),
+            }])
+            .await;
+    }
+
+    /// Changes what the schema says of a table in a way that no statement of a client asked for; nothing, if it is gone.
+    pub async fn change_table(
+        &self,
+        table: &TableSchema,
+        change: impl FnOnce(&mut Definition),
+    ) -> CqlResult<()> {
+        let _turn = self.turns.turn().await;
+        let before = self.catalog.load_full();
+        let Some(present) = before
+            .table(&table.keyspace, &table.name)
+            .filter(|present| present.id == table.id)
+        else {
+            return Ok(());
+        };
+        let mut definition = present.definition();
+        change(&mut definition);
+        let mut next = before.as_ref().clone();
+        if let Some(keyspace) = next.keyspaces.get_mut(&table.keyspace) {
+            let changed = Arc::new(TableSchema::new(definition));
+            let tables = &mut Arc::make_mut(keyspace).tables;
+            tables.insert(table.name.clone(), changed);
+        }
+        let now = self.engine.next_timestamp().max(before.changed_at + 1);
+        store::write(&self.engine, &before, &next, now).await?;
+        next.version = store::version_of(&next);
+        next.changed_at = now;
+        drop(before);
+        self.replace_catalog(next);
+        Ok(())
     }
 
     /// Whether a write can go to the log now, without asking a key service first.

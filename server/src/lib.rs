@@ -18,6 +18,7 @@ pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod database;
+pub mod derived;
 pub mod encode;
 pub mod env;
 pub mod error;

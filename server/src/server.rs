@@ -7,8 +7,8 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -26,6 +26,7 @@ use crate::audit::{Audit, Trail, TrailLimits, Writing};
 use crate::auth::first;
 use crate::config::Config;
 use crate::database::Database;
+use crate::derived::build;
 use crate::env::RealEnv;
 use crate::keyring_record::RecordedKeyring;
 use crate::keys::{Caller, KeeperOptions, KeyKeeper, KeyServices};
@@ -218,9 +219,11 @@ impl Server {
             page_seal: PageSeal::new(service.ring.active(), env.clone()),
             events: Database::events_channel(),
             turns: Turns::default(),
+            past: Mutex::default(),
             in_flight: InFlight::new(config.request_bytes_max()),
             config,
         });
+        build::resume(&database).await;
         let listener = Listener::bind(database.config.listen).await?;
         let address = listener.address();
         let mut chores = JoinSet::new();

@@ -30,6 +30,7 @@ use crate::auth::login::log_in;
 use crate::database::Database;
 use crate::error::CqlError;
 use crate::query::{self, Outcome, Response};
+use crate::schema::Catalog;
 use crate::session::Session;
 
 /// Bytes read from a socket before the requests in them are begun.
@@ -197,6 +198,8 @@ impl Connection {
     fn begin_all(&mut self) -> Begun {
         let mut writes: Vec<Write> = Vec::new();
         let mut acknowledgements: Vec<Answer> = Vec::new();
+        // Held until the writes are handed over: whoever builds an index waits for those who do not know of it.
+        let catalog = self.database.catalog.load_full();
         let begun = loop {
             if self.closing {
                 break Begun::All;
@@ -216,7 +219,7 @@ impl Connection {
                             frame.stream,
                             "The connection has as many requests under way as it may have",
                         ),
-                        false => self.begin(frame, &mut writes, &mut acknowledgements),
+                        false => self.begin(frame, &catalog, &mut writes, &mut acknowledgements),
                     }
                 }
                 Ok(None) => break Begun::All,
@@ -260,7 +263,13 @@ impl Connection {
         }));
     }
 
-    fn begin(&mut self, frame: Frame, writes: &mut Vec<Write>, acknowledgements: &mut Vec<Answer>) {
+    fn begin(
+        &mut self,
+        frame: Frame,
+        catalog: &Arc<Catalog>,
+        writes: &mut Vec<Write>,
+        acknowledgements: &mut Vec<Answer>,
+    ) {
         let (stream, bytes) = (frame.stream, frame.body.len());
         let request = match Request::decode(&frame) {
             Ok(request) => request,
@@ -302,12 +311,13 @@ impl Connection {
                 false => {
                     let database = self.database.clone();
                     let asker = self.session.asker().clone();
-                    self.later(
-                        stream,
-                        bytes,
-                        async move { database.write_when_opened(write, done, &asker).await }
-                            .boxed(),
-                    );
+                    let catalog = catalog.clone();
+                    let work = async move {
+                        let answer = database.write_when_opened(write, done, &asker).await;
+                        drop(catalog);
+                        answer
+                    };
+                    self.later(stream, bytes, work.boxed());
                 }
             },
             Outcome::Later(response) => self.later(stream, bytes, response),

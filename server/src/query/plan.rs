@@ -22,6 +22,7 @@ use super::expression::{self, Bound, Expression, RowScope, Scope, compare, same}
 use crate::encode::wire::{Elements, Fields};
 use crate::encode::{key, order};
 use crate::error::{CqlError, CqlResult};
+use crate::schema::index::Fold;
 use crate::schema::{Column, TableSchema};
 
 /// Partitions or positions that one statement may name: the product of its IN lists.
@@ -409,6 +410,8 @@ fn intersection(
 pub struct Check<'a> {
     columns: &'a [usize],
     kind: CheckKind,
+    /// Texts are compared after this was done to them, on both sides: the column's index says so.
+    fold: Option<Fold>,
 }
 
 enum CheckKind {
@@ -454,9 +457,17 @@ pub fn checks<'a>(
                     value: value(expected)?,
                 },
             };
+            let fold = table.fold_of(name);
+            let kind = match (kind, fold) {
+                (CheckKind::Compare(operator, text), Some(fold)) => {
+                    CheckKind::Compare(operator, Bytes::from(fold.apply(&text).into_owned()))
+                }
+                (kind, _) => kind,
+            };
             Ok(Check {
                 columns: &filter.columns,
                 kind,
+                fold,
             })
         })
         .collect()
@@ -475,9 +486,10 @@ impl Check<'_> {
         let ty = &row.table.columns[self.columns[0]].ty;
         let value = &values[0];
         Ok(match &self.kind {
-            CheckKind::Compare(operator, expected) if values.len() == 1 => {
-                holds(*operator, compare(ty, value, expected)?)
-            }
+            CheckKind::Compare(operator, expected) if values.len() == 1 => match self.fold {
+                None => holds(*operator, compare(ty, value, expected)?),
+                Some(fold) => holds(*operator, compare(ty, &fold.apply(value), expected)?),
+            },
             CheckKind::Compare(operator, expected) => {
                 holds(*operator, self.compare_tuple(row.table, &values, expected)?)
             }

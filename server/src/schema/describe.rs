@@ -11,6 +11,8 @@ use palladium_protocol::cql::ast::{Describe, DescribeTarget, Name, QualifiedName
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::{CqlType, CqlValue, UserType};
 
+use super::change::table_of_index;
+use super::index::Index;
 use super::properties::string_literal;
 use super::{
     Catalog, Column, ColumnKind, DroppedColumn, Keyspace, KeyspaceKind, TableSchema, custom,
@@ -97,7 +99,7 @@ pub fn describe(
                     keyspace.name
                 ))
             })?;
-            vec![element_of_table(keyspace, table, internals)]
+            table_and_indexes(keyspace, table, internals)
         }
         DescribeTarget::Type(name) => {
             let (keyspace, name) = place(catalog, session, name)?;
@@ -110,7 +112,11 @@ pub fn describe(
             vec![element_of_type(ty)]
         }
         DescribeTarget::Index(name) => {
-            return Err(missing(catalog, session, name, "Table for existing index"));
+            let (keyspace, index) = place(catalog, session, name)?;
+            let table = table_of_index(keyspace, index)
+                .ok_or_else(|| missing(catalog, session, name, "Table for existing index"))?;
+            let own = table.indexes.iter().filter(|own| own.name == index);
+            own.map(|index| element_of_index(table, index)).collect()
         }
         DescribeTarget::View(name) => {
             return Err(missing(catalog, session, name, "Materialized view"));
@@ -172,7 +178,15 @@ fn any(
     }
     let (keyspace, name) = place(catalog, session, name)?;
     match keyspace.tables.get(name) {
-        Some(table) => Ok(vec![element_of_table(keyspace, table, internals)]),
+        Some(table) => Ok(table_and_indexes(keyspace, table, internals)),
+        None if table_of_index(keyspace, name).is_some() => {
+            let table = table_of_index(keyspace, name).into_iter();
+            let indexes = table.flat_map(|table| table.indexes.iter().map(move |own| (table, own)));
+            let named = indexes.filter(|(_, index)| index.name == name);
+            Ok(named
+                .map(|(table, index)| element_of_index(table, index))
+                .collect())
+        }
         None => Err(CqlError::invalid(format!(
             "'{name}' not found in keyspace '{}'",
             keyspace.name
@@ -189,8 +203,24 @@ fn everything(keyspace: &Keyspace, internals: bool) -> Vec<Element> {
             .map(|ty| element_of_type(ty)),
     );
     let tables = keyspace.tables.values();
-    elements.extend(tables.map(|table| element_of_table(keyspace, table, internals)));
+    elements.extend(tables.flat_map(|table| table_and_indexes(keyspace, table, internals)));
     elements
+}
+
+fn table_and_indexes(keyspace: &Keyspace, table: &TableSchema, internals: bool) -> Vec<Element> {
+    let mut elements = vec![element_of_table(keyspace, table, internals)];
+    let indexes = table.indexes.iter();
+    elements.extend(indexes.map(|index| element_of_index(table, index)));
+    elements
+}
+
+fn element_of_index(table: &TableSchema, index: &Index) -> Element {
+    Element {
+        keyspace: quoted(&table.keyspace),
+        kind: "index",
+        name: quoted(&index.name),
+        statement: create_index(table, index),
+    }
 }
 
 /// Types after those they are made of.
@@ -299,6 +329,30 @@ pub fn create_type(ty: &UserType) -> String {
         quoted(&ty.name),
         fields.join(",\n")
     )
+}
+
+/// `CREATE INDEX ...`
+pub fn create_index(table: &TableSchema, index: &Index) -> String {
+    let custom = if index.is_sai() { "CUSTOM " } else { "" };
+    let mut text = format!(
+        "CREATE {custom}INDEX {} ON {}.{} ({})",
+        quoted(&index.name),
+        quoted(&table.keyspace),
+        quoted(&table.name),
+        index.target_text()
+    );
+    if let Some(class) = &index.class {
+        text += &format!(" USING {}", string_literal(class));
+    }
+    if !index.options.is_empty() {
+        let options: Vec<String> = index
+            .options
+            .iter()
+            .map(|(name, value)| format!("{}: {}", string_literal(name), string_literal(value)))
+            .collect();
+        text += &format!(" WITH OPTIONS = {{{}}}", options.join(", "));
+    }
+    text + ";"
 }
 
 /// `CREATE TABLE ...`

@@ -3,7 +3,7 @@
 //! A statement takes the [`Catalog`] of the moment and lives with it to its end; a schema change builds the next
 //! catalog from the present one and swaps it in. Nobody ever sees half a change, and nobody waits for one.
 //!
-//! Read in this order: `catalog` (keyspaces, user types), `table` (columns and their places), `types` and `resolve` (types as
+//! Read in this order: `catalog` (keyspaces, user types), `table` (columns and their places), `index`, `types` and `resolve` (types as
 //! written); `properties`, `options`, `custom`, `replication` (what WITH may say); `change` (statements as changes of the
 //! catalog); `turns` (who changes it when); `store` (the catalog at rest); `system` (the tables that are made when somebody asks); `describe`.
 
@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod change;
 pub mod custom;
 pub mod describe;
+pub mod index;
 pub mod options;
 pub mod properties;
 pub mod replication;
@@ -22,6 +23,7 @@ pub mod turns;
 pub mod types;
 
 pub use catalog::{Catalog, Keyspace, KeyspaceKind, UserType};
+pub use index::Index;
 pub use options::TableOptions;
 pub use table::{
     Column, ColumnKind, Definition, DroppedColumn, Encryption, TableKind, TableSchema,

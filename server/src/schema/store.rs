@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use palladium_crypto::{CmkRef, TableId};
 use palladium_protocol::cql;
-use palladium_protocol::cql::ast::{Literal, PropertyValue};
+use palladium_protocol::cql::ast::{IndexTargetKind, Literal, PropertyValue};
 use palladium_protocol::types::{CqlType, UserType};
 use palladium_storage::verify::Inspection;
 use palladium_storage::{
@@ -25,13 +25,15 @@ use palladium_storage::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::table::{ColumnMask, DroppedColumn};
+use super::index::{Index, target_name};
+use super::table::{ColumnMask, DroppedColumn, FIRST_STORE};
 use super::{
     Catalog, Column, ColumnKind, Definition, Encryption, Keyspace, KeyspaceKind, TableKind,
     TableOptions, TableSchema, resolve, system,
 };
 use crate::Engine;
 use crate::encode::key;
+use crate::error::CqlResult;
 use crate::service_key::ServiceKey;
 use crate::service_table::{self, SCHEMA_TABLE};
 
@@ -194,6 +196,19 @@ pub async fn load(engine: &Engine, service: &ServiceKey) -> Result<Catalog, Stri
     catalog.changed_at = changed_at;
     catalog.version = version_of(&catalog);
     Ok(catalog)
+}
+
+/// One mutation of the schema's table: all of the difference, or nothing of it.
+pub async fn write(engine: &Engine, before: &Catalog, after: &Catalog, now: i64) -> CqlResult<()> {
+    let change = Change::between(before, after);
+    if change.is_empty() {
+        return Ok(());
+    }
+    let results = engine.write(vec![change.into_write(now)]).await;
+    match results.into_iter().next() {
+        Some(Err(error)) => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Keyspace and name of a table in a folder that is only looked at.
@@ -364,6 +379,33 @@ struct StoredTable {
     /// Absent: the service's own key.
     kms_key: Option<String>,
     custom_properties: BTreeMap<String, StoredProperty>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    indexes: Vec<StoredIndex>,
+    /// Absent: there never was a store beside the base.
+    #[serde(default = "first_store", skip_serializing_if = "is_first_store")]
+    next_store: u16,
+}
+
+fn first_store() -> u16 {
+    FIRST_STORE
+}
+
+fn is_first_store(store: &u16) -> bool {
+    *store == FIRST_STORE
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredIndex {
+    name: String,
+    column: String,
+    /// `simple`, `values`, ..
+    target: String,
+    /// Absent: the classic index.
+    class: Option<String>,
+    options: BTreeMap<String, String>,
+    store: u16,
+    is_built: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -475,7 +517,52 @@ fn store_table(table: &TableSchema) -> StoredTable {
             .iter()
             .map(|(name, value)| (name.clone(), store_property(value)))
             .collect(),
+        indexes: table
+            .indexes
+            .iter()
+            .map(|index| store_index(index))
+            .collect(),
+        next_store: table.next_store,
     }
+}
+
+fn store_index(index: &Index) -> StoredIndex {
+    StoredIndex {
+        name: index.name.clone(),
+        column: index.column.clone(),
+        target: target_name(index.target).to_owned(),
+        class: index.class.clone(),
+        options: index.options.clone(),
+        store: index.store.0,
+        is_built: index.is_built,
+    }
+}
+
+fn load_index(stored: StoredIndex) -> Result<Arc<Index>, String> {
+    let target = [
+        IndexTargetKind::Simple,
+        IndexTargetKind::Values,
+        IndexTargetKind::Keys,
+        IndexTargetKind::Entries,
+        IndexTargetKind::Full,
+    ]
+    .into_iter()
+    .find(|target| target_name(*target) == stored.target)
+    .ok_or_else(|| {
+        format!(
+            "the schema names an unknown target of an index: {}",
+            stored.target
+        )
+    })?;
+    Ok(Arc::new(Index {
+        name: stored.name,
+        column: stored.column,
+        target,
+        class: stored.class,
+        options: stored.options,
+        store: Store(stored.store),
+        is_built: stored.is_built,
+    }))
 }
 
 fn store_property(value: &PropertyValue) -> StoredProperty {
@@ -599,7 +686,11 @@ fn load_table(catalog: &Catalog, stored: &Stored) -> Result<TableSchema, String>
             Encryption::Customer(CmkRef::parse(&name).map_err(|error| error.to_string())?)
         }
     };
+    let indexes = table.indexes.into_iter().map(load_index);
+    let indexes = indexes.collect::<Result<_, String>>()?;
     Ok(TableSchema::new(Definition {
+        indexes,
+        next_store: table.next_store,
         id: TableId(table.id),
         keyspace: stored.keyspace.clone(),
         name: stored.name.clone(),

@@ -20,6 +20,7 @@ use palladium_storage::ColumnId;
 use palladium_storage::Columns;
 
 use super::TableOptions;
+use super::index::{Fold, Index};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ColumnKind {
@@ -113,6 +114,9 @@ pub struct Definition {
     pub encryption: Encryption,
     pub custom_properties: BTreeMap<String, PropertyValue>,
     pub kind: TableKind,
+    /// In any order.
+    pub indexes: Vec<Arc<Index>>,
+    pub next_store: u16,
 }
 
 #[derive(Debug, Clone)]
@@ -137,7 +141,14 @@ pub struct TableSchema {
     /// Amazon Keyspaces' properties, kept as they were given.
     pub custom_properties: BTreeMap<String, PropertyValue>,
     pub kind: TableKind,
+    /// By name.
+    pub indexes: Vec<Arc<Index>>,
+    /// The store that the next index or view gets; it only grows.
+    pub next_store: u16,
 }
+
+/// The first store that is derived from a table's base.
+pub const FIRST_STORE: u16 = 1;
 
 /// Ids below are storage's own.
 pub const FIRST_COLUMN_ID: u32 = 1;
@@ -185,6 +196,12 @@ impl TableSchema {
             encryption: definition.encryption,
             custom_properties: definition.custom_properties,
             kind: definition.kind,
+            indexes: {
+                let mut indexes = definition.indexes;
+                indexes.sort_by(|a, b| a.name.cmp(&b.name));
+                indexes
+            },
+            next_store: definition.next_store,
         }
     }
 
@@ -201,6 +218,8 @@ impl TableSchema {
             encryption: self.encryption.clone(),
             custom_properties: self.custom_properties.clone(),
             kind: self.kind,
+            indexes: self.indexes.clone(),
+            next_store: self.next_store,
         }
     }
 
@@ -246,8 +265,26 @@ impl TableSchema {
             || (self.id == other.id
                 && self.kind == other.kind
                 && self.columns == other.columns
+                && self.indexes == other.indexes
                 && self.options.default_time_to_live == other.options.default_time_to_live
                 && self.options.gc_grace_seconds == other.options.gc_grace_seconds)
+    }
+
+    /// Whether a write to it writes to other stores as well.
+    pub fn has_derived(&self) -> bool {
+        !self.indexes.is_empty()
+    }
+
+    /// The indexes of a column.
+    pub fn indexes_of<'a>(&'a self, column: &'a str) -> impl Iterator<Item = &'a Arc<Index>> {
+        self.indexes
+            .iter()
+            .filter(move |index| index.column == column)
+    }
+
+    /// How texts of a column are made alike before they are compared with what a query asks for.
+    pub fn fold_of(&self, column: &str) -> Option<Fold> {
+        self.indexes_of(column).find_map(|index| index.fold())
     }
 
     /// `ks.t`

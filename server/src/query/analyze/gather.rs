@@ -222,10 +222,25 @@ impl Gathered {
                 };
                 self.among(table, indexes, true, alternatives)
             }
-            Relation::CustomIndex { index, .. } => Err(CqlError::invalid(format!(
-                "Invalid index name {index}: no such index on table {}",
-                table.name
-            ))),
+            Relation::CustomIndex { index, .. } => {
+                let mut indexes = table.indexes.iter();
+                Err(CqlError::invalid(
+                    match indexes.find(|own| own.name == index.name.as_str()) {
+                        None => format!(
+                            "Invalid index expression, index {} not found for {}",
+                            index.name,
+                            table.full_name()
+                        ),
+                        Some(own) if !own.is_sai() => format!(
+                            "Only CUSTOM indexes may be used in custom index expressions, {} is not valid",
+                            index.name
+                        ),
+                        Some(_) => {
+                            format!("Index {} does not support custom expressions", index.name)
+                        }
+                    },
+                ))
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 
 mod construct;
 mod gather;
+pub mod indexes;
 pub mod literal;
 mod modify;
 pub mod name;

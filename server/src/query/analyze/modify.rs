@@ -215,6 +215,7 @@ fn insert_json(
             filters: Vec::new(),
             is_full_clustering: true,
             restricts_rows: false,
+            index: None,
         },
         operations: Vec::new(),
         timestamp,

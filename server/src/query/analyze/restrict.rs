@@ -4,7 +4,7 @@
 //! k1 = ? AND k2 IN (...)      Partition::Keys      every combination is one partition
 //! token(k1, k2) > ?           Partition::Token     a stretch of the ring
 //! c1 = ? AND (c2, c3) > (..)  clustering parts     a prefix of equalities, then at most one slice
-//! anything else               filters              with ALLOW FILTERING only
+//! anything else               filters              with ALLOW FILTERING, or where an index brings the rows to try (`indexes`)
 //! ```
 //!
 //! What must hold: a row passes the whole WHERE exactly if it lies in a named partition, in a named slice, and passes all
@@ -13,6 +13,7 @@
 use palladium_protocol::cql::ast::{Operator, Relation};
 
 use super::gather::{Gathered, Said};
+use super::indexes::{self, IndexChoice};
 use super::term::Terms;
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::Expression;
@@ -116,6 +117,8 @@ pub struct Restrictions {
     pub is_full_clustering: bool,
     /// Something other than the partition key is restricted.
     pub restricts_rows: bool,
+    /// Where the rows to try are found, if not by their key.
+    pub index: Option<IndexChoice>,
 }
 
 pub const REQUIRES_FILTERING: &str = "Cannot execute this query as it might involve data filtering and thus may have \
@@ -149,9 +152,16 @@ impl Gathered {
             };
         let selecting = matches!(purpose, Purpose::Select { .. });
         let mut filters = Vec::new();
+        let asked = match selecting {
+            true => indexes::asked(table, &self.said),
+            false => Vec::new(),
+        };
+        let is_lenient = filtering || indexes::is_any_answered(table, &asked);
         let partition = self.partition(table, purpose, &mut filters)?;
         let is_range = !matches!(partition, Partition::Keys(_));
-        let clustering = self.clustering(table, purpose, statics_only, &mut filters)?;
+        let before = filters.len();
+        let clustering = self.clustering(table, purpose, statics_only, is_lenient, &mut filters)?;
+        let is_filtered = filters.len() > before;
         // What is left is about columns outside the key, or about key columns that filters have to try.
         let mut outside = Vec::new();
         for said in self.said {
@@ -168,9 +178,23 @@ impl Gathered {
                 outside.join(", ")
             )));
         }
-        if selecting && !filtering && (!filters.is_empty() || (is_range && !clustering.is_empty()))
-        {
-            return Err(CqlError::invalid(REQUIRES_FILTERING));
+        let mut index = None;
+        if selecting {
+            let verdict = indexes::decide(table, &asked, is_range, is_filtered);
+            let names_several = |columns: &[Alternatives]| {
+                columns.iter().any(|of| !matches!(of, Alternatives::One(_)))
+            };
+            if verdict.choice.is_some()
+                && matches!(&partition, Partition::Keys(columns) if names_several(columns))
+            {
+                return Err(CqlError::invalid(
+                    "Select on indexed columns and with IN clause for the PRIMARY KEY are not supported",
+                ));
+            }
+            if verdict.needs_filtering && !filtering {
+                return Err(CqlError::invalid(REQUIRES_FILTERING));
+            }
+            index = verdict.choice;
         }
         let covered: usize = clustering
             .iter()
@@ -192,6 +216,7 @@ impl Gathered {
             clustering,
             filters,
             restricts_rows,
+            index,
         })
     }
 
@@ -273,15 +298,12 @@ impl Gathered {
         table: &TableSchema,
         purpose: Purpose,
         statics_only: bool,
+        filtering: bool,
         filters: &mut Vec<Filter>,
     ) -> CqlResult<Vec<ClusteringPart>> {
         let mut said = self.take(table, ColumnKind::Clustering);
         said.sort_by_key(|said| said.columns.first().copied());
         let base = table.partition_key.len();
-        let filtering = purpose
-            == Purpose::Select {
-                allow_filtering: true,
-            };
         if matches!(purpose, Purpose::Insert | Purpose::Update) {
             if said
                 .iter()

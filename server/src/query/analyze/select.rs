@@ -106,6 +106,11 @@ pub fn select(
     let group_by = group_by(table, &statement.group_by, &restrictions)?;
     let limit = limit(&mut terms, statement.limit.as_ref(), "[limit]")?;
     let per_partition_limit = limit_of_partition(&mut terms, statement)?;
+    if !statement.order_by.is_empty() && restrictions.index.is_some() {
+        return Err(CqlError::invalid(
+            "ORDER BY with 2ndary indexes is not supported, except for ANN queries.",
+        ));
+    }
     let ordering = order_by(table, statement, &restrictions)?;
     let mut sort = None;
     if let Some(ordering) = &ordering

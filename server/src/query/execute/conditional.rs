@@ -28,6 +28,7 @@ use super::write::{Place, keys_of, merged, needs_row, places_of, plans_of, stamp
 use super::{Settings, moment, read_page};
 use crate::audit::Asker;
 use crate::database::Database;
+use crate::derived::entries;
 use crate::encode::cell::{Stamp, cell_value};
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
@@ -40,7 +41,7 @@ use crate::query::expression::{Bound, Expression, RowScope, Scope, compare, elem
 use crate::query::functions::Moment;
 use crate::query::plan::{contains, holds};
 use crate::query::prepared::Statement;
-use crate::schema::{ColumnKind, TableSchema};
+use crate::schema::{Catalog, ColumnKind, TableSchema};
 use crate::traces;
 
 /// Whether a modification has to see what is there.
@@ -191,12 +192,38 @@ impl Deferred {
                 }
             }
         }
-        write(database, merged(mutations), latch, &settings.asker).await?;
+        // The tables as they are now: an index may have come while the latch was waited for.
+        let catalog = database.catalog.load_full();
+        let mut mutations = merged(mutations);
+        add_entries(&catalog, &plans, &mut mutations)?;
+        write(database, mutations, latch, &settings.asker).await?;
+        drop(catalog);
         match conditional {
             true => Ok(verdict::applied(&plans[0].0.table)),
             false => Ok(Response::Void),
         }
     }
+}
+
+/// Entries of the indexes that these tables have in this catalog.
+fn add_entries(
+    catalog: &Catalog,
+    plans: &[(&ModifyPlan, &[Bound])],
+    mutations: &mut Vec<Mutation>,
+) -> CqlResult<()> {
+    let mut seen: Vec<TableId> = Vec::new();
+    for (plan, _) in plans {
+        let named = &plan.table;
+        if seen.contains(&named.id) {
+            continue;
+        }
+        seen.push(named.id);
+        let now = catalog.table(&named.keyspace, &named.name);
+        if let Some(table) = now.filter(|table| table.id == named.id && table.has_derived()) {
+            entries::add(table, mutations)?;
+        }
+    }
+    Ok(())
 }
 
 fn is_count(plan: &ModifyPlan) -> bool {

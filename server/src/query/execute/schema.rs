@@ -15,13 +15,14 @@ use std::time::Duration;
 use palladium_crypto::{CmkRef, TableId};
 use palladium_protocol::cql::ast::{Describe, Statement};
 use palladium_protocol::response::{Change, EncodedMetadata, Event, MetadataMode, SchemaChange};
-use palladium_storage::NewTable;
+use palladium_storage::{NewTable, Store};
 
 use super::role;
 use crate::audit::{self, Asker};
 use crate::auth::change::is_about_roles;
 use crate::auth::{self, Roles, grant, needs};
 use crate::database::Database;
+use crate::derived::build;
 use crate::error::{CqlError, CqlResult};
 use crate::permissions::ANONYMOUS;
 use crate::query::Outcome;
@@ -53,7 +54,16 @@ pub fn begin(
     let tree = tree.clone();
     let keyspace = keyspace.map(str::to_owned);
     let asker = asker.clone();
-    let work = async move { change(&database, keyspace.as_deref(), &tree, &asker).await };
+    let work = async move {
+        let mut builds = Vec::new();
+        let keyspace = keyspace.as_deref();
+        let changed = change(&database, keyspace, &tree, &asker, &mut builds).await;
+        // After the change is over: a build ends with one of its own.
+        for (table, store) in builds {
+            build::begin_and_wait(&database, table, store).await;
+        }
+        changed
+    };
     let work = tokio::spawn(traces::follow_here(work));
     Ok(Outcome::Later(Box::pin(async move {
         match work.await {
@@ -93,6 +103,7 @@ async fn change(
     keyspace: Option<&str>,
     tree: &Statement,
     asker: &Asker,
+    builds: &mut Vec<(Arc<TableSchema>, Store)>,
 ) -> CqlResult<Response> {
     let new_id = TableId(uuid::Uuid::new_v4().into_bytes());
     let planned = |before: &Catalog| {
@@ -161,9 +172,14 @@ async fn change(
     let mut catalog = changed.catalog;
     catalog.version = store::version_of(&catalog);
     catalog.changed_at = now;
-    database.catalog.store(Arc::new(catalog));
+    database.replace_catalog(catalog);
     if let Some(roles) = roles {
         database.authority.store(roles);
+    }
+    for effect in &changed.effects {
+        if let Effect::Build(table, store) = effect {
+            builds.push((table.clone(), *store));
+        }
     }
     let deleting = database
         .turns
@@ -207,7 +223,11 @@ fn needing_keys(effects: &[Effect]) -> Vec<(Arc<TableSchema>, Doing)> {
     let tables = effects.iter().filter_map(|effect| match effect {
         Effect::Create(table) => Some((table.clone(), Doing::Creating)),
         Effect::SwitchKey(table) => Some((table.clone(), Doing::Switching)),
-        Effect::Drop(_) | Effect::Rewrite(_) | Effect::SetOptions(_) => None,
+        Effect::Drop(_)
+        | Effect::Rewrite(_)
+        | Effect::SetOptions(_)
+        | Effect::Build(..)
+        | Effect::DropStore(..) => None,
     });
     tables.collect()
 }
@@ -243,7 +263,11 @@ async fn prepare(
                 prepared.switched.push(table.clone());
                 (table, cmk)
             }
-            Effect::Drop(_) | Effect::Rewrite(_) | Effect::SetOptions(_) => continue,
+            Effect::Drop(_)
+            | Effect::Rewrite(_)
+            | Effect::SetOptions(_)
+            | Effect::Build(..)
+            | Effect::DropStore(..) => continue,
         };
         prepared.pins.push((table.clone(), cmk));
     }
@@ -311,7 +335,10 @@ async fn audit(
                 let dropped = before.customer_tables().find(|table| table.id == *id);
                 ("DROP TABLE", dropped)
             }
-            Effect::Rewrite(_) | Effect::SetOptions(_) => continue,
+            Effect::Rewrite(_)
+            | Effect::SetOptions(_)
+            | Effect::Build(..)
+            | Effect::DropStore(..) => continue,
         };
         let Some(table) = table else { continue };
         let latency = database.trail.now_micros().saturating_sub(begun);
@@ -437,7 +464,13 @@ async fn settle(database: &Database, effects: &[Effect]) -> CqlResult<()> {
                 .set_options(table.id, table.options.for_storage())
                 .map_err(CqlError::from),
             Effect::Rewrite(id) => database.engine.rewrite(*id).await.map_err(CqlError::from),
-            Effect::Drop(_) | Effect::SwitchKey(_) => Ok(()),
+            // Nothing names it any more; what cannot be removed now goes at the next start.
+            Effect::DropStore(id, store) => database
+                .engine
+                .drop_store(*id, *store)
+                .await
+                .map_err(CqlError::from),
+            Effect::Drop(_) | Effect::SwitchKey(_) | Effect::Build(..) => Ok(()),
         };
         settled = settled.and(done);
     }

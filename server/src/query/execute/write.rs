@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use palladium_crypto::TableId;
 use palladium_protocol::cql::ast::BatchKind;
 use palladium_storage::{
     CellState, Clustering, ColumnId, Mutation, PartitionKey, PartitionUpdate, RangeTombstone, Row,
@@ -21,6 +22,7 @@ use super::row::{RowWriter, needs_existing};
 use super::{Settings, moment};
 use crate::audit::Asker;
 use crate::database::Database;
+use crate::derived::entries;
 use crate::encode::cell::Stamp;
 use crate::encode::key;
 use crate::encode::order::Spelling;
@@ -77,6 +79,9 @@ pub fn modify(
     let stamp = stamp(plan, &scope, settings.timestamp, moment.micros)?;
     let mut mutations = Vec::with_capacity(1);
     mutations_of(plan, &scope, stamp, &mut mutations)?;
+    if plan.table.has_derived() {
+        entries::add(&plan.table, &mut mutations)?;
+    }
     if plan.table.kind == TableKind::Virtual {
         return Ok(ask(database, &plan.table, mutations, &settings.asker));
     }
@@ -153,7 +158,21 @@ pub fn batch(
         )?;
         mutations_of(plan, &scope, stamp, &mut mutations)?;
     }
-    Ok(outcome(merged(mutations)))
+    let mut mutations = merged(mutations);
+    add_derived(&flat, &mut mutations)?;
+    Ok(outcome(mutations))
+}
+
+/// Adds what is derived from the tables of several statements.
+pub fn add_derived(plans: &[&ModifyPlan], mutations: &mut Vec<Mutation>) -> CqlResult<()> {
+    let mut seen: Vec<TableId> = Vec::new();
+    for table in plans.iter().map(|plan| &plan.table) {
+        if table.has_derived() && !seen.contains(&table.id) {
+            seen.push(table.id);
+            entries::add(table, mutations)?;
+        }
+    }
+    Ok(())
 }
 
 /// The modifications in statements: a text batch holds several that share their values.

@@ -239,6 +239,17 @@ fn drop(
             dropped.as_str()
         )));
     }
+    let dependent: Vec<&str> = table
+        .indexes_of(dropped.as_str())
+        .map(|index| index.name.as_str())
+        .collect();
+    if !dependent.is_empty() {
+        return Err(CqlError::invalid(format!(
+            "Cannot drop column {} because it has dependent secondary indexes ({})",
+            dropped.as_str(),
+            dependent.join(", ")
+        )));
+    }
     let column = definition.columns.remove(place);
     definition
         .dropped
@@ -287,6 +298,17 @@ fn rename(
             from.as_str(),
             to.as_str(),
             table.full_name()
+        )));
+    }
+    let dependent: Vec<&str> = table
+        .indexes_of(from.as_str())
+        .map(|index| index.name.as_str())
+        .collect();
+    if !dependent.is_empty() {
+        return Err(CqlError::invalid(format!(
+            "Can't rename column {} because it has dependent secondary indexes ({})",
+            from.as_str(),
+            dependent.join(", ")
         )));
     }
     column.name = to.as_str().to_owned();

@@ -12,7 +12,7 @@ use palladium_protocol::types::CqlType;
 use palladium_storage::ColumnId;
 
 use super::super::custom::Custom;
-use super::super::table::FIRST_COLUMN_ID;
+use super::super::table::{FIRST_COLUMN_ID, FIRST_STORE};
 use super::super::{
     Catalog, Column, ColumnKind, Definition, Keyspace, TableKind, TableOptions, TableSchema,
     resolve,
@@ -121,6 +121,8 @@ pub fn copy(
     definition.name = name.to_owned();
     definition.options = options;
     definition.dropped = Vec::new();
+    definition.indexes = Vec::new();
+    definition.next_store = FIRST_STORE;
     definition.encryption = custom.encryption.unwrap_or(definition.encryption);
     definition.custom_properties.extend(custom.properties);
     add(catalog, there, Arc::new(TableSchema::new(definition)), None)
@@ -217,6 +219,8 @@ pub fn table_of(
         encryption: custom.encryption.unwrap_or_default(),
         custom_properties: custom.properties,
         kind: TableKind::User,
+        indexes: Vec::new(),
+        next_store: FIRST_STORE,
     }))
 }
 

@@ -7,11 +7,12 @@
 //!
 //! Every rule of Cassandra's DDL, and every word of its errors, is in here.
 //!
-//! Read in this order: `keyspace`, `create_table`, `alter_table`, `drop`, `user_type`.
+//! Read in this order: `keyspace`, `create_table`, `alter_table`, `drop`, `user_type`, `index`.
 
 mod alter_table;
 mod create_table;
 mod drop;
+mod index;
 mod keyspace;
 mod user_type;
 
@@ -23,12 +24,14 @@ use std::sync::Arc;
 use palladium_crypto::TableId;
 use palladium_protocol::cql::ast::{QualifiedName, Statement};
 use palladium_protocol::response::{Change, SchemaChange, SchemaTarget};
+use palladium_storage::Store;
 
 use super::catalog::NO_KEYSPACE;
 use super::{Catalog, Keyspace, KeyspaceKind, TableSchema};
 use crate::error::{CqlError, CqlResult};
 
 pub use create_table::table_of;
+pub use index::table_of as table_of_index;
 
 /// What a plan depends on beside the catalog and the statement.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +68,10 @@ pub enum Effect {
     SwitchKey(Arc<TableSchema>),
     /// Gets new data keys, in the background.
     Rewrite(TableId),
+    /// What the table holds is indexed, in the background: by the index whose entries are in this store.
+    Build(Arc<TableSchema>, Store),
+    /// Ends once the catalog has forgotten it.
+    DropStore(TableId, Store),
     /// Is stored in another way from now on.
     SetOptions(Arc<TableSchema>),
 }
@@ -122,6 +129,8 @@ pub fn plan(
         Statement::CreateType(create) => user_type::create(catalog, create, circumstances),
         Statement::AlterType(alter) => user_type::alter(catalog, alter, circumstances),
         Statement::DropType(dropped) => drop::user_type(catalog, dropped, circumstances),
+        Statement::CreateIndex(create) => index::create(catalog, create, circumstances),
+        Statement::DropIndex(dropped) => index::drop(catalog, dropped, circumstances),
         other => not_yet(other, circumstances),
     }
 }
@@ -144,7 +153,6 @@ fn not_yet(statement: &Statement, circumstances: &Circumstances<'_>) -> CqlResul
         )))
     };
     match statement {
-        Statement::DropIndex(drop) => missing(&drop.name, drop.if_exists, "Index"),
         Statement::DropView(drop) => missing(&drop.view, drop.if_exists, "Materialized view"),
         Statement::AlterView(alter) => missing(&alter.view, alter.if_exists, "Materialized view"),
         Statement::DropFunction(drop) => missing(&drop.name, drop.if_exists, "Function"),
@@ -156,7 +164,6 @@ fn not_yet(statement: &Statement, circumstances: &Circumstances<'_>) -> CqlResul
                 drop.name.as_str()
             ))),
         },
-        Statement::CreateIndex(_) => unsupported("Secondary indexes"),
         Statement::CreateView(_) => Err(CqlError::invalid(
             "Materialized views are disabled. Enable in cassandra.yaml to use.",
         )),

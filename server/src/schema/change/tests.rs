@@ -571,7 +571,7 @@ fn what_is_not_there_yet_says_so() {
             "CREATE INDEX ON ks.t (v)",
             "Secondary indexes are not supported by this server yet",
         ),
-        ("DROP INDEX ks.i", "Index 'ks.i' doesn't exist"),
+        ("DROP INDEX ks.i", "Index 'ks.i' doesn't exist'"),
     ] {
         world.refused(text, message);
     }

@@ -27,7 +27,8 @@ pub fn fill(catalog: &Catalog, table: &TableSchema, rows: &mut Rows<'_>) -> CqlR
                         "columns" => columns(of, rows)?,
                         "dropped_columns" => dropped_columns(of, rows)?,
                         "column_masks" => masks(of, rows)?,
-                        // Indexes, views, functions, aggregates, triggers: there are none.
+                        "indexes" => indexes(of, rows)?,
+                        // Views, functions, aggregates, triggers: there are none.
                         _ => {}
                     }
                 }
@@ -161,6 +162,37 @@ pub fn columns(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
             ("type", text(column.ty.to_string())),
         ]);
         rows.add(row)?;
+    }
+    Ok(())
+}
+
+fn indexes(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for index in &table.indexes {
+        let mut row = Vec::from(name_of(table));
+        let kind = if index.is_sai() {
+            "CUSTOM"
+        } else {
+            "COMPOSITES"
+        };
+        row.extend([
+            ("index_name", text(&index.name)),
+            ("kind", text(kind)),
+            ("options", text_map(&index.shown_options())),
+        ]);
+        rows.add(row)?;
+    }
+    Ok(())
+}
+
+/// `system."IndexInfo"`: the indexes that are built, by keyspace, whatever its column is called.
+pub fn built_indexes(catalog: &Catalog, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for table in catalog.customer_tables() {
+        for index in table.indexes.iter().filter(|index| index.is_built) {
+            rows.add(vec![
+                ("table_name", text(&table.keyspace)),
+                ("index_name", text(&index.name)),
+            ])?;
+        }
     }
     Ok(())
 }

@@ -86,6 +86,7 @@ fn read_with(
     let schema = database.catalog.load();
     match (table.keyspace.as_str(), table.name.as_str()) {
         ("system", "local") => node::local(database, &schema, &mut rows)?,
+        ("system", "IndexInfo") => catalog::built_indexes(&schema, &mut rows)?,
         ("system_traces", _) => traces::fill(database, table, command, &mut rows)?,
         ("system_views", "settings") => node::settings(database, &mut rows)?,
         ("system_schema" | "system_virtual_schema", _) => catalog::fill(&schema, table, &mut rows)?,

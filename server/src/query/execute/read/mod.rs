@@ -10,9 +10,12 @@
 //! run the same steps: `next_command`, `take`, `finish`. What happens to a row is in `rows`, and in `groups` where rows are
 //! taken together or sorted.
 //!
+//! Where an index finds the rows, commands to its store come between those to the base: `indexed`.
+//!
 //! What must hold: a page ends exactly behind the row its state names, whatever filters left out on the way.
 
 mod groups;
+mod indexed;
 mod rows;
 
 use std::sync::Arc;
@@ -23,6 +26,7 @@ use palladium_storage::{
 };
 
 use self::groups::{Group, Kept, accumulators};
+use self::indexed::{Indexed, Next};
 use super::{Settings, moment, moment_in_seconds, read_page, try_read};
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
@@ -137,6 +141,8 @@ struct Select {
     next_key: usize,
     slices: Slices,
     resume: Option<ReadPosition>,
+    /// What brings the rows, if not their keys.
+    indexed: Option<Box<Indexed>>,
     done: bool,
     micros: i64,
     seconds: i64,
@@ -212,6 +218,10 @@ impl Select {
                  ORDER BY or the IN and sort client side, or disable paging for this query",
             ));
         }
+        let mut indexed = match &plan.restrictions.index {
+            Some(choice) => Some(Box::new(Indexed::new(&plan.table, choice, &keys, &scope)?)),
+            None => None,
+        };
         let mut resume = None;
         let mut next_key = 0;
         let mut print = None;
@@ -247,6 +257,7 @@ impl Select {
             next_key,
             slices,
             resume,
+            indexed: None,
             micros,
             seconds,
             left,
@@ -260,6 +271,16 @@ impl Select {
             kept: Vec::new(),
             effort: 0,
         };
+        if let (Some(indexed), Some(position)) = (&mut indexed, &select.resume) {
+            let statement = select.statement.clone();
+            let plan = plan_of(&statement);
+            if let Some(choice) = &plan.restrictions.index
+                && !indexed.go_on(&plan.table, choice, position, &select.slices)
+            {
+                select.resume = None;
+            }
+        }
+        select.indexed = indexed;
         // A partition that was read to its end is not looked at again.
         if matches!(select.keys, Keys::Named(_))
             && select
@@ -309,11 +330,35 @@ impl Select {
         if self.done {
             return None;
         }
+        if self.indexed.is_some() {
+            return self.next_indexed();
+        }
         let range = match &self.keys {
             Keys::Nothing => return None,
             Keys::Range(range) => range.clone(),
             Keys::Named(keys) => KeyRange::One(keys.get(self.next_key)?.clone()),
         };
+        let slices = self.slices.clone();
+        Some(self.command(range, slices))
+    }
+
+    /// Entries of an index, or rows that they name.
+    fn next_indexed(&mut self) -> Option<ReadCommand> {
+        let statement = self.statement.clone();
+        let table = &plan_of(&statement).table;
+        let indexed = self.indexed.as_mut()?;
+        match indexed.next(table, self.resume.is_some(), &self.slices, self.seconds) {
+            Next::Entries(command) => Some(command),
+            Next::Rows(range, slices) => Some(self.command(range, slices)),
+            Next::End => {
+                self.done = true;
+                None
+            }
+        }
+    }
+
+    /// Reads rows of the base.
+    fn command(&mut self, range: KeyRange, slices: Slices) -> ReadCommand {
         let plan = self.plan();
         let exact =
             plan.restrictions.filters.is_empty() && !plan.is_aggregate() && plan.sort.is_none();
@@ -321,12 +366,12 @@ impl Select {
             true => self.left.min(self.page_left).min(INNER_ROWS),
             false => INNER_ROWS,
         };
-        Some(ReadCommand {
+        ReadCommand {
             table: plan.table.id,
             store: Store::BASE,
             range,
             // Of a partition's rows DISTINCT needs one, to know that the partition is there.
-            slices: self.slices.clone(),
+            slices,
             reversed: plan.reversed,
             columns: plan.table.storage_columns.clone(),
             limits: Limits {
@@ -340,12 +385,16 @@ impl Select {
             },
             resume: self.resume.take(),
             now: self.seconds,
-        })
+        }
     }
 
     /// On to the next of the named partitions.
     fn advance(&mut self) {
         self.resume = None;
+        if self.indexed.is_some() {
+            // The candidates say when it is over.
+            return;
+        }
         self.next_key += 1;
         match &self.keys {
             Keys::Named(keys) if self.next_key < keys.len() => {}
@@ -362,6 +411,11 @@ impl Select {
             .map(|partition| 1 + partition.rows.len())
             .sum();
         self.effort += rows + EFFORT_OF_PAGE;
+        if let Some(indexed) = &mut self.indexed
+            && indexed.takes_entries()
+        {
+            return indexed.take(page);
+        }
         let database = self.database.clone();
         let statement = self.statement.clone();
         let plan = plan_of(&statement);

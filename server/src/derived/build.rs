@@ -1,0 +1,288 @@
+//! An index that is made of a table with rows in it: the rows are walked in the background and their entries written.
+//!
+//! How far that has come stands in the records of the server (`records`, kind "index_builds": table id and store, then the position), so that a restart goes on
+//! from there. Until the walk is over the index answers no query; then the schema says that it is built.
+//!
+//! What must hold: when the walk begins, every write that did not know of the index is visible. What is written from then on brings its own entries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use palladium_storage::{
+    Clustering, KeyRange, Limits, Mutation, PartitionKey, PartitionRows, PartitionUpdate,
+    ReadCommand, ReadPosition, Slices, Store, Token, Write,
+};
+
+use super::entries;
+use crate::audit::Asker;
+use crate::database::Database;
+use crate::error::CqlResult;
+use crate::records;
+use crate::schema::{Index, TableSchema};
+
+/// The kind of record that says how far a build has come.
+const RECORDS: &str = "index_builds";
+/// Rows that are read at a time.
+const PAGE_ROWS: u32 = 500;
+/// Bytes that are read at a time.
+const PAGE_BYTES: usize = 1 << 20;
+/// Pages after which the position is noted.
+const PAGES_PER_NOTE: u32 = 64;
+/// Before a build that could not go on (a locked table, a full disk) is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long whoever made an index waits for it: long enough for most tables in tests and small ones in life.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Goes on with what a restart has cut short: builds, and stores that nobody names any more.
+pub async fn resume(database: &Arc<Database>) {
+    let catalog = database.catalog.load_full();
+    for table in catalog.customer_tables() {
+        let ended = database.engine.dropped_stores(table.id).await;
+        let named = |store: Store| table.indexes.iter().any(|index| index.store == store);
+        for store in (1..table.next_store).map(Store) {
+            if !named(store) && !ended.contains(&store) {
+                end_store(database, table, store).await;
+            }
+        }
+        for index in table.indexes.iter().filter(|index| !index.is_built) {
+            begin(database, table.clone(), index.store);
+        }
+    }
+}
+
+async fn end_store(database: &Database, table: &TableSchema, store: Store) {
+    if let Err(error) = database.engine.drop_store(table.id, store).await {
+        tracing::warn!(table = %table.id, store = store.0, %error, "what is left of an index goes at the next start");
+    }
+}
+
+/// Begins a build, and waits a little for its end.
+pub async fn begin_and_wait(database: &Arc<Database>, table: Arc<TableSchema>, store: Store) {
+    let build = begin(database, table, store);
+    // Not over by then: it goes on.
+    let _ = tokio::time::timeout(PATIENCE, build).await;
+}
+
+fn begin(
+    database: &Arc<Database>,
+    table: Arc<TableSchema>,
+    store: Store,
+) -> tokio::task::JoinHandle<()> {
+    let database = Arc::downgrade(database);
+    tokio::spawn(async move {
+        let mut is_first = true;
+        while let Some(database) = database.upgrade() {
+            if is_first {
+                database.past_is_over().await;
+                is_first = false;
+            }
+            match Build::new(&database, &table, store).await {
+                Ok(None) => return,
+                Ok(Some(build)) => match build.run().await {
+                    Ok(()) => return,
+                    Err(error) => {
+                        tracing::info!(table = %table.id, store = store.0, error = %error.message, "an index is built later");
+                    }
+                },
+                Err(error) => {
+                    tracing::info!(table = %table.id, store = store.0, error = %error.message, "an index is built later");
+                }
+            }
+            drop(database);
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    })
+}
+
+struct Build<'a> {
+    database: &'a Arc<Database>,
+    /// As it is now: columns may have come since.
+    table: Arc<TableSchema>,
+    index: Arc<Index>,
+    position: Option<ReadPosition>,
+}
+
+impl<'a> Build<'a> {
+    /// None: the index is gone, or built.
+    async fn new(
+        database: &'a Arc<Database>,
+        table: &TableSchema,
+        store: Store,
+    ) -> CqlResult<Option<Build<'a>>> {
+        let Some((table, index)) = find(database, table, store) else {
+            return Ok(None);
+        };
+        if index.is_built {
+            return Ok(None);
+        }
+        let noted = records::read(&database.engine, RECORDS).await?;
+        let name = name_of(&table, store);
+        let noted = noted.into_iter().find(|(own, _)| own[..] == name[..]);
+        Ok(Some(Build {
+            database,
+            table,
+            index,
+            position: noted.and_then(|(_, value)| decode(&value)),
+        }))
+    }
+
+    async fn run(mut self) -> CqlResult<()> {
+        let mut pages = 0;
+        loop {
+            self.database
+                .keys
+                .ensure(self.table.id, &Asker::server())
+                .await?;
+            let page = self.database.engine.read(self.command()).await?;
+            let mut entries = PartitionUpdate::default();
+            for partition in page.partitions {
+                self.add(partition, &mut entries)?;
+            }
+            self.write(entries::mutation(&self.table, &self.index, entries))
+                .await?;
+            let Some(position) = page.next else {
+                break;
+            };
+            self.position = Some(position);
+            pages += 1;
+            if pages % PAGES_PER_NOTE == 0 {
+                self.note().await?;
+            }
+            if find(self.database, &self.table, self.index.store).is_none() {
+                return self.forget().await;
+            }
+            tokio::task::yield_now().await;
+        }
+        let (table, store) = (self.table.clone(), self.index.store);
+        self.database
+            .change_table(&table, |definition| {
+                for index in &mut definition.indexes {
+                    if index.store == store {
+                        Arc::make_mut(index).is_built = true;
+                    }
+                }
+            })
+            .await?;
+        self.forget().await
+    }
+
+    fn command(&self) -> ReadCommand {
+        ReadCommand {
+            table: self.table.id,
+            store: Store::BASE,
+            range: KeyRange::all(),
+            slices: Slices::all(),
+            reversed: false,
+            columns: self.table.storage_columns.clone(),
+            limits: Limits {
+                rows: PAGE_ROWS,
+                bytes: PAGE_BYTES,
+                ..Limits::NONE
+            },
+            resume: self.position.clone(),
+            now: self.database.engine.now_seconds(),
+        }
+    }
+
+    fn add(&self, partition: PartitionRows, entries: &mut PartitionUpdate) -> CqlResult<()> {
+        let update = PartitionUpdate {
+            static_row: partition.static_row,
+            rows: partition.rows,
+            ..PartitionUpdate::default()
+        };
+        entries::of_update(&self.table, &self.index, &partition.key, &update, entries)
+    }
+
+    async fn write(&self, mutation: Option<Mutation>) -> CqlResult<()> {
+        let Some(mutation) = mutation else {
+            return Ok(());
+        };
+        let write = Write {
+            mutations: vec![mutation],
+        };
+        for result in self.database.engine.write(vec![write]).await {
+            result?;
+        }
+        Ok(())
+    }
+
+    async fn note(&self) -> CqlResult<()> {
+        let value = self.position.as_ref().map(encode);
+        let change = (name_of(&self.table, self.index.store), value);
+        Ok(records::write(&self.database.engine, RECORDS, vec![change]).await?)
+    }
+
+    async fn forget(&self) -> CqlResult<()> {
+        let change = (name_of(&self.table, self.index.store), None);
+        Ok(records::write(&self.database.engine, RECORDS, vec![change]).await?)
+    }
+}
+
+/// The table as the schema knows it now, and its index in this store.
+fn find(
+    database: &Database,
+    table: &TableSchema,
+    store: Store,
+) -> Option<(Arc<TableSchema>, Arc<Index>)> {
+    let catalog = database.catalog.load();
+    let now = catalog.table(&table.keyspace, &table.name)?;
+    let index = now.indexes.iter().find(|index| index.store == store)?;
+    (now.id == table.id).then(|| (now.clone(), index.clone()))
+}
+
+fn name_of(table: &TableSchema, store: Store) -> Vec<u8> {
+    [&table.id.0[..], &store.0.to_be_bytes()].concat()
+}
+
+/// A position as a record keeps it: token, key length, key, then the clustering if there is one behind a byte that says so.
+fn encode(position: &ReadPosition) -> Vec<u8> {
+    let key = &position.key;
+    let mut out = key.token().0.to_be_bytes().to_vec();
+    out.extend((key.bytes().len() as u32).to_be_bytes());
+    out.extend_from_slice(key.bytes());
+    if let Some(clustering) = &position.clustering {
+        out.push(1);
+        out.extend_from_slice(&clustering.0);
+    }
+    out
+}
+
+/// None: the build starts anew, which costs time and nothing else.
+fn decode(value: &[u8]) -> Option<ReadPosition> {
+    let (token, rest) = value.split_first_chunk::<8>()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (key, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    let clustering = match rest {
+        [] => None,
+        [1, clustering @ ..] => Some(Clustering::copy_from(clustering)),
+        _ => return None,
+    };
+    Some(ReadPosition {
+        key: PartitionKey::new(Token(i64::from_be_bytes(*token)), key.to_vec()),
+        clustering,
+        returned_in_partition: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_comes_back_from_its_record() {
+        for clustering in [
+            None,
+            Some(Clustering::SINGLE),
+            Some(Clustering(b"\x40c\x80"[..].into())),
+        ] {
+            let position = ReadPosition {
+                key: PartitionKey::new(Token(-7), &b"key"[..]),
+                clustering,
+                returned_in_partition: 0,
+            };
+            let encoded = encode(&position);
+            assert_eq!(decode(&encoded), Some(position));
+            assert_eq!(decode(&encoded[..9]), None);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! From what a write says of a table to what it says of the table's indexes.
+//!
+//! | indexed column | one entry for each | that lives |
+//! |---|---|---|
+//! | part of the partition key, static | partition | for ever; as long as the static cell |
+//! | part of the clustering | row | for ever |
+//! | regular, one value | row | as long as the cell |
+//! | set, keys and entries of a map | element | as long as its cell |
+//! | list, values of a map | value and row | for ever: several cells may have one value, and each lives as long as it does |
+//!
+//! Deletions make no entries: what they leave behind is stale, and a read sees that.
+
+use bytes::Bytes;
+use palladium_protocol::cql::ast::IndexTargetKind;
+use palladium_protocol::types::CqlType;
+use palladium_storage::{
+    Cell, CellState, Clustering, ColumnId, Liveness, Mutation, PartitionKey, PartitionUpdate, Row,
+    Store,
+};
+
+use super::layout;
+use crate::encode::cell::{cell_value, map_entry, map_value, set_element};
+use crate::encode::{key, order, wire};
+use crate::error::{CqlError, CqlResult};
+use crate::schema::{Column, ColumnKind, Index, TableSchema};
+
+/// Bytes of a value that can be indexed, as Cassandra's.
+const TERM_BYTES_MAX: usize = 65_535;
+
+/// Adds the entries of a table's indexes for what these mutations say of its base, behind them.
+pub fn add(table: &TableSchema, mutations: &mut Vec<Mutation>) -> CqlResult<()> {
+    let mut derived = Vec::new();
+    for index in &table.indexes {
+        let mut entries = PartitionUpdate::default();
+        for mutation in &*mutations {
+            if mutation.table == table.id && mutation.store == Store::BASE {
+                of_update(table, index, &mutation.key, &mutation.update, &mut entries)?;
+            }
+        }
+        derived.extend(mutation(table, index, entries));
+    }
+    mutations.extend(derived);
+    Ok(())
+}
+
+/// Entries as a mutation of the index's store. None if there are none.
+pub fn mutation(table: &TableSchema, index: &Index, entries: PartitionUpdate) -> Option<Mutation> {
+    (!entries.is_empty()).then(|| Mutation {
+        table: table.id,
+        store: index.store,
+        key: layout::partition(),
+        update: entries,
+    })
+}
+
+/// Adds the entries of one index for what is said of one partition.
+pub fn of_update(
+    table: &TableSchema,
+    index: &Index,
+    partition: &PartitionKey,
+    update: &PartitionUpdate,
+    entries: &mut PartitionUpdate,
+) -> CqlResult<()> {
+    let Some(column) = table.column(&index.column) else {
+        return Ok(());
+    };
+    let mut of = Entries {
+        table,
+        index,
+        column,
+        partition,
+        entries,
+    };
+    let rows = || update.static_row.iter().chain(&update.rows);
+    match column.kind {
+        ColumnKind::PartitionKey => {
+            if let Some(timestamp) = rows().filter_map(newest_live).max() {
+                let values = key::partition_values(partition, table.partition_key.len())?;
+                let value = values.get(column.position).cloned().unwrap_or_default();
+                of.add(&column.ty, &value, None, for_ever(timestamp))?;
+            }
+        }
+        ColumnKind::Clustering => {
+            for row in &update.rows {
+                if let Some(timestamp) = newest_live(row) {
+                    let raw = row
+                        .cell(ColumnId::RAW_CLUSTERING)
+                        .and_then(|cell| cell.value());
+                    let values =
+                        key::clustering_values(table.clustering_columns(), &row.clustering, raw)?;
+                    if let Some(Some(value)) = values.get(column.position) {
+                        of.add(
+                            &column.ty,
+                            value,
+                            Some(&row.clustering),
+                            for_ever(timestamp),
+                        )?;
+                    }
+                }
+            }
+        }
+        ColumnKind::Static => {
+            if let Some(row) = &update.static_row {
+                of.of_cells(row, None)?;
+            }
+        }
+        ColumnKind::Regular => {
+            for row in &update.rows {
+                of.of_cells(row, Some(&row.clustering))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where the entries of one index for one partition go.
+struct Entries<'a> {
+    table: &'a TableSchema,
+    index: &'a Index,
+    column: &'a Column,
+    partition: &'a PartitionKey,
+    entries: &'a mut PartitionUpdate,
+}
+
+impl Entries<'_> {
+    fn of_cells(&mut self, row: &Row, clustering: Option<&Clustering>) -> CqlResult<()> {
+        let cells = row
+            .cells
+            .iter()
+            .filter(|cell| cell.column == self.column.id);
+        for cell in cells {
+            let Some(lives) = liveness_of(cell) else {
+                continue;
+            };
+            let (value, lives) = match (self.index.target, self.column.ty.bare()) {
+                _ if !self.column.ty.is_multi_cell() => (cell_value(cell).clone(), lives),
+                (IndexTargetKind::Keys, CqlType::Map(key, _)) => (map_entry(key, cell)?.0, lives),
+                (IndexTargetKind::Entries, CqlType::Map(key, _)) => {
+                    let (key, value) = map_entry(key, cell)?;
+                    (entry_term(&key, &value), lives)
+                }
+                (_, CqlType::Map(key, _)) => (map_value(key, cell)?, for_ever(cell.timestamp)),
+                (_, CqlType::Set(element)) => (set_element(element, cell)?, lives),
+                _ => (cell_value(cell).clone(), for_ever(cell.timestamp)),
+            };
+            let ty = self.index.term_type(&self.column.ty);
+            self.add(&ty, &value, clustering, lives)?;
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        ty: &CqlType,
+        value: &Bytes,
+        clustering: Option<&Clustering>,
+        liveness: Liveness,
+    ) -> CqlResult<()> {
+        if value.len() > TERM_BYTES_MAX {
+            return Err(CqlError::invalid(format!(
+                "Cannot index value of size {} for index {} on {}({}) (maximum allowed size={TERM_BYTES_MAX})",
+                value.len(),
+                self.index.name,
+                self.table.full_name(),
+                self.column.name
+            )));
+        }
+        let term = term(self.index, ty, value)?;
+        let mut row = Row::new(layout::entry(&term, self.partition, clustering));
+        row.liveness = Some(liveness);
+        self.entries.add_row(row);
+        Ok(())
+    }
+}
+
+/// A value as the entries of an index spell it. `ty` is the type of its terms.
+pub fn term(index: &Index, ty: &CqlType, value: &[u8]) -> CqlResult<Vec<u8>> {
+    let mut term = Vec::with_capacity(value.len() + 4);
+    let folded = index.fold().map(|fold| fold.apply(value));
+    let value = folded.as_deref().unwrap_or(value);
+    order::encode(ty, Some(value), false, &mut term)?;
+    Ok(term)
+}
+
+/// Key and value of a map as one value.
+pub fn entry_term(key: &[u8], value: &[u8]) -> Bytes {
+    let mut pair = Vec::with_capacity(key.len() + value.len() + 8);
+    wire::put_element(Some(key), &mut pair);
+    wire::put_element(Some(value), &mut pair);
+    pair.into()
+}
+
+fn for_ever(timestamp: i64) -> Liveness {
+    Liveness {
+        timestamp,
+        ttl: 0,
+        expires_at: 0,
+    }
+}
+
+/// How long a cell lives; None: it is a tombstone.
+fn liveness_of(cell: &Cell) -> Option<Liveness> {
+    match &cell.state {
+        CellState::Live(_) => Some(for_ever(cell.timestamp)),
+        CellState::Expiring {
+            ttl, expires_at, ..
+        } => Some(Liveness {
+            timestamp: cell.timestamp,
+            ttl: *ttl,
+            expires_at: *expires_at,
+        }),
+        CellState::Tombstone { .. } => None,
+    }
+}
+
+/// The newest thing in a row that makes it one.
+fn newest_live(row: &Row) -> Option<i64> {
+    let liveness = row.liveness.map(|liveness| liveness.timestamp);
+    let cells = row.cells.iter().filter(|cell| liveness_of(cell).is_some());
+    cells.map(|cell| cell.timestamp).chain(liveness).max()
+}

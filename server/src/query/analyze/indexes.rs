@@ -1,0 +1,190 @@
+//! Which index answers a WHERE, and whether what is left of it has to be tried row by row.
+//!
+//! Cassandra's rule: all that is not told by the key must be answered by one group of indexes, or the statement needs ALLOW FILTERING. A classic index is a
+//! group of its own; the storage-attached ones of a table are one group, so that several of their columns may be asked for at once.
+//!
+//! One index brings the candidates; the whole WHERE is tried on their rows again, so this decides what a query costs, never what it finds.
+
+use std::sync::Arc;
+
+use palladium_protocol::cql::ast::Operator;
+
+use super::gather::Said;
+use super::restrict::{Alternatives, Constraint, End, Test};
+use crate::query::expression::Expression;
+use crate::schema::index::Question;
+use crate::schema::{ColumnKind, Index, TableSchema};
+
+/// The index that brings the candidates, and which of its entries.
+#[derive(Debug, Clone)]
+pub struct IndexChoice {
+    pub index: Arc<Index>,
+    /// The indexed column, by its place in the table.
+    pub column: usize,
+    pub sought: Sought,
+}
+
+/// What is looked for in an index.
+#[derive(Debug, Clone)]
+pub enum Sought {
+    Equal(Expression),
+    Entry {
+        key: Expression,
+        value: Expression,
+    },
+    Range {
+        lower: Option<End>,
+        upper: Option<End>,
+    },
+}
+
+/// All that is said of one column, or of several as a tuple.
+pub struct Asked {
+    kind: ColumnKind,
+    column: usize,
+    questions: Vec<(Question, Option<Sought>)>,
+}
+
+/// What indexes make of a WHERE.
+pub struct Verdict {
+    pub needs_filtering: bool,
+    pub choice: Option<IndexChoice>,
+}
+
+/// The questions that a WHERE asks.
+pub fn asked(table: &TableSchema, said: &[Said]) -> Vec<Asked> {
+    said.iter()
+        .map(|said| Asked {
+            kind: table.columns[said.columns[0]].kind,
+            column: said.columns[0],
+            questions: questions(said),
+        })
+        .collect()
+}
+
+fn questions(said: &Said) -> Vec<(Question, Option<Sought>)> {
+    let mut questions = Vec::new();
+    match &said.constraint {
+        None => {}
+        Some(Constraint::Among(Alternatives::One(value))) if !said.tuple => {
+            questions.push((Question::Equal, Some(Sought::Equal(value.clone()))));
+        }
+        Some(Constraint::Between { lower, upper }) if !said.tuple => {
+            let (lower, upper) = (lower.clone(), upper.clone());
+            questions.push((Question::Range, Some(Sought::Range { lower, upper })));
+        }
+        Some(_) => questions.push((Question::Other, None)),
+    }
+    for test in &said.others {
+        questions.push(match test {
+            Test::Contains(value) => (Question::Contains, Some(Sought::Equal(value.clone()))),
+            Test::ContainsKey(key) => (Question::ContainsKey, Some(Sought::Equal(key.clone()))),
+            Test::Element {
+                key,
+                operator: Operator::Equal,
+                value,
+            } => {
+                let (key, value) = (key.clone(), value.clone());
+                (Question::Entry, Some(Sought::Entry { key, value }))
+            }
+            _ => (Question::Other, None),
+        });
+    }
+    questions
+}
+
+/// Whether some index answers something of this: then Cassandra asks less of the order of restrictions.
+pub fn is_any_answered(table: &TableSchema, asked: &[Asked]) -> bool {
+    asked
+        .iter()
+        .any(|asked| asked.answered_by(table).next().is_some())
+}
+
+/// Decides. `is_range`: partitions are not named one by one. `needs_filtering`: of the clustering something is said that no slice says.
+pub fn decide(
+    table: &TableSchema,
+    asked: &[Asked],
+    is_range: bool,
+    clustering_needs_filtering: bool,
+) -> Verdict {
+    let is_answered = is_any_answered(table, asked);
+    let with_clustering = clustering_needs_filtering || (is_range && is_answered);
+    let left: Vec<&Asked> = asked
+        .iter()
+        .filter(|asked| match asked.kind {
+            ColumnKind::PartitionKey => is_range,
+            ColumnKind::Clustering => with_clustering,
+            ColumnKind::Static | ColumnKind::Regular => true,
+        })
+        .collect();
+    if left.is_empty() {
+        let has_clustering = asked
+            .iter()
+            .any(|asked| asked.kind == ColumnKind::Clustering);
+        return Verdict {
+            needs_filtering: is_range && has_clustering,
+            choice: None,
+        };
+    }
+    Verdict {
+        needs_filtering: !groups(table)
+            .any(|group| left.iter().all(|asked| asked.is_met_by(table, &group))),
+        choice: choice(table, &left),
+    }
+}
+
+fn groups(table: &TableSchema) -> impl Iterator<Item = Vec<&Arc<Index>>> {
+    let (attached, classic): (Vec<_>, Vec<_>) =
+        table.indexes.iter().partition(|index| index.is_sai());
+    let classic = classic.into_iter().map(|index| vec![index]);
+    std::iter::once(attached).chain(classic)
+}
+
+/// An equality before a range, and what is built before what is not.
+fn choice(table: &TableSchema, left: &[&Asked]) -> Option<IndexChoice> {
+    let mut choices: Vec<IndexChoice> = left
+        .iter()
+        .flat_map(|asked| asked.answered_by(table))
+        .collect();
+    choices.sort_by_key(|choice| {
+        let is_range = matches!(choice.sought, Sought::Range { .. });
+        (!choice.index.is_built, is_range)
+    });
+    choices.into_iter().next()
+}
+
+impl Asked {
+    /// The indexes that answer some of its questions.
+    fn answered_by<'a>(&'a self, table: &'a TableSchema) -> impl Iterator<Item = IndexChoice> + 'a {
+        let column = &table.columns[self.column];
+        self.questions.iter().flat_map(move |(question, sought)| {
+            let answers = move |index: &&Arc<Index>| {
+                index.answers(*question, &column.ty) && !is_folded_range(index, *question)
+            };
+            let indexes = table.indexes_of(&column.name).filter(answers);
+            indexes.filter_map(move |index| {
+                Some(IndexChoice {
+                    index: index.clone(),
+                    column: self.column,
+                    sought: sought.clone()?,
+                })
+            })
+        })
+    }
+
+    /// Whether one group answers all of it. Of several CONTAINS a classic index answers one.
+    fn is_met_by(&self, table: &TableSchema, group: &[&Arc<Index>]) -> bool {
+        let column = &table.columns[self.column];
+        let own = || group.iter().filter(|index| index.column == column.name);
+        let is_sai = own().any(|index| index.is_sai());
+        (self.questions.len() == 1 || is_sai)
+            && self
+                .questions
+                .iter()
+                .all(|(question, _)| own().any(|index| index.answers(*question, &column.ty)))
+    }
+}
+
+fn is_folded_range(index: &Index, question: Question) -> bool {
+    question == Question::Range && index.fold().is_some()
+}

@@ -1,0 +1,228 @@
+//! One index of a table: which values of which column it finds, and in which of the table's stores its entries are.
+//!
+//! Two kinds, as in Cassandra 5.0: the classic one (`COMPOSITES`), which answers equality on one column, and the storage-attached one (SAI, `CUSTOM`), which
+//! also answers ranges and stands beside others of its kind in one query.
+//!
+//! What must hold: `store` is used once in the life of a table, also if the index is dropped and made again.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use palladium_protocol::cql::ast::{IndexTargetKind, Name};
+use palladium_protocol::types::CqlType;
+use palladium_storage::Store;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+
+/// An index, as its table knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    pub name: String,
+    pub column: String,
+    pub target: IndexTargetKind,
+    /// What USING named; None: the classic index.
+    pub class: Option<String>,
+    /// What OPTIONS said.
+    pub options: BTreeMap<String, String>,
+    /// Where its entries are.
+    pub store: Store,
+    /// Whether what the table held before it has been indexed.
+    pub is_built: bool,
+}
+
+/// What is asked of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    Equal,
+    Range,
+    Contains,
+    ContainsKey,
+    /// `m[key] = value`
+    Entry,
+    /// IN, tuples: no index answers them.
+    Other,
+}
+
+impl Index {
+    pub fn is_sai(&self) -> bool {
+        self.class.is_some()
+    }
+
+    /// As `system_schema.indexes` and DESCRIBE spell it.
+    pub fn target_text(&self) -> String {
+        let column = Name::exact(&self.column);
+        match self.target {
+            IndexTargetKind::Simple => column.to_string(),
+            kind => format!("{}({column})", target_name(kind)),
+        }
+    }
+
+    /// What `system_schema.indexes` calls its options.
+    pub fn shown_options(&self) -> BTreeMap<String, String> {
+        let mut options = self.options.clone();
+        options.insert("target".into(), self.target_text());
+        if let Some(class) = &self.class {
+            options.insert("class_name".into(), class.clone());
+        }
+        options
+    }
+
+    /// The type of the values that it finds, for a column of type `ty`.
+    pub fn term_type(&self, ty: &CqlType) -> CqlType {
+        match (self.target, ty.bare()) {
+            (IndexTargetKind::Keys, CqlType::Map(key, _)) => (**key).clone(),
+            (IndexTargetKind::Entries, CqlType::Map(key, value)) => {
+                CqlType::tuple([(**key).clone(), (**value).clone()])
+            }
+            (
+                IndexTargetKind::Values,
+                CqlType::Map(_, inner) | CqlType::List(inner) | CqlType::Set(inner),
+            ) => (**inner).clone(),
+            _ => ty.clone(),
+        }
+    }
+
+    /// Whether it answers a question about its column of type `ty`.
+    pub fn answers(&self, question: Question, ty: &CqlType) -> bool {
+        match question {
+            Question::Equal => {
+                matches!(self.target, IndexTargetKind::Simple | IndexTargetKind::Full)
+            }
+            Question::Range => {
+                self.is_sai() && self.target == IndexTargetKind::Simple && has_ranges(ty)
+            }
+            Question::Contains => self.target == IndexTargetKind::Values,
+            Question::ContainsKey => self.target == IndexTargetKind::Keys,
+            Question::Entry => self.target == IndexTargetKind::Entries,
+            Question::Other => false,
+        }
+    }
+
+    /// How texts are folded before they are compared; None: they are not.
+    pub fn fold(&self) -> Option<Fold> {
+        let says = |option: &str, value: &str| {
+            let said = self.options.get(option);
+            said.is_some_and(|said| said.eq_ignore_ascii_case(value))
+        };
+        let fold = Fold {
+            lower: says("case_sensitive", "false"),
+            normalize: says("normalize", "true"),
+            ascii: says("ascii", "true"),
+        };
+        (fold.lower || fold.normalize || fold.ascii).then_some(fold)
+    }
+}
+
+/// As Cassandra spells a target in statements and errors.
+pub fn target_name(kind: IndexTargetKind) -> &'static str {
+    match kind {
+        IndexTargetKind::Simple => "simple",
+        IndexTargetKind::Values => "values",
+        IndexTargetKind::Keys => "keys",
+        IndexTargetKind::Entries => "entries",
+        IndexTargetKind::Full => "full",
+    }
+}
+
+/// Whether an SAI answers ranges of this type: of texts, booleans and what is frozen it finds equal ones only.
+fn has_ranges(ty: &CqlType) -> bool {
+    matches!(
+        ty,
+        CqlType::Int
+            | CqlType::Bigint
+            | CqlType::Smallint
+            | CqlType::Tinyint
+            | CqlType::Varint
+            | CqlType::Decimal
+            | CqlType::Float
+            | CqlType::Double
+            | CqlType::Date
+            | CqlType::Time
+            | CqlType::Timestamp
+            | CqlType::Timeuuid
+            | CqlType::Inet
+    )
+}
+
+/// How an SAI makes different spellings of a text one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fold {
+    pub lower: bool,
+    pub normalize: bool,
+    pub ascii: bool,
+}
+
+impl Fold {
+    /// The text as it is indexed and compared.
+    pub fn apply(self, text: &[u8]) -> Cow<'_, [u8]> {
+        let Ok(text) = std::str::from_utf8(text) else {
+            return Cow::Borrowed(text);
+        };
+        let mut folded = text.to_owned();
+        if self.lower {
+            folded = folded.to_lowercase();
+        }
+        if self.normalize {
+            folded = folded.nfc().collect();
+        }
+        if self.ascii {
+            folded = to_ascii(&folded);
+        }
+        Cow::Owned(folded.into_bytes())
+    }
+}
+
+/// Letters without their marks, and the letters of Latin scripts that have no decomposition.
+fn to_ascii(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.nfkd().filter(|letter| !is_combining_mark(*letter)) {
+        match letter {
+            'Æ' => out.push_str("AE"),
+            'æ' => out.push_str("ae"),
+            'Œ' => out.push_str("OE"),
+            'œ' => out.push_str("oe"),
+            'ß' => out.push_str("ss"),
+            'ẞ' => out.push_str("SS"),
+            'Þ' => out.push_str("TH"),
+            'þ' => out.push_str("th"),
+            'Ø' => out.push('O'),
+            'ø' => out.push('o'),
+            'Đ' | 'Ð' => out.push('D'),
+            'đ' | 'ð' => out.push('d'),
+            'Ł' => out.push('L'),
+            'ł' => out.push('l'),
+            'Ħ' => out.push('H'),
+            'ħ' => out.push('h'),
+            'ı' => out.push('i'),
+            '‘' | '’' => out.push('\''),
+            '“' | '”' => out.push('"'),
+            '–' | '—' => out.push('-'),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_text_meet() {
+        let all = Fold {
+            lower: true,
+            normalize: true,
+            ascii: true,
+        };
+        for text in ["Crème Brûlée", "creme brulee", "CRE\u{300}ME BRULE\u{301}E"] {
+            assert_eq!(&*all.apply(text.as_bytes()), b"creme brulee");
+        }
+        let normalize = Fold {
+            lower: false,
+            ascii: false,
+            ..all
+        };
+        assert_eq!(&*normalize.apply("e\u{301}".as_bytes()), "é".as_bytes());
+        assert_eq!(&*normalize.apply(b"\xff"), b"\xff", "no text is left alone");
+    }
+}
