@@ -3,6 +3,7 @@
 
 mod audit;
 mod client;
+mod indexes;
 mod keys;
 mod owners;
 mod prepared;

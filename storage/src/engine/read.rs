@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::lease::Reading;
 use crate::memtable::{Memtable, MemtableCursor};
-use crate::model::{Clustering, PartitionKey};
+use crate::model::{Clustering, PartitionKey, PartitionUpdate};
 use crate::read::{
     BlockAddress, Fault, Item, KeyRange, Merge, PageBuilder, PartitionBound, PartitionHead, Point,
     ReadCommand, ReadPage, ReadWork, Slices, Source, run, run_one,
@@ -229,6 +229,35 @@ impl<B: Backend> Engine<B> {
             blocks: None,
             work,
         })
+    }
+
+    /// Answers as if an update of the one partition that the command names had been applied: for whoever writes, together with the update, what follows from
+    /// it. Invalid for a command that names no partition.
+    pub async fn read_as_if(
+        &self,
+        command: ReadCommand,
+        update: &PartitionUpdate,
+    ) -> Result<ReadPage> {
+        let KeyRange::One(key) = &command.range else {
+            return Err(Error::Invalid {
+                what: "an update is of one partition".into(),
+            });
+        };
+        let inner = &self.inner;
+        let pass = inner
+            .tables
+            .get(command.table)?
+            .pass(Reading::now(&*inner.env))?;
+        let imagined = Memtable::new();
+        imagined.apply(key, update)?;
+        let mut memtables = pass.memtables(command.store);
+        memtables.insert(0, Arc::new(imagined));
+        let mut sstables = pass.sstables().as_ref().clone();
+        sstables.retain(|sstable| sstable.store() == command.store && sstable.may_contain(key));
+        let blocks = Arc::new(FetchedBlocks::admitting(inner.cache.clone()));
+        let mut merging = Merging::new(memtables, sstables, blocks);
+        let may_go_on = || pass.may_go_on(Reading::now(&*inner.env));
+        merging.finish(&*inner.backend, &command, may_go_on).await
     }
 
     fn attempt(&self, command: &ReadCommand) -> Result<Attempt> {

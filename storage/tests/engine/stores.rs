@@ -2,7 +2,9 @@
 
 use palladium_storage::{Crash, ReadCommand, Store, Write};
 
-use crate::world::{Place, Rows, World, everything, id, inspect, is_locked, mutation, rows, small};
+use crate::world::{
+    Place, Rows, World, everything, id, inspect, is_locked, mutation, one, rows, small,
+};
 
 const INDEX: Store = Store(1);
 const VIEW: Store = Store(2);
@@ -159,4 +161,26 @@ fn a_key_switch_and_a_rewrite_take_the_stores_along() {
     world.reopen(Crash::Kill);
     world.unlock(0).unwrap();
     check(&world, &base);
+}
+
+#[test]
+fn a_read_as_if_sees_what_is_not_written_and_writes_nothing() {
+    let world = World::with_tables(6, small(), 1);
+    put(&world, (1, 1), 10);
+    world.flush(0).unwrap();
+    put(&world, (1, 2), 20);
+    let timestamp = world.engine.next_timestamp();
+    let update = mutation(0, (1, 1), 11, timestamp).update;
+    let as_if = world.engine.read_as_if(one(0, 1), &update);
+    let found = rows(world.env.run(as_if).unwrap());
+    assert_eq!(found, Rows::from([((1, 1), 11), ((1, 2), 20)]));
+    let before = Rows::from([((1, 1), 10), ((1, 2), 20)]);
+    assert_eq!(read(&world, Store::BASE).unwrap(), before);
+    // What is older than what is there changes nothing.
+    let old = mutation(0, (1, 1), 9, 1).update;
+    let as_if = world.engine.read_as_if(one(0, 1), &old);
+    assert_eq!(rows(world.env.run(as_if).unwrap()), before);
+    world.lock(0);
+    let as_if = world.engine.read_as_if(one(0, 1), &update);
+    assert!(is_locked(&world.env.run(as_if)));
 }

@@ -225,18 +225,21 @@ impl Gathered {
             Relation::CustomIndex { index, .. } => {
                 let mut indexes = table.indexes.iter();
                 Err(CqlError::invalid(
-                    match indexes.find(|own| own.name == index.name.as_str()) {
+                    match indexes.find(|own| own.name == index.as_str()) {
                         None => format!(
                             "Invalid index expression, index {} not found for {}",
-                            index.name,
+                            index.as_str(),
                             table.full_name()
                         ),
                         Some(own) if !own.is_sai() => format!(
                             "Only CUSTOM indexes may be used in custom index expressions, {} is not valid",
-                            index.name
+                            index.as_str()
                         ),
                         Some(_) => {
-                            format!("Index {} does not support custom expressions", index.name)
+                            format!(
+                                "Index {} does not support custom expressions",
+                                index.as_str()
+                            )
                         }
                     },
                 ))
