@@ -14,8 +14,9 @@ use crate::Engine;
 use crate::audit::{Asker, Audit, Trail};
 use crate::config::Config;
 use crate::error::{CqlError, CqlResult};
+use crate::guardrails::Guardrails;
 use crate::keys::KeyKeeper;
-use crate::net::InFlight;
+use crate::net::{Clients, InFlight};
 use crate::permissions::Authority;
 use crate::query::{PageSeal, Prepared, Response};
 use crate::schema::turns::Turns;
@@ -47,8 +48,14 @@ pub struct Database {
     pub shredding: Shredding,
     /// Prepared statements.
     pub prepared: Prepared,
+    /// What is warned of, and what is refused.
+    pub guardrails: Guardrails,
+    /// The same for superusers, if they are held by less.
+    pub guardrails_of_superusers: Option<Guardrails>,
     /// Requests that were traced.
     pub traces: Traces,
+    /// Who is connected.
+    pub clients: Arc<Clients>,
     /// Bytes that connections hold.
     pub in_flight: Arc<InFlight>,
     /// Settings.
@@ -68,6 +75,15 @@ pub struct Database {
 }
 
 impl Database {
+    /// The guardrails that hold for somebody. None hold a superuser; while nobody logs in, they hold everybody.
+    #[inline]
+    pub fn guardrails_of(&self, asker: &Asker) -> &Guardrails {
+        match &self.guardrails_of_superusers {
+            Some(less) if self.authority.authenticates() && self.authority.is_super(asker) => less,
+            _ => &self.guardrails,
+        }
+    }
+
     /// A channel for events.
     pub fn events_channel() -> broadcast::Sender<Arc<Event>> {
         broadcast::channel(EVENTS_KEPT).0

@@ -152,6 +152,24 @@ impl CqlError {
         }
     }
 
+    /// A read gave up: there were more tombstones than it may read past.
+    pub fn too_many_tombstones(consistency: Consistency, node: IpAddr) -> Self {
+        /// Of the reasons that the protocol lists.
+        const READ_TOO_MANY_TOMBSTONES: u16 = 1;
+        CqlError {
+            message: format!(
+                "Operation failed - received 0 responses and 1 failures: READ_TOO_MANY_TOMBSTONES from /{node}:7000"
+            ),
+            detail: ErrorDetail::ReadFailure {
+                consistency,
+                received: 0,
+                block_for: 1,
+                failures: FailureReasons(vec![(node, READ_TOO_MANY_TOMBSTONES)]),
+                data_present: false,
+            },
+        }
+    }
+
     /// The write did not happen.
     pub fn write_failure(message: impl Into<String>) -> Self {
         CqlError {

@@ -204,6 +204,12 @@ impl Server {
         let roles = first::load(&engine, &config, &*env).await?;
         let authority = Arc::new(Authority::new(&config, roles, env.clone())?);
         keys.obey(authority.clone());
+        let guardrails = config.guardrails()?;
+        let guardrails_of_superusers =
+            Some(guardrails.for_superusers()).filter(|less| *less != guardrails);
+        for name in &guardrails.without_effect {
+            tracing::warn!(setting = %name, "a setting of [cassandra] means nothing on this server");
+        }
         let database = Arc::new(Database {
             engine,
             catalog: ArcSwap::from_pointee(catalog),
@@ -213,6 +219,8 @@ impl Server {
             trail,
             shredding,
             prepared: Prepared::new(env.entropy()).at_most(config.prepared_statements_max),
+            guardrails_of_superusers,
+            guardrails,
             traces: Traces::default(),
             host_id: host_id(&service),
             cluster: service.cluster,
@@ -220,6 +228,7 @@ impl Server {
             events: Database::events_channel(),
             turns: Turns::default(),
             past: Mutex::default(),
+            clients: Arc::default(),
             in_flight: InFlight::new(config.request_bytes_max()),
             config,
         });

@@ -53,6 +53,9 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
+    /// One was given out, and its end has not been told.
+    runs: bool,
+    finished: u64,
     closed: bool,
     waker: Option<Waker>,
 }
@@ -93,6 +96,22 @@ impl Queue {
         }
     }
 
+    /// Jobs that run, that wait, and that have ended.
+    pub(crate) fn activity(&self) -> (usize, usize, u64) {
+        let waiting = self.inner.lock().expect("no holder of this lock panics");
+        (
+            usize::from(waiting.runs),
+            waiting.jobs.len(),
+            waiting.finished,
+        )
+    }
+
+    fn finish(&self) {
+        let mut waiting = self.inner.lock().expect("no holder of this lock panics");
+        waiting.runs = false;
+        waiting.finished += 1;
+    }
+
     /// The next job; None once closed.
     async fn next(&self) -> Option<Job> {
         std::future::poll_fn(|context| {
@@ -101,7 +120,10 @@ impl Queue {
                 return Poll::Ready(None);
             }
             match waiting.jobs.pop_front() {
-                Some(job) => Poll::Ready(Some(job)),
+                Some(job) => {
+                    waiting.runs = true;
+                    Poll::Ready(Some(job))
+                }
                 None => {
                     waiting.waker = Some(context.waker().clone());
                     Poll::Pending
@@ -138,6 +160,7 @@ pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>, queue: fn(&Jobs) -> &Q
             }
         }
         rewrite::remove_obsolete(&inner).await;
+        queue(&inner.jobs).finish();
     }
 }
 

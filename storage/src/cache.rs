@@ -248,6 +248,14 @@ impl BlockCache {
         }
     }
 
+    /// Blocks held now.
+    pub fn blocks(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| lock(shard).places.len())
+            .sum()
+    }
+
     /// Bytes held now.
     pub fn bytes(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).bytes).sum()

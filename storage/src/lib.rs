@@ -38,7 +38,9 @@ pub mod verify;
 
 pub use backend::{Backend, LocalBackend, LocalOptions};
 pub use compaction::CompactionOptions;
-pub use engine::{Engine, NewTable, Ticket, Unsettled, Write};
+pub use engine::{
+    CacheActivity, Engine, MergeActivity, NewTable, QueueActivity, Ticket, Unsettled, Write,
+};
 pub use env::Env;
 pub use error::{Error, Result};
 pub use latch::LatchGuard;

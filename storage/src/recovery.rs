@@ -21,7 +21,7 @@ use crate::backend::Backend;
 use crate::background::Jobs;
 use crate::cache::BlockCache;
 use crate::commitlog::{CommitLog, CommitLogOptions, Damage, DamageScope, Recovered};
-use crate::engine::{Forming, Inner, Shares, Timestamps};
+use crate::engine::{Forming, Inner, Merges, Shares, Timestamps};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::latch::Latches;
@@ -87,6 +87,7 @@ pub(crate) async fn open<B: Backend>(
         roots: Mutex::new(roots),
         latches: Latches::new(),
         jobs: Jobs::default(),
+        merges: Merges::default(),
         memtable_bytes: AtomicUsize::new(0),
         obsolete: Mutex::default(),
         doubtful: Mutex::default(),

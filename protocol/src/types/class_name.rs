@@ -152,6 +152,8 @@ impl<'a> ClassNameParser<'a> {
             return Ok(ty.clone());
         }
         match class {
+            // The name that timestamps had before Cassandra 2.
+            "DateType" => Ok(CqlType::Timestamp),
             "ListType" => self.one(depth).map(CqlType::list),
             "SetType" => self.one(depth).map(CqlType::set),
             "FrozenType" => self

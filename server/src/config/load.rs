@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Config;
+use crate::guardrails::Guardrails;
 
 /// In front of a setting's upper-cased name in the environment.
 const PREFIX: &str = "PALLADIUM_";
@@ -24,6 +25,15 @@ pub fn load(
             continue;
         };
         let name = name.to_ascii_lowercase();
+        if Guardrails::knows(&name) {
+            let ours = settings
+                .entry("cassandra")
+                .or_insert_with(|| toml::Table::new().into());
+            if let Some(ours) = ours.as_table_mut() {
+                ours.insert(name, text.into());
+            }
+            continue;
+        }
         let value = typed(&name, &text)
             .map_err(|error| ConfigError(format!("environment variable {variable}: {error}")))?;
         settings.insert(name, value);
@@ -100,6 +110,7 @@ pub fn flags(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guardrails::{Flag, Limit};
 
     fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -181,6 +192,20 @@ mod tests {
         assert!(error.starts_with("FILE: listen is 0.0.0.0:9042"), "{error}");
         let variable = ("PALLADIUM_SERVE_EVERYBODY_BEYOND_LOOPBACK", "perhaps");
         assert!(load_text("", &[variable]).is_err());
+    }
+
+    #[test]
+    fn settings_of_cassandra_stand_in_a_table_and_in_the_environment_by_their_own_names() {
+        let file = "[cassandra]\ntables_warn_threshold = 5\n";
+        let environment = [("PALLADIUM_ALLOW_FILTERING_ENABLED", "false")];
+        let guardrails = load_text(file, &environment).unwrap().guardrails().unwrap();
+        assert_eq!(guardrails.bounds(Limit::Tables).warn, Some(5));
+        assert!(!guardrails.is_on(Flag::AllowFiltering));
+        let error = load_text("[cassandra]\ntables_warn = 5\n", &[]).unwrap_err();
+        assert!(
+            error.contains("cassandra.tables_warn: there is no such setting"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub use access::{
 };
 pub use load::{ConfigError, flags, load};
 
+use crate::guardrails::Guardrails;
 use crate::keys::CallLimits;
 
 /// The shortest lease: one call must not outlast it.
@@ -111,6 +112,8 @@ pub struct Config {
     pub auth_bcrypt_gensalt_log2_rounds: u64,
     /// Lets a server without logins or permissions listen on an address that others reach.
     pub serve_everybody_beyond_loopback: bool,
+    /// Settings of Cassandra that mean the same here, by the names of cassandra.yaml: guardrails, thresholds and what may be switched off.
+    pub cassandra: toml::Table,
     /// What is logged: `error`, `warn`, `info`, `debug`, or a filter of tracing.
     pub log: String,
 }
@@ -176,6 +179,7 @@ impl Default for Config {
             restore_first_superuser: false,
             auth_bcrypt_gensalt_log2_rounds: 10,
             serve_everybody_beyond_loopback: false,
+            cassandra: toml::Table::new(),
             log: "info".into(),
         }
     }
@@ -226,6 +230,7 @@ impl Config {
         if self.frame_bytes_max < 64 << 10 {
             return Err("frame_bytes_max must be at least 64 KiB".into());
         }
+        self.guardrails()?;
         self.local_keys()?;
         self.check_access()?;
         self.service_cmk().map(|_| ())
@@ -240,6 +245,11 @@ impl Config {
                 .map_err(|error: toml::de::Error| format!("kms.local: {}", error.message())),
             None => Ok(LocalKeys::default()),
         }
+    }
+
+    /// What stands under `[cassandra]`.
+    pub fn guardrails(&self) -> Result<Guardrails, String> {
+        Guardrails::read(&self.cassandra)
     }
 
     /// The key of the service.

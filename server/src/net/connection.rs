@@ -23,6 +23,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, watch};
 
+use super::clients;
 use super::handshake::{self, Greeting};
 use super::in_flight::Share;
 use super::told_to_stop;
@@ -83,6 +84,8 @@ pub(super) struct Connection {
     /// v5: bytes of a request that has arrived in part, over several segments.
     part_bytes: usize,
     held: Share,
+    /// Its place among the clients that others see.
+    place: clients::Place,
     /// From REGISTER on.
     events: Option<broadcast::Receiver<Arc<Event>>>,
     stopping: watch::Receiver<bool>,
@@ -111,6 +114,7 @@ impl Connection {
             request_bytes: 0,
             part_bytes: 0,
             held: database.in_flight.share(),
+            place: database.clients.enter(peer),
             events: None,
             stopping,
             closing: false,
@@ -237,6 +241,7 @@ impl Connection {
             self.closing = true;
         }
         self.write(writes, acknowledgements);
+        self.place.tell(&self.session);
         begun
     }
 
@@ -279,12 +284,18 @@ impl Connection {
                 return;
             }
         };
+        self.place.count(&request);
         if let Some(greeting) = handshake::greet(
             &self.database.authority,
             &mut self.session,
             &frame,
             &request,
         ) {
+            if let (Request::Startup(startup), Greeting::Start { version, .. }) =
+                (&request, &greeting)
+            {
+                self.place.started(*version, startup);
+            }
             self.greet(stream, bytes, greeting);
             return;
         }

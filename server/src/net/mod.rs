@@ -7,11 +7,13 @@
 //! Past the first a client is told Overloaded and closed. Past the second and fourth its socket is not read until answers have left; a client that asks for it
 //! (THROW_ON_OVERLOAD, as Cassandra has it) is told Overloaded past the second. Past the last every request is told Overloaded.
 
+mod clients;
 mod connection;
 mod handshake;
 mod in_flight;
 mod listener;
 
+pub use clients::Clients;
 pub use in_flight::InFlight;
 pub use listener::Listener;
 

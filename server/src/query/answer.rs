@@ -95,9 +95,13 @@ impl Response {
 
     /// The answer with warnings for the client, if there are any.
     pub fn with_warnings(self, warnings: Vec<String>) -> Response {
-        match warnings.is_empty() {
-            true => self,
-            false => Response::Warned(Box::new(self), warnings),
+        match self {
+            _ if warnings.is_empty() => self,
+            Response::Warned(answer, more) => {
+                let warnings = warnings.into_iter().chain(more).collect();
+                Response::Warned(answer, warnings)
+            }
+            answer => Response::Warned(Box::new(answer), warnings),
         }
     }
 
@@ -179,7 +183,12 @@ impl Rows {
 }
 
 impl From<CqlError> for Response {
+    /// What a guardrail says when it refuses is a warning, too, as in Cassandra.
     fn from(error: CqlError) -> Self {
-        Response::Error(error.into())
+        let warnings = match error.message.starts_with("Guardrail ") {
+            true => vec![error.message.clone()],
+            false => Vec::new(),
+        };
+        Response::Error(error.into()).with_warnings(warnings)
     }
 }

@@ -8,7 +8,7 @@
 //! [`begin`] never waits. What memory can answer is ready when it returns; plain writes are handed back, so that the
 //! connection can give the engine all writes of one read of the socket together; everything else is a future.
 //!
-//! Read on in `expression` and `analyze`, `prepared` and `values`, `plan`, `execute`, and `answer`; `functions`, `json`, `paging` and
+//! Read on in `expression` and `analyze`, `prepared` and `values`, `plan`, `execute`, and `answer`; `functions`, `json`, `masks`, `paging` and
 //! `traced` stand beside the road.
 
 pub mod analyze;
@@ -17,6 +17,7 @@ pub mod execute;
 pub mod expression;
 pub mod functions;
 pub mod json;
+mod masks;
 mod paging;
 mod plan;
 pub mod prepared;
@@ -42,6 +43,7 @@ use self::prepared::Statement;
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
+use crate::guardrails::{self, Flag};
 use crate::session::Session;
 use crate::traces;
 
@@ -164,8 +166,15 @@ fn understand(database: &Database, text: &str, keyspace: Option<&str>) -> CqlRes
     let tree = cql::parse(text).map_err(|error| CqlError::syntax(error.to_string()))?;
     traces::note(|| "Preparing statement".into());
     let catalog = database.catalog.load();
+    let masked = match database.guardrails.is_on(Flag::DynamicDataMasking) {
+        true => masks::behind_masks(&tree, text, &catalog, keyspace)?,
+        false => None,
+    };
     let checked = analyze(tree, &catalog, keyspace)?;
-    Ok(Statement::new(checked, text, keyspace, &catalog))
+    guardrails::check_statement(&database.guardrails, &checked.body)?;
+    let mut statement = Statement::new(checked, text, keyspace, &catalog);
+    statement.masked = masked;
+    Ok(statement)
 }
 
 fn settings(
@@ -200,7 +209,15 @@ fn execute(
 ) -> CqlResult<Outcome> {
     database.authority.permitted(session, &statement)?;
     match &statement.body {
-        Body::Select(_) => Ok(execute::read::select(database, statement, bound, settings)),
+        Body::Select(_) => {
+            let statement = match &statement.masked {
+                None => statement,
+                Some(masked) => {
+                    masks::as_seen_by(&database.authority, &settings.asker, &statement, masked)?
+                }
+            };
+            Ok(execute::read::select(database, statement, bound, settings))
+        }
         Body::Modify(_) => execute::write::modify(database, statement, bound, &settings),
         Body::Batch(batch) => {
             let moment = moment(database, &settings);

@@ -43,6 +43,8 @@ pub struct Statement {
     pub markers: Vec<Marker>,
     pub bind: BindMetadata,
     pub result: EncodedMetadata,
+    /// The same for those who may not see behind the masks of its columns, if it has any.
+    pub masked: Option<Masked>,
     /// The catalog it was last found to hold in.
     valid_in: AtomicU64,
     last_used: AtomicU64,
@@ -54,6 +56,14 @@ pub struct Statement {
 const PERMITTED: usize = 4;
 /// Bits of a role's number beside the version of a snapshot.
 const NUMBER_BITS: u32 = 24;
+
+/// A statement over masked columns.
+#[derive(Debug)]
+pub struct Masked {
+    pub statement: Arc<Statement>,
+    /// The masked columns that it restricts.
+    pub restricted: Vec<String>,
+}
 
 /// A bind marker, as values are checked against it.
 #[derive(Debug, Clone)]
@@ -93,6 +103,7 @@ impl Statement {
                 .collect(),
             body,
             result,
+            masked: None,
             valid_in: AtomicU64::new(version_of(catalog)),
             last_used: AtomicU64::new(0),
             permitted: Default::default(),
@@ -188,6 +199,7 @@ pub struct Prepared {
     /// The weight of all of them.
     bytes: AtomicUsize,
     clock: AtomicU64,
+    evicted: AtomicU64,
     /// Where `now()` and the cells of lists get their timeuuids.
     pub uuids: TimeUuids,
 }
@@ -200,6 +212,7 @@ impl Prepared {
             statements_max: STATEMENTS_MAX,
             bytes: AtomicUsize::new(0),
             clock: AtomicU64::new(1),
+            evicted: AtomicU64::new(0),
             uuids: TimeUuids::new(entropy),
         }
     }
@@ -251,6 +264,8 @@ impl Prepared {
             .iter()
             .min_by_key(|entry| entry.last_used.load(Ordering::Relaxed))
             .map(|entry| *entry.key());
+        self.evicted
+            .fetch_add(u64::from(oldest.is_some()), Ordering::Relaxed);
         oldest.inspect(|id| self.forget(id)).is_some()
     }
 
@@ -258,6 +273,21 @@ impl Prepared {
         if let Some((_, statement)) = self.statements.remove(id) {
             self.bytes.fetch_sub(statement.weight(), Ordering::Relaxed);
         }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.statements.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.statements.is_empty()
+    }
+
+    /// How many had to make room since the start.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
     }
 
     /// All of them, for `system.prepared_statements`.

@@ -15,8 +15,8 @@ use super::change::table_of_index;
 use super::index::Index;
 use super::properties::string_literal;
 use super::{
-    Catalog, Column, ColumnKind, DroppedColumn, Keyspace, KeyspaceKind, TableSchema, custom,
-    resolve,
+    Catalog, Column, ColumnKind, ColumnMask, DroppedColumn, Keyspace, KeyspaceKind, TableSchema,
+    custom, resolve,
 };
 use crate::error::{CqlError, CqlResult};
 
@@ -363,7 +363,13 @@ pub fn create_table(table: &TableSchema, internals: bool) -> String {
     if internals {
         options.push(format!("ID = {}", table.id));
     }
-    options.extend(clustering_order(table));
+    if table.compact {
+        options.push("COMPACT STORAGE".into());
+    }
+    options.extend(match table.compact && table.clustering.is_empty() {
+        true => Some("CLUSTERING ORDER BY (column1 ASC)".to_owned()),
+        false => clustering_order(table),
+    });
     options.extend(table.options.describe());
     options.extend(custom::describe(
         &table.encryption,
@@ -391,7 +397,13 @@ pub fn create_table(table: &TableSchema, internals: bool) -> String {
             }
         }
     }
-    text
+    match table.compact {
+        false => text,
+        true => format!(
+            "/*\nWarning: Table {name} omitted because it has constructs not compatible with CQL (was created via legacy API).\n\
+             Approximate structure, for reference:\n(this should not be used to reproduce this schema)\n\n{text}\n*/"
+        ),
+    }
 }
 
 /// A virtual table has no statement that makes it.
@@ -445,10 +457,14 @@ fn column_lines(table: &TableSchema, internals: bool) -> Vec<String> {
                 false => "",
             };
             format!(
-                "    {} {}{}{key}",
+                "    {} {}{}{}{key}",
                 quoted(&column.name),
                 column.ty,
-                static_suffix(column)
+                static_suffix(column),
+                column
+                    .mask
+                    .as_ref()
+                    .map_or_else(String::new, ColumnMask::describe)
             )
         })
         .collect();
@@ -469,7 +485,7 @@ fn dropped_by_name(table: &TableSchema) -> Vec<&DroppedColumn> {
 
 /// Whether the primary key is one column and stands behind it.
 fn is_alone(table: &TableSchema) -> bool {
-    table.partition_key.len() == 1 && table.clustering.is_empty()
+    table.partition_key.len() == 1 && table.clustering.is_empty() && !table.compact
 }
 
 fn primary_key_line(table: &TableSchema) -> Option<String> {

@@ -4,7 +4,7 @@
 //! catalog from the present one and swaps it in. Nobody ever sees half a change, and nobody waits for one.
 //!
 //! Read in this order: `catalog` (keyspaces, user types), `table` (columns and their places), `index`, `types` and `resolve` (types as
-//! written); `properties`, `options`, `custom`, `replication` (what WITH may say); `change` (statements as changes of the
+//! written); `mask`; `properties`, `options`, `custom`, `replication` (what WITH may say); `change` (statements as changes of the
 //! catalog); `turns` (who changes it when); `store` (the catalog at rest); `system` (the tables that are made when somebody asks); `describe`.
 
 pub mod catalog;
@@ -12,6 +12,7 @@ pub mod change;
 pub mod custom;
 pub mod describe;
 pub mod index;
+pub mod mask;
 pub mod options;
 pub mod properties;
 pub mod replication;
@@ -26,5 +27,5 @@ pub use catalog::{Catalog, Keyspace, KeyspaceKind, UserType};
 pub use index::Index;
 pub use options::TableOptions;
 pub use table::{
-    Column, ColumnKind, Definition, DroppedColumn, Encryption, TableKind, TableSchema,
+    Column, ColumnKind, ColumnMask, Definition, DroppedColumn, Encryption, TableKind, TableSchema,
 };

@@ -8,6 +8,7 @@
 mod caching;
 mod compaction;
 mod compression;
+mod effect;
 mod retry;
 
 #[cfg(test)]

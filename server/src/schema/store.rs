@@ -384,6 +384,13 @@ struct StoredTable {
     /// Absent: there never was a store beside the base.
     #[serde(default = "first_store", skip_serializing_if = "is_first_store")]
     next_store: u16,
+    /// Absent: no COMPACT STORAGE.
+    #[serde(default, skip_serializing_if = "is_not")]
+    compact: bool,
+}
+
+fn is_not(flag: &bool) -> bool {
+    !flag
 }
 
 fn first_store() -> u16 {
@@ -523,6 +530,7 @@ fn store_table(table: &TableSchema) -> StoredTable {
             .map(|index| store_index(index))
             .collect(),
         next_store: table.next_store,
+        compact: table.compact,
     }
 }
 
@@ -705,6 +713,7 @@ fn load_table(catalog: &Catalog, stored: &Stored) -> Result<TableSchema, String>
             .map(|(name, value)| (name, load_property(value)))
             .collect(),
         kind: TableKind::User,
+        compact: table.compact,
     }))
 }
 

@@ -117,6 +117,8 @@ pub struct Definition {
     /// In any order.
     pub indexes: Vec<Arc<Index>>,
     pub next_store: u16,
+    /// Made WITH COMPACT STORAGE.
+    pub compact: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -145,6 +147,8 @@ pub struct TableSchema {
     pub indexes: Vec<Arc<Index>>,
     /// The store that the next index or view gets; it only grows.
     pub next_store: u16,
+    /// Made WITH COMPACT STORAGE: its rows live by their values alone.
+    pub compact: bool,
 }
 
 /// The first store that is derived from a table's base.
@@ -202,6 +206,7 @@ impl TableSchema {
                 indexes
             },
             next_store: definition.next_store,
+            compact: definition.compact,
         }
     }
 
@@ -220,6 +225,7 @@ impl TableSchema {
             kind: self.kind,
             indexes: self.indexes.clone(),
             next_store: self.next_store,
+            compact: self.compact,
         }
     }
 
@@ -247,6 +253,16 @@ impl TableSchema {
         &self.columns[self.regulars.clone()]
     }
 
+    /// Whether an INSERT alone makes a row live, with or without values. A row of a table with COMPACT STORAGE lives by its values, if it can have any.
+    pub fn marks_rows(&self) -> bool {
+        !self.compact || self.regulars.is_empty()
+    }
+
+    /// Whether any column is masked.
+    pub fn has_masks(&self) -> bool {
+        self.columns.iter().any(|column| column.mask.is_some())
+    }
+
     pub fn has_statics(&self) -> bool {
         !self.statics.is_empty()
     }
@@ -266,6 +282,7 @@ impl TableSchema {
                 && self.kind == other.kind
                 && self.columns == other.columns
                 && self.indexes == other.indexes
+                && self.compact == other.compact
                 && self.options.default_time_to_live == other.options.default_time_to_live
                 && self.options.gc_grace_seconds == other.options.gc_grace_seconds)
     }

@@ -502,6 +502,14 @@ pub fn with_roles() -> Config {
     }
 }
 
+/// Settings that stand under `[cassandra]`.
+pub fn with_settings(settings: &str) -> Config {
+    Config {
+        cassandra: settings.parse().expect("a table of settings"),
+        ..Config::default()
+    }
+}
+
 async fn serve(folder: &Path, config: &Config) -> Server {
     let config = Config {
         data: folder.join("data"),

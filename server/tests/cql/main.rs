@@ -3,12 +3,15 @@
 
 mod audit;
 mod client;
+mod guardrails;
 mod indexes;
 mod keys;
+mod masking;
 mod owners;
 mod prepared;
 mod roles;
 mod scene;
+mod schema;
 mod scripts;
 mod shredding;
 mod tracing;

@@ -14,6 +14,7 @@
 //! - The order of durable things: SSTable, then manifest, then log released; root, then manifest, then acknowledged.
 //! - What changes a table runs to its end even if whoever asked for it has gone: half a lock or half a key switch is a state nobody has thought about.
 
+mod activity;
 mod clock;
 pub(crate) mod group;
 pub(crate) mod keys;
@@ -48,11 +49,13 @@ use crate::root::Root;
 use crate::sstable::Sstable;
 use crate::table::Tables;
 
+pub use activity::{CacheActivity, MergeActivity, QueueActivity};
 pub use group::Write;
 pub use keys::Unsettled;
 pub use tables::NewTable;
 pub use ticket::Ticket;
 
+pub(crate) use activity::Merges;
 pub(crate) use clock::Timestamps;
 pub(crate) use group::Forming;
 pub(crate) use log_loop::Shares;
@@ -99,6 +102,7 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) latches: Latches,
     pub(crate) timestamps: Timestamps,
     pub(crate) jobs: Jobs,
+    pub(crate) merges: Merges,
     /// Bytes of all memtables.
     pub(crate) memtable_bytes: AtomicUsize,
     /// Bytes of all log segments.

@@ -244,6 +244,9 @@ async fn merge_sstables<B: Backend>(
         // A truncation or a drop was faster.
         return Ok(());
     };
+    let partitions = inputs.iter().map(|input| input.statistics().partitions);
+    let listed = inner.merges.begin(table.id, inputs.len(), partitions.sum());
+    let running = listed.running.clone();
     let circumstances = inner.circumstances(table, open, store);
     let proceed = {
         let (inner, open) = (inner.clone(), open.clone());
@@ -255,6 +258,7 @@ async fn merge_sstables<B: Backend>(
     let outside = {
         let (open, ids) = (open.clone(), ids.to_vec());
         move |key: &PartitionKey| {
+            running.step();
             // Memtables first: a flush adds its SSTable before it removes the memtable, so that between the two nothing is missed.
             let in_memory = open.min_timestamp(store);
             let sstables = open.sstables();

@@ -73,7 +73,7 @@ pub fn analyze(
     match &statement {
         Statement::Select(select) => {
             let table = table_of(&select.table)?;
-            let (plan, markers) = select::select(catalog, &table, select)?;
+            let (plan, markers) = select::select(catalog, &table, select, false)?;
             let key_markers = key_markers(&plan.restrictions.partition);
             Ok(Checked {
                 body: Body::Select(Box::new(plan)),
@@ -133,6 +133,37 @@ pub fn analyze(
         }
         _ => Ok(without_markers(Body::Other(Box::new(statement)))),
     }
+}
+
+/// A SELECT as those see it who may not see behind masks, and the masked columns that it restricts. None: it has no masked columns to show or to restrict.
+pub fn masked(
+    statement: &Statement,
+    catalog: &Catalog,
+    keyspace: Option<&str>,
+) -> CqlResult<Option<(Checked, Vec<String>)>> {
+    let Statement::Select(select) = statement else {
+        return Ok(None);
+    };
+    let table = table(catalog, keyspace, &select.table)?;
+    if !table.has_masks() {
+        return Ok(None);
+    }
+    let (plan, markers) = select::select(catalog, &table, select, true)?;
+    let restricted = plan.restrictions.columns(&table);
+    let mut restricted: Vec<String> = restricted
+        .into_iter()
+        .map(|index| &table.columns[index])
+        .filter(|column| column.mask.is_some())
+        .map(|column| column.name.clone())
+        .collect();
+    restricted.dedup();
+    let key_markers = key_markers(&plan.restrictions.partition);
+    let checked = Checked {
+        body: Body::Select(Box::new(plan)),
+        markers,
+        key_markers,
+    };
+    Ok(Some((checked, restricted)))
 }
 
 fn without_markers(body: Body) -> Checked {

@@ -172,6 +172,18 @@ pub fn insert(
             ));
         }
     }
+    if table.compact
+        && !regulars
+        && let [first, ..] = table.regular_columns()
+    {
+        return Err(CqlError::invalid(match table.clustering.is_empty() {
+            true => "Some clustering keys are missing: column1".to_owned(),
+            false => format!(
+                "Column {} is mandatory for this COMPACT STORAGE table",
+                first.name
+            ),
+        }));
+    }
     let statics_only =
         !clustering && !regulars && !operations.is_empty() && !table.clustering.is_empty();
     let restrictions = restrict(terms, table, &relations, Purpose::Insert, statics_only)?;

@@ -121,6 +121,32 @@ pub struct Restrictions {
     pub index: Option<IndexChoice>,
 }
 
+impl Restrictions {
+    /// Every column that is restricted, in the table's order.
+    pub fn columns(&self, table: &TableSchema) -> Vec<usize> {
+        let partition: &[usize] = match self.partition {
+            Partition::All => &[],
+            Partition::Keys(_) | Partition::Token { .. } => &table.partition_key,
+        };
+        let first_clustering = table.partition_key.len();
+        let clustering = self
+            .clustering
+            .iter()
+            .flat_map(|part| part.first..part.first + part.count)
+            .map(|place| first_clustering + place);
+        let filtered = self.filters.iter().flat_map(|filter| &filter.columns);
+        let mut all: Vec<usize> = partition
+            .iter()
+            .copied()
+            .chain(clustering)
+            .chain(filtered.copied())
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
 pub const REQUIRES_FILTERING: &str = "Cannot execute this query as it might involve data filtering and thus may have \
     unpredictable performance. If you want to execute this query despite the performance unpredictability, use ALLOW FILTERING";
 

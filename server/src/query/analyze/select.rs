@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use palladium_protocol::cql::ast::{Direction, OrderingKey, Select, Selectable, Selection, Term};
+use palladium_protocol::cql::ast::{
+    Direction, Name, OrderingKey, Select, Selectable, Selection, Term,
+};
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::CqlType;
 
@@ -53,9 +55,11 @@ pub fn select(
     catalog: &Catalog,
     table: &Arc<TableSchema>,
     statement: &Select,
+    masked: bool,
 ) -> CqlResult<(SelectPlan, Vec<ColumnSpec>)> {
     let mut terms = Terms::new(catalog, &table.keyspace, Some(table));
     terms.columns = true;
+    terms.masked = masked;
     let mut shown = Vec::new();
     let mut specs = Vec::new();
     let mut spec = |name: String, ty: &CqlType| {
@@ -68,12 +72,9 @@ pub fn select(
     };
     match &statement.selection {
         Selection::All => {
-            for (index, column) in table.columns.iter().enumerate() {
+            for column in &table.columns {
                 spec(column.name.clone(), &column.ty);
-                shown.push(Typed {
-                    expression: Expression::Column(index),
-                    ty: column.ty.clone(),
-                });
+                shown.push(terms.column(&Name::exact(&column.name))?);
             }
         }
         Selection::Items(items) => {

@@ -5,8 +5,9 @@
 //!
 //! What must hold: every marker of the statement ends up with exactly one specification, because drivers encode by it.
 
+use palladium_protocol::cql;
 use palladium_protocol::cql::ast::{
-    CellFact, Literal, Marker, Name, QualifiedName, Selectable, Term,
+    CellFact, Literal, Marker, Name, QualifiedName, Selectable, Selection, Statement, Term,
 };
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::{CqlType, UserType};
@@ -17,7 +18,7 @@ use crate::query::expression::{Bound, Expression, Part, Scope, Typed};
 use crate::query::functions::aggregate::AggregateKind;
 use crate::query::functions::timeuuid::TimeUuids;
 use crate::query::functions::{self, Fit, Function, Moment, is_assignable};
-use crate::schema::{Catalog, TableSchema, types};
+use crate::schema::{Catalog, Column, ColumnMask, TableSchema, types};
 
 /// What a value is for: the name in error messages and marker specifications, and the type.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +42,8 @@ pub struct Terms<'a> {
     pub table: Option<&'a TableSchema>,
     /// Whether columns may take part: in SELECT only.
     pub columns: bool,
+    /// Whether a masked column means its mask: for those who may not see behind it.
+    pub masked: bool,
     markers: Vec<Option<ColumnSpec>>,
     pub aggregates: Vec<Aggregate>,
     inside_aggregate: bool,
@@ -55,6 +58,7 @@ impl<'a> Terms<'a> {
             keyspace,
             table,
             columns: false,
+            masked: false,
             markers: Vec::new(),
             aggregates: Vec::new(),
             inside_aggregate: false,
@@ -275,7 +279,7 @@ impl<'a> Terms<'a> {
         }
     }
 
-    fn column(&mut self, name: &Name) -> CqlResult<Typed> {
+    pub(super) fn column(&mut self, name: &Name) -> CqlResult<Typed> {
         let table = self.table.filter(|_| self.columns);
         let Some(table) = table else {
             return Err(CqlError::invalid(format!(
@@ -285,9 +289,33 @@ impl<'a> Terms<'a> {
         let index = table
             .column_index(name.as_str())
             .ok_or_else(|| undefined(table, name))?;
+        let column = &table.columns[index];
+        match &column.mask {
+            Some(mask) if self.masked => self.behind_mask(column, mask),
+            _ => Ok(Typed {
+                expression: Expression::Column(index),
+                ty: column.ty.clone(),
+            }),
+        }
+    }
+
+    /// What is seen of a masked column: the call of its function.
+    fn behind_mask(&mut self, column: &Column, mask: &ColumnMask) -> CqlResult<Typed> {
+        let call = format!("SELECT {} FROM t", mask.around(&column.name));
+        let broken = || CqlError::server("the mask of a column cannot be read");
+        let Ok(Statement::Select(select)) = cql::parse(&call) else {
+            return Err(broken());
+        };
+        let Selection::Items(items) = &select.selection else {
+            return Err(broken());
+        };
+        let item = items.first().ok_or_else(broken)?;
+        self.masked = false;
+        let typed = self.any(&item.expression, None);
+        self.masked = true;
         Ok(Typed {
-            expression: Expression::Column(index),
-            ty: table.columns[index].ty.clone(),
+            expression: typed?.expression,
+            ty: column.ty.clone(),
         })
     }
 
@@ -305,7 +333,11 @@ impl<'a> Terms<'a> {
                 fact.name()
             )));
         };
-        let Expression::Column(index) = self.column(name)?.expression else {
+        // When a value was written is nobody's secret.
+        let masked = std::mem::replace(&mut self.masked, false);
+        let typed = self.column(name);
+        self.masked = masked;
+        let Expression::Column(index) = typed?.expression else {
             return Err(CqlError::server("a column is a column"));
         };
         let own = self.table.map(|table| &table.columns[index]);
@@ -317,7 +349,10 @@ impl<'a> Terms<'a> {
             )));
         }
         // The part is checked as if its value were asked for.
-        let part = match self.any(of, None)?.expression {
+        let masked = std::mem::replace(&mut self.masked, false);
+        let checked = self.any(of, None);
+        self.masked = masked;
+        let part = match checked?.expression {
             Expression::Element { key, .. } => Part::Element(key),
             Expression::Field { field, .. } => Part::Field(field),
             Expression::Slice { from, to, .. } => Part::Slice { from, to },

@@ -16,15 +16,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use palladium_crypto::TableId;
-use palladium_protocol::cql::ast::Operator;
+use palladium_protocol::cql::ast::{BatchKind, Operator};
 use palladium_protocol::types::CqlType;
 use palladium_storage::{
     CellState, Clustering, KeyRange, LatchGuard, Limits, Mutation, PartitionKey, PartitionUpdate,
     ReadCommand, Row, Slices, Store, Write,
 };
 
+use super::consistency::guard;
 use super::verdict::{self, Refusal};
-use super::write::{Place, keys_of, merged, needs_row, places_of, plans_of, stamp, update_of};
+use super::write::{
+    Place, guard_batch, keys_of, merged, needs_row, places_of, plans_of, stamp, update_of,
+};
 use super::{Settings, moment, read_page};
 use crate::audit::Asker;
 use crate::database::Database;
@@ -195,13 +198,26 @@ impl Deferred {
         // The tables as they are now: an index may have come while the latch was waited for.
         let catalog = database.catalog.load_full();
         let mut mutations = merged(mutations);
+        let mut warnings = Vec::new();
+        if *is_batch && !conditional {
+            let kind = BatchKind::Logged;
+            let (said, checked) = guard_batch(database, kind, &plans, &mutations, settings);
+            if let Err(error) = checked {
+                return Ok(Response::from(error).with_warnings(said));
+            }
+            warnings = said;
+        } else {
+            let guardrails = database.guardrails_of(&settings.asker);
+            guard(guardrails, settings, true, &mut warnings)?;
+        }
         add_entries(&catalog, &plans, &mut mutations)?;
         write(database, mutations, latch, &settings.asker).await?;
         drop(catalog);
-        match conditional {
-            true => Ok(verdict::applied(&plans[0].0.table)),
-            false => Ok(Response::Void),
-        }
+        let answer = match conditional {
+            true => verdict::applied(&plans[0].0.table),
+            false => Response::Void,
+        };
+        Ok(answer.with_warnings(warnings))
     }
 }
 

@@ -7,6 +7,7 @@ use palladium_protocol::wire::Consistency;
 
 use super::Settings;
 use crate::error::{CqlError, CqlResult};
+use crate::guardrails::{Guardrails, List};
 use crate::query::analyze::ModifyPlan;
 
 /// Whether a SELECT may ask for this.
@@ -58,6 +59,34 @@ pub fn check_write(plan: &ModifyPlan, settings: &Settings) -> CqlResult<()> {
         ));
     }
     reach(consistency)
+}
+
+/// Holds the level of a request against the guardrails.
+#[inline]
+pub fn guard(
+    guardrails: &Guardrails,
+    settings: &Settings,
+    is_write: bool,
+    warnings: &mut Vec<String>,
+) -> CqlResult<()> {
+    let (name, what, lists) = match is_write {
+        true => (
+            "write_consistency_levels",
+            "write consistency levels",
+            (List::WriteLevelsWarned, List::WriteLevelsDisallowed),
+        ),
+        false => (
+            "read_consistency_levels",
+            "read consistency levels",
+            (List::ReadLevelsWarned, List::ReadLevelsDisallowed),
+        ),
+    };
+    if guardrails.list(lists.0).is_empty() && guardrails.list(lists.1).is_empty() {
+        return Ok(());
+    }
+    let level = [settings.consistency.to_string()];
+    warnings.extend(guardrails.check_list(name, what, &level, lists)?);
+    Ok(())
 }
 
 /// Whether one replica is enough.

@@ -24,6 +24,7 @@ use crate::auth::{self, Roles, grant, needs};
 use crate::database::Database;
 use crate::derived::build;
 use crate::error::{CqlError, CqlResult};
+use crate::guardrails;
 use crate::permissions::ANONYMOUS;
 use crate::query::Outcome;
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
@@ -105,6 +106,12 @@ async fn change(
     asker: &Asker,
     builds: &mut Vec<(Arc<TableSchema>, Store)>,
 ) -> CqlResult<Response> {
+    let mut warnings = Vec::new();
+    let mut tree = tree.clone();
+    let guardrails = database.guardrails_of(asker);
+    guardrails::check_kind(guardrails, &tree)?;
+    guardrails::without_ignored(guardrails, &mut tree, &mut warnings)?;
+    let tree = &tree;
     let new_id = TableId(uuid::Uuid::new_v4().into_bytes());
     let planned = |before: &Catalog| {
         needs::check_schema(&database.authority, asker, tree, keyspace, before)?;
@@ -114,8 +121,18 @@ async fn change(
             data_center: &database.config.data_center,
             new_id,
             now,
+            masking: database
+                .guardrails
+                .is_on(guardrails::Flag::DynamicDataMasking),
         };
-        plan(before, tree, &circumstances).map(|plan| (plan, now))
+        let mut planned = plan(before, tree, &circumstances)?;
+        if let Plan::Change(changed) = &mut planned {
+            let place = changed.event.keyspace.clone();
+            let mut said = Vec::new();
+            guardrails::check_change(guardrails, tree, &place, &changed.catalog, &mut said)?;
+            changed.warnings.splice(0..0, said);
+        }
+        Ok::<_, CqlError>((planned, now))
     };
     let (mut turn, mut before, mut changed, mut now) = loop {
         let turn = database.turns.turn().await;
@@ -193,11 +210,8 @@ async fn change(
     audit(database, &before, &changed.effects, begun, outcome, asker).await;
     database.announce(Event::SchemaChange(changed.event.clone()));
     finished?;
-    let answer = Response::SchemaChange(changed.event);
-    Ok(match changed.warnings.is_empty() {
-        true => answer,
-        false => Response::Warned(Box::new(answer), changed.warnings),
-    })
+    warnings.extend(changed.warnings);
+    Ok(Response::SchemaChange(changed.event).with_warnings(warnings))
 }
 
 /// What was done before the schema says so.

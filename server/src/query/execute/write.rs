@@ -27,11 +27,13 @@ use crate::encode::cell::Stamp;
 use crate::encode::key;
 use crate::encode::order::Spelling;
 use crate::error::{CqlError, CqlResult};
+use crate::guardrails;
 use crate::query::Outcome;
 use crate::query::analyze::{ModifyKind, ModifyPlan};
 use crate::query::answer::Response;
 use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::json;
+use crate::query::masks;
 use crate::query::plan::{self, Keys};
 use crate::schema::{ColumnKind, TableKind, TableSchema};
 
@@ -60,6 +62,7 @@ pub fn modify(
     };
     consistency::check_write(plan, settings)?;
     if conditional::looks_first(plan) {
+        masks::check_condition(database, &settings.asker, plan)?;
         let deferred = Deferred {
             database: database.clone(),
             statements: vec![(statement, bound)],
@@ -85,7 +88,13 @@ pub fn modify(
     if plan.table.kind == TableKind::Virtual {
         return Ok(ask(database, &plan.table, mutations, &settings.asker));
     }
-    Ok(outcome(mutations))
+    let mut warnings = Vec::new();
+    let guardrails = database.guardrails_of(&settings.asker);
+    consistency::guard(guardrails, settings, true, &mut warnings)?;
+    if guardrails.watches_values() {
+        guardrails::check_values(guardrails, &plan.table, &mutations, &mut warnings)?;
+    }
+    Ok(outcome(mutations, warnings))
 }
 
 /// A write to a virtual table asks for something to be done.
@@ -106,14 +115,39 @@ fn ask(
 }
 
 /// A write that may be nothing at all.
-pub fn outcome(mutations: Vec<Mutation>) -> Outcome {
+pub fn outcome(mutations: Vec<Mutation>, warnings: Vec<String>) -> Outcome {
+    let done = Response::Void.with_warnings(warnings);
     if mutations.is_empty() {
-        return Outcome::Ready(Response::Void);
+        return Outcome::Ready(done);
     }
     Outcome::Write {
         write: Write { mutations },
-        done: Response::Void,
+        done,
     }
+}
+
+/// Holds a batch against the guardrails. What it says may go with an error.
+pub fn guard_batch(
+    database: &Database,
+    kind: BatchKind,
+    plans: &[(&ModifyPlan, &[Bound])],
+    mutations: &[Mutation],
+    settings: &Settings,
+) -> (Vec<String>, CqlResult<()>) {
+    let mut warnings = Vec::new();
+    let guardrails = database.guardrails_of(&settings.asker);
+    let mut tables: Vec<&TableSchema> = plans.iter().map(|(plan, _)| &*plan.table).collect();
+    tables.sort_by_key(|table| table.id);
+    tables.dedup_by_key(|table| table.id);
+    let checked = consistency::guard(guardrails, settings, true, &mut warnings).and_then(|()| {
+        if guardrails.watches_values() {
+            for table in &tables {
+                guardrails::check_values(guardrails, table, mutations, &mut warnings)?;
+            }
+        }
+        guardrails::check_batch(guardrails, kind, &tables, mutations, &mut warnings)
+    });
+    (warnings, checked)
 }
 
 /// Executes the statements of a batch.
@@ -131,6 +165,9 @@ pub fn batch(
         consistency::reach(settings.consistency)?;
     }
     if flat.iter().any(|plan| conditional::looks_first(plan)) {
+        for plan in &flat {
+            masks::check_condition(database, &settings.asker, plan)?;
+        }
         drop(plans);
         let deferred = Deferred {
             database: database.clone(),
@@ -159,8 +196,12 @@ pub fn batch(
         mutations_of(plan, &scope, stamp, &mut mutations)?;
     }
     let mut mutations = merged(mutations);
+    let (warnings, checked) = guard_batch(database, kind, &plans, &mutations, settings);
     add_derived(&flat, &mut mutations)?;
-    Ok(outcome(mutations))
+    Ok(match checked {
+        Ok(()) => outcome(mutations, warnings),
+        Err(error) => Outcome::Ready(Response::from(error).with_warnings(warnings)),
+    })
 }
 
 /// Adds what is derived from the tables of several statements.
@@ -380,7 +421,7 @@ pub fn update_of<'r>(
         };
         let mut row = Row::new(position.clone().unwrap_or(Clustering::MIN));
         row.cells.reserve(plan.operations.len());
-        if plan.kind == ModifyKind::Insert && position.is_some() {
+        if plan.kind == ModifyKind::Insert && position.is_some() && plan.table.marks_rows() {
             row.liveness = Some(stamp.liveness());
         }
         if plan.kind == ModifyKind::Delete && plan.operations.is_empty() {

@@ -10,11 +10,12 @@ use palladium_protocol::cql::ast::{
     AlterTable, AlterTableAction, ColumnDefinition, Name, Property,
 };
 use palladium_protocol::response::{Change, SchemaTarget};
+use palladium_protocol::types::CqlType;
 use palladium_storage::ColumnId;
 
 use super::super::custom::{self, Custom};
-use super::super::{Catalog, ColumnKind, Definition, DroppedColumn, TableSchema, resolve};
-use super::create_table::{check_counter_ttl, check_masks, value_column};
+use super::super::{Catalog, ColumnKind, Definition, DroppedColumn, TableSchema, mask, resolve};
+use super::create_table::{attach_masks, check_counter_ttl, value_column};
 use super::{
     Circumstances, Effect, Plan, changed, check_modifiable, keyspace_of, require_keyspace,
     with_keyspace,
@@ -48,20 +49,35 @@ pub fn alter(
         AlterTableAction::Mask {
             if_exists,
             column,
-            mask,
+            mask: written,
         } => {
             if table.column(column.as_str()).is_none() {
                 match if_exists {
                     true => return Ok(Plan::Nothing),
-                    false => return Err(not_found(table, column)),
+                    false => {
+                        return Err(CqlError::invalid(format!(
+                            "Column with name '{}' doesn't exist on table '{}'",
+                            column.as_str(),
+                            table.name
+                        )));
+                    }
                 }
             }
-            if mask.is_some() {
-                return Err(CqlError::invalid(
-                    "Cannot mask column because dynamic data masking is not enabled. You can enable it with the \
-                     dynamic_data_masking_enabled property on cassandra.yaml",
-                ));
+            if written.is_some() && !circumstances.masking {
+                return Err(mask::disabled());
             }
+            let name = column.as_str();
+            for own in definition.columns.iter_mut().filter(|own| own.name == name) {
+                own.mask = match written {
+                    Some(written) => Some(mask::mask_of(written, name, &own.ty)?),
+                    None => None,
+                };
+            }
+        }
+        AlterTableAction::Add { .. } if table.compact => {
+            return Err(CqlError::invalid(
+                "Cannot add new column to a COMPACT STORAGE table",
+            ));
         }
         AlterTableAction::Add {
             if_not_exists,
@@ -69,6 +85,7 @@ pub fn alter(
         } => {
             for column in columns {
                 add(catalog, table, &mut definition, column, *if_not_exists)?;
+                attach_masks([column], &mut definition.columns, circumstances.masking)?;
             }
         }
         AlterTableAction::Drop {
@@ -121,6 +138,7 @@ pub fn alter(
         changed = changed.with_effect(Effect::Rewrite(altered.id));
     }
     if altered.options != table.options {
+        changed = changed.with_warnings(altered.options.without_effect(&table.options));
         changed = changed.with_effect(Effect::SetOptions(altered));
     }
     changed.planned()
@@ -142,7 +160,6 @@ fn add(
             ))),
         };
     }
-    check_masks([added])?;
     let ty = resolve::cql_type(catalog, &table.keyspace, &added.of)?;
     let mut column = value_column(added, &ty, !table.clustering.is_empty())?;
     if let Some(before) = definition
@@ -194,7 +211,7 @@ fn check_comes_back(before: &DroppedColumn, column: &super::super::Column) -> Cq
             kind(before.is_static)
         )));
     }
-    if before.ty.to_string() != column.ty.to_string() {
+    if !may_come_back_as(&before.ty, &column.ty) {
         return Err(CqlError::invalid(format!(
             "Cannot re-add previously dropped column '{name}' of type {}, incompatible with previous type {}",
             column.ty, before.ty
@@ -205,6 +222,21 @@ fn check_comes_back(before: &DroppedColumn, column: &super::super::Column) -> Cq
             "Cannot re-add previously dropped counter column {name}"
         ))),
         false => Ok(()),
+    }
+}
+
+/// Whether bytes of the dropped column are no trap for the new one, as Cassandra sees it: both have the same fixed length, or none, and are of one cell both or not.
+fn may_come_back_as(before: &CqlType, now: &CqlType) -> bool {
+    let length = |ty: &CqlType| match ty.bare() {
+        CqlType::Boolean => Some(1),
+        CqlType::Int | CqlType::Float => Some(4),
+        CqlType::Bigint | CqlType::Double | CqlType::Timestamp => Some(8),
+        CqlType::Uuid | CqlType::Timeuuid => Some(16),
+        _ => None,
+    };
+    match before.is_multi_cell() || now.is_multi_cell() {
+        true => before.to_string() == now.to_string(),
+        false => length(before) == length(now),
     }
 }
 

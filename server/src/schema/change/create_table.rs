@@ -14,7 +14,7 @@ use palladium_storage::ColumnId;
 use super::super::custom::Custom;
 use super::super::table::{FIRST_COLUMN_ID, FIRST_STORE};
 use super::super::{
-    Catalog, Column, ColumnKind, Definition, Keyspace, TableKind, TableOptions, TableSchema,
+    Catalog, Column, ColumnKind, Definition, Keyspace, TableKind, TableOptions, TableSchema, mask,
     resolve,
 };
 use super::{
@@ -42,20 +42,28 @@ pub fn create(
             false => Err(CqlError::already_exists(keyspace, name)),
         };
     }
-    let table = Arc::new(table_of(catalog, keyspace, create, circumstances.new_id)?);
+    let table = Arc::new(table_of(
+        catalog,
+        keyspace,
+        create,
+        circumstances.new_id,
+        circumstances.masking,
+    )?);
     let ignored_id = properties(&create.options)
         .any(|property| property.name.as_str() == "id")
         .then(|| {
             "A table's id is drawn by the server; the ID in this statement was not used".to_owned()
         });
-    add(catalog, there, table, ignored_id)
+    let shown_only = table.options.without_effect(&TableOptions::default());
+    let warnings = ignored_id.into_iter().chain(shown_only).collect();
+    add(catalog, there, table, warnings)
 }
 
 fn add(
     catalog: &Catalog,
     keyspace: &Keyspace,
     table: Arc<TableSchema>,
-    warning: Option<String>,
+    warnings: Vec<String>,
 ) -> CqlResult<Plan> {
     let mut next = keyspace.clone();
     next.tables.insert(table.name.clone(), table.clone());
@@ -67,7 +75,7 @@ fn add(
         target,
     )
     .with_effect(Effect::Create(table))
-    .with_warnings(warning)
+    .with_warnings(warnings)
     .planned()
 }
 
@@ -119,13 +127,15 @@ pub fn copy(
     definition.id = circumstances.new_id;
     definition.keyspace = keyspace.to_owned();
     definition.name = name.to_owned();
+    let shown_only = options.without_effect(&source.options);
     definition.options = options;
     definition.dropped = Vec::new();
     definition.indexes = Vec::new();
     definition.next_store = FIRST_STORE;
     definition.encryption = custom.encryption.unwrap_or(definition.encryption);
     definition.custom_properties.extend(custom.properties);
-    add(catalog, there, Arc::new(TableSchema::new(definition)), None)
+    let table = Arc::new(TableSchema::new(definition));
+    add(catalog, there, table, shown_only.into_iter().collect())
 }
 
 fn has_user_type(ty: &CqlType) -> bool {
@@ -170,14 +180,11 @@ pub fn table_of(
     keyspace: &str,
     create: &CreateTable,
     id: TableId,
+    masking: bool,
 ) -> CqlResult<TableSchema> {
     let name = create.table.name.as_str();
     check_table_name(keyspace, name)?;
-    if create.options.contains(&TableOption::CompactStorage) {
-        return Err(CqlError::invalid(
-            "COMPACT STORAGE tables are not supported",
-        ));
-    }
+    let compact = create.options.contains(&TableOption::CompactStorage);
     let primary_key = primary_key(keyspace, create)?;
     let types: BTreeMap<&str, CqlType> = create
         .columns
@@ -198,8 +205,11 @@ pub fn table_of(
             has_clustering,
         )?);
     }
+    if compact {
+        check_compact(&columns)?;
+    }
     reverse(&mut columns, clustering_order(&create.options))?;
-    check_masks(&create.columns)?;
+    attach_masks(&create.columns, &mut columns, masking)?;
     let options = TableOptions::create(properties(&create.options))?;
     check_id(&create.options)?;
     check_counters(&columns, &options)?;
@@ -221,7 +231,46 @@ pub fn table_of(
         kind: TableKind::User,
         indexes: Vec::new(),
         next_store: FIRST_STORE,
+        compact,
     }))
+}
+
+/// What a table with COMPACT STORAGE cannot have.
+fn check_compact(columns: &[Column]) -> CqlResult<()> {
+    let of = |kind| {
+        columns
+            .iter()
+            .filter(move |column: &&Column| column.kind == kind)
+    };
+    if of(ColumnKind::Regular)
+        .chain(of(ColumnKind::Static))
+        .any(|column| column.ty.is_multi_cell())
+    {
+        return Err(CqlError::invalid(
+            "Non-frozen collections and UDTs are not supported with COMPACT STORAGE",
+        ));
+    }
+    if of(ColumnKind::Static).next().is_some() {
+        return Err(CqlError::invalid(
+            "Static columns are not supported in COMPACT STORAGE tables",
+        ));
+    }
+    let values: Vec<&str> = of(ColumnKind::Regular)
+        .map(|column| column.name.as_str())
+        .collect();
+    let has_clustering = of(ColumnKind::Clustering).next().is_some();
+    if values.is_empty() && !has_clustering {
+        return Err(CqlError::invalid(
+            "No definition found that is not part of the PRIMARY KEY",
+        ));
+    }
+    if values.len() > 1 && has_clustering {
+        return Err(CqlError::invalid(format!(
+            "COMPACT STORAGE with composite PRIMARY KEY allows no more than one column not part of the PRIMARY KEY (got: {})",
+            values.join(", ")
+        )));
+    }
+    Ok(())
 }
 
 fn check_table_name(keyspace: &str, name: &str) -> CqlResult<()> {
@@ -388,15 +437,25 @@ pub fn value_column(
     Ok(column(definition.name.as_str(), ty, kind, 0))
 }
 
-/// Masks need roles and permissions, which come first.
-pub fn check_masks<'a>(columns: impl IntoIterator<Item = &'a ColumnDefinition>) -> CqlResult<()> {
-    match columns.into_iter().any(|column| column.mask.is_some()) {
-        true => Err(CqlError::invalid(
-            "Cannot mask column because dynamic data masking is not enabled. You can enable it with the \
-             dynamic_data_masking_enabled property on cassandra.yaml",
-        )),
-        false => Ok(()),
+/// Attaches the masks that were written; refused where masks are switched off.
+pub fn attach_masks<'a>(
+    written: impl IntoIterator<Item = &'a ColumnDefinition>,
+    columns: &mut [Column],
+    masking: bool,
+) -> CqlResult<()> {
+    for definition in written {
+        let Some(mask) = &definition.mask else {
+            continue;
+        };
+        if !masking {
+            return Err(mask::disabled());
+        }
+        let name = definition.name.as_str();
+        if let Some(column) = columns.iter_mut().find(|column| column.name == name) {
+            column.mask = Some(mask::mask_of(mask, name, &column.ty)?);
+        }
     }
+    Ok(())
 }
 
 /// CLUSTERING ORDER names the clustering columns from the first on, in their order.

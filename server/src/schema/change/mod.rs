@@ -22,7 +22,7 @@ mod tests;
 use std::sync::Arc;
 
 use palladium_crypto::TableId;
-use palladium_protocol::cql::ast::{QualifiedName, Statement};
+use palladium_protocol::cql::ast::{Name, QualifiedName, Statement, Type};
 use palladium_protocol::response::{Change, SchemaChange, SchemaTarget};
 use palladium_storage::Store;
 
@@ -43,6 +43,8 @@ pub struct Circumstances<'a> {
     pub new_id: TableId,
     /// Microseconds.
     pub now: i64,
+    /// Whether columns may be masked.
+    pub masking: bool,
 }
 
 /// A schema change that can happen.
@@ -131,12 +133,16 @@ pub fn plan(
         Statement::DropType(dropped) => drop::user_type(catalog, dropped, circumstances),
         Statement::CreateIndex(create) => index::create(catalog, create, circumstances),
         Statement::DropIndex(dropped) => index::drop(catalog, dropped, circumstances),
-        other => not_yet(other, circumstances),
+        other => not_yet(catalog, other, circumstances),
     }
 }
 
 /// Statements that have no meaning here yet. IF EXISTS still holds: what cannot be made is not there.
-fn not_yet(statement: &Statement, circumstances: &Circumstances<'_>) -> CqlResult<Plan> {
+fn not_yet(
+    catalog: &Catalog,
+    statement: &Statement,
+    circumstances: &Circumstances<'_>,
+) -> CqlResult<Plan> {
     let missing = |named: &QualifiedName, if_exists: bool, what: &str| {
         let keyspace = keyspace_of(named, circumstances)?;
         match if_exists {
@@ -155,27 +161,55 @@ fn not_yet(statement: &Statement, circumstances: &Circumstances<'_>) -> CqlResul
     match statement {
         Statement::DropView(drop) => missing(&drop.view, drop.if_exists, "Materialized view"),
         Statement::AlterView(alter) => missing(&alter.view, alter.if_exists, "Materialized view"),
-        Statement::DropFunction(drop) => missing(&drop.name, drop.if_exists, "Function"),
-        Statement::DropAggregate(drop) => missing(&drop.name, drop.if_exists, "Aggregate"),
+        Statement::DropFunction(drop) => {
+            let what = with_arguments(&drop.name, &drop.arguments);
+            missing(&what, drop.if_exists, "Function")
+        }
+        Statement::DropAggregate(drop) => {
+            let what = with_arguments(&drop.name, &drop.arguments);
+            missing(&what, drop.if_exists, "Aggregate")
+        }
         Statement::DropTrigger(drop) => match drop.if_exists {
             true => Ok(Plan::Nothing),
             false => Err(CqlError::invalid(format!(
-                "Trigger '{}' not found",
-                drop.name.as_str()
+                "Trigger '{}' on '{}.{}' doesn't exist",
+                drop.name.as_str(),
+                keyspace_of(&drop.table, circumstances)?,
+                drop.table.name.as_str()
             ))),
         },
         Statement::CreateView(_) => Err(CqlError::invalid(
             "Materialized views are disabled. Enable in cassandra.yaml to use.",
         )),
-        Statement::CreateFunction(_) => Err(CqlError::invalid(
+        Statement::CreateFunction(_) | Statement::CreateAggregate(_) => Err(CqlError::invalid(
             "User-defined functions are disabled in cassandra.yaml - set user_defined_functions_enabled=true to enable",
         )),
-        Statement::CreateAggregate(_) => unsupported("User-defined aggregates"),
-        Statement::CreateTrigger(_) => unsupported("Triggers"),
+        Statement::CreateTrigger(create) => {
+            let keyspace = keyspace_of(&create.table, circumstances)?;
+            let table = create.table.name.as_str();
+            let there = require_keyspace(catalog, keyspace)?;
+            Err(CqlError::invalid(match there.tables.contains_key(table) {
+                false => format!("Table '{table}' doesn't exist"),
+                true => format!("Trigger class '{}' couldn't be loaded", create.class),
+            }))
+        }
         Statement::RestoreTable(_) => unsupported("Restores from a point in time"),
         _ => Err(CqlError::invalid(
             "This statement does not change the schema",
         )),
+    }
+}
+
+/// A function's name with the types of its arguments behind it, if they were given.
+fn with_arguments(name: &QualifiedName, arguments: &Option<Vec<Type>>) -> QualifiedName {
+    let mut full = name.name.as_str().to_owned();
+    if let Some(arguments) = arguments {
+        let types: Vec<String> = arguments.iter().map(Type::to_string).collect();
+        full += &format!("({})", types.join(", "));
+    }
+    QualifiedName {
+        keyspace: name.keyspace.clone(),
+        name: Name::exact(full),
     }
 }
 

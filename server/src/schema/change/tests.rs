@@ -31,6 +31,7 @@ impl World {
             data_center: "datacenter1",
             new_id: TableId([self.tables; 16]),
             now: 1_000_000,
+            masking: true,
         };
         match plan(&self.catalog, &statement, &circumstances)? {
             Plan::Nothing => Ok(None),
@@ -256,7 +257,7 @@ fn wrong_tables_are_refused_in_cassandras_words() {
         ("(k int PRIMARY KEY) WITH ID = 'abc'", "Invalid table id"),
         (
             "(k int PRIMARY KEY) WITH COMPACT STORAGE",
-            "COMPACT STORAGE tables are not supported",
+            "No definition found that is not part of the PRIMARY KEY",
         ),
         (
             "(k int PRIMARY KEY) WITH bogus = 1",

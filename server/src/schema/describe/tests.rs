@@ -13,6 +13,7 @@ fn world(statements: &[&str]) -> Catalog {
             data_center: "datacenter1",
             new_id: TableId([number as u8; 16]),
             now: 7_000_000,
+            masking: true,
         };
         match plan(&catalog, &cql::parse(text).unwrap(), &circumstances) {
             Ok(Plan::Change(changed)) => catalog = changed.catalog,

@@ -72,6 +72,7 @@ pub fn compaction(mut options: Options) -> CqlResult<Options> {
     match class {
         "LeveledCompactionStrategy" => check_leveled(&options)?,
         "TimeWindowCompactionStrategy" => check_time_window(&options)?,
+        "UnifiedCompactionStrategy" => check_scaling(&options)?,
         _ => {}
     }
     if class != "UnifiedCompactionStrategy" {
@@ -102,6 +103,26 @@ pub fn compaction(mut options: Options) -> CqlResult<Options> {
         check_thresholds(&options)?;
     }
     Ok(options)
+}
+
+/// `T4, L2, N, -3`
+fn check_scaling(options: &Options) -> CqlResult<()> {
+    let Some(parameters) = options.get("scaling_parameters") else {
+        return Ok(());
+    };
+    for parameter in parameters.split(',').map(str::trim) {
+        let digits =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let fits = parameter == "N"
+            || parameter.strip_prefix(['L', 'T']).is_some_and(digits)
+            || digits(parameter.strip_prefix(['+', '-']).unwrap_or(parameter));
+        if !fits {
+            return Err(CqlError::config(format!(
+                "Scaling parameter {parameter} must match N|L[0-9]+|T[0-9]+|[+-]?[0-9]+"
+            )));
+        }
+    }
+    Ok(())
 }
 
 pub fn is_leveled(options: &Options) -> bool {

@@ -26,6 +26,7 @@ fn world() -> Catalog {
             data_center: "datacenter1",
             new_id: TableId([number as u8; 16]),
             now: 9_000_000,
+            masking: true,
         };
         match plan(&catalog, &cql::parse(text).unwrap(), &circumstances) {
             Ok(Plan::Change(changed)) => catalog = changed.catalog,
@@ -76,6 +77,7 @@ fn only_what_changed_is_written() {
         data_center: "datacenter1",
         new_id: TableId([9; 16]),
         now: 9_000_000,
+        masking: true,
     };
     let Ok(Plan::Change(changed)) = plan(&before, &statement, &circumstances) else {
         panic!("the table is there");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use palladium_protocol::types::CqlValue;
+use palladium_protocol::types::{CqlType, CqlValue};
 
 use super::super::{
     Catalog, Column, ColumnKind, Keyspace, KeyspaceKind, TableOptions, TableSchema,
@@ -80,13 +80,26 @@ fn virtual_table(table: &TableSchema) -> Vec<Named> {
 
 pub fn table_row(table: &TableSchema) -> Vec<Named> {
     let mut row = Vec::from(name_of(table));
-    let flags = ["compound"]
-        .into_iter()
-        .chain(table.is_counter().then_some("counter"));
-    row.push(("flags", text_set(flags.map(str::to_owned))));
+    row.push((
+        "flags",
+        text_set(flags(table).into_iter().map(str::to_owned)),
+    ));
     row.push(("id", uuid(table.id.0)));
     row.extend(options(&table.options));
     row
+}
+
+/// What drivers tell tables by that were made WITH COMPACT STORAGE.
+fn flags(table: &TableSchema) -> Vec<&'static str> {
+    let counter = table.is_counter().then_some("counter");
+    let (dense, compound) = match (table.compact, table.clustering.len()) {
+        (false, _) => (false, true),
+        (true, 0) => (false, false),
+        (true, count) => (true, count > 1),
+    };
+    let dense = dense.then_some("dense");
+    let compound = compound.then_some("compound");
+    dense.into_iter().chain(compound).chain(counter).collect()
 }
 
 /// Some options are null where they say nothing that is not the default, as in Cassandra.
@@ -112,7 +125,8 @@ fn options(options: &TableOptions) -> Vec<Named> {
             double(options.bloom_filter_fp_chance),
         ),
         ("caching", text_map(&options.caching)),
-        ("cdc", unless(!options.cdc, boolean(options.cdc))),
+        // Shown only by a Cassandra that has change data capture switched on.
+        ("cdc", None),
         ("comment", text(&options.comment)),
         ("compaction", text_map(&options.compaction)),
         ("compression", text_map(&options.compression)),
@@ -148,7 +162,7 @@ fn options(options: &TableOptions) -> Vec<Named> {
 }
 
 pub fn columns(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
-    for column in &table.columns {
+    for column in &shown(table) {
         let mut row = Vec::from(name_of(table));
         row.extend([
             ("column_name", text(&column.name)),
@@ -197,6 +211,39 @@ pub fn built_indexes(catalog: &Catalog, rows: &mut Rows<'_>) -> CqlResult<()> {
     Ok(())
 }
 
+/// The columns as Cassandra lists them. A table with COMPACT STORAGE has some that nobody sees: drivers know them by the flags of the table, and hide them.
+fn shown(table: &TableSchema) -> Vec<Column> {
+    let mut columns = table.columns.clone();
+    let Some(like) = columns.first().cloned().filter(|_| table.compact) else {
+        return columns;
+    };
+    let hidden = |name: &str, ty: CqlType, kind| Column {
+        name: name.into(),
+        ty,
+        kind,
+        position: 0,
+        reversed: false,
+        mask: None,
+        ..like.clone()
+    };
+    if table.clustering.is_empty() {
+        for column in &mut columns {
+            if column.kind == ColumnKind::Regular {
+                column.kind = ColumnKind::Static;
+            }
+        }
+        let value = match table.is_counter() {
+            true => CqlType::Counter,
+            false => CqlType::Blob,
+        };
+        columns.push(hidden("column1", CqlType::Text, ColumnKind::Clustering));
+        columns.push(hidden("value", value, ColumnKind::Regular));
+    } else if table.regular_columns().is_empty() {
+        columns.push(hidden("value", CqlType::Empty, ColumnKind::Regular));
+    }
+    columns
+}
+
 fn clustering_order(column: &Column) -> &'static str {
     match (column.kind, column.reversed) {
         (ColumnKind::Clustering, true) => "desc",
@@ -239,10 +286,8 @@ fn masks(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
             continue;
         };
         let mut row = Vec::from(name_of(table));
-        let nulls = mask
-            .arguments
-            .iter()
-            .map(|argument| CqlValue::Boolean(argument == "null"));
+        let (nulls, values): (Vec<bool>, Vec<String>) = mask.argument_values().into_iter().unzip();
+        let nulls = nulls.into_iter().map(CqlValue::Boolean);
         row.extend([
             ("column_name", text(&column.name)),
             ("function_keyspace", text(&mask.keyspace)),
@@ -252,9 +297,10 @@ fn masks(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
                 Some(CqlValue::List(nulls.collect())),
             ),
             (
-                "function_argument_values",
-                texts(mask.arguments.iter().cloned()),
+                "function_argument_types",
+                texts(mask.argument_types(&column.ty)),
             ),
+            ("function_argument_values", texts(values)),
         ]);
         rows.add(row)?;
     }
@@ -287,6 +333,7 @@ mod tests {
                 data_center: "datacenter1",
                 new_id: palladium_crypto::TableId([7; 16]),
                 now: 5_000_000,
+                masking: true,
             };
             if let Plan::Change(changed) = plan(&catalog, &statement, &circumstances).unwrap() {
                 catalog = changed.catalog;

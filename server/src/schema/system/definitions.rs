@@ -204,7 +204,24 @@ const SYSTEM_VIEWS: Described = (
     KeyspaceKind::Virtual,
     "",
     &[
+        "CREATE TABLE caches (name text PRIMARY KEY, capacity_bytes bigint, entry_count int, hit_count bigint, hit_ratio double, \
+         recent_hit_rate_per_second bigint, recent_request_rate_per_second bigint, request_count bigint, size_bytes bigint) WITH \
+         comment = 'system caches'",
+        "CREATE TABLE clients (address inet, port int, client_options frozen<map<text, text>>, connection_stage text, driver_name text, \
+         driver_version text, hostname text, keyspace_name text, protocol_version int, request_count bigint, ssl_cipher_suite text, \
+         ssl_enabled boolean, ssl_protocol text, username text, PRIMARY KEY (address, port)) WITH comment = 'currently connected \
+         clients'",
+        "CREATE TABLE cql_metrics (name text PRIMARY KEY, value double) WITH comment = 'Metrics specific to CQL prepared statement \
+         caching'",
+        "CREATE TABLE disk_usage (keyspace_name text, table_name text, mebibytes bigint, PRIMARY KEY ((keyspace_name, table_name)))",
+        "CREATE TABLE max_sstable_size (keyspace_name text, table_name text, mebibytes bigint, PRIMARY KEY ((keyspace_name, \
+         table_name)))",
         "CREATE TABLE settings (name text PRIMARY KEY, value text) WITH comment = 'current settings'",
+        "CREATE TABLE sstable_tasks (keyspace_name text, table_name text, task_id timeuuid, completion_ratio double, kind text, progress \
+         bigint, sstables int, target_directory text, total bigint, unit text, PRIMARY KEY (keyspace_name, table_name, task_id)) WITH \
+         comment = 'current sstable tasks'",
+        "CREATE TABLE thread_pools (name text PRIMARY KEY, active_tasks int, active_tasks_limit int, blocked_tasks bigint, \
+         blocked_tasks_all_time bigint, completed_tasks bigint, pending_tasks int)",
     ],
 );
 
@@ -278,7 +295,7 @@ fn table(keyspace: &str, text: &str) -> TableSchema {
         unreachable!("a definition in this file is a CREATE TABLE");
     };
     let id = table_id(keyspace, create.table.name.as_str());
-    let table = table_of(&Catalog::default(), keyspace, &create, id)
+    let table = table_of(&Catalog::default(), keyspace, &create, id, false)
         .expect("a definition in this file is right");
     let mut definition = table.definition();
     definition.kind = TableKind::Virtual;

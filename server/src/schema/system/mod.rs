@@ -8,7 +8,8 @@
 //! has them, `system_virtual_schema` and `system_views` likewise, `system_schema_mcs` as Amazon Keyspaces has it, and
 //! `system_palladium` for what this server adds.
 //!
-//! Read in this order: `definitions`, `rows`, `status`, `node` (this server), `catalog` (the schema), `auth` (the roles), `keyspaces` (Amazon's), `traces`, `palladium`.
+//! Read in this order: `definitions`, `rows`, `status`, `node` (this server), `catalog` (the schema), `auth` (the roles), `keyspaces` (Amazon's), `traces`, `views` (`system_views`),
+//! `palladium`.
 
 mod auth;
 mod catalog;
@@ -19,6 +20,7 @@ mod palladium;
 mod rows;
 mod status;
 mod traces;
+mod views;
 
 use palladium_storage::{ReadCommand, ReadPage};
 
@@ -43,7 +45,9 @@ pub fn add_keyspaces(catalog: &mut Catalog) {
 /// Whether reading a virtual table waits: it stands on the disk, or shows what the manifest knows. See [`read_stored`].
 pub fn is_stored(table: &TableSchema) -> bool {
     let of_ours = table.keyspace == "system_palladium";
-    shows_unfinished(table) || (of_ours && palladium::is_stored(&table.name))
+    shows_unfinished(table)
+        || (of_ours && palladium::is_stored(&table.name))
+        || views::is_stored(table)
 }
 
 fn shows_unfinished(table: &TableSchema) -> bool {
@@ -61,6 +65,9 @@ pub async fn read_stored(
     if shows_unfinished(table) {
         let unfinished = database.engine.unsettled().await;
         return read_with(database, table, command, &unfinished, asker);
+    }
+    if views::is_stored(table) {
+        return views::read_stored(database, table, command).await;
     }
     palladium::read_stored(database, table, command, asker).await
 }
@@ -88,7 +95,8 @@ fn read_with(
         ("system", "local") => node::local(database, &schema, &mut rows)?,
         ("system", "IndexInfo") => catalog::built_indexes(&schema, &mut rows)?,
         ("system_traces", _) => traces::fill(database, table, command, &mut rows)?,
-        ("system_views", "settings") => node::settings(database, &mut rows)?,
+        ("system", "prepared_statements") => views::prepared(database, &mut rows)?,
+        ("system_views", _) => views::fill(database, &schema, table, &mut rows)?,
         ("system_schema" | "system_virtual_schema", _) => catalog::fill(&schema, table, &mut rows)?,
         ("system_auth", name) => auth::fill(database, name, asker, &mut rows)?,
         ("system_schema_mcs", _) => {

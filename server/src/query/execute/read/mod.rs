@@ -17,6 +17,7 @@
 mod groups;
 mod indexed;
 mod rows;
+mod tombstones;
 
 use std::sync::Arc;
 
@@ -27,9 +28,11 @@ use palladium_storage::{
 
 use self::groups::{Group, Kept, accumulators};
 use self::indexed::{Indexed, Next};
+use self::tombstones::Passed;
 use super::{Settings, moment, moment_in_seconds, read_page, try_read};
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
+use crate::guardrails::Limit;
 use crate::query::Outcome;
 use crate::query::analyze::SelectPlan;
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
@@ -80,7 +83,7 @@ pub fn select(
         ) {
             Some(Ok(page)) => {
                 if let Err(error) = select.take(page) {
-                    return Outcome::Ready(error.into());
+                    return Outcome::Ready(select.failed(error));
                 }
             }
             Some(Err(error)) => return Outcome::Ready(error.into()),
@@ -161,6 +164,10 @@ struct Select {
     kept: Vec<Kept>,
     /// What was done since others had a turn, in rows.
     effort: usize,
+    /// What was read past, of the partition or the range at hand.
+    passed: Passed,
+    /// What the client is told beside its rows.
+    warnings: Vec<String>,
 }
 
 impl Select {
@@ -207,8 +214,35 @@ impl Select {
         let mut left = limit(&plan.limit, "LIMIT")?;
         let per_partition = limit(&plan.per_partition_limit, "LIMIT")?;
         let keys = plan::keys(&plan.table, &plan.restrictions, &scope)?;
-        let slices =
-            plan::positions(&plan.table, &plan.restrictions, &scope)?.slices(&plan.table)?;
+        let positions = plan::positions(&plan.table, &plan.restrictions, &scope)?;
+        let mut warnings = Vec::new();
+        let guardrails = database.guardrails_of(&settings.asker);
+        super::consistency::guard(guardrails, &settings, false, &mut warnings)?;
+        let asked = [
+            (Limit::PageSize, settings.page_size.unwrap_or(0) as usize),
+            (Limit::InSelectCartesianProduct, positions.prefixes.len()),
+        ];
+        for (limit, value) in asked {
+            let what = match limit {
+                Limit::PageSize => plan.table.name.as_str(),
+                _ => "clustering key",
+            };
+            warnings.extend(guardrails.check(limit, value as u64, what)?);
+        }
+        if let Keys::Named(keys) = &keys {
+            let count = keys.len() as u64;
+            warnings.extend(guardrails.check(
+                Limit::InSelectCartesianProduct,
+                count,
+                "partition key",
+            )?);
+            warnings.extend(guardrails.check(
+                Limit::PartitionKeysInSelect,
+                count,
+                &plan.table.name,
+            )?);
+        }
+        let slices = positions.slices(&plan.table)?;
         let paged = settings.page_size.filter(|_| !plan.is_aggregate());
         if let (Some(_), Some(_), Keys::Named(keys)) = (paged, &plan.sort, &keys)
             && keys.len() > 1
@@ -270,6 +304,8 @@ impl Select {
             group: None,
             kept: Vec::new(),
             effort: 0,
+            passed: Passed::default(),
+            warnings,
         };
         if let (Some(indexed), Some(position)) = (&mut indexed, &select.resume) {
             let statement = select.statement.clone();
@@ -302,7 +338,19 @@ impl Select {
         self.effort >= EFFORT_MAX
     }
 
+    /// An error, with what was warned of before it.
+    fn failed(&mut self, error: CqlError) -> Response {
+        Response::from(error).with_warnings(std::mem::take(&mut self.warnings))
+    }
+
     async fn run(mut self, command: ReadCommand) -> CqlResult<Response> {
+        match self.read_on(command).await {
+            Ok(()) => self.finish(),
+            Err(error) => Ok(self.failed(error)),
+        }
+    }
+
+    async fn read_on(&mut self, command: ReadCommand) -> CqlResult<()> {
         let mut command = Some(command);
         while let Some(next) = command {
             let database = self.database.clone();
@@ -322,7 +370,7 @@ impl Select {
             }
             command = self.next_command();
         }
-        self.finish()
+        Ok(())
     }
 
     /// What to read next; None when the answer is complete.
@@ -390,6 +438,7 @@ impl Select {
 
     /// On to the next of the named partitions.
     fn advance(&mut self) {
+        self.warn_of_tombstones();
         self.resume = None;
         if self.indexed.is_some() {
             // The candidates say when it is over.
@@ -416,6 +465,7 @@ impl Select {
         {
             return indexed.take(page);
         }
+        self.count_tombstones(&page)?;
         let database = self.database.clone();
         let statement = self.statement.clone();
         let plan = plan_of(&statement);
@@ -489,6 +539,7 @@ impl Select {
 
     /// The answer.
     fn finish(mut self) -> CqlResult<Response> {
+        self.warn_of_tombstones();
         let statement = self.statement.clone();
         let plan = plan_of(&statement);
         let database = self.database.clone();
@@ -541,10 +592,8 @@ impl Select {
             paging_state,
             cells: self.cells,
         });
-        Ok(match warning {
-            Some(warning) => Response::Warned(Box::new(rows), vec![warning.into()]),
-            None => rows,
-        })
+        let warnings = warning.map(str::to_owned).into_iter();
+        Ok(rows.with_warnings(warnings.chain(self.warnings).collect()))
     }
 }
 

@@ -1,0 +1,125 @@
+//! Tombstones that a SELECT reads past: past one number it warns, past another it gives up, as Cassandra does and in its words.
+//!
+//! Counted for each partition that is named, or for the range of a page: what Cassandra reads as one command.
+
+use palladium_protocol::types::CqlType;
+use palladium_storage::ReadPage;
+
+use super::{Keys, Select};
+use crate::encode::key;
+use crate::error::{CqlError, CqlResult};
+use crate::guardrails::Limit;
+use crate::query::functions::text;
+use crate::schema::Column;
+
+/// What the limits are where there is none.
+const NO_LIMIT: u32 = u32::MAX;
+/// Bytes of the query that a warning shows.
+const QUERY_BYTES_MAX: usize = 512;
+
+/// What was read so far.
+#[derive(Default)]
+pub(super) struct Passed {
+    tombstones: u64,
+    rows: u64,
+    /// The token of the partition read last.
+    token: i64,
+}
+
+impl Select {
+    /// Adds a page, and gives up if that is too much.
+    pub(super) fn count_tombstones(&mut self, page: &ReadPage) -> CqlResult<()> {
+        self.passed.tombstones += page.tombstones;
+        self.passed.rows += page
+            .partitions
+            .iter()
+            .map(|one| one.rows.len() as u64)
+            .sum::<u64>();
+        if let Some(partition) = page.partitions.last() {
+            self.passed.token = partition.key.token().0;
+        }
+        let bounds = self.database.guardrails.bounds(Limit::Tombstones);
+        match bounds.fail.filter(|most| self.passed.tombstones > *most) {
+            None => Ok(()),
+            Some(most) => {
+                // Cassandra stops at the first one too many.
+                self.passed.tombstones = most + 1;
+                self.warn_of_tombstones();
+                let node = self.database.config.listen.ip();
+                Err(CqlError::too_many_tombstones(
+                    self.settings.consistency,
+                    node,
+                ))
+            }
+        }
+    }
+
+    /// The partition or the range is read: says how many there were, if they were many.
+    pub(super) fn warn_of_tombstones(&mut self) {
+        let passed = std::mem::take(&mut self.passed);
+        let bounds = self.database.guardrails.bounds(Limit::Tombstones);
+        if bounds.warn.is_none_or(|most| passed.tombstones <= most) {
+            return;
+        }
+        let mut query = self.as_cassandra_prints_it();
+        let end = (0..=QUERY_BYTES_MAX.min(query.len()))
+            .rev()
+            .find(|end| query.is_char_boundary(*end));
+        query.truncate(end.unwrap_or(0));
+        let token = match &self.keys {
+            Keys::Named(keys) => keys
+                .get(self.next_key)
+                .map_or(passed.token, |key| key.token().0),
+            _ => passed.token,
+        };
+        self.warnings.push(format!(
+            "Read {} live rows and {} tombstone cells for query {query}; token {token} (see tombstone_warn_threshold)",
+            passed.rows, passed.tombstones
+        ));
+    }
+
+    /// The command, as its own client is told of it. Restrictions of the clustering are left out.
+    fn as_cassandra_prints_it(&self) -> String {
+        let plan = self.plan();
+        let table = &plan.table;
+        let is_all = plan.is_aggregate() || plan.specs.len() == table.columns.len();
+        let shown = match is_all {
+            true => "*".to_owned(),
+            false => {
+                let names: Vec<&str> = plan.specs.iter().map(|spec| spec.name.as_str()).collect();
+                names.join(", ")
+            }
+        };
+        let mut text = format!("SELECT {shown} FROM {}", table.full_name());
+        if let Keys::Named(keys) = &self.keys
+            && let Some(key) = keys.get(self.next_key)
+            && let Ok(values) = key::partition_values(key, table.partition_key.len())
+        {
+            let parts: Vec<String> = table
+                .partition_columns()
+                .iter()
+                .zip(&values)
+                .map(|(column, value)| format!("{} = {}", column.name, literal(column, value)))
+                .collect();
+            text += &format!(" WHERE {}", parts.join(" AND "));
+        }
+        let limit = self.left.min(self.settings.page_size.unwrap_or(NO_LIMIT));
+        if limit != NO_LIMIT {
+            text += &format!(" LIMIT {limit}");
+        }
+        text + " ALLOW FILTERING"
+    }
+}
+
+fn literal(column: &Column, value: &[u8]) -> String {
+    let text = text::plain(&column.ty, value).unwrap_or_else(|_| text::blob(value));
+    match column.ty.bare() {
+        CqlType::Text
+        | CqlType::Ascii
+        | CqlType::Date
+        | CqlType::Time
+        | CqlType::Timestamp
+        | CqlType::Inet => format!("'{}'", text.replace('\'', "''")),
+        _ => text,
+    }
+}

@@ -1,0 +1,254 @@
+//! `MASKED WITH fn(...)`: what readers without UNMASK get in place of a column's value.
+//!
+//! A mask is checked when it is attached and kept as the text of its arguments; analysis of a SELECT puts the call around the column.
+//!
+//! What must hold: a mask returns the column's own type, so that a masked answer has the same metadata as any other.
+
+use palladium_protocol::cql::ast::{Literal, Mask, Term};
+use palladium_protocol::types::CqlType;
+
+use super::ColumnMask;
+use crate::error::{CqlError, CqlResult};
+
+/// What a masking function takes behind the column.
+struct Signature {
+    name: &'static str,
+    /// As messages show all of it.
+    shown: &'static str,
+    takes: fn(&CqlType) -> Vec<CqlType>,
+    /// How many of them must be there.
+    least: usize,
+    /// Whether it masks texts only.
+    texts_only: bool,
+}
+
+const SIGNATURES: [Signature; 6] = [
+    Signature {
+        name: "mask_default",
+        shown: "any",
+        takes: |_| Vec::new(),
+        least: 0,
+        texts_only: false,
+    },
+    Signature {
+        name: "mask_null",
+        shown: "any",
+        takes: |_| Vec::new(),
+        least: 0,
+        texts_only: false,
+    },
+    Signature {
+        name: "mask_replace",
+        shown: "any, any",
+        takes: |ty| vec![ty.clone()],
+        least: 1,
+        texts_only: false,
+    },
+    Signature {
+        name: "mask_inner",
+        shown: "[text|varchar|ascii], int, int, [text]",
+        takes: |_| vec![CqlType::Int, CqlType::Int, CqlType::Text],
+        least: 2,
+        texts_only: true,
+    },
+    Signature {
+        name: "mask_outer",
+        shown: "[text|varchar|ascii], int, int, [text]",
+        takes: |_| vec![CqlType::Int, CqlType::Int, CqlType::Text],
+        least: 2,
+        texts_only: true,
+    },
+    Signature {
+        name: "mask_hash",
+        shown: "any, [text]",
+        takes: |_| vec![CqlType::Text],
+        least: 0,
+        texts_only: false,
+    },
+];
+
+/// What is said where masks are switched off.
+pub fn disabled() -> CqlError {
+    CqlError::invalid(
+        "Cannot mask columns because dynamic data masking is not enabled. You can enable it with the dynamic_data_masking_enabled \
+         property on cassandra.yaml",
+    )
+}
+
+/// The mask of a column of a type, as it is written.
+pub fn mask_of(mask: &Mask, column: &str, ty: &CqlType) -> CqlResult<ColumnMask> {
+    let (written, name, arguments) = match mask {
+        Mask::Default => ("mask_default".to_owned(), "mask_default", &[][..]),
+        Mask::Function { name, arguments } => {
+            (name.to_string(), name.name.as_str(), arguments.as_slice())
+        }
+    };
+    let foreign = match mask {
+        Mask::Function { name, .. } => name
+            .keyspace
+            .as_ref()
+            .is_some_and(|of| of.as_str() != "system"),
+        Mask::Default => false,
+    };
+    let signature = SIGNATURES.iter().find(|signature| signature.name == name);
+    let Some(signature) = signature.filter(|_| !foreign) else {
+        let arguments: Vec<String> = arguments.iter().map(Term::to_string).collect();
+        return Err(CqlError::invalid(format!(
+            "Unable to find masking function for {column}, no declared function matches the signature {written}({})",
+            arguments.join(", ")
+        )));
+    };
+    let takes = (signature.takes)(ty);
+    let function = format!("system.{}", signature.name);
+    if arguments.len() < signature.least || arguments.len() > takes.len() {
+        return Err(CqlError::invalid(format!(
+            "Invalid number of arguments for function {function}({})",
+            signature.shown
+        )));
+    }
+    if signature.texts_only && !matches!(ty.bare(), CqlType::Text | CqlType::Ascii) {
+        return Err(CqlError::invalid(format!(
+            "Function {function} requires an argument of type [text|varchar|ascii], but found argument {} of type {ty}",
+            ty.class_name()
+        )));
+    }
+    if signature.name == "mask_hash" && *ty.bare() != CqlType::Blob {
+        return Err(CqlError::invalid(format!(
+            "Masking function mask_hash() return type is blob. This is different to the type of the masked column {column} of type {ty}. \
+             Masking functions can only be attached to table columns if they return the same data type as the masked column."
+        )));
+    }
+    let arguments = arguments
+        .iter()
+        .zip(&takes)
+        .map(|(term, wanted)| argument(&function, term, wanted))
+        .collect::<CqlResult<_>>()?;
+    Ok(ColumnMask {
+        keyspace: "system".into(),
+        function: signature.name.into(),
+        arguments,
+    })
+}
+
+/// An argument as text, if a constant of its type.
+fn argument(function: &str, term: &Term, wanted: &CqlType) -> CqlResult<String> {
+    let fits = match (term, wanted.bare()) {
+        (Term::Literal(Literal::Integer(_)), CqlType::Text | CqlType::Ascii) => false,
+        (Term::Literal(literal), CqlType::Int) => matches!(literal, Literal::Integer(_)),
+        (Term::Literal(literal), wanted) => {
+            crate::query::analyze::literal::value(literal, wanted, "mask").is_ok()
+        }
+        (Term::Marker(_), _) => false,
+        // A collection or a tuple: whoever reads finds out.
+        _ => true,
+    };
+    if let Term::Literal(Literal::Null) = term {
+        return Ok("null".into());
+    }
+    if fits {
+        return Ok(term.to_string());
+    }
+    let found = match term {
+        Term::Literal(Literal::String(_)) => "ascii",
+        Term::Literal(Literal::Integer(_)) => "int",
+        Term::Literal(Literal::Boolean(_)) => "boolean",
+        Term::Literal(Literal::Uuid(_)) => "uuid",
+        _ => "unknown",
+    };
+    Err(CqlError::invalid(match function {
+        "system.mask_replace" => format!(
+            "Type error: {term} cannot be passed as argument 1 of function {function} of type {wanted}"
+        ),
+        _ => format!(
+            "Function {function} requires an argument of type {wanted}, but found argument {term} of type {found}"
+        ),
+    }))
+}
+
+impl ColumnMask {
+    /// As DESCRIBE shows it behind the column's type.
+    pub fn describe(&self) -> String {
+        format!(
+            " MASKED WITH {}.{}({})",
+            self.keyspace,
+            self.function,
+            self.arguments.join(", ")
+        )
+    }
+
+    /// The call around a column, as a statement has it.
+    pub fn around(&self, column: &str) -> String {
+        let column = format!("\"{}\"", column.replace('"', "\"\""));
+        let arguments = [&[column][..], &self.arguments].concat();
+        format!(
+            "{}.{}({})",
+            self.keyspace,
+            self.function,
+            arguments.join(", ")
+        )
+    }
+
+    /// The types of its arguments, by name.
+    pub fn argument_types(&self, of: &CqlType) -> Vec<String> {
+        let signature = SIGNATURES
+            .iter()
+            .find(|signature| signature.name == self.function);
+        let takes = signature
+            .map(|signature| (signature.takes)(of))
+            .unwrap_or_default();
+        takes
+            .iter()
+            .take(self.arguments.len())
+            .map(CqlType::to_string)
+            .collect()
+    }
+
+    /// Its arguments as `system_schema.column_masks` shows them: texts without quotes, nulls as nothing.
+    pub fn argument_values(&self) -> Vec<(bool, String)> {
+        self.arguments
+            .iter()
+            .map(|text| {
+                match text
+                    .strip_prefix('\'')
+                    .and_then(|rest| rest.strip_suffix('\''))
+                {
+                    Some(inside) => (false, inside.replace("''", "'")),
+                    None if text.eq_ignore_ascii_case("null") => (true, String::new()),
+                    None => (false, text.clone()),
+                }
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::properties::string_literal;
+    use super::*;
+
+    #[test]
+    fn a_mask_is_shown_called_and_listed() {
+        let mask = ColumnMask {
+            keyspace: "system".into(),
+            function: "mask_outer".into(),
+            arguments: vec!["1".into(), "null".into(), string_literal("it's")],
+        };
+        assert_eq!(
+            mask.describe(),
+            " MASKED WITH system.mask_outer(1, null, 'it''s')"
+        );
+        assert_eq!(
+            mask.around("a\"b"),
+            "system.mask_outer(\"a\"\"b\", 1, null, 'it''s')"
+        );
+        assert_eq!(mask.argument_types(&CqlType::Text), ["int", "int", "text"]);
+        assert_eq!(
+            mask.argument_values(),
+            [
+                (false, "1".into()),
+                (true, String::new()),
+                (false, "it's".into())
+            ]
+        );
+    }
+}

@@ -1,0 +1,292 @@
+//! `system_views`: what this server does at the moment, in Cassandra's tables and columns.
+//!
+//! Only what is really counted is shown; a column without a counter behind it is null, and tables for what no server of one node has are absent.
+
+use palladium_protocol::cql;
+use palladium_protocol::types::CqlValue;
+use palladium_storage::{Place, QueueActivity, ReadCommand, ReadPage};
+use uuid::Uuid;
+
+use super::super::{Catalog, TableSchema};
+use super::rows::{Named, Rows, boolean, double, int, text, text_map};
+use crate::config::{Config, LogSyncSetting};
+use crate::database::Database;
+use crate::error::CqlResult;
+
+const MEBIBYTE: u64 = 1 << 20;
+
+/// Tables that show what the manifest knows: reading them waits for it.
+pub fn is_stored(table: &TableSchema) -> bool {
+    table.keyspace == "system_views"
+        && ["disk_usage", "max_sstable_size"].contains(&table.name.as_str())
+}
+
+/// The rows of one of the others.
+pub fn fill(
+    database: &Database,
+    schema: &Catalog,
+    table: &TableSchema,
+    rows: &mut Rows<'_>,
+) -> CqlResult<()> {
+    match table.name.as_str() {
+        "caches" => caches(database, rows),
+        "clients" => clients(database, rows),
+        "cql_metrics" => cql_metrics(database, rows),
+        "settings" => settings(database, rows),
+        "sstable_tasks" => sstable_tasks(database, schema, rows),
+        "thread_pools" => thread_pools(database, rows),
+        _ => Ok(()),
+    }
+}
+
+/// The rows of a table that one waits for.
+pub async fn read_stored(
+    database: &Database,
+    table: &TableSchema,
+    command: &ReadCommand,
+) -> CqlResult<ReadPage> {
+    let mut rows = Rows::new(table, command.now);
+    let schema = database.catalog.load_full();
+    for of in schema.customer_tables() {
+        let structures = database.engine.structures(of.id).await;
+        let sstables: Vec<(u64, u64)> = structures
+            .iter()
+            .filter_map(|structure| match structure.place {
+                Place::Sstable(id) => Some((id, structure.bytes)),
+                Place::Segment(_) => None,
+            })
+            .collect();
+        let bytes_of = |id: u64| -> u64 {
+            let own = sstables.iter().filter(|(of, _)| *of == id);
+            own.map(|(_, bytes)| bytes).sum()
+        };
+        let bytes = match table.name.as_str() {
+            "disk_usage" => sstables.iter().map(|(_, bytes)| bytes).sum(),
+            _ => sstables
+                .iter()
+                .map(|(id, _)| bytes_of(*id))
+                .max()
+                .unwrap_or(0),
+        };
+        rows.add(vec![
+            ("keyspace_name", text(&of.keyspace)),
+            ("table_name", text(&of.name)),
+            ("mebibytes", bigint(bytes.div_ceil(MEBIBYTE))),
+        ])?;
+    }
+    rows.read(command)
+}
+
+fn bigint(number: u64) -> Option<CqlValue> {
+    Some(CqlValue::Bigint(i64::try_from(number).unwrap_or(i64::MAX)))
+}
+
+fn count(number: usize) -> Option<CqlValue> {
+    int(i32::try_from(number).unwrap_or(i32::MAX))
+}
+
+/// The block cache stands where Cassandra has its chunk cache.
+fn caches(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
+    let cache = database.engine.cache_activity();
+    let requests = cache.hits + cache.misses;
+    rows.add(vec![
+        ("name", text("chunks")),
+        ("capacity_bytes", bigint(cache.bytes_max as u64)),
+        ("entry_count", count(cache.blocks)),
+        ("hit_count", bigint(cache.hits)),
+        ("hit_ratio", double(cache.hits as f64 / requests as f64)),
+        ("request_count", bigint(requests)),
+        ("size_bytes", bigint(cache.bytes as u64)),
+    ])
+}
+
+fn clients(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for client in database.clients.all() {
+        let told = client.told();
+        let started = client.started();
+        let option = |name: &str| {
+            let (_, options) = started?;
+            options.get(name).and_then(text)
+        };
+        rows.add(vec![
+            ("address", Some(CqlValue::Inet(client.peer.ip()))),
+            ("port", int(i32::from(client.peer.port()))),
+            (
+                "client_options",
+                started.and_then(|(_, options)| text_map(options)),
+            ),
+            (
+                "connection_stage",
+                text(if told.is_ready {
+                    "ready"
+                } else {
+                    "established"
+                }),
+            ),
+            ("driver_name", option("DRIVER_NAME")),
+            ("driver_version", option("DRIVER_VERSION")),
+            ("keyspace_name", told.keyspace.and_then(|name| text(&*name))),
+            (
+                "protocol_version",
+                started.and_then(|(version, _)| int(i32::from(version.number()))),
+            ),
+            ("request_count", bigint(client.requests())),
+            ("ssl_enabled", boolean(false)),
+            ("username", told.user.and_then(|name| text(&*name))),
+        ])?;
+    }
+    Ok(())
+}
+
+fn cql_metrics(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
+    let counted = database.clients.counted();
+    let all = counted.prepared + counted.regular;
+    for (name, value) in [
+        ("prepared_statements_count", database.prepared.len() as f64),
+        (
+            "prepared_statements_evicted",
+            database.prepared.evicted() as f64,
+        ),
+        ("prepared_statements_executed", counted.prepared as f64),
+        (
+            "prepared_statements_ratio",
+            match all {
+                0 => 0.0,
+                _ => counted.prepared as f64 / all as f64,
+            },
+        ),
+        ("regular_statements_executed", counted.regular as f64),
+    ] {
+        rows.add(vec![("name", text(name)), ("value", double(value))])?;
+    }
+    Ok(())
+}
+
+/// `system.prepared_statements`: drivers look here for what they need not prepare again. Texts are shown without their literals.
+pub fn prepared(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for statement in database.prepared.all() {
+        rows.add(vec![
+            ("prepared_id", Some(CqlValue::Blob(statement.id.to_vec()))),
+            (
+                "logged_keyspace",
+                statement.keyspace.as_deref().and_then(text),
+            ),
+            (
+                "query_string",
+                cql::redacted(&statement.text).and_then(text),
+            ),
+        ])?;
+    }
+    Ok(())
+}
+
+fn sstable_tasks(database: &Database, schema: &Catalog, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for merge in database.engine.merge_activity() {
+        let Some(table) = schema
+            .customer_tables()
+            .find(|table| table.id == merge.table)
+        else {
+            continue;
+        };
+        // One name for each, in the form that Cassandra's clients expect.
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&merge.number.to_be_bytes());
+        id[6] = 0x10;
+        id[8] = 0x80;
+        let ratio = merge.partitions as f64 / merge.partitions_max.max(1) as f64;
+        rows.add(vec![
+            ("keyspace_name", text(&table.keyspace)),
+            ("table_name", text(&table.name)),
+            ("task_id", Some(CqlValue::Timeuuid(Uuid::from_bytes(id)))),
+            ("completion_ratio", double(ratio)),
+            ("kind", text("compaction")),
+            ("progress", bigint(merge.partitions)),
+            ("sstables", count(merge.sstables)),
+            ("total", bigint(merge.partitions_max)),
+            ("unit", text("keys")),
+        ])?;
+    }
+    Ok(())
+}
+
+fn thread_pools(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
+    let (flushes, compactions) = database.engine.queue_activity();
+    rows.add(pool("MemtableFlushWriter", flushes))?;
+    rows.add(pool("CompactionExecutor", compactions))
+}
+
+/// One after the other is what both are.
+fn pool(name: &'static str, queue: QueueActivity) -> Vec<Named> {
+    vec![
+        ("name", text(name)),
+        ("active_tasks", count(queue.running)),
+        ("active_tasks_limit", int(1)),
+        ("blocked_tasks", bigint(0)),
+        ("blocked_tasks_all_time", bigint(0)),
+        ("completed_tasks", bigint(queue.finished)),
+        ("pending_tasks", count(queue.waiting)),
+    ]
+}
+
+fn settings(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for (name, value) in of_config(&database.config) {
+        rows.add(vec![("name", text(name)), ("value", text(value))])?;
+    }
+    for (name, value) in database.guardrails.settings() {
+        rows.add(vec![("name", text(name)), ("value", value.and_then(text))])?;
+    }
+    Ok(())
+}
+
+/// Paths and names, no secret: what a passphrase is given by is left out.
+fn of_config(config: &Config) -> Vec<(&'static str, String)> {
+    let sync = match config.log_sync {
+        LogSyncSetting::Group => "group",
+        LogSyncSetting::Periodic => "periodic",
+    };
+    vec![
+        ("audit_days", config.audit_days.to_string()),
+        (
+            "audit_head_file",
+            config.audit_head_path().display().to_string(),
+        ),
+        ("audit_rows_max", config.audit_rows_max.to_string()),
+        ("cluster_name", config.cluster_name.clone()),
+        (
+            "connection_requests_max",
+            config.connection_requests_max.to_string(),
+        ),
+        ("connections_max", config.connections_max.to_string()),
+        ("data_center", config.data_center.clone()),
+        ("frame_bytes_max", config.frame_bytes_max.to_string()),
+        ("key_call_timeout_s", config.key_call_timeout_s.to_string()),
+        ("key_calls_max", config.key_calls_max.to_string()),
+        ("key_calls_per_s", config.key_calls_per_s.to_string()),
+        ("key_lease_s", config.key_lease_s.to_string()),
+        ("listen", config.listen.to_string()),
+        ("log", config.log.clone()),
+        ("log_bytes_max", config.log_bytes_max.to_string()),
+        ("log_segment_bytes", config.log_segment_bytes.to_string()),
+        ("log_sync", sync.to_owned()),
+        ("log_sync_period_ms", config.log_sync_period_ms.to_string()),
+        ("memory_bytes", config.memory_bytes.to_string()),
+        (
+            "memtable_flush_bytes",
+            config.memtable_flush_bytes.to_string(),
+        ),
+        (
+            "prepared_statements_max",
+            config.prepared_statements_max.to_string(),
+        ),
+        ("rack", config.rack.clone()),
+        ("service_key", config.service_key.clone()),
+        (
+            "snapshot_grant_days",
+            config.snapshot_grant_days.to_string(),
+        ),
+        (
+            "unreachable_grace_s",
+            config.unreachable_grace_s.to_string(),
+        ),
+    ]
+}

@@ -1,0 +1,257 @@
+//! Dynamic data masking where it is switched on: masks are checked, stored, described and listed. The words are those of a Cassandra 5.0.6.
+
+use crate::client::{Answer, Client, Node, with_roles, with_settings};
+use palladium::config::Config;
+use palladium::query::json;
+
+fn lines(client: &mut Client, statement: &str) -> Vec<String> {
+    match client.query(statement) {
+        Answer::Error(code, message) => vec![format!("{code:#06x} {message}")],
+        Answer::Rows(rows) => rows
+            .rows
+            .iter()
+            .map(|row| {
+                let cells = rows.columns.iter().zip(row).map(|((_, ty), cell)| {
+                    let mut text = String::new();
+                    json::print(ty, cell.as_deref(), &mut text).expect("a value of its type");
+                    text
+                });
+                cells.collect::<Vec<_>>().join(" | ")
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn masks_are_checked_stored_described_and_listed() {
+    let node = Node::start_with(with_settings("dynamic_data_masking_enabled = true"));
+    let mut client = Client::connect(node.address());
+    client
+        .query("CREATE KEYSPACE m WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+        .done();
+    for (definition, message) in [
+        (
+            "c text MASKED WITH nope()",
+            "Unable to find masking function for c, no declared function matches the signature nope()",
+        ),
+        (
+            "c text MASKED WITH mask_hash()",
+            "Masking function mask_hash() return type is blob. This is different to the type of the masked column c of type text. Masking functions can only be attached to table columns if they return the same data type as the masked column.",
+        ),
+        (
+            "c text MASKED WITH mask_inner(1)",
+            "Invalid number of arguments for function system.mask_inner([text|varchar|ascii], int, int, [text])",
+        ),
+        (
+            "c text MASKED WITH mask_inner(1, 'x')",
+            "Function system.mask_inner requires an argument of type int, but found argument 'x' of type ascii",
+        ),
+        (
+            "c int MASKED WITH mask_inner(1, 1)",
+            "Function system.mask_inner requires an argument of type [text|varchar|ascii], but found argument org.apache.cassandra.db.marshal.Int32Type of type int",
+        ),
+        (
+            "c int MASKED WITH mask_replace('a')",
+            "Type error: 'a' cannot be passed as argument 1 of function system.mask_replace of type int",
+        ),
+    ] {
+        let statement = format!("CREATE TABLE m.t2 (k int PRIMARY KEY, {definition})");
+        assert_eq!(
+            client.query(&statement).error(),
+            (0x2200, message.to_owned())
+        );
+    }
+    client
+        .query(
+            "CREATE TABLE m.t (k text MASKED WITH mask_inner(1, null) PRIMARY KEY, a int MASKED WITH mask_default(), b text MASKED WITH \
+             mask_replace('redacted'), c blob, l list<int> MASKED WITH mask_default(), d date MASKED WITH mask_null(), p int)",
+        )
+        .done();
+    client
+        .query("ALTER TABLE m.t ADD z text MASKED WITH mask_outer(1, 2, '#')")
+        .done();
+    let described = lines(&mut client, "DESCRIBE TABLE m.t").join("");
+    for line in [
+        "k text MASKED WITH system.mask_inner(1, null) PRIMARY KEY,",
+        "a int MASKED WITH system.mask_default(),",
+        "b text MASKED WITH system.mask_replace('redacted'),",
+        "z text MASKED WITH system.mask_outer(1, 2, '#'),",
+        "l list<int> MASKED WITH system.mask_default()",
+    ] {
+        assert!(described.contains(line), "{described}");
+    }
+    let listed = "SELECT column_name, function_argument_nulls, function_argument_types, function_argument_values, function_name FROM \
+        system_schema.column_masks WHERE keyspace_name = 'm'";
+    assert_eq!(
+        lines(&mut client, listed),
+        [
+            "\"a\" | [] | [] | [] | \"mask_default\"",
+            "\"b\" | [false] | [\"text\"] | [\"redacted\"] | \"mask_replace\"",
+            "\"d\" | [] | [] | [] | \"mask_null\"",
+            "\"k\" | [false, true] | [\"int\", \"int\"] | [\"1\", \"\"] | \"mask_inner\"",
+            "\"l\" | [] | [] | [] | \"mask_default\"",
+            "\"z\" | [false, false, false] | [\"int\", \"int\", \"text\"] | [\"1\", \"2\", \"#\"] | \"mask_outer\"",
+        ]
+    );
+    client.query("ALTER TABLE m.t ALTER b DROP MASKED").done();
+    client
+        .query("ALTER TABLE m.t ALTER IF EXISTS nope MASKED WITH mask_null()")
+        .done();
+    assert_eq!(
+        client
+            .query("ALTER TABLE m.t ALTER nope MASKED WITH mask_null()")
+            .error()
+            .1,
+        "Column with name 'nope' doesn't exist on table 't'"
+    );
+    assert_eq!(lines(&mut client, listed).len(), 5);
+    // While roles are off, nobody is masked.
+    client
+        .query("INSERT INTO m.t (k, a) VALUES ('hello', 1)")
+        .done();
+    assert_eq!(
+        lines(&mut client, "SELECT k, a FROM m.t"),
+        ["\"hello\" | 1"]
+    );
+    node.stop();
+}
+
+#[test]
+fn who_may_not_unmask_sees_masks_and_nothing_behind_them() {
+    let node = Node::start_with(Config {
+        cassandra: with_settings("dynamic_data_masking_enabled = true").cassandra,
+        ..with_roles()
+    });
+    let mut admin = Client::connect_as(node.address(), "cassandra", "cassandra").expect("a login");
+    for statement in [
+        "CREATE KEYSPACE m WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+        "CREATE TABLE m.t (k text MASKED WITH mask_inner(1, null) PRIMARY KEY, a int MASKED WITH mask_default(), b text MASKED WITH \
+         mask_replace('redacted'), c blob, l list<int> MASKED WITH mask_default(), d date MASKED WITH mask_null(), p int)",
+        "CREATE TABLE m.t5 (k int, c text MASKED WITH mask_default(), s text STATIC MASKED WITH mask_null(), v tuple<int, text> MASKED \
+         WITH mask_default(), PRIMARY KEY (k, c))",
+        "INSERT INTO m.t (k, a, b, l, d, p) VALUES ('hello', 1, 'x', [1, 2], '2020-01-01', 5)",
+        "INSERT INTO m.t5 (k, c, s, v) VALUES (1, 'cc', 'ss', (1, 'a'))",
+        "CREATE ROLE m WITH PASSWORD = 'm' AND LOGIN = true",
+        "CREATE ROLE m2 WITH PASSWORD = 'm2' AND LOGIN = true",
+        "CREATE ROLE m3 WITH PASSWORD = 'm3' AND LOGIN = true",
+        "GRANT SELECT ON KEYSPACE m TO m",
+        "GRANT MODIFY ON KEYSPACE m TO m",
+        "GRANT SELECT ON KEYSPACE m TO m2",
+        "GRANT SELECT_MASKED ON KEYSPACE m TO m2",
+        "GRANT SELECT ON KEYSPACE m TO m3",
+        "GRANT UNMASK ON TABLE m.t TO m3",
+    ] {
+        admin.query(statement).done();
+    }
+    let mut masked = Client::connect_as(node.address(), "m", "m").expect("a login");
+    let mut selecting = Client::connect_as(node.address(), "m2", "m2").expect("a login");
+    let mut unmasked = Client::connect_as(node.address(), "m3", "m3").expect("a login");
+    let everything = "\"hello\" | 1 | \"x\" | null | \"2020-01-01\" | [1, 2] | 5";
+    for (statement, seen) in [
+        (
+            "SELECT k, a, b, c, d, l, p FROM m.t",
+            "\"h****\" | 0 | \"redacted\" | null | null | [] | 5",
+        ),
+        (
+            "SELECT count(*), max(a), max(b), count(a) FROM m.t",
+            "1 | 0 | \"redacted\" | 1",
+        ),
+        (
+            "SELECT JSON * FROM m.t",
+            "\"{\\\"k\\\": \\\"h****\\\", \\\"a\\\": 0, \\\"b\\\": \\\"redacted\\\", \\\"c\\\": null, \\\"d\\\": null, \\\"l\\\": [], \\\"p\\\": 5}\"",
+        ),
+        ("SELECT DISTINCT k FROM m.t", "\"h****\""),
+        ("SELECT token(k) FROM m.t", "-5509568845638707154"),
+        (
+            "SELECT CAST(a AS text), a + 1, mask_inner(b, 1, 1), toJson(a) FROM m.t",
+            "\"0\" | 1 | \"r******d\" | \"0\"",
+        ),
+        ("SELECT a AS x FROM m.t WHERE p = 5 ALLOW FILTERING", "0"),
+        (
+            "SELECT k, c, s, v FROM m.t5",
+            "1 | \"****\" | null | [0, \"****\"]",
+        ),
+        (
+            "SELECT k, c FROM m.t5 WHERE k = 1 ORDER BY c DESC",
+            "1 | \"****\"",
+        ),
+        ("SELECT k, c FROM m.t5 GROUP BY k, c", "1 | \"****\""),
+    ] {
+        for client in [&mut masked, &mut selecting] {
+            assert_eq!(lines(client, statement), [seen], "{statement}");
+        }
+    }
+    assert_eq!(
+        lines(&mut unmasked, "SELECT k, a, b, c, d, l, p FROM m.t"),
+        [everything]
+    );
+    assert_eq!(
+        lines(&mut admin, "SELECT k, a, b, c, d, l, p FROM m.t"),
+        [everything]
+    );
+    assert_eq!(lines(&mut masked, "SELECT ttl(a) FROM m.t"), ["null"]);
+    for (statement, columns) in [
+        (
+            "SELECT * FROM m.t WHERE k = 'hello'",
+            "m.t, cannot query masked columns [k]",
+        ),
+        (
+            "SELECT * FROM m.t WHERE a = 1 ALLOW FILTERING",
+            "m.t, cannot query masked columns [a]",
+        ),
+        (
+            "SELECT * FROM m.t5 WHERE k = 1 AND c = 'cc'",
+            "m.t5, cannot query masked columns [c]",
+        ),
+        (
+            "SELECT * FROM m.t WHERE token(k) > 0",
+            "m.t, cannot query masked columns [k]",
+        ),
+        (
+            "UPDATE m.t SET p = 6 WHERE k = 'hello' IF a = 1",
+            "m.t, cannot query masked columns [k, a, b, d, l]",
+        ),
+        (
+            "BEGIN BATCH UPDATE m.t SET p = 6 WHERE k = 'hello' IF a = 1 APPLY BATCH",
+            "m.t, cannot query masked columns [k, a, b, d, l]",
+        ),
+        (
+            "INSERT INTO m.t (k, a) VALUES ('hello', 5) IF NOT EXISTS",
+            "m.t, cannot query masked columns [k, a, b, d, l]",
+        ),
+    ] {
+        let message =
+            format!("User m has no UNMASK nor SELECT_MASKED permission on table {columns}");
+        assert_eq!(
+            masked.query(statement).error(),
+            (0x2100, message),
+            "{statement}"
+        );
+    }
+    assert_eq!(
+        lines(
+            &mut selecting,
+            "SELECT k, p FROM m.t WHERE k = 'hello' AND a = 1 ALLOW FILTERING"
+        ),
+        ["\"h****\" | 5"]
+    );
+    // A statement that was prepared by one is executed by the other as what he may see; a grant is felt at once.
+    let prepared = unmasked.prepare("SELECT a FROM m.t");
+    let prepared_too = masked.prepare("SELECT a FROM m.t");
+    let number = |answer: Answer| answer.rows().rows[0][0].clone();
+    assert_eq!(
+        number(unmasked.execute(&prepared, &[])).as_deref(),
+        Some(&[0, 0, 0, 1][..])
+    );
+    assert_eq!(
+        number(masked.execute(&prepared_too, &[])).as_deref(),
+        Some(&[0; 4][..])
+    );
+    admin.query("GRANT UNMASK ON TABLE m.t TO m").done();
+    assert_eq!(
+        number(masked.execute(&prepared_too, &[])).as_deref(),
+        Some(&[0, 0, 0, 1][..])
+    );
+    node.stop();
+}

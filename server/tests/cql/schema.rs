@@ -1,0 +1,147 @@
+//! Schema changes from many clients at once: each happens or is refused as a whole, and what is left is one schema, before and after a restart.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use crate::client::{Answer, Client, Node};
+
+const CLIENTS: usize = 12;
+
+fn each_client(address: SocketAddr, work: impl Fn(usize, &mut Client) -> usize + Sync) -> usize {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let work = &work;
+                scope.spawn(move || work(number, &mut Client::connect(address)))
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no client panics"))
+            .sum()
+    })
+}
+
+fn succeeds(client: &mut Client, statement: &str) -> bool {
+    !matches!(client.query(statement), Answer::Error(..))
+}
+
+fn column(client: &mut Client, statement: &str) -> BTreeSet<String> {
+    let rows = client.query(statement).rows().rows;
+    rows.iter()
+        .map(|row| String::from_utf8_lossy(row[0].as_deref().unwrap_or_default()).into_owned())
+        .collect()
+}
+
+fn schema_version(client: &mut Client) -> Vec<u8> {
+    let rows = client
+        .query("SELECT schema_version FROM system.local")
+        .rows()
+        .rows;
+    rows[0][0].as_deref().expect("a version").to_vec()
+}
+
+#[test]
+fn changes_from_many_clients_leave_one_schema_that_a_restart_keeps() {
+    let mut node = Node::start();
+    let mut client = Client::connect(node.address());
+    client
+        .query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+        .done();
+    // Everybody wants the same table: one makes it, the others are told that it is there.
+    let made = each_client(node.address(), |_, client| {
+        usize::from(succeeds(
+            client,
+            "CREATE TABLE ks.shared (k int PRIMARY KEY)",
+        ))
+    });
+    assert_eq!(made, 1);
+    // Everybody adds a column of its own, and all want one that only one can add.
+    let added = each_client(node.address(), |number, client| {
+        client
+            .query(&format!("ALTER TABLE ks.shared ADD own_{number} int"))
+            .done();
+        client
+            .query(&format!("CREATE TYPE ks.u_{number} (a int)"))
+            .done();
+        client
+            .query(&format!(
+                "CREATE TABLE ks.t_{number} (k int PRIMARY KEY, u frozen<u_{number}>)"
+            ))
+            .done();
+        client
+            .query(&format!(
+                "INSERT INTO ks.t_{number} (k, u) VALUES (1, {{a: {number}}})"
+            ))
+            .done();
+        client
+            .query(&format!(
+                "INSERT INTO ks.shared (k, own_{number}) VALUES ({number}, {number})"
+            ))
+            .done();
+        usize::from(succeeds(client, "ALTER TABLE ks.shared ADD common int"))
+    });
+    assert_eq!(added, 1);
+    // Half of the tables go again; all try to drop one that is there once.
+    let dropped = each_client(node.address(), |number, client| {
+        if number % 2 == 0 {
+            client.query(&format!("DROP TABLE ks.t_{number}")).done();
+            client.query(&format!("DROP TYPE ks.u_{number}")).done();
+        }
+        usize::from(succeeds(client, "ALTER TABLE ks.shared DROP common"))
+    });
+    assert_eq!(dropped, 1);
+    let expected_tables: BTreeSet<String> = (0..CLIENTS)
+        .filter(|number| number % 2 == 1)
+        .map(|number| format!("t_{number}"))
+        .chain(["shared".into()])
+        .collect();
+    let expected_columns: BTreeSet<String> = (0..CLIENTS)
+        .map(|number| format!("own_{number}"))
+        .chain(["k".into()])
+        .collect();
+    let check = |client: &mut Client| {
+        assert_eq!(
+            column(
+                client,
+                "SELECT table_name FROM system_schema.tables WHERE keyspace_name = 'ks'"
+            ),
+            expected_tables
+        );
+        assert_eq!(
+            column(
+                client,
+                "SELECT column_name FROM system_schema.columns WHERE keyspace_name = 'ks' AND table_name = 'shared'"
+            ),
+            expected_columns
+        );
+        for number in (1..CLIENTS).step_by(2) {
+            let rows = client
+                .query(&format!("SELECT u.a FROM ks.t_{number} WHERE k = 1"))
+                .rows()
+                .rows;
+            assert_eq!(
+                rows,
+                [[Some((number as i32).to_be_bytes().to_vec().into())]]
+            );
+            let rows = client
+                .query(&format!(
+                    "SELECT own_{number} FROM ks.shared WHERE k = {number}"
+                ))
+                .rows()
+                .rows;
+            assert_eq!(
+                rows,
+                [[Some((number as i32).to_be_bytes().to_vec().into())]]
+            );
+        }
+    };
+    check(&mut client);
+    let version = schema_version(&mut client);
+    drop(client);
+    node = node.restart();
+    let mut client = Client::connect(node.address());
+    check(&mut client);
+    assert_eq!(schema_version(&mut client), version);
+    node.stop();
+}
