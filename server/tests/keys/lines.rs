@@ -56,8 +56,29 @@ fn is_one(lines: &[String], said: &str, more: &[&str]) {
     }
 }
 
-#[tokio::test]
-async fn each_change_of_state_is_one_line_with_table_key_and_reason() {
+/// In a process of its own: whether a line is wanted is remembered for the whole process, and other tests want none.
+#[test]
+fn each_change_of_state_is_one_line_with_table_key_and_reason() {
+    const STORY: &str = "KEYS_LINES_STORY";
+    if std::env::var_os(STORY).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        return runtime.unwrap().block_on(changes_of_state());
+    }
+    let name = "lines::each_change_of_state_is_one_line_with_table_key_and_reason";
+    let told = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture"])
+        .env(STORY, "told")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&told.stdout);
+    let trouble = String::from_utf8_lossy(&told.stderr);
+    assert!(told.status.success(), "{text}{trouble}");
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+async fn changes_of_state() {
     let log = Log::default();
     let _guard = log.listen();
     let world = World::new().await;

@@ -34,6 +34,8 @@ use crate::table::{OpenTable, Opening, Table, TableKeys};
 
 /// Data keys that are wrapped anew before others get a turn: some 100 microseconds.
 const WRAPS_BETWEEN_YIELDS: usize = 16;
+/// Log shares that are replayed before others get a turn.
+const SHARES_BETWEEN_YIELDS: usize = 8;
 
 impl<B: Backend> Engine<B> {
     /// Puts a table under a new root: no data moves, the table stays open. The switch has happened when the root is durable, and then this answers `Ok`; what
@@ -403,7 +405,11 @@ impl<B: Backend> Inner<B> {
         };
         let memtables = TableMemtables::default();
         let mut applied = floor.saturating_sub(1);
-        for share in shares {
+        for (place, share) in shares.into_iter().enumerate() {
+            if place % SHARES_BETWEEN_YIELDS == SHARES_BETWEEN_YIELDS - 1 {
+                // Whoever renews the lease has a turn, and so has everybody else.
+                yield_now().await;
+            }
             may_go_on()?;
             let records = commitlog::read_share(&*self.backend, &share, &keys.ring).await?;
             if self.broken_groups.contains(&share.sequence) && record::spans_tables(&records)? {
