@@ -81,11 +81,14 @@ impl Env for HandWoundEnv {
         if self.creep_nanos.load(Ordering::SeqCst) > 0 {
             let until = self.nanos().saturating_add(duration.as_nanos() as u64);
             let env = self.me.clone();
-            return Box::pin(async move {
-                while env.upgrade().is_some_and(|env| env.nanos() < until) {
-                    tokio::task::yield_now().await;
+            // Woken at once, and so before others have moved the clock much: tokio's own way to yield waits until nobody else has anything to do.
+            return Box::pin(std::future::poll_fn(move |context| {
+                if env.upgrade().is_some_and(|env| env.nanos() < until) {
+                    context.waker().wake_by_ref();
+                    return std::task::Poll::Pending;
                 }
-            });
+                std::task::Poll::Ready(())
+            }));
         }
         let waits = self.waits_for_calls.load(Ordering::SeqCst) && duration.as_secs() > 2;
         match waits || self.is_patient.load(Ordering::SeqCst) {
