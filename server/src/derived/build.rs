@@ -1,7 +1,7 @@
-//! An index that is made of a table with rows in it: the rows are walked in the background and their entries written.
+//! An index or a view that is made of a table with rows in it: the rows are walked in the background and what is derived from them is written.
 //!
 //! How far that has come stands in the records of the server (`records`, kind "index_builds": table id and store, then the position), so that a restart goes on
-//! from there. Until the walk is over the index answers no query; then the schema says that it is built.
+//! from there. Until the walk is over an index answers no query, and a view shows what has come so far; then the schema says that it is built.
 //!
 //! What must hold: when the walk begins, every write that did not know of the index is visible. What is written from then on brings its own entries.
 
@@ -13,12 +13,12 @@ use palladium_storage::{
     ReadCommand, ReadPosition, Slices, Store, Token, Write,
 };
 
-use super::entries;
+use super::{entries, views};
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::CqlResult;
 use crate::records;
-use crate::schema::{Index, TableSchema};
+use crate::schema::{Index, TableSchema, View};
 
 /// The kind of record that says how far a build has come.
 const RECORDS: &str = "index_builds";
@@ -38,7 +38,11 @@ pub async fn resume(database: &Arc<Database>) {
     let catalog = database.catalog.load_full();
     for table in catalog.customer_tables() {
         let ended = database.engine.dropped_stores(table.id).await;
-        let named = |store: Store| table.indexes.iter().any(|index| index.store == store);
+        let of_views = || table.views.iter().map(|view| view.store());
+        let named = |store: Store| {
+            let of_indexes = table.indexes.iter().map(|index| index.store);
+            of_indexes.chain(of_views()).any(|own| own == store)
+        };
         for store in (1..table.next_store).map(Store) {
             if !named(store) && !ended.contains(&store) {
                 end_store(database, table, store).await;
@@ -46,6 +50,11 @@ pub async fn resume(database: &Arc<Database>) {
         }
         for index in table.indexes.iter().filter(|index| !index.is_built) {
             begin(database, table.clone(), index.store);
+        }
+        for view in table.views.iter().filter_map(|view| view.view.as_ref()) {
+            if !view.is_built {
+                begin(database, table.clone(), view.store);
+            }
         }
     }
 }
@@ -98,8 +107,24 @@ struct Build<'a> {
     database: &'a Arc<Database>,
     /// As it is now: columns may have come since.
     table: Arc<TableSchema>,
-    index: Arc<Index>,
+    store: Store,
+    of: Derived,
     position: Option<ReadPosition>,
+}
+
+/// What is built.
+enum Derived {
+    Index(Arc<Index>),
+    View(Arc<View>),
+}
+
+impl Derived {
+    fn is_built(&self) -> bool {
+        match self {
+            Derived::Index(index) => index.is_built,
+            Derived::View(view) => view.is_built,
+        }
+    }
 }
 
 impl<'a> Build<'a> {
@@ -109,10 +134,10 @@ impl<'a> Build<'a> {
         table: &TableSchema,
         store: Store,
     ) -> CqlResult<Option<Build<'a>>> {
-        let Some((table, index)) = find(database, table, store) else {
+        let Some((table, of)) = find(database, table, store) else {
             return Ok(None);
         };
-        if index.is_built {
+        if of.is_built() {
             return Ok(None);
         }
         let noted = records::read(&database.engine, RECORDS).await?;
@@ -121,7 +146,8 @@ impl<'a> Build<'a> {
         Ok(Some(Build {
             database,
             table,
-            index,
+            store,
+            of,
             position: noted.and_then(|(_, value)| decode(&value)),
         }))
     }
@@ -134,12 +160,7 @@ impl<'a> Build<'a> {
                 .ensure(self.table.id, &Asker::server())
                 .await?;
             let page = self.database.engine.read(self.command()).await?;
-            let mut entries = PartitionUpdate::default();
-            for partition in page.partitions {
-                self.add(partition, &mut entries)?;
-            }
-            self.write(entries::mutation(&self.table, &self.index, entries))
-                .await?;
+            self.derive(page.partitions).await?;
             let Some(position) = page.next else {
                 break;
             };
@@ -148,17 +169,22 @@ impl<'a> Build<'a> {
             if pages % PAGES_PER_NOTE == 0 {
                 self.note().await?;
             }
-            if find(self.database, &self.table, self.index.store).is_none() {
+            if find(self.database, &self.table, self.store).is_none() {
                 return self.forget().await;
             }
             tokio::task::yield_now().await;
         }
-        let (table, store) = (self.table.clone(), self.index.store);
+        let (table, store) = (self.table.clone(), self.store);
         self.database
             .change_table(&table, |definition| {
                 for index in &mut definition.indexes {
                     if index.store == store {
                         Arc::make_mut(index).is_built = true;
+                    }
+                }
+                for view in &mut definition.views {
+                    if view.store == store {
+                        Arc::make_mut(view).is_built = true;
                     }
                 }
             })
@@ -184,13 +210,34 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn add(&self, partition: PartitionRows, entries: &mut PartitionUpdate) -> CqlResult<()> {
-        let update = PartitionUpdate {
-            static_row: partition.static_row,
-            rows: partition.rows,
-            ..PartitionUpdate::default()
-        };
-        entries::of_update(&self.table, &self.index, &partition.key, &update, entries)
+    async fn derive(&self, partitions: Vec<PartitionRows>) -> CqlResult<()> {
+        match &self.of {
+            Derived::Index(index) => {
+                let mut entries = PartitionUpdate::default();
+                for partition in partitions {
+                    let update = PartitionUpdate {
+                        static_row: partition.static_row,
+                        rows: partition.rows,
+                        ..PartitionUpdate::default()
+                    };
+                    entries::of_update(&self.table, index, &partition.key, &update, &mut entries)?;
+                }
+                self.write(entries::mutation(&self.table, index, entries))
+                    .await
+            }
+            Derived::View(_) => {
+                for partition in partitions {
+                    let rows = partition
+                        .rows
+                        .into_iter()
+                        .map(|row| row.clustering)
+                        .collect();
+                    views::rebuild(self.database, &self.table, self.store, &partition.key, rows)
+                        .await?;
+                }
+                Ok(())
+            }
+        }
     }
 
     async fn write(&self, mutation: Option<Mutation>) -> CqlResult<()> {
@@ -208,12 +255,12 @@ impl<'a> Build<'a> {
 
     async fn note(&self) -> CqlResult<()> {
         let value = self.position.as_ref().map(encode);
-        let change = (name_of(&self.table, self.index.store), value);
+        let change = (name_of(&self.table, self.store), value);
         Ok(records::write(&self.database.engine, RECORDS, vec![change]).await?)
     }
 
     async fn forget(&self) -> CqlResult<()> {
-        let change = (name_of(&self.table, self.index.store), None);
+        let change = (name_of(&self.table, self.store), None);
         Ok(records::write(&self.database.engine, RECORDS, vec![change]).await?)
     }
 }
@@ -223,11 +270,15 @@ fn find(
     database: &Database,
     table: &TableSchema,
     store: Store,
-) -> Option<(Arc<TableSchema>, Arc<Index>)> {
+) -> Option<(Arc<TableSchema>, Derived)> {
     let catalog = database.catalog.load();
     let now = catalog.table(&table.keyspace, &table.name)?;
-    let index = now.indexes.iter().find(|index| index.store == store)?;
-    (now.id == table.id).then(|| (now.clone(), index.clone()))
+    let index = now.indexes.iter().find(|index| index.store == store);
+    let views = now.views.iter().filter_map(|view| view.view.as_ref());
+    let view = || views.into_iter().find(|view| view.store == store);
+    let of = index.cloned().map(Derived::Index);
+    let of = of.or_else(|| view().cloned().map(Derived::View))?;
+    (now.id == table.id).then(|| (now.clone(), of))
 }
 
 fn name_of(table: &TableSchema, store: Store) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! What is derived from a table and kept beside its base: the entries of its indexes.
+//! What is derived from a table and kept beside its base: the entries of its indexes, the rows of its views.
 //!
 //! ```text
 //! write    mutations of the base ─► entries of each index ─► one write of the engine: base and entries together, base first
@@ -12,10 +12,12 @@
 //! What must hold: a row that is visible and has an indexed value has an entry that is visible. So base and entries are one write, entries live as long as the
 //! cell they are for or longer, and whoever wrote without knowing of an index has written before its build begins ([`Database::past_is_over`]).
 //!
-//! Read in this order: `layout` (where an entry stands), `entries` (from mutations to entries), `build`.
+//! Read in this order: `layout` (where an entry stands), `entries` (from mutations to entries), `views` (the rows of materialized views, which are no hints but
+//! answers), `build`.
 //!
 //! [`Database::past_is_over`]: crate::database::Database::past_is_over
 
 pub mod build;
 pub mod entries;
 pub mod layout;
+pub mod views;

@@ -19,7 +19,7 @@ pub mod functions;
 pub mod json;
 mod masks;
 mod paging;
-mod plan;
+pub mod plan;
 pub mod prepared;
 mod traced;
 mod values;

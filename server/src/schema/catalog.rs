@@ -50,7 +50,7 @@ impl Catalog {
     }
 
     pub fn table(&self, keyspace: &str, table: &str) -> Option<&Arc<TableSchema>> {
-        self.keyspaces.get(keyspace)?.tables.get(table)
+        self.keyspaces.get(keyspace)?.table_or_view(table)
     }
 
     pub fn user_type(&self, keyspace: &str, name: &str) -> Option<&Arc<UserType>> {
@@ -85,13 +85,19 @@ impl Catalog {
             )));
         };
         found
-            .tables
-            .get(table)
+            .table_or_view(table)
             .ok_or_else(|| CqlError::invalid(format!("table {table} does not exist")))
     }
 }
 
 impl Keyspace {
+    /// The table of a name, or the view.
+    pub fn table_or_view(&self, name: &str) -> Option<&Arc<TableSchema>> {
+        let views = || self.tables.values().flat_map(|table| &table.views);
+        let view = || views().find(|view| view.name == name);
+        self.tables.get(name).or_else(view)
+    }
+
     /// A keyspace without tables.
     pub fn new(name: impl Into<String>, kind: KeyspaceKind) -> Self {
         Keyspace {

@@ -11,7 +11,7 @@ use palladium_protocol::cql::ast::{Describe, DescribeTarget, Name, QualifiedName
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::{CqlType, CqlValue, UserType};
 
-use super::change::table_of_index;
+use super::change::{base_of_view, table_of_index};
 use super::index::Index;
 use super::properties::string_literal;
 use super::{
@@ -119,7 +119,11 @@ pub fn describe(
             own.map(|index| element_of_index(table, index)).collect()
         }
         DescribeTarget::View(name) => {
-            return Err(missing(catalog, session, name, "Materialized view"));
+            let (keyspace, view) = place(catalog, session, name)?;
+            let base = base_of_view(keyspace, view)
+                .ok_or_else(|| missing(catalog, session, name, "Materialized view"))?;
+            let own = base.views.iter().filter(|own| own.name == view);
+            own.map(|view| element_of_view(view, internals)).collect()
         }
         DescribeTarget::Function(name) => {
             return Err(missing(catalog, session, name, "User defined function"));
@@ -179,6 +183,11 @@ fn any(
     let (keyspace, name) = place(catalog, session, name)?;
     match keyspace.tables.get(name) {
         Some(table) => Ok(table_and_indexes(keyspace, table, internals)),
+        None if base_of_view(keyspace, name).is_some() => {
+            let views = keyspace.tables.values().flat_map(|table| &table.views);
+            let named = views.filter(|view| view.name == name);
+            Ok(named.map(|view| element_of_view(view, internals)).collect())
+        }
         None if table_of_index(keyspace, name).is_some() => {
             let table = table_of_index(keyspace, name).into_iter();
             let indexes = table.flat_map(|table| table.indexes.iter().map(move |own| (table, own)));
@@ -211,7 +220,22 @@ fn table_and_indexes(keyspace: &Keyspace, table: &TableSchema, internals: bool) 
     let mut elements = vec![element_of_table(keyspace, table, internals)];
     let indexes = table.indexes.iter();
     elements.extend(indexes.map(|index| element_of_index(table, index)));
+    elements.extend(
+        table
+            .views
+            .iter()
+            .map(|view| element_of_view(view, internals)),
+    );
     elements
+}
+
+fn element_of_view(view: &TableSchema, internals: bool) -> Element {
+    Element {
+        keyspace: quoted(&view.keyspace),
+        kind: "materialized_view",
+        name: quoted(&view.name),
+        statement: create_view(view, internals),
+    }
 }
 
 fn element_of_index(table: &TableSchema, index: &Index) -> Element {
@@ -328,6 +352,39 @@ pub fn create_type(ty: &UserType) -> String {
         quoted(&ty.keyspace),
         quoted(&ty.name),
         fields.join(",\n")
+    )
+}
+
+/// `CREATE MATERIALIZED VIEW ...`
+pub fn create_view(table: &TableSchema, internals: bool) -> String {
+    let Some(view) = &table.view else {
+        return String::new();
+    };
+    let keyspace = quoted(&table.keyspace);
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .map(|column| quoted(&column.name))
+        .collect();
+    let columns = match view.columns {
+        None => "*".to_owned(),
+        Some(_) => columns.join(", "),
+    };
+    let mut options = Vec::new();
+    if internals {
+        options.push(format!("ID = {}", view.id));
+    }
+    options.extend(clustering_order(table));
+    // What expires is the base's to say.
+    let of_view = table.options.describe().into_iter();
+    options.extend(of_view.filter(|option| !option.starts_with("default_time_to_live")));
+    format!(
+        "CREATE MATERIALIZED VIEW {keyspace}.{} AS\n    SELECT {columns}\n    FROM {keyspace}.{}\n    WHERE {}\n    {}\n WITH {};",
+        quoted(&view.name),
+        quoted(&view.base),
+        view.where_clause(),
+        key_text(table),
+        options.join("\n    AND ")
     )
 }
 
@@ -489,9 +546,11 @@ fn is_alone(table: &TableSchema) -> bool {
 }
 
 fn primary_key_line(table: &TableSchema) -> Option<String> {
-    if is_alone(table) {
-        return None;
-    }
+    (!is_alone(table)).then(|| format!("    {}", key_text(table)))
+}
+
+/// `PRIMARY KEY (...)`
+fn key_text(table: &TableSchema) -> String {
     let names = |columns: &[Column]| -> Vec<String> {
         columns.iter().map(|column| quoted(&column.name)).collect()
     };
@@ -502,7 +561,7 @@ fn primary_key_line(table: &TableSchema) -> Option<String> {
     };
     let mut parts = vec![partition];
     parts.extend(names(table.clustering_columns()));
-    Some(format!("    PRIMARY KEY ({})", parts.join(", ")))
+    format!("PRIMARY KEY ({})", parts.join(", "))
 }
 
 fn clustering_order(table: &TableSchema) -> Option<String> {

@@ -3,7 +3,7 @@
 //! A statement takes the [`Catalog`] of the moment and lives with it to its end; a schema change builds the next
 //! catalog from the present one and swaps it in. Nobody ever sees half a change, and nobody waits for one.
 //!
-//! Read in this order: `catalog` (keyspaces, user types), `table` (columns and their places), `index`, `types` and `resolve` (types as
+//! Read in this order: `catalog` (keyspaces, user types), `table` (columns and their places), `index`, `view`, `types` and `resolve` (types as
 //! written); `mask`; `properties`, `options`, `custom`, `replication` (what WITH may say); `change` (statements as changes of the
 //! catalog); `turns` (who changes it when); `store` (the catalog at rest); `system` (the tables that are made when somebody asks); `describe`.
 
@@ -22,6 +22,7 @@ pub mod system;
 pub mod table;
 pub mod turns;
 pub mod types;
+pub mod view;
 
 pub use catalog::{Catalog, Keyspace, KeyspaceKind, UserType};
 pub use index::Index;
@@ -29,3 +30,4 @@ pub use options::TableOptions;
 pub use table::{
     Column, ColumnKind, ColumnMask, Definition, DroppedColumn, Encryption, TableKind, TableSchema,
 };
+pub use view::View;

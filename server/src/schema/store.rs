@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use palladium_crypto::{CmkRef, TableId};
 use palladium_protocol::cql;
-use palladium_protocol::cql::ast::{IndexTargetKind, Literal, PropertyValue};
+use palladium_protocol::cql::ast::{IndexTargetKind, Literal, PropertyValue, Statement};
 use palladium_protocol::types::{CqlType, UserType};
 use palladium_storage::verify::Inspection;
 use palladium_storage::{
@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use super::index::{Index, target_name};
 use super::table::{ColumnMask, DroppedColumn, FIRST_STORE};
+use super::view::View;
 use super::{
     Catalog, Column, ColumnKind, Definition, Encryption, Keyspace, KeyspaceKind, TableKind,
     TableOptions, TableSchema, resolve, system,
@@ -381,6 +382,8 @@ struct StoredTable {
     custom_properties: BTreeMap<String, StoredProperty>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     indexes: Vec<StoredIndex>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    views: Vec<StoredView>,
     /// Absent: there never was a store beside the base.
     #[serde(default = "first_store", skip_serializing_if = "is_first_store")]
     next_store: u16,
@@ -391,6 +394,62 @@ struct StoredTable {
 
 fn is_not(flag: &bool) -> bool {
     !flag
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredView {
+    name: String,
+    id: [u8; 16],
+    partition_key: Vec<String>,
+    /// Each with whether it runs DESC.
+    clustering: Vec<(String, bool)>,
+    /// Absent: all of the base's.
+    columns: Option<Vec<String>>,
+    /// Relations are CQL text.
+    relations: String,
+    options: TableOptions,
+    store: u16,
+    is_built: bool,
+}
+
+fn store_view(view: &View) -> StoredView {
+    StoredView {
+        name: view.name.clone(),
+        id: view.id.0,
+        partition_key: view.partition_key.clone(),
+        clustering: view.clustering.clone(),
+        columns: view.columns.clone(),
+        relations: view.where_clause(),
+        options: view.options.clone(),
+        store: view.store.0,
+        is_built: view.is_built,
+    }
+}
+
+fn load_view(base: &str, stored: StoredView) -> Result<Arc<View>, String> {
+    let text = format!("SELECT * FROM base WHERE {}", stored.relations);
+    let relations = match cql::parse(&text).map_err(|error| error.to_string())? {
+        Statement::Select(select) => select.relations,
+        _ => {
+            return Err(format!(
+                "the schema's conditions of view {} are none",
+                stored.name
+            ));
+        }
+    };
+    Ok(Arc::new(View {
+        name: stored.name,
+        id: TableId(stored.id),
+        base: base.to_owned(),
+        partition_key: stored.partition_key,
+        clustering: stored.clustering,
+        columns: stored.columns,
+        relations,
+        options: stored.options,
+        store: Store(stored.store),
+        is_built: stored.is_built,
+    }))
 }
 
 fn first_store() -> u16 {
@@ -528,6 +587,11 @@ fn store_table(table: &TableSchema) -> StoredTable {
             .indexes
             .iter()
             .map(|index| store_index(index))
+            .collect(),
+        views: table
+            .views
+            .iter()
+            .filter_map(|view| view.view.as_deref().map(store_view))
             .collect(),
         next_store: table.next_store,
         compact: table.compact,
@@ -696,8 +760,13 @@ fn load_table(catalog: &Catalog, stored: &Stored) -> Result<TableSchema, String>
     };
     let indexes = table.indexes.into_iter().map(load_index);
     let indexes = indexes.collect::<Result<_, String>>()?;
+    let views = table.views.into_iter();
+    let views = views.map(|view| load_view(&stored.name, view));
+    let views = views.collect::<Result<_, String>>()?;
     Ok(TableSchema::new(Definition {
         indexes,
+        views,
+        view: None,
         next_store: table.next_store,
         id: TableId(table.id),
         keyspace: stored.keyspace.clone(),

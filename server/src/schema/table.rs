@@ -16,11 +16,12 @@ use std::sync::Arc;
 use palladium_crypto::{CmkRef, TableId};
 use palladium_protocol::cql::ast::PropertyValue;
 use palladium_protocol::types::CqlType;
-use palladium_storage::ColumnId;
-use palladium_storage::Columns;
+use palladium_storage::{ColumnId, Columns, Store};
 
 use super::TableOptions;
 use super::index::{Fold, Index};
+use super::view::{View, schema_of};
+use crate::derived::views;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ColumnKind {
@@ -116,6 +117,10 @@ pub struct Definition {
     pub kind: TableKind,
     /// In any order.
     pub indexes: Vec<Arc<Index>>,
+    /// In any order.
+    pub views: Vec<Arc<View>>,
+    /// This is no table but the view of one.
+    pub view: Option<Arc<View>>,
     pub next_store: u16,
     /// Made WITH COMPACT STORAGE.
     pub compact: bool,
@@ -145,6 +150,10 @@ pub struct TableSchema {
     pub kind: TableKind,
     /// By name.
     pub indexes: Vec<Arc<Index>>,
+    /// Its views as tables, by name.
+    pub views: Vec<Arc<TableSchema>>,
+    /// This is no table but the view of one, whose id it has.
+    pub view: Option<Arc<View>>,
     /// The store that the next index or view gets; it only grows.
     pub next_store: u16,
     /// Made WITH COMPACT STORAGE: its rows live by their values alone.
@@ -176,7 +185,7 @@ impl TableSchema {
             ids.sort();
             ids
         };
-        TableSchema {
+        let mut table = TableSchema {
             id: definition.id,
             by_name: columns
                 .iter()
@@ -187,9 +196,15 @@ impl TableSchema {
             clustering: (partition..clustering_end).collect(),
             statics: clustering_end..statics_end,
             regulars: statics_end..columns.len(),
-            storage_columns: Arc::new(Columns {
-                regular: ids(statics_end..columns.len()),
-                statics: ids(clustering_end..statics_end),
+            storage_columns: Arc::new(match definition.view {
+                None => Columns {
+                    regular: ids(statics_end..columns.len()),
+                    statics: ids(clustering_end..statics_end),
+                },
+                Some(_) => Columns {
+                    regular: vec![views::ROW],
+                    statics: Vec::new(),
+                },
             }),
             keyspace: definition.keyspace,
             name: definition.name,
@@ -205,9 +220,19 @@ impl TableSchema {
                 indexes.sort_by(|a, b| a.name.cmp(&b.name));
                 indexes
             },
+            views: Vec::new(),
+            view: definition.view,
             next_store: definition.next_store,
             compact: definition.compact,
-        }
+        };
+        let mut views: Vec<Arc<TableSchema>> = definition
+            .views
+            .iter()
+            .map(|view| Arc::new(schema_of(view, &table)))
+            .collect();
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        table.views = views;
+        table
     }
 
     /// The parts again, as the start of a changed table.
@@ -224,6 +249,12 @@ impl TableSchema {
             custom_properties: self.custom_properties.clone(),
             kind: self.kind,
             indexes: self.indexes.clone(),
+            views: self
+                .views
+                .iter()
+                .filter_map(|view| view.view.clone())
+                .collect(),
+            view: self.view.clone(),
             next_store: self.next_store,
             compact: self.compact,
         }
@@ -283,13 +314,29 @@ impl TableSchema {
                 && self.columns == other.columns
                 && self.indexes == other.indexes
                 && self.compact == other.compact
+                && self.view == other.view
+                && self
+                    .views
+                    .iter()
+                    .map(|view| &view.view)
+                    .eq(other.views.iter().map(|view| &view.view))
                 && self.options.default_time_to_live == other.options.default_time_to_live
                 && self.options.gc_grace_seconds == other.options.gc_grace_seconds)
     }
 
-    /// Whether a write to it writes to other stores as well.
-    pub fn has_derived(&self) -> bool {
+    /// Whether a write to it writes entries of indexes as well.
+    pub fn has_indexes(&self) -> bool {
         !self.indexes.is_empty()
+    }
+
+    /// Whether a write to it has to look at its rows first, for its views.
+    pub fn has_views(&self) -> bool {
+        !self.views.is_empty()
+    }
+
+    /// Where its rows are.
+    pub fn store(&self) -> Store {
+        self.view.as_ref().map_or(Store::BASE, |view| view.store)
     }
 
     /// The indexes of a column.

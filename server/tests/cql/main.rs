@@ -16,4 +16,5 @@ mod scripts;
 mod shredding;
 mod tracing;
 mod turns;
+mod views;
 mod walk;

@@ -111,6 +111,11 @@ pub fn analyze(
         }
         Statement::Truncate(name) => {
             let table = table_of(name)?;
+            if table.view.is_some() {
+                return Err(CqlError::invalid(
+                    "Cannot TRUNCATE materialized view directly; must truncate base table instead",
+                ));
+            }
             if table.kind == TableKind::Virtual {
                 return Err(match table.keyspace.starts_with("system_v") {
                     true => CqlError::invalid(format!(
@@ -197,6 +202,11 @@ pub fn table(
 }
 
 fn writable(table: Arc<TableSchema>) -> CqlResult<Arc<TableSchema>> {
+    if table.view.is_some() {
+        return Err(CqlError::invalid(
+            "Cannot directly modify a materialized view",
+        ));
+    }
     match table.kind {
         TableKind::User => Ok(table),
         TableKind::Virtual if crate::schema::system::is_writable(&table) => Ok(table),

@@ -10,6 +10,8 @@
 //! What must hold: a row passes the whole WHERE exactly if it lies in a named partition, in a named slice, and passes all
 //! filters.
 
+use std::sync::Arc;
+
 use palladium_protocol::cql::ast::{Operator, Relation};
 
 use super::gather::{Gathered, Said};
@@ -17,7 +19,7 @@ use super::indexes::{self, IndexChoice};
 use super::term::Terms;
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::Expression;
-use crate::schema::{ColumnKind, TableSchema};
+use crate::schema::{Catalog, ColumnKind, TableSchema};
 
 /// Which statement the WHERE belongs to; they allow different things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,6 +165,45 @@ pub fn restrict(
         gathered.add(terms, table, relation, purpose)?;
     }
     gathered.sort_out(table, purpose, statics_only)
+}
+
+/// Checks what a view says of its base's rows, and gives the columns it is about.
+pub fn check_view_conditions(
+    catalog: &Catalog,
+    base: &Arc<TableSchema>,
+    relations: &[Relation],
+) -> CqlResult<Vec<usize>> {
+    let filters = view_filters(catalog, base, relations.iter())?;
+    Ok(filters
+        .into_iter()
+        .flat_map(|filter| filter.columns)
+        .collect())
+}
+
+/// What a view says of its base's rows, as conditions to try on each.
+pub fn view_filters<'a>(
+    catalog: &Catalog,
+    base: &Arc<TableSchema>,
+    relations: impl Iterator<Item = &'a Relation>,
+) -> CqlResult<Vec<Filter>> {
+    let mut terms = Terms::new(catalog, &base.keyspace, Some(base));
+    let mut gathered = Gathered::default();
+    let purpose = Purpose::Select {
+        allow_filtering: true,
+    };
+    for relation in relations {
+        gathered.add(&mut terms, base, relation, purpose)?;
+    }
+    if !terms.into_markers()?.is_empty() {
+        return Err(CqlError::invalid(
+            "Bind variables are not allowed in CREATE MATERIALIZED VIEW statements",
+        ));
+    }
+    let mut filters = Vec::new();
+    for said in gathered.said {
+        filters.extend(filters_of(said)?);
+    }
+    Ok(filters)
 }
 
 impl Gathered {

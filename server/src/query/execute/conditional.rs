@@ -31,7 +31,7 @@ use super::write::{
 use super::{Settings, moment, read_page};
 use crate::audit::Asker;
 use crate::database::Database;
-use crate::derived::entries;
+use crate::derived::{entries, views};
 use crate::encode::cell::{Stamp, cell_value};
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
@@ -51,6 +51,11 @@ use crate::traces;
 pub fn looks_first(plan: &ModifyPlan) -> bool {
     let counts = |(_, operation): &(usize, Operation)| matches!(operation, Operation::Count { .. });
     plan.condition.is_some() || needs_row(plan) || plan.operations.iter().any(counts)
+}
+
+/// Whether it is executed under its partitions' latches: it looks at them first, or its table's views have to.
+pub fn needs_latch(plan: &ModifyPlan) -> bool {
+    plan.table.has_views() || looks_first(plan)
 }
 
 /// Statements that wait for their latches.
@@ -211,6 +216,20 @@ impl Deferred {
             guard(guardrails, settings, true, &mut warnings)?;
         }
         add_entries(&catalog, &plans, &mut mutations)?;
+        for table in tables_now(&catalog, &plans) {
+            if table.has_views() {
+                let asker = &settings.asker;
+                views::add(
+                    database,
+                    &catalog,
+                    table,
+                    &mut mutations,
+                    now.seconds,
+                    asker,
+                )
+                .await?;
+            }
+        }
         write(database, mutations, latch, &settings.asker).await?;
         drop(catalog);
         let answer = match conditional {
@@ -227,19 +246,30 @@ fn add_entries(
     plans: &[(&ModifyPlan, &[Bound])],
     mutations: &mut Vec<Mutation>,
 ) -> CqlResult<()> {
-    let mut seen: Vec<TableId> = Vec::new();
-    for (plan, _) in plans {
-        let named = &plan.table;
-        if seen.contains(&named.id) {
-            continue;
-        }
-        seen.push(named.id);
-        let now = catalog.table(&named.keyspace, &named.name);
-        if let Some(table) = now.filter(|table| table.id == named.id && table.has_derived()) {
+    for table in tables_now(catalog, plans) {
+        if table.has_indexes() {
             entries::add(table, mutations)?;
         }
     }
     Ok(())
+}
+
+/// The tables of statements as a catalog knows them, each once.
+fn tables_now<'c>(
+    catalog: &'c Catalog,
+    plans: &[(&ModifyPlan, &[Bound])],
+) -> Vec<&'c Arc<TableSchema>> {
+    let mut tables: Vec<&Arc<TableSchema>> = Vec::new();
+    for (plan, _) in plans {
+        let named = &plan.table;
+        let now = catalog.table(&named.keyspace, &named.name);
+        if let Some(table) = now.filter(|table| table.id == named.id)
+            && !tables.iter().any(|seen| seen.id == table.id)
+        {
+            tables.push(table);
+        }
+    }
+    tables
 }
 
 fn is_count(plan: &ModifyPlan) -> bool {

@@ -3,7 +3,7 @@
 //! Read on in `consistency`, `read` (SELECT), `row` (what one modification does to one row), `write` (mutations and batches) and
 //! `conditional` (IF, counters, and list operations that have to look first; `verdict` answers for them), `schema` and `role`.
 
-mod conditional;
+pub mod conditional;
 mod consistency;
 pub mod read;
 mod role;
@@ -20,6 +20,7 @@ use palladium_storage::{ReadCommand, ReadPage};
 use super::functions::Moment;
 use crate::audit::Asker;
 use crate::database::Database;
+use crate::derived::views;
 use crate::error::{CqlError, CqlResult};
 use crate::schema::{TableKind, TableSchema, system};
 use crate::traces;
@@ -81,7 +82,15 @@ fn try_read(
         // The key may be within reach, or known to be lost: the waiting road finds out.
         Err(palladium_storage::Error::KeyUnavailable { .. }) => None,
         Err(error) => Some(Err(error.into())),
-        Ok(page) => Some(Ok(page)),
+        Ok(page) => Some(shown(table, page, command.now)),
+    }
+}
+
+/// A page as its table shows it: rows of a view are kept as their base has them.
+fn shown(table: &TableSchema, page: ReadPage, now: i64) -> CqlResult<ReadPage> {
+    match table.view {
+        None => Ok(page),
+        Some(_) => views::unwrap(page, now),
     }
 }
 
@@ -98,7 +107,9 @@ async fn read_page(
     for _ in 0..2 {
         match database.engine.read(command.clone()).await {
             // The lease may have ended while the disk was read: then nothing of it leaves.
-            Ok(page) if database.engine.lease_alive(table.id) => return Ok(page),
+            Ok(page) if database.engine.lease_alive(table.id) => {
+                return shown(table, page, command.now);
+            }
             Ok(_) | Err(palladium_storage::Error::KeyUnavailable { .. }) => {
                 traces::note(|| format!("Asking for the key of table {}", table.name));
                 database.keys.ensure(table.id, asker).await?;

@@ -61,7 +61,7 @@ pub fn modify(
         return Err(CqlError::server("only a modification modifies"));
     };
     consistency::check_write(plan, settings)?;
-    if conditional::looks_first(plan) {
+    if conditional::needs_latch(plan) {
         masks::check_condition(database, &settings.asker, plan)?;
         let deferred = Deferred {
             database: database.clone(),
@@ -82,7 +82,7 @@ pub fn modify(
     let stamp = stamp(plan, &scope, settings.timestamp, moment.micros)?;
     let mut mutations = Vec::with_capacity(1);
     mutations_of(plan, &scope, stamp, &mut mutations)?;
-    if plan.table.has_derived() {
+    if plan.table.has_indexes() {
         entries::add(&plan.table, &mut mutations)?;
     }
     if plan.table.kind == TableKind::Virtual {
@@ -164,7 +164,7 @@ pub fn batch(
     if !flat.is_empty() {
         consistency::reach(settings.consistency)?;
     }
-    if flat.iter().any(|plan| conditional::looks_first(plan)) {
+    if flat.iter().any(|plan| conditional::needs_latch(plan)) {
         for plan in &flat {
             masks::check_condition(database, &settings.asker, plan)?;
         }
@@ -208,7 +208,7 @@ pub fn batch(
 pub fn add_derived(plans: &[&ModifyPlan], mutations: &mut Vec<Mutation>) -> CqlResult<()> {
     let mut seen: Vec<TableId> = Vec::new();
     for table in plans.iter().map(|plan| &plan.table) {
-        if table.has_derived() && !seen.contains(&table.id) {
+        if table.has_indexes() && !seen.contains(&table.id) {
             seen.push(table.id);
             entries::add(table, mutations)?;
         }

@@ -38,6 +38,11 @@ pub fn alter(
             ))),
         };
     };
+    if table.view.is_some() {
+        return Err(CqlError::invalid(
+            "Cannot use ALTER TABLE on a materialized view; use ALTER MATERIALIZED VIEW instead",
+        ));
+    }
     let mut definition = table.definition();
     let mut asked = Asked::default();
     match &alter.action {
@@ -271,6 +276,13 @@ fn drop(
             dropped.as_str()
         )));
     }
+    if table.has_views() {
+        return Err(CqlError::invalid(format!(
+            "Cannot drop column {} on base table {} with materialized views",
+            dropped.as_str(),
+            table.name
+        )));
+    }
     let dependent: Vec<&str> = table
         .indexes_of(dropped.as_str())
         .map(|index| index.name.as_str())
@@ -344,6 +356,9 @@ fn rename(
         )));
     }
     column.name = to.as_str().to_owned();
+    for view in &mut definition.views {
+        Arc::make_mut(view).rename(from.as_str(), to.as_str());
+    }
     Ok(())
 }
 

@@ -131,6 +131,7 @@ pub fn copy(
     definition.options = options;
     definition.dropped = Vec::new();
     definition.indexes = Vec::new();
+    definition.views = Vec::new();
     definition.next_store = FIRST_STORE;
     definition.encryption = custom.encryption.unwrap_or(definition.encryption);
     definition.custom_properties.extend(custom.properties);
@@ -230,6 +231,8 @@ pub fn table_of(
         custom_properties: custom.properties,
         kind: TableKind::User,
         indexes: Vec::new(),
+        views: Vec::new(),
+        view: None,
         next_store: FIRST_STORE,
         compact,
     }))

@@ -7,7 +7,10 @@ use palladium_protocol::response::{Change, SchemaTarget};
 use palladium_protocol::types::CqlType;
 
 use super::super::{Catalog, TableSchema, resolve};
-use super::{Circumstances, Effect, Plan, changed, check_modifiable, keyspace_of, with_keyspace};
+use super::{
+    Circumstances, Effect, Plan, base_of_view, changed, check_modifiable, keyspace_of,
+    with_keyspace,
+};
 use crate::error::{CqlError, CqlResult};
 
 pub fn keyspace(catalog: &Catalog, drop: &DropKeyspace) -> CqlResult<Plan> {
@@ -43,6 +46,14 @@ pub fn table(
     let keyspace = keyspace_of(&drop.table, circumstances)?;
     let name = drop.table.name.as_str();
     check_modifiable(catalog, keyspace)?;
+    if catalog
+        .keyspace(keyspace)
+        .is_some_and(|there| base_of_view(there, name).is_some())
+    {
+        return Err(CqlError::invalid(
+            "Cannot use DROP TABLE on a materialized view. Please use DROP MATERIALIZED VIEW instead.",
+        ));
+    }
     let Some((there, table)) = catalog
         .keyspace(keyspace)
         .and_then(|there| Some((there, there.tables.get(name)?)))
@@ -54,6 +65,12 @@ pub fn table(
             ))),
         };
     };
+    if table.has_views() {
+        // Cassandra names the keyspace where it means the views.
+        return Err(CqlError::invalid(format!(
+            "Cannot drop a table when materialized views still depend on it ({keyspace})"
+        )));
+    }
     let mut next = there.as_ref().clone();
     next.tables.remove(name);
     let target = SchemaTarget::Table(name.to_owned());

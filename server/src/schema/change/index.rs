@@ -46,8 +46,7 @@ pub fn create(
         .ok_or_else(|| CqlError::invalid(format!("Keyspace '{keyspace}' doesn't exist")))?;
     let name = create.table.name.as_str();
     let table = there
-        .tables
-        .get(name)
+        .table_or_view(name)
         .ok_or_else(|| CqlError::invalid(format!("Table '{name}' doesn't exist")))?;
     let named = create.name.as_ref().map(|name| name.as_str());
     if let Some(name) = named
@@ -61,6 +60,11 @@ pub fn create(
     if table.is_counter() {
         return Err(CqlError::invalid(
             "Secondary indexes on counter tables aren't supported",
+        ));
+    }
+    if table.view.is_some() {
+        return Err(CqlError::invalid(
+            "Secondary indexes on materialized views aren't supported",
         ));
     }
     let (column, target) = target(table, create, class.is_some())?;

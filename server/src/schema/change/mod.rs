@@ -7,7 +7,7 @@
 //!
 //! Every rule of Cassandra's DDL, and every word of its errors, is in here.
 //!
-//! Read in this order: `keyspace`, `create_table`, `alter_table`, `drop`, `user_type`, `index`.
+//! Read in this order: `keyspace`, `create_table`, `alter_table`, `drop`, `user_type`, `index`, `view`.
 
 mod alter_table;
 mod create_table;
@@ -15,6 +15,7 @@ mod drop;
 mod index;
 mod keyspace;
 mod user_type;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use crate::error::{CqlError, CqlResult};
 
 pub use create_table::table_of;
 pub use index::table_of as table_of_index;
+pub use view::base_of as base_of_view;
 
 /// What a plan depends on beside the catalog and the statement.
 #[derive(Debug, Clone, Copy)]
@@ -133,6 +135,9 @@ pub fn plan(
         Statement::DropType(dropped) => drop::user_type(catalog, dropped, circumstances),
         Statement::CreateIndex(create) => index::create(catalog, create, circumstances),
         Statement::DropIndex(dropped) => index::drop(catalog, dropped, circumstances),
+        Statement::CreateView(create) => view::create(catalog, create, circumstances),
+        Statement::AlterView(alter) => view::alter(catalog, alter, circumstances),
+        Statement::DropView(dropped) => view::drop(catalog, dropped, circumstances),
         other => not_yet(catalog, other, circumstances),
     }
 }
@@ -159,8 +164,6 @@ fn not_yet(
         )))
     };
     match statement {
-        Statement::DropView(drop) => missing(&drop.view, drop.if_exists, "Materialized view"),
-        Statement::AlterView(alter) => missing(&alter.view, alter.if_exists, "Materialized view"),
         Statement::DropFunction(drop) => {
             let what = with_arguments(&drop.name, &drop.arguments);
             missing(&what, drop.if_exists, "Function")
@@ -178,9 +181,6 @@ fn not_yet(
                 drop.table.name.as_str()
             ))),
         },
-        Statement::CreateView(_) => Err(CqlError::invalid(
-            "Materialized views are disabled. Enable in cassandra.yaml to use.",
-        )),
         Statement::CreateFunction(_) | Statement::CreateAggregate(_) => Err(CqlError::invalid(
             "User-defined functions are disabled in cassandra.yaml - set user_defined_functions_enabled=true to enable",
         )),

@@ -24,11 +24,17 @@ pub fn fill(catalog: &Catalog, table: &TableSchema, rows: &mut Rows<'_>) -> CqlR
                     match what {
                         "tables" if of_virtual => rows.add(virtual_table(of))?,
                         "tables" => rows.add(table_row(of))?,
-                        "columns" => columns(of, rows)?,
+                        "columns" => {
+                            columns(of, rows)?;
+                            for view in &of.views {
+                                columns(view, rows)?;
+                            }
+                        }
                         "dropped_columns" => dropped_columns(of, rows)?,
                         "column_masks" => masks(of, rows)?,
                         "indexes" => indexes(of, rows)?,
-                        // Views, functions, aggregates, triggers: there are none.
+                        "views" => views(of, rows)?,
+                        // Functions, aggregates, triggers: there are none.
                         _ => {}
                     }
                 }
@@ -194,6 +200,39 @@ fn indexes(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
             ("options", text_map(&index.shown_options())),
         ]);
         rows.add(row)?;
+    }
+    Ok(())
+}
+
+fn views(base: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for table in &base.views {
+        let Some(view) = &table.view else { continue };
+        let mut row = vec![
+            ("keyspace_name", text(&table.keyspace)),
+            ("view_name", text(&view.name)),
+            ("base_table_id", uuid(base.id.0)),
+            ("base_table_name", text(&base.name)),
+            ("id", uuid(view.id.0)),
+            ("include_all_columns", boolean(view.columns.is_none())),
+            ("where_clause", text(view.where_clause())),
+        ];
+        row.extend(options(&view.options));
+        rows.add(row)?;
+    }
+    Ok(())
+}
+
+/// `system.built_views`
+pub fn built_views(catalog: &Catalog, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for table in catalog.customer_tables() {
+        let views = table.views.iter().filter_map(|view| view.view.as_ref());
+        for view in views.filter(|view| view.is_built) {
+            rows.add(vec![
+                ("keyspace_name", text(&table.keyspace)),
+                ("view_name", text(&view.name)),
+                ("status_replicated", boolean(true)),
+            ])?;
+        }
     }
     Ok(())
 }

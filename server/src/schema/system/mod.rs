@@ -93,6 +93,7 @@ fn read_with(
     let schema = database.catalog.load();
     match (table.keyspace.as_str(), table.name.as_str()) {
         ("system", "local") => node::local(database, &schema, &mut rows)?,
+        ("system", "built_views") => catalog::built_views(&schema, &mut rows)?,
         ("system", "IndexInfo") => catalog::built_indexes(&schema, &mut rows)?,
         ("system_traces", _) => traces::fill(database, table, command, &mut rows)?,
         ("system", "prepared_statements") => views::prepared(database, &mut rows)?,

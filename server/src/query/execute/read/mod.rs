@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use palladium_storage::{
-    KeyRange, Limits, PartitionKey, ReadCommand, ReadPage, ReadPosition, Slices, Store,
+    KeyRange, Limits, PartitionKey, ReadCommand, ReadPage, ReadPosition, Slices,
 };
 
 use self::groups::{Group, Kept, accumulators};
@@ -416,7 +416,7 @@ impl Select {
         };
         ReadCommand {
             table: plan.table.id,
-            store: Store::BASE,
+            store: plan.table.store(),
             range,
             // Of a partition's rows DISTINCT needs one, to know that the partition is there.
             slices,

@@ -1,0 +1,441 @@
+//! Materialized views: what a write to the base means for them.
+//!
+//! ```text
+//! latch of the partition ─► its rows as they are, and as if the write were done ─► rows of the view before and after ─► one write
+//! store of a view    partition and position by the view's key; one cell: the row as the base has it, encoded
+//! ```
+//!
+//! A row of a view is a pure function of one row of the base, and belongs to that row alone, because the view's key holds the base's. So a write derives both
+//! sides from what the base shows before and after, and whatever moved the row (a newer value, an older one that loses, a deletion, a condition that
+//! fails now) needs no rule of its own.
+//!
+//! The view's cell carries a timestamp of the server, given under the latch, so that what is written later wins; the cells inside keep those of the base, for
+//! WRITETIME and TTL. The cell expires when the row leaves the view.
+//!
+//! What must hold: nobody writes to a base with views outside the latch of the partition, and both are one write.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use palladium_storage::{
+    Cell, CellState, Clustering, ColumnId, Deletion, KeyRange, Limits, Liveness, Mutation,
+    PartitionKey, PartitionUpdate, ReadCommand, ReadPage, Row, Slices, Store, Write,
+};
+
+use crate::audit::Asker;
+use crate::database::Database;
+use crate::encode::key;
+use crate::encode::order::Spelling;
+use crate::error::CqlResult;
+use crate::query::analyze::restrict::{Filter, view_filters};
+use crate::query::expression::{RowScope, Scope};
+use crate::query::functions::Moment;
+use crate::query::plan::{Check, checks};
+use crate::schema::{Catalog, ColumnKind, TableSchema};
+
+/// The one column of a view's store.
+pub const ROW: ColumnId = ColumnId(1);
+/// Rows that are read at a time.
+const PAGE_ROWS: u32 = 1_000;
+
+/// A view with its conditions ready.
+struct Prepared<'a> {
+    view: &'a TableSchema,
+    store: Store,
+    /// Columns of the base that must have a value.
+    not_null: Vec<usize>,
+    filters: Vec<Filter>,
+}
+
+/// Where a row of a view stands, and what its cell holds.
+#[derive(PartialEq)]
+struct Shown {
+    key: PartitionKey,
+    clustering: Clustering,
+    row: Vec<u8>,
+    expires_at: Option<i64>,
+}
+
+/// Adds what these mutations of a base mean for its views. The partitions are latched.
+pub async fn add(
+    database: &Database,
+    catalog: &Catalog,
+    base: &Arc<TableSchema>,
+    mutations: &mut Vec<Mutation>,
+    seconds: i64,
+    asker: &Asker,
+) -> CqlResult<()> {
+    let views = prepare(catalog, base, None)?;
+    database.keys.ensure(base.id, asker).await?;
+    let mut derived = Vec::new();
+    for mutation in &*mutations {
+        if mutation.table != base.id || mutation.store != Store::BASE {
+            continue;
+        }
+        let Some(slices) = touched(&mutation.update) else {
+            continue;
+        };
+        let mut walk = Walk {
+            database,
+            base,
+            key: &mutation.key,
+            slices,
+            seconds,
+        };
+        let before = walk.rows(None).await?;
+        let after = walk.rows(Some(&mutation.update)).await?;
+        walk.derive(&views, &before, &after, &mut derived)?;
+    }
+    mutations.extend(derived);
+    Ok(())
+}
+
+/// Writes the rows of one view for these rows of a partition, as they are now.
+pub async fn rebuild(
+    database: &Database,
+    base: &Arc<TableSchema>,
+    store: Store,
+    key: &PartitionKey,
+    rows: Vec<Clustering>,
+) -> CqlResult<()> {
+    let catalog = database.catalog.load_full();
+    let latch = database.engine.latch(base.id, key).await;
+    let views = prepare(&catalog, base, Some(store))?;
+    let mut walk = Walk {
+        database,
+        base,
+        key,
+        slices: Slices::new(rows.iter().map(key::around).collect()),
+        seconds: database.engine.now_seconds(),
+    };
+    let after = walk.rows(None).await?;
+    let mut mutations = Vec::new();
+    walk.derive(&views, &BTreeMap::new(), &after, &mut mutations)?;
+    if mutations.is_empty() {
+        return Ok(());
+    }
+    for result in database
+        .engine
+        .write_latched(Write { mutations }, latch)
+        .await
+    {
+        result?;
+    }
+    Ok(())
+}
+
+/// The rows of a view's store as rows of the view.
+pub fn unwrap(mut page: ReadPage, seconds: i64) -> CqlResult<ReadPage> {
+    for partition in &mut page.partitions {
+        for row in &mut partition.rows {
+            let Some(bytes) = row.cell(ROW).and_then(Cell::value).cloned() else {
+                continue;
+            };
+            let mut shown = Row::decode(row.clustering.clone(), bytes)?;
+            shown.cells.retain(|cell| cell.is_live(seconds));
+            *row = shown;
+        }
+    }
+    Ok(page)
+}
+
+fn prepare<'a>(
+    catalog: &Catalog,
+    base: &'a Arc<TableSchema>,
+    only: Option<Store>,
+) -> CqlResult<Vec<Prepared<'a>>> {
+    let mut prepared = Vec::new();
+    for schema in &base.views {
+        let Some(view) = &schema.view else { continue };
+        if only.is_some_and(|store| store != view.store) {
+            continue;
+        }
+        let own = schema
+            .partition_columns()
+            .iter()
+            .chain(schema.clustering_columns());
+        let names = own
+            .map(|column| column.name.as_str())
+            .chain(view.not_null());
+        prepared.push(Prepared {
+            view: schema,
+            store: view.store,
+            not_null: names.filter_map(|name| base.column_index(name)).collect(),
+            filters: view_filters(catalog, base, view.conditions())?,
+        });
+    }
+    Ok(prepared)
+}
+
+/// The rows that an update may change; None: static ones only, which no view shows.
+fn touched(update: &PartitionUpdate) -> Option<Slices> {
+    if update.deletion.is_some() {
+        return Some(Slices::all());
+    }
+    let rows = update.rows.iter().map(|row| key::around(&row.clustering));
+    let stretches = update.range_tombstones.iter();
+    let stretches = stretches.map(|stretch| (stretch.start.clone(), stretch.end.clone()));
+    let slices = Slices::new(rows.chain(stretches).collect());
+    (!slices.is_empty()).then_some(slices)
+}
+
+/// Some rows of one partition of the base.
+struct Walk<'a> {
+    database: &'a Database,
+    base: &'a Arc<TableSchema>,
+    key: &'a PartitionKey,
+    slices: Slices,
+    seconds: i64,
+}
+
+impl Walk<'_> {
+    /// The rows as they are, or as an update would leave them.
+    async fn rows(
+        &mut self,
+        update: Option<&PartitionUpdate>,
+    ) -> CqlResult<BTreeMap<Clustering, Row>> {
+        let engine = &self.database.engine;
+        let mut found = BTreeMap::new();
+        let mut resume = None;
+        loop {
+            let command = ReadCommand {
+                table: self.base.id,
+                store: Store::BASE,
+                range: KeyRange::One(self.key.clone()),
+                slices: self.slices.clone(),
+                reversed: false,
+                columns: self.base.storage_columns.clone(),
+                limits: Limits {
+                    rows: PAGE_ROWS,
+                    ..Limits::NONE
+                },
+                resume,
+                now: self.seconds,
+            };
+            let page = match update {
+                None => engine.read(command).await?,
+                Some(update) => engine.read_as_if(command, update).await?,
+            };
+            for row in page
+                .partitions
+                .into_iter()
+                .flat_map(|partition| partition.rows)
+            {
+                found.insert(row.clustering.clone(), row);
+            }
+            resume = page.next;
+            if resume.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn derive(
+        &self,
+        views: &[Prepared<'_>],
+        before: &BTreeMap<Clustering, Row>,
+        after: &BTreeMap<Clustering, Row>,
+        out: &mut Vec<Mutation>,
+    ) -> CqlResult<()> {
+        let micros = self.database.engine.next_timestamp();
+        let moment = Moment {
+            micros,
+            seconds: self.seconds,
+            uuids: &self.database.prepared.uuids,
+        };
+        let scope = Scope {
+            bound: &[],
+            moment: &moment,
+            row: None,
+            aggregates: &[],
+        };
+        let values = key::partition_values(self.key, self.base.partition_key.len())?;
+        for view in views {
+            let checks = checks(self.base, &view.filters, &scope)?;
+            let shown = |row: Option<&Row>| match row {
+                Some(row) => self.shown(view, &checks, &values, row),
+                None => Ok(None),
+            };
+            let mut changes: BTreeMap<PartitionKey, PartitionUpdate> = BTreeMap::new();
+            let gone = before
+                .keys()
+                .filter(|clustering| !after.contains_key(clustering));
+            for clustering in after.keys().chain(gone) {
+                let old = shown(before.get(clustering))?;
+                let new = shown(after.get(clustering))?;
+                if old == new {
+                    continue;
+                }
+                let is_moved = |old: &Shown| {
+                    new.as_ref().is_none_or(|new| {
+                        (&new.key, &new.clustering) != (&old.key, &old.clustering)
+                    })
+                };
+                if let Some(old) = old.filter(is_moved) {
+                    let mut row = Row::new(old.clustering);
+                    row.deletion = Some(Deletion {
+                        timestamp: micros,
+                        local_deletion_time: self.seconds,
+                    });
+                    changes.entry(old.key).or_default().add_row(row);
+                }
+                if let Some(new) = new {
+                    let (key, row) = new.into_row(micros, self.seconds);
+                    changes.entry(key).or_default().add_row(row);
+                }
+            }
+            out.extend(changes.into_iter().map(|(key, update)| Mutation {
+                table: self.base.id,
+                store: view.store,
+                key,
+                update,
+            }));
+        }
+        Ok(())
+    }
+
+    /// What a view shows of a row of the base.
+    fn shown(
+        &self,
+        of: &Prepared<'_>,
+        checks: &[Check<'_>],
+        partition: &[Bytes],
+        row: &Row,
+    ) -> CqlResult<Option<Shown>> {
+        let raw = row.cell(ColumnId::RAW_CLUSTERING).and_then(Cell::value);
+        let columns = self.base.clustering_columns();
+        let clustering = key::clustering_values(columns, &row.clustering, raw)?;
+        let scope = RowScope {
+            table: self.base,
+            partition,
+            clustering: &clustering,
+            statics: None,
+            row: Some(row),
+            now: self.seconds,
+        };
+        for check in checks {
+            if !check.passes(&scope)? {
+                return Ok(None);
+            }
+        }
+        let mut expires_at = expiry_of(row);
+        for index in &of.not_null {
+            if scope.column(*index)?.is_none() {
+                return Ok(None);
+            }
+            let column = &self.base.columns[*index];
+            if column.kind == ColumnKind::Regular {
+                let cells = row.cells_of(column.id).iter();
+                expires_at = sooner(expires_at, latest(cells.map(expiry_of_cell)));
+            }
+        }
+        let value = |column: &crate::schema::Column| -> CqlResult<Option<Bytes>> {
+            match self.base.column_index(&column.name) {
+                Some(index) => Ok(scope.column(index)?),
+                None => Ok(None),
+            }
+        };
+        let mut key_values = Vec::new();
+        for column in of.view.partition_columns() {
+            key_values.push(value(column)?.unwrap_or_default());
+        }
+        // What cannot be a key is in no view.
+        if let [only] = &key_values[..]
+            && only.is_empty()
+        {
+            return Ok(None);
+        }
+        let mut positions = Vec::new();
+        for column in of.view.clustering_columns() {
+            positions.push(value(column)?.unwrap_or_default());
+        }
+        let (position, spelling) = match positions.is_empty() {
+            true => (Clustering::SINGLE, Spelling::Kept),
+            false => key::clustering(of.view.clustering_columns(), &positions)?,
+        };
+        let mut shown = Row::new(position.clone());
+        if spelling == Spelling::Lost {
+            shown.cells.push(Cell {
+                column: ColumnId::RAW_CLUSTERING,
+                path: Bytes::new(),
+                timestamp: 0,
+                state: CellState::Live(key::raw_clustering(&positions)),
+            });
+        }
+        let regular = of.view.regular_columns();
+        let is_shown = |cell: &&Cell| regular.iter().any(|column| column.id == cell.column);
+        shown
+            .cells
+            .extend(row.cells.iter().filter(is_shown).cloned());
+        let mut encoded = Vec::new();
+        shown.encode(&mut encoded);
+        Ok(Some(Shown {
+            key: key::partition_key(&key_values)?,
+            clustering: position,
+            row: encoded,
+            expires_at,
+        }))
+    }
+}
+
+impl Shown {
+    fn into_row(self, timestamp: i64, seconds: i64) -> (PartitionKey, Row) {
+        let ttl = self
+            .expires_at
+            .map(|at| u32::try_from(at.saturating_sub(seconds).max(1)).unwrap_or(u32::MAX));
+        let value = Bytes::from(self.row);
+        let mut row = Row::new(self.clustering);
+        row.liveness = Some(Liveness {
+            timestamp,
+            ttl: ttl.unwrap_or(0),
+            expires_at: self.expires_at.unwrap_or(0),
+        });
+        row.cells.push(Cell {
+            column: ROW,
+            path: Bytes::new(),
+            timestamp,
+            state: match (ttl, self.expires_at) {
+                (Some(ttl), Some(expires_at)) => CellState::Expiring {
+                    value,
+                    ttl,
+                    expires_at,
+                },
+                _ => CellState::Live(value),
+            },
+        });
+        (self.key, row)
+    }
+}
+
+/// When a row is gone: as late as the last of what makes it live. None: never.
+fn expiry_of(row: &Row) -> Option<i64> {
+    let liveness = row.liveness.map(|liveness| match liveness.ttl {
+        0 => None,
+        _ => Some(liveness.expires_at),
+    });
+    let cells = row
+        .cells
+        .iter()
+        .filter(|cell| cell.column != ColumnId::RAW_CLUSTERING);
+    latest(cells.map(expiry_of_cell).chain(liveness))
+}
+
+fn expiry_of_cell(cell: &Cell) -> Option<i64> {
+    match &cell.state {
+        CellState::Expiring { expires_at, .. } => Some(*expires_at),
+        CellState::Live(_) | CellState::Tombstone { .. } => None,
+    }
+}
+
+/// The latest of moments; None, never, is later than any.
+fn latest(moments: impl Iterator<Item = Option<i64>>) -> Option<i64> {
+    moments.reduce(|a, b| Some(a?.max(b?))).unwrap_or(None)
+}
+
+fn sooner(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (moment, None) | (None, moment) => moment,
+    }
+}

@@ -1,0 +1,120 @@
+//! Materialized views: after any writes a view shows exactly what its base says it should, whichever way a row came and went; one that is made of a table with rows
+//! in it has them all.
+
+use bytes::Bytes;
+
+use crate::client::{Client, Node};
+use crate::walk::Chance;
+
+const STEPS: usize = 300;
+
+fn change(chance: &mut Chance, timestamp: usize) -> String {
+    let (k, c, v, w) = (
+        chance.below(5),
+        chance.below(3),
+        chance.below(4),
+        chance.below(4),
+    );
+    // Writes come late, too: what loses must not move a row.
+    let at = format!("USING TIMESTAMP {}", timestamp + chance.below(20));
+    match chance.below(12) {
+        0 => format!("DELETE FROM t {at} WHERE k = {k}"),
+        1 => format!("DELETE FROM t {at} WHERE k = {k} AND c > {c}"),
+        2 => format!("DELETE FROM t {at} WHERE k = {k} AND c = {c}"),
+        3 => format!("DELETE v FROM t {at} WHERE k = {k} AND c = {c}"),
+        4 => format!("UPDATE t {at} SET w = {w} WHERE k = {k} AND c = {c}"),
+        5 => format!("UPDATE t {at} SET v = {v} WHERE k = {k} AND c = {c}"),
+        6 => format!("UPDATE t {at} SET st = st + {{{w}}} WHERE k = {k} AND c = {c}"),
+        7 => format!("UPDATE t {at} AND TTL 100000 SET v = {v}, w = {w} WHERE k = {k} AND c = {c}"),
+        8 => format!("UPDATE t SET v = {v} WHERE k = {k} AND c = {c} IF w = {w}"),
+        9 => format!(
+            "BEGIN BATCH {at} INSERT INTO t (k, c, v) VALUES ({k}, {c}, {v}); UPDATE t SET w = {w} WHERE k = {c} AND c = {c}; APPLY BATCH"
+        ),
+        _ => format!("INSERT INTO t (k, c, v, w) VALUES ({k}, {c}, {v}, {w}) {at}"),
+    }
+}
+
+fn sorted(client: &mut Client, query: &str) -> Vec<Vec<Option<Bytes>>> {
+    let mut rows = client.query(query).rows().rows;
+    rows.sort();
+    rows
+}
+
+#[test]
+fn a_view_shows_what_its_base_says() {
+    let seed =
+        std::env::var("PALLADIUM_WALK_SEED").map_or(11, |seed| seed.parse().expect("a seed"));
+    println!("seed {seed}");
+    let mut chance = Chance(seed);
+    let node = Node::start();
+    let mut client = Client::connect(node.address());
+    client
+        .query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+        .done();
+    client.query("USE ks").done();
+    client
+        .query("CREATE TABLE t (k int, c int, v int, w int, st set<int>, PRIMARY KEY (k, c))")
+        .done();
+    let views = [
+        // By a value; by the key turned round; one row of the base's key only.
+        (
+            "by_v",
+            "v IS NOT NULL AND k IS NOT NULL AND c IS NOT NULL PRIMARY KEY (v, k, c)",
+        ),
+        (
+            "by_c",
+            "k IS NOT NULL AND c IS NOT NULL PRIMARY KEY (c, k) WITH CLUSTERING ORDER BY (k DESC)",
+        ),
+        (
+            "some",
+            "v IS NOT NULL AND w IS NOT NULL AND k IS NOT NULL AND c = 1 PRIMARY KEY ((v, k), c)",
+        ),
+    ];
+    let mut log = Vec::new();
+    for step in 0..STEPS {
+        // They are made while there are rows already.
+        if let Some((name, of)) = views.get(step / 40).filter(|_| step % 40 == 20) {
+            client
+                .query(&format!(
+                    "CREATE MATERIALIZED VIEW {name} AS SELECT * FROM t WHERE {of}"
+                ))
+                .done();
+        }
+        let change = change(&mut chance, 1000 + 2 * step);
+        let _ = client.query(&change);
+        log.push(change);
+        match step % 60 {
+            29 => node.flush(),
+            59 => node.compact(),
+            _ => {}
+        }
+        let shown = "k, c, v, w, st, WRITETIME(w), TTL(w)";
+        let all = sorted(&mut client, &format!("SELECT {shown} FROM t"));
+        let has = |row: &Vec<Option<Bytes>>, place: usize| row[place].is_some();
+        let is_one = |row: &Vec<Option<Bytes>>| row[1].as_deref() == Some(&[0, 0, 0, 1]);
+        for (name, _) in views.iter().take((step + 20) / 40) {
+            let mut expected = all.clone();
+            expected.retain(|row| match *name {
+                "by_v" => has(row, 2),
+                "by_c" => true,
+                _ => has(row, 2) && has(row, 3) && is_one(row),
+            });
+            let found = sorted(&mut client, &format!("SELECT {shown} FROM {name}"));
+            let without_ttl = |rows: Vec<Vec<Option<Bytes>>>| -> Vec<Vec<Option<Bytes>>> {
+                // A second may pass between the two reads.
+                rows.into_iter().map(|row| row[..6].to_vec()).collect()
+            };
+            assert_eq!(
+                without_ttl(found),
+                without_ttl(expected),
+                "seed {seed}, {name} after\n{}",
+                log.join(";\n")
+            );
+        }
+    }
+    client.query("TRUNCATE t").done();
+    for (name, _) in views {
+        assert!(sorted(&mut client, &format!("SELECT * FROM {name}")).is_empty());
+    }
+    node.stop();
+}
