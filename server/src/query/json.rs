@@ -4,6 +4,8 @@
 //! reader is our own and not one that makes floats of them. Column names with capital letters stand in quotes of their own,
 //! as in Cassandra.
 
+mod reader;
+
 use std::fmt::Write;
 
 use bytes::Bytes;
@@ -11,15 +13,13 @@ use palladium_protocol::cql::ast::JsonDefault;
 use palladium_protocol::types::vint::put_unsigned_vint;
 use palladium_protocol::types::{CqlType, CqlValue, decode};
 
+use self::reader::{Json, parse};
 use super::analyze::{JsonInsert, ModifyPlan, SelectPlan, literal};
 use super::expression::{Bound, Scope};
 use super::functions::{calendar, text};
 use crate::encode::wire::{self, Elements, Fields};
 use crate::error::{CqlError, CqlResult};
 use crate::schema::ColumnKind;
-
-/// How deep a document may nest.
-const DEPTH_MAX: usize = 64;
 
 /// A row as a JSON object.
 pub fn row(plan: &SelectPlan, values: &[Option<Bytes>]) -> CqlResult<String> {
@@ -249,18 +249,6 @@ pub fn value(ty: &CqlType, text: &[u8]) -> CqlResult<Option<Bytes>> {
     }
 }
 
-/// A JSON value as written.
-#[derive(Debug, Clone, PartialEq)]
-enum Json {
-    Null,
-    Bool(bool),
-    /// Its digits.
-    Number(String),
-    String(String),
-    Array(Vec<Json>),
-    Object(Vec<(String, Json)>),
-}
-
 fn read(ty: &CqlType, json: &Json, column: &str) -> CqlResult<Bytes> {
     let value = read_bytes(ty, json).map_err(|error| {
         CqlError::invalid(format!(
@@ -273,41 +261,71 @@ fn read(ty: &CqlType, json: &Json, column: &str) -> CqlResult<Bytes> {
 }
 
 fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
-    let expected = |what: &str| {
+    let expected = |json: &Json, what: &str| {
         CqlError::invalid(format!(
             "Expected {what}, but got a {}: {}",
             json.kind(),
             json.shown()
         ))
     };
-    let part = |ty: &CqlType, json: &Json| match json {
-        Json::Null => Err(CqlError::invalid("Invalid null element in collection")),
+    let part = |ty: &CqlType, json: &Json, what: &str| match json {
+        Json::Null => Err(CqlError::invalid(format!("Invalid null {what}"))),
         json => read_bytes(ty, json),
+    };
+    // What has parts may stand as JSON inside of a string, as a map's key has to.
+    let unpacked;
+    let has_parts = matches!(
+        ty.bare(),
+        CqlType::List(_)
+            | CqlType::Set(_)
+            | CqlType::Vector(..)
+            | CqlType::Map(..)
+            | CqlType::Tuple(_)
+            | CqlType::Udt(_)
+    );
+    let json = match json {
+        Json::String(text) if has_parts => {
+            unpacked = parse(text)?;
+            &unpacked
+        }
+        json => json,
     };
     Ok(match ty.bare() {
         CqlType::List(inner) | CqlType::Set(inner) => {
+            let kind = match ty.bare() {
+                CqlType::List(_) => "list",
+                _ => "set",
+            };
             let Json::Array(parts) = json else {
-                return Err(expected("a list"));
+                return Err(expected(
+                    json,
+                    match kind {
+                        "list" => "a list",
+                        _ => "a list (representing a set)",
+                    },
+                ));
             };
             let mut out = (parts.len() as i32).to_be_bytes().to_vec();
             for one in parts {
-                wire::put_element(Some(&part(inner, one)?), &mut out);
+                let element = part(inner, one, &format!("element in {kind}"))?;
+                wire::put_element(Some(&element), &mut out);
             }
             out
         }
         CqlType::Vector(inner, dimensions) => {
             let Json::Array(parts) = json else {
-                return Err(expected("a list"));
+                return Err(expected(json, "a list"));
             };
             if parts.len() != usize::from(*dimensions) {
                 return Err(CqlError::invalid(format!(
-                    "Expected {dimensions} elements, but got {}",
-                    parts.len()
+                    "List had incorrect size: expected {dimensions} but given {}; {}",
+                    parts.len(),
+                    json.shown()
                 )));
             }
             let mut out = Vec::new();
             for one in parts {
-                let element = part(inner, one)?;
+                let element = part(inner, one, "element in list")?;
                 if inner.fixed_bytes().is_none() {
                     put_unsigned_vint(&mut out, element.len() as u64);
                 }
@@ -317,33 +335,32 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
         }
         CqlType::Map(key_type, value_type) => {
             let Json::Object(entries) = json else {
-                return Err(expected("a map"));
+                return Err(expected(json, "a map"));
             };
             let mut out = (entries.len() as i32).to_be_bytes().to_vec();
             for (key, value) in entries {
-                // Keys of JSON are text; those of collection types hold JSON themselves.
-                let key_json = match key_type.bare() {
-                    CqlType::List(_)
-                    | CqlType::Set(_)
-                    | CqlType::Map(..)
-                    | CqlType::Tuple(_)
-                    | CqlType::Udt(_) => parse(key)?,
-                    _ => Json::String(key.clone()),
-                };
-                wire::put_element(Some(&part(key_type, &key_json)?), &mut out);
-                wire::put_element(Some(&part(value_type, value)?), &mut out);
+                let key = part(key_type, &Json::String(key.clone()), "key in map");
+                if *value == Json::Null {
+                    return Err(CqlError::invalid("Invalid null value in map"));
+                }
+                wire::put_element(Some(&key?), &mut out);
+                wire::put_element(Some(&part(value_type, value, "value in map")?), &mut out);
             }
             out
         }
         CqlType::Tuple(types) => {
             let Json::Array(parts) = json else {
-                return Err(expected("a list representation of a tuple"));
+                return Err(expected(json, "a list representation of a tuple"));
             };
             if parts.len() != types.len() {
+                let what = match parts.len() > types.len() {
+                    true => "contains extra items",
+                    false => "is missing items",
+                };
                 return Err(CqlError::invalid(format!(
-                    "Tuple contains {} items, but {} were expected",
-                    parts.len(),
-                    types.len()
+                    "Tuple {what} (expected {}): {}",
+                    types.len(),
+                    json.shown()
                 )));
             }
             let mut out = Vec::new();
@@ -354,7 +371,7 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
         }
         CqlType::Udt(udt) => {
             let Json::Object(entries) = json else {
-                return Err(expected("a map"));
+                return Err(expected(json, "a map"));
             };
             let mut out = Vec::new();
             for (name, ty) in &udt.fields {
@@ -380,49 +397,95 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
             out
         }
         CqlType::Blob | CqlType::Custom(_) => {
+            let wrong = |why: String| {
+                CqlError::invalid(format!(
+                    "Value '{}' is not a valid blob representation: {why}",
+                    json.shown()
+                ))
+            };
             let Json::String(text) = json else {
-                return Err(expected("a hex string representation of a blob"));
+                return Err(wrong(format!("{} is no string", json.kind())));
             };
             let digits = text.strip_prefix("0x").ok_or_else(|| {
-                CqlError::invalid(format!("Value '{text}' is not a valid blob representation: String representation of blob is missing 0x prefix: {text}"))
+                wrong(format!(
+                    "String representation of blob is missing 0x prefix: {text}"
+                ))
             })?;
             palladium_protocol::cql::ast::Literal::Blob(digits.to_owned())
                 .blob_bytes()
-                .ok_or_else(|| {
-                    CqlError::invalid(format!("Value '{text}' is not a valid blob representation"))
-                })?
+                .ok_or_else(|| wrong(format!("cannot parse '{digits}' as hex bytes")))?
         }
-        ty @ (CqlType::Text
-        | CqlType::Ascii
-        | CqlType::Inet
-        | CqlType::Uuid
-        | CqlType::Timeuuid
-        | CqlType::Date
-        | CqlType::Time
-        | CqlType::Duration) => match json {
-            Json::String(text) => literal::parse(ty, text)?.to_bytes(),
-            _ => return Err(expected(&format!("a string representation of a {ty}"))),
-        },
-        CqlType::Timestamp => match json {
-            Json::String(text) | Json::Number(text) => {
-                literal::parse(&CqlType::Timestamp, text)?.to_bytes()
-            }
-            _ => {
-                return Err(expected(
-                    "a long or a datestring representation of a timestamp",
-                ));
-            }
-        },
-        CqlType::Boolean => match json {
-            Json::Bool(value) => vec![u8::from(*value)],
-            Json::String(text) => literal::parse(&CqlType::Boolean, text)?.to_bytes(),
-            _ => return Err(expected("a boolean value")),
-        },
-        ty => match json {
-            Json::Number(text) | Json::String(text) => literal::parse(ty, text)?.to_bytes(),
-            _ => return Err(expected(&format!("a {ty} value"))),
-        },
+        ty => plain_bytes(ty, json).map_err(|wrong| match wrong {
+            Some(error) => error,
+            None => expected(json, expectation(ty)),
+        })?,
     })
+}
+
+/// What Cassandra says it expected of a value for a type without parts.
+fn expectation(ty: &CqlType) -> &'static str {
+    match ty {
+        CqlType::Text => "a UTF-8 string",
+        CqlType::Ascii => "an ascii string",
+        CqlType::Inet => "a string representation of an inet value",
+        CqlType::Uuid | CqlType::Timeuuid => "a string representation of a uuid",
+        CqlType::Date => "a string representation of a date value",
+        CqlType::Time => "a string representation of a time value",
+        CqlType::Duration => "a string representation of a duration",
+        CqlType::Timestamp => "a long or a datestring representation of a timestamp value",
+        CqlType::Boolean => "a boolean value",
+        CqlType::Int => "an int value",
+        CqlType::Bigint | CqlType::Counter => "a bigint value",
+        CqlType::Smallint => "a short value",
+        CqlType::Tinyint => "a byte value",
+        CqlType::Float => "a float value",
+        _ => "a double value",
+    }
+}
+
+/// A value of a type without parts. `None` for an error: something else was expected.
+fn plain_bytes(ty: &CqlType, json: &Json) -> Result<Vec<u8>, Option<CqlError>> {
+    use CqlType::*;
+    let of_text = |text: &str| match ty {
+        // An empty text is an empty value, where a type has one.
+        Text | Ascii | Date | Time | Duration => literal::parse(ty, text)
+            .map(|value| value.to_bytes())
+            .map_err(Some),
+        _ if text.is_empty() => Ok(std::vec::Vec::new()),
+        _ => literal::parse(ty, text)
+            .map(|value| value.to_bytes())
+            .map_err(Some),
+    };
+    match (ty, json) {
+        (Varint | Decimal, json) => {
+            let text = json.shown();
+            let name = ty.to_string();
+            let parsed = literal::parse(ty, &text).map(|value| value.to_bytes());
+            match ty {
+                Decimal if matches!(json, Json::String(text) if text.is_empty()) => {
+                    Ok(std::vec::Vec::new())
+                }
+                _ => parsed.map_err(|_| {
+                    Some(CqlError::invalid(format!(
+                        "Value '{text}' is not a valid representation of a {name} value"
+                    )))
+                }),
+            }
+        }
+        (Boolean, Json::Bool(value)) => Ok(vec![u8::from(*value)]),
+        (_, Json::String(text)) => of_text(text),
+        (Int | Bigint | Counter | Timestamp, Json::Number(_)) if json.kind() == "Double" => {
+            Err(None)
+        }
+        (Int, Json::Number(_)) if json.kind() != "Integer" => Err(None),
+        // A small number is an Integer to Cassandra's reader, and a timestamp only takes a Long.
+        (Timestamp, Json::Number(_)) if json.kind() != "Long" => Err(None),
+        (
+            Int | Bigint | Counter | Timestamp | Smallint | Tinyint | Float | Double,
+            Json::Number(text),
+        ) => of_text(text),
+        _ => Err(None),
+    }
 }
 
 fn put_field(ty: &CqlType, json: &Json, out: &mut Vec<u8>) -> CqlResult<()> {
@@ -431,167 +494,6 @@ fn put_field(ty: &CqlType, json: &Json, out: &mut Vec<u8>) -> CqlResult<()> {
         json => wire::put_element(Some(&read_bytes(ty, json)?), out),
     }
     Ok(())
-}
-
-impl Json {
-    fn kind(&self) -> &'static str {
-        match self {
-            Json::Null => "null",
-            Json::Bool(_) => "Boolean",
-            Json::Number(text) if text.contains(['.', 'e', 'E']) => "Double",
-            Json::Number(_) => "Integer",
-            Json::String(_) => "String",
-            Json::Array(_) => "ArrayList",
-            Json::Object(_) => "LinkedHashMap",
-        }
-    }
-
-    fn shown(&self) -> String {
-        match self {
-            Json::Null => "null".into(),
-            Json::Bool(value) => value.to_string(),
-            Json::Number(text) | Json::String(text) => text.clone(),
-            Json::Array(_) => "[...]".into(),
-            Json::Object(_) => "{...}".into(),
-        }
-    }
-}
-
-fn parse(text: &str) -> CqlResult<Json> {
-    let mut reader = Reader { text, at: 0 };
-    let value = reader.value(0);
-    reader.space();
-    match value {
-        Some(value) if reader.at == text.len() => Ok(value),
-        _ => Err(CqlError::invalid(format!(
-            "Could not decode JSON string as a map: {text}"
-        ))),
-    }
-}
-
-struct Reader<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn rest(&self) -> &'a str {
-        &self.text[self.at..]
-    }
-
-    fn space(&mut self) {
-        let rest = self.rest();
-        self.at += rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r']).len();
-    }
-
-    fn eat(&mut self, token: &str) -> Option<()> {
-        self.space();
-        self.rest()
-            .starts_with(token)
-            .then(|| self.at += token.len())
-    }
-
-    fn value(&mut self, depth: usize) -> Option<Json> {
-        if depth > DEPTH_MAX {
-            return None;
-        }
-        self.space();
-        match self.rest().bytes().next()? {
-            b'n' => self.eat("null").map(|()| Json::Null),
-            b't' => self.eat("true").map(|()| Json::Bool(true)),
-            b'f' => self.eat("false").map(|()| Json::Bool(false)),
-            b'"' => self.string().map(Json::String),
-            b'[' => {
-                self.eat("[")?;
-                let mut parts = Vec::new();
-                if self.eat("]").is_some() {
-                    return Some(Json::Array(parts));
-                }
-                loop {
-                    parts.push(self.value(depth + 1)?);
-                    if self.eat(",").is_none() {
-                        self.eat("]")?;
-                        return Some(Json::Array(parts));
-                    }
-                }
-            }
-            b'{' => {
-                self.eat("{")?;
-                let mut entries = Vec::new();
-                if self.eat("}").is_some() {
-                    return Some(Json::Object(entries));
-                }
-                loop {
-                    self.space();
-                    let name = self.string()?;
-                    self.eat(":")?;
-                    entries.push((name, self.value(depth + 1)?));
-                    if self.eat(",").is_none() {
-                        self.eat("}")?;
-                        return Some(Json::Object(entries));
-                    }
-                }
-            }
-            _ => self.number(),
-        }
-    }
-
-    fn number(&mut self) -> Option<Json> {
-        let rest = self.rest();
-        let end = rest
-            .find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E'))
-            .unwrap_or(rest.len());
-        let text = &rest[..end];
-        text.parse::<f64>().ok()?;
-        self.at += end;
-        Some(Json::Number(text.to_owned()))
-    }
-
-    fn string(&mut self) -> Option<String> {
-        let mut text = String::new();
-        let mut chars = self.rest().strip_prefix('"')?.char_indices();
-        let start = self.at + 1;
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '"' => {
-                    self.at = start + at + 1;
-                    return Some(text);
-                }
-                '\\' => match chars.next()?.1 {
-                    'n' => text.push('\n'),
-                    't' => text.push('\t'),
-                    'r' => text.push('\r'),
-                    'b' => text.push('\u{8}'),
-                    'f' => text.push('\u{c}'),
-                    'u' => {
-                        let mut unit = || {
-                            (0..4).try_fold(0u32, |sum, _| {
-                                Some(sum * 16 + chars.next()?.1.to_digit(16)?)
-                            })
-                        };
-                        let first = unit()?;
-                        let code = if (0xD800..0xDC00).contains(&first) {
-                            if chars.next()?.1 != '\\' || chars.next()?.1 != 'u' {
-                                return None;
-                            }
-                            let mut unit = || {
-                                (0..4).try_fold(0u32, |sum, _| {
-                                    Some(sum * 16 + chars.next()?.1.to_digit(16)?)
-                                })
-                            };
-                            0x10000 + ((first - 0xD800) << 10) + unit()?.checked_sub(0xDC00)?
-                        } else {
-                            first
-                        };
-                        text.push(char::from_u32(code)?);
-                    }
-                    other => text.push(other),
-                },
-                c => text.push(c),
-            }
-        }
-        None
-    }
 }
 
 #[cfg(test)]

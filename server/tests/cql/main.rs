@@ -18,3 +18,4 @@ mod tracing;
 mod turns;
 mod views;
 mod walk;
+mod wrong;

@@ -54,8 +54,9 @@ pub fn value(chance: &mut Chance, ty: &Type) -> String {
                 .replace("''", "'");
             match *name {
                 "boolean" => bare.to_lowercase(),
-                "bigint" | "counter" | "decimal" | "double" | "float" | "int" | "smallint"
-                | "tinyint" | "varint"
+                // Cassandra reads a bare decimal as a double, and its scale is lost; that is kept apart from everything else.
+                "bigint" | "counter" | "double" | "float" | "int" | "smallint" | "tinyint"
+                | "varint"
                     if chance.below(4) > 0 && !bare.contains("N") && !bare.contains("Inf") =>
                 {
                     bare

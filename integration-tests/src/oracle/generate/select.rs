@@ -104,7 +104,7 @@ fn of_column(chance: &mut Chance, table: &Table, column: &Column) -> String {
         Type::User(user) => {
             let (field, _) = &user.fields[chance.below(user.fields.len())];
             match chance.below(5) {
-                0 => format!("toJson({name}.{field})"),
+                0 => format!("to_json({name}.{field})"),
                 _ => format!("{name}.{field}"),
             }
         }
@@ -210,8 +210,7 @@ fn cast_target(chance: &mut Chance) -> &'static str {
 fn any(chance: &mut Chance, table: &Table, column: &Column) -> String {
     let name = column.name.as_str();
     match chance.below(14) {
-        0 => format!("toJson({name})"),
-        1 => format!("to_json({name})"),
+        0 | 1 => format!("to_json({name})"),
         2 => format!("mask_default({name})"),
         3 => format!("mask_null({name})"),
         4 => format!("mask_hash({name})"),

@@ -19,10 +19,8 @@ pub fn write(chance: &mut Chance, table: &Table, tables: &[Table]) -> Step {
 
 fn single(statement: &mut Statement, chance: &mut Chance, table: &Table, alone: bool) {
     if table.clock == Clock::Counter {
-        match chance.below(6) {
-            0 => delete(statement, chance, table, alone),
-            _ => update(statement, chance, table, alone),
-        }
+        // What a counter is after it was deleted, Cassandra does not say.
+        update(statement, chance, table, alone);
         return;
     }
     match chance.below(10) {

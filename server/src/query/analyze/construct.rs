@@ -11,6 +11,10 @@ use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
 use crate::query::functions::Fit;
 
+fn all_of(parts: &[Selectable]) -> String {
+    parts.iter().map(print).collect::<Vec<_>>().join(", ")
+}
+
 impl Terms<'_> {
     fn parts<'t>(
         &mut self,
@@ -37,8 +41,11 @@ impl Terms<'_> {
         receiver: Option<Receiver<'_>>,
     ) -> CqlResult<Typed> {
         let Some(receiver) = receiver else {
-            if let [single] = parts {
-                return self.any(single, None);
+            // In brackets alone it may be a tuple of one: somebody has to say.
+            let known =
+                parts.len() > 1 && parts.iter().all(|part| self.natural_type(part).is_some());
+            if !known {
+                return Err(cannot_infer(&format!("({})", all_of(parts))));
             }
             let mut expressions = Vec::new();
             let mut types = Vec::new();
@@ -88,7 +95,10 @@ impl Terms<'_> {
         parts: &[Selectable],
         receiver: Option<Receiver<'_>>,
     ) -> CqlResult<Typed> {
-        let receiver = receiver.ok_or_else(|| cannot_infer(&print(of)))?;
+        let natural = self.natural_type(of);
+        let receiver = receiver
+            .or(natural.as_ref().map(|ty| Receiver { name: "list", ty }))
+            .ok_or_else(|| cannot_infer(&print(of)))?;
         let (element, kind) = match receiver.ty.bare() {
             CqlType::List(element) => (element, "list"),
             CqlType::Vector(element, dimensions) => {
@@ -121,11 +131,14 @@ impl Terms<'_> {
         parts: &[Selectable],
         receiver: Option<Receiver<'_>>,
     ) -> CqlResult<Typed> {
-        let receiver = receiver.ok_or_else(|| cannot_infer(&print(of)))?;
+        let natural = self.natural_type(of);
+        let receiver = receiver
+            .or(natural.as_ref().map(|ty| Receiver { name: "set", ty }))
+            .ok_or_else(|| cannot_infer(&print(of)))?;
         let element = match receiver.ty.bare() {
             CqlType::Set(element) => element,
-            // `{}` is the empty map and the empty user type as well.
-            CqlType::Map(..) | CqlType::Udt(_) if parts.is_empty() => {
+            // `{}` is the empty map as well.
+            CqlType::Map(..) if parts.is_empty() => {
                 return built(receiver.ty.clone(), Vec::new());
             }
             _ => return Err(not_for("set", &receiver)),

@@ -7,6 +7,7 @@
 use palladium_protocol::cql::ast::{InValues, Name, Operator, Relation, Term};
 use palladium_protocol::types::CqlType;
 
+use super::indexes;
 use super::restrict::{Alternatives, Constraint, End, Purpose, Test};
 use super::term::{Terms, undefined};
 use crate::error::{CqlError, CqlResult};
@@ -33,7 +34,7 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// Takes one relation in.
+    /// Takes one relation in. The order of the checks is Cassandra's: a client sees the first of several mistakes.
     pub fn add(
         &mut self,
         terms: &mut Terms<'_>,
@@ -41,7 +42,26 @@ impl Gathered {
         relation: &Relation,
         purpose: Purpose,
     ) -> CqlResult<()> {
+        let unsupported = |operator: &str| {
+            CqlError::invalid(format!("Unsupported \"{operator}\" relation: {relation}"))
+        };
         match relation {
+            Relation::Column {
+                operator: Operator::NotEqual,
+                ..
+            }
+            | Relation::Element {
+                operator: Operator::NotEqual,
+                ..
+            }
+            | Relation::Token {
+                operator: Operator::NotEqual,
+                ..
+            }
+            | Relation::Tuple {
+                operator: Operator::NotEqual,
+                ..
+            } => Err(unsupported("!=")),
             Relation::Column {
                 column,
                 operator,
@@ -49,78 +69,54 @@ impl Gathered {
             } => {
                 let index = find(table, column)?;
                 let own = &table.columns[index];
-                check_operator(own, *operator, relation)?;
+                check_slice(own, *operator)?;
+                check_whole(own, operator.symbol())?;
                 let expression = terms.term(value, &own.name, &own.ty)?;
-                self.compare(table, vec![index], false, *operator, expression)
+                self.compare(table, vec![index], false, *operator, expression, purpose)
             }
             Relation::Between { column, low, high } => {
                 let index = find(table, column)?;
                 let own = &table.columns[index];
-                check_operator(own, Operator::GreaterOrEqual, relation)?;
+                check_slice(own, Operator::GreaterOrEqual)?;
+                check_whole(own, "BETWEEN")?;
                 let low = terms.term(low, &own.name, &own.ty)?;
                 let high = terms.term(high, &own.name, &own.ty)?;
-                self.compare(table, vec![index], false, Operator::GreaterOrEqual, low)?;
-                self.compare(table, vec![index], false, Operator::LessOrEqual, high)
+                let lower = Operator::GreaterOrEqual;
+                self.compare(table, vec![index], false, lower, low, purpose)?;
+                self.compare(
+                    table,
+                    vec![index],
+                    false,
+                    Operator::LessOrEqual,
+                    high,
+                    purpose,
+                )
             }
-            Relation::In {
-                column,
-                negated,
-                values,
-            } => {
-                if *negated {
-                    return Err(CqlError::invalid(format!(
-                        "Unsupported \"NOT IN\" relation: {relation}"
-                    )));
-                }
+            Relation::In { negated: true, .. } | Relation::TupleIn { negated: true, .. } => {
+                Err(unsupported("NOT IN"))
+            }
+            Relation::In { column, values, .. } => {
                 let index = find(table, column)?;
                 let own = &table.columns[index];
-                if own.ty.is_multi_cell() {
-                    return Err(CqlError::invalid(format!(
-                        "Collection column '{}' ({}) cannot be restricted by a 'IN' relation",
-                        own.name, own.ty
-                    )));
-                }
+                check_whole(own, "IN")?;
                 let alternatives = in_values(terms, values, &own.name, &own.ty)?;
-                self.among(table, vec![index], false, alternatives)
+                self.among(table, vec![index], false, alternatives, purpose)
             }
+            Relation::Contains { negated: true, .. } => Err(unsupported("NOT CONTAINS")),
             Relation::Contains {
-                column,
-                negated,
-                key,
-                value,
+                column, key, value, ..
             } => {
-                let index = find(table, column)?;
-                let own = &table.columns[index];
-                if *negated {
+                if matches!(purpose, Purpose::Update | Purpose::Delete) {
                     return Err(CqlError::invalid(format!(
-                        "Unsupported \"NOT CONTAINS\" relation: {relation}"
+                        "Cannot use {} with {}",
+                        purpose.name(),
+                        if *key { "CONTAINS KEY" } else { "CONTAINS" }
                     )));
                 }
-                let test = match (own.ty.bare(), key) {
-                    (CqlType::Map(inner, _), true) => Test::ContainsKey(terms.term(
-                        value,
-                        &format!("key({})", own.name),
-                        inner,
-                    )?),
-                    (_, true) => {
-                        return Err(CqlError::invalid(format!(
-                            "Cannot use CONTAINS KEY on non-map column {column}"
-                        )));
-                    }
-                    (
-                        CqlType::Map(_, inner) | CqlType::List(inner) | CqlType::Set(inner),
-                        false,
-                    ) => {
-                        Test::Contains(terms.term(value, &format!("value({})", own.name), inner)?)
-                    }
-                    _ => {
-                        return Err(CqlError::invalid(format!(
-                            "Cannot use CONTAINS on non-collection column {column}"
-                        )));
-                    }
-                };
-                self.other(index, test);
-                Ok(())
+                let index = find(table, column)?;
+                let own = &table.columns[index];
+                let test = contains(terms, own, *key, value)?;
+                self.other(table, index, test, purpose)
             }
             Relation::Element {
                 column,
@@ -130,49 +126,37 @@ impl Gathered {
             } => {
                 let index = find(table, column)?;
                 let own = &table.columns[index];
-                let CqlType::Map(key_type, value_type) = own.ty.bare() else {
-                    return Err(CqlError::invalid(format!(
-                        "Column {column} cannot be used as a map"
-                    )));
-                };
-                if *operator != Operator::Equal {
-                    return Err(CqlError::invalid(
-                        "Only EQ relations are supported on map entries",
-                    ));
-                }
+                let (key_type, value_type) = check_element(own, *operator)?;
                 let test = Test::Element {
                     key: terms.term(key, &format!("key({})", own.name), key_type)?,
                     operator: *operator,
                     value: terms.term(value, &format!("value({})", own.name), value_type)?,
                 };
-                self.other(index, test);
-                Ok(())
+                self.other(table, index, test, purpose)
             }
             Relation::Like { column, pattern } => {
                 let own = &table.columns[find(table, column)?];
+                check_whole(own, "LIKE")?;
                 terms.term(pattern, &own.name, &own.ty)?;
                 Err(CqlError::invalid(format!(
                     "LIKE restriction is only supported on properly indexed columns. {column} LIKE {} is not valid.",
                     super::name::term(pattern)
                 )))
             }
-            Relation::IsNotNull { column } => {
-                find(table, column)?;
-                Err(CqlError::invalid(format!(
-                    "Unsupported restriction: {column} IS NOT NULL"
-                )))
-            }
+            Relation::IsNotNull { column } => Err(CqlError::invalid(format!(
+                "Unsupported restriction: {column} IS NOT NULL"
+            ))),
             Relation::Token {
                 columns,
                 operator,
                 value,
             } => {
-                check_token(table, columns, purpose)?;
+                check_token(table, columns)?;
                 let value = terms.term(value, "partition key token", &CqlType::Bigint)?;
                 self.token_compare(table, *operator, value)
             }
             Relation::TokenBetween { columns, low, high } => {
-                check_token(table, columns, purpose)?;
+                check_token(table, columns)?;
                 let low = terms.term(low, "partition key token", &CqlType::Bigint)?;
                 let high = terms.term(high, "partition key token", &CqlType::Bigint)?;
                 self.token_compare(table, Operator::GreaterOrEqual, low)?;
@@ -184,32 +168,21 @@ impl Gathered {
                 value,
             } => {
                 let (indexes, ty, name) = tuple_columns(table, columns, relation)?;
-                if *operator == Operator::NotEqual {
-                    return Err(CqlError::invalid(format!(
-                        "Unsupported \"!=\" relation: {relation}"
-                    )));
-                }
                 let value = tuple(terms, table, &indexes, value, &name, &ty)?;
-                self.compare(table, indexes, true, *operator, value)
+                self.compare(table, indexes, true, *operator, value, purpose)
             }
             Relation::TupleBetween { columns, low, high } => {
                 let (indexes, ty, name) = tuple_columns(table, columns, relation)?;
                 let low = tuple(terms, table, &indexes, low, &name, &ty)?;
                 let high = tuple(terms, table, &indexes, high, &name, &ty)?;
-                self.compare(table, indexes.clone(), true, Operator::GreaterOrEqual, low)?;
-                self.compare(table, indexes, true, Operator::LessOrEqual, high)
+                let lower = Operator::GreaterOrEqual;
+                self.compare(table, indexes.clone(), true, lower, low, purpose)?;
+                self.compare(table, indexes, true, Operator::LessOrEqual, high, purpose)
             }
             Relation::TupleIn {
-                columns,
-                negated,
-                values,
+                columns, values, ..
             } => {
                 let (indexes, ty, name) = tuple_columns(table, columns, relation)?;
-                if *negated {
-                    return Err(CqlError::invalid(format!(
-                        "Unsupported \"NOT IN\" relation: {relation}"
-                    )));
-                }
                 let alternatives = match values {
                     InValues::Terms(list) => {
                         let values: CqlResult<Vec<Expression>> = list
@@ -220,7 +193,7 @@ impl Gathered {
                     }
                     marker => in_values(terms, marker, &name, &ty)?,
                 };
-                self.among(table, indexes, true, alternatives)
+                self.among(table, indexes, true, alternatives, purpose)
             }
             Relation::CustomIndex { index, .. } => {
                 let mut indexes = table.indexes.iter();
@@ -247,53 +220,20 @@ impl Gathered {
         }
     }
 
-    fn entry(&mut self, columns: Vec<usize>, tuple: bool) -> &mut Said {
-        let found = self
-            .said
-            .iter()
-            .position(|said| said.columns == columns && said.tuple == tuple);
-        let place = found.unwrap_or_else(|| {
-            self.said.push(Said {
-                columns,
-                tuple,
-                constraint: None,
-                others: Vec::new(),
-            });
-            self.said.len() - 1
-        });
-        &mut self.said[place]
-    }
-
-    /// Where a slice that begins at these columns is gathered: the ends of one slice may be tuples of different length.
-    fn slice_entry(
+    fn other(
         &mut self,
         table: &TableSchema,
-        columns: Vec<usize>,
-        tuple: bool,
-    ) -> CqlResult<&mut Said> {
-        let is_slice = |said: &Said| matches!(said.constraint, Some(Constraint::Between { .. }));
-        let found = self
-            .said
-            .iter()
-            .position(|said| said.columns.first() == columns.first() && is_slice(said));
-        let Some(place) = found else {
-            return Ok(self.entry(columns, tuple));
+        index: usize,
+        test: Test,
+        purpose: Purpose,
+    ) -> CqlResult<()> {
+        let new = Said {
+            columns: vec![index],
+            tuple: false,
+            constraint: None,
+            others: vec![test],
         };
-        let said = &mut self.said[place];
-        if said.tuple != tuple {
-            return Err(CqlError::invalid(format!(
-                "Column \"{}\" cannot have both tuple-notation inequalities and single-column inequalities",
-                table.columns[columns[0]].name
-            )));
-        }
-        if columns.len() > said.columns.len() {
-            said.columns = columns;
-        }
-        Ok(said)
-    }
-
-    fn other(&mut self, index: usize, test: Test) {
-        self.entry(vec![index], false).others.push(test);
+        self.merge(table, new, purpose)
     }
 
     fn among(
@@ -302,26 +242,15 @@ impl Gathered {
         columns: Vec<usize>,
         tuple: bool,
         alternatives: Alternatives,
+        purpose: Purpose,
     ) -> CqlResult<()> {
-        let shown = shown(table, &columns);
-        let said = self.entry(columns, tuple);
-        let before = match &said.constraint {
-            None => None,
-            Some(Constraint::Among(Alternatives::One(_))) => Some("an Equal"),
-            Some(Constraint::Among(_)) => Some("a IN"),
-            Some(Constraint::Between { .. }) => {
-                return Err(CqlError::invalid(format!(
-                    "Column \"{shown}\" cannot be restricted by both an equality and an inequality relation"
-                )));
-            }
+        let new = Said {
+            columns,
+            tuple,
+            constraint: Some(Constraint::Among(alternatives)),
+            others: Vec::new(),
         };
-        if let Some(kind) = before {
-            return Err(CqlError::invalid(format!(
-                "{shown} cannot be restricted by more than one relation if it includes {kind}"
-            )));
-        }
-        said.constraint = Some(Constraint::Among(alternatives));
-        Ok(())
+        self.merge(table, new, purpose)
     }
 
     fn compare(
@@ -331,30 +260,93 @@ impl Gathered {
         tuple: bool,
         operator: Operator,
         value: Expression,
+        purpose: Purpose,
     ) -> CqlResult<()> {
         if operator == Operator::Equal {
-            return self.among(table, columns, tuple, Alternatives::One(value));
+            return self.among(table, columns, tuple, Alternatives::One(value), purpose);
         }
-        let shown = shown(table, &columns);
-        let said = self.slice_entry(table, columns, tuple)?;
-        let constraint = said.constraint.get_or_insert(Constraint::Between {
-            lower: None,
-            upper: None,
-        });
-        let Constraint::Between { lower, upper } = constraint else {
-            let Constraint::Among(alternatives) = constraint else {
-                return Ok(());
-            };
-            let kind = if matches!(alternatives, Alternatives::One(_)) {
-                "an Equal"
-            } else {
-                "a IN"
-            };
-            return Err(CqlError::invalid(format!(
-                "{shown} cannot be restricted by more than one relation if it includes {kind}"
-            )));
+        let (mut lower, mut upper) = (None, None);
+        put_end(&mut lower, &mut upper, operator, value, "")?;
+        let new = Said {
+            columns,
+            tuple,
+            constraint: Some(Constraint::Between { lower, upper }),
+            others: Vec::new(),
         };
-        put_end(lower, upper, operator, value, &shown)
+        self.merge(table, new, purpose)
+    }
+
+    /// Joins what is newly said to what was said of the same columns.
+    fn merge(&mut self, table: &TableSchema, new: Said, purpose: Purpose) -> CqlResult<()> {
+        // What an index answers is free of the order of the clustering.
+        let is_clustering = table.columns[new.columns[0]].kind == ColumnKind::Clustering
+            && !indexes::is_any_answered(table, &indexes::asked(table, std::slice::from_ref(&new)));
+        let last = self
+            .said
+            .iter()
+            .filter(|said| table.columns[said.columns[0]].kind == ColumnKind::Clustering)
+            .max_by_key(|said| said.columns.last().copied())
+            .map(|said| (said.columns[0], said.is_slice()));
+        let (first, is_slice) = (new.columns[0], new.is_slice());
+        let met: Vec<usize> = (0..self.said.len())
+            .filter(|place| self.said[*place].meets(&new))
+            .collect();
+        let Some((place, others)) = met.split_first() else {
+            self.said.push(new);
+            return self.check_order(table, is_clustering, last, first, is_slice, purpose);
+        };
+        let mut merged = self.said[*place].clone().merged(table, new.clone())?;
+        for other in others {
+            merged = self.said[*other].clone().merged(table, merged)?;
+        }
+        self.said[*place] = merged;
+        for other in others.iter().rev() {
+            self.said.remove(*other);
+        }
+        self.check_order(table, is_clustering, last, first, is_slice, purpose)
+    }
+
+    /// A slice of the clustering ends what may be said of it, in whichever order it is said; filters are free of that.
+    fn check_order(
+        &self,
+        table: &TableSchema,
+        is_clustering: bool,
+        last: Option<(usize, bool)>,
+        first: usize,
+        is_slice: bool,
+        purpose: Purpose,
+    ) -> CqlResult<()> {
+        let filtering = purpose
+            == Purpose::Select {
+                allow_filtering: true,
+            };
+        let Some((last_first, last_is_slice)) = last.filter(|_| is_clustering && !filtering) else {
+            return Ok(());
+        };
+        let name = |index: usize| &table.columns[index].name;
+        if last_is_slice && first > last_first {
+            return Err(CqlError::invalid(format!(
+                "Clustering column \"{}\" cannot be restricted (preceding column \"{}\" is restricted by a non-EQ relation)",
+                name(first),
+                name(last_first)
+            )));
+        }
+        if first < last_first && is_slice {
+            let next = self
+                .said
+                .iter()
+                .flat_map(|said| &said.columns)
+                .filter(|index| **index > first)
+                .min()
+                .copied()
+                .unwrap_or(last_first);
+            return Err(CqlError::invalid(format!(
+                "PRIMARY KEY column \"{}\" cannot be restricted (preceding column \"{}\" is restricted by a non-EQ relation)",
+                name(next),
+                name(first)
+            )));
+        }
+        Ok(())
     }
 
     fn token_compare(
@@ -377,27 +369,128 @@ impl Gathered {
         self.token_is_equal = operator == Operator::Equal;
         if self.token_is_equal && self.token.is_some() {
             return Err(CqlError::invalid(format!(
-                "Column \"{shown}\" cannot be restricted by both an equality and an inequality relation"
+                "Columns \"{shown}\" cannot be restricted by both an equality and an inequality relation"
             )));
         }
         let (lower, upper) = self.token.get_or_insert((None, None));
         if operator == Operator::Equal {
-            put_end(
-                lower,
-                upper,
-                Operator::GreaterOrEqual,
-                value.clone(),
-                &shown,
-            )?;
+            let end = Operator::GreaterOrEqual;
+            put_end(lower, upper, end, value.clone(), &shown)?;
             return put_end(lower, upper, Operator::LessOrEqual, value, &shown);
-        }
-        if operator == Operator::NotEqual {
-            return Err(CqlError::invalid(
-                "Unsupported \"!=\" relation: token(...) != ...",
-            ));
         }
         put_end(lower, upper, operator, value, &shown)
     }
+}
+
+impl Said {
+    fn is_slice(&self) -> bool {
+        matches!(self.constraint, Some(Constraint::Between { .. }))
+    }
+
+    /// Whether they speak of a column that is the same.
+    fn meets(&self, other: &Said) -> bool {
+        self.columns
+            .iter()
+            .any(|index| other.columns.contains(index))
+    }
+
+    /// The columns that both speak of, as errors name them.
+    fn common(&self, table: &TableSchema, other: &Said) -> String {
+        let names: Vec<&str> = self
+            .columns
+            .iter()
+            .filter(|index| other.columns.contains(index))
+            .map(|index| table.columns[*index].name.as_str())
+            .collect();
+        names.join(" ,")
+    }
+
+    /// This, and then `new`.
+    fn merged(mut self, table: &TableSchema, new: Said) -> CqlResult<Said> {
+        let shown = self.common(table, &new);
+        match (&mut self.constraint, new.constraint) {
+            (None, None) => {
+                self.others.extend(new.others);
+                Ok(self)
+            }
+            (None, Some(_)) => Err(CqlError::invalid(format!(
+                "Collection column {shown} can only be restricted by CONTAINS, CONTAINS KEY, or map-entry equality"
+            ))),
+            (Some(Constraint::Among(alternatives)), _) => {
+                let kind = match alternatives {
+                    Alternatives::One(_) => "an Equal",
+                    _ => "a IN",
+                };
+                Err(CqlError::invalid(format!(
+                    "{shown} cannot be restricted by more than one relation if it includes {kind}"
+                )))
+            }
+            (
+                Some(Constraint::Between { lower, upper }),
+                Some(Constraint::Between {
+                    lower: new_lower,
+                    upper: new_upper,
+                }),
+            ) => {
+                if self.columns[0] != new.columns[0] {
+                    let later = self.columns[0].max(new.columns[0]);
+                    return Err(CqlError::invalid(format!(
+                        "Column \"{}\" cannot be restricted by two inequalities not starting with the same column",
+                        table.columns[later].name
+                    )));
+                }
+                if self.tuple != new.tuple {
+                    // The ends of one slice are tuples, then: a single column is a tuple of one.
+                    let ty = CqlType::tuple([table.columns[self.columns[0]].ty.clone()]);
+                    let single = |end: &mut Option<End>| {
+                        if let Some(end) = end {
+                            let value = std::mem::replace(&mut end.value, Expression::NULL);
+                            end.value = Expression::Build {
+                                ty: ty.clone(),
+                                parts: vec![value],
+                            };
+                        }
+                    };
+                    let (mut new_lower, mut new_upper) = (new_lower, new_upper);
+                    match self.tuple {
+                        true => [&mut new_lower, &mut new_upper]
+                            .into_iter()
+                            .for_each(single),
+                        false => [&mut *lower, &mut *upper].into_iter().for_each(single),
+                    }
+                    self.tuple = true;
+                    join_ends(lower, upper, new_lower, new_upper, &shown)?;
+                } else {
+                    join_ends(lower, upper, new_lower, new_upper, &shown)?;
+                }
+                if new.columns.len() > self.columns.len() {
+                    self.columns = new.columns;
+                }
+                Ok(self)
+            }
+            (Some(Constraint::Between { .. }), _) => Err(CqlError::invalid(format!(
+                "Column \"{shown}\" cannot be restricted by both an equality and an inequality relation"
+            ))),
+        }
+    }
+}
+
+fn join_ends(
+    lower: &mut Option<End>,
+    upper: &mut Option<End>,
+    new_lower: Option<End>,
+    new_upper: Option<End>,
+    shown: &str,
+) -> CqlResult<()> {
+    for (end, new, which) in [(lower, new_lower, "start"), (upper, new_upper, "end")] {
+        if end.is_some() && new.is_some() {
+            return Err(CqlError::invalid(format!(
+                "More than one restriction was found for the {which} bound on {shown}"
+            )));
+        }
+        *end = end.take().or(new);
+    }
+    Ok(())
 }
 
 fn put_end(
@@ -429,59 +522,92 @@ fn find(table: &TableSchema, name: &Name) -> CqlResult<usize> {
         .ok_or_else(|| undefined(table, name))
 }
 
-fn shown(table: &TableSchema, columns: &[usize]) -> String {
-    match columns {
-        [single] => table.columns[*single].name.clone(),
-        several => {
-            let names: Vec<&str> = several
-                .iter()
-                .map(|index| table.columns[*index].name.as_str())
-                .collect();
-            format!("({})", names.join(", "))
+/// What has no order has no slices.
+fn check_slice(column: &Column, operator: Operator) -> CqlResult<()> {
+    if operator == Operator::Equal || !holds_duration(&column.ty) {
+        return Ok(());
+    }
+    let refused = match column.ty.bare() {
+        CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..) => "collections containing durations",
+        CqlType::Tuple(_) => "tuples containing durations",
+        CqlType::Udt(_) => "UDTs containing durations",
+        _ => "duration columns",
+    };
+    Err(CqlError::invalid(format!(
+        "Slice restrictions are not supported on {refused}"
+    )))
+}
+
+/// Whether a duration is somewhere in it.
+pub fn holds_duration(ty: &CqlType) -> bool {
+    match ty.bare() {
+        CqlType::Duration => true,
+        CqlType::List(inner) | CqlType::Set(inner) | CqlType::Vector(inner, _) => {
+            holds_duration(inner)
         }
+        CqlType::Map(key, value) => holds_duration(key) || holds_duration(value),
+        CqlType::Tuple(parts) => parts.iter().any(holds_duration),
+        CqlType::Udt(udt) => udt.fields.iter().any(|(_, ty)| holds_duration(ty)),
+        _ => false,
     }
 }
 
-fn check_operator(column: &Column, operator: Operator, relation: &Relation) -> CqlResult<()> {
-    if operator == Operator::NotEqual {
-        return Err(CqlError::invalid(format!(
-            "Unsupported \"!=\" relation: {relation}"
-        )));
+/// What consists of many cells is not compared as a whole.
+fn check_whole(column: &Column, operator: &str) -> CqlResult<()> {
+    if !column.ty.is_multi_cell() {
+        return Ok(());
     }
-    if column.ty.is_multi_cell() {
-        let kind = if column.ty.is_collection() {
-            "Collection"
-        } else {
-            "Non-frozen UDT"
-        };
-        return Err(CqlError::invalid(format!(
-            "{kind} column '{}' ({}) cannot be restricted by a '{}' relation",
-            column.name,
-            column.ty,
-            operator.symbol()
-        )));
-    }
-    if operator != Operator::Equal {
-        let refused = match column.ty.bare() {
-            CqlType::Duration => Some("duration columns"),
-            _ => None,
-        };
-        if let Some(refused) = refused {
-            return Err(CqlError::invalid(format!(
-                "Slice restrictions are not supported on {refused}"
-            )));
-        }
-    }
-    Ok(())
+    Err(CqlError::invalid(match column.ty.is_collection() {
+        true => format!(
+            "Collection column '{}' ({}) cannot be restricted by a '{operator}' relation",
+            column.name, column.ty
+        ),
+        false => format!(
+            "Non-frozen UDT column '{}' ({}) cannot be restricted by any relation",
+            column.name, column.ty
+        ),
+    }))
 }
 
-fn check_token(table: &TableSchema, columns: &[Name], purpose: Purpose) -> CqlResult<()> {
-    if !matches!(purpose, Purpose::Select { .. }) {
-        return Err(CqlError::invalid(format!(
-            "The token function cannot be used in WHERE clauses for {} statements",
-            purpose.name()
-        )));
+/// CONTAINS, and with `key` CONTAINS KEY.
+fn contains(terms: &mut Terms<'_>, own: &Column, key: bool, value: &Term) -> CqlResult<Test> {
+    match (own.ty.bare(), key) {
+        (CqlType::Map(inner, _), true) => {
+            let name = format!("key({})", own.name);
+            Ok(Test::ContainsKey(terms.term(value, &name, inner)?))
+        }
+        (_, true) => Err(CqlError::invalid(format!(
+            "Cannot use CONTAINS KEY on non-map column {}",
+            own.name
+        ))),
+        (CqlType::Map(_, inner) | CqlType::List(inner) | CqlType::Set(inner), false) => {
+            let name = format!("value({})", own.name);
+            Ok(Test::Contains(terms.term(value, &name, inner)?))
+        }
+        _ => Err(CqlError::invalid(format!(
+            "Cannot use CONTAINS on non-collection column {}",
+            own.name
+        ))),
     }
+}
+
+/// The types of key and value of `m[key] = value`.
+fn check_element(own: &Column, operator: Operator) -> CqlResult<(&CqlType, &CqlType)> {
+    let name = &own.name;
+    Err(CqlError::invalid(match (own.ty.bare(), &own.ty) {
+        (CqlType::List(_), _) => {
+            format!("Indexes on list entries ({name}[index] = value) are not currently supported.")
+        }
+        (CqlType::Map(..), CqlType::Frozen(_)) => {
+            format!("Map-entry equality predicates on frozen map column {name} are not supported")
+        }
+        (CqlType::Map(key, value), _) if operator == Operator::Equal => return Ok((key, value)),
+        (CqlType::Map(..), _) => "Only EQ relations are supported on map entries".into(),
+        _ => format!("Column {name} cannot be used as a map"),
+    }))
+}
+
+fn check_token(table: &TableSchema, columns: &[Name]) -> CqlResult<()> {
     for column in columns {
         find(table, column)?;
     }
@@ -498,10 +624,10 @@ fn check_token(table: &TableSchema, columns: &[Name], purpose: Purpose) -> CqlRe
         if !own.iter().all(|name| given.contains(name)) {
             "The token() function must be applied to all partition key components or none of them"
                 .into()
+        } else if (1..given.len()).any(|place| given[..place].contains(&given[place])) {
+            "The token() function contains duplicate partition key components".into()
         } else if !given.iter().all(|name| own.contains(name)) {
             "The token() function must contains only partition key components".into()
-        } else if given.len() > own.len() {
-            "The token() function contains duplicate partition key components".into()
         } else {
             format!(
                 "The token function arguments must be in the partition key order: {}",

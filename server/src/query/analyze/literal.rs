@@ -63,6 +63,7 @@ pub fn fits(literal: &Literal, ty: &CqlType) -> bool {
 pub fn natural_type(literal: &Literal) -> Option<CqlType> {
     Some(match literal {
         Literal::Null => return None,
+        Literal::String(text) if text.is_ascii() => CqlType::Ascii,
         Literal::String(_) => CqlType::Text,
         Literal::Integer(text) => match text.parse::<i64>() {
             Ok(number) if i32::try_from(number).is_ok() => CqlType::Int,
@@ -83,10 +84,11 @@ pub fn natural_type(literal: &Literal) -> Option<CqlType> {
 
 /// The value of a literal that is not null. `receiver` names what it is for.
 pub fn value(literal: &Literal, ty: &CqlType, receiver: &str) -> CqlResult<Bytes> {
+    let whole = ty;
     let ty = ty.bare();
     if !fits(literal, ty) {
         return Err(CqlError::invalid(format!(
-            "Invalid {} constant ({}) for \"{receiver}\" of type {ty}",
+            "Invalid {} constant ({}) for \"{receiver}\" of type {whole}",
             kind(literal),
             shown(literal),
         )));
@@ -151,14 +153,16 @@ pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
             })?)
         }
         CqlType::Date => CqlValue::Date(calendar::parse_date(text).ok_or_else(|| {
-            CqlError::invalid(format!(
-                "Unable to coerce '{text}' to a formatted date (long)"
-            ))
+            CqlError::invalid(match is_number(text) {
+                true => format!("Unable to make unsigned int (for date) from: '{text}'"),
+                false => format!("Unable to coerce '{text}' to a formatted date (long)"),
+            })
         })?),
         CqlType::Time => CqlValue::Time(calendar::parse_time(text).ok_or_else(|| {
-            CqlError::invalid(format!(
-                "(TimeType) Unable to coerce '{text}' to a formatted time (long)"
-            ))
+            CqlError::invalid(match is_number(text) {
+                true => format!("Unable to make long (for time) from: '{text}'"),
+                false => format!("(TimeType) Unable to coerce '{text}' to a formatted time (long)"),
+            })
         })?),
         CqlType::Duration => {
             let duration = Duration::parse(text).ok_or_else(|| {
@@ -176,6 +180,11 @@ pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
             )));
         }
     })
+}
+
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `Double.parseDouble`, as far as CQL's numbers go.

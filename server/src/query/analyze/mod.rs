@@ -264,23 +264,20 @@ fn batch(catalog: &Catalog, keyspace: Option<&str>, batch: &ast::Batch) -> CqlRe
         });
         markers = terms.take_markers();
     }
-    if timestamp.is_some()
-        && statements
-            .iter()
-            .any(|statement| statement.timestamp.is_some())
-    {
-        return Err(CqlError::invalid(
-            "Timestamp must be set either on BATCH or individual statements",
-        ));
-    }
     check_batch(
         batch.kind,
         &statements.iter().collect::<Vec<_>>(),
         timestamp.is_some(),
     )?;
+    // Of statements for one table the last one that has markers for its key names them.
+    let first = statements.first().map(|plan| plan.table.id);
+    let one_table = statements.iter().all(|plan| Some(plan.table.id) == first);
     let key_markers = statements
-        .first()
+        .iter()
+        .rev()
+        .filter(|_| one_table)
         .map(|plan| key_markers(&plan.restrictions.partition))
+        .find(|markers| !markers.is_empty())
         .unwrap_or_default();
     Ok(Checked {
         body: Body::Batch(BatchPlan {
@@ -300,47 +297,41 @@ pub fn check_batch(kind: BatchKind, statements: &[&ModifyPlan], timestamp: bool)
     let conditional = statements
         .iter()
         .any(|statement| statement.condition.is_some());
-    let counters = statements.iter().any(|statement| statement.is_counter);
-    let others = statements.iter().any(|statement| !statement.is_counter);
-    if kind == BatchKind::Counter && others {
+    if timestamp && conditional {
         return Err(CqlError::invalid(
-            "Cannot include non-counter statement in a counter batch",
+            "Cannot provide custom timestamp for conditional BATCH",
         ));
     }
-    if kind == BatchKind::Logged && counters {
-        return Err(CqlError::invalid(
-            "Cannot include a counter statement in a logged batch",
-        ));
-    }
-    if counters && others {
-        return Err(CqlError::invalid(
-            "Counter and non-counter mutations cannot exist in the same batch",
-        ));
-    }
-    if counters && timestamp {
+    if timestamp && kind == BatchKind::Counter {
         return Err(CqlError::invalid(
             "Cannot provide custom timestamp for counter BATCH",
         ));
     }
+    let own = statements
+        .iter()
+        .any(|statement| statement.timestamp.is_some());
+    if timestamp && own {
+        return Err(CqlError::invalid(
+            "Timestamp must be set either on BATCH or individual statements",
+        ));
+    }
+    let counters = statements.iter().any(|statement| statement.is_counter);
+    let others = statements.iter().any(|statement| !statement.is_counter);
+    let refused = match (counters, others) {
+        (true, _) if timestamp => "Cannot provide custom timestamp for a BATCH containing counters",
+        (_, true) if kind == BatchKind::Counter => {
+            "Cannot include non-counter statement in a counter batch"
+        }
+        (true, true) => "Counter and non-counter mutations cannot exist in the same batch",
+        (true, _) if kind == BatchKind::Logged => {
+            "Cannot include a counter statement in a logged batch"
+        }
+        _ => "",
+    };
+    if !refused.is_empty() {
+        return Err(CqlError::invalid(refused));
+    }
     if conditional {
-        if timestamp {
-            return Err(CqlError::invalid(
-                "Cannot provide custom timestamp for conditional BATCH",
-            ));
-        }
-        if statements
-            .iter()
-            .any(|statement| statement.timestamp.is_some())
-        {
-            return Err(CqlError::invalid(
-                "Cannot provide custom timestamp for conditional updates",
-            ));
-        }
-        if counters {
-            return Err(CqlError::invalid(
-                "Conditions on counters are not supported",
-            ));
-        }
         let first = statements.first().map(|statement| statement.table.id);
         if statements
             .iter()

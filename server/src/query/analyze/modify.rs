@@ -8,7 +8,7 @@ use palladium_protocol::cql::ast::{
 };
 use palladium_protocol::types::CqlType;
 
-use super::gather::in_values;
+use super::gather::{holds_duration, in_values};
 use super::restrict::{Alternatives, Partition, Purpose, Restrictions, restrict};
 use super::term::{Terms, undefined};
 use crate::error::{CqlError, CqlResult};
@@ -143,6 +143,7 @@ pub fn insert(
     if columns.is_empty() {
         return Err(CqlError::invalid("No columns provided to INSERT"));
     }
+    let (timestamp, ttl) = using(terms, &statement.using)?;
     let mut relations = Vec::new();
     let mut operations = Vec::new();
     let mut seen: Vec<usize> = Vec::new();
@@ -187,7 +188,7 @@ pub fn insert(
     let statics_only =
         !clustering && !regulars && !operations.is_empty() && !table.clustering.is_empty();
     let restrictions = restrict(terms, table, &relations, Purpose::Insert, statics_only)?;
-    let (timestamp, ttl) = using(terms, table, &statement.using, condition.is_some(), false)?;
+    check_using(table, &condition, &timestamp, &ttl)?;
     Ok(ModifyPlan {
         table: table.clone(),
         kind: ModifyKind::Insert,
@@ -217,7 +218,8 @@ fn insert_json(
         true => PlannedCondition::NotExists,
         false => PlannedCondition::None,
     };
-    let (timestamp, ttl) = using(terms, table, &statement.using, condition.is_some(), false)?;
+    let (timestamp, ttl) = using(terms, &statement.using)?;
+    check_using(table, &condition, &timestamp, &ttl)?;
     Ok(ModifyPlan {
         table: table.clone(),
         kind: ModifyKind::Insert,
@@ -228,6 +230,8 @@ fn insert_json(
             is_full_clustering: true,
             restricts_rows: false,
             index: None,
+            restricts_partition: true,
+            needs_filtering: false,
         },
         operations: Vec::new(),
         timestamp,
@@ -245,9 +249,9 @@ pub fn update(
     statement: &Update,
 ) -> CqlResult<ModifyPlan> {
     let is_counter = table.is_counter();
-    // USING stands before SET, and SET before WHERE: markers are numbered by the parser, so the order here is free.
-    let conditional = !matches!(statement.condition, Condition::None);
-    let (timestamp, ttl) = using(terms, table, &statement.using, conditional, is_counter)?;
+    // Markers are numbered by the parser, so the order here is free: it is that in which Cassandra finds mistakes.
+    let (timestamp, ttl) = using(terms, &statement.using)?;
+    let condition = conditions(terms, table, &statement.condition, &timestamp)?;
     let mut operations: Vec<(usize, Operation)> = Vec::new();
     for assignment in &statement.assignments {
         let name = assignment.column();
@@ -280,7 +284,6 @@ pub fn update(
         }
         operations.push((index, operation));
     }
-    let condition = conditions(terms, table, &statement.condition)?;
     let statics_only = only_statics(table, &operations, &condition);
     let restrictions = restrict(
         terms,
@@ -289,8 +292,7 @@ pub fn update(
         Purpose::Update,
         statics_only,
     )?;
-    check_static(&restrictions, statics_only, "UPDATE")?;
-    check_conditional(&restrictions, &condition)?;
+    check_using(table, &condition, &timestamp, &ttl)?;
     Ok(ModifyPlan {
         table: table.clone(),
         kind: ModifyKind::Update,
@@ -310,14 +312,8 @@ pub fn delete(
     table: &Arc<TableSchema>,
     statement: &Delete,
 ) -> CqlResult<ModifyPlan> {
-    let conditional = !matches!(statement.condition, Condition::None);
-    let (timestamp, ttl) = using(
-        terms,
-        table,
-        &statement.using,
-        conditional,
-        table.is_counter(),
-    )?;
+    let (timestamp, ttl) = using(terms, &statement.using)?;
+    let condition = conditions(terms, table, &statement.condition, &timestamp)?;
     let mut operations = Vec::new();
     for target in &statement.targets {
         let (DeleteTarget::Column(name)
@@ -350,10 +346,10 @@ pub fn delete(
                         )));
                     }
                 };
-                let prefix = if matches!(column.ty, CqlType::List(_)) {
-                    "idx"
-                } else {
-                    "key"
+                let prefix = match column.ty {
+                    CqlType::List(_) => "idx",
+                    CqlType::Set(_) => "value",
+                    _ => "key",
                 };
                 Operation::DeleteElement(terms.term(
                     key,
@@ -365,7 +361,6 @@ pub fn delete(
         };
         operations.push((index, operation));
     }
-    let condition = conditions(terms, table, &statement.condition)?;
     let statics_only = only_statics(table, &operations, &condition);
     let restrictions = restrict(
         terms,
@@ -374,22 +369,32 @@ pub fn delete(
         Purpose::Delete,
         statics_only,
     )?;
-    check_static(&restrictions, statics_only, "DELETE")?;
-    let regulars = operations
-        .iter()
-        .any(|(index, _)| table.columns[*index].kind == ColumnKind::Regular);
+    check_using(table, &condition, &timestamp, &ttl)?;
+    let regular = |index: usize| table.columns[index].kind == ColumnKind::Regular;
+    let regulars = operations.iter().any(|(index, _)| regular(*index));
+    if condition.is_some() && !restrictions.is_full_clustering {
+        if operations.is_empty() || regulars {
+            return Err(CqlError::invalid(
+                "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to delete non \
+                 static columns",
+            ));
+        }
+        let tests_rows = match &condition {
+            PlannedCondition::Columns(tests) => tests.iter().any(|test| regular(test.column)),
+            _ => false,
+        };
+        if tests_rows {
+            return Err(CqlError::invalid(
+                "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to use IF \
+                 condition on non static columns",
+            ));
+        }
+    }
     if regulars && !restrictions.is_full_clustering {
         return Err(CqlError::invalid(
             "Range deletions are not supported for specific columns",
         ));
     }
-    if condition.is_some() && !statics_only && !restrictions.is_full_clustering {
-        return Err(CqlError::invalid(
-            "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to delete non static \
-             columns",
-        ));
-    }
-    check_conditional(&restrictions, &condition)?;
     Ok(ModifyPlan {
         table: table.clone(),
         kind: ModifyKind::Delete,
@@ -420,49 +425,10 @@ fn only_statics(
         && tests.iter().all(|test| is_static(test.column))
 }
 
-fn check_static(restrictions: &Restrictions, statics_only: bool, statement: &str) -> CqlResult<()> {
-    if statics_only && !restrictions.clustering.is_empty() {
-        return Err(CqlError::invalid(format!(
-            "Invalid restrictions on clustering columns since the {statement} statement modifies only static columns"
-        )));
-    }
-    Ok(())
-}
-
-fn check_conditional(restrictions: &Restrictions, condition: &PlannedCondition) -> CqlResult<()> {
-    if !condition.is_some() {
-        return Ok(());
-    }
-    if let Partition::Keys(columns) = &restrictions.partition
-        && columns
-            .iter()
-            .any(|column| !matches!(column, Alternatives::One(_)))
-    {
-        return Err(CqlError::invalid(
-            "IN on the partition key is not supported with conditional updates",
-        ));
-    }
-    let several = restrictions.clustering.iter().any(|part| {
-        matches!(
-            part.constraint,
-            super::restrict::Constraint::Among(Alternatives::Several(_) | Alternatives::Listed(_))
-        )
-    });
-    if several {
-        return Err(CqlError::invalid(
-            "IN on the clustering key columns is not supported with conditional updates",
-        ));
-    }
-    Ok(())
-}
-
 /// TIMESTAMP and TTL of USING.
 fn using(
     terms: &mut Terms<'_>,
-    table: &TableSchema,
     using: &Using,
-    conditional: bool,
-    counter: bool,
 ) -> CqlResult<(Option<Expression>, Option<Expression>)> {
     let timestamp = using
         .timestamp()
@@ -472,24 +438,29 @@ fn using(
         .ttl()
         .map(|term| terms.term(term, "[ttl]", &CqlType::Int))
         .transpose()?;
-    let _ = table;
-    if conditional && timestamp.is_some() {
-        return Err(CqlError::invalid(
-            "Cannot provide custom timestamp for conditional updates",
-        ));
-    }
-    if counter && timestamp.is_some() {
-        return Err(CqlError::invalid(
-            "Cannot provide custom timestamp for counter updates",
-        ));
-    }
-    if counter && ttl.is_some() {
-        return Err(CqlError::invalid(
-            "Cannot provide custom TTL for counter updates",
-        ));
-    }
     Ok((timestamp, ttl))
 }
+
+/// What a condition or a counter does not go together with; said after all else was understood.
+fn check_using(
+    table: &TableSchema,
+    condition: &PlannedCondition,
+    timestamp: &Option<Expression>,
+    ttl: &Option<Expression>,
+) -> CqlResult<()> {
+    let refused = match (condition.is_some(), table.is_counter()) {
+        (true, true) => "Conditional updates are not supported on counter tables",
+        (true, false) if timestamp.is_some() => CONDITIONAL_TIMESTAMP,
+        (false, true) if timestamp.is_some() => {
+            "Cannot provide custom timestamp for counter updates"
+        }
+        (false, true) if ttl.is_some() => "Cannot provide custom TTL for counter updates",
+        _ => return Ok(()),
+    };
+    Err(CqlError::invalid(refused))
+}
+
+const CONDITIONAL_TIMESTAMP: &str = "Cannot provide custom timestamp for conditional updates";
 
 fn field_of<'c>(column: &'c Column, field: &Name) -> CqlResult<(usize, &'c CqlType)> {
     let CqlType::Udt(udt) = &column.ty else {
@@ -638,22 +609,20 @@ fn conditions(
     terms: &mut Terms<'_>,
     table: &TableSchema,
     condition: &Condition,
+    timestamp: &Option<Expression>,
 ) -> CqlResult<PlannedCondition> {
-    let list = match condition {
-        Condition::None => return Ok(PlannedCondition::None),
+    Ok(match condition {
+        Condition::None => PlannedCondition::None,
         Condition::Exists => PlannedCondition::Exists,
         Condition::Columns(list) => {
+            if timestamp.is_some() {
+                return Err(CqlError::invalid(CONDITIONAL_TIMESTAMP));
+            }
             let tests: CqlResult<Vec<ColumnTest>> =
                 list.iter().map(|one| test(terms, table, one)).collect();
             PlannedCondition::Columns(tests?)
         }
-    };
-    if table.is_counter() {
-        return Err(CqlError::invalid(
-            "Conditions on counters are not supported",
-        ));
-    }
-    Ok(list)
+    })
 }
 
 fn test(
@@ -668,25 +637,36 @@ fn test(
         .column_index(name.as_str())
         .ok_or_else(|| undefined(table, name))?;
     let column = &table.columns[index];
-    if column.kind.is_primary_key() {
-        return Err(CqlError::invalid(format!(
-            "PRIMARY KEY column '{name}' cannot have IF conditions"
-        )));
+    if column.ty.is_counter() {
+        return Err(CqlError::invalid(
+            "Conditions on counters are not supported",
+        ));
     }
+    let mut receiver = name.as_str().to_owned();
     let (target, ty) = match &condition.target {
         ConditionTarget::Column(_) => (TestTarget::Whole, column.ty.clone()),
         ConditionTarget::Element(_, key) => {
             let (key_type, ty) = match column.ty.bare() {
                 CqlType::List(element) => (CqlType::Int, (**element).clone()),
                 CqlType::Map(key, value) => ((**key).clone(), (**value).clone()),
+                CqlType::Set(_) => {
+                    return Err(CqlError::invalid(format!(
+                        "Invalid element access syntax for set column {name}"
+                    )));
+                }
                 _ => {
                     return Err(CqlError::invalid(format!(
                         "Invalid element access syntax for non-collection column {name}"
                     )));
                 }
             };
+            let prefix = match column.ty.bare() {
+                CqlType::List(_) => "idx",
+                _ => "key",
+            };
+            receiver = format!("value({name})");
             (
-                TestTarget::Element(terms.term(key, &format!("key({name})"), &key_type)?),
+                TestTarget::Element(terms.term(key, &format!("{prefix}({name})"), &key_type)?),
                 ty,
             )
         }
@@ -703,42 +683,61 @@ fn test(
                 .ok_or_else(|| {
                     CqlError::invalid(format!("Unknown field {field} for column {name}"))
                 })?;
+            receiver = format!("{name}.{field}");
             (TestTarget::Field(place), udt.fields[place].1.clone())
         }
     };
     let test = match &condition.test {
         ConditionTest::Compare(operator, value) => {
-            if *operator != Operator::Equal
-                && *operator != Operator::NotEqual
-                && *ty.bare() == CqlType::Duration
-            {
-                return Err(CqlError::invalid(
-                    "Slice conditions are not supported on durations",
-                ));
-            }
-            ConditionKind::Compare(*operator, terms.term(value, name.as_str(), &ty)?)
+            check_slice_condition(&ty, *operator)?;
+            ConditionKind::Compare(*operator, terms.term(value, &receiver, &ty)?)
         }
-        ConditionTest::In(values) => {
-            ConditionKind::In(in_values(terms, values, name.as_str(), &ty)?)
-        }
+        ConditionTest::In(values) => ConditionKind::In(in_values(terms, values, &receiver, &ty)?),
         ConditionTest::Contains { key, value } => match (ty.bare(), key) {
             (CqlType::Map(inner, _), true) => {
-                ConditionKind::ContainsKey(terms.term(value, name.as_str(), inner)?)
+                ConditionKind::ContainsKey(terms.term(value, &format!("key({receiver})"), inner)?)
             }
             (CqlType::Map(_, inner) | CqlType::List(inner) | CqlType::Set(inner), false) => {
-                ConditionKind::Contains(terms.term(value, name.as_str(), inner)?)
+                ConditionKind::Contains(terms.term(value, &format!("value({receiver})"), inner)?)
             }
             _ => {
                 return Err(CqlError::invalid(format!(
-                    "Cannot use CONTAINS on non-collection column {name}"
+                    "Cannot use CONTAINS{} on {} column {receiver}",
+                    if *key { " KEY" } else { "" },
+                    if *key { "non-map" } else { "non-collection" }
                 )));
             }
         },
     };
+    if column.kind.is_primary_key() {
+        return Err(CqlError::invalid(format!(
+            "PRIMARY KEY column '{name}' cannot have IF conditions"
+        )));
+    }
     Ok(ColumnTest {
         column: index,
         target,
         ty,
         test,
     })
+}
+
+/// Durations have no order.
+fn check_slice_condition(ty: &CqlType, operator: Operator) -> CqlResult<()> {
+    if matches!(operator, Operator::Equal | Operator::NotEqual) || !holds_duration(ty) {
+        return Ok(());
+    }
+    Err(CqlError::invalid(match ty.bare() {
+        CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..) => {
+            "Slice conditions are not supported on collections containing durations".into()
+        }
+        CqlType::Tuple(_) => {
+            "Slice conditions are not supported on tuples containing durations".into()
+        }
+        CqlType::Udt(_) => "Slice conditions are not supported on UDTs containing durations".into(),
+        _ => format!(
+            "Slice conditions ( {} ) are not supported on durations",
+            operator.symbol()
+        ),
+    }))
 }

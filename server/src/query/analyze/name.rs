@@ -41,10 +41,7 @@ pub fn of(expression: &Selectable) -> String {
             format!("{}[{}..{}]", of(whole), end(from), end(to))
         }
         Selectable::TypeHint { to, expression } => format!("({to}){}", of(expression)),
-        Selectable::Tuple(parts) => match parts.as_slice() {
-            [single] => of(single),
-            parts => format!("({})", all(parts)),
-        },
+        Selectable::Tuple(parts) => format!("({})", all(parts)),
         Selectable::List(parts) => format!("[{}]", all(parts)),
         Selectable::Set(parts) => format!("{{{}}}", all(parts)),
         Selectable::Map(parts) => {

@@ -121,6 +121,22 @@ pub struct Restrictions {
     pub restricts_rows: bool,
     /// Where the rows to try are found, if not by their key.
     pub index: Option<IndexChoice>,
+    /// Something is said of the partition key, be it enough or not.
+    pub restricts_partition: bool,
+    /// Rows would have to be tried, and the statement does not allow that; it is said last, after other mistakes.
+    pub needs_filtering: bool,
+}
+
+impl Restrictions {
+    /// Whether some column of the partition key may have one of several values.
+    pub fn names_several_partitions(&self) -> bool {
+        match &self.partition {
+            Partition::Keys(columns) => columns
+                .iter()
+                .any(|column| !matches!(column, Alternatives::One(_))),
+            _ => false,
+        }
+    }
 }
 
 impl Restrictions {
@@ -224,28 +240,44 @@ impl Gathered {
             false => Vec::new(),
         };
         let is_lenient = filtering || indexes::is_any_answered(table, &asked);
+        let restricts_partition = self.token.is_some()
+            || self.said.iter().any(|said| {
+                let first = said.columns.first();
+                first.is_some_and(|index| table.columns[*index].kind == ColumnKind::PartitionKey)
+            });
         let partition = self.partition(table, purpose, &mut filters)?;
+        if selecting && !is_lenient && !filters.is_empty() {
+            return Err(CqlError::invalid(REQUIRES_FILTERING));
+        }
         let is_range = !matches!(partition, Partition::Keys(_));
+        self.check_static(table, purpose, statics_only)?;
         let before = filters.len();
         let clustering = self.clustering(table, purpose, statics_only, is_lenient, &mut filters)?;
         let is_filtered = filters.len() > before;
-        // What is left is about columns outside the key, or about key columns that filters have to try.
-        let mut outside = Vec::new();
+        // What is left is about columns outside the key.
+        let mut outside: Vec<usize> = Vec::new();
         for said in self.said {
-            for index in &said.columns {
-                if !table.columns[*index].kind.is_primary_key() {
-                    outside.push(table.columns[*index].name.clone());
-                }
-            }
+            outside.extend(&said.columns);
             filters.extend(filters_of(said)?);
         }
-        if !selecting && !outside.is_empty() {
-            return Err(CqlError::invalid(format!(
-                "Non PRIMARY KEY columns found in where clause: {} ",
-                outside.join(", ")
-            )));
+        if !outside.is_empty() {
+            if !selecting {
+                outside.sort();
+                let names: Vec<&str> = outside
+                    .iter()
+                    .map(|index| table.columns[*index].name.as_str())
+                    .collect();
+                return Err(CqlError::invalid(format!(
+                    "Non PRIMARY KEY columns found in where clause: {} ",
+                    names.join(", ")
+                )));
+            }
+            if !is_lenient {
+                return Err(CqlError::invalid(REQUIRES_FILTERING));
+            }
         }
         let mut index = None;
+        let mut needs_filtering = false;
         if selecting {
             let verdict = indexes::decide(table, &asked, is_range, is_filtered);
             let names_several = |columns: &[Alternatives]| {
@@ -258,9 +290,7 @@ impl Gathered {
                     "Select on indexed columns and with IN clause for the PRIMARY KEY are not supported",
                 ));
             }
-            if verdict.needs_filtering && !filtering {
-                return Err(CqlError::invalid(REQUIRES_FILTERING));
-            }
+            needs_filtering = verdict.needs_filtering && !filtering;
             index = verdict.choice;
         }
         let covered: usize = clustering
@@ -284,7 +314,35 @@ impl Gathered {
             filters,
             restricts_rows,
             index,
+            restricts_partition,
+            needs_filtering,
         })
+    }
+
+    /// Who changes or shows only static columns has no business with the clustering.
+    fn check_static(
+        &self,
+        table: &TableSchema,
+        purpose: Purpose,
+        statics_only: bool,
+    ) -> CqlResult<()> {
+        let restricted = self.said.iter().any(|said| {
+            let first = said.columns.first();
+            first.is_some_and(|index| table.columns[*index].kind == ColumnKind::Clustering)
+        });
+        if !statics_only || !restricted {
+            return Ok(());
+        }
+        match purpose {
+            Purpose::Insert => Ok(()),
+            Purpose::Select { .. } => Err(CqlError::invalid(
+                "Cannot restrict clustering columns when selecting only static columns",
+            )),
+            Purpose::Update | Purpose::Delete => Err(CqlError::invalid(format!(
+                "Invalid restrictions on clustering columns since the {} statement modifies only static columns",
+                purpose.name()
+            ))),
+        }
     }
 
     /// Takes what is said of single columns of that kind.
@@ -309,6 +367,12 @@ impl Gathered {
         let said = self.take(table, ColumnKind::PartitionKey);
         let selecting = matches!(purpose, Purpose::Select { .. });
         if let Some((lower, upper)) = self.token.take() {
+            if !selecting {
+                return Err(CqlError::invalid(format!(
+                    "The token function cannot be used in WHERE clauses for {} statements",
+                    purpose.name()
+                )));
+            }
             for said in said {
                 // Token and key together: the key's columns are tried one by one.
                 filters.extend(filters_of(said)?);
@@ -399,41 +463,29 @@ impl Gathered {
                 )));
             }
         }
+        let inserting = matches!(purpose, Purpose::Insert | Purpose::Update);
+        if !inserting && !filtering && said.iter().any(|said| !said.others.is_empty()) {
+            return Err(CqlError::invalid(
+                "Clustering columns can only be restricted with CONTAINS with a secondary index or filtering",
+            ));
+        }
+        let restricted = said.iter().flat_map(|said| &said.columns);
+        let gap = restricted
+            .enumerate()
+            .find(|(place, index)| base + place != **index);
+        if let Some((place, index)) = gap.filter(|_| !inserting && !filtering) {
+            return Err(CqlError::invalid(format!(
+                "PRIMARY KEY column \"{}\" cannot be restricted as preceding column \"{}\" is not restricted",
+                table.columns[*index].name,
+                table.columns[base + place].name
+            )));
+        }
         let mut parts: Vec<ClusteringPart> = Vec::new();
         let mut next = 0;
-        let mut ended: Option<usize> = None;
+        let mut ended = false;
         for said in said {
             let first = said.columns[0] - base;
-            if !said.others.is_empty() && !filtering {
-                return Err(CqlError::invalid(
-                    "Clustering columns can only be restricted with CONTAINS with a secondary index or filtering",
-                ));
-            }
-            let name = |place: usize| &table.columns[base + place].name;
-            if let Some(slice) = ended
-                && !filtering
-            {
-                return Err(CqlError::invalid(format!(
-                    "Clustering column \"{}\" cannot be restricted (preceding column \"{}\" is restricted by a non-EQ relation)",
-                    name(first),
-                    name(slice)
-                )));
-            }
-            if first != next && !filtering {
-                return Err(CqlError::invalid(if first < next {
-                    format!(
-                        "{} cannot be restricted by more than one relation if it includes an Equal",
-                        name(first)
-                    )
-                } else {
-                    format!(
-                        "PRIMARY KEY column \"{}\" cannot be restricted as preceding column \"{}\" is not restricted",
-                        name(first),
-                        name(next)
-                    )
-                }));
-            }
-            if first != next || ended.is_some() || said.constraint.is_none() {
+            if first != next || ended || said.constraint.is_none() {
                 filters.extend(filters_of(said)?);
                 continue;
             }
@@ -447,7 +499,7 @@ impl Gathered {
                 continue;
             };
             if matches!(constraint, Constraint::Between { .. }) {
-                ended = Some(first);
+                ended = true;
             }
             next += columns.len();
             filters.extend(others.into_iter().map(|test| Filter {

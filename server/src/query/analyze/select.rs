@@ -10,11 +10,13 @@ use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::CqlType;
 
 use super::name;
-use super::restrict::{Alternatives, Constraint, Partition, Purpose, Restrictions, restrict};
+use super::restrict::{
+    Alternatives, Constraint, Partition, Purpose, REQUIRES_FILTERING, Restrictions, restrict,
+};
 use super::term::{Aggregate, Terms, undefined};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
-use crate::schema::{Catalog, ColumnKind, TableSchema};
+use crate::schema::{Catalog, ColumnKind, TableSchema, types};
 
 /// A SELECT with names and types settled.
 #[derive(Debug)]
@@ -57,65 +59,66 @@ pub fn select(
     statement: &Select,
     masked: bool,
 ) -> CqlResult<(SelectPlan, Vec<ColumnSpec>)> {
+    // The order in which mistakes are found is Cassandra's: columns and functions, WHERE, what is made of the selection,
+    // DISTINCT, groups, order, and whether rows would have to be tried.
     let mut terms = Terms::new(catalog, &table.keyspace, Some(table));
-    terms.columns = true;
     terms.masked = masked;
-    let mut shown = Vec::new();
-    let mut specs = Vec::new();
-    let mut spec = |name: String, ty: &CqlType| {
-        specs.push(ColumnSpec {
-            keyspace: table.keyspace.clone(),
-            table: table.name.clone(),
-            name,
-            ty: ty.clone(),
-        });
-    };
-    match &statement.selection {
-        Selection::All => {
-            for column in &table.columns {
-                spec(column.name.clone(), &column.ty);
-                shown.push(terms.column(&Name::exact(&column.name))?);
-            }
-        }
-        Selection::Items(items) => {
-            for item in items {
-                let typed = terms.typed(&item.expression, None)?;
-                let name = match &item.alias {
-                    Some(alias) => alias.as_str().to_owned(),
-                    None => name::of(&item.expression),
-                };
-                spec(name, &typed.ty);
-                shown.push(typed);
-            }
-        }
-    }
-    terms.columns = false;
-    let visible = shown.len();
+    let statics_only = looks_at_statics_alone(&mut terms, table, &statement.selection)?;
+    let ordered = ordered_columns(table, statement)?;
     let purpose = Purpose::Select {
         allow_filtering: statement.allow_filtering,
     };
-    let restrictions = restrict(&mut terms, table, &statement.relations, purpose, false)?;
-    let selected = selected_columns(&shown, &terms.aggregates);
-    if shows_only_statics(table, &selected) && restricts_clustering(table, &restrictions) {
+    let restrictions = restrict(
+        &mut terms,
+        table,
+        &statement.relations,
+        purpose,
+        statics_only,
+    )?;
+    resolve_all(&mut terms, &statement.selection)?;
+    let (mut shown, specs) = selection(&mut terms, table, &statement.selection)?;
+    let visible = shown.len();
+    if statement.distinct {
+        if statement.per_partition_limit.is_some() {
+            return Err(CqlError::invalid(
+                "PER PARTITION LIMIT is not allowed with SELECT DISTINCT queries",
+            ));
+        }
+        check_distinct(table, &shown, &terms.aggregates, &restrictions)?;
+        // What is put in order after reading is asked for, too.
+        let sorted = ordered
+            .first()
+            .filter(|_| restrictions.names_several_partitions());
+        if let Some((index, _)) = sorted.filter(|(index, _)| {
+            !matches!(
+                table.columns[*index].kind,
+                ColumnKind::PartitionKey | ColumnKind::Static
+            )
+        }) {
+            return Err(wants_rows(&table.columns[*index].name));
+        }
+    }
+    let group_by = group_by(table, statement, &restrictions)?;
+    let takes_all_together = !terms.aggregates.is_empty() && group_by.is_none();
+    if statement.per_partition_limit.is_some() && takes_all_together {
         return Err(CqlError::invalid(
-            "Cannot restrict clustering columns when selecting only static columns",
+            "PER PARTITION LIMIT is not allowed with aggregate queries.",
         ));
     }
-    if statement.distinct {
-        check_distinct(table, &shown, &restrictions)?;
-    }
-    let group_by = group_by(table, &statement.group_by, &restrictions)?;
-    let limit = limit(&mut terms, statement.limit.as_ref(), "[limit]")?;
-    let per_partition_limit = limit_of_partition(&mut terms, statement)?;
     if !statement.order_by.is_empty() && restrictions.index.is_some() {
         return Err(CqlError::invalid(
             "ORDER BY with 2ndary indexes is not supported, except for ANN queries.",
         ));
     }
-    let ordering = order_by(table, statement, &restrictions)?;
+    let ordering = order_by(table, &ordered, &restrictions)?;
+    if restrictions.needs_filtering {
+        return Err(CqlError::invalid(REQUIRES_FILTERING));
+    }
+    let limit = limit(&mut terms, statement.limit.as_ref(), "[limit]")?;
+    let per_partition_limit = limit_of_partition(&mut terms, statement)?;
     let mut sort = None;
     if let Some(ordering) = &ordering
-        && names_several_partitions(&restrictions)
+        && restrictions.names_several_partitions()
     {
         sort = Some(
             ordering
@@ -160,6 +163,58 @@ pub fn select(
     Ok((plan, terms.into_markers()?))
 }
 
+/// What is shown, and how each column of the result is called.
+fn selection(
+    terms: &mut Terms<'_>,
+    table: &TableSchema,
+    selection: &Selection,
+) -> CqlResult<(Vec<Typed>, Vec<ColumnSpec>)> {
+    let spec = |name: String, ty: &CqlType| ColumnSpec {
+        keyspace: table.keyspace.clone(),
+        table: table.name.clone(),
+        name,
+        ty: ty.clone(),
+    };
+    let mut shown = Vec::new();
+    let mut specs = Vec::new();
+    match selection {
+        Selection::All => {
+            terms.columns = true;
+            for column in &table.columns {
+                specs.push(spec(column.name.clone(), &column.ty));
+                shown.push(terms.column(&Name::exact(&column.name))?);
+            }
+            terms.columns = false;
+        }
+        Selection::Items(items) => {
+            terms.columns = true;
+            terms.first_column = None;
+            for item in items {
+                let typed = terms.typed(&item.expression, None)?;
+                let name = match &item.alias {
+                    Some(alias) => alias.as_str().to_owned(),
+                    None => name::of(without_own_cast(terms, &item.expression)),
+                };
+                specs.push(spec(name, &typed.ty));
+                shown.push(typed);
+            }
+            terms.columns = false;
+        }
+    }
+    Ok((shown, specs))
+}
+
+/// A cast to the type that something has is no cast, and shows in no name.
+fn without_own_cast<'s>(terms: &Terms<'_>, of: &'s Selectable) -> &'s Selectable {
+    if let Selectable::Cast { expression, to } = of {
+        let own = terms.natural_type(expression);
+        if own.is_some_and(|own| *own.bare() == types::native(*to)) {
+            return without_own_cast(terms, expression);
+        }
+    }
+    of
+}
+
 /// The specifications the client gets: one text column for JSON.
 pub fn result_specs(plan: &SelectPlan) -> Vec<ColumnSpec> {
     if !plan.json {
@@ -173,26 +228,48 @@ pub fn result_specs(plan: &SelectPlan) -> Vec<ColumnSpec> {
     }]
 }
 
-/// Static columns, and none but them and the partition key.
-fn shows_only_statics(table: &TableSchema, selected: &HashSet<usize>) -> bool {
+/// Whether the selection looks at static columns, and at none but them and the partition key. As in Cassandra it is looked
+/// through only as far as the answer takes, and what was not looked at has its mistakes found later.
+fn looks_at_statics_alone(
+    terms: &mut Terms<'_>,
+    table: &TableSchema,
+    selection: &Selection,
+) -> CqlResult<bool> {
     let kind = |index: &usize| table.columns[*index].kind;
-    selected
+    let has_statics = table
+        .columns
         .iter()
-        .any(|index| kind(index) == ColumnKind::Static)
-        && selected
-            .iter()
-            .all(|index| matches!(kind(index), ColumnKind::Static | ColumnKind::PartitionKey))
+        .any(|column| column.kind == ColumnKind::Static);
+    let Selection::Items(items) = selection else {
+        return Ok(false);
+    };
+    let mut any = |wanted: &dyn Fn(ColumnKind) -> bool| -> CqlResult<bool> {
+        for item in items {
+            let mut named = HashSet::new();
+            terms.columns = true;
+            let resolved = terms.resolve(&item.expression, &mut named);
+            terms.columns = false;
+            resolved?;
+            if named.iter().any(|index| wanted(kind(index))) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    Ok(has_statics
+        && any(&|kind| kind == ColumnKind::Static)?
+        && !any(&|kind| !matches!(kind, ColumnKind::Static | ColumnKind::PartitionKey))?)
 }
 
-fn restricts_clustering(table: &TableSchema, restrictions: &Restrictions) -> bool {
-    let filtered = restrictions
-        .filters
-        .iter()
-        .flat_map(|filter| &filter.columns);
-    !restrictions.clustering.is_empty()
-        || filtered
-            .into_iter()
-            .any(|index| table.columns[*index].kind == ColumnKind::Clustering)
+fn resolve_all(terms: &mut Terms<'_>, selection: &Selection) -> CqlResult<()> {
+    if let Selection::Items(items) = selection {
+        terms.columns = true;
+        for item in items {
+            terms.resolve(&item.expression, &mut HashSet::new())?;
+        }
+        terms.columns = false;
+    }
+    Ok(())
 }
 
 /// Every column that the selection looks at.
@@ -227,6 +304,7 @@ fn shown_place(shown: &mut Vec<Typed>, table: &TableSchema, index: usize) -> usi
 fn check_distinct(
     table: &TableSchema,
     shown: &[Typed],
+    aggregates: &[Aggregate],
     restrictions: &Restrictions,
 ) -> CqlResult<()> {
     if restrictions.restricts_rows {
@@ -236,7 +314,10 @@ fn check_distinct(
     }
     let mut wrong = None;
     let mut asked = HashSet::new();
-    for typed in shown {
+    let arguments = aggregates
+        .iter()
+        .filter_map(|aggregate| aggregate.argument.as_ref());
+    for typed in shown.iter().chain(arguments) {
         typed.expression.walk(&mut |expression| {
             if let Expression::Column(index) | Expression::Fact { column: index, .. } = expression {
                 asked.insert(*index);
@@ -250,10 +331,7 @@ fn check_distinct(
         });
     }
     if let Some(index) = wrong {
-        return Err(CqlError::invalid(format!(
-            "SELECT DISTINCT queries must only request partition key columns and/or static columns (not {})",
-            table.columns[index].name
-        )));
+        return Err(wants_rows(&table.columns[index].name));
     }
     // Where partitions are not named, their whole key tells them apart.
     let is_range = !matches!(restrictions.partition, Partition::Keys(_));
@@ -270,23 +348,18 @@ fn check_distinct(
     Ok(())
 }
 
+fn wants_rows(column: &str) -> CqlError {
+    CqlError::invalid(format!(
+        "SELECT DISTINCT queries must only request partition key columns and/or static columns (not {column})"
+    ))
+}
+
 fn limit(terms: &mut Terms<'_>, term: Option<&Term>, name: &str) -> CqlResult<Option<Expression>> {
     term.map(|term| terms.term(term, name, &CqlType::Int))
         .transpose()
 }
 
 fn limit_of_partition(terms: &mut Terms<'_>, statement: &Select) -> CqlResult<Option<Expression>> {
-    if statement.per_partition_limit.is_some() && statement.distinct {
-        return Err(CqlError::invalid(
-            "PER PARTITION LIMIT is not allowed with SELECT DISTINCT queries",
-        ));
-    }
-    let takes_all_together = !terms.aggregates.is_empty() && statement.group_by.is_empty();
-    if statement.per_partition_limit.is_some() && takes_all_together {
-        return Err(CqlError::invalid(
-            "PER PARTITION LIMIT is not allowed with aggregate queries.",
-        ));
-    }
     limit(
         terms,
         statement.per_partition_limit.as_ref(),
@@ -296,9 +369,10 @@ fn limit_of_partition(terms: &mut Terms<'_>, statement: &Select) -> CqlResult<Op
 
 fn group_by(
     table: &TableSchema,
-    by: &[Selectable],
+    statement: &Select,
     restrictions: &Restrictions,
 ) -> CqlResult<Option<usize>> {
+    let by = &statement.group_by;
     if by.is_empty() {
         return Ok(None);
     }
@@ -334,6 +408,11 @@ fn group_by(
             "Group by is not supported on only a part of the partition key",
         ));
     }
+    if statement.distinct && next > table.partition_key.len() {
+        return Err(CqlError::invalid(
+            "Grouping on clustering columns is not allowed for SELECT DISTINCT queries",
+        ));
+    }
     Ok(Some(next))
 }
 
@@ -357,23 +436,9 @@ struct OrderBy {
     by: Vec<(usize, bool)>,
 }
 
-fn order_by(
-    table: &TableSchema,
-    statement: &Select,
-    restrictions: &Restrictions,
-) -> CqlResult<Option<OrderBy>> {
-    if statement.order_by.is_empty() {
-        return Ok(None);
-    }
-    if !matches!(restrictions.partition, Partition::Keys(_)) {
-        return Err(CqlError::invalid(
-            "ORDER BY is only supported when the partition key is restricted by an EQ or an IN.",
-        ));
-    }
-    let mut reversed = None;
-    let mut by = Vec::new();
-    let first = table.partition_key.len();
-    let mut next = first;
+/// The columns of ORDER BY by their places, each with whether it is wanted descending.
+fn ordered_columns(table: &TableSchema, statement: &Select) -> CqlResult<Vec<(usize, bool)>> {
+    let mut by: Vec<(usize, bool)> = Vec::new();
     for ordering in &statement.order_by {
         let OrderingKey::Column(column) = &ordering.by else {
             return Err(CqlError::invalid(
@@ -383,10 +448,40 @@ fn order_by(
         let index = table
             .column_index(column.as_str())
             .ok_or_else(|| undefined(table, column))?;
+        let descending = ordering.direction == Direction::Descending;
+        match by.iter_mut().find(|(own, _)| *own == index) {
+            // Said twice, the last word counts.
+            Some(known) => known.1 = descending,
+            None => by.push((index, descending)),
+        }
+    }
+    Ok(by)
+}
+
+fn order_by(
+    table: &TableSchema,
+    ordered: &[(usize, bool)],
+    restrictions: &Restrictions,
+) -> CqlResult<Option<OrderBy>> {
+    if ordered.is_empty() {
+        return Ok(None);
+    }
+    if !matches!(restrictions.partition, Partition::Keys(_)) {
+        return Err(CqlError::invalid(
+            "ORDER BY is only supported when the partition key is restricted by an EQ or an IN.",
+        ));
+    }
+    let mut reversed: Option<bool> = None;
+    let mut agrees = true;
+    let first = table.partition_key.len();
+    let mut next = first;
+    for (index, descending) in ordered {
+        let (index, descending) = (*index, *descending);
         let own = &table.columns[index];
         if own.kind != ColumnKind::Clustering {
             return Err(CqlError::invalid(format!(
-                "Order by is currently only supported on the clustered columns of the PRIMARY KEY, got {column}"
+                "Order by is currently only supported on the clustered columns of the PRIMARY KEY, got {}",
+                own.name
             )));
         }
         while next < index && is_fixed(table, restrictions, next) {
@@ -398,25 +493,15 @@ fn order_by(
             ));
         }
         next += 1;
-        let descending = ordering.direction == Direction::Descending;
         let against = descending != own.reversed;
-        if reversed.is_some_and(|reversed| reversed != against) {
-            return Err(CqlError::invalid("Unsupported order by relation"));
-        }
+        agrees &= reversed.is_none_or(|reversed| reversed == against);
         reversed = Some(against);
-        by.push((index, descending));
+    }
+    if !agrees {
+        return Err(CqlError::invalid("Unsupported order by relation"));
     }
     Ok(Some(OrderBy {
         reversed: reversed.unwrap_or(false),
-        by,
+        by: ordered.to_vec(),
     }))
-}
-
-fn names_several_partitions(restrictions: &Restrictions) -> bool {
-    match &restrictions.partition {
-        Partition::Keys(columns) => columns
-            .iter()
-            .any(|column| !matches!(column, Alternatives::One(_))),
-        _ => false,
-    }
 }

@@ -5,9 +5,13 @@
 //!
 //! What must hold: every marker of the statement ends up with exactly one specification, because drivers encode by it.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use palladium_protocol::cql;
 use palladium_protocol::cql::ast::{
-    CellFact, Literal, Marker, Name, QualifiedName, Selectable, Selection, Statement, Term,
+    Arithmetic, CellFact, Literal, Marker, Name, QualifiedName, Selectable, Selection, Statement,
+    Term,
 };
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::{CqlType, UserType};
@@ -48,6 +52,8 @@ pub struct Terms<'a> {
     pub aggregates: Vec<Aggregate>,
     inside_aggregate: bool,
     asks_for_time: bool,
+    /// The first column that the selection named, which some errors repeat.
+    pub first_column: Option<String>,
 }
 
 /// Selectables nest at most so deep; the parser has its own bound.
@@ -63,6 +69,7 @@ impl<'a> Terms<'a> {
             aggregates: Vec::new(),
             inside_aggregate: false,
             asks_for_time: false,
+            first_column: None,
         }
     }
 
@@ -125,6 +132,88 @@ impl<'a> Terms<'a> {
         }
     }
 
+    /// The first look at a selectable: its columns and functions exist. Everything else is found out once the WHERE is understood.
+    pub fn resolve(&mut self, of: &Selectable, named: &mut HashSet<usize>) -> CqlResult<()> {
+        match of {
+            Selectable::Column(name) => {
+                let table = self.table.filter(|_| self.columns);
+                let index = table.and_then(|table| table.column_index(name.as_str()));
+                named.extend(index);
+                self.column(name).map(drop)
+            }
+            Selectable::Literal(_) | Selectable::Marker(_) | Selectable::CountRows => Ok(()),
+            Selectable::CellFact { of, .. }
+            | Selectable::Field { of, .. }
+            | Selectable::Element { of, .. }
+            | Selectable::Slice { of, .. } => self.resolve(of, named),
+            Selectable::Cast { expression, .. } | Selectable::TypeHint { expression, .. } => {
+                self.resolve(expression, named)
+            }
+            Selectable::Tuple(parts) | Selectable::List(parts) | Selectable::Set(parts) => {
+                parts.iter().try_for_each(|part| self.resolve(part, named))
+            }
+            // A map may be a user type's value, whose field names are no columns.
+            Selectable::Map(_) => Ok(()),
+            Selectable::Function { name, arguments } => {
+                for argument in arguments {
+                    self.resolve(argument, named)?;
+                }
+                self.known_function(name, arguments)
+            }
+            Selectable::Arithmetic { left, right, .. } => {
+                self.resolve(left, named)?;
+                self.resolve(right, named)
+            }
+            Selectable::Negation(inner) => self.resolve(inner, named),
+        }
+    }
+
+    /// What is known of the types of arguments; a literal has the type it is most like.
+    fn compatible(&self, arguments: &[Selectable]) -> Vec<Option<CqlType>> {
+        arguments
+            .iter()
+            .map(|argument| match argument {
+                Selectable::Literal(literal) => literal::natural_type(literal),
+                other => self.natural_type(other),
+            })
+            .collect()
+    }
+
+    fn known_function(&self, name: &QualifiedName, arguments: &[Selectable]) -> CqlResult<()> {
+        if name
+            .keyspace
+            .as_ref()
+            .is_some_and(|keyspace| *keyspace != "system")
+        {
+            return Err(self.unknown_function(&name.to_string()));
+        }
+        let name = name.name.as_str();
+        if let Some(kind) = AggregateKind::named(name) {
+            return match self.compatible(arguments).as_slice() {
+                [Some(ty)] => self.check_aggregate(kind, ty),
+                _ => Ok(()),
+            };
+        }
+        let natural: Vec<Option<CqlType>> = arguments
+            .iter()
+            .map(|argument| self.natural_type(argument))
+            .collect();
+        let shown = |place: usize| print(&arguments[place]);
+        let fit =
+            |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
+        match functions::resolve(
+            name,
+            &self.compatible(arguments),
+            None,
+            self.table,
+            &shown,
+            &fit,
+        )? {
+            Some(_) => Ok(()),
+            None => Err(self.unknown_function(name)),
+        }
+    }
+
     /// A selectable, for this receiver if there is one.
     pub fn typed(&mut self, of: &Selectable, receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
         let typed = self.any(of, receiver)?;
@@ -154,13 +243,11 @@ impl<'a> Terms<'a> {
             Selectable::CountRows => self.aggregate(AggregateKind::Count, None),
             Selectable::CellFact { fact, of } => self.fact(*fact, of),
             Selectable::Cast { expression, to } => {
+                let written = to.name();
                 let to = types::native(*to);
                 let typed = self.any(expression, None)?;
-                if !functions::can_cast(&typed.ty, &to) {
-                    return Err(CqlError::invalid(format!(
-                        "{} cannot be cast to {to}",
-                        typed.ty
-                    )));
+                if typed.ty.bare() != &to {
+                    self.check_cast(&typed.ty, &to, written)?;
                 }
                 self.call(Function::Cast, vec![typed], to)
             }
@@ -180,14 +267,26 @@ impl<'a> Terms<'a> {
                 let lookup =
                     |keyspace: &str, name: &str| catalog.user_type(keyspace, name).cloned();
                 let ty = types::resolve(to, self.keyspace, &lookup)?;
-                let name = ty.to_string();
-                let typed = self.typed(
+                let name = format!("({ty}){}", print(expression));
+                let natural = self.natural_type(expression);
+                if !self.columns && self.fit(expression, natural.as_ref(), &ty) == Fit::No {
+                    return Err(CqlError::invalid(format!(
+                        "Cannot cast value {} to type {ty}",
+                        print(expression)
+                    )));
+                }
+                let typed = self.any(
                     expression,
                     Some(Receiver {
                         name: &name,
                         ty: &ty,
                     }),
                 )?;
+                if !is_assignable(&typed.ty, &ty) {
+                    return Err(CqlError::invalid(format!(
+                        "Cannot assign value {name} to {name} of type {ty}"
+                    )));
+                }
                 Ok(Typed {
                     expression: typed.expression,
                     ty,
@@ -207,12 +306,45 @@ impl<'a> Terms<'a> {
                     Selectable::Literal(literal) => literal::natural_type(literal),
                     _ => other.natural_type(own),
                 };
+                let is_null =
+                    |side: &Selectable| matches!(side, Selectable::Literal(Literal::Null));
+                if let Some(receiver) = receiver.filter(|_| is_null(left) || is_null(right)) {
+                    return Ok(Typed {
+                        expression: Expression::NULL,
+                        ty: receiver.ty.clone(),
+                    });
+                }
+                if is_null(left)
+                    || is_null(right)
+                    || matches!(**left, Selectable::Marker(_))
+                    || matches!(**right, Selectable::Marker(_))
+                {
+                    return Err(CqlError::invalid(format!(
+                        "Ambiguous '{}' operation with args {} and {}: use type hint to disambiguate, example '(int) ?'",
+                        operator.symbol(),
+                        print(left),
+                        print(right)
+                    )));
+                }
                 let right_type = self.natural_type(right);
                 let left_hint =
                     hint(left, self, right_type).or(receiver.map(|receiver| receiver.ty.clone()));
                 let left_typed = self.operand(left, left_hint.as_ref())?;
                 let right_hint = hint(right, self, Some(left_typed.ty.clone()));
                 let right_typed = self.operand(right, right_hint.as_ref())?;
+                let textual = |ty: &CqlType| matches!(ty.bare(), CqlType::Text | CqlType::Ascii);
+                if *operator == Arithmetic::Add
+                    && textual(&left_typed.ty)
+                    && textual(&right_typed.ty)
+                {
+                    let both_ascii = *left_typed.ty.bare() == CqlType::Ascii
+                        && *right_typed.ty.bare() == CqlType::Ascii;
+                    let ty = match both_ascii {
+                        true => CqlType::Ascii,
+                        false => CqlType::Text,
+                    };
+                    return self.call(Function::Concat, vec![left_typed, right_typed], ty);
+                }
                 let temporal = matches!(left_typed.ty.bare(), CqlType::Timestamp | CqlType::Date)
                     && *right_typed.ty.bare() == CqlType::Duration;
                 let ty = match temporal {
@@ -248,6 +380,47 @@ impl<'a> Terms<'a> {
                 let ty = typed.ty.clone();
                 self.call(Function::Negate, vec![typed], ty)
             }
+        }
+    }
+
+    /// A cast is a call of a function, and whether there is one is found out as for any other.
+    fn check_cast(&self, from: &CqlType, to: &CqlType, written: &str) -> CqlResult<()> {
+        let candidates = match written {
+            "varchar" => Vec::new(),
+            _ => functions::castable_to(to),
+        };
+        if candidates.is_empty() {
+            // Cassandra names the first column of the selection, whatever is cast.
+            return Err(CqlError::invalid(format!(
+                "{} cannot be cast to {written}",
+                self.first_column.as_deref().unwrap_or_default()
+            )));
+        }
+        if candidates.iter().any(|own| own == from.bare()) {
+            return Ok(());
+        }
+        let weak: Vec<&CqlType> = candidates
+            .iter()
+            .filter(|own| is_assignable(from, own))
+            .collect();
+        let listed = |types: &[&CqlType]| {
+            let each: Vec<String> = types
+                .iter()
+                .map(|from| format!("system.cast_as_{to} : ({from}) -> {to}"))
+                .collect();
+            each.join(", ")
+        };
+        match weak.as_slice() {
+            [_] => Ok(()),
+            [] => Err(CqlError::invalid(format!(
+                "Invalid call to function system.cast_as_{to}, none of its type signatures match (known type signatures: {})",
+                listed(&candidates.iter().collect::<Vec<_>>())
+            ))),
+            several => Err(CqlError::invalid(format!(
+                "Ambiguous call to function system.cast_as_{to} (can be matched by following signatures: {}): use type casts \
+                 to disambiguate",
+                listed(several)
+            ))),
         }
     }
 
@@ -289,6 +462,9 @@ impl<'a> Terms<'a> {
         let index = table
             .column_index(name.as_str())
             .ok_or_else(|| undefined(table, name))?;
+        if self.first_column.is_none() {
+            self.first_column = Some(name.as_str().to_owned());
+        }
         let column = &table.columns[index];
         match &column.mask {
             Some(mask) if self.masked => self.behind_mask(column, mask),
@@ -387,15 +563,14 @@ impl<'a> Terms<'a> {
             ));
         }
         let ty = match &argument {
-            Some(argument) => kind.result_type(&argument.ty).ok_or_else(|| {
-                CqlError::invalid(format!(
-                    "Invalid call to function {}, none of its type signatures match (known type signatures: system.{} : \
-                     (tinyint) -> tinyint, (smallint) -> smallint, (int) -> int, (bigint) -> bigint, (float) -> float, \
-                     (double) -> double, (decimal) -> decimal, (varint) -> varint, (counter) -> counter)",
-                    kind.name(),
-                    kind.name()
-                ))
-            })?,
+            Some(argument) => match kind.result_type(&argument.ty) {
+                Some(ty) => ty,
+                None => {
+                    self.check_aggregate(kind, &argument.ty)?;
+                    // A timestamp is taken for the one number it fits.
+                    CqlType::Bigint
+                }
+            },
             None => CqlType::Bigint,
         };
         self.aggregates.push(Aggregate { kind, argument });
@@ -403,6 +578,36 @@ impl<'a> Terms<'a> {
             expression: Expression::Aggregate(self.aggregates.len() - 1),
             ty,
         })
+    }
+
+    /// Whether there is an aggregate for values of a type.
+    fn check_aggregate(&self, kind: AggregateKind, ty: &CqlType) -> CqlResult<()> {
+        const NUMBERS: [&str; 9] = [
+            "tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "varint",
+            "counter",
+        ];
+        if kind.result_type(ty).is_some() {
+            return Ok(());
+        }
+        let listed = |types: &[&str]| {
+            let each: Vec<String> = types
+                .iter()
+                .map(|ty| format!("system.{} : ({ty}) -> {ty}", kind.name()))
+                .collect();
+            each.join(", ")
+        };
+        Err(CqlError::invalid(match ty.bare() {
+            CqlType::Timestamp => format!(
+                "Ambiguous call to function {} (can be matched by following signatures: {}): use type casts to disambiguate",
+                kind.name(),
+                listed(&["bigint", "varint"])
+            ),
+            _ => format!(
+                "Invalid call to function {}, none of its type signatures match (known type signatures: {})",
+                kind.name(),
+                listed(&NUMBERS)
+            ),
+        }))
     }
 
     fn function(
@@ -436,10 +641,13 @@ impl<'a> Terms<'a> {
             .iter()
             .map(|argument| self.natural_type(argument))
             .collect();
+        let shown = |place: usize| print(&arguments[place]);
         let fit =
             |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
         let wanted = receiver.map(|receiver| receiver.ty);
-        let Some(signature) = functions::resolve(name, &natural, wanted, self.table, &fit)? else {
+        let compatible = self.compatible(arguments);
+        let found = functions::resolve(name, &compatible, wanted, self.table, &shown, &fit)?;
+        let Some(signature) = found else {
             return Err(self.unknown_function(name));
         };
         let mut typed = Vec::with_capacity(arguments.len());
@@ -622,11 +830,19 @@ impl<'a> Terms<'a> {
                 if let Some(kind) = AggregateKind::named(name) {
                     return kind.result_type(natural.first()?.as_ref()?);
                 }
+                let shown = |place: usize| print(&arguments[place]);
                 let fit = |place: usize, ty: &CqlType| {
                     self.fit(&arguments[place], natural[place].as_ref(), ty)
                 };
-                let signature =
-                    functions::resolve(name, &natural, None, self.table, &fit).ok()??;
+                let signature = functions::resolve(
+                    name,
+                    &self.compatible(arguments),
+                    None,
+                    self.table,
+                    &shown,
+                    &fit,
+                )
+                .ok()??;
                 Some(signature.returns)
             }
             Selectable::Field { of, field } => match self.natural_type(of)?.bare() {
@@ -661,7 +877,15 @@ impl<'a> Terms<'a> {
                 Selectable::Literal(literal) => literal::natural_type(literal),
                 inner => self.natural_type(inner),
             },
-            Selectable::List(_) | Selectable::Set(_) | Selectable::Map(_) => None,
+            Selectable::List(parts) => {
+                let known = parts.iter().find_map(|part| self.natural_type(part))?;
+                Some(CqlType::list(known.frozen()).frozen())
+            }
+            Selectable::Set(parts) => {
+                let known = parts.iter().find_map(|part| self.natural_type(part))?;
+                Some(CqlType::Set(Arc::new(known.frozen())).frozen())
+            }
+            Selectable::Map(_) => None,
         }
     }
 
@@ -684,7 +908,7 @@ impl<'a> Terms<'a> {
             },
             Selectable::Set(parts) => match bare {
                 CqlType::Set(element) => self.fit_all(parts.iter(), element),
-                CqlType::Map(..) | CqlType::Udt(_) if parts.is_empty() => Fit::Weak,
+                CqlType::Map(..) if parts.is_empty() => Fit::Weak,
                 _ => Fit::No,
             },
             Selectable::Map(parts) => match bare {
@@ -830,6 +1054,12 @@ fn mismatch(of: &Selectable, from: &CqlType, receiver: &Receiver<'_>) -> CqlErro
         Selectable::Function { name, .. } => CqlError::invalid(format!(
             "Type error: cannot assign result of function system.{} (type {from}) to {} (type {})",
             name.name.as_str(),
+            receiver.name,
+            receiver.ty
+        )),
+        Selectable::TypeHint { .. } => CqlError::invalid(format!(
+            "Cannot assign value {} to {} of type {}",
+            print(of),
             receiver.name,
             receiver.ty
         )),

@@ -36,8 +36,9 @@ use crate::encode::cell::{Stamp, cell_value};
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
 use crate::query::Outcome;
+use crate::query::analyze::restrict::{Alternatives, Constraint};
 use crate::query::analyze::{
-    ColumnTest, ConditionKind, ModifyPlan, Operation, PlannedCondition, TestTarget,
+    ColumnTest, ConditionKind, ModifyKind, ModifyPlan, Operation, PlannedCondition, TestTarget,
 };
 use crate::query::answer::Response;
 use crate::query::expression::{Bound, Expression, RowScope, Scope, compare, element, same};
@@ -100,6 +101,7 @@ impl Deferred {
         let conditional = plans.iter().any(|(plan, _)| plan.condition.is_some());
         let partitions = partitions_of(database, &plans, settings)?;
         if conditional {
+            check_one_row(&plans, *is_batch)?;
             if partitions.len() > 1 {
                 return Err(CqlError::invalid(
                     "Batch with conditions cannot span multiple partitions",
@@ -405,6 +407,34 @@ fn row_of<'e>(
     Ok((own.static_row.as_ref(), row))
 }
 
+/// A condition is about one partition and one row: IN names several, whatever it names.
+fn check_one_row(plans: &[(&ModifyPlan, &[Bound])], is_batch: bool) -> CqlResult<()> {
+    for (plan, _) in plans {
+        let what = match plan.kind {
+            ModifyKind::Delete => "deletions",
+            ModifyKind::Insert | ModifyKind::Update => "updates",
+        };
+        if plan.restrictions.names_several_partitions() {
+            return Err(CqlError::invalid(match is_batch {
+                true => "Batch with conditions cannot span multiple partitions (you cannot use IN on the partition key)".into(),
+                false => format!("IN on the partition key is not supported with conditional {what}"),
+            }));
+        }
+        let several = plan.restrictions.clustering.iter().any(|part| {
+            matches!(
+                part.constraint,
+                Constraint::Among(Alternatives::Several(_) | Alternatives::Listed(_))
+            )
+        });
+        if several {
+            return Err(CqlError::invalid(format!(
+                "IN on the clustering key columns is not supported with conditional {what}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Conditions about rows, as far as they exclude each other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -614,7 +644,13 @@ fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<
         TestTarget::Whole => whole,
         TestTarget::Element(key) => match (whole, key.evaluate(scope)?) {
             (_, Bound::Null) => {
-                return Err(CqlError::invalid("Invalid null value for element access"));
+                let kind = match column.ty.bare() {
+                    CqlType::Map(..) => "map",
+                    _ => "list",
+                };
+                return Err(CqlError::invalid(format!(
+                    "Invalid null value for {kind} element access"
+                )));
             }
             (_, Bound::Unset) => {
                 return Err(CqlError::invalid("Invalid unset value for element access"));
@@ -639,7 +675,6 @@ fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<
             compared(*operator, &test.ty, value, given(expression)?)
         }
         ConditionKind::In(alternatives) => {
-            use crate::query::analyze::restrict::Alternatives;
             let mut candidates = Vec::new();
             match alternatives {
                 Alternatives::One(one) => candidates.push(given(one)?),
@@ -683,7 +718,26 @@ fn compared(
 ) -> CqlResult<bool> {
     // An unfrozen collection without elements is no collection.
     let empty = |value: &Bytes| ty.is_multi_cell() && ty.is_collection() && value[..] == [0; 4];
+    if given.as_ref().is_some_and(empty)
+        && !matches!(operator, Operator::Equal | Operator::NotEqual)
+    {
+        let kind = match ty {
+            CqlType::List(_) => "list",
+            CqlType::Set(_) => "set",
+            _ => "map",
+        };
+        return Err(CqlError::invalid(format!(
+            "Invalid comparison with an empty {kind} for operator \"{}\"",
+            operator.symbol()
+        )));
+    }
     let given = given.filter(|given| !empty(given));
+    if given.is_none() && !matches!(operator, Operator::Equal | Operator::NotEqual) {
+        return Err(CqlError::invalid(format!(
+            "Invalid comparison with null for operator \"{}\"",
+            operator.symbol()
+        )));
+    }
     Ok(match (value, given) {
         (Some(value), Some(given)) => match operator {
             Operator::Equal => same(ty, &value, &given)?,
@@ -692,16 +746,7 @@ fn compared(
         },
         (None, None) => operator == Operator::Equal,
         (None, Some(_)) => operator == Operator::NotEqual,
-        (Some(_), None) => match operator {
-            Operator::NotEqual => true,
-            Operator::Equal => false,
-            operator => {
-                return Err(CqlError::invalid(format!(
-                    "Invalid comparison with null for operator \"{}\"",
-                    operator.symbol()
-                )));
-            }
-        },
+        (Some(_), None) => operator == Operator::NotEqual,
     })
 }
 

@@ -337,7 +337,12 @@ pub fn mutations_of(
     stamp: Stamp,
     out: &mut Vec<Mutation>,
 ) -> CqlResult<()> {
-    for key in keys_of(plan, scope)? {
+    let keys = keys_of(plan, scope)?;
+    if keys.is_empty() {
+        // No partition, and still what is said of rows has to make sense.
+        places_of(plan, scope)?;
+    }
+    for key in keys {
         let update = update_of(plan, scope, stamp, &|_| None)?;
         if !update.is_empty() {
             out.push(Mutation {

@@ -47,12 +47,9 @@ impl AggregateKind {
     pub fn result_type(self, ty: &CqlType) -> Option<CqlType> {
         match self {
             AggregateKind::Count => Some(CqlType::Bigint),
-            AggregateKind::Min | AggregateKind::Max => match ty.bare() {
-                CqlType::Counter => Some(CqlType::Bigint),
-                _ => Some(ty.clone()),
-            },
+            AggregateKind::Min | AggregateKind::Max => Some(ty.clone()),
             AggregateKind::Sum | AggregateKind::Avg => match ty.bare() {
-                CqlType::Counter => Some(CqlType::Bigint),
+                CqlType::Counter => Some(CqlType::Counter),
                 ty => number::result_type(ty, ty),
             },
         }

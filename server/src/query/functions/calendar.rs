@@ -59,7 +59,7 @@ fn parse_ymd(text: &str) -> Option<i64> {
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     let mut parts = digits.split('-');
-    let year: i64 = number(parts.next()?, 1..=9)?;
+    let year: i64 = number(parts.next()?, 4..=9)?;
     let month = number(parts.next()?, 1..=2)? as u32;
     let day = number(parts.next()?, 1..=2)? as u32;
     if parts.next().is_some() {

@@ -15,7 +15,7 @@ pub fn can_cast(from: &CqlType, to: &CqlType) -> bool {
     let textual = matches!(to, CqlType::Text | CqlType::Ascii);
     match from {
         _ if number::result_type(from, from).is_some() => {
-            textual || number::result_type(to, to).is_some()
+            textual || *to != CqlType::Counter && number::result_type(to, to).is_some()
         }
         CqlType::Ascii => *to == CqlType::Text,
         CqlType::Boolean | CqlType::Inet | CqlType::Uuid | CqlType::Time => textual,
@@ -24,6 +24,18 @@ pub fn can_cast(from: &CqlType, to: &CqlType) -> bool {
         CqlType::Date => textual || *to == CqlType::Timestamp,
         _ => false,
     }
+}
+
+/// The types that a value of this one is cast from.
+pub fn castable_to(to: &CqlType) -> Vec<CqlType> {
+    use CqlType::*;
+    let all = [
+        Tinyint, Smallint, Int, Bigint, Float, Double, Decimal, Varint, Counter, Ascii, Inet,
+        Boolean, Timeuuid, Timestamp, Date, Time, Uuid,
+    ];
+    all.into_iter()
+        .filter(|from| from != to && can_cast(from, to))
+        .collect()
 }
 
 pub(super) fn cast(from: &CqlType, value: &Bytes, to: &CqlType) -> CqlResult<Option<Bytes>> {

@@ -137,8 +137,12 @@ fn letters(
             match (chars.next(), chars.next()) {
                 (Some(one), None) => one,
                 _ => {
+                    let name = match function {
+                        Function::MaskInner => "mask_inner",
+                        _ => "mask_outer",
+                    };
                     return Err(CqlError::invalid(format!(
-                        "The padding argument for function should be single-character, but '{padding}' has {} characters.",
+                        "The padding argument for function system.{name} should be single-character, but '{padding}' has {} characters.",
                         padding.chars().count()
                     )));
                 }

@@ -27,7 +27,7 @@ use crate::encode::order;
 use crate::encode::wire::{self, Elements};
 use crate::error::{CqlError, CqlResult};
 
-pub use cast::can_cast;
+pub use cast::{can_cast, castable_to};
 pub use signature::{Fit, Signature, is_assignable, resolve};
 
 /// When a statement is executed.
@@ -62,6 +62,8 @@ pub enum Function {
     },
     Cast,
     Arithmetic(Arithmetic),
+    /// `+` between texts.
+    Concat,
     Negate,
     Abs,
     Exp,
@@ -203,6 +205,12 @@ impl Function {
                     return Err(CqlError::server("an operator lacks its second operand"));
                 };
                 return arithmetic(operator, (ty, first), (&other.ty, second), returns);
+            }
+            Function::Concat => {
+                let second = given
+                    .get(1)
+                    .ok_or_else(|| CqlError::server("an operator lacks its second operand"))?;
+                [&first[..], &second[..]].concat().into()
             }
             Function::Negate
             | Function::Abs

@@ -51,8 +51,15 @@ pub fn write(number: &Number, ty: &CqlType) -> CqlResult<Vec<u8>> {
         }),
         CqlType::Bigint | CqlType::Counter => CqlValue::Bigint(wrapped(number)),
         CqlType::Varint => CqlValue::Varint(whole(number)?),
-        CqlType::Float => CqlValue::Float(real(number) as f32),
-        CqlType::Double => CqlValue::Double(real(number)),
+        // Java knows one NaN; the processor has one with a sign.
+        CqlType::Float => match real(number) as f32 {
+            real if real.is_nan() => CqlValue::Float(f32::NAN),
+            real => CqlValue::Float(real),
+        },
+        CqlType::Double => match real(number) {
+            real if real.is_nan() => CqlValue::Double(f64::NAN),
+            real => CqlValue::Double(real),
+        },
         CqlType::Decimal => {
             let (unscaled, scale) = decimal(number)?;
             CqlValue::Decimal { unscaled, scale }

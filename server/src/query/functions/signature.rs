@@ -35,9 +35,21 @@ fn candidates(
     arguments: &[Option<CqlType>],
     receiver: Option<&CqlType>,
     table: Option<&TableSchema>,
-) -> Vec<Signature> {
+    shown: &dyn Fn(usize) -> String,
+) -> CqlResult<Vec<Signature>> {
     use CqlType::*;
     let known = |place: usize| arguments.get(place).cloned().flatten();
+    if let Some((least, parameters)) = made_for_arguments(name) {
+        if arguments.len() < least || arguments.len() > parameters.len() {
+            return Err(CqlError::invalid(format!(
+                "Invalid number of arguments for function {}",
+                made(name, parameters)
+            )));
+        }
+        for place in 0..arguments.len() {
+            check_parameter(name, parameters, place, arguments, shown)?;
+        }
+    }
     let one_of = |function, takes: &[CqlType], returns: CqlType| {
         takes
             .iter()
@@ -46,13 +58,13 @@ fn candidates(
     };
     let numeric = |function| {
         [
-            Tinyint, Smallint, Int, Bigint, Varint, Float, Double, Decimal,
+            Tinyint, Smallint, Int, Bigint, Varint, Float, Double, Decimal, Counter,
         ]
         .into_iter()
         .map(|ty| signature(function, [ty.clone()], ty))
         .collect()
     };
-    match name {
+    Ok(match name {
         "now" | "currenttimeuuid" | "current_timeuuid" => {
             vec![signature(Function::Now, [], Timeuuid)]
         }
@@ -68,8 +80,6 @@ fn candidates(
         "maxtimeuuid" | "max_timeuuid" => {
             vec![signature(Function::MaxTimeuuid, [Timestamp], Timeuuid)]
         }
-        "dateof" => vec![signature(Function::ToTimestamp, [Timeuuid], Timestamp)],
-        "unixtimestampof" => vec![signature(Function::ToUnixTimestamp, [Timeuuid], Bigint)],
         "totimestamp" | "to_timestamp" => {
             one_of(Function::ToTimestamp, &[Timeuuid, Date], Timestamp)
         }
@@ -94,7 +104,7 @@ fn candidates(
         "log" => numeric(Function::Log),
         "log10" => numeric(Function::Log10),
         "round" => numeric(Function::Round),
-        "map_keys" | "mapkeys" => match known(0).as_ref().map(CqlType::bare) {
+        "map_keys" => match known(0).as_ref().map(CqlType::bare) {
             Some(Map(key, value)) => {
                 let keys = CqlType::Set(key.clone()).frozen();
                 vec![signature(
@@ -105,7 +115,7 @@ fn candidates(
             }
             _ => Vec::new(),
         },
-        "map_values" | "mapvalues" => match known(0).as_ref().map(CqlType::bare) {
+        "map_values" => match known(0).as_ref().map(CqlType::bare) {
             Some(Map(key, value)) => {
                 let values = CqlType::List(value.clone()).frozen();
                 vec![signature(
@@ -122,10 +132,10 @@ fn candidates(
         },
         "collection_min" | "collection_max" | "collection_sum" | "collection_avg" => {
             let Some(ty) = known(0) else {
-                return Vec::new();
+                return Ok(Vec::new());
             };
             let (List(element) | CqlType::Set(element)) = ty.bare() else {
-                return Vec::new();
+                return Ok(Vec::new());
             };
             let function = match name {
                 "collection_min" => Function::CollectionMin,
@@ -133,10 +143,6 @@ fn candidates(
                 "collection_sum" => Function::CollectionSum,
                 _ => Function::CollectionAvg,
             };
-            let sums = matches!(function, Function::CollectionSum | Function::CollectionAvg);
-            if sums && number::result_type(element, element).is_none() {
-                return Vec::new();
-            }
             vec![signature(function, [ty.clone()], (**element).clone())]
         }
         "mask_default" | "mask_null" | "mask_hash" | "mask_replace" | "mask_inner"
@@ -179,7 +185,87 @@ fn candidates(
             })
             .collect(),
         _ => blob_conversion(name).into_iter().collect(),
-    }
+    })
+}
+
+/// What a function takes that is made for the types of its arguments: a word for each, the later ones optional.
+fn made_for_arguments(name: &str) -> Option<(usize, &'static [&'static str])> {
+    Some(match name {
+        "to_json" | "tojson" | "mask_default" | "mask_null" => (1, &["any"]),
+        "mask_hash" => (1, &["any", "[text|varchar|ascii]"]),
+        "mask_replace" => (2, &["any", "any"]),
+        "mask_inner" | "mask_outer" => (
+            3,
+            &["[text|varchar|ascii]", "int", "int", "[text|varchar|ascii]"],
+        ),
+        "map_keys" | "map_values" => (1, &["map"]),
+        "collection_count" => (1, &["collection"]),
+        "collection_min" | "collection_max" | "collection_sum" | "collection_avg" => {
+            (1, &["numeric_set_or_list"])
+        }
+        "similarity_cosine" | "similarity_euclidean" | "similarity_dot_product" => {
+            (2, &["vector<float, n>", "vector<float, n>"])
+        }
+        _ => return None,
+    })
+}
+
+/// Such a function as errors call it.
+fn made(name: &str, parameters: &[&str]) -> String {
+    format!("system.{name}({})", parameters.join(", "))
+}
+
+fn check_parameter(
+    name: &str,
+    parameters: &[&str],
+    place: usize,
+    arguments: &[Option<CqlType>],
+    shown: &dyn Fn(usize) -> String,
+) -> CqlResult<()> {
+    let same = matches!(parameters[0], "vector<float, n>") || name == "mask_replace";
+    let other = arguments.iter().flatten().next().filter(|_| same);
+    let Some(ty) = arguments[place].as_ref().or(other) else {
+        if matches!(parameters[place], "int" | "[text|varchar|ascii]") {
+            return Ok(());
+        }
+        return Err(CqlError::invalid(format!(
+            "Cannot infer type of argument {} in call to function {}: use type casts to disambiguate",
+            shown(place),
+            made(name, parameters)
+        )));
+    };
+    let bare = ty.bare();
+    let element = match bare {
+        CqlType::List(element) | CqlType::Set(element) => Some(&**element),
+        _ => None,
+    };
+    let wanted = match parameters[place] {
+        "collection" if !bare.is_collection() => "a collection argument",
+        "map" if !matches!(bare, CqlType::Map(..) | CqlType::Udt(_)) => "a map argument",
+        "numeric_set_or_list" if name == "collection_min" || name == "collection_max" => {
+            match element {
+                None => "a set or list argument",
+                Some(_) => return Ok(()),
+            }
+        }
+        "numeric_set_or_list" => match element {
+            Some(element) if number::result_type(element, element).is_some() => return Ok(()),
+            _ => "a numeric set/list argument",
+        },
+        "vector<float, n>" => match bare {
+            CqlType::Vector(element, _) if **element == CqlType::Float => return Ok(()),
+            _ => "a float vector argument",
+        },
+        "int" if *bare != CqlType::Int => "an argument of type int",
+        "[text|varchar|ascii]" if !matches!(bare, CqlType::Text | CqlType::Ascii) => {
+            "an argument of type [text|varchar|ascii]"
+        }
+        _ => return Ok(()),
+    };
+    Err(CqlError::invalid(format!(
+        "Function system.{name} requires {wanted}, but found argument {} of type {ty}",
+        shown(place)
+    )))
 }
 
 /// Masking functions take the type of what they mask, and how is told by constants.
@@ -254,10 +340,16 @@ pub fn is_assignable(from: &CqlType, to: &CqlType) -> bool {
             (from, to),
             (CqlType::Ascii, CqlType::Text)
                 | (CqlType::Timeuuid, CqlType::Uuid)
+                | (
+                    CqlType::Bigint,
+                    CqlType::Timestamp | CqlType::Time | CqlType::Varint
+                )
+                | (CqlType::Timestamp, CqlType::Bigint | CqlType::Varint)
+                | (CqlType::Int, CqlType::Date | CqlType::Varint)
                 | (CqlType::Bigint, CqlType::Counter)
                 | (CqlType::Counter, CqlType::Bigint)
         )
-        || (*to == CqlType::Blob && !from.is_collection())
+        || *to == CqlType::Blob
         || match (from, to) {
             (CqlType::List(a), CqlType::List(b)) | (CqlType::Set(a), CqlType::Set(b)) => {
                 a.bare() == b.bare()
@@ -282,15 +374,17 @@ pub enum Fit {
     Exact,
 }
 
-/// The function that a call means. `fit` tells how an argument (by its place) fits a type. None: no function of that name.
+/// The function that a call means. `fit` tells how an argument (by its place) fits a type,
+/// `shown` how it is written. None: no function of that name.
 pub fn resolve(
     name: &str,
     arguments: &[Option<CqlType>],
     receiver: Option<&CqlType>,
     table: Option<&TableSchema>,
+    shown: &dyn Fn(usize) -> String,
     fit: &dyn Fn(usize, &CqlType) -> Fit,
 ) -> CqlResult<Option<Signature>> {
-    let candidates = candidates(name, arguments, receiver, table);
+    let candidates = candidates(name, arguments, receiver, table, shown)?;
     if candidates.is_empty() {
         return Ok(None);
     }
@@ -304,12 +398,9 @@ pub fn resolve(
         }
         for (place, takes) in only.takes.iter().enumerate() {
             if fit(place, takes) == Fit::No {
-                let given = arguments[place]
-                    .as_ref()
-                    .map_or("?".to_string(), CqlType::to_string);
                 return Err(CqlError::invalid(format!(
-                    "Type error: argument of type {given} cannot be passed as argument {place} of function system.{name} of \
-                     type {takes}"
+                    "Type error: {} cannot be passed as argument {place} of function system.{name} of type {takes}",
+                    shown(place)
                 )));
             }
         }

@@ -27,11 +27,22 @@ pub fn plain(ty: &CqlType, value: &[u8]) -> CqlResult<String> {
         CqlValue::Time(nanos) => calendar::print_time(nanos),
         CqlValue::Timestamp(millis) => calendar::print_timestamp(millis, 'T'),
         CqlValue::Uuid(uuid) | CqlValue::Timeuuid(uuid) => uuid.to_string(),
-        CqlValue::Inet(address) => address.to_string(),
+        CqlValue::Inet(address) => inet(address),
         CqlValue::Duration(parts) => duration(&parts),
         CqlValue::Empty => String::new(),
         _ => return Err(CqlError::server("only values without parts are plain text")),
     })
+}
+
+/// As Java's `getHostAddress`: no part of a long address is left out.
+fn inet(address: std::net::IpAddr) -> String {
+    match address {
+        std::net::IpAddr::V4(short) => short.to_string(),
+        std::net::IpAddr::V6(long) => {
+            let parts = long.segments().map(|part| format!("{part:x}"));
+            parts.join(":")
+        }
+    }
 }
 
 /// `0x` and two digits a byte.

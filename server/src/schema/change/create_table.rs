@@ -34,7 +34,7 @@ pub fn create(
     let keyspace = keyspace_of(&create.table, circumstances)?;
     let name = create.table.name.as_str();
     check_modifiable(catalog, keyspace)?;
-    check_written(keyspace, create)?;
+    check_written(create)?;
     let there = require_keyspace(catalog, keyspace)?;
     if there.tables.contains_key(name) {
         return match create.if_not_exists {
@@ -152,13 +152,13 @@ fn has_user_type(ty: &CqlType) -> bool {
 }
 
 /// What can be wrong with the statement whatever is there.
-fn check_written(keyspace: &str, create: &CreateTable) -> CqlResult<()> {
+fn check_written(create: &CreateTable) -> CqlResult<()> {
     let name = create.table.name.as_str();
     let mut seen = BTreeSet::new();
     for column in &create.columns {
         if !seen.insert(column.name.as_str()) {
             return Err(CqlError::invalid(format!(
-                "Duplicate column '{}' declaration for table '{keyspace}.{name}'",
+                "Duplicate column '{}' declaration for table '{name}'",
                 column.name.as_str()
             )));
         }
@@ -167,7 +167,7 @@ fn check_written(keyspace: &str, create: &CreateTable) -> CqlResult<()> {
     for (column, _) in clustering_order(&create.options) {
         if !ordered.insert(column.as_str()) {
             return Err(CqlError::invalid(format!(
-                "Duplicate column '{}' in CLUSTERING ORDER BY clause for table '{keyspace}.{name}'",
+                "Duplicate column '{}' in CLUSTERING ORDER BY clause for table '{name}'",
                 column.as_str()
             )));
         }
@@ -186,7 +186,7 @@ pub fn table_of(
     let name = create.table.name.as_str();
     check_table_name(keyspace, name)?;
     let compact = create.options.contains(&TableOption::CompactStorage);
-    let primary_key = primary_key(keyspace, create)?;
+    let primary_key = primary_key(create)?;
     let types: BTreeMap<&str, CqlType> = create
         .columns
         .iter()
@@ -312,7 +312,7 @@ fn clustering_order(options: &[TableOption]) -> impl Iterator<Item = &(Name, Dir
 }
 
 /// The one primary key among all that were written.
-fn primary_key(keyspace: &str, create: &CreateTable) -> CqlResult<PrimaryKey> {
+fn primary_key(create: &CreateTable) -> CqlResult<PrimaryKey> {
     let name = create.table.name.as_str();
     let marked = create
         .columns
@@ -325,13 +325,13 @@ fn primary_key(keyspace: &str, create: &CreateTable) -> CqlResult<PrimaryKey> {
     let mut keys = create.primary_keys.iter().cloned().chain(marked);
     let key = keys.next().ok_or_else(|| {
         CqlError::invalid(format!(
-            "No PRIMARY KEY specifed for table '{keyspace}.{name}' (exactly one required)"
+            "No PRIMARY KEY specifed for table '{name}' (exactly one required)"
         ))
     })?;
     match keys.next() {
         None => Ok(key),
         Some(_) => Err(CqlError::invalid(format!(
-            "Multiple PRIMARY KEY specified for table '{keyspace}.{name}' (exactly one required)"
+            "Multiple PRIMARY KEY specified for table '{name}' (exactly one required)"
         ))),
     }
 }

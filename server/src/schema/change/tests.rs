@@ -186,15 +186,15 @@ fn wrong_tables_are_refused_in_cassandras_words() {
     for (definition, message) in [
         (
             "(k int, v int)",
-            "No PRIMARY KEY specifed for table 'ks.t' (exactly one required)",
+            "No PRIMARY KEY specifed for table 't' (exactly one required)",
         ),
         (
             "(k int PRIMARY KEY, v int PRIMARY KEY)",
-            "Multiple PRIMARY KEY specified for table 'ks.t' (exactly one required)",
+            "Multiple PRIMARY KEY specified for table 't' (exactly one required)",
         ),
         (
             "(k int PRIMARY KEY, k int)",
-            "Duplicate column 'k' declaration for table 'ks.t'",
+            "Duplicate column 'k' declaration for table 't'",
         ),
         (
             "(k int, PRIMARY KEY (z))",
@@ -252,7 +252,7 @@ fn wrong_tables_are_refused_in_cassandras_words() {
         ),
         (
             "(k int, c int, PRIMARY KEY (k, c)) WITH CLUSTERING ORDER BY (c DESC, c ASC)",
-            "Duplicate column 'c' in CLUSTERING ORDER BY clause for table 'ks.t'",
+            "Duplicate column 'c' in CLUSTERING ORDER BY clause for table 't'",
         ),
         ("(k int PRIMARY KEY) WITH ID = 'abc'", "Invalid table id"),
         (
@@ -567,9 +567,7 @@ fn a_changed_type_is_changed_everywhere() {
 fn what_is_not_there_yet_says_so() {
     let mut world = World::new();
     world.ok("CREATE TABLE ks.t (k int PRIMARY KEY, v int)");
-    for (text, message) in [("DROP INDEX ks.i", "Index 'ks.i' doesn't exist'")] {
-        world.refused(text, message);
-    }
+    world.refused("DROP INDEX ks.i", "Index 'ks.i' doesn't exist'");
     world.nothing("DROP INDEX IF EXISTS ks.i");
 }
 

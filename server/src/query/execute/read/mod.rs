@@ -35,6 +35,7 @@ use crate::error::{CqlError, CqlResult};
 use crate::guardrails::Limit;
 use crate::query::Outcome;
 use crate::query::analyze::SelectPlan;
+use crate::query::analyze::restrict::Restrictions;
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
 use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::functions::Moment;
@@ -105,15 +106,14 @@ pub fn select(
     }
 }
 
-/// What Cassandra warns of when aggregates read more than one partition.
-fn aggregation_warning(keys: &Keys) -> Option<&'static str> {
-    match keys {
-        Keys::Range(_) => Some("Aggregation query used without partition key"),
-        Keys::Named(keys) if keys.len() > 1 => {
-            Some("Aggregation query used on multiple partition keys (IN restriction)")
-        }
-        Keys::Named(_) | Keys::Nothing => None,
+/// What Cassandra warns of when aggregates are asked of more than one partition.
+fn aggregation_warning(restrictions: &Restrictions) -> Option<&'static str> {
+    if !restrictions.restricts_partition {
+        return Some("Aggregation query used without partition key");
     }
+    restrictions
+        .names_several_partitions()
+        .then_some("Aggregation query used on multiple partition keys (IN restriction)")
 }
 
 /// What is about to be read, as a trace tells of it.
@@ -244,9 +244,8 @@ impl Select {
         }
         let slices = positions.slices(&plan.table)?;
         let paged = settings.page_size.filter(|_| !plan.is_aggregate());
-        if let (Some(_), Some(_), Keys::Named(keys)) = (paged, &plan.sort, &keys)
-            && keys.len() > 1
-        {
+        let goes_on = |size: &u32| plan.is_aggregate() || left > *size;
+        if plan.sort.is_some() && settings.page_size.filter(goes_on).is_some() {
             return Err(CqlError::invalid(
                 "Cannot page queries with both ORDER BY and a IN restriction on the partition key; you must either remove the \
                  ORDER BY or the IN and sort client side, or disable paging for this query",
@@ -529,7 +528,10 @@ impl Select {
     /// The page is full, or nothing more is wanted.
     fn stop(&mut self, position: ReadPosition) {
         self.done = true;
-        if self.left > 0 {
+        // Without clustering columns the last partition's row was the last one.
+        let was_last = self.plan().table.clustering.is_empty()
+            && matches!(&self.keys, Keys::Named(keys) if keys.last() == Some(&position.key));
+        if self.left > 0 && !was_last {
             self.page_state = Some(PageState {
                 position,
                 left: self.left,
@@ -584,7 +586,7 @@ impl Select {
         let paging_state = paging_state.transpose()?;
         let warning = plan
             .is_aggregate()
-            .then(|| aggregation_warning(&self.keys))
+            .then(|| aggregation_warning(&self.plan().restrictions))
             .flatten();
         let rows = Response::Rows(Rows {
             metadata: RowsMetadata::Statement(self.statement),
