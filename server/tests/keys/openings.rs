@@ -41,13 +41,15 @@ async fn a_key_that_is_taken_away_during_a_long_opening_ends_it() {
     let calls = world.kms.count(&owner(), Operation::Decrypt);
     let take_away = async {
         while world.kms.count(&owner(), Operation::Decrypt) == calls {
-            tokio::task::yield_now().await;
+            next_turn().await;
         }
         world
             .kms
             .answer_next_calls(&owner(), Behavior::Denied(DenialReason::Disabled));
     };
-    let (refused, ()) = futures::join!(world.rows(ORDERS), take_away);
+    let asker = Asker::server();
+    let opened = world.keeper.ensure(ORDERS, &asker);
+    let (refused, ()) = futures::join!(opened, take_away);
     let error = refused.expect_err("its key was taken away");
     assert_eq!(error.code(), ErrorCode::Unauthorized, "{error}");
     assert!(error.message.ends_with("reason=Disabled"), "{error}");
@@ -60,12 +62,14 @@ async fn a_service_that_falls_silent_during_a_long_opening_is_named() {
     let calls = world.kms.count(&owner(), Operation::Decrypt);
     let fall_silent = async {
         while world.kms.count(&owner(), Operation::Decrypt) == calls {
-            tokio::task::yield_now().await;
+            next_turn().await;
         }
         let silent = Behavior::Unavailable(UnavailableReason::Unreachable);
         world.kms.answer_next_calls(&owner(), silent);
     };
-    let (refused, ()) = futures::join!(world.rows(ORDERS), fall_silent);
+    let asker = Asker::server();
+    let opened = world.keeper.ensure(ORDERS, &asker);
+    let (refused, ()) = futures::join!(opened, fall_silent);
     let error = refused.expect_err("its lease has ended");
     assert_eq!(error.code(), ErrorCode::Unavailable, "{error}");
     assert!(error.message.ends_with("reason=Unreachable"), "{error}");

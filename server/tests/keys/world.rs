@@ -81,14 +81,11 @@ impl Env for HandWoundEnv {
         if self.creep_nanos.load(Ordering::SeqCst) > 0 {
             let until = self.nanos().saturating_add(duration.as_nanos() as u64);
             let env = self.me.clone();
-            // Woken at once, and so before others have moved the clock much: tokio's own way to yield waits until nobody else has anything to do.
-            return Box::pin(std::future::poll_fn(move |context| {
-                if env.upgrade().is_some_and(|env| env.nanos() < until) {
-                    context.waker().wake_by_ref();
-                    return std::task::Poll::Pending;
+            return Box::pin(async move {
+                while env.upgrade().is_some_and(|env| env.nanos() < until) {
+                    next_turn().await;
                 }
-                std::task::Poll::Ready(())
-            }));
+            });
         }
         let waits = self.waits_for_calls.load(Ordering::SeqCst) && duration.as_secs() > 2;
         match waits || self.is_patient.load(Ordering::SeqCst) {
@@ -99,6 +96,20 @@ impl Env for HandWoundEnv {
     fn entropy(&self) -> &dyn Entropy {
         &self.entropy
     }
+}
+
+/// Lets others have a turn, and has the next one after them: tokio's own way to yield waits until nobody else has anything to do, and a clock that creeps would be
+/// far by then.
+pub async fn next_turn() {
+    let mut had_it = false;
+    std::future::poll_fn(move |context| {
+        if std::mem::replace(&mut had_it, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
 }
 
 pub struct World {
