@@ -68,7 +68,7 @@ impl Authority {
             data_center: config.data_center.clone(),
             service_cmk: config.service_cmk()?,
             rounds,
-            logins: Logins::new(env.entropy(), rounds),
+            logins: Logins::new(env.entropy(), rounds, config.authenticates()),
             env,
             version: AtomicU64::new(roles.version()),
             roles: ArcSwap::from_pointee(roles),

@@ -58,18 +58,22 @@ struct Failures {
 }
 
 impl Logins {
-    /// Nobody has logged in. Hashes take 2^`rounds` steps.
-    pub fn new(entropy: &dyn Entropy, rounds: u32) -> Self {
+    /// Nobody has logged in, and nobody will where `authenticates` is false. Hashes take 2^`rounds` steps.
+    pub fn new(entropy: &dyn Entropy, rounds: u32, authenticates: bool) -> Self {
         let mut digest_key = Zeroizing::new([0; 32]);
         entropy.fill(&mut *digest_key);
         let places = std::thread::available_parallelism().map_or(2, usize::from);
-        let nobody = password::generate(entropy);
-        let decoy = password::hash(&nobody, rounds, password::salt(entropy));
+        let decoy = authenticates.then(|| {
+            let nobody = password::generate(entropy);
+            password::hash(&nobody, rounds, password::salt(entropy))
+        });
         Logins {
             places: Semaphore::new(places),
             verified: Mutex::new(HashMap::new()),
             digest_key,
-            decoy: decoy.unwrap_or_else(|_| SaltedHash(String::new())),
+            decoy: decoy
+                .and_then(Result::ok)
+                .unwrap_or_else(|| SaltedHash(String::new())),
             failures: Mutex::new(Failures {
                 left: FAILURES_BURST,
                 since: 0,
@@ -290,7 +294,7 @@ mod tests {
     #[tokio::test]
     async fn a_verified_password_is_remembered_until_the_hash_is_another_one() {
         let entropy = SeededEntropy::new(1);
-        let logins = Logins::new(&entropy, 4);
+        let logins = Logins::new(&entropy, 4, true);
         let hash = |text: &str| password::hash(text, 4, password::salt(&entropy)).unwrap();
         let (first, second) = (hash("secret"), hash("changed"));
         let fits = async |hash: Option<&SaltedHash>, text: &str| {
@@ -311,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_failures_is_counted() {
-        let logins = Logins::new(&SeededEntropy::new(1), 4);
+        let logins = Logins::new(&SeededEntropy::new(1), 4, true);
         let now = 1_000 * FAILURE_EVERY;
         let recorded = (0..1_000).filter(|_| logins.may_record_failure(now).is_some());
         assert_eq!(recorded.count() as i64, FAILURES_BURST);
