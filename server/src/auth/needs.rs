@@ -167,6 +167,19 @@ pub fn check_schema(
         Tree::AlterType(alter) => check(Permission::Alter, tables(&alter.name)),
         Tree::DropType(drop) => check(Permission::Drop, tables(&drop.name)),
         Tree::CreateIndex(create) => check(Permission::Alter, table(&create.table)),
+        Tree::DropIndex(drop) => {
+            let keyspace = keyspace_of(&drop.name);
+            let name = drop.name.name.as_str();
+            let tables = catalog
+                .keyspace(&keyspace)
+                .map(|found| found.tables.values());
+            let indexed = tables.into_iter().flatten().find(|table| {
+                let mut indexes = table.indexes.iter();
+                indexes.any(|index| index.name == name)
+            });
+            // What is not there is refused by the change itself.
+            indexed.map_or(Ok(()), |table| check(Permission::Alter, resource(table)))
+        }
         Tree::CreateView(create) => check(Permission::Alter, table(&create.table)),
         Tree::CreateFunction(create) => check(Permission::Create, functions(&create.name)),
         Tree::CreateAggregate(create) => check(Permission::Create, functions(&create.name)),
