@@ -3,7 +3,7 @@
 //! | statement | needs |
 //! |---|---|
 //! | SELECT | SELECT on the table; UNMASK or SELECT_MASKED, if WHERE names a masked column |
-//! | INSERT, UPDATE, DELETE, TRUNCATE | MODIFY on the table; with IF also SELECT |
+//! | INSERT, UPDATE, DELETE, TRUNCATE | MODIFY on the table; with IF also SELECT; with views also SELECT, and MODIFY on each of them |
 //! | CREATE, ALTER, DROP KEYSPACE | CREATE on all keyspaces; ALTER, DROP on the keyspace |
 //! | CREATE, ALTER, DROP TABLE | CREATE on all tables of the keyspace; ALTER, DROP on the table |
 //! | CREATE, ALTER, DROP TYPE | the same on all tables of the keyspace |
@@ -62,8 +62,13 @@ fn resource(table: &TableSchema) -> Resource {
 
 fn select(authority: &Authority, asker: &Asker, plan: &SelectPlan) -> CqlResult<()> {
     let table = &*plan.table;
+    // A view shows what its base holds.
+    let read = match &table.view {
+        Some(view) => Resource::table(&table.keyspace, &view.base),
+        None => resource(table),
+    };
     if !is_everybodys(table) {
-        authority.check(asker, Permission::Select, &resource(table))?;
+        authority.check(asker, Permission::Select, &read)?;
     }
     let masked = masked_in_where(table, &plan.restrictions);
     if masked.is_empty() || authority.may_select_masked(asker, table) {
@@ -101,11 +106,15 @@ fn masked_in_where<'a>(table: &'a TableSchema, restrictions: &Restrictions) -> V
 fn modify(authority: &Authority, asker: &Asker, plan: &ModifyPlan) -> CqlResult<()> {
     let resource = resource(&plan.table);
     authority.check(asker, Permission::Modify, &resource)?;
-    // A condition tells what stands in the table.
-    match plan.condition.is_some() {
-        true => authority.check(asker, Permission::Select, &resource),
-        false => Ok(()),
+    // A condition tells what stands in the table; views are made of it, and written with it.
+    if plan.condition.is_some() || !plan.table.views.is_empty() {
+        authority.check(asker, Permission::Select, &resource)?;
     }
+    let mut views = plan.table.views.iter();
+    views.try_for_each(|view| {
+        let view = Resource::table(&view.keyspace, &view.name);
+        authority.check(asker, Permission::Modify, &view)
+    })
 }
 
 /// Whether somebody may make a schema change, for a session in `keyspace`. What the change itself refuses of everybody is left to it.
@@ -142,6 +151,12 @@ pub fn check_schema(
         |name: &QualifiedName| Resource::Table(keyspace_of(name), name.name.as_str().into());
     let tables = |name: &QualifiedName| Resource::AllTables(keyspace_of(name));
     let functions = |name: &QualifiedName| Resource::KeyspaceFunctions(keyspace_of(name));
+    let base_of = |name: &QualifiedName| {
+        let view = name.name.as_str();
+        let tables = catalog.keyspace(&keyspace_of(name))?.tables.values();
+        let mut tables = tables.filter(|table| table.views.iter().any(|of| of.name == view));
+        tables.next()
+    };
     match tree {
         Tree::CreateKeyspace(_) => check(Permission::Create, Resource::AllKeyspaces),
         Tree::AlterKeyspace(alter) => check(
@@ -179,6 +194,12 @@ pub fn check_schema(
             });
             // What is not there is refused by the change itself.
             indexed.map_or(Ok(()), |table| check(Permission::Alter, resource(table)))
+        }
+        Tree::AlterView(alter) => {
+            base_of(&alter.view).map_or(Ok(()), |base| check(Permission::Alter, resource(base)))
+        }
+        Tree::DropView(drop) => {
+            base_of(&drop.view).map_or(Ok(()), |base| check(Permission::Alter, resource(base)))
         }
         Tree::CreateView(create) => check(Permission::Alter, table(&create.table)),
         Tree::CreateFunction(create) => check(Permission::Create, functions(&create.name)),
