@@ -4,6 +4,8 @@
 //! to palladium-crypto is storage's errors: a block that does not open is `Corrupt` and says which, a wrap under a key version that
 //! the ring does not hold is `KeyUnavailable`.
 //!
+//! Under the feature `test-util` a test can watch each block that is opened (see `openings`).
+//!
 //! What must hold: a writer whose block may not have reached its place is poisoned and never used again.
 
 use palladium_crypto::{
@@ -133,6 +135,8 @@ impl SealedReader {
         sealed: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<()> {
+        #[cfg(any(test, feature = "test-util"))]
+        openings::happened(self.table);
         self.opener
             .open(ordinal, end, context, sealed, out)
             .map_err(|error| from_crypto(error, self.table))
@@ -146,6 +150,8 @@ impl SealedReader {
         context: &[u8],
         block: &mut Vec<u8>,
     ) -> Result<()> {
+        #[cfg(any(test, feature = "test-util"))]
+        openings::happened(self.table);
         self.opener
             .open_in_place(ordinal, end, context, block)
             .map_err(|error| from_crypto(error, self.table))
@@ -174,5 +180,32 @@ pub fn from_crypto(error: CryptoError, table: TableId) -> Error {
     match error {
         CryptoError::UnknownVersion { .. } => Error::KeyUnavailable { table },
         other => Error::corrupt(format!("{other} of table {table}")),
+    }
+}
+
+/// Who wants to know of each block that is opened, as it is opened: the oracle of a seeded world, which runs on one thread.
+#[cfg(any(test, feature = "test-util"))]
+pub mod openings {
+    use std::cell::RefCell;
+
+    use palladium_crypto::TableId;
+
+    type Watcher = Box<dyn Fn(TableId)>;
+
+    thread_local! {
+        static WATCHER: RefCell<Option<Watcher>> = const { RefCell::new(None) };
+    }
+
+    /// From now on `watcher` is told of every opening on this thread, before it happens.
+    pub fn watch(watcher: impl Fn(TableId) + 'static) {
+        WATCHER.set(Some(Box::new(watcher)));
+    }
+
+    pub(super) fn happened(table: TableId) {
+        WATCHER.with_borrow(|watcher| {
+            if let Some(watcher) = watcher {
+                watcher(table);
+            }
+        });
     }
 }

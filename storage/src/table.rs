@@ -141,14 +141,14 @@ impl Table {
         self.open.store(Some(Arc::new(open)));
     }
 
-    /// An opening begins: it ends without a table when its lease does, or when the table is told to stop.
-    pub(crate) fn begin_opening(&self, lease: Lease) -> Opening<'_> {
+    /// An opening begins: it ends without a table when its lease does, or when the table is told to stop, counted from `stops` on.
+    pub(crate) fn begin_opening(&self, lease: Lease, stops: u64) -> Opening<'_> {
         let lease = Arc::new(LeaseCell::new(lease));
         *self.opening() = Some(lease.clone());
         Opening {
             table: self,
             lease,
-            stops: self.stops(),
+            stops,
         }
     }
 
@@ -182,7 +182,7 @@ impl Table {
         }
     }
 
-    fn stops(&self) -> u64 {
+    pub(crate) fn stops(&self) -> u64 {
         self.stops.load(Ordering::Acquire)
     }
 

@@ -251,7 +251,7 @@ impl TableReader {
         let mut sstables = self.sstables.clone();
         sstables.retain(|sstable| sstable.store() == command.store);
         let mut merging = Merging::new(memtables, sstables, blocks);
-        merging.finish(backend, command, || Ok(())).await
+        merging.finish(backend, command).await
     }
 }
 

@@ -244,7 +244,12 @@ impl<D: Disk> Folder<D> {
             bytes.resize(SLOT_BYTES, 0);
             Ok(slot::decode(table, &bytes))
         };
-        Ok([copy(0)?, copy(1)?])
+        let copies = [copy(0)?, copy(1)?];
+        if copies[0] != copies[1] {
+            // A commit was cut short, and what of it is seen may not be durable: whoever was shown the new root would lose it with the power.
+            self.sync(&file, &path)?;
+        }
+        Ok(copies)
     }
 
     pub fn root_commit(

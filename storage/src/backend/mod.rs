@@ -31,6 +31,7 @@ pub mod fields;
 mod folder;
 #[cfg(test)]
 mod golden;
+mod leased;
 mod local;
 pub mod public;
 #[cfg(any(test, feature = "test-util"))]
@@ -38,6 +39,7 @@ mod simulated;
 mod slot;
 
 pub use copied::Copied;
+pub use leased::{Leased, MayGoOn, Reads};
 pub use local::{LocalBackend, LocalOptions};
 pub use public::Public;
 #[cfg(any(test, feature = "test-util"))]

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use palladium_crypto::{StructureId, TableId, WrappedDataKey};
 use zeroize::Zeroize;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Reads};
 use crate::error::{Error, Result};
 use crate::sealed::SealedReader;
 
@@ -185,7 +185,7 @@ pub async fn inspect<B: Backend>(backend: &B, service: &KeyRing) -> Result<Recov
 }
 
 /// Reads and opens a share. `KeyUnavailable` if the ring lacks the key's version, `Corrupt` if the share is not what was written.
-pub async fn read_share<B: Backend>(
+pub async fn read_share<B: Reads>(
     backend: &B,
     address: &ShareAddress,
     ring: &KeyRing,

@@ -2,7 +2,7 @@
 //!
 //! The task reads through the same [`Merge`] as a query, asks [`Purge`] about each partition and item, and writes. It keeps its
 //! blocks out of the cache and its place among others: after each stretch of items it yields to the executor and asks `proceed`
-//! whether the table may still be read; that is where a lock, a drop or a shutdown stops it.
+//! whether the table may still be read, as it does whenever blocks have come from the disk; that is where a lock, a drop or a shutdown stops it.
 //!
 //! What must hold: nothing refers to the new SSTables before the caller commits them; after an error they are removed again.
 
@@ -12,7 +12,7 @@ use palladium_crypto::KeyRing;
 
 use super::purge::Purge;
 use super::strategy::Circumstances;
-use crate::backend::Backend;
+use crate::backend::{Backend, Leased};
 use crate::cache::{BlockCache, FetchedBlocks};
 use crate::env::{Env, yield_now};
 use crate::manifest::SstableEntry;
@@ -51,7 +51,7 @@ pub struct MergeTask<B: Backend> {
     /// Asked once for each partition, so it may change while the task runs: a flush adds to it.
     pub oldest_outside: OldestOutside,
     pub writer: WriterOptions,
-    /// Asked between stretches of items; its error ends the merge.
+    /// Asked between stretches of items, and of blocks that came from the disk before they are opened; its error ends the merge.
     pub proceed: Arc<dyn Fn() -> Result<()> + Send + Sync>,
 }
 
@@ -231,7 +231,7 @@ impl<'a, B: Backend> Run<'a, B> {
             })?;
         let fetched = sstable
             .fetch_ahead(
-                &*self.task.backend,
+                &Leased::new(&*self.task.backend, &*self.task.proceed),
                 &*self.blocks,
                 address,
                 READ_AHEAD_BLOCKS,

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 
 use palladium_crypto::{KeyRing, KeyVersion, TableId};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Leased};
 use crate::background::Job;
 use crate::commitlog::{self, ShareAddress};
 use crate::engine::group::Errand;
@@ -102,7 +102,9 @@ impl<B: Backend> Engine<B> {
     /// be renewed meanwhile ([`Engine::renew`]), or when the table is told to stop.
     pub async fn unlock(&self, id: TableId, keys: TableKeys) -> Result<()> {
         let inner = self.inner.clone();
-        self.to_the_end(async move { inner.unlock(id, keys).await })
+        // Counted from here on: between this call and the first turn of what it starts, the table may be told to stop.
+        let stops = inner.tables.get(id)?.stops();
+        self.to_the_end(async move { inner.unlock(id, keys, stops).await })
             .await
     }
 
@@ -319,7 +321,7 @@ impl<B: Backend> Inner<B> {
         self.commit_manifest(&edits).await
     }
 
-    async fn unlock(&self, id: TableId, keys: TableKeys) -> Result<()> {
+    async fn unlock(&self, id: TableId, keys: TableKeys, stops: u64) -> Result<()> {
         let table = self.tables.get(id)?;
         let _transition = table.transition.lock().await;
         if !self.tables.holds(&table) {
@@ -327,7 +329,7 @@ impl<B: Backend> Inner<B> {
                 what: format!("no table {id}"),
             });
         }
-        let opening = table.begin_opening(keys.lease);
+        let opening = table.begin_opening(keys.lease, stops);
         if let Some(open) = table.opened() {
             open.renew(keys.lease);
             return Ok(());
@@ -389,10 +391,10 @@ impl<B: Backend> Inner<B> {
             let entries: Vec<SstableEntry> = state.sstables.values().cloned().collect();
             (entries, state.log_floor, state.dropped_stores.clone())
         };
+        let disk = Leased::new(&*self.backend, &may_go_on);
         let mut sstables = Vec::with_capacity(entries.len());
         for entry in &entries {
-            may_go_on()?;
-            sstables.push(Sstable::open(&*self.backend, entry, &keys.ring).await?);
+            sstables.push(Sstable::open(&disk, entry, &keys.ring).await?);
         }
         // No pass is out, so no group under way holds anything of this table: the list is complete.
         let shares: Vec<ShareAddress> = {
@@ -410,8 +412,7 @@ impl<B: Backend> Inner<B> {
                 // Whoever renews the lease has a turn, and so has everybody else.
                 yield_now().await;
             }
-            may_go_on()?;
-            let records = commitlog::read_share(&*self.backend, &share, &keys.ring).await?;
+            let records = commitlog::read_share(&disk, &share, &keys.ring).await?;
             if self.broken_groups.contains(&share.sequence) && record::spans_tables(&records)? {
                 return Err(Error::corrupt(format!(
                     "group {} of the log holds writes to several tables, and the share of another one is damaged",

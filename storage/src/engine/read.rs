@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Leased, Reads};
 use crate::cache::{BlockCache, BlockLookup, FetchedBlocks};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -146,7 +146,8 @@ impl<B: Backend> Engine<B> {
             Attempt::Done(page) => Ok(page),
             Attempt::Merging { pass, mut merging } => {
                 let may_go_on = || pass.may_go_on(Reading::now(&*inner.env));
-                merging.finish(&*inner.backend, &command, may_go_on).await
+                let disk = Leased::new(&*inner.backend, &may_go_on);
+                merging.finish(&disk, &command).await
             }
         }
     }
@@ -194,10 +195,11 @@ impl<B: Backend> Engine<B> {
                 Err(Fault::Error(error)) => return Err(error),
                 Err(Fault::Miss(address)) => {
                     let blocks = reading.blocks(&inner.cache);
-                    let sstable = reading.missed();
-                    let block = sstable.fetch(&*inner.backend, &*blocks, address).await?;
+                    let pass = reading.pass.clone();
+                    let may_go_on = || pass.may_go_on(Reading::now(&*inner.env));
+                    let disk = Leased::new(&*inner.backend, &may_go_on);
+                    let block = reading.missed().fetch(&disk, &*blocks, address).await?;
                     blocks.add(address, block);
-                    reading.pass.may_go_on(Reading::now(&*inner.env))?;
                 }
             }
         }
@@ -257,7 +259,8 @@ impl<B: Backend> Engine<B> {
         let blocks = Arc::new(FetchedBlocks::admitting(inner.cache.clone()));
         let mut merging = Merging::new(memtables, sstables, blocks);
         let may_go_on = || pass.may_go_on(Reading::now(&*inner.env));
-        merging.finish(&*inner.backend, &command, may_go_on).await
+        let disk = Leased::new(&*inner.backend, &may_go_on);
+        merging.finish(&disk, &command).await
     }
 
     fn attempt(&self, command: &ReadCommand) -> Result<Attempt> {
@@ -317,12 +320,11 @@ impl Merging {
         }
     }
 
-    /// Runs to the end of the page, fetching what is missing; after each fetch asks whether it may go on.
-    pub(crate) async fn finish<B: Backend>(
+    /// Runs to the end of the page, fetching what is missing.
+    pub(crate) async fn finish<B: Reads>(
         &mut self,
         backend: &B,
         command: &ReadCommand,
-        may_go_on: impl Fn() -> Result<()> + Send,
     ) -> Result<ReadPage> {
         loop {
             match self.run(command) {
@@ -331,7 +333,6 @@ impl Merging {
                 Err(Fault::Miss(address)) => {
                     self.work.blocks += 1;
                     self.fetch(backend, address).await?;
-                    may_go_on()?;
                 }
             }
         }
@@ -365,7 +366,7 @@ impl Merging {
         Some(block.map(|block| self.blocks.add(address, block)))
     }
 
-    async fn fetch<B: Backend>(&self, backend: &B, address: BlockAddress) -> Result<()> {
+    async fn fetch<B: Reads>(&self, backend: &B, address: BlockAddress) -> Result<()> {
         let block = self
             .sstable(address)?
             .fetch(backend, &*self.blocks, address)

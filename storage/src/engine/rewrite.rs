@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use palladium_crypto::{StructureId, TableId};
+use palladium_crypto::{KeyRing, StructureId, TableId};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Leased};
 use crate::background::Job;
 use crate::compaction::task::oldest_outside;
 use crate::compaction::{Choice, Circumstances, MergeTask, merge};
@@ -84,7 +84,7 @@ async fn write_all_out<B: Backend>(
         writer.id += added.len() as u64;
         if let Some(entry) = write_out(inner, open, &memtable, writer).await? {
             added.push(entry.clone());
-            sstables.push(Sstable::open(&*inner.backend, &entry, &open.ring()).await?);
+            sstables.push(open_new(inner, open, &entry, &open.ring()).await?);
         }
     }
     Ok(sstables)
@@ -347,9 +347,20 @@ async fn prepare<B: Backend>(
                     .map_err(|error| from_crypto(error, table.id))?;
             }
         }
-        opened.push(Sstable::open(&*inner.backend, entry, &ring).await?);
+        opened.push(open_new(inner, open, entry, &ring).await?);
     }
     Ok(Some(opened))
+}
+
+/// Opens an SSTable that was just written.
+async fn open_new<B: Backend>(
+    inner: &Inner<B>,
+    open: &OpenTable,
+    entry: &SstableEntry,
+    ring: &KeyRing,
+) -> Result<Arc<Sstable>> {
+    let may_go_on = || check_lease(inner, open);
+    Sstable::open(&Leased::new(&*inner.backend, &may_go_on), entry, ring).await
 }
 
 /// A memtable's cursor that ends with an error once the table's lease does: a lock does not wait until the last partition is written.

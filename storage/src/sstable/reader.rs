@@ -19,7 +19,7 @@ use super::envelope;
 use super::filter::{FILTER_SEGMENT_BYTES_MAX, Filter};
 use super::index::{Location, NODE_BYTES_MAX, Node, Target};
 use super::statistics::{Layout, STATISTICS_BYTES_MAX, Statistics};
-use crate::backend::Backend;
+use crate::backend::{Backend, Reads};
 use crate::cache::{BlockLookup, PlainBlock};
 use crate::compaction::SstableSummary;
 use crate::manifest::{Component, SstableEntry};
@@ -60,7 +60,7 @@ struct Wanted {
 }
 
 impl OpenComponent {
-    async fn open<B: Backend>(
+    async fn open<B: Reads>(
         backend: &B,
         entry: &SstableEntry,
         kind: StructureKind,
@@ -92,7 +92,7 @@ impl OpenComponent {
         Ok(component)
     }
 
-    async fn read<B: Backend>(&self, backend: &B, location: Location) -> Result<Vec<u8>> {
+    async fn read<B: Reads>(&self, backend: &B, location: Location) -> Result<Vec<u8>> {
         self.check(location)?;
         backend
             .blob_read(self.structure, location.offset, location.sealed_bytes)
@@ -120,7 +120,7 @@ impl OpenComponent {
             .map_err(|error| self.at(wanted, error))
     }
 
-    async fn check_header<B: Backend>(&self, backend: &B) -> Result<()> {
+    async fn check_header<B: Reads>(&self, backend: &B) -> Result<()> {
         let header = backend
             .blob_read(self.structure, 0, BLOB_HEADER_BYTES)
             .await?;
@@ -144,7 +144,7 @@ impl OpenComponent {
 
 impl Sstable {
     /// Opens the components that an entry names: statistics, top of the index, filter.
-    pub async fn open<B: Backend>(
+    pub async fn open<B: Reads>(
         backend: &B,
         entry: &SstableEntry,
         ring: &KeyRing,
@@ -319,7 +319,7 @@ impl Sstable {
     }
 
     /// Reads and opens a block that a cursor missed. `blocks` saves reading the index block on the way, if it is there.
-    pub async fn fetch<B: Backend>(
+    pub async fn fetch<B: Reads>(
         &self,
         backend: &B,
         blocks: &dyn BlockLookup,
@@ -343,7 +343,7 @@ impl Sstable {
             .await
     }
 
-    async fn fetch_wanted<B: Backend>(
+    async fn fetch_wanted<B: Reads>(
         &self,
         backend: &B,
         component: &OpenComponent,
@@ -357,7 +357,7 @@ impl Sstable {
 
     /// Sealed bytes of a data block.
     #[cfg(test)]
-    pub(super) async fn sealed_bytes_of<B: Backend>(
+    pub(super) async fn sealed_bytes_of<B: Reads>(
         &self,
         backend: &B,
         blocks: &dyn BlockLookup,
@@ -371,7 +371,7 @@ impl Sstable {
 
     /// Reads a missed block and those that follow it with one read, up to `blocks_max` and about `bytes_max` sealed bytes: for
     /// whoever goes through all, and can keep that many.
-    pub async fn fetch_ahead<B: Backend>(
+    pub async fn fetch_ahead<B: Reads>(
         &self,
         backend: &B,
         blocks: &dyn BlockLookup,
@@ -479,7 +479,7 @@ impl Sstable {
     }
 
     /// Opens every block of every component in order: for `verify`. Stops at the first damage.
-    pub async fn verify<B: Backend>(&self, backend: &B) -> Result<()> {
+    pub async fn verify<B: Reads>(&self, backend: &B) -> Result<()> {
         let mut expected = BLOB_HEADER_BYTES as u64;
         for child in 0..self.top.children() {
             let block = self
@@ -507,7 +507,7 @@ impl Sstable {
 }
 
 /// The top of the index: its last block.
-async fn open_top<B: Backend>(backend: &B, index: &OpenComponent, layout: &Layout) -> Result<Node> {
+async fn open_top<B: Reads>(backend: &B, index: &OpenComponent, layout: &Layout) -> Result<Node> {
     index.check_header(backend).await?;
     let wanted = Wanted {
         block: layout.index_blocks,
@@ -530,7 +530,7 @@ async fn open_top<B: Backend>(backend: &B, index: &OpenComponent, layout: &Layou
     Ok(top)
 }
 
-async fn open_statistics<B: Backend>(backend: &B, component: &OpenComponent) -> Result<Statistics> {
+async fn open_statistics<B: Reads>(backend: &B, component: &OpenComponent) -> Result<Statistics> {
     let bytes = whole(backend, component, STATISTICS_BYTES_MAX).await?;
     component
         .sealed
@@ -549,7 +549,7 @@ async fn open_statistics<B: Backend>(backend: &B, component: &OpenComponent) -> 
         .and_then(|plain| Statistics::decode(&plain).map_err(|error| component.at(wanted, error)))
 }
 
-async fn open_filter<B: Backend>(
+async fn open_filter<B: Reads>(
     backend: &B,
     component: &OpenComponent,
     blocks: &[u64],
@@ -578,7 +578,7 @@ async fn open_filter<B: Backend>(
 }
 
 /// All bytes of a small component.
-async fn whole<B: Backend>(
+async fn whole<B: Reads>(
     backend: &B,
     component: &OpenComponent,
     bytes_max: usize,

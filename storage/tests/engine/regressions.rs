@@ -1,11 +1,16 @@
 //! What once went wrong, a story each.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use palladium_storage::{Crash, Error, Options};
+use palladium_storage::sealed::openings;
+use palladium_storage::{Crash, Error, Lease, Options, Reading};
 
-use crate::world::{World, disk_of, files, id, is_locked, mutation, partition, small};
+use crate::world::{
+    World, disk_of, everything, files, id, is_locked, keys_until, mutation, partition, small,
+};
 
 #[test]
 fn a_lock_that_nobody_waits_for_is_finished_all_the_same() {
@@ -482,4 +487,72 @@ fn a_failed_log_takes_no_truncation_that_a_later_start_would_undo() {
         assert_eq!(found, expected, "seed {seed}");
         world.create(1).unwrap();
     }
+}
+
+/// Blocks of a table that are opened from now on.
+fn opened_from_now_on(table: u8) -> Rc<Cell<u32>> {
+    let opened = Rc::new(Cell::new(0));
+    let counter = opened.clone();
+    openings::watch(move |of| counter.set(counter.get() + u32::from(of == id(table))));
+    opened
+}
+
+#[test]
+fn a_block_that_the_disk_gives_after_the_end_of_the_lease_is_not_opened() {
+    let world = World::with_tables(1, small(), 1);
+    world.fill(0, 20, 20);
+    world.flush(0).unwrap();
+    world.lock(0);
+    let lease = Lease::starting_at(Reading::now(&*world.env), 10);
+    let keys = keys_until(&world.root(0), lease);
+    world.env.run(world.engine.unlock(id(0), keys)).unwrap();
+    let opened = opened_from_now_on(0);
+    let mut read = Box::pin(world.engine.read(everything(0)));
+    assert!(
+        (&mut read).now_or_never().is_none(),
+        "it waits for the disk"
+    );
+    let before = opened.get();
+    world.env.jump(Duration::from_secs(11));
+    assert!(is_locked(&world.env.run(read)));
+    assert_eq!(opened.get(), before);
+}
+
+#[test]
+fn a_table_that_is_told_to_stop_while_it_opens_opens_no_further_block() {
+    let world = World::with_tables(1, small(), 1);
+    world.fill(0, 20, 20);
+    world.flush(0).unwrap();
+    world.lock(0);
+    for polls in [0, 1, 3] {
+        let keys = keys_until(&world.root(0), Lease::FOREVER);
+        let opened = opened_from_now_on(0);
+        let mut unlock = Box::pin(world.engine.unlock(id(0), keys));
+        assert!((&mut unlock).now_or_never().is_none(), "it waits its turn");
+        world.env.run_some(polls);
+        let before = opened.get();
+        world.engine.stop(id(0));
+        assert!(is_locked(&world.env.run(unlock)), "after {polls} polls");
+        assert_eq!(opened.get(), before, "after {polls} polls");
+    }
+    world.unlock(0).unwrap();
+}
+
+#[test]
+fn a_root_that_was_seen_after_a_kill_is_there_after_a_loss_of_power() {
+    let mut seen_new = 0;
+    for sync in 1..8 {
+        for seed in 0..20 {
+            let mut world = World::with_tables(seed, small(), 1);
+            world.disk.go_down_at_sync(sync);
+            let _ = world.switch(0);
+            world.reopen(Crash::Kill);
+            let seen = world.root(0).version;
+            seen_new += seen - 1;
+            // Nobody opens the table: nothing else would bring its root to the disk.
+            world.reopen(Crash::PowerLoss { seed });
+            assert_eq!(world.root(0).version, seen, "sync {sync}, seed {seed}");
+        }
+    }
+    assert!(seen_new > 0, "no kill came after the new root was written");
 }

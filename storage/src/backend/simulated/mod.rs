@@ -1,6 +1,7 @@
 //! A backend in memory with faults, for worlds that run from one seed (feature `test-util`).
 //!
-//! The [`SimulatedDisk`] outlives crashes; a [`SimulatedBackend`] is one life on it. All calls answer at once; time is the test's.
+//! The [`SimulatedDisk`] outlives crashes; a [`SimulatedBackend`] is one life on it. Who reads and waits for it gives others a turn; all other calls answer
+//! at once. Time is the test's.
 //!
 //! ```
 //! # use palladium_storage::backend::{Crash, SimulatedBackend, SimulatedDisk};
@@ -23,6 +24,7 @@ use palladium_crypto::{StructureId, TableId};
 use self::disk::{SimulatedFile, SimulatedLife};
 use super::folder::{DiskFile, Folder, blob_path, io_error, read_exact, segment_path};
 use super::{Backend, BlobSink, Durability, LogSegment, Part, Public, RootCopy, gather};
+use crate::env::yield_now;
 use crate::error::{Error, Result};
 
 pub use self::disk::{Crash, SimulatedDisk};
@@ -160,6 +162,7 @@ impl Backend for SimulatedBackend {
     }
 
     async fn log_read(&self, segment: u64, offset: u64, length: usize) -> Result<Vec<u8>> {
+        yield_now().await;
         self.folder().log_read(segment, offset, length)
     }
 
@@ -189,6 +192,7 @@ impl Backend for SimulatedBackend {
     }
 
     async fn blob_read(&self, blob: StructureId, offset: u64, length: usize) -> Result<Vec<u8>> {
+        yield_now().await;
         read_exact(
             &self.folder().blob_open(blob)?,
             &blob_path(blob),
