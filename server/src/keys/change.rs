@@ -194,14 +194,19 @@ impl<B: Backend> Inner<B> {
     /// CREATE or ALTER named a key that does not work: which key, and what its service said.
     async fn key_refused(&self, cmk: &CmkRef, error: &CryptoError) -> CqlError {
         let failure = Failure::new(cmk, error);
+        self.hear_of_key(&failure, cmk).await;
+        refused(&cmk.to_string(), &failure.what)
+    }
+
+    /// What any call but a Decrypt says of the key itself.
+    pub(super) async fn hear_of_key(&self, failure: &Failure, cmk: &CmkRef) {
         if failure.is_key_wide() {
             // Only of keys that tables are under: names that a client makes up leave nothing behind.
             if let Some(key) = self.keys.get(cmk) {
-                key.failed(self.now_nanos(), &failure, self.entropy());
+                key.failed(self.now_nanos(), failure, self.entropy());
             }
-            self.spread(&failure).await;
+            self.spread(failure).await;
         }
-        refused(&cmk.to_string(), &failure.what)
     }
 
     /// ALTER begins with the old key, and it does not work: a denial closes the table as any other does.

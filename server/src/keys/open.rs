@@ -205,8 +205,12 @@ impl<B: Backend> Inner<B> {
             return false;
         };
         let lease = self.with_grace(live.lease);
-        let is_open = self.engine.lease(kept.id).is_some();
-        if !is_open || !lease.is_alive_at(Reading::now(self.env())) {
+        // Another lease is that of another key: a switch has come to it, and is not over yet.
+        let is_its = self
+            .engine
+            .lease(kept.id)
+            .is_some_and(|present| present == live.lease || present == lease);
+        if !is_its || !lease.is_alive_at(Reading::now(self.env())) {
             return false;
         }
         self.engine.renew(kept.id, lease);

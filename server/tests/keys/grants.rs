@@ -1,6 +1,6 @@
 //! Grants of the server's own making: two for each table, retired when no root needs them, made again by ALTER to the same key.
 
-use palladium_crypto::GrantOperation;
+use palladium_crypto::{GrantOperation, GrantRequest};
 
 use super::world::*;
 
@@ -248,4 +248,42 @@ async fn a_service_that_does_not_answer_for_one_tables_grants_holds_up_no_other_
     let orders = owner();
     futures::join!(world.create(ORDERS, "orders", &orders), neighbour);
     assert_eq!(world.rows(ORDERS).await, Ok(1));
+}
+
+#[tokio::test]
+async fn a_no_to_the_retirement_of_a_grant_closes_the_tables_under_its_key() {
+    let world = World::with_grants(10).await;
+    world.create(ORDERS, "orders", &owner()).await;
+    world.create(INVOICES, "invoices", &owner()).await;
+    world.drop_table(INVOICES).await;
+    let disabled = Behavior::Denied(DenialReason::Disabled);
+    world
+        .kms
+        .set_operation(&owner(), Operation::RetireGrant, disabled);
+    world.keeper.step().await;
+    let error = world.refused(ORDERS).await;
+    assert!(error.message.ends_with("reason=Disabled"), "{error}");
+}
+
+#[tokio::test]
+async fn a_second_grant_whose_making_was_not_answered_goes_with_its_table() {
+    let world = World::with_grants(10).await;
+    world.create(ORDERS, "orders", &owner()).await;
+    let is_use = |(_, request): &(_, GrantRequest)| request.name.ends_with(":use");
+    let grants = world.kms.grants_of(&owner());
+    let (first, _) = grants.into_iter().find(is_use).unwrap();
+    world.kms.revoke(&first);
+    // The service makes another one, and its answer reaches nobody.
+    world.kms.set_operation(
+        &owner(),
+        Operation::CreateGrant,
+        Behavior::Unavailable(UnavailableReason::Unreachable),
+    );
+    world.alter(ORDERS, &owner()).await.unwrap_err();
+    world.kms.set(&owner(), Behavior::Ok);
+    let name = format!("palladium:{}:{ORDERS}:use", ClusterId([4; 16]));
+    world.kms.grant_by_hand(&owner(), &name);
+    world.drop_table(ORDERS).await;
+    world.keeper.step().await;
+    assert_eq!(names(&world, &owner()), ["snapshot-kept"]);
 }

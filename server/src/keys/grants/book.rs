@@ -40,7 +40,7 @@ pub struct GrantRecord {
     pub(super) is_settled: bool,
     /// A grant for snapshots that may decrypt, because the table has left.
     pub(super) is_wide: bool,
-    /// Another one stands in its place.
+    /// Another one stands in its place, or the service has not said yet that it made this one.
     pub(super) is_replaced: bool,
 }
 
@@ -119,33 +119,57 @@ impl Book {
         entries.insert(name, entry);
     }
 
-    /// The service has made a grant. Another one that stood here before is to be retired.
-    pub(super) fn made(&self, name: &[u8], grant: GrantId, now: i64) {
+    /// A grant is asked for where another one stands: until the service has answered there may be two.
+    pub(super) fn ask(&self, name: &[u8], is_wide: bool, now: i64) {
         let mut entries = self.entries();
+        let present = entries.get(name).and_then(|entry| entry.record.clone());
+        let is_another =
+            |present: &GrantRecord| present.grant.is_some() || present.is_wide != is_wide;
+        if let Some(present) = present.filter(is_another) {
+            let asked = Entry::unknown(present, is_wide, now);
+            entries.insert(asked_name(name, is_wide), asked);
+        }
+    }
+
+    /// The service has made a grant: that is known now. Another one that stood here before is to be retired.
+    pub(super) fn made(&self, name: &[u8], grant: GrantId, is_wide: bool, now: i64) {
+        let mut entries = self.entries();
+        // The same as one that was to be retired: it stays.
+        for past in [asked_name(name, is_wide), replaced_name(name, &grant.0)] {
+            if let Some(past) = entries.get_mut(&past) {
+                past.forget();
+            }
+        }
         let Some(entry) = entries.get_mut(name) else {
             return;
         };
-        let before = entry.record.clone();
-        entry.change(|record| {
-            record.grant = Some(grant.0.clone());
-            record.is_wide = false;
-        });
-        let Some((record, old)) = before.and_then(|record| Some((record.clone(), record.grant?)))
-        else {
+        entry.tries = 0;
+        let Some(before) = entry.record.clone() else {
             return;
         };
-        if old != grant.0 {
-            let replaced = GrantRecord {
-                retire_after_micros: Some(now),
-                is_replaced: true,
-                ..record
-            };
-            let entry = Entry {
-                is_noted: false,
-                ..Entry::noted(replaced)
-            };
-            entries.insert([name, b" ", old.as_bytes()].concat(), entry);
+        entry.change(|record| {
+            record.grant = Some(grant.0.clone());
+            record.is_wide = is_wide;
+        });
+        match before.grant.clone() {
+            Some(old) if old != grant.0 => {
+                let replaced = Entry::replaced(before, now);
+                entries.insert(replaced_name(name, &old), replaced);
+            }
+            None if before.is_wide != is_wide => {
+                let was_wide = before.is_wide;
+                let asked = Entry::unknown(before, was_wide, now);
+                entries.insert(asked_name(name, was_wide), asked);
+            }
+            _ => {}
         }
+    }
+
+    /// Whether another record of the same table has this grant.
+    pub(super) fn knows(&self, record: &GrantRecord, grant: &GrantId) -> bool {
+        let entries = self.entries();
+        let mut records = entries.values().filter_map(|entry| entry.record.as_ref());
+        records.any(|other| other.id == record.id && other.grant.as_ref() == Some(&grant.0))
     }
 
     pub(super) fn change_all(&self, id: TableId, change: impl Fn(&mut GrantRecord)) {
@@ -160,21 +184,11 @@ impl Book {
         }
     }
 
-    /// What came of an entry: what it is now, or that it is no more.
-    pub(super) fn put(&self, name: &[u8], record: Option<GrantRecord>) {
-        let mut entries = self.entries();
-        let Some(entry) = entries.get_mut(name) else {
-            return;
-        };
-        match (&mut entry.record, record) {
-            (Some(present), Some(next)) => {
-                present.grant = next.grant;
-                present.is_wide = next.is_wide;
-            }
-            (present, next) => *present = next,
+    /// A grant is no more.
+    pub(super) fn retired(&self, name: &[u8]) {
+        if let Some(entry) = self.entries().get_mut(name) {
+            entry.forget();
         }
-        entry.is_noted = false;
-        entry.tries = 0;
     }
 
     pub(super) fn failed(&self, name: &[u8], boot: u64) {
@@ -248,6 +262,30 @@ impl Entry {
         }
     }
 
+    /// Another one stands in its place: it goes.
+    fn replaced(record: GrantRecord, now: i64) -> Self {
+        let record = GrantRecord {
+            retire_after_micros: Some(now),
+            is_replaced: true,
+            ..record
+        };
+        Entry {
+            is_noted: false,
+            ..Entry::noted(record)
+        }
+    }
+
+    /// One beside `present` that may have been made: it goes, if it is there.
+    fn unknown(present: GrantRecord, is_wide: bool, now: i64) -> Self {
+        let record = GrantRecord {
+            grant: None,
+            created_micros: now,
+            is_wide,
+            ..present
+        };
+        Entry::replaced(record, now)
+    }
+
     fn is_due(&self, wall: i64, boot: u64) -> bool {
         let Some(record) = self.record.as_ref() else {
             return false;
@@ -258,6 +296,12 @@ impl Entry {
             && record.purpose == word(GrantPurpose::Snapshot);
         let leaves = record.retire_after_micros;
         boot >= self.try_at_nanos && leaves.is_some_and(|at| at <= wall || is_narrow)
+    }
+
+    fn forget(&mut self) {
+        self.record = None;
+        self.is_noted = false;
+        self.tries = 0;
     }
 
     fn change(&mut self, change: impl FnOnce(&mut GrantRecord)) {
@@ -280,6 +324,17 @@ pub(super) fn name(id: TableId, what: GrantPurpose, cmk: &CmkRef) -> Vec<u8> {
     name.push(b' ');
     name.extend_from_slice(cmk.to_string().as_bytes());
     name
+}
+
+/// Where the record of a grant stands that another one has replaced.
+fn replaced_name(name: &[u8], grant: &str) -> Vec<u8> {
+    [name, b" ", grant.as_bytes()].concat()
+}
+
+/// Where the record of a grant stands whose making was not answered, beside one that is known.
+fn asked_name(name: &[u8], is_wide: bool) -> Vec<u8> {
+    let which: &[u8] = if is_wide { b" asked wide" } else { b" asked" };
+    [name, which].concat()
 }
 
 pub(super) fn word(what: GrantPurpose) -> &'static str {

@@ -9,7 +9,8 @@
 //! While the table lives under the key, the grant for snapshots decrypts nothing: whoever revokes the other one must have locked the table.
 //!
 //! A grant is noted before it is made and forgotten after it is retired, so that a crash in between loses none: one that was noted and has no id is looked for by
-//! its name. Retiring is the clockwork's: what fails is tried again, and no DROP waits for it.
+//! its name. Where another one is known already (it was revoked, or is narrower), the new one has a record of its own until the service has answered: an answer that
+//! never comes leaves nothing behind that nobody knows. Retiring is the clockwork's: what fails is tried again, and no DROP waits for it.
 //!
 //! `book` is what is noted; here is what services are asked.
 //!
@@ -27,7 +28,7 @@ use palladium_crypto::{
 use palladium_storage::Backend;
 
 use self::book::{name, word};
-use super::call::Purpose;
+use super::call::{Failure, Purpose};
 use super::gate::Urgency;
 use super::service::KeyService;
 use super::{Inner, KeyKeeper};
@@ -91,6 +92,8 @@ impl<B: Backend> Inner<B> {
                 is_replaced: false,
             };
             self.book.want(name(id, what, cmk), record);
+            self.book
+                .ask(&name(id, what, cmk), false, self.env().wall_micros());
         }
         self.save_grants().await.map_err(|error| {
             CryptoError::Invalid(format!("its grants could not be noted: {error}"))
@@ -99,7 +102,7 @@ impl<B: Backend> Inner<B> {
             let request = self.request(id, what, false, purpose);
             let grant = self.create_grant(service, cmk, &request, purpose).await?;
             let now = self.env().wall_micros();
-            self.book.made(&name(id, what, cmk), grant, now);
+            self.book.made(&name(id, what, cmk), grant, false, now);
         }
         // They exist, and are noted; an id that is not is found by its name.
         if let Err(error) = self.save_grants().await {
@@ -144,37 +147,40 @@ impl<B: Backend> Inner<B> {
             return;
         }
         let (wall, boot) = (self.env().wall_micros(), self.now_nanos());
-        for name in self.book.due(wall, boot) {
-            let Some(record) = self.book.still_due(&name, wall, boot) else {
-                continue;
-            };
-            let changing = self.book.changing(TableId(record.id));
-            let _one_at_a_time = changing.lock().await;
-            // It may be wanted again by now.
-            let Some(record) = self.book.still_due(&name, wall, boot) else {
-                continue;
-            };
-            let is_over = record.retire_after_micros.is_some_and(|at| at <= wall);
-            let outcome = match is_over {
-                true => self.retire(&record).await.map(|()| None),
-                false => self.widen(&record).await.map(Some),
-            };
-            match outcome {
-                Ok(record) => self.book.put(&name, record),
-                Err(error) => {
-                    tracing::warn!(
-                        table = %TableId(record.id),
-                        key = record.key,
-                        %error,
-                        "a grant that is no longer needed is not retired yet"
-                    );
-                    self.book.failed(&name, boot);
+        // Twice: what a wider grant has replaced is due then.
+        for _ in 0..2 {
+            for name in self.book.due(wall, boot) {
+                let Some(record) = self.book.still_due(&name, wall, boot) else {
+                    continue;
+                };
+                let changing = self.book.changing(TableId(record.id));
+                let _one_at_a_time = changing.lock().await;
+                // It may be wanted again by now.
+                if let Some(record) = self.book.still_due(&name, wall, boot) {
+                    self.tend_grant(&name, record, wall, boot).await;
                 }
             }
         }
         self.book.forget_idle();
         if let Err(error) = self.save_grants().await {
             tracing::warn!(%error, "a change of grants is not noted yet");
+        }
+    }
+
+    async fn tend_grant(&self, name: &[u8], record: GrantRecord, wall: i64, boot: u64) {
+        let is_over = record.retire_after_micros.is_some_and(|at| at <= wall);
+        let outcome = match is_over {
+            true => self.retire(&record).await.map(|()| self.book.retired(name)),
+            false => self.widen(name, &record).await,
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(
+                table = %TableId(record.id),
+                key = record.key,
+                %error,
+                "a grant that is no longer needed is not retired yet"
+            );
+            self.book.failed(name, boot);
         }
     }
 
@@ -202,24 +208,19 @@ impl<B: Backend> Inner<B> {
         }
     }
 
-    /// Makes the grant for snapshots anew, now that nothing but snapshots is under it.
-    async fn widen(&self, record: &GrantRecord) -> Result<GrantRecord, CryptoError> {
+    /// Makes the grant for snapshots anew, now that nothing but snapshots is under it. The narrow one is to be retired.
+    async fn widen(&self, name: &[u8], record: &GrantRecord) -> Result<(), CryptoError> {
         let (cmk, asker) = (CmkRef::parse(&record.key)?, Asker::server());
         let service = self.services.of(&cmk)?;
         let purpose = record.purpose_of(&asker);
         let request = self.request(TableId(record.id), GrantPurpose::Snapshot, true, purpose);
+        self.book.ask(name, true, self.env().wall_micros());
+        self.save_grants().await.map_err(|error| {
+            CryptoError::Invalid(format!("a grant could not be noted: {error}"))
+        })?;
         let wide = self.create_grant(service, &cmk, &request, purpose).await?;
-        if let Some(narrow) = &record.grant
-            && *narrow != wide.0
-        {
-            let narrow = GrantId(narrow.clone());
-            self.retire_grant(service, &cmk, &narrow, purpose).await?;
-        }
-        Ok(GrantRecord {
-            grant: Some(wide.0),
-            is_wide: true,
-            ..record.clone()
-        })
+        self.book.made(name, wide, true, self.env().wall_micros());
+        Ok(())
     }
 
     async fn create_grant(
@@ -235,7 +236,7 @@ impl<B: Backend> Inner<B> {
                 of(kms, |grants| grants.create_grant(cmk, request))
             })
             .await;
-        called.outcome
+        self.hear(cmk, called.outcome).await
     }
 
     async fn retire_grant(
@@ -251,7 +252,7 @@ impl<B: Backend> Inner<B> {
                 of(kms, |grants| grants.retire_grant(cmk, grant))
             })
             .await;
-        match called.outcome {
+        match self.hear(cmk, called.outcome).await {
             // With the key its grants are gone.
             Err(CryptoError::Denied {
                 reason: palladium_crypto::DenialReason::NotFound,
@@ -280,10 +281,22 @@ impl<B: Backend> Inner<B> {
             false => GrantPurpose::Snapshot,
         };
         let name = self.grant_name(TableId(record.id), what, record.is_wide);
-        let mut grants = called.outcome?.into_iter();
+        let mut grants = self.hear(cmk, called.outcome).await?.into_iter();
         Ok(grants
-            .find(|grant| grant.name == name)
+            .find(|grant| grant.name == name && !self.book.knows(record, &grant.id))
             .map(|grant| grant.id))
+    }
+
+    /// A no that speaks of the key itself holds for every table under it, whatever was asked.
+    async fn hear<T>(
+        &self,
+        cmk: &CmkRef,
+        outcome: Result<T, CryptoError>,
+    ) -> Result<T, CryptoError> {
+        if let Err(error) = &outcome {
+            self.hear_of_key(&Failure::new(cmk, error), cmk).await;
+        }
+        outcome
     }
 
     fn request(
