@@ -2,7 +2,7 @@
 
 use palladium::error::CqlError;
 use palladium::keys::TableKeyStatus;
-use palladium_crypto::Operation;
+use palladium_crypto::{Operation, TableId};
 use palladium_protocol::ErrorCode;
 use palladium_storage::{Env, Reading};
 
@@ -44,6 +44,7 @@ impl World {
         match said {
             Said::Submitted => {}
             Said::Page => self.must_be_proven(request, at, "a page left"),
+            Said::Opened(id) => self.judge_opening(id, at),
             Said::Rows(rows) => self.judge_rows(request, rows),
             Said::Unsure => {
                 self.say(format!("#{request} does not know"));
@@ -73,11 +74,24 @@ impl World {
                 continue;
             };
             let subject = kept.subject();
-            if !subject.is_proven(&self.service, at, self.lease_seconds) {
+            if !subject.is_proven(&self.service, at, self.terms) {
                 self.fail(format!(
                     "#{request}: {what} of {table} outside of its lease"
                 ));
             }
+        }
+    }
+
+    /// A sealed block was opened: for whom ever, there must have been a lease at that very moment.
+    fn judge_opening(&self, id: TableId, at: Reading) {
+        let mut tables = self.tables.iter();
+        let found = tables.find(|(table, kept)| kept.id == id && **table != SYSTEM);
+        // The server's own, or one that is just made or dropped.
+        let Some((table, kept)) = found else { return };
+        if !kept.subject().is_proven(&self.service, at, self.terms) {
+            self.fail(format!(
+                "a block of {table} was opened outside of its lease"
+            ));
         }
     }
 
@@ -110,8 +124,14 @@ impl World {
         match request.aim {
             Aim::Create(mut kept) => {
                 kept.fine_since = None;
+                self.check_granted(number, &kept, request.revocations);
                 self.tables.insert(table, kept);
                 self.note_fine();
+            }
+            Aim::Rewrite(present) => {
+                if let Some(kept) = self.tables.get_mut(&table) {
+                    kept.rewritten = present;
+                }
             }
             Aim::Switch { to } => {
                 let kept = self.tables.get_mut(&table);
@@ -119,9 +139,12 @@ impl World {
                 let root = self.life.engine.root(kept.id);
                 let cmk = root.map(|root| root.cmk);
                 kept.cmks = vec![to.clone()];
+                // What was revoked before the switch began is made good by it.
+                kept.revoked = kept.revoked.filter(|at| *at >= request.revocations);
                 if cmk.as_ref() != Some(&to) {
                     self.fail(format!("#{number}: the root of {table} names {cmk:?}"));
                 }
+                self.check_granted(number, &self.tables[&table], request.revocations);
                 self.note_fine();
             }
             Aim::Drop(id) => {
@@ -168,7 +191,7 @@ impl World {
         }
         self.judge_told(number, &request, at, error);
         // Whoever tidies asks for no key: a table that sleeps has nothing to be tidied.
-        let asks = !matches!(request.aim, Aim::Tidy);
+        let asks = !matches!(request.aim, Aim::Tidy | Aim::Rewrite(_));
         if asks && request.clock_moves == self.clock_moves {
             self.judge_disturbed(number, &request, error);
         }
@@ -196,10 +219,16 @@ impl World {
 
     /// CREATE or ALTER was told that a key does not work: then something is wrong, or was just now.
     fn judge_refused_key(&mut self, number: u64, request: &Request, error: &CqlError) {
+        let is_revoked = |table: &Table| {
+            let kept = self.tables.get(table);
+            kept.is_some_and(|kept| kept.revoked.is_some())
+        };
+        let has_reason = request.tables.iter().any(is_revoked)
+            || (self.has_grants && error.message.contains("LimitExceededException"));
         let is_calm = self.faults.is_empty()
             && self.faults_changed + MINUTE / 4 < request.began_flow
             && request.clock_moves == self.clock_moves;
-        if is_calm {
+        if is_calm && !has_reason {
             self.fail(format!("#{number}: every key works, and still: {error}"));
         }
         let says_so = error.message.contains("nothing was changed")
@@ -258,7 +287,7 @@ impl World {
                 was_open
                     && kept
                         .subject()
-                        .is_proven(&self.service, soon, self.lease_seconds)
+                        .is_proven(&self.service, soon, self.terms.without_grace())
             });
             if cut_short {
                 self.fail(format!("#{number}: silence ended a lease early: {error}"));
@@ -309,11 +338,7 @@ impl World {
             }
             let lease = self.life.engine.lease(kept.id);
             let is_open = self.life.engine.lease_alive(kept.id);
-            if is_open
-                && !kept
-                    .subject()
-                    .is_proven(&self.service, now, self.lease_seconds)
-            {
+            if is_open && !kept.subject().is_proven(&self.service, now, self.terms) {
                 wrong.push(format!("{table} is open outside of its lease"));
             }
             let shown = match self.life.keeper.status(kept.id) {
@@ -375,7 +400,7 @@ impl World {
             let thinks = match &request.aim {
                 Aim::Read { wanted, .. } => !wanted.thinks.is_zero(),
                 // They wait for each other.
-                Aim::Create(_) | Aim::Switch { .. } | Aim::Drop(_) => true,
+                Aim::Create(_) | Aim::Switch { .. } | Aim::Rewrite(_) | Aim::Drop(_) => true,
                 _ => false,
             };
             !thinks && flow - request.began_flow > ANSWERED

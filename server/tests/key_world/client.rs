@@ -40,6 +40,8 @@ pub enum Said {
     /// All rows, the last page included.
     Rows(Rows),
     Done(CqlResult<()>),
+    /// No request heard this: a sealed block of a table is being opened.
+    Opened(TableId),
 }
 
 /// One thing heard.
@@ -311,6 +313,13 @@ impl Life {
         }
         self.keeper.keep(id).await;
         Ok(switched?)
+    }
+
+    /// New data keys for all that the table has, in the background.
+    pub async fn rewrite(self, request: u64, id: TableId) {
+        let _one_at_a_time = self.ddl.lock().await;
+        let noted = self.engine.rewrite(id).await;
+        self.say(request, Said::Done(noted.map_err(CqlError::from)));
     }
 
     pub async fn drop_table(self, request: u64, id: TableId) {

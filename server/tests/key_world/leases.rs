@@ -1,12 +1,36 @@
 //! Who may be open, judged from the key service's log of calls and the clocks alone.
 //!
 //! A table is *proven* at a moment if a Decrypt of its key was sent within one lease of both clocks before, was answered with the key, and nothing that came after it was
-//! sent has denied the table: neither its own Decrypt nor, for reasons that speak of the key itself, any call for that key.
+//! sent has denied the table: neither its own Decrypt nor, for reasons that speak of the key itself, any call for that key. Where the operator allows a grace, it may be
+//! that much older, if some call for the key was not answered since.
 
 use palladium_crypto::{CmkRef, Operation};
 use palladium_storage::{Lease, Reading};
 
 use crate::service::{Asked, Ending, Service};
+
+/// For how long an answer counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    pub lease_seconds: u64,
+    /// How much longer, while the key's service does not answer.
+    pub grace_seconds: u64,
+}
+
+impl Terms {
+    /// No grace: what silence may not cut short.
+    pub fn without_grace(self) -> Terms {
+        Terms {
+            grace_seconds: 0,
+            ..self
+        }
+    }
+
+    /// Calls that are older decide nothing.
+    fn remembered_nanos(self) -> u64 {
+        (2 * self.lease_seconds + self.grace_seconds + 60) * 1_000_000_000
+    }
+}
 
 /// What is known of a table apart from the log.
 pub struct Subject<'a> {
@@ -19,8 +43,11 @@ pub struct Subject<'a> {
 
 impl Subject<'_> {
     fn is_mine(&self, call: &Asked) -> bool {
+        self.names_me(call) && call.operation == Operation::Decrypt
+    }
+
+    fn names_me(&self, call: &Asked) -> bool {
         call.number >= self.born
-            && call.operation == Operation::Decrypt
             && call.table.as_deref() == Some(self.name)
             && self.cmks.contains(&call.key)
     }
@@ -34,16 +61,16 @@ impl Subject<'_> {
     }
 
     /// Whether the table may be open at `now`.
-    pub fn is_proven(&self, service: &Service, now: Reading, lease_seconds: u64) -> bool {
+    pub fn is_proven(&self, service: &Service, now: Reading, terms: Terms) -> bool {
         service.newest_first(|calls| {
             let mut denials: Vec<&Asked> = Vec::new();
             let mut given: Vec<&Asked> = Vec::new();
+            let mut silences: Vec<&Asked> = Vec::new();
             for call in calls {
                 let Some((at, ending)) = call.ended else {
                     continue;
                 };
-                if call.sent.boot_nanos + (2 * lease_seconds + 60) * 1_000_000_000 < now.boot_nanos
-                {
+                if call.sent.boot_nanos + terms.remembered_nanos() < now.boot_nanos {
                     break;
                 }
                 // What came at this very instant may be overtaken by what it denies.
@@ -53,6 +80,10 @@ impl Subject<'_> {
                 let gives = call.operation == Operation::Decrypt && ending == Ending::Given;
                 if gives && self.cmks.contains(&call.key) && at.boot_nanos <= now.boot_nanos {
                     given.push(call);
+                }
+                let is_silence = matches!(ending, Ending::Unavailable(_) | Ending::Left);
+                if is_silence && self.cmks.contains(&call.key) && at.boot_nanos <= now.boot_nanos {
+                    silences.push(call);
                 }
             }
             // A word about the key itself that was overtaken: a later call was answered with a key before it came.
@@ -66,11 +97,14 @@ impl Subject<'_> {
             });
             given.retain(|call| self.is_mine(call));
             given.iter().any(|call| {
-                let lease = Lease::starting_at(call.sent, lease_seconds);
-                let was_denied = denials.iter().any(|denial| {
-                    denial.key == call.key && ended_at(denial) > call.sent.boot_nanos
-                });
-                lease.is_alive_at(now) && !was_denied
+                let came_since = |other: &&&Asked| {
+                    other.key == call.key && ended_at(other) > call.sent.boot_nanos
+                };
+                let was_denied = denials.iter().any(|denial| came_since(&denial));
+                let is_alive = |seconds| Lease::starting_at(call.sent, seconds).is_alive_at(now);
+                let has_grace = silences.iter().any(|silence| came_since(&silence))
+                    && is_alive(terms.lease_seconds + terms.grace_seconds);
+                (is_alive(terms.lease_seconds) || has_grace) && !was_denied
             })
         })
     }
@@ -94,7 +128,11 @@ impl Subject<'_> {
                 }
                 let speaks = match ending {
                     Ending::Given => false,
-                    Ending::Denied(said) => said.to_string() == reason && self.is_denied_by(call),
+                    // ALTER to the same key closes the table when its Generate is refused.
+                    Ending::Denied(said) => {
+                        said.to_string() == reason
+                            && (self.is_denied_by(call) || self.names_me(call))
+                    }
                     Ending::Unavailable(said) => {
                         said.to_string() == reason && self.cmks.contains(&call.key)
                     }

@@ -1,5 +1,5 @@
-//! The keys of many tables through thousands of random steps: clocks that jump, a key service that refuses, falls silent, hangs and comes back, crashes, key
-//! switches, drops and restarts, against an oracle that is slow and obvious.
+//! The keys of many tables through thousands of random steps: clocks that jump, a key service that refuses, falls silent, hangs and comes back, grants that are revoked,
+//! crashes, key switches, rewrites, drops and restarts, against an oracle that is slow and obvious.
 //!
 //! ```text
 //! step      draws what happens from the seed ─► the server (keeper, engine, simulated disk) acts ─► what requests heard ─► check
@@ -8,17 +8,20 @@
 //! ```
 //!
 //! What must hold after each step:
-//! - Nothing is read, and nothing is open, outside a lease that a Decrypt of this table's key began, or after a denial that came since.
+//! - Nothing is read, nothing is open, and no sealed block is opened, outside a lease that a Decrypt of this table's key began (or the operator's grace after it, while
+//!   the key's service is silent), or after a denial that came since.
 //! - Everything acknowledged is read back, what was refused is never seen, and of a write that a crash cut short all is there or nothing.
 //! - A table whose key can be had answers, whatever becomes of the others.
 //! - What a client is told is true, `since` stands still while the trouble lasts, and a key that must not be used is wiped within five seconds.
 //! - The key service hears no more calls than leases, pauses and schema changes explain.
+//! - Where keys are used by grants, a table that was made or switched has its own, and none is forgotten; where new data keys were asked for, the old structures go.
 //!
 //! One seed drives disk, clocks, entropy, key service and the order of tasks. `TESTS_SEED` runs that one; `TESTS_LONG` runs a million steps. A failure prints the
 //! seed, the step and what happened before.
 
 mod check;
 mod client;
+mod kept;
 mod leases;
 mod service;
 mod step;

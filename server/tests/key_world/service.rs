@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use palladium_crypto::{
-    Answering, CmkRef, DenialReason, EncryptionContext, Entropy, Error, GeneratedKey,
-    KeyDescription, Kms, Operation, Reply, ScriptedKms, Secret, SeededEntropy, UnavailableReason,
+    Answering, CmkRef, DenialReason, EncryptionContext, Entropy, Error, GeneratedKey, Grant,
+    GrantId, GrantRequest, Grants, KeyDescription, Kms, Operation, Reply, ScriptedKms, Secret,
+    SeededEntropy, UnavailableReason,
 };
 use palladium_storage::{Env, Reading, SimulatedEnv};
 
@@ -240,5 +241,42 @@ impl Kms for Service {
     ) -> Answering<'a, Vec<u8>> {
         let asked = self.script.encrypt(key, plaintext, context);
         Box::pin(self.pass(Operation::Encrypt, key, Some(context), asked, given))
+    }
+
+    fn grants(&self) -> Option<&dyn Grants> {
+        self.script.grants().is_some().then_some(self as _)
+    }
+}
+
+impl Grants for Service {
+    fn create_grant<'a>(
+        &'a self,
+        key: &'a CmkRef,
+        request: &'a GrantRequest,
+    ) -> Answering<'a, GrantId> {
+        let asked = self.script.create_grant(key, request);
+        let context = Some(&request.context);
+        Box::pin(self.pass(Operation::CreateGrant, key, context, asked, given))
+    }
+
+    fn retire_grant<'a>(&'a self, key: &'a CmkRef, grant: &'a GrantId) -> Answering<'a, ()> {
+        let asked = self.script.retire_grant(key, grant);
+        Box::pin(async move {
+            let reply = self
+                .pass(Operation::RetireGrant, key, None, asked, given)
+                .await;
+            // A key that was destroyed takes its grants along; this one comes back, and its grants do not.
+            if let Err(Error::Denied { reason, .. }) = &reply.outcome
+                && *reason == DenialReason::NotFound
+            {
+                self.script.revoke(grant);
+            }
+            reply
+        })
+    }
+
+    fn list_grants<'a>(&'a self, key: &'a CmkRef) -> Answering<'a, Vec<Grant>> {
+        let asked = self.script.list_grants(key);
+        Box::pin(self.pass(Operation::ListGrants, key, None, asked, given))
     }
 }

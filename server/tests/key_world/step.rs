@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use palladium::audit::Asker;
-use palladium_crypto::{Behavior, CmkRef, DenialReason, UnavailableReason};
+use palladium_crypto::{Behavior, CmkRef, DenialReason, GrantOperation, UnavailableReason};
 use palladium_storage::{Crash, Write};
 
 use crate::client::{Place, Wanted, mutation};
 use crate::values::{Member, Table};
 use crate::world::{
-    Aim, KEYS, NAMES, PARTITIONS, ROWS, Request, SYSTEM, Scope, Trouble, World, key,
+    Aim, KEYS, NAMES, PARTITIONS, ROWS, Request, SYSTEM, Scope, Trouble, World, context, key,
 };
 
 /// Requests under way at a time.
@@ -26,18 +26,20 @@ impl World {
         match self.draw(1000) {
             0..260 => self.write_some(),
             260..430 => self.read_some(),
-            430..480 => self.tidy(),
+            430..472 => self.tidy(),
+            472..480 => self.rewrite(),
             480..640 => self.pass(Duration::from_millis(self.draw(2_000))),
             640..725 => self.pass(Duration::from_millis(2_000 + self.draw(20_000))),
             725..729 => self.pass(Duration::from_secs(self.draw(4 * self.lease_seconds + 60))),
             729..735 => self.sleep_at_once(),
             735..743 => self.step_wall(),
-            743..778 => self.break_something(),
+            743..770 => self.break_something(),
+            770..778 => self.revoke(),
             778..830 => self.mend_something(),
             830..880 => self.switch(),
             880..905 => self.create(),
             905..917 => self.drop_a_table(),
-            917..947 => drop(self.env.run_some(self.draw(30))),
+            917..947 => self.run_some(),
             947..957 => {
                 let sync = 1 + self.draw(20);
                 self.say(format!("the disk goes down at sync {sync}"));
@@ -98,6 +100,7 @@ impl World {
             began: self.now(),
             began_flow: flow,
             clock_moves: self.clock_moves,
+            revocations: self.revocations,
         };
         let number = self.requests_made;
         self.requests_made += 1;
@@ -193,6 +196,17 @@ impl World {
         }
     }
 
+    /// Some of the work that is ready is done; what is left is half done when the clock jumps or a key goes.
+    fn run_some(&mut self) {
+        self.env.run_some(self.draw(30));
+        match self.draw(4) {
+            0 => self.sleep_at_once(),
+            1 => self.break_something(),
+            2 => self.revoke(),
+            _ => {}
+        }
+    }
+
     /// Much at once.
     fn storm(&mut self) {
         for _ in 0..3 + self.draw(8) {
@@ -210,19 +224,25 @@ impl World {
 
     fn is_being_changed(&self, table: Table) -> bool {
         self.requests.values().any(|request| {
-            let changes = matches!(request.aim, Aim::Switch { .. } | Aim::Drop(_));
+            let changes = matches!(
+                request.aim,
+                Aim::Switch { .. } | Aim::Rewrite(_) | Aim::Drop(_)
+            );
             changes && request.tables.contains(&table)
         })
     }
 
     fn switch(&mut self) {
-        let Some(table) = self.some_customer_table() else {
-            return;
-        };
+        let to = key(self.draw(KEYS + 1));
+        if let Some(table) = self.some_customer_table() {
+            self.switch_to(table, to);
+        }
+    }
+
+    fn switch_to(&mut self, table: Table, to: CmkRef) {
         if self.is_being_changed(table) {
             return;
         }
-        let to = key(self.draw(KEYS + 1));
         let id = self.tables[&table].id;
         if let Some(path) = self.root_path(id) {
             let root = self.disk.contents(&path);
@@ -234,10 +254,31 @@ impl World {
         if !kept.cmks.contains(&to) {
             kept.cmks.push(to.clone());
         }
-        // A request that begins now may need the new key.
+        // A request that begins now may need the new key, and a no that was on its way when that key was given back still holds for a while.
+        if self.flow() - self.faults_changed.max(self.jumped_at) < HEALED {
+            self.tables
+                .get_mut(&table)
+                .expect("it was picked")
+                .fine_since = None;
+        }
         self.note_fine();
         self.call_for(4);
         let work = self.life.clone().switch(request, id, to);
+        self.life.spawn(work);
+    }
+
+    fn rewrite(&mut self) {
+        let Some(table) = self.some_customer_table() else {
+            return;
+        };
+        if self.is_being_changed(table) {
+            return;
+        }
+        let id = self.tables[&table].id;
+        let present = self.sstables_of(id);
+        let request = self.begin(Aim::Rewrite(present), vec![table]);
+        self.say(format!("#{request} gives {table} new data keys"));
+        let work = self.life.clone().rewrite(request, id);
         self.life.spawn(work);
     }
 
@@ -295,12 +336,16 @@ impl World {
             1 => Duration::from_secs(self.draw(2 * self.lease_seconds)),
             _ => Duration::from_secs(self.draw(6 * 3600)),
         };
+        self.jump(duration);
+        self.env.advance(Duration::ZERO);
+    }
+
+    fn jump(&mut self, duration: Duration) {
         self.say(format!("the machine sleeps for {duration:?}"));
         self.jumped_at = self.flow();
         self.env.jump(duration);
         self.jumped += duration.as_nanos() as u64;
         self.clock_moves += 1;
-        self.env.advance(Duration::ZERO);
     }
 
     fn step_wall(&mut self) {
@@ -368,7 +413,49 @@ impl World {
         self.set_fault(scope, Some(trouble));
     }
 
+    /// The owner of a key takes back what lets the server use it for one table.
+    fn revoke(&mut self) {
+        let Some(table) = self.some_customer_table() else {
+            return;
+        };
+        let kept = &self.tables[&table];
+        let own = context(&kept.name);
+        let mut revoked = 0;
+        for cmk in &kept.cmks {
+            for (grant, request) in self.service.script.grants_of(cmk) {
+                let opens = request.operations.contains(&GrantOperation::Decrypt);
+                if request.context == own && opens {
+                    self.service.script.revoke(&grant);
+                    revoked += 1;
+                }
+            }
+        }
+        if revoked > 0 {
+            self.say(format!("{revoked} grants for {table} are revoked"));
+            let number = self.revocations;
+            self.revocations += 1;
+            self.tables.get_mut(&table).expect("it was picked").revoked = Some(number);
+            self.note_fine();
+        }
+    }
+
+    /// A table whose grant was revoked is put under its key again.
+    fn repair_a_grant(&mut self) {
+        let revoked: Vec<(Table, CmkRef)> = self
+            .tables
+            .iter()
+            .filter(|(_, kept)| kept.revoked.is_some())
+            .map(|(table, kept)| (*table, kept.cmks[0].clone()))
+            .collect();
+        if let Some((table, cmk)) = self.pick(&revoked) {
+            self.switch_to(table, cmk);
+        }
+    }
+
     fn mend_something(&mut self) {
+        if self.draw(3) == 0 {
+            self.repair_a_grant();
+        }
         let scopes: Vec<Scope> = self.faults.iter().map(|(scope, _)| scope.clone()).collect();
         match self.draw(4) {
             0 => scopes
@@ -485,5 +572,24 @@ impl World {
             );
         }
         self.pass(Duration::from_secs(5));
+        self.hear();
+        if !self.disk.is_down() && !self.is_over {
+            self.check_rewritten();
+            if self.has_grants && self.draw(2) == 0 {
+                self.settle_grants();
+            }
+        }
+    }
+
+    /// What could not be retired is tried again, at last after an hour.
+    fn settle_grants(&mut self) {
+        for _ in 0..2 {
+            self.jump(Duration::from_secs(2 * 3600));
+            self.pass(Duration::from_secs(30));
+            self.hear();
+        }
+        if !self.disk.is_down() && !self.is_over {
+            self.check_grants();
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The world: a disk, two clocks, a key service, and one server after the other on them, all from one seed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,15 +10,16 @@ use palladium::keys::{CallLimits, KeeperOptions, KeyKeeper, KeyServices};
 use palladium::service_table::SCHEMA_TABLE;
 use palladium_crypto::{
     Behavior, ClusterId, CmkRef, EncryptionContext, Entropy, KeyRing, Secret, SeededEntropy,
-    TableId, TableKey,
+    StructureId, TableId, TableKey,
 };
+use palladium_storage::sealed::openings;
 use palladium_storage::{
     Crash, Engine, Env, Lease, NewTable, Options, Reading, SERVICE, SimulatedBackend,
     SimulatedDisk, SimulatedEnv, TableKeys,
 };
 
-use crate::client::{KEYSPACE, Life, Wanted, table_options};
-use crate::leases::Subject;
+use crate::client::{Heard, KEYSPACE, Life, Said, Wanted, table_options};
+use crate::leases::{Subject, Terms};
 use crate::service::Service;
 use crate::values::{Floor, Table, Values};
 
@@ -39,6 +40,8 @@ pub const CALL_LIMITS: CallLimits = CallLimits {
     calls_max: 48,
     calls_per_s: 20,
 };
+/// Grants that a key may have: what twelve tables need and their forerunners leave behind is sometimes more.
+pub const GRANTS_MAX: usize = 40;
 /// Lines that a failure prints.
 const TRACE_LINES: usize = 60;
 
@@ -54,6 +57,10 @@ pub struct Kept {
     pub shown: Option<i64>,
     /// From when on its keys should not be in memory.
     pub closing_since: Option<u64>,
+    /// The owner has revoked its grant, as the so-manieth: nothing is owed to it until ALTER has made another one.
+    pub revoked: Option<u64>,
+    /// What it had on the disk when it was to get new data keys.
+    pub rewritten: BTreeSet<StructureId>,
 }
 
 impl Kept {
@@ -69,10 +76,17 @@ impl Kept {
 /// What a request under way is about.
 pub enum Aim {
     Write,
-    Read { floor: Floor, wanted: Wanted },
+    Read {
+        floor: Floor,
+        wanted: Wanted,
+    },
     Tidy,
     Create(Kept),
-    Switch { to: CmkRef },
+    Switch {
+        to: CmkRef,
+    },
+    /// With what the table has on the disk.
+    Rewrite(BTreeSet<StructureId>),
     Drop(TableId),
 }
 
@@ -87,6 +101,7 @@ pub struct Request {
     pub began: Reading,
     pub began_flow: u64,
     pub clock_moves: u64,
+    pub revocations: u64,
 }
 
 /// What is wrong with the key service.
@@ -106,6 +121,9 @@ pub enum Scope {
 
 pub struct World {
     pub lease_seconds: u64,
+    pub terms: Terms,
+    /// Keys are used by grants, which the server makes.
+    pub has_grants: bool,
     random: SeededEntropy,
     pub env: Arc<SimulatedEnv>,
     pub disk: Arc<SimulatedDisk>,
@@ -128,6 +146,8 @@ pub struct World {
     pub jumped_at: u64,
     /// How often a clock was moved in a way that no request can foresee.
     pub clock_moves: u64,
+    /// How often an owner has revoked the grant of a table.
+    pub revocations: u64,
     /// The log or the disk has failed: this life ends with the step.
     pub is_over: bool,
     /// The engine closes with every table in it, and who is still at work hears no better word than that.
@@ -177,7 +197,8 @@ fn begin_life(
     disk: &Arc<SimulatedDisk>,
     env: &Arc<SimulatedEnv>,
     service: &Arc<Service>,
-    lease_seconds: u64,
+    heard: &Arc<Mutex<Vec<Heard>>>,
+    terms: Terms,
 ) -> Result<Life, String> {
     let backend = Arc::new(SimulatedBackend::open(disk).map_err(|error| error.to_string())?);
     let ring = Arc::new(KeyRing::new(service_key(), Vec::new()));
@@ -195,20 +216,36 @@ fn begin_life(
         cluster: CLUSTER,
         subscriber: SUBSCRIBER.into(),
         service_cmk: key(KEYS),
-        lease_seconds,
+        lease_seconds: terms.lease_seconds,
         call_timeout: CALL_TIMEOUT,
-        grace_seconds: 0,
-        snapshot_grant_days: 42,
+        grace_seconds: terms.grace_seconds,
+        snapshot_grant_days: 1,
     };
     let keeper = KeyKeeper::new(engine.clone(), env.clone(), services, options, audit);
     Ok(Life {
         engine,
         keeper,
         env: env.clone(),
-        heard: Arc::default(),
+        heard: heard.clone(),
         ddl: Arc::default(),
         system: id_of(SYSTEM),
     })
+}
+
+/// Every block that is opened on this thread is heard of, with the clocks of that moment.
+fn watch_openings(heard: &Arc<Mutex<Vec<Heard>>>, env: &Arc<SimulatedEnv>) {
+    let (heard, env) = (heard.clone(), env.clone());
+    openings::watch(move |table| {
+        let at = Reading::now(&*env);
+        let mut heard = heard.lock().expect("no holder of this lock panics");
+        let is_same = heard.last().is_some_and(|last| {
+            last.at == at && matches!(last.said, Said::Opened(before) if before == table)
+        });
+        if !is_same {
+            let (request, said) = (u64::MAX, Said::Opened(table));
+            heard.push(Heard { request, at, said });
+        }
+    });
 }
 
 impl World {
@@ -218,9 +255,21 @@ impl World {
         let service = Arc::new(Service::new(seed, env.clone()));
         let random = SeededEntropy::new(seed ^ 0x5eed);
         let lease_seconds = [10, 30, 60, 300][(seed % 4) as usize];
-        let life = begin_life(&disk, &env, &service, lease_seconds).unwrap();
+        let terms = Terms {
+            lease_seconds,
+            grace_seconds: [0, 20, 0, 600][((seed / 2 + seed / 8) % 4) as usize],
+        };
+        let has_grants = !(seed / 4 + seed).is_multiple_of(2);
+        if has_grants {
+            service.script.need_grants(GRANTS_MAX);
+        }
+        let heard = Arc::default();
+        watch_openings(&heard, &env);
+        let life = begin_life(&disk, &env, &service, &heard, terms).unwrap();
         let mut world = World {
             lease_seconds,
+            terms,
+            has_grants,
             random,
             env,
             disk,
@@ -238,6 +287,7 @@ impl World {
             jumped: 0,
             jumped_at: 0,
             clock_moves: 0,
+            revocations: 0,
             is_over: false,
             is_stopping: false,
             old_roots: BTreeMap::new(),
@@ -255,6 +305,8 @@ impl World {
                 fine_since: Some(0),
                 shown: None,
                 closing_since: None,
+                revoked: None,
+                rewritten: BTreeSet::new(),
             },
         );
         world.serve();
@@ -311,6 +363,8 @@ impl World {
             fine_since: None,
             shown: None,
             closing_since: None,
+            revoked: None,
+            rewritten: BTreeSet::new(),
         };
         (table, kept)
     }
@@ -360,7 +414,7 @@ impl World {
             .iter()
             .map(|(table, kept)| {
                 let all = kept.cmks.iter().all(|cmk| self.is_fine(cmk, &kept.name));
-                (*table, all)
+                (*table, all && kept.revoked.is_none())
             })
             .collect();
         for (table, is_fine) in fine {
@@ -476,7 +530,8 @@ impl World {
         self.values.orphaned();
         self.requests.clear();
         self.disk.crash(crash);
-        match begin_life(&self.disk, &self.env, &self.service, self.lease_seconds) {
+        let heard = self.heard();
+        match begin_life(&self.disk, &self.env, &self.service, &heard, self.terms) {
             Ok(life) => self.life = life,
             Err(error) => self.fail(format!("the server does not start: {error}")),
         }
@@ -489,7 +544,7 @@ impl World {
     }
 
     #[must_use]
-    pub fn heard(&self) -> Arc<Mutex<Vec<crate::client::Heard>>> {
+    pub fn heard(&self) -> Arc<Mutex<Vec<Heard>>> {
         self.life.heard.clone()
     }
 }
