@@ -3,13 +3,17 @@
 //! A secret may have been overwritten in part (an allocator puts its own pointers into what was freed), so a needle counts as found when any eight bytes of it
 //! are, taken at every eighth byte. Needles must be random: eight bytes that chance makes in a gigabyte of memory would be one find in ten billion runs.
 //!
-//! Every find says in which mapping it lies and what kind that is. Thread stacks are told apart, because nobody promises to wipe them.
+//! Every find says in which mapping it lies and what kind that is. Thread stacks are told apart, because nobody promises to wipe them. A thread that runs, or that
+//! waits for a processor, does not say where its stack is: on a busy machine some always do. So the process is stopped while we look, and goes on afterwards.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use crate::system::{go_on, pause};
 
 /// Bytes of a piece that is looked for.
 const PIECE_BYTES: usize = 8;
@@ -18,6 +22,12 @@ const READ_BYTES: usize = 1 << 20;
 const SIEVE_BITS: u32 = 22;
 /// Bytes around a find that are told with it.
 const AROUND_BYTES: usize = 32;
+
+/// How much of a mapping that a thread's stack pointer is in is its stack, from the lowest address on: what Rust gives a thread. The kernel may show what lies
+/// behind it as one mapping with it.
+const STACK_BYTES: usize = 2 << 20;
+/// How long a process may take to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Something that may not be in memory.
 pub struct Needle {
@@ -104,17 +114,18 @@ impl Haystack {
         haystack
     }
 
-    /// Everything of them that is in the memory of a process now.
+    /// Everything of them that is in the memory of a process now. Meanwhile it stands still.
     pub fn search(&self, pid: u32) -> io::Result<Vec<Find>> {
+        let _still = Still::hold(pid)?;
         let memory = File::open(format!("/proc/{pid}/mem"))?;
         let stacks = stack_pointers(pid)?;
         let mut finds = Vec::new();
         let mut buffer = vec![0; READ_BYTES];
         for mapping in mappings(pid)? {
-            let is_stack = mapping.text.contains("[stack")
-                || stacks
-                    .iter()
-                    .any(|pointer| (mapping.start..mapping.end).contains(pointer));
+            let is_whole_stack = mapping.text.contains("[stack");
+            let begins_with_stack = stacks
+                .iter()
+                .any(|pointer| (mapping.start..mapping.end).contains(pointer));
             let mut at = mapping.start;
             while at < mapping.end {
                 let wanted = buffer.len().min(mapping.end - at);
@@ -133,7 +144,8 @@ impl Haystack {
                         offset,
                         address: at + place,
                         mapping: mapping.text.clone(),
-                        is_stack,
+                        is_stack: is_whole_stack
+                            || begins_with_stack && at + place < mapping.start + STACK_BYTES,
                         around: buffer[around].to_vec(),
                     });
                 });
@@ -180,18 +192,54 @@ fn mappings(pid: u32) -> io::Result<Vec<Mapping>> {
     Ok(readable.collect())
 }
 
-/// Where the stack of each thread ends now; a thread that runs this moment does not say.
+/// A process that stands still, until dropped.
+struct Still(u32);
+
+impl Still {
+    fn hold(pid: u32) -> io::Result<Still> {
+        pause(pid);
+        let still = Still(pid);
+        let deadline = Instant::now() + STOP_LIMIT;
+        while !still.is_still()? {
+            if Instant::now() > deadline {
+                return Err(io::Error::other("the process does not stop"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(still)
+    }
+
+    /// Whether each thread is stopped: the third word of its `stat`, behind a name in brackets.
+    fn is_still(&self) -> io::Result<bool> {
+        for task in fs::read_dir(format!("/proc/{}/task", self.0))? {
+            let text = fs::read_to_string(task?.path().join("stat"))?;
+            let state = text.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
+            if state != Some(b'T') {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        go_on(self.0);
+    }
+}
+
+/// Where the stack of each thread of a process that stands still ends.
 fn stack_pointers(pid: u32) -> io::Result<Vec<usize>> {
     let mut pointers = Vec::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let Ok(text) = fs::read_to_string(task?.path().join("syscall")) else {
-            continue;
-        };
+        let path = task?.path().join("syscall");
+        let text = fs::read_to_string(&path)?;
         let words: Vec<&str> = text.split_whitespace().collect();
         let pointer = words.iter().rev().nth(1);
-        pointers.extend(
-            pointer.and_then(|word| usize::from_str_radix(word.trim_start_matches("0x"), 16).ok()),
-        );
+        let pointer =
+            pointer.and_then(|word| usize::from_str_radix(word.trim_start_matches("0x"), 16).ok());
+        let says_nothing = || io::Error::other(format!("{}: {text}", path.display()));
+        pointers.push(pointer.ok_or_else(says_nothing)?);
     }
     Ok(pointers)
 }

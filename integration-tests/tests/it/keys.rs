@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palladium_integration_tests::node::{Node, Settings};
 use palladium_integration_tests::raw::{Connection, code};
@@ -145,17 +145,20 @@ async fn cell(connection: &mut Connection, statement: &str) -> Vec<u8> {
 /// SSTables of the table whose switch is cut short: so many by the flag for long versions.
 const SSTABLES_LONG: i32 = 1_000;
 const SSTABLES_SHORT: i32 = 100;
+/// Kills from the beginning of a switch to a little past its end.
+const KILLS_LONG: u32 = 32;
+const KILLS_SHORT: u32 = 8;
 const FLUSH: &str = "INSERT INTO system_palladium.maintenance (operation, keyspace_name, table_name) VALUES ('flush', 'ks', 't')";
 
 #[test]
 fn a_kill_during_a_key_switch_leaves_the_old_state_or_the_new() {
     let mut node = node();
     let runtime = runtime();
-    let sstables = match std::env::var_os("TESTS_LONG") {
-        Some(_) => SSTABLES_LONG,
-        None => SSTABLES_SHORT,
+    let (sstables, kills) = match std::env::var_os("TESTS_LONG") {
+        Some(_) => (SSTABLES_LONG, KILLS_LONG),
+        None => (SSTABLES_SHORT, KILLS_SHORT),
     };
-    runtime.block_on(async {
+    let whole = runtime.block_on(async {
         let mut connection = Connection::open(node.address())
             .await
             .expect("the server is ready");
@@ -170,9 +173,22 @@ fn a_kill_during_a_key_switch_leaves_the_old_state_or_the_new() {
             write_all(&mut connection, "ks.t", [(partition, 0)].into_iter(), 1).await;
             connection.run(FLUSH).await;
         }
+        let began = Instant::now();
+        connection
+            .run("ALTER TABLE ks.t WITH encryption = {'kms_key': 'local:second'}")
+            .await;
+        began.elapsed()
     });
-    for (round, pause_ms) in [0, 1, 2, 4, 8, 16, 32].into_iter().enumerate() {
-        let key = ["second", "first"][round % 2];
+    println!("a switch that nobody disturbs takes {whole:?}");
+    let mut present = "second";
+    let mut switched = 0;
+    for kill in 0..kills {
+        let key = match present {
+            "first" => "second",
+            "second" => "third",
+            _ => "first",
+        };
+        let pause = whole * kill * 5 / (kills * 4);
         let address = node.address();
         let switch = runtime.spawn(async move {
             let mut connection = Connection::open(address).await?;
@@ -182,7 +198,7 @@ fn a_kill_during_a_key_switch_leaves_the_old_state_or_the_new() {
                 ))
                 .await
         });
-        std::thread::sleep(Duration::from_millis(pause_ms));
+        std::thread::sleep(pause);
         node.kill();
         let outcome = runtime
             .block_on(switch)
@@ -195,20 +211,26 @@ fn a_kill_during_a_key_switch_leaves_the_old_state_or_the_new() {
             assert_eq!(
                 read_all(&mut connection, "ks.t").await.len() as i32,
                 sstables,
-                "killed {pause_ms} ms into a switch to {key}"
+                "killed {pause:?} into a switch to {key}"
             );
             // The schema shows the key that the table is under, whichever of the two a kill has left it.
             let under = cell(&mut connection, "SELECT kms_key FROM system_palladium.tables WHERE keyspace_name = 'ks' AND table_name = 't'").await;
             let shown = cell(&mut connection, "SELECT custom_properties FROM system_schema_mcs.tables WHERE keyspace_name = 'ks' AND table_name = 't'").await;
             assert!(
                 shown.windows(under.len()).any(|window| window == under),
-                "killed {pause_ms} ms into a switch to {key}: the schema shows another key than the table is under"
+                "killed {pause:?} into a switch to {key}: the schema shows another key than the table is under"
             );
+            let is_new = under == format!("local:{key}").into_bytes();
+            if is_new {
+                (present, switched) = (key, switched + 1);
+            }
             if let Ok(answer) = outcome {
                 answer.accepted();
+                assert!(is_new, "a switch to {key} was acknowledged, and a kill undid it");
             }
         });
     }
+    println!("{kills} kills, {switched} of them after the new root was durable");
     node.stop();
     node.verify().must_succeed("verify");
 }

@@ -4,6 +4,7 @@
 //! A search that finds nothing proves nothing, so the same search comes before the lock too, and must find each kind.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use palladium::admin::folder::Folder;
@@ -13,7 +14,7 @@ use palladium_crypto::{EncryptionContext, KeyRing, Secret, StructureKind};
 use palladium_integration_tests::chance::Chance;
 use palladium_integration_tests::memory::{Find, Haystack, Needle};
 use palladium_integration_tests::node::{Node, Settings, copy_folder};
-use palladium_integration_tests::raw::{Answer, Connection};
+use palladium_integration_tests::raw::{Answer, Connection, code};
 use palladium_storage::sealed::{BLOB_HEADER_BYTES, SealedReader};
 use palladium_storage::verify::WrappedStructure;
 use palladium_storage::{Backend, Root};
@@ -100,6 +101,7 @@ fn five_seconds_after_a_lock_nothing_of_the_table_is_in_memory() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
     let mut needles = Vec::new();
     runtime.block_on(fill_and_read(&node, &mut chance, &mut needles));
+    let locked = runtime.spawn(use_until_locked(node.address()));
     needles.extend(runtime.block_on(keys_of(&node)));
     let kinds: BTreeMap<&str, usize> = needles.iter().map(|needle| (needle.kind, 0)).collect();
     let haystack = Haystack::new(needles);
@@ -120,7 +122,10 @@ fn five_seconds_after_a_lock_nothing_of_the_table_is_in_memory() {
     }
 
     node.key("disable", "first");
-    runtime.block_on(wait_for_lock(&node));
+    runtime
+        .block_on(async { tokio::time::timeout(LOCK_LIMIT, locked).await })
+        .expect("the key is disabled and its table is not locked")
+        .expect("whoever uses the table hears of nothing but its lock");
     std::thread::sleep(WIPE_LIMIT);
     let finds = haystack
         .search(node.pid())
@@ -448,22 +453,23 @@ async fn filters(folder: &Folder, ring: &KeyRing, structure: &WrappedStructure) 
         .collect()
 }
 
-/// Reads the locked table's state through another one's eyes until it is locked, and hangs up.
-async fn wait_for_lock(node: &Node) {
-    let mut neighbour = Connection::open(node.address())
+/// Asks the table for a partition that is not there until it is locked, and hangs up: nobody would ask for the key of a table that nobody uses, and on a busy
+/// machine it would be asleep, and not locked, before the search has come to its end. Its neighbour is read all along.
+async fn use_until_locked(address: SocketAddr) {
+    let mut connection = Connection::open(address)
         .await
         .expect("the server is ready");
-    let deadline = Instant::now() + LOCK_LIMIT;
     loop {
-        neighbour.run("SELECT * FROM ks.neighbour").await;
-        let rows = neighbour.run("SELECT encryption_status FROM system_palladium.tables WHERE keyspace_name = 'ks' AND table_name = 'locked'").await.rows();
-        if text(&rows[0][0]) == "KMS_KEY_INACCESSIBLE" {
-            return;
+        connection.run("SELECT * FROM ks.neighbour").await;
+        let answer = connection.query("SELECT * FROM ks.locked WHERE p = 0x00");
+        match answer.await.expect("the connection holds") {
+            Answer::Refused { code, .. } if code == code::UNAUTHORIZED => break,
+            // The key had not come within two seconds, or a lease had ended while the process stood still.
+            Answer::Refused { code, .. } if code == code::UNAVAILABLE => {}
+            answer => assert!(answer.rows().is_empty()),
         }
-        assert!(
-            Instant::now() < deadline,
-            "the key is disabled and its table is not locked"
-        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let rows = connection.run("SELECT encryption_status FROM system_palladium.tables WHERE keyspace_name = 'ks' AND table_name = 'locked'").await.rows();
+    assert_eq!(text(&rows[0][0]), "KMS_KEY_INACCESSIBLE");
 }
