@@ -45,6 +45,7 @@ fn no_word_of_a_user_reaches_the_disk() {
     let table = format!("{keyspace}.{}", mark.word("table"));
     let counters = format!("{keyspace}.{}", mark.word("counters"));
     let doomed = format!("{keyspace}.{}", mark.word("doomed"));
+    let view = format!("{keyspace}.{}", mark.word("view"));
     let [partition, clustering, column, fixed] =
         ["partition", "clustering", "column", "fixed"].map(|place| mark.word(place));
     let [tally, user_type, field] = ["tally", "usertype", "field"].map(|place| mark.word(place));
@@ -62,6 +63,10 @@ fn no_word_of_a_user_reaches_the_disk() {
         ),
         format!("CREATE TABLE {counters} (k text PRIMARY KEY, {tally} counter) WITH {encrypted}"),
         format!("CREATE TABLE {doomed} (k text PRIMARY KEY, v text)"),
+        format!("CREATE INDEX {} ON {table} ({column})", mark.word("index")),
+        format!("CREATE INDEX ON {table} (keys(m))"),
+        format!("CREATE INDEX ON {table} (a) USING 'sai' WITH OPTIONS = {{'case_sensitive': 'false'}}"),
+        format!("CREATE MATERIALIZED VIEW {view} AS SELECT * FROM {doomed} WHERE v IS NOT NULL AND k IS NOT NULL PRIMARY KEY (v, k)"),
     ];
 
     let mut values = Vec::new();
@@ -159,6 +164,10 @@ fn no_word_of_a_user_reaches_the_disk() {
         node.flush();
         node.compact();
         mark.search(&node, "after a compaction");
+        let found = format!("SELECT {clustering} FROM {table} WHERE {column} = '{}'", mark.word("cell0"));
+        assert_eq!(connection.run(&found).await.rows().len(), 1);
+        let found = format!("SELECT k FROM {view} WHERE v = '{}'", mark.word("batchvalue0"));
+        assert_eq!(connection.run(&found).await.rows().len(), 1);
         connection
             .run(&format!(
                 "ALTER TABLE {table} WITH encryption = {{'kms_key': 'local:second'}}"
@@ -170,6 +179,9 @@ fn no_word_of_a_user_reaches_the_disk() {
                 "ALTER TABLE {table} ADD {} text",
                 mark.word("added")
             ))
+            .await;
+        connection
+            .run(&format!("DROP INDEX {keyspace}.{}", mark.word("index")))
             .await;
         connection
             .run(&format!("ALTER TABLE {table} DROP {column}"))
@@ -188,6 +200,9 @@ fn no_word_of_a_user_reaches_the_disk() {
             .await;
         assert_eq!(answer.rows().len(), 1);
         connection.run(&format!("TRUNCATE {counters}")).await;
+        connection
+            .run(&format!("DROP MATERIALIZED VIEW {view}"))
+            .await;
         connection.run(&format!("DROP TABLE {doomed}")).await;
         connection.run(&format!("DROP TABLE {table}")).await;
         mark.search(&node, "after DROP TABLE");
