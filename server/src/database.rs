@@ -1,12 +1,13 @@
 //! What all connections share: the engine, the schema, the keys, the prepared statements.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use palladium_crypto::ClusterId;
+use palladium_crypto::{ClusterId, TableId};
 use palladium_protocol::response::Event;
-use palladium_storage::Write;
+use palladium_storage::{Store, Write};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -70,6 +71,8 @@ pub struct Database {
     pub events: broadcast::Sender<Arc<Event>>,
     /// Whose turn it is to change the schema or the roles.
     pub turns: Turns,
+    /// Indexes and views that are being built, each with the share of the table that has been walked.
+    pub building: Mutex<BTreeMap<(TableId, Store), f64>>,
     /// Catalogs that were replaced, as long as somebody may write by them.
     pub past: Mutex<Vec<Weak<Catalog>>>,
 }
@@ -92,6 +95,11 @@ impl Database {
     /// Tells registered clients. Nobody listening is no error.
     pub fn announce(&self, event: Event) {
         let _ = self.events.send(Arc::new(event));
+    }
+
+    /// The builds under way.
+    pub fn builds(&self) -> MutexGuard<'_, BTreeMap<(TableId, Store), f64>> {
+        self.building.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces the catalog. Whoever writes holds the catalog he has understood his statement by, or an older one, until his write is handed to the

@@ -227,6 +227,7 @@ impl Server {
             page_seal: PageSeal::new(service.ring.active(), env.clone()),
             events: Database::events_channel(),
             turns: Turns::default(),
+            building: Mutex::default(),
             past: Mutex::default(),
             clients: Arc::default(),
             in_flight: InFlight::new(config.request_bytes_max()),

@@ -65,8 +65,12 @@ fn no_word_of_a_user_reaches_the_disk() {
         format!("CREATE TABLE {doomed} (k text PRIMARY KEY, v text)"),
         format!("CREATE INDEX {} ON {table} ({column})", mark.word("index")),
         format!("CREATE INDEX ON {table} (keys(m))"),
-        format!("CREATE INDEX ON {table} (a) USING 'sai' WITH OPTIONS = {{'case_sensitive': 'false'}}"),
-        format!("CREATE MATERIALIZED VIEW {view} AS SELECT * FROM {doomed} WHERE v IS NOT NULL AND k IS NOT NULL PRIMARY KEY (v, k)"),
+        format!(
+            "CREATE INDEX ON {table} (a) USING 'sai' WITH OPTIONS = {{'case_sensitive': 'false'}}"
+        ),
+        format!(
+            "CREATE MATERIALIZED VIEW {view} AS SELECT * FROM {doomed} WHERE v IS NOT NULL AND k IS NOT NULL PRIMARY KEY (v, k)"
+        ),
     ];
 
     let mut values = Vec::new();
@@ -164,9 +168,15 @@ fn no_word_of_a_user_reaches_the_disk() {
         node.flush();
         node.compact();
         mark.search(&node, "after a compaction");
-        let found = format!("SELECT {clustering} FROM {table} WHERE {column} = '{}'", mark.word("cell0"));
+        let found = format!(
+            "SELECT {clustering} FROM {table} WHERE {column} = '{}'",
+            mark.word("cell0")
+        );
         assert_eq!(connection.run(&found).await.rows().len(), 1);
-        let found = format!("SELECT k FROM {view} WHERE v = '{}'", mark.word("batchvalue0"));
+        let found = format!(
+            "SELECT k FROM {view} WHERE v = '{}'",
+            mark.word("batchvalue0")
+        );
         assert_eq!(connection.run(&found).await.rows().len(), 1);
         connection
             .run(&format!(

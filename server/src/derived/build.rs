@@ -161,6 +161,8 @@ impl<'a> Build<'a> {
                 .await?;
             let page = self.database.engine.read(self.command()).await?;
             self.derive(page.partitions).await?;
+            let token = page.next.as_ref().map(|position| position.key.token());
+            self.tell(token.unwrap_or(Token(i64::MAX)));
             let Some(position) = page.next else {
                 break;
             };
@@ -170,10 +172,12 @@ impl<'a> Build<'a> {
                 self.note().await?;
             }
             if find(self.database, &self.table, self.store).is_none() {
+                self.database.builds().remove(&(self.table.id, self.store));
                 return self.forget().await;
             }
             tokio::task::yield_now().await;
         }
+        self.database.builds().remove(&(self.table.id, self.store));
         let (table, store) = (self.table.clone(), self.store);
         self.database
             .change_table(&table, |definition| {
@@ -190,6 +194,14 @@ impl<'a> Build<'a> {
             })
             .await?;
         self.forget().await
+    }
+
+    /// Says how far the walk has come, for `system_views.sstable_tasks`: tokens are spread evenly.
+    fn tell(&self, token: Token) {
+        let share = token.ordered_bits() as f64 / u64::MAX as f64;
+        self.database
+            .builds()
+            .insert((self.table.id, self.store), share);
     }
 
     fn command(&self) -> ReadCommand {

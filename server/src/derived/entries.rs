@@ -31,6 +31,11 @@ const TERM_BYTES_MAX: usize = 65_535;
 pub fn add(table: &TableSchema, mutations: &mut Vec<Mutation>) -> CqlResult<()> {
     let mut derived = Vec::new();
     for index in &table.indexes {
+        for mutation in &*mutations {
+            if mutation.table == table.id && mutation.store == Store::BASE {
+                check_direction(table, index, &mutation.update)?;
+            }
+        }
         let mut entries = PartitionUpdate::default();
         for mutation in &*mutations {
             if mutation.table == table.id && mutation.store == Store::BASE {
@@ -41,6 +46,26 @@ pub fn add(table: &TableSchema, mutations: &mut Vec<Mutation>) -> CqlResult<()> 
     }
     mutations.extend(derived);
     Ok(())
+}
+
+/// A vector of zeros has no direction, so that nothing is like it by its angle.
+fn check_direction(table: &TableSchema, index: &Index, update: &PartitionUpdate) -> CqlResult<()> {
+    let Some(column) = table.column(&index.column) else {
+        return Ok(());
+    };
+    let function = index.options.get("similarity_function");
+    let is_by_angle = function.is_none_or(|function| function.eq_ignore_ascii_case("cosine"));
+    if !index.is_sai() || !is_by_angle || !matches!(column.ty.bare(), CqlType::Vector(..)) {
+        return Ok(());
+    }
+    let rows = update.static_row.iter().chain(&update.rows);
+    let mut cells = rows.filter_map(|row| row.cell(column.id)?.value());
+    match cells.any(|vector| vector.iter().all(|byte| byte & 0x7F == 0)) {
+        true => Err(CqlError::invalid(
+            "Zero and near-zero vectors cannot be indexed or queried with cosine similarity",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Entries as a mutation of the index's store. None if there are none.

@@ -84,6 +84,10 @@ impl Index {
 
     /// Whether it answers a question about its column of type `ty`.
     pub fn answers(&self, question: Question, ty: &CqlType) -> bool {
+        if self.is_sai() && matches!(ty.bare(), CqlType::Vector(..)) {
+            // Who is near is another question.
+            return false;
+        }
         match question {
             Question::Equal => {
                 matches!(self.target, IndexTargetKind::Simple | IndexTargetKind::Full)

@@ -12,6 +12,7 @@ pub mod indexes;
 pub mod literal;
 mod modify;
 pub mod name;
+pub mod nearest;
 pub mod restrict;
 mod select;
 pub mod term;

@@ -9,14 +9,14 @@ use palladium_protocol::cql::ast::{
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::CqlType;
 
-use super::name;
 use super::restrict::{
     Alternatives, Constraint, Partition, Purpose, REQUIRES_FILTERING, Restrictions, restrict,
 };
 use super::term::{Aggregate, Terms, undefined};
+use super::{name, nearest};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
-use crate::schema::{Catalog, ColumnKind, TableSchema, types};
+use crate::schema::{Catalog, ColumnKind, Index, TableSchema, types};
 
 /// A SELECT with names and types settled.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct SelectPlan {
     pub reversed: bool,
     /// Rows are put in order after reading, by these of `shown`: with IN on the partition key.
     pub sort: Option<Vec<(usize, bool)>>,
+    /// Rows are sorted by how alike their vectors are, those without one are left out: what this index says.
+    pub nearest: Option<Arc<Index>>,
     pub limit: Option<Expression>,
     pub per_partition_limit: Option<Expression>,
     /// Whether any shown or tested column is part of the clustering.
@@ -63,10 +65,14 @@ pub fn select(
     // DISTINCT, groups, order, and whether rows would have to be tried.
     let mut terms = Terms::new(catalog, &table.keyspace, Some(table));
     terms.masked = masked;
+    let is_nearest = nearest::is_asked(statement);
     let statics_only = looks_at_statics_alone(&mut terms, table, &statement.selection)?;
-    let ordered = ordered_columns(table, statement)?;
+    let ordered = match is_nearest {
+        true => Vec::new(),
+        false => ordered_columns(table, statement)?,
+    };
     let purpose = Purpose::Select {
-        allow_filtering: statement.allow_filtering,
+        allow_filtering: statement.allow_filtering && !is_nearest,
     };
     let restrictions = restrict(
         &mut terms,
@@ -74,7 +80,11 @@ pub fn select(
         &statement.relations,
         purpose,
         statics_only,
-    )?;
+    );
+    let restrictions = match is_nearest {
+        true => restrictions.map_err(nearest::refused)?,
+        false => restrictions?,
+    };
     resolve_all(&mut terms, &statement.selection)?;
     let (mut shown, specs) = selection(&mut terms, table, &statement.selection)?;
     let visible = shown.len();
@@ -105,18 +115,31 @@ pub fn select(
             "PER PARTITION LIMIT is not allowed with aggregate queries.",
         ));
     }
-    if !statement.order_by.is_empty() && restrictions.index.is_some() {
+    let nearest = nearest::nearest(&mut terms, table, statement)?;
+    if !is_nearest && !statement.order_by.is_empty() && restrictions.index.is_some() {
         return Err(CqlError::invalid(
             "ORDER BY with 2ndary indexes is not supported, except for ANN queries.",
         ));
     }
-    let ordering = order_by(table, &ordered, &restrictions)?;
+    let ordering = match is_nearest {
+        true => None,
+        false => order_by(table, &ordered, &restrictions)?,
+    };
     if restrictions.needs_filtering {
-        return Err(CqlError::invalid(REQUIRES_FILTERING));
+        let error = CqlError::invalid(REQUIRES_FILTERING);
+        return Err(match is_nearest {
+            true => nearest::refused(error),
+            false => error,
+        });
     }
     let limit = limit(&mut terms, statement.limit.as_ref(), "[limit]")?;
     let per_partition_limit = limit_of_partition(&mut terms, statement)?;
     let mut sort = None;
+    let nearest = nearest.map(|nearest| {
+        sort = Some(vec![(shown.len(), true)]);
+        shown.push(nearest.similarity);
+        nearest.index
+    });
     if let Some(ordering) = &ordering
         && restrictions.names_several_partitions()
     {
@@ -150,6 +173,7 @@ pub fn select(
         group_by,
         reversed: ordering.is_some_and(|ordering| ordering.reversed),
         sort,
+        nearest,
         limit,
         per_partition_limit,
     };

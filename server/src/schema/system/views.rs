@@ -206,6 +206,33 @@ fn sstable_tasks(database: &Database, schema: &Catalog, rows: &mut Rows<'_>) -> 
             ("unit", text("keys")),
         ])?;
     }
+    for ((id, store), share) in database.builds().iter() {
+        let Some(table) = schema.customer_tables().find(|table| table.id == *id) else {
+            continue;
+        };
+        let is_index = table.indexes.iter().any(|index| index.store == *store);
+        let mut task = id.0;
+        task[..2].copy_from_slice(&store.0.to_be_bytes());
+        task[6] = 0x10;
+        task[8] = 0x80;
+        rows.add(vec![
+            ("keyspace_name", text(&table.keyspace)),
+            ("table_name", text(&table.name)),
+            ("task_id", Some(CqlValue::Timeuuid(Uuid::from_bytes(task)))),
+            ("completion_ratio", double(*share)),
+            (
+                "kind",
+                text(match is_index {
+                    true => "secondary index build",
+                    false => "view build",
+                }),
+            ),
+            ("progress", bigint((share * 100.0) as u64)),
+            ("sstables", count(0)),
+            ("total", bigint(100)),
+            ("unit", text("percent")),
+        ])?;
+    }
     Ok(())
 }
 

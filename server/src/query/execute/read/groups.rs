@@ -9,6 +9,7 @@ use super::{KEPT_ROWS_MAX, Select};
 use crate::encode::order;
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::SelectPlan;
+use crate::query::analyze::nearest::LIMIT_MAX;
 use crate::query::expression::{RowScope, Scope};
 use crate::query::functions::aggregate::Accumulator;
 use crate::query::json;
@@ -34,6 +35,9 @@ pub(super) struct Kept {
     pub(super) place: Vec<u8>,
     pub(super) cells: Vec<Option<Bytes>>,
 }
+
+/// Rows kept until the best of them are chosen: more than can be asked for.
+const NEAREST_KEPT: usize = 4 * LIMIT_MAX as usize;
 
 impl Select {
     pub(super) fn take_into_group(
@@ -125,6 +129,11 @@ impl Select {
         let Some(sort) = &plan.sort else {
             return Ok(false);
         };
+        if plan.nearest.is_some() && self.kept.len() >= NEAREST_KEPT {
+            // The best of those so far: no other can be among the best of all.
+            self.kept.sort_by(|a, b| a.place.cmp(&b.place));
+            self.kept.truncate(self.left as usize);
+        }
         if self.kept.len() >= KEPT_ROWS_MAX {
             return Err(CqlError::invalid(format!(
                 "Sorting takes {KEPT_ROWS_MAX} rows at most: narrow the query down"
@@ -133,6 +142,9 @@ impl Select {
         let mut cells = Vec::with_capacity(plan.shown.len());
         for shown in &plan.shown {
             cells.push(shown.expression.evaluate(scope)?.value());
+        }
+        if plan.nearest.is_some() && sort.iter().any(|(index, _)| cells[*index].is_none()) {
+            return Ok(false);
         }
         let mut place = Vec::new();
         for (index, descending) in sort {

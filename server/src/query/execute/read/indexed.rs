@@ -27,7 +27,7 @@ use crate::query::analyze::indexes::{IndexChoice, Sought};
 use crate::query::analyze::restrict::End;
 use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::plan::Keys;
-use crate::schema::TableSchema;
+use crate::schema::{Index, TableSchema};
 
 /// Candidates of a range that are kept at once: some MiB.
 const CANDIDATES_MAX: usize = 20_000;
@@ -99,12 +99,7 @@ impl Indexed {
         scope: &Scope<'_>,
     ) -> CqlResult<Indexed> {
         let index = &choice.index;
-        if !index.is_built {
-            return Err(CqlError::read_failure(format!(
-                "The secondary index '{}' is not yet available",
-                index.name
-            )));
-        }
+        check_built(index)?;
         let column = &table.columns[choice.column];
         let ty = index.term_type(&column.ty);
         let value = |expression: &Expression| match expression.evaluate(scope)? {
@@ -322,6 +317,17 @@ impl Indexed {
                 !start.is_after_key(key) && !self.range.ends_before(key)
             }
         }
+    }
+}
+
+/// An index that is being built answers nothing.
+pub(super) fn check_built(index: &Index) -> CqlResult<()> {
+    match index.is_built {
+        true => Ok(()),
+        false => Err(CqlError::read_failure(format!(
+            "The secondary index '{}' is not yet available",
+            index.name
+        ))),
     }
 }
 

@@ -35,6 +35,7 @@ use crate::error::{CqlError, CqlResult};
 use crate::guardrails::Limit;
 use crate::query::Outcome;
 use crate::query::analyze::SelectPlan;
+use crate::query::analyze::nearest::{LIMIT_MAX, too_many};
 use crate::query::analyze::restrict::Restrictions;
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
 use crate::query::expression::{Bound, Expression, Scope};
@@ -213,6 +214,12 @@ impl Select {
         };
         let mut left = limit(&plan.limit, "LIMIT")?;
         let per_partition = limit(&plan.per_partition_limit, "LIMIT")?;
+        if let Some(index) = &plan.nearest {
+            indexed::check_built(index)?;
+            if left > LIMIT_MAX {
+                return Err(too_many(left));
+            }
+        }
         let keys = plan::keys(&plan.table, &plan.restrictions, &scope)?;
         let positions = plan::positions(&plan.table, &plan.restrictions, &scope)?;
         let mut warnings = Vec::new();
