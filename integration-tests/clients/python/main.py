@@ -17,9 +17,10 @@ import schema
 import selects
 import story
 import values
+import watching
 import writes
 
-CHAPTERS = [values, writes, conditions, selects, deletes, paging, schema, errors]
+CHAPTERS = [values, writes, conditions, selects, deletes, paging, schema, errors, watching]
 
 
 def main():
