@@ -123,7 +123,8 @@ fn trace_of(database: &Database, session: &Session, request: &Request<'_>) -> Ar
         _ => ("Request", BTreeMap::new()),
     };
     let started_at = micros.div_euclid(1_000);
-    Trace::begin(id, kind, parameters, session.peer.ip(), started_at)
+    let client = (session.peer.ip(), session.asker().who.clone());
+    Trace::begin(id, kind, parameters, client, started_at)
 }
 
 pub fn shown(text: &str) -> String {

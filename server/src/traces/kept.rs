@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     fn trace(number: u128, started_at: i64) -> Arc<Trace> {
-        let client = [127, 0, 0, 1].into();
+        let client = ([127, 0, 0, 1].into(), "anonymous".into());
         let id = Uuid::from_u128(number);
         Trace::begin(
             id,

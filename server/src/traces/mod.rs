@@ -51,6 +51,8 @@ pub struct Trace {
     /// What the request says of itself, without values.
     pub parameters: BTreeMap<String, String>,
     pub client: IpAddr,
+    /// Who asked.
+    pub who: Arc<str>,
     /// Milliseconds of wall time.
     pub started_at: i64,
     began: Instant,
@@ -81,7 +83,7 @@ impl Trace {
         id: Uuid,
         request: &'static str,
         parameters: BTreeMap<String, String>,
-        client: IpAddr,
+        (client, who): (IpAddr, Arc<str>),
         started_at: i64,
     ) -> Arc<Trace> {
         Arc::new(Trace {
@@ -89,6 +91,7 @@ impl Trace {
             request,
             parameters,
             client,
+            who,
             started_at,
             began: Instant::now(),
             steps: Mutex::default(),
@@ -223,7 +226,7 @@ mod tests {
     use super::*;
 
     fn trace() -> Arc<Trace> {
-        let client = IpAddr::from([127, 0, 0, 1]);
+        let client = (IpAddr::from([127, 0, 0, 1]), "anonymous".into());
         Trace::begin(
             Uuid::nil(),
             "Execute CQL3 query",

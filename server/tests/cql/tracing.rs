@@ -127,3 +127,28 @@ fn a_trace_shows_what_was_read_of_the_disk() {
     drop(client);
     node.stop();
 }
+
+#[test]
+fn who_logs_in_sees_the_traces_of_his_own_requests() {
+    let node = Node::start_with_roles();
+    let login = |name| Client::connect_as(node.address(), name, name).expect("a login");
+    let mut admin = login("cassandra");
+    for name in ["one", "other"] {
+        let role = format!("CREATE ROLE {name} WITH PASSWORD = '{name}' AND LOGIN = true");
+        admin.query(&role).done();
+    }
+    let (mut one, mut other) = (login("one"), login("other"));
+    one.tracing = true;
+    one.query("SELECT key FROM system.local").rows();
+    let id = uuid::Uuid::from_bytes(one.trace.expect("a trace"));
+    one.tracing = false;
+    let seen = |client: &mut Client| {
+        let session = format!("SELECT * FROM system_traces.sessions WHERE session_id = {id}");
+        let events = format!("SELECT * FROM system_traces.events WHERE session_id = {id}");
+        client.query(&session).rows().rows.len() + client.query(&events).rows().rows.len()
+    };
+    assert!(seen(&mut one) > 1);
+    assert!(seen(&mut admin) > 1);
+    assert_eq!(seen(&mut other), 0);
+    node.stop();
+}

@@ -95,7 +95,7 @@ fn read_with(
         ("system", "local") => node::local(database, &schema, &mut rows)?,
         ("system", "built_views") => catalog::built_views(&schema, &mut rows)?,
         ("system", "IndexInfo") => catalog::built_indexes(&schema, &mut rows)?,
-        ("system_traces", _) => traces::fill(database, table, command, &mut rows)?,
+        ("system_traces", _) => traces::fill(database, table, command, asker, &mut rows)?,
         ("system", "prepared_statements") => views::prepared(database, &mut rows)?,
         ("system_views", _) => views::fill(database, &schema, table, &mut rows)?,
         ("system_schema" | "system_virtual_schema", _) => catalog::fill(&schema, table, &mut rows)?,

@@ -1,4 +1,4 @@
-//! `system_traces.sessions` and `.events`: what was traced since the start.
+//! `system_traces.sessions` and `.events`: what was traced since the start. Where clients log in, each sees the traces of its own requests, and superusers all.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::super::TableSchema;
 use super::rows::{Rows, int, text, text_map};
+use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::CqlResult;
 use crate::traces::Trace;
@@ -20,10 +21,15 @@ pub fn fill(
     database: &Database,
     table: &TableSchema,
     command: &ReadCommand,
+    asker: &Asker,
     rows: &mut Rows<'_>,
 ) -> CqlResult<()> {
+    let sees_all = database.authority.is_super(asker);
     let now = database.trail.now_micros().div_euclid(1_000);
     for trace in database.traces.shown(now, only(command)) {
+        if !sees_all && trace.who != asker.who {
+            continue;
+        }
         match table.name.as_str() {
             "sessions" => session(database, &trace, rows)?,
             "events" => events(database, &trace, rows)?,
