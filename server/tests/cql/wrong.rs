@@ -291,10 +291,8 @@ fn spoiled(chance: &mut Chance, statement: &str) -> String {
 
 fn golden() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
-    let folders = [folder.join("roles"), folder];
-    let mut paths: Vec<_> = folders
-        .iter()
-        .flat_map(|folder| std::fs::read_dir(folder).expect("the scripts are here"))
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .expect("the scripts are here")
         .map(|entry| entry.expect("the folder can be listed").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "cql"))
         .collect();
