@@ -114,6 +114,7 @@ async fn run(
 ) -> Result<ExitCode, Box<dyn Error>> {
     let begun = Instant::now();
     let mut tally = Tally::default();
+    Pair::new(theirs, ours).answer().await?;
     if !arguments.no_scripts {
         let mut pair = Pair::new(theirs, ours);
         for folder in script_folders(arguments) {
@@ -165,6 +166,7 @@ async fn run(
         futures::future::join_all(workers).await;
     }
     report(arguments, &tally, &mut Pair::new(theirs, ours)).await;
+    Pair::new(theirs, ours).answer().await?;
     println!(
         "{} statements of {} blocks compared in {} s ({} carried out by both), {} headings of differences, {} kept on purpose",
         tally.compared,

@@ -11,6 +11,9 @@ use super::answer::{Answer, Column, Kind, Refusal, Reply, Table, Type};
 /// How far two readings of a remaining TTL may be apart.
 const TTL_SLACK_S: i64 = 30;
 
+/// Timestamps that statements bear are small; a greater one is a server's own.
+const CLOCK_MIN_US: i64 = 1_000_000_000_000_000;
+
 /// Why two answers are not alike; `None` if they are.
 pub fn difference(theirs: &Reply, ours: &Reply) -> Option<String> {
     let heading = match (&theirs.answer, &ours.answer) {
@@ -66,8 +69,13 @@ pub fn difference(theirs: &Reply, ours: &Reply) -> Option<String> {
 /// Errors are alike to the letter, but for the order in which Cassandra lists functions: that of a hash table, another one at each start.
 fn same_refusal(left: &Refusal, right: &Refusal) -> bool {
     const LIST: &str = "(known type signatures: ";
+    const AMBIGUOUS: &str = "(can be matched by following signatures: ";
     let in_order = |message: &str| {
-        let (before, list) = message.split_once(LIST)?;
+        let split = message
+            .split_once(LIST)
+            .or_else(|| message.split_once(AMBIGUOUS));
+        let (before, list) = split?;
+        let list = list.trim_end_matches(": use type casts to disambiguate");
         let mut signatures: Vec<String> = list
             .strip_suffix(')')?
             .split(", system.")
@@ -150,6 +158,12 @@ fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
         Type::Native(_, Kind::Integer) if is_ttl && left.len() == 4 && right.len() == 4 => {
             let (mut left, mut right) = (&left[..], &right[..]);
             (i64::from(left.get_i32()) - i64::from(right.get_i32())).abs() <= TTL_SLACK_S
+        }
+        // Two clocks, not one that a statement set.
+        Type::Native(_, Kind::Integer) if column.name.contains("writetime(") => {
+            let (mut left, mut right) = (&left[..], &right[..]);
+            let is_clock = |number: Result<i64, _>| number.is_ok_and(|number| number > CLOCK_MIN_US);
+            is_clock(left.try_get_i64()) && is_clock(right.try_get_i64())
         }
         // Of a collection's TTLs only their number is compared: each may have lost a second.
         Type::List(_) if is_ttl => left.len() == right.len(),

@@ -16,6 +16,60 @@ pub struct Kept {
 /// All of them.
 pub const KEPT: &[Kept] = &[
     Kept {
+        statement: "*GROUP BY*",
+        theirs: "*(more)*",
+        ours: "*",
+        why: "not on purpose: groups are not paged yet, all of them come at once",
+    },
+    Kept {
+        statement: "*",
+        theirs: "0x1300 Operation failed*",
+        ours: "*",
+        why: "a failure of Cassandra's own says nothing about the statement",
+    },
+    Kept {
+        statement: "*",
+        theirs: "0x1500 Operation failed*",
+        ours: "*",
+        why: "a failure of Cassandra's own says nothing about the statement",
+    },
+    Kept {
+        statement: "*",
+        theirs: "*",
+        ours: "*warning: Table options that are stored and shown and change nothing else on this server*",
+        why: "what an option does not do here is said",
+    },
+    Kept {
+        statement: "*",
+        theirs: "0x2200 Function system.* requires a * argument, but found argument c* of type *",
+        ours: "*",
+        why: "Cassandra does not see that a descending column is a collection",
+    },
+    Kept {
+        statement: "*",
+        theirs: "0x2200 Cannot use CONTAINS* on non-* column c*",
+        ours: "*",
+        why: "Cassandra does not see that a descending column is a collection",
+    },
+    Kept {
+        statement: "*",
+        theirs: "0x2200 Invalid BOOLEAN constant*",
+        ours: "0x2200 Invalid BOOLEAN constant*",
+        why: "letters of a boolean and of a UUID are repeated small",
+    },
+    Kept {
+        statement: "*",
+        theirs: "0x2200 Invalid UUID constant*",
+        ours: "0x2200 Invalid UUID constant*",
+        why: "letters of a boolean and of a UUID are repeated small",
+    },
+    Kept {
+        statement: "*",
+        theirs: "0x2200 Unsupported \"!=\" relation*",
+        ours: "0x2200 Unsupported \"!=\" relation*",
+        why: "a literal is repeated as it is understood, not as it was spelled",
+    },
+    Kept {
         statement: "*",
         theirs: "0x1100 *",
         ours: "*",

@@ -51,6 +51,19 @@ impl Pair {
         }
     }
 
+    /// Whether both answer at all: a comparison with nobody finds nothing.
+    pub async fn answer(&mut self) -> Result<(), String> {
+        let (theirs, ours) = self
+            .both(&Request::plain("SELECT key FROM system.local"))
+            .await;
+        for (name, reply) in [("Cassandra", theirs), ("palladium", ours)] {
+            if reply.is_refused() {
+                return Err(format!("{name} does not answer: {reply}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Runs a block from its empty keyspace on.
     pub async fn run(&mut self, block: &Block) -> Outcome {
         let mut outcome = Outcome::default();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use palladium_protocol::cql::ast::{
     Assignment, ColumnCondition, Condition, ConditionTarget, ConditionTest, Delete, DeleteTarget,
-    Insert, InsertValues, JsonDefault, JsonValue, Name, Operator, Relation, Term, Update, Using,
+    Insert, InsertValues, JsonDefault, JsonValue, Literal, Name, Operator, Relation, Term, Update, Using,
 };
 use palladium_protocol::types::CqlType;
 
@@ -489,6 +489,12 @@ fn assign(terms: &mut Terms<'_>, column: &Column, assignment: &Assignment) -> Cq
     let name = &column.name;
     let counter = column.ty.is_counter();
     let invalid = |text: String| Err(CqlError::invalid(text));
+    if let Assignment::Add { value, .. } | Assignment::Subtract { value, .. } = assignment
+        && counter
+        && matches!(value, Term::Literal(Literal::Null))
+    {
+        return invalid("Invalid null value for counter increment/decrement".into());
+    }
     match assignment {
         Assignment::Set { value, .. } => {
             if counter {
