@@ -162,7 +162,8 @@ fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
         // Two clocks, not one that a statement set.
         Type::Native(_, Kind::Integer) if column.name.contains("writetime(") => {
             let (mut left, mut right) = (&left[..], &right[..]);
-            let is_clock = |number: Result<i64, _>| number.is_ok_and(|number| number > CLOCK_MIN_US);
+            let is_clock =
+                |number: Result<i64, _>| number.is_ok_and(|number| number > CLOCK_MIN_US);
             is_clock(left.try_get_i64()) && is_clock(right.try_get_i64())
         }
         // Of a collection's TTLs only their number is compared: each may have lost a second.

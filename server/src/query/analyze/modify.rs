@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use palladium_protocol::cql::ast::{
     Assignment, ColumnCondition, Condition, ConditionTarget, ConditionTest, Delete, DeleteTarget,
-    Insert, InsertValues, JsonDefault, JsonValue, Literal, Name, Operator, Relation, Term, Update, Using,
+    Insert, InsertValues, JsonDefault, JsonValue, Literal, Name, Operator, Relation, Term, Update,
+    Using,
 };
 use palladium_protocol::types::CqlType;
 
