@@ -322,7 +322,7 @@ fn a_wrong_statement_is_an_error_and_nothing_else() {
         let golden = golden();
         let mut client = Client::connect(address);
         let setup = [
-            "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+            "CREATE KEYSPACE IF NOT EXISTS ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
             "USE ks",
             "CREATE TYPE pair (a int, b text)",
             "CREATE TABLE t (k int, c int, s int static, v text, l list<int>, m map<text, int>, e set<text>, u pair, PRIMARY KEY (k, c))",
