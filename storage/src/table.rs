@@ -341,6 +341,20 @@ impl OpenTable {
             .try_for_each(|memtable| see(&memtable))
     }
 
+    /// What is left of a store that has ended is no answer: asked when a read has taken memtables and SSTables of the store.
+    pub(crate) fn check_store(&self, store: Store) -> Result<()> {
+        if store == Store::BASE {
+            return Ok(());
+        }
+        let memory = self.memory.read().expect("no holder of this lock panics");
+        match memory.dropped_stores.contains(&store) {
+            true => Err(Error::Busy {
+                what: "what was to be read has been dropped meanwhile".into(),
+            }),
+            false => Ok(()),
+        }
+    }
+
     /// By their newest timestamp, downwards.
     pub(crate) fn sstables(&self) -> Arc<Vec<Arc<Sstable>>> {
         self.sstables.load_full()
@@ -348,11 +362,9 @@ impl OpenTable {
 
     /// The oldest write to a store that is in a memtable only, in microseconds; `i64::MAX` if there is none.
     pub(crate) fn min_timestamp(&self, store: Store) -> i64 {
-        self.memtables(store)
-            .iter()
-            .map(|memtable| memtable.min_timestamp())
-            .min()
-            .unwrap_or(i64::MAX)
+        let memtables = self.memtables(store);
+        let timestamps = memtables.iter().map(|memtable| memtable.min_timestamp());
+        timestamps.min().unwrap_or(i64::MAX)
     }
 
     pub(crate) fn active_bytes(&self) -> usize {

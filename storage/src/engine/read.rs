@@ -1,7 +1,8 @@
 //! The read road: what memory holds is answered at once; a block that is missing is fetched, and the read goes on where it stood.
 //!
-//! A read is one straight machine (`read::run`) that stops with the address of a block when it needs one that is not in memory. [`Engine::try_read`]
-//! drives it with the cache and with what the page cache gives without waiting; [`Engine::read`] awaits the disk in between. Both run the same code.
+//! A read is one straight machine (`read::run`; for one row named exactly, `read::Point`) that stops with the address of a block when it needs one that is
+//! not in memory. [`Engine::try_read`] drives it with the cache and with what the page cache gives without waiting; [`Engine::read`] awaits the disk in
+//! between.
 
 use std::sync::Arc;
 
@@ -223,9 +224,11 @@ impl<B: Backend> Engine<B> {
             }
             Ok(())
         })?;
+        let sstables = pass.sstables();
+        pass.check_store(command.store)?;
         Ok(PointReading {
             point,
-            sstables: pass.sstables(),
+            sstables,
             pass,
             next: 0,
             blocks: None,
@@ -256,6 +259,7 @@ impl<B: Backend> Engine<B> {
         memtables.insert(0, Arc::new(imagined));
         let mut sstables = pass.sstables().as_ref().clone();
         sstables.retain(|sstable| sstable.store() == command.store && sstable.may_contain(key));
+        pass.check_store(command.store)?;
         let blocks = Arc::new(FetchedBlocks::admitting(inner.cache.clone()));
         let mut merging = Merging::new(memtables, sstables, blocks);
         let may_go_on = || pass.may_go_on(Reading::now(&*inner.env));
@@ -277,6 +281,7 @@ impl<B: Backend> Engine<B> {
             })
             .cloned()
             .collect();
+        pass.check_store(command.store)?;
         let work = ReadWork {
             memtables: memtables.len() as u32,
             sstables: sstables.len() as u32,

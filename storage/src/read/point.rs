@@ -97,6 +97,8 @@ impl Point {
             && command.limits.rows > 0
             && command.limits.per_partition > 0
         {
+            // It may be older than the row's own: no source was asked for more than it takes to show the row.
+            row.liveness = None;
             page.partitions.push(PartitionRows {
                 key: key.clone(),
                 static_row: None,

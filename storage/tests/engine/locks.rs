@@ -5,7 +5,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use palladium_storage::{Crash, Error, Lease, Reading};
 
-use crate::world::{World, everything, id, is_locked, keys_of, keys_until, one, rows, small};
+use crate::world::{
+    World, everything, id, is_locked, keys_of, keys_until, one, rows, single, small,
+};
 
 #[test]
 fn a_locked_table_opens_nothing_and_comes_back_with_all_it_had() {
@@ -115,14 +117,18 @@ fn a_read_under_way_ends_with_its_lease() {
         .unlock(id(0), keys_until(&world.root(0), lease));
     world.env.run(unlocked).unwrap();
     let env = world.env.clone();
-    let mut read = Box::pin(world.engine.read(everything(0)));
-    // The first block is fetched while the lease lives, and then it is over.
-    let result = world.env.run(futures::future::poll_fn(|context| {
-        env.step_wall(301_000_000);
-        read.as_mut().poll(context)
-    }));
-    assert!(is_locked(&result.map(rows)));
-    world.unlock(0).unwrap();
+    let place = *expected.keys().next().unwrap();
+    for command in [everything(0), single(0, place)] {
+        let mut read = Box::pin(world.engine.read(command));
+        // The first block is fetched while the lease lives, and then it is over.
+        let result = world.env.run(futures::future::poll_fn(|context| {
+            env.step_wall(301_000_000);
+            read.as_mut().poll(context)
+        }));
+        drop(read);
+        assert!(is_locked(&result.map(rows)));
+        world.unlock(0).unwrap();
+    }
     assert_eq!(world.rows(0).unwrap(), expected);
 }
 

@@ -1,6 +1,6 @@
 //! A table with derived stores: what is written to base and stores together is there together, under one key, and a store ends without its table.
 
-use palladium_storage::{Crash, ReadCommand, Store, Write};
+use palladium_storage::{Crash, Error, ReadCommand, Store, Write};
 
 use crate::world::{
     Place, Rows, World, everything, id, inspect, is_locked, mutation, one, rows, small,
@@ -28,6 +28,11 @@ fn put(world: &World, place: Place, value: u64) {
     }
     let written = world.env.run(world.engine.write(vec![Write { mutations }]));
     assert!(written.iter().all(Result::is_ok));
+}
+
+/// A store that is no more answers nothing, rather than that it has no rows.
+fn has_ended(result: &Result<Rows, Error>) -> bool {
+    matches!(result, Err(Error::Busy { .. }))
 }
 
 fn fill(world: &World, first: u64) -> Rows {
@@ -92,7 +97,7 @@ fn a_store_that_ends_takes_nothing_with_it_and_never_comes_back() {
         .unwrap();
     let gone = |world: &World, base: &Rows| {
         assert_eq!(read(world, Store::BASE).unwrap(), *base);
-        assert_eq!(read(world, INDEX).unwrap(), Rows::new());
+        assert!(has_ended(&read(world, INDEX)));
         assert_eq!(read(world, VIEW).unwrap(), shifted(base, 2));
     };
     gone(&world, &base);
@@ -127,7 +132,7 @@ fn a_store_of_a_locked_table_ends_too() {
         .unwrap();
     assert_eq!(world.paths("blobs/").len(), 2 * 4);
     world.unlock(0).unwrap();
-    assert_eq!(read(&world, INDEX).unwrap(), Rows::new());
+    assert!(has_ended(&read(&world, INDEX)));
     assert_eq!(read(&world, VIEW).unwrap(), shifted(&base, 2));
 }
 

@@ -200,6 +200,15 @@ pub fn one(table: u8, key: u64) -> ReadCommand {
     }
 }
 
+/// One row, named exactly.
+pub fn single(table: u8, (key, row): Place) -> ReadCommand {
+    let position = |last: u8| Clustering(Bytes::from(vec![0x40, row as u8, last]));
+    ReadCommand {
+        slices: Slices::row(position(0x00), position(0x80), position(0xFF)),
+        ..one(table, key)
+    }
+}
+
 /// The rows of a page; every value must be spelled as it was written.
 pub fn rows(page: palladium_storage::ReadPage) -> Rows {
     let mut found = Rows::new();
