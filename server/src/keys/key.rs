@@ -12,11 +12,11 @@
 //! It also knows which tables are under the key, so that what is said of it costs by these and not by all.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use palladium_crypto::{Entropy, TableId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::call::Failure;
 
@@ -26,6 +26,9 @@ pub(super) const RETRY_ON_REQUEST: Duration = Duration::from_secs(5);
 const CALLS_MAX: usize = 8;
 /// Calls for one key that the clockwork makes at a time: the rest is for requests.
 const TENDED_MAX: usize = CALLS_MAX / 2;
+/// Tables under one key that the clockwork opens at a time. Reading what the log holds of one may take longer than many leases: that is counted apart, so that
+/// who opens keeps nobody from renewing.
+const OPENED_MAX: usize = 4;
 /// So many calls in a row without an answer are no accident.
 const SILENCES_MEANT: u32 = 3;
 /// The first pause after an unanswered renewal; doubles up to [`RETRY_MAX`].
@@ -35,8 +38,9 @@ const RETRY_MAX: Duration = Duration::from_secs(20);
 /// One key.
 pub(super) struct Key {
     tables: Mutex<BTreeSet<TableId>>,
-    calls: tokio::sync::Semaphore,
-    tended: AtomicUsize,
+    calls: Semaphore,
+    tended: Arc<Semaphore>,
+    opened: Arc<Semaphore>,
     heard: Mutex<Heard>,
 }
 
@@ -55,15 +59,21 @@ struct Heard {
     answered_sent_nanos: u64,
 }
 
-/// One of the calls that the clockwork may make for a key, until dropped.
-pub(super) struct Tending(Arc<Key>);
+/// What the clockwork may do for a key.
+pub(super) struct Tending {
+    /// One call: given back when it is over.
+    pub(super) call: OwnedSemaphorePermit,
+    /// To open a table with what is answered: given back when that has ended.
+    pub(super) opening: Option<OwnedSemaphorePermit>,
+}
 
 impl Key {
     pub(super) fn new() -> Self {
         Key {
             tables: Mutex::default(),
-            calls: tokio::sync::Semaphore::new(CALLS_MAX),
-            tended: AtomicUsize::new(0),
+            calls: Semaphore::new(CALLS_MAX),
+            tended: Arc::new(Semaphore::new(TENDED_MAX)),
+            opened: Arc::new(Semaphore::new(OPENED_MAX)),
             heard: Mutex::default(),
         }
     }
@@ -91,13 +101,14 @@ impl Key {
             .expect("this semaphore is never closed")
     }
 
-    /// Leave for the clockwork to make one more call for this key.
-    pub(super) fn tend(self: &Arc<Self>) -> Option<Tending> {
-        if self.tended.fetch_add(1, Ordering::AcqRel) < TENDED_MAX {
-            return Some(Tending(self.clone()));
-        }
-        self.tended.fetch_sub(1, Ordering::AcqRel);
-        None
+    /// Leave for the clockwork to make one more call for this key, and to open one more table if that is what it is for.
+    pub(super) fn tend(&self, is_to_open: bool) -> Option<Tending> {
+        let opening = match is_to_open {
+            true => Some(self.opened.clone().try_acquire_owned().ok()?),
+            false => None,
+        };
+        let call = self.tended.clone().try_acquire_owned().ok()?;
+        Some(Tending { call, opening })
     }
 
     /// A call failed.
@@ -203,12 +214,6 @@ impl Heard {
         let (at, denial) = self.denial.as_ref()?;
         let until = at.saturating_add(RETRY_ON_REQUEST.as_nanos() as u64);
         (now < until).then_some(denial)
-    }
-}
-
-impl Drop for Tending {
-    fn drop(&mut self) {
-        self.0.tended.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

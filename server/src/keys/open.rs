@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::{Either, select};
-use palladium_crypto::UnavailableReason;
+use palladium_crypto::{KeyRing, UnavailableReason};
 use palladium_storage::{Backend, Lease, Reading, TableKeys};
 
 use super::call::{Failure, Purpose};
@@ -94,8 +94,19 @@ impl<B: Backend> Inner<B> {
     }
 
     /// Asks for the table's key and opens the table. The caller holds `calling`.
-    pub(super) async fn open(&self, kept: &Kept, purpose: Purpose<'_>) -> CqlResult<()> {
-        let (ring, lease) = match self.ask(kept, purpose).await {
+    async fn open(&self, kept: &Kept, purpose: Purpose<'_>) -> CqlResult<()> {
+        let asked = self.ask(kept, purpose).await;
+        self.open_with(kept, purpose, asked).await
+    }
+
+    /// Opens the table with what its key service has answered. The caller holds `calling`.
+    pub(super) async fn open_with(
+        &self,
+        kept: &Kept,
+        purpose: Purpose<'_>,
+        asked: Result<(KeyRing, Lease), Failure>,
+    ) -> CqlResult<()> {
+        let (ring, lease) = match asked {
             Ok(fetched) => fetched,
             Err(failure) if self.extend(kept, &failure) => return Ok(()),
             Err(failure) => return Err(self.close(kept, failure).await),

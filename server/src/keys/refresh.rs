@@ -304,7 +304,10 @@ impl<B: Backend> Inner<B> {
             let is_full = *room == 0 || (wish.is_refused && *for_refused == 0);
             let tending = match is_full {
                 true => None,
-                false => self.key(&wish.cmk).tend(),
+                false => {
+                    let is_to_open = wish.urgency == Urgency::Background;
+                    self.key(&wish.cmk).tend(is_to_open)
+                }
             };
             let Some(tending) = tending else {
                 left.push_back(wish);
@@ -330,9 +333,9 @@ impl<B: Backend> Inner<B> {
                     self.close(&kept, failure).await;
                 }
             }
-            Work::Ask(_tending, urgency) => match kept.live() {
+            Work::Ask(tending, urgency) => match kept.live() {
                 Some(live) => self.renew(&kept, live.refresh_at_nanos, urgency).await,
-                None => self.try_again(&kept).await,
+                None => self.try_again(&kept, tending).await,
             },
         }
         kept.is_tended.store(false, Ordering::Release);
@@ -392,17 +395,21 @@ impl<B: Backend> Inner<B> {
     }
 
     /// A table that is closed, without a request.
-    async fn try_again(&self, kept: &Kept) {
+    async fn try_again(&self, kept: &Kept, tending: Tending) {
         let _one_call = kept.calling.lock().await;
         if self.engine.lease_alive(kept.id) {
             return;
         }
         let asker = Asker::server();
         let purpose = kept.purpose(&asker, Urgency::Background);
-        if let Err(error) = self.open(kept, purpose).await {
+        let asked = self.ask(kept, purpose).await;
+        // From here on what the log holds is read, which may take longer than many leases.
+        drop(tending.call);
+        if let Err(error) = self.open_with(kept, purpose, asked).await {
             tracing::debug!(table = %kept.id, %error, "still inaccessible");
             kept.postpone(trouble::background_at(self.now_nanos()));
         }
+        drop(tending.opening);
     }
 
     /// What a service says of the key itself holds for every table under it, now; what it says of one table makes the keeper ask for the others soon.

@@ -1,5 +1,9 @@
 //! Openings that take longer than a lease: what the log holds of a table is read to its end, under leases that follow each other.
 
+use std::pin::pin;
+
+use futures::future::{Either, select};
+
 use super::world::*;
 
 const LEASE: u64 = 10;
@@ -73,4 +77,47 @@ async fn a_service_that_falls_silent_during_a_long_opening_is_named() {
     let error = refused.expect_err("its lease has ended");
     assert_eq!(error.code(), ErrorCode::Unavailable, "{error}");
     assert!(error.message.ends_with("reason=Unreachable"), "{error}");
+}
+
+/// Enough time for what is made slow in a world where each look at the clock takes [`STEP`].
+const LONG_LEASE: u64 = 30;
+
+#[tokio::test]
+async fn openings_that_take_many_leases_keep_no_table_in_use_from_being_renewed() {
+    const IN_USE: TableId = TableId([9; 16]);
+    let world = World::with_lease(LONG_LEASE).await;
+    let opening: Vec<TableId> = (10..14).map(|id| TableId([id; 16])).collect();
+    for (place, id) in opening.iter().enumerate() {
+        world.create(*id, &format!("big_{place}"), &owner()).await;
+        for _ in 0..300 {
+            world.write(*id).await.unwrap();
+        }
+    }
+    world.env.advance(LONG_LEASE);
+    world.keeper.step().await;
+    for id in &opening {
+        world.engine.lock(*id).await;
+        world.keeper.want(*id);
+    }
+    world.create(IN_USE, "in_use", &owner()).await;
+    world.env.creep(STEP);
+    let begun = world.env.nanos();
+    let clockwork = pin!(world.keeper.clone().run());
+    let in_use = pin!(async {
+        // One that is open falls asleep again: nobody uses it.
+        let mut closed = opening.clone();
+        while !closed.is_empty() {
+            closed.retain(|id| world.engine.lease(*id).is_none());
+            let seconds = (world.env.nanos() - begun) / 1_000_000_000;
+            let rows = world.rows_now(IN_USE).await;
+            assert_eq!(rows.ok(), Some(1), "after {seconds} s");
+            next_turn().await;
+        }
+    });
+    match select(in_use, clockwork).await {
+        Either::Left(_) => {}
+        Either::Right(_) => panic!("the clockwork never ends"),
+    }
+    let leases = (world.env.nanos() - begun) / (LONG_LEASE * 1_000_000_000);
+    assert!(leases >= 3, "it took {leases} leases");
 }
