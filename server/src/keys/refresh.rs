@@ -422,8 +422,8 @@ impl<B: Backend> Inner<B> {
             siblings.iter().for_each(|kept| self.hasten(kept));
             return;
         }
-        // What is just being opened stops there.
-        let opening = self.under(cmk, |state| matches!(state, State::Dormant));
+        // What is just being opened stops there, also what was in trouble before.
+        let opening = self.under(cmk, |state| !matches!(state, State::Live(_)));
         siblings.extend(
             opening
                 .into_iter()

@@ -61,6 +61,32 @@ async fn a_key_that_is_taken_away_during_a_long_opening_ends_it() {
 }
 
 #[tokio::test]
+async fn a_key_that_another_table_is_denied_ends_the_long_opening_of_one_that_was_in_trouble() {
+    let world = much_to_replay().await;
+    let disabled = Behavior::Denied(DenialReason::Disabled);
+    world.kms.set(&owner(), disabled);
+    world.refused(ORDERS).await;
+    world.kms.set(&owner(), Behavior::Ok);
+    world.env.advance(6);
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    let other_is_denied = async {
+        while world.kms.count(&owner(), Operation::Decrypt) == calls {
+            next_turn().await;
+        }
+        world.kms.answer_next_calls(&owner(), disabled);
+        world.refused(INVOICES).await;
+        // Whoever asks from now on is answered.
+        world.kms.set(&owner(), Behavior::Ok);
+    };
+    let asker = Asker::server();
+    let opened = world.keeper.ensure(ORDERS, &asker);
+    let (refused, ()) = futures::join!(opened, other_is_denied);
+    let error = refused.expect_err("its key was denied meanwhile");
+    assert!(error.message.ends_with("reason=Disabled"), "{error}");
+    assert!(world.engine.lease(ORDERS).is_none());
+}
+
+#[tokio::test]
 async fn a_service_that_falls_silent_during_a_long_opening_is_named() {
     let world = much_to_replay().await;
     let calls = world.kms.count(&owner(), Operation::Decrypt);
