@@ -141,7 +141,8 @@ impl Table {
         self.open.store(Some(Arc::new(open)));
     }
 
-    /// An opening begins: it ends without a table when its lease does, or when the table is told to stop, counted from `stops` on.
+    /// An opening begins, or waits for its turn: it ends without a table when its lease does, or when the table is told to stop, counted from `stops` on. Of two
+    /// that wait the later one is renewed.
     pub(crate) fn begin_opening(&self, lease: Lease, stops: u64) -> Opening<'_> {
         let lease = Arc::new(LeaseCell::new(lease));
         *self.opening() = Some(lease.clone());
@@ -197,6 +198,11 @@ impl Table {
 }
 
 impl Opening<'_> {
+    /// The lease of this moment.
+    pub(crate) fn lease(&self) -> Lease {
+        self.lease.get()
+    }
+
     /// Nothing is opened under a lease that has ended, or after the table was told to stop.
     pub(crate) fn may_go_on(&self, clock: Reading) -> Result<()> {
         match self.lease.get().is_alive_at(clock) && self.table.stops() == self.stops {
@@ -220,7 +226,13 @@ impl Opening<'_> {
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        *self.table.opening() = None;
+        let mut renewed = self.table.opening();
+        if renewed
+            .as_ref()
+            .is_some_and(|lease| Arc::ptr_eq(lease, &self.lease))
+        {
+            *renewed = None;
+        }
     }
 }
 

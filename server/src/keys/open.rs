@@ -178,7 +178,9 @@ impl<B: Backend> Inner<B> {
                 Either::Right(_) if self.now_nanos() < renew_at => continue,
                 Either::Right(_) => {}
             }
-            match self.ask(kept, purpose).await {
+            // Whoever opens without a request has a lease to lose from now on.
+            let urgency = Urgency::Renewal(lease.boot_deadline_nanos).min(purpose.urgency);
+            match self.ask(kept, Purpose { urgency, ..purpose }).await {
                 Ok((_, renewed)) => {
                     self.engine.renew(kept.id, renewed);
                     lease = renewed;

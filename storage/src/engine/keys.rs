@@ -323,15 +323,16 @@ impl<B: Backend> Inner<B> {
 
     async fn unlock(&self, id: TableId, keys: TableKeys, stops: u64) -> Result<()> {
         let table = self.tables.get(id)?;
+        // Before its turn has come: a renewal that comes while this waits is meant for it.
+        let opening = table.begin_opening(keys.lease, stops);
         let _transition = table.transition.lock().await;
         if !self.tables.holds(&table) {
             return Err(Error::Invalid {
                 what: format!("no table {id}"),
             });
         }
-        let opening = table.begin_opening(keys.lease, stops);
         if let Some(open) = table.opened() {
-            open.renew(keys.lease);
+            open.renew(opening.lease());
             return Ok(());
         }
         if let Some(what) = table.damage() {
