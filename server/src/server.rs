@@ -276,6 +276,11 @@ impl Server {
             tracing::warn!("some connections did not finish in time");
         }
         self.chores.shutdown().await;
+        // What an owner has begun to change may go on without its connection; what it did is in the trail before that is closed.
+        let changes = tokio::time::timeout(DRAIN_MAX, self.database.turns.end()).await;
+        if changes.is_err() {
+            tracing::warn!("a change of the schema or of roles did not finish in time");
+        }
         self.keyring.note(&self.database.engine).await;
         if let Some(writing) = self.writing.take() {
             writing.finish().await;

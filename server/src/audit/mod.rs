@@ -11,7 +11,8 @@
 //! What must hold:
 //! - Whoever records an event waits for no disk: only for a place in the channel. Events from before the engine is open wait there.
 //! - The trail has no gaps: sequences follow each other, and each record's hash holds all before it. What is pruned is behind a signed checkpoint.
-//! - A clean stop writes all that was handed in, and what was under way as unanswered. A crash loses what was not yet durable; a START that follows no STOP says that this may be so.
+//! - Once the trail is closed nothing is begun that it would have to hold: there is no room any more, and what comes late is named in the log. A clean stop writes
+//!   all that was handed in, and what was under way as unanswered. A crash loses what was not yet durable; a START that follows no STOP says that this may be so.
 //!
 //! What the chain proves, and what not: who does not hold the service's key cannot change, remove or reorder a record unseen. Who holds it can write another
 //! trail and sign it; only a head that somebody else kept (the exported file, the log) tells that it is another one.
@@ -131,13 +132,12 @@ pub struct Audit {
     is_closed: watch::Receiver<bool>,
 }
 
-/// Room for one event that is about to happen.
+/// Room for one event that is about to happen; holds nothing where nothing is recorded.
 pub struct Room(Option<mpsc::OwnedPermit<Event>>);
 
 impl Room {
     /// Hands the event in, without waiting.
     pub fn record(self, event: Event) {
-        // A server that stops has closed the trail after its last event.
         if let Some(permit) = self.0 {
             permit.send(event);
         }
@@ -201,19 +201,27 @@ impl Audit {
         }
     }
 
-    /// Waits for room for one event.
-    pub async fn room(&self) -> Room {
+    /// Waits for room for one event. None: the trail is closed, and what cannot be recorded is not to happen.
+    pub async fn room(&self) -> Option<Room> {
         match self.events.clone() {
-            Some(events) => Room(events.reserve_owned().await.ok()),
-            None => Room(None),
+            Some(events) => Some(Room(Some(events.reserve_owned().await.ok()?))),
+            None => Some(Room(None)),
         }
     }
 
     /// Hands an event in. Waits while too many wait to be written.
     pub async fn record(&self, event: Event) {
         if let Some(events) = &self.events {
-            // A server that stops has closed the trail after its last event.
-            let _ = events.send(event).await;
+            if let Err(late) = events.send(event).await {
+                let event = late.0;
+                tracing::error!(
+                    operation = event.operation,
+                    at = event.at_micros,
+                    key = event.key.map(tracing::field::display),
+                    is_ok = event.outcome.is_ok(),
+                    "an event came after the audit trail had been closed"
+                );
+            }
         }
     }
 
@@ -224,5 +232,27 @@ impl Audit {
         if events.capacity() <= WAITING_MAX / 2 || events.try_send(event).is_err() {
             tracing::warn!("an event from before the start has no room in the audit trail");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_closed_trail_has_room_only_for_what_had_begun() {
+        let (audit, mut waiting) = Audit::new();
+        let room = audit.room().await.expect("it is open");
+        waiting.close();
+        assert!(audit.room().await.is_none());
+        room.record(Event::of_server("Decrypt", 1));
+        let recorded = waiting.next().await.map(|event| event.operation);
+        assert_eq!(recorded, Some("Decrypt"));
+        assert!(waiting.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_recorded_there_is_always_room() {
+        assert!(Audit::none().room().await.is_some());
     }
 }

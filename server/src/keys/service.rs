@@ -115,14 +115,19 @@ impl Caller {
         }
     }
 
-    /// Room in the audit trail for a call that is about to be sent: a key that cannot be accounted for is not used. None if there is none for a while; the lease
-    /// then decides, as with a service that does not answer.
-    async fn room(&self) -> Option<Room> {
+    /// Room in the audit trail for a call that is about to be sent: a key that cannot be accounted for is not used. An error if there is none for a while, or the
+    /// trail is closed; the lease then decides, as with a service that does not answer.
+    async fn room(&self) -> Result<Room, CryptoError> {
         let room = pin!(self.audit.room());
-        match select(room, self.env.sleep(self.timeout)).await {
-            Either::Left((room, _)) => Some(room),
-            Either::Right(_) => None,
-        }
+        let message = match select(room, self.env.sleep(self.timeout)).await {
+            Either::Left((Some(room), _)) => return Ok(room),
+            Either::Left((None, _)) => "not asked: the server stops, and its audit trail is closed",
+            Either::Right(_) => "the audit trail has no room for one more call",
+        };
+        Err(CryptoError::Unavailable {
+            reason: UnavailableReason::Unreachable,
+            message: message.into(),
+        })
     }
 }
 
@@ -175,14 +180,14 @@ impl KeyService {
     ) -> Called<T> {
         let env = &caller.env;
         let place = self.gate.enter(env, asked.urgency).await;
-        let Some(room) = caller.room().await else {
-            return Called {
-                outcome: Err(CryptoError::Unavailable {
-                    reason: UnavailableReason::Unreachable,
-                    message: "the audit trail has no room for one more call".into(),
-                }),
-                sent: Reading::now(&**env),
-            };
+        let room = match caller.room().await {
+            Ok(room) => room,
+            Err(error) => {
+                return Called {
+                    outcome: Err(error),
+                    sent: Reading::now(&**env),
+                };
+            }
         };
         let sent = Reading::now(&**env);
         let in_flight = InFlight::new(self, &**env, sent, &asked, room);

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use palladium_protocol::response::{SchemaChange, SchemaTarget};
-use tokio::sync::watch;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, watch};
 
 use super::TableSchema;
 
@@ -26,6 +26,8 @@ type Name = (String, String);
 #[derive(Default)]
 pub struct Turns {
     one_at_a_time: tokio::sync::Mutex<()>,
+    /// Shared by changes under way, held alone by a server that stops.
+    under_way: Arc<RwLock<()>>,
     reserved: Mutex<BTreeMap<Name, Reserved>>,
 }
 
@@ -69,6 +71,16 @@ impl Turns {
     /// Waits for one's turn, which lasts until the guard is dropped.
     pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.one_at_a_time.lock().await
+    }
+
+    /// A change begins: it runs to its end even if its client leaves, and the audit trail stays open until the guard is dropped. None: the server stops.
+    pub fn begin(&self) -> Option<OwnedRwLockReadGuard<()>> {
+        self.under_way.clone().try_read_owned().ok()
+    }
+
+    /// Waits until all changes are over; none begins from now on, as long as the guard is kept.
+    pub async fn end(&self) -> OwnedRwLockWriteGuard<()> {
+        self.under_way.clone().write_owned().await
     }
 
     /// What a change must wait for. Asked in one's turn.

@@ -68,7 +68,7 @@ impl Storm {
                 env.clone() as Arc<dyn Env>,
                 services,
                 options,
-                Audit::new().0,
+                Audit::none(),
             )
         };
         let maker = keeper(1_000_000_000);

@@ -142,3 +142,15 @@ async fn a_call_whose_caller_is_gone_is_in_the_trail_as_unanswered() {
         assert!(said.starts_with("Unreachable: unanswered"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn nothing_is_asked_once_the_trail_is_closed() {
+    let world = World::new().await;
+    world.env.advance(LEASE_SECONDS);
+    let (_, another) = Audit::new();
+    drop(std::mem::replace(&mut *world.trail.lock().await, another));
+    let calls = world.kms.total();
+    let error = world.refused(ORDERS).await;
+    assert_eq!(error.code(), ErrorCode::Unavailable, "{error}");
+    assert_eq!(world.kms.total(), calls, "a call that nobody recorded");
+}

@@ -41,10 +41,16 @@ pub fn begin(
         Ok(Plan::Rows(listing)) => return Outcome::Ready(shown(listing)),
         Ok(Plan::Change(_)) => {}
     }
+    let Some(under_way) = database.turns.begin() else {
+        let stopping = CqlError::overloaded("The server is shutting down");
+        return Outcome::Ready(stopping.into());
+    };
     let (database, tree) = (database.clone(), tree.clone());
     let (keyspace, asker) = (keyspace.map(str::to_owned), asker.clone());
-    let work =
-        tokio::spawn(async move { change(&database, keyspace.as_deref(), &tree, &asker).await });
+    let work = tokio::spawn(async move {
+        let _under_way = under_way;
+        change(&database, keyspace.as_deref(), &tree, &asker).await
+    });
     Outcome::Later(Box::pin(async move {
         match work.await {
             Ok(answer) => answer.unwrap_or_else(Response::from),

@@ -51,6 +51,9 @@ pub fn begin(
     if !is_schema_change(tree) {
         return Err(CqlError::unauthorized(ANONYMOUS));
     }
+    let Some(under_way) = database.turns.begin() else {
+        return Err(CqlError::overloaded("The server is shutting down"));
+    };
     let database = database.clone();
     let tree = tree.clone();
     let keyspace = keyspace.map(str::to_owned);
@@ -59,6 +62,7 @@ pub fn begin(
         let mut builds = Vec::new();
         let keyspace = keyspace.as_deref();
         let changed = change(&database, keyspace, &tree, &asker, &mut builds).await;
+        drop(under_way);
         // After the change is over: a build ends with one of its own.
         for (table, store) in builds {
             build::begin_and_wait(&database, table, store).await;
