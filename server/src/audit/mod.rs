@@ -124,6 +124,19 @@ impl Event {
     }
 }
 
+impl Event {
+    /// Names it in the log, where the trail cannot hold it: no names of tables and people, nor what a service said, for a log is a file like any other.
+    fn log(&self) {
+        tracing::warn!(
+            operation = self.operation,
+            at = self.at_micros,
+            key = self.key.as_ref().map(tracing::field::display),
+            is_ok = self.outcome.is_ok(),
+            "audit"
+        );
+    }
+}
+
 /// Where events are handed in.
 #[derive(Clone)]
 pub struct Audit {
@@ -213,14 +226,8 @@ impl Audit {
     pub async fn record(&self, event: Event) {
         if let Some(events) = &self.events {
             if let Err(late) = events.send(event).await {
-                let event = late.0;
-                tracing::error!(
-                    operation = event.operation,
-                    at = event.at_micros,
-                    key = event.key.map(tracing::field::display),
-                    is_ok = event.outcome.is_ok(),
-                    "an event came after the audit trail had been closed"
-                );
+                tracing::error!("an event came after the audit trail had been closed");
+                late.0.log();
             }
         }
     }

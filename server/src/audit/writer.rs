@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A write that fails for a reason that passes (a full disk) is tried again with the same events, until the server stops; meanwhile the channel fills, and in the
-//! end those who cause events wait. Where nothing can be written any more (the commit log has ended, the trail is damaged) each event goes to the log instead.
+//! end those who cause events wait. Where nothing can be written any more (the commit log has ended, the trail is damaged) the log counts
+//! each event instead: what was done and with which key, but no names of tables, people or services' words, which a log is not to hold.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -131,9 +132,7 @@ impl Writer {
             );
             if is_final || self.is_stopping {
                 tracing::error!(events = batch.len(), %error, "audit events are not in the trail");
-                for event in &batch {
-                    tracing::warn!(?event, "audit");
-                }
+                batch.iter().for_each(Event::log);
                 return;
             }
             tracing::error!(events = batch.len(), %error, "audit events wait: they cannot be written now");

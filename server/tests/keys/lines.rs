@@ -32,14 +32,20 @@ impl Log {
 
     /// The lines about a table since this was last asked; there are no others with a name in them.
     fn of(&self, table: TableId) -> Vec<String> {
-        let text = std::mem::take(&mut *self.0.lock().unwrap());
-        let text = String::from_utf8(text).unwrap();
-        for name in ["orders", "invoices", "shop"] {
-            assert!(!text.contains(name), "{name} in {text}");
-        }
+        let text = self.nameless();
         let id = format!("table={table}");
         let lines = text.lines().filter(|line| line.contains(&id));
         lines.map(str::to_owned).collect()
+    }
+
+    /// All lines since this was last asked.
+    fn nameless(&self) -> String {
+        let text = std::mem::take(&mut *self.0.lock().unwrap());
+        let text = String::from_utf8(text).unwrap();
+        for name in ["orders", "invoices", "shop", "alice"] {
+            assert!(!text.contains(name), "{name} in {text}");
+        }
+        text
     }
 }
 
@@ -128,4 +134,31 @@ async fn changes_of_state() {
         world.keeper.step().await;
     }
     assert!(log.of(ORDERS).is_empty());
+    an_event_that_the_trail_cannot_hold_is_named_without_names(&log).await;
+}
+
+async fn an_event_that_the_trail_cannot_hold_is_named_without_names(log: &Log) {
+    let (audit, closed) = Audit::new();
+    drop(closed);
+    let event = Event {
+        table: Some(("shop".into(), "orders".into())),
+        key: Some(owner()),
+        context: Some(EncryptionContext::for_table("shop", "orders", "me")),
+        outcome: Err("AccessDenied: not alice".into()),
+        asker: Asker {
+            who: "alice".into(),
+            ..Asker::server()
+        },
+        ..Event::of_server("Decrypt", 7)
+    };
+    audit.record(event).await;
+    let text = log.nameless();
+    for word in [
+        "operation=\"Decrypt\"",
+        "at=7",
+        "key=vault:owner",
+        "is_ok=false",
+    ] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
 }
