@@ -176,7 +176,8 @@ pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
         return Ok(());
     };
     let written = merge_sstables(inner, &table, &open, &[sstable]).await;
-    if let Err(Error::Corrupt { what }) = &written {
+    // Of what else is damaged, the manifest or the SSTable that was written just now, this one is not to blame.
+    if let Err(MergeError::Merging(Error::Corrupt { what })) = &written {
         tracing::error!(table = %id, sstable, what, "a damaged SSTable keeps its data keys: a rewrite goes on without it");
         open.set_unreadable(sstable);
         inner.jobs.add(Job::Rewrite(id));
@@ -227,13 +228,29 @@ pub(crate) async fn remove_obsolete<B: Backend>(inner: &Inner<B>) {
     }
 }
 
+/// Why SSTables were not replaced by what they were to be merged into.
+enum MergeError {
+    /// They could not be read, or the new one not be written.
+    Merging(Error),
+    /// What they were merged into did not take their place.
+    Exchanging(Error),
+}
+
+impl From<MergeError> for Error {
+    fn from(error: MergeError) -> Error {
+        match error {
+            MergeError::Merging(error) | MergeError::Exchanging(error) => error,
+        }
+    }
+}
+
 /// Merges SSTables of one store.
 async fn merge_sstables<B: Backend>(
     inner: &Arc<Inner<B>>,
     table: &Arc<Table>,
     open: &Arc<OpenTable>,
     ids: &[u64],
-) -> Result<()> {
+) -> std::result::Result<(), MergeError> {
     let inputs: Vec<Arc<Sstable>> = open
         .sstables()
         .iter()
@@ -279,8 +296,10 @@ async fn merge_sstables<B: Backend>(
         writer: inner.writer_options(table, store).await,
         proceed: Arc::new(proceed),
     };
-    let merged = merge(task).await?;
-    exchange(inner, table, open, merged.removed, merged.added).await
+    let merged = merge(task).await.map_err(MergeError::Merging)?;
+    exchange(inner, table, open, merged.removed, merged.added)
+        .await
+        .map_err(MergeError::Exchanging)
 }
 
 /// Makes an exchange of SSTables durable, then visible. If a truncation was faster, what was made of the old ones is thrown away.
