@@ -111,24 +111,28 @@ fn a_read_under_way_ends_with_its_lease() {
     world.flush(0).unwrap();
     world.stop().unwrap();
     world.reopen(Crash::Kill);
-    let lease = Lease::starting_at(Reading::now(&*world.env), 300);
-    let unlocked = world
-        .engine
-        .unlock(id(0), keys_until(&world.root(0), lease));
-    world.env.run(unlocked).unwrap();
     let env = world.env.clone();
     let place = *expected.keys().next().unwrap();
-    for command in [everything(0), single(0, place)] {
+    for command in [single(0, place), everything(0)] {
+        let lease = Lease::starting_at(Reading::now(&*world.env), 300);
+        let keys = keys_until(&world.root(0), lease);
+        world.env.run(world.engine.unlock(id(0), keys)).unwrap();
         let mut read = Box::pin(world.engine.read(command));
-        // The first block is fetched while the lease lives, and then it is over.
+        // The first block is asked for while the lease lives, and then it is over.
+        let mut polls = 0;
         let result = world.env.run(futures::future::poll_fn(|context| {
-            env.step_wall(301_000_000);
+            if polls == 1 {
+                env.step_wall(301_000_000);
+            }
+            polls += 1;
             read.as_mut().poll(context)
         }));
         drop(read);
+        assert!(polls > 1, "the disk is waited for");
         assert!(is_locked(&result.map(rows)));
-        world.unlock(0).unwrap();
+        world.lock(0);
     }
+    world.unlock(0).unwrap();
     assert_eq!(world.rows(0).unwrap(), expected);
 }
 
