@@ -252,14 +252,13 @@ impl Authority {
 
     /// Whether somebody reads what masks hide: UNMASK.
     pub fn may_unmask(&self, asker: &Asker, table: &TableSchema) -> bool {
-        let resource = || Resource::table(&table.keyspace, &table.name);
-        self.is_free(asker) || self.may(asker, Permission::Unmask, &resource())
+        self.is_free(asker) || self.may(asker, Permission::Unmask, &Resource::read_with(table))
     }
 
     /// Whether somebody may name masked columns in WHERE: UNMASK or SELECT_MASKED.
     pub fn may_select_masked(&self, asker: &Asker, table: &TableSchema) -> bool {
-        let resource = || Resource::table(&table.keyspace, &table.name);
-        self.may_unmask(asker, table) || self.may(asker, Permission::SelectMasked, &resource())
+        self.may_unmask(asker, table)
+            || self.may(asker, Permission::SelectMasked, &Resource::read_with(table))
     }
 
     /// Whether somebody may know of a table: those who may do anything with it.

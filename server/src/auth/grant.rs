@@ -7,6 +7,8 @@ use super::change::{Change, Circumstances, Plan, Told, changed, check_role, role
 use super::{PermissionSet, Resource, Roles};
 use crate::audit::{Asker, Standing};
 use crate::error::{CqlError, CqlResult};
+use crate::schema::Catalog;
+use crate::schema::change::base_of_view;
 
 /// Roles that may be members of one another, one inside the other.
 const DEPTH_MAX: usize = 1_000;
@@ -177,10 +179,19 @@ fn finish(
     })))
 }
 
-/// The roles after a schema change: who makes something may do everything with it, and what was granted on what is gone is gone. None: they are the same.
-pub fn follow(roles: &Roles, change: &SchemaChange, asker: &Asker) -> Option<Roles> {
+/// The roles after a schema change, which led to this catalog: who makes something may do everything with it, and what was granted on what is gone is gone.
+/// None: they are the same.
+///
+/// Who makes a view is given nothing: it shows what its base holds, which is granted there.
+pub fn follow(
+    roles: &Roles,
+    change: &SchemaChange,
+    catalog: &Catalog,
+    asker: &Asker,
+) -> Option<Roles> {
     let resources = resources_of(change);
     match change.change {
+        Kind::Created if is_view(change, catalog) => None,
         Kind::Created if matches!(asker.standing, Standing::Role(_)) => {
             let mut next = roles.next();
             let mut any = false;
@@ -199,6 +210,14 @@ pub fn follow(roles: &Roles, change: &SchemaChange, asker: &Asker) -> Option<Rol
         }
         _ => None,
     }
+}
+
+fn is_view(change: &SchemaChange, catalog: &Catalog) -> bool {
+    let SchemaTarget::Table(name) = &change.target else {
+        return false;
+    };
+    let keyspace = catalog.keyspace(&change.keyspace);
+    keyspace.is_some_and(|keyspace| base_of_view(keyspace, name).is_some())
 }
 
 fn resources_of(change: &SchemaChange) -> Vec<Resource> {

@@ -18,8 +18,8 @@ use palladium_protocol::cql::ast::{self, Permission};
 use super::PermissionSet;
 use super::permission::ALL;
 use crate::error::{CqlError, CqlResult};
-use crate::schema::Catalog;
 use crate::schema::catalog::NO_KEYSPACE;
+use crate::schema::{Catalog, TableSchema};
 
 /// A resource.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +61,15 @@ impl Resource {
     /// A table.
     pub fn table(keyspace: &str, table: &str) -> Resource {
         Table(keyspace.to_owned(), table.to_owned())
+    }
+
+    /// Where SELECT, UNMASK and SELECT_MASKED are asked for whoever reads this table: a view shows what its base holds.
+    pub fn read_with(table: &TableSchema) -> Resource {
+        let name = match &table.view {
+            Some(view) => &view.base,
+            None => &table.name,
+        };
+        Resource::table(&table.keyspace, name)
     }
 
     /// The one above; a permission there holds here.

@@ -1,6 +1,7 @@
 //! Dynamic data masking where it is switched on: masks are checked, stored, described and listed. The words are those of a Cassandra 5.0.6.
 
 use crate::client::{Answer, Client, Node, with_roles, with_settings};
+use crate::scene::wait_for;
 use palladium::config::Config;
 use palladium::query::json;
 
@@ -253,5 +254,74 @@ fn who_may_not_unmask_sees_masks_and_nothing_behind_them() {
         number(masked.execute(&prepared_too, &[])).as_deref(),
         Some(&[0, 0, 0, 1][..])
     );
+    node.stop();
+}
+
+fn with_roles_and_masks() -> Config {
+    Config {
+        cassandra: with_settings("dynamic_data_masking_enabled = true").cassandra,
+        ..with_roles()
+    }
+}
+
+#[test]
+fn a_view_of_a_masked_column_shows_it_to_whoever_sees_it_in_the_base() {
+    let node = Node::start_with(with_roles_and_masks());
+    let mut admin = Client::connect_as(node.address(), "cassandra", "cassandra").expect("may");
+    for statement in [
+        "CREATE KEYSPACE m WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+        "CREATE TABLE m.t (k int PRIMARY KEY, v text MASKED WITH mask_replace('masked'), w int)",
+        "INSERT INTO m.t (k, v, w) VALUES (1, 'secret', 2)",
+        "CREATE ROLE bob WITH PASSWORD = 'bob' AND LOGIN = true",
+        "GRANT CREATE ON KEYSPACE m TO bob",
+        "GRANT ALTER, SELECT ON m.t TO bob",
+    ] {
+        admin.query(statement).done();
+    }
+    let mut bob = Client::connect_as(node.address(), "bob", "bob").expect("may");
+    bob.query("CREATE MATERIALIZED VIEW m.by_w AS SELECT k, v, w FROM m.t WHERE w IS NOT NULL AND k IS NOT NULL PRIMARY KEY (w, k)")
+        .done();
+    wait_for(
+        || (!lines(&mut admin, "SELECT v FROM m.by_w").is_empty()).then_some(()),
+        "the view shows the row",
+    );
+    assert_eq!(lines(&mut bob, "SELECT v FROM m.by_w"), ["\"masked\""]);
+    assert_eq!(
+        lines(
+            &mut bob,
+            "SELECT v FROM m.by_w WHERE v = 'secret' ALLOW FILTERING"
+        ),
+        [
+            "0x2100 User bob has no UNMASK nor SELECT_MASKED permission on table m.by_w, cannot query masked columns [v]"
+        ]
+    );
+    // What is granted on the view itself opens nothing.
+    admin.query("GRANT UNMASK ON m.by_w TO bob").done();
+    assert_eq!(lines(&mut bob, "SELECT v FROM m.by_w"), ["\"masked\""]);
+    admin.query("GRANT UNMASK ON m.t TO bob").done();
+    assert_eq!(lines(&mut bob, "SELECT v FROM m.by_w"), ["\"secret\""]);
+    node.stop();
+}
+
+#[test]
+fn masks_that_are_switched_off_hinder_nobody() {
+    let node = Node::start_with(with_roles_and_masks());
+    let mut admin = Client::connect_as(node.address(), "cassandra", "cassandra").expect("may");
+    for statement in [
+        "CREATE KEYSPACE m WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+        "CREATE TABLE m.t (k int PRIMARY KEY, v text MASKED WITH mask_default())",
+        "INSERT INTO m.t (k, v) VALUES (1, 'shown')",
+        "CREATE ROLE bob WITH PASSWORD = 'bob' AND LOGIN = true",
+        "GRANT SELECT ON m.t TO bob",
+    ] {
+        admin.query(statement).done();
+    }
+    let node = node.restart_with(with_roles());
+    let mut bob = Client::connect_as(node.address(), "bob", "bob").expect("may");
+    let found = lines(
+        &mut bob,
+        "SELECT v FROM m.t WHERE v = 'shown' ALLOW FILTERING",
+    );
+    assert_eq!(found, ["\"shown\""]);
     node.stop();
 }

@@ -181,7 +181,12 @@ async fn change(
     }
     prepared.pin(&mut changed.catalog);
     // Who makes something may do everything with it; with what is gone, the permissions on it go.
-    let roles = grant::follow(&database.authority.roles(), &changed.event, asker);
+    let roles = grant::follow(
+        &database.authority.roles(),
+        &changed.event,
+        &changed.catalog,
+        asker,
+    );
     let written = write(database, &before, &changed.catalog, now, roles.as_ref()).await;
     if let Err(error) = written {
         return Err(given_up(database, &before, changed, prepared, begun, error, asker).await);
