@@ -1,16 +1,17 @@
 //! An index or a view that is made of a table with rows in it: the rows are walked in the background and what is derived from them is written.
 //!
-//! How far that has come stands in the records of the server (`records`, kind "index_builds": table id and store, then the position), so that a restart goes on
-//! from there. Until the walk is over an index answers no query, and a view shows what has come so far; then the schema says that it is built.
+//! How far that has come stands in the records of the server (`records`, kind "index_builds": table id and store, then the token of the partition that the walk
+//! is in), so that a restart goes on from there. A token and no more: records are under the service's key, and a customer's keys and rows are not. Until the walk is over an index answers no query, and a view shows what has come so far; then the schema says that it is built.
 //!
 //! What must hold: when the walk begins, every write that did not know of the index is visible. What is written from then on brings its own entries.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use palladium_storage::{
-    Clustering, KeyRange, Limits, Mutation, PartitionKey, PartitionRows, PartitionUpdate,
-    ReadCommand, ReadPosition, Slices, Store, Token, Write,
+    KeyRange, Limits, Mutation, PartitionBound, PartitionRows, PartitionUpdate, ReadCommand,
+    ReadPosition, Slices, Store, Token, Write,
 };
 
 use super::{entries, views};
@@ -18,7 +19,7 @@ use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::CqlResult;
 use crate::records;
-use crate::schema::{Index, TableSchema, View};
+use crate::schema::{Catalog, Index, TableSchema, View};
 
 /// The kind of record that says how far a build has come.
 const RECORDS: &str = "index_builds";
@@ -36,6 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Goes on with what a restart has cut short: builds, and stores that nobody names any more.
 pub async fn resume(database: &Arc<Database>) {
     let catalog = database.catalog.load_full();
+    if let Err(error) = sweep(database, &catalog).await {
+        tracing::warn!(%error, "what is left of builds that are over goes at the next start");
+    }
     for table in catalog.customer_tables() {
         let ended = database.engine.dropped_stores(table.id).await;
         let of_views = || table.views.iter().map(|view| view.store());
@@ -57,6 +61,25 @@ pub async fn resume(database: &Arc<Database>) {
             }
         }
     }
+}
+
+/// Takes away what was noted of builds that nobody will go on with, because a crash came in between or their table went.
+async fn sweep(database: &Database, catalog: &Catalog) -> palladium_storage::Result<()> {
+    let mut under_way = BTreeSet::new();
+    for table in catalog.customer_tables() {
+        let indexes = table.indexes.iter().filter(|index| !index.is_built);
+        let views = table.views.iter().filter_map(|view| view.view.as_ref());
+        let views = views.filter(|view| !view.is_built);
+        let stores = indexes.map(|index| index.store);
+        let stores = stores.chain(views.map(|view| view.store));
+        under_way.extend(stores.map(|store| name_of(table, store)));
+    }
+    let noted = records::read(&database.engine, RECORDS).await?;
+    let of_no_use = noted
+        .into_iter()
+        .filter(|(name, value)| !under_way.contains(&name[..]) || decode(value).is_none())
+        .map(|(name, _)| (name.to_vec(), None));
+    records::write(&database.engine, RECORDS, of_no_use.collect()).await
 }
 
 async fn end_store(database: &Database, table: &TableSchema, store: Store) {
@@ -86,7 +109,7 @@ fn begin(
                 is_first = false;
             }
             match Build::new(&database, &table, store).await {
-                Ok(None) => return,
+                Ok(None) => return forget(&database, &table, store).await,
                 Ok(Some(build)) => match build.run().await {
                     Ok(()) => return,
                     Err(error) => {
@@ -109,6 +132,9 @@ struct Build<'a> {
     table: Arc<TableSchema>,
     store: Store,
     of: Derived,
+    /// Where the walk starts.
+    start: PartitionBound,
+    /// Where it is.
     position: Option<ReadPosition>,
 }
 
@@ -148,7 +174,10 @@ impl<'a> Build<'a> {
             table,
             store,
             of,
-            position: noted.and_then(|(_, value)| decode(&value)),
+            start: noted
+                .and_then(|(_, value)| decode(&value))
+                .map_or(PartitionBound::MIN, PartitionBound::BeforeToken),
+            position: None,
         }))
     }
 
@@ -173,7 +202,8 @@ impl<'a> Build<'a> {
             }
             if find(self.database, &self.table, self.store).is_none() {
                 self.database.builds().remove(&(self.table.id, self.store));
-                return self.forget().await;
+                forget(self.database, &self.table, self.store).await;
+                return Ok(());
             }
             tokio::task::yield_now().await;
         }
@@ -193,7 +223,8 @@ impl<'a> Build<'a> {
                 }
             })
             .await?;
-        self.forget().await
+        forget(self.database, &table, store).await;
+        Ok(())
     }
 
     /// Says how far the walk has come, for `system_views.sstable_tasks`: tokens are spread evenly.
@@ -208,7 +239,10 @@ impl<'a> Build<'a> {
         ReadCommand {
             table: self.table.id,
             store: Store::BASE,
-            range: KeyRange::all(),
+            range: KeyRange::Range {
+                start: self.start.clone(),
+                end: PartitionBound::MAX,
+            },
             slices: Slices::all(),
             reversed: false,
             columns: self.table.storage_columns.clone(),
@@ -266,14 +300,18 @@ impl<'a> Build<'a> {
     }
 
     async fn note(&self) -> CqlResult<()> {
-        let value = self.position.as_ref().map(encode);
+        let token = self.position.as_ref().map(|position| position.key.token());
+        let value = token.map(|token| token.0.to_be_bytes().to_vec());
         let change = (name_of(&self.table, self.store), value);
         Ok(records::write(&self.database.engine, RECORDS, vec![change]).await?)
     }
+}
 
-    async fn forget(&self) -> CqlResult<()> {
-        let change = (name_of(&self.table, self.store), None);
-        Ok(records::write(&self.database.engine, RECORDS, vec![change]).await?)
+/// The build is over. What cannot be removed now is swept at the next start.
+async fn forget(database: &Database, table: &TableSchema, store: Store) {
+    let change = (name_of(table, store), None);
+    if let Err(error) = records::write(&database.engine, RECORDS, vec![change]).await {
+        tracing::warn!(table = %table.id, store = store.0, %error, "what was noted of a build goes at the next start");
     }
 }
 
@@ -297,55 +335,7 @@ fn name_of(table: &TableSchema, store: Store) -> Vec<u8> {
     [&table.id.0[..], &store.0.to_be_bytes()].concat()
 }
 
-/// A position as a record keeps it: token, key length, key, then the clustering if there is one behind a byte that says so.
-fn encode(position: &ReadPosition) -> Vec<u8> {
-    let key = &position.key;
-    let mut out = key.token().0.to_be_bytes().to_vec();
-    out.extend((key.bytes().len() as u32).to_be_bytes());
-    out.extend_from_slice(key.bytes());
-    if let Some(clustering) = &position.clustering {
-        out.push(1);
-        out.extend_from_slice(&clustering.0);
-    }
-    out
-}
-
-/// None: the build starts anew, which costs time and nothing else.
-fn decode(value: &[u8]) -> Option<ReadPosition> {
-    let (token, rest) = value.split_first_chunk::<8>()?;
-    let (length, rest) = rest.split_first_chunk::<4>()?;
-    let (key, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-    let clustering = match rest {
-        [] => None,
-        [1, clustering @ ..] => Some(Clustering::copy_from(clustering)),
-        _ => return None,
-    };
-    Some(ReadPosition {
-        key: PartitionKey::new(Token(i64::from_be_bytes(*token)), key.to_vec()),
-        clustering,
-        returned_in_partition: 0,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_position_comes_back_from_its_record() {
-        for clustering in [
-            None,
-            Some(Clustering::SINGLE),
-            Some(Clustering(b"\x40c\x80"[..].into())),
-        ] {
-            let position = ReadPosition {
-                key: PartitionKey::new(Token(-7), &b"key"[..]),
-                clustering,
-                returned_in_partition: 0,
-            };
-            let encoded = encode(&position);
-            assert_eq!(decode(&encoded), Some(position));
-            assert_eq!(decode(&encoded[..9]), None);
-        }
-    }
+/// The token that a record keeps. None: the build starts anew, which costs time and nothing else.
+fn decode(value: &[u8]) -> Option<Token> {
+    Some(Token(i64::from_be_bytes(value.try_into().ok()?)))
 }

@@ -14,6 +14,7 @@ use palladium::config::{
     Authenticator, Authorizer, CidrAuthorizer, Config, GivenPassword, NetworkAuthorizer,
 };
 use palladium::env::RealEnv;
+use palladium::records;
 use palladium::server::Server;
 use palladium_protocol::types::CqlType;
 use palladium_protocol::wire::Reader;
@@ -456,6 +457,23 @@ impl Node {
 
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// The records of a kind that the server keeps for itself, with their names.
+    pub fn records(&self, kind: &'static str) -> Vec<(Bytes, Bytes)> {
+        let engine = &self.server.database().engine;
+        let read = self.runtime.block_on(records::read(engine, kind));
+        read.expect("records are read")
+    }
+
+    /// Keeps such a record.
+    pub fn keep_record(&self, kind: &'static str, name: &[u8], value: &[u8]) {
+        let engine = &self.server.database().engine;
+        let change = (name.to_vec(), Some(value.to_vec()));
+        let written = self
+            .runtime
+            .block_on(records::write(engine, kind, vec![change]));
+        written.expect("a record is kept");
     }
 
     /// Moves everything from memory to files.

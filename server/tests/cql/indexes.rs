@@ -242,3 +242,21 @@ fn built(client: &mut Client) -> Vec<String> {
     rows.map(|row| String::from_utf8(row[0].clone().expect("a name").to_vec()).expect("text"))
         .collect()
 }
+
+#[test]
+fn what_was_noted_of_builds_that_nobody_goes_on_with_is_gone_after_a_start() {
+    let node = Node::start();
+    let mut client = Client::connect(node.address());
+    create_keyspace(&mut client);
+    client
+        .query("CREATE TABLE ks.t (k text PRIMARY KEY, v int)")
+        .done();
+    client.query("CREATE INDEX by_v ON ks.t (v)").done();
+    // Of a table that is gone; and in a form that named the partition itself.
+    node.keep_record("index_builds", &[7; 20], &[0; 8]);
+    node.keep_record("index_builds", &[8; 20], b"\0\0\0\0\0\0\0\x01\0\0\0\x03key");
+    assert_eq!(node.records("index_builds").len(), 2);
+    let node = node.restart();
+    assert_eq!(node.records("index_builds"), []);
+    node.stop();
+}
