@@ -45,6 +45,8 @@ use crate::traces::Traces;
 
 /// How long connections may take to answer what they had begun when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
+/// How long a stopped server waits for work that nobody waits for any more: a password's hash.
+const LEFTOVERS_MAX: Duration = Duration::from_secs(1);
 
 /// A running server.
 pub struct Server {
@@ -69,7 +71,7 @@ pub fn run(config: Config) -> Result<ExitCode, String> {
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
         let server = tokio::select! {
@@ -83,7 +85,9 @@ pub fn run(config: Config) -> Result<ExitCode, String> {
             _ = interrupt.recv() => {}
         }
         server.stop().await.map(|()| ExitCode::SUCCESS)
-    })
+    });
+    runtime.shutdown_timeout(LEFTOVERS_MAX);
+    ended
 }
 
 /// Whether a build without a cipher may serve.

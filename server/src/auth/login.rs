@@ -34,7 +34,7 @@ const TOKEN_BYTES_MAX: usize = 64 << 10;
 
 /// What logins share.
 pub struct Logins {
-    places: Semaphore,
+    places: Arc<Semaphore>,
     verified: Mutex<HashMap<String, Verified>>,
     /// Digests of passwords mean nothing beyond this process.
     digest_key: Zeroizing<[u8; 32]>,
@@ -68,7 +68,7 @@ impl Logins {
             password::hash(&nobody, rounds, password::salt(entropy))
         });
         Logins {
-            places: Semaphore::new(places),
+            places: Arc::new(Semaphore::new(places)),
             verified: Mutex::new(HashMap::new()),
             digest_key,
             decoy: decoy
@@ -82,15 +82,19 @@ impl Logins {
         }
     }
 
-    /// Runs slow work on hashes, when its turn comes.
+    /// Runs slow work on hashes, when its turn comes. The place is taken until the work is over, even if nobody waits for it any more.
     pub async fn hashing<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> CqlResult<T> {
-        let place = self.places.acquire().await;
-        let done = tokio::task::spawn_blocking(work).await;
-        drop(place);
-        done.map_err(|_| CqlError::server("The password could not be checked"))
+        let place = self.places.clone().acquire_owned().await;
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(place);
+            done
+        });
+        done.await
+            .map_err(|_| CqlError::server("The password could not be checked"))
     }
 
     /// Whether it is the role's password; None stands for a role that has none or is none.

@@ -2,6 +2,8 @@
 //!
 //! What must hold: a password is hashed and verified away from the threads that serve; the number of those at work is bounded by who calls.
 
+use std::ops::RangeInclusive;
+
 use palladium_crypto::Entropy;
 
 use super::SaltedHash;
@@ -11,6 +13,9 @@ use crate::error::{CqlError, CqlResult};
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// Letters of a generated password: 120 bits.
 const GENERATED_LETTERS: usize = 24;
+
+/// Steps of a hash, as a power of two, that somebody may have us take: at the most some seconds, at the least what makes guessing slow.
+pub const ROUNDS: RangeInclusive<u32> = 4..=16;
 
 /// A password that nobody has had before.
 pub fn generate(entropy: &dyn Entropy) -> String {
@@ -41,15 +46,21 @@ pub fn verify(password: &str, hash: &SaltedHash) -> bool {
     bcrypt::verify(password, &hash.0).unwrap_or(false)
 }
 
-/// A hash as a statement gives it: `$2a$10$` and 53 more letters, as Cassandra takes it.
+/// A hash as a statement gives it: `$2a$10$` and 53 more letters, as Cassandra takes it. Not with as many steps as Cassandra takes: a login with 2^31 of them
+/// would be days on one of the few places where all passwords are verified.
 pub fn checked_hash(text: &str) -> CqlResult<SaltedHash> {
-    let is_valid = (text.starts_with("$2a$") || text.starts_with("$2$"))
-        && text.parse::<bcrypt::HashParts>().is_ok();
-    match is_valid {
+    let parts = text.parse::<bcrypt::HashParts>();
+    let parts = parts.ok().filter(|_| text.starts_with("$2a$"));
+    let parts = parts
+        .ok_or_else(|| CqlError::invalid("Invalid hashed password value. Please use jBcrypt."))?;
+    match ROUNDS.contains(&parts.get_cost()) {
         true => Ok(SaltedHash(text.to_owned())),
-        false => Err(CqlError::invalid(
-            "Invalid hashed password value. Please use jBcrypt.",
-        )),
+        false => Err(CqlError::invalid(format!(
+            "Invalid hashed password value. It takes 2^{} rounds, and may take from 2^{} to 2^{}.",
+            parts.get_cost(),
+            ROUNDS.start(),
+            ROUNDS.end()
+        ))),
     }
 }
 
@@ -69,6 +80,16 @@ mod tests {
             checked_hash("$2b$10$7jqDFnSLMbsAHomp/5HLHOlY0Gux2U0m8oFLgS1Fx4ErcNG0GWM8C").is_err()
         );
         assert!(checked_hash("nonsense").is_err());
+        let with_rounds = |rounds: u32| {
+            let text =
+                format!("$2a${rounds:02}$7jqDFnSLMbsAHomp/5HLHOlY0Gux2U0m8oFLgS1Fx4ErcNG0GWM8C");
+            checked_hash(&text).map_err(|error| error.message)
+        };
+        assert!(with_rounds(16).is_ok());
+        for rounds in [17, 31] {
+            let said = with_rounds(rounds).unwrap_err();
+            assert!(said.contains(&format!("2^{rounds} rounds")), "{said}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::Config;
 use crate::auth::cidr::{self, CidrGroups};
+use crate::auth::password;
 
 /// A class by its name, with or without its package.
 macro_rules! by_class_name {
@@ -110,7 +111,8 @@ impl Config {
 
     /// What holds of these settings together, and of where the server listens.
     pub fn check_access(&self) -> Result<(), String> {
-        if !(4..=16).contains(&self.auth_bcrypt_gensalt_log2_rounds) {
+        let rounds = u32::try_from(self.auth_bcrypt_gensalt_log2_rounds);
+        if !rounds.is_ok_and(|rounds| password::ROUNDS.contains(&rounds)) {
             return Err("auth_bcrypt_gensalt_log2_rounds must be from 4 to 16".into());
         }
         self.cidr_groups()?;
