@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use palladium_crypto::CmkRef;
 use palladium_protocol::cql::ast::{Describe, DescribeTarget, Name, QualifiedName};
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::{CqlType, CqlValue, UserType};
@@ -15,8 +16,8 @@ use super::change::{base_of_view, table_of_index};
 use super::index::Index;
 use super::properties::string_literal;
 use super::{
-    Catalog, Column, ColumnKind, ColumnMask, DroppedColumn, Keyspace, KeyspaceKind, TableSchema,
-    custom, resolve,
+    Catalog, Column, ColumnKind, ColumnMask, DroppedColumn, Encryption, Keyspace, KeyspaceKind,
+    TableSchema, custom, resolve,
 };
 use crate::error::{CqlError, CqlResult};
 
@@ -134,6 +135,28 @@ pub fn describe(
         DescribeTarget::Any(name) => any(catalog, session, name, internals)?,
     };
     Ok(statements(elements))
+}
+
+/// The catalog for somebody who is not shown the names of all keys: the statement of a table under such a key says nothing of it.
+pub fn without_key_names(catalog: &Catalog, is_shown: impl Fn(&CmkRef) -> bool) -> Catalog {
+    let mut seen = catalog.clone();
+    for keyspace in seen.keyspaces.values_mut() {
+        let tables = keyspace.tables.values();
+        let hidden: Vec<Arc<TableSchema>> = tables
+            .filter(|table| match &table.encryption {
+                Encryption::Customer(cmk) => !is_shown(cmk),
+                Encryption::Default => false,
+            })
+            .cloned()
+            .collect();
+        for table in hidden {
+            let mut definition = table.definition();
+            definition.encryption = Encryption::Default;
+            let tables = &mut Arc::make_mut(keyspace).tables;
+            tables.insert(table.name.clone(), Arc::new(TableSchema::new(definition)));
+        }
+    }
+    seen
 }
 
 fn found<'a>(catalog: &'a Catalog, keyspace: &str) -> CqlResult<&'a Arc<Keyspace>> {

@@ -30,7 +30,7 @@ use crate::query::Outcome;
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
 use crate::query::prepared::metadata_id;
 use crate::schema::change::{Changed, Circumstances, Effect, Plan, is_schema_change, plan};
-use crate::schema::describe::{Cluster, describe};
+use crate::schema::describe::{Cluster, describe, without_key_names};
 use crate::schema::turns::Doing;
 use crate::schema::{Catalog, Encryption, TableSchema, store};
 use crate::traces;
@@ -43,7 +43,7 @@ pub fn begin(
     asker: &Asker,
 ) -> CqlResult<Outcome> {
     if let Statement::Describe(statement) = tree {
-        return description(database, keyspace, statement).map(Outcome::Ready);
+        return description(database, keyspace, statement, asker).map(Outcome::Ready);
     }
     if is_about_roles(tree) {
         return Ok(role::begin(database, keyspace, tree, asker));
@@ -82,8 +82,14 @@ fn description(
     database: &Database,
     keyspace: Option<&str>,
     statement: &Describe,
+    asker: &Asker,
 ) -> CqlResult<Response> {
-    let catalog = database.catalog.load();
+    let authority = &database.authority;
+    let mut catalog = database.catalog.load_full();
+    if authority.authorizes() {
+        let is_shown = |cmk: &CmkRef| authority.may_name_key(asker, &cmk.to_string());
+        catalog = Arc::new(without_key_names(&catalog, is_shown));
+    }
     let cluster = Cluster {
         name: database.config.cluster_name.clone(),
         ownership: vec![("0".into(), format!("/{}:7000", database.config.listen.ip()))],

@@ -237,3 +237,22 @@ fn lists_show_the_session_keyspace_or_all() {
         ["test|Murmur3Partitioner|DynamicEndpointSnitch"]
     );
 }
+
+#[test]
+fn who_is_not_shown_the_name_of_a_key_is_not_told_by_describe_either() {
+    let script = [
+        KEYSPACE,
+        "CREATE TABLE hidden (a int PRIMARY KEY) WITH encryption = {'kms_key': 'local:hidden'} AND tags = {'team': 'b'}",
+        "CREATE TABLE shown (a int PRIMARY KEY) WITH encryption = {'kms_key': 'local:shown'}",
+    ];
+    let catalog = world(&script);
+    let seen = without_key_names(&catalog, |cmk| cmk.to_string() == "local:shown");
+    let text = described(&seen, None, "DESCRIBE KEYSPACE ks")
+        .unwrap()
+        .join("\n");
+    assert!(!text.contains("local:hidden"), "{text}");
+    assert!(text.contains("local:shown") && text.contains("CREATE TABLE ks.hidden"));
+    assert!(text.contains("tags = {'team': 'b'}"));
+    let all = described(&catalog, None, "DESCRIBE KEYSPACE ks").unwrap();
+    assert!(all.join("\n").contains("local:hidden"));
+}
