@@ -21,8 +21,8 @@ use palladium_storage::Env;
 
 use crate::audit::{Asker, Standing};
 use crate::auth::cidr::CidrGroups;
-use crate::auth::login::Logins;
-use crate::auth::{PermissionSet, Resource, Roles, needs, password};
+use crate::auth::login::{Failures, Logins};
+use crate::auth::{PermissionSet, Resource, Role, Roles, needs, password};
 use crate::config::{CidrMode, Config};
 use crate::error::{CqlError, CqlResult};
 use crate::query::prepared::Statement;
@@ -47,6 +47,8 @@ pub struct Authority {
     pub rounds: u32,
     /// What logins share.
     pub logins: Logins,
+    /// Role statements that were refused.
+    pub refusals: Failures,
     env: Arc<dyn Env>,
     roles: ArcSwap<Roles>,
     version: AtomicU64,
@@ -69,6 +71,7 @@ impl Authority {
             service_cmk: config.service_cmk()?,
             rounds,
             logins: Logins::new(env.entropy(), rounds, config.authenticates()),
+            refusals: Failures::default(),
             env,
             version: AtomicU64::new(roles.version()),
             roles: ArcSwap::from_pointee(roles),

@@ -205,7 +205,7 @@ impl Server {
             keys.want(id);
         }
         keys.load_records().await?;
-        let roles = first::load(&engine, &config, &*env).await?;
+        let roles = first::load(&engine, &config, &*env, &audit).await?;
         let authority = Arc::new(Authority::new(&config, roles, env.clone())?);
         keys.obey(authority.clone());
         let guardrails = config.guardrails()?;

@@ -99,6 +99,35 @@ pub fn is_about_roles(statement: &Statement) -> bool {
     )
 }
 
+/// What the audit trail is told of a statement that is refused. None: it only asks.
+pub fn told_of_refused(statement: &Statement) -> Option<Told> {
+    let (operation, role) = match statement {
+        Statement::CreateRole(create) => ("CREATE ROLE", create.role.as_str()),
+        Statement::CreateUser(create) => ("CREATE ROLE", create.user.as_str()),
+        Statement::AlterRole(alter) => ("ALTER ROLE", alter.role.as_str()),
+        Statement::AlterUser(alter) => ("ALTER ROLE", alter.user.as_str()),
+        Statement::DropRole(dropped) => ("DROP ROLE", dropped.role.as_str()),
+        Statement::DropUser(dropped) => ("DROP ROLE", dropped.user.as_str()),
+        Statement::AddIdentity(add) => ("ADD IDENTITY", add.role.as_str()),
+        Statement::DropIdentity(dropped) => ("DROP IDENTITY", dropped.identity.as_str()),
+        Statement::Grant(granted) => ("GRANT", granted.role.as_str()),
+        Statement::Revoke(revoked) => ("REVOKE", revoked.role.as_str()),
+        Statement::GrantRole(granted) => ("GRANT ROLE", granted.grantee.as_str()),
+        Statement::RevokeRole(revoked) => ("REVOKE ROLE", revoked.revokee.as_str()),
+        _ => return None,
+    };
+    Some(Told {
+        operation,
+        role: start_of(role, NAME_BYTES_MAX).to_owned(),
+        ..Told::default()
+    })
+}
+
+/// As much of a text as has room.
+pub fn start_of(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
 /// The password that the statement gives in the clear: it is hashed before the change is made.
 pub fn plain_password(statement: &Statement) -> Option<&str> {
     let of_options = |options: &'_ [RoleOption]| -> Option<usize> {

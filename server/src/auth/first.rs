@@ -4,13 +4,15 @@
 //! no log and, but for its hash, on no disk. Another one, `cassandra` too, is taken only from the setting `default_superuser_password`.
 //!
 //! Who has lost every super-user's password sets `restore_first_superuser` for one start: that makes this role anew, or gives it a new password and its rights
-//! back. It takes the configuration and the keyring, which is what it takes to own the folder.
+//! back, and is recorded in the audit trail. It takes the configuration and the keyring, which is what it takes to own the folder.
 
 use std::io::Write as _;
 
+use palladium_crypto::EncryptionContext;
 use palladium_storage::{Backend, Engine, Env, Write};
 
 use super::{Role, Roles, password, store};
+use crate::audit::{Audit, Event};
 use crate::config::Config;
 
 /// Its name.
@@ -21,6 +23,7 @@ pub async fn load<B: Backend>(
     engine: &Engine<B>,
     config: &Config,
     env: &dyn Env,
+    audit: &Audit,
 ) -> Result<Roles, String> {
     let roles = store::load(engine).await?;
     let is_wanted = roles.is_empty() || config.restore_first_superuser;
@@ -52,10 +55,20 @@ pub async fn load<B: Backend>(
     let write = Write {
         mutations: mutations.into_iter().collect(),
     };
-    match engine.write(vec![write]).await.into_iter().next() {
-        Some(Err(error)) => Err(format!("the first super-user cannot be made: {error}")),
-        _ => Ok(first),
+    if let Some(Err(error)) = engine.write(vec![write]).await.into_iter().next() {
+        return Err(format!("the first super-user cannot be made: {error}"));
     }
+    let operation = match roles.is_empty() {
+        true => "CREATE ROLE",
+        false => "RESTORE ROLE",
+    };
+    let role = ("role".to_owned(), NAME.to_owned());
+    let event = Event {
+        context: Some(EncryptionContext([role].into())),
+        ..Event::of_server(operation, env.wall_micros())
+    };
+    audit.record(event).await;
+    Ok(first)
 }
 
 fn show(password: &str) -> Result<(), String> {

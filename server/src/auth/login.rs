@@ -40,7 +40,7 @@ pub struct Logins {
     digest_key: Zeroizing<[u8; 32]>,
     /// What is verified where there is no role or no password.
     decoy: SaltedHash,
-    failures: Mutex<Failures>,
+    failures: Failures,
 }
 
 /// A password that opened this hash.
@@ -49,8 +49,10 @@ struct Verified {
     digest: [u8; 32],
 }
 
-/// How many failures may still be recorded.
-struct Failures {
+/// How many failures of one kind may still be recorded: a flood of them must not push what matters out of the audit trail.
+pub struct Failures(Mutex<Allowance>);
+
+struct Allowance {
     left: i64,
     since: i64,
     /// Those that were not, since the last one that was.
@@ -74,11 +76,7 @@ impl Logins {
             decoy: decoy
                 .and_then(Result::ok)
                 .unwrap_or_else(|| SaltedHash(String::new())),
-            failures: Mutex::new(Failures {
-                left: FAILURES_BURST,
-                since: 0,
-                not_recorded: 0,
-            }),
+            failures: Failures::default(),
         }
     }
 
@@ -137,21 +135,40 @@ impl Logins {
         }
         verified.insert(name.to_owned(), known);
     }
+}
 
-    /// Whether a failure is recorded, and how many before it were not.
-    fn may_record_failure(&self, now: i64) -> Option<u64> {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let earned = now.saturating_sub(failures.since) / FAILURE_EVERY;
+impl Default for Failures {
+    fn default() -> Self {
+        Failures(Mutex::new(Allowance {
+            left: FAILURES_BURST,
+            since: 0,
+            not_recorded: 0,
+        }))
+    }
+}
+
+impl Failures {
+    /// None: this one is only counted. Otherwise what is recorded with it: how many before it were not, if any.
+    pub fn recorded(&self, now: i64) -> Option<Option<(String, String)>> {
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let earned = now.saturating_sub(left.since) / FAILURE_EVERY;
         if earned > 0 {
-            failures.left = failures.left.saturating_add(earned).min(FAILURES_BURST);
-            failures.since = now;
+            left.left = left.left.saturating_add(earned).min(FAILURES_BURST);
+            left.since = now;
         }
-        if failures.left == 0 {
-            failures.not_recorded += 1;
+        if left.left == 0 {
+            left.not_recorded += 1;
             return None;
         }
-        failures.left -= 1;
-        Some(std::mem::take(&mut failures.not_recorded))
+        left.left -= 1;
+        let before = std::mem::take(&mut left.not_recorded);
+        let entry = || {
+            (
+                "failures not recorded before".to_owned(),
+                before.to_string(),
+            )
+        };
+        Some((before > 0).then(entry))
     }
 }
 
@@ -240,13 +257,9 @@ async fn record(
     let now = database.trail.now_micros();
     let mut context = None;
     if !succeeded {
-        match database.authority.logins.may_record_failure(now) {
+        match database.authority.logins.failures.recorded(now) {
             None => return,
-            Some(0) => {}
-            Some(more) => {
-                let entry = ("failures not recorded before".to_owned(), more.to_string());
-                context = Some(EncryptionContext([entry].into()));
-            }
+            Some(more) => context = more.map(|entry| EncryptionContext([entry].into())),
         }
     }
     let latency = u64::try_from(now.saturating_sub(begun)).unwrap_or_default();
@@ -319,13 +332,12 @@ mod tests {
 
     #[test]
     fn a_flood_of_failures_is_counted() {
-        let logins = Logins::new(&SeededEntropy::new(1), 4, true);
+        let failures = Failures::default();
         let now = 1_000 * FAILURE_EVERY;
-        let recorded = (0..1_000).filter(|_| logins.may_record_failure(now).is_some());
+        let recorded = (0..1_000).filter(|_| failures.recorded(now) == Some(None));
         assert_eq!(recorded.count() as i64, FAILURES_BURST);
-        assert_eq!(
-            logins.may_record_failure(now + FAILURE_EVERY),
-            Some(1_000 - FAILURES_BURST as u64)
-        );
+        let next = failures.recorded(now + FAILURE_EVERY);
+        let before = next.flatten().map(|(_, count)| count);
+        assert_eq!(before, Some((1_000 - FAILURES_BURST).to_string()));
     }
 }

@@ -7,6 +7,7 @@ use palladium::config::{
 };
 
 use crate::client::{AUTH_SUCCESS, Answer, Client, Node, Value, with_roles};
+use crate::scene::wait_for;
 
 const BAD_CREDENTIALS: i32 = 0x0100;
 const UNAUTHORIZED: i32 = 0x2100;
@@ -224,6 +225,15 @@ fn a_super_user_whose_password_is_lost_is_restored_by_the_operator() {
     let found = Client::connect_as(node.address(), "cassandra", "found");
     let mut found = found.expect("the password is the one that was given");
     found.query("ALTER ROLE bob WITH PASSWORD = 'new'").done();
+    wait_for(
+        || {
+            let recorded =
+                texts(found.query("SELECT operation, outcome FROM system_palladium.kms_calls"));
+            let is_there = recorded.iter().any(|row| row == "RESTORE ROLE ok");
+            is_there.then_some(())
+        },
+        "the restoration is in the audit trail",
+    );
     // Without the setting nothing is restored.
     let node = node.restart_with(with_roles());
     assert!(Client::connect_as(node.address(), "cassandra", "cassandra").is_err());
@@ -371,6 +381,7 @@ fn logins_and_role_statements_are_in_the_audit_trail() {
     assert_eq!(count("LOGIN bob ok null"), 1, "{found:#?}");
     assert_eq!(count("LOGIN unknown role failed null"), 1, "{found:#?}");
     assert_eq!(count("CREATE ROLE cassandra ok null"), 1, "{found:#?}");
+    assert_eq!(count("CREATE ROLE bob failed null"), 1, "{found:#?}");
     assert_eq!(count("GRANT cassandra ok null"), 1, "{found:#?}");
     assert_eq!(count("GRANT cassandra ok local:orders"), 1, "{found:#?}");
     // bob sees what he did himself, and nothing of what is about others.

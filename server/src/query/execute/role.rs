@@ -17,7 +17,9 @@ use palladium_storage::Write;
 use zeroize::Zeroizing;
 
 use crate::audit::{Asker, Event};
-use crate::auth::change::{Change, Circumstances, Plan, Told, plain_password, plan};
+use crate::auth::change::{
+    Change, Circumstances, Plan, Told, plain_password, plan, start_of, told_of_refused,
+};
 use crate::auth::list::Listing;
 use crate::auth::{Roles, SaltedHash, password, store};
 use crate::database::Database;
@@ -25,6 +27,9 @@ use crate::error::{CqlError, CqlResult};
 use crate::query::Outcome;
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
 use crate::query::prepared::metadata_id;
+
+/// Bytes of a refusal's reason in the audit trail; it may quote what the client said.
+const REASON_BYTES_MAX: usize = 1_024;
 
 /// Begins such a statement, for a session in `keyspace`.
 pub fn begin(
@@ -36,7 +41,7 @@ pub fn begin(
     let roles = database.authority.roles();
     // Refusals and lists need nothing but the snapshot.
     match planned(database, &roles, tree, keyspace, asker, None) {
-        Err(error) => return Outcome::Ready(error.into()),
+        Err(error) => return refused(database, tree, error, asker),
         Ok(Plan::Nothing) => return Outcome::Ready(Response::Void),
         Ok(Plan::Rows(listing)) => return Outcome::Ready(shown(listing)),
         Ok(Plan::Change(_)) => {}
@@ -57,6 +62,39 @@ pub fn begin(
             Err(_) => CqlError::server("The change of roles was cut short").into(),
         }
     }))
+}
+
+/// Recorded, and answered with the error.
+fn refused(database: &Arc<Database>, tree: &Statement, error: CqlError, asker: &Asker) -> Outcome {
+    let now = database.trail.now_micros();
+    let Some(event) = refusal(database, tree, &error, now, asker) else {
+        return Outcome::Ready(error.into());
+    };
+    let database = database.clone();
+    Outcome::Later(Box::pin(async move {
+        database.audit.record(event).await;
+        error.into()
+    }))
+}
+
+/// What is recorded of a refused statement, unless there are too many of them.
+fn refusal(
+    database: &Database,
+    tree: &Statement,
+    error: &CqlError,
+    begun: i64,
+    asker: &Asker,
+) -> Option<Event> {
+    let told = told_of_refused(tree)?;
+    let more = database.authority.refusals.recorded(begun)?;
+    let role = ("role".to_owned(), told.role);
+    let context = std::iter::once(role).chain(more).collect();
+    Some(Event {
+        context: Some(EncryptionContext(context)),
+        outcome: Err(start_of(&error.message, REASON_BYTES_MAX).to_owned()),
+        asker: asker.clone(),
+        ..Event::of_server(told.operation, begun)
+    })
 }
 
 fn planned(
@@ -92,10 +130,16 @@ async fn change(
     };
     let _one_at_a_time = database.turns.turn().await;
     let before = database.authority.roles();
-    let change = match planned(database, &before, tree, keyspace, asker, hash.as_ref())? {
-        Plan::Nothing => return Ok(Response::Void),
-        Plan::Rows(listing) => return Ok(shown(listing)),
-        Plan::Change(change) => *change,
+    let change = match planned(database, &before, tree, keyspace, asker, hash.as_ref()) {
+        Ok(Plan::Nothing) => return Ok(Response::Void),
+        Ok(Plan::Rows(listing)) => return Ok(shown(listing)),
+        Ok(Plan::Change(change)) => *change,
+        Err(error) => {
+            if let Some(event) = refusal(database, tree, &error, begun, asker) {
+                database.audit.record(event).await;
+            }
+            return Err(error);
+        }
     };
     let Change {
         roles,
