@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use palladium_crypto::CmkRef;
@@ -52,8 +52,14 @@ pub struct Authority {
     env: Arc<dyn Env>,
     roles: ArcSwap<Roles>,
     version: AtomicU64,
-    /// Each name that has logged in has a number, for good.
-    numbers: Mutex<HashMap<Arc<str>, u32>>,
+    numbers: Mutex<Numbers>,
+}
+
+/// Each role that logs in has a number until it is dropped: another one of the same name gets another number, and connections of the first are nobody's.
+#[derive(Default)]
+struct Numbers {
+    given: HashMap<Arc<str>, u32>,
+    last: u32,
 }
 
 impl Authority {
@@ -75,7 +81,7 @@ impl Authority {
             env,
             version: AtomicU64::new(roles.version()),
             roles: ArcSwap::from_pointee(roles),
-            numbers: Mutex::new(HashMap::new()),
+            numbers: Mutex::default(),
         })
     }
 
@@ -112,7 +118,10 @@ impl Authority {
     /// From now on these hold, for every connection.
     pub fn store(&self, roles: Roles) {
         let version = roles.version();
+        let mut numbers = self.numbers();
+        numbers.given.retain(|name, _| roles.get(name).is_some());
         self.roles.store(Arc::new(roles));
+        drop(numbers);
         self.version.store(version, Ordering::Release);
     }
 
@@ -121,11 +130,44 @@ impl Authority {
         password::salt(self.env.entropy())
     }
 
-    /// The number of a role that logs in.
-    pub fn number_of(&self, name: &Arc<str>) -> u32 {
-        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = u32::try_from(numbers.len() + 1).unwrap_or(u32::MAX);
-        *numbers.entry(name.clone()).or_insert(next)
+    /// The role that says it is of this name, and its number.
+    pub fn logging_in(&self, name: &Arc<str>) -> Option<(Arc<Role>, u32)> {
+        let mut numbers = self.numbers();
+        let role = self.roles.load().get(name).cloned()?;
+        let Numbers { given, last } = &mut *numbers;
+        let number = *given.entry(name.clone()).or_insert_with(|| {
+            *last = last.saturating_add(1);
+            *last
+        });
+        Some((role, number))
+    }
+
+    fn numbers(&self) -> MutexGuard<'_, Numbers> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the role of a connection may still be connected from where it is; asked again whenever roles have changed. Who may not is to be shown out.
+    #[inline]
+    pub fn admitted(&self, session: &mut Session) -> CqlResult<()> {
+        match self.authenticates {
+            false => Ok(()),
+            true => self.admitted_at(self.version.load(Ordering::Acquire), session),
+        }
+    }
+
+    #[inline]
+    fn admitted_at(&self, version: u64, session: &mut Session) -> CqlResult<()> {
+        if session.admitted == version {
+            return Ok(());
+        }
+        match self.admit(session.asker()) {
+            Ok(()) => session.admitted = version,
+            Err(error) => {
+                session.show_out();
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Whether a connection may execute a statement now. Nothing where roles are off; where they are on, two comparisons unless roles have changed or somebody
@@ -140,10 +182,7 @@ impl Authority {
 
     fn permitted_to_role(&self, session: &mut Session, statement: &Statement) -> CqlResult<()> {
         let version = self.version.load(Ordering::Acquire);
-        if session.admitted != version {
-            self.admit(session.asker())?;
-            session.admitted = version;
-        }
+        self.admitted_at(version, session)?;
         let Standing::Role(number) = session.asker().standing else {
             return Err(CqlError::unauthorized("You have not logged in"));
         };
@@ -157,8 +196,15 @@ impl Authority {
 
     /// Whether a role may still be connected from where it is.
     fn admit(&self, asker: &Asker) -> CqlResult<()> {
+        // In this order: a role that is replaced in between is not taken for the one that logged in.
         let roles = self.roles.load();
-        let Some(role) = roles.get(&asker.who).filter(|role| role.can_login) else {
+        let number = self.numbers().given.get(&asker.who).copied();
+        let is_same = match asker.standing {
+            Standing::Role(own) => number == Some(own),
+            Standing::Anonymous | Standing::Server => true,
+        };
+        let role = roles.get(&asker.who);
+        let Some(role) = role.filter(|role| is_same && role.can_login) else {
             return Err(CqlError::unauthorized(format!(
                 "{} is not permitted to log in",
                 asker.who

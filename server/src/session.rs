@@ -22,6 +22,7 @@ pub struct Session {
     /// The snapshot of roles under which it was last found that this role may be here.
     pub admitted: u64,
     asker: Asker,
+    is_shown_out: bool,
     phase: Phase,
     registered: Registered,
 }
@@ -56,6 +57,7 @@ impl Session {
             wants_overloaded: false,
             admitted: 0,
             asker: Asker::anonymous(peer),
+            is_shown_out: false,
             phase: Phase::Fresh,
             registered: Registered::default(),
         }
@@ -106,6 +108,16 @@ impl Session {
     pub fn log_in(&mut self, asker: Asker) {
         self.asker = asker;
         self.phase = Phase::Ready;
+    }
+
+    /// Its role is gone, or may not be here any more: the connection ends with its answer.
+    pub fn show_out(&mut self) {
+        self.is_shown_out = true;
+    }
+
+    /// Whether the connection is to end.
+    pub fn is_shown_out(&self) -> bool {
+        self.is_shown_out
     }
 
     /// The client wants to hear of these.

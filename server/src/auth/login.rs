@@ -218,20 +218,22 @@ pub async fn log_in(
     let credentials = credentials?;
     let name: Arc<str> = credentials.name.as_str().into();
     let authority = &database.authority;
-    let role = authority.roles().get(&name).cloned();
-    let hash = role.as_ref().and_then(|role| role.salted_hash.clone());
+    // The number that the role has now: whoever is called the same later is somebody else.
+    let known = authority.logging_in(&name);
+    let role = known.as_ref().map(|(role, _)| role);
+    let hash = role.and_then(|role| role.salted_hash.clone());
     let fits = authority
         .logins
         .is_password(&name, hash, credentials.password)
         .await?;
-    let outcome = match role.as_ref().filter(|_| fits) {
+    let outcome = match known.as_ref().filter(|_| fits) {
         None => Err(CqlError::bad_credentials(format!(
             "Provided username {name} and/or password are incorrect"
         ))),
-        Some(role) if !role.can_login => Err(CqlError::bad_credentials(format!(
+        Some((role, _)) if !role.can_login => Err(CqlError::bad_credentials(format!(
             "{name} is not permitted to log in"
         ))),
-        Some(_) => Ok(()),
+        Some((_, number)) => Ok(*number),
     };
     // A name that is no role's may be a password that was typed into the wrong field.
     let who = match role.is_some() {
@@ -239,9 +241,8 @@ pub async fn log_in(
         false => "unknown role".into(),
     };
     record(database, begun, who, client, outcome.is_ok()).await;
-    outcome?;
     Ok(Asker {
-        standing: Standing::Role(authority.number_of(&name)),
+        standing: Standing::Role(outcome?),
         who: name,
         client: Some(client),
     })

@@ -184,8 +184,12 @@ impl Connection {
                     }
                 }
                 event = next_event(&mut self.events) => {
-                    if let Some(event) = event {
-                        self.encode(EVENT_STREAM, Response::Event((*event).clone()));
+                    match event {
+                        Some(event) if self.database.authority.admitted(&mut self.session).is_ok() => {
+                            self.encode(EVENT_STREAM, Response::Event((*event).clone()));
+                        }
+                        Some(_) => self.closing = true,
+                        None => {}
                     }
                 }
                 read = read_all(&mut self.socket, self.decoder.input()), if may_read => {
@@ -333,6 +337,7 @@ impl Connection {
             },
             Outcome::Later(response) => self.later(stream, bytes, response),
         }
+        self.closing |= self.session.is_shown_out();
     }
 
     /// A bound is reached: not silence, but an answer that says so.

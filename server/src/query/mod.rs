@@ -98,6 +98,8 @@ fn query(
     frame: &Frame,
     request: &Query<'_>,
 ) -> CqlResult<Outcome> {
+    // Before anything is said of what is there.
+    database.authority.admitted(session)?;
     let keyspace = request.params.keyspace.or(session.keyspace.as_deref());
     let statement = Arc::new(understand(database, request.query, keyspace)?);
     if request.params.values.len() != statement.markers.len() {
@@ -110,9 +112,10 @@ fn query(
 
 fn prepare(
     database: &Arc<Database>,
-    session: &Session,
+    session: &mut Session,
     request: &Prepare<'_>,
 ) -> CqlResult<Outcome> {
+    database.authority.admitted(session)?;
     let keyspace = request.keyspace.or(session.keyspace.as_deref());
     let id = prepared::statement_id(request.query, keyspace);
     let known = database
@@ -275,6 +278,7 @@ fn batch(
         BatchKind::Unlogged => ast::BatchKind::Unlogged,
         BatchKind::Counter => ast::BatchKind::Counter,
     };
+    database.authority.admitted(session)?;
     let own = session.keyspace.clone();
     let keyspace = request.params.keyspace.or(own.as_deref());
     let mut statements = Vec::with_capacity(request.len());

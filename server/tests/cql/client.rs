@@ -22,6 +22,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 const STARTUP: u8 = 0x01;
+const READY: u8 = 0x02;
+const REGISTER: u8 = 0x0B;
 const AUTHENTICATE: u8 = 0x03;
 const AUTH_RESPONSE: u8 = 0x0F;
 pub const AUTH_SUCCESS: u8 = 0x10;
@@ -188,6 +190,26 @@ impl Client {
         (opcode, body)
     }
 
+    /// REGISTER for schema changes.
+    pub fn hear_of_schema_changes(&mut self) {
+        let mut body = vec![0, 1, 0, 13];
+        body.extend_from_slice(b"SCHEMA_CHANGE");
+        self.send(REGISTER, &body);
+        let (opcode, _, _) = self.receive();
+        assert_eq!(opcode, READY);
+    }
+
+    /// Waits until the server hangs up; what it says before that is a mistake.
+    pub fn hangs_up(&mut self) {
+        let mut said = [0; 64];
+        match self.socket.read(&mut said) {
+            Ok(0) => {}
+            Ok(bytes) => panic!("the server says {:?} first", &said[..bytes]),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("the server does not hang up: {error}"),
+        }
+    }
+
     /// To whom it talks.
     pub fn address(&self) -> SocketAddr {
         self.socket.peer_addr().expect("it is connected")
@@ -264,13 +286,18 @@ impl Client {
     }
 
     pub fn prepare(&mut self, statement: &str) -> Prepared {
-        let mut body = (statement.len() as u32).to_be_bytes().to_vec();
-        body.extend_from_slice(statement.as_bytes());
-        match self.ask(PREPARE, &body) {
+        match self.try_prepare(statement) {
             Answer::Prepared(prepared) => prepared,
             Answer::Error(code, message) => panic!("error {code:#x}: {message}"),
             _ => panic!("not prepared"),
         }
+    }
+
+    /// PREPARE, whatever comes of it.
+    pub fn try_prepare(&mut self, statement: &str) -> Answer {
+        let mut body = (statement.len() as u32).to_be_bytes().to_vec();
+        body.extend_from_slice(statement.as_bytes());
+        self.ask(PREPARE, &body)
     }
 
     pub fn execute(&mut self, prepared: &Prepared, values: &[Value]) -> Answer {

@@ -154,10 +154,55 @@ fn a_role_that_may_not_log_in_any_more_is_answered_nothing_on_connections_it_has
     admin.query("ALTER ROLE bob WITH LOGIN = false").done();
     let refused = (UNAUTHORIZED, "bob is not permitted to log in".to_owned());
     assert_eq!(bob.query("SELECT * FROM system.local").error(), refused);
+    bob.hangs_up();
     admin.query("ALTER ROLE bob WITH LOGIN = true").done();
+    let mut bob = login(node.address(), "bob");
     bob.query("SELECT * FROM ks.t").rows();
     admin.query("DROP ROLE bob").done();
     assert_eq!(bob.query("SELECT * FROM ks.t").error(), refused);
+    bob.hangs_up();
+    node.stop();
+}
+
+#[test]
+fn a_role_that_is_gone_prepares_nothing_and_hears_of_nothing() {
+    let (node, mut admin) = with_bob();
+    let mut preparing = login(node.address(), "bob");
+    let mut hearing = login(node.address(), "bob");
+    hearing.hear_of_schema_changes();
+    admin.query("DROP ROLE bob").done();
+    let refused = (UNAUTHORIZED, "bob is not permitted to log in".to_owned());
+    let answer = preparing.try_prepare("SELECT * FROM ks.t");
+    assert_eq!(answer.error(), refused);
+    preparing.hangs_up();
+    admin
+        .query("CREATE TABLE ks.later (k int PRIMARY KEY)")
+        .done();
+    hearing.hangs_up();
+    node.stop();
+}
+
+#[test]
+fn a_role_of_the_same_name_does_not_get_the_connections_of_the_one_that_was_dropped() {
+    let (node, mut admin) = with_bob();
+    let mut former = login(node.address(), "bob");
+    let mut idle = login(node.address(), "bob");
+    let read = former.prepare("SELECT * FROM ks.t");
+    former.execute(&read, &[]).rows();
+    admin.query("DROP ROLE bob").done();
+    for statement in [
+        "CREATE ROLE bob WITH PASSWORD = 'another' AND LOGIN = true",
+        "GRANT SELECT ON ks.t TO bob",
+    ] {
+        admin.query(statement).done();
+    }
+    let mut present = Client::connect_as(node.address(), "bob", "another").expect("it may");
+    present.execute(&read, &[]).rows();
+    let refused = (UNAUTHORIZED, "bob is not permitted to log in".to_owned());
+    assert_eq!(former.execute(&read, &[]).error(), refused);
+    former.hangs_up();
+    assert_eq!(idle.query("SELECT * FROM ks.t").error(), refused);
+    present.execute(&read, &[]).rows();
     node.stop();
 }
 
@@ -288,6 +333,7 @@ fn a_role_is_bound_to_networks_and_to_data_centres() {
     admin
         .query("ALTER ROLE far WITH ACCESS FROM ALL CIDRS")
         .done();
+    let mut far = login(node.address(), "far");
     far.query(local).rows();
     admin
         .query("ALTER ROLE far WITH ACCESS FROM CIDRS {'office'}")
