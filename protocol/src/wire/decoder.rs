@@ -150,6 +150,11 @@ impl Decoder {
         self.input.extend_from_slice(bytes);
     }
 
+    /// From the next frame on these bounds hold: whoever has said who it is may say more.
+    pub fn limit(&mut self, limits: FrameLimits) {
+        self.limits = limits;
+    }
+
     /// From now on only this version is accepted: what STARTUP came in.
     pub fn settle_version(&mut self, version: Version) {
         self.version = Some(version);

@@ -30,7 +30,7 @@ const FAILURES_BURST: i64 = 100;
 /// Microseconds after which one more is recorded.
 const FAILURE_EVERY: i64 = 1_000_000;
 /// Bytes of a token: a name and a password.
-const TOKEN_BYTES_MAX: usize = 64 << 10;
+pub const TOKEN_BYTES_MAX: usize = 32 << 10;
 
 /// What logins share.
 pub struct Logins {

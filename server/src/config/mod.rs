@@ -82,6 +82,8 @@ pub struct Config {
     pub connection_requests_max: usize,
     /// Bytes of one request.
     pub frame_bytes_max: usize,
+    /// Seconds that a connection may take until it is ready; it is closed then.
+    pub handshake_timeout_s: u64,
     /// Prepared statements kept.
     pub prepared_statements_max: usize,
     /// Days for which the audit trail keeps a record at least, while `audit_rows_max` allows it.
@@ -164,6 +166,7 @@ impl Default for Config {
             connections_max: 20_000,
             connection_requests_max: 2_048,
             frame_bytes_max: 16 << 20,
+            handshake_timeout_s: 30,
             prepared_statements_max: 10_000,
             audit_days: 400,
             audit_rows_max: 1_000_000,
@@ -226,6 +229,9 @@ impl Config {
         }
         if self.audit_days == 0 || self.audit_days > 36_500 || self.audit_rows_max == 0 {
             return Err("audit_days must be from 1 to 36500, and audit_rows_max at least 1".into());
+        }
+        if self.handshake_timeout_s == 0 {
+            return Err("handshake_timeout_s must be at least 1".into());
         }
         if self.frame_bytes_max < 64 << 10 {
             return Err("frame_bytes_max must be at least 64 KiB".into());

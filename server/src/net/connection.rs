@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use super::clients;
 use super::handshake::{self, Greeting};
 use super::in_flight::Share;
 use super::told_to_stop;
-use crate::auth::login::log_in;
+use crate::auth::login::{TOKEN_BYTES_MAX, log_in};
 use crate::database::Database;
 use crate::error::CqlError;
 use crate::query::{self, Outcome, Response};
@@ -46,6 +47,8 @@ const PART_BYTES_KEPT: usize = 64 << 10;
 const PARTING: Duration = Duration::from_secs(1);
 /// How long a connection too many may take to say its first word.
 const FIRST_WORD: Duration = Duration::from_secs(5);
+/// Bytes of a message before the client is ready: whoever has not logged in is held small. The largest is a token of AUTH_RESPONSE.
+const HANDSHAKE_BODY_BYTES_MAX: usize = TOKEN_BYTES_MAX + (1 << 10);
 /// The stream of events.
 const EVENT_STREAM: i16 = -1;
 
@@ -100,7 +103,7 @@ impl Connection {
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let limits = FrameLimits {
-            body_bytes_max: database.config.frame_bytes_max,
+            body_bytes_max: HANDSHAKE_BODY_BYTES_MAX,
         };
         Connection {
             socket,
@@ -123,8 +126,10 @@ impl Connection {
     }
 
     /// One connection too many: answers its first word, whatever it is, so that the client knows why, and closes.
-    pub(super) async fn refuse(mut socket: TcpStream, body_bytes_max: usize) {
-        let mut decoder = Decoder::new(FrameLimits { body_bytes_max });
+    pub(super) async fn refuse(mut socket: TcpStream) {
+        let mut decoder = Decoder::new(FrameLimits {
+            body_bytes_max: HANDSHAKE_BODY_BYTES_MAX,
+        });
         let mut encoder = Encoder::new();
         let mut out = BytesMut::new();
         let error = CqlError::overloaded("The server has as many connections as it may have");
@@ -162,6 +167,8 @@ impl Connection {
     }
 
     async fn run(&mut self) -> std::io::Result<()> {
+        let patience = Duration::from_secs(self.database.config.handshake_timeout_s);
+        let mut patience = pin!(tokio::time::sleep(patience));
         loop {
             self.finish();
             let begun = self.begin_all();
@@ -182,6 +189,10 @@ impl Connection {
                     while let Some(Some(answers)) = self.under_way.next().now_or_never() {
                         self.ready.extend(answers);
                     }
+                }
+                // Not while its password is looked at: others may be before it.
+                () = &mut patience, if !self.session.is_ready() && self.under_way.is_empty() => {
+                    self.closing = true;
                 }
                 event = next_event(&mut self.events) => {
                     match event {
@@ -385,6 +396,9 @@ impl Connection {
                 self.encode(stream, answer);
                 self.decoder.settle_version(version);
                 handshake::apply(version, compression, &mut self.decoder, &mut self.encoder);
+                if self.session.is_ready() {
+                    self.let_in();
+                }
             }
             Greeting::Close(response) => {
                 self.encode(stream, response);
@@ -406,7 +420,10 @@ impl Connection {
 
     fn encode(&mut self, stream: i16, response: Response) {
         match &response {
-            Response::AuthSuccess(asker) => self.session.log_in(asker.clone()),
+            Response::AuthSuccess(asker) => {
+                self.session.log_in(asker.clone());
+                self.let_in();
+            }
             // Whoever guesses passwords begins anew for each.
             Response::Error(_) if self.session.is_logging_in() => self.closing = true,
             _ => {}
@@ -417,6 +434,13 @@ impl Connection {
             self.session.version,
             stream,
         );
+    }
+
+    /// It is ready: the bounds of those who are hold from here on.
+    fn let_in(&mut self) {
+        self.decoder.limit(FrameLimits {
+            body_bytes_max: self.database.config.frame_bytes_max,
+        });
     }
 
     /// Tells how much this connection holds.

@@ -47,9 +47,8 @@ impl Listener {
                     Ok((socket, peer)) => {
                         let Ok(place) = places.clone().try_acquire_owned() else {
                             if let Ok(place) = refusals.clone().try_acquire_owned() {
-                                let frame_bytes_max = database.config.frame_bytes_max;
                                 connections.spawn(async move {
-                                    Connection::refuse(socket, frame_bytes_max).await;
+                                    Connection::refuse(socket).await;
                                     drop(place);
                                 });
                             }

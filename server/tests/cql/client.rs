@@ -215,11 +215,22 @@ impl Client {
         self.socket.peer_addr().expect("it is connected")
     }
 
+    /// Bytes as they are.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).expect("the server reads");
+    }
+
     fn send(&mut self, opcode: u8, body: &[u8]) {
         let mut frame = vec![4, if self.tracing { TRACING } else { 0 }, 0, 0, opcode];
         frame.extend((body.len() as u32).to_be_bytes());
         frame.extend_from_slice(body);
         self.socket.write_all(&frame).expect("the server reads");
+    }
+
+    /// Opcode and body of the next answer.
+    pub fn next_answer(&mut self) -> (u8, Bytes) {
+        let (opcode, _, body) = self.receive();
+        (opcode, body)
     }
 
     fn receive(&mut self) -> (u8, u8, Bytes) {

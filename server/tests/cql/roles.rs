@@ -83,6 +83,30 @@ fn a_connection_that_has_not_logged_in_is_answered_nothing() {
 }
 
 #[test]
+fn who_has_not_logged_in_is_held_small_and_hung_up_on_in_time() {
+    let mut config = with_roles();
+    config.handshake_timeout_s = 1;
+    let node = Node::start_with(config);
+    let mut silent = Client::open(node.address());
+    silent.hangs_up();
+    // A megabyte of AUTH_RESPONSE is refused by its header, and the client does not stay.
+    let mut large = Client::open(node.address());
+    large.start();
+    large.send_raw(&[4, 0, 0, 0, 0x0F, 0, 0x10, 0, 0]);
+    let (opcode, body) = large.next_answer();
+    let said = String::from_utf8_lossy(&body);
+    assert!(opcode == 0 && said.contains("Request is too big"), "{said}");
+    large.hangs_up();
+    // Who has logged in says as much as before, and stays.
+    let mut admin = superuser(node.address());
+    let long = format!("SELECT key FROM system.local -- {}\n", "x".repeat(1 << 20));
+    admin.query(&long).rows();
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    admin.query(&long).rows();
+    node.stop();
+}
+
+#[test]
 fn a_token_is_read_as_sasl_plain_has_it() {
     let node = Node::start_with_roles();
     let mut client = Client::open(node.address());

@@ -286,6 +286,10 @@ fn of_config(config: &Config) -> Vec<(&'static str, String)> {
         ("connections_max", config.connections_max.to_string()),
         ("data_center", config.data_center.clone()),
         ("frame_bytes_max", config.frame_bytes_max.to_string()),
+        (
+            "handshake_timeout_s",
+            config.handshake_timeout_s.to_string(),
+        ),
         ("key_call_timeout_s", config.key_call_timeout_s.to_string()),
         ("key_calls_max", config.key_calls_max.to_string()),
         ("key_calls_per_s", config.key_calls_per_s.to_string()),
