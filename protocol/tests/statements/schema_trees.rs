@@ -414,7 +414,9 @@ fn function_statement() -> BoxedStrategy<Statement> {
 }
 
 fn password() -> BoxedStrategy<Password> {
-    any::<String>().prop_map(Password).boxed()
+    any::<String>()
+        .prop_map(|text| Password(text.into()))
+        .boxed()
 }
 
 fn role_options() -> BoxedStrategy<Vec<RoleOption>> {

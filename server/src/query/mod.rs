@@ -126,6 +126,7 @@ fn prepare(
         Some(statement) => statement,
         None => {
             let statement = Arc::new(understand(database, request.query, keyspace)?);
+            check_keepable(&statement)?;
             database.prepared.put(statement.clone())?;
             statement
         }
@@ -148,6 +149,16 @@ fn execute_prepared(
     };
     let settings = settings(frame, &request.params, mode, session.asker())?;
     execute(database, session, statement, bound, settings)
+}
+
+/// What is prepared is kept, text and tree: a password is not.
+fn check_keepable(statement: &Statement) -> CqlResult<()> {
+    match statement.has_password() {
+        false => Ok(()),
+        true => Err(CqlError::invalid(
+            "A statement with a password is not prepared, because it would be kept: send it as a query",
+        )),
+    }
 }
 
 /// The prepared statement of an id, if its tables are still what they were.

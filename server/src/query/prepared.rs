@@ -18,6 +18,7 @@ use palladium_protocol::types::CqlType;
 
 use super::analyze::{Body, Checked, result_specs};
 use super::functions::timeuuid::TimeUuids;
+use crate::auth::change::plain_password;
 use crate::encode::wire;
 use crate::error::{CqlError, CqlResult};
 use crate::schema::{Catalog, TableSchema};
@@ -35,6 +36,7 @@ const STATEMENT_BYTES_BASE: usize = 4 << 10;
 #[derive(Debug)]
 pub struct Statement {
     pub id: [u8; 16],
+    /// Empty if a password is in it.
     pub text: String,
     /// What unqualified names meant.
     pub keyspace: Option<String>,
@@ -50,6 +52,13 @@ pub struct Statement {
     last_used: AtomicU64,
     /// For the last roles that executed it: the snapshot under which that was found allowed, and the role's number.
     permitted: [AtomicU64; PERMITTED],
+}
+
+fn has_password(body: &Body) -> bool {
+    match body {
+        Body::Other(tree) => plain_password(tree).is_some(),
+        _ => false,
+    }
 }
 
 /// Roles for which a statement remembers that they may execute it.
@@ -90,7 +99,10 @@ impl Statement {
         };
         Statement {
             id: statement_id(text, keyspace),
-            text: text.to_owned(),
+            text: match has_password(&body) {
+                true => String::new(),
+                false => text.to_owned(),
+            },
             keyspace: keyspace.map(str::to_owned),
             bind: BindMetadata::new(&markers, key_markers),
             markers: markers
@@ -108,6 +120,11 @@ impl Statement {
             last_used: AtomicU64::new(0),
             permitted: Default::default(),
         }
+    }
+
+    /// Whether a password is in it, in the clear.
+    pub fn has_password(&self) -> bool {
+        has_password(&self.body)
     }
 
     /// Whether this role was found allowed to execute it under this snapshot of roles.

@@ -566,3 +566,26 @@ fn many_clients_change_roles_at_once_and_none_of_it_is_lost() {
     check(&mut superuser(node.address()));
     node.stop();
 }
+
+#[test]
+fn a_statement_with_a_password_is_executed_and_not_kept() {
+    let (node, mut admin) = with_bob();
+    for statement in [
+        "ALTER ROLE bob WITH PASSWORD = 'hunter2'",
+        "CREATE USER eve WITH PASSWORD 'hunter2'",
+    ] {
+        let (_, message) = admin.try_prepare(statement).error();
+        assert!(message.contains("not prepared"), "{message}");
+        admin.query(statement).done();
+    }
+    let moved = "ALTER ROLE bob WITH HASHED PASSWORD = \
+                 '$2a$10$7jqDFnSLMbsAHomp/5HLHOlY0Gux2U0m8oFLgS1Fx4ErcNG0GWM8C'";
+    admin.prepare(moved);
+    let kept = texts(admin.query("SELECT query_string FROM system.prepared_statements"));
+    assert!(
+        kept.iter().all(|text| !text.contains("hunter2")),
+        "{kept:#?}"
+    );
+    assert!(Client::connect_as(node.address(), "eve", "hunter2").is_ok());
+    node.stop();
+}

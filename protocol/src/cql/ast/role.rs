@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use super::{Name, PropertyMap, QualifiedName, Type};
 
-/// A password or its hash. Printing the statement shows it; Debug does not, because trees end up in logs.
+/// A password or its hash. Printing the statement shows it; Debug does not, because trees end up in logs. Wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Password(pub String);
+pub struct Password(pub Zeroizing<String>);
 
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -64,13 +64,13 @@ impl Parser<'_> {
             Keyword::Password => {
                 self.advance();
                 self.expect_symbol("=")?;
-                Ok(RoleOption::Password(Password(self.string()?)))
+                Ok(RoleOption::Password(Password(self.string()?.into())))
             }
             Keyword::Hashed => {
                 self.advance();
                 self.expect_keyword(Keyword::Password)?;
                 self.expect_symbol("=")?;
-                Ok(RoleOption::HashedPassword(Password(self.string()?)))
+                Ok(RoleOption::HashedPassword(Password(self.string()?.into())))
             }
             Keyword::Options => {
                 self.advance();
@@ -153,10 +153,10 @@ impl Parser<'_> {
         }
         if self.eat(Keyword::Hashed) {
             self.expect_keyword(Keyword::Password)?;
-            return Ok(Some(UserPassword::Hashed(Password(self.string()?))));
+            return Ok(Some(UserPassword::Hashed(Password(self.string()?.into()))));
         }
         if self.eat(Keyword::Password) {
-            return Ok(Some(UserPassword::Plain(Password(self.string()?))));
+            return Ok(Some(UserPassword::Plain(Password(self.string()?.into()))));
         }
         self.no_viable()
     }
