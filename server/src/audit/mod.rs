@@ -224,11 +224,11 @@ impl Audit {
 
     /// Hands an event in. Waits while too many wait to be written.
     pub async fn record(&self, event: Event) {
-        if let Some(events) = &self.events {
-            if let Err(late) = events.send(event).await {
-                tracing::error!("an event came after the audit trail had been closed");
-                late.0.log();
-            }
+        if let Some(events) = &self.events
+            && let Err(late) = events.send(event).await
+        {
+            tracing::error!("an event came after the audit trail had been closed");
+            late.0.log();
         }
     }
 
