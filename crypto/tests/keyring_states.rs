@@ -487,3 +487,28 @@ fn the_services_own_key_is_taken_away_by_nobody_and_by_no_name() {
     keyring.key_disable("orders").unwrap();
     assert_eq!(keyring.edit_counter().unwrap(), edits + 3);
 }
+
+#[test]
+fn a_key_that_was_marked_by_mistake_can_be_taken_away_once_it_is_unmarked() {
+    let scene = Scene::new();
+    let keyring = &scene.keyring;
+    keyring.key_create("orders").unwrap();
+    keyring.alias_set("current", "orders").unwrap();
+    keyring.key_mark_service("orders").unwrap();
+    keyring.key_mark_service("current").unwrap();
+    keyring.key_disable("orders").expect_err("it is marked");
+    let edits = keyring.edit_counter().unwrap();
+    let unmarked = keyring.key_unmark_service("current").unwrap();
+    assert_eq!(unmarked, ["orders", "current"]);
+    assert!(keyring.key_unmark_service("orders").unwrap().is_empty());
+    assert_eq!(keyring.edit_counter().unwrap(), edits + 1, "once");
+    let keyring = &scene.server();
+    keyring.alias_remove("current").unwrap();
+    keyring
+        .key_set_policy("orders", KeyPolicy::GrantsOnly)
+        .unwrap();
+    keyring.key_disable("orders").unwrap();
+    keyring
+        .key_unmark_service("nobody")
+        .expect_err("no such key");
+}

@@ -126,6 +126,7 @@ fn facts(key: &KeyringEntry) -> Facts {
         ("grants", key.grants.to_string()),
         ("revoked grants", key.revoked.to_string()),
         ("aliases", key.aliases.join(" ")),
+        ("service's own as", key.service.join(" ")),
     ];
     all.map(|(name, value)| (name.to_owned(), value)).into()
 }
@@ -137,6 +138,7 @@ fn words(before: &Facts, now: &Facts) -> String {
         match old {
             Some(old) if old == value => None,
             None if value.is_empty() => None,
+            Some(old) if value.is_empty() => Some(format!("{name} {old} no more")),
             Some(old) if !old.is_empty() => Some(format!("{name} {old} to {value}")),
             _ => Some(format!("{name} {value}")),
         }
@@ -191,6 +193,10 @@ mod tests {
             .key_set_policy("orders", KeyPolicy::GrantsOnly)
             .unwrap();
         assert_eq!(told("policy"), "policy open to grants-only");
+        keyring.key_mark_service("current").unwrap();
+        assert_eq!(told("mark"), "service's own as current");
+        keyring.key_unmark_service("orders").unwrap();
+        assert_eq!(told("unmark"), "service's own as current no more");
         keyring.key_schedule_deletion("orders", 7).unwrap();
         let scheduled = told("schedule-deletion");
         assert!(

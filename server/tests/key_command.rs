@@ -245,9 +245,11 @@ fn the_services_own_key_is_nobodys_to_take_away_by_any_name() {
         desk.refused(&["disable", name], own);
         desk.refused(&["schedule-deletion", name], own);
         desk.refused(&["policy", name, "grants-only"], own);
+        desk.refused(&["unmark-service", name], own);
         desk.must(&["policy", name, "open"]);
         desk.must(&["rotate", name]);
     }
+    desk.must(&["unmark-service", "other"]);
     desk.must(&["disable", "other"]);
 
     // The configuration may call it by an alias, which must then stay what it is.

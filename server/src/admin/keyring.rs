@@ -68,6 +68,8 @@ pub enum KeyAction {
     },
     /// Take an alias away. The key stays.
     Unalias { alias: String },
+    /// Let a key be taken away that a server once had for its own, say by a wrong setting. A server whose own key it still is cannot start without it.
+    UnmarkService { name: String },
     /// Say who may use a key: open (whoever holds the keyring), or grants-only.
     Policy {
         name: String,
@@ -180,6 +182,7 @@ pub fn run(action: KeyAction, config: &Config) -> Result<(), String> {
             .open_for_naming(&alias)?
             .alias_remove(&alias)
             .map_err(text),
+        KeyAction::UnmarkService { name } => desk.unmark_service(&name),
         KeyAction::Policy { name, policy } => {
             let keyring = match policy {
                 Policy::Open => desk.open()?,
@@ -249,6 +252,20 @@ impl Desk<'_> {
             )),
             false => Ok(keyring),
         }
+    }
+
+    fn unmark_service(&self, name: &str) -> Result<(), String> {
+        let keyring = self.open_for_taking(name, "unmarked: the configuration names it")?;
+        let unmarked = keyring.key_unmark_service(name).map_err(text)?;
+        match unmarked.is_empty() {
+            true => println!("local:{name}\tis marked as no server's own key"),
+            false => eprintln!(
+                "warning: local:{name} was marked as the own key of servers that call it {}. Whoever takes it away now takes all tables of such a server, for good if the \
+                 key is deleted. A server that has it for its own marks it again when it starts.",
+                unmarked.join(", ")
+            ),
+        }
+        Ok(())
     }
 
     /// For what leads an alias elsewhere.

@@ -57,7 +57,8 @@ pub(super) struct Key<M> {
     pub name: String,
     pub state: State,
     pub policy: KeyPolicy,
-    /// By which names servers call it that have it for their own key: it is not taken from them, whoever types that.
+    /// By which names servers call it that have it for their own key: while there are any it is not taken away, whoever types that. What its owner had taken from
+    /// everybody before the first server marked it (a policy of grants only) stays as it was.
     pub service: Vec<String>,
     /// The newest last; it is the one that encrypts.
     pub materials: Vec<Entry<M>>,

@@ -51,6 +51,8 @@ pub struct KeyringEntry {
     pub revoked: usize,
     /// Its other names.
     pub aliases: Vec<String>,
+    /// By which names servers call it that have it for their own key.
+    pub service: Vec<String>,
 }
 
 /// What may be shown of a keyring.
@@ -157,6 +159,15 @@ impl Keyring {
             key.service.push(name.to_owned());
             Ok(())
         })
+    }
+
+    /// No server has this key for its own: it may be taken away again. Which names are no longer kept? A server that has it all the same marks it with its next
+    /// start, and cannot start once the key is gone.
+    pub fn key_unmark_service(&self, name: &str) -> Result<Vec<String>> {
+        if self.look(|snapshot| Ok(self.present(snapshot, name)?.service.is_empty()))? {
+            return Ok(Vec::new());
+        }
+        self.change(|contents| Ok(std::mem::take(&mut contents.key_mut(name)?.service)))
     }
 
     /// Gives a key new material, which encrypts from now on. How often was that done?
@@ -375,6 +386,7 @@ fn check_not_called<M>(contents: &Contents<M>, alias: &str) -> Result<()> {
 impl<M> Contents<M> {
     fn entry(&self, key: &Key<M>) -> KeyringEntry {
         KeyringEntry {
+            service: key.service.clone(),
             name: key.name.clone(),
             state: key.state.public(),
             policy: key.policy,
