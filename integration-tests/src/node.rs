@@ -14,6 +14,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
@@ -92,8 +93,11 @@ impl Node {
             .prefix("palladium-test-")
             .tempdir()
             .expect("a temporary folder can be made");
-        fs::write(folder.path().join("palladium.toml"), settings.config)
-            .expect("the configuration can be written");
+        let config = folder.path().join("palladium.toml");
+        fs::write(&config, settings.config).expect("the configuration can be written");
+        // A password may stand in it.
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o600))
+            .expect("the configuration can be made private");
         let mut node = Node {
             folder,
             address: free_address(),

@@ -10,6 +10,7 @@ use std::io::Write as _;
 
 use palladium_crypto::EncryptionContext;
 use palladium_storage::{Backend, Engine, Env, Write};
+use zeroize::Zeroizing;
 
 use super::{Role, Roles, password, store};
 use crate::audit::{Audit, Event};
@@ -30,15 +31,15 @@ pub async fn load<B: Backend>(
     if !config.authenticates() || !is_wanted {
         return Ok(roles);
     }
-    let given = &config.default_superuser_password.0;
-    let text = match given.is_empty() {
-        true => password::generate(env.entropy()),
-        false => given.clone(),
+    let given = config.default_superuser_password.text();
+    let text = match given {
+        None => Zeroizing::new(password::generate(env.entropy())),
+        Some(given) => given.clone(),
     };
     let rounds = config.auth_bcrypt_gensalt_log2_rounds as u32;
     let hash = password::hash(&text, rounds, password::salt(env.entropy()))
         .map_err(|error| error.message)?;
-    if given.is_empty() {
+    if given.is_none() {
         // Before it is durable: a crash in between leaves no super-user whose password nobody has seen; the next start makes another one.
         show(&text)?;
     }

@@ -4,7 +4,9 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
 
 use super::Config;
 use crate::auth::cidr::{self, CidrGroups};
@@ -69,10 +71,31 @@ pub enum CidrMode {
     Enforce,
 }
 
-/// A password that stands in the configuration. Not printed.
-#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(transparent)]
-pub struct GivenPassword(pub String);
+/// A password that stands in the configuration. Not printed, not quoted where it is not understood, and wiped with the last copy of the configuration.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct GivenPassword(Zeroizing<String>);
+
+impl GivenPassword {
+    /// This text; none is no password.
+    pub fn new(text: &str) -> GivenPassword {
+        GivenPassword(Zeroizing::new(text.to_owned()))
+    }
+
+    /// The password, if one was given.
+    pub fn text(&self) -> Option<&Zeroizing<String>> {
+        Some(&self.0).filter(|text| !text.is_empty())
+    }
+}
+
+/// By hand: serde's own error quotes what it does not expect.
+impl<'de> Deserialize<'de> for GivenPassword {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer) {
+            Ok(toml::Value::String(text)) => Ok(GivenPassword(Zeroizing::new(text))),
+            _ => Err(D::Error::custom("a password is a text between quotes")),
+        }
+    }
+}
 
 impl fmt::Debug for GivenPassword {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,11 @@
 //! File, then environment, then flags. An unknown or ill-typed setting is an error that names the file and the line, or the variable.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use palladium_crypto::private_file::{self, Readers};
+use zeroize::Zeroizing;
 
 use super::Config;
 use crate::guardrails::Guardrails;
@@ -50,8 +55,9 @@ pub fn load(
 }
 
 fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| ConfigError(format!("cannot read {}: {error}", path.display())))?;
+    let cannot = |error: io::Error| ConfigError(format!("cannot read {}: {error}", path.display()));
+    let file = File::open(path).map_err(cannot)?;
+    let text = Zeroizing::new(io::read_to_string(&file).map_err(cannot)?);
     // Into the settings first: only here does an error know its line.
     let located = |error: toml::de::Error| {
         let line = error
@@ -59,7 +65,13 @@ fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
             .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
         ConfigError(format!("{}:{line}: {}", path.display(), error.message()))
     };
-    toml::from_str::<Config>(&text).map_err(located)?;
+    let config = toml::from_str::<Config>(&text).map_err(located)?;
+    if config.default_superuser_password.text().is_some() {
+        let metadata = file.metadata().map_err(cannot)?;
+        private_file::check(path, &metadata, Readers::OwnerAndGroup).map_err(|error| {
+            ConfigError(format!("default_superuser_password stands in it: {error}"))
+        })?;
+    }
     toml::from_str(&text).map_err(located)
 }
 
@@ -132,6 +144,39 @@ mod tests {
             assert_eq!(loaded.is_ok(), is_fine, "{seconds}");
             if let Err(error) = loaded {
                 assert!(error.contains("key_call_timeout_s"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_password_that_is_no_text_is_refused_without_being_quoted() {
+        for value in ["12345", "12345.5", "[12345]", "{ a = 12345 }"] {
+            let text = format!("default_superuser_password = {value}");
+            let error = load_text(&text, &[]).unwrap_err();
+            assert_eq!(
+                error, "FILE:1: a password is a text between quotes",
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_holds_a_password_is_nobody_elses_to_read() {
+        use std::os::unix::fs::PermissionsExt;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (text, mode, is_fine) in [
+            ("default_superuser_password = \"geheim\"", 0o600, true),
+            ("default_superuser_password = \"geheim\"", 0o640, true),
+            ("default_superuser_password = \"geheim\"", 0o644, false),
+            ("log = \"info\"", 0o644, true),
+        ] {
+            std::fs::write(file.path(), text).unwrap();
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(file.path(), permissions).unwrap();
+            let loaded = load(Some(file.path()), std::iter::empty(), toml::Table::new());
+            assert_eq!(loaded.is_ok(), is_fine, "{mode:o} {text}");
+            if let Err(error) = loaded {
+                assert!(!error.to_string().contains("geheim"), "{error}");
             }
         }
     }

@@ -552,7 +552,7 @@ pub fn with_roles() -> Config {
         authorizer: Authorizer::Cassandra,
         network_authorizer: NetworkAuthorizer::Cassandra,
         cidr_authorizer: CidrAuthorizer::Cassandra,
-        default_superuser_password: GivenPassword("cassandra".into()),
+        default_superuser_password: GivenPassword::new("cassandra"),
         auth_bcrypt_gensalt_log2_rounds: 4,
         ..Config::default()
     }

@@ -287,7 +287,7 @@ fn a_super_user_whose_password_is_lost_is_restored_by_the_operator() {
         .done();
     let restore = Config {
         restore_first_superuser: true,
-        default_superuser_password: GivenPassword("found".into()),
+        default_superuser_password: GivenPassword::new("found"),
         ..with_roles()
     };
     let node = node.restart_with(restore);
