@@ -1,7 +1,7 @@
 //! Files that hold a secret of ours: a keyring, a credential, a PIN, a private key, a token. Each is refused when more people may read it than the secret is for, as
 //! `ssh` refuses a private key.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -12,6 +12,13 @@ pub enum Readers {
     Owner,
     /// Its group, too: mode 0640, as an agent that runs as somebody else makes it.
     OwnerAndGroup,
+}
+
+/// Opens a file, or says why it is not to be used. What is read from it is what was looked at, whatever stands under its name by then.
+pub fn open(path: &Path, readers: Readers) -> Result<File, String> {
+    let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+    let file = File::open(path).map_err(cannot)?;
+    check(path, &file.metadata().map_err(cannot)?, readers).map(|()| file)
 }
 
 /// Says why a file is not to be used.
@@ -42,7 +49,9 @@ mod tests {
             let permissions = Permissions::from_mode(mode);
             std::fs::set_permissions(file.path(), permissions).unwrap();
             let metadata = file.path().metadata().unwrap();
-            check(file.path(), &metadata, readers).is_err()
+            let is_refused = check(file.path(), &metadata, readers).is_err();
+            assert_eq!(open(file.path(), readers).is_err(), is_refused);
+            is_refused
         };
         for (mode, owner, group) in [
             (0o600, false, false),

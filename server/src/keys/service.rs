@@ -190,7 +190,7 @@ impl KeyService {
             }
         };
         let sent = Reading::now(&**env);
-        let in_flight = InFlight::new(self, &**env, sent, &asked, room);
+        let in_flight = SentCall::new(self, &**env, sent, &asked, room);
         let no_answer = pin!(async {
             let stopped = pin!(caller.audit.closed());
             match select(env.sleep(caller.timeout), stopped).await {
@@ -235,14 +235,14 @@ impl KeyService {
 }
 
 /// A call that was sent, and its place in the trail.
-struct InFlight<'a> {
+struct SentCall<'a> {
     service: &'a KeyService,
     env: &'a dyn Env,
     sent: Reading,
     record: Option<(Room, Event)>,
 }
 
-impl<'a> InFlight<'a> {
+impl<'a> SentCall<'a> {
     fn new(
         service: &'a KeyService,
         env: &'a dyn Env,
@@ -263,7 +263,7 @@ impl<'a> InFlight<'a> {
             request_id: None,
             asker: asked.asker.clone(),
         };
-        InFlight {
+        SentCall {
             service,
             env,
             sent,
@@ -287,7 +287,7 @@ impl<'a> InFlight<'a> {
 }
 
 /// Whoever made the call may be gone before it is over.
-impl Drop for InFlight<'_> {
+impl Drop for SentCall<'_> {
     fn drop(&mut self) {
         self.service.in_flight.fetch_sub(1, Ordering::AcqRel);
         let latency = self.latency();

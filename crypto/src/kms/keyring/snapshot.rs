@@ -58,7 +58,8 @@ pub(super) struct Place {
 /// Two files with one stamp are one file.
 #[derive(Eq, PartialEq)]
 struct Stamp {
-    numbers: [u64; 7],
+    written: UnixSeconds,
+    numbers: [u64; 6],
     tail: [u8; TAIL_BYTES],
 }
 
@@ -118,12 +119,15 @@ impl Stamp {
             metadata.dev(),
             metadata.ino(),
             metadata.len(),
-            metadata.mtime() as u64,
             metadata.mtime_nsec() as u64,
             metadata.ctime() as u64,
             metadata.ctime_nsec() as u64,
         ];
-        Ok(Stamp { numbers, tail })
+        Ok(Stamp {
+            written: UnixSeconds(metadata.mtime() as u64),
+            numbers,
+            tail,
+        })
     }
 }
 
@@ -161,7 +165,7 @@ impl Snapshot {
 
     /// When the file was written.
     pub fn written(&self) -> UnixSeconds {
-        UnixSeconds(self.index.stamp.numbers[3])
+        self.index.stamp.written
     }
 
     /// The bytes of a material; `unlocked` opens those that are sealed.

@@ -191,9 +191,8 @@ fn config(settings: &KmipSettings) -> Result<ClientConfig> {
         })?;
     }
     let key_file = &settings.client_key_file;
-    let metadata = fs::metadata(key_file).map_err(|error| cannot_read(key_file, error))?;
-    private_file::check(key_file, &metadata, Readers::Owner).map_err(unreachable_because)?;
-    let key = read(key_file)?;
+    let file = private_file::open(key_file, Readers::Owner).map_err(unreachable_because)?;
+    let key = read_open(key_file, file)?;
     let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| {
         unreachable_because(format!("{}: {error}", settings.client_key_file.display()))
     })?;
@@ -222,14 +221,25 @@ fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>> 
 }
 
 fn read(path: &std::path::Path) -> Result<Zeroizing<Vec<u8>>> {
+    let file = fs::File::open(path).map_err(|error| cannot_read(path, error))?;
+    read_open(path, file)
+}
+
+fn read_open(path: &std::path::Path, mut file: fs::File) -> Result<Zeroizing<Vec<u8>>> {
+    use std::io::Read;
+
     let failed = |error| cannot_read(path, error);
-    if fs::metadata(path).map_err(failed)?.len() > PEM_BYTES_MAX {
+    let length = file.metadata().map_err(failed)?.len();
+    if length > PEM_BYTES_MAX {
         return Err(unreachable_because(format!(
             "{} is too large",
             path.display()
         )));
     }
-    fs::read(path).map(Zeroizing::new).map_err(failed)
+    // At its whole length: what grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 fn cannot_read(path: &std::path::Path, error: std::io::Error) -> Error {

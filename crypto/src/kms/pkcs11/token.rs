@@ -9,7 +9,6 @@
 //! A session that has lost its login sees no private keys, and must not lock tables.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -136,10 +135,11 @@ impl Module {
         let failed = |error: io::Error| {
             unreachable_because(format!("cannot read {}: {error}", self.pin_file.display()))
         };
-        let file = fs::metadata(&self.pin_file).map_err(failed)?;
-        private_file::check(&self.pin_file, &file, Readers::Owner).map_err(unreachable_because)?;
-        let changed = file.modified().map_err(failed)?;
-        if file.len() > PIN_BYTES_MAX {
+        let file =
+            private_file::open(&self.pin_file, Readers::Owner).map_err(unreachable_because)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let changed = metadata.modified().map_err(failed)?;
+        if metadata.len() > PIN_BYTES_MAX {
             return Err(unreachable_because(format!(
                 "{} holds more than a PIN",
                 self.pin_file.display()
@@ -151,7 +151,7 @@ impl Module {
                 self.pin_file.display()
             )));
         }
-        let text = Zeroizing::new(fs::read_to_string(&self.pin_file).map_err(failed)?);
+        let text = Zeroizing::new(io::read_to_string(file).map_err(failed)?);
         Ok((AuthPin::from(text.trim_end_matches(['\r', '\n'])), changed))
     }
 

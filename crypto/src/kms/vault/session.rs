@@ -401,9 +401,7 @@ fn read_secret(path: impl AsRef<Path>) -> Result<Zeroizing<String>> {
     use std::io::Read;
 
     let path = path.as_ref();
-    let file = std::fs::File::open(path).map_err(|error| cannot_read(path, error))?;
-    let metadata = file.metadata().map_err(|error| cannot_read(path, error))?;
-    private_file::check(path, &metadata, Readers::OwnerAndGroup).map_err(ours)?;
+    let file = private_file::open(path, Readers::OwnerAndGroup).map_err(ours)?;
     let mut text = Zeroizing::new(String::with_capacity(SECRET_BYTES_MAX + 1));
     file.take(SECRET_BYTES_MAX as u64 + 1)
         .read_to_string(&mut text)

@@ -5,6 +5,8 @@
 //!   something else protects it;
 //! - no proxy and no certificate comes from the environment.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -145,8 +147,9 @@ impl Settings {
             (Some(certificate), Some(key)) => {
                 let mut pem = read(certificate)?;
                 pem.push(b'\n');
-                check_private(key)?;
-                pem.extend_from_slice(&read(key)?);
+                // For its owner's eyes only.
+                let file = private_file::open(key, Readers::Owner).map_err(Error::invalid)?;
+                pem.extend_from_slice(&read_open(key, file)?);
                 client = client.identity(
                     reqwest::Identity::from_pem(&pem).map_err(|error| bad_pem(key, error))?,
                 );
@@ -183,17 +186,15 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    std::fs::read(path)
-        .map(Zeroizing::new)
-        .map_err(|error| Error::io("read", path, error))
+    let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
+    read_open(path, file)
 }
 
-/// A private key is for its owner's eyes only.
-fn check_private(path: &Path) -> Result<()> {
-    let metadata = path
-        .metadata()
+fn read_open(path: &Path, mut file: File) -> Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.read_to_end(&mut bytes)
         .map_err(|error| Error::io("read", path, error))?;
-    private_file::check(path, &metadata, Readers::Owner).map_err(Error::invalid)
+    Ok(bytes)
 }
 
 fn bad_pem(path: &Path, error: reqwest::Error) -> Error {
