@@ -271,8 +271,9 @@ impl<B: Backend> Engine<B> {
         let clock = Reading::now(&*self.inner.env);
         let pass = self.inner.tables.get(command.table)?.pass(clock)?;
         let memtables = pass.memtables(command.store);
-        let sstables: Vec<Arc<Sstable>> = pass
-            .sstables()
+        // Looked at once: a compaction may put one in the place of many meanwhile.
+        let present = pass.sstables();
+        let sstables: Vec<Arc<Sstable>> = present
             .iter()
             .filter(|sstable| sstable.store() == command.store)
             .filter(|sstable| match &command.range {
@@ -285,7 +286,7 @@ impl<B: Backend> Engine<B> {
         let work = ReadWork {
             memtables: memtables.len() as u32,
             sstables: sstables.len() as u32,
-            skipped: (pass.sstables().len() - sstables.len()) as u32,
+            skipped: (present.len() - sstables.len()) as u32,
             blocks: 0,
         };
         if let ([memtable], []) = (&memtables[..], &sstables[..])
