@@ -82,15 +82,15 @@ impl Memtable {
         }
     }
 
-    /// Adds what an update says.
-    pub fn apply(&self, key: &PartitionKey, update: &PartitionUpdate) -> Result<()> {
+    /// Adds what an update says, and tells by how many bytes it has grown.
+    pub fn apply(&self, key: &PartitionKey, update: &PartitionUpdate) -> Result<isize> {
         let mut encoded = zeroize::Zeroizing::new(Vec::with_capacity(256));
         update.encode(&mut encoded);
         self.apply_encoded(key, &encoded)
     }
 
-    /// Adds what an encoded update says. It is checked before anything changes.
-    pub fn apply_encoded(&self, key: &PartitionKey, update: &[u8]) -> Result<()> {
+    /// Adds what an encoded update says. It is checked before anything changes. Tells by how many bytes it has grown.
+    pub fn apply_encoded(&self, key: &PartitionKey, update: &[u8]) -> Result<isize> {
         let refused = |_| Error::corrupt("an encoded partition update");
         let update = UpdateView::parse(update).map_err(refused)?;
         let min_timestamp = min_timestamp(&update).map_err(refused)?;
@@ -107,7 +107,7 @@ impl Memtable {
                 .bytes
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
-        Ok(())
+        Ok(growth)
     }
 
     /// The fast path for one partition: its only row, copied out under the lock.

@@ -1,8 +1,10 @@
 //! The memtables of one table that are filled and frozen together: one for its base, and one for each derived store that was written to.
 //!
-//! What must hold: a table without derived stores owns nothing but the memtable of its base, and takes no lock to find it.
+//! What must hold: a table without derived stores owns nothing but the memtable of its base, and takes no lock to find it; how large all are
+//! is known without asking each.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::Memtable;
@@ -14,6 +16,8 @@ use crate::model::{PartitionKey, PartitionUpdate, Store};
 pub(crate) struct TableMemtables {
     base: Arc<Memtable>,
     derived: OnceLock<RwLock<BTreeMap<Store, Arc<Memtable>>>>,
+    /// Bytes of the derived ones. Signed: of two that write at once the one that frees may be counted first.
+    derived_bytes: AtomicIsize,
 }
 
 impl TableMemtables {
@@ -35,7 +39,8 @@ impl TableMemtables {
         update: &PartitionUpdate,
     ) -> Result<()> {
         if store == Store::BASE {
-            return self.base.apply(key, update);
+            self.base.apply(key, update)?;
+            return Ok(());
         }
         let memtable = match self.of(store) {
             Some(memtable) => memtable,
@@ -45,7 +50,9 @@ impl TableMemtables {
                 derived.entry(store).or_default().clone()
             }
         };
-        memtable.apply(key, update)
+        let growth = memtable.apply(key, update)?;
+        self.derived_bytes.fetch_add(growth, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Forgets a derived store, and says how many bytes it had.
@@ -54,9 +61,12 @@ impl TableMemtables {
             return 0;
         };
         let mut derived = derived.write().unwrap_or_else(PoisonError::into_inner);
-        derived
+        let bytes = derived
             .remove(&store)
-            .map_or(0, |memtable| memtable.bytes())
+            .map_or(0, |memtable| memtable.bytes());
+        let less = isize::try_from(bytes).expect("memory is not larger than an isize");
+        self.derived_bytes.fetch_sub(less, Ordering::Relaxed);
+        bytes
     }
 
     /// Every memtable with its store, the base first.
@@ -75,14 +85,8 @@ impl TableMemtables {
 
     /// Bytes of memory.
     pub(crate) fn bytes(&self) -> usize {
-        match self.derived.get() {
-            None => self.base.bytes(),
-            Some(_) => self
-                .all()
-                .iter()
-                .map(|(_, memtable)| memtable.bytes())
-                .sum(),
-        }
+        let derived = self.derived_bytes.load(Ordering::Relaxed);
+        self.base.bytes() + derived.max(0).unsigned_abs()
     }
 
     /// Nothing was written.

@@ -5,7 +5,7 @@ use super::*;
 use crate::model::testing::{self, position};
 use crate::model::{
     Cell, CellState, ColumnId, Deletion, Liveness, RangeTombstone, RangeTombstoneList, Slices,
-    Token,
+    Store, Token,
 };
 use crate::read::{Item, Source};
 use proptest::prelude::*;
@@ -382,4 +382,27 @@ proptest! {
         prop_assert!(items(&plain, &slices, true) == items(&encoded, &slices, true));
         prop_assert_eq!(plain.bytes(), encoded.bytes());
     }
+}
+
+#[test]
+fn the_memtables_of_a_table_know_their_sum() {
+    let memtables = TableMemtables::default();
+    let sum = |memtables: &TableMemtables| -> usize {
+        let all = memtables.all();
+        all.iter().map(|(_, memtable)| memtable.bytes()).sum()
+    };
+    for number in 0u8..200 {
+        let key = PartitionKey::new(Token(i64::from(number % 50)), vec![number % 50]);
+        let value = vec![number; usize::from(255 - number)];
+        for store in [Store::BASE, Store(1), Store(2)] {
+            let update = only_row(i64::from(number), &value);
+            memtables.apply(store, &key, &update).unwrap();
+        }
+        assert_eq!(memtables.bytes(), sum(&memtables), "after {number}");
+    }
+    let before = memtables.bytes();
+    let dropped = memtables.drop_store(Store(1));
+    assert!(dropped > 0);
+    assert_eq!(memtables.bytes(), before - dropped);
+    assert_eq!(memtables.bytes(), sum(&memtables));
 }

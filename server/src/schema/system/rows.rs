@@ -84,7 +84,8 @@ impl<'a> Rows<'a> {
             rows: vec![row],
             range_tombstones: Vec::new(),
         };
-        Ok(self.memtable.apply(&partition, &update)?)
+        self.memtable.apply(&partition, &update)?;
+        Ok(())
     }
 
     /// Reads them as any other table is read.
