@@ -12,6 +12,8 @@
 //! - A trace holds no literal and no value: statements are shown without theirs (`cql::redacted`), bound values not at all.
 //! - Traces never reach the disk: the newest [`SESSIONS_MAX`] stay in memory, each for a day at most, as Cassandra keeps its own, each with at most
 //!   [`EVENTS_MAX`] events. They end with the process.
+//! - A text is cut at [`TEXT_BYTES_MAX`], the texts of one trace take [`TRACE_BYTES_MAX`] and a text at most, those of all that are kept
+//!   [`KEPT_BYTES_MAX`]: a statement may be as long as a frame.
 //!
 //! `kept` holds those that are finished.
 
@@ -34,6 +36,12 @@ pub use kept::Traces;
 pub const SESSIONS_MAX: usize = 1_000;
 /// Events of one trace; what comes after is counted.
 pub const EVENTS_MAX: usize = 500;
+/// Bytes of a statement's text, or of a step's: enough to know it again.
+pub const TEXT_BYTES_MAX: usize = 4 << 10;
+/// Bytes of the steps of one trace; what comes after is counted as beyond [`EVENTS_MAX`].
+pub const TRACE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of all traces that are kept; the oldest go.
+pub const KEPT_BYTES_MAX: usize = 16 << 20;
 
 thread_local! {
     /// Whether `AT_HAND` holds a trace: all that a request without one ever looks at.
@@ -62,7 +70,9 @@ pub struct Trace {
 #[derive(Debug, Default)]
 struct Steps {
     events: Vec<Event>,
-    /// Events beyond the bound.
+    /// Bytes of their texts.
+    bytes: usize,
+    /// Events beyond the bounds.
     more: usize,
     /// Microseconds, once it is answered.
     duration: Option<i32>,
@@ -82,10 +92,11 @@ impl Trace {
     pub fn begin(
         id: Uuid,
         request: &'static str,
-        parameters: BTreeMap<String, String>,
+        mut parameters: BTreeMap<String, String>,
         (client, who): (IpAddr, Arc<str>),
         started_at: i64,
     ) -> Arc<Trace> {
+        parameters.values_mut().for_each(cut);
         Arc::new(Trace {
             id,
             request,
@@ -107,13 +118,15 @@ impl Trace {
     }
 
     /// Adds a step.
-    pub fn note(&self, activity: String) {
+    pub fn note(&self, mut activity: String) {
         let elapsed = self.elapsed();
         let mut steps = self.steps();
-        if steps.events.len() >= EVENTS_MAX {
+        if steps.events.len() >= EVENTS_MAX || steps.bytes >= TRACE_BYTES_MAX {
             steps.more += 1;
             return;
         }
+        cut(&mut activity);
+        steps.bytes += activity.len();
         let thread = std::thread::current();
         steps.events.push(Event {
             activity,
@@ -126,6 +139,16 @@ impl Trace {
     fn finish(&self) {
         let elapsed = self.elapsed();
         self.steps().duration = Some(elapsed);
+    }
+
+    /// Bytes of its texts.
+    fn bytes(&self) -> usize {
+        let parameters: usize = self
+            .parameters
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        parameters + self.steps().bytes
     }
 
     /// Microseconds from the request to its answer.
@@ -145,6 +168,20 @@ impl Trace {
         }
         events
     }
+}
+
+/// Cuts a text at its bound, and says so.
+fn cut(text: &mut String) {
+    const MORE: &str = "...";
+    if text.len() <= TEXT_BYTES_MAX {
+        return;
+    }
+    let fits = (0..=TEXT_BYTES_MAX - MORE.len())
+        .rev()
+        .find(|place| text.is_char_boundary(*place));
+    text.truncate(fits.unwrap_or(0));
+    text.push_str(MORE);
+    text.shrink_to_fit();
 }
 
 /// Adds a step to the trace of the request that runs here, if it has one.
@@ -284,5 +321,24 @@ mod tests {
         let activities = activities(&trace);
         assert_eq!(activities.len(), EVENTS_MAX + 1);
         assert_eq!(activities[EVENTS_MAX], "7 more events");
+    }
+
+    #[test]
+    fn long_texts_are_cut_and_a_trace_holds_so_many_bytes_of_them() {
+        let client = (IpAddr::from([127, 0, 0, 1]), "anonymous".into());
+        // Three bytes each, so that no letter ends at the bound.
+        let long = "\u{20ac}".repeat(1 << 20);
+        let parameters = BTreeMap::from([("query".to_owned(), long.clone())]);
+        let trace = Trace::begin(Uuid::nil(), "Execute CQL3 query", parameters, client, 0);
+        let shown = &trace.parameters["query"];
+        assert!(shown.len() <= TEXT_BYTES_MAX && shown.len() > TEXT_BYTES_MAX - 3);
+        assert!(shown.starts_with('\u{20ac}') && shown.ends_with("..."));
+        (0..100).for_each(|_| trace.note(long.clone()));
+        assert!(trace.bytes() <= TRACE_BYTES_MAX + 2 * TEXT_BYTES_MAX + "query".len());
+        let noted = activities(&trace);
+        assert_eq!(
+            noted.last().map(String::as_str),
+            Some(format!("{} more events", 101 - noted.len()).as_str())
+        );
     }
 }
