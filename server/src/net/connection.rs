@@ -217,8 +217,9 @@ impl Connection {
     fn begin_all(&mut self) -> Begun {
         let mut writes: Vec<Write> = Vec::new();
         let mut acknowledgements: Vec<Answer> = Vec::new();
-        // Held until the writes are handed over: whoever builds an index waits for those who do not know of it.
-        let catalog = self.database.catalog.load_full();
+        // Held until the writes are handed over: whoever builds an index waits for those who do not know of it. What is lent costs no shared count;
+        // whoever replaces the catalog counts the lent ones before he has it back.
+        let catalog = self.database.catalog.load();
         let begun = loop {
             if self.closing {
                 break Begun::All;
