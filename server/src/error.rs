@@ -20,6 +20,8 @@ pub struct CqlError {
     pub message: String,
     /// The code, and what it brings along.
     pub detail: ErrorDetail,
+    /// A guardrail refused: what it says is a warning, too.
+    pub is_guardrail: bool,
 }
 
 /// Shorthand for results that end at a client.
@@ -30,12 +32,21 @@ impl CqlError {
         CqlError {
             message: message.into(),
             detail: ErrorDetail::Plain(code),
+            is_guardrail: false,
         }
     }
 
     /// The statement is well written and makes no sense here.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::plain(ErrorCode::Invalid, message)
+    }
+
+    /// The statement passes a bound that an operator has set.
+    pub fn guardrail(message: impl Into<String>) -> Self {
+        CqlError {
+            is_guardrail: true,
+            ..Self::invalid(message)
+        }
     }
 
     /// The statement is not CQL.
@@ -86,6 +97,7 @@ impl CqlError {
                 keyspace: keyspace.into(),
                 table: String::new(),
             },
+            is_guardrail: false,
         }
     }
 
@@ -99,6 +111,7 @@ impl CqlError {
                 keyspace: keyspace.into(),
                 table: table.into(),
             },
+            is_guardrail: false,
         }
     }
 
@@ -111,6 +124,7 @@ impl CqlError {
                  has been restarted?) or you have prepared too many queries and it has been evicted from the internal cache)"
             ),
             detail: ErrorDetail::Unprepared { id: id.to_vec() },
+            is_guardrail: false,
         }
     }
 
@@ -123,6 +137,7 @@ impl CqlError {
                 required: 1,
                 alive: 0,
             },
+            is_guardrail: false,
         }
     }
 
@@ -135,6 +150,7 @@ impl CqlError {
                 required,
                 alive: 1,
             },
+            is_guardrail: false,
         }
     }
 
@@ -149,6 +165,7 @@ impl CqlError {
                 failures: this_node(),
                 data_present: false,
             },
+            is_guardrail: false,
         }
     }
 
@@ -167,6 +184,7 @@ impl CqlError {
                 failures: FailureReasons(vec![(node, READ_TOO_MANY_TOMBSTONES)]),
                 data_present: false,
             },
+            is_guardrail: false,
         }
     }
 
@@ -181,6 +199,7 @@ impl CqlError {
                 failures: this_node(),
                 write_type: WriteType::Simple,
             },
+            is_guardrail: false,
         }
     }
 
@@ -195,6 +214,7 @@ impl CqlError {
                 write_type: WriteType::Simple,
                 contentions: 0,
             },
+            is_guardrail: false,
         }
     }
 
@@ -212,6 +232,7 @@ impl CqlError {
                 function: function.into(),
                 argument_types,
             },
+            is_guardrail: false,
         }
     }
 

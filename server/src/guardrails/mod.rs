@@ -116,7 +116,7 @@ impl Guardrails {
             violated(line.name, &text, line.reason)
         };
         if let Some(bound) = bounds.fail.filter(|bound| passes(*bound)) {
-            return Err(CqlError::invalid(say(line.failed, "failure", bound)));
+            return Err(CqlError::guardrail(say(line.failed, "failure", bound)));
         }
         let bound = bounds.warn.filter(|bound| passes(*bound));
         Ok(bound.map(|bound| say(line.warned, "warning", bound)))
@@ -130,7 +130,7 @@ impl Guardrails {
         let line = &FLAGS[flag as usize];
         let feature = what.unwrap_or(line.feature);
         let text = format!("{feature} is not allowed");
-        Err(CqlError::invalid(violated(line.name, &text, line.reason)))
+        Err(CqlError::guardrail(violated(line.name, &text, line.reason)))
     }
 
     /// Holds values against lists of those that are not allowed, and those that are not recommended.
@@ -154,7 +154,7 @@ impl Guardrails {
             let text = format!(
                 "Provided values [{found}] are not allowed for {what} (disallowed values are: [{list}])"
             );
-            return Err(CqlError::invalid(violated(name, &text, None)));
+            return Err(CqlError::guardrail(violated(name, &text, None)));
         }
         Ok(among(warned).map(|(found, list)| {
             let text = format!(

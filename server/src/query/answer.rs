@@ -185,7 +185,7 @@ impl Rows {
 impl From<CqlError> for Response {
     /// What a guardrail says when it refuses is a warning, too, as in Cassandra.
     fn from(error: CqlError) -> Self {
-        let warnings = match error.message.starts_with("Guardrail ") {
+        let warnings = match error.is_guardrail {
             true => vec![error.message.clone()],
             false => Vec::new(),
         };
