@@ -72,6 +72,14 @@ pub fn check_change(
                 what.trim_start(),
             )
         }
+        Statement::CreateView(create) => {
+            let base = create.table.name.as_str();
+            let Some(table) = after.table(keyspace, base) else {
+                return Ok(());
+            };
+            let what = format!("{} on table {base}", create.view.name.as_str());
+            check(Limit::MaterializedViewsPerTable, table.views.len(), &what)
+        }
         Statement::CreateType(create) => {
             fields(after, keyspace, create.name.name.as_str(), &mut check)
         }

@@ -395,3 +395,80 @@ fn what_is_switched_off_is_refused() {
         }
     });
 }
+
+#[test]
+fn a_value_is_weighed_also_where_its_row_is_looked_at_first() {
+    with_settings(
+        "column_value_size_warn_threshold = '5B'\ncolumn_value_size_fail_threshold = '10B'\nitems_per_collection_fail_threshold = 2\n\
+         materialized_views_per_table_warn_threshold = 1\nmaterialized_views_per_table_fail_threshold = 2\nmaterialized_views_enabled = true",
+        |client| {
+            client
+                .query(&format!("CREATE KEYSPACE a {REPLICATION}"))
+                .done();
+            client
+                .query("CREATE TABLE a.t (k int PRIMARY KEY, v text, l list<int>)")
+                .done();
+            client
+                .query("INSERT INTO a.t (k, v, l) VALUES (1, 'old', [0])")
+                .done();
+            let warned = "Guardrail column_value_size violated: Value of column 'v' has size 6, this exceeds the warning threshold of 5.";
+            let failed = "Guardrail column_value_size violated: Value of column 'v' has size 11, this exceeds the failure threshold of 10.";
+            let refused = format!("0x2200 {failed}");
+            let list = "Guardrail items_per_collection violated: Detected collection l with 3 items, this exceeds the failure threshold of 2.";
+            let refused_list = format!("0x2200 {list}");
+            let conditional =
+                |value: &str| format!("UPDATE a.t SET v = '{value}' WHERE k = 1 IF EXISTS");
+            assert_eq!(said(client, &conditional("123456")), [warned]);
+            assert_eq!(
+                said(client, &conditional("12345678901")),
+                [failed, &refused]
+            );
+            let batch = format!("BEGIN BATCH {}; APPLY BATCH", conditional("12345678901"));
+            assert_eq!(said(client, &batch), [failed, &refused]);
+            assert_eq!(
+                said(client, "UPDATE a.t SET l = [1, 2, 3] WHERE k = 1 IF EXISTS"),
+                [list, &refused_list]
+            );
+            let view = |name: &str| {
+                format!(
+                    "CREATE MATERIALIZED VIEW a.{name} AS SELECT * FROM a.t WHERE k IS NOT NULL AND v IS NOT NULL PRIMARY KEY (v, k)"
+                )
+            };
+            let of_views = |client: &mut Client, name: &str| {
+                let mut said = said(client, &view(name));
+                said.retain(|said| said.contains("materialized_views_per_table"));
+                said
+            };
+            assert_eq!(of_views(client, "one"), [""; 0]);
+            assert_eq!(
+                of_views(client, "two"),
+                [
+                    "Guardrail materialized_views_per_table violated: Creating materialized view two on table t, current number of views 2 exceeds warning threshold of 1."
+                ]
+            );
+            let many = "Guardrail materialized_views_per_table violated: Tables cannot have more than 2 materialized views, aborting the creation of materialized view three on table t";
+            assert_eq!(
+                of_views(client, "three"),
+                [many.to_owned(), format!("0x2200 {many}")]
+            );
+            // A plain write, to a table that has views by now.
+            assert_eq!(
+                said(client, "INSERT INTO a.t (k, v) VALUES (2, '12345678901')"),
+                [failed, &refused]
+            );
+            let rows = client.query("SELECT v, l FROM a.t WHERE k = 1").rows();
+            assert_eq!(
+                rows.rows[0][0].as_deref(),
+                Some(&b"123456"[..]),
+                "what was refused is not written"
+            );
+            assert!(
+                client
+                    .query("SELECT v FROM a.t WHERE k = 2")
+                    .rows()
+                    .rows
+                    .is_empty()
+            );
+        },
+    );
+}

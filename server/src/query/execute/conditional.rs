@@ -35,6 +35,7 @@ use crate::derived::{entries, views};
 use crate::encode::cell::{Stamp, cell_value};
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
+use crate::guardrails::check_values;
 use crate::query::Outcome;
 use crate::query::analyze::restrict::{Alternatives, Constraint};
 use crate::query::analyze::{
@@ -216,6 +217,11 @@ impl Deferred {
         } else {
             let guardrails = database.guardrails_of(&settings.asker);
             guard(guardrails, settings, true, &mut warnings)?;
+            if guardrails.watches_values() {
+                for table in tables_now(&catalog, &plans) {
+                    check_values(guardrails, table, &mutations, &mut warnings)?;
+                }
+            }
         }
         add_entries(&catalog, &plans, &mut mutations)?;
         for table in tables_now(&catalog, &plans) {
