@@ -39,7 +39,7 @@ struct Arguments {
     /// Only this block of each seed.
     #[arg(long)]
     only_block: Option<u64>,
-    /// No new block after so many seconds.
+    /// No new block of a seed after so many seconds of them; the hand-written ones come before and take theirs.
     #[arg(long)]
     seconds: Option<u64>,
     /// Folders of hand-written statements; none is the default, which is the repository's own.
@@ -126,6 +126,10 @@ async fn run(
             }
         }
     }
+    if !arguments.no_scripts && tally.compared == 0 {
+        return Err("no hand-written statement was compared".into());
+    }
+    let of_scripts = tally.compared;
     let first = arguments.seed.unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         now.map_or(0, |now| now.as_secs() % 1_000_000_000)
@@ -140,6 +144,7 @@ async fn run(
         first + arguments.seeds.saturating_sub(1)
     );
     {
+        let seeds_begun = Instant::now();
         let jobs = std::cell::RefCell::new(&mut jobs);
         let tally = std::cell::RefCell::new(&mut tally);
         let workers = (0..arguments.workers).map(|worker| {
@@ -149,7 +154,7 @@ async fn run(
                 loop {
                     if arguments
                         .seconds
-                        .is_some_and(|limit| begun.elapsed() > Duration::from_secs(limit))
+                        .is_some_and(|limit| seeds_begun.elapsed() > Duration::from_secs(limit))
                     {
                         return;
                     }
@@ -164,6 +169,9 @@ async fn run(
             }
         });
         futures::future::join_all(workers).await;
+    }
+    if arguments.seeds > 0 && tally.compared == of_scripts {
+        return Err("no statement of a seed was compared".into());
     }
     report(arguments, &tally, &mut Pair::new(theirs, ours)).await;
     Pair::new(theirs, ours).answer().await?;

@@ -1,9 +1,11 @@
 //! Differences from Cassandra 5.0.6 that we keep on purpose: the one list, with the reason for each.
 //!
 //! A pattern is a text in which `*` stands for anything; it is held against the whole statement, the whole of Cassandra's answer and the whole of ours,
-//! as they are printed. All three must fit. `server/README.md` names the same differences by chapter.
+//! as they are printed. All three must fit; `|` stands between several that may. Warnings that only one of the two gives are taken away first: the rest
+//! of the answers has to be alike, or to be kept for a reason of its own. `server/README.md` names the same differences by chapter.
 
 use super::answer::Reply;
+use super::compare;
 
 /// One difference, and why it stays.
 pub struct Kept {
@@ -17,8 +19,8 @@ pub struct Kept {
 pub const KEPT: &[Kept] = &[
     Kept {
         statement: "*GROUP BY*",
-        theirs: "*(more)*",
-        ours: "*",
+        theirs: "[*(more)*",
+        ours: "[*",
         why: "not on purpose: groups are not paged yet, all of them come at once",
     },
     Kept {
@@ -32,12 +34,6 @@ pub const KEPT: &[Kept] = &[
         theirs: "0x1500 Operation failed*",
         ours: "*",
         why: "a failure of Cassandra's own says nothing about the statement",
-    },
-    Kept {
-        statement: "*",
-        theirs: "*",
-        ours: "*warning: Table options that are stored and shown and change nothing else on this server*",
-        why: "what an option does not do here is said",
     },
     Kept {
         statement: "*",
@@ -137,26 +133,20 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "*",
-        theirs: "*anti-pattern due to ambiguity*",
-        ours: "*",
-        why: "Cassandra warns of USE once in a while; the statement is none the worse",
-    },
-    Kept {
-        statement: "*",
-        theirs: "*",
+        theirs: "done|[*|prepared: *|0x2200 *",
         ours: "0x2200 Invalid * constant (*) for * of type *tuple<*",
         why: "Cassandra parses a bare constant as the internal text of a tuple",
     },
     Kept {
         statement: "*",
-        theirs: "*",
+        theirs: "done|[*|prepared: *|0x2200 *",
         ours: "0x2200 Invalid * constant (*) for * of type vector<*",
         why: "Cassandra parses a bare constant as the internal text of a vector",
     },
     Kept {
         statement: "*",
-        theirs: "0x2200 * ,*",
-        ours: "0x2200 *",
+        theirs: "0x2200 More than one restriction was found for * on * ,*|0x2200 * ,* cannot be restricted by *|0x2200 Collection column * ,*",
+        ours: "0x2200 * ,*",
         why: "columns in the order of a hash table",
     },
     Kept {
@@ -176,12 +166,6 @@ pub const KEPT: &[Kept] = &[
         theirs: "*class java.lang*",
         ours: "*",
         why: "the names of Java's classes are not ours",
-    },
-    Kept {
-        statement: "*",
-        theirs: "0x*warning: Aggregation*",
-        ours: "0x*",
-        why: "an error carries no warning of an answer that there is not",
     },
     Kept {
         statement: "*CAST*",
@@ -239,24 +223,78 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "SELECT * FROM f WHERE k = {*",
-        theirs: "*",
-        ours: "*",
+        theirs: "[*",
+        ours: "[*",
         why: "of two spellings of one key the newest write's is kept",
     },
     Kept {
         statement: "SELECT k, i, tx, de, ts, bl, bo FROM t WHERE k = 10",
-        theirs: "*",
-        ours: "*",
+        theirs: "[*",
+        ours: "[*",
         why: "Cassandra reads numbers of JSON as doubles; digits are kept here",
+    },
+];
+
+/// Who gives a warning that the other does not.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Only {
+    Ours,
+    Theirs,
+    /// Theirs, with an error.
+    TheirErrors,
+}
+
+/// A warning that only one of the two gives.
+pub struct KeptWarning {
+    pub of: Only,
+    pub text: &'static str,
+    pub why: &'static str,
+}
+
+/// All of them.
+pub const KEPT_WARNINGS: &[KeptWarning] = &[
+    KeptWarning {
+        of: Only::Ours,
+        text: "Table options that are stored and shown and change nothing else on this server*",
+        why: "what an option does not do here is said",
+    },
+    KeptWarning {
+        of: Only::Theirs,
+        text: "*anti-pattern due to ambiguity*",
+        why: "Cassandra warns of USE once in a while; the statement is none the worse",
+    },
+    KeptWarning {
+        of: Only::TheirErrors,
+        text: "Aggregation*",
+        why: "an error carries no warning of an answer that there is not",
     },
 ];
 
 /// The reason why a difference is none to be reported.
 pub fn kept(statement: &str, theirs: &Reply, ours: &Reply) -> Option<&'static str> {
+    let (mut theirs, mut ours) = (theirs.clone(), ours.clone());
+    let mut why = None;
+    for warning in KEPT_WARNINGS {
+        let reply = match warning.of {
+            Only::Ours => &mut ours,
+            Only::Theirs => &mut theirs,
+            Only::TheirErrors if theirs.is_refused() => &mut theirs,
+            Only::TheirErrors => continue,
+        };
+        let before = reply.warnings.len();
+        reply.warnings.retain(|text| !fits(warning.text, text));
+        if reply.warnings.len() < before {
+            why = Some(warning.why);
+        }
+    }
+    if why.is_some() && compare::difference(&theirs, &ours).is_none() {
+        return why;
+    }
     let (theirs, ours) = (theirs.to_string(), ours.to_string());
+    let any = |patterns: &str, text: &str| patterns.split('|').any(|pattern| fits(pattern, text));
     KEPT.iter()
         .find(|kept| {
-            fits(kept.statement, statement) && fits(kept.theirs, &theirs) && fits(kept.ours, &ours)
+            any(kept.statement, statement) && any(kept.theirs, &theirs) && any(kept.ours, &ours)
         })
         .map(|kept| kept.why)
 }
@@ -287,7 +325,88 @@ pub fn fits(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::fits;
+    use super::{fits, kept};
+    use crate::oracle::answer::{Answer, Column, Kind, Refusal, Reply, Table, Type};
+
+    fn refused(message: &str) -> Reply {
+        Reply {
+            answer: Answer::Refused(Refusal {
+                code: 0x2200,
+                message: message.into(),
+                fields: Vec::new(),
+            }),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn rows(values: &[&'static str]) -> Reply {
+        let column = Column {
+            keyspace: "ks".into(),
+            table: "t".into(),
+            name: "v".into(),
+            ty: Type::Native("text", Kind::Text),
+        };
+        let rows = values.iter().map(|value| vec![Some((*value).into())]);
+        Reply {
+            answer: Answer::Rows(Table {
+                columns: vec![column],
+                rows: rows.collect(),
+                page_state: None,
+            }),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn warned(mut reply: Reply, warning: &str) -> Reply {
+        reply.warnings.push(warning.into());
+        reply
+    }
+
+    const USE: &str = "`USE <keyspace>` with prepared statements is considered to be an anti-pattern due to ambiguity in non-qualified table names.";
+    const OPTIONS: &str =
+        "Table options that are stored and shown and change nothing else on this server: cdc";
+
+    #[test]
+    fn a_warning_of_one_alone_excuses_nothing_else() {
+        let select = "SELECT v FROM t";
+        let theirs = warned(rows(&["a"]), USE);
+        assert!(kept(select, &theirs, &rows(&["a"])).is_some());
+        assert_eq!(kept(select, &theirs, &rows(&["b"])), None);
+        assert_eq!(
+            kept(select, &theirs, &refused("Undefined column name v")),
+            None
+        );
+        let ours = warned(rows(&["a"]), OPTIONS);
+        assert!(kept(select, &rows(&["a"]), &ours).is_some());
+        assert_eq!(kept(select, &rows(&[]), &ours), None);
+        let both = warned(
+            warned(rows(&["a"]), USE),
+            "Aggregation query used without partition key",
+        );
+        assert_eq!(
+            kept(select, &both, &rows(&["a"])),
+            None,
+            "rows without their warning"
+        );
+        let failed = warned(
+            refused("no"),
+            "Aggregation query used without partition key",
+        );
+        assert!(kept(select, &failed, &refused("no")).is_some());
+        assert_eq!(kept(select, &failed, &refused("another")), None);
+    }
+
+    #[test]
+    fn columns_in_another_order_excuse_no_other_error() {
+        let theirs = "More than one restriction was found for the start bound on b ,a";
+        let ours = "More than one restriction was found for the start bound on a ,b";
+        assert!(kept("SELECT", &refused(theirs), &refused(ours)).is_some());
+        assert_eq!(
+            kept("SELECT", &refused(theirs), &refused("Unknown keyspace")),
+            None
+        );
+        assert_eq!(kept("SELECT", &refused(theirs), &rows(&[])), None);
+    }
 
     #[test]
     fn a_star_stands_for_anything_and_the_ends_are_fixed() {

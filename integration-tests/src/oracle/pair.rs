@@ -161,12 +161,52 @@ impl Pair {
                 return found(theirs, ours, format!("{prefix}{heading}"));
             }
             states = (page_state(&theirs), page_state(&ours));
-            if states.0.is_none() || states.1.is_none() {
-                return (None, !theirs.is_refused());
-            }
+            let (asker, id) = match (&states.0, &states.1) {
+                (Some(_), Some(_)) => continue,
+                (None, None) => return (None, !theirs.is_refused()),
+                (Some(_), None) => (&mut self.theirs, ids.as_ref().map(|(left, _)| left)),
+                (None, Some(_)) => (&mut self.ours, ids.as_ref().map(|(_, right)| right)),
+            };
+            // An empty page told one that there is no more: the other must have nothing behind it either.
+            let state = states.0.clone().or(states.1.clone());
+            let Some(more) = behind_the_end(asker, id, step, state).await else {
+                return (None, true);
+            };
+            let heading = "a later page: rows behind the other's end".to_owned();
+            return match states.0 {
+                Some(_) => found(more, ours, heading),
+                None => found(theirs, more, heading),
+            };
         }
         (None, true)
     }
+}
+
+/// What one still says after the other's end; `None` if that is nothing but empty pages.
+async fn behind_the_end(
+    asker: &mut Asker,
+    id: Option<&bytes::Bytes>,
+    step: &Step,
+    mut state: Option<bytes::Bytes>,
+) -> Option<Reply> {
+    for _ in 0..PAGES_MAX {
+        state.as_ref()?;
+        let request = Request {
+            text: &step.text,
+            values: &step.values,
+            page_rows: step.page_rows,
+            page_state: state.as_deref(),
+        };
+        let reply = match id {
+            Some(id) => asker.execute(id, &request).await,
+            None => asker.query(&request).await,
+        };
+        match &reply.answer {
+            Answer::Rows(table) if table.rows.is_empty() => state = table.page_state.clone(),
+            _ => return Some(reply),
+        }
+    }
+    None
 }
 
 fn page_state(reply: &Reply) -> Option<bytes::Bytes> {
