@@ -80,9 +80,9 @@ pub struct Database {
 impl Database {
     /// The guardrails that hold for somebody. None hold a superuser; while nobody logs in, they hold everybody.
     #[inline]
-    pub fn guardrails_of(&self, asker: &Asker) -> &Guardrails {
+    pub fn guardrails_of(&self, is_superuser: bool) -> &Guardrails {
         match &self.guardrails_of_superusers {
-            Some(less) if self.authority.authenticates() && self.authority.is_super(asker) => less,
+            Some(less) if is_superuser => less,
             _ => &self.guardrails,
         }
     }

@@ -161,7 +161,10 @@ impl Authority {
             return Ok(());
         }
         match self.admit(session.asker()) {
-            Ok(()) => session.admitted = version,
+            Ok(()) => {
+                session.is_superuser = self.is_super(session.asker());
+                session.admitted = version;
+            }
             Err(error) => {
                 session.show_out();
                 return Err(error);

@@ -21,6 +21,8 @@ pub struct Session {
     pub wants_overloaded: bool,
     /// The snapshot of roles under which it was last found that this role may be here.
     pub admitted: u64,
+    /// Whether he was a superuser then. Nobody is while nobody logs in.
+    pub is_superuser: bool,
     asker: Asker,
     is_shown_out: bool,
     phase: Phase,
@@ -56,6 +58,7 @@ impl Session {
             peer,
             wants_overloaded: false,
             admitted: 0,
+            is_superuser: false,
             asker: Asker::anonymous(peer),
             is_shown_out: false,
             phase: Phase::Fresh,

@@ -210,6 +210,7 @@ fn settings(
         now_seconds: params.now_in_seconds.map(i64::from),
         mode,
         asker: asker.clone(),
+        is_superuser: false,
     })
 }
 
@@ -219,9 +220,10 @@ fn execute(
     session: &mut Session,
     statement: Arc<Statement>,
     bound: Vec<Bound>,
-    settings: Settings,
+    mut settings: Settings,
 ) -> CqlResult<Outcome> {
     database.authority.permitted(session, &statement)?;
+    settings.is_superuser = session.is_superuser;
     match &statement.body {
         Body::Select(_) => {
             let statement = match &statement.masked {
@@ -307,6 +309,7 @@ fn batch(
         let bound = values::bind(&statement.markers, &entry.values, &frame.body)?;
         statements.push((statement, bound));
     }
-    let settings = settings(frame, &request.params, MetadataMode::Full, session.asker())?;
+    let mut settings = settings(frame, &request.params, MetadataMode::Full, session.asker())?;
+    settings.is_superuser = session.is_superuser;
     execute::write::batch(database, kind, statements, None, &settings)
 }

@@ -1,6 +1,7 @@
 //! Guardrails, warnings and what is refused: the words are what a Cassandra 5.0.6 says with the same settings to a user who is no superuser.
 
-use crate::client::{self, Answer, Client, Node};
+use crate::client::{self, Answer, Client, Node, with_roles};
+use palladium::config::Config;
 
 const SETTINGS: &str = "
 keyspaces_warn_threshold = 1
@@ -400,7 +401,7 @@ fn what_is_switched_off_is_refused() {
 fn a_value_is_weighed_also_where_its_row_is_looked_at_first() {
     with_settings(
         "column_value_size_warn_threshold = '5B'\ncolumn_value_size_fail_threshold = '10B'\nitems_per_collection_fail_threshold = 2\n\
-         materialized_views_per_table_warn_threshold = 1\nmaterialized_views_per_table_fail_threshold = 2\nmaterialized_views_enabled = true",
+         materialized_views_per_table_warn_threshold = 1\nmaterialized_views_per_table_fail_threshold = 2",
         |client| {
             client
                 .query(&format!("CREATE KEYSPACE a {REPLICATION}"))
@@ -471,4 +472,43 @@ fn a_value_is_weighed_also_where_its_row_is_looked_at_first() {
             );
         },
     );
+}
+
+#[test]
+fn who_becomes_a_superuser_is_held_by_less_from_his_next_statement_on() {
+    let settings = "page_size_fail_threshold = 10\ncolumn_value_size_fail_threshold = '10B'";
+    let node = Node::start_with(Config {
+        cassandra: settings.parse().expect("a table of settings"),
+        ..with_roles()
+    });
+    let log_in = |name: &str| {
+        Client::connect_as(node.address(), name, name).expect("a role that may log in")
+    };
+    let mut first = log_in("cassandra");
+    for statement in [
+        &format!("CREATE KEYSPACE a {REPLICATION}"),
+        "CREATE TABLE a.t (k int PRIMARY KEY, v text)",
+        "CREATE ROLE bob WITH LOGIN = true AND PASSWORD = 'bob'",
+        "GRANT ALL ON KEYSPACE a TO bob",
+    ] {
+        first.query(statement).done();
+    }
+    let long = "INSERT INTO a.t (k, v) VALUES (1, '12345678901')";
+    first.query(long).done();
+    let mut bob = log_in("bob");
+    let batch = format!("BEGIN BATCH {long}; APPLY BATCH");
+    let is_held = |bob: &mut Client| {
+        let answers = [
+            bob.query(long),
+            bob.query(&batch),
+            bob.query_page("SELECT * FROM a.t", Some(20), None),
+        ];
+        answers.map(|answer| matches!(answer, Answer::Error(0x2200, message) if message.starts_with("Guardrail ")))
+    };
+    assert_eq!(is_held(&mut bob), [true; 3]);
+    first.query("ALTER ROLE bob WITH SUPERUSER = true").done();
+    assert_eq!(is_held(&mut bob), [false; 3]);
+    first.query("ALTER ROLE bob WITH SUPERUSER = false").done();
+    assert_eq!(is_held(&mut bob), [true; 3]);
+    node.stop();
 }

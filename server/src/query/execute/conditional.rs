@@ -215,7 +215,7 @@ impl Deferred {
             }
             warnings = said;
         } else {
-            let guardrails = database.guardrails_of(&settings.asker);
+            let guardrails = database.guardrails_of(settings.is_superuser);
             guard(guardrails, settings, true, &mut warnings)?;
             if guardrails.watches_values() {
                 for table in tables_now(&catalog, &plans) {

@@ -42,6 +42,8 @@ pub struct Settings {
     pub mode: MetadataMode,
     /// Who asks.
     pub asker: Asker,
+    /// Whether guardrails hold him as they hold superusers.
+    pub is_superuser: bool,
 }
 
 /// The moment of one execution.
