@@ -400,7 +400,7 @@ fn what_is_switched_off_is_refused() {
 #[test]
 fn a_value_is_weighed_also_where_its_row_is_looked_at_first() {
     with_settings(
-        "column_value_size_warn_threshold = '5B'\ncolumn_value_size_fail_threshold = '10B'\nitems_per_collection_fail_threshold = 2\n\
+        "column_value_size_warn_threshold = '20B'\ncolumn_value_size_fail_threshold = '30B'\nitems_per_collection_fail_threshold = 2\n\
          materialized_views_per_table_warn_threshold = 1\nmaterialized_views_per_table_fail_threshold = 2",
         |client| {
             client
@@ -412,19 +412,25 @@ fn a_value_is_weighed_also_where_its_row_is_looked_at_first() {
             client
                 .query("INSERT INTO a.t (k, v, l) VALUES (1, 'old', [0])")
                 .done();
-            let warned = "Guardrail column_value_size violated: Value of column 'v' has size 6, this exceeds the warning threshold of 5.";
-            let failed = "Guardrail column_value_size violated: Value of column 'v' has size 11, this exceeds the failure threshold of 10.";
+            let warned = "Guardrail column_value_size violated: Value of column 'v' has size 21, this exceeds the warning threshold of 20.";
+            let failed = "Guardrail column_value_size violated: Value of column 'v' has size 31, this exceeds the failure threshold of 30.";
             let refused = format!("0x2200 {failed}");
             let list = "Guardrail items_per_collection violated: Detected collection l with 3 items, this exceeds the failure threshold of 2.";
             let refused_list = format!("0x2200 {list}");
             let conditional =
                 |value: &str| format!("UPDATE a.t SET v = '{value}' WHERE k = 1 IF EXISTS");
-            assert_eq!(said(client, &conditional("123456")), [warned]);
             assert_eq!(
-                said(client, &conditional("12345678901")),
+                said(client, &conditional("yyyyyyyyyyyyyyyyyyyyy")),
+                [warned]
+            );
+            assert_eq!(
+                said(client, &conditional("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")),
                 [failed, &refused]
             );
-            let batch = format!("BEGIN BATCH {}; APPLY BATCH", conditional("12345678901"));
+            let batch = format!(
+                "BEGIN BATCH {}; APPLY BATCH",
+                conditional("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")
+            );
             assert_eq!(said(client, &batch), [failed, &refused]);
             assert_eq!(
                 said(client, "UPDATE a.t SET l = [1, 2, 3] WHERE k = 1 IF EXISTS"),
@@ -454,13 +460,16 @@ fn a_value_is_weighed_also_where_its_row_is_looked_at_first() {
             );
             // A plain write, to a table that has views by now.
             assert_eq!(
-                said(client, "INSERT INTO a.t (k, v) VALUES (2, '12345678901')"),
+                said(
+                    client,
+                    "INSERT INTO a.t (k, v) VALUES (2, 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx')"
+                ),
                 [failed, &refused]
             );
             let rows = client.query("SELECT v, l FROM a.t WHERE k = 1").rows();
             assert_eq!(
                 rows.rows[0][0].as_deref(),
-                Some(&b"123456"[..]),
+                Some(&b"yyyyyyyyyyyyyyyyyyyyy"[..]),
                 "what was refused is not written"
             );
             assert!(
