@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use palladium::config::{
@@ -20,6 +20,9 @@ use palladium_protocol::types::CqlType;
 use palladium_protocol::wire::Reader;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+/// A build that takes longer never ends.
+const BUILD_PATIENCE: Duration = Duration::from_secs(60);
 
 const STARTUP: u8 = 0x01;
 const READY: u8 = 0x02;
@@ -281,6 +284,31 @@ impl Client {
     /// A statement as text.
     pub fn query(&mut self, statement: &str) -> Answer {
         self.query_page(statement, None, None)
+    }
+
+    /// Waits until all indexes and views that there are have been built: whoever makes one waits only so long.
+    pub fn wait_for_builds(&mut self) {
+        for (made, built) in [
+            ("system_schema.indexes", "system.\"IndexInfo\""),
+            ("system_schema.views", "system.built_views"),
+        ] {
+            let begun = Instant::now();
+            // Who may not look does not wait.
+            while let (Some(ready), Some(all)) = (self.count(built), self.count(made))
+                && ready < all
+            {
+                assert!(begun.elapsed() < BUILD_PATIENCE, "{made}: not built");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    /// The rows of a table, if this role may read it.
+    fn count(&mut self, table: &str) -> Option<usize> {
+        match self.query(&format!("SELECT * FROM {table}")) {
+            Answer::Rows(rows) => Some(rows.rows.len()),
+            _ => None,
+        }
     }
 
     /// One page of a statement as text.

@@ -123,6 +123,7 @@ fn an_index_finds_what_a_scan_finds() {
             && let Some(index) = indexes.pop()
         {
             client.query(index).done();
+            client.wait_for_builds();
             log.push(index.into());
         }
         let change = change(&mut chance, 1000 + 4 * step);
@@ -186,6 +187,7 @@ fn a_build_that_is_cut_short_goes_on_and_an_index_is_behind_its_tables_key() {
                 .done();
         }
         client.query("CREATE INDEX ready ON ks.t (v)").done();
+        client.wait_for_builds();
         assert_eq!(client.query(by_index).rows().rows.len(), 10);
         client.query("DROP INDEX ks.ready").done();
         // The table's key goes; the index is made and cannot be filled.

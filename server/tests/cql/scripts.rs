@@ -41,6 +41,10 @@ fn run(client: &mut Client, statement: &str, with_warnings: bool) -> Vec<String>
         Answer::Rows(rows) => lines(&rows),
         _ => Vec::new(),
     };
+    let first = statement.to_uppercase();
+    if first.starts_with("CREATE") && (first.contains(" INDEX ") || first.contains(" VIEW ")) {
+        client.wait_for_builds();
+    }
     [warnings, answer].concat()
 }
 

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::client::{Client, Node};
+use crate::client::{Answer, Client, Node};
 use crate::walk::Chance;
 
 const STEPS: usize = 300;
@@ -79,9 +79,12 @@ fn a_view_shows_what_its_base_says() {
                     "CREATE MATERIALIZED VIEW {name} AS SELECT * FROM t WHERE {of}"
                 ))
                 .done();
+            client.wait_for_builds();
         }
         let change = change(&mut chance, 1000 + 2 * step);
-        let _ = client.query(&change);
+        if let Answer::Error(code, message) = client.query(&change) {
+            panic!("seed {seed}: {change}: {code:#06x} {message}");
+        }
         log.push(change);
         match step % 60 {
             29 => node.flush(),
