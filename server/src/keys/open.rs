@@ -167,20 +167,19 @@ impl<B: Backend> Inner<B> {
         loop {
             let pause = Duration::from_nanos(renew_at.saturating_sub(self.now_nanos()));
             match select(opening.as_mut(), self.env().sleep(pause)).await {
-                Either::Left((Ok(()), _)) => return Unlocked::Open(lease),
-                Either::Left((Err(error), _)) => {
-                    let is_over = matches!(error, palladium_storage::Error::KeyUnavailable { .. });
-                    return match silence.filter(|_| is_over) {
-                        Some(failure) => Unlocked::Refused(failure),
-                        None => Unlocked::Failed(error),
-                    };
-                }
+                Either::Left((opened, _)) => return unlocked(opened, lease, silence),
                 Either::Right(_) if self.now_nanos() < renew_at => continue,
                 Either::Right(_) => {}
             }
             // Whoever opens without a request has a lease to lose from now on.
             let urgency = Urgency::Renewal(lease.boot_deadline_nanos).min(purpose.urgency);
-            match self.ask(kept, Purpose { urgency, ..purpose }).await {
+            let asking = pin!(self.ask(kept, Purpose { urgency, ..purpose }));
+            let answer = match select(opening.as_mut(), asking).await {
+                // Whoever waits at a gate, or for a service that says nothing, cannot close a table that has been opened meanwhile.
+                Either::Left((opened, _)) => return unlocked(opened, lease, silence),
+                Either::Right((answer, _)) => answer,
+            };
+            match answer {
                 Ok((_, renewed)) => {
                     self.engine.renew(kept.id, renewed);
                     lease = renewed;
@@ -303,5 +302,20 @@ impl<B: Backend> Inner<B> {
             State::Inaccessible(trouble) => self.refusal(kept, &trouble),
             _ => self.refusal(kept, &trouble),
         }
+    }
+}
+
+/// What an opening came to that ended under this lease, after a renewal that was not answered if there was one.
+fn unlocked(
+    opened: palladium_storage::Result<()>,
+    lease: Lease,
+    silence: Option<Failure>,
+) -> Unlocked {
+    match opened {
+        Ok(()) => Unlocked::Open(lease),
+        Err(error @ palladium_storage::Error::KeyUnavailable { .. }) => {
+            silence.map_or(Unlocked::Failed(error), Unlocked::Refused)
+        }
+        Err(error) => Unlocked::Failed(error),
     }
 }
