@@ -55,8 +55,8 @@ pub(crate) struct Table {
 }
 
 /// A table that is being opened, under a lease that may be renewed meanwhile.
-pub(crate) struct Opening<'a> {
-    table: &'a Table,
+pub(crate) struct Opening {
+    table: Arc<Table>,
     lease: Arc<LeaseCell>,
     stops: u64,
 }
@@ -141,13 +141,14 @@ impl Table {
         self.open.store(Some(Arc::new(open)));
     }
 
-    /// An opening begins, or waits for its turn: it ends without a table when its lease does, or when the table is told to stop, counted from `stops` on. Of two
-    /// that wait the later one is renewed.
-    pub(crate) fn begin_opening(&self, lease: Lease, stops: u64) -> Opening<'_> {
+    /// An opening begins, or waits for its turn: it ends without a table when its lease does, or when the table is told to stop from now on. Of two that wait the
+    /// later one is renewed.
+    pub(crate) fn begin_opening(self: &Arc<Self>, lease: Lease) -> Opening {
+        let stops = self.stops();
         let lease = Arc::new(LeaseCell::new(lease));
         *self.opening() = Some(lease.clone());
         Opening {
-            table: self,
+            table: self.clone(),
             lease,
             stops,
         }
@@ -197,7 +198,7 @@ impl Table {
     }
 }
 
-impl Opening<'_> {
+impl Opening {
     /// The lease of this moment.
     pub(crate) fn lease(&self) -> Lease {
         self.lease.get()
@@ -224,7 +225,7 @@ impl Opening<'_> {
     }
 }
 
-impl Drop for Opening<'_> {
+impl Drop for Opening {
     fn drop(&mut self) {
         let mut renewed = self.table.opening();
         if renewed

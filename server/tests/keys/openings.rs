@@ -147,3 +147,55 @@ async fn openings_that_take_many_leases_keep_no_table_in_use_from_being_renewed(
     let leases = (world.env.nanos() - begun) / (LONG_LEASE * 1_000_000_000);
     assert!(leases >= 3, "it took {leases} leases");
 }
+
+/// Seconds of a lease that have passed when the answer comes that begins it: it is to be renewed at once.
+const LATE: u64 = LEASE_SECONDS / 10 * 8;
+
+/// A table that is opened with a key that came late; who asks after that is answered so. Gives also when that key was asked for.
+async fn opened_late(later: Behavior) -> (World, u64) {
+    let world = World::empty(|options| options.call_timeout = Duration::from_secs(3_600)).await;
+    world.fill().await;
+    world.pass(20 * 60).await;
+    assert!(world.engine.lease(ORDERS).is_none());
+    world.env.creep(Duration::from_nanos(1));
+    world.kms.set(&owner(), Behavior::Held);
+    let (sent, calls) = (
+        world.env.nanos(),
+        world.kms.count(&owner(), Operation::Decrypt),
+    );
+    let keeper = world.keeper.clone();
+    tokio::spawn(async move {
+        // This client is told to come again.
+        let _ = keeper.ensure(ORDERS, &Asker::server()).await;
+    });
+    while world.kms.count(&owner(), Operation::Decrypt) == calls {
+        next_turn().await;
+    }
+    world.env.advance(LATE);
+    world.kms.answer_next_calls(&owner(), later);
+    world.kms.release_held(&owner(), Behavior::Ok);
+    while !world.engine.lease_alive(ORDERS) {
+        next_turn().await;
+    }
+    // The keeper has its turns after the engine.
+    for _ in 0..100 {
+        next_turn().await;
+    }
+    (world, sent)
+}
+
+#[tokio::test]
+async fn a_renewal_that_comes_before_an_opening_has_had_a_turn_is_not_lost() {
+    let (world, sent) = opened_late(Behavior::Ok).await;
+    let lease = world.engine.lease(ORDERS).expect("it is open");
+    let renewed = sent + (LATE + LEASE_SECONDS) * 1_000_000_000;
+    assert!(lease.boot_deadline_nanos >= renewed, "{lease:?}");
+}
+
+#[tokio::test]
+async fn a_table_that_has_been_opened_is_closed_in_time_whatever_becomes_of_its_renewal() {
+    let (world, _) = opened_late(Behavior::Held).await;
+    world.env.advance(LEASE_SECONDS - LATE);
+    world.keeper.step().await;
+    assert!(world.engine.lease(ORDERS).is_none());
+}

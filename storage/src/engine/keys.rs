@@ -102,9 +102,10 @@ impl<B: Backend> Engine<B> {
     /// be renewed meanwhile ([`Engine::renew`]), or when the table is told to stop.
     pub async fn unlock(&self, id: TableId, keys: TableKeys) -> Result<()> {
         let inner = self.inner.clone();
-        // Counted from here on: between this call and the first turn of what it starts, the table may be told to stop.
-        let stops = inner.tables.get(id)?.stops();
-        self.to_the_end(async move { inner.unlock(id, keys, stops).await })
+        let table = inner.tables.get(id)?;
+        // From here on: between this call and the first turn of what it starts, the table may be told to stop, and its lease may be renewed.
+        let opening = table.begin_opening(keys.lease);
+        self.to_the_end(async move { inner.unlock(&table, keys, opening).await })
             .await
     }
 
@@ -321,12 +322,10 @@ impl<B: Backend> Inner<B> {
         self.commit_manifest(&edits).await
     }
 
-    async fn unlock(&self, id: TableId, keys: TableKeys, stops: u64) -> Result<()> {
-        let table = self.tables.get(id)?;
-        // Before its turn has come: a renewal that comes while this waits is meant for it.
-        let opening = table.begin_opening(keys.lease, stops);
+    async fn unlock(&self, table: &Arc<Table>, keys: TableKeys, opening: Opening) -> Result<()> {
+        let id = table.id;
         let _transition = table.transition.lock().await;
-        if !self.tables.holds(&table) {
+        if !self.tables.holds(table) {
             return Err(Error::Invalid {
                 what: format!("no table {id}"),
             });
@@ -347,7 +346,7 @@ impl<B: Backend> Inner<B> {
             }
             root.verify(keys.ring.active())?;
         }
-        let open = self.open_table(&table, keys, &opening).await?;
+        let open = self.open_table(table, keys, &opening).await?;
         if let Some(root) = root {
             let ring = open.ring();
             if let Err(error) = self.finish_switch(&root, &ring).await {
@@ -379,7 +378,7 @@ impl<B: Backend> Inner<B> {
         &self,
         table: &Table,
         keys: TableKeys,
-        opening: &Opening<'_>,
+        opening: &Opening,
     ) -> Result<OpenTable> {
         let id = table.id;
         let may_go_on = || opening.may_go_on(Reading::now(&*self.env));
