@@ -237,3 +237,27 @@ async fn who_came_while_the_old_key_was_asked_for_does_not_wait_for_the_new_one(
     world.kms.set_context(&other(), &orders, None);
     assert!(switch.await.unwrap().is_ok());
 }
+
+#[tokio::test]
+async fn a_table_that_slept_and_forgot_a_key_while_its_new_one_was_made_is_switched_all_the_same() {
+    let world = World::new().await;
+    world.engine.flush(Some(ORDERS)).await.unwrap();
+    world.alter(ORDERS, &other()).await.unwrap();
+    let (root, keys) = world
+        .keeper
+        .switch(ORDERS, &owner(), &Asker::server())
+        .await
+        .unwrap();
+    let lease = keys.lease;
+    world.engine.sleep(ORDERS).await;
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+    assert_eq!(world.engine.root(ORDERS).unwrap().epoch, root.epoch);
+    world.engine.switch_key(ORDERS, root, keys).await.unwrap();
+    world.keeper.opened(ORDERS, lease).await;
+    assert_eq!(world.engine.root(ORDERS).unwrap().cmk, owner());
+    world
+        .kms
+        .set(&other(), Behavior::Denied(DenialReason::Disabled));
+    world.engine.sleep(ORDERS).await;
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+}
