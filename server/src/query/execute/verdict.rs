@@ -47,11 +47,12 @@ pub fn applied(table: &TableSchema) -> Response {
 pub fn refused(table: &TableSchema, refusal: &Refusal<'_>) -> CqlResult<Response> {
     let shown = shown(table, refusal);
     let partition = key::partition_values(refusal.key, table.partition_key.len())?;
-    // Whether a row exists has nothing to do with the static one, and Cassandra does not read it then.
+    // Whether a row exists has nothing to do with the static one, and Cassandra does not read it then. A document may set any column.
     let reads_statics = refusal.touches_statics
         || refusal.plans.iter().any(|plan| {
             let on_static = |column: &usize| table.columns[*column].kind == ColumnKind::Static;
             plan.statics_only
+                || plan.json.is_some()
                 || match &plan.condition {
                     PlannedCondition::Columns(tests) => {
                         tests.iter().any(|test| on_static(&test.column))

@@ -6,6 +6,7 @@
 //! What must hold: all statements of a batch carry one timestamp, unless they say their own; each partition of a batch is
 //! one mutation; all of them are one write, so all or nothing is durable.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -388,12 +389,19 @@ pub fn places_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Option<Vec<P
         return Ok(None);
     }
     let positions = plan::positions(&plan.table, &plan.restrictions, scope)?;
-    positions
-        .prefixes
-        .iter()
-        .map(|values| row_place(&plan.table, values))
-        .collect::<CqlResult<Vec<Place>>>()
-        .map(Some)
+    let mut places: Vec<Place> = Vec::with_capacity(positions.prefixes.len());
+    for values in &positions.prefixes {
+        places.push(row_place(&plan.table, values)?);
+    }
+    if places.len() > 1 {
+        // A row that an IN names twice is one row: a counter moves once.
+        let mut named = HashSet::with_capacity(places.len());
+        places.retain(|place| match place {
+            Place::Row(position, _) => named.insert(position.clone()),
+            Place::Static => true,
+        });
+    }
+    Ok(Some(places))
 }
 
 fn row_place(table: &TableSchema, values: &[Bytes]) -> CqlResult<Place> {
@@ -417,6 +425,10 @@ pub fn update_of<'r>(
         delete_stretches(plan, scope, stamp, &mut update)?;
         return Ok(update);
     };
+    if places.is_empty() {
+        // An IN of nothing: the static row is not written either.
+        return Ok(update);
+    }
     let columns = &plan.table.columns;
     let mut static_row = Row::new_static();
     for place in places {

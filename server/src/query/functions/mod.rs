@@ -394,6 +394,13 @@ fn arithmetic(
     ) else {
         return Ok(None);
     };
+    let (a, b) = match returns.bare() {
+        CqlType::Decimal => (
+            number::met_by_decimal(left_type, a),
+            number::met_by_decimal(right_type, b),
+        ),
+        _ => (a, b),
+    };
     let result = number::arithmetic(operator, &a, &b, returns).map_err(|error| {
         CqlError::function_failure(
             "system",

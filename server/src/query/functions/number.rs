@@ -126,6 +126,14 @@ pub fn decimal(number: &Number) -> CqlResult<(BigInt, i32)> {
     }
 }
 
+/// A number that meets a decimal. As in Cassandra, one of fixed width becomes a double on its way: 1 comes as 1.0, and the sum has that digit, too.
+pub fn met_by_decimal(ty: &CqlType, number: Number) -> Number {
+    match ty.bare() {
+        CqlType::Varint | CqlType::Decimal => number,
+        _ => Number::Real(real(&number)),
+    }
+}
+
 fn ten_to(exponent: i64) -> CqlResult<BigInt> {
     if !(0..=EXPONENT_MAX).contains(&exponent) {
         return Err(CqlError::invalid(

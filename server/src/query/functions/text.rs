@@ -57,12 +57,25 @@ pub fn blob(bytes: &[u8]) -> String {
 
 /// As Java's `Double.toString`: scientific outside 10^-3 to 10^7, always with a point.
 pub fn double(number: f64) -> String {
-    java_float(number, format!("{number:e}"))
+    let (shortest, two_digits) = (format!("{number:e}"), format!("{number:.1e}"));
+    let same = |text: &str| text.parse() == Ok(number);
+    java_float(number, two_where_one(shortest, two_digits, same))
 }
 
 /// As Java's `Float.toString`.
 pub fn float(number: f32) -> String {
-    java_float(f64::from(number), format!("{number:e}"))
+    let (shortest, two_digits) = (format!("{number:e}"), format!("{number:.1e}"));
+    let same = |text: &str| text.parse() == Ok(number);
+    java_float(f64::from(number), two_where_one(shortest, two_digits, same))
+}
+
+/// Java writes two digits where one would do, and takes the nearest two: the smallest double is 4.9E-324, not 5.0E-324.
+fn two_where_one(shortest: String, two: String, same: impl Fn(&str) -> bool) -> String {
+    let has_one_digit = !shortest.contains('.');
+    match has_one_digit && !two.contains(".0e") && same(&two) {
+        true => two,
+        false => shortest,
+    }
 }
 
 fn java_float(number: f64, scientific: String) -> String {
@@ -183,10 +196,14 @@ mod tests {
             (12_345_678.0, "1.2345678E7"),
             (-2.5, "-2.5"),
             (100.0, "100.0"),
+            (5e-324, "4.9E-324"),
+            (2e-323, "2.0E-323"),
+            (1e23, "1.0E23"),
         ] {
             assert_eq!(double(number), text);
         }
         assert_eq!(float(0.1), "0.1");
+        assert_eq!(float(f32::from_bits(1)), "1.4E-45");
         assert_eq!(decimal(&BigInt::from(100), 2), "1.00");
         assert_eq!(decimal(&BigInt::from(-5), 3), "-0.005");
         assert_eq!(decimal(&BigInt::from(12), -3), "1.2E+4");

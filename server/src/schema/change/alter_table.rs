@@ -126,6 +126,13 @@ pub fn alter(
             custom::drop_tags(&mut definition.custom_properties, tags)
         }
     }
+    let moves_columns = matches!(
+        alter.action,
+        AlterTableAction::Add { .. } | AlterTableAction::Drop { .. }
+    );
+    if moves_columns && definition.columns == table.definition().columns {
+        return Ok(Plan::Nothing);
+    }
     let altered = Arc::new(TableSchema::new(definition));
     let mut next = require_keyspace(catalog, keyspace)?.as_ref().clone();
     next.tables.insert(name.to_owned(), altered.clone());

@@ -572,3 +572,15 @@ fn what_is_not_there_yet_says_so() {
 }
 
 use palladium_protocol::types::CqlType;
+
+#[test]
+fn what_stands_already_is_no_change() {
+    let mut world = World::new();
+    world.ok("CREATE TABLE ks.t (k int PRIMARY KEY, v int)");
+    world.ok("CREATE TYPE ks.u (a int)");
+    world.nothing("ALTER TABLE ks.t ADD IF NOT EXISTS v int");
+    world.nothing("ALTER TABLE ks.t DROP IF EXISTS nope");
+    world.nothing("ALTER TYPE ks.u ADD IF NOT EXISTS a int");
+    world.nothing("ALTER TYPE ks.u RENAME IF EXISTS nope TO b");
+    world.ok("ALTER TABLE ks.t ADD IF NOT EXISTS w int");
+}

@@ -111,6 +111,9 @@ pub fn alter(
             rename(&mut altered, renames, *if_exists)?
         }
     }
+    if altered == **ty {
+        return Ok(Plan::Nothing);
+    }
     let next = put(there, Arc::new(altered));
     let target = SchemaTarget::Type(name.to_owned());
     changed(
