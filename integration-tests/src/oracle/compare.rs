@@ -166,8 +166,18 @@ fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
                 |number: Result<i64, _>| number.is_ok_and(|number| number > CLOCK_MIN_US);
             is_clock(left.try_get_i64()) && is_clock(right.try_get_i64())
         }
+        // Which of the many NaN comes out of a calculation is the processor's business in Java.
+        Type::Native(_, Kind::Float) => is_nan(left) && is_nan(right),
         // Of a collection's TTLs only their number is compared: each may have lost a second.
         Type::List(_) if is_ttl => left.len() == right.len(),
+        _ => false,
+    }
+}
+
+fn is_nan(value: &[u8]) -> bool {
+    match value.len() {
+        4 => f32::from_bits((&value[..]).get_u32()).is_nan(),
+        8 => f64::from_bits((&value[..]).get_u64()).is_nan(),
         _ => false,
     }
 }

@@ -6,6 +6,7 @@
 
 use super::answer::Reply;
 use super::compare;
+use super::not_yet::NOT_YET;
 
 /// One difference, and why it stays.
 pub struct Kept {
@@ -240,6 +241,8 @@ pub const KEPT: &[Kept] = &[
 pub enum Only {
     Ours,
     Theirs,
+    /// One says it more often than the other.
+    Either,
     /// Theirs, with an error.
     TheirErrors,
 }
@@ -268,6 +271,16 @@ pub const KEPT_WARNINGS: &[KeptWarning] = &[
         text: "Aggregation*",
         why: "an error carries no warning of an answer that there is not",
     },
+    KeptWarning {
+        of: Only::Either,
+        text: "SAI ANN indexes on vector columns are experimental*",
+        why: "not yet: Cassandra says so again with every later index of the table",
+    },
+    KeptWarning {
+        of: Only::Theirs,
+        text: "Materialized views are experimental*",
+        why: "not yet: a view that is there already is not warned of again",
+    },
 ];
 
 /// The reason why a difference is none to be reported.
@@ -275,11 +288,20 @@ pub fn kept(statement: &str, theirs: &Reply, ours: &Reply) -> Option<&'static st
     let (mut theirs, mut ours) = (theirs.clone(), ours.clone());
     let mut why = None;
     for warning in KEPT_WARNINGS {
+        if warning.of == Only::Either {
+            let before = theirs.warnings.len() + ours.warnings.len();
+            theirs.warnings.retain(|text| !fits(warning.text, text));
+            ours.warnings.retain(|text| !fits(warning.text, text));
+            if theirs.warnings.len() + ours.warnings.len() < before {
+                why = Some(warning.why);
+            }
+            continue;
+        }
         let reply = match warning.of {
             Only::Ours => &mut ours,
             Only::Theirs => &mut theirs,
             Only::TheirErrors if theirs.is_refused() => &mut theirs,
-            Only::TheirErrors => continue,
+            Only::TheirErrors | Only::Either => continue,
         };
         let before = reply.warnings.len();
         reply.warnings.retain(|text| !fits(warning.text, text));
@@ -293,6 +315,7 @@ pub fn kept(statement: &str, theirs: &Reply, ours: &Reply) -> Option<&'static st
     let (theirs, ours) = (theirs.to_string(), ours.to_string());
     let any = |patterns: &str, text: &str| patterns.split('|').any(|pattern| fits(pattern, text));
     KEPT.iter()
+        .chain(NOT_YET)
         .find(|kept| {
             any(kept.statement, statement) && any(kept.theirs, &theirs) && any(kept.ours, &ours)
         })

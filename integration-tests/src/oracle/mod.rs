@@ -8,6 +8,7 @@ pub mod answer;
 pub mod compare;
 pub mod generate;
 pub mod kept;
+pub mod not_yet;
 pub mod pair;
 pub mod script;
 pub mod shrink;
