@@ -27,6 +27,8 @@ const FIRST: &str = "not yet: of several mistakes of a statement another one is 
 const WORDS: &str = "not yet: the same mistake in other words";
 const LETTERS: &str = "not yet: digits of a blob are repeated small";
 const NUMBERS: &str = "not yet: rows of numbers and texts that only one of the two takes";
+const SLICES: &str =
+    "not yet: a slice of a frozen set that is empty is null here and an empty set in Cassandra";
 const PAGES: &str = "not yet: ORDER BY with an IN of nothing is refused when it is paged";
 const UNSET: &str = "not yet: an unset element that is deleted is refused";
 const EMPTY: &str = "not yet: an empty collection in a condition that is not reached is weighed here and there at another time";
@@ -73,8 +75,24 @@ pub const NOT_YET: &[Kept] = &[
         "[k int * bi bigint * de decimal *",
         NUMBERS,
     ),
-    not_yet("SELECT * FROM s", "[*", "[*", NUMBERS),
-    not_yet("SELECT JSON * FROM s", "[*", "[*", NUMBERS),
+    not_yet(
+        "SELECT * FROM s",
+        "[k int * a ascii * b blob * bo boolean *",
+        "[k int * a ascii * b blob * bo boolean *",
+        NUMBERS,
+    ),
+    not_yet(
+        "SELECT JSON * FROM s",
+        "[[json] text]*tu*null*",
+        "[[json] text]*tu*null*",
+        NUMBERS,
+    ),
+    not_yet(
+        "SELECT c2[..'b'] FROM t1 GROUP BY p0, p1",
+        "[c2[..'b'] set<ascii>]*",
+        "[c2[..'b'] set<ascii>]*",
+        SLICES,
+    ),
     not_yet(
         "SELECT CAST(i AS text), CAST(u AS ascii), CAST(bo AS text) FROM s",
         "[*",
