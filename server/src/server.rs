@@ -232,6 +232,7 @@ impl Server {
             events: Database::events_channel(),
             turns: Turns::default(),
             building: Mutex::default(),
+            gates: Mutex::default(),
             past: Mutex::default(),
             clients: Arc::default(),
             in_flight: InFlight::new(config.request_bytes_max()),

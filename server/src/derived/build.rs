@@ -1,11 +1,13 @@
 //! An index or a view that is made of a table with rows in it: the rows are walked in the background and what is derived from them is written.
 //!
-//! How far that has come stands in the records of the server (`records`, kind "index_builds": table id and store, then the token of the partition that the walk
-//! is in), so that a restart goes on from there. A token and no more: records are under the service's key, and a customer's keys and rows are not. Until the walk is over an index answers no query, and a view shows what has come so far; then the schema says that it is built.
+//! How far that has come stands in the records of the server (`records`, kind "index_builds": table id and store, then the token of a partition, 8 bytes), so that
+//! a restart goes on with that partition. A token and no more: records are under the service's key, and a row's own key belongs under its table's. Until the walk
+//! is over an index answers no query, and a view shows what has come so far; then the schema says that it is built.
+//!
+//! A value too long to be indexed, which nobody could have written with the index there, is left out.
 //!
 //! What must hold: when the walk begins, every write that did not know of the index is visible. What is written from then on brings its own entries.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +16,13 @@ use palladium_storage::{
     ReadPosition, Slices, Store, Token, Write,
 };
 
-use super::{entries, views};
+use super::entries::{self, TooLong};
+use super::views;
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::CqlResult;
 use crate::records;
-use crate::schema::{Catalog, Index, TableSchema, View};
+use crate::schema::{Index, TableSchema, View};
 
 /// The kind of record that says how far a build has come.
 const RECORDS: &str = "index_builds";
@@ -37,9 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Goes on with what a restart has cut short: builds, and stores that nobody names any more.
 pub async fn resume(database: &Arc<Database>) {
     let catalog = database.catalog.load_full();
-    if let Err(error) = sweep(database, &catalog).await {
-        tracing::warn!(%error, "what is left of builds that are over goes at the next start");
-    }
+    let mut under_way = Vec::new();
     for table in catalog.customer_tables() {
         let ended = database.engine.dropped_stores(table.id).await;
         let of_views = || table.views.iter().map(|view| view.store());
@@ -53,33 +54,38 @@ pub async fn resume(database: &Arc<Database>) {
             }
         }
         for index in table.indexes.iter().filter(|index| !index.is_built) {
-            begin(database, table.clone(), index.store);
+            under_way.push((table.clone(), index.store));
         }
         for view in table.views.iter().filter_map(|view| view.view.as_ref()) {
             if !view.is_built {
-                begin(database, table.clone(), view.store);
+                under_way.push((table.clone(), view.store));
             }
         }
     }
+    if let Err(error) = sweep(database, &under_way).await {
+        tracing::warn!(%error, "notes of builds that nobody needs any more go at the next start");
+    }
+    for (table, store) in under_way {
+        begin(database, table, store);
+    }
 }
 
-/// Takes away what was noted of builds that nobody will go on with, because a crash came in between or their table went.
-async fn sweep(database: &Database, catalog: &Catalog) -> palladium_storage::Result<()> {
-    let mut under_way = BTreeSet::new();
-    for table in catalog.customer_tables() {
-        let indexes = table.indexes.iter().filter(|index| !index.is_built);
-        let views = table.views.iter().filter_map(|view| view.view.as_ref());
-        let views = views.filter(|view| !view.is_built);
-        let stores = indexes.map(|index| index.store);
-        let stores = stores.chain(views.map(|view| view.store));
-        under_way.extend(stores.map(|store| name_of(table, store)));
-    }
+/// Removes the notes of builds that are over, and of what was dropped meanwhile.
+async fn sweep(
+    database: &Database,
+    under_way: &[(Arc<TableSchema>, Store)],
+) -> palladium_storage::Result<()> {
+    let names: Vec<Vec<u8>> = under_way
+        .iter()
+        .map(|(table, store)| name_of(table, *store))
+        .collect();
     let noted = records::read(&database.engine, RECORDS).await?;
-    let of_no_use = noted
+    let over = noted
         .into_iter()
-        .filter(|(name, value)| !under_way.contains(&name[..]) || decode(value).is_none())
-        .map(|(name, _)| (name.to_vec(), None));
-    records::write(&database.engine, RECORDS, of_no_use.collect()).await
+        .map(|(name, noted)| (name.to_vec(), decode(&noted)))
+        .filter(|(name, token)| !names.contains(name) || token.is_none())
+        .map(|(name, _)| (name, None));
+    records::write(&database.engine, RECORDS, over.collect()).await
 }
 
 async fn end_store(database: &Database, table: &TableSchema, store: Store) {
@@ -103,27 +109,40 @@ fn begin(
     let database = Arc::downgrade(database);
     tokio::spawn(async move {
         let mut is_first = true;
+        let mut reason = None;
         while let Some(database) = database.upgrade() {
             if is_first {
                 database.past_is_over().await;
                 is_first = false;
             }
-            match Build::new(&database, &table, store).await {
-                Ok(None) => return forget(&database, &table, store).await,
-                Ok(Some(build)) => match build.run().await {
-                    Ok(()) => return,
-                    Err(error) => {
-                        tracing::info!(table = %table.id, store = store.0, error = %error.message, "an index is built later");
-                    }
-                },
-                Err(error) => {
-                    tracing::info!(table = %table.id, store = store.0, error = %error.message, "an index is built later");
+            match attempt(&database, &table, store).await {
+                Ok(()) => return,
+                // Its words may name the table.
+                Err(error) if reason != Some(error.code()) => {
+                    reason = Some(error.code());
+                    tracing::info!(table = %table.id, store = store.0, code = error.code() as i32, "an index is built later");
                 }
+                Err(_) => {}
             }
             drop(database);
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     })
+}
+
+/// Builds it, from where an earlier attempt got to.
+async fn attempt(database: &Arc<Database>, table: &TableSchema, store: Store) -> CqlResult<()> {
+    match Build::new(database, table, store).await? {
+        Some(build) => build.run().await,
+        None => forget(database, table, store).await,
+    }
+}
+
+/// Nothing is under way any more.
+async fn forget(database: &Database, table: &TableSchema, store: Store) -> CqlResult<()> {
+    database.builds().remove(&(table.id, store));
+    let change = (name_of(table, store), None);
+    Ok(records::write(&database.engine, RECORDS, vec![change]).await?)
 }
 
 struct Build<'a> {
@@ -132,10 +151,11 @@ struct Build<'a> {
     table: Arc<TableSchema>,
     store: Store,
     of: Derived,
-    /// Where the walk starts.
-    start: PartitionBound,
-    /// Where it is.
+    /// Where the walk begins.
+    range: KeyRange,
     position: Option<ReadPosition>,
+    /// Values that were left out because they are too long.
+    left_out: u64,
 }
 
 /// What is built.
@@ -174,10 +194,11 @@ impl<'a> Build<'a> {
             table,
             store,
             of,
-            start: noted
+            range: noted
                 .and_then(|(_, value)| decode(&value))
-                .map_or(PartitionBound::MIN, PartitionBound::BeforeToken),
+                .map_or_else(KeyRange::all, from_token),
             position: None,
+            left_out: 0,
         }))
     }
 
@@ -201,13 +222,13 @@ impl<'a> Build<'a> {
                 self.note().await?;
             }
             if find(self.database, &self.table, self.store).is_none() {
-                self.database.builds().remove(&(self.table.id, self.store));
-                forget(self.database, &self.table, self.store).await;
-                return Ok(());
+                return forget(self.database, &self.table, self.store).await;
             }
             tokio::task::yield_now().await;
         }
-        self.database.builds().remove(&(self.table.id, self.store));
+        if self.left_out > 0 {
+            tracing::warn!(table = %self.table.id, store = self.store.0, values = self.left_out, "values that are too long are not in an index");
+        }
         let (table, store) = (self.table.clone(), self.store);
         self.database
             .change_table(&table, |definition| {
@@ -223,8 +244,7 @@ impl<'a> Build<'a> {
                 }
             })
             .await?;
-        forget(self.database, &table, store).await;
-        Ok(())
+        forget(self.database, &self.table, self.store).await
     }
 
     /// Says how far the walk has come, for `system_views.sstable_tasks`: tokens are spread evenly.
@@ -239,10 +259,7 @@ impl<'a> Build<'a> {
         ReadCommand {
             table: self.table.id,
             store: Store::BASE,
-            range: KeyRange::Range {
-                start: self.start.clone(),
-                end: PartitionBound::MAX,
-            },
+            range: self.range.clone(),
             slices: Slices::all(),
             reversed: false,
             columns: self.table.storage_columns.clone(),
@@ -256,17 +273,24 @@ impl<'a> Build<'a> {
         }
     }
 
-    async fn derive(&self, partitions: Vec<PartitionRows>) -> CqlResult<()> {
+    async fn derive(&mut self, partitions: Vec<PartitionRows>) -> CqlResult<()> {
         match &self.of {
             Derived::Index(index) => {
-                let mut entries = PartitionUpdate::default();
+                let mut entries = Vec::new();
                 for partition in partitions {
                     let update = PartitionUpdate {
                         static_row: partition.static_row,
                         rows: partition.rows,
                         ..PartitionUpdate::default()
                     };
-                    entries::of_update(&self.table, index, &partition.key, &update, &mut entries)?;
+                    entries::of_update(
+                        &self.table,
+                        index,
+                        &partition.key,
+                        &update,
+                        TooLong::LeftOut(&mut self.left_out),
+                        &mut entries,
+                    )?;
                 }
                 self.write(entries::mutation(&self.table, index, entries))
                     .await
@@ -307,14 +331,6 @@ impl<'a> Build<'a> {
     }
 }
 
-/// The build is over. What cannot be removed now is swept at the next start.
-async fn forget(database: &Database, table: &TableSchema, store: Store) {
-    let change = (name_of(table, store), None);
-    if let Err(error) = records::write(&database.engine, RECORDS, vec![change]).await {
-        tracing::warn!(table = %table.id, store = store.0, %error, "what was noted of a build goes at the next start");
-    }
-}
-
 /// The table as the schema knows it now, and its index in this store.
 fn find(
     database: &Database,
@@ -335,7 +351,15 @@ fn name_of(table: &TableSchema, store: Store) -> Vec<u8> {
     [&table.id.0[..], &store.0.to_be_bytes()].concat()
 }
 
-/// The token that a record keeps. None: the build starts anew, which costs time and nothing else.
-fn decode(value: &[u8]) -> Option<Token> {
-    Some(Token(i64::from_be_bytes(value.try_into().ok()?)))
+/// None: the build starts anew, which costs time and nothing else.
+fn decode(noted: &[u8]) -> Option<Token> {
+    let bytes = noted.try_into().ok()?;
+    Some(Token(i64::from_be_bytes(bytes)))
+}
+
+fn from_token(token: Token) -> KeyRange {
+    KeyRange::Range {
+        start: PartitionBound::BeforeToken(token),
+        end: PartitionBound::MAX,
+    }
 }

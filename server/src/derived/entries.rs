@@ -36,10 +36,17 @@ pub fn add(table: &TableSchema, mutations: &mut Vec<Mutation>) -> CqlResult<()> 
                 check_direction(table, index, &mutation.update)?;
             }
         }
-        let mut entries = PartitionUpdate::default();
+        let mut entries = Vec::new();
         for mutation in &*mutations {
             if mutation.table == table.id && mutation.store == Store::BASE {
-                of_update(table, index, &mutation.key, &mutation.update, &mut entries)?;
+                of_update(
+                    table,
+                    index,
+                    &mutation.key,
+                    &mutation.update,
+                    TooLong::Refused,
+                    &mut entries,
+                )?;
             }
         }
         derived.extend(mutation(table, index, entries));
@@ -69,22 +76,36 @@ fn check_direction(table: &TableSchema, index: &Index, update: &PartitionUpdate)
 }
 
 /// Entries as a mutation of the index's store. None if there are none.
-pub fn mutation(table: &TableSchema, index: &Index, entries: PartitionUpdate) -> Option<Mutation> {
-    (!entries.is_empty()).then(|| Mutation {
+pub fn mutation(table: &TableSchema, index: &Index, entries: Vec<Row>) -> Option<Mutation> {
+    if entries.is_empty() {
+        return None;
+    }
+    let mut update = PartitionUpdate::default();
+    update.add_rows(entries);
+    Some(Mutation {
         table: table.id,
         store: index.store,
         key: layout::partition(),
-        update: entries,
+        update,
     })
 }
 
-/// Adds the entries of one index for what is said of one partition.
+/// What becomes of values that are too long to be indexed.
+pub enum TooLong<'a> {
+    /// Whoever writes one is told.
+    Refused,
+    /// It was there before the index: it is counted.
+    LeftOut(&'a mut u64),
+}
+
+/// Adds the entries of one index for what is said of one partition, in no order.
 pub fn of_update(
     table: &TableSchema,
     index: &Index,
     partition: &PartitionKey,
     update: &PartitionUpdate,
-    entries: &mut PartitionUpdate,
+    too_long: TooLong<'_>,
+    entries: &mut Vec<Row>,
 ) -> CqlResult<()> {
     let Some(column) = table.column(&index.column) else {
         return Ok(());
@@ -94,6 +115,7 @@ pub fn of_update(
         index,
         column,
         partition,
+        too_long,
         entries,
     };
     let rows = || update.static_row.iter().chain(&update.rows);
@@ -144,7 +166,8 @@ struct Entries<'a> {
     index: &'a Index,
     column: &'a Column,
     partition: &'a PartitionKey,
-    entries: &'a mut PartitionUpdate,
+    too_long: TooLong<'a>,
+    entries: &'a mut Vec<Row>,
 }
 
 impl Entries<'_> {
@@ -182,6 +205,10 @@ impl Entries<'_> {
         liveness: Liveness,
     ) -> CqlResult<()> {
         if value.len() > TERM_BYTES_MAX {
+            if let TooLong::LeftOut(count) = &mut self.too_long {
+                **count += 1;
+                return Ok(());
+            }
             return Err(CqlError::invalid(format!(
                 "Cannot index value of size {} for index {} on {}({}) (maximum allowed size={TERM_BYTES_MAX})",
                 value.len(),
@@ -193,7 +220,7 @@ impl Entries<'_> {
         let term = term(self.index, ty, value)?;
         let mut row = Row::new(layout::entry(&term, self.partition, clustering));
         row.liveness = Some(liveness);
-        self.entries.add_row(row);
+        self.entries.push(row);
         Ok(())
     }
 }

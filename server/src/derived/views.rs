@@ -12,7 +12,10 @@
 //! The view's cell carries a timestamp of the server, given under the latch, so that what is written later wins; the cells inside keep those of the base, for
 //! WRITETIME and TTL. The cell expires when the row leaves the view.
 //!
-//! What must hold: nobody writes to a base with views outside the latch of the partition, and both are one write.
+//! A deletion may mean many rows: they are looked at page by page, and what it does to the views must fit in one write.
+//!
+//! What must hold: nobody writes to a base with views outside the latch of the partition, and both are one write. Nobody truncates the base between what a write
+//! has read and what it writes (`Database::gate`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,14 +23,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use palladium_storage::{
     Cell, CellState, Clustering, ColumnId, Deletion, KeyRange, Limits, Liveness, Mutation,
-    PartitionKey, PartitionUpdate, ReadCommand, ReadPage, Row, Slices, Store, Write,
+    PartitionKey, PartitionRows, PartitionUpdate, ReadCommand, ReadPage, ReadPosition, Row, Slices,
+    Store, Write,
 };
 
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::encode::key;
 use crate::encode::order::Spelling;
-use crate::error::CqlResult;
+use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::restrict::{Filter, view_filters};
 use crate::query::expression::{RowScope, Scope};
 use crate::query::functions::Moment;
@@ -38,6 +42,31 @@ use crate::schema::{Catalog, ColumnKind, TableSchema};
 pub const ROW: ColumnId = ColumnId(1);
 /// Rows that are read at a time.
 const PAGE_ROWS: u32 = 1_000;
+/// Bytes of rows that are read at a time.
+const PAGE_BYTES: usize = 1 << 20;
+/// Bytes that one write may change in views: what the engine takes as one write.
+const DERIVED_BYTES_MAX: usize = 16 << 20;
+/// What a change of a row costs beside its own bytes.
+const CHANGE_BYTES: usize = 64;
+
+/// What writes mean for views.
+#[derive(Default)]
+struct Derived {
+    mutations: Vec<Mutation>,
+    bytes: usize,
+}
+
+impl Derived {
+    fn count(&mut self, bytes: usize) -> CqlResult<()> {
+        self.bytes += bytes + CHANGE_BYTES;
+        match self.bytes > DERIVED_BYTES_MAX {
+            true => Err(CqlError::invalid(format!(
+                "The write changes more than {DERIVED_BYTES_MAX} bytes of materialized views; write or delete less at a time"
+            ))),
+            false => Ok(()),
+        }
+    }
+}
 
 /// A view with its conditions ready.
 struct Prepared<'a> {
@@ -45,7 +74,7 @@ struct Prepared<'a> {
     store: Store,
     /// Columns of the base that must have a value.
     not_null: Vec<usize>,
-    filters: Vec<Filter>,
+    filters: &'a [Filter],
 }
 
 /// Where a row of a view stands, and what its cell holds.
@@ -63,12 +92,13 @@ pub async fn add(
     catalog: &Catalog,
     base: &Arc<TableSchema>,
     mutations: &mut Vec<Mutation>,
-    seconds: i64,
     asker: &Asker,
 ) -> CqlResult<()> {
     let views = prepare(catalog, base, None)?;
     database.keys.ensure(base.id, asker).await?;
-    let mut derived = Vec::new();
+    // The server's own: a client that says what time it is must not make rows look expired.
+    let seconds = database.engine.now_seconds();
+    let mut derived = Derived::default();
     for mutation in &*mutations {
         if mutation.table != base.id || mutation.store != Store::BASE {
             continue;
@@ -76,18 +106,17 @@ pub async fn add(
         let Some(slices) = touched(&mutation.update) else {
             continue;
         };
-        let mut walk = Walk {
+        let walk = Walk {
             database,
             base,
             key: &mutation.key,
-            slices,
             seconds,
+            is_rebuild: false,
         };
-        let before = walk.rows(None).await?;
-        let after = walk.rows(Some(&mutation.update)).await?;
-        walk.derive(&views, &before, &after, &mut derived)?;
+        walk.follow(&views, slices, &mutation.update, &mut derived)
+            .await?;
     }
-    mutations.extend(derived);
+    mutations.extend(derived.mutations);
     Ok(())
 }
 
@@ -101,17 +130,20 @@ pub async fn rebuild(
 ) -> CqlResult<()> {
     let catalog = database.catalog.load_full();
     let latch = database.engine.latch(base.id, key).await;
+    let _gate = database.gate(base.id).read_owned().await;
     let views = prepare(&catalog, base, Some(store))?;
-    let mut walk = Walk {
+    let walk = Walk {
         database,
         base,
         key,
-        slices: Slices::new(rows.iter().map(key::around).collect()),
         seconds: database.engine.now_seconds(),
+        is_rebuild: true,
     };
-    let after = walk.rows(None).await?;
-    let mut mutations = Vec::new();
-    walk.derive(&views, &BTreeMap::new(), &after, &mut mutations)?;
+    let slices = Slices::new(rows.iter().map(key::around).collect());
+    let after = walk.rows(&slices, None).await?;
+    let mut derived = Derived::default();
+    walk.derive(&views, &BTreeMap::new(), &after, &mut derived)?;
+    let mutations = derived.mutations;
     if mutations.is_empty() {
         return Ok(());
     }
@@ -126,7 +158,7 @@ pub async fn rebuild(
 }
 
 /// The rows of a view's store as rows of the view.
-pub fn unwrap(mut page: ReadPage, seconds: i64) -> CqlResult<ReadPage> {
+pub fn decoded(mut page: ReadPage, seconds: i64) -> CqlResult<ReadPage> {
     for partition in &mut page.partitions {
         for row in &mut partition.rows {
             let Some(bytes) = row.cell(ROW).and_then(Cell::value).cloned() else {
@@ -162,7 +194,8 @@ fn prepare<'a>(
             view: schema,
             store: view.store,
             not_null: names.filter_map(|name| base.column_index(name)).collect(),
-            filters: view_filters(catalog, base, view.conditions())?,
+            filters: schema
+                .conditions_of_view(|| view_filters(catalog, base, view.conditions()))?,
         });
     }
     Ok(prepared)
@@ -180,50 +213,69 @@ fn touched(update: &PartitionUpdate) -> Option<Slices> {
     (!slices.is_empty()).then_some(slices)
 }
 
+/// What is left of slices between two places.
+fn clipped(slices: &Slices, start: &Clustering, end: &Clustering) -> Slices {
+    let clip = |(first, last): &(Clustering, Clustering)| {
+        (first.max(start).clone(), last.min(end).clone())
+    };
+    Slices::new(slices.as_slice().iter().map(clip).collect())
+}
+
+fn by_place(partitions: Vec<PartitionRows>) -> BTreeMap<Clustering, Row> {
+    let rows = partitions.into_iter().flat_map(|partition| partition.rows);
+    rows.map(|row| (row.clustering.clone(), row)).collect()
+}
+
 /// Some rows of one partition of the base.
 struct Walk<'a> {
     database: &'a Database,
     base: &'a Arc<TableSchema>,
     key: &'a PartitionKey,
-    slices: Slices,
     seconds: i64,
+    /// They were there before the view: one that has no place in it is left out.
+    is_rebuild: bool,
 }
 
 impl Walk<'_> {
+    /// Derives what an update changes, as many rows at a time as are read at a time.
+    async fn follow(
+        &self,
+        views: &[Prepared<'_>],
+        slices: Slices,
+        update: &PartitionUpdate,
+        out: &mut Derived,
+    ) -> CqlResult<()> {
+        let mut rest = slices;
+        while !rest.is_empty() {
+            let page = self.page(&rest, None, None).await?;
+            let last = page.next.and_then(|position| position.clustering);
+            let end = last.map(|last| key::around(&last).1);
+            let step = match &end {
+                Some(end) => clipped(&rest, &Clustering::MIN, end),
+                None => rest.clone(),
+            };
+            let before = by_place(page.partitions);
+            let after = self.rows(&step, Some(update)).await?;
+            self.derive(views, &before, &after, out)?;
+            match end {
+                Some(end) => rest = clipped(&rest, &end, &Clustering::max()),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
     /// The rows as they are, or as an update would leave them.
     async fn rows(
-        &mut self,
+        &self,
+        slices: &Slices,
         update: Option<&PartitionUpdate>,
     ) -> CqlResult<BTreeMap<Clustering, Row>> {
-        let engine = &self.database.engine;
         let mut found = BTreeMap::new();
         let mut resume = None;
         loop {
-            let command = ReadCommand {
-                table: self.base.id,
-                store: Store::BASE,
-                range: KeyRange::One(self.key.clone()),
-                slices: self.slices.clone(),
-                reversed: false,
-                columns: self.base.storage_columns.clone(),
-                limits: Limits {
-                    rows: PAGE_ROWS,
-                    ..Limits::NONE
-                },
-                resume,
-                now: self.seconds,
-            };
-            let page = match update {
-                None => engine.read(command).await?,
-                Some(update) => engine.read_as_if(command, update).await?,
-            };
-            for row in page
-                .partitions
-                .into_iter()
-                .flat_map(|partition| partition.rows)
-            {
-                found.insert(row.clustering.clone(), row);
-            }
+            let page = self.page(slices, update, resume).await?;
+            found.append(&mut by_place(page.partitions));
             resume = page.next;
             if resume.is_none() {
                 return Ok(found);
@@ -231,12 +283,40 @@ impl Walk<'_> {
         }
     }
 
+    async fn page(
+        &self,
+        slices: &Slices,
+        update: Option<&PartitionUpdate>,
+        resume: Option<ReadPosition>,
+    ) -> CqlResult<ReadPage> {
+        let engine = &self.database.engine;
+        let command = ReadCommand {
+            table: self.base.id,
+            store: Store::BASE,
+            range: KeyRange::One(self.key.clone()),
+            slices: slices.clone(),
+            reversed: false,
+            columns: self.base.storage_columns.clone(),
+            limits: Limits {
+                rows: PAGE_ROWS,
+                bytes: PAGE_BYTES,
+                ..Limits::NONE
+            },
+            resume,
+            now: self.seconds,
+        };
+        Ok(match update {
+            None => engine.read(command).await?,
+            Some(update) => engine.read_as_if(command, update).await?,
+        })
+    }
+
     fn derive(
         &self,
         views: &[Prepared<'_>],
         before: &BTreeMap<Clustering, Row>,
         after: &BTreeMap<Clustering, Row>,
-        out: &mut Vec<Mutation>,
+        out: &mut Derived,
     ) -> CqlResult<()> {
         let micros = self.database.engine.next_timestamp();
         let moment = Moment {
@@ -252,18 +332,18 @@ impl Walk<'_> {
         };
         let values = key::partition_values(self.key, self.base.partition_key.len())?;
         for view in views {
-            let checks = checks(self.base, &view.filters, &scope)?;
-            let shown = |row: Option<&Row>| match row {
-                Some(row) => self.shown(view, &checks, &values, row),
+            let checks = checks(self.base, view.filters, &scope, None)?;
+            let shown = |row: Option<&Row>, must_fit: bool| match row {
+                Some(row) => self.shown(view, &checks, &values, row, must_fit),
                 None => Ok(None),
             };
-            let mut changes: BTreeMap<PartitionKey, PartitionUpdate> = BTreeMap::new();
+            let mut changes: BTreeMap<PartitionKey, Vec<Row>> = BTreeMap::new();
             let gone = before
                 .keys()
                 .filter(|clustering| !after.contains_key(clustering));
             for clustering in after.keys().chain(gone) {
-                let old = shown(before.get(clustering))?;
-                let new = shown(after.get(clustering))?;
+                let old = shown(before.get(clustering), false)?;
+                let new = shown(after.get(clustering), !self.is_rebuild)?;
                 if old == new {
                     continue;
                 }
@@ -278,30 +358,38 @@ impl Walk<'_> {
                         timestamp: micros,
                         local_deletion_time: self.seconds,
                     });
-                    changes.entry(old.key).or_default().add_row(row);
+                    out.count(row.clustering.0.len())?;
+                    changes.entry(old.key).or_default().push(row);
                 }
                 if let Some(new) = new {
+                    out.count(new.clustering.0.len() + new.row.len())?;
                     let (key, row) = new.into_row(micros, self.seconds);
-                    changes.entry(key).or_default().add_row(row);
+                    changes.entry(key).or_default().push(row);
                 }
             }
-            out.extend(changes.into_iter().map(|(key, update)| Mutation {
-                table: self.base.id,
-                store: view.store,
-                key,
-                update,
-            }));
+            let mutations = changes.into_iter().map(|(key, rows)| {
+                let mut update = PartitionUpdate::default();
+                update.add_rows(rows);
+                Mutation {
+                    table: self.base.id,
+                    store: view.store,
+                    key,
+                    update,
+                }
+            });
+            out.mutations.extend(mutations);
         }
         Ok(())
     }
 
-    /// What a view shows of a row of the base.
+    /// What a view shows of a row of the base. `must_fit`: a key that is too long is an error; otherwise the view does not show it.
     fn shown(
         &self,
         of: &Prepared<'_>,
         checks: &[Check<'_>],
         partition: &[Bytes],
         row: &Row,
+        must_fit: bool,
     ) -> CqlResult<Option<Shown>> {
         let raw = row.cell(ColumnId::RAW_CLUSTERING).and_then(Cell::value);
         let columns = self.base.clustering_columns();
@@ -346,6 +434,11 @@ impl Walk<'_> {
         {
             return Ok(None);
         }
+        let view_key = match key::partition_key(&key_values) {
+            Ok(key) => key,
+            Err(error) if must_fit => return Err(error.into()),
+            Err(_) => return Ok(None),
+        };
         let mut positions = Vec::new();
         for column in of.view.clustering_columns() {
             positions.push(value(column)?.unwrap_or_default());
@@ -371,7 +464,7 @@ impl Walk<'_> {
         let mut encoded = Vec::new();
         shown.encode(&mut encoded);
         Ok(Some(Shown {
-            key: key::partition_key(&key_values)?,
+            key: view_key,
             clustering: position,
             row: encoded,
             expires_at,

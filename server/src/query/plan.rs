@@ -15,6 +15,7 @@ use palladium_protocol::cql::ast::Operator;
 use palladium_protocol::types::CqlType;
 use palladium_storage::{Clustering, KeyRange, PartitionBound, PartitionKey, Slices, Token};
 
+use super::analyze::indexes::IndexChoice;
 use super::analyze::restrict::{
     Alternatives, Constraint, End, Filter, Partition, Restrictions, Test,
 };
@@ -22,7 +23,7 @@ use super::expression::{self, Bound, Expression, RowScope, Scope, compare, same}
 use crate::encode::wire::{Elements, Fields};
 use crate::encode::{key, order};
 use crate::error::{CqlError, CqlResult};
-use crate::schema::index::Fold;
+use crate::schema::index::{Fold, Question};
 use crate::schema::{Column, TableSchema};
 
 /// Partitions or positions that one statement may name: the product of its IN lists.
@@ -422,11 +423,12 @@ enum CheckKind {
     Element { key: Bytes, value: Bytes },
 }
 
-/// The filters of a WHERE, bound once for all rows.
+/// The filters of a WHERE, bound once for all rows. `choice`: the index that brings the rows. Those of its kind say how texts are compared.
 pub fn checks<'a>(
     table: &TableSchema,
     filters: &'a [Filter],
     scope: &Scope<'_>,
+    choice: Option<&IndexChoice>,
 ) -> CqlResult<Vec<Check<'a>>> {
     filters
         .iter()
@@ -457,12 +459,16 @@ pub fn checks<'a>(
                     value: value(expected)?,
                 },
             };
-            let fold = table.fold_of(name);
-            let kind = match (kind, fold) {
-                (CheckKind::Compare(operator, text), Some(fold)) => {
-                    CheckKind::Compare(operator, Bytes::from(fold.apply(&text).into_owned()))
-                }
-                (kind, _) => kind,
+            let fold = choice.and_then(|choice| fold(table, filter, choice));
+            let folded = |text: Bytes| match fold {
+                Some(fold) => Bytes::from(fold.apply(&text).into_owned()),
+                None => text,
+            };
+            let kind = match kind {
+                CheckKind::Compare(operator, text) => CheckKind::Compare(operator, folded(text)),
+                CheckKind::Contains(text) => CheckKind::Contains(folded(text)),
+                CheckKind::ContainsKey(text) => CheckKind::ContainsKey(folded(text)),
+                other => other,
             };
             Ok(Check {
                 columns: &filter.columns,
@@ -471,6 +477,49 @@ pub fn checks<'a>(
             })
         })
         .collect()
+}
+
+/// How the storage-attached index that answers a filter makes texts alike, if those bring the rows.
+fn fold(table: &TableSchema, filter: &Filter, choice: &IndexChoice) -> Option<Fold> {
+    let question = match &filter.test {
+        Test::Compare(Operator::Equal, _) => Question::Equal,
+        Test::Contains(_) => Question::Contains,
+        Test::ContainsKey(_) => Question::ContainsKey,
+        _ => return None,
+    };
+    if !choice.index.is_sai() || filter.columns.len() != 1 {
+        return None;
+    }
+    let column = &table.columns[filter.columns[0]];
+    let mut indexes = table.indexes_of(&column.name);
+    let index = indexes.find(|index| index.is_sai() && index.answers(question, &column.ty))?;
+    index.fold()
+}
+
+/// Whether a collection's elements, or a map's keys or values, have this one among them when they are folded.
+fn contains_folded(
+    ty: &CqlType,
+    value: &Bytes,
+    fold: Fold,
+    wanted: &[u8],
+    of_keys: bool,
+) -> CqlResult<bool> {
+    let elements = match ty.bare() {
+        CqlType::Map(..) => Elements::read_map(value)?,
+        _ => Elements::read(value)?,
+    };
+    let (skip, step) = match ty.bare() {
+        CqlType::Map(..) => (usize::from(!of_keys), 2),
+        _ => (0, 1),
+    };
+    for element in elements.skip(skip).step_by(step) {
+        if let Some(element) = element?
+            && *fold.apply(element) == *wanted
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Check<'_> {
@@ -507,8 +556,14 @@ impl Check<'_> {
                 }
                 found
             }
-            CheckKind::Contains(wanted) => contains(ty, value, wanted)?,
-            CheckKind::ContainsKey(wanted) => expression::element(ty, value, wanted)?.is_some(),
+            CheckKind::Contains(wanted) => match self.fold {
+                None => contains(ty, value, wanted)?,
+                Some(fold) => contains_folded(ty, value, fold, wanted, false)?,
+            },
+            CheckKind::ContainsKey(wanted) => match self.fold {
+                None => expression::element(ty, value, wanted)?.is_some(),
+                Some(fold) => contains_folded(ty, value, fold, wanted, true)?,
+            },
             CheckKind::Element {
                 key,
                 value: expected,

@@ -30,6 +30,8 @@ pub fn begin(
 ) -> Outcome {
     let trace = trace_of(database, session, request);
     let asker = session.asker().clone();
+    // Held until a write is handed over: whoever builds an index waits for those who do not know of it.
+    let catalog = database.catalog.load_full();
     let outcome = traces::during(&trace, || {
         super::begin_request(database, session, frame, request)
     });
@@ -40,6 +42,7 @@ pub fn begin(
             Outcome::Later(Box::pin(async move {
                 let work = written(&database, write, done, &asker);
                 let response = traces::follow(trace.clone(), work).await;
+                drop(catalog);
                 answered(&database, trace, response)
             }))
         }

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use palladium_crypto::{CmkRef, TableId};
 use palladium_protocol::cql::ast::PropertyValue;
@@ -19,9 +19,11 @@ use palladium_protocol::types::CqlType;
 use palladium_storage::{ColumnId, Columns, Store};
 
 use super::TableOptions;
-use super::index::{Fold, Index};
+use super::index::Index;
 use super::view::{View, schema_of};
 use crate::derived::views;
+use crate::error::CqlResult;
+use crate::query::analyze::restrict::Filter;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ColumnKind {
@@ -154,6 +156,8 @@ pub struct TableSchema {
     pub views: Vec<Arc<TableSchema>>,
     /// This is no table but the view of one, whose id it has.
     pub view: Option<Arc<View>>,
+    /// What the view's WHERE says of the base's rows, once a write has asked. A change of the base makes its views anew.
+    view_conditions: OnceLock<Vec<Filter>>,
     /// The store that the next index or view gets; it only grows.
     pub next_store: u16,
     /// Made WITH COMPACT STORAGE: its rows live by their values alone.
@@ -222,6 +226,7 @@ impl TableSchema {
             },
             views: Vec::new(),
             view: definition.view,
+            view_conditions: OnceLock::new(),
             next_store: definition.next_store,
             compact: definition.compact,
         };
@@ -346,9 +351,16 @@ impl TableSchema {
             .filter(move |index| index.column == column)
     }
 
-    /// How texts of a column are made alike before they are compared with what a query asks for.
-    pub fn fold_of(&self, column: &str) -> Option<Fold> {
-        self.indexes_of(column).find_map(|index| index.fold())
+    /// The conditions of the view that this is, made ready once for all writes.
+    pub fn conditions_of_view(
+        &self,
+        analyze: impl FnOnce() -> CqlResult<Vec<Filter>>,
+    ) -> CqlResult<&[Filter]> {
+        if let Some(ready) = self.view_conditions.get() {
+            return Ok(ready);
+        }
+        let ready = analyze()?;
+        Ok(self.view_conditions.get_or_init(|| ready))
     }
 
     /// `ks.t`

@@ -237,6 +237,70 @@ fn a_build_that_is_cut_short_goes_on_and_an_index_is_behind_its_tables_key() {
     keyring.key_enable("orders").expect("the key is there");
 }
 
+#[test]
+fn a_value_too_long_for_an_index_keeps_it_from_nothing() {
+    let node = Node::start();
+    let mut client = Client::connect(node.address());
+    create_keyspace(&mut client);
+    client
+        .query("CREATE TABLE ks.t (k int PRIMARY KEY, v text)")
+        .done();
+    let long = "x".repeat(70_000);
+    let insert = |k: i32, v: &str| format!("INSERT INTO ks.t (k, v) VALUES ({k}, '{v}')");
+    client.query(&insert(1, &long)).done();
+    client.query(&insert(2, "short")).done();
+    client.query("CREATE INDEX short ON ks.t (v)").done();
+    let begun = Instant::now();
+    while built(&mut client) != ["short"] {
+        assert!(begun.elapsed() < PATIENCE, "the index was not built");
+        std::thread::yield_now();
+    }
+    let found = client.query("SELECT k FROM ks.t WHERE v = 'short'").rows();
+    assert_eq!(found.rows.len(), 1);
+    let (_, words) = client.query(&insert(3, &long)).error();
+    assert!(words.starts_with("Cannot index value"), "{words}");
+    node.stop();
+}
+
+#[test]
+fn an_index_without_case_finds_elements_of_collections() {
+    let node = Node::start();
+    let mut client = Client::connect(node.address());
+    create_keyspace(&mut client);
+    client
+        .query("CREATE TABLE ks.t (k int PRIMARY KEY, s set<text>, m map<text, text>, v text)")
+        .done();
+    for (name, on) in [
+        ("s", "s"),
+        ("mk", "keys(m)"),
+        ("mv", "values(m)"),
+        ("v", "v"),
+    ] {
+        client
+            .query(&format!("CREATE CUSTOM INDEX {name} ON ks.t ({on}) USING 'StorageAttachedIndex' WITH OPTIONS = {{'case_sensitive': 'false'}}"))
+            .done();
+    }
+    let begun = Instant::now();
+    while built(&mut client).len() < 4 {
+        assert!(begun.elapsed() < PATIENCE, "the indexes were not built");
+        std::thread::yield_now();
+    }
+    client
+        .query("INSERT INTO ks.t (k, s, m, v) VALUES (1, {'Red'}, {'Color': 'Green'}, 'Blue')")
+        .done();
+    for asked in [
+        "s CONTAINS 'rED'",
+        "m CONTAINS KEY 'COLOR'",
+        "m CONTAINS 'green'",
+        "v = 'BLUE'",
+        "v = 'BLUE' AND s CONTAINS 'RED'",
+    ] {
+        let found = client.query(&format!("SELECT k FROM ks.t WHERE {asked}"));
+        assert_eq!(found.rows().rows.len(), 1, "{asked}");
+    }
+    node.stop();
+}
+
 /// The names of the indexes of keyspace ks that are built.
 fn built(client: &mut Client) -> Vec<String> {
     let query = "SELECT index_name FROM system.\"IndexInfo\" WHERE table_name = 'ks'";

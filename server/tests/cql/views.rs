@@ -121,3 +121,35 @@ fn a_view_shows_what_its_base_says() {
     }
     node.stop();
 }
+
+/// More rows than are looked at at a time, so that a deletion is followed in several steps.
+#[test]
+fn a_deleted_partition_of_many_rows_leaves_its_views_whole() {
+    let node = Node::start();
+    let mut client = Client::connect(node.address());
+    client
+        .query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+        .done();
+    client.query("USE ks").done();
+    client
+        .query("CREATE TABLE t (k int, c int, v int, PRIMARY KEY (k, c))")
+        .done();
+    client
+        .query("CREATE MATERIALIZED VIEW by_v AS SELECT * FROM t WHERE v IS NOT NULL AND k IS NOT NULL AND c IS NOT NULL PRIMARY KEY (v, k, c)")
+        .done();
+    let insert = client.prepare("INSERT INTO t (k, c, v) VALUES (0, ?, 7) USING TIMESTAMP 10");
+    for c in 0..2_500_i32 {
+        client.execute(&insert, &[c.into()]).done();
+    }
+    client
+        .query("INSERT INTO t (k, c, v) VALUES (0, 1700, 8) USING TIMESTAMP 30")
+        .done();
+    client
+        .query("DELETE FROM t USING TIMESTAMP 20 WHERE k = 0")
+        .done();
+    let query = "SELECT c, v FROM by_v";
+    let left = sorted(&mut client, query);
+    let number = |n: i32| Some(Bytes::copy_from_slice(&n.to_be_bytes()));
+    assert_eq!(left, [[number(1700), number(8)]]);
+    node.stop();
+}

@@ -81,6 +81,23 @@ impl PartitionUpdate {
         }
     }
 
+    /// Adds rows, in whatever order they come: many at the price of sorting them once.
+    pub fn add_rows(&mut self, rows: Vec<Row>) {
+        let mut all = std::mem::take(&mut self.rows);
+        all.extend(rows);
+        all.sort_by(|a, b| a.clustering.cmp(&b.clustering));
+        self.rows.reserve(all.len());
+        for row in all {
+            match self.rows.last_mut() {
+                Some(last) if last.clustering == row.clustering => {
+                    let before = std::mem::replace(last, Row::new(Clustering::MIN));
+                    *last = reconcile::unite(before, row);
+                }
+                _ => self.rows.push(row),
+            }
+        }
+    }
+
     /// Adds what another update of this partition says.
     pub fn absorb(&mut self, other: PartitionUpdate) {
         let own = std::mem::take(self);
@@ -93,9 +110,7 @@ impl PartitionUpdate {
 
     /// Rows in order, those at one place united.
     fn sort(&mut self) {
-        for row in std::mem::take(&mut self.rows) {
-            self.add_row(row);
-        }
+        self.add_rows(Vec::new());
     }
 
     /// Appends the encoded form.

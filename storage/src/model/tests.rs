@@ -20,6 +20,28 @@ fn mutation(update: PartitionUpdate) -> Mutation {
     }
 }
 
+#[test]
+fn rows_added_at_once_stand_as_rows_added_one_by_one() {
+    let row = |place: u8, timestamp: i64| {
+        let mut row = Row::new(Clustering(Bytes::copy_from_slice(&[place])));
+        row.liveness = Some(Liveness {
+            timestamp,
+            ttl: 0,
+            expires_at: 0,
+        });
+        row
+    };
+    let rows = [row(9, 1), row(3, 5), row(9, 4), row(1, 2), row(3, 1)];
+    let (mut one_by_one, mut at_once) = (PartitionUpdate::default(), PartitionUpdate::default());
+    for row in rows.clone() {
+        one_by_one.add_row(row);
+    }
+    at_once.add_row(rows[0].clone());
+    at_once.add_rows(rows[1..].to_vec());
+    assert_eq!(at_once, one_by_one);
+    assert_eq!(at_once.rows.len(), 3);
+}
+
 /// The bytes of the format: a mutation of the base is written as it was before there were stores.
 #[test]
 fn a_store_is_spelled_out_before_the_update() {

@@ -23,6 +23,8 @@ use palladium_storage::{
     ReadCommand, Row, Slices, Store, Write,
 };
 
+use tokio::sync::OwnedRwLockReadGuard;
+
 use super::consistency::guard;
 use super::verdict::{self, Refusal};
 use super::write::{
@@ -224,21 +226,15 @@ impl Deferred {
             }
         }
         add_entries(&catalog, &plans, &mut mutations)?;
-        for table in tables_now(&catalog, &plans) {
-            if table.has_views() {
-                let asker = &settings.asker;
-                views::add(
-                    database,
-                    &catalog,
-                    table,
-                    &mut mutations,
-                    now.seconds,
-                    asker,
-                )
-                .await?;
-            }
+        let mut bases = tables_now(&catalog, &plans);
+        bases.retain(|table| table.has_views());
+        bases.sort_by_key(|table| table.id);
+        let mut gates = Vec::new();
+        for table in bases {
+            gates.push(database.gate(table.id).read_owned().await);
+            views::add(database, &catalog, table, &mut mutations, &settings.asker).await?;
         }
-        write(database, mutations, latch, &settings.asker).await?;
+        write(database, mutations, latch, gates, &settings.asker).await?;
         drop(catalog);
         let answer = match conditional {
             true => verdict::applied(&plans[0].0.table),
@@ -291,6 +287,7 @@ async fn write(
     database: &Database,
     mutations: Vec<Mutation>,
     latch: LatchGuard,
+    gates: Vec<OwnedRwLockReadGuard<()>>,
     asker: &Asker,
 ) -> CqlResult<()> {
     if mutations.is_empty() {
@@ -299,7 +296,21 @@ async fn write(
     let write = Write { mutations };
     database.open_for(&write, asker).await?;
     traces::note(|| format!("Appending {} mutations to commitlog", write.mutations.len()));
-    for result in database.engine.write_latched(write, latch).await {
+    let ticket = database.engine.write_latched(write, latch);
+    let results = match gates.is_empty() {
+        true => ticket.await,
+        // Gone through until the write is applied, also if the client leaves meanwhile.
+        false => {
+            let applied = tokio::spawn(async move {
+                let results = ticket.await;
+                drop(gates);
+                results
+            });
+            let is_lost = |_| CqlError::server("The write was cut short");
+            applied.await.map_err(is_lost)?
+        }
+    };
+    for result in results {
         result?;
     }
     Ok(())

@@ -92,7 +92,7 @@ fn try_read(
 fn shown(table: &TableSchema, page: ReadPage, now: i64) -> CqlResult<ReadPage> {
     match table.view {
         None => Ok(page),
-        Some(_) => views::unwrap(page, now),
+        Some(_) => views::decoded(page, now),
     }
 }
 

@@ -345,7 +345,7 @@ fn follow_roots(database: &Database, before: &Catalog) {
     let mut catalog = before.clone();
     store::follow_roots(&database.engine, &mut catalog, &service_cmk);
     catalog.version = store::version_of(&catalog);
-    database.catalog.store(Arc::new(catalog));
+    database.replace_catalog(catalog);
 }
 
 /// Records what a change did to keys, or would have done.

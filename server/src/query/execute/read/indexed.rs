@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! equality   entries of one term stand in the order of the base: page by page
-//! range      entries stand in the order of their values: all of them are walked, the first CANDIDATES_MAX in the order of the base kept; when those are
-//!            used up the walk is repeated for what comes behind them
+//! range      entries stand in the order of their values: all of them are walked, of their candidates the first
+//!            CANDIDATES_BYTES_MAX in the order of the base are kept; when those are used up the walk is repeated for what comes behind them
 //! ```
 //!
 //! What must hold: candidates come in the order of the base and none twice, so that a page state needs no more than where the page ended in the base; a bounded
@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound as Edge;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use palladium_protocol::types::CqlType;
 use palladium_storage::{
     Clustering, Columns, KeyRange, Limits, PartitionBound, PartitionKey, ReadCommand, ReadPage,
@@ -29,8 +30,10 @@ use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::plan::Keys;
 use crate::schema::{Index, TableSchema};
 
-/// Candidates of a range that are kept at once: some MiB.
-const CANDIDATES_MAX: usize = 20_000;
+/// Bytes of candidates of a range that are kept at once.
+const CANDIDATES_BYTES_MAX: usize = 4 << 20;
+/// What keeping a candidate costs beside its own bytes.
+const CANDIDATE_BYTES: usize = 160;
 /// Entries read at a time.
 const ENTRIES: u32 = 1_000;
 /// Bytes of entries read at a time.
@@ -57,6 +60,8 @@ pub(super) struct Indexed {
     queue: VecDeque<Candidate>,
     /// Of a range: the first candidates behind `past`.
     first: BTreeSet<Candidate>,
+    /// Bytes of `first`.
+    first_bytes: usize,
     /// More than `first` holds were found.
     has_more: bool,
     /// Up to here candidates have been used.
@@ -154,6 +159,7 @@ impl Indexed {
             is_asking: false,
             queue: VecDeque::new(),
             first: BTreeSet::new(),
+            first_bytes: 0,
             has_more: false,
             past: None,
             current: None,
@@ -274,10 +280,9 @@ impl Indexed {
     pub(super) fn take(&mut self, page: ReadPage) -> CqlResult<()> {
         for row in page.partitions.iter().flat_map(|partition| &partition.rows) {
             let candidate = layout::candidate(&self.ty, &row.clustering)?;
-            let is_used = self
-                .past
-                .as_ref()
-                .is_some_and(|past| past.is_behind(&candidate));
+            // An equality's slices begin behind what was used. Its candidates whose tokens are one stand by the length of their keys, others by their bytes.
+            let past = self.past.as_ref().filter(|_| self.term.is_none());
+            let is_used = past.is_some_and(|past| past.is_behind(&candidate));
             if is_used || !self.is_meant(&candidate.key) {
                 continue;
             }
@@ -298,14 +303,31 @@ impl Indexed {
         if let Some(last) = self.first.last() {
             self.past = Some(Past::Candidate(last.clone()));
         }
+        self.first_bytes = 0;
         self.queue.extend(std::mem::take(&mut self.first));
         Ok(())
     }
 
     fn keep(&mut self, candidate: Candidate) {
-        self.first.insert(candidate);
-        if self.first.len() > CANDIDATES_MAX {
-            self.first.pop_last();
+        if self.has_more && self.first.last().is_some_and(|last| *last < candidate) {
+            return;
+        }
+        // A copy: what is kept must not keep the block that it was read from.
+        let key = Bytes::copy_from_slice(candidate.key.bytes());
+        let candidate = Candidate {
+            key: PartitionKey::new(candidate.key.token(), key),
+            clustering: candidate
+                .clustering
+                .map(|own| Clustering::copy_from(&own.0)),
+        };
+        let bytes = bytes_of(&candidate);
+        if self.first.insert(candidate) {
+            self.first_bytes += bytes;
+        }
+        while self.first_bytes > CANDIDATES_BYTES_MAX && self.first.len() > 1 {
+            if let Some(last) = self.first.pop_last() {
+                self.first_bytes -= bytes_of(&last);
+            }
             self.has_more = true;
         }
     }
@@ -318,6 +340,11 @@ impl Indexed {
             }
         }
     }
+}
+
+fn bytes_of(candidate: &Candidate) -> usize {
+    let clustering = candidate.clustering.as_ref();
+    CANDIDATE_BYTES + candidate.key.bytes().len() + clustering.map_or(0, |own| own.0.len())
 }
 
 /// An index that is being built answers nothing.

@@ -487,7 +487,12 @@ impl Select {
             row: None,
             aggregates: &[],
         };
-        let checks = plan::checks(&plan.table, &plan.restrictions.filters, &scope)?;
+        let checks = plan::checks(
+            &plan.table,
+            &plan.restrictions.filters,
+            &scope,
+            plan.restrictions.index.as_ref(),
+        )?;
         let mut ended = None;
         for partition in page.partitions {
             ended = self.take_partition(plan, partition, &checks, &scope)?;
