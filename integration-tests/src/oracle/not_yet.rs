@@ -29,6 +29,7 @@ const LETTERS: &str = "not yet: digits of a blob are repeated small";
 const NUMBERS: &str = "not yet: rows of numbers and texts that only one of the two takes";
 const SLICES: &str =
     "not yet: a slice of a frozen set that is empty is null here and an empty set in Cassandra";
+const SENT: &str = "not yet: a frozen set that was bound in another order than its own is put in order; Cassandra keeps it as it came";
 const PAGES: &str = "not yet: ORDER BY with an IN of nothing is refused when it is paged";
 const UNSET: &str = "not yet: an unset element that is deleted is refused";
 const EMPTY: &str = "not yet: an empty collection in a condition that is not reached is weighed here and there at another time";
@@ -86,6 +87,12 @@ pub const NOT_YET: &[Kept] = &[
         "[[json] text]*tu*null*",
         "[[json] text]*tu*null*",
         NUMBERS,
+    ),
+    not_yet(
+        "SELECT *",
+        "[*c2 set<ascii>*[\"zz\", \"\"]*",
+        "[*c2 set<ascii>*[\"\", \"zz\"]*",
+        SENT,
     ),
     not_yet(
         "SELECT c2[..'b'] FROM t1 GROUP BY p0, p1",
