@@ -436,7 +436,7 @@ impl Walk<'_> {
         }
         let view_key = match key::partition_key(&key_values) {
             Ok(key) => key,
-            Err(error) if must_fit => return Err(error.into()),
+            Err(error) if must_fit => return Err(error),
             Err(_) => return Ok(None),
         };
         let mut positions = Vec::new();
