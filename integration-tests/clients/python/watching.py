@@ -23,15 +23,17 @@ def a_trace_tells_the_way_of_a_request(world, session, keyspace):
 
 
 def warnings_are_heard(world, session, keyspace):
+    # Protocol v3 has no room for them.
+    heard = (lambda words: [words]) if session.cluster.protocol_version >= 4 else (lambda words: None)
     session.execute("CREATE TABLE t (k int PRIMARY KEY, v text)")
     future = session.execute_async("SELECT count(*) FROM t")
     future.result()
-    expect(future.warnings, ["Aggregation query used without partition key"])
+    expect(future.warnings, heard("Aggregation query used without partition key"))
     large = "".join(f"INSERT INTO t (k, v) VALUES ({k}, '{'x' * 1000}');" for k in range(10))
     future = session.execute_async(f"BEGIN BATCH {large} APPLY BATCH")
     future.result()
     # 8 and the empty static row, the row, its cell: see Cassandra's PartitionUpdate.dataSize.
-    expect(future.warnings, [f"Batch for [{keyspace}.t] is of size 10700, exceeding specified threshold of 5120 by 5580."])
+    expect(future.warnings, heard(f"Batch for [{keyspace}.t] is of size 10700, exceeding specified threshold of 5120 by 5580."))
     too_large = "".join(f"INSERT INTO t (k, v) VALUES ({k}, '{'x' * 10000}');" for k in range(10))
     expect_error(InvalidRequest, "Batch too large", lambda: session.execute(f"BEGIN BATCH {too_large} APPLY BATCH"))
 
