@@ -393,9 +393,7 @@ impl Connection {
 
 /// Reads a frame's body.
 pub fn decode(frame: &Frame) -> io::Result<Answer> {
-    let mut reader = Reader {
-        body: frame.body.clone(),
-    };
+    let mut reader = Reader::new(frame.body.clone());
     // Tracing id, warnings and custom payload stand before the body proper.
     if frame.flags & 0x02 != 0 {
         reader.take(16)?;
@@ -420,7 +418,7 @@ pub fn decode(frame: &Frame) -> io::Result<Answer> {
         }),
         opcode::RESULT => match reader.int()? {
             1 => Ok(Answer::Void),
-            2 => reader.rows().map(Answer::Rows),
+            2 => rows(&mut reader).map(Answer::Rows),
             3 => Ok(Answer::Keyspace),
             4 => {
                 let length = usize::from(reader.short()?);
@@ -436,89 +434,95 @@ pub fn decode(frame: &Frame) -> io::Result<Answer> {
 }
 
 /// A cursor that ends in an error, never in a panic.
-struct Reader {
-    body: Bytes,
-}
+pub(crate) struct Reader(Bytes);
 
 impl Reader {
-    fn take(&mut self, length: usize) -> io::Result<Bytes> {
-        if self.body.len() < length {
+    pub(crate) fn new(body: Bytes) -> Self {
+        Reader(body)
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn take(&mut self, length: usize) -> io::Result<Bytes> {
+        if self.0.len() < length {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "an answer ends too early",
             ));
         }
-        Ok(self.body.split_to(length))
+        Ok(self.0.split_to(length))
     }
 
-    fn short(&mut self) -> io::Result<u16> {
+    pub(crate) fn short(&mut self) -> io::Result<u16> {
         Ok(self.take(2)?.get_u16())
     }
 
-    fn int(&mut self) -> io::Result<i32> {
+    pub(crate) fn int(&mut self) -> io::Result<i32> {
         Ok(self.take(4)?.get_i32())
     }
 
-    fn string(&mut self) -> io::Result<String> {
+    pub(crate) fn string(&mut self) -> io::Result<String> {
         let length = usize::from(self.short()?);
         let text = self.take(length)?;
         String::from_utf8(text.to_vec()).map_err(io::Error::other)
     }
 
-    fn bytes(&mut self) -> io::Result<Option<Bytes>> {
+    pub(crate) fn bytes(&mut self) -> io::Result<Option<Bytes>> {
         match usize::try_from(self.int()?) {
             Ok(length) => self.take(length).map(Some),
             Err(_) => Ok(None),
         }
     }
+}
 
-    fn rows(&mut self) -> io::Result<Rows> {
-        let flags = self.int()?;
-        let columns = usize::try_from(self.int()?).map_err(io::Error::other)?;
-        let mut rows = Rows::default();
-        if flags & 0x02 != 0 {
-            rows.paging_state = self.bytes()?;
-        }
-        if flags & 0x04 == 0 {
-            if flags & 0x01 != 0 {
-                self.string()?;
-                self.string()?;
-            }
-            for _ in 0..columns {
-                if flags & 0x01 == 0 {
-                    self.string()?;
-                    self.string()?;
-                }
-                rows.columns.push(self.string()?);
-                self.skip_type()?;
-            }
-        }
-        for _ in 0..self.int()? {
-            rows.rows.push(
-                (0..columns)
-                    .map(|_| self.bytes())
-                    .collect::<io::Result<_>>()?,
-            );
-        }
-        Ok(rows)
+fn rows(reader: &mut Reader) -> io::Result<Rows> {
+    let flags = reader.int()?;
+    let columns = usize::try_from(reader.int()?).map_err(io::Error::other)?;
+    let mut rows = Rows::default();
+    if flags & 0x02 != 0 {
+        rows.paging_state = reader.bytes()?;
     }
-
-    fn skip_type(&mut self) -> io::Result<()> {
-        match self.short()? {
-            0x0000 => self.string().map(drop),
-            0x0020 | 0x0022 => self.skip_type(),
-            0x0021 => self.skip_type().and_then(|()| self.skip_type()),
-            0x0030 => {
-                self.string()?;
-                self.string()?;
-                for _ in 0..self.short()? {
-                    self.string()?;
-                    self.skip_type()?;
-                }
-                Ok(())
-            }
-            0x0031 => (0..self.short()?).try_for_each(|_| self.skip_type()),
-            _ => Ok(()),
+    if flags & 0x04 == 0 {
+        if flags & 0x01 != 0 {
+            reader.string()?;
+            reader.string()?;
         }
+        for _ in 0..columns {
+            if flags & 0x01 == 0 {
+                reader.string()?;
+                reader.string()?;
+            }
+            rows.columns.push(reader.string()?);
+            skip_type(reader)?;
+        }
+    }
+    for _ in 0..reader.int()? {
+        rows.rows.push(
+            (0..columns)
+                .map(|_| reader.bytes())
+                .collect::<io::Result<_>>()?,
+        );
+    }
+    Ok(rows)
+}
+
+fn skip_type(reader: &mut Reader) -> io::Result<()> {
+    match reader.short()? {
+        0x0000 => reader.string().map(drop),
+        0x0020 | 0x0022 => skip_type(reader),
+        0x0021 => skip_type(reader).and_then(|()| skip_type(reader)),
+        0x0030 => {
+            reader.string()?;
+            reader.string()?;
+            for _ in 0..reader.short()? {
+                reader.string()?;
+                skip_type(reader)?;
+            }
+            Ok(())
+        }
+        0x0031 => (0..reader.short()?).try_for_each(|_| skip_type(reader)),
+        _ => Ok(()),
     }
 }

@@ -7,11 +7,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::answer::{Answer, Column, Kind, Refusal, Reply, Table};
 use super::answer::{NATIVE, Type};
-use crate::raw::{self, Connection, Frame, opcode};
+use crate::raw::{self, Connection, Frame, Reader, opcode};
 
 /// No statement here takes longer on a healthy server, even while the other one is compiling.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -160,7 +160,7 @@ fn put_parameters(body: &mut BytesMut, request: &Request<'_>) {
 }
 
 fn decode(frame: &Frame) -> io::Result<Reply> {
-    let mut reader = Reader(frame.body.clone());
+    let mut reader = Reader::new(frame.body.clone());
     let mut warnings = Vec::new();
     if frame.flags & 0x02 != 0 {
         reader.take(16)?;
@@ -189,41 +189,7 @@ fn decode(frame: &Frame) -> io::Result<Reply> {
     Ok(Reply { answer, warnings })
 }
 
-/// A cursor that ends in an error, never in a panic.
-struct Reader(Bytes);
-
 impl Reader {
-    fn take(&mut self, length: usize) -> io::Result<Bytes> {
-        if self.0.len() < length {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "an answer ends too early",
-            ));
-        }
-        Ok(self.0.split_to(length))
-    }
-
-    fn short(&mut self) -> io::Result<u16> {
-        Ok(self.take(2)?.get_u16())
-    }
-
-    fn int(&mut self) -> io::Result<i32> {
-        Ok(self.take(4)?.get_i32())
-    }
-
-    fn string(&mut self) -> io::Result<String> {
-        let length = usize::from(self.short()?);
-        let text = self.take(length)?;
-        String::from_utf8(text.to_vec()).map_err(io::Error::other)
-    }
-
-    fn bytes(&mut self) -> io::Result<Option<Bytes>> {
-        match usize::try_from(self.int()?) {
-            Ok(length) => self.take(length).map(Some),
-            Err(_) => Ok(None),
-        }
-    }
-
     fn refusal(&mut self) -> io::Result<Refusal> {
         let code = self.int()?;
         let message = self.string()?;
@@ -248,7 +214,7 @@ impl Reader {
 
     fn schema_change(&mut self) -> io::Result<Answer> {
         let mut words = Vec::new();
-        while !self.0.is_empty() {
+        while !self.is_at_end() {
             words.push(self.string()?);
         }
         Ok(Answer::SchemaChange(words.join(" ")))
@@ -308,7 +274,7 @@ impl Reader {
     fn columns(&mut self, flags: i32, count: i32) -> io::Result<Vec<Column>> {
         let shared = match flags & 0x01 {
             0 => None,
-            _ if count == 0 && self.0.is_empty() => None,
+            _ if count == 0 && self.is_at_end() => None,
             _ => Some((self.string()?, self.string()?)),
         };
         (0..count)
