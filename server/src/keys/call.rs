@@ -123,6 +123,10 @@ impl<B: Backend> Inner<B> {
                 Ok(ring) => {
                     key.answered(sent)?;
                     let lease = Lease::starting_at(called.sent, self.options.lease_seconds);
+                    // The machine slept while the answer was under way: it began nothing that could still be used.
+                    if !lease.is_alive_at(Reading::now(self.env())) {
+                        continue;
+                    }
                     return Ok((ring, lease));
                 }
                 Err(error) => {

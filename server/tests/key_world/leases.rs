@@ -102,7 +102,11 @@ impl Subject<'_> {
                 };
                 let was_denied = denials.iter().any(|denial| came_since(&denial));
                 let is_alive = |seconds| Lease::starting_at(call.sent, seconds).is_alive_at(now);
-                let has_grace = silences.iter().any(|silence| came_since(&silence))
+                // One instant is time enough for a call and for the next one: they are told apart by their numbers.
+                let is_silent_since =
+                    |silence: &&Asked| silence.key == call.key && silence.number > call.number;
+                let has_grace = (silences.iter().any(|silence| came_since(&silence))
+                    || silences.iter().any(is_silent_since))
                     && is_alive(terms.lease_seconds + terms.grace_seconds);
                 (is_alive(terms.lease_seconds) || has_grace) && !was_denied
             })
