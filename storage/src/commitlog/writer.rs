@@ -312,6 +312,10 @@ impl<B: Backend> CommitLog<B> {
         self.store_watermark().await?;
         self.is_closed = true;
         self.active = None;
+        if let Some(preparing) = self.preparing.take() {
+            // An error: it has ended too.
+            let _ = preparing.done.await;
+        }
         Ok(())
     }
 
@@ -561,6 +565,7 @@ impl<B: Backend> CommitLog<B> {
         self.env.spawn(Box::pin(async move {
             // A failure here costs only the head start; the segment is then made when it is needed.
             let _ = backend.log_prepare(segment, bytes).await;
+            drop(backend);
             let _ = ready.send(());
         }));
     }

@@ -121,8 +121,10 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) log_end: OnceLock<Result<()>>,
     /// The engine has been closed by its owner.
     pub(crate) is_closed: AtomicBool,
-    /// Background loops and operations that have not ended; the log's loop ends after all of them.
-    pub(crate) running: AtomicUsize,
+    /// Held by each background loop and operation that has not ended; the log's loop ends after all of them.
+    pub(crate) running: Arc<()>,
+    /// Held by the log's loop as long as it holds the engine.
+    pub(crate) logging: Arc<()>,
     /// The newest group appended.
     pub(crate) appended: AtomicU64,
     /// The newest group known to be durable: every manifest commit says that it knows it.
@@ -141,7 +143,7 @@ impl<B: Backend> Engine<B> {
         let inner = Arc::new(inner);
         let flushes = crate::background::run(inner.clone(), |jobs| &jobs.flushes);
         let compactions = crate::background::run(inner.clone(), |jobs| &jobs.compactions);
-        inner.env.spawn(Box::pin(log_loop::run(inner.clone(), log)));
+        inner.hold(&inner.logging, log_loop::run(inner.clone(), log));
         inner.start(flushes);
         inner.start(compactions);
         let watermark = crate::background::watermark(Arc::downgrade(&inner));
@@ -249,15 +251,13 @@ impl<B: Backend> Engine<B> {
     }
 
     /// Accepts nothing more, finishes what was accepted and what is under way, closes all tables, and then the log. An error: the log had failed, or its end
-    /// could not be noted; the next start replays it.
+    /// could not be noted; the next start replays it. Afterwards nothing of the engine's own holds the backend: it goes with the last handle.
     pub async fn close(&self) -> Result<()> {
         let inner = &self.inner;
         inner.is_closed.store(true, Ordering::Release);
         inner.forming.refuse(Error::Closed);
         inner.jobs.close();
-        while inner.running.load(Ordering::Acquire) > 0 {
-            inner.env.sleep(CLOSE_PAUSE).await;
-        }
+        inner.wait_for_holders(&inner.running).await;
         for table in inner.tables.all() {
             let _transition = table.transition.lock().await;
             inner.close_table(&table).await;
@@ -269,12 +269,9 @@ impl<B: Backend> Engine<B> {
         // Manifest and log each note where the other one ends: an older copy of either, put back, is seen.
         let noted = inner.commit_manifest(&[]).await;
         inner.forming.close();
-        loop {
-            match inner.log_end.get() {
-                Some(end) => return end.clone().and(noted),
-                None => inner.env.sleep(CLOSE_PAUSE).await,
-            }
-        }
+        inner.wait_for_holders(&inner.logging).await;
+        let end = inner.log_end.get().cloned();
+        end.unwrap_or(Err(Error::Closed)).and(noted)
     }
 
     /// Runs an operation to its end, also if the returned future is dropped.
@@ -296,13 +293,24 @@ impl<B: Backend> Engine<B> {
 
 impl<B: Backend> Inner<B> {
     /// Spawns what a closing engine waits for.
-    fn start(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
-        self.running.fetch_add(1, Ordering::AcqRel);
-        let running = Running(self.clone());
+    fn start(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.hold(&self.running, task);
+    }
+
+    /// Spawns a task that holds `held` until it is over, however it ends, and everything that it owned is gone.
+    fn hold(&self, held: &Arc<()>, task: impl Future<Output = ()> + Send + 'static) {
+        let held = held.clone();
         self.env.spawn(Box::pin(async move {
-            let _running = running;
+            // Dropped after the task: locals go in the reverse of their order.
+            let _held = held;
             task.await;
         }));
+    }
+
+    async fn wait_for_holders(&self, held: &Arc<()>) {
+        while Arc::strong_count(held) > 1 {
+            self.env.sleep(CLOSE_PAUSE).await;
+        }
     }
 
     /// Waits until the log is durable up to a group. A floor in the manifest must not be ahead of what the log will still have after a loss of power: the
@@ -314,14 +322,5 @@ impl<B: Backend> Inner<B> {
         let (done, synced) = oneshot::channel();
         self.forming.ask(group::Errand::Sync(done));
         synced.await.unwrap_or(Err(Error::Closed))
-    }
-}
-
-/// Counts a task until it is over, however it ends.
-struct Running<B: Backend>(Arc<Inner<B>>);
-
-impl<B: Backend> Drop for Running<B> {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -222,3 +222,33 @@ async fn writers_find_what_they_wrote_whatever_happens_to_the_table() {
     }
     engine.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_closed_engine_leaves_its_folder_to_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        log_segment_bytes: 64 << 10,
+        ..small()
+    };
+    let root = root(0, 1, &[], 1, &OsEntropy);
+    let new = NewTable {
+        id: id(0),
+        options: Default::default(),
+        keys: keys_of(&root),
+        root: Some(root),
+    };
+    let engine = open(folder.path(), options.clone()).await;
+    engine.create_table(new).await.unwrap();
+    engine.close().await.unwrap();
+    drop(engine);
+    for life in 1..=100 {
+        // `open` panics where anything still holds the folder.
+        let engine = open(folder.path(), options.clone()).await;
+        unlock(&engine, 0).await;
+        // Enough for the next segment to be made ready meanwhile.
+        for _ in 0..40 {
+            write(&engine, 0, life, &AtomicU64::new(0)).await;
+        }
+        engine.close().await.unwrap();
+    }
+}
