@@ -164,7 +164,7 @@ impl Database {
         }
         let now = self.engine.next_timestamp().max(before.changed_at + 1);
         store::write(&self.engine, &before, &next, now).await?;
-        next.version = store::version_of(&next);
+        next.digest = store::digest_after(&before, &next);
         next.changed_at = now;
         drop(before);
         self.replace_catalog(next);

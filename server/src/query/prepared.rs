@@ -178,9 +178,9 @@ fn permit_of(version: u64, number: u32) -> u64 {
     version << NUMBER_BITS | u64::from(number)
 }
 
-/// Both halves of the schema version folded together. It is a hash of all definitions: equal for equal schemas.
+/// Both halves of the schema's digest folded together: equal for equal schemas.
 fn version_of(catalog: &Catalog) -> u64 {
-    catalog.version.as_u64_pair().1 ^ catalog.version.as_u64_pair().0
+    (catalog.digest >> 64) as u64 ^ catalog.digest as u64
 }
 
 /// The id of a statement.

@@ -1,7 +1,7 @@
 //! The catalog: every keyspace with its tables and user types, as one value that never changes.
 //!
-//! What must hold: names are as stored (case already folded by the parser), and `version` differs between any two
-//! catalogs that differ, because drivers compare it to learn whether nodes agree.
+//! What must hold: names are as stored (case already folded by the parser), and the digest differs between any two
+//! catalogs that differ: drivers compare it to learn whether nodes agree, prepared statements to learn whether they still hold.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::error::{CqlError, CqlResult};
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     pub keyspaces: BTreeMap<String, Arc<Keyspace>>,
-    /// What `system.local` shows as `schema_version`.
-    pub version: Uuid,
+    /// Drawn from all definitions, by `store::digest_after`.
+    pub digest: u128,
     /// The timestamp of the newest change, in microseconds. The next one is later, whatever the clock says by then.
     pub changed_at: i64,
 }
@@ -45,6 +45,11 @@ pub struct Keyspace {
 }
 
 impl Catalog {
+    /// What `system.local` shows as `schema_version`.
+    pub fn version(&self) -> Uuid {
+        uuid::Builder::from_custom_bytes(self.digest.to_be_bytes()).into_uuid()
+    }
+
     pub fn keyspace(&self, name: &str) -> Option<&Arc<Keyspace>> {
         self.keyspaces.get(name)
     }

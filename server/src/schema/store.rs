@@ -23,8 +23,8 @@ use palladium_storage::{
     PartitionUpdate, ReadCommand, Row, Slices, Store, Write,
 };
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
+pub use self::difference::digest_after;
 use super::index::{Index, target_name};
 use super::table::{ColumnMask, DroppedColumn, FIRST_STORE};
 use super::view::View;
@@ -37,6 +37,8 @@ use crate::encode::key;
 use crate::error::CqlResult;
 use crate::service_key::ServiceKey;
 use crate::service_table::{self, SCHEMA_TABLE};
+
+mod difference;
 
 const PARTITION: &[u8] = b"schema";
 const DEFINITION: ColumnId = ColumnId(1);
@@ -70,17 +72,13 @@ impl Place {
 impl Change {
     /// The difference between two catalogs.
     pub fn between(before: &Catalog, after: &Catalog) -> Change {
-        let (old, new) = (definitions(before), definitions(after));
         let mut change = Change::default();
-        for (place, definition) in &new {
-            if old.get(place) != Some(definition) {
-                change.puts.push((place.clone(), definition.clone()));
+        for difference in difference::between(before, after) {
+            match difference.after {
+                Some(definition) => change.puts.push((difference.place, definition)),
+                None => change.removals.push(difference.place),
             }
         }
-        change.removals = old
-            .into_keys()
-            .filter(|place| !new.contains_key(place))
-            .collect();
         change
     }
 
@@ -195,7 +193,7 @@ pub async fn load(engine: &Engine, service: &ServiceKey) -> Result<Catalog, Stri
     let mut catalog = from_stored(stored)?;
     system::add_keyspaces(&mut catalog);
     catalog.changed_at = changed_at;
-    catalog.version = version_of(&catalog);
+    catalog.digest = digest_after(&Catalog::default(), &catalog);
     Ok(catalog)
 }
 
@@ -310,22 +308,6 @@ pub fn follow_roots(engine: &Engine, catalog: &mut Catalog, service_cmk: &CmkRef
             tables.insert(table.name.clone(), Arc::new(table));
         }
     }
-}
-
-/// A version that differs whenever the schema does: drawn from its definitions.
-pub fn version_of(catalog: &Catalog) -> Uuid {
-    let mut text = String::new();
-    for (place, definition) in definitions(catalog) {
-        text.push_str(place.kind);
-        text.push('\0');
-        text.push_str(&definition);
-        text.push('\0');
-        text.push_str(&place.keyspace);
-    }
-    let hash = palladium_crypto::sha256(&[text.as_bytes()]);
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash[..16]);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 struct Stored {
@@ -504,35 +486,6 @@ struct StoredDropped {
 enum StoredProperty {
     Text(String),
     Map(Vec<(String, StoredProperty)>),
-}
-
-fn definitions(catalog: &Catalog) -> BTreeMap<Place, String> {
-    let mut all = BTreeMap::new();
-    let user = |keyspace: &&Arc<Keyspace>| keyspace.kind == KeyspaceKind::User;
-    for keyspace in catalog.keyspaces.values().filter(user) {
-        let place = |kind, name: &str| Place {
-            kind,
-            keyspace: keyspace.name.clone(),
-            name: name.to_owned(),
-        };
-        let stored = StoredKeyspace {
-            replication: keyspace.replication.clone(),
-            durable_writes: keyspace.durable_writes,
-        };
-        all.insert(place("keyspace", ""), json(&stored));
-        for (name, ty) in &keyspace.types {
-            let fields = ty
-                .fields
-                .iter()
-                .map(|(field, ty)| (field.clone(), ty.to_string()))
-                .collect();
-            all.insert(place("type", name), json(&StoredType { fields }));
-        }
-        for (name, table) in &keyspace.tables {
-            all.insert(place("table", name), json(&store_table(table)));
-        }
-    }
-    all
 }
 
 fn json(value: &impl Serialize) -> String {

@@ -203,7 +203,7 @@ async fn change(
         database.keys.keep(*id).await;
     }
     let mut catalog = changed.catalog;
-    catalog.version = store::version_of(&catalog);
+    catalog.digest = store::digest_after(&before, &catalog);
     catalog.changed_at = now;
     database.replace_catalog(catalog);
     if let Some(roles) = roles {
@@ -344,7 +344,7 @@ fn follow_roots(database: &Database, before: &Catalog) {
     };
     let mut catalog = before.clone();
     store::follow_roots(&database.engine, &mut catalog, &service_cmk);
-    catalog.version = store::version_of(&catalog);
+    catalog.digest = store::digest_after(before, &catalog);
     database.replace_catalog(catalog);
 }
 

@@ -49,7 +49,7 @@ pub fn local(database: &Database, catalog: &Catalog, rows: &mut Rows<'_>) -> Cql
         ("release_version", text(RELEASE_VERSION)),
         ("rpc_address", address),
         ("rpc_port", int(i32::from(config.listen.port()))),
-        ("schema_version", Some(CqlValue::Uuid(catalog.version))),
+        ("schema_version", Some(CqlValue::Uuid(catalog.version()))),
         ("tokens", text_set([TOKEN.to_owned()])),
     ])
 }
