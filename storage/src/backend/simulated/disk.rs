@@ -9,8 +9,10 @@
 //! unsynced names: what real disks are allowed to do. Handles opened before a crash do nothing any more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 
 use palladium_crypto::{Entropy, SeededEntropy};
 
@@ -49,6 +51,9 @@ struct State {
     passing_syncs: u64,
     failing_syncs: u32,
     room_bytes: Option<u64>,
+    /// What is appended to the log is written, and its sync waits.
+    holds_log_syncs: bool,
+    held: Vec<Waker>,
 }
 
 #[derive(Clone, Default)]
@@ -74,6 +79,7 @@ impl SimulatedDisk {
         state.is_down = false;
         state.down_at_sync = None;
         state.failing_syncs = 0;
+        state.holds_log_syncs = false;
         if let Crash::PowerLoss { seed } = crash {
             lose_power(&mut state, &SeededEntropy::new(seed));
         }
@@ -105,6 +111,28 @@ impl SimulatedDisk {
         let mut state = self.state();
         state.passing_syncs = passing;
         state.failing_syncs = count;
+    }
+
+    /// As long as it is so, what is appended to the log is written and not durable: whoever appends waits. A crash ends it.
+    pub fn hold_log_syncs(&self, is_held: bool) {
+        let mut state = self.state();
+        state.holds_log_syncs = is_held;
+        let held = std::mem::take(&mut state.held);
+        drop(state);
+        held.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ready when the log may be synced.
+    pub(super) async fn log_syncs_go_on(&self) {
+        poll_fn(|context| {
+            let mut state = self.state();
+            if !state.holds_log_syncs {
+                return Poll::Ready(());
+            }
+            state.held.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// No more than so many further bytes fit; `None`: no limit.

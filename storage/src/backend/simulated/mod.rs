@@ -16,6 +16,7 @@
 mod disk;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -86,12 +87,12 @@ impl SimulatedBackend {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(
+    /// Something is done to a segment that is being written; after an error nothing more is.
+    fn on_segment(
         &self,
         segment: u64,
-        offset: u64,
-        bytes: &[u8],
-        durability: Durability,
+        action: &str,
+        act: impl FnOnce(&SimulatedFile) -> io::Result<()>,
     ) -> Result<()> {
         let mut writing = self.writing();
         let (file, has_failed) = writing.get_mut(&segment).ok_or_else(|| Error::Invalid {
@@ -100,16 +101,7 @@ impl SimulatedBackend {
         if *has_failed {
             return Err(Error::Closed);
         }
-        let path = segment_path(segment);
-        let written = file
-            .write_at(offset, bytes)
-            .map_err(|source| io_error(&path, "write", source));
-        let outcome = written.and_then(|()| match durability {
-            Durability::Now => file
-                .sync()
-                .map_err(|source| io_error(&path, "sync", source)),
-            Durability::Later => Ok(()),
-        });
+        let outcome = act(file).map_err(|source| io_error(&segment_path(segment), action, source));
         *has_failed = outcome.is_err();
         outcome
     }
@@ -143,22 +135,22 @@ impl Backend for SimulatedBackend {
         parts: &[Part<'_>],
         durability: Durability,
     ) -> Result<()> {
-        self.append(segment, offset, &joined(parts), durability)
+        let bytes = joined(parts);
+        self.on_segment(segment, "write", |file| file.write_at(offset, &bytes))?;
+        match durability {
+            Durability::Now => {
+                self.shared.disk.log_syncs_go_on().await;
+                self.on_segment(segment, "sync", DiskFile::sync)
+            }
+            Durability::Later => Ok(()),
+        }
     }
 
     async fn log_sync(&self, segment: u64) -> Result<()> {
-        let mut writing = self.writing();
-        let Some((file, has_failed)) = writing.get_mut(&segment) else {
+        if !self.writing().contains_key(&segment) {
             return self.folder().log_sync(segment);
-        };
-        if *has_failed {
-            return Err(Error::Closed);
         }
-        let outcome = file
-            .sync()
-            .map_err(|source| io_error(&segment_path(segment), "sync", source));
-        *has_failed = outcome.is_err();
-        outcome
+        self.on_segment(segment, "sync", DiskFile::sync)
     }
 
     async fn log_read(&self, segment: u64, offset: u64, length: usize) -> Result<Vec<u8>> {
