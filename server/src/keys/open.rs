@@ -192,7 +192,13 @@ impl<B: Backend> Inner<B> {
                 }
                 Err(failure) => {
                     self.engine.stop(kept.id);
-                    let _ = opening.await;
+                    // What is said of the key itself does not wait until the opening has stopped: its siblings are open, and the disk may take long.
+                    let spread = async {
+                        if failure.is_key_wide() {
+                            self.spread(&failure).await;
+                        }
+                    };
+                    let _ = futures::join!(opening, spread);
                     return Unlocked::Refused(failure);
                 }
             }
