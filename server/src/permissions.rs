@@ -331,6 +331,19 @@ impl Authority {
         self.check(asker, Permission::Use, &Resource::Key(key.to_string()))
     }
 
+    /// The same of a key that whoever asks has not named: a refusal tells its name to those alone who may know it, and to others whose key it is.
+    pub fn may_use_key_of(&self, asker: &Asker, key: &CmkRef, whose: &str) -> CqlResult<()> {
+        match self.may_use_key(asker, key) {
+            Err(_) if !self.may_name_key(asker, &key.to_string()) => {
+                Err(CqlError::unauthorized(format!(
+                    "User {} has no USE permission on the key of {whose}",
+                    asker.who
+                )))
+            }
+            answer => answer,
+        }
+    }
+
     /// Whether somebody is shown the name of a key: those who may use or describe it.
     pub fn may_name_key(&self, asker: &Asker, key: &str) -> bool {
         self.is_free(asker) || key == self.service_cmk.to_string() || {

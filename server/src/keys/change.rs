@@ -7,7 +7,8 @@
 //! then     engine, schema ─► `keep`: grants that no root needs are retired, the key's life is noted
 //! ```
 //!
-//! What must hold: nothing has changed when a key is refused, and the error says which key and what its service said.
+//! What must hold: nothing has changed when a key is refused, and the error says which key and what its service said; but the name of a key that a table is under,
+//! or that an alias leads to, is told to nobody who may not know it.
 
 use std::sync::Arc;
 
@@ -92,7 +93,8 @@ impl<B: Backend> Inner<B> {
             .ok_or_else(|| CqlError::invalid("unconfigured table"))?;
         let kept = &*kept;
         let purpose = kept.purpose(asker, Urgency::Request);
-        self.may_use_key(asker, &self.root(id)?.cmk)?;
+        let whose = format!("<table {}.{}>", kept.keyspace, kept.name);
+        self.may_use_key_of(asker, &self.root(id)?.cmk, &whose)?;
         // Before the turn is taken: whoever waits for the old key must not wait for the new one's service.
         let (service, cmk) = self.named(id, cmk, purpose).await?;
         let one_call = kept.calling.lock().await;
@@ -167,7 +169,8 @@ impl<B: Backend> Inner<B> {
         }
         match described {
             Ok(lasting) => {
-                self.may_use_key(purpose.asker, &lasting)?;
+                let whose = format!("<alias {cmk}>");
+                self.may_use_key_of(purpose.asker, &lasting, &whose)?;
                 Ok((service, lasting))
             }
             Err(error) => Err(self.key_refused(cmk, &error).await),

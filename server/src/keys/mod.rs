@@ -261,6 +261,14 @@ impl<B: Backend> Inner<B> {
         }
     }
 
+    /// The same of a key that a table is under, or that an alias leads to: its name is not everybody's to know.
+    fn may_use_key_of(&self, asker: &Asker, key: &CmkRef, whose: &str) -> CqlResult<()> {
+        match self.authority.get() {
+            Some(authority) => authority.may_use_key_of(asker, key, whose),
+            None => Ok(()),
+        }
+    }
+
     fn kept(&self, id: TableId) -> Option<Arc<Kept>> {
         self.tables.get(&id).map(|kept| kept.clone())
     }

@@ -7,7 +7,7 @@ use palladium::config::{
 };
 
 use crate::client::{AUTH_SUCCESS, Answer, Client, Node, Value, with_roles};
-use crate::scene::wait_for;
+use crate::scene::{Scene, alter, wait_for};
 
 const BAD_CREDENTIALS: i32 = 0x0100;
 const UNAUTHORIZED: i32 = 0x2100;
@@ -486,6 +486,55 @@ fn a_table_is_put_under_a_key_by_those_who_may_use_it() {
     admin.query("REVOKE USE ON ALL KEYS FROM bob").done();
     assert_eq!(bob.query(create).error(), (UNAUTHORIZED, refused.into()));
     node.stop();
+}
+
+#[test]
+fn a_refused_alter_tells_the_name_of_a_key_to_those_alone_who_may_know_it() {
+    let mut scene = Scene::new(false);
+    scene
+        .keyring()
+        .alias_set("mine", "orders")
+        .expect("an alias");
+    scene.config = Config {
+        data: scene.config.data.clone(),
+        keyring: scene.config.keyring.clone(),
+        listen: scene.config.listen,
+        ..with_roles()
+    };
+    let server = scene.start().expect("the server starts");
+    let mut admin = superuser(server.address());
+    for statement in [
+        "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+        "CREATE TABLE ks.t (k int PRIMARY KEY) WITH encryption = {'kms_key': 'local:orders'}",
+        "CREATE TABLE ks.plain (k int PRIMARY KEY)",
+        "CREATE ROLE bob WITH PASSWORD = 'bob' AND LOGIN = true",
+        "GRANT ALTER ON KEYSPACE ks TO bob",
+        "GRANT USE ON KEY 'local:other' TO bob",
+        "GRANT USE ON KEY 'local:mine' TO bob",
+    ] {
+        admin.query(statement).done();
+    }
+    let mut bob = login(server.address(), "bob");
+    let whose = "User bob has no USE permission on the key of ";
+    for key in ["local:other", "default"] {
+        let refused = (UNAUTHORIZED, format!("{whose}<table ks.t>"));
+        assert_eq!(bob.query(&alter(key)).error(), refused);
+    }
+    let by_alias = "ALTER TABLE ks.plain WITH encryption = {'kms_key': 'local:mine'}";
+    let refused = (UNAUTHORIZED, format!("{whose}<alias local:mine>"));
+    assert_eq!(bob.query(by_alias).error(), refused);
+    admin
+        .query("GRANT DESCRIBE ON KEY 'local:orders' TO bob")
+        .done();
+    let named = "User bob has no USE permission on <key local:orders> or any of its parents";
+    for statement in [&alter("local:other"), by_alias] {
+        assert_eq!(bob.query(statement).error(), (UNAUTHORIZED, named.into()));
+    }
+    admin.query("GRANT USE ON KEY 'local:orders' TO bob").done();
+    for statement in [&alter("local:other"), by_alias] {
+        bob.query(statement).done();
+    }
+    scene.runtime.block_on(server.stop()).expect("a clean stop");
 }
 
 #[test]
