@@ -16,7 +16,7 @@ use super::term::{Aggregate, Terms, undefined};
 use super::{name, nearest};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
-use crate::schema::{Catalog, ColumnKind, Index, TableSchema, types};
+use crate::schema::{Catalog, ColumnKind, Index, TableSchema, system, types};
 
 /// A SELECT with names and types settled.
 #[derive(Debug)]
@@ -72,7 +72,8 @@ pub fn select(
         false => ordered_columns(table, statement)?,
     };
     let purpose = Purpose::Select {
-        allow_filtering: statement.allow_filtering && !is_nearest,
+        allow_filtering: (statement.allow_filtering || system::is_found_by_all(table))
+            && !is_nearest,
     };
     let restrictions = restrict(
         &mut terms,

@@ -116,7 +116,7 @@ fn tags(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
         ("resource_id", text(table.id.to_string())),
         ("keyspace_name", text(&table.keyspace)),
         ("resource_name", text(&table.name)),
-        ("resource_type", text("TABLE")),
+        ("resource_type", text("table")),
         ("tags", text_map(&tags)),
     ])
 }

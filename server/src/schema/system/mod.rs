@@ -42,6 +42,11 @@ pub fn add_keyspaces(catalog: &mut Catalog) {
     }
 }
 
+/// Whether rows of a table are found by any of its columns without ALLOW FILTERING: tags are asked for by keyspace and table, where Keyspaces has an index.
+pub fn is_found_by_all(table: &TableSchema) -> bool {
+    table.keyspace == "system_schema_mcs" && table.name == "tags"
+}
+
 /// Whether reading a virtual table waits: it stands on the disk, or shows what the manifest knows. See [`read_stored`].
 pub fn is_stored(table: &TableSchema) -> bool {
     let of_ours = table.keyspace == "system_palladium";
