@@ -15,6 +15,7 @@ use palladium_storage::Env;
 use palladium_storage::env::BoxFuture;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 
 use crate::client::Client;
 
@@ -31,12 +32,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct MovedEnv {
     real: RealEnv,
     ahead_seconds: AtomicU64,
+    /// What the next task waits for before it begins.
+    held: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl MovedEnv {
     /// Moves both clocks.
     pub fn advance(&self, seconds: u64) {
         self.ahead_seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// The next task that is spawned begins only when what this gives is dropped: as if the disk took its time.
+    pub fn hold_next_task(&self) -> oneshot::Sender<()> {
+        let (holding, held) = oneshot::channel();
+        *self.held.lock().expect("no holder of this lock panics") = Some(held);
+        holding
     }
 
     fn ahead(&self) -> u64 {
@@ -52,7 +62,15 @@ impl Env for MovedEnv {
         self.real.boot_nanos() + self.ahead() * 1_000_000_000
     }
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        self.real.spawn(task);
+        let mut held = self.held.lock().expect("no holder of this lock panics");
+        match held.take() {
+            None => self.real.spawn(task),
+            Some(held) => self.real.spawn(Box::pin(async move {
+                // Nothing is ever sent: this ends when the sender is gone.
+                let _ = held.await;
+                task.await;
+            })),
+        }
     }
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         self.real.sleep(duration)

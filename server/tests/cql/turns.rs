@@ -68,6 +68,35 @@ fn a_key_service_that_hangs_holds_up_no_change_of_another_table() {
 }
 
 #[test]
+fn a_table_that_is_being_destroyed_is_deleting_and_its_name_is_free_when_it_is_gone() {
+    const CREATE: &str = "CREATE TABLE ks.t (k int PRIMARY KEY)";
+    let scene = Scene::new(false);
+    scene.serve(|_, client| {
+        begin(client);
+        assert_eq!(status(client, "t"), ["ACTIVE"]);
+        let slow_disk = scene.env.hold_next_task();
+        let dropping = begun(client, "DROP TABLE ks.t");
+        let is_shown = || (status(client, "t") == ["DELETING"]).then_some(());
+        wait_for(is_shown, "the table is being destroyed");
+        let known = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = 'ks'";
+        assert!(texts(client, known).is_empty());
+        let (code, words) = client.query("SELECT * FROM ks.t").error();
+        assert_eq!((code, &*words), (INVALID, "table t does not exist"));
+        let creating = begun(client, CREATE);
+        client
+            .query("CREATE TABLE ks.near (k int PRIMARY KEY)")
+            .done();
+        assert_eq!(status(client, "t"), ["DELETING"]);
+        assert!(!dropping.is_finished() && !creating.is_finished());
+        drop(slow_disk);
+        dropping.join().expect("an answer").done();
+        creating.join().expect("an answer").done();
+        assert_eq!(status(client, "t"), ["ACTIVE"]);
+        assert!(client.query("SELECT * FROM ks.t").rows().rows.is_empty());
+    });
+}
+
+#[test]
 fn a_switch_whose_new_key_hangs_holds_up_no_change_of_another_table() {
     let silent = Silent::listen();
     let scene = Scene::beside(&silent);
