@@ -7,9 +7,7 @@ use super::world::*;
 #[tokio::test]
 async fn a_disabled_key_closes_every_table_under_it_within_the_lease_and_no_other() {
     let world = World::new().await;
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.deny(&owner(), DenialReason::Disabled);
     let mut open_for = 0;
     while world.engine.lease_alive(ORDERS) || world.engine.lease_alive(INVOICES) {
         let _ = world.write(ORDERS).await;
@@ -39,9 +37,7 @@ async fn a_disabled_key_closes_every_table_under_it_within_the_lease_and_no_othe
 #[tokio::test]
 async fn a_key_that_is_enabled_again_brings_all_rows_back() {
     let world = World::new().await;
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.deny(&owner(), DenialReason::Disabled);
     world.pass(LEASE_SECONDS).await;
     world.refused(ORDERS).await;
     world.kms.set(&owner(), Behavior::Ok);
@@ -60,9 +56,7 @@ async fn a_key_that_is_enabled_again_brings_all_rows_back() {
 async fn denied_access_to_one_table_leaves_its_siblings_open() {
     let world = World::new().await;
     world.pass(30 * 60).await;
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::AccessDenied));
+    world.deny(&owner(), DenialReason::AccessDenied);
     let error = world.refused(ORDERS).await;
     assert_eq!(error.code(), ErrorCode::Unauthorized);
     world.kms.set(&owner(), Behavior::Ok);
@@ -77,9 +71,7 @@ async fn denied_access_to_one_table_leaves_its_siblings_open() {
 async fn a_table_whose_lease_ran_out_is_wiped_by_the_request_that_is_refused() {
     let world = World::new().await;
     world.env.advance(LEASE_SECONDS);
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::AccessDenied));
+    world.deny(&owner(), DenialReason::AccessDenied);
     world.refused(ORDERS).await;
     assert!(
         world.engine.lease(ORDERS).is_none(),
@@ -90,9 +82,7 @@ async fn a_table_whose_lease_ran_out_is_wiped_by_the_request_that_is_refused() {
 #[tokio::test]
 async fn closed_tables_of_one_key_ask_once_in_five_seconds_together() {
     let world = World::new().await;
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.deny(&owner(), DenialReason::Disabled);
     world.env.advance(LEASE_SECONDS);
     world.refused(ORDERS).await;
     let calls = world.kms.count(&owner(), Operation::Decrypt);
@@ -119,9 +109,7 @@ async fn the_moment_when_it_began_stays() {
     let first = world.refused(ORDERS).await.message;
     assert!(first.ends_with("reason=Throttled"), "{first}");
     world.env.advance(600);
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::PendingDeletion));
+    world.deny(&owner(), DenialReason::PendingDeletion);
     let second = world.refused(ORDERS).await.message;
     assert_eq!(second, first.replace("Throttled", "PendingDeletion"));
 }
@@ -135,9 +123,7 @@ async fn a_sibling_of_a_denied_table_is_asked_for_soon() {
         world.engine.lease(INVOICES),
     );
     world.engine.lock(ORDERS).await;
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::GrantRevoked));
+    world.deny(&owner(), DenialReason::GrantRevoked);
     world.refused(ORDERS).await;
     world.kms.set(&owner(), Behavior::Ok);
     world.keeper.step().await;
@@ -147,16 +133,8 @@ async fn a_sibling_of_a_denied_table_is_asked_for_soon() {
 
 #[tokio::test]
 async fn a_denial_that_was_overtaken_by_an_answer_is_asked_about_again() {
-    let world = World::new().await;
-    world.pass(20 * 60).await;
-    world.env.is_patient.store(true, Ordering::SeqCst);
-    world.kms.set(&owner(), Behavior::Held);
-    let calls = world.kms.count(&owner(), Operation::Decrypt);
-    let keeper = world.keeper.clone();
-    let slow = tokio::spawn(async move { keeper.ensure(ORDERS, &Asker::server()).await });
-    while world.kms.count(&owner(), Operation::Decrypt) == calls {
-        tokio::task::yield_now().await;
-    }
+    let world = World::asleep().await;
+    let (slow, _) = world.held_opening(ORDERS).await;
     // A Decrypt that is sent later is answered; then the first one comes back with what held before.
     world.env.advance(1);
     world.kms.answer_next_calls(&owner(), Behavior::Ok);
@@ -172,16 +150,8 @@ async fn a_denial_that_was_overtaken_by_an_answer_is_asked_about_again() {
 
 #[tokio::test]
 async fn an_answer_that_a_denial_has_overtaken_opens_nothing() {
-    let world = World::new().await;
-    world.pass(20 * 60).await;
-    world.env.is_patient.store(true, Ordering::SeqCst);
-    world.kms.set(&owner(), Behavior::Held);
-    let calls = world.kms.count(&owner(), Operation::Decrypt);
-    let keeper = world.keeper.clone();
-    let slow = tokio::spawn(async move { keeper.ensure(ORDERS, &Asker::server()).await });
-    while world.kms.count(&owner(), Operation::Decrypt) == calls {
-        tokio::task::yield_now().await;
-    }
+    let world = World::asleep().await;
+    let (slow, _) = world.held_opening(ORDERS).await;
     world.env.advance(1);
     world
         .kms
@@ -203,9 +173,7 @@ async fn a_denial_of_the_key_while_a_table_is_made_closes_the_new_table() {
         .await
         .unwrap();
     // Between the new table's key and the table itself the owner says no, and it is another table that hears it.
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.deny(&owner(), DenialReason::Disabled);
     world.engine.lock(INVOICES).await;
     world.env.advance(1);
     world.refused(INVOICES).await;

@@ -20,8 +20,7 @@ async fn a_table_in_use_is_renewed_before_its_lease_ends_and_never_waits() {
 
 #[tokio::test]
 async fn an_idle_table_goes_dormant_and_wakes_with_the_next_request() {
-    let world = World::new().await;
-    world.pass(20 * 60).await;
+    let world = World::asleep().await;
     assert!(!world.engine.lease_alive(ORDERS));
     assert!(matches!(
         world.keeper.status(ORDERS),
@@ -49,8 +48,7 @@ async fn the_shortest_lease_is_renewed_in_time_too() {
 
 #[tokio::test]
 async fn a_client_that_leaves_while_a_table_opens_leaves_no_key_behind() {
-    let world = World::new().await;
-    world.pass(20 * 60).await;
+    let world = World::asleep().await;
     world.kms.set(&owner(), Behavior::Slow(3));
     assert!(
         world
@@ -62,7 +60,7 @@ async fn a_client_that_leaves_while_a_table_opens_leaves_no_key_behind() {
     while !world.engine.lease_alive(ORDERS) {
         tokio::task::yield_now().await;
     }
-    world.pass(20 * 60).await;
+    world.fall_asleep().await;
     assert!(
         world.engine.lease(ORDERS).is_none(),
         "nobody closed the table"
@@ -73,7 +71,7 @@ async fn a_client_that_leaves_while_a_table_opens_leaves_no_key_behind() {
 async fn a_request_waits_two_seconds_and_what_it_began_goes_on() {
     let world = World::empty(|options| options.call_timeout = Duration::from_secs(30)).await;
     world.fill().await;
-    world.pass(20 * 60).await;
+    world.fall_asleep().await;
     let calls = world.kms.count(&owner(), Operation::Decrypt);
     world.env.waits_for_calls.store(true, Ordering::SeqCst);
     world.kms.set(&owner(), Behavior::Held);
@@ -112,6 +110,39 @@ async fn a_wall_clock_that_jumps_ahead_ends_every_lease() {
     world.engine.take_used(INVOICES);
     world.keeper.step().await;
     assert!(world.engine.lease(INVOICES).is_none());
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_when_its_lease_is_over_is_asked_for_again() {
+    let world = World::asleep().await;
+    let (opening, calls) = world.held_opening(ORDERS).await;
+    // The machine sleeps while the answer is under way.
+    world.env.advance(LEASE_SECONDS);
+    world.kms.answer_next_calls(&owner(), Behavior::Ok);
+    world.kms.release_held(&owner(), Behavior::Ok);
+    opening.await.unwrap().unwrap();
+    assert_eq!(world.kms.count(&owner(), Operation::Decrypt), calls + 1);
+    assert_eq!(world.rows_now(ORDERS).await.ok(), Some(1));
+}
+
+#[tokio::test]
+async fn the_newest_answer_counts_where_a_wall_clock_that_went_back_and_forth_lets_an_older_one_last_longer()
+ {
+    let world = World::new().await;
+    world.env.wall_ahead.store(-200, Ordering::SeqCst);
+    world.env.advance(60);
+    // A sibling is refused, and so this table is asked for long before its time.
+    world.engine.lock(ORDERS).await;
+    world.deny(&owner(), DenialReason::GrantRevoked);
+    world.refused(ORDERS).await;
+    world.kms.set(&owner(), Behavior::Ok);
+    world.keeper.step().await;
+    world.env.wall_ahead.store(0, Ordering::SeqCst);
+    world.env.advance(99);
+    assert!(world.engine.lease_alive(INVOICES));
+    world.env.advance(1);
+    assert!(!world.engine.lease_alive(INVOICES));
+    assert_eq!(world.rows(INVOICES).await, Ok(1));
 }
 
 #[tokio::test]

@@ -89,13 +89,11 @@ async fn changes_of_state() {
     let _guard = log.listen();
     let world = World::new().await;
     is_one(&log.of(ORDERS), "the table's key is at hand", &[]);
-    world.pass(20 * 60).await;
+    world.fall_asleep().await;
     is_one(&log.of(ORDERS), "the table sleeps", &["reason=\"idle\""]);
     assert_eq!(world.rows(ORDERS).await, Ok(1));
     is_one(&log.of(ORDERS), "the table's key is at hand", &[]);
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.deny(&owner(), DenialReason::Disabled);
     world.env.advance(LEASE_SECONDS);
     // Refused again and again, it is one change.
     for _ in 0..5 {
@@ -109,9 +107,7 @@ async fn changes_of_state() {
         &["WARN", "reason=Disabled"],
     );
     // Another reason is another line.
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::PendingDeletion));
+    world.deny(&owner(), DenialReason::PendingDeletion);
     world.env.advance(6);
     world.refused(ORDERS).await;
     is_one(

@@ -155,7 +155,7 @@ const LATE: u64 = LEASE_SECONDS / 10 * 8;
 async fn opened_late(later: Behavior) -> (World, u64) {
     let world = World::empty(|options| options.call_timeout = Duration::from_secs(3_600)).await;
     world.fill().await;
-    world.pass(20 * 60).await;
+    world.fall_asleep().await;
     assert!(world.engine.lease(ORDERS).is_none());
     world.env.creep(Duration::from_nanos(1));
     world.kms.set(&owner(), Behavior::Held);

@@ -59,9 +59,7 @@ async fn a_table_that_stays_refused_does_not_make_its_siblings_renew_every_few_s
 #[tokio::test]
 async fn an_old_word_about_the_key_is_not_kept_alive_by_what_is_said_of_one_table() {
     let world = World::new().await;
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::PendingDeletion));
+    world.deny(&owner(), DenialReason::PendingDeletion);
     world.pass(LEASE_SECONDS).await;
     world.refused(ORDERS).await;
     world.refused(INVOICES).await;
@@ -82,8 +80,7 @@ async fn an_old_word_about_the_key_is_not_kept_alive_by_what_is_said_of_one_tabl
 
 #[tokio::test]
 async fn damage_of_one_table_says_that_the_service_answers() {
-    let world = World::new().await;
-    world.pass(20 * 60).await;
+    let world = World::asleep().await;
     world.kms.set(
         &owner(),
         Behavior::Unavailable(UnavailableReason::Unreachable),
@@ -111,9 +108,7 @@ async fn what_is_said_of_a_key_reaches_the_tables_that_are_under_it_now_and_no_o
     world.alter(NEIGHBOUR, &owner()).await.unwrap();
     world.alter(SECOND, &owner()).await.unwrap();
     world.drop_table(INVOICES).await;
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.deny(&owner(), DenialReason::Disabled);
     // One of the two under the key is asked for, and both are closed.
     assert!(world.alter(SECOND, &owner()).await.is_err());
     for closed in [NEIGHBOUR, SECOND] {

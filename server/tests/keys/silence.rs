@@ -27,8 +27,7 @@ async fn an_unreachable_service_lets_the_lease_run_to_its_end_and_no_longer() {
 
 #[tokio::test]
 async fn a_service_that_never_answers_is_unreachable() {
-    let world = World::new().await;
-    world.pass(20 * 60).await;
+    let world = World::asleep().await;
     world.kms.set(&owner(), Behavior::Held);
     assert_eq!(world.refused(ORDERS).await.code(), ErrorCode::Unavailable);
 }
@@ -119,9 +118,7 @@ async fn a_denial_ends_the_grace_at_once() {
         world.env.advance(1);
         world.keeper.step().await;
     }
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.deny(&owner(), DenialReason::Disabled);
     world.pass(30).await;
     for table in [ORDERS, INVOICES] {
         assert!(world.engine.lease(table).is_none());
@@ -150,17 +147,14 @@ async fn a_grace_is_counted_from_the_end_of_the_lease_even_if_nobody_looked() {
 async fn a_denied_key_has_no_grace() {
     let world = World::empty(|options| options.grace_seconds = 3_600).await;
     world.fill().await;
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::AccessDenied));
+    world.deny(&owner(), DenialReason::AccessDenied);
     world.env.advance(LEASE_SECONDS);
     assert_eq!(world.refused(ORDERS).await.code(), ErrorCode::Unauthorized);
 }
 
 #[tokio::test]
 async fn sleepers_of_a_key_that_never_answers_are_told_so_without_a_call() {
-    let world = World::new().await;
-    world.pass(20 * 60).await;
+    let world = World::asleep().await;
     world.kms.set(
         &owner(),
         Behavior::Unavailable(UnavailableReason::Unreachable),

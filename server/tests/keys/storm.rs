@@ -161,8 +161,7 @@ fn very_many_tables_under_one_key_are_a_trickle() {
 
 #[tokio::test]
 async fn a_wanted_table_that_the_disk_keeps_shut_is_not_asked_for_with_every_look() {
-    let world = World::new().await;
-    world.pass(20 * 60).await;
+    let world = World::asleep().await;
     world.engine.close().await.unwrap();
     world.keeper.want(ORDERS);
     let calls = world.kms.count(&owner(), Operation::Decrypt);

@@ -5,17 +5,8 @@ use super::world::*;
 #[tokio::test]
 async fn a_key_switch_needs_both_keys_once_and_then_only_the_new_one() {
     let world = World::new().await;
-    let (root, keys) = world
-        .keeper
-        .switch(ORDERS, &other(), &Asker::server())
-        .await
-        .unwrap();
-    let lease = keys.lease;
-    world.engine.switch_key(ORDERS, root, keys).await.unwrap();
-    world.keeper.opened(ORDERS, lease).await;
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.alter(ORDERS, &other()).await.unwrap();
+    world.deny(&owner(), DenialReason::Disabled);
     world.write(ORDERS).await.unwrap();
     world.pass(20 * 60).await;
     assert_eq!(world.rows(ORDERS).await, Ok(1));
@@ -25,16 +16,8 @@ async fn a_key_switch_needs_both_keys_once_and_then_only_the_new_one() {
 #[tokio::test]
 async fn a_key_that_does_not_work_changes_nothing() {
     let world = World::new().await;
-    world
-        .kms
-        .set(&other(), Behavior::Denied(DenialReason::PendingDeletion));
-    let Err(error) = world
-        .keeper
-        .switch(ORDERS, &other(), &Asker::server())
-        .await
-    else {
-        panic!("a key that is denied was taken");
-    };
+    world.deny(&other(), DenialReason::PendingDeletion);
+    let error = world.alter(ORDERS, &other()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Invalid);
     assert!(error.message.contains("vault:other"), "{error}");
     assert_eq!(world.engine.root(ORDERS).unwrap().cmk, owner());
@@ -45,24 +28,16 @@ async fn a_key_that_does_not_work_changes_nothing() {
 async fn an_answer_about_the_key_a_table_has_left_says_nothing_about_the_table() {
     let world = World::new().await;
     world.env.is_patient.store(true, Ordering::SeqCst);
-    let (root, keys) = world
-        .keeper
-        .switch(ORDERS, &other(), &Asker::server())
-        .await
-        .unwrap();
+    let (root, keys) = world.begin_switch().await.unwrap().unwrap();
     world.env.advance(220);
     world.kms.set(&owner(), Behavior::Held);
     let calls = world.kms.count(&owner(), Operation::Decrypt);
     let keeper = world.keeper.clone();
     world.write(ORDERS).await.unwrap();
     let renewal = tokio::spawn(async move { keeper.step().await });
-    while world.kms.count(&owner(), Operation::Decrypt) == calls {
-        tokio::task::yield_now().await;
-    }
+    world.sent(&owner(), Operation::Decrypt, calls).await;
     world.engine.switch_key(ORDERS, root, keys).await.unwrap();
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.deny(&owner(), DenialReason::Disabled);
     renewal.await.unwrap();
     assert!(world.engine.lease_alive(ORDERS));
     assert_eq!(world.rows(ORDERS).await, Ok(1));
@@ -92,9 +67,7 @@ async fn an_alias_is_followed_once_and_every_later_call_names_the_key() {
 #[tokio::test]
 async fn a_switch_away_from_a_locked_table_is_invalid_and_changes_nothing() {
     let world = World::new().await;
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.deny(&owner(), DenialReason::Disabled);
     world.env.advance(LEASE_SECONDS);
     world.refused(ORDERS).await;
     world.env.advance(6);
@@ -111,9 +84,7 @@ async fn a_switch_away_from_a_locked_table_is_invalid_and_changes_nothing() {
 #[tokio::test]
 async fn a_switch_whose_old_key_is_denied_closes_the_open_table() {
     let world = World::new().await;
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::AccessDenied));
+    world.deny(&owner(), DenialReason::AccessDenied);
     let error = world.alter(ORDERS, &other()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Invalid);
     assert!(world.engine.lease(ORDERS).is_none());
@@ -125,8 +96,7 @@ async fn a_switch_whose_old_key_is_denied_closes_the_open_table() {
 
 #[tokio::test]
 async fn a_sleeping_table_is_switched_with_one_decrypt_under_its_old_key() {
-    let world = World::new().await;
-    world.pass(20 * 60).await;
+    let world = World::asleep().await;
     let calls = world.kms.count(&owner(), Operation::Decrypt);
     world.alter(ORDERS, &other()).await.unwrap();
     assert_eq!(world.kms.count(&owner(), Operation::Decrypt), calls + 1);
@@ -155,10 +125,8 @@ async fn of_two_switches_at_once_one_wins_and_the_other_says_why() {
         world.keeper.switch(ORDERS, &other_key, &asker),
         world.keeper.switch(ORDERS, &third_key, &asker)
     );
-    let ((root, keys), (late_root, late_keys)) = (one.unwrap(), two.unwrap());
-    let lease = keys.lease;
-    world.engine.switch_key(ORDERS, root, keys).await.unwrap();
-    world.keeper.opened(ORDERS, lease).await;
+    let (first, (late_root, late_keys)) = (one.unwrap(), two.unwrap());
+    world.put_under(ORDERS, first).await;
     let late = world.engine.switch_key(ORDERS, late_root, late_keys).await;
     let error = late.unwrap_err().to_string();
     assert!(error.contains("epoch"), "{error}");
@@ -196,18 +164,14 @@ async fn a_table_asleep_is_switched_although_its_opening_forgets_an_older_key() 
 async fn a_table_is_used_while_its_switch_waits_for_the_new_keys_service() {
     let world = World::empty(|options| options.call_timeout = Duration::from_secs(3)).await;
     world.fill().await;
-    world.pass(20 * 60).await;
+    world.fall_asleep().await;
     world.env.waits_for_calls.store(true, Ordering::SeqCst);
     let orders = EncryptionContext::for_table("shop", "orders", "me");
     let held = Some(Behavior::Held);
     world.kms.set_context(&other(), &orders, held);
     let generated = world.kms.count(&other(), Operation::Generate);
-    let keeper = world.keeper.clone();
-    let switch =
-        tokio::spawn(async move { keeper.switch(ORDERS, &other(), &Asker::server()).await });
-    while world.kms.count(&other(), Operation::Generate) == generated {
-        tokio::task::yield_now().await;
-    }
+    let switch = world.begin_switch();
+    world.sent(&other(), Operation::Generate, generated).await;
     assert_eq!(world.rows(ORDERS).await, Ok(1));
     world.kms.set_context(&other(), &orders, None);
     assert!(switch.await.unwrap().is_ok());
@@ -215,20 +179,15 @@ async fn a_table_is_used_while_its_switch_waits_for_the_new_keys_service() {
 
 #[tokio::test]
 async fn who_came_while_the_old_key_was_asked_for_does_not_wait_for_the_new_one() {
-    let world = World::new().await;
-    world.pass(20 * 60).await;
+    let world = World::asleep().await;
     world.env.is_patient.store(true, Ordering::SeqCst);
     let orders = EncryptionContext::for_table("shop", "orders", "me");
     let held = Some(Behavior::Held);
     world.kms.set_context(&other(), &orders, held);
     world.kms.set(&owner(), Behavior::Held);
     let asked = world.kms.count(&owner(), Operation::Decrypt);
-    let keeper = world.keeper.clone();
-    let switch =
-        tokio::spawn(async move { keeper.switch(ORDERS, &other(), &Asker::server()).await });
-    while world.kms.count(&owner(), Operation::Decrypt) == asked {
-        tokio::task::yield_now().await;
-    }
+    let switch = world.begin_switch();
+    world.sent(&owner(), Operation::Decrypt, asked).await;
     let mut rows = Box::pin(world.rows(ORDERS));
     assert!(rows.as_mut().now_or_never().is_none());
     world.kms.set(&owner(), Behavior::Ok);
@@ -243,21 +202,15 @@ async fn a_table_that_slept_and_forgot_a_key_while_its_new_one_was_made_is_switc
     let world = World::new().await;
     world.engine.flush(Some(ORDERS)).await.unwrap();
     world.alter(ORDERS, &other()).await.unwrap();
-    let (root, keys) = world
-        .keeper
-        .switch(ORDERS, &owner(), &Asker::server())
-        .await
-        .unwrap();
-    let lease = keys.lease;
+    let asker = Asker::server();
+    let made = world.keeper.switch(ORDERS, &owner(), &asker).await;
+    let made = made.unwrap();
     world.engine.sleep(ORDERS).await;
     assert_eq!(world.rows(ORDERS).await, Ok(1));
-    assert_eq!(world.engine.root(ORDERS).unwrap().epoch, root.epoch);
-    world.engine.switch_key(ORDERS, root, keys).await.unwrap();
-    world.keeper.opened(ORDERS, lease).await;
+    assert_eq!(world.engine.root(ORDERS).unwrap().epoch, made.0.epoch);
+    world.put_under(ORDERS, made).await;
     assert_eq!(world.engine.root(ORDERS).unwrap().cmk, owner());
-    world
-        .kms
-        .set(&other(), Behavior::Denied(DenialReason::Disabled));
+    world.deny(&other(), DenialReason::Disabled);
     world.engine.sleep(ORDERS).await;
     assert_eq!(world.rows(ORDERS).await, Ok(1));
 }

@@ -17,7 +17,7 @@ async fn each_call_is_in_the_trail_with_table_key_context_and_who_asked() {
         made,
         ["DescribeKey", "GenerateDataKey", "Decrypt"].repeat(3)
     );
-    world.pass(20 * 60).await;
+    world.fall_asleep().await;
     world.events().await;
     let client = SocketAddr::from(([192, 0, 2, 7], 50_000));
     let alice = Asker {
@@ -48,8 +48,7 @@ async fn each_call_is_in_the_trail_with_table_key_context_and_who_asked() {
 
 #[tokio::test]
 async fn of_those_who_wait_together_the_first_is_named_and_renewals_are_the_servers() {
-    let world = World::new().await;
-    world.pass(20 * 60).await;
+    let world = World::asleep().await;
     world.events().await;
     let asker = |who: &str| Asker {
         standing: Standing::Anonymous,
@@ -77,9 +76,7 @@ async fn a_refusal_is_in_the_trail_and_in_the_services_figures() {
     let world = World::new().await;
     world.events().await;
     world.env.advance(LEASE_SECONDS);
-    world
-        .kms
-        .set(&owner(), Behavior::Denied(DenialReason::Disabled));
+    world.deny(&owner(), DenialReason::Disabled);
     world.refused(ORDERS).await;
     let events = world.events().await;
     let said = events[0].outcome.clone().unwrap_err();

@@ -21,7 +21,7 @@ use palladium_storage::env::BoxFuture;
 use palladium_storage::{
     Cell, CellState, Clustering, ColumnId, Columns, Env, KeyRange, Lease, Limits, Liveness,
     LocalBackend, LocalOptions, Mutation, NewTable, Options, PartitionKey, PartitionUpdate,
-    ReadCommand, Row, SERVICE, Slices, Store, TableKeys, Token, Write,
+    ReadCommand, Root, Row, SERVICE, Slices, Store, TableKeys, Token, Write,
 };
 
 pub const LEASE_SECONDS: u64 = 300;
@@ -112,6 +112,9 @@ pub async fn next_turn() {
     .await;
 }
 
+/// What somebody else is at meanwhile.
+pub type Doing<T> = tokio::task::JoinHandle<Result<T, CqlError>>;
+
 pub struct World {
     pub env: Arc<HandWoundEnv>,
     pub kms: Arc<ScriptedKms>,
@@ -155,6 +158,46 @@ impl World {
         self.create(ORDERS, "orders", &owner()).await;
         self.create(INVOICES, "invoices", &owner()).await;
         self.create(NEIGHBOUR, "neighbour", &other()).await;
+    }
+
+    /// The three tables, of which none was used for long: no key is in memory.
+    pub async fn asleep() -> World {
+        let world = World::new().await;
+        world.fall_asleep().await;
+        world
+    }
+
+    pub async fn fall_asleep(&self) {
+        self.pass(20 * 60).await;
+    }
+
+    /// The owner of a key says no from now on.
+    pub fn deny(&self, key: &CmkRef, reason: DenialReason) {
+        self.kms.set(key, Behavior::Denied(reason));
+    }
+
+    /// Somebody opens a table that is asleep under the owner's key, and his Decrypt is on its way until the script lets it be answered. Gives how many there were.
+    pub async fn held_opening(&self, table: TableId) -> (Doing<()>, u64) {
+        self.env.is_patient.store(true, Ordering::SeqCst);
+        self.kms.set(&owner(), Behavior::Held);
+        let calls = self.kms.count(&owner(), Operation::Decrypt);
+        let keeper = self.keeper.clone();
+        let opening = tokio::spawn(async move { keeper.ensure(table, &Asker::server()).await });
+        self.sent(&owner(), Operation::Decrypt, calls).await;
+        (opening, calls + 1)
+    }
+
+    /// Somebody puts the orders under the other key: made, but not in use before the caller says so.
+    pub fn begin_switch(&self) -> Doing<(Root, TableKeys)> {
+        let keeper = self.keeper.clone();
+        tokio::spawn(async move { keeper.switch(ORDERS, &other(), &Asker::server()).await })
+    }
+
+    /// Waits until there were more calls than these.
+    pub async fn sent(&self, key: &CmkRef, operation: Operation, before: u64) {
+        while self.kms.count(key, operation) == before {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// No tables.
@@ -248,12 +291,17 @@ impl World {
 
     /// As ALTER TABLE does.
     pub async fn alter(&self, id: TableId, cmk: &CmkRef) -> Result<(), CqlError> {
-        let (root, keys) = self.keeper.switch(id, cmk, &Asker::server()).await?;
-        let lease = keys.lease;
-        self.engine.switch_key(id, root, keys).await?;
-        self.keeper.opened(id, lease).await;
+        let made = self.keeper.switch(id, cmk, &Asker::server()).await?;
+        self.put_under(id, made).await;
         self.keeper.keep(id).await;
         Ok(())
+    }
+
+    /// The second half of ALTER TABLE, with what the first has made.
+    pub async fn put_under(&self, id: TableId, (root, keys): (Root, TableKeys)) {
+        let lease = keys.lease;
+        self.engine.switch_key(id, root, keys).await.unwrap();
+        self.keeper.opened(id, lease).await;
     }
 
     /// What was handed in to the audit trail since this was last asked.
