@@ -19,9 +19,8 @@ const LATELY: u64 = 3_000_000_000;
 const MINUTE: u64 = 60_000_000_000;
 
 fn wanted_places(wanted: Wanted) -> impl Iterator<Item = Place> {
-    (0..PARTITIONS)
-        .filter(move |key| wanted.partition.is_none_or(|wanted| wanted == *key))
-        .flat_map(|key| (0..ROWS).map(move |row| (key, row)))
+    let all = (0..PARTITIONS).flat_map(|key| (0..ROWS).map(move |row| (key, row)));
+    all.filter(move |place| wanted.covers(*place))
 }
 
 /// The word after `name=` in what a client was told.
@@ -46,8 +45,11 @@ impl World {
             Said::Page => self.must_be_proven(request, at, "a page left"),
             Said::Opened(id) => self.judge_opening(id, at),
             Said::Rows(rows) => self.judge_rows(request, rows),
-            Said::Unsure => {
-                self.say(format!("#{request} does not know"));
+            Said::Unsure(error) => {
+                self.say(format!("#{request} does not know: {error}"));
+                if error.code() != ErrorCode::WriteTimeout {
+                    self.fail(format!("#{request} may come back, and is told {error}"));
+                }
                 self.requests.remove(&request);
                 self.is_over = true;
             }
@@ -284,10 +286,10 @@ impl World {
                 let was_open = request.tables.iter().any(|table| {
                     request.open.contains(table) && self.tables[table].name == kept.name
                 });
+                let subject = kept.subject();
                 was_open
-                    && kept
-                        .subject()
-                        .is_proven(&self.service, soon, self.terms.without_grace())
+                    && subject.is_newest_alive(&self.service, soon, self.lease_seconds)
+                    && subject.is_proven(&self.service, soon, self.terms.without_grace())
             });
             if cut_short {
                 self.fail(format!("#{number}: silence ended a lease early: {error}"));

@@ -20,6 +20,8 @@ use palladium_storage::{
 };
 
 pub const KEYSPACE: &str = "ks";
+/// What some tables have beside their base: the same values, found by row and then by partition, as an index finds them.
+pub const BY_ROW: Store = Store(1);
 const COLUMN: ColumnId = ColumnId(1);
 
 /// Where a value stands: partition and row.
@@ -33,8 +35,8 @@ pub enum Said {
     /// A write goes to the log now: the server has found all its tables open.
     Submitted,
     Written(CqlResult<()>),
-    /// The log failed under the write.
-    Unsure,
+    /// The log failed under the write, and this is told.
+    Unsure(CqlError),
     /// A page of a table left for the client.
     Page,
     /// All rows, the last page included.
@@ -90,8 +92,27 @@ fn spelled(value: u64) -> Bytes {
     Bytes::from(value.to_be_bytes().repeat(4 + (value % 5) as usize))
 }
 
-/// A row with this value, or the deletion of the row.
-pub fn mutation(table: TableId, (key, row): Place, value: Option<u64>, timestamp: i64) -> Mutation {
+/// Where a store has what stands at a place, and the place of what a store has there.
+fn turned(store: Store, (first, second): Place) -> Place {
+    match store {
+        BY_ROW => (second, first),
+        _ => (first, second),
+    }
+}
+
+fn clustering(row: u64, end: u8) -> Clustering {
+    Clustering(Bytes::from(vec![0x40, row as u8, end]))
+}
+
+/// A row with this value, or the deletion of the row, as a store has it.
+pub fn mutation(
+    table: TableId,
+    store: Store,
+    place: Place,
+    value: Option<u64>,
+    timestamp: i64,
+) -> Mutation {
+    let (key, row) = turned(store, place);
     let cell = |value| Cell {
         column: COLUMN,
         path: Bytes::new(),
@@ -99,7 +120,7 @@ pub fn mutation(table: TableId, (key, row): Place, value: Option<u64>, timestamp
         state: CellState::Live(spelled(value)),
     };
     let row = Row {
-        clustering: Clustering(Bytes::from(vec![0x40, row as u8, 0x80])),
+        clustering: clustering(row, 0x80),
         liveness: value.map(|_| Liveness {
             timestamp,
             ttl: 0,
@@ -114,7 +135,7 @@ pub fn mutation(table: TableId, (key, row): Place, value: Option<u64>, timestamp
     };
     Mutation {
         table,
-        store: Store::BASE,
+        store,
         key: partition(key),
         update: PartitionUpdate {
             rows: vec![row],
@@ -126,18 +147,43 @@ pub fn mutation(table: TableId, (key, row): Place, value: Option<u64>, timestamp
 /// Which rows a request wants.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
-    /// One partition, or the whole table.
+    /// The base, or what is derived from it.
+    pub store: Store,
+    /// One partition of the store, or all of it.
     pub partition: Option<u64>,
+    /// One row of that partition alone.
+    pub row: Option<u64>,
     pub page_rows: u32,
     pub reversed: bool,
     /// How long the client looks at each page.
     pub thinks: Duration,
 }
 
+impl Wanted {
+    /// All that a store has, at once.
+    pub fn everything(store: Store) -> Wanted {
+        Wanted {
+            store,
+            partition: None,
+            row: None,
+            page_rows: u32::MAX,
+            reversed: false,
+            thinks: Duration::ZERO,
+        }
+    }
+
+    /// Whether what stands at a place is wanted.
+    pub fn covers(self, place: Place) -> bool {
+        let (partition, row) = turned(self.store, place);
+        self.partition.is_none_or(|wanted| wanted == partition)
+            && self.row.is_none_or(|wanted| wanted == row)
+    }
+}
+
 fn command(table: TableId, wanted: Wanted, now: i64) -> ReadCommand {
     ReadCommand {
         table,
-        store: Store::BASE,
+        store: wanted.store,
         range: match wanted.partition {
             Some(number) => KeyRange::One(partition(number)),
             None => KeyRange::Range {
@@ -145,7 +191,14 @@ fn command(table: TableId, wanted: Wanted, now: i64) -> ReadCommand {
                 end: PartitionBound::MAX,
             },
         },
-        slices: Slices::all(),
+        slices: match wanted.row {
+            Some(row) => Slices::row(
+                clustering(row, 0x00),
+                clustering(row, 0x80),
+                clustering(row, 0xff),
+            ),
+            None => Slices::all(),
+        },
         reversed: wanted.reversed && wanted.partition.is_some(),
         columns: Arc::new(Columns {
             regular: vec![COLUMN],
@@ -160,7 +213,7 @@ fn command(table: TableId, wanted: Wanted, now: i64) -> ReadCommand {
     }
 }
 
-fn rows_of(page: ReadPage, found: &mut Rows) {
+fn rows_of(page: ReadPage, store: Store, found: &mut Rows) {
     for partition in page.partitions {
         let key = u64::from_be_bytes(partition.key.bytes().as_ref().try_into().unwrap());
         for row in partition.rows {
@@ -170,7 +223,7 @@ fn rows_of(page: ReadPage, found: &mut Rows) {
             };
             let value = u64::from_be_bytes(bytes[..8].try_into().unwrap());
             assert_eq!(*bytes, spelled(value), "a value that nobody wrote");
-            let place = (key, u64::from(row.clustering.0[1]));
+            let place = turned(store, (key, u64::from(row.clustering.0[1])));
             assert!(found.insert(place, value).is_none(), "{place:?} came twice");
         }
     }
@@ -223,7 +276,7 @@ impl Life {
         self.say(request, Said::Submitted);
         let said = match self.engine.write(vec![write]).await.remove(0) {
             Ok(()) => Said::Written(Ok(())),
-            Err(Error::OutcomeUnknown { .. }) => Said::Unsure,
+            Err(error @ Error::OutcomeUnknown { .. }) => Said::Unsure(self.write_refused(error)),
             Err(error) => Said::Written(Err(self.write_refused(error))),
         };
         self.say(request, said);
@@ -255,7 +308,7 @@ impl Life {
             };
             self.say(request, Said::Page);
             command.resume = page.next.clone();
-            rows_of(page, &mut found);
+            rows_of(page, wanted.store, &mut found);
             if command.resume.is_none() {
                 return self.say(request, Said::Rows(found));
             }

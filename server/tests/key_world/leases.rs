@@ -113,6 +113,18 @@ impl Subject<'_> {
         })
     }
 
+    /// Whether the newest lease lives at `now`. It is the one that counts, also where the wall clock went back before it and forth after it, and an older one would
+    /// last longer.
+    pub fn is_newest_alive(&self, service: &Service, now: Reading, lease_seconds: u64) -> bool {
+        service.newest_first(|calls| {
+            let mut given =
+                calls.filter(|call| self.is_mine(call) && call.ending() == Some(Ending::Given));
+            given.next().is_some_and(|newest| {
+                Lease::starting_at(newest.sent, lease_seconds).is_alive_at(now)
+            })
+        })
+    }
+
     /// Whether anything that was heard lets a client be told this reason, for a request that began at `asked`.
     pub fn may_be_told(&self, service: &Service, reason: &str, asked: Reading) -> bool {
         service.newest_first(|calls| {

@@ -4,6 +4,7 @@
 //! any more ends as `Left`.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -49,6 +50,18 @@ impl Asked {
     /// Whether it is a denial that speaks of the key itself.
     pub fn is_key_wide_denial(&self) -> bool {
         matches!(self.ending(), Some(Ending::Denied(reason)) if reason.is_key_wide())
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = self.table.as_deref().unwrap_or("-");
+        let sent = self.sent.wall_micros;
+        write!(f, "{sent}: {:?} {} {table}", self.operation, self.key)?;
+        match self.ended {
+            Some((at, ending)) => write!(f, ", {}: {ending:?}", at.wall_micros),
+            None => Ok(()),
+        }
     }
 }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use palladium::audit::Asker;
 use palladium_crypto::{Behavior, CmkRef, DenialReason, GrantOperation, UnavailableReason};
-use palladium_storage::{Crash, Write};
+use palladium_storage::{Crash, Store, Write};
 
-use crate::client::{Place, Wanted, mutation};
+use crate::client::{BY_ROW, Place, Wanted, mutation};
 use crate::values::{Member, Table};
 use crate::world::{
-    Aim, KEYS, NAMES, PARTITIONS, ROWS, Request, SYSTEM, Scope, Trouble, World, context, key,
+    Aim, KEYS, NAMES, PARTITIONS, ROWS, Request, SYSTEM, Scope, Trouble, World, context,
+    is_indexed, key,
 };
 
 /// Requests under way at a time.
@@ -19,6 +20,14 @@ const REQUESTS_MAX: usize = 60;
 const SETTLED: u64 = 8_000_000_000;
 /// With everything working again for so long, no table fails at all: the background has tried each again.
 const HEALED: u64 = 45_000_000_000;
+
+/// What a table has.
+fn stores(table: Table) -> &'static [Store] {
+    match is_indexed(table) {
+        true => &[Store::BASE, BY_ROW],
+        false => &[Store::BASE],
+    }
+}
 
 impl World {
     pub fn step(&mut self) {
@@ -39,7 +48,8 @@ impl World {
             830..880 => self.switch(),
             880..905 => self.create(),
             905..917 => self.drop_a_table(),
-            917..947 => self.run_some(),
+            917..941 => self.run_some(),
+            941..947 => self.wait_for_the_disk(),
             947..957 => {
                 let sync = 1 + self.draw(20);
                 self.say(format!("the disk goes down at sync {sync}"));
@@ -126,19 +136,30 @@ impl World {
             0 => 2 + self.draw(3),
             _ => 1,
         };
-        let (mut mutations, mut members) = (Vec::new(), Vec::new());
+        let mut wanted = Vec::new();
         let mut places: BTreeSet<(Table, Place)> = BTreeSet::new();
         for _ in 0..count {
             let table = self.some_table();
             let place = (self.draw(PARTITIONS), self.draw(ROWS));
-            if !places.insert((table, place)) {
-                continue;
+            if places.insert((table, place)) {
+                let is_deletion = self.draw(8) == 0;
+                wanted.push((table, place, is_deletion));
             }
+        }
+        self.write(wanted);
+    }
+
+    /// One write of all these places: of a new value each, or that it is gone.
+    pub fn write(&mut self, places: Vec<(Table, Place, bool)>) -> u64 {
+        let (mut mutations, mut members) = (Vec::new(), Vec::new());
+        for (table, place, is_deletion) in places {
             self.values_made += 1;
-            let value = (self.draw(8) > 0).then_some(self.values_made);
+            let value = (!is_deletion).then_some(self.values_made);
             let timestamp = self.life.engine.next_timestamp();
             let id = self.tables[&table].id;
-            mutations.push(mutation(id, place, value, timestamp));
+            for store in stores(table) {
+                mutations.push(mutation(id, *store, place, value, timestamp));
+            }
             members.push(Member {
                 table,
                 place,
@@ -152,13 +173,22 @@ impl World {
         self.values.hand_over(request, members);
         let work = self.life.clone().write(request, Write { mutations });
         self.life.spawn(work);
+        request
     }
 
     fn read_some(&mut self) {
         if self.requests.len() < REQUESTS_MAX {
             let table = self.some_table();
+            let store = self.pick(stores(table)).expect("every table has its base");
+            let (partitions, rows) = match store {
+                BY_ROW => (ROWS, PARTITIONS),
+                _ => (PARTITIONS, ROWS),
+            };
+            let partition = (self.draw(3) > 0).then(|| self.draw(partitions));
             let wanted = Wanted {
-                partition: (self.draw(2) == 0).then(|| self.draw(PARTITIONS)),
+                store,
+                partition,
+                row: (partition.is_some() && self.draw(2) == 0).then(|| self.draw(rows)),
                 page_rows: [u32::MAX, 1 + self.draw(9) as u32][self.draw(2) as usize],
                 reversed: self.draw(2) == 0,
                 thinks: match self.draw(4) {
@@ -207,6 +237,32 @@ impl World {
         }
     }
 
+    /// What is written stands in the log and is not durable yet, while keys go, clocks jump and the server dies. Less than a client waits.
+    fn wait_for_the_disk(&mut self) {
+        self.say("the log's syncs wait".into());
+        self.disk.hold_log_syncs(true);
+        for _ in 0..1 + self.draw(4) {
+            self.write_some();
+        }
+        self.env.run_some(self.draw(30));
+        match self.draw(6) {
+            0 => self.sleep_at_once(),
+            1 => self.break_something(),
+            2 => self.revoke(),
+            3 => self.switch(),
+            4 => self.drop_a_table(),
+            _ => self.storm(),
+        }
+        self.pass(Duration::from_millis(self.draw(1_000)));
+        if self.draw(6) == 0 {
+            self.crash();
+        }
+        self.say("the log is synced".into());
+        self.disk.hold_log_syncs(false);
+        // What has waited so long does not wait for the next one, too.
+        self.env.run_ready();
+    }
+
     /// Much at once.
     fn storm(&mut self) {
         for _ in 0..3 + self.draw(8) {
@@ -239,7 +295,7 @@ impl World {
         }
     }
 
-    fn switch_to(&mut self, table: Table, to: CmkRef) {
+    pub fn switch_to(&mut self, table: Table, to: CmkRef) {
         if self.is_being_changed(table) {
             return;
         }
@@ -298,6 +354,10 @@ impl World {
             return;
         };
         let cmk = key(self.draw(KEYS + 1));
+        self.create_as(name, cmk);
+    }
+
+    pub fn create_as(&mut self, name: String, cmk: CmkRef) -> Table {
         let (table, kept) = self.new_table(name.clone(), cmk.clone());
         let id = kept.id;
         let request = self.begin(Aim::Create(kept), vec![table]);
@@ -305,6 +365,7 @@ impl World {
         self.call_for(3);
         let work = self.life.clone().create(request, id, name, cmk);
         self.life.spawn(work);
+        table
     }
 
     fn drop_a_table(&mut self) {
@@ -547,6 +608,19 @@ impl World {
         self.next_life(Crash::Kill);
     }
 
+    /// The last step: what was ever acknowledged is there.
+    pub fn end(&mut self) {
+        let wall_before = self.now().wall_micros;
+        self.crash();
+        self.peace();
+        if let Some(number) = self.requests.keys().next()
+            && !self.is_over
+        {
+            self.fail(format!("#{number} is not answered, and nothing is wrong"));
+        }
+        self.check(wall_before);
+    }
+
     /// Everything works for a minute; then every table is read in full.
     pub fn peace(&mut self) {
         let scopes: Vec<Scope> = self.faults.iter().map(|(scope, _)| scope.clone()).collect();
@@ -561,15 +635,9 @@ impl World {
         }
         let tables: Vec<Table> = self.tables.keys().copied().collect();
         for table in tables {
-            self.read(
-                table,
-                Wanted {
-                    partition: None,
-                    page_rows: u32::MAX,
-                    reversed: false,
-                    thinks: Duration::ZERO,
-                },
-            );
+            for store in stores(table) {
+                self.read(table, Wanted::everything(*store));
+            }
         }
         self.pass(Duration::from_secs(5));
         self.hear();

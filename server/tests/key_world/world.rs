@@ -32,6 +32,11 @@ pub const ROWS: u64 = 6;
 /// The server's own table, whose key is derived and under no lease.
 pub const SYSTEM: Table = 0;
 
+/// Whether a table has a derived store.
+pub fn is_indexed(table: Table) -> bool {
+    !table.is_multiple_of(2)
+}
+
 const SUBSCRIBER: &str = "me";
 const CLUSTER: ClusterId = ClusterId([4; 16]);
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,7 +47,7 @@ pub const CALL_LIMITS: CallLimits = CallLimits {
 };
 /// Grants that a key may have: what twelve tables need and their forerunners leave behind is sometimes more.
 pub const GRANTS_MAX: usize = 40;
-/// Lines that a failure prints.
+/// Lines that a failure prints, of what happened and of calls.
 const TRACE_LINES: usize = 60;
 
 /// A table of the catalog.
@@ -250,16 +255,19 @@ fn watch_openings(heard: &Arc<Mutex<Vec<Heard>>>, env: &Arc<SimulatedEnv>) {
 
 impl World {
     pub fn new(seed: u64) -> World {
+        let terms = Terms {
+            lease_seconds: [10, 30, 60, 300][(seed % 4) as usize],
+            grace_seconds: [0, 20, 0, 600][((seed / 2 + seed / 8) % 4) as usize],
+        };
+        World::under(seed, terms, !(seed / 4 + seed).is_multiple_of(2))
+    }
+
+    /// A world whose leases are not drawn from its seed.
+    pub fn under(seed: u64, terms: Terms, has_grants: bool) -> World {
         let env = SimulatedEnv::new(seed);
         let disk = SimulatedDisk::new();
         let service = Arc::new(Service::new(seed, env.clone()));
         let random = SeededEntropy::new(seed ^ 0x5eed);
-        let lease_seconds = [10, 30, 60, 300][(seed % 4) as usize];
-        let terms = Terms {
-            lease_seconds,
-            grace_seconds: [0, 20, 0, 600][((seed / 2 + seed / 8) % 4) as usize],
-        };
-        let has_grants = !(seed / 4 + seed).is_multiple_of(2);
         if has_grants {
             service.script.need_grants(GRANTS_MAX);
         }
@@ -267,7 +275,7 @@ impl World {
         watch_openings(&heard, &env);
         let life = begin_life(&disk, &env, &service, &heard, terms).unwrap();
         let mut world = World {
-            lease_seconds,
+            lease_seconds: terms.lease_seconds,
             terms,
             has_grants,
             random,
@@ -340,9 +348,15 @@ impl World {
         self.trace.push_back(line);
     }
 
+    /// What happened before, and which calls there were.
     pub fn trace(&self) -> String {
         let lines: Vec<&str> = self.trace.iter().map(String::as_str).collect();
-        lines.join("\n")
+        let mut calls: Vec<String> = self.service.newest_first(|calls| {
+            let newest = calls.take(TRACE_LINES);
+            newest.map(ToString::to_string).collect()
+        });
+        calls.reverse();
+        format!("{}\n{}", lines.join("\n"), calls.join("\n"))
     }
 
     /// # Panics
@@ -546,5 +560,12 @@ impl World {
     #[must_use]
     pub fn heard(&self) -> Arc<Mutex<Vec<Heard>>> {
         self.life.heard.clone()
+    }
+}
+
+impl Drop for World {
+    /// Tasks hold the world that runs them.
+    fn drop(&mut self) {
+        self.env.drop_tasks();
     }
 }
