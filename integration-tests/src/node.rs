@@ -69,6 +69,8 @@ pub struct Settings {
     pub config: String,
     /// Variables of the server's environment, for libraries that it loads. Nothing of our own is set so.
     pub environment: Vec<(String, String)>,
+    /// The data folder is a disk of its own (tmpfs) of so many bytes; to mount one takes a superuser.
+    pub disk_bytes: Option<u64>,
 }
 
 /// One server and its folder.
@@ -77,6 +79,8 @@ pub struct Node {
     address: SocketAddr,
     child: Option<Child>,
     environment: Vec<(String, String)>,
+    /// The data folder is mounted.
+    has_disk: bool,
     /// Where in the log the present run begins.
     log_start: u64,
 }
@@ -103,10 +107,26 @@ impl Node {
             address: free_address(),
             child: None,
             environment: settings.environment,
+            has_disk: false,
             log_start: 0,
         };
+        if let Some(bytes) = settings.disk_bytes {
+            node.mount_disk(bytes);
+        }
         node.restart();
         node
+    }
+
+    fn mount_disk(&mut self, bytes: u64) {
+        fs::create_dir(self.data()).expect("the data folder can be made");
+        let options = format!("size={bytes},mode=0700");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(self.data())
+            .status()
+            .expect("mount can be started");
+        assert!(mounted.success(), "a tmpfs cannot be mounted here");
+        self.has_disk = true;
     }
 
     /// Where clients connect.
@@ -298,6 +318,10 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
+        if self.has_disk {
+            // What stays mounted is the machine's trouble, and no reason for a second panic.
+            let _ = Command::new("umount").arg(self.data()).status();
+        }
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();

@@ -80,6 +80,14 @@ enum Command {
         #[arg(long)]
         keyring_too: bool,
     },
+    /// Give up what is damaged of a data folder that is not in use, keep what is whole around it, and write that down in its audit trail.
+    Salvage {
+        /// The data folder.
+        dir: PathBuf,
+        /// Do it; without, only say what would be lost.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Certificates of destroyed tables.
     Shred {
         #[command(subcommand)]
@@ -190,6 +198,10 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
             let config = load(config::flags(Some(dir), keyring, None))?;
             let consent = Consent { yes, keyring_too };
             Ok(admin::accept_rollback::run(&config, consent))
+        }
+        Some(Command::Salvage { dir, yes }) => {
+            let config = load(config::flags(Some(dir), keyring, None))?;
+            Ok(admin::salvage::run(&config, yes))
         }
         Some(Command::Shred {
             action: ShredAction::List { dir, json },

@@ -1,4 +1,5 @@
-//! Background work: one enum of jobs, two loops, so that no flush waits for a merge. A job that is asked for twice while it waits runs once.
+//! Background work: one enum of jobs, two queues, so that no flush waits for a merge. A job that is asked for twice while it waits runs once. Flushes run one after
+//! the other; of compactions so many at once as the options say.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
@@ -10,11 +11,16 @@ use palladium_crypto::TableId;
 
 use crate::backend::Backend;
 use crate::engine::group::Errand;
-use crate::engine::{Inner, keys, relog, rewrite};
+use crate::engine::{Inner, compact, keys, relog, rewrite};
+use crate::env::yield_now;
 use crate::error::Error;
 
 /// How often the durable position is noted outside the log.
 const WATERMARK_PAUSE: Duration = Duration::from_secs(1);
+/// How often tables are looked at in which nothing happens.
+const LOOK_PAUSE: Duration = Duration::from_secs(60);
+/// Tables that are looked at before others may run.
+const TABLES_BETWEEN_YIELDS: usize = 64;
 /// Before a failed job is tried again: a full disk does not get better by haste.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -44,7 +50,7 @@ pub(crate) struct Jobs {
     pub(crate) compactions: Queue,
 }
 
-/// Jobs that run one after the other.
+/// Jobs that wait for those who run them.
 #[derive(Default)]
 pub(crate) struct Queue {
     inner: Mutex<Waiting>,
@@ -53,11 +59,12 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
-    /// One was given out, and its end has not been told.
-    runs: bool,
+    /// So many were given out, and their end has not been told.
+    running: usize,
     finished: u64,
     closed: bool,
-    waker: Option<Waker>,
+    /// Of those who have nothing to do.
+    wakers: Vec<Waker>,
 }
 
 impl Jobs {
@@ -82,7 +89,8 @@ impl Queue {
             return;
         }
         waiting.jobs.push_back(job);
-        if let Some(waker) = waiting.waker.take() {
+        // One job, one to do it; who was woken before and has not come yet finds his own.
+        if let Some(waker) = waiting.wakers.pop() {
             waker.wake();
         }
     }
@@ -91,7 +99,7 @@ impl Queue {
         let mut waiting = self.inner.lock().expect("no holder of this lock panics");
         waiting.closed = true;
         waiting.jobs.clear();
-        if let Some(waker) = waiting.waker.take() {
+        for waker in waiting.wakers.drain(..) {
             waker.wake();
         }
     }
@@ -99,16 +107,12 @@ impl Queue {
     /// Jobs that run, that wait, and that have ended.
     pub(crate) fn activity(&self) -> (usize, usize, u64) {
         let waiting = self.inner.lock().expect("no holder of this lock panics");
-        (
-            usize::from(waiting.runs),
-            waiting.jobs.len(),
-            waiting.finished,
-        )
+        (waiting.running, waiting.jobs.len(), waiting.finished)
     }
 
     fn finish(&self) {
         let mut waiting = self.inner.lock().expect("no holder of this lock panics");
-        waiting.runs = false;
+        waiting.running -= 1;
         waiting.finished += 1;
     }
 
@@ -121,11 +125,14 @@ impl Queue {
             }
             match waiting.jobs.pop_front() {
                 Some(job) => {
-                    waiting.runs = true;
+                    waiting.running += 1;
                     Poll::Ready(Some(job))
                 }
                 None => {
-                    waiting.waker = Some(context.waker().clone());
+                    let waker = context.waker();
+                    if !waiting.wakers.iter().any(|known| known.will_wake(waker)) {
+                        waiting.wakers.push(waker.clone());
+                    }
                     Poll::Pending
                 }
             }
@@ -142,8 +149,8 @@ pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>, queue: fn(&Jobs) -> &Q
             Job::FlushLargest => rewrite::flush_largest(&inner).await,
             Job::RelieveLog => relog::relieve(&inner).await,
             Job::SettleKeys(table) => keys::settle_open(&inner, table).await,
-            Job::Compact(table) => rewrite::compact_once(&inner, table).await.map(|_| ()),
-            Job::Rewrite(table) => rewrite::rewrite_once(&inner, table).await,
+            Job::Compact(table) => compact::compact_once(&inner, table).await.map(|_| ()),
+            Job::Rewrite(table) => compact::rewrite_once(&inner, table).await,
         };
         if let Err(error) = result {
             tracing::warn!(?job, %error, "background work failed");
@@ -172,6 +179,30 @@ pub(crate) async fn watermark<B: Backend>(inner: Weak<Inner<B>>) {
         pause.await;
         if let Some(alive) = inner.upgrade() {
             alive.forming.ask(Errand::StoreWatermark);
+        }
+    }
+}
+
+/// Looks at tables in which nothing happens, while the engine lives: one timer for all of them.
+pub(crate) async fn look_around<B: Backend>(inner: Weak<Inner<B>>) {
+    while let Some(alive) = inner.upgrade() {
+        let pause = alive.env.sleep(LOOK_PAUSE);
+        drop(alive);
+        pause.await;
+        let Some(alive) = inner.upgrade() else {
+            return;
+        };
+        let tables = alive.tables.all();
+        drop(alive);
+        for some in tables.chunks(TABLES_BETWEEN_YIELDS) {
+            let Some(alive) = inner.upgrade() else {
+                return;
+            };
+            for table in some.iter().filter(|table| compact::is_due(&alive, table)) {
+                alive.jobs.add(Job::Compact(table.id));
+            }
+            drop(alive);
+            yield_now().await;
         }
     }
 }

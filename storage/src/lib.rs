@@ -30,6 +30,7 @@ mod options;
 pub mod read;
 mod recovery;
 pub mod root;
+pub mod salvage;
 pub mod sealed;
 pub mod sstable;
 mod structure;
@@ -39,7 +40,8 @@ pub mod verify;
 pub use backend::{Backend, LocalBackend, LocalOptions};
 pub use compaction::CompactionOptions;
 pub use engine::{
-    CacheActivity, Engine, MergeActivity, NewTable, QueueActivity, Ticket, Unsettled, Write,
+    CacheActivity, Engine, FinishedMerge, MergeActivity, NewTable, QueueActivity, Ticket,
+    Unsettled, Write,
 };
 pub use env::Env;
 pub use error::{Error, Result};

@@ -35,6 +35,10 @@ pub struct Options {
     pub group_bytes_max: usize,
     /// Bytes of one mutation. A group must fit a segment.
     pub mutation_bytes_max: usize,
+    /// Merges that run at once: each may keep a processor busy.
+    pub concurrent_compactors: usize,
+    /// Bytes a second that all merges together may read; 0: as many as there are.
+    pub compaction_throughput: u64,
 }
 
 impl Default for Options {
@@ -48,6 +52,8 @@ impl Default for Options {
             log_bytes_max: 1 << 30,
             group_bytes_max: 8 << 20,
             mutation_bytes_max: 16 << 20,
+            concurrent_compactors: 2,
+            compaction_throughput: 64 << 20,
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::backend::Backend;
 use crate::background::Jobs;
 use crate::cache::BlockCache;
 use crate::commitlog::{CommitLog, CommitLogOptions, Damage, DamageScope, Recovered};
+use crate::compaction::Pace;
 use crate::engine::{Forming, Inner, Merges, Shares, Timestamps};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -88,6 +89,7 @@ pub(crate) async fn open<B: Backend>(
         latches: Latches::new(),
         jobs: Jobs::default(),
         merges: Merges::default(),
+        pace: Arc::new(Pace::new(options.compaction_throughput)),
         memtable_bytes: AtomicUsize::new(0),
         obsolete: Mutex::default(),
         doubtful: Mutex::default(),

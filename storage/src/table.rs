@@ -11,15 +11,16 @@
 //!
 //! What must hold:
 //! - While a pass of an old `OpenTable` is out, no new one is admitted: a group under way could otherwise be durable and missing from the new memtable.
-//! - A lock is taken in this order: transition, compacting, rewriting.
+//! - A lock is taken in this order: transition, merging, rewriting.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use palladium_crypto::{KeyRing, TableId};
 
+use crate::compaction::claims::Claims;
 use crate::error::{Error, Result};
 use crate::lease::{Lease, LeaseCell, Reading};
 use crate::memtable::{Memtable, TableMemtables};
@@ -42,8 +43,10 @@ pub(crate) struct Table {
     open: ArcSwapOption<OpenTable>,
     /// Held while the table opens, closes, switches its key or is dropped: one at a time.
     pub(crate) transition: futures::lock::Mutex<()>,
-    /// Held while SSTables are merged, which may take hours: one merge at a time. Flushes go on meanwhile.
-    pub(crate) compacting: futures::lock::Mutex<()>,
+    /// Which SSTables are being merged, which may take hours. Flushes go on meanwhile, and so do merges of others.
+    pub(crate) merging: Claims,
+    /// The second in which compaction last looked at it without being asked.
+    pub(crate) looked_at: AtomicI64,
     /// Held while a memtable is flushed, SSTables are exchanged or the log floor moves: one at a time.
     pub(crate) rewriting: futures::lock::Mutex<()>,
     damage: OnceLock<String>,
@@ -72,6 +75,8 @@ pub(crate) struct OpenTable {
     sstables: ArcSwap<Vec<Arc<Sstable>>>,
     /// SSTables that a rewrite could not read: the others are not held up by them.
     unreadable: Mutex<BTreeSet<u64>>,
+    /// SSTables that wait to be merged, when compaction last looked.
+    waiting: AtomicUsize,
 }
 
 /// The memtables of a table.
@@ -96,7 +101,8 @@ impl Table {
             options: ArcSwap::from_pointee(options),
             open: ArcSwapOption::empty(),
             transition: futures::lock::Mutex::new(()),
-            compacting: futures::lock::Mutex::new(()),
+            merging: Claims::default(),
+            looked_at: AtomicI64::new(0),
             rewriting: futures::lock::Mutex::new(()),
             damage: OnceLock::new(),
             used: AtomicBool::new(false),
@@ -259,7 +265,18 @@ impl OpenTable {
             }),
             sstables: ArcSwap::from_pointee(newest_first(sstables)),
             unreadable: Mutex::default(),
+            waiting: AtomicUsize::new(0),
         }
+    }
+
+    /// So many SSTables wait to be merged.
+    pub(crate) fn set_waiting(&self, sstables: usize) {
+        self.waiting.store(sstables, Ordering::Relaxed);
+    }
+
+    /// SSTables that wait to be merged: writers slow down for them.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// A rewrite cannot read this SSTable.

@@ -10,7 +10,7 @@ use palladium_crypto::{KeyRing, StructureId, StructureKind, TableId, WrappedData
 
 use crate::backend::Backend;
 use crate::cache::{BlockCache, FetchedBlocks};
-use crate::commitlog::{self, Recovered, ShareAddress};
+use crate::commitlog::{self, Damage, Recovered, ShareAddress};
 use crate::engine::read::Merging;
 use crate::engine::record;
 use crate::error::{Error, Result};
@@ -50,8 +50,12 @@ pub struct WrappedStructure {
 
 /// A folder opened for verification: what needs no table's key has been read.
 pub struct Inspection {
-    state: State,
-    log: Recovered,
+    pub(crate) state: State,
+    pub(crate) log: Recovered,
+    /// Groups that the manifest knows of and the log has lost.
+    pub(crate) missing: Option<Damage>,
+    /// The newest group that the manifest knows of.
+    pub(crate) log_sequence: u64,
     roots: BTreeMap<TableId, Root>,
     report: Report,
 }
@@ -75,12 +79,12 @@ impl Inspection {
         report
             .damage
             .extend(log.damage.iter().map(|damage| damage.to_string()));
-        match recovery::check_ages(&manifest, &log) {
-            Ok(missing) => report
-                .damage
-                .extend(missing.map(|damage| damage.to_string())),
-            Err(error) => report.damage.push(error.to_string()),
-        }
+        let missing = recovery::check_ages(&manifest, &log).unwrap_or_else(|error| {
+            report.damage.push(error.to_string());
+            None
+        });
+        let lost = missing.iter().map(|damage| damage.to_string());
+        report.damage.extend(lost);
         report.damage.extend(service_root(backend, service).await?);
         let mut roots = BTreeMap::new();
         for (id, table) in &state.tables {
@@ -103,6 +107,8 @@ impl Inspection {
         Ok(Inspection {
             state,
             log,
+            missing,
+            log_sequence: manifest.log_sequence,
             roots,
             report,
         })

@@ -230,6 +230,7 @@ async fn measure(
     let node = Node::start_with(Settings {
         config: format!("key_lease_s = {}\n{}", arguments.lease, owner.settings()),
         environment: owner.environment(),
+        ..Settings::default()
     });
     let first = owner.create_key(&node, "first");
     let second = owner.create_key(&node, "second");

@@ -139,6 +139,7 @@ impl Story<'_> {
         let node = Node::start_with(Settings {
             config: format!("key_lease_s = {lease_s}\n{}", owner.settings()),
             environment: owner.environment(),
+            ..Settings::default()
         });
         let first = owner.create_key(&node, "first");
         let second = owner.create_key(&node, "second");

@@ -27,6 +27,7 @@ fn drivers_do_not_repeat_what_was_denied_and_may_repeat_what_met_an_outage() {
     let node = Node::start_with(Settings {
         config: format!("key_lease_s = {LEASE_S}\n{}", owner.settings()),
         environment: owner.environment(),
+        ..Settings::default()
     });
     let key = owner.create_key(&node, "orders");
     let runtime = tokio::runtime::Builder::new_multi_thread()

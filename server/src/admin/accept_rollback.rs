@@ -233,7 +233,7 @@ fn export(config: &Config, trail: &Trail) -> Result<(), String> {
 }
 
 /// The person at the keyboard, as the operating system knows him.
-fn operator() -> String {
+pub(super) fn operator() -> String {
     let uid = rustix::process::getuid().as_raw();
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = passwd.lines().find_map(|line| {

@@ -1,9 +1,12 @@
 //! Asks a running server to flush or compact: over CQL, as any client could, so that there is no second port and no second login.
 //!
-//! The statement is an INSERT into the virtual table `system_palladium.maintenance`; it is answered when the work is done.
+//! The statement is an INSERT into the virtual table `system_palladium.maintenance`; it is answered when the work is done. Meanwhile another connection asks
+//! `system_views.sstable_tasks` how far merges are, and standard error hears of it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use palladium_protocol::limits::FrameLimits;
@@ -13,6 +16,9 @@ use palladium_protocol::wire::{Decoder, Frame, Opcode, Reader, Version};
 /// The version spoken here: the oldest with all that is needed, and no segments.
 const VERSION: Version = Version::V4;
 const CONSISTENCY_ONE: u16 = 1;
+/// Between two lines of progress.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(2);
+const PROGRESS: &str = "SELECT JSON keyspace_name, table_name, kind, progress, total, unit FROM system_views.sstable_tasks";
 
 /// Sends one request and waits until it is done.
 pub fn ask(
@@ -29,15 +35,75 @@ pub fn ask(
         text(keyspace),
         text(table)
     );
-    let answer = connection.request(Opcode::Query, |body| {
-        put_long_string(body, &statement);
-        body.put_u16(CONSISTENCY_ONE);
-        body.put_u8(0);
-    })?;
+    let (done, is_done) = channel();
+    let host = host.to_owned();
+    let telling = std::thread::spawn(move || tell_progress(&host, &is_done));
+    let answer = connection.query(&statement);
+    // Who tells may have ended before: a server that shows nothing does its work all the same.
+    let _ = done.send(());
+    let _ = telling.join();
+    let answer = answer?;
     match answer.opcode {
         Opcode::Result => Ok(()),
         _ => Err(error_text(&answer)),
     }
+}
+
+/// Says how far merges are, once in a while, until it is told to stop.
+fn tell_progress(host: &str, is_done: &Receiver<()>) {
+    let Ok(mut connection) = Connection::open(host) else {
+        return;
+    };
+    while is_done.recv_timeout(PROGRESS_PAUSE) == Err(RecvTimeoutError::Timeout) {
+        let lines = connection
+            .query(PROGRESS)
+            .ok()
+            .and_then(|answer| json_rows(&answer));
+        for line in lines.into_iter().flatten() {
+            eprintln!("{}", told(&line));
+        }
+    }
+}
+
+/// `compaction of ks.t: 12 of 100 keys`
+fn told(task: &serde_json::Value) -> String {
+    let text = |name: &str| task[name].as_str().unwrap_or_default();
+    format!(
+        "{} of {}.{}: {} of {} {}",
+        text("kind"),
+        text("keyspace_name"),
+        text("table_name"),
+        task["progress"],
+        task["total"],
+        text("unit")
+    )
+}
+
+/// The rows of an answer to SELECT JSON; None if it is none.
+fn json_rows(answer: &Frame) -> Option<Vec<serde_json::Value>> {
+    const KIND_ROWS: i32 = 2;
+    const GLOBAL_TABLE: i32 = 1;
+    const MORE_PAGES: i32 = 2;
+    let mut reader = Reader::new(&answer.body);
+    if answer.opcode != Opcode::Result || reader.int().ok()? != KIND_ROWS {
+        return None;
+    }
+    let (flags, columns) = (reader.int().ok()?, reader.int().ok()?);
+    if columns != 1 || flags & !(GLOBAL_TABLE | MORE_PAGES) != 0 {
+        return None;
+    }
+    if flags & MORE_PAGES != 0 {
+        reader.bytes().ok()?;
+    }
+    // Keyspace and table, by whichever way, then the column and its type.
+    for _ in 0..3 {
+        reader.string().ok()?;
+    }
+    reader.short().ok()?;
+    let rows = reader.int().ok()?;
+    (0..rows)
+        .map(|_| serde_json::from_slice(reader.bytes().ok()??).ok())
+        .collect()
 }
 
 struct Connection {
@@ -62,6 +128,14 @@ impl Connection {
             Opcode::Ready => Ok(connection),
             _ => Err(error_text(&answer)),
         }
+    }
+
+    fn query(&mut self, statement: &str) -> Result<Frame, String> {
+        self.request(Opcode::Query, |body| {
+            put_long_string(body, statement);
+            body.put_u16(CONSISTENCY_ONE);
+            body.put_u8(0);
+        })
     }
 
     fn request(

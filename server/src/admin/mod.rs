@@ -1,4 +1,4 @@
-//! What an operator does beside serving: keys, a look at a folder that is not in use (verify, explain, audit), accepting an older one, and asking a running server.
+//! What an operator does beside serving: keys, a look at a folder that is not in use (verify, explain, audit), accepting an older one, giving up what is damaged, and asking a running server.
 
 pub mod accept_rollback;
 mod age;
@@ -7,5 +7,6 @@ pub mod client;
 pub mod explain;
 pub mod folder;
 pub mod keyring;
+pub mod salvage;
 pub mod shred;
 pub mod verify;

@@ -62,7 +62,7 @@ async fn check(config: &Config) -> Result<u8, String> {
 }
 
 /// Who its tables' key services are told subscribes.
-async fn subscriber_of(
+pub(super) async fn subscriber_of(
     config: &Config,
     inspection: &Inspection,
     backend: &LocalBackend,
@@ -108,7 +108,7 @@ fn tell(ages: &Ages, report: Report) -> u8 {
 }
 
 /// The key ring of a table: the service's own tables derive theirs, others ask their key service.
-async fn ring(
+pub(super) async fn ring(
     subscriber: &Result<String, String>,
     services: &KeyServices,
     service: &ServiceKey,

@@ -76,6 +76,10 @@ pub struct Config {
     pub log_bytes_max: u64,
     /// Bytes of a memtable after which it is flushed.
     pub memtable_flush_bytes: u64,
+    /// Merges of SSTables that run at once.
+    pub concurrent_compactors: usize,
+    /// MiB a second that merges of SSTables may read, all together; 0: as many as there are.
+    pub compaction_throughput_mib: u64,
     /// Connections at a time; one more is told Overloaded and closed.
     pub connections_max: usize,
     /// Requests of one connection under way; past it the socket is not read.
@@ -163,6 +167,8 @@ impl Default for Config {
             log_segment_bytes: 32 << 20,
             log_bytes_max: 1 << 30,
             memtable_flush_bytes: 128 << 20,
+            concurrent_compactors: 2,
+            compaction_throughput_mib: 64,
             connections_max: 20_000,
             connection_requests_max: 2_048,
             frame_bytes_max: 16 << 20,
@@ -226,6 +232,9 @@ impl Config {
             || self.prepared_statements_max == 0
         {
             return Err("connections_max, connection_requests_max and prepared_statements_max must be at least 1".into());
+        }
+        if !(1..=64).contains(&self.concurrent_compactors) {
+            return Err("concurrent_compactors must be from 1 to 64".into());
         }
         if self.audit_days == 0 || self.audit_days > 36_500 || self.audit_rows_max == 0 {
             return Err("audit_days must be from 1 to 36500, and audit_rows_max at least 1".into());
@@ -319,6 +328,8 @@ impl Config {
             log_segment_bytes: self.log_segment_bytes,
             log_bytes_max: self.log_bytes_max,
             mutation_bytes_max: (self.log_segment_bytes / 2) as usize,
+            concurrent_compactors: self.concurrent_compactors,
+            compaction_throughput: self.compaction_throughput_mib.saturating_mul(1 << 20),
             ..Options::default()
         }
     }

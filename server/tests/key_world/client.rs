@@ -78,6 +78,7 @@ pub fn table_options() -> TableOptions {
                 min_sstable_size: 0,
                 ..SizeTiered::default()
             }),
+            ..CompactionOptions::default()
         },
     }
 }

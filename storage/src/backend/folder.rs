@@ -31,6 +31,8 @@ pub(super) trait Disk: Send + Sync + 'static {
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
     /// Makes the names in a folder durable.
     fn sync_folder(&self, folder: &str) -> io::Result<()>;
+    /// Bytes that may still be written, if that can be said.
+    fn room(&self) -> io::Result<Option<u64>>;
 }
 
 /// An open file.
@@ -73,6 +75,11 @@ impl<D: Disk> Folder<D> {
             prepared: Mutex::default(),
             roots: Mutex::default(),
         }
+    }
+
+    pub fn room(&self) -> Result<Option<u64>> {
+        let room = self.disk.room();
+        room.map_err(|source| io_error("the data folder", "ask for room on", source))
     }
 
     // The log.

@@ -238,6 +238,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Removes both copies of a generation.
     fn manifest_remove(&self, generation: u64) -> impl Future<Output = Result<()>> + Send;
 
+    /// Bytes that may still be written, as far as can be said: for whoever decides whether to begin something large.
+    fn room(&self) -> impl Future<Output = Result<Option<u64>>> + Send;
+
     /// Files that FORMAT.md does not know, for `verify` to warn of.
     fn unknown_files(&self) -> impl Future<Output = Result<Vec<String>>> + Send;
 }

@@ -1,24 +1,47 @@
 //! Fewer SSTables, and old tombstones gone: choosing is pure, merging is mechanical.
 //!
 //! ```text
-//! summaries ── strategy::Strategy::choose ──► Choice ── task::merge ──► new SSTables ── (engine) manifest edit ──► old ones removed
-//!                  └ size_tiered                           ├ read::Merge     reconcile, drop what is shadowed
-//!                                                          ├ purge           forget what may be forgotten
-//!                                                          └ sstable writer  seal under the active key
+//! summaries ── CompactionOptions::choose ──► Choice ── claims ── task::merge ──► new SSTables ── (engine) manifest edit ──► old ones removed
+//!                  ├ expired      whole SSTables that can go          ├ pace            so many bytes a second
+//!                  ├ strategy     which belong together               ├ read::Merge     reconcile, drop what is shadowed
+//!                  │   ├ size_tiered  like with like                  ├ purge           forget what may be forgotten
+//!                  │   ├ leveled      runs that do not overlap        └ sstable writer  seal under the active key
+//!                  │   ├ time_window  what was written together
+//!                  │   └ unified      between the first two, by density
+//!                  └ tombstones   one alone, for what it could forget
 //! ```
 //!
+//! `overlap` knows how SSTables lie over one another on the token line. All of a choice is a value: what it says can be printed, and its
+//! consequences be counted without a disk (`steady`, in the tests).
+//!
 //! What must hold: a read of the table gives the same rows before and after, at any time; a merge that fails leaves nothing behind
-//! but blobs that nobody refers to, and those it removes itself.
+//! but blobs that nobody refers to, and those it removes itself. SSTables of two stores of a table never meet.
 
+pub(crate) mod claims;
+pub mod expired;
+pub mod leveled;
+pub mod overlap;
+pub mod pace;
 pub mod purge;
 pub mod size_tiered;
 pub mod strategy;
 pub mod task;
+pub mod time_window;
+pub mod tombstones;
+pub mod unified;
 
+use std::collections::BTreeSet;
+
+pub use expired::Expiry;
+pub use leveled::Leveled;
+pub use pace::Pace;
 pub use purge::Purge;
 pub use size_tiered::SizeTiered;
-pub use strategy::{Choice, Circumstances, SstableSummary, Strategy};
+pub use strategy::{Choice, Circumstances, Outputs, Plan, SstableSummary, Strategy};
 pub use task::{MergeTask, Merged, OldestOutside, merge, oldest_outside};
+pub use time_window::{Resolution, TimeWindow};
+pub use tombstones::TombstoneCompaction;
+pub use unified::Unified;
 
 /// What a table's owner says about compaction.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +50,10 @@ pub struct CompactionOptions {
     pub enabled: bool,
     /// How SSTables are chosen.
     pub strategy: Strategy,
+    /// When one SSTable is written again for the tombstones in it; None: never.
+    pub tombstones: Option<TombstoneCompaction>,
+    /// When SSTables that have expired go.
+    pub expiry: Expiry,
 }
 
 impl Default for CompactionOptions {
@@ -34,9 +61,58 @@ impl Default for CompactionOptions {
         CompactionOptions {
             enabled: true,
             strategy: Strategy::default(),
+            tombstones: Some(TombstoneCompaction::default()),
+            expiry: Expiry::default(),
         }
     }
 }
 
+impl CompactionOptions {
+    /// What to do now with the SSTables of one store; those that are `busy` are being merged already.
+    pub fn choose(
+        &self,
+        sstables: &[SstableSummary],
+        busy: &BTreeSet<u64>,
+        circumstances: Circumstances,
+    ) -> Choice {
+        if !self.enabled {
+            return Choice::Rest;
+        }
+        let mut expired = self.expiry.expired(sstables, circumstances);
+        expired.retain(|id| !busy.contains(id));
+        if !expired.is_empty() {
+            return Choice::Forget(expired);
+        }
+        let idle: Vec<&SstableSummary> = sstables
+            .iter()
+            .filter(|sstable| !busy.contains(&sstable.id))
+            .collect();
+        if idle.len() < sstables.len() && !self.strategy.merges_beside_itself() {
+            return Choice::Rest;
+        }
+        self.strategy
+            .choose(&idle, circumstances.now)
+            .or_else(|| {
+                let options = self.tombstones.as_ref()?;
+                let alone = options.choose(&idle, sstables, circumstances)?;
+                Some(self.strategy.alone(alone))
+            })
+            .map_or(Choice::Rest, Choice::Merge)
+    }
+
+    /// SSTables that wait to be merged: how far compaction is behind.
+    pub fn waiting(&self, sstables: &[SstableSummary], now: i64) -> usize {
+        let all: Vec<&SstableSummary> = sstables.iter().collect();
+        match self.enabled {
+            true => self.strategy.waiting(&all, now),
+            false => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod steady;
 #[cfg(test)]
 mod tests;

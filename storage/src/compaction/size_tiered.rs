@@ -3,12 +3,11 @@
 //! The rules, options and defaults are Cassandra's `SizeTieredCompactionStrategy`: SSTables are put in buckets by size; a bucket
 //! takes a table whose size lies between `bucket_low` and `bucket_high` times the bucket's average, and all that are smaller than
 //! `min_sstable_size` share one bucket. A bucket with `min_threshold` members is merged, at most `max_threshold` at a time, the
-//! bucket with the smallest average first: it costs least and frees most reads. When nothing is to be merged, one SSTable that is
-//! mostly old tombstones may be rewritten alone.
+//! bucket with the smallest average first: it costs least and frees most reads.
 //!
 //! Choosing is pure: the same summaries give the same choice.
 
-use super::strategy::{Choice, SstableSummary};
+use super::strategy::{Outputs, Plan, SstableSummary};
 
 /// Options of the strategy, by Cassandra's names.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,10 +22,6 @@ pub struct SizeTiered {
     pub bucket_high: f64,
     /// Bytes below which size makes no difference.
     pub min_sstable_size: u64,
-    /// Share of droppable tombstones above which one SSTable is rewritten alone.
-    pub tombstone_threshold: f64,
-    /// Seconds an SSTable must have existed before that happens, so that hopeless rewrites are rare.
-    pub tombstone_compaction_interval: i64,
 }
 
 impl Default for SizeTiered {
@@ -37,38 +32,35 @@ impl Default for SizeTiered {
             bucket_low: 0.5,
             bucket_high: 1.5,
             min_sstable_size: 50 << 20,
-            tombstone_threshold: 0.2,
-            tombstone_compaction_interval: 86_400,
         }
     }
 }
 
 impl SizeTiered {
     /// What to merge now, if anything.
-    pub fn choose(&self, sstables: &[SstableSummary], gc_grace_seconds: i64, now: i64) -> Choice {
-        let bucket = self
-            .buckets(sstables)
+    pub fn choose(&self, sstables: &[&SstableSummary]) -> Option<Plan> {
+        let mut bucket = self
+            .due(sstables)
             .into_iter()
-            .map(|bucket| self.trimmed(bucket))
-            .filter(|bucket| bucket.len() >= self.min_threshold.max(2))
-            .min_by(|a, b| average(a).total_cmp(&average(b)));
-        match bucket {
-            Some(bucket) => Choice::Merge(bucket.iter().map(|sstable| sstable.id).collect()),
-            None => self.choose_for_tombstones(sstables, gc_grace_seconds, now),
-        }
+            .min_by(|a, b| average(a).total_cmp(&average(b)))?;
+        // The smallest of an overfull one.
+        bucket.truncate(self.max_threshold.max(2));
+        Plan::of(&bucket, 0, Outputs::One)
     }
 
-    /// Merges that are due but not chosen yet: how far compaction is behind.
-    pub fn pending(&self, sstables: &[SstableSummary]) -> usize {
-        self.buckets(sstables)
-            .iter()
-            .filter(|bucket| bucket.len() >= self.min_threshold.max(2))
-            .map(|bucket| bucket.len().div_ceil(self.max_threshold.max(2)))
-            .sum()
+    /// SSTables in buckets that are to be merged.
+    pub fn waiting(&self, sstables: &[&SstableSummary]) -> usize {
+        self.due(sstables).iter().map(Vec::len).sum()
     }
 
-    fn buckets<'a>(&self, sstables: &'a [SstableSummary]) -> Vec<Vec<&'a SstableSummary>> {
-        let mut sorted: Vec<&SstableSummary> = sstables.iter().collect();
+    fn due<'a>(&self, sstables: &[&'a SstableSummary]) -> Vec<Vec<&'a SstableSummary>> {
+        let mut buckets = self.buckets(sstables);
+        buckets.retain(|bucket| bucket.len() >= self.min_threshold.max(2));
+        buckets
+    }
+
+    fn buckets<'a>(&self, sstables: &[&'a SstableSummary]) -> Vec<Vec<&'a SstableSummary>> {
+        let mut sorted = sstables.to_vec();
         sorted.sort_by_key(|sstable| (sstable.bytes, sstable.id));
         let mut buckets: Vec<Vec<&SstableSummary>> = Vec::new();
         for sstable in sorted {
@@ -91,34 +83,59 @@ impl SizeTiered {
             size < self.min_sstable_size as f64 && average < self.min_sstable_size as f64;
         similar || both_small
     }
-
-    /// The smallest of an overfull bucket.
-    fn trimmed<'a>(&self, mut bucket: Vec<&'a SstableSummary>) -> Vec<&'a SstableSummary> {
-        bucket.truncate(self.max_threshold.max(2));
-        bucket
-    }
-
-    fn choose_for_tombstones(
-        &self,
-        sstables: &[SstableSummary],
-        gc_grace_seconds: i64,
-        now: i64,
-    ) -> Choice {
-        let gc_before = now.saturating_sub(gc_grace_seconds);
-        let is_old = |sstable: &SstableSummary| {
-            now.saturating_sub(sstable.created_at) > self.tombstone_compaction_interval
-        };
-        sstables
-            .iter()
-            .filter(|sstable| is_old(sstable))
-            .map(|sstable| (sstable.droppable_ratio(gc_before), sstable.id))
-            .filter(|(ratio, _)| *ratio > self.tombstone_threshold)
-            .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)))
-            .map_or(Choice::Rest, |(_, id)| Choice::Merge(vec![id]))
-    }
 }
 
 fn average(bucket: &[&SstableSummary]) -> f64 {
     let total: f64 = bucket.iter().map(|sstable| sstable.bytes as f64).sum();
     total / bucket.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::strategy::tests::{MIB, sstable};
+    use super::*;
+
+    fn choose(sstables: &[SstableSummary]) -> Option<Vec<u64>> {
+        let all: Vec<&SstableSummary> = sstables.iter().collect();
+        SizeTiered::default().choose(&all).map(|plan| plan.sstables)
+    }
+
+    #[test]
+    fn three_of_a_size_rest_and_the_fourth_merges_them() {
+        let mut sstables: Vec<_> = (1..=3).map(|id| sstable(id, 100 * MIB)).collect();
+        assert_eq!(choose(&sstables), None);
+        sstables.push(sstable(4, 120 * MIB));
+        assert_eq!(choose(&sstables), Some(vec![1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn small_sstables_share_one_bucket_whatever_their_size() {
+        let sstables = [
+            sstable(1, 1),
+            sstable(2, 100),
+            sstable(3, MIB),
+            sstable(4, 49 * MIB),
+        ];
+        assert_eq!(choose(&sstables), Some(vec![1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn sizes_far_apart_do_not_meet() {
+        let sstables = [
+            sstable(1, 100 * MIB),
+            sstable(2, 200 * MIB),
+            sstable(3, 400 * MIB),
+            sstable(4, 800 * MIB),
+        ];
+        assert_eq!(choose(&sstables), None);
+    }
+
+    #[test]
+    fn at_most_max_threshold_are_merged_at_once_and_the_cheapest_bucket_goes_first() {
+        let mut sstables: Vec<_> = (1..=40).map(|id| sstable(id, 100 * MIB)).collect();
+        sstables.extend((41..=44).map(|id| sstable(id, 1000 * MIB)));
+        assert_eq!(choose(&sstables), Some((1..=32).collect::<Vec<u64>>()));
+        let all: Vec<&SstableSummary> = sstables.iter().collect();
+        assert_eq!(SizeTiered::default().waiting(&all), 44);
+    }
 }

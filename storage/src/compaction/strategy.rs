@@ -1,13 +1,16 @@
-//! Choosing what to merge: a pure function of what a table's SSTables look like from outside.
+//! What choosing sees and says, and the four strategies behind one name. Each is a pure function of what a store's SSTables look like from outside.
 
+use super::leveled::Leveled;
 use super::size_tiered::SizeTiered;
+use super::time_window::TimeWindow;
+use super::unified::Unified;
 
 /// One SSTable as choosing sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SstableSummary {
     /// Its number in the manifest.
     pub id: u64,
-    /// Its level; size-tiered compaction ignores it.
+    /// Its level; only levelled compaction gives one above 0.
     pub level: u8,
     /// Size of its data component, as sealed.
     pub bytes: u64,
@@ -19,6 +22,8 @@ pub struct SstableSummary {
     pub timestamps: (i64, i64),
     /// The second from which all in it is a tombstone or expired; `i64::MAX` if something lives on.
     pub max_local_deletion_time: i64,
+    /// Partitions in it.
+    pub partitions: u64,
     /// Cells, livenesses and tombstones in it.
     pub entries: u64,
     /// Tombstones and expiries by the second from which they count, a coarse ascending histogram.
@@ -58,21 +63,59 @@ impl Circumstances {
 }
 
 /// What to do now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Choice {
     /// Nothing is worth it.
     Rest,
-    /// Merge these SSTables into new ones.
-    Merge(Vec<u64>),
+    /// Merge SSTables into new ones.
+    Merge(Plan),
     /// Remove these: nothing in them lives, and nothing older lies below their tombstones.
     Forget(Vec<u64>),
 }
 
-/// How a table's SSTables are merged.
+/// One merge.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// What is merged.
+    pub sstables: Vec<u64>,
+    /// The level of what it makes.
+    pub level: u8,
+    /// How that is cut.
+    pub outputs: Outputs,
+    /// A part of them would do as well: fewer are merged if the disk has no room for all.
+    pub is_divisible: bool,
+}
+
+/// Where one new SSTable ends and the next begins: always between two tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outputs {
+    /// All in one.
+    One,
+    /// After so many bytes of data.
+    Bytes(u64),
+    /// At the borders of so many equal parts of all tokens.
+    Shards(u32),
+}
+
+impl Outputs {
+    /// The part that a token lies in.
+    pub fn shard(shards: u32, token: i64) -> u32 {
+        let from_the_start = token.wrapping_sub(i64::MIN) as u64;
+        ((u128::from(from_the_start) * u128::from(shards)) >> 64) as u32
+    }
+}
+
+/// How a store's SSTables are merged.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Strategy {
-    /// Merge what is of similar size.
+    /// What is of similar size.
     SizeTiered(SizeTiered),
+    /// Into levels, each ten times the one before and without overlaps.
+    Leveled(Leveled),
+    /// What was written in the same stretch of time.
+    TimeWindow(TimeWindow),
+    /// What is of similar density, in shards.
+    Unified(Unified),
 }
 
 impl Default for Strategy {
@@ -82,67 +125,79 @@ impl Default for Strategy {
 }
 
 impl Strategy {
-    /// What to do with these SSTables now.
-    pub fn choose(&self, sstables: &[SstableSummary], circumstances: Circumstances) -> Choice {
-        let expired = fully_expired(sstables, circumstances);
-        if !expired.is_empty() {
-            return Choice::Forget(expired);
-        }
+    /// The merge that is most worth it, if one is.
+    pub fn choose(&self, sstables: &[&SstableSummary], now: i64) -> Option<Plan> {
         match self {
-            Strategy::SizeTiered(options) => {
-                options.choose(sstables, circumstances.gc_grace_seconds, circumstances.now)
-            }
+            Strategy::SizeTiered(options) => options.choose(sstables),
+            Strategy::Leveled(options) => options.choose(sstables),
+            Strategy::TimeWindow(options) => options.choose(sstables, now),
+            Strategy::Unified(options) => options.choose(sstables),
         }
     }
 
-    /// Merges that are due.
-    pub fn pending(&self, sstables: &[SstableSummary]) -> usize {
+    /// What an operator who asks for everything to be merged gets: merges that can be done one after the other.
+    pub fn choose_all(&self, sstables: &[&SstableSummary], now: i64) -> Vec<Plan> {
         match self {
-            Strategy::SizeTiered(options) => options.pending(sstables),
+            Strategy::SizeTiered(_) => Plan::of(sstables, 0, Outputs::One).into_iter().collect(),
+            Strategy::Leveled(options) => options.choose_all(sstables).into_iter().collect(),
+            Strategy::TimeWindow(options) => options.choose_all(sstables, now),
+            Strategy::Unified(options) => options.choose_all(sstables).into_iter().collect(),
         }
+    }
+
+    /// One SSTable written again where it stands.
+    pub fn alone(&self, sstable: &SstableSummary) -> Plan {
+        Plan {
+            sstables: vec![sstable.id],
+            level: sstable.level,
+            outputs: match self {
+                Strategy::SizeTiered(_) | Strategy::TimeWindow(_) => Outputs::One,
+                Strategy::Leveled(options) => Outputs::Bytes(options.sstable_bytes),
+                Strategy::Unified(options) => options.outputs(&[sstable]),
+            },
+            is_divisible: false,
+        }
+    }
+
+    /// SSTables that wait to be merged.
+    pub fn waiting(&self, sstables: &[&SstableSummary], now: i64) -> usize {
+        match self {
+            Strategy::SizeTiered(options) => options.waiting(sstables),
+            Strategy::Leveled(options) => options.waiting(sstables),
+            Strategy::TimeWindow(options) => options.waiting(sstables, now),
+            Strategy::Unified(options) => options.waiting(sstables),
+        }
+    }
+
+    /// Whether a merge may begin while another one of the same store runs: not where what comes out must not overlap.
+    pub fn merges_beside_itself(&self) -> bool {
+        !matches!(self, Strategy::Leveled(_))
     }
 }
 
-/// SSTables that only say what is gone, long enough ago, where nothing older is left that they would hide.
-fn fully_expired(sstables: &[SstableSummary], circumstances: Circumstances) -> Vec<u64> {
-    let is_candidate =
-        |sstable: &SstableSummary| sstable.max_local_deletion_time < circumstances.gc_before();
-    let oldest_beside = |candidate: &SstableSummary| {
-        sstables
-            .iter()
-            .filter(|other| !is_candidate(other) && other.overlaps(candidate))
-            .map(|other| other.timestamps.0)
-            .fold(circumstances.memtable_min_timestamp, i64::min)
-    };
-    let mut expired: Vec<&SstableSummary> = sstables
-        .iter()
-        .filter(|candidate| {
-            is_candidate(candidate) && candidate.timestamps.1 < oldest_beside(candidate)
+impl Plan {
+    /// A merge of all of these; None if there are none.
+    pub(super) fn of(sstables: &[&SstableSummary], level: u8, outputs: Outputs) -> Option<Plan> {
+        (!sstables.is_empty()).then(|| Plan {
+            sstables: sstables.iter().map(|sstable| sstable.id).collect(),
+            level,
+            outputs,
+            is_divisible: true,
         })
-        .collect();
-    // A candidate that stays may hold what another one's tombstones hide: go on until those that go hide nothing that stays.
-    loop {
-        let before = expired.len();
-        let stays = |other: &SstableSummary| !expired.iter().any(|gone| gone.id == other.id);
-        let kept: Vec<&SstableSummary> = sstables.iter().filter(|other| stays(other)).collect();
-        expired.retain(|gone| {
-            kept.iter()
-                .all(|other| !other.overlaps(gone) || gone.timestamps.1 < other.timestamps.0)
-        });
-        if expired.len() == before {
-            return expired.iter().map(|gone| gone.id).collect();
-        }
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::CompactionOptions;
     use super::*;
 
-    const MIB: u64 = 1 << 20;
-    const NOW: i64 = 1_800_000_000;
+    pub const MIB: u64 = 1 << 20;
+    pub const NOW: i64 = 1_800_000_000;
 
-    fn sstable(id: u64, bytes: u64) -> SstableSummary {
+    pub fn sstable(id: u64, bytes: u64) -> SstableSummary {
         SstableSummary {
             id,
             level: 0,
@@ -151,12 +206,13 @@ mod tests {
             tokens: (i64::MIN, i64::MAX),
             timestamps: (1, 2),
             max_local_deletion_time: i64::MAX,
+            partitions: 1_000_000,
             entries: 100,
             tombstones: Vec::new(),
         }
     }
 
-    fn circumstances() -> Circumstances {
+    pub fn circumstances() -> Circumstances {
         Circumstances {
             now: NOW,
             gc_grace_seconds: 864_000,
@@ -164,98 +220,53 @@ mod tests {
         }
     }
 
-    fn choose(sstables: &[SstableSummary]) -> Choice {
-        Strategy::default().choose(sstables, circumstances())
+    fn choose(sstables: &[SstableSummary], busy: &[u64]) -> Choice {
+        let busy: BTreeSet<u64> = busy.iter().copied().collect();
+        CompactionOptions::default().choose(sstables, &busy, circumstances())
+    }
+
+    fn merged(choice: Choice) -> Vec<u64> {
+        match choice {
+            Choice::Merge(plan) => plan.sstables,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
-    fn three_of_a_size_rest_and_the_fourth_merges_them() {
-        let mut sstables: Vec<_> = (1..=3).map(|id| sstable(id, 100 * MIB)).collect();
-        assert_eq!(choose(&sstables), Choice::Rest);
-        sstables.push(sstable(4, 120 * MIB));
-        assert_eq!(choose(&sstables), Choice::Merge(vec![1, 2, 3, 4]));
+    fn what_is_being_merged_is_not_chosen_again() {
+        let mut all: Vec<_> = (1..=4).map(|id| sstable(id, 100 * MIB)).collect();
+        assert_eq!(merged(choose(&all, &[])), [1, 2, 3, 4]);
+        assert_eq!(choose(&all, &[1, 2, 3, 4]), Choice::Rest);
+        all.extend((5..=8).map(|id| sstable(id, 100 * MIB)));
+        assert_eq!(merged(choose(&all, &[1, 2, 3, 4])), [5, 6, 7, 8]);
     }
 
     #[test]
-    fn small_sstables_share_one_bucket_whatever_their_size() {
-        let sstables = [
-            sstable(1, 1),
-            sstable(2, 100),
-            sstable(3, MIB),
-            sstable(4, 49 * MIB),
-        ];
-        assert_eq!(choose(&sstables), Choice::Merge(vec![1, 2, 3, 4]));
+    fn what_has_expired_goes_before_anything_is_merged() {
+        let mut all: Vec<_> = (1..=4).map(|id| sstable(id, 100 * MIB)).collect();
+        all[0].max_local_deletion_time = NOW - 900_000;
+        all[0].timestamps = (0, 0);
+        assert_eq!(choose(&all, &[]), Choice::Forget(vec![1]));
+        assert_eq!(choose(&all, &[1]), Choice::Rest, "it is being read");
     }
 
     #[test]
-    fn sizes_far_apart_do_not_meet() {
-        let sstables = [
-            sstable(1, 100 * MIB),
-            sstable(2, 200 * MIB),
-            sstable(3, 400 * MIB),
-            sstable(4, 800 * MIB),
-        ];
-        assert_eq!(choose(&sstables), Choice::Rest);
-    }
-
-    #[test]
-    fn at_most_max_threshold_are_merged_at_once_and_the_cheapest_bucket_goes_first() {
-        let mut sstables: Vec<_> = (1..=40).map(|id| sstable(id, 100 * MIB)).collect();
-        sstables.extend((41..=44).map(|id| sstable(id, 1000 * MIB)));
-        let Choice::Merge(chosen) = choose(&sstables) else {
-            panic!("40 of a size")
+    fn compaction_that_is_switched_off_rests() {
+        let all: Vec<_> = (1..=4).map(|id| sstable(id, 100 * MIB)).collect();
+        let off = CompactionOptions {
+            enabled: false,
+            ..CompactionOptions::default()
         };
-        assert_eq!(chosen, (1..=32).collect::<Vec<u64>>());
-        assert_eq!(Strategy::default().pending(&sstables), 3);
+        let choice = off.choose(&all, &BTreeSet::new(), circumstances());
+        assert_eq!((choice, off.waiting(&all, NOW)), (Choice::Rest, 0));
     }
 
     #[test]
-    fn an_old_sstable_full_of_old_tombstones_is_rewritten_alone() {
-        let mut lonely = sstable(7, 300 * MIB);
-        lonely.tombstones = vec![(NOW - 1_000_000, 30)];
-        assert_eq!(choose(&[lonely.clone()]), Choice::Rest, "it is too young");
-        lonely.created_at = NOW - 90_000;
-        assert_eq!(choose(&[lonely.clone()]), Choice::Merge(vec![7]));
-        lonely.tombstones = vec![(NOW - 100, 30)];
-        assert_eq!(
-            choose(&[lonely]),
-            Choice::Rest,
-            "its tombstones are within the grace"
-        );
-    }
-
-    #[test]
-    fn an_sstable_in_which_all_has_expired_is_forgotten_unless_it_hides_something() {
-        let mut expired = sstable(1, MIB);
-        expired.max_local_deletion_time = NOW - 900_000;
-        expired.timestamps = (10, 20);
-        let mut beside = sstable(2, MIB);
-        beside.timestamps = (30, 40);
-        assert_eq!(
-            choose(&[expired.clone(), beside.clone()]),
-            Choice::Forget(vec![1])
-        );
-        beside.timestamps = (15, 40);
-        assert_eq!(choose(&[expired.clone(), beside.clone()]), Choice::Rest);
-        beside.tokens = (5, 6);
-        expired.tokens = (7, 8);
-        assert_eq!(choose(&[expired.clone(), beside]), Choice::Forget(vec![1]));
-        let memtable = Circumstances {
-            memtable_min_timestamp: 20,
-            ..circumstances()
-        };
-        assert_eq!(
-            Strategy::default().choose(&[expired], memtable),
-            Choice::Rest
-        );
-    }
-
-    #[test]
-    fn two_expired_sstables_go_together_even_if_they_overlap() {
-        let mut one = sstable(1, MIB);
-        one.max_local_deletion_time = NOW - 900_000;
-        let mut two = one.clone();
-        two.id = 2;
-        assert_eq!(choose(&[one, two]), Choice::Forget(vec![1, 2]));
+    fn shards_are_equal_parts_of_all_tokens() {
+        assert_eq!(Outputs::shard(4, i64::MIN), 0);
+        assert_eq!(Outputs::shard(4, -1), 1);
+        assert_eq!(Outputs::shard(4, 0), 2);
+        assert_eq!(Outputs::shard(4, i64::MAX), 3);
+        assert_eq!(Outputs::shard(1, i64::MAX), 0);
     }
 }

@@ -6,17 +6,19 @@
 //!
 //! What must hold: nothing refers to the new SSTables before the caller commits them; after an error they are removed again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use palladium_crypto::KeyRing;
 
+use super::pace::Pace;
 use super::purge::Purge;
-use super::strategy::Circumstances;
+use super::strategy::{Circumstances, Outputs};
 use crate::backend::{Backend, Leased};
 use crate::cache::{BlockCache, FetchedBlocks};
 use crate::env::{Env, yield_now};
 use crate::manifest::SstableEntry;
-use crate::model::{PartitionKey, Slices};
+use crate::model::{PartitionKey, Slices, Token};
 use crate::read::{BlockAddress, Fault, Merge, PartitionHead, Source};
 use crate::sstable::{Sstable, SstableCursor, SstableWriter, WriterOptions};
 use crate::{Error, Result};
@@ -47,6 +49,10 @@ pub struct MergeTask<B: Backend> {
     pub ring: Arc<KeyRing>,
     pub cache: Arc<BlockCache>,
     pub inputs: Vec<Arc<Sstable>>,
+    /// Where one new SSTable ends and the next begins.
+    pub outputs: Outputs,
+    /// Bytes that are read wait here for their turn.
+    pub pace: Arc<Pace>,
     pub circumstances: Circumstances,
     /// Asked once for each partition, so it may change while the task runs: a flush adds to it.
     pub oldest_outside: OldestOutside,
@@ -64,6 +70,8 @@ pub struct Merged {
     pub removed: Vec<u64>,
     /// Items that were written.
     pub items: u64,
+    /// Partitions by the number of SSTables that they were merged from.
+    pub partitions_of: BTreeMap<usize, u64>,
 }
 
 /// The oldest write that a partition may have in these SSTables and in a memtable that begins at `memtable_min_timestamp`.
@@ -87,6 +95,7 @@ pub async fn merge<B: Backend>(task: MergeTask<B>) -> Result<Merged> {
             added: run.added,
             removed: task.inputs.iter().map(|sstable| sstable.id()).collect(),
             items: run.items,
+            partitions_of: run.partitions_of,
         }),
         Err(error) => {
             run.undo().await;
@@ -102,7 +111,10 @@ struct Run<'a, B: Backend> {
     writer: Option<SstableWriter<B>>,
     added: Vec<SstableEntry>,
     items: u64,
+    partitions_of: BTreeMap<usize, u64>,
     since_yield: u32,
+    /// Token of the last partition that was read.
+    last: Option<Token>,
 }
 
 impl<'a, B: Backend> Run<'a, B> {
@@ -121,23 +133,46 @@ impl<'a, B: Backend> Run<'a, B> {
             writer: None,
             added: Vec::new(),
             items: 0,
+            partitions_of: BTreeMap::new(),
             since_yield: 0,
+            last: None,
         }
     }
 
     async fn all(&mut self) -> Result<()> {
         while let Some(head) = self.ask(Source::partition).await? {
-            self.partition(head).await?;
-            self.ask(Source::next_partition).await?;
-            if self
-                .writer
-                .as_ref()
-                .is_some_and(|writer| writer.data_bytes() >= SSTABLE_BYTES_MAX)
-            {
+            let token = head.key.token();
+            if self.is_full(token) {
                 self.finish_writer().await?;
             }
+            *self
+                .partitions_of
+                .entry(self.merge.sources_here())
+                .or_default() += 1;
+            self.partition(head).await?;
+            self.last = Some(token);
+            self.ask(Source::next_partition).await?;
         }
         self.finish_writer().await
+    }
+
+    /// Whether the SSTable under construction ends before this token. Partitions that share a token stay together: what lies beside one another must not overlap.
+    fn is_full(&self, token: Token) -> bool {
+        let (Some(writer), Some(last)) = (&self.writer, self.last) else {
+            return false;
+        };
+        if token == last {
+            return false;
+        }
+        let bytes = writer.data_bytes();
+        bytes >= SSTABLE_BYTES_MAX
+            || match self.task.outputs {
+                Outputs::One => false,
+                Outputs::Bytes(most) => bytes >= most,
+                Outputs::Shards(shards) => {
+                    Outputs::shard(shards, token.0) != Outputs::shard(shards, last.0)
+                }
+            }
     }
 
     async fn partition(&mut self, head: PartitionHead) -> Result<()> {
@@ -238,10 +273,14 @@ impl<'a, B: Backend> Run<'a, B> {
                 READ_AHEAD_BYTES,
             )
             .await?;
+        let mut bytes = 0;
         for (address, block) in fetched {
+            bytes += block.bytes().len() as u64;
             self.blocks.add(address, block);
         }
-        Ok(())
+        self.task.pace.take(&*self.task.env, bytes).await;
+        // It may have been a long wait.
+        (self.task.proceed)()
     }
 
     /// Lets others run once in a while.

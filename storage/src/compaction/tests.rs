@@ -88,6 +88,8 @@ impl Table {
             ring: self.world.ring.clone(),
             cache: Arc::new(BlockCache::new(1 << 20)),
             inputs: inputs.iter().map(|at| self.sstables[*at].clone()).collect(),
+            outputs: Outputs::One,
+            pace: Arc::new(Pace::new(0)),
             circumstances: Circumstances {
                 now: NOW,
                 gc_grace_seconds,

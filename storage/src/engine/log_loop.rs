@@ -46,7 +46,7 @@ async fn until_the_end<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>
                 }
             }
             Work::Commit(group) => {
-                slow_down(inner).await;
+                slow_down(inner, &group).await;
                 commit(inner, log, group).await;
             }
             Work::Close => {
@@ -71,16 +71,26 @@ impl<B: Backend> Drop for Over<B> {
     }
 }
 
-/// Past three quarters of the memtables' budget each group waits a little, and longer the fuller they are: writers slow down before anybody is refused.
-async fn slow_down<B: Backend>(inner: &Inner<B>) {
+/// Writers slow down before anybody is refused: each group waits a little, and longer the fuller the memtables are past three quarters of their budget, or the more
+/// SSTables wait to be merged of the table among the group's that is worst off.
+async fn slow_down<B: Backend>(inner: &Inner<B>, group: &Group) {
     const PAUSE_MAX: Duration = Duration::from_millis(20);
+    const WAITING: (usize, usize) = (64, 256);
     let budget = inner.options.memtable_bytes_max;
     let used = inner.memtable_bytes.load(Ordering::Relaxed);
-    let start = budget / 4 * 3;
-    if used > start {
-        let share = (used - start) as f64 / (budget - start).max(1) as f64;
-        inner.env.sleep(PAUSE_MAX.mul_f64(share.min(1.0))).await;
+    let of_memory = share_between(used, budget / 4 * 3, budget);
+    let waiting = group.shares.values().map(|share| share.pass.waiting());
+    let of_merges = share_between(waiting.max().unwrap_or(0), WAITING.0, WAITING.1);
+    let share = of_memory.max(of_merges);
+    if share > 0.0 {
+        inner.env.sleep(PAUSE_MAX.mul_f64(share)).await;
     }
+}
+
+/// How far between two: 0 up to the first, 1 from the last.
+fn share_between(value: usize, first: usize, last: usize) -> f64 {
+    let beyond = value.saturating_sub(first) as f64;
+    (beyond / last.saturating_sub(first).max(1) as f64).min(1.0)
 }
 
 async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut group: Group) {

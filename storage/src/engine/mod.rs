@@ -5,7 +5,7 @@
 //! read(command) ─► memtables and SSTables merged ─► page; a missing block is fetched, then on    engine::read
 //! create, drop, truncate                                                                         engine::tables
 //! unlock, lock, sleep, switch_key                                                                engine::keys
-//! flush, compact; carry what closed tables left in the log                                       engine::rewrite, engine::relog, background
+//! flush, compact; carry what closed tables left in the log                                       engine::rewrite, compact, relog, background
 //! ```
 //!
 //! What must hold:
@@ -16,6 +16,7 @@
 
 mod activity;
 mod clock;
+pub(crate) mod compact;
 pub(crate) mod group;
 pub(crate) mod keys;
 mod log_loop;
@@ -37,6 +38,7 @@ use palladium_crypto::{KeyRing, StructureId, TableId};
 use crate::backend::Backend;
 use crate::background::{Job, Jobs};
 use crate::cache::BlockCache;
+use crate::compaction::Pace;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::latch::{LatchGuard, Latches};
@@ -49,7 +51,7 @@ use crate::root::Root;
 use crate::sstable::Sstable;
 use crate::table::Tables;
 
-pub use activity::{CacheActivity, MergeActivity, QueueActivity};
+pub use activity::{CacheActivity, FinishedMerge, MergeActivity, QueueActivity};
 pub use group::Write;
 pub use keys::Unsettled;
 pub use tables::NewTable;
@@ -103,6 +105,8 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) timestamps: Timestamps,
     pub(crate) jobs: Jobs,
     pub(crate) merges: Merges,
+    /// What all merges together may read.
+    pub(crate) pace: Arc<Pace>,
     /// Bytes of all memtables.
     pub(crate) memtable_bytes: AtomicUsize,
     /// Bytes of all log segments.
@@ -142,12 +146,16 @@ impl<B: Backend> Engine<B> {
         let (inner, log) = recovery::open(backend, env, service, options).await?;
         let inner = Arc::new(inner);
         let flushes = crate::background::run(inner.clone(), |jobs| &jobs.flushes);
-        let compactions = crate::background::run(inner.clone(), |jobs| &jobs.compactions);
         inner.hold(&inner.logging, log_loop::run(inner.clone(), log));
         inner.start(flushes);
-        inner.start(compactions);
+        for _ in 0..inner.options.concurrent_compactors.max(1) {
+            let compactions = crate::background::run(inner.clone(), |jobs| &jobs.compactions);
+            inner.start(compactions);
+        }
         let watermark = crate::background::watermark(Arc::downgrade(&inner));
         inner.env.spawn(Box::pin(watermark));
+        let looks = crate::background::look_around(Arc::downgrade(&inner));
+        inner.env.spawn(Box::pin(looks));
         if let LogSync::Periodic { every } = inner.options.log_sync {
             let sync = crate::background::sync(Arc::downgrade(&inner), every);
             inner.env.spawn(Box::pin(sync));

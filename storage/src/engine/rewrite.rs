@@ -1,24 +1,21 @@
-//! Flush and compaction of one table: write the new SSTable, commit the manifest, swap, and only then let go of what it replaces.
+//! Flush of one table, and the exchange of SSTables: write the new one, commit the manifest, swap, and only then let go of what it replaces.
 //!
-//! A flush holds the table's `rewriting` all along, a merge only while it exchanges SSTables: flushes, truncations and key switches go on while it runs, and it
-//! looks at the end whether what it read is still there.
+//! A flush holds the table's `rewriting` all along, a merge ([`super::compact`]) only while it exchanges SSTables: flushes, truncations and key switches go on while
+//! it runs, and it looks at the end whether what it read is still there.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use palladium_crypto::{KeyRing, StructureId, TableId};
 
 use crate::backend::{Backend, Leased};
 use crate::background::Job;
-use crate::compaction::task::oldest_outside;
-use crate::compaction::{Choice, Circumstances, MergeTask, merge};
-use crate::engine::Inner;
 use crate::engine::group::Errand;
+use crate::engine::{Inner, compact};
 use crate::error::{Error, Result};
 use crate::lease::Reading;
 use crate::manifest::{Edit, SstableEntry};
 use crate::memtable::{Memtable, TableMemtables, flush as write_memtable};
-use crate::model::{Deletion, PartitionBound, PartitionKey, Store};
+use crate::model::{Deletion, PartitionBound, Store};
 use crate::read::{Fault, Item, PartitionHead, Slices, Source};
 use crate::sealed::from_crypto;
 use crate::sstable::{Sstable, WriterOptions};
@@ -65,6 +62,8 @@ pub(crate) async fn flush<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Res
     }
     if !frozen.is_empty() {
         inner.forming.ask(Errand::Release);
+        // Also where all who could merge are busy.
+        compact::note_waiting(inner, &table.options.load().compaction, &open);
         inner.jobs.add(Job::Compact(id));
     }
     Ok(())
@@ -120,94 +119,6 @@ pub(crate) async fn flush_largest<B: Backend>(inner: &Arc<Inner<B>>) -> Result<(
     }
 }
 
-/// Lets the table's strategy choose once, and does it. Says whether there was anything to do.
-pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<bool> {
-    let table = inner.tables.get(id)?;
-    let _compacting = table.compacting.lock().await;
-    let Some(open) = table.opened() else {
-        return Ok(false);
-    };
-    check_lease(inner, &open)?;
-    let options = table.options.load_full();
-    if !options.compaction.enabled {
-        return Ok(false);
-    }
-    for store in open.stores() {
-        // Memtables first: a flush adds its SSTable before it removes the memtable, so that between the two nothing is missed.
-        let circumstances = inner.circumstances(&table, &open, store);
-        let sstables = open.sstables();
-        let own = sstables.iter().filter(|sstable| sstable.store() == store);
-        let summaries: Vec<_> = own.map(|sstable| sstable.summary()).collect();
-        drop(sstables);
-        match options
-            .compaction
-            .strategy
-            .choose(&summaries, circumstances)
-        {
-            Choice::Rest => continue,
-            Choice::Merge(ids) => merge_sstables(inner, &table, &open, &ids).await?,
-            Choice::Forget(ids) => exchange(inner, &table, &open, ids, Vec::new()).await?,
-        }
-        inner.jobs.add(Job::Compact(id));
-        return Ok(true);
-    }
-    Ok(false)
-}
-
-/// Writes the oldest SSTable that is left of a rewrite again: merged with nothing but itself it gets new data keys. One that is damaged stays as it is, and is
-/// left out until the table is opened again.
-pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
-    let table = inner.tables.get(id)?;
-    let _compacting = table.compacting.lock().await;
-    let Some(open) = table.opened() else {
-        // Whoever unlocks it asks again.
-        return Ok(());
-    };
-    check_lease(inner, &open)?;
-    let next = {
-        let manifest = inner.manifest.lock().await;
-        let state = manifest.state().tables.get(&id);
-        let unreadable = open.unreadable();
-        let mut left = state.iter().flat_map(|state| state.to_rewrite());
-        left.find(|entry| !unreadable.contains(&entry.id))
-            .map(|entry| entry.id)
-    };
-    let Some(sstable) = next else {
-        return Ok(());
-    };
-    let written = merge_sstables(inner, &table, &open, &[sstable]).await;
-    // Of what else is damaged, the manifest or the SSTable that was written just now, this one is not to blame.
-    if let Err(MergeError::Merging(Error::Corrupt { what })) = &written {
-        tracing::error!(table = %id, sstable, what, "a damaged SSTable keeps its data keys: a rewrite goes on without it");
-        open.set_unreadable(sstable);
-        inner.jobs.add(Job::Rewrite(id));
-        return Ok(());
-    }
-    written?;
-    inner.jobs.add(Job::Rewrite(id));
-    Ok(())
-}
-
-/// Merges all SSTables of a table into one for each of its stores.
-pub(crate) async fn compact_all<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
-    let table = inner.tables.get(id)?;
-    let _compacting = table.compacting.lock().await;
-    let Some(open) = table.opened() else {
-        return Ok(());
-    };
-    check_lease(inner, &open)?;
-    for store in open.stores() {
-        let sstables = open.sstables();
-        let own = sstables.iter().filter(|sstable| sstable.store() == store);
-        let ids: Vec<u64> = own.map(|sstable| sstable.id()).collect();
-        drop(sstables);
-        if !ids.is_empty() {
-            merge_sstables(inner, &table, &open, &ids).await?;
-        }
-    }
-    Ok(())
-}
-
 /// Removes the blobs of SSTables that nobody reads any more.
 pub(crate) async fn remove_obsolete<B: Backend>(inner: &Inner<B>) {
     let unread: Vec<StructureId> = {
@@ -228,82 +139,8 @@ pub(crate) async fn remove_obsolete<B: Backend>(inner: &Inner<B>) {
     }
 }
 
-/// Why SSTables were not replaced by what they were to be merged into.
-enum MergeError {
-    /// They could not be read, or the new one not be written.
-    Merging(Error),
-    /// What they were merged into did not take their place.
-    Exchanging(Error),
-}
-
-impl From<MergeError> for Error {
-    fn from(error: MergeError) -> Error {
-        match error {
-            MergeError::Merging(error) | MergeError::Exchanging(error) => error,
-        }
-    }
-}
-
-/// Merges SSTables of one store.
-async fn merge_sstables<B: Backend>(
-    inner: &Arc<Inner<B>>,
-    table: &Arc<Table>,
-    open: &Arc<OpenTable>,
-    ids: &[u64],
-) -> std::result::Result<(), MergeError> {
-    let inputs: Vec<Arc<Sstable>> = open
-        .sstables()
-        .iter()
-        .filter(|sstable| ids.contains(&sstable.id()))
-        .cloned()
-        .collect();
-    let Some(store) = inputs.first().map(|sstable| sstable.store()) else {
-        // A truncation or a drop was faster.
-        return Ok(());
-    };
-    let partitions = inputs.iter().map(|input| input.statistics().partitions);
-    let listed = inner.merges.begin(table.id, inputs.len(), partitions.sum());
-    let running = listed.running.clone();
-    let circumstances = inner.circumstances(table, open, store);
-    let proceed = {
-        let (inner, open) = (inner.clone(), open.clone());
-        move || match inner.is_closed.load(Ordering::Acquire) {
-            true => Err(Error::Closed),
-            false => check_lease(&inner, &open),
-        }
-    };
-    let outside = {
-        let (open, ids) = (open.clone(), ids.to_vec());
-        move |key: &PartitionKey| {
-            running.step();
-            // Memtables first: a flush adds its SSTable before it removes the memtable, so that between the two nothing is missed.
-            let in_memory = open.min_timestamp(store);
-            let sstables = open.sstables();
-            let others = sstables
-                .iter()
-                .filter(|sstable| sstable.store() == store && !ids.contains(&sstable.id()));
-            oldest_outside(others, in_memory, key)
-        }
-    };
-    let task = MergeTask {
-        backend: inner.backend.clone(),
-        env: inner.env.clone(),
-        ring: open.ring(),
-        cache: inner.cache.clone(),
-        inputs,
-        circumstances,
-        oldest_outside: Arc::new(outside),
-        writer: inner.writer_options(table, store).await,
-        proceed: Arc::new(proceed),
-    };
-    let merged = merge(task).await.map_err(MergeError::Merging)?;
-    exchange(inner, table, open, merged.removed, merged.added)
-        .await
-        .map_err(MergeError::Exchanging)
-}
-
 /// Makes an exchange of SSTables durable, then visible. If a truncation was faster, what was made of the old ones is thrown away.
-async fn exchange<B: Backend>(
+pub(super) async fn exchange<B: Backend>(
     inner: &Arc<Inner<B>>,
     table: &Table,
     open: &Arc<OpenTable>,
@@ -439,7 +276,7 @@ impl<S: Source, B: Backend> Source for WhileLeased<S, B> {
     }
 }
 
-fn check_lease<B: Backend>(inner: &Inner<B>, open: &OpenTable) -> Result<()> {
+pub(super) fn check_lease<B: Backend>(inner: &Inner<B>, open: &OpenTable) -> Result<()> {
     open.may_go_on(Reading::now(&*inner.env))
 }
 
@@ -454,7 +291,7 @@ fn never_misses(fault: Fault) -> Error {
 
 impl<B: Backend> Inner<B> {
     /// How the next SSTable of a table's store is written.
-    async fn writer_options(&self, table: &Table, store: Store) -> WriterOptions {
+    pub(super) async fn writer_options(&self, table: &Table, store: Store) -> WriterOptions {
         let id = {
             let manifest = self.manifest.lock().await;
             manifest
@@ -470,14 +307,6 @@ impl<B: Backend> Inner<B> {
             store,
             block_bytes: options.block_bytes,
             compression: options.compression,
-        }
-    }
-
-    fn circumstances(&self, table: &Table, open: &OpenTable, store: Store) -> Circumstances {
-        Circumstances {
-            now: self.env.wall_micros().div_euclid(1_000_000),
-            gc_grace_seconds: table.options.load().gc_grace_seconds,
-            memtable_min_timestamp: open.min_timestamp(store),
         }
     }
 }

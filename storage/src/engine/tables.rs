@@ -12,8 +12,9 @@ use futures::channel::oneshot;
 use palladium_crypto::{StructureId, TableId};
 
 use crate::backend::Backend;
+use crate::background::Job;
 use crate::engine::group::Errand;
-use crate::engine::{Engine, Inner, rewrite};
+use crate::engine::{Engine, Inner, compact, rewrite};
 use crate::error::{Error, Result};
 use crate::manifest::{Edit, SstableEntry};
 use crate::memtable::TableMemtables;
@@ -89,9 +90,13 @@ impl<B: Backend> Engine<B> {
         state.map_or_else(BTreeSet::new, |state| state.dropped_stores.clone())
     }
 
-    /// Changes how a table is stored from now on.
+    /// Changes how a table is stored from now on. What is there already is merged as the new options say.
     pub fn set_options(&self, id: TableId, options: TableOptions) -> Result<()> {
-        self.inner.tables.get(id)?.options.store(Arc::new(options));
+        let table = self.inner.tables.get(id)?;
+        let before = table.options.swap(Arc::new(options));
+        if before.compaction != table.options.load().compaction && table.opened().is_some() {
+            self.inner.jobs.add(Job::Compact(id));
+        }
         Ok(())
     }
 
@@ -113,7 +118,7 @@ impl<B: Backend> Engine<B> {
         self.to_the_end(async move {
             for id in inner.selected(id) {
                 rewrite::flush(&inner, id).await?;
-                rewrite::compact_all(&inner, id).await?;
+                compact::compact_all(&inner, id).await?;
             }
             rewrite::remove_obsolete(&inner).await;
             Ok(())

@@ -92,6 +92,11 @@ impl<S: Source> Merge<S> {
             .collect()
     }
 
+    /// How many sources have the current partition, once it has been asked for.
+    pub fn sources_here(&self) -> usize {
+        self.members.iter().filter(|member| member.here).count()
+    }
+
     /// The head of the current partition without copying it.
     pub fn head(&mut self) -> Result<Option<&PartitionHead>, Fault> {
         if self.head.is_none() {

@@ -79,6 +79,13 @@ impl SstableCursor {
         }
     }
 
+    /// Goes to a section of a data block, which must begin a partition.
+    pub(super) fn place_at(&mut self, block: u32, section: usize) {
+        self.place = Place { block, section };
+        self.partition = None;
+        self.walk = None;
+    }
+
     /// The SSTable it walks.
     pub fn sstable(&self) -> &Arc<Sstable> {
         &self.sstable

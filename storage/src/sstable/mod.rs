@@ -14,7 +14,7 @@
 //! ```
 //!
 //! In reading order: `envelope` (compression), `search` (tokens), [`block`] (data blocks), [`index`] (both levels), [`filter`],
-//! [`statistics`], `component` (one blob being written), [`writer`], [`reader`], [`cursor`], `point` (one row).
+//! [`statistics`], `component` (one blob being written), [`writer`], [`reader`], [`cursor`], `point` (one row), [`rescue`] (what is left of a damaged one).
 //!
 //! What must hold:
 //! - A block opens only as the block it was sealed as, so damage of any byte, a cut, a swap or a block of another SSTable is
@@ -30,6 +30,7 @@ pub mod filter;
 pub mod index;
 mod point;
 pub mod reader;
+pub mod rescue;
 mod search;
 pub mod statistics;
 pub mod writer;

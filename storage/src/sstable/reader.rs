@@ -33,6 +33,7 @@ pub struct Sstable {
     id: u64,
     level: u8,
     store: Store,
+    bytes: u64,
     table: TableId,
     data: OpenComponent,
     index: OpenComponent,
@@ -170,6 +171,7 @@ impl Sstable {
             id: entry.id,
             level: entry.level,
             store: entry.store,
+            bytes: entry.bytes(),
             table: ring.table(),
             data,
             index,
@@ -192,6 +194,11 @@ impl Sstable {
     /// Which of the table's stores it is part of.
     pub fn store(&self) -> Store {
         self.store
+    }
+
+    /// Bytes of all its components, as sealed.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The table it belongs to.
@@ -233,6 +240,7 @@ impl Sstable {
             ),
             timestamps: statistics.timestamps,
             max_local_deletion_time: statistics.local_deletion_times.1,
+            partitions: statistics.partitions,
             entries: statistics.entries,
             tombstones: statistics.deletion_times.clone(),
         }
@@ -476,6 +484,36 @@ impl Sstable {
             read.and_then(|()| component.open_block(wanted, sealed))
                 .map(PlainBlock::sharing),
         )
+    }
+
+    /// Children of the top of the index, and which data blocks each of them has.
+    pub(super) fn index_blocks(&self) -> Result<Vec<std::ops::Range<u32>>> {
+        let children = self.top.children();
+        let begin = |child: usize| match child < children {
+            true => self.top.block(child),
+            false => Ok(self.data_blocks()),
+        };
+        (0..children)
+            .map(|child| Ok(begin(child)?..begin(child + 1)?))
+            .collect()
+    }
+
+    /// One index block.
+    pub(super) async fn index_block<B: Reads>(&self, backend: &B, child: u32) -> Result<Node> {
+        let wanted = self.wanted_index(child)?;
+        let block = self.fetch_wanted(backend, &self.index, wanted).await?;
+        Node::parse(block.into_bytes())
+    }
+
+    /// One data block, which an index block has.
+    pub(super) async fn data_block_of<B: Reads>(
+        &self,
+        backend: &B,
+        node: &Node,
+        block: u32,
+    ) -> Result<PlainBlock> {
+        let wanted = self.wanted_data(block, node)?;
+        self.fetch_wanted(backend, &self.data, wanted).await
     }
 
     /// Opens every block of every component in order: for `verify`. Stops at the first damage.

@@ -1,19 +1,21 @@
-//! `compaction = {'class': ..., ...}`. Cassandra's four strategies may be named with their own options; SSTables are merged
-//! size-tiered under each of them.
+//! `compaction = {'class': ..., ...}`: Cassandra's four strategies, each with its own options, checked in Cassandra's order and refused in its words.
+//!
+//! What the engine makes of them is in [`engine`]; what is a number there is one that was checked here.
+
+mod engine;
+mod unified;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use palladium_storage::CompactionOptions;
-use palladium_storage::compaction::{SizeTiered, Strategy};
-
+pub use self::engine::for_storage;
 use crate::error::{CqlError, CqlResult};
 
 const PACKAGE: &str = "org.apache.cassandra.db.compaction.";
 
 /// Options that every strategy has.
-const SHARED: [&str; 9] = [
+const SHARED: [&str; 8] = [
     "class",
     "enabled",
     "log_all",
@@ -22,7 +24,6 @@ const SHARED: [&str; 9] = [
     "tombstone_compaction_interval",
     "tombstone_threshold",
     "unchecked_tombstone_compaction",
-    "unsafe_aggressive_sstable_expiration",
 ];
 const THRESHOLDS: [&str; 2] = ["min_threshold", "max_threshold"];
 const SIZE_TIERED: &[&str] = &["bucket_high", "bucket_low", "min_sstable_size"];
@@ -42,6 +43,7 @@ const TIME_WINDOW: &[&str] = &[
     "expired_sstable_check_frequency_seconds",
     "min_sstable_size",
     "timestamp_resolution",
+    "unsafe_aggressive_sstable_expiration",
 ];
 const UNIFIED: &[&str] = &[
     "base_shard_count",
@@ -53,6 +55,7 @@ const UNIFIED: &[&str] = &[
     "scaling_parameters",
     "sstable_growth",
     "target_sstable_size",
+    "unsafe_aggressive_sstable_expiration",
 ];
 
 /// Strategies, what each understands, and whether it has thresholds.
@@ -72,7 +75,7 @@ pub fn compaction(mut options: Options) -> CqlResult<Options> {
     match class {
         "LeveledCompactionStrategy" => check_leveled(&options)?,
         "TimeWindowCompactionStrategy" => check_time_window(&options)?,
-        "UnifiedCompactionStrategy" => check_scaling(&options)?,
+        "UnifiedCompactionStrategy" => unified::check(&options)?,
         _ => {}
     }
     if class != "UnifiedCompactionStrategy" {
@@ -105,63 +108,10 @@ pub fn compaction(mut options: Options) -> CqlResult<Options> {
     Ok(options)
 }
 
-/// `T4, L2, N, -3`
-fn check_scaling(options: &Options) -> CqlResult<()> {
-    let Some(parameters) = options.get("scaling_parameters") else {
-        return Ok(());
-    };
-    for parameter in parameters.split(',').map(str::trim) {
-        let digits =
-            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let fits = parameter == "N"
-            || parameter.strip_prefix(['L', 'T']).is_some_and(digits)
-            || digits(parameter.strip_prefix(['+', '-']).unwrap_or(parameter));
-        if !fits {
-            return Err(CqlError::config(format!(
-                "Scaling parameter {parameter} must match N|L[0-9]+|T[0-9]+|[+-]?[0-9]+"
-            )));
-        }
-    }
-    Ok(())
-}
-
 pub fn is_leveled(options: &Options) -> bool {
     options
         .get("class")
         .is_some_and(|class| class.ends_with(".LeveledCompactionStrategy"))
-}
-
-/// What the engine does under these options.
-pub fn for_storage(options: &Options) -> CompactionOptions {
-    fn number<T: FromStr>(options: &Options, name: &str, default: T) -> T {
-        options
-            .get(name)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(default)
-    }
-    let default = SizeTiered::default();
-    CompactionOptions {
-        enabled: options
-            .get("enabled")
-            .is_none_or(|text| !text.eq_ignore_ascii_case("false")),
-        strategy: Strategy::SizeTiered(SizeTiered {
-            min_threshold: number(options, "min_threshold", default.min_threshold),
-            max_threshold: number(options, "max_threshold", default.max_threshold),
-            bucket_low: number(options, "bucket_low", default.bucket_low),
-            bucket_high: number(options, "bucket_high", default.bucket_high),
-            min_sstable_size: number(options, "min_sstable_size", default.min_sstable_size),
-            tombstone_threshold: number(
-                options,
-                "tombstone_threshold",
-                default.tombstone_threshold,
-            ),
-            tombstone_compaction_interval: number(
-                options,
-                "tombstone_compaction_interval",
-                default.tombstone_compaction_interval,
-            ),
-        }),
-    }
 }
 
 fn strategy(class: Option<&String>) -> CqlResult<(&'static str, &'static [&'static str], bool)> {
@@ -193,18 +143,18 @@ fn check_shared(options: &Options) -> CqlResult<()> {
             "tombstone_compaction_interval must be greater than 0, but was {interval}"
         )));
     }
-    for name in [
-        "unchecked_tombstone_compaction",
-        "only_purge_repaired_tombstones",
-        "log_all",
-    ] {
-        if let Some(text) = options.get(name).filter(|text| !is_boolean(text)) {
-            return Err(CqlError::config(format!(
-                "'{name}' should be either 'true' or 'false', not '{text}'"
-            )));
-        }
+    let not_boolean = |name: &str| options.get(name).filter(|text| !is_boolean(text));
+    if let Some(text) = not_boolean("unchecked_tombstone_compaction") {
+        return Err(CqlError::config(format!(
+            "'unchecked_tombstone_compaction' should be either 'true' or 'false', not '{text}'"
+        )));
     }
-    if let Some(text) = options.get("enabled").filter(|text| !is_boolean(text)) {
+    if let Some(text) = not_boolean("log_all") {
+        return Err(CqlError::config(format!(
+            "'log_all' should either be 'true' or 'false', not {text}"
+        )));
+    }
+    if let Some(text) = not_boolean("enabled") {
         return Err(CqlError::config(format!(
             "enabled should either be 'true' or 'false', not {text}"
         )));
@@ -245,15 +195,24 @@ fn check_buckets(options: &Options) -> CqlResult<()> {
 }
 
 fn check_leveled(options: &Options) -> CqlResult<()> {
-    for name in ["sstable_size_in_mb", "fanout_size"] {
-        let value: Option<i32> = number(options, name, "int (base10)")?;
-        if let Some(value) = value.filter(|value| *value < 1) {
-            return Err(CqlError::config(format!(
-                "{name} must be larger than 0, but was {value}"
-            )));
-        }
-    }
-    Ok(())
+    let positive = |name: &str, value: Option<i32>| match value {
+        Some(value) if value < 1 => Err(CqlError::config(format!(
+            "{name} must be larger than 0, but was {value}"
+        ))),
+        _ => Ok(()),
+    };
+    let size = number(options, "sstable_size_in_mb", "int (base10)")?;
+    positive("sstable_size_in_mb", size)?;
+    let fanout = number(options, "fanout_size", "int (base10)").map_err(|_| {
+        // The number that Cassandra names is that of the other option.
+        let size = options
+            .get("sstable_size_in_mb")
+            .map_or("1", String::as_str);
+        CqlError::config(format!(
+            "{size} is not a parsable int (base10) for fanout_size"
+        ))
+    })?;
+    positive("fanout_size", fanout)
 }
 
 fn check_time_window(options: &Options) -> CqlResult<()> {
@@ -265,15 +224,7 @@ fn check_time_window(options: &Options) -> CqlResult<()> {
     };
     one_of(
         "timestamp_resolution",
-        &[
-            "NANOSECONDS",
-            "MICROSECONDS",
-            "MILLISECONDS",
-            "SECONDS",
-            "MINUTES",
-            "HOURS",
-            "DAYS",
-        ],
+        &["NANOSECONDS", "MICROSECONDS", "MILLISECONDS", "SECONDS"],
     )?;
     one_of("compaction_window_unit", &["MINUTES", "HOURS", "DAYS"])?;
     let window: Option<i32> = number(options, "compaction_window_size", "int (base10)")?;
@@ -282,7 +233,26 @@ fn check_time_window(options: &Options) -> CqlResult<()> {
             "{window} must be greater than 1 for compaction_window_size"
         )));
     }
-    Ok(())
+    let frequency: Option<i64> = number(
+        options,
+        "expired_sstable_check_frequency_seconds",
+        "int (base10)",
+    )?;
+    if let Some(frequency) = frequency.filter(|frequency| *frequency < 0) {
+        return Err(CqlError::config(format!(
+            "expired_sstable_check_frequency_seconds must not be negative, but was {frequency}"
+        )));
+    }
+    match options.get("unsafe_aggressive_sstable_expiration") {
+        Some(text) if !is_boolean(text) => Err(CqlError::config(format!(
+            "unsafe_aggressive_sstable_expiration is not 'true' or 'false' ({text})"
+        ))),
+        Some(text) if text.eq_ignore_ascii_case("true") => Err(CqlError::config(
+            "unsafe_aggressive_sstable_expiration is requested but not allowed, restart cassandra with \
+             -Dcassandra.allow_unsafe_aggressive_sstable_expiration=true to allow it",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn number<T: FromStr + Display>(options: &Options, name: &str, kind: &str) -> CqlResult<Option<T>> {

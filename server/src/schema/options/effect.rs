@@ -2,8 +2,7 @@
 
 use super::TableOptions;
 
-/// What the only strategy and the only compressor of this engine are called.
-const STRATEGY: &str = "SizeTieredCompactionStrategy";
+/// What the only compressor of this engine is called.
 const COMPRESSOR: &str = "LZ4Compressor";
 
 impl TableOptions {
@@ -29,10 +28,6 @@ impl TableOptions {
             ),
             ("caching", self.caching != before.caching),
             ("cdc", self.cdc != before.cdc),
-            (
-                "compaction",
-                self.compaction != before.compaction && class_differs(&self.compaction, STRATEGY),
-            ),
             (
                 "compression",
                 self.compression != before.compression

@@ -1,5 +1,7 @@
 use palladium_protocol::cql::ast::{Statement, TableOption};
 
+use palladium_storage::compaction::{Resolution, Strategy};
+
 use super::*;
 
 fn create(with: &str) -> CqlResult<TableOptions> {
@@ -197,8 +199,54 @@ fn the_engine_hears_of_what_it_can_do() {
     );
     let compaction = tiers.unwrap().for_storage().compaction;
     assert!(!compaction.enabled);
-    let palladium_storage::compaction::Strategy::SizeTiered(tiers) = compaction.strategy;
+    let Strategy::SizeTiered(tiers) = compaction.strategy else {
+        panic!("{:?}", compaction.strategy)
+    };
     assert_eq!((tiers.min_threshold, tiers.max_threshold), (2, 32));
+}
+
+#[test]
+fn the_engine_hears_of_each_strategy_and_its_numbers() {
+    let compaction = |with: &str| {
+        let options = create(&format!("compaction = {{{with}}}"));
+        options.unwrap().for_storage().compaction
+    };
+    let leveled = compaction(
+        "'class': 'LeveledCompactionStrategy', 'sstable_size_in_mb': 10, 'fanout_size': 5, 'max_threshold': 8",
+    );
+    let Strategy::Leveled(levels) = leveled.strategy else {
+        panic!("{:?}", leveled.strategy)
+    };
+    assert_eq!((levels.sstable_bytes, levels.fanout_size), (10 << 20, 5));
+    assert_eq!(levels.tiers.max_threshold, 8);
+    let windows = compaction(
+        "'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'HOURS', 'compaction_window_size': 6,
+         'timestamp_resolution': 'MILLISECONDS', 'expired_sstable_check_frequency_seconds': 60",
+    );
+    assert_eq!(
+        (windows.tombstones, windows.expiry.check_seconds),
+        (None, 60)
+    );
+    let Strategy::TimeWindow(windows) = windows.strategy else {
+        panic!("{:?}", windows.strategy)
+    };
+    assert_eq!(
+        (windows.window_seconds, windows.timestamp_resolution),
+        (21_600, Resolution::Milliseconds)
+    );
+    let unified = compaction(
+        "'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'T8, N, L4', 'target_sstable_size': '256MiB',
+         'base_shard_count': 8, 'sstable_growth': '50%', 'unchecked_tombstone_compaction': 'true'",
+    );
+    let tombstones = unified.tombstones.unwrap();
+    assert!(tombstones.unchecked_tombstone_compaction);
+    assert_eq!(tombstones.tombstone_threshold, 0.2);
+    let Strategy::Unified(unified) = unified.strategy else {
+        panic!("{:?}", unified.strategy)
+    };
+    assert_eq!(unified.scaling, [6, 0, -2]);
+    assert_eq!(unified.target_sstable_size, 256 << 20);
+    assert_eq!((unified.base_shard_count, unified.sstable_growth), (8, 0.5));
 }
 
 #[test]

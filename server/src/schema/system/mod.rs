@@ -101,6 +101,9 @@ fn read_with(
         ("system", "built_views") => catalog::built_views(&schema, &mut rows)?,
         ("system", "IndexInfo") => catalog::built_indexes(&schema, &mut rows)?,
         ("system_traces", _) => traces::fill(database, table, command, asker, &mut rows)?,
+        ("system", "compaction_history") => {
+            views::compaction_history(database, &schema, &mut rows)?
+        }
         ("system", "prepared_statements") => views::prepared(database, &mut rows)?,
         ("system_views", _) => views::fill(database, &schema, table, &mut rows)?,
         ("system_schema" | "system_virtual_schema", _) => catalog::fill(&schema, table, &mut rows)?,

@@ -2,9 +2,10 @@
 //!
 //! Only what is really counted is shown; a column without a counter behind it is null, and tables for what no server of one node has are absent.
 
+use palladium_crypto::TableId;
 use palladium_protocol::cql;
 use palladium_protocol::types::CqlValue;
-use palladium_storage::{Place, QueueActivity, ReadCommand, ReadPage};
+use palladium_storage::{Place, QueueActivity, ReadCommand, ReadPage, Store};
 use uuid::Uuid;
 
 use super::super::{Catalog, TableSchema};
@@ -180,12 +181,69 @@ pub fn prepared(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
     Ok(())
 }
 
+/// `system.compaction_history`: the merges since the start, as Cassandra shows those of a week.
+pub fn compaction_history(
+    database: &Database,
+    schema: &Catalog,
+    rows: &mut Rows<'_>,
+) -> CqlResult<()> {
+    for merge in database.engine.finished_merges() {
+        let Some((keyspace, table)) = name_of(schema, merge.table, merge.store) else {
+            continue;
+        };
+        let rows_merged = merge.partitions_of.iter().map(|(sstables, partitions)| {
+            let partitions = i64::try_from(*partitions).unwrap_or(i64::MAX);
+            let sstables = i32::try_from(*sstables).unwrap_or(i32::MAX);
+            (CqlValue::Int(sstables), CqlValue::Bigint(partitions))
+        });
+        let kind = [("compaction_type".to_owned(), "Compaction".to_owned())];
+        rows.add(vec![
+            ("id", Some(timeuuid(merge.finished_at, merge.number))),
+            ("bytes_in", bigint(merge.bytes_in)),
+            ("bytes_out", bigint(merge.bytes_out)),
+            ("columnfamily_name", text(table)),
+            (
+                "compacted_at",
+                Some(CqlValue::Timestamp(merge.finished_at.div_euclid(1_000))),
+            ),
+            ("compaction_properties", text_map(&kind.into())),
+            ("keyspace_name", text(keyspace)),
+            ("rows_merged", Some(CqlValue::Map(rows_merged.collect()))),
+        ])?;
+    }
+    Ok(())
+}
+
+/// Keyspace and name of what stands in a store of a table: the table itself, an index of it, or a view.
+fn name_of(schema: &Catalog, id: TableId, store: Store) -> Option<(&str, String)> {
+    let of = schema.customer_tables().find(|table| table.id == id)?;
+    if store == Store::BASE {
+        return Some((&of.keyspace, of.name.clone()));
+    }
+    if let Some(index) = of.indexes.iter().find(|index| index.store == store) {
+        return Some((&of.keyspace, format!("{}.{}", of.name, index.name)));
+    }
+    let view = of.views.iter().find(|view| view.store() == store)?;
+    Some((&view.keyspace, view.name.clone()))
+}
+
+/// A name of the moment, and of one merge.
+fn timeuuid(micros: i64, number: u64) -> CqlValue {
+    /// From 1582-10-15 to 1970, in units of 100 ns.
+    const GREGORIAN_TICKS: i64 = 0x01b2_1dd2_1381_4000;
+    let ticks = micros.saturating_mul(10).saturating_add(GREGORIAN_TICKS) as u64;
+    let (low, middle, high) = (ticks as u32, (ticks >> 32) as u16, (ticks >> 48) as u16);
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&low.to_be_bytes());
+    bytes[4..6].copy_from_slice(&middle.to_be_bytes());
+    bytes[6..8].copy_from_slice(&(high & 0x0fff | 0x1000).to_be_bytes());
+    bytes[8..].copy_from_slice(&(number & (u64::MAX >> 2) | 1 << 63).to_be_bytes());
+    CqlValue::Timeuuid(Uuid::from_bytes(bytes))
+}
+
 fn sstable_tasks(database: &Database, schema: &Catalog, rows: &mut Rows<'_>) -> CqlResult<()> {
     for merge in database.engine.merge_activity() {
-        let Some(table) = schema
-            .customer_tables()
-            .find(|table| table.id == merge.table)
-        else {
+        let Some((keyspace, table)) = name_of(schema, merge.table, merge.store) else {
             continue;
         };
         // One name for each, in the form that Cassandra's clients expect.
@@ -195,8 +253,8 @@ fn sstable_tasks(database: &Database, schema: &Catalog, rows: &mut Rows<'_>) -> 
         id[8] = 0x80;
         let ratio = merge.partitions as f64 / merge.partitions_max.max(1) as f64;
         rows.add(vec![
-            ("keyspace_name", text(&table.keyspace)),
-            ("table_name", text(&table.name)),
+            ("keyspace_name", text(keyspace)),
+            ("table_name", text(table)),
             ("task_id", Some(CqlValue::Timeuuid(Uuid::from_bytes(id)))),
             ("completion_ratio", double(ratio)),
             ("kind", text("compaction")),
@@ -242,12 +300,11 @@ fn thread_pools(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
     rows.add(pool("CompactionExecutor", compactions))
 }
 
-/// One after the other is what both are.
 fn pool(name: &'static str, queue: QueueActivity) -> Vec<Named> {
     vec![
         ("name", text(name)),
         ("active_tasks", count(queue.running)),
-        ("active_tasks_limit", int(1)),
+        ("active_tasks_limit", count(queue.limit)),
         ("blocked_tasks", bigint(0)),
         ("blocked_tasks_all_time", bigint(0)),
         ("completed_tasks", bigint(queue.finished)),
@@ -304,6 +361,14 @@ fn of_config(config: &Config) -> Vec<(&'static str, String)> {
         (
             "memtable_flush_bytes",
             config.memtable_flush_bytes.to_string(),
+        ),
+        (
+            "concurrent_compactors",
+            config.concurrent_compactors.to_string(),
+        ),
+        (
+            "compaction_throughput_mib",
+            config.compaction_throughput_mib.to_string(),
         ),
         (
             "prepared_statements_max",

@@ -1,6 +1,6 @@
 //! Real files: open, read, write, sync, own.
 //!
-//! `unsafe` stands here for three system calls that the standard library does not have; each has its argument beside it.
+//! `unsafe` stands here for four system calls that the standard library does not have; each has its argument beside it.
 #![allow(unsafe_code)]
 
 use std::fs::{self, File, OpenOptions};
@@ -137,6 +137,19 @@ impl Disk for LocalDisk {
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         sync_directory(&self.directory.join(folder))
+    }
+
+    fn room(&self) -> io::Result<Option<u64>> {
+        let directory = File::open(&self.directory)?;
+        let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+        // SAFETY: the descriptor is open for the call, and the call writes no more than the structure that it is given.
+        let outcome = unsafe { libc::fstatvfs(directory.as_raw_fd(), found.as_mut_ptr()) };
+        if outcome != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call has succeeded, and then has filled all of it.
+        let found = unsafe { found.assume_init() };
+        Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
     }
 }
 

@@ -339,6 +339,10 @@ impl Backend for LocalBackend {
         self.blocking(move |shared| shared.folder.manifest_remove(generation))
     }
 
+    fn room(&self) -> impl Future<Output = Result<Option<u64>>> + Send {
+        self.blocking(|shared| shared.folder.room())
+    }
+
     fn unknown_files(&self) -> impl Future<Output = Result<Vec<String>>> + Send {
         self.blocking(|shared| shared.folder.unknown_files())
     }

@@ -50,6 +50,7 @@ struct State {
     /// Syncs that still succeed before the failing ones.
     passing_syncs: u64,
     failing_syncs: u32,
+    failing_reads: u32,
     room_bytes: Option<u64>,
     /// What is appended to the log is written, and its sync waits.
     holds_log_syncs: bool,
@@ -80,6 +81,7 @@ impl SimulatedDisk {
         state.down_at_sync = None;
         state.failing_syncs = 0;
         state.holds_log_syncs = false;
+        state.failing_reads = 0;
         if let Crash::PowerLoss { seed } = crash {
             lose_power(&mut state, &SeededEntropy::new(seed));
         }
@@ -133,6 +135,22 @@ impl SimulatedDisk {
             Poll::Pending
         })
         .await;
+    }
+
+    /// The next `count` reads of a blob that wait for the disk fail with EIO, and only those.
+    pub fn fail_reads(&self, count: u32) {
+        self.state().failing_reads = count;
+    }
+
+    pub(super) fn reads_fail(&self) -> bool {
+        self.state().failing_reads > 0
+    }
+
+    pub(super) fn take_failing_read(&self) -> bool {
+        let mut state = self.state();
+        let fails = state.failing_reads > 0;
+        state.failing_reads = state.failing_reads.saturating_sub(1);
+        fails
     }
 
     /// No more than so many further bytes fit; `None`: no limit.
@@ -394,6 +412,10 @@ impl Disk for SimulatedLife {
             state.durable_names.extend(current);
             Ok(())
         })
+    }
+
+    fn room(&self) -> io::Result<Option<u64>> {
+        self.with(|state| Ok(state.room_bytes))
     }
 }
 

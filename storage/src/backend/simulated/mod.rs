@@ -185,6 +185,10 @@ impl Backend for SimulatedBackend {
 
     async fn blob_read(&self, blob: StructureId, offset: u64, length: usize) -> Result<Vec<u8>> {
         yield_now().await;
+        if self.shared.disk.take_failing_read() {
+            let source = io::Error::from_raw_os_error(libc::EIO);
+            return Err(io_error(&blob_path(blob), "read", source));
+        }
         read_exact(
             &self.folder().blob_open(blob)?,
             &blob_path(blob),
@@ -202,7 +206,8 @@ impl Backend for SimulatedBackend {
     ) -> Option<Result<()>> {
         let every = self.waits_every.load(Ordering::Relaxed);
         let read = self.reads.fetch_add(1, Ordering::Relaxed);
-        if every != 0 && read.is_multiple_of(every) {
+        let is_failing = self.shared.disk.reads_fail();
+        if is_failing || (every != 0 && read.is_multiple_of(every)) {
             return None;
         }
         let file = self.folder().blob_open(blob).ok()?;
@@ -270,6 +275,10 @@ impl Backend for SimulatedBackend {
 
     async fn manifest_remove(&self, generation: u64) -> Result<()> {
         self.folder().manifest_remove(generation)
+    }
+
+    async fn room(&self) -> Result<Option<u64>> {
+        self.folder().room()
     }
 
     async fn unknown_files(&self) -> Result<Vec<String>> {

@@ -1,0 +1,326 @@
+//! Compaction of one table: let its strategy choose, see that it fits the disk, merge, exchange.
+//!
+//! ```text
+//! compact_once   what the strategy chooses, of what nobody else merges     after each flush and merge, and once in a while (`background`)
+//! compact_all    everything, each store by itself                          an operator's order; has the table for itself
+//! rewrite_once   one SSTable under new data keys                           a key switch with 'rewrite'; has the table for itself
+//! ```
+//!
+//! What must hold: a merge is begun only where what it may write has room, with something left for the log; stores never meet.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use palladium_crypto::TableId;
+
+use crate::backend::Backend;
+use crate::background::Job;
+use crate::compaction::task::oldest_outside;
+use crate::compaction::{
+    Choice, Circumstances, CompactionOptions, MergeTask, Outputs, Plan, SstableSummary, merge,
+};
+use crate::engine::Inner;
+use crate::engine::rewrite::{check_lease, exchange};
+use crate::error::{Error, Result};
+use crate::model::{PartitionKey, Store};
+use crate::sstable::{Sstable, WriterOptions};
+use crate::table::{OpenTable, Table};
+
+/// Segments for which a merge leaves room: the log must go on while one is written.
+const LOG_SEGMENTS_LEFT: u64 = 2;
+
+/// Lets the table's strategy choose once, and does it. Says whether there was anything to do.
+pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<bool> {
+    let table = inner.tables.get(id)?;
+    let Some(open) = table.opened() else {
+        return Ok(false);
+    };
+    check_lease(inner, &open)?;
+    let options = table.options.load_full();
+    note_waiting(inner, &options.compaction, &open);
+    let room = inner.room_for_merges().await?;
+    // Each time another store has the first turn: none waits for ever behind one that always has something to do.
+    let mut stores: Vec<Store> = open.stores().into_iter().collect();
+    let turn = inner.merges.begun() as usize % stores.len().max(1);
+    stores.rotate_left(turn);
+    for store in stores {
+        let claimed = table.merging.claim(|busy| {
+            let choice = choose(inner, &options.compaction, &table, &open, store, busy);
+            match choice {
+                Choice::Rest => None,
+                Choice::Forget(ids) => Some((ids, None)),
+                Choice::Merge(plan) => {
+                    let plan = fitting(plan, &summaries(&open, store), room)
+                        .inspect_err(|error| tracing::warn!(table = %id, %error, "a merge waits"))
+                        .ok()?;
+                    Some((plan.sstables.clone(), Some(plan)))
+                }
+            }
+        });
+        let Some((claim, plan)) = claimed else {
+            continue;
+        };
+        match plan {
+            Some(plan) => {
+                // Whoever is free merges others of this table meanwhile.
+                inner.jobs.add(Job::Compact(id));
+                merge_sstables(inner, &table, &open, &plan).await?;
+            }
+            None => {
+                let expired = claim.sstables().to_vec();
+                exchange(inner, &table, &open, expired, Vec::new()).await?;
+            }
+        }
+        drop(claim);
+        note_waiting(inner, &options.compaction, &open);
+        inner.jobs.add(Job::Compact(id));
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// Whether there is anything to do for a table in which nothing else happens: time alone ends windows, and lets SSTables expire. Answers only as often as its
+/// owner wants it looked at.
+pub(crate) fn is_due<B: Backend>(inner: &Inner<B>, table: &Table) -> bool {
+    let options = table.options.load();
+    let now = inner.env.wall_micros().div_euclid(1_000_000);
+    let looked_at = table.looked_at.load(Ordering::Relaxed);
+    // A clock that was set back makes it wait no longer.
+    let is_early = now >= looked_at && now - looked_at < options.compaction.expiry.check_seconds;
+    if !options.compaction.enabled || is_early {
+        return false;
+    }
+    let Some(open) = table.opened() else {
+        return false;
+    };
+    table.looked_at.store(now, Ordering::Relaxed);
+    let nobody = BTreeSet::new();
+    open.stores().into_iter().any(|store| {
+        choose(inner, &options.compaction, table, &open, store, &nobody) != Choice::Rest
+    })
+}
+
+/// Writes the oldest SSTable that is left of a rewrite again: merged with nothing but itself it gets new data keys. One that is damaged stays as it is, and is
+/// left out until the table is opened again.
+pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
+    let table = inner.tables.get(id)?;
+    let _whole = table.merging.claim_all(&*inner.env).await;
+    let Some(open) = table.opened() else {
+        // Whoever unlocks it asks again.
+        return Ok(());
+    };
+    check_lease(inner, &open)?;
+    let next = {
+        let manifest = inner.manifest.lock().await;
+        let state = manifest.state().tables.get(&id);
+        let unreadable = open.unreadable();
+        let mut left = state.iter().flat_map(|state| state.to_rewrite());
+        left.find(|entry| !unreadable.contains(&entry.id))
+            .map(|entry| (entry.id, entry.level))
+    };
+    let Some((sstable, level)) = next else {
+        return Ok(());
+    };
+    let plan = Plan {
+        sstables: vec![sstable],
+        level,
+        outputs: Outputs::One,
+        is_divisible: false,
+    };
+    let written = merge_sstables(inner, &table, &open, &plan).await;
+    // Of what else is damaged, the manifest or the SSTable that was written just now, this one is not to blame.
+    if let Err(MergeError::Merging(Error::Corrupt { what })) = &written {
+        tracing::error!(table = %id, sstable, what, "a damaged SSTable keeps its data keys: a rewrite goes on without it");
+        open.set_unreadable(sstable);
+        inner.jobs.add(Job::Rewrite(id));
+        return Ok(());
+    }
+    written?;
+    inner.jobs.add(Job::Rewrite(id));
+    Ok(())
+}
+
+/// Merges all SSTables of a table, as its strategy wants them to lie, each store by itself. An error if the disk has no room for it: nothing of that was begun.
+pub(crate) async fn compact_all<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
+    let table = inner.tables.get(id)?;
+    let _whole = table.merging.claim_all(&*inner.env).await;
+    let Some(open) = table.opened() else {
+        return Ok(());
+    };
+    check_lease(inner, &open)?;
+    let strategy = table.options.load().compaction.strategy.clone();
+    for store in open.stores() {
+        let summaries = summaries(&open, store);
+        let all: Vec<&SstableSummary> = summaries.iter().collect();
+        let now = inner.env.wall_micros().div_euclid(1_000_000);
+        for plan in strategy.choose_all(&all, now) {
+            let room = inner.room_for_merges().await?;
+            let whole = Plan {
+                is_divisible: false,
+                ..plan
+            };
+            let plan = fitting(whole, &summaries, room)?;
+            merge_sstables(inner, &table, &open, &plan).await?;
+        }
+    }
+    note_waiting(inner, &table.options.load().compaction, &open);
+    Ok(())
+}
+
+fn choose<B: Backend>(
+    inner: &Inner<B>,
+    options: &CompactionOptions,
+    table: &Table,
+    open: &OpenTable,
+    store: Store,
+    busy: &BTreeSet<u64>,
+) -> Choice {
+    // Memtables first: a flush adds its SSTable before it removes the memtable, so that between the two nothing is missed.
+    let circumstances = inner.circumstances(table, open, store);
+    options.choose(&summaries(open, store), busy, circumstances)
+}
+
+fn summaries(open: &OpenTable, store: Store) -> Vec<SstableSummary> {
+    let sstables = open.sstables();
+    let own = sstables.iter().filter(|sstable| sstable.store() == store);
+    own.map(|sstable| sstable.summary()).collect()
+}
+
+/// Tells writers how far compaction is behind.
+pub(super) fn note_waiting<B: Backend>(
+    inner: &Inner<B>,
+    options: &CompactionOptions,
+    open: &OpenTable,
+) {
+    let now = inner.env.wall_micros().div_euclid(1_000_000);
+    let stores = open.stores().into_iter();
+    let waiting = stores.map(|store| options.waiting(&summaries(open, store), now));
+    open.set_waiting(waiting.max().unwrap_or(0));
+}
+
+/// The plan, or what of it there is room for: the largest SSTables wait.
+fn fitting(mut plan: Plan, summaries: &[SstableSummary], room: Option<u64>) -> Result<Plan> {
+    let Some(room) = room else {
+        return Ok(plan);
+    };
+    let bytes_of = |id: &u64| {
+        let found = summaries.iter().find(|sstable| sstable.id == *id);
+        // Index and filter come on top.
+        found.map_or(0, |sstable| sstable.bytes + sstable.bytes / 8)
+    };
+    plan.sstables.sort_by_key(bytes_of);
+    loop {
+        let needed: u64 = plan.sstables.iter().map(bytes_of).sum();
+        if needed <= room {
+            return Ok(plan);
+        }
+        if !plan.is_divisible || plan.sstables.len() <= 2 {
+            return Err(Error::Full {
+                what: format!("a merge may write {needed} bytes, and there is room for {room}"),
+            });
+        }
+        plan.sstables.pop();
+    }
+}
+
+/// Why SSTables were not replaced by what they were to be merged into.
+enum MergeError {
+    /// They could not be read, or the new one not be written.
+    Merging(Error),
+    /// What they were merged into did not take their place.
+    Exchanging(Error),
+}
+
+impl From<MergeError> for Error {
+    fn from(error: MergeError) -> Error {
+        match error {
+            MergeError::Merging(error) | MergeError::Exchanging(error) => error,
+        }
+    }
+}
+
+/// Merges SSTables of one store.
+async fn merge_sstables<B: Backend>(
+    inner: &Arc<Inner<B>>,
+    table: &Arc<Table>,
+    open: &Arc<OpenTable>,
+    plan: &Plan,
+) -> std::result::Result<(), MergeError> {
+    let ids = &plan.sstables;
+    let inputs: Vec<Arc<Sstable>> = open
+        .sstables()
+        .iter()
+        .filter(|sstable| ids.contains(&sstable.id()))
+        .cloned()
+        .collect();
+    let Some(store) = inputs.first().map(|sstable| sstable.store()) else {
+        // A truncation or a drop was faster.
+        return Ok(());
+    };
+    let listed = inner.merges.begin(table.id, &inputs);
+    let running = listed.running.clone();
+    let circumstances = inner.circumstances(table, open, store);
+    let proceed = {
+        let (inner, open) = (inner.clone(), open.clone());
+        move || match inner.is_closed.load(Ordering::Acquire) {
+            true => Err(Error::Closed),
+            false => check_lease(&inner, &open),
+        }
+    };
+    let outside = {
+        let (open, ids) = (open.clone(), ids.clone());
+        move |key: &PartitionKey| {
+            running.step();
+            // Memtables first: a flush adds its SSTable before it removes the memtable, so that between the two nothing is missed.
+            let in_memory = open.min_timestamp(store);
+            let sstables = open.sstables();
+            let others = sstables
+                .iter()
+                .filter(|sstable| sstable.store() == store && !ids.contains(&sstable.id()));
+            oldest_outside(others, in_memory, key)
+        }
+    };
+    let writer = inner.writer_options(table, store).await;
+    let task = MergeTask {
+        backend: inner.backend.clone(),
+        env: inner.env.clone(),
+        ring: open.ring(),
+        cache: inner.cache.clone(),
+        inputs,
+        outputs: plan.outputs,
+        pace: inner.pace.clone(),
+        circumstances,
+        oldest_outside: Arc::new(outside),
+        writer: WriterOptions {
+            level: plan.level,
+            ..writer
+        },
+        proceed: Arc::new(proceed),
+    };
+    let merged = merge(task).await.map_err(MergeError::Merging)?;
+    let bytes_out = merged.added.iter().map(|entry| entry.bytes()).sum();
+    exchange(inner, table, open, merged.removed, merged.added)
+        .await
+        .map_err(MergeError::Exchanging)?;
+    listed.finish(inner.env.wall_micros(), bytes_out, merged.partitions_of);
+    Ok(())
+}
+
+impl<B: Backend> Inner<B> {
+    fn circumstances(&self, table: &Table, open: &OpenTable, store: Store) -> Circumstances {
+        Circumstances {
+            now: self.env.wall_micros().div_euclid(1_000_000),
+            gc_grace_seconds: table.options.load().gc_grace_seconds,
+            memtable_min_timestamp: open.min_timestamp(store),
+        }
+    }
+
+    /// Bytes that another merge may write: what is free, without what running merges will still write and what the log needs. None if nobody can say.
+    async fn room_for_merges(&self) -> Result<Option<u64>> {
+        let free = self.backend.room().await?;
+        let promised =
+            self.merges.bytes_left() + LOG_SEGMENTS_LEFT * self.options.log_segment_bytes;
+        Ok(free.map(|free| free.saturating_sub(promised)))
+    }
+}

@@ -1,0 +1,370 @@
+//! A disk that cannot be read, has no room or holds damage: what is touched fails and says so, what is not goes on, and nothing is worse afterwards.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use palladium_storage::compaction::{SizeTiered, Strategy, TimeWindow};
+use palladium_storage::salvage;
+use palladium_storage::verify::Inspection;
+use palladium_storage::{
+    Cell, CellState, CompactionOptions, Crash, Env, Error, Options, SimulatedBackend, TableOptions,
+    Write,
+};
+
+use crate::world::{Rows, World, id, keys_of, mutation, one, rows, service_ring, small, spelled};
+
+fn table_options(strategy: Strategy) -> TableOptions {
+    TableOptions {
+        gc_grace_seconds: 1,
+        block_bytes: 512,
+        compaction: CompactionOptions {
+            strategy,
+            ..CompactionOptions::default()
+        },
+        ..TableOptions::default()
+    }
+}
+
+/// A table whose SSTables are merged only when somebody asks for it.
+fn left_alone(world: &World) {
+    let options = TableOptions {
+        block_bytes: 512,
+        compaction: CompactionOptions {
+            enabled: false,
+            ..CompactionOptions::default()
+        },
+        ..TableOptions::default()
+    };
+    world.engine.set_options(id(0), options).unwrap();
+}
+
+/// The largest blob: the data of the SSTable.
+fn largest_blob(world: &World) -> String {
+    let bytes = |path: &String| world.disk.contents(path).unwrap().len();
+    world.paths("blobs/").into_iter().max_by_key(bytes).unwrap()
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_fails_the_read_and_the_next_one_answers() {
+    let mut world = World::with_tables(1, small(), 1);
+    let expected = world.fill(0, 40, 4);
+    world.flush(0).unwrap();
+    world.reopen(Crash::Kill);
+    world.unlock(0).unwrap();
+    world.disk.fail_reads(1);
+    assert!(matches!(world.rows(0), Err(Error::Io { .. })));
+    assert_eq!(world.rows(0).unwrap(), expected);
+    world.put(0, (0, 0), 7);
+}
+
+#[test]
+fn a_merge_that_cannot_read_leaves_all_as_it_was() {
+    let mut world = World::with_tables(2, small(), 1);
+    left_alone(&world);
+    let mut expected = world.fill(0, 20, 4);
+    world.flush(0).unwrap();
+    expected.extend(world.fill(0, 30, 4));
+    world.flush(0).unwrap();
+    world.reopen(Crash::Kill);
+    world.unlock(0).unwrap();
+    let before = world.paths("blobs/");
+    world.disk.fail_reads(1);
+    let compacted = world.env.run(world.engine.compact(Some(id(0))));
+    assert!(matches!(compacted, Err(Error::Io { .. })));
+    assert_eq!(world.paths("blobs/"), before);
+    world.env.run(world.engine.compact(Some(id(0)))).unwrap();
+    assert_eq!(world.paths("blobs/").len(), before.len() / 2);
+    assert_eq!(world.rows(0).unwrap(), expected);
+}
+
+#[test]
+fn damage_in_an_sstable_fails_the_rows_it_touches_and_no_others() {
+    let mut world = World::with_tables(3, small(), 1);
+    left_alone(&world);
+    let mut expected = world.fill(0, 60, 4);
+    world.flush(0).unwrap();
+    let path = largest_blob(&world);
+    world.stop().unwrap();
+    let middle = world.disk.contents(&path).unwrap().len() / 2;
+    world.disk.flip(&path, middle, 3);
+    world.reopen(Crash::Kill);
+    left_alone(&world);
+    world.unlock(0).unwrap();
+    let mut failed = 0;
+    for key in 0..60 {
+        match world.env.run(world.engine.read(one(0, key))) {
+            Ok(page) => {
+                let own = expected.iter().filter(|((of, _), _)| *of == key);
+                assert_eq!(
+                    rows(page),
+                    own.map(|(place, value)| (*place, *value)).collect()
+                );
+            }
+            Err(Error::Corrupt { what }) => {
+                assert!(what.contains("at offset"), "{what}");
+                failed += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!((1..10).contains(&failed), "{failed} partitions failed");
+    // The table is written as before, and its other rows are merged and read as before.
+    world.put(0, (100, 0), 9);
+    expected.insert((100, 0), 9);
+    world.flush(0).unwrap();
+    assert!(world.env.run(world.engine.compact(Some(id(0)))).is_err());
+    let page = world.env.run(world.engine.read(one(0, 100))).unwrap();
+    assert_eq!(rows(page), Rows::from([((100, 0), 9)]));
+}
+
+#[test]
+fn a_merge_that_would_not_fit_the_disk_is_not_begun() {
+    let world = World::with_tables(4, small(), 1);
+    left_alone(&world);
+    let mut expected = world.fill(0, 40, 4);
+    world.flush(0).unwrap();
+    expected.extend(world.fill(0, 50, 4));
+    world.flush(0).unwrap();
+    let before = world.paths("blobs/");
+    let segments = 2 * world.options.log_segment_bytes;
+    world.disk.set_room(Some(segments + 10_000));
+    let compacted = world.env.run(world.engine.compact(Some(id(0))));
+    assert!(
+        matches!(compacted, Err(Error::Full { .. })),
+        "{compacted:?}"
+    );
+    assert_eq!(world.paths("blobs/"), before);
+    world.disk.set_room(Some(segments + 100_000));
+    world.env.run(world.engine.compact(Some(id(0)))).unwrap();
+    assert_eq!(world.rows(0).unwrap(), expected);
+}
+
+#[test]
+fn where_not_all_fits_the_smaller_sstables_are_merged() {
+    let world = World::with_tables(5, small(), 1);
+    left_alone(&world);
+    for partitions in [60, 4, 5, 6] {
+        world.fill(0, partitions, 4);
+        world.flush(0).unwrap();
+    }
+    let segments = 2 * world.options.log_segment_bytes;
+    world.disk.set_room(Some(segments + 12_000));
+    let tiers = SizeTiered {
+        min_threshold: 4,
+        ..SizeTiered::default()
+    };
+    let options = table_options(Strategy::SizeTiered(tiers));
+    world.engine.set_options(id(0), options).unwrap();
+    world.env.advance(Duration::from_secs(5));
+    let merges = world.engine.finished_merges();
+    assert_eq!(merges.len(), 1, "{merges:?}");
+    let sstables: usize = merges[0].partitions_of.keys().copied().max().unwrap();
+    assert!((2..=3).contains(&sstables), "{merges:?}");
+}
+
+#[test]
+fn writers_slow_down_for_sstables_that_wait_and_never_by_more_than_100_ms() {
+    let options = Options {
+        // Nothing is ever merged at this pace.
+        compaction_throughput: 1,
+        concurrent_compactors: 1,
+        ..small()
+    };
+    let world = World::with_tables(6, options, 1);
+    let timed = |value: u64| {
+        let before = world.env.boot_nanos();
+        world.put(0, (value % 50, 0), value);
+        Duration::from_nanos(world.env.boot_nanos() - before)
+    };
+    let mut times = Vec::new();
+    for round in 0..300 {
+        times.push(timed(round));
+        world.flush(0).unwrap();
+    }
+    assert_eq!(times[0], Duration::ZERO);
+    let slowest = times.iter().max().unwrap();
+    assert!(*slowest <= Duration::from_millis(100), "{slowest:?}");
+    assert!(
+        times[299] > times[100] && times[100] > Duration::ZERO,
+        "{times:?}"
+    );
+    // What belongs to nobody's merge goes when the engine does.
+    world.stop().unwrap();
+}
+
+#[test]
+fn data_that_has_expired_goes_by_whole_sstables_though_nobody_writes() {
+    let world = World::with_tables(7, small(), 1);
+    let windows = TimeWindow {
+        window_seconds: 60,
+        ..TimeWindow::default()
+    };
+    let mut options = table_options(Strategy::TimeWindow(windows));
+    options.compaction.expiry.check_seconds = 60;
+    world.engine.set_options(id(0), options).unwrap();
+    for window in 0..3 {
+        let now = world.engine.now_seconds();
+        let writes = (0..20).map(|key| {
+            let timestamp = world.engine.next_timestamp();
+            let mut mutation = mutation(0, (key, window), key, timestamp);
+            for row in &mut mutation.update.rows {
+                row.liveness = row.liveness.map(|mut liveness| {
+                    (liveness.ttl, liveness.expires_at) = (300, now + 300);
+                    liveness
+                });
+                row.cells = vec![Cell {
+                    state: CellState::Expiring {
+                        value: spelled(key),
+                        ttl: 300,
+                        expires_at: now + 300,
+                    },
+                    ..row.cells[0].clone()
+                }];
+            }
+            Write {
+                mutations: vec![mutation],
+            }
+        });
+        for result in world.env.run(world.engine.write(writes.collect())) {
+            result.unwrap();
+        }
+        world.flush(0).unwrap();
+        world.env.advance(Duration::from_secs(70));
+    }
+    let count = |world: &World| world.paths("blobs/").len() / 4;
+    assert_eq!(count(&world), 3, "each window has its SSTable");
+    world.env.advance(Duration::from_secs(170));
+    let some = count(&world);
+    assert!((1..3).contains(&some), "the oldest have gone: {some}");
+    world.env.advance(Duration::from_secs(300));
+    assert_eq!(count(&world), 0);
+    assert_eq!(
+        world.engine.finished_merges(),
+        [],
+        "nothing was merged for it"
+    );
+}
+
+/// What an operator does with a folder that nobody serves. Gives what was said to be lost.
+fn salvaged(world: &mut World) -> Vec<String> {
+    let root = world.root(0);
+    world.env.drop_tasks();
+    world.disk.crash(Crash::Kill);
+    let backend = Arc::new(SimulatedBackend::open(&world.disk).unwrap());
+    let ring = keys_of(&root).ring;
+    let env: Arc<dyn Env> = world.env.clone();
+    let losses = world.env.run(async {
+        let inspection = Inspection::open(&*backend, &service_ring()).await.unwrap();
+        let wreck = inspection.wreck(&*backend, &ring).await.unwrap();
+        let losses = wreck.losses.clone();
+        let wrecks = [(wreck, &*ring)];
+        salvage::discard(backend.clone(), env, service_ring(), &inspection, &wrecks)
+            .await
+            .unwrap();
+        losses
+    });
+    drop(backend);
+    world.disk.crash(Crash::Kill);
+    // A damaged segment is seen until nobody needs it any more.
+    let mut damage = world.inspect().unwrap().damage;
+    damage.retain(|line| !line.starts_with("log segment"));
+    assert_eq!(damage, [""; 0]);
+    world.reopen(Crash::Kill);
+    world.unlock(0).unwrap();
+    losses
+}
+
+#[test]
+fn of_a_damaged_sstable_every_partition_is_salvaged_that_the_damage_does_not_touch() {
+    for seed in 0..8 {
+        let mut world = World::with_tables(seed, small(), 1);
+        left_alone(&world);
+        // Partitions over several blocks and blocks with several partitions.
+        let mut expected = world.fill(0, 60, 1 + seed * 4);
+        world.flush(0).unwrap();
+        let path = largest_blob(&world);
+        world.stop().unwrap();
+        let bytes = world.disk.contents(&path).unwrap().len() as u64;
+        world
+            .disk
+            .flip(&path, (32 + world.draw(bytes - 32)) as usize, 1);
+        let losses = salvaged(&mut world);
+        assert_eq!(losses.len(), 1, "seed {seed}: {losses:?}");
+        let found = world.rows(0).unwrap();
+        let lost: Vec<u64> = expected
+            .keys()
+            .filter(|place| !found.contains_key(place))
+            .map(|place| place.0)
+            .collect();
+        assert!(
+            !lost.is_empty() && lost.len() < expected.len(),
+            "seed {seed}"
+        );
+        // A partition is kept whole or not at all.
+        expected.retain(|(key, _), _| !lost.contains(key));
+        assert_eq!(found, expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn an_sstable_that_cannot_be_opened_is_given_up_whole_and_the_others_stay() {
+    let mut world = World::with_tables(9, small(), 1);
+    left_alone(&world);
+    let expected = world.fill(0, 10, 4);
+    world.flush(0).unwrap();
+    let before = world.paths("blobs/");
+    world.put(0, (200, 0), 1);
+    world.flush(0).unwrap();
+    let mut second = world.paths("blobs/");
+    second.retain(|path| !before.contains(path));
+    world.stop().unwrap();
+    for path in second {
+        world.disk.flip(&path, 40, 0);
+    }
+    world.reopen(Crash::Kill);
+    assert!(matches!(world.unlock(0), Err(Error::Corrupt { .. })));
+    let losses = salvaged(&mut world);
+    assert!(losses[0].contains("whole"), "{losses:?}");
+    assert_eq!(world.rows(0).unwrap(), expected);
+}
+
+#[test]
+fn of_a_damaged_log_all_is_salvaged_that_it_still_says_and_later_writes_are_safe() {
+    let mut world = World::with_tables(10, small(), 2);
+    let mut expected = Rows::new();
+    for value in 0..20 {
+        world.put(0, (value, 0), value);
+        world.put(1, (value, 0), value);
+        expected.insert((value, 0), value);
+    }
+    let others = world.rows(1).unwrap();
+    world.env.advance(Duration::from_secs(2));
+    let (path, offset) = world.first_share(0);
+    world.disk.flip(&path, offset + 20, 2);
+    world.reopen(Crash::Kill);
+    assert!(matches!(world.unlock(0), Err(Error::Corrupt { .. })));
+    let losses = salvaged(&mut world);
+    assert!(
+        !losses.is_empty() && losses.iter().all(|line| line.contains("group")),
+        "{losses:?}"
+    );
+    expected.remove(&(0, 0));
+    assert_eq!(world.rows(0).unwrap(), expected);
+    world.unlock(1).unwrap();
+    assert_eq!(world.rows(1).unwrap(), others, "its neighbour lost nothing");
+    // Once its neighbour's share of the segment is written out, too, nothing shows the damage any more.
+    world.flush(1).unwrap();
+    world.flush(0).unwrap();
+    world.env.advance(Duration::from_secs(3));
+    world.env.drop_tasks();
+    world.disk.crash(Crash::Kill);
+    assert_eq!(world.inspect().unwrap().damage, [""; 0]);
+    world.reopen(Crash::Kill);
+    world.unlock(0).unwrap();
+    // New groups come after the floor: a replay brings them back.
+    world.put(0, (77, 0), 7);
+    expected.insert((77, 0), 7);
+    world.reopen(Crash::PowerLoss { seed: 3 });
+    world.unlock(0).unwrap();
+    assert_eq!(world.rows(0).unwrap(), expected);
+}
