@@ -77,6 +77,18 @@ pub(crate) struct OpenTable {
     unreadable: Mutex<BTreeSet<u64>>,
     /// SSTables that wait to be merged, when compaction last looked.
     waiting: AtomicUsize,
+    /// SSTables that are part of the table and could not be opened: who needs their store is told so.
+    lost: Mutex<Vec<LostSstable>>,
+    has_lost: AtomicBool,
+}
+
+/// An SSTable that is damaged where it says what it holds. It stays in the version until an operator gives it up.
+#[derive(Debug, Clone)]
+pub(crate) struct LostSstable {
+    pub(crate) id: u64,
+    pub(crate) store: Store,
+    /// What is wrong with it.
+    pub(crate) what: String,
 }
 
 /// The memtables of a table.
@@ -266,7 +278,42 @@ impl OpenTable {
             sstables: ArcSwap::from_pointee(newest_first(sstables)),
             unreadable: Mutex::default(),
             waiting: AtomicUsize::new(0),
+            lost: Mutex::default(),
+            has_lost: AtomicBool::new(false),
         }
+    }
+
+    /// The table has these SSTables, too, and nobody can read them: what they hold, or hide, is not known.
+    pub(crate) fn set_lost(&self, lost: Vec<LostSstable>) {
+        self.unreadable().extend(lost.iter().map(|lost| lost.id));
+        self.has_lost.store(!lost.is_empty(), Ordering::Release);
+        *self.lost() = lost;
+    }
+
+    /// Ids of those that could not be opened.
+    pub(crate) fn lost_ids(&self) -> Vec<u64> {
+        self.lost().iter().map(|lost| lost.id).collect()
+    }
+
+    /// They are no part of the table any more.
+    pub(crate) fn forget_lost(&self, ids: &[u64]) {
+        let mut lost = self.lost();
+        lost.retain(|lost| !ids.contains(&lost.id));
+        self.has_lost.store(!lost.is_empty(), Ordering::Release);
+    }
+
+    /// What is wrong with an SSTable of a store that could not be opened; None: all of the store can be.
+    fn lost_of(&self, store: Store) -> Option<String> {
+        if !self.has_lost.load(Ordering::Acquire) {
+            return None;
+        }
+        let lost = self.lost();
+        let found = lost.iter().find(|lost| lost.store == store);
+        found.map(|lost| lost.what.clone())
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Vec<LostSstable>> {
+        self.lost.lock().expect("no holder of this lock panics")
     }
 
     /// So many SSTables wait to be merged.
@@ -371,8 +418,12 @@ impl OpenTable {
             .try_for_each(|memtable| see(&memtable))
     }
 
-    /// What is left of a store that has ended is no answer: asked when a read has taken memtables and SSTables of the store.
+    /// What is left of a store that has ended, or that lacks an SSTable which could not be opened, is no answer: asked when a read has taken memtables and SSTables of
+    /// the store.
     pub(crate) fn check_store(&self, store: Store) -> Result<()> {
+        if let Some(what) = self.lost_of(store) {
+            return Err(Error::corrupt(what));
+        }
         if store == Store::BASE {
             return Ok(());
         }
@@ -390,8 +441,12 @@ impl OpenTable {
         self.sstables.load_full()
     }
 
-    /// The oldest write to a store that is in a memtable only, in microseconds; `i64::MAX` if there is none.
+    /// The oldest write to a store that is in no SSTable which can be read, in microseconds; `i64::MAX` if there is none. What an SSTable holds that could not be opened
+    /// may be as old as anything.
     pub(crate) fn min_timestamp(&self, store: Store) -> i64 {
+        if self.lost_of(store).is_some() {
+            return i64::MIN;
+        }
         let memtables = self.memtables(store);
         let timestamps = memtables.iter().map(|memtable| memtable.min_timestamp());
         timestamps.min().unwrap_or(i64::MAX)

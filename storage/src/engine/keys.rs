@@ -30,7 +30,7 @@ use crate::memtable::TableMemtables;
 use crate::root::{self, Root};
 use crate::sealed::from_crypto;
 use crate::sstable::Sstable;
-use crate::table::{OpenTable, Opening, Table, TableKeys};
+use crate::table::{LostSstable, OpenTable, Opening, Table, TableKeys};
 
 /// Data keys that are wrapped anew before others get a turn: some 100 microseconds.
 const WRAPS_BETWEEN_YIELDS: usize = 16;
@@ -397,8 +397,18 @@ impl<B: Backend> Inner<B> {
         };
         let disk = Leased::new(&*self.backend, &may_go_on);
         let mut sstables = Vec::with_capacity(entries.len());
+        let mut lost = Vec::new();
         for entry in &entries {
-            sstables.push(Sstable::open(&disk, entry, &keys.ring).await?);
+            match Sstable::open(&disk, entry, &keys.ring).await {
+                Ok(sstable) => sstables.push(sstable),
+                // The others are read as ever, where nothing of their store is asked for; and the table is written.
+                Err(Error::Corrupt { what }) => {
+                    tracing::error!(table = %id, sstable = entry.id, what, "a damaged SSTable cannot be opened: reads of its store fail until it is given up");
+                    let (id, store) = (entry.id, entry.store);
+                    lost.push(LostSstable { id, store, what });
+                }
+                Err(other) => return Err(other),
+            }
         }
         // No pass is out, so no group under way holds anything of this table: the list is complete.
         let shares: Vec<ShareAddress> = {
@@ -431,14 +441,9 @@ impl<B: Backend> Inner<B> {
             applied = share.sequence;
         }
         may_go_on()?;
-        Ok(OpenTable::new(
-            id,
-            keys,
-            memtables,
-            dropped_stores,
-            applied,
-            sstables,
-        ))
+        let open = OpenTable::new(id, keys, memtables, dropped_stores, applied, sstables);
+        open.set_lost(lost);
+        Ok(open)
     }
 
     /// What a crash or a failed commit left of a switch: one copy of the root, the manifest's record, the wraps.

@@ -201,7 +201,11 @@ impl<B: Backend> Inner<B> {
         let log_floor = open.freeze();
         self.make_durable(log_floor - 1).await?;
         let sstables = open.sstables();
-        let removed: Vec<u64> = sstables.iter().map(|sstable| sstable.id()).collect();
+        let lost = open.lost_ids();
+        let mut entries = self.sstable_entries(id).await;
+        entries.retain(|entry| lost.contains(&entry.id));
+        let opened = sstables.iter().map(|sstable| sstable.id());
+        let removed: Vec<u64> = opened.chain(lost).collect();
         self.commit_manifest(&[Edit::AddSstables {
             table: id,
             added: Vec::new(),
@@ -210,11 +214,14 @@ impl<B: Backend> Inner<B> {
         }])
         .await?;
         open.replace_sstables(&removed, Vec::new());
+        open.forget_lost(&removed);
         for memtables in open.unflushed() {
             self.forget_memtables(&open, &memtables);
         }
         self.retire(sstables.iter().cloned());
         drop((sstables, open));
+        let lost = entries.iter().flat_map(SstableEntry::structures);
+        self.remove_blobs(lost).await;
         self.forming.ask(Errand::Release);
         rewrite::remove_obsolete(self).await;
         Ok(())
@@ -240,6 +247,8 @@ impl<B: Backend> Inner<B> {
         let removed: Vec<u64> = dropped.iter().map(|entry| entry.id).collect();
         let before = open.sstables();
         open.replace_sstables(&removed, Vec::new());
+        // The blobs of one that could not be opened go with the next start.
+        open.forget_lost(&removed);
         let replaced = before
             .iter()
             .filter(|sstable| removed.contains(&sstable.id()));
