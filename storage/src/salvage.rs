@@ -142,7 +142,7 @@ impl Wreck {
         let state = &inspection.state.tables[&self.table];
         let mut losses = Vec::new();
         let damage = inspection.log.damage.iter().chain(&inspection.missing);
-        let mut broken = Vec::new();
+        let (mut broken, mut told) = (Vec::new(), Vec::new());
         for damage in damage {
             match &damage.scope {
                 DamageScope::Survived => {}
@@ -151,6 +151,7 @@ impl Wreck {
                 } => {
                     broken.push(*sequence);
                     if *sequence >= state.log_floor && damaged.contains(&self.table) {
+                        told.push(*sequence);
                         losses.push(format!("its writes of group {sequence}: {damage}"));
                     }
                 }
@@ -168,9 +169,9 @@ impl Wreck {
         for share in shares.filter(|share| share.sequence >= state.log_floor) {
             let records = match commitlog::read_share(backend, share, ring).await {
                 Ok(records) => records,
+                Err(Error::Corrupt { .. }) if told.contains(&share.sequence) => continue,
                 Err(Error::Corrupt { what }) => {
-                    let line = format!("its writes of group {}: {what}", share.sequence);
-                    losses.push(line);
+                    losses.push(format!("its writes of group {}: {what}", share.sequence));
                     continue;
                 }
                 Err(other) => return Err(other),
@@ -188,7 +189,6 @@ impl Wreck {
             }
         }
         if !losses.is_empty() {
-            losses.dedup();
             self.losses.extend(losses);
             self.log = Some(DamagedLog { memtables });
         }

@@ -245,19 +245,23 @@ fn data_that_has_expired_goes_by_whole_sstables_though_nobody_writes() {
     );
 }
 
-/// What an operator does with a folder that nobody serves. Gives what was said to be lost.
-fn salvaged(world: &mut World) -> Vec<String> {
-    let root = world.root(0);
+/// What an operator does with a folder that nobody serves. Gives what was said to be lost of these tables.
+fn salvaged(world: &mut World, tables: &[u8]) -> Vec<String> {
+    let rings = tables.iter().map(|table| keys_of(&world.root(*table)).ring);
+    let rings: Vec<_> = rings.collect();
     world.env.drop_tasks();
     world.disk.crash(Crash::Kill);
     let backend = Arc::new(SimulatedBackend::open(&world.disk).unwrap());
-    let ring = keys_of(&root).ring;
     let env: Arc<dyn Env> = world.env.clone();
     let losses = world.env.run(async {
         let inspection = Inspection::open(&*backend, &service_ring()).await.unwrap();
-        let wreck = inspection.wreck(&*backend, &ring).await.unwrap();
-        let losses = wreck.losses.clone();
-        let wrecks = [(wreck, &*ring)];
+        let (mut wrecks, mut losses) = (Vec::new(), Vec::new());
+        for ring in &rings {
+            let wreck = inspection.wreck(&*backend, ring).await.unwrap();
+            assert!(!wreck.is_whole());
+            losses.extend(wreck.losses.clone());
+            wrecks.push((wreck, &**ring));
+        }
         salvage::discard(backend.clone(), env, service_ring(), &inspection, &wrecks)
             .await
             .unwrap();
@@ -270,7 +274,9 @@ fn salvaged(world: &mut World) -> Vec<String> {
     damage.retain(|line| !line.starts_with("log segment"));
     assert_eq!(damage, [""; 0]);
     world.reopen(Crash::Kill);
-    world.unlock(0).unwrap();
+    for table in tables {
+        world.unlock(*table).unwrap();
+    }
     losses
 }
 
@@ -288,7 +294,7 @@ fn of_a_damaged_sstable_every_partition_is_salvaged_that_the_damage_does_not_tou
         world
             .disk
             .flip(&path, (32 + world.draw(bytes - 32)) as usize, 1);
-        let losses = salvaged(&mut world);
+        let losses = salvaged(&mut world, &[0]);
         assert_eq!(losses.len(), 1, "seed {seed}: {losses:?}");
         let found = world.rows(0).unwrap();
         let lost: Vec<u64> = expected
@@ -357,7 +363,7 @@ fn an_sstable_that_cannot_be_opened_is_given_up_whole_and_the_others_stay() {
     let (mut world, mut expected) = with_a_lost_sstable(10);
     world.put(0, (201, 0), 2);
     expected.insert((201, 0), 2);
-    let losses = salvaged(&mut world);
+    let losses = salvaged(&mut world, &[0]);
     assert!(losses[0].contains("whole"), "{losses:?}");
     assert_eq!(world.rows(0).unwrap(), expected);
 }
@@ -377,7 +383,7 @@ fn of_a_damaged_log_all_is_salvaged_that_it_still_says_and_later_writes_are_safe
     world.disk.flip(&path, offset + 20, 2);
     world.reopen(Crash::Kill);
     assert!(matches!(world.unlock(0), Err(Error::Corrupt { .. })));
-    let losses = salvaged(&mut world);
+    let losses = salvaged(&mut world, &[0]);
     assert!(
         !losses.is_empty() && losses.iter().all(|line| line.contains("group")),
         "{losses:?}"
@@ -401,4 +407,37 @@ fn of_a_damaged_log_all_is_salvaged_that_it_still_says_and_later_writes_are_safe
     world.reopen(Crash::PowerLoss { seed: 3 });
     world.unlock(0).unwrap();
     assert_eq!(world.rows(0).unwrap(), expected);
+}
+
+#[test]
+fn of_a_write_over_two_tables_the_half_that_is_left_is_kept_on_an_operators_word_and_named() {
+    let mut world = World::with_tables(11, small(), 2);
+    let timestamp = world.engine.next_timestamp();
+    let mutations = [0, 1].map(|table| mutation(table, (1, 1), 5, timestamp));
+    let write = Write {
+        mutations: mutations.to_vec(),
+    };
+    for result in world.env.run(world.engine.write(vec![write])) {
+        result.unwrap();
+    }
+    world.put(1, (2, 2), 6);
+    world.env.advance(Duration::from_secs(2));
+    let (path, offset) = world.first_share(0);
+    world.disk.flip(&path, offset + 20, 2);
+    world.reopen(Crash::Kill);
+    for table in [0, 1] {
+        let unlocked = world.unlock(table);
+        assert!(
+            matches!(unlocked, Err(Error::Corrupt { .. })),
+            "half a write is no write"
+        );
+    }
+    let losses = salvaged(&mut world, &[0, 1]);
+    assert_eq!(losses.len(), 2, "{losses:?}");
+    assert!(losses[1].contains("nothing of this table"), "{losses:?}");
+    assert_eq!(world.rows(0).unwrap(), Rows::new());
+    assert_eq!(
+        world.rows(1).unwrap(),
+        Rows::from([((1, 1), 5), ((2, 2), 6)])
+    );
 }
