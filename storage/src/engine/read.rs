@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::backend::{Backend, Leased, Reads};
 use crate::cache::{BlockCache, BlockLookup, FetchedBlocks};
-use crate::engine::Engine;
+use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::lease::Reading;
 use crate::memtable::{Memtable, MemtableCursor};
@@ -27,15 +27,22 @@ pub(crate) enum EngineSource {
 }
 
 /// A read that has begun.
-enum Attempt {
+enum Attempt<'c> {
     /// One memtable had it all.
-    Done(ReadPage),
-    /// The pass keeps the table's secrets in memory while the read runs, and not longer.
-    Merging { pass: Pass, merging: Box<Merging> },
+    Done(Option<ReadPage>),
+    Point(PointReading<'c>),
+    /// The pass keeps the table's secrets in memory while the read runs, and not longer: a lock that came between would have forgotten the cache before this
+    /// read fills it again.
+    Merging {
+        pass: Pass,
+        merging: Box<Merging>,
+    },
 }
 
 /// A read of one row, under way.
-struct PointReading {
+struct PointReading<'c> {
+    key: &'c PartitionKey,
+    row: &'c Clustering,
     point: Point,
     /// Newest first.
     sstables: Arc<Vec<Arc<Sstable>>>,
@@ -43,19 +50,70 @@ struct PointReading {
     /// What was fetched; made when something has to be.
     blocks: Option<Arc<FetchedBlocks>>,
     work: ReadWork,
-    /// Keeps the table's secrets in memory while the read runs, and not longer.
+    /// As above.
     pass: Pass,
 }
 
-impl PointReading {
-    /// Looks into one SSTable after the other until nothing older can matter. After a miss the same call goes on.
-    fn run(
+impl Attempt<'_> {
+    /// Answers, or says which block is missing. With it the same call goes on.
+    #[inline]
+    fn run(&mut self, cache: &BlockCache, command: &ReadCommand) -> Result<ReadPage, Fault> {
+        match self {
+            Attempt::Point(reading) => reading.run(cache, command),
+            Attempt::Done(page) => Ok(page.take().unwrap_or_default()),
+            Attempt::Merging { merging, .. } => merging.run(command),
+        }
+    }
+
+    /// Takes a block out of the page cache. None: it is not there.
+    fn fetch_now<B: Backend>(
         &mut self,
-        cache: &BlockCache,
-        command: &ReadCommand,
-        key: &PartitionKey,
-        row: &Clustering,
-    ) -> Result<(), Fault> {
+        inner: &Inner<B>,
+        address: BlockAddress,
+    ) -> Option<Result<()>> {
+        match self {
+            Attempt::Point(reading) => {
+                let blocks = reading.blocks(&inner.cache);
+                let sstable = reading.missed();
+                let block = sstable.try_fetch_now(&*inner.backend, &*blocks, address)?;
+                Some(block.map(|block| blocks.add(address, block)))
+            }
+            Attempt::Merging { merging, .. } => {
+                merging.work.blocks += 1;
+                merging.fetch_now(&*inner.backend, address)
+            }
+            Attempt::Done(_) => None,
+        }
+    }
+
+    /// Waits for a block.
+    async fn fetch<B: Backend>(&mut self, inner: &Inner<B>, address: BlockAddress) -> Result<()> {
+        let pass = match self {
+            Attempt::Point(reading) => reading.pass.clone(),
+            Attempt::Merging { pass, .. } => pass.clone(),
+            Attempt::Done(_) => return Ok(()),
+        };
+        let may_go_on = || pass.may_go_on(Reading::now(&*inner.env));
+        let disk = Leased::new(&*inner.backend, &may_go_on);
+        match self {
+            Attempt::Point(reading) => {
+                let blocks = reading.blocks(&inner.cache);
+                let block = reading.missed().fetch(&disk, &*blocks, address).await?;
+                blocks.add(address, block);
+                Ok(())
+            }
+            Attempt::Merging { merging, .. } => {
+                merging.work.blocks += 1;
+                merging.fetch(&disk, address).await
+            }
+            Attempt::Done(_) => Ok(()),
+        }
+    }
+}
+
+impl PointReading<'_> {
+    /// Looks into one SSTable after the other until nothing older can matter.
+    fn run(&mut self, cache: &BlockCache, command: &ReadCommand) -> Result<ReadPage, Fault> {
         let blocks: &dyn BlockLookup = match &self.blocks {
             Some(blocks) => &**blocks,
             None => cache,
@@ -68,10 +126,10 @@ impl PointReading {
                 break;
             }
             if sstable.store() == command.store {
-                if !sstable.may_contain(key) {
+                if !sstable.may_contain(self.key) {
                     self.work.skipped += 1;
                 } else {
-                    if let Some(part) = sstable.point(blocks, key, row)? {
+                    if let Some(part) = sstable.point(blocks, self.key, self.row)? {
                         self.point.add(part);
                     }
                     self.work.sstables += 1;
@@ -79,7 +137,9 @@ impl PointReading {
             }
             self.next += 1;
         }
-        Ok(())
+        let mut page = std::mem::take(&mut self.point).page(command, self.key);
+        page.work = self.work;
+        Ok(page)
     }
 
     fn blocks(&mut self, cache: &Arc<BlockCache>) -> Arc<FetchedBlocks> {
@@ -92,12 +152,6 @@ impl PointReading {
     fn missed(&mut self) -> &Sstable {
         self.work.blocks += 1;
         &self.sstables[self.next]
-    }
-
-    fn page(self, command: &ReadCommand, key: &PartitionKey) -> ReadPage {
-        let mut page = self.point.page(command, key);
-        page.work = self.work;
-        page
     }
 }
 
@@ -113,24 +167,17 @@ pub(crate) struct Merging {
 impl<B: Backend> Engine<B> {
     /// Answers at once from memory and the page cache. None: it would have to wait; use [`Engine::read`].
     pub fn try_read(&self, command: &ReadCommand) -> Option<Result<ReadPage>> {
-        if let Some((key, row)) = command.point() {
-            return self.try_point(command, key, row);
-        }
-        // The pass is held to the end: a lock that came between would have forgotten the cache before this read fills it again.
-        let (_pass, mut merging) = match self.attempt(command) {
-            Ok(Attempt::Done(page)) => return Some(Ok(page)),
-            Ok(Attempt::Merging { pass, merging }) => (pass, merging),
+        let mut attempt = match self.attempt(command) {
+            Ok(attempt) => attempt,
             Err(error) => return Some(Err(error)),
         };
         loop {
-            match merging.run(command) {
+            match attempt.run(&self.inner.cache, command) {
                 Ok(page) => return Some(Ok(page)),
                 Err(Fault::Error(error)) => return Some(Err(error)),
                 Err(Fault::Miss(address)) => {
-                    merging.work.blocks += 1;
-                    match merging.fetch_now(&*self.inner.backend, address)? {
-                        Ok(()) => {}
-                        Err(error) => return Some(Err(error)),
+                    if let Err(error) = attempt.fetch_now(&self.inner, address)? {
+                        return Some(Err(error));
                     }
                 }
             }
@@ -139,80 +186,35 @@ impl<B: Backend> Engine<B> {
 
     /// Answers, waiting for the disk where it must.
     pub async fn read(&self, command: ReadCommand) -> Result<ReadPage> {
-        let inner = &self.inner;
-        if let Some((key, row)) = command.point() {
-            return self.point(&command, key, row).await;
-        }
-        match self.attempt(&command)? {
-            Attempt::Done(page) => Ok(page),
-            Attempt::Merging { pass, mut merging } => {
-                let may_go_on = || pass.may_go_on(Reading::now(&*inner.env));
-                let disk = Leased::new(&*inner.backend, &may_go_on);
-                merging.finish(&disk, &command).await
-            }
-        }
+        self.finish(self.attempt(&command)?, &command).await
     }
 
-    fn try_point(
-        &self,
-        command: &ReadCommand,
-        key: &PartitionKey,
-        row: &Clustering,
-    ) -> Option<Result<ReadPage>> {
-        let mut reading = match self.begin_point(command, key, row) {
-            Ok(reading) => reading,
-            Err(error) => return Some(Err(error)),
-        };
+    async fn finish(&self, mut attempt: Attempt<'_>, command: &ReadCommand) -> Result<ReadPage> {
         loop {
-            match reading.run(&self.inner.cache, command, key, row) {
-                Ok(()) => return Some(Ok(reading.page(command, key))),
-                Err(Fault::Error(error)) => return Some(Err(error)),
-                Err(Fault::Miss(address)) => {
-                    let blocks = reading.blocks(&self.inner.cache);
-                    let block =
-                        reading
-                            .missed()
-                            .try_fetch_now(&*self.inner.backend, &*blocks, address)?;
-                    match block {
-                        Ok(block) => blocks.add(address, block),
-                        Err(error) => return Some(Err(error)),
-                    }
-                }
-            }
-        }
-    }
-
-    async fn point(
-        &self,
-        command: &ReadCommand,
-        key: &PartitionKey,
-        row: &Clustering,
-    ) -> Result<ReadPage> {
-        let inner = &self.inner;
-        let mut reading = self.begin_point(command, key, row)?;
-        loop {
-            match reading.run(&inner.cache, command, key, row) {
-                Ok(()) => return Ok(reading.page(command, key)),
+            match attempt.run(&self.inner.cache, command) {
+                Ok(page) => return Ok(page),
                 Err(Fault::Error(error)) => return Err(error),
-                Err(Fault::Miss(address)) => {
-                    let blocks = reading.blocks(&inner.cache);
-                    let pass = reading.pass.clone();
-                    let may_go_on = || pass.may_go_on(Reading::now(&*inner.env));
-                    let disk = Leased::new(&*inner.backend, &may_go_on);
-                    let block = reading.missed().fetch(&disk, &*blocks, address).await?;
-                    blocks.add(address, block);
-                }
+                Err(Fault::Miss(address)) => attempt.fetch(&self.inner, address).await?,
             }
+        }
+    }
+
+    #[inline]
+    fn attempt<'c>(&self, command: &'c ReadCommand) -> Result<Attempt<'c>> {
+        match command.point() {
+            Some((key, row)) => self.begin_point(command, key, row).map(Attempt::Point),
+            None => self.begin_merging(command),
         }
     }
 
     /// What the memtables say of a row; the SSTables are next.
-    fn begin_point(
+    #[inline]
+    fn begin_point<'c>(
         &self,
-        command: &ReadCommand,
-        key: &PartitionKey,
-        row: &Clustering,
-    ) -> Result<PointReading> {
+        command: &'c ReadCommand,
+        key: &'c PartitionKey,
+        row: &'c Clustering,
+    ) -> Result<PointReading<'c>> {
         let clock = Reading::now(&*self.inner.env);
         let pass = self.inner.tables.get(command.table)?.pass(clock)?;
         let mut point = Point::default();
@@ -227,6 +229,8 @@ impl<B: Backend> Engine<B> {
         let sstables = pass.sstables();
         pass.check_store(command.store)?;
         Ok(PointReading {
+            key,
+            row,
             point,
             sstables,
             pass,
@@ -248,37 +252,40 @@ impl<B: Backend> Engine<B> {
                 what: "an update is of one partition".into(),
             });
         };
+        let imagined = Memtable::new();
+        imagined.apply(key, update)?;
         let inner = &self.inner;
         let pass = inner
             .tables
             .get(command.table)?
             .pass(Reading::now(&*inner.env))?;
-        let imagined = Memtable::new();
-        imagined.apply(key, update)?;
         let mut memtables = pass.memtables(command.store);
         memtables.insert(0, Arc::new(imagined));
         let mut sstables = pass.sstables().as_ref().clone();
         sstables.retain(|sstable| sstable.store() == command.store && sstable.may_contain(key));
         pass.check_store(command.store)?;
         let blocks = Arc::new(FetchedBlocks::admitting(inner.cache.clone()));
-        let mut merging = Merging::new(memtables, sstables, blocks);
-        let may_go_on = || pass.may_go_on(Reading::now(&*inner.env));
-        let disk = Leased::new(&*inner.backend, &may_go_on);
-        merging.finish(&disk, &command).await
+        let merging = Box::new(Merging::new(memtables, sstables, blocks));
+        self.finish(Attempt::Merging { pass, merging }, &command)
+            .await
     }
 
-    fn attempt(&self, command: &ReadCommand) -> Result<Attempt> {
+    fn begin_merging<'c>(&self, command: &ReadCommand) -> Result<Attempt<'c>> {
         let clock = Reading::now(&*self.inner.env);
         let pass = self.inner.tables.get(command.table)?.pass(clock)?;
         let memtables = pass.memtables(command.store);
         // Looked at once: a compaction may put one in the place of many meanwhile.
         let present = pass.sstables();
-        let sstables: Vec<Arc<Sstable>> = present
-            .iter()
-            .filter(|sstable| sstable.store() == command.store)
+        let mut skipped = 0;
+        let own = present.iter();
+        let own = own.filter(|sstable| sstable.store() == command.store);
+        let sstables: Vec<Arc<Sstable>> = own
             .filter(|sstable| match &command.range {
-                KeyRange::One(key) => sstable.may_contain(key),
-                KeyRange::Range { .. } => true,
+                KeyRange::One(key) if !sstable.may_contain(key) => {
+                    skipped += 1;
+                    false
+                }
+                _ => true,
             })
             .cloned()
             .collect();
@@ -286,14 +293,14 @@ impl<B: Backend> Engine<B> {
         let work = ReadWork {
             memtables: memtables.len() as u32,
             sstables: sstables.len() as u32,
-            skipped: (present.len() - sstables.len()) as u32,
+            skipped,
             blocks: 0,
         };
         if let ([memtable], []) = (&memtables[..], &sstables[..])
             && let Some(mut page) = run_one(memtable, command)?
         {
             page.work = work;
-            return Ok(Attempt::Done(page));
+            return Ok(Attempt::Done(Some(page)));
         }
         let blocks = Arc::new(match &command.range {
             KeyRange::One(_) => FetchedBlocks::admitting(self.inner.cache.clone()),
