@@ -40,8 +40,8 @@ pub mod verify;
 pub use backend::{Backend, LocalBackend, LocalOptions};
 pub use compaction::CompactionOptions;
 pub use engine::{
-    CacheActivity, Engine, FinishedMerge, MergeActivity, NewTable, QueueActivity, Ticket,
-    Unsettled, Write,
+    CacheActivity, Engine, FinishedMerge, MergeActivity, NewTable, QueueActivity, StaleEntries,
+    Ticket, Unsettled, Write,
 };
 pub use env::Env;
 pub use error::{Error, Result};

@@ -91,6 +91,7 @@ pub(crate) async fn open<B: Backend>(
         merges: Merges::default(),
         pace: Arc::new(Pace::new(options.compaction_throughput)),
         memtable_bytes: AtomicUsize::new(0),
+        stale_entries: OnceLock::new(),
         obsolete: Mutex::default(),
         doubtful: Mutex::default(),
         log_damage,

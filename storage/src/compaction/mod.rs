@@ -5,8 +5,8 @@
 //!                  ├ expired      whole SSTables that can go          ├ pace            so many bytes a second
 //!                  ├ strategy     which belong together               ├ read::Merge     reconcile, drop what is shadowed
 //!                  │   ├ size_tiered  like with like                  ├ purge           forget what may be forgotten
-//!                  │   ├ leveled      runs that do not overlap        └ sstable writer  seal under the active key
-//!                  │   ├ time_window  what was written together
+//!                  │   ├ leveled      runs that do not overlap        ├ sieve           leave out what a derived store says in vain
+//!                  │   ├ time_window  what was written together       └ sstable writer  seal under the active key
 //!                  │   └ unified      between the first two, by density
 //!                  └ tombstones   one alone, for what it could forget
 //! ```
@@ -23,6 +23,7 @@ pub mod leveled;
 pub mod overlap;
 pub mod pace;
 pub mod purge;
+mod sieve;
 pub mod size_tiered;
 pub mod strategy;
 pub mod task;
@@ -36,6 +37,7 @@ pub use expired::Expiry;
 pub use leveled::Leveled;
 pub use pace::Pace;
 pub use purge::Purge;
+pub use sieve::StaleRows;
 pub use size_tiered::SizeTiered;
 pub use strategy::{Choice, Circumstances, Outputs, Plan, SstableSummary, Strategy};
 pub use task::{MergeTask, Merged, OldestOutside, merge, oldest_outside};

@@ -13,13 +13,14 @@ use palladium_crypto::KeyRing;
 
 use super::pace::Pace;
 use super::purge::Purge;
+use super::sieve::{ROWS_AT_ONCE, Sieve, StaleRows};
 use super::strategy::{Circumstances, Outputs};
 use crate::backend::{Backend, Leased};
 use crate::cache::{BlockCache, FetchedBlocks};
 use crate::env::{Env, yield_now};
 use crate::manifest::SstableEntry;
 use crate::model::{PartitionKey, Slices, Token};
-use crate::read::{BlockAddress, Fault, Merge, PartitionHead, Source};
+use crate::read::{BlockAddress, Fault, Item, Merge, PartitionHead, Source};
 use crate::sstable::{Sstable, SstableCursor, SstableWriter, WriterOptions};
 use crate::{Error, Result};
 
@@ -56,6 +57,8 @@ pub struct MergeTask<B: Backend> {
     pub circumstances: Circumstances,
     /// Asked once for each partition, so it may change while the task runs: a flush adds to it.
     pub oldest_outside: OldestOutside,
+    /// Rows that are left out, of a store where some may be stale.
+    pub stale: Option<StaleRows>,
     pub writer: WriterOptions,
     /// Asked between stretches of items, and of blocks that came from the disk before they are opened; its error ends the merge.
     pub proceed: Arc<dyn Fn() -> Result<()> + Send + Sync>,
@@ -115,6 +118,7 @@ struct Run<'a, B: Backend> {
     since_yield: u32,
     /// Token of the last partition that was read.
     last: Option<Token>,
+    sieve: Option<Sieve>,
 }
 
 impl<'a, B: Backend> Run<'a, B> {
@@ -136,6 +140,7 @@ impl<'a, B: Backend> Run<'a, B> {
             partitions_of: BTreeMap::new(),
             since_yield: 0,
             last: None,
+            sieve: task.stale.clone().map(Sieve::new),
         }
     }
 
@@ -189,6 +194,7 @@ impl<'a, B: Backend> Run<'a, B> {
         }
         let everything = Slices::all();
         self.ask(|merge| merge.open(&everything, false)).await?;
+        let mut waiting = Vec::new();
         while self
             .ask(|merge| merge.peek().map(|item| item.is_some()))
             .await?
@@ -196,19 +202,48 @@ impl<'a, B: Backend> Run<'a, B> {
             let Some(item) = purge.item(self.merge.pop()) else {
                 continue;
             };
-            if !begun {
-                self.writer().begin_partition(&head)?;
-                begun = true;
+            if self.sieve.is_none() {
+                self.keep(&head, &mut begun, item).await?;
+                continue;
             }
-            let writer = self.writer();
-            writer.push(&item)?;
-            writer.write_out().await?;
-            self.items += 1;
-            self.breathe().await?;
+            waiting.push(item);
+            if waiting.len() >= ROWS_AT_ONCE {
+                self.sift(&head, &mut begun, std::mem::take(&mut waiting))
+                    .await?;
+            }
         }
+        self.sift(&head, &mut begun, waiting).await?;
         if begun {
             self.writer().end_partition()?;
         }
+        self.breathe().await
+    }
+
+    /// Writes those of some rows that are not stale.
+    async fn sift(
+        &mut self,
+        head: &PartitionHead,
+        begun: &mut bool,
+        items: Vec<Item>,
+    ) -> Result<()> {
+        let Some(sieve) = &mut self.sieve else {
+            return Ok(());
+        };
+        for item in sieve.sift(&head.key, items).await {
+            self.keep(head, begun, item).await?;
+        }
+        self.breathe().await
+    }
+
+    async fn keep(&mut self, head: &PartitionHead, begun: &mut bool, item: Item) -> Result<()> {
+        if !*begun {
+            self.writer().begin_partition(head)?;
+            *begun = true;
+        }
+        let writer = self.writer();
+        writer.push(&item)?;
+        writer.write_out().await?;
+        self.items += 1;
         self.breathe().await
     }
 

@@ -96,6 +96,7 @@ impl Table {
                 memtable_min_timestamp: i64::MAX,
             },
             oldest_outside: Arc::new(move |key| oldest_outside(&outside, i64::MAX, key)),
+            stale: None,
             writer: WriterOptions {
                 block_bytes: 512,
                 ..WriterOptions::default()

@@ -23,6 +23,7 @@ use crate::compaction::{
 use crate::engine::Inner;
 use crate::engine::rewrite::{check_lease, exchange};
 use crate::error::{Error, Result};
+use crate::manifest::SstableEntry;
 use crate::model::{PartitionKey, Store};
 use crate::sstable::{Sstable, WriterOptions};
 use crate::table::{OpenTable, Table};
@@ -281,6 +282,10 @@ async fn merge_sstables<B: Backend>(
             oldest_outside(others, in_memory, key)
         }
     };
+    let stale = (store != Store::BASE)
+        .then(|| inner.stale_entries.get()?(table.id, store))
+        .flatten();
+    let forgets = stale.is_some();
     let writer = inner.writer_options(table, store).await;
     let task = MergeTask {
         backend: inner.backend.clone(),
@@ -292,6 +297,7 @@ async fn merge_sstables<B: Backend>(
         pace: inner.pace.clone(),
         circumstances,
         oldest_outside: Arc::new(outside),
+        stale,
         writer: WriterOptions {
             level: plan.level,
             ..writer
@@ -299,6 +305,15 @@ async fn merge_sstables<B: Backend>(
         proceed: Arc::new(proceed),
     };
     let merged = merge(task).await.map_err(MergeError::Merging)?;
+    if forgets {
+        // What made an entry stale must not be lost where the entry is.
+        let seen = inner.appended.load(Ordering::Acquire);
+        if let Err(error) = inner.make_durable(seen).await {
+            let made = merged.added.iter().flat_map(SstableEntry::structures);
+            inner.remove_blobs(made).await;
+            return Err(MergeError::Merging(error));
+        }
+    }
     let bytes_out = merged.added.iter().map(|entry| entry.bytes()).sum();
     exchange(inner, table, open, merged.removed, merged.added)
         .await

@@ -38,13 +38,13 @@ use palladium_crypto::{KeyRing, StructureId, TableId};
 use crate::backend::Backend;
 use crate::background::{Job, Jobs};
 use crate::cache::BlockCache;
-use crate::compaction::Pace;
+use crate::compaction::{Pace, StaleRows};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::latch::{LatchGuard, Latches};
 use crate::lease::{Lease, Reading};
 use crate::manifest::Manifest;
-use crate::model::PartitionKey;
+use crate::model::{PartitionKey, Store};
 use crate::options::{LogSync, Options};
 use crate::recovery::{self, LogDamage};
 use crate::root::Root;
@@ -77,6 +77,9 @@ impl<B: Backend> Clone for Engine<B> {
         }
     }
 }
+
+/// How to tell stale rows of a derived store; None for one that has none.
+pub type StaleEntries = Arc<dyn Fn(TableId, Store) -> Option<StaleRows> + Send + Sync>;
 
 /// Sizes of what an engine holds, for whoever shows or bounds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +116,8 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) log_bytes: AtomicU64,
     /// The manifest's newest sequence: what an anchor remembers.
     pub(crate) epoch: AtomicU64,
+    /// Who knows which rows of derived stores are stale.
+    pub(crate) stale_entries: OnceLock<StaleEntries>,
     /// SSTables that no version holds any more; their blobs go when the last reader has left.
     pub(crate) obsolete: Mutex<Vec<Arc<Sstable>>>,
     /// Blobs that a manifest commit named whose outcome is not known. The next commit that succeeds leaves them out for good.
@@ -161,6 +166,12 @@ impl<B: Backend> Engine<B> {
             inner.env.spawn(Box::pin(sync));
         }
         Ok(Engine { inner })
+    }
+
+    /// Merges of derived stores leave out what is stale, from now on. Asked for once in the life of an engine.
+    pub fn leave_out_stale(&self, entries: StaleEntries) {
+        let is_first = self.inner.stale_entries.set(entries).is_ok();
+        debug_assert!(is_first, "there is one who knows");
     }
 
     /// A timestamp that was never given before: microseconds.

@@ -1,6 +1,10 @@
 //! A table with derived stores: what is written to base and stores together is there together, under one key, and a store ends without its table.
 
-use palladium_storage::{Crash, Error, ReadCommand, Store, Write};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use palladium_storage::{Crash, Error, LogSync, Options, ReadCommand, Store, Write};
 
 use crate::world::{
     Place, Rows, World, everything, id, inspect, is_locked, mutation, one, rows, small,
@@ -188,4 +192,85 @@ fn a_read_as_if_sees_what_is_not_written_and_writes_nothing() {
     world.lock(0);
     let as_if = world.engine.read_as_if(one(0, 1), &update);
     assert!(is_locked(&world.env.run(as_if)));
+}
+
+/// Rows of the index, by partition and row, that whoever is asked calls stale.
+type Stale = Arc<Mutex<BTreeSet<Place>>>;
+
+/// Answers for the index from what the test says.
+fn who_knows(world: &World) -> Stale {
+    let stale = Stale::default();
+    let known = stale.clone();
+    world.engine.leave_out_stale(Arc::new(move |table, store| {
+        assert_eq!((table, store != Store::BASE), (id(0), true));
+        let known = known.clone();
+        let answer: palladium_storage::compaction::StaleRows = Arc::new(move |key, rows| {
+            let key = u64::from_be_bytes(key.bytes()[..].try_into().unwrap());
+            let known = known.lock().unwrap();
+            let is_stale =
+                |row: &palladium_storage::Clustering| known.contains(&(key, u64::from(row.0[1])));
+            let answer = rows.iter().map(is_stale).collect();
+            Box::pin(async move { answer })
+        });
+        (store == INDEX).then_some(answer)
+    }));
+    stale
+}
+
+#[test]
+fn a_merge_leaves_out_what_is_stale_and_what_is_written_later_stays() {
+    let mut world = World::with_tables(7, small(), 1);
+    let stale = who_knows(&world);
+    let base = fill(&world, 0);
+    world.flush(0).unwrap();
+    let gone = [(3, 0), (4, 1), (19, 1)];
+    stale.lock().unwrap().extend(gone);
+    world.env.run(world.engine.compact(Some(id(0)))).unwrap();
+    // Forgotten, not deleted: what comes with an older timestamp is there.
+    let mut again = mutation(0, (4, 1), 401, 1);
+    again.store = INDEX;
+    let write = Write {
+        mutations: vec![again],
+    };
+    let written = world.env.run(world.engine.write(vec![write]));
+    assert!(written.iter().all(Result::is_ok));
+    let mut expected = shifted(&base, 1);
+    expected.remove(&(3, 0));
+    expected.remove(&(19, 1));
+    for _ in 0..2 {
+        assert_eq!(read(&world, INDEX).unwrap(), expected);
+        assert_eq!(read(&world, Store::BASE).unwrap(), base);
+        assert_eq!(read(&world, VIEW).unwrap(), shifted(&base, 2));
+        world.reopen(Crash::Kill);
+        world.unlock(0).unwrap();
+    }
+    is_whole(&world);
+}
+
+/// What a row's newer value made stale must not be gone when that value is.
+#[test]
+fn what_makes_a_row_stale_is_durable_before_it_is_forgotten() {
+    let options = Options {
+        log_sync: LogSync::Periodic {
+            every: Duration::from_secs(10),
+        },
+        ..small()
+    };
+    for seed in 1..20 {
+        let mut world = World::with_tables(seed, options.clone(), 1);
+        let stale = who_knows(&world);
+        put(&world, (1, 1), 10);
+        world.flush(0).unwrap();
+        world.put(0, (1, 1), 20);
+        stale.lock().unwrap().insert((1, 1));
+        world.env.run(world.engine.compact(Some(id(0)))).unwrap();
+        world.reopen(Crash::PowerLoss { seed });
+        world.unlock(0).unwrap();
+        let base = read(&world, Store::BASE).unwrap();
+        let index = read(&world, INDEX).unwrap();
+        assert!(
+            base[&(1, 1)] == 20 || index.contains_key(&(1, 1)),
+            "seed {seed}"
+        );
+    }
 }
