@@ -26,7 +26,7 @@ use crate::audit::{Audit, Trail, TrailLimits, Writing};
 use crate::auth::first;
 use crate::config::Config;
 use crate::database::Database;
-use crate::derived::build;
+use crate::derived::{build, stale};
 use crate::env::RealEnv;
 use crate::keyring_record::RecordedKeyring;
 use crate::keys::{Caller, KeeperOptions, KeyKeeper, KeyServices};
@@ -238,6 +238,7 @@ impl Server {
             in_flight: InFlight::new(config.request_bytes_max()),
             config,
         });
+        stale::watch(&database);
         build::resume(&database).await;
         let listener = Listener::bind(database.config.listen).await?;
         let address = listener.address();

@@ -311,6 +311,11 @@ impl Config {
         self.memory() / 8
     }
 
+    /// Bytes that one write may change, as Cassandra bounds them: half a segment of the log.
+    pub fn mutation_bytes_max(&self) -> usize {
+        (self.log_segment_bytes / 2) as usize
+    }
+
     /// The engine's share of this.
     pub fn engine_options(&self) -> Options {
         let memory = self.memory();
@@ -327,7 +332,7 @@ impl Config {
             },
             log_segment_bytes: self.log_segment_bytes,
             log_bytes_max: self.log_bytes_max,
-            mutation_bytes_max: (self.log_segment_bytes / 2) as usize,
+            mutation_bytes_max: self.mutation_bytes_max(),
             concurrent_compactors: self.concurrent_compactors,
             compaction_throughput: self.compaction_throughput_mib.saturating_mul(1 << 20),
             ..Options::default()

@@ -17,6 +17,7 @@ use palladium_storage::{
 };
 
 use super::entries::{self, TooLong};
+use super::layout::LAYOUT;
 use super::views;
 use crate::audit::Asker;
 use crate::database::Database;
@@ -39,6 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Goes on with what a restart has cut short: builds, and stores that nobody names any more.
 pub async fn resume(database: &Arc<Database>) {
+    renew(database).await;
     let catalog = database.catalog.load_full();
     let mut under_way = Vec::new();
     for table in catalog.customer_tables() {
@@ -67,6 +69,33 @@ pub async fn resume(database: &Arc<Database>) {
     }
     for (table, store) in under_way {
         begin(database, table, store);
+    }
+}
+
+/// Gives a store of its own to each index whose entries stand in an older layout. There it is built; the old store ends with those that nobody names.
+async fn renew(database: &Arc<Database>) {
+    let catalog = database.catalog.load_full();
+    let is_old = |index: &Arc<Index>| index.layout != LAYOUT;
+    for table in catalog.customer_tables() {
+        if !table.indexes.iter().any(is_old) {
+            continue;
+        }
+        let renewed = database.change_table(table, |definition| {
+            for index in definition.indexes.iter_mut().filter(|index| is_old(index)) {
+                // The last number stays unused, as it does for whoever makes an index.
+                let Some(next) = definition.next_store.checked_add(1) else {
+                    continue;
+                };
+                let index = Arc::make_mut(index);
+                index.store = Store(definition.next_store);
+                index.layout = LAYOUT;
+                index.is_built = false;
+                definition.next_store = next;
+            }
+        });
+        if let Err(error) = renewed.await {
+            tracing::warn!(table = %table.id, code = error.code() as i32, "indexes in an older layout are made anew at the next start");
+        }
     }
 }
 
@@ -292,7 +321,7 @@ impl<'a> Build<'a> {
                         &mut entries,
                     )?;
                 }
-                self.write(entries::mutation(&self.table, index, entries))
+                self.write(entries::entries_written(&self.table, index, entries))
                     .await
             }
             Derived::View(_) => {
@@ -310,13 +339,11 @@ impl<'a> Build<'a> {
         }
     }
 
-    async fn write(&self, mutation: Option<Mutation>) -> CqlResult<()> {
-        let Some(mutation) = mutation else {
+    async fn write(&self, mutations: Vec<Mutation>) -> CqlResult<()> {
+        if mutations.is_empty() {
             return Ok(());
-        };
-        let write = Write {
-            mutations: vec![mutation],
-        };
+        }
+        let write = Write { mutations };
         for result in self.database.engine.write(vec![write]).await {
             result?;
         }

@@ -9,6 +9,10 @@
 //! | list, values of a map | value and row | for ever: several cells may have one value, and each lives as long as it does |
 //!
 //! Deletions make no entries: what they leave behind is stale, and a read sees that.
+//!
+//! Of two entries at one place that which lives longer is kept, whichever was written first: an entry's timestamp says until when it lives. With the timestamp of
+//! its cell it could hide one that comes late: a cell that has expired may be gone from the base, and be followed by an older one without an expiry, while the
+//! dead entry is still there.
 
 use bytes::Bytes;
 use palladium_protocol::cql::ast::IndexTargetKind;
@@ -49,7 +53,7 @@ pub fn add(table: &TableSchema, mutations: &mut Vec<Mutation>) -> CqlResult<()> 
                 )?;
             }
         }
-        derived.extend(mutation(table, index, entries));
+        derived.extend(entries_written(table, index, entries));
     }
     mutations.extend(derived);
     Ok(())
@@ -75,19 +79,33 @@ fn check_direction(table: &TableSchema, index: &Index, update: &PartitionUpdate)
     }
 }
 
-/// Entries as a mutation of the index's store. None if there are none.
-pub fn mutation(table: &TableSchema, index: &Index, entries: Vec<Row>) -> Option<Mutation> {
-    if entries.is_empty() {
-        return None;
+/// An entry, and its partition.
+pub type Entry = (PartitionKey, Row);
+
+/// Entries as mutations of the index's store.
+pub fn entries_written(
+    table: &TableSchema,
+    index: &Index,
+    mut entries: Vec<Entry>,
+) -> Vec<Mutation> {
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut mutations: Vec<Mutation> = Vec::new();
+    let mut entries = entries.into_iter().peekable();
+    while let Some((key, first)) = entries.next() {
+        let mut rows = vec![first];
+        while let Some((_, row)) = entries.next_if(|(next, _)| *next == key) {
+            rows.push(row);
+        }
+        let mut update = PartitionUpdate::default();
+        update.add_rows(rows);
+        mutations.push(Mutation {
+            table: table.id,
+            store: index.store,
+            key,
+            update,
+        });
     }
-    let mut update = PartitionUpdate::default();
-    update.add_rows(entries);
-    Some(Mutation {
-        table: table.id,
-        store: index.store,
-        key: layout::partition(),
-        update,
-    })
+    mutations
 }
 
 /// What becomes of values that are too long to be indexed.
@@ -105,7 +123,7 @@ pub fn of_update(
     partition: &PartitionKey,
     update: &PartitionUpdate,
     too_long: TooLong<'_>,
-    entries: &mut Vec<Row>,
+    entries: &mut Vec<Entry>,
 ) -> CqlResult<()> {
     let Some(column) = table.column(&index.column) else {
         return Ok(());
@@ -121,27 +139,22 @@ pub fn of_update(
     let rows = || update.static_row.iter().chain(&update.rows);
     match column.kind {
         ColumnKind::PartitionKey => {
-            if let Some(timestamp) = rows().filter_map(newest_live).max() {
+            if rows().any(is_one) {
                 let values = key::partition_values(partition, table.partition_key.len())?;
                 let value = values.get(column.position).cloned().unwrap_or_default();
-                of.add(&column.ty, &value, None, for_ever(timestamp))?;
+                of.add(&column.ty, &value, None, FOR_EVER)?;
             }
         }
         ColumnKind::Clustering => {
             for row in &update.rows {
-                if let Some(timestamp) = newest_live(row) {
+                if is_one(row) {
                     let raw = row
                         .cell(ColumnId::RAW_CLUSTERING)
                         .and_then(|cell| cell.value());
                     let values =
                         key::clustering_values(table.clustering_columns(), &row.clustering, raw)?;
                     if let Some(Some(value)) = values.get(column.position) {
-                        of.add(
-                            &column.ty,
-                            value,
-                            Some(&row.clustering),
-                            for_ever(timestamp),
-                        )?;
+                        of.add(&column.ty, value, Some(&row.clustering), FOR_EVER)?;
                     }
                 }
             }
@@ -167,7 +180,7 @@ struct Entries<'a> {
     column: &'a Column,
     partition: &'a PartitionKey,
     too_long: TooLong<'a>,
-    entries: &'a mut Vec<Row>,
+    entries: &'a mut Vec<Entry>,
 }
 
 impl Entries<'_> {
@@ -187,9 +200,9 @@ impl Entries<'_> {
                     let (key, value) = map_entry(key, cell)?;
                     (entry_term(&key, &value), lives)
                 }
-                (_, CqlType::Map(key, _)) => (map_value(key, cell)?, for_ever(cell.timestamp)),
+                (_, CqlType::Map(key, _)) => (map_value(key, cell)?, FOR_EVER),
                 (_, CqlType::Set(element)) => (set_element(element, cell)?, lives),
-                _ => (cell_value(cell).clone(), for_ever(cell.timestamp)),
+                _ => (cell_value(cell).clone(), FOR_EVER),
             };
             let ty = self.index.term_type(&self.column.ty);
             self.add(&ty, &value, clustering, lives)?;
@@ -218,9 +231,16 @@ impl Entries<'_> {
             )));
         }
         let term = term(self.index, ty, value)?;
-        let mut row = Row::new(layout::entry(&term, self.partition, clustering));
-        row.liveness = Some(liveness);
-        self.entries.push(row);
+        let mut stand = |partition: PartitionKey, prefix: &[u8]| {
+            let mut row = Row::new(layout::entry(prefix, self.partition, clustering));
+            row.liveness = Some(liveness);
+            self.entries.push((partition, row));
+        };
+        stand(layout::partition_of_value(&term), &[layout::PLACE]);
+        if self.index.has_order(&self.column.ty) {
+            let bucket = layout::bucket_of(self.partition.token());
+            stand(layout::partition_of_bucket(bucket), &term);
+        }
         Ok(())
     }
 }
@@ -242,22 +262,24 @@ pub fn entry_term(key: &[u8], value: &[u8]) -> Bytes {
     pair.into()
 }
 
-fn for_ever(timestamp: i64) -> Liveness {
-    Liveness {
-        timestamp,
-        ttl: 0,
-        expires_at: 0,
-    }
-}
+/// Microseconds, as timestamps are: compaction by windows of time keeps together what expires together.
+const SECOND: i64 = 1_000_000;
 
-/// How long a cell lives; None: it is a tombstone.
+/// No cell expires later ([`crate::query::execute::write`] bounds them), so that what lives for ever outlives what does not.
+const FOR_EVER: Liveness = Liveness {
+    timestamp: u32::MAX as i64 * SECOND,
+    ttl: 0,
+    expires_at: 0,
+};
+
+/// How long the entry of a cell lives; None: it is a tombstone.
 fn liveness_of(cell: &Cell) -> Option<Liveness> {
     match &cell.state {
-        CellState::Live(_) => Some(for_ever(cell.timestamp)),
+        CellState::Live(_) => Some(FOR_EVER),
         CellState::Expiring {
             ttl, expires_at, ..
         } => Some(Liveness {
-            timestamp: cell.timestamp,
+            timestamp: expires_at.saturating_mul(SECOND),
             ttl: *ttl,
             expires_at: *expires_at,
         }),
@@ -265,9 +287,7 @@ fn liveness_of(cell: &Cell) -> Option<Liveness> {
     }
 }
 
-/// The newest thing in a row that makes it one.
-fn newest_live(row: &Row) -> Option<i64> {
-    let liveness = row.liveness.map(|liveness| liveness.timestamp);
-    let cells = row.cells.iter().filter(|cell| liveness_of(cell).is_some());
-    cells.map(|cell| cell.timestamp).chain(liveness).max()
+/// Whether something in a row makes it one.
+fn is_one(row: &Row) -> bool {
+    row.liveness.is_some() || row.cells.iter().any(|cell| liveness_of(cell).is_some())
 }

@@ -1,27 +1,46 @@
 //! Where an index entry stands in its store, and what it says.
 //!
 //! ```text
-//! partition    one for the whole index
-//! clustering   term         component       the indexed value, ordered as CQL orders it
-//!              token        8 bytes         of the row's partition, big-endian, sign bit flipped
+//! by value     partition    the value: its order-preserving bytes, of a long one the first 1,024; token Murmur3 of them
+//!              clustering   40, place
+//! in order     partition    00, number of the bucket: the top four bits of the token of the row's partition; token Murmur3 of the two bytes
+//!              clustering   value, place
+//! place        token        8 bytes         of the row's partition, big-endian, sign bit flipped
 //!              key length   u16 big-endian
 //!              key          bytes
 //!              clustering   bytes           the row's position in its partition; nothing: the partition as a whole
-//! row          a liveness and no cells
+//! row          a liveness and no cells; its timestamp is the microsecond until which it lives; for ever: second 2^32 - 1 (`entries`)
 //! ```
 //!
-//! Entries of one term stand in the order of the base's partitions and rows: an equality is one slice, read in the order in which its rows are shown; a
-//! range is one slice, too, whose rows are put in order by whoever reads it.
+//! Each entry stands by its value: an equality reads one partition, which filters tell from others, in the order in which the base shows its rows. Entries of
+//! indexes that answer ranges ([`Index::has_order`]) stand a second time, in order: of each bucket a range is one slice, whose rows are put in order by whoever
+//! reads it; and the buckets follow each other as the base does, so that a page looks at the buckets it needs and at no others.
 //!
-//! What must hold: no entry is a prefix of another one of the same index. Terms are prefix-free, and so are positions in one table; entries of whole
-//! partitions and of rows never meet in one index.
+//! This is layout 2. In layout 1 all entries of an index were one partition, by value and place; an index that has it is made anew at the start.
+//!
+//! What must hold: no entry of a partition is a prefix of another one. Values are prefix-free, and so are positions in one table; entries of whole partitions and
+//! of rows never meet in one index. Two values that share their partition, because they are long and begin alike, cost a row tried in vain.
+//!
+//! [`Index::has_order`]: crate::schema::Index::has_order
 
 use bytes::Bytes;
-use palladium_protocol::types::CqlType;
+use palladium_protocol::types::{CqlType, token_of};
 use palladium_storage::{Clustering, PartitionKey, Token};
 
 use crate::encode::order::{self, Cursor};
 use crate::error::{CqlError, CqlResult};
+
+/// The layout of the entries that are written.
+pub const LAYOUT: u8 = 2;
+
+/// Before a place that stands alone: no clustering begins with FF, or is beyond all of them.
+pub const PLACE: u8 = 0x40;
+/// Begins the key of a bucket's partition. No value's bytes begin like this.
+const BUCKET: u8 = 0x00;
+/// Bits of a token that choose its bucket.
+const BUCKET_BITS: u32 = 4;
+/// Bytes of a value by which its partition goes.
+const VALUE_KEY_BYTES_MAX: usize = 1_024;
 
 /// A row that may have the value, or a partition that may have such rows. Ordered as the base is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,16 +50,28 @@ pub struct Candidate {
     pub clustering: Option<Clustering>,
 }
 
-/// The partition of an index's store.
-pub fn partition() -> PartitionKey {
-    PartitionKey::new(Token(0), Bytes::from_static(b"index"))
+/// The partition of the entries of one term.
+pub fn partition_of_value(term: &[u8]) -> PartitionKey {
+    let key = &term[..term.len().min(VALUE_KEY_BYTES_MAX)];
+    PartitionKey::new(Token(token_of(key)), Bytes::copy_from_slice(key))
 }
 
-/// The position of an entry.
-pub fn entry(term: &[u8], key: &PartitionKey, clustering: Option<&Clustering>) -> Clustering {
+/// The bucket of what is found in a partition of the base.
+pub fn bucket_of(token: Token) -> u8 {
+    (token.ordered_bits() >> (64 - BUCKET_BITS)) as u8
+}
+
+/// The partition of a bucket.
+pub fn partition_of_bucket(bucket: u8) -> PartitionKey {
+    let key = [BUCKET, bucket];
+    PartitionKey::new(Token(token_of(&key)), Bytes::copy_from_slice(&key))
+}
+
+/// The position of an entry behind `prefix`: its term in a bucket, [`PLACE`] alone among the entries of its value.
+pub fn entry(prefix: &[u8], key: &PartitionKey, clustering: Option<&Clustering>) -> Clustering {
     let own = clustering.map_or(&[][..], |clustering| &clustering.0);
-    let mut out = Vec::with_capacity(term.len() + 10 + key.bytes().len() + own.len());
-    out.extend_from_slice(term);
+    let mut out = Vec::with_capacity(prefix.len() + 10 + key.bytes().len() + own.len());
+    out.extend_from_slice(prefix);
     put_token(&mut out, key.token());
     out.extend_from_slice(&(key.bytes().len() as u16).to_be_bytes());
     out.extend_from_slice(key.bytes());
@@ -48,12 +79,22 @@ pub fn entry(term: &[u8], key: &PartitionKey, clustering: Option<&Clustering>) -
     Clustering(out.into())
 }
 
-/// What an entry says, given the type of its terms.
-pub fn candidate(ty: &CqlType, entry: &Clustering) -> CqlResult<Candidate> {
-    let mut cursor = Cursor::new(&entry.0);
-    order::decode(ty, &mut cursor, &mut Vec::new())?;
+/// What an entry says, given its partition and the type of its terms.
+pub fn candidate(
+    ty: &CqlType,
+    partition: &PartitionKey,
+    entry: &Clustering,
+) -> CqlResult<Candidate> {
+    let place = match partition.bytes().first() {
+        Some(&BUCKET) => {
+            let mut cursor = Cursor::new(&entry.0);
+            order::decode(ty, &mut cursor, &mut Vec::new())?;
+            cursor.rest()
+        }
+        _ => entry.0.get(1..).unwrap_or_default(),
+    };
     let read = || {
-        let (token, rest) = cursor.rest().split_first_chunk::<8>()?;
+        let (token, rest) = place.split_first_chunk::<8>()?;
         let (length, rest) = rest.split_first_chunk::<2>()?;
         let (key, own) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
         let token = Token((u64::from_be_bytes(*token) ^ (1 << 63)) as i64);
@@ -89,9 +130,9 @@ pub fn after(prefix: &[u8]) -> Clustering {
     Clustering::max()
 }
 
-/// Before every entry of a term for this partition and those after it.
-pub fn before_partition(term: &[u8], key: &PartitionKey) -> Clustering {
-    let mut out = term.to_vec();
+/// Before every entry behind a prefix for this partition and those after it.
+pub fn before_partition(prefix: &[u8], key: &PartitionKey) -> Clustering {
+    let mut out = prefix.to_vec();
     put_token(&mut out, key.token());
     out.extend_from_slice(&(key.bytes().len() as u16).to_be_bytes());
     match key.bytes().is_empty() {
@@ -102,14 +143,14 @@ pub fn before_partition(term: &[u8], key: &PartitionKey) -> Clustering {
     Clustering(out.into())
 }
 
-/// After every entry of a term for this partition.
-pub fn after_partition(term: &[u8], key: &PartitionKey) -> Clustering {
-    after(&entry(term, key, None).0)
+/// After every entry behind a prefix for this partition.
+pub fn after_partition(prefix: &[u8], key: &PartitionKey) -> Clustering {
+    after(&entry(prefix, key, None).0)
 }
 
 /// Just after an entry.
-pub fn after_entry(term: &[u8], key: &PartitionKey, clustering: &Clustering) -> Clustering {
-    let mut end = entry(term, key, Some(clustering)).0.to_vec();
+pub fn after_entry(prefix: &[u8], key: &PartitionKey, clustering: &Clustering) -> Clustering {
+    let mut end = entry(prefix, key, Some(clustering)).0.to_vec();
     end.push(0x00);
     Clustering(end.into())
 }
@@ -136,20 +177,46 @@ mod tests {
             key(-1, b"bc"),
             key(i64::MAX, b"\xff\xff"),
         ] {
-            for clustering in [None, Some(&own), Some(&Clustering::SINGLE)] {
-                let term = term(5);
-                let entry = entry(&term, &key, clustering);
-                let back = candidate(&CqlType::Int, &entry).unwrap();
-                assert_eq!((&back.key, back.clustering.as_ref()), (&key, clustering));
-                assert!(before(&term) < entry && entry < after(&term));
-                assert!(before_partition(&term, &key) < entry);
-                assert!(entry < after_partition(&term, &key));
-                if let Some(clustering) = clustering {
-                    assert!(entry < after_entry(&term, &key, clustering));
+            let term = term(5);
+            let bucket = partition_of_bucket(bucket_of(key.token()));
+            let by_value = partition_of_value(&term);
+            for (partition, prefix) in [(&bucket, &term[..]), (&by_value, &[PLACE])] {
+                for clustering in [None, Some(&own), Some(&Clustering::SINGLE)] {
+                    let entry = entry(prefix, &key, clustering);
+                    let back = candidate(&CqlType::Int, partition, &entry).unwrap();
+                    assert_eq!((&back.key, back.clustering.as_ref()), (&key, clustering));
+                    assert!(Clustering::MIN < entry && entry < Clustering::max());
+                    assert!(before(prefix) < entry && entry < after(prefix));
+                    assert!(before_partition(prefix, &key) < entry);
+                    assert!(entry < after_partition(prefix, &key));
+                    if let Some(clustering) = clustering {
+                        assert!(entry < after_entry(prefix, &key, clustering));
+                    }
                 }
             }
+            for partition in [bucket, by_value] {
+                let cut = Clustering(term.clone().into());
+                assert!(candidate(&CqlType::Int, &partition, &cut).is_err());
+            }
         }
-        assert!(candidate(&CqlType::Int, &Clustering(term(5).into())).is_err());
+    }
+
+    #[test]
+    fn buckets_follow_each_other_as_the_base_does() {
+        let tokens = [i64::MIN, -1 << 60, -1, 0, 1 << 60, i64::MAX];
+        let buckets: Vec<u8> = tokens
+            .iter()
+            .map(|token| bucket_of(Token(*token)))
+            .collect();
+        assert_eq!(buckets, [0, 7, 7, 8, 9, 15]);
+    }
+
+    #[test]
+    fn the_partition_of_a_long_value_is_that_of_its_beginning() {
+        let (long, longer) = ([0x40; 1_025], [0x40; 70_000]);
+        assert_eq!(partition_of_value(&long), partition_of_value(&longer));
+        assert_eq!(partition_of_value(&long).bytes().len(), 1_024);
+        assert_ne!(partition_of_value(&long), partition_of_value(&long[..9]));
     }
 
     #[test]

@@ -7,17 +7,19 @@
 //! ```
 //!
 //! Entries are blind: a write adds those of its own values and looks at nothing; what was there before stays behind as a stale entry. A read
-//! takes an entry for a hint and asks the row itself, so a stale one never shows.
+//! takes an entry for a hint and asks the row itself, so a stale one never shows. When files of an index are merged, the stale ones are left out: they are
+//! forgotten and never deleted, so that no tombstone can hide what is written late.
 //!
 //! What must hold: a row that is visible and has an indexed value has an entry that is visible. So base and entries are one write, entries live as long as the
 //! cell they are for or longer, and whoever wrote without knowing of an index has written before its build begins ([`Database::past_is_over`]).
 //!
 //! Read in this order: `layout` (where an entry stands), `entries` (from mutations to entries), `views` (the rows of materialized views, which are no hints but
-//! answers), `build`.
+//! answers), `build`, `stale`.
 //!
 //! [`Database::past_is_over`]: crate::database::Database::past_is_over
 
 pub mod build;
 pub mod entries;
 pub mod layout;
+pub mod stale;
 pub mod views;

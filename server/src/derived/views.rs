@@ -12,7 +12,8 @@
 //! The view's cell carries a timestamp of the server, given under the latch, so that what is written later wins; the cells inside keep those of the base, for
 //! WRITETIME and TTL. The cell expires when the row leaves the view.
 //!
-//! A deletion may mean many rows: they are looked at page by page, and what it does to the views must fit in one write.
+//! A deletion may mean many rows: they are looked at page by page, and what it does to the views must fit in one write, or it is refused before anything is
+//! written. In pieces it would be seen half done, and a crash would leave it so.
 //!
 //! What must hold: nobody writes to a base with views outside the latch of the partition, and both are one write. Nobody truncates the base between what a write
 //! has read and what it writes (`Database::gate`).
@@ -44,24 +45,32 @@ pub const ROW: ColumnId = ColumnId(1);
 const PAGE_ROWS: u32 = 1_000;
 /// Bytes of rows that are read at a time.
 const PAGE_BYTES: usize = 1 << 20;
-/// Bytes that one write may change in views: what the engine takes as one write.
-const DERIVED_BYTES_MAX: usize = 16 << 20;
 /// What a change of a row costs beside its own bytes.
 const CHANGE_BYTES: usize = 64;
 
 /// What writes mean for views.
-#[derive(Default)]
 struct Derived {
     mutations: Vec<Mutation>,
     bytes: usize,
+    /// What the engine takes as one write.
+    bytes_max: usize,
 }
 
 impl Derived {
+    fn new(database: &Database) -> Derived {
+        Derived {
+            mutations: Vec::new(),
+            bytes: 0,
+            bytes_max: database.config.mutation_bytes_max(),
+        }
+    }
+
     fn count(&mut self, bytes: usize) -> CqlResult<()> {
         self.bytes += bytes + CHANGE_BYTES;
-        match self.bytes > DERIVED_BYTES_MAX {
+        match self.bytes > self.bytes_max {
             true => Err(CqlError::invalid(format!(
-                "The write changes more than {DERIVED_BYTES_MAX} bytes of materialized views; write or delete less at a time"
+                "The write changes more than {} bytes of materialized views; write or delete less at a time",
+                self.bytes_max
             ))),
             false => Ok(()),
         }
@@ -98,7 +107,7 @@ pub async fn add(
     database.keys.ensure(base.id, asker).await?;
     // The server's own: a client that says what time it is must not make rows look expired.
     let seconds = database.engine.now_seconds();
-    let mut derived = Derived::default();
+    let mut derived = Derived::new(database);
     for mutation in &*mutations {
         if mutation.table != base.id || mutation.store != Store::BASE {
             continue;
@@ -141,7 +150,7 @@ pub async fn rebuild(
     };
     let slices = Slices::new(rows.iter().map(key::around).collect());
     let after = walk.rows(&slices, None).await?;
-    let mut derived = Derived::default();
+    let mut derived = Derived::new(database);
     walk.derive(&views, &BTreeMap::new(), &after, &mut derived)?;
     let mutations = derived.mutations;
     if mutations.is_empty() {
@@ -206,6 +215,7 @@ fn touched(update: &PartitionUpdate) -> Option<Slices> {
     if update.deletion.is_some() {
         return Some(Slices::all());
     }
+    // Not `Slices::row`: the shorter way to one row may leave out its liveness, by which it may outlive its cells.
     let rows = update.rows.iter().map(|row| key::around(&row.clustering));
     let stretches = update.range_tombstones.iter();
     let stretches = stretches.map(|stretch| (stretch.start.clone(), stretch.end.clone()));

@@ -26,6 +26,8 @@ pub struct Index {
     pub options: BTreeMap<String, String>,
     /// Where its entries are.
     pub store: Store,
+    /// How they stand there: `derived::layout`.
+    pub layout: u8,
     /// Whether what the table held before it has been indexed.
     pub is_built: bool,
 }
@@ -100,6 +102,11 @@ impl Index {
             Question::Entry => self.target == IndexTargetKind::Entries,
             Question::Other => false,
         }
+    }
+
+    /// Whether its entries for a column of type `ty` stand in their order, too: it answers ranges.
+    pub fn has_order(&self, ty: &CqlType) -> bool {
+        self.answers(Question::Range, ty)
     }
 
     /// How texts are folded before they are compared; None: they are not.

@@ -33,6 +33,7 @@ use super::{
     TableOptions, TableSchema, resolve, system,
 };
 use crate::Engine;
+use crate::derived::layout::LAYOUT;
 use crate::encode::key;
 use crate::error::CqlResult;
 use crate::service_key::ServiceKey;
@@ -453,7 +454,14 @@ struct StoredIndex {
     class: Option<String>,
     options: BTreeMap<String, String>,
     store: u16,
+    /// Absent: the first there was.
+    #[serde(default = "first_layout")]
+    layout: u8,
     is_built: bool,
+}
+
+fn first_layout() -> u8 {
+    1
 }
 
 #[derive(Serialize, Deserialize)]
@@ -559,6 +567,7 @@ fn store_index(index: &Index) -> StoredIndex {
         class: index.class.clone(),
         options: index.options.clone(),
         store: index.store.0,
+        layout: index.layout,
         is_built: index.is_built,
     }
 }
@@ -586,7 +595,9 @@ fn load_index(stored: StoredIndex) -> Result<Arc<Index>, String> {
         class: stored.class,
         options: stored.options,
         store: Store(stored.store),
-        is_built: stored.is_built,
+        layout: stored.layout,
+        // Entries that stand elsewhere than they are looked for answer nothing: it is made anew (`derived::build`).
+        is_built: stored.is_built && stored.layout == LAYOUT,
     }))
 }
 

@@ -5,7 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use bytes::{Buf, Bytes};
 use palladium::config::{
     Authenticator, Authorizer, CidrAuthorizer, Config, GivenPassword, NetworkAuthorizer,
 };
+use palladium::database::Database;
 use palladium::env::RealEnv;
 use palladium::records;
 use palladium::server::Server;
@@ -135,6 +136,20 @@ impl Client {
         let mut client = Client::open(address);
         client.start();
         client
+    }
+
+    /// Connects, and makes the keyspace `ks` its own.
+    pub fn in_keyspace(address: SocketAddr) -> Client {
+        let mut client = Client::connect(address);
+        client.create_keyspace();
+        client.query("USE ks").done();
+        client
+    }
+
+    /// Makes the keyspace `ks`.
+    pub fn create_keyspace(&mut self) {
+        self.query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+            .done();
     }
 
     /// Connects and logs in; or code and message of the refusal.
@@ -286,6 +301,14 @@ impl Client {
         self.query_page(statement, None, None)
     }
 
+    /// A statement whose answer nobody waits for.
+    pub fn send_query(&mut self, statement: &str) {
+        let mut body = (statement.len() as u32).to_be_bytes().to_vec();
+        body.extend_from_slice(statement.as_bytes());
+        parameters(&[], None, None, &mut body);
+        self.send(QUERY, &body);
+    }
+
     /// Waits until all indexes and views that there are have been built: whoever makes one waits only so long.
     pub fn wait_for_builds(&mut self) {
         for (made, built) in [
@@ -322,6 +345,26 @@ impl Client {
         body.extend_from_slice(statement.as_bytes());
         parameters(&[], page_size, state, &mut body);
         self.ask(QUERY, &body)
+    }
+
+    /// All rows of a statement as text, page by page.
+    pub fn all_pages(
+        &mut self,
+        statement: &str,
+        page_size: Option<i32>,
+    ) -> Vec<Vec<Option<Bytes>>> {
+        let mut found = Vec::new();
+        let mut state: Option<Vec<u8>> = None;
+        loop {
+            let page = self
+                .query_page(statement, page_size, state.as_deref())
+                .rows();
+            found.extend(page.rows);
+            state = page.paging_state;
+            if state.is_none() {
+                return found;
+            }
+        }
     }
 
     pub fn prepare(&mut self, statement: &str) -> Prepared {
@@ -525,6 +568,21 @@ impl Node {
         self.server.address()
     }
 
+    /// What the connections share.
+    pub fn database(&self) -> &Arc<Database> {
+        self.server.database()
+    }
+
+    /// The keyring's file.
+    pub fn keyring(&self) -> PathBuf {
+        self.folder.path().join("keyring")
+    }
+
+    /// Waits for something that the server does.
+    pub fn run<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
+    }
+
     /// The records of a kind that the server keeps for itself, with their names.
     pub fn records(&self, kind: &'static str) -> Vec<(Bytes, Bytes)> {
         let engine = &self.server.database().engine;
@@ -566,9 +624,7 @@ impl Node {
 /// Runs a story against a server of its own, with a keyspace `ks`.
 pub fn with_server(story: impl FnOnce(SocketAddr)) {
     let node = Node::start();
-    Client::connect(node.address())
-        .query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
-        .done();
+    Client::connect(node.address()).create_keyspace();
     story(node.address());
     node.stop();
 }

@@ -2,7 +2,6 @@
 //! index is behind its table's key.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use palladium::config::Config;
 use palladium::env::RealEnv;
@@ -11,19 +10,11 @@ use palladium_crypto::Keyring;
 use palladium_storage::Store;
 use tokio::runtime::Runtime;
 
-use crate::client::{Client, Node, Rows};
+use crate::client::{Client, Node};
 use crate::walk::Chance;
 
 const STEPS: usize = 300;
 const UNAUTHORIZED: i32 = 0x2100;
-/// How long a build may take until the test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn create_keyspace(client: &mut Client) {
-    client
-        .query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
-        .done();
-}
 
 /// A change of the table `{t}`, at a time of its own so that two tables get the same.
 fn change(chance: &mut Chance, timestamp: usize) -> String {
@@ -73,32 +64,13 @@ fn question(chance: &mut Chance) -> String {
     }
 }
 
-fn all_pages(
-    client: &mut Client,
-    query: &str,
-    page_size: Option<i32>,
-) -> Vec<Vec<Option<bytes::Bytes>>> {
-    let mut found = Vec::new();
-    let mut state: Option<Vec<u8>> = None;
-    loop {
-        let page: Rows = client.query_page(query, page_size, state.as_deref()).rows();
-        found.extend(page.rows);
-        state = page.paging_state;
-        if state.is_none() {
-            return found;
-        }
-    }
-}
-
 #[test]
 fn an_index_finds_what_a_scan_finds() {
     let seed = std::env::var("PALLADIUM_WALK_SEED").map_or(7, |seed| seed.parse().expect("a seed"));
     println!("seed {seed}");
     let mut chance = Chance(seed);
     let node = Node::start();
-    let mut client = Client::connect(node.address());
-    create_keyspace(&mut client);
-    client.query("USE ks").done();
+    let mut client = Client::in_keyspace(node.address());
     for table in ["indexed", "scanned"] {
         client
             .query(&format!(
@@ -142,8 +114,8 @@ fn an_index_finds_what_a_scan_finds() {
             format!("SELECT k, c, v, w, s FROM {table} WHERE {question} ALLOW FILTERING")
         };
         let page_size = [None, Some(1), Some(3)][chance.below(3)];
-        let by_index = all_pages(&mut client, &query("indexed"), page_size);
-        let by_scan = all_pages(&mut client, &query("scanned"), None);
+        let by_index = client.all_pages(&query("indexed"), page_size);
+        let by_scan = client.all_pages(&query("scanned"), None);
         assert_eq!(
             by_index,
             by_scan,
@@ -177,7 +149,7 @@ fn a_build_that_is_cut_short_goes_on_and_an_index_is_behind_its_tables_key() {
     };
     let by_index = "SELECT k FROM ks.t WHERE v = 3";
     serve(&|server, client| {
-        create_keyspace(client);
+        client.create_keyspace();
         client
             .query("CREATE TABLE ks.t (k int PRIMARY KEY, v int) WITH encryption = {'kms_key': 'local:orders'}")
             .done();
@@ -207,11 +179,8 @@ fn a_build_that_is_cut_short_goes_on_and_an_index_is_behind_its_tables_key() {
     });
     keyring.key_enable("orders").expect("the key is there");
     serve(&|server, client| {
-        let begun = Instant::now();
-        while built(client) != ["later"] {
-            assert!(begun.elapsed() < PATIENCE, "the index was not built");
-            std::thread::yield_now();
-        }
+        client.wait_for_builds();
+        assert_eq!(built(client), ["later"]);
         assert_eq!(client.query(by_index).rows().rows.len(), 10);
         // Behind the same gate: what is locked is not read by an index either.
         keyring.key_disable("orders").expect("the key is there");
@@ -240,8 +209,7 @@ fn a_build_that_is_cut_short_goes_on_and_an_index_is_behind_its_tables_key() {
 #[test]
 fn a_value_too_long_for_an_index_keeps_it_from_nothing() {
     let node = Node::start();
-    let mut client = Client::connect(node.address());
-    create_keyspace(&mut client);
+    let mut client = Client::in_keyspace(node.address());
     client
         .query("CREATE TABLE ks.t (k int PRIMARY KEY, v text)")
         .done();
@@ -250,11 +218,7 @@ fn a_value_too_long_for_an_index_keeps_it_from_nothing() {
     client.query(&insert(1, &long)).done();
     client.query(&insert(2, "short")).done();
     client.query("CREATE INDEX short ON ks.t (v)").done();
-    let begun = Instant::now();
-    while built(&mut client) != ["short"] {
-        assert!(begun.elapsed() < PATIENCE, "the index was not built");
-        std::thread::yield_now();
-    }
+    client.wait_for_builds();
     let found = client.query("SELECT k FROM ks.t WHERE v = 'short'").rows();
     assert_eq!(found.rows.len(), 1);
     let (_, words) = client.query(&insert(3, &long)).error();
@@ -265,8 +229,7 @@ fn a_value_too_long_for_an_index_keeps_it_from_nothing() {
 #[test]
 fn an_index_without_case_finds_elements_of_collections() {
     let node = Node::start();
-    let mut client = Client::connect(node.address());
-    create_keyspace(&mut client);
+    let mut client = Client::in_keyspace(node.address());
     client
         .query("CREATE TABLE ks.t (k int PRIMARY KEY, s set<text>, m map<text, text>, v text)")
         .done();
@@ -280,11 +243,7 @@ fn an_index_without_case_finds_elements_of_collections() {
             .query(&format!("CREATE CUSTOM INDEX {name} ON ks.t ({on}) USING 'StorageAttachedIndex' WITH OPTIONS = {{'case_sensitive': 'false'}}"))
             .done();
     }
-    let begun = Instant::now();
-    while built(&mut client).len() < 4 {
-        assert!(begun.elapsed() < PATIENCE, "the indexes were not built");
-        std::thread::yield_now();
-    }
+    client.wait_for_builds();
     client
         .query("INSERT INTO ks.t (k, s, m, v) VALUES (1, {'Red'}, {'Color': 'Green'}, 'Blue')")
         .done();
@@ -312,8 +271,7 @@ fn built(client: &mut Client) -> Vec<String> {
 #[test]
 fn what_was_noted_of_builds_that_nobody_goes_on_with_is_gone_after_a_start() {
     let node = Node::start();
-    let mut client = Client::connect(node.address());
-    create_keyspace(&mut client);
+    let mut client = Client::in_keyspace(node.address());
     client
         .query("CREATE TABLE ks.t (k text PRIMARY KEY, v int)")
         .done();

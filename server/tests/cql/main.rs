@@ -2,7 +2,9 @@
 //! in each other's way, the audit trail, proof of what was destroyed, and random statements that must be answered alike wherever the rows lie.
 
 mod audit;
+mod builds;
 mod client;
+mod entries;
 mod guardrails;
 mod indexes;
 mod keys;

@@ -2,6 +2,7 @@
 //! in it has them all.
 
 use bytes::Bytes;
+use palladium::config::Config;
 
 use crate::client::{Answer, Client, Node};
 use crate::walk::Chance;
@@ -47,11 +48,7 @@ fn a_view_shows_what_its_base_says() {
     println!("seed {seed}");
     let mut chance = Chance(seed);
     let node = Node::start();
-    let mut client = Client::connect(node.address());
-    client
-        .query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
-        .done();
-    client.query("USE ks").done();
+    let mut client = Client::in_keyspace(node.address());
     client
         .query("CREATE TABLE t (k int, c int, v int, w int, st set<int>, PRIMARY KEY (k, c))")
         .done();
@@ -126,11 +123,7 @@ fn a_view_shows_what_its_base_says() {
 #[test]
 fn a_deleted_partition_of_many_rows_leaves_its_views_whole() {
     let node = Node::start();
-    let mut client = Client::connect(node.address());
-    client
-        .query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
-        .done();
-    client.query("USE ks").done();
+    let mut client = Client::in_keyspace(node.address());
     client
         .query("CREATE TABLE t (k int, c int, v int, PRIMARY KEY (k, c))")
         .done();
@@ -151,5 +144,75 @@ fn a_deleted_partition_of_many_rows_leaves_its_views_whole() {
     let left = sorted(&mut client, query);
     let number = |n: i32| Some(Bytes::copy_from_slice(&n.to_be_bytes()));
     assert_eq!(left, [[number(1700), number(8)]]);
+    node.stop();
+}
+
+/// Makes a partition of many rows, each with one in a view.
+fn fill(client: &mut Client, rows: i32) {
+    client
+        .query("CREATE TABLE t (k int, c int, v int, PRIMARY KEY (k, c))")
+        .done();
+    client
+        .query("CREATE MATERIALIZED VIEW by_v AS SELECT * FROM t WHERE v IS NOT NULL AND k IS NOT NULL AND c IS NOT NULL PRIMARY KEY (v, k, c)")
+        .done();
+    let insert = client.prepare("INSERT INTO t (k, c, v) VALUES (0, ?, ?)");
+    let values = |c: i32| vec![c.into(), (c % 7).into()];
+    for from in (0..rows).step_by(200) {
+        let some: Vec<_> = (from..rows.min(from + 200)).collect();
+        let some: Vec<_> = some.into_iter().map(|c| (&insert, values(c))).collect();
+        client.batch(&some).done();
+    }
+}
+
+fn rows_of(client: &mut Client, table: &str) -> usize {
+    client
+        .query(&format!("SELECT c FROM {table}"))
+        .rows()
+        .rows
+        .len()
+}
+
+#[test]
+fn a_deletion_that_changes_more_of_views_than_one_write_can_is_refused_whole() {
+    let node = Node::start_with(Config {
+        log_segment_bytes: 1 << 20,
+        ..Config::default()
+    });
+    let mut client = Client::in_keyspace(node.address());
+    const ROWS: i32 = 8_000;
+    fill(&mut client, ROWS);
+    let (code, words) = client.query("DELETE FROM t WHERE k = 0").error();
+    assert_eq!(code, 0x2200, "{words}");
+    let expected = "The write changes more than 524288 bytes of materialized views; write or delete less at a time";
+    assert_eq!(words, expected);
+    for table in ["t", "by_v"] {
+        assert_eq!(rows_of(&mut client, table), ROWS as usize, "{table}");
+    }
+    for part in ["c < 4000", "c >= 4000"] {
+        client
+            .query(&format!("DELETE FROM t WHERE k = 0 AND {part}"))
+            .done();
+    }
+    for table in ["t", "by_v"] {
+        assert_eq!(rows_of(&mut client, table), 0, "{table}");
+    }
+    node.stop();
+}
+
+/// With `TESTS_LONG` the size that has to work with the usual settings; otherwise a smaller one.
+#[test]
+fn a_deleted_partition_of_a_hundred_thousand_rows_leaves_its_view() {
+    let rows = match std::env::var_os("TESTS_LONG") {
+        Some(_) => 100_000,
+        None => 6_000,
+    };
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    fill(&mut client, rows);
+    assert_eq!(rows_of(&mut client, "by_v"), rows as usize);
+    client.query("DELETE FROM t WHERE k = 0").done();
+    for table in ["t", "by_v"] {
+        assert_eq!(rows_of(&mut client, table), 0, "{table}");
+    }
     node.stop();
 }

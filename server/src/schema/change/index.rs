@@ -15,6 +15,7 @@ use palladium_storage::Store;
 use super::super::index::{Index, target_name};
 use super::super::{Catalog, Column, ColumnKind, Keyspace, TableSchema, resolve};
 use super::{Circumstances, Effect, Plan, changed, check_modifiable, keyspace_of, with_keyspace};
+use crate::derived::layout::LAYOUT;
 use crate::error::{CqlError, CqlResult};
 
 /// What USING may say for the classic index.
@@ -79,6 +80,7 @@ pub fn create(
         class,
         options,
         store: Store(table.next_store),
+        layout: LAYOUT,
         is_built: false,
     };
     let twin = table.indexes.iter().find(|other| {

@@ -1,9 +1,10 @@
 //! Rows that an index finds: its entries name candidates, and the rows of the base are read for them, in the order of the base.
 //!
 //! ```text
-//! equality   entries of one term stand in the order of the base: page by page
-//! range      entries stand in the order of their values: all of them are walked, of their candidates the first
-//!            CANDIDATES_BYTES_MAX in the order of the base are kept; when those are used up the walk is repeated for what comes behind them
+//! equality   the entries of one value are a partition, in the order of the base: page by page
+//! range      of each bucket, one after the other as the base has them: its entries stand in the order of their values. All that are in the range are walked, of
+//!            their candidates the first CANDIDATES_BYTES_MAX in the order of the base are kept; when those are used up the walk of the bucket is repeated for what
+//!            comes behind them
 //! ```
 //!
 //! What must hold: candidates come in the order of the base and none twice, so that a page state needs no more than where the page ended in the base; a bounded
@@ -17,11 +18,11 @@ use bytes::Bytes;
 use palladium_protocol::types::CqlType;
 use palladium_storage::{
     Clustering, Columns, KeyRange, Limits, PartitionBound, PartitionKey, ReadCommand, ReadPage,
-    ReadPosition, Slices, Store,
+    ReadPosition, Slices, Store, Token,
 };
 
 use crate::derived::entries::{entry_term, term};
-use crate::derived::layout::{self, Candidate};
+use crate::derived::layout::{self, Candidate, PLACE};
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::indexes::{IndexChoice, Sought};
@@ -36,6 +37,8 @@ const CANDIDATES_BYTES_MAX: usize = 4 << 20;
 const CANDIDATE_BYTES: usize = 160;
 /// Entries read at a time.
 const ENTRIES: u32 = 1_000;
+/// Entries of a value that are read first: a LIMIT often wants no more.
+const ENTRIES_AT_FIRST: u32 = 128;
 /// Bytes of entries read at a time.
 const ENTRIES_BYTES: usize = 1 << 20;
 /// Rows of one partition that are asked for at once.
@@ -46,11 +49,12 @@ pub(super) struct Indexed {
     store: Store,
     /// The type of its terms.
     ty: CqlType,
-    /// One term, whose entries are in the order of the base.
-    term: Option<Vec<u8>>,
+    walk: Walk,
     slices: Slices,
     /// Partitions that are meant.
     range: KeyRange,
+    /// Entries that are asked for next.
+    entries: u32,
     /// Where the next page of entries begins.
     resume: Option<ReadPosition>,
     /// No entries are left that have not been read.
@@ -60,14 +64,37 @@ pub(super) struct Indexed {
     queue: VecDeque<Candidate>,
     /// Of a range: the first candidates behind `past`.
     first: BTreeSet<Candidate>,
-    /// Bytes of `first`.
+    /// Bytes of `first`, and how many there may be.
     first_bytes: usize,
+    candidates_bytes_max: usize,
     /// More than `first` holds were found.
     has_more: bool,
     /// Up to here candidates have been used.
     past: Option<Past>,
     /// The partition at hand, and what is read of it.
     current: Option<(PartitionKey, Slices)>,
+}
+
+/// Which entries are looked through.
+enum Walk {
+    /// Those of one value, which are in the order of the base.
+    Value(PartitionKey),
+    /// Those of the buckets from the first to the last, which are in the order of their values.
+    Buckets(u8, u8),
+}
+
+impl Walk {
+    /// Where to look now.
+    fn partition(&self) -> PartitionKey {
+        match self {
+            Walk::Value(partition) => partition.clone(),
+            Walk::Buckets(bucket, _) => layout::partition_of_bucket(*bucket),
+        }
+    }
+
+    fn is_in_order(&self) -> bool {
+        matches!(self, Walk::Value(_))
+    }
 }
 
 /// A place between candidates.
@@ -126,16 +153,14 @@ impl Indexed {
             },
             Keys::Nothing => KeyRange::all(),
         };
-        let (own, slices) = match &choice.sought {
-            Sought::Equal(expression) => {
-                let own = term(index, &ty, &value(expression)?)?;
-                let slices = slices_of_term(&own, &range);
-                (Some(own), slices)
-            }
+        let of_value = |own: Vec<u8>| {
+            let walk = Walk::Value(layout::partition_of_value(&own));
+            (walk, slices_of_value(&range))
+        };
+        let (walk, slices) = match &choice.sought {
+            Sought::Equal(expression) => of_value(term(index, &ty, &value(expression)?)?),
             Sought::Entry { key, value: of } => {
-                let own = term(index, &ty, &entry_term(&value(key)?, &value(of)?))?;
-                let slices = slices_of_term(&own, &range);
-                (Some(own), slices)
+                of_value(term(index, &ty, &entry_term(&value(key)?, &value(of)?))?)
             }
             Sought::Range { lower, upper } => {
                 let end = |end: &Option<End>| -> CqlResult<Option<(Vec<u8>, bool)>> {
@@ -145,21 +170,28 @@ impl Indexed {
                         end.inclusive,
                     )))
                 };
-                (None, slices_of_range(end(lower)?, end(upper)?))
+                let (first, last) = tokens_of(&range);
+                let walk = Walk::Buckets(layout::bucket_of(first), layout::bucket_of(last));
+                (walk, slices_of_range(end(lower)?, end(upper)?))
             }
         };
         Ok(Indexed {
             store: index.store,
             ty,
-            term: own,
+            walk,
             slices,
             range,
+            entries: match choice.sought {
+                Sought::Range { .. } => ENTRIES,
+                Sought::Equal(_) | Sought::Entry { .. } => ENTRIES_AT_FIRST,
+            },
             resume: None,
             is_read: false,
             is_asking: false,
             queue: VecDeque::new(),
             first: BTreeSet::new(),
             first_bytes: 0,
+            candidates_bytes_max: CANDIDATES_BYTES_MAX,
             has_more: false,
             past: None,
             current: None,
@@ -180,12 +212,15 @@ impl Indexed {
             crate::schema::ColumnKind::PartitionKey | crate::schema::ColumnKind::Static
         );
         let row = position.clustering.as_ref().filter(|_| of_rows);
-        if let Some(term) = &self.term {
-            let start = match row {
-                Some(clustering) => layout::after_entry(term, key, clustering),
-                None => layout::after_partition(term, key),
-            };
-            self.slices = from(&self.slices, &start);
+        match &mut self.walk {
+            Walk::Value(_) => {
+                let start = match row {
+                    Some(clustering) => layout::after_entry(&[PLACE], key, clustering),
+                    None => layout::after_partition(&[PLACE], key),
+                };
+                self.slices = from(&self.slices, &start);
+            }
+            Walk::Buckets(bucket, _) => *bucket = layout::bucket_of(key.token()),
         }
         self.past = Some(match row {
             Some(clustering) => Past::Candidate(Candidate {
@@ -226,10 +261,11 @@ impl Indexed {
             return Next::End;
         }
         self.is_asking = true;
+        let rows = std::mem::replace(&mut self.entries, ENTRIES);
         Next::Entries(ReadCommand {
             table: table.id,
             store: self.store,
-            range: KeyRange::One(layout::partition()),
+            range: KeyRange::One(self.walk.partition()),
             slices: self.slices.clone(),
             reversed: false,
             columns: Arc::new(Columns {
@@ -237,7 +273,7 @@ impl Indexed {
                 statics: Vec::new(),
             }),
             limits: Limits {
-                rows: ENTRIES,
+                rows,
                 bytes: ENTRIES_BYTES,
                 ..Limits::NONE
             },
@@ -252,23 +288,24 @@ impl Indexed {
         let Some(clustering) = clustering else {
             return slices.clone();
         };
-        let mut stretches = Vec::new();
-        let mut add = |clustering: Clustering| {
-            if slices.contains(&clustering.0) {
-                stretches.push(key::around(&clustering));
-            }
-        };
-        add(clustering);
-        let mut count = 1;
-        while count < ROWS_AT_ONCE
+        let is_meant = |clustering: &Clustering| slices.contains(&clustering.0);
+        let mut rows: Vec<Clustering> = vec![clustering];
+        while rows.len() < ROWS_AT_ONCE
             && let Some(next) = self.queue.front()
             && next.key == key
             && let Some(next) = self.queue.pop_front()
         {
-            next.clustering.into_iter().for_each(&mut add);
-            count += 1;
+            rows.extend(next.clustering);
         }
-        Slices::new(stretches)
+        rows.retain(is_meant);
+        match &rows[..] {
+            // Storage has a shorter way to a row that it knows to be the only one.
+            [only] => {
+                let (start, end) = key::around(only);
+                Slices::row(start, only.clone(), end)
+            }
+            several => Slices::new(several.iter().map(key::around).collect()),
+        }
     }
 
     /// Whether the page that has come holds entries.
@@ -278,34 +315,41 @@ impl Indexed {
 
     /// Takes candidates in.
     pub(super) fn take(&mut self, page: ReadPage) -> CqlResult<()> {
-        for row in page.partitions.iter().flat_map(|partition| &partition.rows) {
-            let candidate = layout::candidate(&self.ty, &row.clustering)?;
-            // An equality's slices begin behind what was used. Its candidates whose tokens are one stand by the length of their keys, others by their bytes.
-            let past = self.past.as_ref().filter(|_| self.term.is_none());
-            let is_used = past.is_some_and(|past| past.is_behind(&candidate));
-            if is_used || !self.is_meant(&candidate.key) {
-                continue;
-            }
-            match self.term {
-                Some(_) => self.queue.push_back(candidate),
-                None => self.keep(candidate),
+        for partition in &page.partitions {
+            for row in &partition.rows {
+                let candidate = layout::candidate(&self.ty, &partition.key, &row.clustering)?;
+                // An equality's slices begin behind what was used. Its candidates whose tokens are one stand by the length of their keys, others by their bytes.
+                let past = self.past.as_ref().filter(|_| !self.walk.is_in_order());
+                let is_used = past.is_some_and(|past| past.is_behind(&candidate));
+                if is_used || !self.is_meant(&candidate.key) {
+                    continue;
+                }
+                match self.walk {
+                    Walk::Value(_) => self.queue.push_back(candidate),
+                    Walk::Buckets(..) => self.keep(candidate),
+                }
             }
         }
         self.resume = page.next;
-        if self.resume.is_some() {
-            return Ok(());
+        if self.resume.is_none() {
+            self.end_partition();
         }
-        if self.term.is_some() {
+        Ok(())
+    }
+
+    /// A value, or a bucket, has been walked.
+    fn end_partition(&mut self) {
+        let Walk::Buckets(bucket, last) = &mut self.walk else {
             self.is_read = true;
-            return Ok(());
-        }
-        self.is_read = !std::mem::take(&mut self.has_more);
-        if let Some(last) = self.first.last() {
-            self.past = Some(Past::Candidate(last.clone()));
+            return;
+        };
+        match std::mem::take(&mut self.has_more) {
+            true => self.past = self.first.last().cloned().map(Past::Candidate),
+            false if bucket < last => *bucket += 1,
+            false => self.is_read = true,
         }
         self.first_bytes = 0;
         self.queue.extend(std::mem::take(&mut self.first));
-        Ok(())
     }
 
     fn keep(&mut self, candidate: Candidate) {
@@ -324,7 +368,7 @@ impl Indexed {
         if self.first.insert(candidate) {
             self.first_bytes += bytes;
         }
-        while self.first_bytes > CANDIDATES_BYTES_MAX && self.first.len() > 1 {
+        while self.first_bytes > self.candidates_bytes_max && self.first.len() > 1 {
             if let Some(last) = self.first.pop_last() {
                 self.first_bytes -= bytes_of(&last);
             }
@@ -358,24 +402,33 @@ pub(super) fn check_built(index: &Index) -> CqlResult<()> {
     }
 }
 
-/// The entries of one term for these partitions.
-fn slices_of_term(term: &[u8], range: &KeyRange) -> Slices {
+/// The first and the last token that a range may hold.
+fn tokens_of(range: &KeyRange) -> (Token, Token) {
+    match range {
+        KeyRange::One(key) => (key.token(), key.token()),
+        KeyRange::Range { start, end } => (start.token(), end.token()),
+    }
+}
+
+/// The entries of a value for these partitions.
+fn slices_of_value(range: &KeyRange) -> Slices {
     match range {
         KeyRange::One(key) => Slices::one(
-            layout::before_partition(term, key),
-            layout::after_partition(term, key),
+            layout::before_partition(&[PLACE], key),
+            layout::after_partition(&[PLACE], key),
         ),
         KeyRange::Range { start, end } => {
-            let (first, last) = (start.token(), end.token());
-            let edge = |token| layout::entry(term, &PartitionKey::new(token, ""), None);
-            let token_bytes = |token| edge(token).0.slice(..term.len() + 8);
+            let token_bytes = |token| {
+                let edge = layout::entry(&[PLACE], &PartitionKey::new(token, ""), None);
+                edge.0.slice(..1 + 8)
+            };
             let start = match *start == PartitionBound::MIN {
-                true => layout::before(term),
-                false => layout::before(&token_bytes(first)),
+                true => layout::before(&[PLACE]),
+                false => layout::before(&token_bytes(start.token())),
             };
             let end = match *end == PartitionBound::MAX {
-                true => layout::after(term),
-                false => layout::after(&token_bytes(last)),
+                true => layout::after(&[PLACE]),
+                false => layout::after(&token_bytes(end.token())),
             };
             Slices::one(start, end)
         }
@@ -406,4 +459,91 @@ fn slices_of_range(lower: Option<(Vec<u8>, bool)>, upper: Option<(Vec<u8>, bool)
 fn from(slices: &Slices, start: &Clustering) -> Slices {
     let clip = |(first, last): &(Clustering, Clustering)| (first.max(start).clone(), last.clone());
     Slices::new(slices.as_slice().iter().map(clip).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use palladium_storage::{Liveness, PartitionRows, Row};
+
+    use super::*;
+
+    fn of_buckets(candidates_bytes_max: usize) -> Indexed {
+        Indexed {
+            store: Store(1),
+            ty: CqlType::Int,
+            walk: Walk::Buckets(0, 15),
+            slices: Slices::all(),
+            range: KeyRange::all(),
+            entries: ENTRIES,
+            resume: None,
+            is_read: false,
+            is_asking: false,
+            queue: VecDeque::new(),
+            first: BTreeSet::new(),
+            first_bytes: 0,
+            candidates_bytes_max,
+            has_more: false,
+            past: None,
+            current: None,
+        }
+    }
+
+    /// A page of a bucket, as storage gives it: by value, then by place.
+    fn page(partition: &PartitionKey, mut entries: Vec<Clustering>) -> ReadPage {
+        entries.sort();
+        let rows = entries.into_iter().map(|entry| Row {
+            liveness: Some(Liveness::new(1)),
+            ..Row::new(entry)
+        });
+        ReadPage {
+            partitions: vec![PartitionRows {
+                key: partition.clone(),
+                static_row: None,
+                rows: rows.collect(),
+            }],
+            ..ReadPage::default()
+        }
+    }
+
+    #[test]
+    fn candidates_of_a_range_come_in_the_order_of_the_base_and_few_at_a_time() {
+        const STEP: i64 = 40_000_000_000_000_007;
+        let base: Vec<PartitionKey> = (0..450_i64)
+            .map(|n| {
+                PartitionKey::new(
+                    Token(i64::MIN.wrapping_add(n.wrapping_mul(STEP))),
+                    n.to_be_bytes().to_vec(),
+                )
+            })
+            .collect();
+        let entry = |n: usize, key: &PartitionKey| {
+            let value = ((n * 7919) % 1000) as i32;
+            let mut term = Vec::new();
+            crate::encode::order::encode(
+                &CqlType::Int,
+                Some(&value.to_be_bytes()),
+                false,
+                &mut term,
+            )
+            .expect("an int");
+            layout::entry(&term, key, Some(&Clustering::SINGLE))
+        };
+        for kept_at_once in [1, 10, 1_000] {
+            let bytes_max = kept_at_once * (CANDIDATE_BYTES + 9);
+            let mut indexed = of_buckets(bytes_max);
+            let mut found = Vec::new();
+            while !indexed.is_read {
+                let partition = indexed.walk.partition();
+                let in_it = base.iter().enumerate();
+                let in_it = in_it.filter(|(_, key)| {
+                    layout::partition_of_bucket(layout::bucket_of(key.token())) == partition
+                });
+                let entries = in_it.map(|(n, key)| entry(n, key)).collect();
+                indexed.take(page(&partition, entries)).expect("entries");
+                assert!(indexed.queue.len() <= kept_at_once);
+                found.extend(indexed.queue.drain(..).map(|candidate| candidate.key));
+            }
+            assert_eq!(found, base, "{kept_at_once} kept at once");
+        }
+    }
 }

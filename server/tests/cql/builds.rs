@@ -1,0 +1,305 @@
+//! Indexes and views that are made of a table with rows in it while things happen: the process is killed, others write, the key goes.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use palladium_crypto::Keyring;
+
+use crate::client::{Answer, Client, Node};
+
+const UNAUTHORIZED: i32 = 0x2100;
+const UNPREPARED: i32 = 0x2500;
+const PATIENCE: Duration = Duration::from_secs(60);
+const PARTITIONS: i32 = 300;
+const ROWS_IN_PARTITION: i32 = 60;
+const BY_V: &str = "CREATE MATERIALIZED VIEW by_v AS SELECT * FROM t WHERE v IS NOT NULL AND k IS NOT NULL AND c IS NOT NULL PRIMARY KEY (v, k, c)";
+
+/// A server that can be killed.
+struct Process {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Process {
+    fn start(folder: &Path) -> Process {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_palladium"))
+            .current_dir(folder)
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it can be run");
+        let mut ready = String::new();
+        let output = child.stdout.take().expect("it is piped");
+        BufReader::new(output)
+            .read_line(&mut ready)
+            .expect("it says when it is ready");
+        let address = ready.split_whitespace().find_map(|word| word.parse().ok());
+        Process {
+            address: address.unwrap_or_else(|| panic!("no address in {ready:?}")),
+            child,
+        }
+    }
+
+    /// SIGKILL.
+    fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn count(client: &mut Client, query: &str) -> usize {
+    let rows = client.query(query).rows().rows;
+    let number = rows[0][0].as_deref().expect("a count");
+    u64::from_be_bytes(number.try_into().expect("a bigint")) as usize
+}
+
+/// Kills a server in the middle of a build, starts it again, and waits until everything is built.
+fn killed_in_mid_build(folder: &Path, statement: &str) -> Process {
+    let server = Process::start(folder);
+    let mut client = Client::connect(server.address);
+    let address = server.address;
+    let statement = format!("{statement} ");
+    let maker = std::thread::spawn(move || {
+        let mut client = Client::connect(address);
+        client.query("USE ks").done();
+        // Its answer may never come.
+        client.send_query(&statement);
+    });
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < PATIENCE, "no build was seen");
+        let tasks = client.query("SELECT * FROM system_views.sstable_tasks");
+        if !tasks.rows().rows.is_empty() {
+            break;
+        }
+    }
+    server.kill();
+    maker.join().expect("it only sends");
+    let server = Process::start(folder);
+    Client::connect(server.address).wait_for_builds();
+    server
+}
+
+#[test]
+fn builds_that_were_killed_go_on_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Process::start(folder.path());
+    let mut client = Client::in_keyspace(server.address);
+    client
+        .query("CREATE TABLE t (k int, c int, v int, w int, PRIMARY KEY (k, c))")
+        .done();
+    let insert = client.prepare("INSERT INTO t (k, c, v, w) VALUES (?, ?, ?, ?)");
+    for k in 0..PARTITIONS {
+        let row = |c: i32| vec![k.into(), c.into(), (c % 10).into(), (c % 10).into()];
+        let rows: Vec<_> = (0..ROWS_IN_PARTITION).map(|c| (&insert, row(c))).collect();
+        client.batch(&rows).done();
+    }
+    server.kill();
+    let all = (PARTITIONS * ROWS_IN_PARTITION) as usize;
+    killed_in_mid_build(folder.path(), "CREATE INDEX ON t (w) USING 'sai'").kill();
+    let server = killed_in_mid_build(folder.path(), BY_V);
+    let mut client = Client::connect(server.address);
+    client.query("USE ks").done();
+    for query in [
+        "SELECT COUNT(*) FROM t WHERE w = 3",
+        "SELECT COUNT(*) FROM by_v WHERE v = 3",
+    ] {
+        assert_eq!(count(&mut client, query), all / 10, "{query}");
+    }
+    assert_eq!(
+        count(&mut client, "SELECT COUNT(*) FROM t WHERE w >= 0"),
+        all
+    );
+    assert_eq!(count(&mut client, "SELECT COUNT(*) FROM by_v"), all);
+}
+
+/// Traced writes travel alone, past the road that the others share: an index that is made meanwhile must have them, too.
+#[test]
+fn what_is_written_with_a_trace_while_an_index_is_made_is_found() {
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (k int PRIMARY KEY, v int)")
+        .done();
+    let is_over = AtomicBool::new(false);
+    let written = AtomicI32::new(0);
+    let address = node.address();
+    std::thread::scope(|scope| {
+        for writer in 0..3 {
+            let (is_over, written) = (&is_over, &written);
+            scope.spawn(move || {
+                let mut client = Client::connect(address);
+                client.tracing = writer != 0;
+                client.query("USE ks").done();
+                let prepare =
+                    |client: &mut Client| client.prepare("INSERT INTO t (k, v) VALUES (?, 1)");
+                let mut insert = prepare(&mut client);
+                while !is_over.load(Ordering::Relaxed) {
+                    let k = written.fetch_add(1, Ordering::Relaxed);
+                    // Whenever an index comes or goes, statements have to be prepared again.
+                    while let Answer::Error(code, words) = client.execute(&insert, &[k.into()]) {
+                        assert_eq!(code, UNPREPARED, "{words}");
+                        insert = prepare(&mut client);
+                    }
+                }
+            });
+        }
+        for round in 0..8 {
+            let name = format!("i{round}");
+            client
+                .query(&format!("CREATE INDEX {name} ON t (v)"))
+                .done();
+            client.wait_for_builds();
+            // All that was acknowledged before the question.
+            let before = client.query("SELECT k FROM t").rows().rows.len();
+            let found = client
+                .query("SELECT k FROM t WHERE v = 1")
+                .rows()
+                .rows
+                .len();
+            assert!(found >= before, "{name} finds {found} of {before}");
+            client.query(&format!("DROP INDEX {name}")).done();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    client.query("CREATE INDEX ON t (v)").done();
+    client.wait_for_builds();
+    let written = written.into_inner() as usize;
+    assert_eq!(
+        count(&mut client, "SELECT COUNT(*) FROM t WHERE v = 1"),
+        written
+    );
+    node.stop();
+}
+
+#[test]
+fn an_index_and_a_view_go_with_the_key_of_their_table() {
+    let node = Node::start();
+    let keyring = Keyring::open(node.keyring()).expect("the keyring");
+    for key in ["first", "second"] {
+        keyring.key_create(key).expect("a key");
+    }
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (k int, c int, v int, w int, PRIMARY KEY (k, c)) WITH encryption = {'kms_key': 'local:first'}")
+        .done();
+    client.query("CREATE INDEX ON t (w) USING 'sai'").done();
+    client.query(BY_V).done();
+    client.wait_for_builds();
+    let insert = client.prepare("INSERT INTO t (k, c, v, w) VALUES (?, ?, 1, 1)");
+    let queries = [
+        "SELECT k FROM t WHERE w = 1",
+        "SELECT k FROM by_v WHERE v = 1",
+    ];
+    let mut rows = 0;
+    let mut more = |client: &mut Client| {
+        for _ in 0..5 {
+            client.execute(&insert, &[rows.into(), 0.into()]).done();
+            rows += 1;
+        }
+        rows as usize
+    };
+    let found = |client: &mut Client| queries.map(|query| client.query(query).rows().rows.len());
+    more(&mut client);
+    node.flush();
+    let all = more(&mut client);
+    client
+        .query("ALTER TABLE t WITH encryption = {'kms_key': 'local:second'}")
+        .done();
+    keyring.key_disable("first").expect("it is there");
+    assert_eq!(found(&mut client), [all; 2]);
+    let all = more(&mut client);
+    node.flush();
+    node.compact();
+    assert_eq!(found(&mut client), [all; 2]);
+    // Both are behind their table's gate.
+    keyring.key_disable("second").expect("it is there");
+    let table = node
+        .database()
+        .catalog
+        .load()
+        .table("ks", "t")
+        .expect("it is there")
+        .id;
+    node.run(node.database().engine.lock(table));
+    for query in queries {
+        let (code, words) = client.query(query).error();
+        assert_eq!(code, UNAUTHORIZED, "{words}");
+        assert!(words.contains("KMS_KEY_INACCESSIBLE"), "{words}");
+    }
+    keyring.key_enable("second").expect("it is there");
+    let node = node.restart();
+    let mut client = Client::connect(node.address());
+    client.query("USE ks").done();
+    assert_eq!(found(&mut client), [all; 2]);
+    node.stop();
+}
+
+#[test]
+fn what_is_truncated_while_others_write_leaves_a_view_that_shows_its_base() {
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (k int, c int, v int, w int, PRIMARY KEY (k, c))")
+        .done();
+    client.query("CREATE INDEX ON t (w)").done();
+    client.query(BY_V).done();
+    client.wait_for_builds();
+    let is_over = AtomicBool::new(false);
+    let address = node.address();
+    std::thread::scope(|scope| {
+        for writer in 0..4 {
+            let is_over = &is_over;
+            scope.spawn(move || {
+                let mut client = Client::connect(address);
+                client.query("USE ks").done();
+                let insert = client.prepare("INSERT INTO t (k, c, v, w) VALUES (?, ?, ?, 1)");
+                let delete = client.prepare("DELETE FROM t WHERE k = ?");
+                let mut n: i32 = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    // All write to the same few rows, and move them about in the view.
+                    let (k, c, v) = (n % 3, n % 5, writer + n % 7);
+                    let values = [k.into(), c.into(), v.into()];
+                    client.execute(&insert, &values).done();
+                    if n % 50 == 49 {
+                        client.execute(&delete, &[k.into()]).done();
+                    }
+                    n += 1;
+                }
+            });
+        }
+        for _ in 0..40 {
+            match client.query("TRUNCATE t") {
+                Answer::Error(code, words) => panic!("{code:#06x} {words}"),
+                _ => std::thread::yield_now(),
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let sorted = |client: &mut Client, from: &str| {
+        let mut rows = client
+            .query(&format!("SELECT k, c, v FROM {from}"))
+            .rows()
+            .rows;
+        rows.sort();
+        rows
+    };
+    let base = sorted(&mut client, "t");
+    assert_eq!(sorted(&mut client, "by_v"), base);
+    assert_eq!(sorted(&mut client, "t WHERE w = 1"), base);
+    client.query("TRUNCATE t").done();
+    assert_eq!(sorted(&mut client, "by_v").len(), 0);
+    node.stop();
+}
