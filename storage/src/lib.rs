@@ -3,7 +3,7 @@
 //! Reading order, lowest first; each line may use those above it, not those below:
 //!
 //! ```text
-//! error · env · codec · model     no knowledge of files
+//! error · env · codec · model     no knowledge of files (companion, graph beside them)
 //! backend · sealed · cache        sealed blocks in and out
 //! commitlog · sstable · manifest  three formats, strangers to each other (root beside them)
 //! memtable · read · compaction    what moves between them
@@ -17,10 +17,12 @@ pub mod cache;
 pub mod codec;
 pub mod commitlog;
 pub mod compaction;
+mod companion;
 pub mod engine;
 pub mod env;
 pub mod error;
 pub mod explain;
+pub mod graph;
 mod latch;
 mod lease;
 pub mod manifest;
@@ -39,9 +41,10 @@ pub mod verify;
 
 pub use backend::{Backend, LocalBackend, LocalOptions};
 pub use compaction::CompactionOptions;
+pub use companion::Companion;
 pub use engine::{
-    CacheActivity, Engine, FinishedMerge, MergeActivity, NewTable, QueueActivity, StaleEntries,
-    Ticket, Unsettled, Write,
+    Beside, CacheActivity, Engine, FinishedMerge, MergeActivity, NewTable, QueueActivity,
+    StaleEntries, Ticket, Unsettled, Write,
 };
 pub use env::Env;
 pub use error::{Error, Result};

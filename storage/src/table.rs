@@ -13,7 +13,7 @@
 //! - While a pass of an old `OpenTable` is out, no new one is admitted: a group under way could otherwise be durable and missing from the new memtable.
 //! - A lock is taken in this order: transition, merging, rewriting.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
@@ -21,6 +21,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use palladium_crypto::{KeyRing, TableId};
 
 use crate::compaction::claims::Claims;
+use crate::companion::Companion;
 use crate::error::{Error, Result};
 use crate::lease::{Lease, LeaseCell, Reading};
 use crate::memtable::{Memtable, TableMemtables};
@@ -98,6 +99,8 @@ struct Memory {
     frozen: Vec<Arc<TableMemtables>>,
     /// Derived stores that have ended: what is still under way to them is not applied.
     dropped_stores: BTreeSet<Store>,
+    /// What others keep beside derived stores.
+    companions: BTreeMap<Store, Arc<dyn Companion>>,
     /// The newest group whose share for this table has been applied. Moves only under the lock, so that who holds it exclusively sees whole groups.
     applied: AtomicU64,
 }
@@ -273,6 +276,7 @@ impl OpenTable {
                 active: Arc::new(memtables),
                 frozen: Vec::new(),
                 dropped_stores,
+                companions: BTreeMap::new(),
                 applied: AtomicU64::new(applied),
             }),
             sstables: ArcSwap::from_pointee(newest_first(sstables)),
@@ -383,6 +387,11 @@ impl OpenTable {
         for (store, key, update) in updates {
             if store == Store::BASE || !memory.dropped_stores.contains(&store) {
                 memory.active.apply(store, key, update)?;
+            }
+            if store != Store::BASE
+                && let Some(companion) = memory.companions.get(&store)
+            {
+                companion.applied(key, update);
             }
         }
         memory.applied.fetch_max(sequence, Ordering::Release);
@@ -500,10 +509,44 @@ impl OpenTable {
     pub(crate) fn drop_store(&self, store: Store) -> usize {
         let mut memory = self.memory.write().expect("no holder of this lock panics");
         memory.dropped_stores.insert(store);
-        std::iter::once(&memory.active)
+        let bytes = std::iter::once(&memory.active)
             .chain(&memory.frozen)
             .map(|memtables| memtables.drop_store(store))
-            .sum()
+            .sum();
+        drop(memory);
+        self.detach(Some(store));
+        bytes
+    }
+
+    /// Puts a companion beside a store, unless there is one. From then on it is told of what is applied; what was applied before is in memtables and SSTables.
+    pub(crate) fn attach(&self, store: Store, companion: Arc<dyn Companion>) -> Result<bool> {
+        let mut memory = self.memory.write().expect("no holder of this lock panics");
+        if memory.dropped_stores.contains(&store) {
+            return Err(Error::Invalid {
+                what: format!("store {} of table {} has ended", store.0, self.table),
+            });
+        }
+        let is_free = !memory.companions.contains_key(&store);
+        if is_free {
+            memory.companions.insert(store, companion);
+        }
+        Ok(is_free)
+    }
+
+    pub(crate) fn companion(&self, store: Store) -> Option<Arc<dyn Companion>> {
+        let memory = self.memory.read().expect("no holder of this lock panics");
+        memory.companions.get(&store).cloned()
+    }
+
+    /// Takes a companion away; None: all of them. Dropped when writers are no longer held up.
+    pub(crate) fn detach(&self, store: Option<Store>) {
+        let mut memory = self.memory.write().expect("no holder of this lock panics");
+        let mut gone = match store {
+            Some(_) => BTreeMap::new(),
+            None => std::mem::take(&mut memory.companions),
+        };
+        gone.extend(store.and_then(|store| memory.companions.remove_entry(&store)));
+        drop(memory);
     }
 
     /// The stores that have SSTables, in order.

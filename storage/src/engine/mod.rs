@@ -4,6 +4,7 @@
 //! write(batch) ─► forming group ─► log loop: seal, append, sync ─► memtables ─► ticket          engine::group, engine::log_loop
 //! read(command) ─► memtables and SSTables merged ─► page; a missing block is fetched, then on    engine::read
 //! create, drop, truncate                                                                         engine::tables
+//! attach, beside, detach: what others keep in memory beside a derived store                       engine::companions
 //! unlock, lock, sleep, switch_key                                                                engine::keys
 //! flush, compact; carry what closed tables left in the log                                       engine::rewrite, compact, relog, background
 //! ```
@@ -17,6 +18,7 @@
 mod activity;
 mod clock;
 pub(crate) mod compact;
+mod companions;
 pub(crate) mod group;
 pub(crate) mod keys;
 mod log_loop;
@@ -52,6 +54,7 @@ use crate::sstable::Sstable;
 use crate::table::Tables;
 
 pub use activity::{CacheActivity, FinishedMerge, MergeActivity, QueueActivity};
+pub use companions::Beside;
 pub use group::Write;
 pub use keys::Unsettled;
 pub use tables::NewTable;

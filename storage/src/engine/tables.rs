@@ -219,6 +219,8 @@ impl<B: Backend> Inner<B> {
             self.forget_memtables(&open, &memtables);
         }
         self.retire(sstables.iter().cloned());
+        // They remember what is gone.
+        open.detach(None);
         drop((sstables, open));
         let lost = entries.iter().flat_map(SstableEntry::structures);
         self.remove_blobs(lost).await;

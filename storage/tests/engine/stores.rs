@@ -1,10 +1,14 @@
 //! A table with derived stores: what is written to base and stores together is there together, under one key, and a store ends without its table.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use palladium_storage::{Crash, Error, LogSync, Options, ReadCommand, Store, Write};
+use palladium_storage::{
+    Companion, Crash, Error, LogSync, Options, PartitionKey, PartitionUpdate, ReadCommand, Store,
+    Write,
+};
 
 use crate::world::{
     Place, Rows, World, everything, id, inspect, is_locked, mutation, one, rows, small,
@@ -273,4 +277,80 @@ fn what_makes_a_row_stale_is_durable_before_it_is_forgotten() {
             "seed {seed}"
         );
     }
+}
+
+/// Counts what it is told of, and says when it is gone.
+struct Told {
+    rows: AtomicUsize,
+    gone: Arc<AtomicBool>,
+}
+
+impl Told {
+    fn attach(world: &World) -> (Result<bool, Error>, Arc<AtomicBool>) {
+        let gone = Arc::new(AtomicBool::new(false));
+        let told = Told {
+            rows: AtomicUsize::new(0),
+            gone: gone.clone(),
+        };
+        (world.engine.attach(id(0), INDEX, Arc::new(told)), gone)
+    }
+}
+
+impl Companion for Told {
+    fn applied(&self, _: &PartitionKey, update: &PartitionUpdate) {
+        self.rows.fetch_add(update.rows.len(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_companion_is_told_of_every_update_and_is_gone_with_lock_truncation_and_store() {
+    let world = World::with_tables(5, small(), 1);
+    let told = |world: &World| -> Option<usize> {
+        let beside = world.engine.beside::<Told>(id(0), INDEX).unwrap();
+        beside.map(|told| told.rows.load(Ordering::Relaxed))
+    };
+    fill(&world, 0);
+    assert_eq!(told(&world), None);
+    let (first, first_is_gone) = Told::attach(&world);
+    assert!(first.unwrap());
+    fill(&world, 0);
+    assert_eq!(told(&world), Some(20), "of what came later");
+    let (second, second_is_gone) = Told::attach(&world);
+    assert!(!second.unwrap(), "there is one");
+    assert!(second_is_gone.load(Ordering::Relaxed));
+    world.flush(0).unwrap();
+    assert_eq!(told(&world), Some(20));
+    world.lock(0);
+    assert!(first_is_gone.load(Ordering::Relaxed));
+    let locked = world.engine.beside::<Told>(id(0), INDEX).map(|_| ());
+    assert!(is_locked(&locked));
+    assert!(is_locked(&Told::attach(&world).0));
+    world.unlock(0).unwrap();
+    assert_eq!(told(&world), None);
+    let (_, gone) = Told::attach(&world);
+    world.env.run(world.engine.truncate(id(0))).unwrap();
+    assert!(gone.load(Ordering::Relaxed));
+    let (_, gone) = Told::attach(&world);
+    // Only by whoever means this one.
+    let detach = |is_meant| {
+        let detached = world.engine.detach(id(0), INDEX, |_: &Told| is_meant);
+        detached.unwrap();
+    };
+    detach(false);
+    assert_eq!(told(&world), Some(0));
+    detach(true);
+    assert!(gone.load(Ordering::Relaxed));
+    let (_, gone) = Told::attach(&world);
+    world
+        .env
+        .run(world.engine.drop_store(id(0), INDEX))
+        .unwrap();
+    assert!(gone.load(Ordering::Relaxed));
+    assert!(Told::attach(&world).0.is_err(), "its store has ended");
 }
