@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::Engine;
 use crate::audit::{Asker, Audit, Trail};
 use crate::config::Config;
+use crate::derived::nearest::Budget;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::Guardrails;
 use crate::keys::KeyKeeper;
@@ -73,6 +74,8 @@ pub struct Database {
     pub turns: Turns,
     /// Indexes and views that are being built, each with the share of the table that has been walked.
     pub building: Mutex<BTreeMap<(TableId, Store), f64>>,
+    /// Memory for the graphs of vector indexes.
+    pub graphs: Arc<Budget>,
     /// Bases of views that are being written to or truncated.
     pub gates: Mutex<BTreeMap<TableId, Arc<RwLock<()>>>>,
     /// Catalogs that were replaced, as long as somebody may write by them.

@@ -26,6 +26,7 @@ use crate::audit::{Audit, Trail, TrailLimits, Writing};
 use crate::auth::first;
 use crate::config::Config;
 use crate::database::Database;
+use crate::derived::nearest::Budget;
 use crate::derived::{build, stale};
 use crate::env::RealEnv;
 use crate::keyring_record::RecordedKeyring;
@@ -232,6 +233,7 @@ impl Server {
             events: Database::events_channel(),
             turns: Turns::default(),
             building: Mutex::default(),
+            graphs: Arc::new(Budget::new(config.graph_bytes_max())),
             gates: Mutex::default(),
             past: Mutex::default(),
             clients: Arc::default(),

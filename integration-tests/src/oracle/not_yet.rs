@@ -234,12 +234,6 @@ pub const NOT_YET: &[Kept] = &[
         WORDS,
     ),
     not_yet(
-        "SELECT *ANN OF*",
-        "0x2200 Unexpected receiver type *",
-        "0x2200 ANN ordering is only supported on float vector indexes",
-        WORDS,
-    ),
-    not_yet(
         "*JSON*",
         "0x2200 Invalid unset value for column c*",
         "0x2200 Invalid null value in condition for column c*",

@@ -23,3 +23,4 @@ mod salvage;
 mod schema;
 mod tamper;
 mod vault;
+mod vectors;

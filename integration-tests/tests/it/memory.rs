@@ -31,6 +31,8 @@ const WIPE_LIMIT: Duration = Duration::from_secs(5);
 const SINGLE_ROW_PARTITIONS: usize = 2_000;
 const LONG_PARTITION_ROWS: usize = 300;
 const LITERALS: usize = 40;
+const VECTORS: usize = 300;
+const DIMENSIONS: usize = 8;
 /// Method, kind, last token, number of keys, seed, lengths.
 const FILTER_HEAD_BYTES: usize = 32;
 
@@ -301,6 +303,68 @@ async fn fill_and_read(node: &Node, chance: &mut Chance, needles: &mut Vec<Needl
         ))
         .await;
     needles.extend(rows.iter().flat_map(Row::needles));
+    fill_graph(&mut connection, chance, &rows, needles).await;
+}
+
+/// Gives some rows vectors, and asks for what is near until a graph holds them.
+async fn fill_graph(
+    connection: &mut Connection,
+    chance: &mut Chance,
+    rows: &[Row],
+    needles: &mut Vec<Needle>,
+) {
+    for statement in [
+        format!("ALTER TABLE ks.locked ADD e vector<float, {DIMENSIONS}>"),
+        "CREATE INDEX ON ks.locked (e) USING 'sai' WITH OPTIONS = {'similarity_function': 'euclidean'}".to_owned(),
+    ] {
+        connection.run(&statement).await;
+    }
+    let update = connection
+        .prepare("UPDATE ks.locked SET e = ? WHERE p = ? AND c = ?")
+        .await
+        .expect("UPDATE can be prepared");
+    let near = connection
+        .prepare("SELECT p FROM ks.locked ORDER BY e ANN OF ? LIMIT 5")
+        .await
+        .expect("SELECT can be prepared");
+    let mut near_to = Vec::new();
+    for row in &rows[..VECTORS] {
+        let numbers: Vec<f32> = (0..DIMENSIONS).map(|_| number(chance)).collect();
+        let on_the_wire: Vec<u8> = numbers.iter().flat_map(|x| x.to_be_bytes()).collect();
+        connection
+            .execute(&update, &[&on_the_wire, &row.p, &row.c])
+            .await
+            .expect("the connection holds")
+            .accepted();
+        needles.push(Needle {
+            kind: "vector in a graph",
+            bytes: numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        });
+        near_to = on_the_wire;
+    }
+    let deadline = Instant::now() + LOCK_LIMIT;
+    loop {
+        let found = connection
+            .execute(&near, &[&near_to])
+            .await
+            .expect("the connection holds");
+        // Until the index has been built it is refused.
+        let is_built = matches!(&found, Answer::Rows(rows) if rows.rows.len() == 5);
+        let tasks = connection
+            .run("SELECT * FROM system_views.sstable_tasks")
+            .await;
+        if is_built && tasks.rows().is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the index is not built");
+    }
+}
+
+/// Neither so large nor so small that its square is none; anything else in its bits.
+fn number(chance: &mut Chance) -> f32 {
+    let exponent = 100 + chance.below(50) as u32;
+    let bits = (chance.number() as u32) & 0x807F_FFFF;
+    f32::from_bits(bits | exponent << 23)
 }
 
 /// The table key, the data keys with the beginnings of their schedules, and the filters: from a copy of the folder, with the node's keyring.

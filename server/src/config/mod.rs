@@ -316,11 +316,16 @@ impl Config {
         (self.log_segment_bytes / 2) as usize
     }
 
+    /// Bytes that the graphs of all vector indexes may take together.
+    pub fn graph_bytes_max(&self) -> usize {
+        self.memory() / 8
+    }
+
     /// The engine's share of this.
     pub fn engine_options(&self) -> Options {
         let memory = self.memory();
         Options {
-            // Memtables and cache take two thirds; requests, indexes and filters the rest.
+            // Memtables and cache take two thirds; requests, graphs, indexes and filters the rest.
             memtable_bytes_max: memory / 3,
             memtable_flush_bytes: (self.memtable_flush_bytes as usize).min(memory / 6),
             cache_bytes: memory / 3,

@@ -18,7 +18,7 @@ use palladium_storage::{
 
 use super::entries::{self, TooLong};
 use super::layout::LAYOUT;
-use super::views;
+use super::{nearest, views};
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::CqlResult;
@@ -273,7 +273,11 @@ impl<'a> Build<'a> {
                 }
             })
             .await?;
-        forget(self.database, &self.table, self.store).await
+        forget(self.database, &self.table, self.store).await?;
+        if let Some((table, Derived::Index(index))) = find(self.database, &self.table, self.store) {
+            nearest::begin(self.database, &table, &index);
+        }
+        Ok(())
     }
 
     /// Says how far the walk has come, for `system_views.sstable_tasks`: tokens are spread evenly.

@@ -22,7 +22,7 @@ use palladium_storage::{
     Store,
 };
 
-use super::layout;
+use super::{layout, nearest};
 use crate::encode::cell::{cell_value, map_entry, map_value, set_element};
 use crate::encode::{key, order, wire};
 use crate::error::{CqlError, CqlResult};
@@ -59,24 +59,15 @@ pub fn add(table: &TableSchema, mutations: &mut Vec<Mutation>) -> CqlResult<()> 
     Ok(())
 }
 
-/// A vector of zeros has no direction, so that nothing is like it by its angle.
+/// Of some vectors nobody can say what is near them.
 fn check_direction(table: &TableSchema, index: &Index, update: &PartitionUpdate) -> CqlResult<()> {
-    let Some(column) = table.column(&index.column) else {
+    let (Some(column), Some(shape)) = (table.column(&index.column), nearest::shape(table, index))
+    else {
         return Ok(());
     };
-    let function = index.options.get("similarity_function");
-    let is_by_angle = function.is_none_or(|function| function.eq_ignore_ascii_case("cosine"));
-    if !index.is_sai() || !is_by_angle || !matches!(column.ty.bare(), CqlType::Vector(..)) {
-        return Ok(());
-    }
     let rows = update.static_row.iter().chain(&update.rows);
-    let mut cells = rows.filter_map(|row| row.cell(column.id)?.value());
-    match cells.any(|vector| vector.iter().all(|byte| byte & 0x7F == 0)) {
-        true => Err(CqlError::invalid(
-            "Zero and near-zero vectors cannot be indexed or queried with cosine similarity",
-        )),
-        false => Ok(()),
-    }
+    let mut vectors = rows.filter_map(|row| row.cell(column.id)?.value());
+    vectors.try_for_each(|vector| nearest::check(shape.metric, &nearest::floats(vector)))
 }
 
 /// An entry, and its partition.
@@ -236,7 +227,9 @@ impl Entries<'_> {
             row.liveness = Some(liveness);
             self.entries.push((partition, row));
         };
-        stand(layout::partition_of_value(&term), &[layout::PLACE]);
+        if !self.index.is_of_vectors(&self.column.ty) {
+            stand(layout::partition_of_value(&term), &[layout::PLACE]);
+        }
         if self.index.has_order(&self.column.ty) {
             let bucket = layout::bucket_of(self.partition.token());
             stand(layout::partition_of_bucket(bucket), &term);

@@ -12,9 +12,10 @@
 //! row          a liveness and no cells; its timestamp is the microsecond until which it lives; for ever: second 2^32 - 1 (`entries`)
 //! ```
 //!
-//! Each entry stands by its value: an equality reads one partition, which filters tell from others, in the order in which the base shows its rows. Entries of
+//! Each entry but those of vectors stands by its value: an equality reads one partition, which filters tell from others, in the order in which the base shows its rows. Entries of
 //! indexes that answer ranges ([`Index::has_order`]) stand a second time, in order: of each bucket a range is one slice, whose rows are put in order by whoever
-//! reads it; and the buckets follow each other as the base does, so that a page looks at the buckets it needs and at no others.
+//! reads it; and the buckets follow each other as the base does, so that a page looks at the buckets it needs and at no others. Entries of vectors stand in order
+//! alone: nobody asks for a value, and all are read for a graph (`nearest`).
 //!
 //! This is layout 2. In layout 1 all entries of an index were one partition, by value and place; an index that has it is made anew at the start.
 //!
@@ -43,7 +44,7 @@ const BUCKET_BITS: u32 = 4;
 const VALUE_KEY_BYTES_MAX: usize = 1_024;
 
 /// A row that may have the value, or a partition that may have such rows. Ordered as the base is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Candidate {
     pub key: PartitionKey,
     /// None: the whole partition.
@@ -85,28 +86,63 @@ pub fn candidate(
     partition: &PartitionKey,
     entry: &Clustering,
 ) -> CqlResult<Candidate> {
-    let place = match partition.bytes().first() {
-        Some(&BUCKET) => {
-            let mut cursor = Cursor::new(&entry.0);
-            order::decode(ty, &mut cursor, &mut Vec::new())?;
-            cursor.rest()
-        }
-        _ => entry.0.get(1..).unwrap_or_default(),
+    let place = match is_bucket(partition) {
+        true => place_behind(ty, entry, &mut Vec::new())?,
+        false => entry.0.get(1..).unwrap_or_default(),
     };
-    let read = || {
-        let (token, rest) = place.split_first_chunk::<8>()?;
-        let (length, rest) = rest.split_first_chunk::<2>()?;
-        let (key, own) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-        let token = Token((u64::from_be_bytes(*token) ^ (1 << 63)) as i64);
-        Some(Candidate {
-            key: PartitionKey::new(token, entry.0.slice_ref(key)),
-            clustering: (!own.is_empty()).then(|| match own {
-                [0x80] => Clustering::SINGLE,
-                own => Clustering(entry.0.slice_ref(own)),
-            }),
-        })
-    };
-    read().ok_or_else(|| CqlError::read_failure("an index entry ends too early"))
+    candidate_at(entry.0.slice_ref(place)).ok_or_else(ends_too_early)
+}
+
+/// Whether a partition is a bucket.
+pub fn is_bucket(partition: &PartitionKey) -> bool {
+    partition.bytes().first() == Some(&BUCKET)
+}
+
+/// All buckets, in order.
+pub fn buckets() -> impl Iterator<Item = PartitionKey> {
+    (0..1 << BUCKET_BITS).map(partition_of_bucket)
+}
+
+/// Where an entry of a bucket leads, as it says that behind its term. `value` gets the term's value behind what it holds.
+pub fn place_behind<'a>(
+    ty: &CqlType,
+    entry: &'a Clustering,
+    value: &mut Vec<u8>,
+) -> CqlResult<&'a [u8]> {
+    let mut cursor = Cursor::new(&entry.0);
+    order::decode(ty, &mut cursor, value)?;
+    let place = cursor.rest();
+    key_of(place).map(|_| place).ok_or_else(ends_too_early)
+}
+
+/// The partition of a place.
+pub fn key_of(place: &[u8]) -> Option<(Token, &[u8])> {
+    let (token, key, _) = parts(place)?;
+    Some((token, key))
+}
+
+/// A place taken apart.
+pub fn candidate_at(place: Bytes) -> Option<Candidate> {
+    let (token, key, own) = parts(&place)?;
+    Some(Candidate {
+        key: PartitionKey::new(token, place.slice_ref(key)),
+        clustering: (!own.is_empty()).then(|| match own {
+            [0x80] => Clustering::SINGLE,
+            own => Clustering(place.slice_ref(own)),
+        }),
+    })
+}
+
+fn parts(place: &[u8]) -> Option<(Token, &[u8], &[u8])> {
+    let (token, rest) = place.split_first_chunk::<8>()?;
+    let (length, rest) = rest.split_first_chunk::<2>()?;
+    let (key, own) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    let token = Token((u64::from_be_bytes(*token) ^ (1 << 63)) as i64);
+    Some((token, key, own))
+}
+
+fn ends_too_early() -> CqlError {
+    CqlError::read_failure("an index entry ends too early")
 }
 
 fn put_token(out: &mut Vec<u8>, token: Token) {

@@ -14,12 +14,13 @@
 //! cell they are for or longer, and whoever wrote without knowing of an index has written before its build begins ([`Database::past_is_over`]).
 //!
 //! Read in this order: `layout` (where an entry stands), `entries` (from mutations to entries), `views` (the rows of materialized views, which are no hints but
-//! answers), `build`, `stale`.
+//! answers), `build`, `stale`, `nearest` (vectors in memory).
 //!
 //! [`Database::past_is_over`]: crate::database::Database::past_is_over
 
 pub mod build;
 pub mod entries;
 pub mod layout;
+pub mod nearest;
 pub mod stale;
 pub mod views;

@@ -35,16 +35,13 @@ pub fn watch(database: &Arc<Database>) {
         .leave_out_stale(Arc::new(move |table, store| of_store(&weak, table, store)));
 }
 
-/// None: no index is kept in this store, or one whose entries nobody reads.
+/// None: no index is kept in this store, or one whose entries nobody reads any more.
 fn of_store(database: &Weak<Database>, id: TableId, store: Store) -> Option<StaleRows> {
     let catalog = database.upgrade()?.catalog.load_full();
     let table = catalog.table_by_id(id)?.clone();
     let mut indexes = table.indexes.iter();
     let index = indexes.find(|index| index.store == store && index.layout == LAYOUT)?;
     let column = table.column(&index.column)?;
-    if matches!(column.ty.bare(), CqlType::Vector(..)) {
-        return None;
-    }
     let of = Arc::new(Of {
         database: database.clone(),
         ty: index.term_type(&column.ty),

@@ -86,7 +86,7 @@ impl Index {
 
     /// Whether it answers a question about its column of type `ty`.
     pub fn answers(&self, question: Question, ty: &CqlType) -> bool {
-        if self.is_sai() && matches!(ty.bare(), CqlType::Vector(..)) {
+        if self.is_of_vectors(ty) {
             // Who is near is another question.
             return false;
         }
@@ -104,9 +104,14 @@ impl Index {
         }
     }
 
-    /// Whether its entries for a column of type `ty` stand in their order, too: it answers ranges.
+    /// Whether its entries for a column of type `ty` stand in their order: it answers ranges, or all of them are read for what is near.
     pub fn has_order(&self, ty: &CqlType) -> bool {
-        self.answers(Question::Range, ty)
+        self.is_of_vectors(ty) || self.answers(Question::Range, ty)
+    }
+
+    /// Whether it knows what is near, and nothing else: nobody asks it for a value.
+    pub fn is_of_vectors(&self, ty: &CqlType) -> bool {
+        self.is_sai() && matches!(ty.bare(), CqlType::Vector(..))
     }
 
     /// How texts are folded before they are compared; None: they are not.

@@ -9,6 +9,7 @@ mod guardrails;
 mod indexes;
 mod keys;
 mod masking;
+mod nearest;
 mod owners;
 mod prepared;
 mod roles;

@@ -131,6 +131,10 @@ fn who_may_not_unmask_sees_masks_and_nothing_behind_them() {
          mask_replace('redacted'), c blob, l list<int> MASKED WITH mask_default(), d date MASKED WITH mask_null(), p int)",
         "CREATE TABLE m.t5 (k int, c text MASKED WITH mask_default(), s text STATIC MASKED WITH mask_null(), v tuple<int, text> MASKED \
          WITH mask_default(), PRIMARY KEY (k, c))",
+        "CREATE TABLE m.near (k int PRIMARY KEY, v vector<float, 2> MASKED WITH mask_null())",
+        "CREATE INDEX ON m.near (v) USING 'sai'",
+        "INSERT INTO m.near (k, v) VALUES (1, [1, 0])",
+        "INSERT INTO m.near (k, v) VALUES (2, [0, 1])",
         "INSERT INTO m.t (k, a, b, l, d, p) VALUES ('hello', 1, 'x', [1, 2], '2020-01-01', 5)",
         "INSERT INTO m.t5 (k, c, s, v) VALUES (1, 'cc', 'ss', (1, 'a'))",
         "CREATE ROLE m WITH PASSWORD = 'm' AND LOGIN = true",
@@ -192,6 +196,10 @@ fn who_may_not_unmask_sees_masks_and_nothing_behind_them() {
         [everything]
     );
     assert_eq!(lines(&mut masked, "SELECT ttl(a) FROM m.t"), ["null"]);
+    admin.wait_for_builds();
+    let near = "SELECT k, v FROM m.near ORDER BY v ANN OF [0.1, 1] LIMIT 1";
+    assert_eq!(lines(&mut selecting, near), ["2 | null"]);
+    assert_eq!(lines(&mut admin, near), ["2 | [0.0, 1.0]"]);
     for (statement, columns) in [
         (
             "SELECT * FROM m.t WHERE k = 'hello'",
@@ -208,6 +216,10 @@ fn who_may_not_unmask_sees_masks_and_nothing_behind_them() {
         (
             "SELECT * FROM m.t WHERE token(k) > 0",
             "m.t, cannot query masked columns [k]",
+        ),
+        (
+            "SELECT k FROM m.near ORDER BY v ANN OF [1, 0] LIMIT 1",
+            "m.near, cannot query masked columns [v]",
         ),
         (
             "UPDATE m.t SET p = 6 WHERE k = 'hello' IF a = 1",

@@ -156,8 +156,11 @@ pub fn masked(
     }
     let (plan, markers) = select::select(catalog, &table, select, true)?;
     let restricted = plan.restrictions.columns(&table);
+    // An order tells of values as a condition does.
+    let ordered = plan.nearest.iter().map(|near| near.column);
     let mut restricted: Vec<String> = restricted
         .into_iter()
+        .chain(ordered)
         .map(|index| &table.columns[index])
         .filter(|column| column.mask.is_some())
         .map(|column| column.name.clone())

@@ -1,15 +1,19 @@
 //! `ORDER BY v ANN OF [..] LIMIT n`: the rows whose vectors are most like one.
 //!
-//! The answer is exact: each row that the WHERE lets through is compared, and the best are kept. So recall is 1 and updates, deletes and filters need no thought; what
-//! it costs grows with the rows that are compared. The column's index says by which function vectors are alike.
+//! The column's index says by which function vectors are alike. How the rows are found is decided when the statement is executed (`execute::read::near`); here they
+//! are rows that are put in order by how alike they are.
+//!
+//! What must hold: who may not see behind the mask of a column learns nothing of its order either ([`Near::column`] counts as restricted).
 
 use std::sync::Arc;
 
-use palladium_protocol::cql::ast::{Direction, OrderingKey, Select};
+use palladium_protocol::cql::ast::{Direction, Name, OrderingKey, Relation, Select};
 use palladium_protocol::types::CqlType;
+use palladium_storage::graph::Metric;
 
-use super::restrict::REQUIRES_FILTERING;
+use super::restrict::{REQUIRES_FILTERING, VECTORS_ARE_NOT_COMPARED};
 use super::term::{Terms, undefined};
+use crate::derived::nearest::metric;
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
 use crate::query::functions::Function;
@@ -18,9 +22,20 @@ use crate::schema::{Index, TableSchema};
 /// As many rows can be asked for, as in Cassandra.
 pub const LIMIT_MAX: u32 = 1_000;
 
-/// How alike a row is, and the index that says so.
-pub struct Nearest {
+/// What rows are to be near to.
+#[derive(Debug)]
+pub struct Near {
+    /// The index that says how vectors are alike.
     pub index: Arc<Index>,
+    /// The column of the vectors, by its place in the table.
+    pub column: usize,
+    /// The vector that is looked for.
+    pub to: Expression,
+}
+
+/// What rows are to be near to, and how alike a row is.
+pub struct Nearest {
+    pub near: Near,
     pub similarity: Typed,
 }
 
@@ -31,8 +46,27 @@ pub fn is_asked(statement: &Select) -> bool {
 }
 
 /// What an error of the WHERE means where all that is restricted must be indexed.
-pub fn refused(error: CqlError) -> CqlError {
-    match error.message == REQUIRES_FILTERING {
+pub fn refused(table: &TableSchema, statement: &Select, error: CqlError) -> CqlError {
+    if error.message == VECTORS_ARE_NOT_COMPARED {
+        let ordered = statement.order_by.first().map(|ordering| &ordering.by);
+        let column = match ordered {
+            Some(OrderingKey::Ann { column, .. }) => column.as_str(),
+            _ => "",
+        };
+        return CqlError::invalid(format!(
+            "{column} cannot be restricted by more than one relation if it includes an Equal"
+        ));
+    }
+    let is_indexed = |name: &Name| table.indexes_of(name.as_str()).next().is_some();
+    let all_are_indexed = statement.relations.iter().all(|relation| match relation {
+        Relation::Column { column, .. }
+        | Relation::In { column, .. }
+        | Relation::Between { column, .. }
+        | Relation::Contains { column, .. }
+        | Relation::Element { column, .. } => is_indexed(column),
+        _ => false,
+    });
+    match error.message == REQUIRES_FILTERING && !all_are_indexed {
         true => CqlError::invalid(
             "ANN ordering by vector requires all restricted column(s) to be indexed",
         ),
@@ -50,8 +84,13 @@ pub fn nearest(
         return Ok(None);
     }
     let [ordering] = &statement.order_by[..] else {
+        let mut orderings = statement.order_by.iter();
+        let is_ann = |by: &OrderingKey| matches!(by, OrderingKey::Ann { .. });
         return Err(CqlError::invalid(
-            "ANN ordering does not support any other ordering",
+            match orderings.all(|ordering| is_ann(&ordering.by)) {
+                true => "Cannot specify more than one ANN ordering",
+                false => "ANN ordering does not support any other ordering",
+            },
         ));
     };
     let OrderingKey::Ann { column, near } = &ordering.by else {
@@ -60,12 +99,13 @@ pub fn nearest(
     let place = table
         .column_index(column.as_str())
         .ok_or_else(|| undefined(table, column))?;
+    let own = &table.columns[place];
+    let to = terms.term(near, &own.name, &own.ty)?;
     if ordering.direction == Direction::Descending {
         return Err(CqlError::invalid(
             "Descending ANN ordering is not supported",
         ));
     }
-    let own = &table.columns[place];
     let index = table.indexes_of(&own.name).find(|index| index.is_sai());
     let index = index.ok_or_else(|| {
         CqlError::invalid("ANN ordering by vector requires the column to be indexed")
@@ -75,37 +115,40 @@ pub fn nearest(
             "ANN ordering is only supported on float vector indexes",
         ));
     }
+    if !terms.aggregates.is_empty() || !statement.group_by.is_empty() {
+        return Err(CqlError::invalid(
+            "Top-K queries can not be run with aggregation",
+        ));
+    }
+    if statement.per_partition_limit.is_some() {
+        return Err(CqlError::invalid(
+            "Top-K queries do not support per-partition limits",
+        ));
+    }
     if statement.limit.is_none() {
         return Err(CqlError::invalid(
             "Top-K queries must have a limit specified and the limit must be less than the query page size",
         ));
     }
-    if !terms.aggregates.is_empty() || !statement.group_by.is_empty() || statement.distinct {
-        return Err(CqlError::invalid(
-            "ANN ordering cannot be used with aggregation, GROUP BY or DISTINCT",
-        ));
-    }
-    if statement.per_partition_limit.is_some() {
-        return Err(CqlError::invalid(
-            "ANN ordering cannot be used with PER PARTITION LIMIT",
-        ));
-    }
-    let near = terms.term(near, &own.name, &own.ty)?;
-    let function = match index.options.get("similarity_function") {
-        Some(said) if said.eq_ignore_ascii_case("euclidean") => Function::SimilarityEuclidean,
-        Some(said) if said.eq_ignore_ascii_case("dot_product") => Function::SimilarityDotProduct,
-        _ => Function::SimilarityCosine,
+    let function = match metric(index) {
+        Metric::Euclidean => Function::SimilarityEuclidean,
+        Metric::DotProduct => Function::SimilarityDotProduct,
+        Metric::Cosine => Function::SimilarityCosine,
     };
     let argument = |expression| Typed {
         expression,
         ty: own.ty.clone(),
     };
     Ok(Some(Nearest {
-        index: index.clone(),
+        near: Near {
+            index: index.clone(),
+            column: place,
+            to: to.clone(),
+        },
         similarity: Typed {
             expression: Expression::Call {
                 function,
-                arguments: vec![argument(Expression::Column(place)), argument(near)],
+                arguments: vec![argument(Expression::Column(place)), argument(to)],
                 returns: CqlType::Float,
             },
             ty: CqlType::Float,

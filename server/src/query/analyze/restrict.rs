@@ -17,9 +17,10 @@ use palladium_protocol::cql::ast::{Operator, Relation};
 use super::gather::{Gathered, Said};
 use super::indexes::{self, IndexChoice};
 use super::term::Terms;
+use crate::derived::nearest;
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::Expression;
-use crate::schema::{Catalog, ColumnKind, TableSchema};
+use crate::schema::{Catalog, Column, ColumnKind, TableSchema};
 
 /// Which statement the WHERE belongs to; they allow different things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,8 +166,21 @@ impl Restrictions {
     }
 }
 
+/// What is said of a column whose index knows what is near, and no more.
+pub const VECTORS_ARE_NOT_COMPARED: &str = "Vector indexes only support ANN queries";
+
+/// What is said of an index that is asked about several partitions.
+pub const SEVERAL_PARTITIONS: &str =
+    "Select on indexed columns and with IN clause for the PRIMARY KEY are not supported";
+
+/// What is said of a WHERE that only a try of every row answers.
 pub const REQUIRES_FILTERING: &str = "Cannot execute this query as it might involve data filtering and thus may have \
     unpredictable performance. If you want to execute this query despite the performance unpredictability, use ALLOW FILTERING";
+
+fn is_ordered_by_nearness(table: &TableSchema, column: &Column) -> bool {
+    let mut indexes = table.indexes_of(&column.name);
+    indexes.any(|index| nearest::shape(table, index).is_some())
+}
 
 /// Sorts the relations out.
 pub fn restrict(
@@ -272,6 +286,10 @@ impl Gathered {
                     names.join(", ")
                 )));
             }
+            let mut compared = outside.iter().map(|index| &table.columns[*index]);
+            if compared.any(|column| is_ordered_by_nearness(table, column)) {
+                return Err(CqlError::invalid(VECTORS_ARE_NOT_COMPARED));
+            }
             if !is_lenient {
                 return Err(CqlError::invalid(REQUIRES_FILTERING));
             }
@@ -286,9 +304,7 @@ impl Gathered {
             if verdict.choice.is_some()
                 && matches!(&partition, Partition::Keys(columns) if names_several(columns))
             {
-                return Err(CqlError::invalid(
-                    "Select on indexed columns and with IN clause for the PRIMARY KEY are not supported",
-                ));
+                return Err(CqlError::invalid(SEVERAL_PARTITIONS));
             }
             needs_filtering = verdict.needs_filtering && !filtering;
             index = verdict.choice;

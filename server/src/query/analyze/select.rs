@@ -9,14 +9,16 @@ use palladium_protocol::cql::ast::{
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::CqlType;
 
+use super::nearest::Near;
 use super::restrict::{
-    Alternatives, Constraint, Partition, Purpose, REQUIRES_FILTERING, Restrictions, restrict,
+    Alternatives, Constraint, Partition, Purpose, REQUIRES_FILTERING, Restrictions,
+    SEVERAL_PARTITIONS, restrict,
 };
 use super::term::{Aggregate, Terms, undefined};
 use super::{name, nearest};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
-use crate::schema::{Catalog, ColumnKind, Index, TableSchema, system, types};
+use crate::schema::{Catalog, ColumnKind, TableSchema, system, types};
 
 /// A SELECT with names and types settled.
 #[derive(Debug)]
@@ -38,8 +40,8 @@ pub struct SelectPlan {
     pub reversed: bool,
     /// Rows are put in order after reading, by these of `shown`: with IN on the partition key.
     pub sort: Option<Vec<(usize, bool)>>,
-    /// Rows are sorted by how alike their vectors are, those without one are left out: what this index says.
-    pub nearest: Option<Arc<Index>>,
+    /// Rows are sorted by how alike their vectors are, those without one are left out.
+    pub nearest: Option<Near>,
     pub limit: Option<Expression>,
     pub per_partition_limit: Option<Expression>,
     /// Whether any shown or tested column is part of the clustering.
@@ -83,7 +85,7 @@ pub fn select(
         statics_only,
     );
     let restrictions = match is_nearest {
-        true => restrictions.map_err(nearest::refused)?,
+        true => restrictions.map_err(|error| nearest::refused(table, statement, error))?,
         false => restrictions?,
     };
     resolve_all(&mut terms, &statement.selection)?;
@@ -94,6 +96,9 @@ pub fn select(
             return Err(CqlError::invalid(
                 "PER PARTITION LIMIT is not allowed with SELECT DISTINCT queries",
             ));
+        }
+        if is_nearest {
+            return Err(restricts_rows());
         }
         check_distinct(table, &shown, &terms.aggregates, &restrictions)?;
         // What is put in order after reading is asked for, too.
@@ -117,6 +122,9 @@ pub fn select(
         ));
     }
     let nearest = nearest::nearest(&mut terms, table, statement)?;
+    if is_nearest && restrictions.names_several_partitions() {
+        return Err(CqlError::invalid(SEVERAL_PARTITIONS));
+    }
     if !is_nearest && !statement.order_by.is_empty() && restrictions.index.is_some() {
         return Err(CqlError::invalid(
             "ORDER BY with 2ndary indexes is not supported, except for ANN queries.",
@@ -129,7 +137,7 @@ pub fn select(
     if restrictions.needs_filtering {
         let error = CqlError::invalid(REQUIRES_FILTERING);
         return Err(match is_nearest {
-            true => nearest::refused(error),
+            true => nearest::refused(table, statement, error),
             false => error,
         });
     }
@@ -139,7 +147,7 @@ pub fn select(
     let nearest = nearest.map(|nearest| {
         sort = Some(vec![(shown.len(), true)]);
         shown.push(nearest.similarity);
-        nearest.index
+        nearest.near
     });
     if let Some(ordering) = &ordering
         && restrictions.names_several_partitions()
@@ -333,9 +341,7 @@ fn check_distinct(
     restrictions: &Restrictions,
 ) -> CqlResult<()> {
     if restrictions.restricts_rows {
-        return Err(CqlError::invalid(
-            "SELECT DISTINCT with WHERE clause only supports restriction by partition key and/or static columns.",
-        ));
+        return Err(restricts_rows());
     }
     let mut wrong = None;
     let mut asked = HashSet::new();
@@ -371,6 +377,12 @@ fn check_distinct(
         )));
     }
     Ok(())
+}
+
+fn restricts_rows() -> CqlError {
+    CqlError::invalid(
+        "SELECT DISTINCT with WHERE clause only supports restriction by partition key and/or static columns.",
+    )
 }
 
 fn wants_rows(column: &str) -> CqlError {

@@ -20,6 +20,25 @@ pub fn check_read(settings: &Settings) -> CqlResult<()> {
     }
 }
 
+/// Whether a SELECT of what is nearest may ask for this, and whether it gets less than it asks for.
+pub fn check_nearest(settings: &Settings) -> CqlResult<Option<String>> {
+    let asked = settings.consistency;
+    let downgraded = match asked {
+        Consistency::One | Consistency::LocalOne => return Ok(None),
+        serial if serial.is_serial() => {
+            return Err(CqlError::invalid(format!(
+                "Top-K queries can only be run with consistency level ONE/LOCAL_ONE. Consistency level {serial} was used."
+            )));
+        }
+        Consistency::LocalQuorum => Consistency::LocalOne,
+        _ => Consistency::One,
+    };
+    Ok(Some(format!(
+        "Top-K queries can only be run with consistency level ONE / LOCAL_ONE / NODE_LOCAL. Consistency level {asked} was requested. \
+         Downgrading the consistency level to {downgraded}."
+    )))
+}
+
 /// Whether a modification may ask for this.
 pub fn check_write(plan: &ModifyPlan, settings: &Settings) -> CqlResult<()> {
     let consistency = settings.consistency;

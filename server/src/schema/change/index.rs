@@ -462,8 +462,8 @@ fn check_vector(term: &CqlType, index: &Index) -> CqlResult<bool> {
             .contains(&name.as_str())
         });
         return match wrong {
-            Some(option) => Err(CqlError::invalid(format!(
-                "CQL type {term} cannot have vector options: {option}"
+            Some(_) => Err(CqlError::invalid(format!(
+                "CQL type {term} cannot have vector options"
             ))),
             None => Ok(false),
         };
@@ -482,6 +482,14 @@ fn check_vector(term: &CqlType, index: &Index) -> CqlResult<bool> {
         return Err(CqlError::invalid(format!(
             "Similarity function {function} was not recognized for index null. Valid values are: EUCLIDEAN, DOT_PRODUCT, COSINE"
         )));
+    }
+    if let Some(said) = index.options.get("optimize_for") {
+        let said = said.to_ascii_uppercase();
+        if !["LATENCY", "RECALL"].contains(&said.as_str()) {
+            return Err(CqlError::invalid(format!(
+                "optimize_for '{said}' was not recognized for index null. Valid values are: LATENCY, RECALL"
+            )));
+        }
     }
     if function == "COSINE" && *dimensions == 1 {
         return Err(CqlError::invalid(

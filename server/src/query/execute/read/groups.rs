@@ -4,6 +4,7 @@ use bytes::Bytes;
 use palladium_protocol::types::CqlType;
 use palladium_storage::Row;
 
+use super::near::has_direction;
 use super::rows::put_evaluated;
 use super::{KEPT_ROWS_MAX, Select};
 use crate::encode::order;
@@ -129,6 +130,9 @@ impl Select {
         let Some(sort) = &plan.sort else {
             return Ok(false);
         };
+        if !has_direction(plan, scope)? {
+            return Ok(false);
+        }
         if plan.nearest.is_some() && self.kept.len() >= NEAREST_KEPT {
             // The best of those so far: no other can be among the best of all.
             self.kept.sort_by(|a, b| a.place.cmp(&b.place));
@@ -143,9 +147,6 @@ impl Select {
         for shown in &plan.shown {
             cells.push(shown.expression.evaluate(scope)?.value());
         }
-        if plan.nearest.is_some() && sort.iter().any(|(index, _)| cells[*index].is_none()) {
-            return Ok(false);
-        }
         let mut place = Vec::new();
         for (index, descending) in sort {
             let ty = &plan.shown[*index].ty;
@@ -158,6 +159,9 @@ impl Select {
             cells.truncate(plan.visible);
         }
         self.kept.push(Kept { place, cells });
+        if let Some(near) = &mut self.near {
+            near.live += 1;
+        }
         self.in_partition += 1;
         Ok(false)
     }

@@ -10,12 +10,13 @@
 //! run the same steps: `next_command`, `take`, `finish`. What happens to a row is in `rows`, and in `groups` where rows are
 //! taken together or sorted.
 //!
-//! Where an index finds the rows, commands to its store come between those to the base: `indexed`.
+//! Where an index finds the rows, commands to its store come between those to the base: `indexed`. What is nearest to a vector is named by a graph: `near`.
 //!
 //! What must hold: a page ends exactly behind the row its state names, whatever filters left out on the way.
 
 mod groups;
 mod indexed;
+mod near;
 mod rows;
 mod tombstones;
 
@@ -28,6 +29,7 @@ use palladium_storage::{
 
 use self::groups::{Group, Kept, accumulators};
 use self::indexed::{Indexed, Next};
+use self::near::{Named, Near, no_pages};
 use self::tombstones::Passed;
 use super::{Settings, moment, moment_in_seconds, read_page, try_read};
 use crate::database::Database;
@@ -147,6 +149,8 @@ struct Select {
     resume: Option<ReadPosition>,
     /// What brings the rows, if not their keys.
     indexed: Option<Box<Indexed>>,
+    /// What names the rows that may be nearest.
+    near: Option<Box<Near>>,
     done: bool,
     micros: i64,
     seconds: i64,
@@ -214,15 +218,17 @@ impl Select {
         };
         let mut left = limit(&plan.limit, "LIMIT")?;
         let per_partition = limit(&plan.per_partition_limit, "LIMIT")?;
-        if let Some(index) = &plan.nearest {
-            indexed::check_built(index)?;
+        let mut warnings = Vec::new();
+        if let Some(near) = &plan.nearest {
+            indexed::check_built(&near.index)?;
             if left > LIMIT_MAX {
                 return Err(too_many(left));
             }
+            warnings.extend(super::consistency::check_nearest(&settings)?);
+            warnings.extend(no_pages(&settings, left));
         }
         let keys = plan::keys(&plan.table, &plan.restrictions, &scope)?;
         let positions = plan::positions(&plan.table, &plan.restrictions, &scope)?;
-        let mut warnings = Vec::new();
         let guardrails = database.guardrails_of(settings.is_superuser);
         super::consistency::guard(guardrails, &settings, false, &mut warnings)?;
         let asked = [
@@ -250,9 +256,13 @@ impl Select {
             )?);
         }
         let slices = positions.slices(&plan.table)?;
-        let paged = settings.page_size.filter(|_| !plan.is_aggregate());
+        let is_paged = !plan.is_aggregate() && plan.nearest.is_none();
+        let paged = settings.page_size.filter(|_| is_paged);
         let goes_on = |size: &u32| plan.is_aggregate() || left > *size;
-        if plan.sort.is_some() && settings.page_size.filter(goes_on).is_some() {
+        if plan.sort.is_some()
+            && plan.nearest.is_none()
+            && settings.page_size.filter(goes_on).is_some()
+        {
             return Err(CqlError::invalid(
                 "Cannot page queries with both ORDER BY and a IN restriction on the partition key; you must either remove the \
                  ORDER BY or the IN and sort client side, or disable paging for this query",
@@ -278,6 +288,16 @@ impl Select {
             }
             resume = Some(state.position);
         }
+        let by_server = settings.now_seconds.is_none();
+        let near = near::begin(
+            &database,
+            plan,
+            &scope,
+            &keys,
+            left,
+            by_server,
+            &mut warnings,
+        )?;
         traces::note(|| executing(plan, &keys));
         let (micros, seconds) = (moment.micros, moment.seconds);
         let mut select = Select {
@@ -298,6 +318,7 @@ impl Select {
             slices,
             resume,
             indexed: None,
+            near,
             micros,
             seconds,
             left,
@@ -384,6 +405,11 @@ impl Select {
         if self.done {
             return None;
         }
+        if self.is_by_graph()
+            && let Some(next) = self.next_near()
+        {
+            return next;
+        }
         if self.indexed.is_some() {
             return self.next_indexed();
         }
@@ -446,7 +472,7 @@ impl Select {
     fn advance(&mut self) {
         self.warn_of_tombstones();
         self.resume = None;
-        if self.indexed.is_some() {
+        if self.indexed.is_some() || self.is_by_graph() {
             // The candidates say when it is over.
             return;
         }
@@ -473,6 +499,13 @@ impl Select {
         }
         self.count_tombstones(&page)?;
         let database = self.database.clone();
+        if let Some(near) = &mut self.near
+            && near.is_by_graph()
+            && matches!(near.judge(&database, &page), Named::Stale)
+        {
+            self.resume = None;
+            return Ok(());
+        }
         let statement = self.statement.clone();
         let plan = plan_of(&statement);
         let bound = std::mem::take(&mut self.bound);
@@ -534,6 +567,7 @@ impl Select {
                 }
             }
         }
+        self.ask_graph(rows);
         Ok(())
     }
 
