@@ -1,4 +1,5 @@
-//! The few system calls that the standard library has no words for: a signal to a child, a thread or process bound to one core.
+//! The few system calls that the standard library has no words for: a signal to a child, a thread or process bound to one core,
+//! more open files.
 //!
 //! Everything unsafe in this crate is in this file. Each call passes plain numbers, or a structure that lives on this stack while the kernel reads it.
 #![allow(unsafe_code)]
@@ -52,6 +53,24 @@ pub fn run_on_core(core: usize) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Lets this process, and those that it starts from now on, open as many files as it may without asking anybody.
+pub fn raise_descriptor_limit() -> io::Result<()> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the kernel writes one rlimit into `limit`, which outlives the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the kernel reads one rlimit from `limit`, which outlives the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Clock ticks in a second, the unit of the CPU times in /proc.

@@ -4,19 +4,91 @@ use std::error::Error;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-use palladium_integration_tests::bench::drive::{Plan, Sample, Shape, load, measure};
-use palladium_integration_tests::bench::opponent::{Opponent, Sync};
-use palladium_integration_tests::bench::report::{Report, Series};
-use palladium_integration_tests::bench::workload::{self, Workload};
-use palladium_integration_tests::{chance, system};
+use clap::{Args, Parser, Subcommand};
+use palladium_integration_tests::bench::experiments::{self, Experiment, Extent};
+use palladium_integration_tests::bench::load::Shape;
+use palladium_integration_tests::bench::report::Report;
+use palladium_integration_tests::bench::server::{Kind, Recipe, Sync};
+use palladium_integration_tests::bench::suite::{Bench, Rates};
+use palladium_integration_tests::bench::workloads::{self, Setting, Sizes, Workload};
+use palladium_integration_tests::system;
 
 /// Server CPU, latency and throughput of CQL servers. Example: bench --floor --cassandra group --palladium target/release/palladium
 #[derive(Parser)]
-#[command(name = "bench", version)]
+#[command(name = "bench", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    measure: Measure,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// All workloads, rates and experiments, into a folder with a page, JSON and charts.
+    Report(Whole),
+    /// Names of workloads and experiments.
+    List,
+}
+
+#[derive(Args)]
+struct Measure {
+    #[command(flatten)]
+    servers: Servers,
+    #[command(flatten)]
+    runs: Runs,
+    /// Connections x requests in flight on each.
+    #[arg(long, value_delimiter = ',', default_value = "32x64,1x1")]
+    shapes: Vec<Shape>,
+    /// What to measure; `all`, or names that `bench list` shows.
+    #[arg(long, value_delimiter = ',', default_value = "insert,read")]
+    workloads: Vec<String>,
+    /// Operations a second, after the closed loops; latency counts from when each was due.
+    #[arg(long, value_delimiter = ',')]
+    rates: Vec<u64>,
+    /// Experiments; `all`, or names that `bench list` shows.
+    #[arg(long, value_delimiter = ',')]
+    experiments: Vec<String>,
+    /// Write everything as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a page, JSON and charts into this folder.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Whole {
+    #[command(flatten)]
+    servers: Servers,
+    #[command(flatten)]
+    runs: Runs,
+    /// Where the report goes.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Connections x requests in flight on each.
+    #[arg(long, value_delimiter = ',', default_value = "32x64,4x32,1x1")]
+    shapes: Vec<Shape>,
+    /// What to measure; `all`, or names that `bench list` shows.
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    workloads: Vec<String>,
+    /// Workloads that are measured at a fixed rate too: a third of what the slowest server can do.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "insert,read,slice_10,ycsb_a"
+    )]
+    at_a_third: Vec<String>,
+    /// Experiments; `all`, or names that `bench list` shows.
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    experiments: Vec<String>,
+}
+
+#[derive(Args)]
+struct Servers {
     /// Start this build of palladium.
     #[arg(long, value_name = "PATH")]
     palladium: Option<PathBuf>,
@@ -29,51 +101,58 @@ struct Arguments {
     /// Start the floor server: the plain design of a server that does nothing but what it must.
     #[arg(long)]
     floor: bool,
-    /// Start Apache Cassandra 5.0.6, which acknowledges after its sync (group) or before (periodic). May be given once.
-    #[arg(long, value_name = "group|periodic", value_parser = parse_sync)]
-    cassandra: Option<Sync>,
+    /// Start Apache Cassandra 5.0.6, which acknowledges after its sync (group) or before (periodic), or one of each.
+    #[arg(long, value_name = "group|periodic", value_delimiter = ',', value_parser = parse_sync)]
+    cassandra: Vec<Sync>,
     /// A CQL server that runs already.
     #[arg(long, value_name = "ADDR:PORT")]
     server: Option<SocketAddr>,
     /// Its process id; without it there is no CPU time.
     #[arg(long, requires = "server")]
     pid: Option<u32>,
-    /// Connections x requests in flight on each.
-    #[arg(long, value_delimiter = ',', default_value = "32x64,1x1")]
-    shapes: Vec<Shape>,
-    /// What to measure.
-    #[arg(long, value_delimiter = ',', default_value = "write,read", value_parser = parse_workload)]
-    workloads: Vec<&'static Workload>,
-    /// Rows in the table.
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
-    rows: u64,
-    /// Runs of each; the median counts.
-    #[arg(long, default_value_t = 3)]
-    runs: usize,
-    /// Seconds of each run.
-    #[arg(long, default_value_t = 4)]
-    seconds: u64,
-    /// Seconds before each run that do not count. Cassandra gets a minute more before its first.
-    #[arg(long, default_value_t = 1)]
-    warm_up: u64,
     /// Do not bind servers to core 0 and the client to core 1.
     #[arg(long)]
     unbound: bool,
     /// Where the servers' folders go; by default the folder for temporary files.
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
-    /// Write everything as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
 }
 
-fn parse_workload(name: &str) -> Result<&'static Workload, String> {
-    workload::named(name).ok_or_else(|| {
-        format!(
-            "{name} is none of: {}",
-            workload::ALL.map(|workload| workload.name).join(", ")
-        )
-    })
+#[derive(Args)]
+struct Runs {
+    /// Rows of an ordinary table.
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    rows: u64,
+    /// Rows of the table that is read from the page cache.
+    #[arg(long, default_value_t = 1_500_000, value_parser = clap::value_parser!(u64).range(1..))]
+    cold_rows: u64,
+    /// Tables of the workloads of many tables.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    tables: u64,
+    /// Vectors of the vector search.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(10..))]
+    vectors: u64,
+    /// Runs of each; the median counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Seconds of each run.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Seconds before each run that do not count. Cassandra gets a minute more before its first.
+    #[arg(long, default_value_t = 1)]
+    warm_up: u64,
+    /// Gigabytes of the bulk load.
+    #[arg(long, default_value_t = 20.0)]
+    bulk_gb: f64,
+    /// Numbers of tables, connections, SSTables, and gigabytes, at which cost is measured.
+    #[arg(long, value_delimiter = ',', default_value = "1,10,100,1000,10000")]
+    sweep_tables: Vec<u64>,
+    #[arg(long, value_delimiter = ',', default_value = "1,10,100,1000,10000")]
+    sweep_connections: Vec<usize>,
+    #[arg(long, value_delimiter = ',', default_value = "1,3,10,30,100,300,1000")]
+    sweep_sstables: Vec<u64>,
+    #[arg(long, value_delimiter = ',', default_value = "0.1,0.3,1,3,10,20")]
+    sweep_gb: Vec<f64>,
 }
 
 fn parse_sync(mode: &str) -> Result<Sync, String> {
@@ -84,165 +163,206 @@ fn parse_sync(mode: &str) -> Result<Sync, String> {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments = Arguments::parse();
-    let bound = !arguments.unbound
-        && std::thread::available_parallelism().is_ok_and(|cores| cores.get() >= 2);
-    let opponents = start(&arguments, bound)?;
-    if opponents.is_empty() {
-        return Err(
-            "no server to measure: --palladium, --without-cipher, --floor, --cassandra or --server"
-                .into(),
-        );
-    }
-    // After the servers were started, which would inherit it.
-    if bound {
-        system::run_on_core(1)?;
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    for opponent in &opponents {
-        say(&format!("{}: {} rows", opponent.name, arguments.rows));
-        runtime.block_on(load(opponent.address, arguments.rows))?;
-        warm_up(&runtime, &arguments, opponent)?;
-    }
-
-    let mut report = Report {
-        series: Vec::new(),
-        conditions: conditions(&arguments, bound),
-    };
-    for run in 0..arguments.runs {
-        for &workload in &arguments.workloads {
-            for &shape in &arguments.shapes {
-                for opponent in &opponents {
-                    let plan = Plan {
-                        rows: arguments.rows,
-                        warm_up: Duration::from_secs(arguments.warm_up),
-                        sample: Duration::from_secs(arguments.seconds),
-                        pid: opponent.pid,
-                        seed: chance::mix(run as u64),
-                    };
-                    let sample =
-                        runtime.block_on(measure(opponent.address, workload, shape, plan))?;
-                    say(&format!(
-                        "run {}: {} {shape} {}: {} µs, {:.0} ops/s",
-                        run + 1,
-                        workload.name,
-                        opponent.name,
-                        sample
-                            .cpu_micros()
-                            .map_or("?".to_owned(), |cpu| format!("{cpu:.2}")),
-                        sample.throughput()
-                    ));
-                    keep(&mut report, opponent, workload, shape, sample);
-                }
-            }
+    match arguments.command {
+        Some(Command::List) => {
+            list();
+            Ok(ExitCode::SUCCESS)
         }
-    }
-    print!("{}", report.to_markdown());
-    if let Some(file) = arguments.json {
-        std::fs::write(file, serde_json::to_vec_pretty(&report.to_json())?)?;
-    }
-    Ok(())
-}
-
-fn start(arguments: &Arguments, bound: bool) -> Result<Vec<Opponent>, Box<dyn Error>> {
-    let core = bound.then_some(0);
-    let folder = arguments.folder.clone().unwrap_or_else(std::env::temp_dir);
-    let mut opponents = Vec::new();
-    if arguments.floor {
-        opponents.push(Opponent::floor(core, &folder)?);
-    }
-    if let Some(program) = &arguments.palladium {
-        opponents.push(Opponent::palladium(
-            "palladium",
-            program,
-            &arguments.settings,
-            core,
-            &folder,
-        )?);
-    }
-    if let Some(program) = &arguments.without_cipher {
-        opponents.push(Opponent::palladium(
-            "without cipher",
-            program,
-            &arguments.settings,
-            core,
-            &folder,
-        )?);
-    }
-    if let Some(sync) = arguments.cassandra {
-        opponents.push(Opponent::cassandra(sync, core, &folder)?);
-    }
-    if let Some(address) = arguments.server {
-        opponents.push(Opponent::running(address, arguments.pid));
-    }
-    Ok(opponents)
-}
-
-/// Drives a server with everything that will be measured, for as long as it wants before anything counts.
-fn warm_up(
-    runtime: &tokio::runtime::Runtime,
-    arguments: &Arguments,
-    opponent: &Opponent,
-) -> Result<(), Box<dyn Error>> {
-    if opponent.warm_up.is_zero() {
-        return Ok(());
-    }
-    say(&format!(
-        "{}: {} s of warm-up",
-        opponent.name,
-        opponent.warm_up.as_secs()
-    ));
-    let share =
-        opponent.warm_up / u32::try_from(arguments.workloads.len() * arguments.shapes.len())?;
-    for &workload in &arguments.workloads {
-        for &shape in &arguments.shapes {
-            let plan = Plan {
-                rows: arguments.rows,
-                warm_up: Duration::ZERO,
-                sample: share,
-                pid: None,
-                seed: 0,
+        Some(Command::Report(whole)) => {
+            let names: Vec<&'static str> = chosen_workloads(&whole.at_a_third)?
+                .iter()
+                .map(|workload| workload.name)
+                .collect();
+            let job = Job {
+                workloads: chosen_workloads(&whole.workloads)?,
+                shapes: whole.shapes,
+                rates: Rates::ThirdOfSlowest(names),
+                experiments: chosen_experiments(&whole.experiments)?,
             };
-            runtime.block_on(measure(opponent.address, workload, shape, plan))?;
+            let report = job.run(whole.servers, &whole.runs)?;
+            report.write(&whole.out)?;
+            Ok(end(&report))
+        }
+        None => {
+            let measure = arguments.measure;
+            let rates = match measure.rates.is_empty() {
+                true => Rates::None,
+                false => Rates::These(measure.rates),
+            };
+            let job = Job {
+                workloads: chosen_workloads(&measure.workloads)?,
+                shapes: measure.shapes,
+                rates,
+                experiments: chosen_experiments(&measure.experiments)?,
+            };
+            let report = job.run(measure.servers, &measure.runs)?;
+            print!("{}", report.to_markdown());
+            if let Some(file) = measure.json {
+                std::fs::write(file, serde_json::to_vec_pretty(&report.to_json())?)?;
+            }
+            if let Some(folder) = measure.out {
+                report.write(&folder)?;
+            }
+            Ok(end(&report))
         }
     }
-    Ok(())
 }
 
-fn keep(
-    report: &mut Report,
-    opponent: &Opponent,
-    workload: &'static Workload,
-    shape: Shape,
-    sample: Sample,
-) {
-    let known = report.series.iter_mut().find(|series| {
-        series.server == opponent.name && series.workload == workload.name && series.shape == shape
-    });
-    match known {
-        Some(series) => series.samples.push(sample),
-        None => report.series.push(Series {
-            server: opponent.name.clone(),
-            workload: workload.name,
-            shape,
-            samples: vec![sample],
-        }),
+/// What is to be measured.
+struct Job {
+    workloads: Vec<&'static Workload>,
+    shapes: Vec<Shape>,
+    rates: Rates,
+    experiments: Vec<Experiment>,
+}
+
+impl Job {
+    fn run(&self, servers: Servers, runs: &Runs) -> Result<Report, Box<dyn Error>> {
+        let bound = !servers.unbound
+            && std::thread::available_parallelism().is_ok_and(|cores| cores.get() >= 2);
+        let recipes = recipes(servers, bound.then_some(0));
+        if recipes.is_empty() {
+            return Err(
+                "no server to measure: --palladium, --without-cipher, --floor, --cassandra or --server"
+                    .into(),
+            );
+        }
+        // Ten thousand connections are as many descriptors, here and in the servers, which inherit the limit.
+        system::raise_descriptor_limit()?;
+        if bound {
+            // Servers are bound by their own command.
+            system::run_on_core(1)?;
+        }
+        let bench = Bench {
+            recipes,
+            sizes: Sizes {
+                rows: runs.rows,
+                cold_rows: runs.cold_rows,
+                tables: runs.tables,
+                vectors: runs.vectors,
+            },
+            runs: runs.runs.into(),
+            warm_up: Duration::from_secs(runs.warm_up),
+            sample: Duration::from_secs(runs.seconds),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?,
+            say,
+        };
+        let mut report = Report {
+            conditions: conditions(runs, bound),
+            ..Report::default()
+        };
+        bench.measure_all(&self.workloads, &self.shapes, &self.rates, &mut report);
+        for experiment in &self.experiments {
+            experiment.run(&bench, &extent(runs), &mut report);
+        }
+        Ok(report)
     }
 }
 
-fn conditions(arguments: &Arguments, bound: bool) -> String {
+fn recipes(servers: Servers, core: Option<usize>) -> Vec<Recipe> {
+    let parent = servers.folder.unwrap_or_else(std::env::temp_dir);
+    let recipe = |name: &str, kind| Recipe {
+        name: name.to_owned(),
+        kind,
+        core,
+        parent: parent.clone(),
+        setting: Setting::Ordinary,
+    };
+    let ours = |name: &str, program| {
+        let settings = servers.settings.clone();
+        recipe(name, Kind::Palladium { program, settings })
+    };
+    let mut recipes = Vec::new();
+    if servers.floor {
+        recipes.push(recipe("floor, plain design", Kind::Floor));
+    }
+    recipes.extend(servers.palladium.map(|program| ours("palladium", program)));
+    recipes.extend(
+        servers
+            .without_cipher
+            .map(|program| ours("without cipher", program)),
+    );
+    recipes.extend(
+        servers
+            .cassandra
+            .iter()
+            .map(|&sync| Recipe::cassandra(sync, core, &parent)),
+    );
+    recipes.extend(servers.server.map(|address| {
+        let pid = servers.pid;
+        recipe(&address.to_string(), Kind::Running { address, pid })
+    }));
+    recipes
+}
+
+fn extent(runs: &Runs) -> Extent {
+    let bytes = |gigabytes: f64| (gigabytes * 1e9) as u64;
+    Extent {
+        bulk_bytes: bytes(runs.bulk_gb),
+        tables: runs.sweep_tables.clone(),
+        connections: runs.sweep_connections.clone(),
+        sstables: runs.sweep_sstables.clone(),
+        data_bytes: runs.sweep_gb.iter().copied().map(bytes).collect(),
+    }
+}
+
+fn chosen_workloads(names: &[String]) -> Result<Vec<&'static Workload>, String> {
+    if names.iter().any(|name| name == "all") {
+        return Ok(workloads::ALL.to_vec());
+    }
+    names
+        .iter()
+        .map(|name| {
+            workloads::named(name).ok_or_else(|| format!("no workload {name}; see bench list"))
+        })
+        .collect()
+}
+
+fn chosen_experiments(names: &[String]) -> Result<Vec<Experiment>, String> {
+    if names.iter().any(|name| name == "all") {
+        return Ok(experiments::ALL.to_vec());
+    }
+    let names = names.iter().filter(|name| *name != "none");
+    names
+        .map(|name| {
+            experiments::named(name).ok_or_else(|| format!("no experiment {name}; see bench list"))
+        })
+        .collect()
+}
+
+fn list() {
+    println!("workloads (one operation is):");
+    for workload in workloads::ALL {
+        println!("  {:14} {}", workload.name, workload.about);
+    }
+    println!("experiments:");
+    for experiment in experiments::ALL {
+        println!("  {:18} {}", experiment.name, experiment.about);
+    }
+}
+
+fn conditions(runs: &Runs, bound: bool) -> String {
     let cores = if bound {
         "server on one core, client on another"
     } else {
         "no cores bound"
     };
     format!(
-        "{cores}, {} rows, median of {} runs of {} s",
-        arguments.rows, arguments.runs, arguments.seconds
+        "{cores}, {} rows, medians of {} runs of {} s",
+        runs.rows, runs.runs, runs.seconds
     )
+}
+
+/// What could not be measured is a failure, whatever else was.
+fn end(report: &Report) -> ExitCode {
+    match report.failures.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
 }
 
 /// Progress goes where the table does not.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
-use palladium_integration_tests::bench::opponent::{Opponent, Sync};
+use palladium_integration_tests::bench::server::{Recipe, Sync};
 use palladium_integration_tests::node::Node;
 use palladium_integration_tests::oracle::pair::{Difference, Pair};
 use palladium_integration_tests::oracle::step::Block;
@@ -92,7 +92,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let theirs = match arguments.cassandra {
         Some(address) => address,
         None => {
-            started = Opponent::cassandra(Sync::Periodic, None, &folder)?;
+            started = Recipe::cassandra(Sync::Periodic, None, &folder).start()?;
             started.address
         }
     };

@@ -1,0 +1,251 @@
+//! The paths that are measured, each from a request's bytes to its answer's, in a server without sockets.
+//!
+//! What a connection does is done here in its order: bytes to the decoder, a frame, a request, `query::begin`, the engine's ticket, the answer's bytes. Each
+//! path is one function whose name begins with `measured_`, which callgrind is told by; what must be there before is done outside of it.
+
+use std::hint::black_box;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use palladium::config::Config;
+use palladium::database::Database;
+use palladium::env::RealEnv;
+use palladium::query::{self, Outcome, Response};
+use palladium::server::Server;
+use palladium::session::Session;
+use palladium_integration_tests::bench::workloads::standard;
+use palladium_integration_tests::raw::{opcode, put_frame};
+use palladium_protocol::limits::FrameLimits;
+use palladium_protocol::request::Request;
+use palladium_protocol::wire::{Decoder, Encoder, Version};
+use tokio::runtime::Runtime;
+
+/// Requests that one read of a socket brings.
+const BATCH: u64 = 64;
+const BATCHES: u64 = 16;
+const REQUESTS: u64 = BATCH * BATCHES;
+
+/// Each path and the operations in it; `measured_NAME` is its function.
+pub const ALL: [(&str, u64); 4] = [
+    ("frame_decode", REQUESTS),
+    ("prepared_write", REQUESTS),
+    ("read_memtable", REQUESTS),
+    ("read_cached_block", REQUESTS),
+];
+
+const INSERT: &str =
+    "INSERT INTO bench.standard (key, c0, c1, c2, c3, c4) VALUES (?, ?, ?, ?, ?, ?)";
+const SELECT: &str = "SELECT c0, c1, c2, c3, c4 FROM bench.standard WHERE key = ?";
+
+/// Runs all paths, in a state in which a busy server has them.
+pub fn run_all() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let server = runtime
+        .block_on(Server::start(
+            config(folder.path()),
+            Arc::new(RealEnv::default()),
+        ))
+        .expect("the server starts");
+    let mut desk = Desk::new(&runtime, server.database().clone());
+    for statement in standard::create() {
+        desk.query(&statement);
+    }
+    let (insert, select) = (desk.prepare(INSERT), desk.prepare(SELECT));
+    let writes = requests(&insert, 6, standard::put_whole_row);
+    let reads = requests(&select, 1, standard::put_key);
+
+    measured_frame_decode(&mut desk, &reads);
+    // Written twice: the second time, rows and buffers are there.
+    desk.write_all(&writes);
+    measured_prepared_write(&mut desk, &writes);
+    measured_read_memtable(&mut desk, &reads);
+    desk.query("INSERT INTO system_palladium.maintenance (operation, keyspace_name, table_name) VALUES ('flush', 'bench', 'standard')");
+    // The first reads bring the blocks into the cache.
+    desk.read_all(&reads);
+    measured_read_cached_block(&mut desk, &reads);
+    runtime.block_on(server.stop()).expect("a clean stop");
+}
+
+fn config(folder: &Path) -> Config {
+    Config {
+        data: folder.join("data"),
+        keyring: folder.join("keyring"),
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        memory_bytes: 256 << 20,
+        ..Config::default()
+    }
+}
+
+/// Bytes of EXECUTE frames, a batch at a time.
+fn requests(id: &[u8], values: u16, put: fn(&mut BytesMut, u64)) -> Vec<Vec<u8>> {
+    (0..BATCHES)
+        .map(|batch| {
+            let mut bytes = BytesMut::new();
+            for index in 0..BATCH {
+                put_frame(&mut bytes, index as i16, opcode::EXECUTE, |body| {
+                    body.put_u16(id.len() as u16);
+                    body.put_slice(id);
+                    // Consistency ONE; values follow, no metadata wanted.
+                    body.put_u16(1);
+                    body.put_u8(0x03);
+                    body.put_u16(values);
+                    put(body, batch * BATCH + index);
+                });
+            }
+            bytes.to_vec()
+        })
+        .collect()
+}
+
+/// What a connection has.
+struct Desk<'a> {
+    runtime: &'a Runtime,
+    database: Arc<Database>,
+    session: Session,
+    decoder: Decoder,
+    encoder: Encoder,
+    out: BytesMut,
+}
+
+impl<'a> Desk<'a> {
+    fn new(runtime: &'a Runtime, database: Arc<Database>) -> Desk<'a> {
+        let mut session = Session::new((Ipv4Addr::LOCALHOST, 1).into());
+        session.start(Version::V4);
+        let mut decoder = Decoder::new(FrameLimits::default());
+        decoder.settle_version(Version::V4);
+        Desk {
+            runtime,
+            database,
+            session,
+            decoder,
+            encoder: Encoder::new(),
+            out: BytesMut::new(),
+        }
+    }
+
+    fn query(&mut self, text: &str) -> Response {
+        self.ask(opcode::QUERY, |body| {
+            body.put_u32(text.len() as u32);
+            body.put_slice(text.as_bytes());
+            body.put_u16(1);
+            body.put_u8(0);
+        })
+    }
+
+    fn prepare(&mut self, text: &str) -> Vec<u8> {
+        let answer = self.ask(opcode::PREPARE, |body| {
+            body.put_u32(text.len() as u32);
+            body.put_slice(text.as_bytes());
+        });
+        match answer {
+            Response::Prepared(statement) => statement.id.to_vec(),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    fn ask(&mut self, opcode: u8, body: impl FnOnce(&mut BytesMut)) -> Response {
+        let mut bytes = BytesMut::new();
+        put_frame(&mut bytes, 0, opcode, body);
+        self.decoder.feed(&bytes);
+        let frame = self.decoder.next_frame().expect("a frame").expect("whole");
+        let request = Request::decode(&frame).expect("a request");
+        let outcome = query::begin(&self.database, &mut self.session, &frame, &request);
+        let answer = match outcome {
+            Outcome::Ready(answer) => answer,
+            Outcome::Write { write, done } => {
+                let results = self
+                    .runtime
+                    .block_on(self.database.engine.write(vec![write]));
+                assert!(results.iter().all(Result::is_ok), "{results:?}");
+                done
+            }
+            Outcome::Later(answer) => self.runtime.block_on(answer),
+        };
+        assert!(!matches!(answer, Response::Error(_)), "{answer:?}");
+        answer
+    }
+
+    /// Begins what a read has brought, as a connection does; gives the number of answers that were ready at once.
+    fn serve(&mut self, bytes: &[u8]) -> u64 {
+        let (mut writes, mut waiting, mut ready) = (Vec::new(), Vec::new(), 0);
+        self.decoder.feed(bytes);
+        while let Some(frame) = self.decoder.next_frame().expect("whole frames") {
+            let request = Request::decode(&frame).expect("a request");
+            match query::begin(&self.database, &mut self.session, &frame, &request) {
+                Outcome::Ready(answer) => {
+                    ready += 1;
+                    self.answer(frame.stream, &answer);
+                }
+                Outcome::Write { write, done } => {
+                    assert!(self.database.keys_at_hand(&write), "the table is open");
+                    writes.push(write);
+                    waiting.push((frame.stream, done));
+                }
+                Outcome::Later(answer) => {
+                    let answer = self.runtime.block_on(answer);
+                    self.answer(frame.stream, &answer);
+                }
+            }
+        }
+        if !writes.is_empty() {
+            let results = self.runtime.block_on(self.database.engine.write(writes));
+            for ((stream, answer), result) in waiting.iter().zip(results) {
+                result.expect("a write");
+                self.answer(*stream, answer);
+            }
+        }
+        self.encoder.flush(&mut self.out);
+        black_box(&self.out);
+        self.out.clear();
+        ready
+    }
+
+    fn answer(&mut self, stream: i16, answer: &Response) {
+        assert!(!matches!(answer, Response::Error(_)), "{answer:?}");
+        answer.encode(&mut self.encoder, &mut self.out, Version::V4, stream);
+    }
+
+    fn write_all(&mut self, batches: &[Vec<u8>]) {
+        for batch in batches {
+            self.serve(batch);
+        }
+    }
+
+    /// Gives how many answers were ready at once.
+    fn read_all(&mut self, batches: &[Vec<u8>]) -> u64 {
+        batches.iter().map(|batch| self.serve(batch)).sum()
+    }
+}
+
+#[inline(never)]
+fn measured_frame_decode(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
+    for batch in batches {
+        desk.decoder.feed(batch);
+        while let Some(frame) = desk.decoder.next_frame().expect("whole frames") {
+            black_box(Request::decode(&frame).expect("a request"));
+        }
+    }
+}
+
+#[inline(never)]
+fn measured_prepared_write(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
+    desk.write_all(batches);
+}
+
+#[inline(never)]
+fn measured_read_memtable(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
+    let ready = desk.read_all(batches);
+    assert_eq!(ready, REQUESTS, "a memtable's rows are at hand");
+}
+
+#[inline(never)]
+fn measured_read_cached_block(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
+    let ready = desk.read_all(batches);
+    assert_eq!(ready, REQUESTS, "cached blocks are at hand");
+}
