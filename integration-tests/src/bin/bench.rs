@@ -29,7 +29,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// All workloads, rates and experiments, into a folder with a page, JSON and charts.
-    Report(Whole),
+    Report(Box<Whole>),
     /// Names of workloads and experiments.
     List,
 }

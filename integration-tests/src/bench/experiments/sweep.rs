@@ -45,6 +45,7 @@ static READ_FLUSHED: Workload = Workload {
     statements: |_| {
         vec!["SELECT c0, c1, c2, c3, c4 FROM bench_sstables.standard WHERE key = ?".to_owned()]
     },
+    is_on_floor: false,
     ..standard::READ_COLD
 };
 

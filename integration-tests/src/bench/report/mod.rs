@@ -83,8 +83,7 @@ impl Series {
     }
 
     fn is_beside(&self, other: &Series) -> bool {
-        (self.workload, self.shape) == (other.workload, other.shape)
-            && matches!(self.pace, Pace::Closed) == matches!(other.pace, Pace::Closed)
+        (self.workload, self.shape, self.pace) == (other.workload, other.shape, other.pace)
     }
 
     fn to_json(&self) -> Value {
