@@ -26,6 +26,8 @@ use crate::raw::Connection;
 const WARM_UP_AGAIN: Duration = Duration::from_secs(15);
 /// How often memtables are written while latency at a fixed rate is measured.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
+/// As much of a failure as a report shows; a server's trace would fill it.
+const FAILURE_CHARS_MAX: usize = 300;
 /// A run at a fixed rate lasts so many samples: rare latencies need many operations.
 const RATE_SAMPLES: u32 = 3;
 
@@ -401,7 +403,7 @@ impl Bench {
 
     fn complain(&self, report: &mut Report, what: String) {
         (self.say)(&what);
-        report.failures.push(what);
+        report.failures.push(what.chars().take(FAILURE_CHARS_MAX).collect());
     }
 }
 

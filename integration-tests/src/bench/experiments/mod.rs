@@ -3,6 +3,7 @@
 //! An experiment starts servers of its own, one after the other, and gives a [`Finding`]. What a server cannot do is told and left out.
 
 mod bulk;
+mod idle;
 mod key_switch;
 mod space;
 mod start;
@@ -34,11 +35,16 @@ pub struct Experiment {
 }
 
 /// All of them.
-pub const ALL: [Experiment; 8] = [
+pub const ALL: [Experiment; 9] = [
     Experiment {
         name: "start",
         about: "start on an empty folder, after a kill with a log to replay, after a flush and a stop; idle memory",
         run: start::run,
+    },
+    Experiment {
+        name: "idle",
+        about: "memory of connections that say nothing",
+        run: idle::run,
     },
     Experiment {
         name: "space",

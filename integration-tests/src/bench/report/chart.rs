@@ -16,7 +16,7 @@ const WIDTH: f64 = 760.0;
 const LEFT: f64 = 80.0;
 const TOP: f64 = 50.0;
 const PLOT_HEIGHT: f64 = 300.0;
-const RIGHT: f64 = 24.0;
+const RIGHT: f64 = 40.0;
 const LEGEND_LINE: f64 = 20.0;
 /// Distinct in print and for most who see fewer colours.
 const COLOURS: [&str; 6] = [

@@ -7,9 +7,8 @@ use super::{Finding, Middle, Report, Series, command, date, machine};
 use crate::bench::load::Pace;
 use crate::bench::workloads;
 
-/// How the floor's name and Cassandra's begin: ratios refer to them.
+/// How the floor's name begins: ratios refer to it.
 const FLOOR: &str = "floor";
-const CASSANDRA: &str = "Cassandra";
 const OURS: &str = "palladium";
 
 impl Report {
@@ -61,7 +60,7 @@ impl Report {
         text.push('\n');
     }
 
-    /// Ours against the floor and against Cassandra.
+    /// Ours against all others.
     fn put_ratios(&self, text: &mut String) {
         let ours: Vec<&Series> = self
             .series
@@ -71,26 +70,39 @@ impl Report {
         if ours.is_empty() {
             return;
         }
-        text.push_str("## In short\n\nServer CPU for each operation.\n\n| one operation | in flight | palladium, µs | of the floor | Cassandra costs |\n|---|---|---:|---:|---:|\n");
+        let mut others: Vec<&str> = Vec::new();
+        for series in &self.series {
+            if series.server != OURS && !others.contains(&series.server.as_str()) {
+                others.push(&series.server);
+            }
+        }
+        text.push_str("## In short\n\nServer CPU for each operation, and what the others take, in times of ours.\n\n");
+        put_line(
+            text,
+            &format!(
+                "| one operation | in flight | {OURS}, µs | {} |",
+                others.join(" | ")
+            ),
+        );
+        put_line(text, &format!("|---|---|---:|{}", "---:|".repeat(others.len())));
         for series in ours {
             let about = workloads::named(series.workload).map_or("", |workload| workload.about);
             let own = series.cpu_micros().map(|cpu| cpu.median);
-            let ratio = |other: Option<f64>, is_ours_above: bool| match (own, other) {
-                (Some(own), Some(other)) if is_ours_above => {
-                    format!("{:.2} times", own / other)
-                }
-                (Some(own), Some(other)) => format!("{:.1} times as much", other / own),
-                _ => "-".to_owned(),
-            };
+            let ratios: Vec<String> = others
+                .iter()
+                .map(|other| {
+                    let other = self.cpu_beside(series, other);
+                    number(own.zip(other).map(|(own, other)| other / own), 2)
+                })
+                .collect();
             put_line(
                 text,
                 &format!(
-                    "| {}: {about} | {} | {} | {} | {} |",
+                    "| {}: {about} | {} | {} | {} |",
                     series.workload,
                     series.shape,
                     number(own, 2),
-                    ratio(self.cpu_beside(series, FLOOR), true),
-                    ratio(self.cpu_beside(series, CASSANDRA), false)
+                    ratios.join(" | ")
                 ),
             );
         }

@@ -71,14 +71,17 @@ impl Server {
             .stderr(Stdio::null())
             .output()?;
         let lib = String::from_utf8_lossy(&installed.stdout).trim().to_owned() + "/lib/*";
-        let output = Command::new("java")
-            .args(["-Xmx128M", "-XX:TieredStopAtLevel=1"])
-            .args([
-                "--add-exports",
-                "java.rmi/sun.rmi.registry=ALL-UNNAMED",
-                "--add-exports",
-                "java.base/jdk.internal.ref=ALL-UNNAMED",
-            ])
+        let mut command = Command::new("java");
+        command.args(["-Xmx128M", "-XX:TieredStopAtLevel=1"]);
+        for package in ["java.nio", "sun.nio.ch", "jdk.internal.ref", "jdk.internal.misc"] {
+            command.args(["--add-opens", &format!("java.base/{package}=ALL-UNNAMED")]);
+        }
+        command.args(["--add-exports", "java.rmi/sun.rmi.registry=ALL-UNNAMED"]);
+        // It writes a history of its commands at home.
+        if let Some(folder) = self.folder() {
+            command.arg(format!("-Duser.home={}", folder.display()));
+        }
+        let output = command
             .args(["-cp", &lib, "org.apache.cassandra.tools.NodeTool"])
             .args(["-h", "127.0.0.1", "-p", &self.orders_port.to_string()])
             .args(arguments)

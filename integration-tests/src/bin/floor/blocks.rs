@@ -131,8 +131,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let key = |number: u32| Bytes::copy_from_slice(&number.to_be_bytes());
         let rows = (0..2_000).map(|number| (key(number * 2), Bytes::from(vec![number as u8; 100])));
-        let blocks =
-            Blocks::write(&folder.path().join("blocks"), rows.collect()).expect("blocks");
+        let blocks = Blocks::write(&folder.path().join("blocks"), rows.collect()).expect("blocks");
         assert!(blocks.index.len() > 5);
         for number in 0..2_000 {
             let row = blocks.get(&key(number * 2)).expect("a block");
