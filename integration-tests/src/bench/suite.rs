@@ -70,7 +70,11 @@ impl Bench {
         rates: &Rates,
         report: &mut Report,
     ) {
-        for setting in [Setting::Ordinary, Setting::SmallCache] {
+        for setting in [
+            Setting::Ordinary,
+            Setting::ManyStatements,
+            Setting::SmallCache,
+        ] {
             let chosen: Vec<&'static Workload> = workloads
                 .iter()
                 .copied()
@@ -92,11 +96,7 @@ impl Bench {
         let mut sides = Vec::new();
         for recipe in &self.recipes {
             (self.say)(&format!("{}: start", recipe.name));
-            let recipe = Recipe {
-                setting,
-                ..recipe.clone()
-            };
-            match recipe.start() {
+            match recipe.with(setting).start() {
                 Ok(server) => sides.push(Side {
                     server,
                     scale: self.scale(),
@@ -403,7 +403,9 @@ impl Bench {
 
     fn complain(&self, report: &mut Report, what: String) {
         (self.say)(&what);
-        report.failures.push(what.chars().take(FAILURE_CHARS_MAX).collect());
+        report
+            .failures
+            .push(what.chars().take(FAILURE_CHARS_MAX).collect());
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) fn run(bench: &Bench, extent: &Extent) -> io::Result<Finding> {
             "server CPU, µs/row",
             "most memory, MiB",
             "folder, MiB",
+            "told to wait",
         ],
     );
     let mut lines = [Vec::new(), Vec::new()];
@@ -84,11 +85,12 @@ fn measure(
     let cpu = || server.pid().map(process::cpu_time).transpose();
     let (begun, cpu_begun) = (Instant::now(), cpu()?);
     let (mut speed, mut memory, mut most) = (Vec::new(), Vec::new(), 0.0_f64);
+    let mut refused = 0;
     for part in 0..PARTS {
         let (first, end) = (rows * part / PARTS, rows * (part + 1) / PARTS);
         let part_begun = Instant::now();
         let writing = load::write_rows(server.address, &ycsb::TABLES, &scale, first, end);
-        bench.runtime.block_on(writing)?;
+        refused += bench.runtime.block_on(writing)?;
         let gigabytes = (end * ROW_BYTES) as f64 / 1e9;
         speed.push((
             gigabytes,
@@ -119,5 +121,6 @@ fn measure(
         figure(spent.map(|cpu| cpu.as_secs_f64() * 1e6 / rows as f64), 2),
         format!("{most:.0}"),
         figure(folder, 0),
+        refused.to_string(),
     ])
 }

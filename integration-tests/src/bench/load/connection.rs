@@ -3,22 +3,27 @@
 
 use std::io;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::State;
-use crate::bench::request::{Slot, Turn, check};
+use crate::bench::request::{Slot, Turn, check, is_overloaded};
 use crate::raw::take_frame;
 
 /// Room for what one read brings; what is kept of it follows the answers' sizes.
 const READ_BUFFER_BYTES: usize = 64 << 10;
 
+/// How long a connection waits that was told to.
+const PAUSE: Duration = Duration::from_millis(10);
+
 struct Streams {
     slots: Vec<Slot>,
     free: Vec<i16>,
+    /// Those that were told that the server has too much to do.
+    refused: Vec<i16>,
     output: BytesMut,
 }
 
@@ -36,9 +41,14 @@ pub(super) async fn keep_asking(
             .collect(),
         // The last one is taken first: a lightly loaded connection uses few streams.
         free: (0..in_flight as i16).rev().collect(),
+        refused: Vec::new(),
         output: BytesMut::new(),
     };
     loop {
+        if !streams.refused.is_empty() {
+            tokio::time::sleep(PAUSE).await;
+            streams.ask_again(&state);
+        }
         streams.begin(index, &state);
         if !streams.output.is_empty() {
             socket.write_all(&streams.output).await?;
@@ -88,6 +98,14 @@ impl Streams {
         });
     }
 
+    /// A user who fills a table does not give up when the server is behind.
+    fn ask_again(&mut self, state: &State) {
+        for stream in std::mem::take(&mut self.refused) {
+            self.slots[stream as usize].step = 0;
+            self.ask(stream, state);
+        }
+    }
+
     /// Takes every answer that has arrived.
     fn answered(&mut self, input: &mut BytesMut, state: &State) -> io::Result<()> {
         let now = Instant::now();
@@ -96,6 +114,11 @@ impl Streams {
                 .ok()
                 .and_then(|stream| self.slots.get_mut(stream));
             let slot = slot.ok_or_else(|| io::Error::other("an answer to no request"))?;
+            if state.is_patient && is_overloaded(&frame) {
+                state.refused.set(state.refused.get() + 1);
+                self.refused.push(frame.stream);
+                continue;
+            }
             slot.paging = check(&frame, slot.expected)?;
             if slot.goes_on {
                 slot.step += 1;

@@ -141,34 +141,33 @@ pub async fn fill(address: SocketAddr, tables: &Tables, scale: &Rc<Scale>) -> io
     for statement in (tables.schema)(scale) {
         run_statement(&mut connection, &statement).await?;
     }
-    write_rows(address, tables, scale, 0, (tables.rows)(scale)).await
+    let rows = (tables.rows)(scale);
+    write_rows(address, tables, scale, 0, rows).await.map(drop)
 }
 
-/// Writes the rows of these numbers.
+/// Writes the rows of these numbers; gives how often the server said that it had too much to do, and was asked again a moment later.
 pub async fn write_rows(
     address: SocketAddr,
     tables: &Tables,
     scale: &Rc<Scale>,
     first: u64,
     end: u64,
-) -> io::Result<()> {
+) -> io::Result<u64> {
     let mut next = first;
     let numbers = move || {
         let number = next;
         next += 1;
         (number < end).then_some(number)
     };
-    let asking = Asking {
-        statements: (tables.fill)(scale),
-        ask: tables.put,
-    };
     let shape = Shape {
         in_flight: FILL_SHAPE.in_flight.min(tables.in_flight_max),
         ..FILL_SHAPE
     };
     let pacer = Pacer::closed(Box::new(numbers));
-    let state = State::new(scale, asking.ask, pacer, 0);
-    run(address, shape, &asking.statements, state, async {}).await
+    let state = State::new(scale, tables.put, pacer, 0, true);
+    let statements = (tables.fill)(scale);
+    run(address, shape, &statements, Rc::clone(&state), async {}).await?;
+    Ok(state.refused.get())
 }
 
 /// One run.
@@ -184,7 +183,7 @@ pub async fn measure(
         Pace::Closed => Pacer::closed(numbers),
         Pace::Rate(rate) => Pacer::fixed(numbers, rate, plan.shape.connections),
     };
-    let state = State::new(scale, workload.ask, pacer, plan.seed);
+    let state = State::new(scale, workload.ask, pacer, plan.seed, false);
     let found = Rc::new(RefCell::new(None));
     let clock = watch(Rc::clone(&state), plan, Rc::clone(&found));
     let statements = (workload.statements)(scale);
@@ -230,11 +229,6 @@ fn cpu_time(pid: Option<u32>) -> io::Result<Option<Duration>> {
     pid.map(process::cpu_time).transpose()
 }
 
-struct Asking {
-    statements: Vec<String>,
-    ask: fn(&mut Turn<'_>),
-}
-
 /// What all connections share; they are on one thread.
 struct State {
     scale: Rc<Scale>,
@@ -247,10 +241,19 @@ struct State {
     /// Operations that began before do not count.
     since: Cell<Instant>,
     latencies: RefCell<Latencies>,
+    /// A refusal because of too much to do is no failure.
+    is_patient: bool,
+    refused: Cell<u64>,
 }
 
 impl State {
-    fn new(scale: &Rc<Scale>, ask: fn(&mut Turn<'_>), pacer: Pacer, seed: u64) -> Rc<State> {
+    fn new(
+        scale: &Rc<Scale>,
+        ask: fn(&mut Turn<'_>),
+        pacer: Pacer,
+        seed: u64,
+        is_patient: bool,
+    ) -> Rc<State> {
         Rc::new(State {
             scale: Rc::clone(scale),
             ask,
@@ -260,6 +263,8 @@ impl State {
             done: Cell::new(0),
             since: Cell::new(Instant::now()),
             latencies: RefCell::default(),
+            is_patient,
+            refused: Cell::new(0),
         })
     }
 }

@@ -84,7 +84,10 @@ impl Report {
                 others.join(" | ")
             ),
         );
-        put_line(text, &format!("|---|---|---:|{}", "---:|".repeat(others.len())));
+        put_line(
+            text,
+            &format!("|---|---|---:|{}", "---:|".repeat(others.len())),
+        );
         for series in ours {
             let about = workloads::named(series.workload).map_or("", |workload| workload.about);
             let own = series.cpu_micros().map(|cpu| cpu.median);

@@ -73,7 +73,12 @@ impl Server {
         let lib = String::from_utf8_lossy(&installed.stdout).trim().to_owned() + "/lib/*";
         let mut command = Command::new("java");
         command.args(["-Xmx128M", "-XX:TieredStopAtLevel=1"]);
-        for package in ["java.nio", "sun.nio.ch", "jdk.internal.ref", "jdk.internal.misc"] {
+        for package in [
+            "java.nio",
+            "sun.nio.ch",
+            "jdk.internal.ref",
+            "jdk.internal.misc",
+        ] {
             command.args(["--add-opens", &format!("java.base/{package}=ALL-UNNAMED")]);
         }
         command.args(["--add-exports", "java.rmi/sun.rmi.registry=ALL-UNNAMED"]);

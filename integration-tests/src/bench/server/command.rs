@@ -11,6 +11,9 @@ use crate::bench::workloads::Setting;
 /// What a small cache is, for ours (memtables, blocks and requests share it) and for Cassandra (its chunk cache alone).
 const SMALL_MEMORY_BYTES: u64 = 96 << 20;
 const SMALL_CHUNK_CACHE: &str = "file_cache_size: 32MiB";
+/// Two statements for each of ten thousand tables, and some.
+const MANY_STATEMENTS: &str = "prepared_statements_max = 50000\n";
+const LARGE_STATEMENT_CACHE: &str = "prepared_statements_cache_size: 512MiB";
 
 /// The command; `folder` takes everything that the server keeps.
 pub(super) fn of(
@@ -19,15 +22,17 @@ pub(super) fn of(
     folder: &Path,
     orders_port: u16,
 ) -> io::Result<Command> {
-    let small = recipe.setting == Setting::SmallCache;
     match &recipe.kind {
         Kind::Palladium { program, settings } => {
-            let memory = match small {
-                true => format!("memory_bytes = {SMALL_MEMORY_BYTES}\n"),
-                false => String::new(),
+            let line = match recipe.setting {
+                Setting::Ordinary => String::new(),
+                Setting::ManyStatements => MANY_STATEMENTS.to_owned(),
+                // Who says otherwise is believed.
+                Setting::SmallCache if settings.contains("memory_bytes") => String::new(),
+                Setting::SmallCache => format!("memory_bytes = {SMALL_MEMORY_BYTES}\n"),
             };
             let config = folder.join("palladium.toml");
-            std::fs::write(&config, format!("{memory}{settings}\n"))?;
+            std::fs::write(&config, format!("{line}{settings}\n"))?;
             let mut command = on_core(recipe.core, program);
             command
                 .arg("--data")
@@ -62,7 +67,14 @@ pub(super) fn of(
                     "OPTIONS",
                     format!("-Dcassandra.jmx.local.port={orders_port}"),
                 )
-                .env("MORE_YAML", if small { SMALL_CHUNK_CACHE } else { "" });
+                .env(
+                    "MORE_YAML",
+                    match recipe.setting {
+                        Setting::Ordinary => "",
+                        Setting::ManyStatements => LARGE_STATEMENT_CACHE,
+                        Setting::SmallCache => SMALL_CHUNK_CACHE,
+                    },
+                );
             Ok(command)
         }
         Kind::Running { .. } => Err(io::Error::other("it runs already")),

@@ -103,6 +103,19 @@ impl Recipe {
         }
     }
 
+    /// Whether it keeps data, and can be stopped and started again on them.
+    pub fn can_restart(&self) -> bool {
+        matches!(self.kind, Kind::Palladium { .. } | Kind::Cassandra(_))
+    }
+
+    /// The same server, set up in another way.
+    pub fn with(&self, setting: Setting) -> Recipe {
+        Recipe {
+            setting,
+            ..self.clone()
+        }
+    }
+
     /// Starts it and waits until its port opens.
     pub fn start(&self) -> io::Result<Server> {
         let (address, folder) = match &self.kind {
@@ -160,11 +173,6 @@ impl Server {
     /// Whether it is ours: keys can be switched there.
     pub fn is_ours(&self) -> bool {
         matches!(self.recipe.kind, Kind::Palladium { .. })
-    }
-
-    /// Whether it can be stopped and started again.
-    pub fn can_restart(&self) -> bool {
-        self.folder.is_some() && !matches!(self.recipe.kind, Kind::Floor)
     }
 
     /// Its folder, if it was started here.

@@ -43,7 +43,7 @@ pub static INSERT: Workload = Workload {
     statements: inserts,
     ask: insert,
     shapes: Shapes::Any,
-    setting: Setting::Ordinary,
+    setting: Setting::ManyStatements,
     is_on_floor: false,
 };
 
@@ -63,7 +63,7 @@ pub static READ: Workload = Workload {
         turn.execute(table, Expected::Rows(1), 1, |body| put_key(body, row));
     },
     shapes: Shapes::Any,
-    setting: Setting::Ordinary,
+    setting: Setting::ManyStatements,
     is_on_floor: false,
 };
 

@@ -103,6 +103,8 @@ pub struct Tables {
 pub enum Setting {
     /// As an operator gets them.
     Ordinary,
+    /// With room for all prepared statements of many tables.
+    ManyStatements,
     /// With caches of their own so small that blocks come from the page cache of the machine.
     SmallCache,
 }
