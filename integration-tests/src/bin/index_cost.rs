@@ -11,7 +11,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use palladium_integration_tests::bench::cpu::of_process;
+use palladium_integration_tests::bench::process::cpu_time;
 use palladium_integration_tests::chance::Chance;
 use palladium_integration_tests::node::{Node, Settings};
 use palladium_integration_tests::raw::Connection;
@@ -164,10 +164,10 @@ async fn timed(
     times: usize,
     sets: impl Fn(usize) -> Vec<Vec<u8>>,
 ) -> Result<(), Box<dyn Error>> {
-    let (cpu, begun) = (of_process(node.pid())?, Instant::now());
+    let (cpu, begun) = (cpu_time(node.pid())?, Instant::now());
     many(connection, statement, times, sets).await?;
     let wall = begun.elapsed().as_secs_f64() * 1e6 / times as f64;
-    let cpu = (of_process(node.pid())? - cpu).as_secs_f64() * 1e6 / times as f64;
+    let cpu = (cpu_time(node.pid())? - cpu).as_secs_f64() * 1e6 / times as f64;
     println!("| {what} | {cpu:.2} | {wall:.2} |");
     Ok(())
 }
