@@ -6,7 +6,9 @@
 use palladium_protocol::cql::ast::Selectable;
 use palladium_protocol::types::{CqlType, UserType};
 
-use super::term::{Receiver, Terms, cannot_infer, field_place, folded, print};
+use super::calls::folded;
+use super::parts::field_place;
+use super::term::{Receiver, Terms, cannot_infer, print};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
 use crate::query::functions::Fit;

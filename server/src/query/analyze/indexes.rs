@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use palladium_protocol::cql::ast::Operator;
 
-use super::gather::Said;
 use super::restrict::{Alternatives, Constraint, End, Test};
+use super::said::Said;
 use crate::query::expression::Expression;
 use crate::schema::index::Question;
 use crate::schema::{ColumnKind, Index, TableSchema};

@@ -1,19 +1,24 @@
 //! A statement gets its meaning: names are looked up in one snapshot of the catalog, values get types, and what makes no
 //! sense is refused in Cassandra's words.
 //!
-//! Read on in `term` (values; `construct`, `literal` and `name` beside it), `gather` and `restrict` (WHERE), then `select` and `modify`.
+//! Read on in `term` (values; `calls`, `arithmetic`, `parts`, `construct`, `natural`, `literal` and `name` beside it), `gather`, `said` and `restrict` (WHERE), then `select` and `modify`.
 //!
 //! What must hold: analysis reads no table and no clock. Its result can be kept as long as the table it was made for is the
 //! one in the catalog.
 
+mod arithmetic;
+mod calls;
 mod construct;
 mod gather;
 pub mod indexes;
 pub mod literal;
 mod modify;
 pub mod name;
+mod natural;
 pub mod nearest;
+mod parts;
 pub mod restrict;
+mod said;
 mod select;
 pub mod term;
 

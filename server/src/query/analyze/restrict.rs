@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 use palladium_protocol::cql::ast::{Operator, Relation};
 
-use super::gather::{Gathered, Said};
+use super::gather::Gathered;
 use super::indexes::{self, IndexChoice};
+use super::said::Said;
 use super::term::Terms;
 use crate::derived::nearest;
 use crate::error::{CqlError, CqlResult};

@@ -1,0 +1,296 @@
+//! Calls: of functions, of aggregates, and casts, which are calls of functions too.
+//!
+//! Which of several functions of a name is meant is said by the types of its arguments (`natural`), as in Cassandra: exactly one has to fit best.
+//!
+//! What must hold: what a statement refuses here it refuses whatever its rows are; a call of constants is a constant.
+
+use palladium_protocol::cql::ast::{Literal, QualifiedName, Selectable};
+use palladium_protocol::types::CqlType;
+
+use super::literal;
+use super::term::{Aggregate, Receiver, Terms, print};
+use crate::error::{CqlError, CqlResult};
+use crate::query::expression::{Bound, Expression, Scope, Typed};
+use crate::query::functions::aggregate::AggregateKind;
+use crate::query::functions::timeuuid::TimeUuids;
+use crate::query::functions::{self, Function, Moment, is_assignable};
+
+impl Terms<'_> {
+    /// What is known of the types of arguments; a literal has the type it is most like.
+    pub(super) fn compatible(&self, arguments: &[Selectable]) -> Vec<Option<CqlType>> {
+        arguments
+            .iter()
+            .map(|argument| match argument {
+                Selectable::Literal(literal) => literal::natural_type(literal),
+                other => self.natural_type(other),
+            })
+            .collect()
+    }
+
+    pub(super) fn known_function(
+        &self,
+        name: &QualifiedName,
+        arguments: &[Selectable],
+    ) -> CqlResult<()> {
+        if name
+            .keyspace
+            .as_ref()
+            .is_some_and(|keyspace| *keyspace != "system")
+        {
+            return Err(self.unknown_function(&name.to_string()));
+        }
+        let name = name.name.as_str();
+        if let Some(kind) = AggregateKind::named(name) {
+            return match self.compatible(arguments).as_slice() {
+                [Some(ty)] => self.check_aggregate(kind, ty),
+                _ => Ok(()),
+            };
+        }
+        let natural: Vec<Option<CqlType>> = arguments
+            .iter()
+            .map(|argument| self.natural_type(argument))
+            .collect();
+        let shown = |place: usize| print(&arguments[place]);
+        let fit =
+            |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
+        match functions::resolve(
+            name,
+            &self.compatible(arguments),
+            None,
+            self.table,
+            &shown,
+            &fit,
+        )? {
+            Some(_) => Ok(()),
+            None => Err(self.unknown_function(name)),
+        }
+    }
+
+    /// A cast is a call of a function, and whether there is one is found out as for any other.
+    pub(super) fn check_cast(&self, from: &CqlType, to: &CqlType, written: &str) -> CqlResult<()> {
+        let candidates = match written {
+            "varchar" => Vec::new(),
+            _ => functions::castable_to(to),
+        };
+        if candidates.is_empty() {
+            // Cassandra names the first column of the selection, whatever is cast.
+            return Err(CqlError::invalid(format!(
+                "{} cannot be cast to {written}",
+                self.first_column.as_deref().unwrap_or_default()
+            )));
+        }
+        if candidates.iter().any(|own| own == from.bare()) {
+            return Ok(());
+        }
+        let weak: Vec<&CqlType> = candidates
+            .iter()
+            .filter(|own| is_assignable(from, own))
+            .collect();
+        let listed = |types: &[&CqlType]| {
+            let each: Vec<String> = types
+                .iter()
+                .map(|from| format!("system.cast_as_{to} : ({from}) -> {to}"))
+                .collect();
+            each.join(", ")
+        };
+        match weak.as_slice() {
+            [_] => Ok(()),
+            [] => Err(CqlError::invalid(format!(
+                "Invalid call to function system.cast_as_{to}, none of its type signatures match (known type signatures: {})",
+                listed(&candidates.iter().collect::<Vec<_>>())
+            ))),
+            several => Err(CqlError::invalid(format!(
+                "Ambiguous call to function system.cast_as_{to} (can be matched by following signatures: {}): use type casts \
+                 to disambiguate",
+                listed(several)
+            ))),
+        }
+    }
+
+    pub(super) fn aggregate(
+        &mut self,
+        kind: AggregateKind,
+        argument: Option<Typed>,
+    ) -> CqlResult<Typed> {
+        if !self.columns {
+            return Err(CqlError::invalid(
+                "Aggregation function are not supported in the where clause",
+            ));
+        }
+        if self.inside_aggregate {
+            return Err(CqlError::invalid(
+                "aggregate functions cannot be used as arguments of aggregate functions",
+            ));
+        }
+        let ty = match &argument {
+            Some(argument) => match kind.result_type(&argument.ty) {
+                Some(ty) => ty,
+                None => {
+                    self.check_aggregate(kind, &argument.ty)?;
+                    // A timestamp is taken for the one number it fits.
+                    CqlType::Bigint
+                }
+            },
+            None => CqlType::Bigint,
+        };
+        self.aggregates.push(Aggregate { kind, argument });
+        Ok(Typed {
+            expression: Expression::Aggregate(self.aggregates.len() - 1),
+            ty,
+        })
+    }
+
+    /// Whether there is an aggregate for values of a type.
+    pub(super) fn check_aggregate(&self, kind: AggregateKind, ty: &CqlType) -> CqlResult<()> {
+        const NUMBERS: [&str; 9] = [
+            "tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "varint",
+            "counter",
+        ];
+        if kind.result_type(ty).is_some() {
+            return Ok(());
+        }
+        let listed = |types: &[&str]| {
+            let each: Vec<String> = types
+                .iter()
+                .map(|ty| format!("system.{} : ({ty}) -> {ty}", kind.name()))
+                .collect();
+            each.join(", ")
+        };
+        Err(CqlError::invalid(match ty.bare() {
+            CqlType::Timestamp => format!(
+                "Ambiguous call to function {} (can be matched by following signatures: {}): use type casts to disambiguate",
+                kind.name(),
+                listed(&["bigint", "varint"])
+            ),
+            _ => format!(
+                "Invalid call to function {}, none of its type signatures match (known type signatures: {})",
+                kind.name(),
+                listed(&NUMBERS)
+            ),
+        }))
+    }
+
+    pub(super) fn function(
+        &mut self,
+        name: &str,
+        arguments: &[Selectable],
+        receiver: Option<Receiver<'_>>,
+    ) -> CqlResult<Typed> {
+        if let Some(kind) = AggregateKind::named(name) {
+            if !self.columns {
+                return self.aggregate(kind, None);
+            }
+            if kind == AggregateKind::Count
+                && let [Selectable::Literal(Literal::Integer(one))] = arguments
+                && one == "1"
+            {
+                return self.aggregate(kind, None);
+            }
+            let [argument] = arguments else {
+                return Err(CqlError::invalid(format!(
+                    "Invalid number of arguments in call to function system.{name}: 1 required but {} provided",
+                    arguments.len()
+                )));
+            };
+            let outer = std::mem::replace(&mut self.inside_aggregate, true);
+            let typed = self.any(argument, None);
+            self.inside_aggregate = outer;
+            return self.aggregate(kind, Some(typed?));
+        }
+        let natural: Vec<Option<CqlType>> = arguments
+            .iter()
+            .map(|argument| self.natural_type(argument))
+            .collect();
+        let shown = |place: usize| print(&arguments[place]);
+        let fit =
+            |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
+        let wanted = receiver.map(|receiver| receiver.ty);
+        let compatible = self.compatible(arguments);
+        let found = functions::resolve(name, &compatible, wanted, self.table, &shown, &fit)?;
+        let Some(signature) = found else {
+            return Err(self.unknown_function(name));
+        };
+        let mut typed = Vec::with_capacity(arguments.len());
+        for (place, (argument, ty)) in arguments.iter().zip(&signature.takes).enumerate() {
+            let receiver_name = format!("arg{place}(system.{name})");
+            let own = self.any(
+                argument,
+                Some(Receiver {
+                    name: &receiver_name,
+                    ty,
+                }),
+            )?;
+            // The function reads the value as what it is; only untyped things take the argument's type.
+            let ty = if is_assignable(&own.ty, ty) {
+                ty.clone()
+            } else {
+                own.ty
+            };
+            typed.push(Typed {
+                expression: own.expression,
+                ty,
+            });
+        }
+        self.call(signature.function, typed, signature.returns)
+    }
+
+    pub(super) fn unknown_function(&self, name: &str) -> CqlError {
+        CqlError::invalid(match self.columns {
+            true => format!("Unknown function '{name}'"),
+            false => format!("Unknown function {name} called"),
+        })
+    }
+
+    pub(super) fn call(
+        &mut self,
+        function: Function,
+        arguments: Vec<Typed>,
+        returns: CqlType,
+    ) -> CqlResult<Typed> {
+        self.asks_for_time |= !function.is_pure();
+        let constant = function.is_pure()
+            && arguments
+                .iter()
+                .all(|argument| argument.expression.is_constant());
+        let expression = Expression::Call {
+            function,
+            arguments,
+            returns: returns.clone(),
+        };
+        Ok(Typed {
+            expression: if constant {
+                folded(expression)?
+            } else {
+                expression
+            },
+            ty: returns,
+        })
+    }
+}
+
+/// The constant an expression of constants is.
+pub(super) fn folded(expression: Expression) -> CqlResult<Expression> {
+    /// Nothing that is folded asks for time or chance.
+    struct Nothing;
+    impl palladium_crypto::Entropy for Nothing {
+        fn fill(&self, out: &mut [u8]) {
+            out.fill(0);
+        }
+    }
+    let uuids = TimeUuids::new(&Nothing);
+    let moment = Moment {
+        micros: 0,
+        seconds: 0,
+        uuids: &uuids,
+    };
+    let scope = Scope {
+        bound: &[],
+        moment: &moment,
+        row: None,
+        aggregates: &[],
+    };
+    Ok(Expression::Constant(match expression.evaluate(&scope)? {
+        Bound::Unset => Bound::Null,
+        value => value,
+    }))
+}

@@ -1,0 +1,161 @@
+//! The type that an expression has by itself, and how well it would fit another.
+//!
+//! Nothing is built or refused here: functions and arithmetic ask before they decide.
+
+use std::sync::Arc;
+
+use palladium_protocol::cql::ast::{CellFact, Literal, Selectable};
+use palladium_protocol::types::CqlType;
+
+use super::literal;
+use super::parts::field_place;
+use super::term::{Terms, print};
+use crate::query::functions::aggregate::AggregateKind;
+use crate::query::functions::{self, Fit, is_assignable};
+use crate::schema::types;
+
+impl Terms<'_> {
+    /// The type of an expression by itself, where it has one.
+    pub(super) fn natural_type(&self, of: &Selectable) -> Option<CqlType> {
+        match of {
+            Selectable::Column(name) => {
+                let column = self.table?.column(name.as_str())?;
+                Some(column.ty.clone())
+            }
+            Selectable::Literal(_) | Selectable::Marker(_) => None,
+            Selectable::CountRows => Some(CqlType::Bigint),
+            Selectable::Cast { to, .. } => Some(types::native(*to)),
+            Selectable::TypeHint { to, .. } => {
+                let lookup =
+                    |keyspace: &str, name: &str| self.catalog.user_type(keyspace, name).cloned();
+                types::resolve(to, self.keyspace, &lookup).ok()
+            }
+            Selectable::CellFact { fact, .. } => Some(match fact {
+                CellFact::Ttl => CqlType::Int,
+                _ => CqlType::Bigint,
+            }),
+            Selectable::Function { name, arguments } => {
+                let name = name.name.as_str();
+                let natural: Vec<_> = arguments
+                    .iter()
+                    .map(|argument| self.natural_type(argument))
+                    .collect();
+                if let Some(kind) = AggregateKind::named(name) {
+                    return kind.result_type(natural.first()?.as_ref()?);
+                }
+                let shown = |place: usize| print(&arguments[place]);
+                let fit = |place: usize, ty: &CqlType| {
+                    self.fit(&arguments[place], natural[place].as_ref(), ty)
+                };
+                let signature = functions::resolve(
+                    name,
+                    &self.compatible(arguments),
+                    None,
+                    self.table,
+                    &shown,
+                    &fit,
+                )
+                .ok()??;
+                Some(signature.returns)
+            }
+            Selectable::Field { of, field } => match self.natural_type(of)?.bare() {
+                CqlType::Udt(udt) => {
+                    let place = field_place(udt, field.as_str())?;
+                    Some(udt.fields[place].1.clone())
+                }
+                _ => None,
+            },
+            Selectable::Element { of, .. } => match self.natural_type(of)?.bare() {
+                CqlType::Map(_, value) => Some((**value).clone()),
+                CqlType::Set(element) => Some((**element).clone()),
+                _ => None,
+            },
+            Selectable::Slice { of, .. } => self.natural_type(of),
+            Selectable::Tuple(parts) => match parts.as_slice() {
+                [single] => self.natural_type(single),
+                _ => None,
+            },
+            Selectable::Arithmetic { left, right, .. } => {
+                let of = |side: &Selectable| match side {
+                    Selectable::Literal(literal) => literal::natural_type(literal),
+                    side => self.natural_type(side),
+                };
+                let (left, right) = (of(left)?, of(right)?);
+                if *right.bare() == CqlType::Duration {
+                    return Some(left);
+                }
+                functions::number::result_type(&left, &right)
+            }
+            Selectable::Negation(inner) => match &**inner {
+                Selectable::Literal(literal) => literal::natural_type(literal),
+                inner => self.natural_type(inner),
+            },
+            Selectable::List(parts) => {
+                let known = parts.iter().find_map(|part| self.natural_type(part))?;
+                Some(CqlType::list(known.frozen()).frozen())
+            }
+            Selectable::Set(parts) => {
+                let known = parts.iter().find_map(|part| self.natural_type(part))?;
+                Some(CqlType::Set(Arc::new(known.frozen())).frozen())
+            }
+            Selectable::Map(_) => None,
+        }
+    }
+
+    pub(super) fn fit(&self, of: &Selectable, natural: Option<&CqlType>, ty: &CqlType) -> Fit {
+        let bare = ty.bare();
+        match of {
+            Selectable::Literal(Literal::Null) | Selectable::Marker(_) => Fit::Weak,
+            Selectable::Literal(literal)
+                if literal::natural_type(literal).as_ref() == Some(bare) =>
+            {
+                Fit::Exact
+            }
+            Selectable::Literal(literal) if literal::fits(literal, bare) => Fit::Weak,
+            Selectable::Literal(_) => Fit::No,
+            Selectable::List(parts) => match bare {
+                CqlType::List(element) | CqlType::Vector(element, _) => {
+                    self.fit_all(parts.iter(), element)
+                }
+                _ => Fit::No,
+            },
+            Selectable::Set(parts) => match bare {
+                CqlType::Set(element) => self.fit_all(parts.iter(), element),
+                CqlType::Map(..) if parts.is_empty() => Fit::Weak,
+                _ => Fit::No,
+            },
+            Selectable::Map(parts) => match bare {
+                CqlType::Map(key, value) => {
+                    let keys = self.fit_all(parts.iter().map(|(key, _)| key), key);
+                    keys.min(self.fit_all(parts.iter().map(|(_, value)| value), value))
+                }
+                CqlType::Udt(_) => Fit::Weak,
+                _ => Fit::No,
+            },
+            Selectable::Tuple(parts) => match (bare, parts.as_slice()) {
+                (CqlType::Tuple(_), _) => Fit::Weak,
+                (_, [single]) => self.fit(single, natural, ty),
+                _ => Fit::No,
+            },
+            _ => match natural {
+                None => Fit::Weak,
+                Some(natural) if natural.bare() == bare => Fit::Exact,
+                Some(natural) if is_assignable(natural, ty) => Fit::Weak,
+                Some(natural)
+                    if matches!(of, Selectable::Arithmetic { .. } | Selectable::Negation(_))
+                        && functions::can_cast(natural, ty) =>
+                {
+                    Fit::Weak
+                }
+                Some(_) => Fit::No,
+            },
+        }
+    }
+
+    fn fit_all<'t>(&self, parts: impl Iterator<Item = &'t Selectable>, ty: &CqlType) -> Fit {
+        parts
+            .map(|part| self.fit(part, self.natural_type(part).as_ref(), ty))
+            .min()
+            .unwrap_or(Fit::Weak)
+    }
+}
