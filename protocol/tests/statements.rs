@@ -110,7 +110,7 @@ fn an_update_becomes_this_tree() {
         [Relation::Column {
             column: name("k"),
             operator: Operator::Equal,
-            value: Term::Literal(Literal::Blob("fF".into())),
+            value: Term::Literal(Literal::Blob("0xfF".into())),
         }]
     );
     assert_eq!(update.condition, Condition::Exists);

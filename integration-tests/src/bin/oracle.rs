@@ -57,6 +57,9 @@ struct Arguments {
     /// Connections that run blocks side by side.
     #[arg(long, default_value_t = 2)]
     workers: usize,
+    /// What the names of its keyspaces begin with: runs that share a server need one each.
+    #[arg(long, default_value = "")]
+    keyspaces: String,
     /// Show the differences that are kept, too.
     #[arg(long)]
     show_kept: bool,
@@ -118,7 +121,7 @@ async fn run(
     if !arguments.no_scripts {
         let mut pair = Pair::new(theirs, ours);
         for folder in script_folders(arguments) {
-            for block in script::blocks(&folder, "ks")? {
+            for block in script::blocks(&folder, &format!("{}ks", arguments.keyspaces))? {
                 if block.source.contains(&arguments.script) {
                     let outcome = pair.run(&block).await;
                     tally.add(arguments, &block, outcome);
@@ -161,8 +164,12 @@ async fn run(
                     let Some((seed, number)) = jobs.borrow_mut().next() else {
                         return;
                     };
-                    let block =
-                        generate::block(seed, number, arguments.block, &format!("k{worker}"));
+                    let block = generate::block(
+                        seed,
+                        number,
+                        arguments.block,
+                        &format!("{}k{worker}", arguments.keyspaces),
+                    );
                     let outcome = pair.run(&block).await;
                     tally.borrow_mut().add(arguments, &block, outcome);
                 }

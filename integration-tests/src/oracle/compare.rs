@@ -108,8 +108,12 @@ fn columns(what: &str, left: &[Column], right: &[Column]) -> Option<String> {
     if left.len() != right.len() {
         return Some(format!("{what}: number of columns"));
     }
-    let (left, right) = left.iter().zip(right).find(|(left, right)| left != right)?;
-    Some(if left.name != right.name {
+    let differ = |(left, right): &(&Column, &Column)| {
+        let same_table = left.keyspace == right.keyspace && left.table == right.table;
+        !same_table || left.ty != right.ty || !alike_names(&left.name, &right.name)
+    };
+    let (left, right) = left.iter().zip(right).find(differ)?;
+    Some(if !alike_names(&left.name, &right.name) {
         format!(
             "{what}: name {} | ours: {}",
             template(&left.name),
@@ -125,6 +129,20 @@ fn columns(what: &str, left: &[Column], right: &[Column]) -> Option<String> {
     } else {
         format!("{what}: table of {}", template(&left.name))
     })
+}
+
+/// Names of results are alike but for the letters of a UUID in them, which ours repeats small, and for the fields of a user type, which Cassandra repeats in the
+/// order of a hash table.
+fn alike_names(left: &str, right: &str) -> bool {
+    let is_written = |name: &str| name.contains(['[', '(', '{', '-']);
+    let letters = |name: &str| {
+        let mut letters: Vec<char> = name.to_ascii_lowercase().chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    left == right
+        || is_written(left) && left.eq_ignore_ascii_case(right)
+        || left.contains('{') && letters(left) == letters(right)
 }
 
 fn tables(left: &Table, right: &Table) -> Option<String> {
@@ -170,8 +188,80 @@ fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
         Type::Native(_, Kind::Float) => is_nan(left) && is_nan(right),
         // Of a collection's TTLs only their number is compared: each may have lost a second.
         Type::List(_) if is_ttl => left.len() == right.len(),
-        _ => false,
+        // A set or map inside of another value, or in a clustering column that may be a descending one, stands in the order that it was bound in. Ours puts
+        // it in its own: two spellings of one set are one key.
+        ty => {
+            let is_clustering = column.name.starts_with('c') && column.name.len() == 2;
+            in_order(ty, left, is_clustering) == in_order(ty, right, is_clustering)
+        }
     }
+}
+
+/// A value with the sets and maps in it in the order of their bytes; the outermost only if it is `whole`. What cannot be read stays as it is.
+fn in_order(ty: &Type, value: &[u8], whole: bool) -> Vec<u8> {
+    ordered(ty, value, whole).unwrap_or_else(|| value.to_vec())
+}
+
+fn ordered(ty: &Type, value: &[u8], whole: bool) -> Option<Vec<u8>> {
+    let mut rest = value;
+    let mut out = Vec::with_capacity(value.len());
+    match ty {
+        Type::List(inner) | Type::Set(inner) => {
+            let count = rest.try_get_i32().ok()?;
+            let mut parts = Vec::new();
+            for _ in 0..count {
+                parts.push(part(inner, &mut rest)?);
+            }
+            if whole && matches!(ty, Type::Set(_)) {
+                parts.sort();
+            }
+            out.extend(count.to_be_bytes());
+            out.extend(parts.concat());
+        }
+        Type::Map(key, inner) => {
+            let count = rest.try_get_i32().ok()?;
+            let mut parts = Vec::new();
+            for _ in 0..count {
+                let mut entry = part(key, &mut rest)?;
+                entry.extend(part(inner, &mut rest)?);
+                parts.push(entry);
+            }
+            if whole {
+                parts.sort();
+            }
+            out.extend(count.to_be_bytes());
+            out.extend(parts.concat());
+        }
+        Type::Tuple(types) => {
+            for ty in types {
+                if !rest.is_empty() {
+                    out.extend(part(ty, &mut rest)?);
+                }
+            }
+        }
+        Type::User(_, fields) => {
+            for (_, ty) in fields {
+                if !rest.is_empty() {
+                    out.extend(part(ty, &mut rest)?);
+                }
+            }
+        }
+        Type::Native(..) | Type::Custom(_) => return Some(value.to_vec()),
+    }
+    rest.is_empty().then_some(out)
+}
+
+/// One length and the value behind it.
+fn part(ty: &Type, rest: &mut &[u8]) -> Option<Vec<u8>> {
+    let length = rest.try_get_i32().ok()?;
+    let mut out = length.to_be_bytes().to_vec();
+    if let Ok(length) = usize::try_from(length) {
+        let (value, after) = rest.split_at_checked(length)?;
+        *rest = after;
+        out = in_order(ty, value, true);
+        out.splice(0..0, i32::try_from(out.len()).ok()?.to_be_bytes());
+    }
+    Some(out)
 }
 
 fn is_nan(value: &[u8]) -> bool {

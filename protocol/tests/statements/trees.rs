@@ -98,7 +98,7 @@ pub fn constant() -> BoxedStrategy<Literal> {
         select(float.to_vec()).prop_map(|text| Literal::Float(text.into())),
         any::<bool>().prop_map(Literal::Boolean),
         any::<u128>().prop_map(|n| Literal::Uuid(uuid::Uuid::from_u128(n))),
-        "[0-9a-fA-F]{0,7}".prop_map(Literal::Blob),
+        "0[xX][0-9a-fA-F]{0,7}".prop_map(Literal::Blob),
         select(duration.to_vec()).prop_map(|text| Literal::Duration(text.into())),
     ]
     .boxed()

@@ -34,9 +34,9 @@ use crate::encode::key;
 use crate::encode::order::Spelling;
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::restrict::{Filter, view_filters};
+use crate::query::check::{Check, checks};
 use crate::query::expression::{RowScope, Scope};
 use crate::query::functions::Moment;
-use crate::query::plan::{Check, checks};
 use crate::schema::{Catalog, ColumnKind, TableSchema};
 
 /// The one column of a view's store.

@@ -383,7 +383,9 @@ fn build(ty: &CqlType, parts: &[Expression], scope: &Scope<'_>) -> CqlResult<Bou
         }
         CqlType::Vector(element, _) => {
             for value in &values {
-                let value = value.as_value().ok_or_else(null)?;
+                let value = value
+                    .as_value()
+                    .ok_or_else(|| CqlError::invalid("null is not supported inside vectors"))?;
                 if element.fixed_bytes().is_none() {
                     palladium_protocol::types::vint::put_unsigned_vint(
                         &mut out,
@@ -400,9 +402,12 @@ fn build(ty: &CqlType, parts: &[Expression], scope: &Scope<'_>) -> CqlResult<Bou
                 values.len()
             };
             out.extend((entries as i32).to_be_bytes());
+            // A list that is shown may have gaps; one that is written may not.
+            let has_gaps = matches!(other, CqlType::List(_)) && scope.row.is_some();
             for value in &values {
                 match value {
                     Bound::Value(value) => wire::put_element(Some(value), &mut out),
+                    Bound::Null if has_gaps => wire::put_element(None, &mut out),
                     Bound::Null => return Err(null()),
                     Bound::Unset => return Err(unset()),
                 }
@@ -503,7 +508,8 @@ fn slice(
         count += 1;
     }
     out[..4].copy_from_slice(&count.to_be_bytes());
-    Ok((count > 0).then(|| out.into()))
+    // Of what consists of cells nothing is left without them.
+    Ok((count > 0 || !ty.is_multi_cell()).then(|| out.into()))
 }
 
 /// Whether two values of a type are the same to CQL; 1.0 and 1.00 are.

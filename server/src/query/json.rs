@@ -14,12 +14,14 @@ use palladium_protocol::types::vint::put_unsigned_vint;
 use palladium_protocol::types::{CqlType, CqlValue, decode};
 
 use self::reader::{Json, parse};
-use super::analyze::{JsonInsert, ModifyPlan, SelectPlan, literal};
+use super::analyze::{JsonDocument, JsonInsert, ModifyPlan, SelectPlan, literal};
 use super::expression::{Bound, Scope};
 use super::functions::{calendar, text};
+use super::plan::not_null;
+use crate::encode::key;
 use crate::encode::wire::{self, Elements, Fields};
 use crate::error::{CqlError, CqlResult};
-use crate::schema::ColumnKind;
+use crate::schema::{ColumnKind, TableSchema};
 
 /// A row as a JSON object.
 pub fn row(plan: &SelectPlan, values: &[Option<Bytes>]) -> CqlResult<String> {
@@ -175,21 +177,21 @@ pub struct Document {
     pub columns: Vec<(usize, Option<Bytes>)>,
 }
 
-/// Reads the document of an INSERT JSON.
-pub fn document(plan: &ModifyPlan, insert: &JsonInsert, scope: &Scope<'_>) -> CqlResult<Document> {
-    let table = &plan.table;
-    let text = match insert.document.evaluate(scope)? {
-        Bound::Value(text) => text,
-        _ => return Err(CqlError::invalid("Got null for INSERT JSON values")),
-    };
+/// Reads the text of an INSERT JSON: what it gives to which columns, by their places in the table.
+pub fn given(table: &TableSchema, text: &[u8]) -> CqlResult<Vec<(usize, Bound)>> {
     let text =
-        std::str::from_utf8(&text).map_err(|_| CqlError::invalid("String didn't validate."))?;
-    let Json::Object(entries) = parse(text)? else {
-        return Err(CqlError::invalid(format!(
-            "Could not decode JSON string as a map: {text}"
-        )));
+        std::str::from_utf8(text).map_err(|_| CqlError::invalid("String didn't validate."))?;
+    let entries = match parse(text)? {
+        Json::Object(entries) => entries,
+        Json::Null => return Err(CqlError::invalid("Got null for INSERT JSON values")),
+        _ => {
+            return Err(CqlError::invalid(format!(
+                "Could not decode JSON string as a map: {text}"
+            )));
+        }
     };
-    let mut given: Vec<Option<Json>> = vec![None; table.columns.len()];
+    let mut columns: Vec<Option<Json>> = vec![None; table.columns.len()];
+    let mut unknown = None;
     for (name, value) in entries {
         let own = match name
             .strip_prefix('"')
@@ -198,37 +200,70 @@ pub fn document(plan: &ModifyPlan, insert: &JsonInsert, scope: &Scope<'_>) -> Cq
             Some(exact) => exact.to_owned(),
             None => name.to_lowercase(),
         };
-        let index = table.column_index(&own).ok_or_else(|| {
-            CqlError::invalid(format!(
-                "JSON values map contains unrecognized column: {name}"
-            ))
-        })?;
-        given[index] = Some(value);
+        match table.column_index(&own) {
+            Some(index) => columns[index] = Some(value),
+            None => unknown = unknown.or(Some(name)),
+        }
     }
+    let mut given = Vec::with_capacity(columns.len());
+    for (index, value) in columns.into_iter().enumerate() {
+        let column = &table.columns[index];
+        match value {
+            None => {}
+            Some(Json::Null) => given.push((index, Bound::Null)),
+            Some(json) => {
+                let value = read(&column.ty, &json, &column.name)?;
+                given.push((index, Bound::Value(value)));
+            }
+        }
+    }
+    match unknown {
+        None => Ok(given),
+        Some(name) => Err(CqlError::invalid(format!(
+            "JSON values map contains unrecognized column: {name}"
+        ))),
+    }
+}
+
+/// What an INSERT JSON says of each column.
+pub fn document(plan: &ModifyPlan, insert: &JsonInsert, scope: &Scope<'_>) -> CqlResult<Document> {
+    let table = &plan.table;
+    let bound;
+    let given = match &insert.document {
+        JsonDocument::Given(given) => given,
+        JsonDocument::Bound(text) => {
+            let Bound::Value(text) = text.evaluate(scope)? else {
+                return Err(CqlError::invalid("Got null for INSERT JSON values"));
+            };
+            bound = self::given(table, &text)?;
+            &bound
+        }
+    };
     let mut document = Document {
         partition: Vec::new(),
         clustering: Vec::new(),
         columns: Vec::new(),
     };
-    for (index, value) in given.into_iter().enumerate() {
-        let column = &table.columns[index];
-        let bytes = match &value {
-            None | Some(Json::Null) => None,
-            Some(json) => Some(read(&column.ty, json, &column.name)?),
+    let mut given = given.iter().peekable();
+    for (index, column) in table.columns.iter().enumerate() {
+        let own = given.next_if(|(own, _)| *own == index);
+        let value = match (own, insert.default) {
+            (Some((_, value)), _) => value.clone(),
+            (None, JsonDefault::Null) => Bound::Null,
+            (None, JsonDefault::Unset) => Bound::Unset,
         };
-        match (column.kind, bytes) {
-            (ColumnKind::PartitionKey, Some(bytes)) => document.partition.push(bytes),
-            (ColumnKind::Clustering, Some(bytes)) => document.clustering.push(bytes),
-            (ColumnKind::PartitionKey | ColumnKind::Clustering, None) => {
-                return Err(CqlError::invalid(format!(
-                    "Invalid null value in condition for column {}",
-                    column.name
-                )));
+        if column.kind.is_primary_key() {
+            if column.kind == ColumnKind::Clustering && value.as_value().is_none() {
+                // What is wrong with the partition key is said first.
+                key::partition_key(&document.partition)?;
             }
-            (_, bytes) if value.is_some() || insert.default == JsonDefault::Null => {
-                document.columns.push((index, bytes));
+            let value = not_null(value, &column.name)?;
+            match column.kind {
+                ColumnKind::PartitionKey => document.partition.push(value),
+                _ => document.clustering.push(value),
             }
-            _ => {}
+        } else if value != Bound::Unset {
+            document.columns.push((index, value.value()));
         }
     }
     Ok(document)
@@ -251,10 +286,16 @@ pub fn value(ty: &CqlType, text: &[u8]) -> CqlResult<Option<Bytes>> {
 
 fn read(ty: &CqlType, json: &Json, column: &str) -> CqlResult<Bytes> {
     let value = read_bytes(ty, json).map_err(|error| {
-        CqlError::invalid(format!(
-            "Error decoding JSON value for {column}: {}",
-            error.message
-        ))
+        // What is said of a duration is said as it is.
+        let is_bare = error.message.starts_with("Invalid duration. ")
+            || error.message.ends_with(" to a duration");
+        match is_bare {
+            true => error,
+            false => CqlError::invalid(format!(
+                "Error decoding JSON value for {column}: {}",
+                error.message
+            )),
+        }
     })?;
     let ordered = wire::normalize(ty, &value)?.into_owned();
     Ok(ordered.into())
@@ -411,7 +452,7 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
                     "String representation of blob is missing 0x prefix: {text}"
                 ))
             })?;
-            palladium_protocol::cql::ast::Literal::Blob(digits.to_owned())
+            palladium_protocol::cql::ast::Literal::Blob(text.clone())
                 .blob_bytes()
                 .ok_or_else(|| wrong(format!("cannot parse '{digits}' as hex bytes")))?
         }

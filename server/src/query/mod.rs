@@ -8,11 +8,12 @@
 //! [`begin`] never waits. What memory can answer is ready when it returns; plain writes are handed back, so that the
 //! connection can give the engine all writes of one read of the socket together; everything else is a future.
 //!
-//! Read on in `expression` and `analyze`, `prepared` and `values`, `plan`, `execute`, and `answer`; `functions`, `json`, `masks`, `paging` and
+//! Read on in `expression` and `analyze`, `prepared` and `values`, `plan` and `check`, `execute`, and `answer`; `functions`, `json`, `masks`, `paging` and
 //! `traced` stand beside the road.
 
 pub mod analyze;
 pub mod answer;
+pub mod check;
 pub mod execute;
 pub mod expression;
 pub mod functions;

@@ -1,4 +1,4 @@
-//! Restrictions and bound values become what storage understands: partition keys, slices, and tests for what is left.
+//! Restrictions and bound values become what storage understands: partition keys and slices. What is left is for `check`.
 //!
 //! ```text
 //! (c1, c2) with c2 DESC,  (c1, c2) > (1, 2)     =    c1 > 1    or    c1 = 1 and c2 > 2
@@ -11,19 +11,13 @@
 //! position's upper end.
 
 use bytes::Bytes;
-use palladium_protocol::cql::ast::Operator;
-use palladium_protocol::types::CqlType;
 use palladium_storage::{Clustering, KeyRange, PartitionBound, PartitionKey, Slices, Token};
 
-use super::analyze::indexes::IndexChoice;
-use super::analyze::restrict::{
-    Alternatives, Constraint, End, Filter, Partition, Restrictions, Test,
-};
-use super::expression::{self, Bound, Expression, RowScope, Scope, compare, same};
+use super::analyze::restrict::{Alternatives, Constraint, End, Partition, Restrictions};
+use super::expression::{Bound, Scope};
 use crate::encode::wire::{Elements, Fields};
 use crate::encode::{key, order};
 use crate::error::{CqlError, CqlResult};
-use crate::schema::index::{Fold, Question};
 use crate::schema::{Column, TableSchema};
 
 /// Partitions or positions that one statement may name: the product of its IN lists.
@@ -39,7 +33,8 @@ pub enum Keys {
     Nothing,
 }
 
-fn not_null(value: Bound, column: &str) -> CqlResult<Bytes> {
+/// The value that a column is compared with, which has to be one.
+pub(super) fn not_null(value: Bound, column: &str) -> CqlResult<Bytes> {
     match value {
         Bound::Value(value) => Ok(value),
         Bound::Null => Err(CqlError::invalid(format!(
@@ -51,36 +46,94 @@ fn not_null(value: Bound, column: &str) -> CqlResult<Bytes> {
     }
 }
 
-/// The values of one column or tuple.
-fn alternatives(of: &Alternatives, column: &str, scope: &Scope<'_>) -> CqlResult<Vec<Bytes>> {
+/// The values that one column or tuple may have, null or not.
+pub(super) fn evaluated(
+    of: &Alternatives,
+    column: &str,
+    scope: &Scope<'_>,
+) -> CqlResult<Vec<Bound>> {
     match of {
-        Alternatives::One(value) => Ok(vec![not_null(value.evaluate(scope)?, column)?]),
-        Alternatives::Several(values) => values
-            .iter()
-            .map(|value| not_null(value.evaluate(scope)?, column))
-            .collect(),
+        Alternatives::One(value) => Ok(vec![value.evaluate(scope)?]),
+        Alternatives::Several(values) => values.iter().map(|value| value.evaluate(scope)).collect(),
         Alternatives::Listed(list) => {
+            let refused =
+                |what: &str| CqlError::invalid(format!("Invalid {what} value for column {column}"));
             let list = match list.evaluate(scope)? {
                 Bound::Value(list) => list,
-                Bound::Null => {
-                    return Err(CqlError::invalid(format!(
-                        "Invalid null value for column {column}"
-                    )));
-                }
-                Bound::Unset => {
-                    return Err(CqlError::invalid(format!(
-                        "Invalid unset value for column {column}"
-                    )));
-                }
+                Bound::Null => return Err(refused("null")),
+                Bound::Unset => return Err(refused("unset")),
             };
             Elements::read(&list)?
                 .map(|element| {
                     let element = element?.map(|element| list.slice_ref(element));
-                    not_null(element.into(), column)
+                    Ok(element.into())
                 })
                 .collect()
         }
     }
+}
+
+/// The values of one column, which have to be some.
+fn alternatives(of: &Alternatives, column: &str, scope: &Scope<'_>) -> CqlResult<Vec<Bytes>> {
+    evaluated(of, column, scope)?
+        .into_iter()
+        .map(|value| not_null(value, column))
+        .collect()
+}
+
+/// The parts of a tuple for these columns. `null` says what a part that is none means.
+pub(super) fn spread(
+    value: &Bytes,
+    columns: &[Column],
+    null: &dyn Fn(&Column) -> CqlError,
+) -> CqlResult<Vec<Bytes>> {
+    let mut parts = Vec::with_capacity(columns.len());
+    for (field, column) in Fields::read(value).zip(columns) {
+        let field = field?.ok_or_else(|| null(column))?;
+        parts.push(value.slice_ref(field));
+    }
+    Ok(parts)
+}
+
+/// The values of several columns together.
+pub(super) fn tuples(
+    of: &Alternatives,
+    columns: &[Column],
+    scope: &Scope<'_>,
+) -> CqlResult<Vec<Vec<Bytes>>> {
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    let in_list = || {
+        CqlError::invalid(format!(
+            "Invalid null value in condition for columns: [{}]",
+            names.join(", ")
+        ))
+    };
+    let alone = |column: &Column| {
+        CqlError::invalid(format!("Invalid null value for column {}", column.name))
+    };
+    let null = |column: &Column| match of {
+        Alternatives::One(_) => alone(column),
+        _ => in_list(),
+    };
+    if let Alternatives::Listed(list) = of
+        && list.evaluate(scope)? == Bound::Null
+    {
+        return Err(CqlError::invalid("Invalid null value for IN restriction"));
+    }
+    let mut all = Vec::new();
+    for value in evaluated(of, &names.join(","), scope)? {
+        let value = value.value().ok_or_else(|| null(&columns[0]))?;
+        let parts = spread(&value, columns, &null)?;
+        if parts.len() < columns.len() {
+            return Err(CqlError::invalid(format!(
+                "Expected {} elements in value tuple, but got {}",
+                columns.len(),
+                parts.len()
+            )));
+        }
+        all.push(parts);
+    }
+    Ok(all)
 }
 
 /// The partitions of a WHERE.
@@ -91,7 +144,18 @@ pub fn keys(
 ) -> CqlResult<Keys> {
     match &restrictions.partition {
         Partition::All => Ok(Keys::Range(KeyRange::all())),
-        Partition::Keys(columns) => named_keys(table, columns, scope).map(Keys::Named),
+        Partition::Keys(columns) => {
+            let mut keys = named_keys(table, columns, scope)?;
+            if let Some((lower, upper)) = &restrictions.token {
+                match token_range(lower.as_ref(), upper.as_ref(), scope)? {
+                    Keys::Range(KeyRange::Range { start, end }) => {
+                        keys.retain(|key| !start.is_after_key(key) && end.is_after_key(key))
+                    }
+                    _ => keys.clear(),
+                }
+            }
+            Ok(Keys::Named(keys))
+        }
         Partition::Token { lower, upper } => token_range(lower.as_ref(), upper.as_ref(), scope),
     }
 }
@@ -117,6 +181,9 @@ fn named_keys(
     }
     let mut combinations: Vec<Vec<Bytes>> = vec![Vec::with_capacity(columns.len())];
     for (of, column) in columns.iter().zip(names) {
+        if combinations.is_empty() {
+            break;
+        }
         let values = alternatives(of, &column.name, scope)?;
         combinations = product(combinations, &values, |combination, value| {
             combination.push(value.clone())
@@ -164,7 +231,10 @@ fn product<C: Clone, V>(
 
 fn token_range(lower: Option<&End>, upper: Option<&End>, scope: &Scope<'_>) -> CqlResult<Keys> {
     let read = |end: &End| -> CqlResult<i64> {
-        let value = not_null(end.value.evaluate(scope)?, "partition key token")?;
+        let value = match end.value.evaluate(scope)? {
+            Bound::Null => return Err(CqlError::invalid("Invalid null token value")),
+            value => not_null(value, "partition key token")?,
+        };
         let bytes = value[..]
             .try_into()
             .map_err(|_| CqlError::invalid("Invalid token"))?;
@@ -203,8 +273,16 @@ pub struct Positions {
 
 struct SliceEnds {
     first: usize,
-    lower: Option<(Vec<Bytes>, bool)>,
-    upper: Option<(Vec<Bytes>, bool)>,
+    lower: Option<Edge>,
+    upper: Option<Edge>,
+}
+
+/// Where a slice ends.
+enum Edge {
+    /// At these values, and whether they are in it.
+    Values(Vec<Bytes>, bool),
+    /// At a null, which stands before every value, whichever way the column runs.
+    Null,
 }
 
 /// What the clustering parts of a WHERE name.
@@ -217,54 +295,48 @@ pub fn positions(
     let mut prefixes: Vec<Vec<Bytes>> = vec![Vec::with_capacity(columns.len())];
     let mut slice = None;
     for part in &restrictions.clustering {
-        let name = || {
-            let names: Vec<&str> = columns[part.first..part.first + part.count]
-                .iter()
-                .map(|c| c.name.as_str())
-                .collect();
-            names.join(",")
-        };
-        let spread = |value: Bytes| -> CqlResult<Vec<Bytes>> {
-            if !part.tuple {
-                return Ok(vec![value]);
-            }
-            let mut parts = Vec::with_capacity(part.count);
-            for (field, column) in Fields::read(&value).zip(&columns[part.first..]) {
-                let field = field?.map(|field| value.slice_ref(field));
-                parts.push(not_null(field.into(), &column.name)?);
-            }
-            Ok(parts)
-        };
+        // An IN of nothing: what else is said is not looked at.
+        if prefixes.is_empty() {
+            break;
+        }
+        let own = &columns[part.first..part.first + part.count];
         match &part.constraint {
             // The common case takes no combination: one column, one value.
             Constraint::Among(Alternatives::One(value)) if !part.tuple => {
-                let value = not_null(value.evaluate(scope)?, &columns[part.first].name)?;
+                let value = not_null(value.evaluate(scope)?, &own[0].name)?;
                 prefixes
                     .iter_mut()
                     .for_each(|prefix| prefix.push(value.clone()));
             }
+            Constraint::Among(of) if !part.tuple => {
+                let values = alternatives(of, &own[0].name, scope)?;
+                prefixes = product(prefixes, &values, |prefix, value| {
+                    prefix.push(value.clone())
+                })?;
+            }
             Constraint::Among(of) => {
-                let values: CqlResult<Vec<Vec<Bytes>>> = alternatives(of, &name(), scope)?
-                    .into_iter()
-                    .map(spread)
-                    .collect();
-                let values = values?;
-                if let Some(short) = values.iter().find(|values| values.len() < part.count) {
-                    return Err(CqlError::invalid(format!(
-                        "Expected {} elements in value tuple, but got {}",
-                        part.count,
-                        short.len()
-                    )));
-                }
+                let values = tuples(of, own, scope)?;
                 prefixes = product(prefixes, &values, |prefix, values| {
                     prefix.extend_from_slice(values)
                 })?;
             }
             Constraint::Between { lower, upper } => {
-                let end = |end: &Option<End>| -> CqlResult<Option<(Vec<Bytes>, bool)>> {
+                let end = |end: &Option<End>| -> CqlResult<Option<Edge>> {
                     let Some(end) = end else { return Ok(None) };
-                    let value = not_null(end.value.evaluate(scope)?, &name())?;
-                    Ok(Some((spread(value)?, end.inclusive)))
+                    let value = match end.value.evaluate(scope)? {
+                        Bound::Null if !part.tuple => return Ok(Some(Edge::Null)),
+                        value => not_null(value, &own[0].name)?,
+                    };
+                    let values = match part.tuple {
+                        true => spread(&value, own, &|column| {
+                            CqlError::invalid(format!(
+                                "Invalid null value in condition for column {}",
+                                column.name
+                            ))
+                        })?,
+                        false => vec![value],
+                    };
+                    Ok(Some(Edge::Values(values, end.inclusive)))
                 };
                 slice = Some(SliceEnds {
                     first: part.first,
@@ -278,9 +350,30 @@ pub fn positions(
 }
 
 impl Positions {
+    /// Nothing is said of the clustering.
+    pub fn all() -> Self {
+        Positions {
+            prefixes: vec![Vec::new()],
+            slice: None,
+        }
+    }
+
     /// Whether anything is said of the clustering at all.
     pub fn is_all(&self) -> bool {
         self.slice.is_none() && matches!(self.prefixes.as_slice(), [prefix] if prefix.is_empty())
+    }
+
+    /// Refuses a slice that begins or ends at a null: what is deleted has to be said better than that.
+    pub fn without_null(self, table: &TableSchema) -> CqlResult<Self> {
+        let nulled = self.slice.as_ref().filter(|slice| {
+            let ends = [&slice.lower, &slice.upper];
+            ends.into_iter()
+                .any(|edge| matches!(edge, Some(Edge::Null)))
+        });
+        if let Some(slice) = nulled {
+            not_null(Bound::Null, &table.clustering_columns()[slice.first].name)?;
+        }
+        Ok(self)
     }
 
     /// The stretches of positions that are meant, each `start < row < end`.
@@ -328,9 +421,13 @@ impl SliceEnds {
     ) -> CqlResult<Vec<(Clustering, Clustering)>> {
         let mut within = vec![whole.clone()];
         for (end, greater) in [(&self.lower, true), (&self.upper, false)] {
-            if let Some((values, inclusive)) = end {
-                let side = self.side(columns, prefix, values, *inclusive, greater, &whole)?;
-                within = intersection(&within, &side);
+            match end {
+                Some(Edge::Values(values, inclusive)) => {
+                    let side = self.side(columns, prefix, values, *inclusive, greater, &whole)?;
+                    within = intersection(&within, &side);
+                }
+                Some(Edge::Null) if greater == columns[self.first].reversed => within.clear(),
+                Some(Edge::Null) | None => {}
             }
         }
         Ok(within)
@@ -405,228 +502,4 @@ fn intersection(
         }
     }
     joined(both)
-}
-
-/// A filter with its values at hand.
-pub struct Check<'a> {
-    columns: &'a [usize],
-    kind: CheckKind,
-    /// Texts are compared after this was done to them, on both sides: the column's index says so.
-    fold: Option<Fold>,
-}
-
-enum CheckKind {
-    Compare(Operator, Bytes),
-    In(Vec<Bytes>),
-    Contains(Bytes),
-    ContainsKey(Bytes),
-    Element { key: Bytes, value: Bytes },
-}
-
-/// The filters of a WHERE, bound once for all rows. `choice`: the index that brings the rows. Those of its kind say how texts are compared.
-pub fn checks<'a>(
-    table: &TableSchema,
-    filters: &'a [Filter],
-    scope: &Scope<'_>,
-    choice: Option<&IndexChoice>,
-) -> CqlResult<Vec<Check<'a>>> {
-    filters
-        .iter()
-        .map(|filter| {
-            let name = &table.columns[filter.columns[0]].name;
-            let value = |expression: &Expression| match expression.evaluate(scope)? {
-                Bound::Null => Err(CqlError::invalid(format!(
-                    "Unsupported null value for column {name}"
-                ))),
-                Bound::Unset => Err(CqlError::invalid(format!(
-                    "Unsupported unset value for column {name}"
-                ))),
-                Bound::Value(value) => Ok(value),
-            };
-            let kind = match &filter.test {
-                Test::Compare(operator, expression) => {
-                    CheckKind::Compare(*operator, value(expression)?)
-                }
-                Test::In(of) => CheckKind::In(alternatives(of, name, scope)?),
-                Test::Contains(expression) => CheckKind::Contains(value(expression)?),
-                Test::ContainsKey(expression) => CheckKind::ContainsKey(value(expression)?),
-                Test::Element {
-                    key,
-                    value: expected,
-                    ..
-                } => CheckKind::Element {
-                    key: value(key)?,
-                    value: value(expected)?,
-                },
-            };
-            let fold = choice.and_then(|choice| fold(table, filter, choice));
-            let folded = |text: Bytes| match fold {
-                Some(fold) => Bytes::from(fold.apply(&text).into_owned()),
-                None => text,
-            };
-            let kind = match kind {
-                CheckKind::Compare(operator, text) => CheckKind::Compare(operator, folded(text)),
-                CheckKind::Contains(text) => CheckKind::Contains(folded(text)),
-                CheckKind::ContainsKey(text) => CheckKind::ContainsKey(folded(text)),
-                other => other,
-            };
-            Ok(Check {
-                columns: &filter.columns,
-                kind,
-                fold,
-            })
-        })
-        .collect()
-}
-
-/// How the storage-attached index that answers a filter makes texts alike, if those bring the rows.
-fn fold(table: &TableSchema, filter: &Filter, choice: &IndexChoice) -> Option<Fold> {
-    let question = match &filter.test {
-        Test::Compare(Operator::Equal, _) => Question::Equal,
-        Test::Contains(_) => Question::Contains,
-        Test::ContainsKey(_) => Question::ContainsKey,
-        _ => return None,
-    };
-    if !choice.index.is_sai() || filter.columns.len() != 1 {
-        return None;
-    }
-    let column = &table.columns[filter.columns[0]];
-    let mut indexes = table.indexes_of(&column.name);
-    let index = indexes.find(|index| index.is_sai() && index.answers(question, &column.ty))?;
-    index.fold()
-}
-
-/// Whether a collection's elements, or a map's keys or values, have this one among them when they are folded.
-fn contains_folded(
-    ty: &CqlType,
-    value: &Bytes,
-    fold: Fold,
-    wanted: &[u8],
-    of_keys: bool,
-) -> CqlResult<bool> {
-    let elements = match ty.bare() {
-        CqlType::Map(..) => Elements::read_map(value)?,
-        _ => Elements::read(value)?,
-    };
-    let (skip, step) = match ty.bare() {
-        CqlType::Map(..) => (usize::from(!of_keys), 2),
-        _ => (0, 1),
-    };
-    for element in elements.skip(skip).step_by(step) {
-        if let Some(element) = element?
-            && *fold.apply(element) == *wanted
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-impl Check<'_> {
-    /// Whether the row passes; null passes nothing.
-    pub fn passes(&self, row: &RowScope<'_>) -> CqlResult<bool> {
-        let mut values = Vec::with_capacity(self.columns.len());
-        for index in self.columns {
-            match row.column(*index)? {
-                Some(value) => values.push(value),
-                None => return Ok(false),
-            }
-        }
-        let ty = &row.table.columns[self.columns[0]].ty;
-        let value = &values[0];
-        Ok(match &self.kind {
-            CheckKind::Compare(operator, expected) if values.len() == 1 => match self.fold {
-                None => holds(*operator, compare(ty, value, expected)?),
-                Some(fold) => holds(*operator, compare(ty, &fold.apply(value), expected)?),
-            },
-            CheckKind::Compare(operator, expected) => {
-                holds(*operator, self.compare_tuple(row.table, &values, expected)?)
-            }
-            CheckKind::In(alternatives) if values.len() == 1 => {
-                let mut found = false;
-                for alternative in alternatives {
-                    found = found || same(ty, value, alternative)?;
-                }
-                found
-            }
-            CheckKind::In(alternatives) => {
-                let mut found = false;
-                for alternative in alternatives {
-                    found = found || self.compare_tuple(row.table, &values, alternative)?.is_eq();
-                }
-                found
-            }
-            CheckKind::Contains(wanted) => match self.fold {
-                None => contains(ty, value, wanted)?,
-                Some(fold) => contains_folded(ty, value, fold, wanted, false)?,
-            },
-            CheckKind::ContainsKey(wanted) => match self.fold {
-                None => expression::element(ty, value, wanted)?.is_some(),
-                Some(fold) => contains_folded(ty, value, fold, wanted, true)?,
-            },
-            CheckKind::Element {
-                key,
-                value: expected,
-            } => match (ty.bare(), expression::element(ty, value, key)?) {
-                (CqlType::Map(_, of), Some(found)) => same(of, &found, expected)?,
-                _ => false,
-            },
-        })
-    }
-
-    fn compare_tuple(
-        &self,
-        table: &TableSchema,
-        values: &[Bytes],
-        expected: &Bytes,
-    ) -> CqlResult<std::cmp::Ordering> {
-        for ((index, value), field) in self.columns.iter().zip(values).zip(Fields::read(expected)) {
-            let column = &table.columns[*index];
-            let field = field?.ok_or_else(|| {
-                CqlError::invalid(format!(
-                    "Invalid null value in condition for column {}",
-                    column.name
-                ))
-            })?;
-            let order = compare(&column.ty, value, field)?;
-            if order.is_ne() {
-                return Ok(order);
-            }
-        }
-        Ok(std::cmp::Ordering::Equal)
-    }
-}
-
-/// Whether `left operator right`, given how they compare.
-pub fn holds(operator: Operator, order: std::cmp::Ordering) -> bool {
-    match operator {
-        Operator::Equal => order.is_eq(),
-        Operator::NotEqual => order.is_ne(),
-        Operator::Less => order.is_lt(),
-        Operator::LessOrEqual => order.is_le(),
-        Operator::Greater => order.is_gt(),
-        Operator::GreaterOrEqual => order.is_ge(),
-    }
-}
-
-/// Whether a list or set holds the element, or a map the value.
-pub fn contains(ty: &CqlType, value: &Bytes, wanted: &[u8]) -> CqlResult<bool> {
-    let (inner, skip, step) = match ty.bare() {
-        CqlType::Map(_, value) => (value, 1, 2),
-        CqlType::List(inner) | CqlType::Set(inner) => (inner, 0, 1),
-        _ => return Ok(false),
-    };
-    let elements = if step == 2 {
-        Elements::read_map(value)?
-    } else {
-        Elements::read(value)?
-    };
-    for element in elements.skip(skip).step_by(step) {
-        if let Some(element) = element?
-            && same(inner, element, wanted)?
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -44,9 +44,15 @@ fn check_classes(ty: &CqlType) -> CqlResult<()> {
             let own = class.strip_prefix(PACKAGE).unwrap_or(class);
             match OPAQUE.contains(&own.split('(').next().unwrap_or_default()) {
                 true => Ok(()),
-                false => Err(CqlError::syntax(format!(
-                    "Error setting type {class}: Unable to find abstract-type class '{class}'"
-                ))),
+                // A name without a package is one of Cassandra's own.
+                false => Err(CqlError::syntax(match class.contains('.') {
+                    true => format!(
+                        "Error setting type {class}: Unable to find abstract-type class '{class}'"
+                    ),
+                    false => format!(
+                        "Error setting type {class}: Unable to find abstract-type class '{PACKAGE}{class}'"
+                    ),
+                })),
             }
         }
         CqlType::List(element) | CqlType::Set(element) | CqlType::Vector(element, _) => {

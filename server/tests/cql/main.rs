@@ -11,6 +11,7 @@ mod keys;
 mod masking;
 mod nearest;
 mod owners;
+mod paging;
 mod prepared;
 mod roles;
 mod scene;

@@ -99,16 +99,41 @@ pub fn value(chance: &mut Chance, ty: &Type) -> Datum {
     }
 }
 
-/// Different values; fewer than wanted where the pool has no more.
+/// Different values in their type's order; fewer than wanted where the pool has no more, and one of a type whose order is not simple: inside of another value
+/// Cassandra keeps the order that was bound, and ours does not.
 fn distinct(chance: &mut Chance, ty: &Type, count: usize) -> Vec<Datum> {
-    let mut parts: Vec<Datum> = Vec::new();
+    let mut parts: Vec<(Vec<u8>, Datum)> = Vec::new();
     for _ in 0..count {
         let part = value(chance, ty);
-        if parts.iter().all(|other| other.bytes != part.bytes) {
-            parts.push(part);
+        let place = place(ty, &part);
+        match place {
+            Some(place) => parts.push((place, part)),
+            None if parts.is_empty() => parts.push((Vec::new(), part)),
+            None => {}
         }
     }
-    parts
+    parts.sort_by(|(left, _), (right, _)| left.cmp(right));
+    parts.dedup_by(|(left, _), (right, _)| left == right);
+    parts.into_iter().map(|(_, part)| part).collect()
+}
+
+/// Bytes in whose order the values of a type are.
+fn place(ty: &Type, datum: &Datum) -> Option<Vec<u8>> {
+    let mut bytes = datum.bytes.clone();
+    match ty {
+        Type::Frozen(inner) => return place(inner, datum),
+        Type::Native(name) => match *name {
+            "tinyint" | "smallint" | "int" | "bigint" | "timestamp" | "time" => {
+                if let Some(first) = bytes.first_mut() {
+                    *first ^= 0x80;
+                }
+            }
+            "ascii" | "text" | "varchar" | "blob" | "inet" | "date" | "boolean" => {}
+            _ => return None,
+        },
+        _ => return None,
+    }
+    Some(bytes)
 }
 
 fn collection(open: &str, close: &str, parts: &[Datum]) -> Datum {

@@ -18,51 +18,96 @@ const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const NANOS_PER_MINUTE: i64 = 60 * NANOS_PER_SECOND;
 const NANOS_PER_HOUR: i64 = 60 * NANOS_PER_MINUTE;
 
+/// The units in their order, largest first, each with its name in errors and what it counts.
+const UNITS: [(&str, &str, Part, i64); 10] = [
+    ("y", "years", Part::Months, 12),
+    ("mo", "months", Part::Months, 1),
+    ("w", "weeks", Part::Days, 7),
+    ("d", "days", Part::Days, 1),
+    ("h", "hours", Part::Nanoseconds, NANOS_PER_HOUR),
+    ("m", "minutes", Part::Nanoseconds, NANOS_PER_MINUTE),
+    ("s", "seconds", Part::Nanoseconds, NANOS_PER_SECOND),
+    ("ms", "milliseconds", Part::Nanoseconds, NANOS_PER_MILLI),
+    ("us", "microseconds", Part::Nanoseconds, NANOS_PER_MICRO),
+    ("ns", "nanoseconds", Part::Nanoseconds, 1),
+];
+
+#[derive(Clone, Copy)]
+enum Part {
+    Months,
+    Days,
+    Nanoseconds,
+}
+
 /// The sums of a reading in progress; signs come last.
 #[derive(Default)]
 struct Sums {
     months: i64,
     days: i64,
     nanoseconds: i64,
+    /// The last unit that was read.
+    last: Option<usize>,
 }
 
 impl Sums {
-    fn add(&mut self, unit: &str, count: i64) -> Option<()> {
-        let (part, factor) = match unit {
-            "y" => (&mut self.months, 12),
-            "mo" => (&mut self.months, 1),
-            "w" => (&mut self.days, 7),
-            "d" => (&mut self.days, 1),
-            "h" => (&mut self.nanoseconds, NANOS_PER_HOUR),
-            "m" => (&mut self.nanoseconds, NANOS_PER_MINUTE),
-            "s" => (&mut self.nanoseconds, NANOS_PER_SECOND),
-            "ms" => (&mut self.nanoseconds, NANOS_PER_MILLI),
-            "us" | "µs" => (&mut self.nanoseconds, NANOS_PER_MICRO),
-            "ns" => (&mut self.nanoseconds, 1),
-            _ => return None,
+    /// Adds a unit, which has to be smaller than the one before.
+    fn add(&mut self, unit: &str, count: i64, text: &str) -> Result<(), String> {
+        let place = UNITS.iter().position(|(own, ..)| *own == unit);
+        let place = place.ok_or_else(|| unreadable(text))?;
+        let (_, name, part, factor) = UNITS[place];
+        match self.last.replace(place) {
+            Some(last) if last == place => {
+                return Err(format!(
+                    "Invalid duration. The {name} are specified multiple times"
+                ));
+            }
+            Some(last) if last > place => {
+                let last = UNITS[last].1;
+                return Err(format!(
+                    "Invalid duration. The {last} should be after {name}"
+                ));
+            }
+            _ => {}
+        }
+        let (sum, most, whole) = match part {
+            Part::Months => (&mut self.months, i64::from(i32::MAX), "months"),
+            Part::Days => (&mut self.days, i64::from(i32::MAX), "days"),
+            Part::Nanoseconds => (&mut self.nanoseconds, i64::MAX, "nanoseconds"),
         };
-        *part = part.checked_add(count.checked_mul(factor)?)?;
-        Some(())
+        if count > (most - *sum) / factor {
+            // As Cassandra says it, whatever the bound is.
+            return Err(format!(
+                "Invalid duration. The total number of {whole} must be less or equal to {}",
+                i32::MAX
+            ));
+        }
+        *sum += count * factor;
+        Ok(())
     }
 }
 
+fn unreadable(text: &str) -> String {
+    format!("Unable to convert '{text}' to a duration")
+}
+
 impl Duration {
-    /// Reads any of the three spellings. `None` if the text is none of them or a part overflows.
-    pub fn parse(text: &str) -> Option<Duration> {
+    /// Reads any of the three spellings, or says in Cassandra's words why it cannot.
+    pub fn parse(text: &str) -> Result<Duration, String> {
         let (negative, body) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text),
         };
         let mut sums = Sums::default();
         match body.strip_prefix('P') {
-            Some(iso) if iso.contains('-') => read_alternative(iso, &mut sums)?,
-            Some(iso) => read_iso(iso, &mut sums)?,
+            Some(iso) if iso.contains('-') => read_alternative(iso, body, &mut sums)?,
+            Some(iso) => read_iso(iso, body, &mut sums)?,
             None => read_units(body, &mut sums)?,
         }
         let sign = if negative { -1 } else { 1 };
-        Some(Duration {
-            months: i32::try_from(sums.months * sign).ok()?,
-            days: i32::try_from(sums.days * sign).ok()?,
+        let small = |number: i64| i32::try_from(number * sign).map_err(|_| unreadable(body));
+        Ok(Duration {
+            months: small(sums.months)?,
+            days: small(sums.days)?,
             nanoseconds: sums.nanoseconds * sign,
         })
     }
@@ -75,65 +120,56 @@ fn number(text: &str) -> Option<(i64, &str)> {
 }
 
 /// `1y2mo3w4d5h6m7s8ms9us10ns`: largest unit first, none twice.
-fn read_units(mut text: &str, sums: &mut Sums) -> Option<()> {
-    const ORDER: [&str; 10] = ["y", "mo", "w", "d", "h", "m", "s", "ms", "us", "ns"];
-    let mut next = 0;
+fn read_units(body: &str, sums: &mut Sums) -> Result<(), String> {
+    let mut text = body;
     if text.is_empty() {
-        return None;
+        return Err(unreadable(body));
     }
     while !text.is_empty() {
-        let (count, rest) = number(text)?;
+        let (count, rest) = number(text).ok_or_else(|| unreadable(body))?;
         let letters = rest
             .find(|c: char| c.is_ascii_digit())
             .unwrap_or(rest.len());
         let unit = rest[..letters].to_lowercase().replace(['µ', 'μ'], "u");
-        let at = ORDER.iter().position(|known| *known == unit)?;
-        if at < next {
-            return None;
-        }
-        next = at + 1;
-        sums.add(&unit, count)?;
+        sums.add(&unit, count, body)?;
         text = &rest[letters..];
     }
-    Some(())
+    Ok(())
 }
 
 /// `1Y2M3DT4H5M6S` or `1W`, behind the P.
-fn read_iso(text: &str, sums: &mut Sums) -> Option<()> {
+fn read_iso(text: &str, body: &str, sums: &mut Sums) -> Result<(), String> {
     if let Some(weeks) = text.strip_suffix('W') {
-        let (count, rest) = number(weeks)?;
-        return if rest.is_empty() {
-            sums.add("w", count)
-        } else {
-            None
+        return match number(weeks) {
+            Some((count, "")) => sums.add("w", count, body),
+            _ => Err(unreadable(body)),
         };
     }
-    let (date, time) = match text.split_once('T') {
-        Some((date, time)) => (date, Some(time)),
-        None => (text, None),
-    };
-    if time.is_some_and(str::is_empty) || text.is_empty() {
-        return None;
-    }
-    read_designators(date, &[('Y', "y"), ('M', "mo"), ('D', "d")], sums)?;
-    let time = time.unwrap_or("");
-    read_designators(time, &[('H', "h"), ('M', "m"), ('S', "s")], sums)
+    let (date, time) = text.split_once('T').unwrap_or((text, ""));
+    read_designators(date, body, &[('Y', "y"), ('M', "mo"), ('D', "d")], sums)?;
+    read_designators(time, body, &[('H', "h"), ('M', "m"), ('S', "s")], sums)
 }
 
-fn read_designators(mut text: &str, order: &[(char, &str)], sums: &mut Sums) -> Option<()> {
+fn read_designators(
+    mut text: &str,
+    body: &str,
+    order: &[(char, &str)],
+    sums: &mut Sums,
+) -> Result<(), String> {
     let mut order = order.iter();
     while !text.is_empty() {
-        let (count, rest) = number(text)?;
-        let designator = rest.chars().next()?;
-        let (_, unit) = order.find(|(letter, _)| *letter == designator)?;
-        sums.add(unit, count)?;
+        let (count, rest) = number(text).ok_or_else(|| unreadable(body))?;
+        let designator = rest.chars().next().ok_or_else(|| unreadable(body))?;
+        let found = order.find(|(letter, _)| *letter == designator);
+        let (_, unit) = found.ok_or_else(|| unreadable(body))?;
+        sums.add(unit, count, body)?;
         text = &rest[designator.len_utf8()..];
     }
-    Some(())
+    Ok(())
 }
 
 /// `0001-02-03T04:05:06`, behind the P.
-fn read_alternative(text: &str, sums: &mut Sums) -> Option<()> {
+fn read_alternative(text: &str, body: &str, sums: &mut Sums) -> Result<(), String> {
     const SHAPE: &[u8] = b"0000-00-00T00:00:00";
     const FIELDS: [(usize, usize, &str); 6] = [
         (0, 4, "y"),
@@ -150,12 +186,13 @@ fn read_alternative(text: &str, sums: &mut Sums) -> Option<()> {
             other => byte == other,
         });
     if !fits {
-        return None;
+        return Err(unreadable(body));
     }
     for (start, end, unit) in FIELDS {
-        sums.add(unit, text[start..end].parse().ok()?)?;
+        let count = text[start..end].parse().map_err(|_| unreadable(body))?;
+        sums.add(unit, count, body)?;
     }
-    Some(())
+    Ok(())
 }
 
 impl fmt::Display for Duration {
@@ -197,8 +234,8 @@ impl fmt::Display for Duration {
 mod tests {
     use super::*;
 
-    fn duration(months: i32, days: i32, nanoseconds: i64) -> Option<Duration> {
-        Some(Duration {
+    fn duration(months: i32, days: i32, nanoseconds: i64) -> Result<Duration, String> {
+        Ok(Duration {
             months,
             days,
             nanoseconds,
@@ -217,22 +254,33 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
-        for text in [
-            "",
-            "-",
-            "P",
-            "PT",
-            "1",
-            "1x",
-            "1d1y",
-            "1d1d",
-            "P1D1Y",
-            "99999999999y",
-            "P1-2",
+    fn nonsense_is_refused_and_said_why() {
+        let unable = "Unable to convert '";
+        for (text, why) in [
+            ("", unable),
+            ("-", unable),
+            ("1", unable),
+            ("1x", unable),
+            ("P1D1Y", unable),
+            ("P1-2", unable),
+            ("1d1y", "Invalid duration. The days should be after years"),
+            (
+                "1d1d",
+                "Invalid duration. The days are specified multiple times",
+            ),
+            (
+                "99999999999y",
+                "Invalid duration. The total number of months must be less or equal to 2147483647",
+            ),
+            (
+                "9223372036854775807ns1ns",
+                "Invalid duration. The nanoseconds are specified multiple times",
+            ),
         ] {
-            assert_eq!(Duration::parse(text), None, "{text}");
+            let error = Duration::parse(text).expect_err(text);
+            assert!(error.starts_with(why), "{text}: {error}");
         }
+        assert_eq!(Duration::parse("PT"), duration(0, 0, 0));
     }
 
     #[test]

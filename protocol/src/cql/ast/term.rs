@@ -16,7 +16,7 @@ pub enum Literal {
     Float(String),
     Boolean(bool),
     Uuid(Uuid),
-    /// The hexadecimal digits after `0x`. An odd count is not a syntax error; see [`Literal::blob_bytes`].
+    /// Hexadecimal digits behind `0x` or `0X`, as written. An odd count is not a syntax error; see [`Literal::blob_bytes`].
     Blob(String),
     /// As written, in one of three spellings; see [`super::Duration::parse`].
     Duration(String),
@@ -25,9 +25,10 @@ pub enum Literal {
 impl Literal {
     /// The bytes of a blob literal; `None` if it is none or its digits do not pair up.
     pub fn blob_bytes(&self) -> Option<Vec<u8>> {
-        let Literal::Blob(digits) = self else {
+        let Literal::Blob(text) = self else {
             return None;
         };
+        let digits = text.get(2..)?;
         if !digits.len().is_multiple_of(2) {
             return None;
         }
@@ -48,10 +49,10 @@ impl Literal {
             Literal::String(text)
             | Literal::Integer(text)
             | Literal::Float(text)
+            | Literal::Blob(text)
             | Literal::Duration(text) => text.clone(),
             Literal::Boolean(value) => value.to_string(),
             Literal::Uuid(uuid) => uuid.to_string(),
-            Literal::Blob(digits) => format!("0x{digits}"),
         }
     }
 }

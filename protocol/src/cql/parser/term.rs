@@ -133,7 +133,7 @@ impl Parser<'_> {
             Kind::Uuid => Literal::Uuid(
                 Uuid::parse_str(raw).map_err(|e| Trouble::Sentence(format!("{raw}: {e}")))?,
             ),
-            Kind::Hex => Literal::Blob(raw[2..].into()),
+            Kind::Hex => Literal::Blob(raw.into()),
             Kind::Keyword(Keyword::Nan) | Kind::NegativeNan => Literal::Float("NaN".into()),
             Kind::Keyword(Keyword::Infinity) => Literal::Float("Infinity".into()),
             Kind::NegativeInfinity => Literal::Float("-Infinity".into()),

@@ -32,12 +32,12 @@ impl Display for Literal {
         match self {
             Literal::Null => f.write_str("NULL"),
             Literal::String(text) => Quoted(text).fmt(f),
-            Literal::Integer(text) | Literal::Float(text) | Literal::Duration(text) => {
-                f.write_str(text)
-            }
+            Literal::Integer(text)
+            | Literal::Float(text)
+            | Literal::Blob(text)
+            | Literal::Duration(text) => f.write_str(text),
             Literal::Boolean(value) => value.fmt(f),
             Literal::Uuid(uuid) => uuid.fmt(f),
-            Literal::Blob(digits) => write!(f, "0x{digits}"),
         }
     }
 }

@@ -1,15 +1,62 @@
 //! Arithmetic: which type an operand has where the other one says it, and which the result.
+//!
+//! An operator is a call of one of many functions, as in Cassandra. In a selection the operands alone say which; for a receiver (a column that is written or
+//! restricted) its type does, too: `t = 100 + 100` adds tinyints if `t` is one.
 
-use palladium_protocol::cql::ast::{Arithmetic, Literal, Selectable};
+use palladium_protocol::cql::ast::{Arithmetic, Selectable};
 use palladium_protocol::types::CqlType;
 
-use super::literal;
 use super::term::{Receiver, Terms, print};
+use super::{literal, name};
 use crate::error::{CqlError, CqlResult};
-use crate::query::expression::{Expression, Typed};
-use crate::query::functions::{self, Function, is_assignable};
+use crate::query::expression::Typed;
+use crate::query::functions::{self, Fit, Function, is_assignable};
 
 impl Terms<'_> {
+    /// Of all functions behind the operator, whose result the receiver takes if there is one, the one that fits the operands exactly, or alone, or that has
+    /// the receiver's type on both sides.
+    pub(super) fn overload(
+        &self,
+        operator: Arithmetic,
+        left: &Selectable,
+        right: &Selectable,
+        receiver: Option<&CqlType>,
+    ) -> CqlResult<Overload> {
+        let mut weak = Vec::new();
+        for overload in overloads(operator) {
+            if receiver.is_some_and(|receiver| !is_assignable(&overload.returns, receiver)) {
+                continue;
+            }
+            let fit = self.fit_operand(left, &overload.left);
+            match fit.min(self.fit_operand(right, &overload.right)) {
+                Fit::Exact => return Ok(overload),
+                Fit::Weak => weak.push(overload),
+                Fit::No => {}
+            }
+        }
+        let is_marker = |side: &Selectable| matches!(side, Selectable::Marker(_));
+        let wanted = receiver.filter(|_| !is_marker(left) && !is_marker(right));
+        let is_own = |overload: &Overload| {
+            wanted.is_some_and(|ty| overload.left == *ty.bare() && overload.right == *ty.bare())
+        };
+        if let [only] = weak.as_slice() {
+            return Ok(only.clone());
+        }
+        if let Some(own) = weak.iter().find(|overload| is_own(overload)) {
+            return Ok(own.clone());
+        }
+        let symbol = operator.symbol();
+        let (left, right) = (self.shown(left), self.shown(right));
+        Err(CqlError::invalid(match weak.is_empty() {
+            true => {
+                format!("the '{symbol}' operation is not supported between {left} and {right}")
+            }
+            false => format!(
+                "Ambiguous '{symbol}' operation with args {left} and {right}: use type hint to disambiguate, example '(int) ?'"
+            ),
+        }))
+    }
+
     pub(super) fn arithmetic(
         &mut self,
         operator: Arithmetic,
@@ -17,67 +64,61 @@ impl Terms<'_> {
         right: &Selectable,
         receiver: Option<Receiver<'_>>,
     ) -> CqlResult<Typed> {
-        let hint = |own: &Selectable, other: &Self, of: Option<CqlType>| match own {
-            Selectable::Marker(_) => of,
-            Selectable::Literal(literal) => literal::natural_type(literal),
-            _ => other.natural_type(own),
-        };
-        let is_null = |side: &Selectable| matches!(side, Selectable::Literal(Literal::Null));
-        if let Some(receiver) = receiver.filter(|_| is_null(left) || is_null(right)) {
-            return Ok(Typed {
-                expression: Expression::NULL,
-                ty: receiver.ty.clone(),
+        let receiver = receiver
+            .filter(|_| !self.columns)
+            .map(|receiver| receiver.ty);
+        let chosen = self.overload(operator, left, right, receiver)?;
+        let called = functions::operator_name(operator);
+        let mut operands = Vec::with_capacity(2);
+        for (place, (side, ty)) in [(left, &chosen.left), (right, &chosen.right)]
+            .into_iter()
+            .enumerate()
+        {
+            let name = format!("arg{place}(system._{called})");
+            let typed = self.typed(side, Some(Receiver { name: &name, ty }))?;
+            operands.push(Typed {
+                expression: typed.expression,
+                ty: ty.clone(),
             });
         }
-        if is_null(left)
-            || is_null(right)
-            || matches!(left, Selectable::Marker(_))
-            || matches!(right, Selectable::Marker(_))
-        {
-            return Err(CqlError::invalid(format!(
-                "Ambiguous '{}' operation with args {} and {}: use type hint to disambiguate, example '(int) ?'",
-                operator.symbol(),
-                print(left),
-                print(right)
-            )));
+        self.call(chosen.function, operands, chosen.returns)
+    }
+
+    /// The type that is negated, chosen likewise.
+    pub(super) fn negated(
+        &self,
+        inner: &Selectable,
+        receiver: Option<&CqlType>,
+    ) -> CqlResult<CqlType> {
+        let mut weak = Vec::new();
+        for ty in NUMBERS {
+            let is_taken = receiver.is_none_or(|receiver| {
+                // A counter takes counters alone, and nothing else does.
+                let is_same = (ty == CqlType::Counter) == receiver.is_counter();
+                is_assignable(&ty, receiver) && is_same
+            });
+            if !is_taken {
+                continue;
+            }
+            match self.fit_operand(inner, &ty) {
+                Fit::Exact => return Ok(ty),
+                Fit::Weak => weak.push(ty),
+                Fit::No => {}
+            }
         }
-        let right_type = self.natural_type(right);
-        let left_hint =
-            hint(left, self, right_type).or(receiver.map(|receiver| receiver.ty.clone()));
-        let left_typed = self.operand(left, left_hint.as_ref())?;
-        let right_hint = hint(right, self, Some(left_typed.ty.clone()));
-        let right_typed = self.operand(right, right_hint.as_ref())?;
-        let textual = |ty: &CqlType| matches!(ty.bare(), CqlType::Text | CqlType::Ascii);
-        if operator == Arithmetic::Add && textual(&left_typed.ty) && textual(&right_typed.ty) {
-            let both_ascii =
-                *left_typed.ty.bare() == CqlType::Ascii && *right_typed.ty.bare() == CqlType::Ascii;
-            let ty = match both_ascii {
-                true => CqlType::Ascii,
-                false => CqlType::Text,
-            };
-            return self.call(Function::Concat, vec![left_typed, right_typed], ty);
+        match weak.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => {
+                let each = NUMBERS.map(|ty| format!("system.\"_negate\" : ({ty}) -> {ty}"));
+                Err(CqlError::invalid(format!(
+                    "Invalid call to function system._negate, none of its type signatures match (known type signatures: {})",
+                    each.join(", ")
+                )))
+            }
+            _ => Err(CqlError::invalid(
+                "Ambiguous negation: use type casts to disambiguate",
+            )),
         }
-        let temporal = matches!(left_typed.ty.bare(), CqlType::Timestamp | CqlType::Date)
-            && *right_typed.ty.bare() == CqlType::Duration;
-        let ty = match temporal {
-            true => left_typed.ty.clone(),
-            false => functions::number::result_type(&left_typed.ty, &right_typed.ty).ok_or_else(
-                || {
-                    CqlError::invalid(format!(
-                        "the '{}' operation is not supported between {} and {}",
-                        operator.symbol(),
-                        print(left),
-                        print(right)
-                    ))
-                },
-            )?,
-        };
-        let typed = self.call(
-            Function::Arithmetic(operator),
-            vec![left_typed, right_typed],
-            ty,
-        )?;
-        self.widened(typed, receiver)
     }
 
     pub(super) fn negation(
@@ -85,45 +126,109 @@ impl Terms<'_> {
         inner: &Selectable,
         receiver: Option<Receiver<'_>>,
     ) -> CqlResult<Typed> {
-        let hint = self
-            .natural_type(inner)
-            .or(receiver.map(|receiver| receiver.ty.clone()));
-        let typed = self.operand(inner, hint.as_ref())?;
-        if functions::number::result_type(&typed.ty, &typed.ty).is_none() {
-            return Err(CqlError::invalid(format!(
-                "the '-' operation is not supported on {}",
-                typed.ty
-            )));
-        }
-        let ty = typed.ty.clone();
-        self.call(Function::Negate, vec![typed], ty)
+        let receiver = receiver
+            .filter(|_| !self.columns)
+            .map(|receiver| receiver.ty);
+        let ty = self.negated(inner, receiver)?;
+        let name = "arg0(system._negate)";
+        let typed = self.typed(inner, Some(Receiver { name, ty: &ty }))?;
+        let operand = Typed {
+            expression: typed.expression,
+            ty: ty.clone(),
+        };
+        self.call(Function::Negate, vec![operand], ty)
     }
 
-    fn operand(&mut self, of: &Selectable, hint: Option<&CqlType>) -> CqlResult<Typed> {
-        match hint {
-            Some(ty) => self.any(
-                of,
-                Some(Receiver {
-                    name: "operand",
-                    ty,
-                }),
-            ),
-            None => self.any(of, None),
+    fn shown(&self, side: &Selectable) -> String {
+        match self.columns {
+            true => print(side),
+            false => name::raw(side),
         }
     }
 
-    /// A computed number given to a receiver of another numeric type: whole literals of terms become what is wanted.
-    fn widened(&mut self, typed: Typed, receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
-        match receiver {
-            Some(receiver)
-                if !is_assignable(&typed.ty, receiver.ty)
-                    && typed.expression.is_constant()
-                    && functions::can_cast(&typed.ty, receiver.ty) =>
-            {
-                let ty = receiver.ty.clone();
-                self.call(Function::Cast, vec![typed], ty)
+    /// How well an operand fits. What is calculated from literals takes the type that is wanted; of what else is calculated more is known when it is.
+    pub(super) fn fit_operand(&self, of: &Selectable, ty: &CqlType) -> Fit {
+        let natural = self.natural_type(of);
+        match of {
+            Selectable::Arithmetic { .. } | Selectable::Negation(_) if !self.columns => {
+                let is_number = functions::number::result_type(ty, ty).is_some();
+                match (is_number && is_of_literals(of, ty)) || natural.as_ref() == Some(ty) {
+                    true => Fit::Exact,
+                    false => Fit::Weak,
+                }
             }
-            _ => Ok(typed),
+            of => self.fit(of, natural.as_ref(), ty),
         }
+    }
+}
+
+/// A function behind an operator.
+#[derive(Debug, Clone)]
+pub(super) struct Overload {
+    function: Function,
+    left: CqlType,
+    right: CqlType,
+    returns: CqlType,
+}
+
+const NUMBERS: [CqlType; 9] = [
+    CqlType::Tinyint,
+    CqlType::Smallint,
+    CqlType::Int,
+    CqlType::Bigint,
+    CqlType::Float,
+    CqlType::Double,
+    CqlType::Decimal,
+    CqlType::Varint,
+    CqlType::Counter,
+];
+
+fn overloads(operator: Arithmetic) -> impl Iterator<Item = Overload> {
+    use CqlType::{Ascii, Date, Duration, Text, Timestamp};
+    let numbers = NUMBERS.into_iter().flat_map(move |left| {
+        NUMBERS.into_iter().filter_map(move |right| {
+            Some(Overload {
+                function: Function::Arithmetic(operator),
+                returns: functions::number::result_type(&left, &right)?,
+                left: left.clone(),
+                right,
+            })
+        })
+    });
+    let moves = matches!(operator, Arithmetic::Add | Arithmetic::Subtract);
+    let times = [Timestamp, Date].into_iter().filter(move |_| moves);
+    let times = times.map(move |ty| Overload {
+        function: Function::Arithmetic(operator),
+        left: ty.clone(),
+        right: Duration,
+        returns: ty,
+    });
+    let texts = [(Text, Text), (Ascii, Ascii), (Ascii, Text), (Text, Ascii)];
+    let joins = operator == Arithmetic::Add;
+    let texts = texts.into_iter().filter(move |_| joins);
+    let texts = texts.map(|(left, right)| Overload {
+        function: Function::Concat,
+        returns: match left == Ascii && right == Ascii {
+            true => Ascii,
+            false => Text,
+        },
+        left,
+        right,
+    });
+    numbers.chain(times).chain(texts)
+}
+
+/// Whether it is calculated from literals that all can be of a type.
+fn is_of_literals(of: &Selectable, ty: &CqlType) -> bool {
+    match of {
+        Selectable::Literal(literal) => literal::fits(literal, ty),
+        Selectable::Tuple(parts) => {
+            matches!(parts.as_slice(), [single] if is_of_literals(single, ty))
+        }
+        Selectable::Negation(inner) => is_of_literals(inner, ty),
+        Selectable::Arithmetic { left, right, .. } => {
+            is_of_literals(left, ty) && is_of_literals(right, ty)
+        }
+        _ => false,
     }
 }

@@ -13,18 +13,60 @@ use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Bound, Expression, Scope, Typed};
 use crate::query::functions::aggregate::AggregateKind;
 use crate::query::functions::timeuuid::TimeUuids;
-use crate::query::functions::{self, Function, Moment, is_assignable};
+use crate::query::functions::{self, Fit, Function, Moment, is_assignable};
 
 impl Terms<'_> {
-    /// What is known of the types of arguments; a literal has the type it is most like.
-    pub(super) fn compatible(&self, arguments: &[Selectable]) -> Vec<Option<CqlType>> {
+    /// What is known of the types of a function's arguments; a literal has the type it is most like.
+    pub(super) fn compatible(&self, name: &str, arguments: &[Selectable]) -> Vec<Option<CqlType>> {
+        let are_vectors = name.starts_with("similarity_");
         arguments
             .iter()
             .map(|argument| match argument {
-                Selectable::Literal(literal) => literal::natural_type(literal),
-                other => self.natural_type(other),
+                Selectable::List(parts) if are_vectors => {
+                    let dimensions = u16::try_from(parts.len()).ok()?;
+                    Some(CqlType::Vector(CqlType::Float.into(), dimensions))
+                }
+                other => self.compatible_type(other),
             })
             .collect()
+    }
+
+    /// The type that something is most like.
+    fn compatible_type(&self, of: &Selectable) -> Option<CqlType> {
+        match of {
+            Selectable::Literal(literal) => literal::natural_type(literal),
+            Selectable::Tuple(parts) if parts.len() > 1 => {
+                let types: Option<Vec<CqlType>> = parts
+                    .iter()
+                    .map(|part| self.compatible_type(part))
+                    .collect();
+                types.map(CqlType::tuple)
+            }
+            other => self.natural_type(other),
+        }
+    }
+
+    /// An aggregate of something whose type is not known.
+    fn aggregate_of_unknown(&self, kind: AggregateKind, of: &Selectable) -> CqlResult<()> {
+        let shown = print(of);
+        match kind {
+            AggregateKind::Min | AggregateKind::Max => Err(CqlError::invalid(format!(
+                "Cannot infer type of argument {shown} in call to function system.{}(any): use type casts to disambiguate",
+                kind.name()
+            ))),
+            AggregateKind::Count
+                if self.fit(of, self.natural_type(of).as_ref(), &CqlType::Blob) == Fit::No =>
+            {
+                Err(CqlError::invalid(format!(
+                    "Type error: {shown} cannot be passed as argument 0 of function system.count of type blob"
+                )))
+            }
+            AggregateKind::Count => Ok(()),
+            AggregateKind::Sum | AggregateKind::Avg => match self.fit(of, None, &CqlType::Int) {
+                Fit::No => self.check_aggregate(kind, &CqlType::Blob),
+                _ => Ok(()),
+            },
+        }
     }
 
     pub(super) fn known_function(
@@ -41,8 +83,21 @@ impl Terms<'_> {
         }
         let name = name.name.as_str();
         if let Some(kind) = AggregateKind::named(name) {
-            return match self.compatible(arguments).as_slice() {
+            let is_extreme = matches!(kind, AggregateKind::Min | AggregateKind::Max);
+            if is_extreme && arguments.len() != 1 {
+                return Err(CqlError::invalid(format!(
+                    "Invalid number of arguments for function system.{name}(any)"
+                )));
+            }
+            if let ([of], AggregateKind::Count) = (arguments, kind)
+                && !matches!(of, Selectable::Literal(_))
+                && self.fit(of, self.natural_type(of).as_ref(), &CqlType::Blob) == Fit::No
+            {
+                return self.aggregate_of_unknown(kind, of);
+            }
+            return match self.compatible(name, arguments).as_slice() {
                 [Some(ty)] => self.check_aggregate(kind, ty),
+                [None] => self.aggregate_of_unknown(kind, &arguments[0]),
                 _ => Ok(()),
             };
         }
@@ -55,7 +110,7 @@ impl Terms<'_> {
             |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
         match functions::resolve(
             name,
-            &self.compatible(arguments),
+            &self.compatible(name, arguments),
             None,
             self.table,
             &shown,
@@ -67,7 +122,12 @@ impl Terms<'_> {
     }
 
     /// A cast is a call of a function, and whether there is one is found out as for any other.
-    pub(super) fn check_cast(&self, from: &CqlType, to: &CqlType, written: &str) -> CqlResult<()> {
+    pub(super) fn check_cast(
+        &self,
+        from: &CqlType,
+        to: &CqlType,
+        written: &str,
+    ) -> CqlResult<CqlType> {
         let candidates = match written {
             "varchar" => Vec::new(),
             _ => functions::castable_to(to),
@@ -80,7 +140,7 @@ impl Terms<'_> {
             )));
         }
         if candidates.iter().any(|own| own == from.bare()) {
-            return Ok(());
+            return Ok(from.clone());
         }
         let weak: Vec<&CqlType> = candidates
             .iter()
@@ -94,7 +154,8 @@ impl Terms<'_> {
             each.join(", ")
         };
         match weak.as_slice() {
-            [_] => Ok(()),
+            // A timestamp is cast as the number that it fits.
+            [only] => Ok((*only).clone()),
             [] => Err(CqlError::invalid(format!(
                 "Invalid call to function system.cast_as_{to}, none of its type signatures match (known type signatures: {})",
                 listed(&candidates.iter().collect::<Vec<_>>())
@@ -192,8 +253,14 @@ impl Terms<'_> {
                     arguments.len()
                 )));
             };
+            let ty = self.compatible_type(argument);
+            let receiver_name = format!("arg0(system.{name})");
+            let receiver = ty.as_ref().map(|ty| Receiver {
+                name: &receiver_name,
+                ty,
+            });
             let outer = std::mem::replace(&mut self.inside_aggregate, true);
-            let typed = self.any(argument, None);
+            let typed = self.any(argument, receiver);
             self.inside_aggregate = outer;
             return self.aggregate(kind, Some(typed?));
         }
@@ -205,7 +272,7 @@ impl Terms<'_> {
         let fit =
             |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
         let wanted = receiver.map(|receiver| receiver.ty);
-        let compatible = self.compatible(arguments);
+        let compatible = self.compatible(name, arguments);
         let found = functions::resolve(name, &compatible, wanted, self.table, &shown, &fit)?;
         let Some(signature) = found else {
             return Err(self.unknown_function(name));

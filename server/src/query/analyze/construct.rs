@@ -26,8 +26,7 @@ impl Terms<'_> {
     ) -> CqlResult<Vec<Expression>> {
         let mut expressions = Vec::new();
         for (place, (part, ty)) in parts.enumerate() {
-            let natural = self.natural_type(part);
-            if self.fit(part, natural.as_ref(), &ty) == Fit::No {
+            if self.fit_operand(part, &ty) == Fit::No {
                 return Err(wrong(place, part, &ty));
             }
             let typed = self.typed(part, Some(Receiver { name, ty: &ty }))?;

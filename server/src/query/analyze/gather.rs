@@ -62,7 +62,7 @@ impl Gathered {
                 let own = &table.columns[index];
                 check_slice(own, *operator)?;
                 check_whole(own, operator.symbol())?;
-                let expression = terms.term(value, &own.name, &own.ty)?;
+                let expression = terms.of_column(value, own)?;
                 self.compare(table, vec![index], false, *operator, expression, purpose)
             }
             Relation::Between { column, low, high } => {
@@ -70,8 +70,8 @@ impl Gathered {
                 let own = &table.columns[index];
                 check_slice(own, Operator::GreaterOrEqual)?;
                 check_whole(own, "BETWEEN")?;
-                let low = terms.term(low, &own.name, &own.ty)?;
-                let high = terms.term(high, &own.name, &own.ty)?;
+                let low = terms.of_column(low, own)?;
+                let high = terms.of_column(high, own)?;
                 let lower = Operator::GreaterOrEqual;
                 self.compare(table, vec![index], false, lower, low, purpose)?;
                 self.compare(
@@ -90,7 +90,16 @@ impl Gathered {
                 let index = find(table, column)?;
                 let own = &table.columns[index];
                 check_whole(own, "IN")?;
-                let alternatives = in_values(terms, values, &own.name, &own.ty)?;
+                let alternatives = match values {
+                    InValues::Terms(list) => {
+                        let values: CqlResult<Vec<Expression>> = list
+                            .iter()
+                            .map(|value| terms.of_column(value, own))
+                            .collect();
+                        some_of(values?)
+                    }
+                    marker => in_values(terms, marker, &own.name, &own.ty)?,
+                };
                 self.among(table, vec![index], false, alternatives, purpose)
             }
             Relation::Contains { negated: true, .. } => Err(unsupported("NOT CONTAINS")),
@@ -399,9 +408,8 @@ fn check_slice(column: &Column, operator: Operator) -> CqlResult<()> {
 pub fn holds_duration(ty: &CqlType) -> bool {
     match ty.bare() {
         CqlType::Duration => true,
-        CqlType::List(inner) | CqlType::Set(inner) | CqlType::Vector(inner, _) => {
-            holds_duration(inner)
-        }
+        // Cassandra does not look into vectors.
+        CqlType::List(inner) | CqlType::Set(inner) => holds_duration(inner),
         CqlType::Map(key, value) => holds_duration(key) || holds_duration(value),
         CqlType::Tuple(parts) => parts.iter().any(holds_duration),
         CqlType::Udt(udt) => udt.fields.iter().any(|(_, ty)| holds_duration(ty)),

@@ -3,6 +3,8 @@
 //! The grammar tells seven kinds of constants apart; which types take which kind is Cassandra's table, and so are the words
 //! for what does not fit.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use bytes::Bytes;
 use num_bigint::BigInt;
 use palladium_protocol::cql::ast::{Duration, Literal};
@@ -93,11 +95,13 @@ pub fn value(literal: &Literal, ty: &CqlType, receiver: &str) -> CqlResult<Bytes
             shown(literal),
         )));
     }
-    if let Literal::Blob(digits) = literal {
-        return literal
-            .blob_bytes()
-            .map(Bytes::from)
-            .ok_or_else(|| CqlError::invalid(format!("cannot parse '{digits}' as hex bytes")));
+    if let Literal::Blob(text) = literal {
+        return literal.blob_bytes().map(Bytes::from).ok_or_else(|| {
+            CqlError::invalid(format!(
+                "cannot parse '{}' as hex bytes",
+                text.get(2..).unwrap_or_default()
+            ))
+        });
     }
     let text = literal.raw_text();
     parse(ty, &text).map(|value| value.to_bytes().into())
@@ -125,7 +129,8 @@ pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
         CqlType::Smallint => CqlValue::Smallint(text.parse().map_err(|_| unable("short"))?),
         CqlType::Tinyint => CqlValue::Tinyint(text.parse().map_err(|_| unable("byte"))?),
         CqlType::Varint => CqlValue::Varint(text.parse().map_err(|_| unable("BigInteger"))?),
-        CqlType::Decimal => decimal(text).ok_or_else(|| unable("BigDecimal"))?,
+        CqlType::Decimal => decimal(text)
+            .ok_or_else(|| CqlError::invalid(format!("unable to make BigDecimal from '{text}'")))?,
         CqlType::Float => CqlValue::Float(float(text).ok_or_else(|| unable("float"))? as f32),
         CqlType::Double => CqlValue::Double(float(text).ok_or_else(|| unable("double"))?),
         CqlType::Boolean => match text {
@@ -133,10 +138,6 @@ pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
             _ if text.eq_ignore_ascii_case("false") => CqlValue::Boolean(false),
             _ => return Err(unable("boolean")),
         },
-        CqlType::Inet => {
-            let address = text.parse().map_err(|_| unable("inet address"))?;
-            CqlValue::Inet(address)
-        }
         CqlType::Uuid => CqlValue::Uuid(Uuid::parse_str(text).map_err(|_| unable("UUID"))?),
         CqlType::Timeuuid => {
             let uuid = Uuid::parse_str(text).map_err(|_| {
@@ -147,27 +148,15 @@ pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
             }
             CqlValue::Timeuuid(uuid)
         }
+        CqlType::Timestamp | CqlType::Inet if text.is_empty() => CqlValue::Empty,
+        CqlType::Inet => CqlValue::Inet(address(text).ok_or_else(|| unable("inet address"))?),
         CqlType::Timestamp => {
-            CqlValue::Timestamp(calendar::parse_timestamp(text).ok_or_else(|| {
-                CqlError::invalid(format!("Unable to parse a date/time from '{text}'"))
-            })?)
+            CqlValue::Timestamp(calendar::parse_timestamp(text).map_err(CqlError::invalid)?)
         }
-        CqlType::Date => CqlValue::Date(calendar::parse_date(text).ok_or_else(|| {
-            CqlError::invalid(match is_number(text) {
-                true => format!("Unable to make unsigned int (for date) from: '{text}'"),
-                false => format!("Unable to coerce '{text}' to a formatted date (long)"),
-            })
-        })?),
-        CqlType::Time => CqlValue::Time(calendar::parse_time(text).ok_or_else(|| {
-            CqlError::invalid(match is_number(text) {
-                true => format!("Unable to make long (for time) from: '{text}'"),
-                false => format!("(TimeType) Unable to coerce '{text}' to a formatted time (long)"),
-            })
-        })?),
+        CqlType::Date => CqlValue::Date(calendar::parse_date(text).map_err(CqlError::invalid)?),
+        CqlType::Time => CqlValue::Time(calendar::parse_time(text).map_err(CqlError::invalid)?),
         CqlType::Duration => {
-            let duration = Duration::parse(text).ok_or_else(|| {
-                CqlError::invalid(format!("Unable to convert '{text}' to a duration"))
-            })?;
+            let duration = Duration::parse(text).map_err(CqlError::invalid)?;
             CqlValue::Duration(types::Duration {
                 months: duration.months,
                 days: duration.days,
@@ -182,9 +171,26 @@ pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
     })
 }
 
-fn is_number(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+/// An IPv6 address, or an IPv4 address whose last part may stand for several bytes, as in `10.1`.
+fn address(text: &str) -> Option<IpAddr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let parts: Vec<&str> = text.split('.').collect();
+    let (last, bytes) = parts.split_last()?;
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if bytes.len() > 3 || !is_digits(last) {
+        return None;
+    }
+    let mut address = last.parse::<u32>().ok()?;
+    if !bytes.is_empty() && address >> (32 - 8 * bytes.len()) != 0 {
+        return None;
+    }
+    for (place, part) in bytes.iter().enumerate() {
+        let byte = Some(part).filter(|part| is_digits(part))?;
+        address |= u32::from(byte.parse::<u8>().ok()?) << (24 - 8 * place);
+    }
+    Some(IpAddr::from(Ipv4Addr::from(address)))
 }
 
 /// `Double.parseDouble`, as far as CQL's numbers go.

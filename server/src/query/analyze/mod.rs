@@ -16,7 +16,7 @@ mod modify;
 pub mod name;
 mod natural;
 pub mod nearest;
-mod parts;
+pub mod parts;
 pub mod restrict;
 mod said;
 mod select;
@@ -28,16 +28,15 @@ use palladium_protocol::cql::ast::{self, BatchKind, Modification, QualifiedName,
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::CqlType;
 
-use self::restrict::{Alternatives, Partition};
-use self::term::Terms;
+use self::term::{Markers, Terms};
 use super::expression::Expression;
 use crate::error::{CqlError, CqlResult};
 use crate::schema::catalog::NO_KEYSPACE;
 use crate::schema::{Catalog, KeyspaceKind, TableKind, TableSchema};
 
 pub use modify::{
-    ColumnTest, ConditionKind, JsonInsert, ModifyKind, ModifyPlan, Operation, PlannedCondition,
-    TestTarget,
+    ColumnTest, ConditionKind, JsonDocument, JsonInsert, ModifyKind, ModifyPlan, Operation,
+    PlannedCondition, TestTarget,
 };
 pub use select::{SelectPlan, result_specs};
 
@@ -80,11 +79,10 @@ pub fn analyze(
         Statement::Select(select) => {
             let table = table_of(&select.table)?;
             let (plan, markers) = select::select(catalog, &table, select, false)?;
-            let key_markers = key_markers(&plan.restrictions.partition);
             Ok(Checked {
                 body: Body::Select(Box::new(plan)),
-                markers,
-                key_markers,
+                markers: markers.specs,
+                key_markers: markers.key,
             })
         }
         Statement::Insert(insert) => {
@@ -171,11 +169,10 @@ pub fn masked(
         .map(|column| column.name.clone())
         .collect();
     restricted.dedup();
-    let key_markers = key_markers(&plan.restrictions.partition);
     let checked = Checked {
         body: Body::Select(Box::new(plan)),
-        markers,
-        key_markers,
+        markers: markers.specs,
+        key_markers: markers.key,
     };
     Ok(Some((checked, restricted)))
 }
@@ -188,11 +185,11 @@ fn without_markers(body: Body) -> Checked {
     }
 }
 
-fn modification(plan: ModifyPlan, markers: Vec<ColumnSpec>) -> CqlResult<Checked> {
+fn modification(plan: ModifyPlan, markers: Markers) -> CqlResult<Checked> {
     Ok(Checked {
-        key_markers: key_markers(&plan.restrictions.partition),
         body: Body::Modify(Box::new(plan)),
-        markers,
+        markers: markers.specs,
+        key_markers: markers.key,
     })
 }
 
@@ -229,20 +226,6 @@ fn writable(table: Arc<TableSchema>) -> CqlResult<Arc<TableSchema>> {
     }
 }
 
-fn key_markers(partition: &Partition) -> Vec<u16> {
-    let Partition::Keys(columns) = partition else {
-        return Vec::new();
-    };
-    let markers: Option<Vec<u16>> = columns
-        .iter()
-        .map(|column| match column {
-            Alternatives::One(Expression::Marker(index)) => u16::try_from(*index).ok(),
-            _ => None,
-        })
-        .collect();
-    markers.unwrap_or_default()
-}
-
 fn batch(catalog: &Catalog, keyspace: Option<&str>, batch: &ast::Batch) -> CqlResult<Checked> {
     let session = keyspace.unwrap_or_default();
     let mut terms = Terms::new(catalog, session, None);
@@ -257,6 +240,7 @@ fn batch(catalog: &Catalog, keyspace: Option<&str>, batch: &ast::Batch) -> CqlRe
         ));
     }
     let mut markers = terms.take_markers();
+    let mut key_markers = Vec::new();
     let mut statements = Vec::with_capacity(batch.statements.len());
     for one in &batch.statements {
         let name = match one {
@@ -272,32 +256,27 @@ fn batch(catalog: &Catalog, keyspace: Option<&str>, batch: &ast::Batch) -> CqlRe
             Modification::Delete(delete) => modify::delete(&mut terms, &table, delete)?,
         });
         markers = terms.take_markers();
+        key_markers.append(&mut terms.key_markers);
     }
     check_batch(
         batch.kind,
         &statements.iter().collect::<Vec<_>>(),
         timestamp.is_some(),
     )?;
-    // Of statements for one table the last one that has markers for its key names them.
-    let first = statements.first().map(|plan| plan.table.id);
-    let one_table = statements.iter().all(|plan| Some(plan.table.id) == first);
-    let key_markers = statements
-        .iter()
-        .rev()
-        .filter(|_| one_table)
-        .map(|plan| key_markers(&plan.restrictions.partition))
-        .find(|markers| !markers.is_empty())
-        .unwrap_or_default();
+    // Statements for one table are routed by their markers together.
+    let first = statements.first().map(|plan| plan.table.clone());
+    let one_table = first.filter(|table| statements.iter().all(|plan| plan.table.id == table.id));
+    let mut terms = Terms::new(catalog, session, one_table.as_deref()).with_markers(markers);
+    terms.key_markers = key_markers;
+    let markers = terms.into_markers()?;
     Ok(Checked {
         body: Body::Batch(BatchPlan {
             kind: batch.kind,
             timestamp,
             statements,
         }),
-        markers: Terms::new(catalog, session, None)
-            .with_markers(markers)
-            .into_markers()?,
-        key_markers,
+        markers: markers.specs,
+        key_markers: markers.key,
     })
 }
 

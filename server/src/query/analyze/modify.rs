@@ -13,7 +13,8 @@ use super::gather::{holds_duration, in_values};
 use super::restrict::{Alternatives, Partition, Purpose, Restrictions, restrict};
 use super::term::{Terms, undefined};
 use crate::error::{CqlError, CqlResult};
-use crate::query::expression::Expression;
+use crate::query::expression::{Bound, Expression};
+use crate::query::json;
 use crate::schema::{Column, ColumnKind, TableSchema};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,11 +112,20 @@ pub enum ConditionKind {
     ContainsKey(Expression),
 }
 
-/// The document of INSERT JSON.
+/// What INSERT JSON inserts.
 #[derive(Debug, Clone)]
 pub struct JsonInsert {
-    pub document: Expression,
+    pub document: JsonDocument,
     pub default: JsonDefault,
+}
+
+/// The document of INSERT JSON.
+#[derive(Debug, Clone)]
+pub enum JsonDocument {
+    /// Read already: columns by their places.
+    Given(Vec<(usize, Bound)>),
+    /// A text that comes with each execution.
+    Bound(Expression),
 }
 
 pub fn insert(
@@ -212,8 +222,10 @@ fn insert_json(
     default: JsonDefault,
 ) -> CqlResult<ModifyPlan> {
     let document = match value {
-        JsonValue::Text(text) => Expression::constant(text.clone().into_bytes()),
-        JsonValue::Marker(marker) => terms.marker(marker, "[json]", &CqlType::Text),
+        JsonValue::Text(text) => JsonDocument::Given(json::given(table, text.as_bytes())?),
+        JsonValue::Marker(marker) => {
+            JsonDocument::Bound(terms.marker(marker, "[json]", &CqlType::Text))
+        }
     };
     let condition = match statement.if_not_exists {
         true => PlannedCondition::NotExists,
@@ -232,6 +244,8 @@ fn insert_json(
             restricts_rows: false,
             index: None,
             restricts_partition: true,
+            lists_keys: false,
+            token: None,
             needs_filtering: false,
         },
         operations: Vec::new(),
@@ -358,7 +372,15 @@ pub fn delete(
                     &key_type,
                 )?)
             }
-            DeleteTarget::Field(_, field) => Operation::DeleteField(field_of(column, field)?.0),
+            DeleteTarget::Field(_, field) => {
+                let refused = match column.ty.bare() {
+                    CqlType::Udt(_) => {
+                        format!("Frozen UDT column {name} does not support field deletions")
+                    }
+                    _ => format!("Invalid field deletion operation for non-UDT column {name}"),
+                };
+                Operation::DeleteField(field_of(column, field, refused)?.0)
+            }
         };
         operations.push((index, operation));
     }
@@ -463,15 +485,14 @@ fn check_using(
 
 const CONDITIONAL_TIMESTAMP: &str = "Cannot provide custom timestamp for conditional updates";
 
-fn field_of<'c>(column: &'c Column, field: &Name) -> CqlResult<(usize, &'c CqlType)> {
+/// A field by its place. `refused` is said of a column that has none of its own.
+fn field_of<'c>(
+    column: &'c Column,
+    field: &Name,
+    refused: String,
+) -> CqlResult<(usize, &'c CqlType)> {
     let CqlType::Udt(udt) = &column.ty else {
-        return Err(CqlError::invalid(match column.ty.bare() {
-            CqlType::Udt(_) => format!(
-                "Invalid operation for frozen UDT column {}: fields cannot be updated individually",
-                column.name
-            ),
-            _ => format!("Invalid operation for non-UDT column {}", column.name),
-        }));
+        return Err(CqlError::invalid(refused));
     };
     let place = udt
         .fields
@@ -518,35 +539,41 @@ fn assign(terms: &mut Terms<'_>, column: &Column, assignment: &Assignment) -> Cq
                 column,
                 &format!("{name} = {name} + {}", super::name::term(value)),
             )?;
-            Ok(Operation::Append(terms.term(value, name, &column.ty)?))
+            let added = terms.term(value, name, &column.ty);
+            let is_map = matches!(column.ty, CqlType::Map(..));
+            Ok(Operation::Append(added.map_err(|error| match is_map {
+                true => no_part_of_map("addition has to be a map", value),
+                false => error,
+            })?))
         }
         Assignment::Subtract { value, .. } => {
             require_collection(
                 column,
                 &format!("{name} = {name} - {}", super::name::term(value)),
             )?;
-            let ty = match &column.ty {
-                CqlType::Map(key, _) => CqlType::Set(key.clone()),
-                ty => ty.clone(),
-            };
-            Ok(Operation::Remove(terms.term(value, name, &ty)?))
+            Ok(Operation::Remove(match &column.ty {
+                // A hinted set is frozen, and none to take keys away by.
+                CqlType::Map(..) if matches!(value, Term::TypeHint { .. }) => {
+                    return Err(no_part_of_map("substraction has to be a set", value));
+                }
+                CqlType::Map(key, _) => terms
+                    .term(value, name, &CqlType::Set(key.clone()))
+                    .map_err(|_| no_part_of_map("substraction has to be a set", value))?,
+                ty => terms.term(value, name, ty)?,
+            }))
         }
         Assignment::Prepend { value, .. } => {
-            if counter {
-                return Ok(Operation::Count {
-                    delta: terms.term(value, name, &CqlType::Counter)?,
-                    down: false,
-                });
-            }
-            if !matches!(column.ty, CqlType::List(_)) {
-                // Sets and maps have no ends: adding on either side is the same.
-                require_collection(
-                    column,
-                    &format!("{name} = {} + {name}", super::name::term(value)),
-                )?;
-                return Ok(Operation::Append(terms.term(value, name, &column.ty)?));
-            }
-            Ok(Operation::Prepend(terms.term(value, name, &column.ty)?))
+            let prepended = terms.term(value, name, &column.ty)?;
+            let kind = match (&column.ty, column.ty.bare()) {
+                (CqlType::List(_), _) => return Ok(Operation::Prepend(prepended)),
+                (_, CqlType::List(_)) => "frozen list",
+                _ => "non list",
+            };
+            // With that minus it is said in Cassandra, too.
+            invalid(format!(
+                "Invalid operation ({name} = {} - {name}) for {kind} column {name}",
+                super::name::term(value)
+            ))
         }
         Assignment::Element { key, value, .. } => {
             let (key_type, value_type, prefix) = match &column.ty {
@@ -576,7 +603,15 @@ fn assign(terms: &mut Terms<'_>, column: &Column, assignment: &Assignment) -> Cq
             Ok(Operation::SetElement { key, value })
         }
         Assignment::Field { field, value, .. } => {
-            let (place, ty) = field_of(column, field)?;
+            let kind = match column.ty.bare() {
+                CqlType::Udt(_) => "frozen UDT",
+                _ => "non-UDT",
+            };
+            let refused = format!(
+                "Invalid operation ({name}.{field} = {}) for {kind} column {name}",
+                super::name::term(value)
+            );
+            let (place, ty) = field_of(column, field, refused)?;
             let value = terms.term(value, &format!("{name}.{field}"), ty)?;
             Ok(Operation::SetField {
                 field: place,
@@ -584,6 +619,13 @@ fn assign(terms: &mut Terms<'_>, column: &Column, assignment: &Assignment) -> Cq
             })
         }
     }
+}
+
+fn no_part_of_map(what: &str, value: &Term) -> CqlError {
+    CqlError::invalid(format!(
+        "Value for a map {what}, but was: '{}'",
+        super::name::term(value)
+    ))
 }
 
 fn element_text(name: &str, key: &Term, value: &Term) -> String {

@@ -1,9 +1,11 @@
 //! How expressions are called: in the header of a result, and in error messages.
 
-use palladium_protocol::cql::ast::{Literal, Selectable, Term};
+use palladium_protocol::cql::ast::{Literal, Name, QualifiedName, Selectable, Term, Type};
 
 use super::literal;
-use super::term::as_selectable;
+use super::term::{Terms, as_selectable};
+use crate::query::functions::operator_name;
+use crate::schema::types;
 
 /// `system.now()`, `writetime(v)`, `m['a']`, `cast(v as text)`.
 pub fn of(expression: &Selectable) -> String {
@@ -62,17 +64,113 @@ pub fn of(expression: &Selectable) -> String {
     }
 }
 
-/// A term as it could have been written.
+/// A term as errors repeat it.
 pub fn term(term: &Term) -> String {
-    of(&as_selectable(term))
+    raw(&as_selectable(term))
+}
+
+/// The same of a term that is a selectable by now. What is calculated is the call of a function there.
+pub fn raw(term: &Selectable) -> String {
+    let all = |parts: &[Selectable]| parts.iter().map(raw).collect::<Vec<_>>().join(", ");
+    match term {
+        Selectable::Function { name, arguments } => format!("{name}({})", all(arguments)),
+        Selectable::Cast { expression, to } => {
+            format!("system.cast_as_{}({})", to.name(), raw(expression))
+        }
+        Selectable::Arithmetic {
+            operator,
+            left,
+            right,
+        } => format!(
+            "system.\"_{}\"({}, {})",
+            operator_name(*operator),
+            raw(left),
+            raw(right)
+        ),
+        Selectable::Negation(inner) => format!("system.\"_negate\"({})", raw(inner)),
+        Selectable::TypeHint { to, expression } => format!("({to}){}", raw(expression)),
+        Selectable::Tuple(parts) => format!("({})", all(parts)),
+        Selectable::List(parts) => format!("[{}]", all(parts)),
+        Selectable::Set(parts) => format!("{{{}}}", all(parts)),
+        Selectable::Map(parts) => {
+            let entries: Vec<_> = parts
+                .iter()
+                .map(|(key, value)| format!("{}: {}", raw(key), raw(value)))
+                .collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+        other => of(other),
+    }
 }
 
 pub fn constant(literal: &Literal) -> String {
     match literal {
-        Literal::String(text) => format!("'{}'", text.replace('\'', "''")),
+        // A quote in it stays alone, as in Cassandra.
+        Literal::String(text) => format!("'{text}'"),
         other => {
             debug_assert_ne!(literal::kind(other), "STRING");
             other.raw_text()
         }
+    }
+}
+
+impl Terms<'_> {
+    /// How a column of a result is called that has no alias: a cast to the type that something has is no cast, and a user type has its keyspace.
+    pub(super) fn shown_name(&self, of: &Selectable) -> String {
+        self::of(&self.as_shown(of))
+    }
+
+    fn as_shown(&self, of: &Selectable) -> Selectable {
+        let boxed = |of: &Selectable| Box::new(self.as_shown(of));
+        let all = |parts: &[Selectable]| parts.iter().map(|part| self.as_shown(part)).collect();
+        match of {
+            Selectable::Cast { expression, to } => {
+                let own = self.natural_type(expression);
+                match own.is_some_and(|own| *own.bare() == types::native(*to)) {
+                    true => self.as_shown(expression),
+                    false => Selectable::Cast {
+                        expression: boxed(expression),
+                        to: *to,
+                    },
+                }
+            }
+            Selectable::TypeHint { to, expression } => Selectable::TypeHint {
+                to: qualified(to, self.keyspace),
+                expression: boxed(expression),
+            },
+            Selectable::Function { name, arguments } => Selectable::Function {
+                name: name.clone(),
+                arguments: all(arguments),
+            },
+            Selectable::Arithmetic {
+                operator,
+                left,
+                right,
+            } => Selectable::Arithmetic {
+                operator: *operator,
+                left: boxed(left),
+                right: boxed(right),
+            },
+            Selectable::Negation(inner) => Selectable::Negation(boxed(inner)),
+            Selectable::Tuple(parts) => Selectable::Tuple(all(parts)),
+            Selectable::List(parts) => Selectable::List(all(parts)),
+            Selectable::Set(parts) => Selectable::Set(all(parts)),
+            other => other.clone(),
+        }
+    }
+}
+
+/// A type whose user types all have a keyspace.
+fn qualified(ty: &Type, keyspace: &str) -> Type {
+    let boxed = |ty: &Type| Box::new(qualified(ty, keyspace));
+    match ty {
+        Type::User(name) if name.keyspace.is_none() => {
+            Type::User(QualifiedName::new(Name::exact(keyspace), name.name.clone()))
+        }
+        Type::List(inner) => Type::List(boxed(inner)),
+        Type::Set(inner) => Type::Set(boxed(inner)),
+        Type::Frozen(inner) => Type::Frozen(boxed(inner)),
+        Type::Map(key, value) => Type::Map(boxed(key), boxed(value)),
+        other => other.clone(),
     }
 }

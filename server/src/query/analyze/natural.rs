@@ -30,10 +30,19 @@ impl Terms<'_> {
                     |keyspace: &str, name: &str| self.catalog.user_type(keyspace, name).cloned();
                 types::resolve(to, self.keyspace, &lookup).ok()
             }
-            Selectable::CellFact { fact, .. } => Some(match fact {
-                CellFact::Ttl => CqlType::Int,
-                _ => CqlType::Bigint,
-            }),
+            Selectable::CellFact { fact, of } => {
+                let one = match fact {
+                    CellFact::Ttl => CqlType::Int,
+                    _ => CqlType::Bigint,
+                };
+                let of_many = self
+                    .natural_type(column_of(of))
+                    .is_some_and(|ty| ty.is_multi_cell());
+                Some(match of_many && *fact != CellFact::MaxWriteTime {
+                    true => CqlType::list(one).frozen(),
+                    false => one,
+                })
+            }
             Selectable::Function { name, arguments } => {
                 let name = name.name.as_str();
                 let natural: Vec<_> = arguments
@@ -49,7 +58,7 @@ impl Terms<'_> {
                 };
                 let signature = functions::resolve(
                     name,
-                    &self.compatible(arguments),
+                    &self.compatible(name, arguments),
                     None,
                     self.table,
                     &shown,
@@ -114,6 +123,9 @@ impl Terms<'_> {
             Selectable::Literal(literal) if literal::fits(literal, bare) => Fit::Weak,
             Selectable::Literal(_) => Fit::No,
             Selectable::List(parts) => match bare {
+                CqlType::Vector(_, dimensions) if parts.len() != usize::from(*dimensions) => {
+                    Fit::No
+                }
                 CqlType::List(element) | CqlType::Vector(element, _) => {
                     self.fit_all(parts.iter(), element)
                 }
@@ -138,11 +150,17 @@ impl Terms<'_> {
                 _ => Fit::No,
             },
             _ => match natural {
+                // Of a selection nothing fits whose type is not known.
+                None if self.columns => Fit::No,
                 None => Fit::Weak,
                 Some(natural) if natural.bare() == bare => Fit::Exact,
                 Some(natural) if is_assignable(natural, ty) => Fit::Weak,
                 Some(natural)
-                    if matches!(of, Selectable::Arithmetic { .. } | Selectable::Negation(_))
+                    if !self.columns
+                        && matches!(
+                            of,
+                            Selectable::Arithmetic { .. } | Selectable::Negation(_)
+                        )
                         && functions::can_cast(natural, ty) =>
                 {
                     Fit::Weak
@@ -157,5 +175,15 @@ impl Terms<'_> {
             .map(|part| self.fit(part, self.natural_type(part).as_ref(), ty))
             .min()
             .unwrap_or(Fit::Weak)
+    }
+}
+
+/// The column that an element, a field or a slice is of.
+pub(super) fn column_of(of: &Selectable) -> &Selectable {
+    match of {
+        Selectable::Element { of, .. }
+        | Selectable::Field { of, .. }
+        | Selectable::Slice { of, .. } => of,
+        other => other,
     }
 }

@@ -3,19 +3,14 @@
 use palladium_protocol::cql::ast::{CellFact, Name, Selectable, Term};
 use palladium_protocol::types::{CqlType, UserType};
 
+use super::natural::column_of;
 use super::term::{Terms, print};
 use crate::error::{CqlError, CqlResult};
-use crate::query::expression::{Expression, Part, Typed};
+use crate::query::expression::{Bound, Expression, Part, Scope, Typed};
 
 impl Terms<'_> {
     pub(super) fn fact(&mut self, fact: CellFact, of: &Selectable) -> CqlResult<Typed> {
-        let column = match of {
-            Selectable::Column(_) => of,
-            Selectable::Element { of, .. }
-            | Selectable::Field { of, .. }
-            | Selectable::Slice { of, .. } => of,
-            other => other,
-        };
+        let column = column_of(of);
         let Selectable::Column(name) = column else {
             return Err(CqlError::invalid(format!(
                 "{} is only supported on columns, fields and elements",
@@ -108,7 +103,12 @@ impl Terms<'_> {
                 )));
             }
         };
-        let key = self.term(key, &format!("key({})", print(of)), &key_type)?;
+        let prefix = match typed.ty.bare() {
+            CqlType::Set(_) => "value",
+            _ => "key",
+        };
+        let key = self.term(key, &format!("{prefix}({})", print(of)), &key_type)?;
+        self.choose(&key, of, true);
         Ok(Typed {
             expression: Expression::Element {
                 of: Box::new(typed),
@@ -148,6 +148,9 @@ impl Terms<'_> {
                 .transpose()
         };
         let (from, to) = (end(from, "from")?, end(to, "to")?);
+        for end in from.iter().chain(&to) {
+            self.choose(end, of, false);
+        }
         let ty = typed.ty.clone();
         Ok(Typed {
             expression: Expression::Slice {
@@ -157,6 +160,42 @@ impl Terms<'_> {
             },
             ty,
         })
+    }
+
+    /// Remembers what has to be a value when the statement is executed.
+    fn choose(&mut self, key: &Expression, of: &Selectable, is_element: bool) {
+        if !matches!(key, Expression::Constant(Bound::Value(_))) {
+            self.chosen.push(Chosen {
+                key: key.clone(),
+                of: print(of),
+                is_element,
+            });
+        }
+    }
+}
+
+/// The key of an element, or an end of a slice.
+#[derive(Debug)]
+pub struct Chosen {
+    key: Expression,
+    /// What it is chosen of.
+    of: String,
+    is_element: bool,
+}
+
+impl Chosen {
+    /// Refuses what is none. A slice without an end is one to the end.
+    pub fn check(&self, scope: &Scope<'_>) -> CqlResult<()> {
+        let refused = match (self.key.evaluate(scope)?, self.is_element) {
+            (Bound::Null, true) => "null value for element",
+            (Bound::Null, false) => "null value for slice",
+            (Bound::Unset, true) => "unset value for element",
+            _ => return Ok(()),
+        };
+        Err(CqlError::invalid(format!(
+            "Invalid {refused} selection on {}",
+            self.of
+        )))
     }
 }
 

@@ -92,8 +92,10 @@ pub enum Partition {
 /// A condition to try on each row.
 #[derive(Debug, Clone)]
 pub struct Filter {
-    /// Columns by their place in the table; several for a tuple.
+    /// Columns by their place in the table; several only for a tuple.
     pub columns: Vec<usize>,
+    /// Whether the values are tuples, be it of one.
+    pub tuple: bool,
     pub test: Test,
 }
 
@@ -125,6 +127,10 @@ pub struct Restrictions {
     pub index: Option<IndexChoice>,
     /// Something is said of the partition key, be it enough or not.
     pub restricts_partition: bool,
+    /// A column of the partition key is restricted by IN, be the rest of the key known or not.
+    pub lists_keys: bool,
+    /// The ends of a stretch of tokens that named partitions have to lie in.
+    pub token: Option<(Option<End>, Option<End>)>,
     /// Rows would have to be tried, and the statement does not allow that; it is said last, after other mistakes.
     pub needs_filtering: bool,
 }
@@ -225,7 +231,7 @@ pub fn view_filters<'a>(
     for relation in relations {
         gathered.add(&mut terms, base, relation, purpose)?;
     }
-    if !terms.into_markers()?.is_empty() {
+    if !terms.into_markers()?.specs.is_empty() {
         return Err(CqlError::invalid(
             "Bind variables are not allowed in CREATE MATERIALIZED VIEW statements",
         ));
@@ -260,7 +266,18 @@ impl Gathered {
                 let first = said.columns.first();
                 first.is_some_and(|index| table.columns[*index].kind == ColumnKind::PartitionKey)
             });
-        let partition = self.partition(table, purpose, &mut filters)?;
+        let lists_keys = self.said.iter().any(|said| {
+            let first = said.columns.first();
+            first.is_some_and(|index| table.columns[*index].kind == ColumnKind::PartitionKey)
+                && matches!(
+                    &said.constraint,
+                    Some(Constraint::Among(
+                        Alternatives::Several(_) | Alternatives::Listed(_)
+                    ))
+                )
+        });
+        let mut token = None;
+        let partition = self.partition(table, purpose, &mut filters, &mut token)?;
         if selecting && !is_lenient && !filters.is_empty() {
             return Err(CqlError::invalid(REQUIRES_FILTERING));
         }
@@ -332,6 +349,8 @@ impl Gathered {
             restricts_rows,
             index,
             restricts_partition,
+            lists_keys,
+            token,
             needs_filtering,
         })
     }
@@ -380,6 +399,7 @@ impl Gathered {
         table: &TableSchema,
         purpose: Purpose,
         filters: &mut Vec<Filter>,
+        token: &mut Option<(Option<End>, Option<End>)>,
     ) -> CqlResult<Partition> {
         let said = self.take(table, ColumnKind::PartitionKey);
         let selecting = matches!(purpose, Purpose::Select { .. });
@@ -389,6 +409,10 @@ impl Gathered {
                     "The token function cannot be used in WHERE clauses for {} statements",
                     purpose.name()
                 )));
+            }
+            if let Some(keys) = named_keys(table, &said) {
+                *token = Some((lower, upper));
+                return Ok(Partition::Keys(keys));
             }
             for said in said {
                 // Token and key together: the key's columns are tried one by one.
@@ -521,6 +545,7 @@ impl Gathered {
             next += columns.len();
             filters.extend(others.into_iter().map(|test| Filter {
                 columns: columns.clone(),
+                tuple,
                 test,
             }));
             parts.push(ClusteringPart {
@@ -532,6 +557,20 @@ impl Gathered {
         }
         Ok(parts)
     }
+}
+
+/// What each column of the partition key may be, if that is said of all of them by values alone.
+fn named_keys(table: &TableSchema, said: &[Said]) -> Option<Vec<Alternatives>> {
+    let of = |place: usize| {
+        let said = said.iter().find(|said| said.columns == [place])?;
+        match &said.constraint {
+            Some(Constraint::Among(alternatives)) if said.others.is_empty() => {
+                Some(alternatives.clone())
+            }
+            _ => None,
+        }
+    };
+    (0..table.partition_key.len()).map(of).collect()
 }
 
 fn filters_of(said: Said) -> CqlResult<Vec<Filter>> {
@@ -558,6 +597,7 @@ fn filters_of(said: Said) -> CqlResult<Vec<Filter>> {
         .into_iter()
         .map(|test| Filter {
             columns: said.columns.clone(),
+            tuple: said.tuple,
             test,
         })
         .collect())

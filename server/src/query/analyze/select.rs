@@ -9,16 +9,16 @@ use palladium_protocol::cql::ast::{
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::CqlType;
 
-use super::nearest::Near;
+use super::nearest::{self, Near};
+use super::parts::Chosen;
 use super::restrict::{
     Alternatives, Constraint, Partition, Purpose, REQUIRES_FILTERING, Restrictions,
     SEVERAL_PARTITIONS, restrict,
 };
-use super::term::{Aggregate, Terms, undefined};
-use super::{name, nearest};
+use super::term::{Aggregate, Markers, Terms, undefined};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
-use crate::schema::{Catalog, ColumnKind, TableSchema, system, types};
+use crate::schema::{Catalog, ColumnKind, TableSchema, system};
 
 /// A SELECT with names and types settled.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub struct SelectPlan {
     pub needs_clustering: bool,
     /// Some function's value depends on when it is called.
     pub asks_for_time: bool,
+    /// Keys of elements and ends of slices that have to be values, if they are not known to be.
+    pub chosen: Vec<Chosen>,
 }
 
 impl SelectPlan {
@@ -62,7 +64,7 @@ pub fn select(
     table: &Arc<TableSchema>,
     statement: &Select,
     masked: bool,
-) -> CqlResult<(SelectPlan, Vec<ColumnSpec>)> {
+) -> CqlResult<(SelectPlan, Markers)> {
     // The order in which mistakes are found is Cassandra's: columns and functions, WHERE, what is made of the selection,
     // DISTINCT, groups, order, and whether rows would have to be tried.
     let mut terms = Terms::new(catalog, &table.keyspace, Some(table));
@@ -88,7 +90,6 @@ pub fn select(
         true => restrictions.map_err(|error| nearest::refused(table, statement, error))?,
         false => restrictions?,
     };
-    resolve_all(&mut terms, &statement.selection)?;
     let (mut shown, specs) = selection(&mut terms, table, &statement.selection)?;
     let visible = shown.len();
     if statement.distinct {
@@ -167,6 +168,7 @@ pub fn select(
     }
     let mut plan = SelectPlan {
         asks_for_time: terms.asks_for_time(),
+        chosen: std::mem::take(&mut terms.chosen),
         needs_clustering: columns
             .iter()
             .any(|index| table.columns[*index].kind == ColumnKind::Clustering)
@@ -222,11 +224,13 @@ fn selection(
         Selection::Items(items) => {
             terms.columns = true;
             terms.first_column = None;
+            // One after the other: what is wrong with a later one is found later.
             for item in items {
+                terms.resolve(&item.expression, &mut HashSet::new())?;
                 let typed = terms.typed(&item.expression, None)?;
                 let name = match &item.alias {
                     Some(alias) => alias.as_str().to_owned(),
-                    None => name::of(without_own_cast(terms, &item.expression)),
+                    None => terms.shown_name(&item.expression),
                 };
                 specs.push(spec(name, &typed.ty));
                 shown.push(typed);
@@ -235,17 +239,6 @@ fn selection(
         }
     }
     Ok((shown, specs))
-}
-
-/// A cast to the type that something has is no cast, and shows in no name.
-fn without_own_cast<'s>(terms: &Terms<'_>, of: &'s Selectable) -> &'s Selectable {
-    if let Selectable::Cast { expression, to } = of {
-        let own = terms.natural_type(expression);
-        if own.is_some_and(|own| *own.bare() == types::native(*to)) {
-            return without_own_cast(terms, expression);
-        }
-    }
-    of
 }
 
 /// The specifications the client gets: one text column for JSON.
@@ -292,17 +285,6 @@ fn looks_at_statics_alone(
     Ok(has_statics
         && any(&|kind| kind == ColumnKind::Static)?
         && !any(&|kind| !matches!(kind, ColumnKind::Static | ColumnKind::PartitionKey))?)
-}
-
-fn resolve_all(terms: &mut Terms<'_>, selection: &Selection) -> CqlResult<()> {
-    if let Selection::Items(items) = selection {
-        terms.columns = true;
-        for item in items {
-            terms.resolve(&item.expression, &mut HashSet::new())?;
-        }
-        terms.columns = false;
-    }
-    Ok(())
 }
 
 /// Every column that the selection looks at.

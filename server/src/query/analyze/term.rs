@@ -17,11 +17,12 @@ use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::CqlType;
 
 use super::literal;
+use super::parts::Chosen;
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
 use crate::query::functions::aggregate::AggregateKind;
 use crate::query::functions::{Fit, Function, is_assignable};
-use crate::schema::{Catalog, Column, ColumnMask, TableSchema, types};
+use crate::schema::{Catalog, Column, ColumnKind, ColumnMask, TableSchema, types};
 
 /// What a value is for: the name in error messages and marker specifications, and the type.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +36,14 @@ pub struct Receiver<'a> {
 pub struct Aggregate {
     pub kind: AggregateKind,
     pub argument: Option<Typed>,
+}
+
+/// The bind markers of a statement.
+#[derive(Debug)]
+pub struct Markers {
+    pub specs: Vec<ColumnSpec>,
+    /// Those of the partition key in the key's order; empty if it is not wholly bound.
+    pub key: Vec<u16>,
 }
 
 /// The surroundings of the statement being analyzed, and what is found out on the way.
@@ -53,6 +62,10 @@ pub struct Terms<'a> {
     pub(super) asks_for_time: bool,
     /// The first column that the selection named, which some errors repeat.
     pub first_column: Option<String>,
+    /// Keys of elements and ends of slices that were met, other than constants.
+    pub chosen: Vec<Chosen>,
+    /// Columns of the partition key, by their places in it, that a marker is compared with: drivers route by those.
+    pub key_markers: Vec<(usize, usize)>,
 }
 
 /// Selectables nest at most so deep; the parser has its own bound.
@@ -69,19 +82,27 @@ impl<'a> Terms<'a> {
             inside_aggregate: false,
             asks_for_time: false,
             first_column: None,
+            chosen: Vec::new(),
+            key_markers: Vec::new(),
         }
     }
 
-    /// The specification of every marker, in order.
-    pub fn into_markers(self) -> CqlResult<Vec<ColumnSpec>> {
-        self.markers
+    /// The specification of every marker, in order, and which of them are the partition key's.
+    pub fn into_markers(self) -> CqlResult<Markers> {
+        let key = self.table.map(|table| key_of(table, self.key_markers));
+        let specs: CqlResult<Vec<ColumnSpec>> = self
+            .markers
             .into_iter()
             .map(|spec| {
                 spec.ok_or_else(|| {
                     CqlError::invalid("A bind marker stands where no value is expected")
                 })
             })
-            .collect()
+            .collect();
+        Ok(Markers {
+            specs: specs?,
+            key: key.unwrap_or_default(),
+        })
     }
 
     /// Whether a function was met whose value depends on when it is called.
@@ -117,18 +138,48 @@ impl<'a> Terms<'a> {
         Expression::Marker(marker.index)
     }
 
+    /// A term that a column is compared with.
+    pub fn of_column(&mut self, term: &Term, column: &Column) -> CqlResult<Expression> {
+        if let (Term::Marker(marker), ColumnKind::PartitionKey) = (term, column.kind) {
+            self.key_markers.push((column.position, marker.index));
+        }
+        self.term(term, &column.name, &column.ty)
+    }
+
     /// A term for this receiver.
     pub fn term(&mut self, term: &Term, name: &str, ty: &CqlType) -> CqlResult<Expression> {
         match term {
-            Term::Literal(Literal::Null) => Ok(Expression::NULL),
-            Term::Literal(literal) => Ok(Expression::constant(literal::value(literal, ty, name)?)),
+            Term::Literal(literal) => self.constant(literal, Receiver { name, ty }),
             Term::Marker(marker) => Ok(self.marker(marker, name, ty)),
             other => {
                 let selectable = as_selectable(other);
-                let typed = self.typed(&selectable, Some(Receiver { name, ty }))?;
-                Ok(typed.expression)
+                // A term of a selection has no columns either.
+                let columns = std::mem::replace(&mut self.columns, false);
+                let typed = self.typed(&selectable, Some(Receiver { name, ty }));
+                self.columns = columns;
+                Ok(typed?.expression)
             }
         }
+    }
+
+    fn constant(&mut self, literal: &Literal, receiver: Receiver<'_>) -> CqlResult<Expression> {
+        Ok(match literal {
+            Literal::Null if receiver.ty.is_counter() => {
+                return Err(CqlError::invalid(
+                    "Invalid null value for counter increment/decrement",
+                ));
+            }
+            Literal::Null => Expression::NULL,
+            // The one text that means another timestamp each time.
+            Literal::String(text)
+                if *receiver.ty.bare() == CqlType::Timestamp
+                    && text.eq_ignore_ascii_case("now") =>
+            {
+                self.call(Function::CurrentTimestamp, Vec::new(), CqlType::Timestamp)?
+                    .expression
+            }
+            literal => Expression::constant(literal::value(literal, receiver.ty, receiver.name)?),
+        })
     }
 
     /// The first look at a selectable: its columns and functions exist. Everything else is found out once the WHERE is understood.
@@ -159,11 +210,19 @@ impl<'a> Terms<'a> {
                 }
                 self.known_function(name, arguments)
             }
-            Selectable::Arithmetic { left, right, .. } => {
+            Selectable::Arithmetic {
+                operator,
+                left,
+                right,
+            } => {
                 self.resolve(left, named)?;
-                self.resolve(right, named)
+                self.resolve(right, named)?;
+                self.overload(*operator, left, right, None).map(drop)
             }
-            Selectable::Negation(inner) => self.resolve(inner, named),
+            Selectable::Negation(inner) => {
+                self.resolve(inner, named)?;
+                self.negated(inner, None).map(drop)
+            }
         }
     }
 
@@ -185,7 +244,14 @@ impl<'a> Terms<'a> {
     ) -> CqlResult<Typed> {
         match of {
             Selectable::Column(name) => self.column(name),
-            Selectable::Literal(literal) => constant(literal, receiver),
+            Selectable::Literal(literal) => {
+                let receiver =
+                    receiver.ok_or_else(|| cannot_infer(&super::name::constant(literal)))?;
+                Ok(Typed {
+                    expression: self.constant(literal, receiver)?,
+                    ty: receiver.ty.clone(),
+                })
+            }
             Selectable::Marker(marker) => {
                 let receiver = receiver.ok_or_else(|| cannot_infer("?"))?;
                 Ok(Typed {
@@ -198,9 +264,9 @@ impl<'a> Terms<'a> {
             Selectable::Cast { expression, to } => {
                 let written = to.name();
                 let to = types::native(*to);
-                let typed = self.any(expression, None)?;
+                let mut typed = self.any(expression, None)?;
                 if typed.ty.bare() != &to {
-                    self.check_cast(&typed.ty, &to, written)?;
+                    typed.ty = self.check_cast(&typed.ty, &to, written)?;
                 }
                 self.call(Function::Cast, vec![typed], to)
             }
@@ -302,18 +368,6 @@ impl<'a> Terms<'a> {
     }
 }
 
-fn constant(literal: &Literal, receiver: Option<Receiver<'_>>) -> CqlResult<Typed> {
-    let receiver = receiver.ok_or_else(|| cannot_infer(&super::name::constant(literal)))?;
-    let expression = match literal {
-        Literal::Null => Expression::NULL,
-        literal => Expression::constant(literal::value(literal, receiver.ty, receiver.name)?),
-    };
-    Ok(Typed {
-        expression,
-        ty: receiver.ty.clone(),
-    })
-}
-
 /// A term as a selectable: the same tree, with room for columns.
 pub fn as_selectable(term: &Term) -> Selectable {
     let all = |terms: &[Term]| terms.iter().map(as_selectable).collect();
@@ -359,6 +413,17 @@ pub fn as_selectable(term: &Term) -> Selectable {
         },
         Term::Negation(term) => Selectable::Negation(boxed(term)),
     }
+}
+
+/// The markers of a partition key: the last one for each of its columns, whatever the relation is; none if one lacks its marker.
+fn key_of(table: &TableSchema, mut found: Vec<(usize, usize)>) -> Vec<u16> {
+    found.sort_by_key(|(_, marker)| *marker);
+    let mut places = vec![None; table.partition_key.len()];
+    for (position, marker) in found {
+        places[position] = u16::try_from(marker).ok();
+    }
+    let all: Option<Vec<u16>> = places.into_iter().collect();
+    all.unwrap_or_default()
 }
 
 /// "Undefined column name x in table ks.t"

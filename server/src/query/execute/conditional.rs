@@ -44,9 +44,9 @@ use crate::query::analyze::{
     ColumnTest, ConditionKind, ModifyKind, ModifyPlan, Operation, PlannedCondition, TestTarget,
 };
 use crate::query::answer::Response;
+use crate::query::check::{contains, holds};
 use crate::query::expression::{Bound, Expression, RowScope, Scope, compare, element, same};
 use crate::query::functions::Moment;
-use crate::query::plan::{contains, holds};
 use crate::query::prepared::Statement;
 use crate::schema::{Catalog, ColumnKind, TableSchema};
 use crate::traces;
@@ -855,8 +855,9 @@ impl Totals {
 fn delta_of(delta: &Expression, down: bool, scope: &Scope<'_>) -> CqlResult<Option<i64>> {
     match delta.evaluate(scope)? {
         Bound::Unset => Ok(None),
+        // Said of both, as in Cassandra.
         Bound::Null => Err(CqlError::invalid(
-            "Invalid null value for counter increment/decrement",
+            "Invalid null value for counter increment",
         )),
         Bound::Value(value) => {
             let delta = value[..].try_into().map(i64::from_be_bytes);

@@ -226,6 +226,10 @@ impl RowWriter<'_> {
     }
 
     fn delete_element(&self, column: &Column, key: &Expression, row: &mut Row) -> CqlResult<()> {
+        let is_unset = matches!(key.evaluate(self.scope)?, Bound::Unset);
+        if is_unset && !matches!(column.ty, CqlType::Map(..)) {
+            return Ok(());
+        }
         let key = self.element_key(column, key, "delete")?;
         let path = match &column.ty {
             CqlType::Map(key_type, _) | CqlType::Set(key_type) => cell::key_path(key_type, &key)?.0,

@@ -530,6 +530,7 @@ fn delete_stretches(
     update: &mut PartitionUpdate,
 ) -> CqlResult<()> {
     let positions = plan::positions(&plan.table, &plan.restrictions, scope)?;
+    let positions = positions.without_null(&plan.table)?;
     if positions.is_all() {
         update.deletion = Some(stamp.deletion());
         return Ok(());

@@ -52,20 +52,29 @@ pub fn date_of(days: i64) -> (i64, u32, u32) {
     (year, month, day)
 }
 
-/// `yyyy-mm-dd`, perhaps with a sign.
-fn parse_ymd(text: &str) -> Option<i64> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
+/// The year of a date that stands alone: four digits, or more behind a sign; only a minus may stand before four.
+fn year(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.as_bytes().first()? {
+        b'-' => (-1, &text[1..]),
+        b'+' if text.len() > 5 => (1, &text[1..]),
+        _ if text.len() == 4 => (1, text),
+        _ => return None,
     };
-    let mut parts = digits.split('-');
-    let year: i64 = number(parts.next()?, 4..=9)?;
-    let month = number(parts.next()?, 1..=2)? as u32;
-    let day = number(parts.next()?, 1..=2)? as u32;
-    if parts.next().is_some() {
-        return None;
-    }
-    days_of(if negative { -year } else { year }, month, day)
+    Some(sign * number(digits, 4..=10)?).filter(|year| year.abs() <= YEAR_MAX)
+}
+
+/// As far as Java's years go.
+const YEAR_MAX: i64 = 999_999_999;
+
+/// Year, month and day of `yyyy-mm-dd`.
+fn parse_ymd(text: &str) -> Option<(i64, u32, u32)> {
+    let (rest, day) = text.rsplit_once('-')?;
+    let (first, month) = rest.rsplit_once('-')?;
+    Some((
+        year(first)?,
+        number(month, 2..=2)? as u32,
+        number(day, 2..=2)? as u32,
+    ))
 }
 
 fn number(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<i64> {
@@ -73,109 +82,182 @@ fn number(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<i64> {
     if good { text.parse().ok() } else { None }
 }
 
-/// A `date` from `yyyy-mm-dd` or its number.
-pub fn parse_date(text: &str) -> Option<u32> {
-    if let Ok(number) = text.parse::<i64>() {
-        return u32::try_from(number).ok();
-    }
-    u32::try_from(parse_ymd(text)? + DATE_EPOCH).ok()
+/// Whether it is a number and no date: `-?[0-9]+`.
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A `time` from `hh:mm:ss[.fffffffff]` or its nanoseconds.
-pub fn parse_time(text: &str) -> Option<i64> {
-    if let Ok(nanos) = text.parse::<i64>() {
-        return (0..DAY_NANOS).contains(&nanos).then_some(nanos);
+/// A `date` from `yyyy-mm-dd` or its number, or why it is none.
+pub fn parse_date(text: &str) -> Result<u32, String> {
+    if is_number(text) {
+        let number = text.parse::<i64>().ok();
+        let number = number.and_then(|number| u32::try_from(number).ok());
+        return number
+            .ok_or_else(|| format!("Unable to make unsigned int (for date) from: '{text}'"));
     }
-    clock(text, 9).filter(|_| text.matches(':').count() == 2)
+    let days = parse_ymd(text).and_then(|(year, month, day)| days_of(year, month, day));
+    let days =
+        days.ok_or_else(|| format!("Unable to coerce '{text}' to a formatted date (long)"))?;
+    u32::try_from(days + DATE_EPOCH).map_err(|_| match days < 0 {
+        true => format!("Input date {text} is less than min supported date -5877641-06-23T00:00Z"),
+        false => {
+            format!("Input date {text} is greater than max supported date +5881580-07-11T00:00Z")
+        }
+    })
 }
 
-/// Nanoseconds of `hh:mm[:ss[.f]]`.
-fn clock(text: &str, fraction_digits_max: usize) -> Option<i64> {
-    let (whole, fraction) = match text.split_once('.') {
-        Some((whole, fraction)) => (whole, Some(fraction)),
-        None => (text, None),
+/// A `time` from `hh:mm:ss[.fffffffff]` or its nanoseconds, or why it is none.
+pub fn parse_time(text: &str) -> Result<i64, String> {
+    if is_number(text) {
+        let nanos = text.parse().ok();
+        let nanos = nanos.filter(|nanos| (0..DAY_NANOS).contains(nanos));
+        return nanos.ok_or_else(|| format!("Unable to make long (for time) from: '{text}'"));
+    }
+    let nanos = time_of_day(text.trim());
+    nanos.ok_or_else(|| format!("(TimeType) Unable to coerce '{text}' to a formatted time (long)"))
+}
+
+/// Nanoseconds of `hh:mm:ss[.f]`.
+fn time_of_day(text: &str) -> Option<i64> {
+    let (hour, rest) = text.split_once(':')?;
+    let (minute, rest) = rest.split_once(':')?;
+    let (second, fraction) = match rest.split_once('.') {
+        Some((second, fraction)) => (second, Some(fraction)),
+        None => (rest, None),
     };
-    let mut parts = whole.split(':');
-    let hour = number(parts.next()?, 1..=2).filter(|hour| *hour < 24)?;
-    let minute = number(parts.next()?, 1..=2).filter(|minute| *minute < 60)?;
-    let second = match parts.next() {
-        Some(second) => number(second, 1..=2).filter(|second| *second < 60)?,
-        None if fraction.is_some() => return None,
+    let field = |text: &str, most: i64| number(text, 1..=9).filter(|number| *number < most);
+    let nanos = match fraction {
+        Some(fraction) => number(fraction, 1..=9)? * 10i64.pow(9 - fraction.len() as u32),
         None => 0,
     };
-    if parts.next().is_some() {
+    let minutes = field(hour, 24)? * 60 + field(minute, 60)?;
+    Some((minutes * 60 + field(second, 60)?) * 1_000_000_000 + nanos)
+}
+
+/// Milliseconds since 1970: a number, or a date with an optional time and zone; or why it is neither.
+pub fn parse_timestamp(text: &str) -> Result<i64, String> {
+    if is_number(text) {
+        return text
+            .parse()
+            .map_err(|_| format!("Unable to make long (for date) from: '{text}'"));
+    }
+    let found = with_time(text).or_else(|| midnight(text));
+    found.ok_or_else(|| format!("Unable to parse a date/time from '{text}'"))
+}
+
+/// Digits off the front.
+fn take_number(text: &mut &str) -> Option<i64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = text.split_at(digits);
+    *text = rest;
+    number.parse().ok()
+}
+
+fn take(text: &mut &str, what: char) -> Option<()> {
+    *text = text.strip_prefix(what)?;
+    Some(())
+}
+
+/// `y-m-d h:m[:s[.f]][zone]`, with a T or one space between; none of the numbers has to be padded.
+fn with_time(text: &str) -> Option<i64> {
+    let mut rest = text;
+    let year = take_number(&mut rest).filter(|year| (1..=YEAR_MAX).contains(year))?;
+    take(&mut rest, '-')?;
+    let month = take_number(&mut rest)?;
+    take(&mut rest, '-')?;
+    let day = take_number(&mut rest)?;
+    take(&mut rest, 'T').or_else(|| take(&mut rest, ' '))?;
+    let hour = take_number(&mut rest).filter(|hour| *hour <= 24)?;
+    take(&mut rest, ':')?;
+    let minute = take_number(&mut rest).filter(|minute| *minute < 60)?;
+    let (mut second, mut millis) = (0, 0);
+    if take(&mut rest, ':').is_some() {
+        second = take_number(&mut rest).filter(|second| *second < 60)?;
+        if take(&mut rest, '.').is_some() {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            if digits > 9 {
+                return None;
+            }
+            let (fraction, behind) = rest.split_at(digits);
+            rest = behind;
+            millis = format!("{fraction:0<3.3}").parse().ok()?;
+        }
+    }
+    // The end of a day is the beginning of the next.
+    if hour == 24 && (minute, second, millis) != (0, 0, 0) {
         return None;
     }
-    let nanos = match fraction {
-        Some(fraction) => {
-            let value = number(fraction, 1..=fraction_digits_max)?;
-            value * 10i64.pow(9 - fraction.len() as u32)
-        }
-        None => 0,
-    };
-    Some(((hour * 60 + minute) * 60 + second) * 1_000_000_000 + nanos)
-}
-
-/// Milliseconds since 1970: a number, or a date with an optional time and zone.
-pub fn parse_timestamp(text: &str) -> Option<i64> {
-    if let Ok(millis) = text.parse::<i64>() {
-        return Some(millis);
-    }
-    let text = text.trim();
-    let date_end = text
-        .char_indices()
-        .skip(1)
-        .find(|(_, c)| matches!(c, 'T' | 't' | ' '))
-        .map(|(at, _)| at);
-    let Some(at) = date_end else {
-        // A date alone, or one with a zone right behind it: 2011-02-03+0000.
-        let (date, offset) = split_zone(text, true)?;
-        return parse_ymd(date)?
-            .checked_mul(DAY_MILLIS)?
-            .checked_sub(offset);
-    };
-    let days = parse_ymd(&text[..at])?;
-    let (time, offset) = split_zone(text[at + 1..].trim(), false)?;
-    let millis = if time.is_empty() {
-        0
-    } else {
-        clock(time, 9)? / 1_000_000
-    };
+    let days = lenient_days(year, u32::try_from(month).ok()?, u32::try_from(day).ok()?)?;
+    let millis = ((hour * 60 + minute) * 60 + second) * 1000 + millis;
     days.checked_mul(DAY_MILLIS)?
         .checked_add(millis)?
-        .checked_sub(offset)
+        .checked_sub(zone(rest)?)
 }
 
-/// What stands before the zone, and the zone's offset in milliseconds.
-fn split_zone(text: &str, after_date: bool) -> Option<(&str, i64)> {
-    let upper = text.to_ascii_uppercase();
-    for zone in ["UTC", "GMT", "Z"] {
-        if upper.ends_with(zone) {
-            return Some((text[..text.len() - zone.len()].trim_end(), 0));
+/// `yyyy-mm-dd[zone]`
+fn midnight(text: &str) -> Option<i64> {
+    // The third hyphen, not counting a sign, may be a zone's.
+    let end = text
+        .char_indices()
+        .skip(1)
+        .filter(|(_, c)| *c == '-')
+        .nth(1)
+        .map(|(at, _)| at + 3)?;
+    let (date, rest) = text.split_at_checked(end)?;
+    let (year, month, day) = parse_ymd(date)?;
+    lenient_days(year, month, day)?
+        .checked_mul(DAY_MILLIS)?
+        .checked_sub(zone(rest)?)
+}
+
+/// Days since 1970-01-01, where the 31st of a shorter month is its last day.
+fn lenient_days(year: i64, month: u32, day: u32) -> Option<i64> {
+    if day > 31 {
+        return None;
+    }
+    days_of(year, month, day.min(days_in_month(year, month)))
+}
+
+/// A zone's offset in milliseconds: nothing is UTC, `Z`, `+hh`, `+hhmm`, `+hh:mm`; behind a space also `UTC`, `GMT` and `UT`, alone or before `+hh:mm`.
+fn zone(text: &str) -> Option<i64> {
+    let Some(named) = text.strip_prefix(' ') else {
+        return if text.is_empty() {
+            Some(0)
+        } else {
+            offset(text)
+        };
+    };
+    for name in ["UTC", "GMT", "UT"] {
+        if let Some(rest) = named.strip_prefix(name) {
+            return match rest.is_empty() {
+                true => Some(0),
+                false => offset(rest).filter(|_| rest.contains(':')),
+            };
         }
     }
-    let sign_at = match text.rfind('+') {
-        Some(at) => Some(at),
-        None => text
-            .rfind('-')
-            .filter(|_| !after_date || text.matches('-').count() > 2),
-    };
-    let Some(at) = sign_at else {
-        return Some((text, 0));
-    };
-    let digits: String = text[at + 1..].chars().filter(|c| *c != ':').collect();
-    let (hours, minutes) = match digits.len() {
-        2 => (number(&digits, 2..=2)?, 0),
-        4 => (number(&digits[..2], 2..=2)?, number(&digits[2..], 2..=2)?),
+    offset(named)
+}
+
+fn offset(text: &str) -> Option<i64> {
+    if text == "Z" {
+        return Some(0);
+    }
+    let sign = match text.as_bytes().first()? {
+        b'+' => 1,
+        b'-' => -1,
         _ => return None,
     };
-    let offset = (hours * 60 + minutes) * 60_000;
-    let offset = if text.as_bytes()[at] == b'-' {
-        -offset
-    } else {
-        offset
+    let digits = &text[1..];
+    let (hours, minutes) = match digits.len() {
+        2 => (digits, "00"),
+        4 => digits.split_at_checked(2)?,
+        5 => digits.split_once(':')?,
+        _ => return None,
     };
-    Some((text[..at].trim_end(), offset))
+    let hours = number(hours, 2..=2).filter(|hours| *hours <= 18)?;
+    let minutes = number(minutes, 2..=2).filter(|minutes| *minutes < 60)?;
+    (hours < 18 || minutes == 0).then_some(sign * (hours * 60 + minutes) * 60_000)
 }
 
 /// `yyyy-mm-dd` of a `date`.
@@ -216,9 +298,9 @@ pub fn print_timestamp(millis: i64, between: char) -> String {
     )
 }
 
-/// The `date` of a timestamp.
+/// The `date` of a timestamp. Before 1970 a day that has begun counts as the next one, as in Cassandra.
 pub fn date_of_timestamp(millis: i64) -> Option<u32> {
-    u32::try_from(millis.div_euclid(DAY_MILLIS) + DATE_EPOCH).ok()
+    u32::try_from(millis / DAY_MILLIS + DATE_EPOCH).ok()
 }
 
 /// The timestamp of a `date`'s midnight.
@@ -248,12 +330,28 @@ mod tests {
             ("2011-02-03 04:05:06", 1_296_705_906_000),
             ("2011-02-03+0000", 1_296_691_200_000),
             ("2011-02-03", 1_296_691_200_000),
+            ("2011-2-3 4:5 UTC", 1_296_705_900_000),
+            ("2011-02-03 04:05 GMT+00:00", 1_296_705_900_000),
+            ("2011-02-31", 1_298_851_200_000),
+            ("2011-02-02 24:00", 1_296_691_200_000),
             ("2011-02-03T04:05:06+01:00", 1_296_702_306_000),
             ("-5", -5),
         ] {
-            assert_eq!(parse_timestamp(text), Some(millis), "{text}");
+            assert_eq!(parse_timestamp(text), Ok(millis), "{text}");
         }
-        assert_eq!(parse_timestamp("yesterday"), None);
+        for text in [
+            "yesterday",
+            "24-02-29",
+            "2011-2-3",
+            "2011-02-03t04:05Z",
+            "2011-02-03 04:05UTC",
+            " 2011-02-03",
+            "2011-02-32 04:05",
+            "2011-02-03 24:01",
+            "0000-01-01 00:00",
+        ] {
+            assert!(parse_timestamp(text).is_err(), "{text}");
+        }
         assert_eq!(
             print_timestamp(1_296_705_906_789, 'T'),
             "2011-02-03T04:05:06.789Z"
@@ -263,10 +361,14 @@ mod tests {
 
     #[test]
     fn times_and_dates_there_and_back() {
-        assert_eq!(parse_time("01:02:03.5"), Some(3_723_500_000_000));
+        assert_eq!(parse_time("01:02:03.5"), Ok(3_723_500_000_000));
         assert_eq!(print_time(3_723_500_000_000), "01:02:03.500000000");
-        assert_eq!(parse_time("24:00:00"), None);
-        assert_eq!(parse_date("1970-01-02"), Some((1 << 31) + 1));
+        assert!(parse_time("24:00:00").is_err());
+        assert_eq!(parse_date("1970-01-02"), Ok((1 << 31) + 1));
+        assert_eq!(parse_date("-5877641-06-23"), Ok(0));
+        for text in ["2024-02-30", "12024-01-01", "+2024-01-01", "-5877641-06-22"] {
+            assert!(parse_date(text).is_err(), "{text}");
+        }
         assert_eq!(print_date(1 << 31), "1970-01-01");
     }
 }

@@ -58,6 +58,11 @@ pub(super) fn cast(from: &CqlType, value: &Bytes, to: &CqlType) -> CqlResult<Opt
             Ok(date.map(|date| Bytes::copy_from_slice(&date.to_be_bytes())))
         }
         _ => match number::read(from, value)? {
+            // On its way to a varint a number is one of 64 bits.
+            Some(number) if *to == CqlType::Varint => {
+                let narrow = number::Number::Whole(number::wrapped(&number).into());
+                number::write(&narrow, to).map(|bytes| Some(bytes.into()))
+            }
             Some(number) => number::write(&number, to).map(|bytes| Some(bytes.into())),
             None => Ok(None),
         },

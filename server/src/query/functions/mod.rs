@@ -385,8 +385,21 @@ fn arithmetic(
     (right_type, right): (&CqlType, &Bytes),
     returns: &CqlType,
 ) -> CqlResult<Option<Bytes>> {
+    let failed = |error: CqlError| {
+        CqlError::function_failure(
+            "system",
+            &format!("_{}", operator_name(operator)),
+            vec![left_type.to_string(), right_type.to_string()],
+            format!(
+                "the operation '{left_type} {} {right_type}' failed: {}",
+                operator.symbol(),
+                error.message
+            ),
+        )
+    };
     if matches!(right_type.bare(), CqlType::Duration) {
-        return duration::shift(operator, left_type, left, right).map(Some);
+        let shifted = duration::shift(operator, left_type, left, right);
+        return shifted.map(Some).map_err(failed);
     }
     let (Some(a), Some(b)) = (
         number::read(left_type, left)?,
@@ -401,22 +414,12 @@ fn arithmetic(
         ),
         _ => (a, b),
     };
-    let result = number::arithmetic(operator, &a, &b, returns).map_err(|error| {
-        CqlError::function_failure(
-            "system",
-            &format!("_{}", operator_name(operator)),
-            vec![left_type.to_string(), right_type.to_string()],
-            format!(
-                "the operation '{left_type} {} {right_type}' failed: {}",
-                operator.symbol(),
-                error.message
-            ),
-        )
-    })?;
+    let result = number::arithmetic(operator, &a, &b, returns).map_err(failed)?;
     number::write(&result, returns).map(|bytes| Some(bytes.into()))
 }
 
-fn operator_name(operator: Arithmetic) -> &'static str {
+/// The name of the function behind an operator, as errors have it.
+pub fn operator_name(operator: Arithmetic) -> &'static str {
     match operator {
         Arithmetic::Add => "add",
         Arithmetic::Subtract => "substract",

@@ -70,7 +70,7 @@ pub fn write(number: &Number, ty: &CqlType) -> CqlResult<Vec<u8>> {
 }
 
 /// The low 64 bits, as Java's `longValue`.
-fn wrapped(number: &Number) -> i64 {
+pub fn wrapped(number: &Number) -> i64 {
     match number {
         Number::Real(real) => *real as i64,
         _ => {
@@ -246,8 +246,30 @@ fn decimal_arithmetic(
             if b.0.sign() == Sign::NoSign {
                 return Err(CqlError::invalid("Division by zero"));
             }
-            let (a, b, scale) = aligned(a, b)?;
-            (a % b, scale)
+            let (whole_a, whole_b, scale) = aligned(a, b)?;
+            let quotient = &whole_a / &whole_b;
+            let rest = whole_a % whole_b;
+            // As `BigDecimal.remainder`: the dividend's scale, or that of the quotient, which has no more than it needs, times the divisor.
+            let least = i64::from(a.1) - i64::from(b.1);
+            let mut zeros = 0;
+            if least < 0 && quotient.sign() != Sign::NoSign {
+                let digits = quotient.magnitude().to_string();
+                zeros = digits
+                    .bytes()
+                    .rev()
+                    .take_while(|digit| *digit == b'0')
+                    .count() as i64;
+            } else if quotient.sign() == Sign::NoSign {
+                zeros = -least;
+            }
+            let of_quotient = least.max(-zeros).min(least.max(0));
+            let wanted = i64::from(a.1).max(of_quotient + i64::from(b.1));
+            let wanted = i32::try_from(wanted).unwrap_or(scale).min(scale);
+            let surplus = ten_to(i64::from(scale) - i64::from(wanted))?;
+            match (&rest % &surplus).sign() {
+                Sign::NoSign => (rest / surplus, wanted),
+                _ => (rest, scale),
+            }
         }
     };
     Ok(Number::Decimal { unscaled, scale })

@@ -161,6 +161,17 @@ fn candidates(
                 "similarity_euclidean" => Function::SimilarityEuclidean,
                 _ => Function::SimilarityDotProduct,
             };
+            let dimensions = |place: usize| match known(place)?.bare() {
+                CqlType::Vector(_, dimensions) => Some(*dimensions),
+                _ => None,
+            };
+            if let (Some(left), Some(right)) = (dimensions(0), dimensions(1))
+                && left != right
+            {
+                return Err(CqlError::invalid(
+                    "All arguments must have the same vector dimensions",
+                ));
+            }
             match known(0).or(known(1)) {
                 Some(ty) if matches!(ty.bare(), Vector(inner, _) if **inner == Float) => {
                     vec![signature(function, [ty.clone(), ty], Float)]

@@ -56,6 +56,9 @@ pub fn alter(
             column,
             mask: written,
         } => {
+            if written.is_some() && !circumstances.masking {
+                return Err(mask::disabled());
+            }
             if table.column(column.as_str()).is_none() {
                 match if_exists {
                     true => return Ok(Plan::Nothing),
@@ -68,15 +71,15 @@ pub fn alter(
                     }
                 }
             }
-            if written.is_some() && !circumstances.masking {
-                return Err(mask::disabled());
-            }
             let name = column.as_str();
             for own in definition.columns.iter_mut().filter(|own| own.name == name) {
                 own.mask = match written {
                     Some(written) => Some(mask::mask_of(written, name, &own.ty)?),
                     None => None,
                 };
+            }
+            if definition.columns == table.columns {
+                return Ok(Plan::Nothing);
             }
         }
         AlterTableAction::Add { .. } if table.compact => {

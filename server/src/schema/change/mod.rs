@@ -181,7 +181,19 @@ fn not_yet(
                 drop.table.name.as_str()
             ))),
         },
-        Statement::CreateFunction(_) | Statement::CreateAggregate(_) => Err(CqlError::invalid(
+        Statement::CreateAggregate(create) => {
+            let keyspace = keyspace_of(&create.name, circumstances)?;
+            require_keyspace(catalog, keyspace)?;
+            // There are no functions that it could be made of.
+            let types = std::iter::once(&create.state_type).chain(&create.arguments);
+            let types: Vec<String> = types.map(Type::to_string).collect();
+            Err(CqlError::invalid(format!(
+                "State function {keyspace}.{}({}) doesn't exist",
+                create.state_function.as_str(),
+                types.join(", ")
+            )))
+        }
+        Statement::CreateFunction(_) => Err(CqlError::invalid(
             "User-defined functions are disabled in cassandra.yaml - set user_defined_functions_enabled=true to enable",
         )),
         Statement::CreateTrigger(create) => {

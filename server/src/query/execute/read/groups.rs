@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use palladium_protocol::types::CqlType;
-use palladium_storage::Row;
+use palladium_storage::{PartitionKey, ReadPosition, Row};
 
 use super::near::has_direction;
 use super::rows::put_evaluated;
@@ -22,6 +22,8 @@ pub(super) struct Group {
     pub(super) accumulators: Vec<Accumulator>,
     /// The first row, for what is shown beside aggregates.
     pub(super) first: Option<FirstRow>,
+    /// Its last row so far: behind it a page ends that this group fills.
+    pub(super) end: Option<ReadPosition>,
 }
 
 pub(super) struct FirstRow {
@@ -44,6 +46,7 @@ impl Select {
     pub(super) fn take_into_group(
         &mut self,
         plan: &SelectPlan,
+        key: &PartitionKey,
         at: &RowScope<'_>,
         scope: &Scope<'_>,
     ) -> CqlResult<bool> {
@@ -78,7 +81,21 @@ impl Select {
                 statics: at.statics.cloned(),
                 row: at.row.cloned(),
             }),
+            end: None,
         });
+        if plan.group_by.is_some() {
+            let clustering = at.row.map(|row| row.clustering.clone());
+            match &mut group.end {
+                Some(end) => end.clustering = clustering,
+                end => {
+                    *end = Some(ReadPosition {
+                        key: key.clone(),
+                        clustering,
+                        returned_in_partition: 0,
+                    })
+                }
+            }
+        }
         for (accumulator, aggregate) in group.accumulators.iter_mut().zip(&plan.aggregates) {
             let value = match &aggregate.argument {
                 Some(argument) => argument.expression.evaluate(scope)?.value(),
@@ -89,7 +106,7 @@ impl Select {
         Ok(false)
     }
 
-    /// Shows the group at hand.
+    /// Shows the group at hand. Where it ended is kept if that fills the answer.
     pub(super) fn close_group(&mut self, plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<()> {
         let Some(group) = self.group.take() else {
             return Ok(());
@@ -123,6 +140,13 @@ impl Select {
         };
         put_evaluated(plan, &scope, &mut self.cells)?;
         self.count();
+        self.group_end = group
+            .end
+            .filter(|_| self.is_full())
+            .map(|end| ReadPosition {
+                returned_in_partition: self.in_partition,
+                ..end
+            });
         Ok(())
     }
 

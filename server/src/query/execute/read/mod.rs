@@ -12,7 +12,7 @@
 //!
 //! Where an index finds the rows, commands to its store come between those to the base: `indexed`. What is nearest to a vector is named by a graph: `near`.
 //!
-//! What must hold: a page ends exactly behind the row its state names, whatever filters left out on the way.
+//! What must hold: a page ends exactly behind the row its state names, whatever filters left out on the way; no group is on two pages.
 
 mod groups;
 mod indexed;
@@ -38,13 +38,15 @@ use crate::guardrails::Limit;
 use crate::query::Outcome;
 use crate::query::analyze::SelectPlan;
 use crate::query::analyze::nearest::{LIMIT_MAX, too_many};
-use crate::query::analyze::restrict::Restrictions;
+use crate::query::analyze::restrict::{Partition, Restrictions};
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
+use crate::query::check;
 use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::functions::Moment;
 use crate::query::paging::{PageState, fingerprint};
-use crate::query::plan::{self, Keys};
+use crate::query::plan::{self, Keys, Positions};
 use crate::query::prepared::Statement;
+use crate::schema::ColumnKind;
 use crate::traces;
 
 pub use self::rows::clustering_values;
@@ -109,13 +111,58 @@ pub fn select(
     }
 }
 
+/// Whether no row can be meant: then nothing is read. Where rows are named one by one, a static row may be.
+fn wants_no_rows(plan: &SelectPlan, slices: &Slices) -> bool {
+    let table = &plan.table;
+    let has_statics = || {
+        table
+            .columns
+            .iter()
+            .any(|column| column.kind == ColumnKind::Static)
+    };
+    !table.clustering.is_empty()
+        && slices.as_slice().is_empty()
+        && (!plan.restrictions.is_full_clustering || !has_statics())
+}
+
+const EMPTY_KEY: &str = "Key may not be empty";
+
+/// Where the rows are. The order in which wrong values are found is Cassandra's.
+fn located(plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<(Keys, Positions)> {
+    let (table, restrictions) = (&plan.table, &plan.restrictions);
+    if !restrictions.filters.is_empty() {
+        let choice = restrictions.index.as_ref();
+        check::checks(table, &restrictions.filters, scope, choice)?;
+    }
+    if !matches!(restrictions.partition, Partition::Keys(_)) {
+        let positions = plan::positions(table, restrictions, scope)?;
+        return Ok((plan::keys(table, restrictions, scope)?, positions));
+    }
+    let keys = match plan::keys(table, restrictions, scope) {
+        // A key that cannot be is none to look for where no rows are wanted.
+        Err(error) if error.message == EMPTY_KEY => {
+            let positions = plan::positions(table, restrictions, scope)?;
+            return match wants_no_rows(plan, &positions.slices(table)?) {
+                true => Ok((Keys::Nothing, positions)),
+                false => Err(error),
+            };
+        }
+        keys => keys?,
+    };
+    let positions = match &keys {
+        // Of no partition nothing more is asked.
+        Keys::Named(keys) if keys.is_empty() => Positions::all(),
+        _ => plan::positions(table, restrictions, scope)?,
+    };
+    Ok((keys, positions))
+}
+
 /// What Cassandra warns of when aggregates are asked of more than one partition.
 fn aggregation_warning(restrictions: &Restrictions) -> Option<&'static str> {
     if !restrictions.restricts_partition {
         return Some("Aggregation query used without partition key");
     }
-    restrictions
-        .names_several_partitions()
+    (restrictions.names_several_partitions() || restrictions.lists_keys)
         .then_some("Aggregation query used on multiple partition keys (IN restriction)")
 }
 
@@ -166,6 +213,8 @@ struct Select {
     page_state: Option<PageState>,
     cells: Cells,
     group: Option<Group>,
+    /// Where the group ended that filled the answer.
+    group_end: Option<ReadPosition>,
     kept: Vec<Kept>,
     /// What was done since others had a turn, in rows.
     effort: usize,
@@ -227,8 +276,10 @@ impl Select {
             warnings.extend(super::consistency::check_nearest(&settings)?);
             warnings.extend(no_pages(&settings, left));
         }
-        let keys = plan::keys(&plan.table, &plan.restrictions, &scope)?;
-        let positions = plan::positions(&plan.table, &plan.restrictions, &scope)?;
+        for key in &plan.chosen {
+            key.check(&scope)?;
+        }
+        let (keys, positions) = located(plan, &scope)?;
         let guardrails = database.guardrails_of(settings.is_superuser);
         super::consistency::guard(guardrails, &settings, false, &mut warnings)?;
         let asked = [
@@ -256,12 +307,17 @@ impl Select {
             )?);
         }
         let slices = positions.slices(&plan.table)?;
-        let is_paged = !plan.is_aggregate() && plan.nearest.is_none();
-        let paged = settings.page_size.filter(|_| is_paged);
-        let goes_on = |size: &u32| plan.is_aggregate() || left > *size;
+        // Of groups a page holds so many; one answer for all rows is never cut, nor is what is nearest.
+        let is_whole = plan.nearest.is_some()
+            || plan.is_aggregate() && (plan.group_by.is_none() || plan.distinct);
+        let paged = settings.page_size.filter(|_| !is_whole);
+        let is_nothing = matches!(&keys, Keys::Named(keys) if keys.is_empty())
+            || matches!(keys, Keys::Nothing)
+            || wants_no_rows(plan, &slices);
         if plan.sort.is_some()
             && plan.nearest.is_none()
-            && settings.page_size.filter(goes_on).is_some()
+            && settings.page_size.is_some()
+            && (plan.is_aggregate() || !is_nothing)
         {
             return Err(CqlError::invalid(
                 "Cannot page queries with both ORDER BY and a IN restriction on the partition key; you must either remove the \
@@ -329,6 +385,7 @@ impl Select {
                 rows: 0,
             },
             group: None,
+            group_end: None,
             kept: Vec::new(),
             effort: 0,
             passed: Passed::default(),
@@ -520,7 +577,7 @@ impl Select {
             row: None,
             aggregates: &[],
         };
-        let checks = plan::checks(
+        let checks = check::checks(
             &plan.table,
             &plan.restrictions.filters,
             &scope,
@@ -577,7 +634,11 @@ impl Select {
         // Without clustering columns the last partition's row was the last one.
         let was_last = self.plan().table.clustering.is_empty()
             && matches!(&self.keys, Keys::Named(keys) if keys.last() == Some(&position.key));
-        if self.left > 0 && !was_last {
+        // Nor is there more in a last partition that has shown all it may.
+        let is_last = matches!(&self.keys, Keys::Named(keys) if keys.last() == Some(&position.key));
+        let may_not = (position.clustering.is_none() || self.plan().group_by.is_some())
+            && (self.plan().distinct || position.returned_in_partition >= self.per_partition);
+        if self.left > 0 && !was_last && !(is_last && may_not) {
             self.page_state = Some(PageState {
                 position,
                 left: self.left,
@@ -610,10 +671,15 @@ impl Select {
                     key: Vec::new(),
                     accumulators: accumulators(plan),
                     first: None,
+                    end: None,
                 });
             }
             if !self.is_full() {
                 self.close_group(plan, &scope)?;
+                // What fills a page may not be the last, for all that is known of it.
+                if let Some(end) = self.group_end.take() {
+                    self.stop(end);
+                }
             }
         }
         if plan.sort.is_some() {

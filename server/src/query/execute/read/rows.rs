@@ -10,9 +10,9 @@ use crate::encode::key;
 use crate::error::CqlResult;
 use crate::query::analyze::SelectPlan;
 use crate::query::answer::Cells;
+use crate::query::check::Check;
 use crate::query::expression::{Expression, RowScope, Scope};
 use crate::query::json;
-use crate::query::plan::Check;
 use crate::schema::ColumnKind;
 
 /// The partition that a row is in. Without `values` its key is one column, as it is.
@@ -43,12 +43,8 @@ impl Select {
             if plan.group_by.is_some() {
                 // Groups never reach over a partition's end, and count for the one they are in.
                 self.close_group(plan, scope)?;
-                if self.is_full() {
-                    return Ok(Some(ReadPosition {
-                        key: partition.key,
-                        clustering: None,
-                        returned_in_partition: 0,
-                    }));
+                if let Some(end) = self.group_end.take() {
+                    return Ok(Some(end));
                 }
             }
             self.in_partition = 0;
@@ -82,10 +78,15 @@ impl Select {
                 return Ok(None);
             }
             let shown = self.take_row(plan, &at, None, &trial)?;
-            return Ok((shown && self.is_full()).then(|| ReadPosition {
-                key: partition.key.clone(),
-                clustering: None,
-                returned_in_partition: self.in_partition,
+            if !shown || !self.is_full() {
+                return Ok(None);
+            }
+            return Ok(self.group_end.take().or_else(|| {
+                Some(ReadPosition {
+                    key: partition.key.clone(),
+                    clustering: None,
+                    returned_in_partition: self.in_partition,
+                })
             }));
         }
         for row in &partition.rows {
@@ -94,6 +95,9 @@ impl Select {
             }
             let shown = self.take_row(plan, &at, Some(row), &trial)?;
             if shown && self.is_full() {
+                if let Some(end) = self.group_end.take() {
+                    return Ok(Some(end));
+                }
                 let last = plan.distinct || self.in_partition >= self.per_partition;
                 return Ok(Some(ReadPosition {
                     key: partition.key.clone(),
@@ -144,7 +148,7 @@ impl Select {
             ..*trial.scope
         };
         if plan.is_aggregate() {
-            return self.take_into_group(plan, &here, &scope);
+            return self.take_into_group(plan, at.partition, &here, &scope);
         }
         if plan.sort.is_some() {
             return self.keep(plan, &scope);

@@ -1,0 +1,280 @@
+//! Filters with their values at hand, and whether a row passes them.
+//!
+//! What must hold: null passes nothing; texts are compared as the index that brings the rows folds them, on both sides.
+
+use bytes::Bytes;
+use palladium_protocol::cql::ast::Operator;
+use palladium_protocol::types::CqlType;
+
+use super::analyze::indexes::IndexChoice;
+use super::analyze::restrict::{Filter, Test};
+use super::expression::{self, Bound, Expression, RowScope, Scope, compare, same};
+use super::plan::{evaluated, not_null, spread, tuples};
+use crate::encode::wire::{Elements, Fields};
+use crate::error::{CqlError, CqlResult};
+use crate::schema::TableSchema;
+use crate::schema::index::{Fold, Question};
+
+/// A filter with its values at hand.
+pub struct Check<'a> {
+    columns: &'a [usize],
+    kind: CheckKind,
+    /// Texts are compared after this was done to them, on both sides: the column's index says so.
+    fold: Option<Fold>,
+}
+
+enum CheckKind {
+    Compare(Operator, Bytes),
+    In(Vec<Bytes>),
+    Contains(Bytes),
+    ContainsKey(Bytes),
+    Element { key: Bytes, value: Bytes },
+}
+
+/// The filters of a WHERE, bound once for all rows. `choice`: the index that brings the rows. Those of its kind say how texts are compared.
+pub fn checks<'a>(
+    table: &TableSchema,
+    filters: &'a [Filter],
+    scope: &Scope<'_>,
+    choice: Option<&IndexChoice>,
+) -> CqlResult<Vec<Check<'a>>> {
+    filters
+        .iter()
+        .map(|filter| {
+            let name = &table.columns[filter.columns[0]].name;
+            let part = |expression: &Expression, what: &str| {
+                let refused = |kind: &str| {
+                    CqlError::invalid(format!("Unsupported {kind} {what} for column {name}"))
+                };
+                match expression.evaluate(scope)? {
+                    Bound::Null => Err(refused("null")),
+                    Bound::Unset => Err(refused("unset")),
+                    Bound::Value(value) => Ok(value),
+                }
+            };
+            let value = |expression: &Expression| part(expression, "value");
+            let kind = match &filter.test {
+                test if filter.tuple => tuple_check(table, &filter.columns, test, scope)?,
+                Test::Compare(operator, expression) => {
+                    CheckKind::Compare(*operator, value(expression)?)
+                }
+                // A null among them is met by nothing.
+                Test::In(of) => CheckKind::In(
+                    evaluated(of, name, scope)?
+                        .into_iter()
+                        .filter_map(Bound::value)
+                        .collect(),
+                ),
+                Test::Contains(expression) => CheckKind::Contains(value(expression)?),
+                Test::ContainsKey(expression) => CheckKind::ContainsKey(value(expression)?),
+                Test::Element {
+                    key,
+                    value: expected,
+                    ..
+                } => CheckKind::Element {
+                    key: part(key, "map key")?,
+                    value: part(expected, "map value")?,
+                },
+            };
+            let fold = choice.and_then(|choice| fold(table, filter, choice));
+            let folded = |text: Bytes| match fold {
+                Some(fold) => Bytes::from(fold.apply(&text).into_owned()),
+                None => text,
+            };
+            let kind = match kind {
+                CheckKind::Compare(operator, text) => CheckKind::Compare(operator, folded(text)),
+                CheckKind::Contains(text) => CheckKind::Contains(folded(text)),
+                CheckKind::ContainsKey(text) => CheckKind::ContainsKey(folded(text)),
+                other => other,
+            };
+            Ok(Check {
+                columns: &filter.columns,
+                kind,
+                fold,
+            })
+        })
+        .collect()
+}
+
+/// A filter whose values are tuples: only what it says column by column can be tried.
+fn tuple_check(
+    table: &TableSchema,
+    columns: &[usize],
+    test: &Test,
+    scope: &Scope<'_>,
+) -> CqlResult<CheckKind> {
+    let own = &table.columns[columns[0]..=columns[columns.len() - 1]];
+    match test {
+        Test::Compare(Operator::Equal, expression) => {
+            let value = not_null(expression.evaluate(scope)?, &own[0].name)?;
+            let mut parts = spread(&value, own, &|column| {
+                CqlError::invalid(format!("Unsupported null value for column {}", column.name))
+            })?;
+            Ok(match (own.len(), parts.pop()) {
+                (1, Some(part)) => CheckKind::Compare(Operator::Equal, part),
+                _ => CheckKind::Compare(Operator::Equal, value),
+            })
+        }
+        Test::In(of) if own.len() == 1 => Ok(CheckKind::In(
+            tuples(of, own, scope)?.into_iter().flatten().collect(),
+        )),
+        Test::In(_) => Err(CqlError::invalid(
+            "Multicolumn IN filters are not supported",
+        )),
+        _ => Err(CqlError::invalid(
+            "Multi-column slice restrictions cannot be used for filtering.",
+        )),
+    }
+}
+
+/// How the storage-attached index that answers a filter makes texts alike, if those bring the rows.
+fn fold(table: &TableSchema, filter: &Filter, choice: &IndexChoice) -> Option<Fold> {
+    let question = match &filter.test {
+        Test::Compare(Operator::Equal, _) => Question::Equal,
+        Test::Contains(_) => Question::Contains,
+        Test::ContainsKey(_) => Question::ContainsKey,
+        _ => return None,
+    };
+    if !choice.index.is_sai() || filter.columns.len() != 1 {
+        return None;
+    }
+    let column = &table.columns[filter.columns[0]];
+    let mut indexes = table.indexes_of(&column.name);
+    let index = indexes.find(|index| index.is_sai() && index.answers(question, &column.ty))?;
+    index.fold()
+}
+
+/// Whether a collection's elements, or a map's keys or values, have this one among them when they are folded.
+fn contains_folded(
+    ty: &CqlType,
+    value: &Bytes,
+    fold: Fold,
+    wanted: &[u8],
+    of_keys: bool,
+) -> CqlResult<bool> {
+    let elements = match ty.bare() {
+        CqlType::Map(..) => Elements::read_map(value)?,
+        _ => Elements::read(value)?,
+    };
+    let (skip, step) = match ty.bare() {
+        CqlType::Map(..) => (usize::from(!of_keys), 2),
+        _ => (0, 1),
+    };
+    for element in elements.skip(skip).step_by(step) {
+        if let Some(element) = element?
+            && *fold.apply(element) == *wanted
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+impl Check<'_> {
+    /// Whether the row passes; null passes nothing.
+    pub fn passes(&self, row: &RowScope<'_>) -> CqlResult<bool> {
+        let mut values = Vec::with_capacity(self.columns.len());
+        for index in self.columns {
+            match row.column(*index)? {
+                Some(value) => values.push(value),
+                None => return Ok(false),
+            }
+        }
+        let ty = &row.table.columns[self.columns[0]].ty;
+        let value = &values[0];
+        Ok(match &self.kind {
+            CheckKind::Compare(operator, expected) if values.len() == 1 => match self.fold {
+                None => holds(*operator, compare(ty, value, expected)?),
+                Some(fold) => holds(*operator, compare(ty, &fold.apply(value), expected)?),
+            },
+            CheckKind::Compare(operator, expected) => {
+                holds(*operator, self.compare_tuple(row.table, &values, expected)?)
+            }
+            CheckKind::In(alternatives) if values.len() == 1 => {
+                let mut found = false;
+                for alternative in alternatives {
+                    found = found || same(ty, value, alternative)?;
+                }
+                found
+            }
+            CheckKind::In(alternatives) => {
+                let mut found = false;
+                for alternative in alternatives {
+                    found = found || self.compare_tuple(row.table, &values, alternative)?.is_eq();
+                }
+                found
+            }
+            CheckKind::Contains(wanted) => match self.fold {
+                None => contains(ty, value, wanted)?,
+                Some(fold) => contains_folded(ty, value, fold, wanted, false)?,
+            },
+            CheckKind::ContainsKey(wanted) => match self.fold {
+                None => expression::element(ty, value, wanted)?.is_some(),
+                Some(fold) => contains_folded(ty, value, fold, wanted, true)?,
+            },
+            CheckKind::Element {
+                key,
+                value: expected,
+            } => match (ty.bare(), expression::element(ty, value, key)?) {
+                (CqlType::Map(_, of), Some(found)) => same(of, &found, expected)?,
+                _ => false,
+            },
+        })
+    }
+
+    fn compare_tuple(
+        &self,
+        table: &TableSchema,
+        values: &[Bytes],
+        expected: &Bytes,
+    ) -> CqlResult<std::cmp::Ordering> {
+        for ((index, value), field) in self.columns.iter().zip(values).zip(Fields::read(expected)) {
+            let column = &table.columns[*index];
+            let field = field?.ok_or_else(|| {
+                CqlError::invalid(format!(
+                    "Invalid null value in condition for column {}",
+                    column.name
+                ))
+            })?;
+            let order = compare(&column.ty, value, field)?;
+            if order.is_ne() {
+                return Ok(order);
+            }
+        }
+        Ok(std::cmp::Ordering::Equal)
+    }
+}
+
+/// Whether `left operator right`, given how they compare.
+pub fn holds(operator: Operator, order: std::cmp::Ordering) -> bool {
+    match operator {
+        Operator::Equal => order.is_eq(),
+        Operator::NotEqual => order.is_ne(),
+        Operator::Less => order.is_lt(),
+        Operator::LessOrEqual => order.is_le(),
+        Operator::Greater => order.is_gt(),
+        Operator::GreaterOrEqual => order.is_ge(),
+    }
+}
+
+/// Whether a list or set holds the element, or a map the value.
+pub fn contains(ty: &CqlType, value: &Bytes, wanted: &[u8]) -> CqlResult<bool> {
+    let (inner, skip, step) = match ty.bare() {
+        CqlType::Map(_, value) => (value, 1, 2),
+        CqlType::List(inner) | CqlType::Set(inner) => (inner, 0, 1),
+        _ => return Ok(false),
+    };
+    let elements = if step == 2 {
+        Elements::read_map(value)?
+    } else {
+        Elements::read(value)?
+    };
+    for element in elements.skip(skip).step_by(step) {
+        if let Some(element) = element?
+            && same(inner, element, wanted)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,67 @@
+//! Pages of what is taken together: no group is on two of them, whatever their size.
+
+use crate::client::{Client, Rows, with_server};
+
+fn rows_of(client: &mut Client, statement: &str, size: i32) -> Vec<Rows> {
+    let mut pages: Vec<Rows> = Vec::new();
+    loop {
+        let state = pages.last().and_then(|page| page.paging_state.clone());
+        let page = client.query_page(statement, Some(size), state.as_deref());
+        pages.push(page.rows());
+        if pages.last().is_some_and(|page| page.paging_state.is_none()) {
+            return pages;
+        }
+    }
+}
+
+#[test]
+fn no_group_is_cut_by_a_page() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int, c int, d int, s int static, PRIMARY KEY (k, c, d))")
+            .done();
+        for k in 0..4 {
+            for c in 0..5 {
+                for d in 0..=c {
+                    client
+                        .query(&format!(
+                            "INSERT INTO ks.t (k, c, d) VALUES ({k}, {c}, {d})"
+                        ))
+                        .done();
+                }
+            }
+        }
+        client.query("INSERT INTO ks.t (k, s) VALUES (9, 1)").done();
+        for statement in [
+            "SELECT k, c, count(*) FROM ks.t GROUP BY k, c",
+            "SELECT k, c, count(*) FROM ks.t WHERE k IN (0, 1, 9, 3) GROUP BY k, c",
+            "SELECT k, c, count(*) FROM ks.t WHERE k = 1 GROUP BY k, c ORDER BY c DESC",
+            "SELECT k, c, count(*) FROM ks.t GROUP BY k, c PER PARTITION LIMIT 2",
+            "SELECT k, c, count(*) FROM ks.t GROUP BY k, c LIMIT 7",
+            "SELECT k, count(*) FROM ks.t GROUP BY k",
+        ] {
+            let whole = client.query(statement).rows().rows;
+            for size in 1..=8 {
+                let pages = rows_of(&mut client, statement, size);
+                let (last, full) = pages.split_last().expect("there is a page");
+                assert!(
+                    last.rows.len() <= size as usize,
+                    "{statement}, pages of {size}"
+                );
+                for page in full {
+                    assert_eq!(
+                        page.rows.len(),
+                        size as usize,
+                        "{statement}, pages of {size}"
+                    );
+                }
+                let joined: Vec<_> = pages.into_iter().flat_map(|page| page.rows).collect();
+                assert_eq!(joined, whole, "{statement}, pages of {size}");
+            }
+        }
+        // One value for all rows is never cut.
+        let pages = rows_of(&mut client, "SELECT count(*) FROM ks.t", 1);
+        assert_eq!(pages.len(), 1);
+    });
+}
