@@ -113,7 +113,11 @@ impl<B: Backend> Engine<B> {
     pub fn renew(&self, id: TableId, lease: Lease) {
         // No such table: nothing is open.
         if let Ok(table) = self.inner.tables.get(id) {
+            let had_ended = self.inner.has_lease_ended(&table);
             table.renew(lease);
+            if had_ended {
+                self.inner.go_on(id);
+            }
         }
     }
 
@@ -335,7 +339,11 @@ impl<B: Backend> Inner<B> {
             });
         }
         if let Some(open) = table.opened() {
+            let had_ended = self.has_lease_ended(table);
             open.renew(opening.lease());
+            if had_ended {
+                self.go_on(id);
+            }
             return Ok(());
         }
         if let Some(what) = table.damage() {
@@ -369,6 +377,19 @@ impl<B: Backend> Inner<B> {
             self.jobs.add(Job::Rewrite(id));
         }
         Ok(())
+    }
+
+    /// Whether a table is open under a lease that has ended.
+    fn has_lease_ended(&self, table: &Table) -> bool {
+        let clock = Reading::now(&*self.env);
+        let open = table.opened();
+        open.is_some_and(|open| !open.lease().is_alive_at(clock))
+    }
+
+    /// What stopped at the end of a table's lease goes on under the next one: the table was not closed in between, so that nobody opens it and asks for this.
+    fn go_on(&self, id: TableId) {
+        self.jobs.add(Job::SettleKeys(id));
+        self.jobs.add(Job::Rewrite(id));
     }
 
     async fn is_being_rewritten(&self, id: TableId) -> bool {

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use palladium_crypto::{StructureId, StructureKind};
-use palladium_storage::{Crash, Env, Place, Structure};
+use palladium_storage::{Crash, Env, Lease, Place, Reading, Structure};
 
-use crate::world::{Rows, World, id, small};
+use crate::world::{Rows, World, id, keys_until, small};
 
 /// Two SSTables and rows in memory: too few for a compaction by itself.
 fn filled(seed: u64) -> (World, Rows) {
@@ -48,6 +48,31 @@ fn a_rewrite_gives_every_structure_a_new_data_key() {
     assert!(structures(&world).is_disjoint(&before));
     assert!(world.env.run(world.engine.unsettled()).is_empty());
     assert_eq!(world.rows(0).unwrap(), expected);
+}
+
+#[test]
+fn a_rewrite_that_met_the_end_of_a_lease_goes_on_under_the_next_one() {
+    let lease = |world: &World| Lease::starting_at(Reading::now(&*world.env), 300);
+    for is_renewed in [true, false] {
+        let (world, expected) = filled(15);
+        world.flush(0).unwrap();
+        let before = structures(&world);
+        world.engine.renew(id(0), lease(&world));
+        world.env.step_wall(301_000_000);
+        world.env.run(world.engine.rewrite(id(0))).unwrap();
+        world.env.run_ready();
+        assert!(!world.env.run(world.engine.is_settled(id(0))));
+        match is_renewed {
+            true => world.engine.renew(id(0), lease(&world)),
+            false => {
+                let keys = keys_until(&world.root(0), lease(&world));
+                world.env.run(world.engine.unlock(id(0), keys)).unwrap();
+            }
+        }
+        wait_until_settled(&world);
+        assert!(structures(&world).is_disjoint(&before));
+        assert_eq!(world.rows(0).unwrap(), expected);
+    }
 }
 
 #[test]
