@@ -98,7 +98,7 @@ impl<B: Backend> Inner<B> {
     /// The keys of a table, under the lease that this call begins. The caller holds `calling`.
     ///
     /// An answer about a key that the table has left meanwhile is none; neither is a denial of the key itself that was overtaken: if a Decrypt that was sent
-    /// later has been answered with a key, the service is asked once more.
+    /// later has been answered with a key, the service is asked once more. So it is where a denial came after the Decrypt was sent and the key is back.
     pub(super) async fn ask(
         &self,
         kept: &Kept,
@@ -121,7 +121,11 @@ impl<B: Backend> Inner<B> {
             let sent = called.sent.boot_nanos;
             match called.outcome {
                 Ok(ring) => {
-                    key.answered(sent)?;
+                    match key.answered(sent) {
+                        Ok(()) => {}
+                        Err(Some(denial)) => return Err(denial),
+                        Err(None) => continue,
+                    }
                     let lease = Lease::starting_at(called.sent, self.options.lease_seconds);
                     // The machine slept while the answer was under way: it began nothing that could still be used.
                     if !lease.is_alive_at(Reading::now(self.env())) {
@@ -223,6 +227,10 @@ impl<B: Backend> Inner<B> {
             return Err(CryptoError::Tampered {
                 what: "the key service gave back another key than it generated".into(),
             });
+        }
+        // Only of keys that tables are under. If a denial came meanwhile, whoever opens the table finds it.
+        if let Some(known) = self.keys.get(cmk) {
+            let _ = known.answered(called.sent.boot_nanos);
         }
         let key = ladder::NewKey::new(generated, self.options.cluster, table, version, cmk);
         let lease = Lease::starting_at(called.sent, self.options.lease_seconds);

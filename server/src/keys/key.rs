@@ -4,10 +4,10 @@
 //! |---|---|
 //! | a failure of any kind | closed tables under the key repeat their last answer for 5 s |
 //! | damage of one table | its service answers; nothing else for the others |
-//! | a denial of the key itself | tables that are asleep repeat it, too; a Decrypt that was sent before counts for nothing |
+//! | a denial of the key itself | tables that are asleep repeat it, too; a Decrypt that was sent before counts for nothing, whenever it is answered |
 //! | no answer | nobody renews for a while that doubles, whatever the number of tables |
 //! | no answer three times in a row | tables that are asleep repeat it, too |
-//! | an answer | all of this is forgotten, but for denials that spoke of one table |
+//! | an answer | all of this is forgotten, but for denials that spoke of one table, and for what was sent before a denial |
 //!
 //! It also knows which tables are under the key, so that what is said of it costs by these and not by all.
 
@@ -48,8 +48,10 @@ pub(super) struct Key {
 struct Heard {
     /// Requests for closed tables make no call before this.
     retry_at_nanos: u64,
-    /// The newest denial of the key itself, and when it came.
+    /// The newest denial of the key itself, and when it came; forgotten when the key is back.
     denial: Option<(u64, Failure)>,
+    /// The same, and never forgotten.
+    newest_denial: Option<(u64, Failure)>,
     /// Calls in a row without an answer, and the last of them.
     silences: u32,
     unanswered: Option<Failure>,
@@ -117,6 +119,7 @@ impl Key {
         let mut heard = self.heard();
         if failure.is_key_wide() {
             heard.denial = Some((now, failure.clone()));
+            heard.newest_denial = heard.denial.clone();
         }
         if failure.is_silence() {
             heard.silent_until_nanos = now.saturating_add(pause(heard.silences, entropy));
@@ -129,10 +132,12 @@ impl Key {
         }
     }
 
-    /// A Decrypt that was sent at `sent` was answered with a key. The denial that came after it was sent, if there is one: then the key is gone again.
-    pub(super) fn answered(&self, sent: u64) -> Result<(), Failure> {
+    /// A Decrypt that was sent at `sent` was answered with a key. An error: a denial came after it was sent, and the key is gone again; or it has come back since,
+    /// and whoever asked must ask again: None.
+    pub(super) fn answered(&self, sent: u64) -> Result<(), Option<Failure>> {
         if let Some(denial) = self.denied_after(sent) {
-            return Err(denial);
+            let is_back = self.heard().denial.is_none();
+            return Err(Some(denial).filter(|_| !is_back));
         }
         let mut heard = self.heard();
         // What was said of one table still holds for it.
@@ -144,6 +149,7 @@ impl Key {
         };
         *heard = Heard {
             retry_at_nanos,
+            newest_denial: heard.newest_denial.take(),
             answered_sent_nanos: heard.answered_sent_nanos.max(sent),
             ..Heard::default()
         };
@@ -153,7 +159,7 @@ impl Key {
     /// The denial of the key itself that came after a Decrypt was sent at `sent`: what that one was answered with counts for nothing.
     pub(super) fn denied_after(&self, sent: u64) -> Option<Failure> {
         let heard = self.heard();
-        let (at, denial) = heard.denial.as_ref()?;
+        let (at, denial) = heard.newest_denial.as_ref()?;
         (*at > sent).then(|| denial.clone())
     }
 

@@ -164,6 +164,38 @@ async fn an_answer_that_a_denial_has_overtaken_opens_nothing() {
 }
 
 #[tokio::test]
+async fn an_answer_that_a_denial_has_overtaken_counts_for_nothing_although_the_key_is_back() {
+    let world = World::asleep().await;
+    let (slow, calls) = world.held_opening(ORDERS).await;
+    world.env.advance(1);
+    let disabled = Behavior::Denied(DenialReason::Disabled);
+    world.kms.answer_next_calls(&owner(), disabled);
+    world.refused(INVOICES).await;
+    world.env.advance(6);
+    world.kms.answer_next_calls(&owner(), Behavior::Ok);
+    assert_eq!(world.rows(INVOICES).await, Ok(1));
+    world.kms.release_held(&owner(), Behavior::Ok);
+    slow.await.unwrap().unwrap();
+    // Two for the sibling, and another one for this table.
+    assert_eq!(world.kms.count(&owner(), Operation::Decrypt), calls + 3);
+    let lease = world.engine.lease(ORDERS).expect("it is open");
+    let fresh = world.env.nanos() + LEASE_SECONDS * 1_000_000_000;
+    assert_eq!(lease.boot_deadline_nanos, fresh);
+}
+
+#[tokio::test]
+async fn a_key_that_a_new_table_was_made_under_is_back_for_all_tables() {
+    const NEW: TableId = TableId([4; 16]);
+    let world = World::asleep().await;
+    world.deny(&owner(), DenialReason::NotFound);
+    world.refused(ORDERS).await;
+    world.kms.set(&owner(), Behavior::Ok);
+    world.env.advance(1);
+    world.create(NEW, "new", &owner()).await;
+    assert_eq!(world.rows(INVOICES).await, Ok(1));
+}
+
+#[tokio::test]
 async fn a_denial_of_the_key_while_a_table_is_made_closes_the_new_table() {
     let world = World::empty(|_| {}).await;
     world.create(INVOICES, "invoices", &owner()).await;

@@ -186,3 +186,27 @@ async fn bytes_that_are_not_a_tables_key_say_nothing_of_its_siblings() {
     assert_eq!(error.code(), ErrorCode::ReadFailure, "{error}");
     assert_eq!(world.rows(INVOICES).await, Ok(1));
 }
+
+#[tokio::test]
+async fn a_table_that_was_put_under_a_key_is_renewed_although_the_key_was_silent_before() {
+    let world = World::with_lease(10).await;
+    world.env.advance(10);
+    let unreachable = Behavior::Unavailable(UnavailableReason::Unreachable);
+    world.kms.set(&owner(), unreachable);
+    for _ in 0..6 {
+        world.refused(ORDERS).await;
+        world.env.advance(6);
+    }
+    world.kms.set(&owner(), Behavior::Ok);
+    world.alter(NEIGHBOUR, &owner()).await.unwrap();
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    world.env.advance(7);
+    world.write(NEIGHBOUR).await.unwrap();
+    world.keeper.step().await;
+    assert!(world.kms.count(&owner(), Operation::Decrypt) > calls);
+    let lease = world.engine.lease(NEIGHBOUR).expect("it is open");
+    assert_eq!(
+        lease.boot_deadline_nanos,
+        world.env.nanos() + 10_000_000_000
+    );
+}
