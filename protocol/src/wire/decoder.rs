@@ -11,6 +11,8 @@
 //! - A body longer than the limit is refused when its header is seen and thrown away as it arrives.
 //! - After `Reject` the decoder stands at the next message; after `Close` it gives nothing more.
 //! - Memory held here is what arrived and was not yet taken, and at most one body of a message cut over segments.
+//! - A buffer in which a message came that may hold a password is not read into again, and nobody but that message and its neighbours holds it: it is freed, and
+//!   by the server's allocator wiped, when they are done with.
 
 use std::fmt;
 
@@ -19,6 +21,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::compression::Compression;
 use super::header::{HEADER_BYTES, OLD_HEADER_BYTES, RawHeader};
 use super::opcode::{Direction, Flags, Opcode};
+use super::secret::may_hold_password;
 use super::segment::{CRC32_BYTES, SegmentFormat, SegmentHeader, check_payload, open_payload};
 use super::version::{Version, unsupported_version_message};
 use crate::error::{AnswerIn, Complaint, ErrorCode, Malformed, ProtocolError};
@@ -187,7 +190,19 @@ impl Decoder {
             self.contained = Bytes::new();
             self.cut = None;
         }
+        if let Ok(Some(frame)) = &next
+            && may_hold_password(frame)
+        {
+            self.let_go();
+        }
         next
+    }
+
+    /// Gives up the buffers that bytes were read into, and goes on with copies of what was not taken yet.
+    #[cold]
+    fn let_go(&mut self) {
+        self.input = BytesMut::from(&self.input[..]);
+        self.contained = Bytes::copy_from_slice(&self.contained);
     }
 
     fn next_envelope(

@@ -20,8 +20,8 @@
 //!
 //! A self-contained segment holds whole envelopes; an envelope longer than one segment is cut over several that are not.
 //!
-//! Reading order: `version`, `opcode`, `consistency`, `primitive`, `header`, `checksum`, `compression`, `segment`, `decoder`,
-//! `encoder`.
+//! Reading order: `version`, `opcode`, `consistency`, `primitive`, `header`, `checksum`, `compression`, `segment`, `secret`,
+//! `decoder`, `encoder`.
 
 pub mod checksum;
 pub mod compression;
@@ -31,6 +31,7 @@ pub mod encoder;
 pub mod header;
 pub mod opcode;
 pub mod primitive;
+mod secret;
 pub mod segment;
 pub mod version;
 

@@ -6,6 +6,7 @@
 mod errors;
 mod hex;
 mod negotiation;
+mod passwords;
 mod requests;
 mod responses;
 mod rows;
