@@ -3,7 +3,7 @@
 //! Reading order, lowest first; each line may use those above it, not those below:
 //!
 //! ```text
-//! error · env · codec · model     no knowledge of files (companion, graph beside them)
+//! error · env · codec · model     no knowledge of files (metrics, companion, graph beside them)
 //! backend · sealed · cache        sealed blocks in and out
 //! commitlog · sstable · manifest  three formats, strangers to each other (root beside them)
 //! memtable · read · compaction    what moves between them
@@ -27,6 +27,7 @@ mod latch;
 mod lease;
 pub mod manifest;
 pub mod memtable;
+pub mod metrics;
 pub mod model;
 mod options;
 pub mod read;
@@ -43,8 +44,8 @@ pub use backend::{Backend, LocalBackend, LocalOptions};
 pub use compaction::CompactionOptions;
 pub use companion::Companion;
 pub use engine::{
-    Beside, CacheActivity, Engine, FinishedMerge, MergeActivity, NewTable, QueueActivity,
-    StaleEntries, Ticket, Unsettled, Write,
+    Beside, CacheActivity, Engine, FinishedMerge, Held, MergeActivity, NewTable, QueueActivity,
+    StaleEntries, Tallied, Ticket, Unsettled, Write,
 };
 pub use env::Env;
 pub use error::{Error, Result};

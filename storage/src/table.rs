@@ -22,6 +22,7 @@ use palladium_crypto::{KeyRing, TableId};
 
 use crate::compaction::claims::Claims;
 use crate::companion::Companion;
+use crate::engine::Latencies;
 use crate::error::{Error, Result};
 use crate::lease::{Lease, LeaseCell, Reading};
 use crate::memtable::{Memtable, TableMemtables};
@@ -56,6 +57,8 @@ pub(crate) struct Table {
     stops: AtomicU64,
     /// The lease of an opening under way: who renews the table renews that.
     opening: Mutex<Option<Arc<LeaseCell>>>,
+    /// How long its reads and writes took, open or not.
+    pub(crate) latencies: Latencies,
 }
 
 /// A table that is being opened, under a lease that may be renewed meanwhile.
@@ -123,6 +126,7 @@ impl Table {
             used: AtomicBool::new(false),
             stops: AtomicU64::new(0),
             opening: Mutex::default(),
+            latencies: Latencies::default(),
         }
     }
 

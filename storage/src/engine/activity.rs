@@ -1,21 +1,50 @@
-//! What an engine is doing beside its requests, and how its cache fares: for whoever shows it.
+//! What an engine is doing beside its requests, what it has done, and how its cache fares: for whoever shows it.
 //!
-//! What must hold: nothing here is on the road of a request. A merge counts its partitions, which it stops at anyway; a queue counts its jobs.
+//! What must hold: nothing here is on the road of each request. A merge counts its partitions, which it stops at anyway; a queue counts its jobs; the log reads
+//! its clock once or twice for a group. Of reads that memory answers each thread measures one in [`MEASURED_ONE_IN`]: two looks at a clock are a tenth of
+//! what such a read costs.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use palladium_crypto::TableId;
 
 use crate::backend::Backend;
 use crate::background::Queue;
-use crate::engine::Engine;
+use crate::engine::{Engine, Shares};
+use crate::metrics::{Distribution, Histogram};
 use crate::model::Store;
+use crate::read::{KeyRange, ReadCommand};
 use crate::sstable::Sstable;
 
 /// Finished merges that are remembered: a week of a busy table.
 const FINISHED_MAX: usize = 1_000;
+
+/// Of the reads of a thread that memory answers one in so many is measured, the first one among them.
+pub const MEASURED_ONE_IN: u32 = 64;
+
+thread_local! {
+    /// Reads of this thread.
+    static READS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether the read that begins now is one of those that are measured.
+#[inline]
+pub(crate) fn is_measured() -> bool {
+    READS.with(|reads| {
+        let before = reads.get();
+        reads.set(before.wrapping_add(1));
+        before.is_multiple_of(MEASURED_ONE_IN)
+    })
+}
+
+/// The read could not be answered at once: whoever goes on with it waiting is measured, or not, in its place.
+#[inline]
+pub(crate) fn not_yet() {
+    READS.with(|reads| reads.set(reads.get().wrapping_sub(1)));
+}
 
 /// The block cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +99,101 @@ pub struct FinishedMerge {
     pub partitions_of: BTreeMap<usize, u64>,
 }
 
+/// What an engine has done since it was opened. Times are nanoseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Tallies {
+    /// Groups, from when they were taken until the log had them: where each is synced, until that was done.
+    pub(crate) log_groups: Histogram,
+    /// Syncs beside those of groups.
+    pub(crate) log_syncs: Histogram,
+    /// Bytes of records that groups carried.
+    pub(crate) log_bytes: AtomicU64,
+    /// Writes of memtables that brought SSTables.
+    pub(crate) flushes: Histogram,
+    /// Bytes of those.
+    pub(crate) flushed_bytes: AtomicU64,
+    /// Merges that were carried out.
+    pub(crate) merges: Histogram,
+    /// Bytes of the SSTables that they read, and of those that they wrote.
+    pub(crate) merged_bytes: AtomicU64,
+    pub(crate) written_bytes: AtomicU64,
+}
+
+impl Tallies {
+    /// A merge was carried out.
+    pub(crate) fn merged(&self, nanos: u64, bytes_in: u64, bytes_out: u64) {
+        self.merges.add(nanos);
+        self.merged_bytes.fetch_add(bytes_in, Ordering::Relaxed);
+        self.written_bytes.fetch_add(bytes_out, Ordering::Relaxed);
+    }
+}
+
+/// The same at one moment.
+#[derive(Debug, Clone)]
+pub struct Tallied {
+    /// Groups of the log, from when they were taken until the log had them (where each group is synced: until that was done), in nanoseconds.
+    pub log_groups: Distribution,
+    /// Syncs of the log beside those of groups.
+    pub log_syncs: Distribution,
+    /// Bytes of records that groups carried.
+    pub log_bytes: u64,
+    /// Flushes that brought SSTables, and how long they took.
+    pub flushes: Distribution,
+    /// Bytes of those SSTables.
+    pub flushed_bytes: u64,
+    /// Merges that were carried out.
+    pub merges: Distribution,
+    /// Bytes of the SSTables that they read.
+    pub merged_bytes: u64,
+    /// Bytes of the SSTables that they wrote.
+    pub written_bytes: u64,
+}
+
+/// How long the reads and writes of one table took, in nanoseconds. A histogram is made with the first number in it: most of many tables are idle.
+#[derive(Debug, Default)]
+pub(crate) struct Latencies {
+    reads: OnceLock<Box<Histogram>>,
+    scans: OnceLock<Box<Histogram>>,
+    writes: OnceLock<Box<Histogram>>,
+}
+
+impl Latencies {
+    pub(crate) fn read(&self, command: &ReadCommand, nanos: u64) {
+        let kind = match command.range {
+            KeyRange::One(_) => &self.reads,
+            KeyRange::Range { .. } => &self.scans,
+        };
+        kind.get_or_init(Box::default).add(nanos);
+    }
+
+    pub(crate) fn written(&self, nanos: u64, mutations: usize) {
+        let writes = self.writes.get_or_init(Box::default);
+        writes.add_many(nanos, mutations as u64);
+    }
+}
+
+/// What a table holds in memory, on the disk and in the log, and how long its reads and writes took.
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub table: TableId,
+    /// Its key is in memory.
+    pub is_open: bool,
+    /// Bytes of its memtables, and how many of them wait to be written out.
+    pub memtable_bytes: usize,
+    pub memtables_frozen: usize,
+    /// SSTables, if it is open.
+    pub sstables: Option<usize>,
+    /// What of the log it still needs: bytes, groups, and the first and last segment they are in.
+    pub log_bytes: u64,
+    pub log_groups: usize,
+    pub log_segments: Option<(u64, u64)>,
+    /// Nanoseconds of reads of single partitions and of ranges, of those that were measured; and from when a group was taken until its mutations could be
+    /// read, of all. None before the first one.
+    pub reads: Option<Distribution>,
+    pub scans: Option<Distribution>,
+    pub writes: Option<Distribution>,
+}
+
 /// The merges that run.
 #[derive(Default)]
 pub(crate) struct Merges {
@@ -84,7 +208,7 @@ pub(crate) struct Running {
     table: TableId,
     store: Store,
     sstables: usize,
-    bytes: u64,
+    pub(crate) bytes: u64,
     partitions: AtomicU64,
     partitions_max: u64,
 }
@@ -214,6 +338,60 @@ impl<B: Backend> Engine<B> {
         self.inner.merges.finished().iter().cloned().collect()
     }
 
+    /// What it has done since it was opened.
+    pub fn tallied(&self) -> Tallied {
+        let tallies = &self.inner.tallies;
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        Tallied {
+            log_groups: tallies.log_groups.distribution(),
+            log_syncs: tallies.log_syncs.distribution(),
+            log_bytes: count(&tallies.log_bytes),
+            flushes: tallies.flushes.distribution(),
+            flushed_bytes: count(&tallies.flushed_bytes),
+            merges: tallies.merges.distribution(),
+            merged_bytes: count(&tallies.merged_bytes),
+            written_bytes: count(&tallies.written_bytes),
+        }
+    }
+
+    /// Tables; of those whose key is in memory: how many they are, and their SSTables.
+    pub fn census(&self) -> (usize, usize, usize) {
+        let tables = self.inner.tables.all();
+        let open = tables.iter().filter_map(|table| table.opened());
+        let (open, sstables) = open.fold((0, 0), |(open, sstables), table| {
+            (open + 1, sstables + table.sstables().len())
+        });
+        (tables.len(), open, sstables)
+    }
+
+    /// What each table holds, in no order.
+    pub fn held(&self) -> Vec<Held> {
+        let tables = self.inner.tables.all().into_iter();
+        let told = |of: &OnceLock<Box<Histogram>>| of.get().map(|one| one.distribution());
+        tables
+            .map(|table| {
+                let open = table.opened();
+                // The log's loop needs this for each group: it is held for one table at a time.
+                let log = self.inner.shares.lock();
+                let log = log.expect("no holder of this lock panics");
+                let log = log.get(&table.id).map_or((0, 0, None), in_log);
+                Held {
+                    table: table.id,
+                    is_open: open.is_some(),
+                    memtable_bytes: open.as_ref().map_or(0, |open| open.memtable_bytes()),
+                    memtables_frozen: open.as_ref().map_or(0, |open| open.unflushed().len()),
+                    sstables: open.as_ref().map(|open| open.sstables().len()),
+                    log_bytes: log.0,
+                    log_groups: log.1,
+                    log_segments: log.2,
+                    reads: told(&table.latencies.reads),
+                    scans: told(&table.latencies.scans),
+                    writes: told(&table.latencies.writes),
+                }
+            })
+            .collect()
+    }
+
     /// The merges that run.
     pub fn merge_activity(&self) -> Vec<MergeActivity> {
         let all = self.inner.merges.all();
@@ -229,6 +407,14 @@ impl<B: Backend> Engine<B> {
             })
             .collect()
     }
+}
+
+/// Bytes, groups, first and last segment of what the log holds of a table.
+fn in_log(shares: &Shares) -> (u64, usize, Option<(u64, u64)>) {
+    let bytes = shares.values().map(|share| u64::from(share.length)).sum();
+    let segments = shares.values().map(|share| share.segment);
+    let segments = segments.clone().min().zip(segments.max());
+    (bytes, shares.len(), segments)
 }
 
 fn of_queue(queue: &Queue, limit: usize) -> QueueActivity {

@@ -259,7 +259,9 @@ async fn merge_sstables<B: Backend>(
         // A truncation or a drop was faster.
         return Ok(());
     };
+    let began = inner.env.boot_nanos();
     let listed = inner.merges.begin(table.id, &inputs);
+    let bytes_in = listed.running.bytes;
     let running = listed.running.clone();
     let circumstances = inner.circumstances(table, open, store);
     let proceed = {
@@ -319,6 +321,8 @@ async fn merge_sstables<B: Backend>(
         .await
         .map_err(MergeError::Exchanging)?;
     listed.finish(inner.env.wall_micros(), bytes_out, merged.partitions_of);
+    let nanos = inner.env.boot_nanos().saturating_sub(began);
+    inner.tallies.merged(nanos, bytes_in, bytes_out);
     Ok(())
 }
 

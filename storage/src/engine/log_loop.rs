@@ -94,6 +94,7 @@ fn share_between(value: usize, first: usize, last: usize) -> f64 {
 }
 
 async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut group: Group) {
+    let began = inner.env.boot_nanos();
     let settle = |group: &Group, result: Result<()>| {
         for outcome in &group.outcomes {
             outcome.settle(result.clone());
@@ -111,6 +112,7 @@ async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut g
             (Share { table, records }, share.pass.ring())
         })
         .collect();
+    let record_bytes: usize = shares.iter().map(|(share, _)| share.records.len()).sum();
     let sequence = log.last_sequence() + 1;
     let segments = log.segments().len();
     log.note_manifest(inner.epoch.load(Ordering::Acquire));
@@ -133,7 +135,19 @@ async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut g
             return settle(&group, Err(Error::OutcomeUnknown { what }));
         }
     }
+    let since = || inner.env.boot_nanos().saturating_sub(began);
+    inner.tallies.log_groups.add(since());
+    inner
+        .tallies
+        .log_bytes
+        .fetch_add(record_bytes as u64, Ordering::Relaxed);
     apply(inner, sequence, &group);
+    let nanos = since();
+    for (id, share) in &group.shares {
+        if let Ok(table) = inner.tables.get(*id) {
+            table.latencies.written(nanos, share.mutations.len());
+        }
+    }
     // Asked once for each new segment: more often would only carry the same shares again.
     let is_long = inner.log_bytes.load(Ordering::Relaxed) >= inner.options.log_bytes_max;
     if is_long && log.segments().len() > segments {
@@ -218,7 +232,10 @@ async fn run_errand<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, e
 }
 
 async fn sync<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>) -> Result<()> {
+    let began = inner.env.boot_nanos();
     log.sync().await?;
+    let nanos = inner.env.boot_nanos().saturating_sub(began);
+    inner.tallies.log_syncs.add(nanos);
     inner
         .durable
         .store(log.durable_sequence(), Ordering::Release);

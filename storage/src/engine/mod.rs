@@ -53,14 +53,14 @@ use crate::root::Root;
 use crate::sstable::Sstable;
 use crate::table::Tables;
 
-pub use activity::{CacheActivity, FinishedMerge, MergeActivity, QueueActivity};
+pub use activity::{CacheActivity, FinishedMerge, Held, MergeActivity, QueueActivity, Tallied};
 pub use companions::Beside;
 pub use group::Write;
 pub use keys::Unsettled;
 pub use tables::NewTable;
 pub use ticket::Ticket;
 
-pub(crate) use activity::Merges;
+pub(crate) use activity::{Latencies, Merges, Tallies};
 pub(crate) use clock::Timestamps;
 pub(crate) use group::Forming;
 pub(crate) use log_loop::Shares;
@@ -113,6 +113,7 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) merges: Merges,
     /// What all merges together may read.
     pub(crate) pace: Arc<Pace>,
+    pub(crate) tallies: Tallies,
     /// Bytes of all memtables.
     pub(crate) memtable_bytes: AtomicUsize,
     /// Bytes of all log segments.

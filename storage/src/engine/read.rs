@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::backend::{Backend, Leased, Reads};
 use crate::cache::{BlockCache, BlockLookup, FetchedBlocks};
+use crate::engine::activity::{is_measured, not_yet};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::lease::Reading;
@@ -167,6 +168,25 @@ pub(crate) struct Merging {
 impl<B: Backend> Engine<B> {
     /// Answers at once from memory and the page cache. None: it would have to wait; use [`Engine::read`].
     pub fn try_read(&self, command: &ReadCommand) -> Option<Result<ReadPage>> {
+        let began = is_measured().then(|| self.inner.env.boot_nanos());
+        let page = self.try_read_now(command);
+        match (&page, began) {
+            (None, _) => not_yet(),
+            (Some(_), Some(began)) => self.note_read(command, began),
+            (Some(_), None) => {}
+        }
+        page
+    }
+
+    /// A read is over that was measured.
+    fn note_read(&self, command: &ReadCommand, began: u64) {
+        let nanos = self.inner.env.boot_nanos().saturating_sub(began);
+        if let Ok(table) = self.inner.tables.get(command.table) {
+            table.latencies.read(command, nanos);
+        }
+    }
+
+    fn try_read_now(&self, command: &ReadCommand) -> Option<Result<ReadPage>> {
         let mut attempt = match self.attempt(command) {
             Ok(attempt) => attempt,
             Err(error) => return Some(Err(error)),
@@ -186,7 +206,12 @@ impl<B: Backend> Engine<B> {
 
     /// Answers, waiting for the disk where it must.
     pub async fn read(&self, command: ReadCommand) -> Result<ReadPage> {
-        self.finish(self.attempt(&command)?, &command).await
+        let began = is_measured().then(|| self.inner.env.boot_nanos());
+        let page = self.finish(self.attempt(&command)?, &command).await;
+        if let Some(began) = began {
+            self.note_read(&command, began);
+        }
+        page
     }
 
     async fn finish(&self, mut attempt: Attempt<'_>, command: &ReadCommand) -> Result<ReadPage> {

@@ -4,6 +4,7 @@
 //! it runs, and it looks at the end whether what it read is still there.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use palladium_crypto::{KeyRing, StructureId, TableId};
 
@@ -38,6 +39,7 @@ pub(crate) async fn flush<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Res
         inner.make_durable(log_floor - 1).await?;
     }
     for (place, memtables) in frozen.iter().enumerate() {
+        let began = inner.env.boot_nanos();
         let is_last = place + 1 == frozen.len();
         let mut added = Vec::new();
         let sstables = match write_all_out(inner, &table, &open, memtables, &mut added).await {
@@ -48,6 +50,7 @@ pub(crate) async fn flush<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Res
                 return Err(error);
             }
         };
+        let bytes: u64 = added.iter().map(|entry| entry.bytes()).sum();
         inner
             .commit_manifest(&[Edit::AddSstables {
                 table: id,
@@ -59,6 +62,12 @@ pub(crate) async fn flush<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Res
             .await?;
         open.replace_sstables(&[], sstables);
         inner.forget_memtables(&open, memtables);
+        let nanos = inner.env.boot_nanos().saturating_sub(began);
+        inner.tallies.flushes.add(nanos);
+        inner
+            .tallies
+            .flushed_bytes
+            .fetch_add(bytes, Ordering::Relaxed);
     }
     if !frozen.is_empty() {
         inner.forming.ask(Errand::Release);
