@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::derived::nearest::Budget;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::Guardrails;
+use crate::instruments::Instruments;
 use crate::keys::KeyKeeper;
 use crate::net::{Clients, InFlight};
 use crate::permissions::Authority;
@@ -56,6 +57,8 @@ pub struct Database {
     pub guardrails_of_superusers: Option<Guardrails>,
     /// Requests that were traced.
     pub traces: Traces,
+    /// What is counted and measured of requests.
+    pub instruments: Arc<Instruments>,
     /// Who is connected.
     pub clients: Arc<Clients>,
     /// Bytes that connections hold.

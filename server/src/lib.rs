@@ -10,7 +10,7 @@
 //!   net::connection    all answers that are ready -> one socket write
 //! ```
 //!
-//! Reading order: `error`, `config`; `schema`, `encode`; `guardrails`; `query`; `service_table`, `records`; `session`, `auth`, `permissions`, `audit`, `shredding`, `keys`, `keyring_record`, `keyring_changes`, `subscriber`; `anchor`; `traces`; `net`; `server`, which starts and stops it all.
+//! Reading order: `error`, `config`; `schema`, `encode`; `guardrails`; `query`; `service_table`, `records`; `session`, `auth`, `permissions`, `audit`, `shredding`, `keys`, `keyring_record`, `keyring_changes`, `subscriber`; `anchor`; `traces`, `instruments`; `net`; `server`, which starts and stops it all.
 
 pub mod admin;
 mod anchor;
@@ -23,6 +23,7 @@ pub mod encode;
 pub mod env;
 pub mod error;
 pub mod guardrails;
+pub mod instruments;
 pub mod keyring_changes;
 pub mod keyring_record;
 pub mod keys;

@@ -29,10 +29,11 @@ use crate::database::Database;
 use crate::derived::nearest::Budget;
 use crate::derived::{build, stale};
 use crate::env::RealEnv;
+use crate::instruments::Instruments;
 use crate::keyring_record::RecordedKeyring;
 use crate::keys::{Caller, KeeperOptions, KeyKeeper, KeyServices};
 use crate::memory;
-use crate::net::{InFlight, Listener};
+use crate::net::{InFlight, Listener, Scrapes};
 use crate::passphrase;
 use crate::permissions::Authority;
 use crate::query::{PageSeal, Prepared};
@@ -53,6 +54,7 @@ const LEFTOVERS_MAX: Duration = Duration::from_secs(1);
 pub struct Server {
     database: Arc<Database>,
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     anchor: AnchorKeeper,
@@ -236,6 +238,10 @@ impl Server {
             graphs: Arc::new(Budget::new(config.graph_bytes_max())),
             gates: Mutex::default(),
             past: Mutex::default(),
+            instruments: Instruments::new(
+                Duration::from_millis(config.slow_query_timeout_ms),
+                env.wall_micros().div_euclid(1_000_000),
+            ),
             clients: Arc::default(),
             in_flight: InFlight::new(config.request_bytes_max()),
             config,
@@ -244,16 +250,27 @@ impl Server {
         build::resume(&database).await;
         let listener = Listener::bind(database.config.listen).await?;
         let address = listener.address();
+        let scrapes = match database.config.metrics_address()? {
+            Some(address) => Some(Scrapes::bind(address).await?),
+            None => None,
+        };
+        let metrics_address = scrapes.as_ref().map(Scrapes::address);
         let mut chores = JoinSet::new();
+        chores.spawn(database.instruments.clone().run());
         chores.spawn(keys.run());
         chores.spawn(memory::watch());
         chores.spawn(keyring.clone().run(database.engine.clone()));
         chores.spawn(anchor.clone().run(database.engine.clone()));
         let (stop, stopping) = watch::channel(false);
+        if let Some(scrapes) = scrapes {
+            tracing::info!(address = %scrapes.address(), "metrics are served");
+            chores.spawn(scrapes.serve(database.clone(), stopping.clone()));
+        }
         let serving = tokio::spawn(listener.serve(database.clone(), stopping));
         Ok(Server {
             database,
             address,
+            metrics_address,
             stop,
             serving,
             anchor,
@@ -266,6 +283,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it serves metrics, if it does.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// What the connections share, for tests that look inside.

@@ -7,6 +7,8 @@ use palladium_protocol::request::EventType;
 use palladium_protocol::wire::Version;
 
 use crate::audit::Asker;
+use crate::instruments::Asked;
+use crate::query::prepared::Statement;
 
 /// The state of one connection, as requests see it.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub struct Session {
     pub admitted: u64,
     /// Whether he was a superuser then. Nobody is while nobody logs in.
     pub is_superuser: bool,
+    /// What the request that is being begun asks for: set on its way, read when it was begun.
+    pub asked: Asked,
+    /// Its statement, if it came as text.
+    pub text: Option<Arc<Statement>>,
     asker: Asker,
     is_shown_out: bool,
     phase: Phase,
@@ -59,6 +65,8 @@ impl Session {
             wants_overloaded: false,
             admitted: 0,
             is_superuser: false,
+            asked: Asked::default(),
+            text: None,
             asker: Asker::anonymous(peer),
             is_shown_out: false,
             phase: Phase::Fresh,

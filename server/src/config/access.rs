@@ -3,6 +3,7 @@
 //! What must hold: a server that others reach asks who they are, unless the operator says in so many words that it does not.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -132,6 +133,25 @@ impl Config {
         cidr::groups(&self.cidr_groups)
     }
 
+    /// Where metrics are served, if anywhere: to this machine only, unless the operator insists.
+    pub fn metrics_address(&self) -> Result<Option<SocketAddr>, String> {
+        if self.metrics_listen.is_empty() {
+            return Ok(None);
+        }
+        let address: SocketAddr = self.metrics_listen.parse().map_err(|_| {
+            format!(
+                "metrics_listen is '{}'; it must be an address and a port, as 127.0.0.1:9180",
+                self.metrics_listen
+            )
+        })?;
+        match address.ip().is_loopback() || self.metrics_beyond_loopback {
+            true => Ok(Some(address)),
+            false => Err(format!(
+                "metrics_listen is {address}, which other machines can reach, and nobody is asked there who he is: say metrics_beyond_loopback = true to serve them all the same"
+            )),
+        }
+    }
+
     /// What holds of these settings together, and of where the server listens.
     pub fn check_access(&self) -> Result<(), String> {
         let rounds = u32::try_from(self.auth_bcrypt_gensalt_log2_rounds);
@@ -198,6 +218,22 @@ mod tests {
             };
             assert!(insists.check_access().is_ok());
         }
+    }
+
+    #[test]
+    fn metrics_are_served_to_this_machine_unless_the_operator_insists() {
+        let with = |listen: &str, insists| Config {
+            metrics_listen: listen.into(),
+            metrics_beyond_loopback: insists,
+            ..Config::default()
+        };
+        assert_eq!(with("", false).metrics_address(), Ok(None));
+        let address = with("127.0.0.1:9180", false).metrics_address();
+        assert_eq!(address, Ok("127.0.0.1:9180".parse().ok()));
+        let refused = with("0.0.0.0:9180", false).metrics_address().unwrap_err();
+        assert!(refused.contains("metrics_beyond_loopback"), "{refused}");
+        assert!(with("0.0.0.0:9180", true).metrics_address().is_ok());
+        assert!(with("9180", true).metrics_address().is_err());
     }
 
     #[test]

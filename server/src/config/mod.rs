@@ -120,6 +120,14 @@ pub struct Config {
     pub serve_everybody_beyond_loopback: bool,
     /// Settings of Cassandra that mean the same here, by the names of cassandra.yaml: guardrails, thresholds and what may be switched off.
     pub cassandra: toml::Table,
+    /// Where metrics are served over HTTP, as `ADDRESS:PORT`; empty: nowhere.
+    pub metrics_listen: String,
+    /// Tables that have metrics of their own, by their ids: so many, those with the most requests.
+    pub metrics_tables: usize,
+    /// Lets metrics be served on an address that others reach: nobody is asked there who he is.
+    pub metrics_beyond_loopback: bool,
+    /// Milliseconds after which a request counts as slow; 0: none does.
+    pub slow_query_timeout_ms: u64,
     /// What is logged: `error`, `warn`, `info`, `debug`, or a filter of tracing.
     pub log: String,
 }
@@ -189,6 +197,10 @@ impl Default for Config {
             auth_bcrypt_gensalt_log2_rounds: 10,
             serve_everybody_beyond_loopback: false,
             cassandra: toml::Table::new(),
+            metrics_listen: String::new(),
+            metrics_tables: 0,
+            metrics_beyond_loopback: false,
+            slow_query_timeout_ms: 500,
             log: "info".into(),
         }
     }
@@ -248,6 +260,7 @@ impl Config {
         self.guardrails()?;
         self.local_keys()?;
         self.check_access()?;
+        self.metrics_address()?;
         self.service_cmk().map(|_| ())
     }
 

@@ -18,6 +18,7 @@ use futures::future::{Either, select};
 use palladium_crypto::{
     Answering, CmkRef, EncryptionContext, Error as CryptoError, Kms, UnavailableReason,
 };
+use palladium_storage::metrics::{Distribution, Histogram};
 use palladium_storage::{Env, Reading};
 
 use super::gate::{CallLimits, Gate, Urgency};
@@ -27,8 +28,6 @@ use crate::env::RealEnv;
 
 /// How long a tool at the command line waits for an answer.
 const TOOL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Buckets of latencies: four for each doubling of a microsecond.
-const BUCKETS: usize = 128;
 
 /// A service, its gate, and what is known of it.
 pub struct KeyService {
@@ -80,10 +79,8 @@ pub struct ServiceStatus {
     pub unanswered: u64,
     /// Told to slow down.
     pub throttled: u64,
-    /// Half of all calls took no longer, in microseconds.
-    pub latency_p50_us: u64,
-    /// All but one in a hundred took no longer.
-    pub latency_p99_us: u64,
+    /// How long calls took, in nanoseconds.
+    pub latencies: Distribution,
     /// Calls that wait for their turn now.
     pub waiting: usize,
     /// Calls that were sent and are not answered yet.
@@ -100,7 +97,7 @@ struct Heard {
     denied: u64,
     unanswered: u64,
     throttled: u64,
-    latencies: [u64; BUCKETS],
+    latencies: Histogram,
     last_answer_micros: Option<i64>,
     last_error: Option<String>,
 }
@@ -144,7 +141,7 @@ impl KeyService {
                 denied: 0,
                 unanswered: 0,
                 throttled: 0,
-                latencies: [0; BUCKETS],
+                latencies: Histogram::default(),
                 last_answer_micros: None,
                 last_error: None,
             }),
@@ -220,8 +217,7 @@ impl KeyService {
             denied: heard.denied,
             unanswered: heard.unanswered,
             throttled: heard.throttled,
-            latency_p50_us: heard.latency(50),
-            latency_p99_us: heard.latency(99),
+            latencies: heard.latencies.distribution(),
             waiting,
             in_flight: self.in_flight.load(Ordering::Acquire),
             last_answer_micros: heard.last_answer_micros,
@@ -300,7 +296,8 @@ impl Drop for SentCall<'_> {
 impl Heard {
     fn note<T>(&mut self, outcome: &Result<T, CryptoError>, latency: Duration, wall_micros: i64) {
         self.calls += 1;
-        self.latencies[bucket(latency.as_micros())] += 1;
+        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        self.latencies.add(nanos);
         let is_answered = match outcome {
             Err(CryptoError::Unavailable { reason, .. }) => {
                 match reason {
@@ -322,54 +319,5 @@ impl Heard {
         if let Err(error) = outcome {
             self.last_error = Some(trouble::said(error));
         }
-    }
-
-    /// What `percent` of all calls did not exceed: the upper end of its bucket.
-    fn latency(&self, percent: u64) -> u64 {
-        let wanted = (self.calls * percent).div_ceil(100);
-        let mut seen = 0;
-        for (place, count) in self.latencies.iter().enumerate() {
-            seen += count;
-            if seen >= wanted && seen > 0 {
-                return ceiling(place);
-            }
-        }
-        0
-    }
-}
-
-/// Exact below 8 us, then within a quarter.
-fn bucket(micros: u128) -> usize {
-    let micros = u64::try_from(micros).unwrap_or(u64::MAX);
-    if micros < 8 {
-        return micros as usize;
-    }
-    let doublings = micros.ilog2() as usize;
-    let quarter = (micros >> (doublings - 2)) as usize & 3;
-    (8 + (doublings - 3) * 4 + quarter).min(BUCKETS - 1)
-}
-
-fn ceiling(bucket: usize) -> u64 {
-    if bucket < 8 {
-        return bucket as u64;
-    }
-    let (doublings, quarter) = ((bucket - 8) / 4 + 3, (bucket - 8) % 4);
-    ((quarter as u64 + 5) << (doublings - 2)) - 1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_latency_is_told_within_a_quarter() {
-        for micros in [0u64, 1, 7, 8, 9, 15, 16, 100, 999, 20_000, 2_000_000] {
-            let told = ceiling(bucket(u128::from(micros)));
-            assert!(
-                told >= micros && told <= micros + micros / 4 + 1,
-                "{micros} us is told as {told} us"
-            );
-        }
-        assert_eq!(bucket(u128::MAX), BUCKETS - 1);
     }
 }

@@ -124,6 +124,11 @@ impl Clients {
         self.connected().values().cloned().collect()
     }
 
+    /// Connections that are open, and those that were accepted since the start.
+    pub fn connections(&self) -> (usize, u64) {
+        (self.connected().len(), self.numbers.load(Ordering::Relaxed))
+    }
+
     /// What was asked since the start.
     pub fn counted(&self) -> Counted {
         let mut all = self.gone.load();

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -31,6 +31,7 @@ use super::told_to_stop;
 use crate::auth::login::{TOKEN_BYTES_MAX, log_in};
 use crate::database::Database;
 use crate::error::CqlError;
+use crate::instruments::{Asked, Client, Passed, Runs, Taken, take_passed};
 use crate::query::{self, Outcome, Response};
 use crate::schema::Catalog;
 use crate::session::Session;
@@ -58,6 +59,7 @@ struct Answer {
     response: Response,
     /// Bytes of the request, which are held until now.
     bytes: usize,
+    taken: Taken,
 }
 
 /// Why no more requests were begun.
@@ -87,6 +89,10 @@ pub(super) struct Connection {
     /// v5: bytes of a request that has arrived in part, over several segments.
     part_bytes: usize,
     held: Share,
+    /// When the newest bytes came.
+    arrived: Instant,
+    /// What was answered since the last write of the socket.
+    runs: Runs,
     /// Its place among the clients that others see.
     place: clients::Place,
     /// From REGISTER on.
@@ -117,6 +123,8 @@ impl Connection {
             request_bytes: 0,
             part_bytes: 0,
             held: database.in_flight.share(),
+            arrived: Instant::now(),
+            runs: Runs::default(),
             place: database.clients.enter(peer),
             events: None,
             stopping,
@@ -197,7 +205,7 @@ impl Connection {
                 event = next_event(&mut self.events) => {
                     match event {
                         Some(event) if self.database.authority.admitted(&mut self.session).is_ok() => {
-                            self.encode(EVENT_STREAM, Response::Event((*event).clone()));
+                            self.put(EVENT_STREAM, &Response::Event((*event).clone()));
                         }
                         Some(_) => self.closing = true,
                         None => {}
@@ -206,7 +214,11 @@ impl Connection {
                 read = read_all(&mut self.socket, self.decoder.input()), if may_read => {
                     match read? {
                         0 => self.closing = true,
-                        bytes => self.part_bytes += bytes,
+                        bytes => {
+                            self.part_bytes += bytes;
+                            self.arrived = Instant::now();
+                            self.runs.received(bytes);
+                        }
                     }
                 }
             }
@@ -244,6 +256,10 @@ impl Connection {
                 }
                 Ok(None) => break Begun::All,
                 Err(error) => {
+                    self.database
+                        .instruments
+                        .errors
+                        .count(error.complaint().code);
                     self.encoder.complaint(&mut self.out, error.complaint());
                     self.closing |= error.must_close();
                 }
@@ -295,6 +311,10 @@ impl Connection {
         let request = match Request::decode(&frame) {
             Ok(request) => request,
             Err(error) => {
+                self.database
+                    .instruments
+                    .errors
+                    .count(error.complaint().code);
                 self.encoder.complaint(&mut self.out, error.complaint());
                 self.closing |= error.must_close();
                 return;
@@ -322,8 +342,13 @@ impl Connection {
             );
             return;
         }
-        match query::begin(&self.database, &mut self.session, &frame, &request) {
-            Outcome::Ready(response) => self.encode(stream, response),
+        let outcome = query::begin(&self.database, &mut self.session, &frame, &request);
+        let taken = self.taken(self.session.asked);
+        if let Some(text) = self.session.text.take() {
+            self.runs.keep(text);
+        }
+        match outcome {
+            Outcome::Ready(response) => self.encode(stream, response, taken),
             Outcome::Write { write, done } => match self.database.keys_at_hand(&write) {
                 true => {
                     self.requests += 1;
@@ -333,6 +358,7 @@ impl Connection {
                         stream,
                         response: done,
                         bytes,
+                        taken,
                     });
                 }
                 false => {
@@ -344,39 +370,68 @@ impl Connection {
                         drop(catalog);
                         answer
                     };
-                    self.later(stream, bytes, work.boxed());
+                    self.later(stream, bytes, taken, work.boxed());
                 }
             },
-            Outcome::Later(response) => self.later(stream, bytes, response),
+            Outcome::Later(response) => self.later(stream, bytes, taken, response),
         }
         self.closing |= self.session.is_shown_out();
     }
 
     /// A bound is reached: not silence, but an answer that says so.
     fn overloaded(&mut self, stream: i16, why: &str) {
-        self.encode(stream, CqlError::overloaded(why).into());
+        let taken = self.taken(Asked::default());
+        self.encode(stream, CqlError::overloaded(why).into(), taken);
     }
 
-    fn later(&mut self, stream: i16, bytes: usize, response: BoxFuture<'static, Response>) {
+    /// What is known of the request that was begun just now.
+    fn taken(&self, asked: Asked) -> Taken {
+        Taken {
+            asked,
+            arrived: self.arrived,
+            passed: take_passed(),
+        }
+    }
+
+    fn later(
+        &mut self,
+        stream: i16,
+        bytes: usize,
+        taken: Taken,
+        mut response: BoxFuture<'static, Response>,
+    ) {
         self.requests += 1;
         self.request_bytes += bytes;
         self.under_way.push(Box::pin(async move {
+            let mut passed = Passed::default();
+            let response = std::future::poll_fn(|context| {
+                let polled = response.as_mut().poll(context);
+                // Before others run on this thread.
+                passed = passed.and(take_passed());
+                polled
+            });
+            let response = response.await;
             vec![Answer {
                 stream,
-                response: response.await,
+                response,
                 bytes,
+                taken: Taken {
+                    passed: taken.passed.and(passed),
+                    ..taken
+                },
             }]
         }));
     }
 
     fn greet(&mut self, stream: i16, bytes: usize, greeting: Greeting) {
+        let taken = self.taken(Asked::HANDSHAKE);
         match greeting {
-            Greeting::Answer(response) => self.encode(stream, response),
+            Greeting::Answer(response) => self.encode(stream, response, taken),
             Greeting::Register => {
                 if self.events.is_none() && self.session.hears_schema_changes() {
                     self.events = Some(self.database.events.subscribe());
                 }
-                self.encode(stream, Response::Ready);
+                self.encode(stream, Response::Ready, taken);
             }
             Greeting::Login(token) => {
                 let (database, peer) = (self.database.clone(), self.session.peer);
@@ -386,7 +441,7 @@ impl Connection {
                         Err(error) => error.into(),
                     }
                 };
-                self.later(stream, bytes, login.boxed());
+                self.later(stream, bytes, taken, login.boxed());
             }
             Greeting::Start {
                 answer,
@@ -394,7 +449,7 @@ impl Connection {
                 compression,
             } => {
                 // The answer itself still travels as the client's STARTUP did.
-                self.encode(stream, answer);
+                self.encode(stream, answer, taken);
                 self.decoder.settle_version(version);
                 handshake::apply(version, compression, &mut self.decoder, &mut self.encoder);
                 if self.session.is_ready() {
@@ -402,7 +457,7 @@ impl Connection {
                 }
             }
             Greeting::Close(response) => {
-                self.encode(stream, response);
+                self.encode(stream, response, taken);
                 self.closing = true;
             }
         }
@@ -415,11 +470,19 @@ impl Connection {
         {
             self.requests -= 1;
             self.request_bytes -= answer.bytes;
-            self.encode(answer.stream, answer.response);
+            self.encode(answer.stream, answer.response, answer.taken);
         }
     }
 
-    fn encode(&mut self, stream: i16, response: Response) {
+    fn encode(&mut self, stream: i16, response: Response, taken: Taken) {
+        let failed = match response.unwrapped() {
+            Response::Error(error) => {
+                self.database.instruments.errors.count(error.code());
+                true
+            }
+            _ => false,
+        };
+        self.runs.add(taken, failed);
         match &response {
             Response::AuthSuccess(asker) => {
                 self.session.log_in(asker.clone());
@@ -429,6 +492,10 @@ impl Connection {
             Response::Error(_) if self.session.is_logging_in() => self.closing = true,
             _ => {}
         }
+        self.put(stream, &response);
+    }
+
+    fn put(&mut self, stream: i16, response: &Response) {
         response.encode(
             &mut self.encoder,
             &mut self.out,
@@ -477,12 +544,29 @@ impl Connection {
         if sent == 0 {
             return Ok(());
         }
+        self.settle(sent);
         match self.out.capacity() > OUT_BYTES_KEPT {
             true => self.out = BytesMut::new(),
             false => self.out.clear(),
         }
         self.report();
         Ok(())
+    }
+}
+
+impl Connection {
+    /// What was answered has left: it counts.
+    fn settle(&mut self, sent_bytes: usize) {
+        let client = Client {
+            who: &self.session.asker().who,
+            peer: self.session.peer,
+            prepared: &self.database.prepared,
+        };
+        self.runs
+            .settle(&self.database.instruments, sent_bytes, &client);
+        if self.under_way.is_empty() && self.ready.is_empty() {
+            self.runs.forget_texts();
+        }
     }
 }
 

@@ -46,6 +46,7 @@ impl Listener {
                 accepted = self.socket.accept() => match accepted {
                     Ok((socket, peer)) => {
                         let Ok(place) = places.clone().try_acquire_owned() else {
+                            database.instruments.count_refused();
                             if let Ok(place) = refusals.clone().try_acquire_owned() {
                                 connections.spawn(async move {
                                     Connection::refuse(socket).await;

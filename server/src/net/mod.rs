@@ -12,10 +12,12 @@ mod connection;
 mod handshake;
 mod in_flight;
 mod listener;
+mod scrape;
 
 pub use clients::Clients;
 pub use in_flight::InFlight;
 pub use listener::Listener;
+pub use scrape::Scrapes;
 
 /// Ready once the server stops. Never, if nobody can say so any more.
 async fn told_to_stop(stopping: &mut tokio::sync::watch::Receiver<bool>) {

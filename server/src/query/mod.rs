@@ -45,6 +45,7 @@ use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::{self, Flag};
+use crate::instruments::{Asked, Operation, table_of};
 use crate::session::Session;
 use crate::traces;
 
@@ -81,6 +82,7 @@ fn begin_request(
     frame: &Frame,
     request: &Request<'_>,
 ) -> Outcome {
+    session.asked = Asked::default();
     let outcome = match request {
         Request::Execute(request) => execute_prepared(database, session, frame, request),
         Request::Query(request) => query(database, session, frame, request),
@@ -103,6 +105,9 @@ fn query(
     database.authority.admitted(session)?;
     let keyspace = request.params.keyspace.or(session.keyspace.as_deref());
     let statement = Arc::new(understand(database, request.query, keyspace)?);
+    if database.instruments.slow.is_on() {
+        session.text = Some(statement.clone());
+    }
     if request.params.values.len() != statement.markers.len() {
         return Err(CqlError::invalid("Invalid amount of bind variables"));
     }
@@ -116,6 +121,7 @@ fn prepare(
     session: &mut Session,
     request: &Prepare<'_>,
 ) -> CqlResult<Outcome> {
+    session.asked.operation = Operation::Prepare;
     database.authority.admitted(session)?;
     let keyspace = request.keyspace.or(session.keyspace.as_deref());
     let id = prepared::statement_id(request.query, keyspace);
@@ -189,6 +195,9 @@ fn understand(database: &Database, text: &str, keyspace: Option<&str>) -> CqlRes
     guardrails::check_statement(&database.guardrails, &checked.body)?;
     let mut statement = Statement::new(checked, text, keyspace, &catalog);
     statement.masked = masked;
+    if let Some(table) = table_of(&statement.body) {
+        statement.asked.table = database.instruments.tables.place(table);
+    }
     Ok(statement)
 }
 
@@ -223,6 +232,7 @@ fn execute(
     bound: Vec<Bound>,
     mut settings: Settings,
 ) -> CqlResult<Outcome> {
+    session.asked = statement.asked;
     database.authority.permitted(session, &statement)?;
     settings.is_superuser = session.is_superuser;
     match &statement.body {
@@ -298,6 +308,7 @@ fn batch(
         BatchKind::Unlogged => ast::BatchKind::Unlogged,
         BatchKind::Counter => ast::BatchKind::Counter,
     };
+    session.asked.operation = Operation::of_batch(kind, std::iter::empty());
     database.authority.admitted(session)?;
     let own = session.keyspace.clone();
     let keyspace = request.params.keyspace.or(own.as_deref());
@@ -311,6 +322,12 @@ fn batch(
             return Err(CqlError::invalid(
                 "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.",
             ));
+        }
+        if statements.is_empty() {
+            session.asked.statement = statement.asked.statement;
+        }
+        if statement.asked.operation == Operation::Cas {
+            session.asked.operation = Operation::Cas;
         }
         database.authority.permitted(session, &statement)?;
         let bound = values::bind(&statement.markers, &entry.values, &frame.body)?;

@@ -8,7 +8,7 @@
 //! the configured number of them, nor more bytes than their bound.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use md5::{Digest, Md5};
@@ -21,6 +21,7 @@ use super::functions::timeuuid::TimeUuids;
 use crate::auth::change::plain_password;
 use crate::encode::wire;
 use crate::error::{CqlError, CqlResult};
+use crate::instruments::{Asked, Operation};
 use crate::schema::{Catalog, TableSchema};
 
 /// A statement takes a few KiB with what it was analyzed for; so many are tens of MiB.
@@ -47,6 +48,8 @@ pub struct Statement {
     pub result: EncodedMetadata,
     /// The same for those who may not see behind the masks of its columns, if it has any.
     pub masked: Option<Masked>,
+    /// What executing it is counted as.
+    pub asked: Asked,
     /// The catalog it was last found to hold in.
     valid_in: AtomicU64,
     last_used: AtomicU64,
@@ -113,6 +116,11 @@ impl Statement {
                     ty: spec.ty,
                 })
                 .collect(),
+            asked: Asked {
+                operation: Operation::of(&body),
+                table: 0,
+                statement: next_number(),
+            },
             body,
             result,
             masked: None,
@@ -171,6 +179,15 @@ impl Statement {
         }
         holds
     }
+}
+
+/// By which a slow request's statement is found again: unlike an id, in a request's own few bytes. Never 0.
+fn next_number() -> u32 {
+    static NUMBERS: AtomicU32 = AtomicU32::new(0);
+    NUMBERS
+        .fetch_add(1, Ordering::Relaxed)
+        .wrapping_add(1)
+        .max(1)
 }
 
 /// Never 0: versions begin with 1.
@@ -300,6 +317,18 @@ impl Prepared {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.statements.is_empty()
+    }
+
+    /// The statement of this number, if it is still kept.
+    pub fn numbered(&self, number: u32) -> Option<Arc<Statement>> {
+        let mut all = self.statements.iter();
+        let found = all.find(|entry| entry.asked.statement == number)?;
+        Some(found.value().clone())
+    }
+
+    /// About how many bytes of memory they take.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// How many had to make room since the start.

@@ -43,6 +43,12 @@ impl Traces {
         }
     }
 
+    /// How many are kept, and the bytes of their texts.
+    pub fn size(&self) -> (usize, usize) {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        (kept.traces.len(), kept.bytes)
+    }
+
     /// Those that are still shown at `now`, in milliseconds; or one of them.
     pub fn shown(&self, now: i64, only: Option<Uuid>) -> Vec<Arc<Trace>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -171,7 +171,7 @@ impl Trace {
 }
 
 /// Cuts a text at its bound, and says so.
-fn cut(text: &mut String) {
+pub fn cut(text: &mut String) {
     const MORE: &str = "...";
     if text.len() <= TEXT_BYTES_MAX {
         return;

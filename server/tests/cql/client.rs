@@ -583,6 +583,10 @@ impl Node {
         self.runtime.block_on(what)
     }
 
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.server.metrics_address()
+    }
+
     /// The records of a kind that the server keeps for itself, with their names.
     pub fn records(&self, kind: &'static str) -> Vec<(Bytes, Bytes)> {
         let engine = &self.server.database().engine;

@@ -1,5 +1,5 @@
 //! CQL over a socket, against a server of our own: golden scripts, prepared statements, pages, batches, clients that get
-//! in each other's way, the audit trail, proof of what was destroyed, and random statements that must be answered alike wherever the rows lie.
+//! in each other's way, the audit trail, proof of what was destroyed, what is counted, and random statements that must be answered alike wherever the rows lie.
 
 mod audit;
 mod builds;
@@ -7,6 +7,7 @@ mod client;
 mod entries;
 mod guardrails;
 mod indexes;
+mod instruments;
 mod keys;
 mod masking;
 mod nearest;

@@ -389,6 +389,7 @@ async fn undo(database: &Database, made: &[TableId]) {
     for id in made {
         let _ = database.engine.drop_table(*id).await;
         database.keys.forget(*id);
+        database.instruments.tables.forget(*id);
         database.keys.keep(*id).await;
     }
 }
@@ -525,6 +526,7 @@ async fn destroy(database: &Database, before: &Catalog, id: TableId) -> CqlResul
         None => None,
     };
     database.keys.forget(id);
+    database.instruments.tables.forget(id);
     let dropped = database.engine.drop_table(id).await;
     database.keys.keep(id).await;
     if let Err(error) = dropped {

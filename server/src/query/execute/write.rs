@@ -135,6 +135,7 @@ pub fn guard_batch(
     mutations: &[Mutation],
     settings: &Settings,
 ) -> (Vec<String>, CqlResult<()>) {
+    database.instruments.batches.add(kind, mutations.len());
     let mut warnings = Vec::new();
     let guardrails = database.guardrails_of(settings.is_superuser);
     let mut tables: Vec<&TableSchema> = plans.iter().map(|(plan, _)| &*plan.table).collect();

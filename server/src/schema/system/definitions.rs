@@ -204,6 +204,8 @@ const SYSTEM_VIEWS: Described = (
     KeyspaceKind::Virtual,
     "",
     &[
+        "CREATE TABLE batch_metrics (name text PRIMARY KEY, max bigint, p50th double, p999th double, p99th double) WITH comment = \
+         'Metrics specific to batch statements'",
         "CREATE TABLE caches (name text PRIMARY KEY, capacity_bytes bigint, entry_count int, hit_count bigint, hit_ratio double, \
          recent_hit_rate_per_second bigint, recent_request_rate_per_second bigint, request_count bigint, size_bytes bigint) WITH \
          comment = 'system caches'",
@@ -211,17 +213,33 @@ const SYSTEM_VIEWS: Described = (
          driver_version text, hostname text, keyspace_name text, protocol_version int, request_count bigint, ssl_cipher_suite text, \
          ssl_enabled boolean, ssl_protocol text, username text, PRIMARY KEY (address, port)) WITH comment = 'currently connected \
          clients'",
+        "CREATE TABLE coordinator_read_latency (keyspace_name text, table_name text, count bigint, max_ms double, p50th_ms double, p99th_ms double, \
+         per_second double, PRIMARY KEY ((keyspace_name, table_name)))",
+        "CREATE TABLE coordinator_scan_latency (keyspace_name text, table_name text, count bigint, max_ms double, p50th_ms double, p99th_ms double, \
+         per_second double, PRIMARY KEY ((keyspace_name, table_name)))",
+        "CREATE TABLE coordinator_write_latency (keyspace_name text, table_name text, count bigint, max_ms double, p50th_ms double, p99th_ms double, \
+         per_second double, PRIMARY KEY ((keyspace_name, table_name)))",
         "CREATE TABLE cql_metrics (name text PRIMARY KEY, value double) WITH comment = 'Metrics specific to CQL prepared statement \
          caching'",
         "CREATE TABLE disk_usage (keyspace_name text, table_name text, mebibytes bigint, PRIMARY KEY ((keyspace_name, table_name)))",
+        "CREATE TABLE local_read_latency (keyspace_name text, table_name text, count bigint, max_ms double, p50th_ms double, p99th_ms double, \
+         per_second double, PRIMARY KEY ((keyspace_name, table_name)))",
+        "CREATE TABLE local_scan_latency (keyspace_name text, table_name text, count bigint, max_ms double, p50th_ms double, p99th_ms double, \
+         per_second double, PRIMARY KEY ((keyspace_name, table_name)))",
+        "CREATE TABLE local_write_latency (keyspace_name text, table_name text, count bigint, max_ms double, p50th_ms double, p99th_ms double, \
+         per_second double, PRIMARY KEY ((keyspace_name, table_name)))",
         "CREATE TABLE max_sstable_size (keyspace_name text, table_name text, mebibytes bigint, PRIMARY KEY ((keyspace_name, \
          table_name)))",
+        "CREATE TABLE rows_per_read (keyspace_name text, table_name text, count bigint, max double, p50th double, p99th double, PRIMARY KEY \
+         ((keyspace_name, table_name)))",
         "CREATE TABLE settings (name text PRIMARY KEY, value text) WITH comment = 'current settings'",
         "CREATE TABLE sstable_tasks (keyspace_name text, table_name text, task_id timeuuid, completion_ratio double, kind text, progress \
          bigint, sstables int, target_directory text, total bigint, unit text, PRIMARY KEY (keyspace_name, table_name, task_id)) WITH \
          comment = 'current sstable tasks'",
         "CREATE TABLE thread_pools (name text PRIMARY KEY, active_tasks int, active_tasks_limit int, blocked_tasks bigint, \
          blocked_tasks_all_time bigint, completed_tasks bigint, pending_tasks int)",
+        "CREATE TABLE tombstones_per_read (keyspace_name text, table_name text, count bigint, max double, p50th double, p99th double, PRIMARY KEY \
+         ((keyspace_name, table_name)))",
     ],
 );
 
@@ -250,6 +268,18 @@ const SYSTEM_PALLADIUM: Described = (
         "CREATE TABLE shred_certificates (id uuid PRIMARY KEY, certificate text, destroyed_at timestamp, epoch bigint, fingerprints \
          frozen<map<text, text>>, keyspace_name text, kms_key text, made_after_crash boolean, structures bigint, table_name text) WITH \
          comment = 'tables that were destroyed, each with the signed proof'",
+        "CREATE TABLE caches (name text PRIMARY KEY, bytes bigint, bytes_max bigint, evicted bigint, \
+         hits bigint, items bigint, items_max bigint, misses bigint) WITH comment = 'what is kept in memory because it may be asked for again'",
+        "CREATE TABLE leases (keyspace_name text, table_name text, kms_key text, last_confirmed timestamp, lease_until timestamp, reason \
+         text, since timestamp, state text, PRIMARY KEY (keyspace_name, table_name)) WITH comment = 'until when the key of each table \
+         may be used'",
+        "CREATE TABLE log (keyspace_name text, table_name text, bytes bigint, first_segment bigint, groups bigint, last_segment bigint, \
+         PRIMARY KEY (keyspace_name, table_name)) WITH comment = 'what the log still holds of each table'",
+        "CREATE TABLE memtables (keyspace_name text, table_name text, bytes bigint, is_open boolean, memtables_frozen int, sstables int, PRIMARY \
+         KEY (keyspace_name, table_name)) WITH comment = 'what each table holds in memory that is not in an SSTable yet'",
+        "CREATE TABLE slow_queries (number bigint PRIMARY KEY, answered_at timestamp, client inet, duration_us bigint, failed boolean, \
+         keyspace_name text, operation text, query text, requests int, rows_read bigint, table_name text, tombstones_read bigint, \
+         username text) WITH comment = 'the newest requests that took longer than slow_query_timeout_ms'",
         "CREATE TABLE structures (keyspace_name text, table_name text, structure text, bytes bigint, created timestamp, key_version int, \
          kind text, log_segment bigint, sstable bigint, PRIMARY KEY ((keyspace_name, table_name), structure)) WITH comment = 'what each \
          table has on the disk, and under which version of its key'",
@@ -292,7 +322,7 @@ fn keyspace((name, kind, options, tables): Described) -> Keyspace {
 
 fn table(keyspace: &str, text: &str) -> TableSchema {
     let Ok(Statement::CreateTable(create)) = cql::parse(text) else {
-        unreachable!("a definition in this file is a CREATE TABLE");
+        unreachable!("a definition in this file is a CREATE TABLE: {text}");
     };
     let id = table_id(keyspace, create.table.name.as_str());
     let table = table_of(&Catalog::default(), keyspace, &create, id, false)

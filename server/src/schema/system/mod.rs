@@ -8,13 +8,14 @@
 //! has them, `system_virtual_schema` and `system_views` likewise, `system_schema_mcs` as Amazon Keyspaces has it, and
 //! `system_palladium` for what this server adds.
 //!
-//! Read in this order: `definitions`, `rows`, `status`, `node` (this server), `catalog` (the schema), `auth` (the roles), `keyspaces` (Amazon's), `traces`, `views` (`system_views`),
+//! Read in this order: `definitions`, `rows`, `status`, `node` (this server), `catalog` (the schema), `auth` (the roles), `keyspaces` (Amazon's), `traces`, `views` and `latencies` (`system_views`),
 //! `palladium`.
 
 mod auth;
 mod catalog;
 mod definitions;
 mod keyspaces;
+mod latencies;
 mod node;
 mod palladium;
 mod rows;

@@ -9,6 +9,7 @@ use palladium_storage::{Place, QueueActivity, ReadCommand, ReadPage, Store};
 use uuid::Uuid;
 
 use super::super::{Catalog, TableSchema};
+use super::latencies;
 use super::rows::{Named, Rows, boolean, double, int, text, text_map};
 use crate::config::{Config, LogSyncSetting};
 use crate::database::Database;
@@ -36,7 +37,7 @@ pub fn fill(
         "settings" => settings(database, rows),
         "sstable_tasks" => sstable_tasks(database, schema, rows),
         "thread_pools" => thread_pools(database, rows),
-        _ => Ok(()),
+        _ => latencies::fill(database, schema, table, rows),
     }
 }
 
@@ -371,11 +372,21 @@ fn of_config(config: &Config) -> Vec<(&'static str, String)> {
             config.compaction_throughput_mib.to_string(),
         ),
         (
+            "metrics_beyond_loopback",
+            config.metrics_beyond_loopback.to_string(),
+        ),
+        ("metrics_listen", config.metrics_listen.clone()),
+        ("metrics_tables", config.metrics_tables.to_string()),
+        (
             "prepared_statements_max",
             config.prepared_statements_max.to_string(),
         ),
         ("rack", config.rack.clone()),
         ("service_key", config.service_key.clone()),
+        (
+            "slow_query_timeout_ms",
+            config.slow_query_timeout_ms.to_string(),
+        ),
         (
             "snapshot_grant_days",
             config.snapshot_grant_days.to_string(),

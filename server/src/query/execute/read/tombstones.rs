@@ -9,6 +9,7 @@ use super::{Keys, Select};
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::Limit;
+use crate::instruments::note_passed;
 use crate::query::functions::text;
 use crate::schema::Column;
 
@@ -29,12 +30,11 @@ pub(super) struct Passed {
 impl Select {
     /// Adds a page, and gives up if that is too much.
     pub(super) fn count_tombstones(&mut self, page: &ReadPage) -> CqlResult<()> {
+        let rows = page.partitions.iter().map(|one| one.rows.len() as u64);
+        let rows = rows.sum::<u64>();
+        note_passed(rows, page.tombstones);
         self.passed.tombstones += page.tombstones;
-        self.passed.rows += page
-            .partitions
-            .iter()
-            .map(|one| one.rows.len() as u64)
-            .sum::<u64>();
+        self.passed.rows += rows;
         if let Some(partition) = page.partitions.last() {
             self.passed.token = partition.key.token().0;
         }

@@ -1,4 +1,4 @@
-//! `system_palladium`: which key protects what, and work that an operator asks for.
+//! `system_palladium`: which key protects what, what is in memory and in the log, and work that an operator asks for.
 //!
 //! ```sql
 //! INSERT INTO system_palladium.maintenance (operation, keyspace_name, table_name) VALUES ('flush' | 'compact', 'ks', 't');
@@ -8,6 +8,7 @@
 
 mod calls;
 mod certificates;
+mod held;
 mod paged;
 mod states;
 mod structures;
@@ -102,6 +103,11 @@ pub fn fill(
         "table_keys" => states::table_keys(view, catalog, rows),
         "key_services" => states::key_services(view, rows),
         "grants" => states::grants(view, rows),
+        "memtables" => held::memtables(view, catalog, rows),
+        "log" => held::log(view, catalog, rows),
+        "leases" => held::leases(view, catalog, rows),
+        "caches" => held::caches(view, rows),
+        "slow_queries" => held::slow_queries(view, catalog, rows),
         // Work is not remembered.
         _ => Ok(()),
     }

@@ -137,8 +137,14 @@ pub fn key_services(view: View<'_>, rows: &mut Rows<'_>) -> CqlResult<()> {
             ("denied", count(service.denied)),
             ("unanswered", count(service.unanswered)),
             ("throttled", count(service.throttled)),
-            ("latency_p50_us", count(service.latency_p50_us)),
-            ("latency_p99_us", count(service.latency_p99_us)),
+            (
+                "latency_p50_us",
+                count(service.latencies.permille(500) / 1_000),
+            ),
+            (
+                "latency_p99_us",
+                count(service.latencies.permille(990) / 1_000),
+            ),
             (
                 "waiting",
                 int(i32::try_from(service.waiting).unwrap_or(i32::MAX)),
