@@ -3,6 +3,7 @@
 //! A request is counted when its answer was handed to the kernel, so a client may have the answer a moment before: it asks for something else first, on the
 //! same connection, and what it had asked before is counted then.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -151,11 +152,11 @@ fn what_a_scraper_reads_is_well_formed() {
     use_table(&mut Client::connect(node.address()));
     let metrics = scrape(&node);
     let mut family = "";
-    let mut seen = std::collections::BTreeSet::new();
+    let (mut families, mut seen) = (BTreeSet::new(), BTreeSet::new());
     for line in metrics.lines() {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').expect("a name and a kind");
-            assert!(seen.insert(name.to_owned()), "{name} comes twice");
+            assert!(families.insert(name), "{name} comes twice");
             assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
             family = name;
@@ -172,7 +173,7 @@ fn what_a_scraper_reads_is_well_formed() {
             .any(|suffix| name.strip_suffix(suffix) == Some(family));
         assert!(is_part, "{line} stands under {family}");
         assert!(number.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
-        assert!(seen.insert(series.to_owned()), "{series} comes twice");
+        assert!(seen.insert(series), "{series} comes twice");
     }
     assert!(metrics.ends_with('\n'));
 }
