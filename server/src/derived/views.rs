@@ -438,13 +438,7 @@ impl Walk<'_> {
         for column in of.view.partition_columns() {
             key_values.push(value(column)?.unwrap_or_default());
         }
-        // What cannot be a key is in no view.
-        if let [only] = &key_values[..]
-            && only.is_empty()
-        {
-            return Ok(None);
-        }
-        let view_key = match key::partition_key(&key_values) {
+        let view_key = match key::partition_key_of_view(&key_values) {
             Ok(key) => key,
             Err(error) if must_fit => return Err(error),
             Err(_) => return Ok(None),

@@ -318,20 +318,30 @@ fn batch(
             BatchStatement::Query(text) => Arc::new(understand(database, text, keyspace)?),
             BatchStatement::Prepared(id) => known(database, id)?,
         };
+        let bound = values::bind(&statement.markers, &entry.values, &frame.body);
+        // Cassandra begins this sentence with a capital in a BATCH, and nowhere else.
+        let bound = bound.map_err(|mut error| {
+            if let Some(rest) = error.message.strip_prefix("there were ") {
+                error.message = format!("There were {rest}");
+            }
+            error
+        })?;
+        statements.push((statement, bound));
+    }
+    // Each of them has to be understood before it is asked whether it may be here.
+    for (place, (statement, _)) in statements.iter().enumerate() {
         if !matches!(statement.body, Body::Modify(_)) {
             return Err(CqlError::invalid(
                 "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.",
             ));
         }
-        if statements.is_empty() {
+        if place == 0 {
             session.asked.statement = statement.asked.statement;
         }
         if statement.asked.operation == Operation::Cas {
             session.asked.operation = Operation::Cas;
         }
-        database.authority.permitted(session, &statement)?;
-        let bound = values::bind(&statement.markers, &entry.values, &frame.body)?;
-        statements.push((statement, bound));
+        database.authority.permitted(session, statement)?;
     }
     let mut settings = settings(frame, &request.params, MetadataMode::Full, session.asker())?;
     settings.is_superuser = session.is_superuser;

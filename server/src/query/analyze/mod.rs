@@ -1,13 +1,15 @@
 //! A statement gets its meaning: names are looked up in one snapshot of the catalog, values get types, and what makes no
 //! sense is refused in Cassandra's words.
 //!
-//! Read on in `term` (values; `calls`, `arithmetic`, `parts`, `construct`, `natural`, `literal` and `name` beside it), `gather`, `said` and `restrict` (WHERE), then `select` and `modify`.
+//! Read on in `term` (values; `calls`, `arithmetic`, `parts`, `construct`, `natural`, `literal` and `name` beside it), `gather`, `said` and `restrict` (WHERE), then `select` and `modify` (with `assign` and `condition`).
 //!
 //! What must hold: analysis reads no table and no clock. Its result can be kept as long as the table it was made for is the
 //! one in the catalog.
 
 mod arithmetic;
+mod assign;
 mod calls;
+mod condition;
 mod construct;
 mod gather;
 pub mod indexes;
@@ -34,10 +36,8 @@ use crate::error::{CqlError, CqlResult};
 use crate::schema::catalog::NO_KEYSPACE;
 use crate::schema::{Catalog, KeyspaceKind, TableKind, TableSchema};
 
-pub use modify::{
-    ColumnTest, ConditionKind, JsonDocument, JsonInsert, ModifyKind, ModifyPlan, Operation,
-    PlannedCondition, TestTarget,
-};
+pub use condition::{ColumnTest, ConditionKind, PlannedCondition, TestTarget};
+pub use modify::{JsonDocument, JsonInsert, ModifyKind, ModifyPlan, Operation};
 pub use select::{SelectPlan, result_specs};
 
 /// A statement whose names and types are settled.

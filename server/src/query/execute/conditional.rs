@@ -14,18 +14,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use palladium_crypto::TableId;
-use palladium_protocol::cql::ast::{BatchKind, Operator};
-use palladium_protocol::types::CqlType;
+use palladium_protocol::cql::ast::BatchKind;
 use palladium_storage::{
-    CellState, Clustering, KeyRange, LatchGuard, Limits, Mutation, PartitionKey, PartitionUpdate,
-    ReadCommand, Row, Slices, Store, Write,
+    Clustering, KeyRange, LatchGuard, Limits, Mutation, PartitionKey, ReadCommand, Row, Slices,
+    Store, Write,
 };
 
 use tokio::sync::OwnedRwLockReadGuard;
 
+use super::condition::{applies, check_mix, check_one_row, is_about_rows};
 use super::consistency::guard;
+use super::counter::Totals;
 use super::verdict::{self, Refusal};
 use super::write::{
     Place, guard_batch, keys_of, merged, needs_row, places_of, plans_of, stamp, update_of,
@@ -34,18 +34,13 @@ use super::{Settings, moment, read_page};
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::derived::{entries, views};
-use crate::encode::cell::{Stamp, cell_value};
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::check_values;
 use crate::query::Outcome;
-use crate::query::analyze::restrict::{Alternatives, Constraint};
-use crate::query::analyze::{
-    ColumnTest, ConditionKind, ModifyKind, ModifyPlan, Operation, PlannedCondition, TestTarget,
-};
+use crate::query::analyze::{ModifyPlan, Operation};
 use crate::query::answer::Response;
-use crate::query::check::{contains, holds};
-use crate::query::expression::{Bound, Expression, RowScope, Scope, compare, element, same};
+use crate::query::expression::{Bound, Scope};
 use crate::query::functions::Moment;
 use crate::query::prepared::Statement;
 use crate::schema::{Catalog, ColumnKind, TableSchema};
@@ -89,7 +84,8 @@ pub struct Existing {
     newest: i64,
 }
 
-type PartitionId = (TableId, PartitionKey);
+/// A partition of a table.
+pub type PartitionId = (TableId, PartitionKey);
 
 impl Deferred {
     async fn run(&self) -> CqlResult<Response> {
@@ -387,7 +383,7 @@ async fn read(
 }
 
 /// The rows a statement is about; a table without clustering columns has one.
-fn rows_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Vec<Clustering>> {
+pub fn rows_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Vec<Clustering>> {
     if plan.table.clustering.is_empty() {
         return Ok(vec![Clustering::SINGLE]);
     }
@@ -407,112 +403,6 @@ fn newest(row: &Row) -> i64 {
         .chain(row.liveness.map(|liveness| liveness.timestamp))
         .max()
         .unwrap_or(i64::MIN)
-}
-
-/// The row a conditional statement is about: None if it does not exist.
-fn row_of<'e>(
-    plan: &ModifyPlan,
-    scope: &Scope<'_>,
-    existing: &'e HashMap<PartitionId, Existing>,
-) -> CqlResult<(Option<&'e Row>, Option<&'e Row>)> {
-    let key = keys_of(plan, scope)?.into_iter().next();
-    let Some(own) = key.and_then(|key| existing.get(&(plan.table.id, key))) else {
-        return Ok((None, None));
-    };
-    let position = rows_of(plan, scope)?.into_iter().next();
-    let row = position.and_then(|position| own.rows.get(&position));
-    Ok((own.static_row.as_ref(), row))
-}
-
-/// A condition is about one partition and one row: IN names several, whatever it names.
-fn check_one_row(plans: &[(&ModifyPlan, &[Bound])], is_batch: bool) -> CqlResult<()> {
-    for (plan, _) in plans {
-        let what = match plan.kind {
-            ModifyKind::Delete => "deletions",
-            ModifyKind::Insert | ModifyKind::Update => "updates",
-        };
-        if plan.restrictions.names_several_partitions() {
-            return Err(CqlError::invalid(match is_batch {
-                true => "Batch with conditions cannot span multiple partitions (you cannot use IN on the partition key)".into(),
-                false => format!("IN on the partition key is not supported with conditional {what}"),
-            }));
-        }
-        let several = plan.restrictions.clustering.iter().any(|part| {
-            matches!(
-                part.constraint,
-                Constraint::Among(Alternatives::Several(_) | Alternatives::Listed(_))
-            )
-        });
-        if several {
-            return Err(CqlError::invalid(format!(
-                "IN on the clustering key columns is not supported with conditional {what}"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Conditions about rows, as far as they exclude each other.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Exists,
-    NotExists,
-    Columns,
-}
-
-/// What a condition is about: the static row, or rows.
-fn is_about_rows(plan: &ModifyPlan) -> bool {
-    match &plan.condition {
-        PlannedCondition::None => false,
-        PlannedCondition::Exists | PlannedCondition::NotExists => !plan.statics_only,
-        PlannedCondition::Columns(tests) => tests
-            .iter()
-            .any(|test| plan.table.columns[test.column].kind != ColumnKind::Static),
-    }
-}
-
-/// Refuses conditions of different kinds about one row of a batch.
-fn check_mix(
-    database: &Database,
-    plans: &[(&ModifyPlan, &[Bound])],
-    settings: &Settings,
-) -> CqlResult<()> {
-    let now = moment(database, settings);
-    let mut kinds: HashMap<Option<Clustering>, Kind> = HashMap::new();
-    for (plan, bound) in plans {
-        let kind = match plan.condition {
-            PlannedCondition::None => continue,
-            PlannedCondition::Exists => Kind::Exists,
-            PlannedCondition::NotExists => Kind::NotExists,
-            PlannedCondition::Columns(_) => Kind::Columns,
-        };
-        let scope = Scope {
-            bound,
-            moment: &now,
-            row: None,
-            aggregates: &[],
-        };
-        let places: Vec<Option<Clustering>> = match is_about_rows(plan) {
-            true => rows_of(plan, &scope)?.into_iter().map(Some).collect(),
-            false => vec![None],
-        };
-        for place in places {
-            let before = *kinds.entry(place).or_insert(kind);
-            if before == kind {
-                continue;
-            }
-            return Err(CqlError::invalid(match (before, kind) {
-                (Kind::Columns, Kind::Exists) => {
-                    "Cannot mix IF conditions and IF EXISTS for the same row"
-                }
-                (Kind::Columns, Kind::NotExists) | (_, Kind::Columns) => {
-                    "Cannot mix IF conditions and IF NOT EXISTS for the same row"
-                }
-                _ => "Cannot mix IF EXISTS and IF NOT EXISTS conditions for the same row",
-            }));
-        }
-    }
-    Ok(())
 }
 
 /// The answer when some IF did not hold: what all of them are about, as it is. Where they are about the static row alone,
@@ -619,257 +509,3 @@ async fn first_row(
 
 /// Rows that are looked at for one that can stand for its partition.
 const STAND_IN_ROWS_MAX: u32 = 100;
-
-/// Whether the IF of a statement holds.
-fn applies(
-    plan: &ModifyPlan,
-    scope: &Scope<'_>,
-    existing: &HashMap<PartitionId, Existing>,
-) -> CqlResult<bool> {
-    let (statics, row) = row_of(plan, scope, existing)?;
-    let exists = match plan.statics_only {
-        true => statics.is_some(),
-        false => row.is_some(),
-    };
-    match &plan.condition {
-        PlannedCondition::None => Ok(true),
-        PlannedCondition::NotExists => Ok(!exists),
-        PlannedCondition::Exists => Ok(exists),
-        PlannedCondition::Columns(tests) => {
-            let at = RowScope {
-                table: &plan.table,
-                partition: &[],
-                clustering: &[],
-                statics,
-                row,
-                now: scope.moment.seconds,
-            };
-            for test in tests {
-                if !passes(test, &at, scope)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        }
-    }
-}
-
-fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<bool> {
-    let column = &at.table.columns[test.column];
-    let whole = at.column(test.column)?;
-    let value = match &test.target {
-        TestTarget::Whole => whole,
-        TestTarget::Element(key) => match (whole, key.evaluate(scope)?) {
-            (_, Bound::Null) => {
-                let kind = match column.ty.bare() {
-                    CqlType::Map(..) => "map",
-                    _ => "list",
-                };
-                return Err(CqlError::invalid(format!(
-                    "Invalid null value for {kind} element access"
-                )));
-            }
-            (_, Bound::Unset) => {
-                return Err(CqlError::invalid("Invalid unset value for element access"));
-            }
-            (Some(whole), Bound::Value(key)) => element(&column.ty, &whole, &key)?,
-            (None, _) => None,
-        },
-        TestTarget::Field(field) => {
-            let of = Expression::Field {
-                of: Box::new(Expression::Constant(whole.into())),
-                field: *field,
-            };
-            of.evaluate(scope)?.value()
-        }
-    };
-    let given = |expression: &Expression| match expression.evaluate(scope)? {
-        Bound::Unset => Err(CqlError::invalid("Invalid 'unset' value in condition")),
-        other => Ok(other.value()),
-    };
-    match &test.test {
-        ConditionKind::Compare(operator, expression) => {
-            compared(*operator, &test.ty, value, given(expression)?)
-        }
-        ConditionKind::In(alternatives) => {
-            let mut candidates = Vec::new();
-            match alternatives {
-                Alternatives::One(one) => candidates.push(given(one)?),
-                Alternatives::Several(several) => {
-                    for one in several {
-                        candidates.push(given(one)?);
-                    }
-                }
-                Alternatives::Listed(list) => {
-                    if let Some(list) = given(list)? {
-                        for one in crate::encode::wire::Elements::read(&list)? {
-                            candidates.push(one?.map(|one| list.slice_ref(one)));
-                        }
-                    }
-                }
-            }
-            for candidate in candidates {
-                if compared(Operator::Equal, &test.ty, value.clone(), candidate)? {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        }
-        ConditionKind::Contains(expression) => match (value, given(expression)?) {
-            (Some(value), Some(wanted)) => contains(&test.ty, &value, &wanted),
-            _ => Ok(false),
-        },
-        ConditionKind::ContainsKey(expression) => match (value, given(expression)?) {
-            (Some(value), Some(wanted)) => Ok(element(&test.ty, &value, &wanted)?.is_some()),
-            _ => Ok(false),
-        },
-    }
-}
-
-/// A comparison that knows null: equal to null alone, and neither less nor greater than anything.
-fn compared(
-    operator: Operator,
-    ty: &CqlType,
-    value: Option<Bytes>,
-    given: Option<Bytes>,
-) -> CqlResult<bool> {
-    // An unfrozen collection without elements is no collection.
-    let empty = |value: &Bytes| ty.is_multi_cell() && ty.is_collection() && value[..] == [0; 4];
-    if given.as_ref().is_some_and(empty)
-        && !matches!(operator, Operator::Equal | Operator::NotEqual)
-    {
-        let kind = match ty {
-            CqlType::List(_) => "list",
-            CqlType::Set(_) => "set",
-            _ => "map",
-        };
-        return Err(CqlError::invalid(format!(
-            "Invalid comparison with an empty {kind} for operator \"{}\"",
-            operator.symbol()
-        )));
-    }
-    let given = given.filter(|given| !empty(given));
-    if given.is_none() && !matches!(operator, Operator::Equal | Operator::NotEqual) {
-        return Err(CqlError::invalid(format!(
-            "Invalid comparison with null for operator \"{}\"",
-            operator.symbol()
-        )));
-    }
-    Ok(match (value, given) {
-        (Some(value), Some(given)) => match operator {
-            Operator::Equal => same(ty, &value, &given)?,
-            Operator::NotEqual => !same(ty, &value, &given)?,
-            operator => holds(operator, compare(ty, &value, &given)?),
-        },
-        (None, None) => operator == Operator::Equal,
-        (None, Some(_)) => operator == Operator::NotEqual,
-        (Some(_), None) => operator == Operator::NotEqual,
-    })
-}
-
-/// Where a counter is, below its partition: the row (None is the static one) and the column.
-type CounterPlace = (PartitionId, Option<Clustering>, usize);
-
-/// Counters' totals as the statements of one request leave them, each on top of the one before.
-#[derive(Default)]
-struct Totals(HashMap<CounterPlace, (i64, i64)>);
-
-impl Totals {
-    fn count(
-        &mut self,
-        plan: &ModifyPlan,
-        key: &PartitionKey,
-        scope: &Scope<'_>,
-        stamp: Stamp,
-        existing: Option<&Existing>,
-    ) -> CqlResult<PartitionUpdate> {
-        let mut update = PartitionUpdate::default();
-        let mut static_row = Row::new_static();
-        for place in places_of(plan, scope)?.unwrap_or_default() {
-            let (position, raw) = match place {
-                Place::Static => (None, None),
-                Place::Row(position, raw) => (Some(position), raw),
-            };
-            let mut row = Row::new(position.clone().unwrap_or(Clustering::MIN));
-            for (index, operation) in &plan.operations {
-                let Operation::Count { delta, down } = operation else {
-                    continue;
-                };
-                let column = &plan.table.columns[*index];
-                let is_static = column.kind == ColumnKind::Static;
-                let at = position.clone().filter(|_| !is_static);
-                let Some(delta) = delta_of(delta, *down, scope)? else {
-                    continue;
-                };
-                let before = existing.and_then(|existing| match &at {
-                    Some(position) => existing.rows.get(position),
-                    None => existing.static_row.as_ref(),
-                });
-                let place = ((plan.table.id, key.clone()), at, *index);
-                let (total, newest) = *self.0.entry(place).or_insert_with(|| {
-                    let cell = before.and_then(|row| row.cell(column.id));
-                    let total = cell.and_then(|cell| {
-                        cell_value(cell)[..].try_into().ok().map(i64::from_be_bytes)
-                    });
-                    (
-                        total.unwrap_or(0),
-                        cell.map_or(i64::MIN, |cell| cell.timestamp),
-                    )
-                });
-                let total = total.wrapping_add(delta);
-                let timestamp = stamp.timestamp.max(newest.saturating_add(1));
-                let place = (
-                    (plan.table.id, key.clone()),
-                    position.clone().filter(|_| !is_static),
-                    *index,
-                );
-                self.0.insert(place, (total, timestamp));
-                let own = Stamp { timestamp, ..stamp };
-                let value = Bytes::copy_from_slice(&total.to_be_bytes());
-                let target = if is_static { &mut static_row } else { &mut row };
-                target
-                    .cells
-                    .push(own.cell(column.id, Bytes::new(), own.live(value)));
-            }
-            if position.is_some() && !row.is_empty() {
-                if let Some(raw) = raw {
-                    let raw = CellState::Live(raw);
-                    row.cells.push(stamp.cell(
-                        palladium_storage::ColumnId::RAW_CLUSTERING,
-                        Bytes::new(),
-                        raw,
-                    ));
-                }
-                row.sort();
-                update.add_row(row);
-            }
-        }
-        if !static_row.is_empty() {
-            static_row.sort();
-            update.static_row = Some(static_row);
-        }
-        Ok(update)
-    }
-}
-
-fn delta_of(delta: &Expression, down: bool, scope: &Scope<'_>) -> CqlResult<Option<i64>> {
-    match delta.evaluate(scope)? {
-        Bound::Unset => Ok(None),
-        // Said of both, as in Cassandra.
-        Bound::Null => Err(CqlError::invalid(
-            "Invalid null value for counter increment",
-        )),
-        Bound::Value(value) => {
-            let delta = value[..].try_into().map(i64::from_be_bytes);
-            let delta = delta.map_err(|_| {
-                CqlError::invalid("Invalid empty value for counter increment/decrement")
-            })?;
-            if down && delta == i64::MIN {
-                return Err(CqlError::invalid(
-                    "The negation of -9223372036854775808 overflows supported counter precision (signed 8 bytes integer)",
-                ));
-            }
-            Ok(Some(if down { -delta } else { delta }))
-        }
-    }
-}

@@ -1,10 +1,12 @@
 //! Plans become storage calls, and what storage answers becomes rows.
 //!
 //! Read on in `consistency`, `read` (SELECT), `row` (what one modification does to one row), `write` (mutations and batches) and
-//! `conditional` (IF, counters, and list operations that have to look first; `verdict` answers for them), `schema` and `role`.
+//! `conditional` (IF, counters, and list operations that have to look first; `condition` and `counter` beside it, `verdict` answers for them), `schema` and `role`.
 
+mod condition;
 pub mod conditional;
 mod consistency;
+mod counter;
 pub mod read;
 mod role;
 mod row;

@@ -226,9 +226,18 @@ impl RowWriter<'_> {
     }
 
     fn delete_element(&self, column: &Column, key: &Expression, row: &mut Row) -> CqlResult<()> {
-        let is_unset = matches!(key.evaluate(self.scope)?, Bound::Unset);
-        if is_unset && !matches!(column.ty, CqlType::Map(..)) {
-            return Ok(());
+        let is_unset = key.evaluate(self.scope)? == Bound::Unset;
+        match &column.ty {
+            CqlType::List(_) if is_unset => return Ok(()),
+            // An unset element is an empty one to Cassandra, where its type has such a thing.
+            CqlType::Set(element) if is_unset => {
+                if let Ok((path, _)) = cell::key_path(element, &[]) {
+                    row.cells
+                        .push(self.stamp.cell(column.id, path, self.stamp.tombstone()));
+                }
+                return Ok(());
+            }
+            _ => {}
         }
         let key = self.element_key(column, key, "delete")?;
         let path = match &column.ty {

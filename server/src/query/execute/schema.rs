@@ -150,6 +150,7 @@ async fn change(
         let before = database.catalog.load_full();
         let (changed, now) = match planned(&before)? {
             (Plan::Nothing, _) => return Ok(Response::Void),
+            (Plan::Warned(warning), _) => return Ok(Response::Void.with_warnings(vec![warning])),
             (Plan::Change(changed), now) => (*changed, now),
         };
         match database.turns.in_the_way(&changed.event) {
@@ -176,7 +177,7 @@ async fn change(
                     (changed, now) = (*again, at);
                     Ok(())
                 }
-                Ok((Plan::Nothing, _)) => {
+                Ok((Plan::Nothing | Plan::Warned(_), _)) => {
                     Err(CqlError::invalid("The schema has changed meanwhile"))
                 }
                 Err(error) => Err(error),

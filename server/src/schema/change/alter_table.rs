@@ -131,9 +131,18 @@ pub fn alter(
     }
     let moves_columns = matches!(
         alter.action,
-        AlterTableAction::Add { .. } | AlterTableAction::Drop { .. }
+        AlterTableAction::Add { .. }
+            | AlterTableAction::Drop { .. }
+            | AlterTableAction::Mask { .. }
     );
     if moves_columns && definition.columns == table.definition().columns {
+        return Ok(Plan::Nothing);
+    }
+    let sets_nothing = !asked.names_a_key
+        && !asked.rewrite
+        && definition.options == table.options
+        && definition.custom_properties == table.custom_properties;
+    if matches!(alter.action, AlterTableAction::With(_)) && sets_nothing {
         return Ok(Plan::Nothing);
     }
     let altered = Arc::new(TableSchema::new(definition));
@@ -286,11 +295,12 @@ fn drop(
             dropped.as_str()
         )));
     }
-    if table.has_views() {
+    let column = &definition.columns[place];
+    if matches!(column.ty, CqlType::Udt(_)) {
         return Err(CqlError::invalid(format!(
-            "Cannot drop column {} on base table {} with materialized views",
+            "Cannot drop non-frozen column {} of user type {}",
             dropped.as_str(),
-            table.name
+            column.ty
         )));
     }
     let dependent: Vec<&str> = table
@@ -302,6 +312,13 @@ fn drop(
             "Cannot drop column {} because it has dependent secondary indexes ({})",
             dropped.as_str(),
             dependent.join(", ")
+        )));
+    }
+    if table.has_views() {
+        return Err(CqlError::invalid(format!(
+            "Cannot drop column {} on base table {} with materialized views",
+            dropped.as_str(),
+            table.name
         )));
     }
     let column = definition.columns.remove(place);

@@ -398,36 +398,36 @@ fn check_sai(table: &TableSchema, column: &Column, index: &Index) -> CqlResult<b
             "Cannot create more than one storage-attached index on the same column: {name}"
         )));
     }
-    for option in ANALYZER {
-        if let Some(said) = index.options.get(option)
-            && !["true", "false"].contains(&said.to_ascii_lowercase().as_str())
-        {
+    let analyzer: Vec<(&str, &String)> = index
+        .options
+        .iter()
+        .map(|(name, said)| (name.as_str(), said))
+        .filter(|(name, _)| ANALYZER.contains(name))
+        .collect();
+    if !analyzer.is_empty() && column.kind.is_primary_key() {
+        let said = analyzer.iter();
+        let said: Vec<String> = said
+            .map(|(name, said)| format!("'{name}': '{said}'"))
+            .collect();
+        return Err(CqlError::invalid(format!(
+            "Analysis options are not supported on primary key columns, but found {{{}}}",
+            said.join(", ")
+        )));
+    }
+    let term = index.term_type(&column.ty);
+    if !analyzer.is_empty() && !matches!(term, CqlType::Text | CqlType::Ascii) {
+        return Err(CqlError::invalid(format!(
+            "CQL type {term} cannot be analyzed."
+        )));
+    }
+    for (option, said) in analyzer {
+        if !["true", "false"].contains(&said.to_ascii_lowercase().as_str()) {
             return Err(CqlError::invalid(format!(
                 "Illegal value for boolean option '{option}': {said}"
             )));
         }
     }
-    let is_analyzed = ANALYZER
-        .iter()
-        .any(|option| index.options.contains_key(*option));
-    if is_analyzed && column.kind.is_primary_key() {
-        return Err(CqlError::invalid(format!(
-            "Cannot specify index analyzer on primary key column: {name}"
-        )));
-    }
-    let term = index.term_type(&column.ty);
     check_term(&term)?;
-    if is_analyzed && !matches!(term, CqlType::Text | CqlType::Ascii) {
-        let options: Vec<String> = index
-            .shown_options()
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        return Err(CqlError::invalid(format!(
-            "CQL type {term} cannot be analyzed options={{{}}}",
-            options.join(", ")
-        )));
-    }
     check_vector(&term, index)
 }
 

@@ -23,12 +23,12 @@ mod tests;
 use std::sync::Arc;
 
 use palladium_crypto::TableId;
-use palladium_protocol::cql::ast::{Name, QualifiedName, Statement, Type};
+use palladium_protocol::cql::ast::{CreateAggregate, Name, QualifiedName, Statement, Type};
 use palladium_protocol::response::{Change, SchemaChange, SchemaTarget};
 use palladium_storage::Store;
 
 use super::catalog::NO_KEYSPACE;
-use super::{Catalog, Keyspace, KeyspaceKind, TableSchema};
+use super::{Catalog, Keyspace, KeyspaceKind, TableSchema, resolve};
 use crate::error::{CqlError, CqlResult};
 
 pub use create_table::table_of;
@@ -84,6 +84,8 @@ pub enum Effect {
 #[derive(Debug)]
 pub enum Plan {
     Nothing,
+    /// Nothing, and Cassandra warns all the same.
+    Warned(String),
     Change(Box<Changed>),
 }
 
@@ -150,6 +152,11 @@ fn not_yet(
 ) -> CqlResult<Plan> {
     let missing = |named: &QualifiedName, if_exists: bool, what: &str| {
         let keyspace = keyspace_of(named, circumstances)?;
+        if check_modifiable(catalog, keyspace).is_err() {
+            return Err(CqlError::invalid(format!(
+                "System keyspace '{keyspace}' is not user-modifiable"
+            )));
+        }
         match if_exists {
             true => Ok(Plan::Nothing),
             false => Err(CqlError::invalid(format!(
@@ -163,12 +170,19 @@ fn not_yet(
             "{what} are not supported by this server yet"
         )))
     };
+    let check_types = |name: &QualifiedName, arguments: &Option<Vec<Type>>| {
+        let keyspace = keyspace_of(name, circumstances)?;
+        let mut types = arguments.iter().flatten();
+        types.try_for_each(|ty| resolve::cql_type(catalog, keyspace, ty).map(|_| ()))
+    };
     match statement {
         Statement::DropFunction(drop) => {
+            check_types(&drop.name, &drop.arguments)?;
             let what = with_arguments(&drop.name, &drop.arguments);
             missing(&what, drop.if_exists, "Function")
         }
         Statement::DropAggregate(drop) => {
+            check_types(&drop.name, &drop.arguments)?;
             let what = with_arguments(&drop.name, &drop.arguments);
             missing(&what, drop.if_exists, "Aggregate")
         }
@@ -181,18 +195,7 @@ fn not_yet(
                 drop.table.name.as_str()
             ))),
         },
-        Statement::CreateAggregate(create) => {
-            let keyspace = keyspace_of(&create.name, circumstances)?;
-            require_keyspace(catalog, keyspace)?;
-            // There are no functions that it could be made of.
-            let types = std::iter::once(&create.state_type).chain(&create.arguments);
-            let types: Vec<String> = types.map(Type::to_string).collect();
-            Err(CqlError::invalid(format!(
-                "State function {keyspace}.{}({}) doesn't exist",
-                create.state_function.as_str(),
-                types.join(", ")
-            )))
-        }
+        Statement::CreateAggregate(create) => Err(no_aggregate(catalog, create, circumstances)?),
         Statement::CreateFunction(_) => Err(CqlError::invalid(
             "User-defined functions are disabled in cassandra.yaml - set user_defined_functions_enabled=true to enable",
         )),
@@ -236,6 +239,49 @@ fn keyspace_of<'a>(
         .map(|keyspace| keyspace.as_str())
         .or(circumstances.keyspace)
         .ok_or_else(|| CqlError::invalid(NO_KEYSPACE))
+}
+
+/// Why an aggregate cannot be made: its state function is not there, since there are none. What is wrong with its types comes first.
+fn no_aggregate(
+    catalog: &Catalog,
+    create: &CreateAggregate,
+    circumstances: &Circumstances<'_>,
+) -> CqlResult<CqlError> {
+    let keyspace = keyspace_of(&create.name, circumstances)?;
+    check_modifiable(catalog, keyspace)?;
+    if create.or_replace && create.if_not_exists {
+        return Ok(CqlError::invalid(
+            "Cannot use both 'OR REPLACE' and 'IF NOT EXISTS' directives",
+        ));
+    }
+    let is_frozen_by_name =
+        |ty: &Type| matches!(ty, Type::Frozen(inner) if !matches!(**inner, Type::Tuple(_)));
+    let frozen = |what: &str, ty: &Type| {
+        CqlError::invalid(format!(
+            "{what} '{ty}' cannot be frozen; remove frozen<> modifier from '{ty}'"
+        ))
+    };
+    if let Some(ty) = create.arguments.iter().find(|ty| is_frozen_by_name(ty)) {
+        return Ok(frozen("Argument", ty));
+    }
+    if is_frozen_by_name(&create.state_type) {
+        return Ok(frozen("State type", &create.state_type));
+    }
+    if catalog.keyspace(keyspace).is_none() {
+        return Ok(CqlError::config(format!(
+            "Keyspace {keyspace} doesn't exist"
+        )));
+    }
+    for ty in create.arguments.iter().chain([&create.state_type]) {
+        resolve::cql_type(catalog, keyspace, ty)?;
+    }
+    let types = [&create.state_type].into_iter().chain(&create.arguments);
+    let types: Vec<String> = types.map(Type::to_string).collect();
+    Ok(CqlError::invalid(format!(
+        "State function {keyspace}.{}({}) doesn't exist",
+        create.state_function.as_str(),
+        types.join(", ")
+    )))
 }
 
 /// Whether a keyspace that is there may be changed by users; ours may not.

@@ -34,7 +34,7 @@ impl World {
             masking: true,
         };
         match plan(&self.catalog, &statement, &circumstances)? {
-            Plan::Nothing => Ok(None),
+            Plan::Nothing | Plan::Warned(_) => Ok(None),
             Plan::Change(changed) => {
                 self.catalog = changed.catalog.clone();
                 Ok(Some(*changed))

@@ -210,10 +210,11 @@ fn is_in_key(kind: ColumnKind, ty: &CqlType, mentions: &dyn Fn(&CqlType) -> bool
 /// As Cassandra prints a type in these errors: user-defined ones with their keyspace.
 fn qualified(ty: &CqlType) -> String {
     match ty {
-        CqlType::Frozen(inner) if matches!(**inner, CqlType::Udt(_)) => {
-            format!("frozen<{}>", qualified(inner))
-        }
         CqlType::Udt(udt) => format!("{}.{}", udt.keyspace, udt.name),
+        CqlType::Frozen(inner) => format!("frozen<{}>", qualified(inner)),
+        CqlType::List(inner) => format!("list<{}>", qualified(inner)),
+        CqlType::Set(inner) => format!("set<{}>", qualified(inner)),
+        CqlType::Map(key, value) => format!("map<{}, {}>", qualified(key), qualified(value)),
         other => other.to_string(),
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use palladium_protocol::types::UserType;
 
-use super::{Place, StoredKeyspace, StoredType, json, store_table};
+use super::Place;
+use super::definition::{StoredKeyspace, StoredType, json, store_table};
 use crate::schema::{Catalog, Keyspace, KeyspaceKind};
 
 /// A definition that is not the same in both catalogs: what it was, and what it is.

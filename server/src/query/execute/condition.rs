@@ -1,0 +1,310 @@
+//! IF, once its rows are read: whether a statement may have its condition, and whether that holds.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use palladium_protocol::cql::ast::Operator;
+use palladium_protocol::types::CqlType;
+use palladium_storage::{Clustering, Row};
+
+use super::conditional::{Existing, PartitionId, rows_of};
+use super::write::keys_of;
+use super::{Settings, moment};
+use crate::database::Database;
+use crate::error::{CqlError, CqlResult};
+use crate::query::analyze::restrict::{Alternatives, Constraint};
+use crate::query::analyze::{
+    ColumnTest, ConditionKind, ModifyKind, ModifyPlan, PlannedCondition, TestTarget,
+};
+use crate::query::check::{contains, holds};
+use crate::query::expression::{Bound, Expression, RowScope, Scope, compare, element, same};
+use crate::schema::{Column, ColumnKind};
+
+/// A condition is about one partition and one row: IN names several, whatever it names.
+pub fn check_one_row(plans: &[(&ModifyPlan, &[Bound])], is_batch: bool) -> CqlResult<()> {
+    for (plan, _) in plans {
+        let what = match plan.kind {
+            ModifyKind::Delete => "deletions",
+            ModifyKind::Insert | ModifyKind::Update => "updates",
+        };
+        if plan.restrictions.names_several_partitions() {
+            return Err(CqlError::invalid(match is_batch {
+                true => "Batch with conditions cannot span multiple partitions (you cannot use IN on the partition key)".into(),
+                false => format!("IN on the partition key is not supported with conditional {what}"),
+            }));
+        }
+        let several = plan.restrictions.clustering.iter().any(|part| {
+            matches!(
+                part.constraint,
+                Constraint::Among(Alternatives::Several(_) | Alternatives::Listed(_))
+            )
+        });
+        if several {
+            return Err(CqlError::invalid(format!(
+                "IN on the clustering key columns is not supported with conditional {what}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Conditions about rows, as far as they exclude each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Exists,
+    NotExists,
+    Columns,
+}
+
+/// What a condition is about: the static row, or rows.
+pub fn is_about_rows(plan: &ModifyPlan) -> bool {
+    match &plan.condition {
+        PlannedCondition::None => false,
+        PlannedCondition::Exists | PlannedCondition::NotExists => !plan.statics_only,
+        PlannedCondition::Columns(tests) => tests
+            .iter()
+            .any(|test| plan.table.columns[test.column].kind != ColumnKind::Static),
+    }
+}
+
+/// Refuses conditions of different kinds about one row of a batch.
+pub fn check_mix(
+    database: &Database,
+    plans: &[(&ModifyPlan, &[Bound])],
+    settings: &Settings,
+) -> CqlResult<()> {
+    let now = moment(database, settings);
+    let mut kinds: HashMap<Option<Clustering>, Kind> = HashMap::new();
+    for (plan, bound) in plans {
+        let kind = match plan.condition {
+            PlannedCondition::None => continue,
+            PlannedCondition::Exists => Kind::Exists,
+            PlannedCondition::NotExists => Kind::NotExists,
+            PlannedCondition::Columns(_) => Kind::Columns,
+        };
+        let scope = Scope {
+            bound,
+            moment: &now,
+            row: None,
+            aggregates: &[],
+        };
+        let places: Vec<Option<Clustering>> = match is_about_rows(plan) {
+            true => rows_of(plan, &scope)?.into_iter().map(Some).collect(),
+            false => vec![None],
+        };
+        for place in places {
+            let before = *kinds.entry(place).or_insert(kind);
+            if before == kind {
+                continue;
+            }
+            return Err(CqlError::invalid(match (before, kind) {
+                (Kind::Columns, Kind::Exists) => {
+                    "Cannot mix IF conditions and IF EXISTS for the same row"
+                }
+                (Kind::Columns, Kind::NotExists) | (_, Kind::Columns) => {
+                    "Cannot mix IF conditions and IF NOT EXISTS for the same row"
+                }
+                _ => "Cannot mix IF EXISTS and IF NOT EXISTS conditions for the same row",
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the IF of a statement holds.
+pub fn applies(
+    plan: &ModifyPlan,
+    scope: &Scope<'_>,
+    existing: &HashMap<PartitionId, Existing>,
+) -> CqlResult<bool> {
+    let (statics, row) = row_of(plan, scope, existing)?;
+    let exists = match plan.statics_only {
+        true => statics.is_some(),
+        false => row.is_some(),
+    };
+    match &plan.condition {
+        PlannedCondition::None => Ok(true),
+        PlannedCondition::NotExists => Ok(!exists),
+        PlannedCondition::Exists => Ok(exists),
+        PlannedCondition::Columns(tests) => {
+            let at = RowScope {
+                table: &plan.table,
+                partition: &[],
+                clustering: &[],
+                statics,
+                row,
+                now: scope.moment.seconds,
+            };
+            // What makes no sense is refused, be it decided by another comparison.
+            for test in tests {
+                check(test, &plan.table.columns[test.column], scope)?;
+            }
+            for test in tests {
+                if !passes(test, &at, scope)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+    }
+}
+
+/// Refuses nulls that name no element and no value, and indexes before the first.
+fn check(test: &ColumnTest, column: &Column, scope: &Scope<'_>) -> CqlResult<()> {
+    let is_null =
+        |expression: &Expression| Ok::<_, CqlError>(expression.evaluate(scope)? == Bound::Null);
+    if let TestTarget::Element(key) = &test.target {
+        let is_list = matches!(column.ty.bare(), CqlType::List(_));
+        match key.evaluate(scope)? {
+            Bound::Null => {
+                let kind = if is_list { "list" } else { "map" };
+                return Err(CqlError::invalid(format!(
+                    "Invalid null value for {kind} element access"
+                )));
+            }
+            Bound::Value(index) if is_list => {
+                let index = index[..].try_into().map(i32::from_be_bytes);
+                if let Ok(index) = index
+                    && index < 0
+                {
+                    return Err(CqlError::invalid(format!(
+                        "Invalid negative list index {index}"
+                    )));
+                }
+            }
+            _ => {}
+        }
+    }
+    let against_null = |operator: &str| {
+        Err(CqlError::invalid(format!(
+            "Invalid comparison with null for operator \"{operator}\""
+        )))
+    };
+    match &test.test {
+        ConditionKind::Contains(value) if is_null(value)? => against_null("CONTAINS"),
+        ConditionKind::ContainsKey(value) if is_null(value)? => against_null("CONTAINS KEY"),
+        ConditionKind::In(Alternatives::Listed(list)) if is_null(list)? => {
+            Err(CqlError::invalid("Invalid null list in IN condition"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<bool> {
+    let column = &at.table.columns[test.column];
+    let whole = at.column(test.column)?;
+    let value = match &test.target {
+        TestTarget::Whole => whole,
+        TestTarget::Element(key) => match (whole, key.evaluate(scope)?) {
+            (_, Bound::Unset) => {
+                return Err(CqlError::invalid("Invalid unset value for element access"));
+            }
+            (Some(whole), Bound::Value(key)) => element(&column.ty, &whole, &key)?,
+            (None, _) | (_, Bound::Null) => None,
+        },
+        TestTarget::Field(field) => {
+            let of = Expression::Field {
+                of: Box::new(Expression::Constant(whole.into())),
+                field: *field,
+            };
+            of.evaluate(scope)?.value()
+        }
+    };
+    let given = |expression: &Expression| match expression.evaluate(scope)? {
+        Bound::Unset => Err(CqlError::invalid("Invalid 'unset' value in condition")),
+        other => Ok(other.value()),
+    };
+    match &test.test {
+        ConditionKind::Compare(operator, expression) => {
+            compared(*operator, &test.ty, value, given(expression)?)
+        }
+        ConditionKind::In(alternatives) => {
+            let mut candidates = Vec::new();
+            match alternatives {
+                Alternatives::One(one) => candidates.push(given(one)?),
+                Alternatives::Several(several) => {
+                    for one in several {
+                        candidates.push(given(one)?);
+                    }
+                }
+                Alternatives::Listed(list) => {
+                    if let Some(list) = given(list)? {
+                        for one in crate::encode::wire::Elements::read(&list)? {
+                            candidates.push(one?.map(|one| list.slice_ref(one)));
+                        }
+                    }
+                }
+            }
+            for candidate in candidates {
+                if compared(Operator::Equal, &test.ty, value.clone(), candidate)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+        ConditionKind::Contains(expression) => match (value, given(expression)?) {
+            (Some(value), Some(wanted)) => contains(&test.ty, &value, &wanted),
+            _ => Ok(false),
+        },
+        ConditionKind::ContainsKey(expression) => match (value, given(expression)?) {
+            (Some(value), Some(wanted)) => Ok(element(&test.ty, &value, &wanted)?.is_some()),
+            _ => Ok(false),
+        },
+    }
+}
+
+/// The row a conditional statement is about: None if it does not exist.
+fn row_of<'e>(
+    plan: &ModifyPlan,
+    scope: &Scope<'_>,
+    existing: &'e HashMap<PartitionId, Existing>,
+) -> CqlResult<(Option<&'e Row>, Option<&'e Row>)> {
+    let key = keys_of(plan, scope)?.into_iter().next();
+    let Some(own) = key.and_then(|key| existing.get(&(plan.table.id, key))) else {
+        return Ok((None, None));
+    };
+    let position = rows_of(plan, scope)?.into_iter().next();
+    let row = position.and_then(|position| own.rows.get(&position));
+    Ok((own.static_row.as_ref(), row))
+}
+
+/// A comparison that knows null: equal to null alone, and neither less nor greater than anything.
+fn compared(
+    operator: Operator,
+    ty: &CqlType,
+    value: Option<Bytes>,
+    given: Option<Bytes>,
+) -> CqlResult<bool> {
+    // An unfrozen collection without elements is no collection.
+    let empty = |value: &Bytes| ty.is_multi_cell() && ty.is_collection() && value[..] == [0; 4];
+    if given.as_ref().is_some_and(empty)
+        && !matches!(operator, Operator::Equal | Operator::NotEqual)
+    {
+        let kind = match ty {
+            CqlType::List(_) => "list",
+            CqlType::Set(_) => "set",
+            _ => "map",
+        };
+        return Err(CqlError::invalid(format!(
+            "Invalid comparison with an empty {kind} for operator \"{}\"",
+            operator.symbol()
+        )));
+    }
+    let given = given.filter(|given| !empty(given));
+    if given.is_none() && !matches!(operator, Operator::Equal | Operator::NotEqual) {
+        return Err(CqlError::invalid(format!(
+            "Invalid comparison with null for operator \"{}\"",
+            operator.symbol()
+        )));
+    }
+    Ok(match (value, given) {
+        (Some(value), Some(given)) => match operator {
+            Operator::Equal => same(ty, &value, &given)?,
+            Operator::NotEqual => !same(ty, &value, &given)?,
+            operator => holds(operator, compare(ty, &value, &given)?),
+        },
+        (None, None) => operator == Operator::Equal,
+        (None, Some(_)) => operator == Operator::NotEqual,
+        (Some(_), None) => operator == Operator::NotEqual,
+    })
+}
