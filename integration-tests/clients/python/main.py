@@ -12,6 +12,7 @@ import traceback
 import conditions
 import deletes
 import errors
+import mapper
 import paging
 import schema
 import selects
@@ -20,7 +21,7 @@ import values
 import watching
 import writes
 
-CHAPTERS = [values, writes, conditions, selects, deletes, paging, schema, errors, watching]
+CHAPTERS = [values, writes, conditions, selects, deletes, paging, schema, errors, watching, mapper]
 
 
 def main():

@@ -9,9 +9,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use palladium_integration_tests::bench::server::{Recipe, Sync};
-use palladium_integration_tests::node::Node;
+use palladium_integration_tests::node::{Node, Settings};
+use palladium_integration_tests::oracle::answer::Answer;
+use palladium_integration_tests::oracle::generate::Breadth;
 use palladium_integration_tests::oracle::pair::{Difference, Pair};
 use palladium_integration_tests::oracle::step::Block;
+use palladium_integration_tests::oracle::wire::{Asker, Request};
 use palladium_integration_tests::oracle::{generate, script, shrink};
 
 /// Compares Cassandra 5.0.6 and palladium. Example: oracle --seeds 50 --statements 4000
@@ -57,6 +60,9 @@ struct Arguments {
     /// Connections that run blocks side by side.
     #[arg(long, default_value_t = 2)]
     workers: usize,
+    /// Only tables, their writes and reads; without it also indexes, views, changes of schemas and all else.
+    #[arg(long)]
+    core: bool,
     /// What the names of its keyspaces begin with: runs that share a server need one each.
     #[arg(long, default_value = "")]
     keyspaces: String,
@@ -103,11 +109,31 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let ours = match arguments.palladium {
         Some(address) => address,
         None => {
-            node = Node::start();
+            let config = runtime.block_on(switches_of(theirs));
+            node = Node::start_with(Settings {
+                config,
+                ..Settings::default()
+            });
             node.address()
         }
     };
     runtime.block_on(run(&arguments, theirs, ours))
+}
+
+/// Ours has on what a Cassandra that runs already has on.
+async fn switches_of(theirs: SocketAddr) -> String {
+    let text =
+        "SELECT value FROM system_views.settings WHERE name = 'dynamic_data_masking_enabled'";
+    let reply = Asker::new(theirs).query(&Request::plain(text)).await;
+    let is_on = match reply.answer {
+        Answer::Rows(table) => table
+            .rows
+            .iter()
+            .flatten()
+            .any(|value| value.as_deref().is_some_and(|value| value == b"true")),
+        _ => false,
+    };
+    format!("[cassandra]\ndynamic_data_masking_enabled = {is_on}\n")
 }
 
 async fn run(
@@ -164,12 +190,12 @@ async fn run(
                     let Some((seed, number)) = jobs.borrow_mut().next() else {
                         return;
                     };
-                    let block = generate::block(
-                        seed,
-                        number,
-                        arguments.block,
-                        &format!("{}k{worker}", arguments.keyspaces),
-                    );
+                    let keyspace = format!("{}k{worker}", arguments.keyspaces);
+                    let breadth = match arguments.core {
+                        true => Breadth::Core,
+                        false => Breadth::Whole,
+                    };
+                    let block = generate::block(seed, number, arguments.block, &keyspace, breadth);
                     let outcome = pair.run(&block).await;
                     tally.borrow_mut().add(arguments, &block, outcome);
                 }

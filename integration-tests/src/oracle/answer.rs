@@ -6,6 +6,8 @@ use std::fmt::{self, Write};
 
 use bytes::{Buf, Bytes};
 
+use super::wire::Prepared;
+
 /// An answer and the warnings that came with it.
 #[derive(Debug, Clone)]
 pub struct Reply {
@@ -34,7 +36,7 @@ pub enum Answer {
     Keyspace(String),
     SchemaChange(String),
     Prepared {
-        id: Bytes,
+        prepared: Prepared,
         partition_key: Vec<u16>,
         markers: Vec<Column>,
         result: Vec<Column>,

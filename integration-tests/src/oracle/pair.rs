@@ -1,17 +1,26 @@
 //! Both servers side by side: the same steps go to each at the same time, and what they say is held together.
 //!
 //! After a difference both may hold different rows, so the block's tables are emptied on both; after a difference in the schema the block ends.
+//! Indexes and views are built behind the answer to their CREATE: nothing else is sent before both servers' own tables say that they are.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::answer::{Answer, Reply};
 use super::compare;
 use super::kept;
-use super::step::{Block, Purpose, Step};
-use super::wire::{Asker, Request};
+use super::step::{Batch, Block, Purpose, Step};
+use super::wire::{Asker, Prepared, Request};
 
 /// A statement is not followed through more pages than this.
 const PAGES_MAX: usize = 200;
+
+/// Indexes and views of a block's few rows are built sooner on a machine that is alive.
+const BUILD_LIMIT: Duration = Duration::from_secs(60);
+const BUILD_POLL: Duration = Duration::from_millis(10);
 
 /// Two servers.
 pub struct Pair {
@@ -81,8 +90,11 @@ impl Pair {
         }
         for (place, step) in block.steps.iter().enumerate() {
             outcome.compared += 1;
-            let (difference, accepted) = self.step(place, step).await;
+            let (mut difference, accepted) = self.step(place, step).await;
             outcome.accepted += u64::from(accepted);
+            if accepted && builds(&step.text) {
+                difference = self.built(&block.keyspace, place, step).await;
+            }
             let Some(difference) = difference else {
                 continue;
             };
@@ -113,42 +125,27 @@ impl Pair {
     /// One step, through all of its pages. Says, too, whether both carried it out.
     async fn step(&mut self, place: usize, step: &Step) -> (Option<Difference>, bool) {
         let found = |theirs: Reply, ours: Reply, heading: String| {
-            let kept = kept::kept(&step.text, &theirs, &ours);
-            let difference = Difference {
-                heading,
-                place,
-                step: step.clone(),
-                theirs,
-                ours,
-                kept,
-            };
-            (Some(difference), false)
+            (Some(difference(place, step, theirs, ours, heading)), false)
         };
+        if let Some(batch) = &step.batch {
+            return self.batch(place, step, batch).await;
+        }
         let mut ids = None;
         if step.prepared {
-            let (theirs, ours) = tokio::join!(
-                self.theirs.prepare(&step.text),
-                self.ours.prepare(&step.text)
-            );
-            if let Some(heading) = compare::difference(&theirs, &ours) {
-                return found(theirs, ours, format!("PREPARE {heading}"));
-            }
-            match (&theirs.answer, &ours.answer) {
-                (Answer::Prepared { id: left, .. }, Answer::Prepared { id: right, .. }) => {
-                    ids = Some((left.clone(), right.clone()));
-                }
-                _ => return (None, false),
+            ids = match self.prepare(&step.text).await {
+                Ok(ids) => ids,
+                Err((theirs, ours, heading)) => return found(theirs, ours, heading),
+            };
+            if ids.is_none() {
+                return (None, false);
             }
         }
         let mut states = (None, None);
         for page in 0..PAGES_MAX {
-            let request = |state| Request {
-                text: &step.text,
-                values: &step.values,
-                page_rows: step.page_rows,
-                page_state: state,
-            };
-            let (left, right) = (request(states.0.as_deref()), request(states.1.as_deref()));
+            let (left, right) = (
+                request(step, states.0.as_deref()),
+                request(step, states.1.as_deref()),
+            );
             let (theirs, ours) = match &ids {
                 Some((left_id, right_id)) => tokio::join!(
                     self.theirs.execute(left_id, &left),
@@ -180,23 +177,163 @@ impl Pair {
         }
         (None, true)
     }
+
+    /// What both made of a text; `None` if both refused it alike.
+    async fn prepare(
+        &mut self,
+        text: &str,
+    ) -> Result<Option<(Prepared, Prepared)>, (Reply, Reply, String)> {
+        let (theirs, ours) = tokio::join!(self.theirs.prepare(text), self.ours.prepare(text));
+        if let Some(heading) = compare::difference(&theirs, &ours) {
+            return Err((theirs, ours, format!("PREPARE {heading}")));
+        }
+        Ok(match (theirs.answer, ours.answer) {
+            (
+                Answer::Prepared { prepared: left, .. },
+                Answer::Prepared {
+                    prepared: right, ..
+                },
+            ) => Some((left, right)),
+            _ => None,
+        })
+    }
+
+    async fn batch(
+        &mut self,
+        place: usize,
+        step: &Step,
+        batch: &Batch,
+    ) -> (Option<Difference>, bool) {
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        for member in &batch.members {
+            if !member.prepared {
+                left.push(None);
+                right.push(None);
+                continue;
+            }
+            match self.prepare(&member.text).await {
+                Ok(Some((theirs, ours))) => {
+                    left.push(Some(theirs));
+                    right.push(Some(ours));
+                }
+                Ok(None) => return (None, false),
+                Err((theirs, ours, heading)) => {
+                    return (Some(difference(place, step, theirs, ours, heading)), false);
+                }
+            }
+        }
+        let (theirs, ours) = tokio::join!(
+            self.theirs.batch(batch, &left, step.now_seconds),
+            self.ours.batch(batch, &right, step.now_seconds)
+        );
+        match compare::difference(&theirs, &ours) {
+            Some(heading) => {
+                let heading = format!("BATCH {heading}");
+                (Some(difference(place, step, theirs, ours, heading)), false)
+            }
+            None => (None, !theirs.is_refused()),
+        }
+    }
+
+    /// Waits until every index and every view of the keyspace is built on both.
+    async fn built(&mut self, keyspace: &str, place: usize, step: &Step) -> Option<Difference> {
+        let begun = Instant::now();
+        loop {
+            let (theirs, ours) = tokio::join!(
+                is_built(&mut self.theirs, keyspace),
+                is_built(&mut self.ours, keyspace)
+            );
+            if theirs && ours {
+                return None;
+            }
+            if begun.elapsed() > BUILD_LIMIT {
+                let says = |is_built: bool| {
+                    Reply::gone(match is_built {
+                        true => "built".to_owned(),
+                        false => format!("not built in {} s", BUILD_LIMIT.as_secs()),
+                    })
+                };
+                let heading = "an index or a view is not built".to_owned();
+                return Some(difference(place, step, says(theirs), says(ours), heading));
+            }
+            tokio::time::sleep(BUILD_POLL).await;
+        }
+    }
+}
+
+/// Whether something is built behind this statement's answer.
+fn builds(text: &str) -> bool {
+    let text = text.to_ascii_uppercase();
+    text.starts_with("CREATE") && (text.contains("INDEX") || text.contains("VIEW"))
+}
+
+async fn is_built(asker: &mut Asker, keyspace: &str) -> bool {
+    let pairs = [
+        (
+            format!(
+                "SELECT index_name FROM system_schema.indexes WHERE keyspace_name = '{keyspace}'"
+            ),
+            format!("SELECT index_name FROM system.\"IndexInfo\" WHERE table_name = '{keyspace}'"),
+        ),
+        (
+            format!("SELECT view_name FROM system_schema.views WHERE keyspace_name = '{keyspace}'"),
+            format!("SELECT view_name FROM system.built_views WHERE keyspace_name = '{keyspace}'"),
+        ),
+    ];
+    for (wanted, built) in pairs {
+        let wanted = names(asker, &wanted).await;
+        if !wanted.is_empty() && !wanted.is_subset(&names(asker, &built).await) {
+            return false;
+        }
+    }
+    true
+}
+
+async fn names(asker: &mut Asker, text: &str) -> BTreeSet<bytes::Bytes> {
+    match asker.query(&Request::plain(text)).await.answer {
+        Answer::Rows(table) => table.rows.into_iter().flatten().flatten().collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+fn difference(
+    place: usize,
+    step: &Step,
+    theirs: Reply,
+    ours: Reply,
+    heading: String,
+) -> Difference {
+    let kept = kept::kept(&step.text, &theirs, &ours);
+    Difference {
+        heading,
+        place,
+        step: step.clone(),
+        theirs,
+        ours,
+        kept,
+    }
+}
+
+fn request<'a>(step: &'a Step, page_state: Option<&'a [u8]>) -> Request<'a> {
+    Request {
+        text: &step.text,
+        values: &step.values,
+        page_rows: step.page_rows,
+        page_state,
+        now_seconds: step.now_seconds,
+    }
 }
 
 /// What one still says after the other's end; `None` if that is nothing but empty pages.
 async fn behind_the_end(
     asker: &mut Asker,
-    id: Option<&bytes::Bytes>,
+    id: Option<&Prepared>,
     step: &Step,
     mut state: Option<bytes::Bytes>,
 ) -> Option<Reply> {
     for _ in 0..PAGES_MAX {
         state.as_ref()?;
-        let request = Request {
-            text: &step.text,
-            values: &step.values,
-            page_rows: step.page_rows,
-            page_state: state.as_deref(),
-        };
+        let request = request(step, state.as_deref());
         let reply = match id {
             Some(id) => asker.execute(id, &request).await,
             None => asker.query(&request).await,
@@ -224,6 +361,7 @@ impl<'a> Request<'a> {
             values: &[],
             page_rows: None,
             page_state: None,
+            now_seconds: None,
         }
     }
 }

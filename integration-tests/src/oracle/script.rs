@@ -23,6 +23,10 @@ pub fn blocks(folder: &Path, keyspace: &str) -> io::Result<Vec<Block>> {
         .iter()
         .map(|path| {
             let text = std::fs::read_to_string(path)?;
+            let text = match keyspace {
+                OWN_KEYSPACE => text,
+                other => renamed(&text, other),
+            };
             Ok(Block {
                 source: path
                     .file_name()
@@ -33,6 +37,24 @@ pub fn blocks(folder: &Path, keyspace: &str) -> io::Result<Vec<Block>> {
             })
         })
         .collect()
+}
+
+/// The keyspace that hand-written statements name.
+const OWN_KEYSPACE: &str = "ks";
+
+/// The same text about another keyspace.
+fn renamed(text: &str, keyspace: &str) -> String {
+    let is_word = |character: char| character.is_alphanumeric() || character == '_';
+    let mut renamed = String::new();
+    let mut rest = text;
+    while let Some(place) = rest.find(OWN_KEYSPACE) {
+        let (before, after) = (&rest[..place], &rest[place + OWN_KEYSPACE.len()..]);
+        renamed.push_str(before);
+        let whole = !before.ends_with(is_word) && !after.starts_with(is_word);
+        renamed.push_str(if whole { keyspace } else { OWN_KEYSPACE });
+        rest = after;
+    }
+    renamed + rest
 }
 
 /// The statements of a text.

@@ -23,7 +23,35 @@ pub struct Step {
     /// Prepared first, then executed.
     pub prepared: bool,
     pub page_rows: Option<i32>,
+    /// The moment of the statement, where the servers' clocks do not serve.
+    pub now_seconds: Option<i32>,
+    /// A BATCH of the protocol, which `text` then only names.
+    pub batch: Option<Batch>,
     pub purpose: Purpose,
+}
+
+/// The kinds of BATCH, as the protocol numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchKind {
+    Logged = 0,
+    Unlogged = 1,
+    Counter = 2,
+}
+
+/// A BATCH of the protocol.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub kind: BatchKind,
+    pub timestamp: Option<i64>,
+    pub members: Vec<Member>,
+}
+
+/// One statement of a BATCH.
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub text: String,
+    pub values: Vec<Value>,
+    pub prepared: bool,
 }
 
 impl Step {
@@ -34,32 +62,67 @@ impl Step {
             values: Vec::new(),
             prepared: false,
             page_rows: None,
+            now_seconds: None,
+            batch: None,
             purpose,
+        }
+    }
+
+    /// A BATCH of the protocol.
+    pub fn batch(batch: Batch) -> Step {
+        let texts: Vec<&str> = batch
+            .members
+            .iter()
+            .map(|member| member.text.as_str())
+            .collect();
+        let text = format!("{:?} BATCH of {}", batch.kind, texts.join("; "));
+        Step {
+            batch: Some(batch),
+            ..Step::plain(Purpose::Write, text)
         }
     }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{};", self.text)?;
-        if self.prepared {
-            f.write_str(" -- prepared")?;
+        if let Some(batch) = &self.batch {
+            write!(f, "{:?} BATCH", batch.kind)?;
+            if let Some(timestamp) = batch.timestamp {
+                write!(f, " at {timestamp}")?;
+            }
+            for member in &batch.members {
+                write!(f, "\n    {};", member.text)?;
+                notes(f, member.prepared, &member.values)?;
+            }
+        } else {
+            write!(f, "{};", self.text)?;
+            notes(f, self.prepared, &self.values)?;
         }
         if let Some(rows) = self.page_rows {
             write!(f, " -- pages of {rows}")?;
         }
-        for value in &self.values {
-            match value {
-                Value::Null => f.write_str(" -- null")?,
-                Value::Unset => f.write_str(" -- unset")?,
-                Value::Bytes(bytes) => {
-                    f.write_str(" -- 0x")?;
-                    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-                }
-            }
+        if let Some(now) = self.now_seconds {
+            write!(f, " -- now {now}")?;
         }
         Ok(())
     }
+}
+
+fn notes(f: &mut fmt::Formatter<'_>, prepared: bool, values: &[Value]) -> fmt::Result {
+    if prepared {
+        f.write_str(" -- prepared")?;
+    }
+    for value in values {
+        match value {
+            Value::Null => f.write_str(" -- null")?,
+            Value::Unset => f.write_str(" -- unset")?,
+            Value::Bytes(bytes) => {
+                f.write_str(" -- 0x")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Steps that belong together.

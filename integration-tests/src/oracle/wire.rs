@@ -1,4 +1,6 @@
-//! Asking one server: a request goes out on native protocol v4 and its answer comes back with all that a client can see of it.
+//! Asking one server: a request goes out on native protocol v5 and its answer comes back with all that a client can see of it.
+//!
+//! Of v5 the moment is needed that a request may bring along: what has expired by then is the same on both servers.
 //!
 //! `raw` counts rows and reads refusals; here nothing may be lost that a driver or an object mapper looks at: types of columns, of markers,
 //! warnings, the fields that an error carries beside its text. A server that does not answer in time or closes the connection has an answer, too: `Gone`.
@@ -8,15 +10,20 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::answer::{Answer, Column, Kind, Refusal, Reply, Table};
 use super::answer::{NATIVE, Type};
-use crate::raw::{self, Connection, Frame, Reader, opcode};
+use super::segment;
+use super::step::Batch;
+use crate::raw::{self, Frame, Reader, opcode};
 
 /// No statement here takes longer on a healthy server, even while the other one is compiling.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 const CONSISTENCY_ONE: u16 = 0x0001;
 const CONSISTENCY_SERIAL: u16 = 0x0008;
+const VERSION: u8 = 0x05;
 
 /// One connection to one of the two servers; it is opened again when it has ended.
 pub struct Asker {
@@ -31,6 +38,14 @@ pub struct Request<'a> {
     pub values: &'a [Value],
     pub page_rows: Option<i32>,
     pub page_state: Option<&'a [u8]>,
+    pub now_seconds: Option<i32>,
+}
+
+/// What was prepared: the statement, and what is known of its columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    pub id: Bytes,
+    pub result_id: Bytes,
 }
 
 /// A bound value as it goes over the wire.
@@ -68,16 +83,59 @@ impl Asker {
     pub async fn prepare(&mut self, text: &str) -> Reply {
         let mut body = BytesMut::new();
         put_long_string(&mut body, text);
+        put_flags(&mut body, &[]);
         self.ask(opcode::PREPARE, body).await
     }
 
     /// Executes what was prepared.
-    pub async fn execute(&mut self, id: &[u8], request: &Request<'_>) -> Reply {
+    pub async fn execute(&mut self, prepared: &Prepared, request: &Request<'_>) -> Reply {
         let mut body = BytesMut::new();
-        body.put_u16(u16::try_from(id.len()).expect("an id is short"));
-        body.put_slice(id);
+        put_short_bytes(&mut body, &prepared.id);
+        put_short_bytes(&mut body, &prepared.result_id);
         put_parameters(&mut body, request);
         self.ask(opcode::EXECUTE, body).await
+    }
+
+    /// Sends a BATCH; of a member that was prepared its id stands at its place.
+    pub async fn batch(
+        &mut self,
+        batch: &Batch,
+        prepared: &[Option<Prepared>],
+        now_seconds: Option<i32>,
+    ) -> Reply {
+        let mut body = BytesMut::new();
+        body.put_u8(batch.kind as u8);
+        body.put_u16(u16::try_from(batch.members.len()).expect("few members"));
+        for (member, prepared) in batch.members.iter().zip(prepared) {
+            match prepared {
+                Some(prepared) => {
+                    body.put_u8(1);
+                    put_short_bytes(&mut body, &prepared.id);
+                }
+                None => {
+                    body.put_u8(0);
+                    put_long_string(&mut body, &member.text);
+                }
+            }
+            put_values(&mut body, &member.values);
+        }
+        body.put_u16(CONSISTENCY_ONE);
+        put_flags(
+            &mut body,
+            &[
+                (0x10, true),
+                (0x20, batch.timestamp.is_some()),
+                (0x100, now_seconds.is_some()),
+            ],
+        );
+        body.put_u16(CONSISTENCY_SERIAL);
+        if let Some(timestamp) = batch.timestamp {
+            body.put_i64(timestamp);
+        }
+        if let Some(now) = now_seconds {
+            body.put_i32(now);
+        }
+        self.ask(opcode::BATCH, body).await
     }
 
     async fn ask(&mut self, opcode: u8, body: BytesMut) -> Reply {
@@ -99,21 +157,86 @@ impl Asker {
         if self.connection.is_none() {
             let mut connection = Connection::open(self.address).await?;
             if let Some(keyspace) = &self.keyspace {
-                connection.query(&format!("USE {keyspace}")).await?;
+                let mut body = BytesMut::new();
+                let text = format!("USE {keyspace}");
+                put_long_string(&mut body, &text);
+                put_parameters(&mut body, &Request::plain(&text));
+                connection.exchange(opcode::QUERY, &body).await?;
             }
             self.connection = Some(connection);
         }
         let connection = self.connection.as_mut().expect("opened just now");
-        let mut output = BytesMut::new();
-        raw::put_frame(&mut output, 1, opcode, |out| out.put_slice(body));
-        connection.push_bytes(&output);
-        connection.flush().await?;
-        let frame = connection
-            .next_frame()
-            .await?
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        decode(&frame)
+        decode(&connection.exchange(opcode, body).await?)
     }
+}
+
+/// A socket past its STARTUP: envelopes travel in segments.
+struct Connection {
+    socket: TcpStream,
+    input: BytesMut,
+    envelopes: BytesMut,
+}
+
+impl Connection {
+    async fn open(address: SocketAddr) -> io::Result<Connection> {
+        let mut socket = TcpStream::connect(address).await?;
+        socket.set_nodelay(true)?;
+        let startup = envelope(opcode::STARTUP, |body| {
+            body.put_u16(1);
+            put_short_bytes(body, b"CQL_VERSION");
+            put_short_bytes(body, b"3.0.0");
+        });
+        socket.write_all(&startup).await?;
+        let mut input = BytesMut::new();
+        let frame = loop {
+            if let Some(frame) = raw::take_frame(&mut input)? {
+                break frame;
+            }
+            if socket.read_buf(&mut input).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        };
+        if frame.opcode != opcode::READY {
+            return Err(io::Error::other(format!(
+                "STARTUP was answered with opcode {:#04x}",
+                frame.opcode
+            )));
+        }
+        Ok(Connection {
+            socket,
+            input,
+            envelopes: BytesMut::new(),
+        })
+    }
+
+    async fn exchange(&mut self, opcode: u8, body: &[u8]) -> io::Result<Frame> {
+        let mut output = BytesMut::new();
+        segment::put(&mut output, &envelope(opcode, |out| out.put_slice(body)));
+        self.socket.write_all(&output).await?;
+        loop {
+            if let Some(frame) = raw::take_frame(&mut self.envelopes)? {
+                return Ok(frame);
+            }
+            if segment::take(&mut self.input, &mut self.envelopes)? {
+                continue;
+            }
+            if self.socket.read_buf(&mut self.input).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+fn envelope(opcode: u8, body: impl FnOnce(&mut BytesMut)) -> BytesMut {
+    let mut envelope = BytesMut::new();
+    raw::put_frame(&mut envelope, 1, opcode, body);
+    envelope[0] = VERSION;
+    envelope
+}
+
+fn put_short_bytes(body: &mut BytesMut, bytes: &[u8]) {
+    body.put_u16(u16::try_from(bytes.len()).expect("short bytes"));
+    body.put_slice(bytes);
 }
 
 fn put_long_string(body: &mut BytesMut, text: &str) {
@@ -123,31 +246,18 @@ fn put_long_string(body: &mut BytesMut, text: &str) {
 
 fn put_parameters(body: &mut BytesMut, request: &Request<'_>) {
     body.put_u16(CONSISTENCY_ONE);
-    let flags = [
-        (0x01, !request.values.is_empty()),
-        (0x04, request.page_rows.is_some()),
-        (0x08, request.page_state.is_some()),
-        (0x10, true),
-    ];
-    body.put_u8(
-        flags
-            .iter()
-            .filter(|(_, set)| *set)
-            .map(|(bit, _)| bit)
-            .sum(),
+    put_flags(
+        body,
+        &[
+            (0x01, !request.values.is_empty()),
+            (0x04, request.page_rows.is_some()),
+            (0x08, request.page_state.is_some()),
+            (0x10, true),
+            (0x100, request.now_seconds.is_some()),
+        ],
     );
     if !request.values.is_empty() {
-        body.put_u16(u16::try_from(request.values.len()).expect("few values"));
-        for value in request.values {
-            match value {
-                Value::Null => body.put_i32(-1),
-                Value::Unset => body.put_i32(-2),
-                Value::Bytes(bytes) => {
-                    body.put_i32(i32::try_from(bytes.len()).expect("a small value"));
-                    body.put_slice(bytes);
-                }
-            }
-        }
+        put_values(body, request.values);
     }
     if let Some(rows) = request.page_rows {
         body.put_i32(rows);
@@ -157,6 +267,28 @@ fn put_parameters(body: &mut BytesMut, request: &Request<'_>) {
         body.put_slice(state);
     }
     body.put_u16(CONSISTENCY_SERIAL);
+    if let Some(now) = request.now_seconds {
+        body.put_i32(now);
+    }
+}
+
+fn put_flags(body: &mut BytesMut, flags: &[(u32, bool)]) {
+    let set = flags.iter().filter(|(_, set)| *set);
+    body.put_u32(set.map(|(bit, _)| bit).sum());
+}
+
+fn put_values(body: &mut BytesMut, values: &[Value]) {
+    body.put_u16(u16::try_from(values.len()).expect("few values"));
+    for value in values {
+        match value {
+            Value::Null => body.put_i32(-1),
+            Value::Unset => body.put_i32(-2),
+            Value::Bytes(bytes) => {
+                body.put_i32(i32::try_from(bytes.len()).expect("a small value"));
+                body.put_slice(bytes);
+            }
+        }
+    }
 }
 
 fn decode(frame: &Frame) -> io::Result<Reply> {
@@ -221,8 +353,12 @@ impl Reader {
     }
 
     fn prepared(&mut self) -> io::Result<Answer> {
-        let length = usize::from(self.short()?);
-        let id = self.take(length)?;
+        let mut short_bytes = || {
+            let length = usize::from(self.short()?);
+            self.take(length)
+        };
+        let id = short_bytes()?;
+        let result_id = short_bytes()?;
         let flags = self.int()?;
         let count = self.int()?;
         let mut partition_key = Vec::new();
@@ -232,7 +368,7 @@ impl Reader {
         let markers = self.columns(flags, count)?;
         let (result, _) = self.metadata()?;
         Ok(Answer::Prepared {
-            id,
+            prepared: Prepared { id, result_id },
             partition_key,
             markers,
             result,
@@ -264,6 +400,11 @@ impl Reader {
             0 => None,
             _ => self.bytes()?,
         };
+        // Another id for the columns, where they are others than the client knows.
+        if flags & 0x08 != 0 {
+            let length = usize::from(self.short()?);
+            self.take(length)?;
+        }
         let columns = match flags & 0x04 {
             0 => self.columns(flags, count)?,
             _ => Vec::new(),

@@ -15,6 +15,7 @@ mod keys;
 mod kmip;
 mod load;
 mod memory;
+mod oracle;
 mod passwords;
 mod retries;
 mod roles;

@@ -223,7 +223,7 @@ fn tuple(
 }
 
 /// A relation of any column, with any operator that may make sense for its type.
-fn filter(statement: &mut Statement, chance: &mut Chance, column: &Column) {
+pub fn filter(statement: &mut Statement, chance: &mut Chance, column: &Column) {
     let name = &column.name;
     if chance.below(4) > 0 {
         match column.ty.bare() {

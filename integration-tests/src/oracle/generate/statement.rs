@@ -121,6 +121,8 @@ impl Statement {
                 Purpose::Read if chance.below(3) == 0 => Some(1 + chance.below(4) as i32),
                 _ => None,
             },
+            now_seconds: None,
+            batch: None,
             purpose,
         }
     }

@@ -41,6 +41,8 @@ pub struct Table {
     pub name: String,
     pub columns: Vec<Column>,
     pub clock: Clock,
+    /// Values live for seconds of the moments that statements bring.
+    pub expiring: bool,
     /// Options after WITH.
     pub options: Vec<String>,
 }
@@ -129,7 +131,7 @@ pub fn create_type(user: &UserType) -> String {
 }
 
 /// A table.
-pub fn table(chance: &mut Chance, users: &[Rc<UserType>], number: usize) -> Table {
+pub fn table(chance: &mut Chance, users: &[Rc<UserType>], number: usize, expiring: bool) -> Table {
     let clock = match chance.below(10) {
         0 => Clock::Counter,
         1..=2 => Clock::Conditional,
@@ -202,10 +204,15 @@ pub fn table(chance: &mut Chance, users: &[Rc<UserType>], number: usize) -> Tabl
             false,
         );
     }
+    let mut options = Vec::new();
+    if expiring && !counter && chance.below(3) == 0 {
+        options.push("default_time_to_live = 10".to_owned());
+    }
     Table {
         name: format!("t{number}"),
         columns,
         clock,
-        options: Vec::new(),
+        expiring,
+        options,
     }
 }

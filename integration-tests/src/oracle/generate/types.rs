@@ -84,6 +84,41 @@ impl Type {
         )
     }
 
+    /// The same with the definitions that user-defined types have now.
+    pub fn with_users(&self, users: &[Rc<UserType>]) -> Type {
+        let inner = |ty: &Type| Box::new(ty.with_users(users));
+        match self {
+            Type::Native(name) => Type::Native(name),
+            Type::List(ty) => Type::List(inner(ty)),
+            Type::Set(ty) => Type::Set(inner(ty)),
+            Type::Map(key, value) => Type::Map(inner(key), inner(value)),
+            Type::Tuple(parts) => {
+                Type::Tuple(parts.iter().map(|part| part.with_users(users)).collect())
+            }
+            Type::User(own) => {
+                let now = users.iter().find(|user| user.name == own.name);
+                Type::User(now.unwrap_or(own).clone())
+            }
+            Type::Vector(ty, length) => Type::Vector(inner(ty), *length),
+            Type::Frozen(ty) => Type::Frozen(inner(ty)),
+        }
+    }
+
+    /// Whether a user-defined type of this name is in it.
+    pub fn names_user(&self, name: &str) -> bool {
+        match self {
+            Type::Native(_) => false,
+            Type::List(ty) | Type::Set(ty) | Type::Vector(ty, _) | Type::Frozen(ty) => {
+                ty.names_user(name)
+            }
+            Type::Map(key, value) => key.names_user(name) || value.names_user(name),
+            Type::Tuple(parts) => parts.iter().any(|part| part.names_user(name)),
+            Type::User(user) => {
+                user.name == name || user.fields.iter().any(|(_, ty)| ty.names_user(name))
+            }
+        }
+    }
+
     /// Whether arithmetic, sums and averages take it.
     pub fn is_number(&self) -> bool {
         matches!(self, Type::Native(name) if is_number(name))

@@ -17,7 +17,8 @@ pub fn write(chance: &mut Chance, table: &Table, tables: &[Table]) -> Step {
     statement.step(chance, Purpose::Write)
 }
 
-fn single(statement: &mut Statement, chance: &mut Chance, table: &Table, alone: bool) {
+/// One INSERT, UPDATE or DELETE; `alone` if it may say its own timestamp and conditions.
+pub fn single(statement: &mut Statement, chance: &mut Chance, table: &Table, alone: bool) {
     if table.clock == Clock::Counter {
         // What a counter is after it was deleted, Cassandra does not say.
         update(statement, chance, table, alone);
@@ -78,9 +79,14 @@ fn using(
         let timestamp = 1 + chance.below(5) as i64;
         statement.push("TIMESTAMP ").long(chance, timestamp);
     }
-    if with_ttl && chance.below(8) == 0 {
+    let ttls: &[i32] = match table.expiring {
+        true => &[1, 3, 10, 30, 0],
+        // So far away that no clock meets it.
+        false => &[100_000, 200_000, 0],
+    };
+    if with_ttl && chance.below(if table.expiring { 2 } else { 8 }) == 0 {
         next(statement);
-        let ttl = [100_000, 200_000, 0][chance.below(3)];
+        let ttl = ttls[chance.below(ttls.len())];
         statement.push("TTL ").number(chance, ttl);
     }
 }

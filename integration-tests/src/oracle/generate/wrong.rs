@@ -10,9 +10,32 @@ const WORDS: [&str; 40] = [
     "NOT", "EXISTS", "USING", "TTL", "t9", "nope", "\"Q\"", "count", "$$a$$",
 ];
 
-/// A good statement made wrong.
+/// A good statement made wrong; of a BATCH one of its members.
 pub fn mutate(chance: &mut Chance, step: &Step) -> Step {
-    let mut words = words(&step.text);
+    let Some(batch) = &step.batch else {
+        return Step {
+            text: spoil(chance, &step.text),
+            purpose: Purpose::Wrong,
+            ..step.clone()
+        };
+    };
+    let mut batch = batch.clone();
+    if !batch.members.is_empty() {
+        let place = chance.below(batch.members.len());
+        let member = &mut batch.members[place];
+        match chance.below(3) {
+            0 => drop(member.values.pop()),
+            _ => member.text = spoil(chance, &member.text),
+        }
+    }
+    Step {
+        purpose: Purpose::Wrong,
+        ..Step::batch(batch)
+    }
+}
+
+fn spoil(chance: &mut Chance, text: &str) -> String {
+    let mut words = words(text);
     for _ in 0..1 + chance.below(2) {
         if words.is_empty() {
             break;
@@ -32,11 +55,7 @@ pub fn mutate(chance: &mut Chance, step: &Step) -> Step {
             _ => words.truncate(place + 1),
         }
     }
-    Step {
-        text: words.join(" "),
-        purpose: Purpose::Wrong,
-        ..step.clone()
-    }
+    words.join(" ")
 }
 
 /// A text as its words: names, numbers and strings whole, everything else letter by letter.
