@@ -85,13 +85,15 @@ impl CompactionOptions {
         if !expired.is_empty() {
             return Choice::Forget(expired);
         }
-        let idle: Vec<&SstableSummary> = sstables
-            .iter()
-            .filter(|sstable| !busy.contains(&sstable.id))
-            .collect();
-        if idle.len() < sstables.len() && !self.strategy.merges_beside_itself() {
+        let is_busy = |sstable: &&SstableSummary| busy.contains(&sstable.id);
+        if sstables.iter().any(|sstable| is_busy(&sstable)) && !self.strategy.merges_beside_itself()
+        {
             return Choice::Rest;
         }
+        let idle: Vec<&SstableSummary> = sstables
+            .iter()
+            .filter(|sstable| !is_busy(sstable) && !sstable.is_damaged)
+            .collect();
         self.strategy
             .choose(&idle, circumstances.now)
             .or_else(|| {

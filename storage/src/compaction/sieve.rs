@@ -6,7 +6,7 @@
 //! Leaving out is forgetting, not deleting: no tombstone remains that could hide an entry that is written later, with whatever timestamp.
 //!
 //! What must hold: what is asked about is in SSTables, so the write that it came with is visible in the base; and what the base says then has to be durable before the
-//! merge is (`engine::rewrite`).
+//! merge is (`engine::compact`).
 
 use std::sync::Arc;
 

@@ -28,6 +28,8 @@ pub struct SstableSummary {
     pub entries: u64,
     /// Tombstones and expiries by the second from which they count, a coarse ascending histogram.
     pub tombstones: Vec<(i64, u64)>,
+    /// A merge could not read it: it is merged with nothing, and may still hold what others hide.
+    pub is_damaged: bool,
 }
 
 impl SstableSummary {
@@ -209,6 +211,7 @@ pub(super) mod tests {
             partitions: 1_000_000,
             entries: 100,
             tombstones: Vec::new(),
+            is_damaged: false,
         }
     }
 
@@ -248,6 +251,20 @@ pub(super) mod tests {
         all[0].timestamps = (0, 0);
         assert_eq!(choose(&all, &[]), Choice::Forget(vec![1]));
         assert_eq!(choose(&all, &[1]), Choice::Rest, "it is being read");
+    }
+
+    #[test]
+    fn what_is_damaged_is_left_alone_and_the_others_are_merged() {
+        let mut all: Vec<_> = (1..=5).map(|id| sstable(id, 100 * MIB)).collect();
+        all[1].is_damaged = true;
+        assert_eq!(merged(choose(&all, &[])), [1, 3, 4, 5]);
+        let leveled = CompactionOptions {
+            strategy: Strategy::Leveled(Leveled::default()),
+            ..CompactionOptions::default()
+        };
+        let choice = leveled.choose(&all, &BTreeSet::new(), circumstances());
+        assert_eq!(merged(choice), [1, 3, 4, 5], "it is no merge that runs");
+        assert_eq!(choose(&all[..4], &[]), Choice::Rest);
     }
 
     #[test]

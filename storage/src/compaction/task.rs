@@ -62,6 +62,8 @@ pub struct MergeTask<B: Backend> {
     pub writer: WriterOptions,
     /// Asked between stretches of items, and of blocks that came from the disk before they are opened; its error ends the merge.
     pub proceed: Arc<dyn Fn() -> Result<()> + Send + Sync>,
+    /// Told which of the inputs a block could not be opened of: the merge ends, and would end so each time.
+    pub damaged: Arc<dyn Fn(u64) + Send + Sync>,
 }
 
 /// What a merge gives back.
@@ -307,15 +309,19 @@ impl<'a, B: Backend> Run<'a, B> {
                 READ_AHEAD_BLOCKS,
                 READ_AHEAD_BYTES,
             )
-            .await?;
+            .await
+            .inspect_err(|error| {
+                if matches!(error, Error::Corrupt { .. }) {
+                    (self.task.damaged)(sstable.id());
+                }
+            })?;
         let mut bytes = 0;
         for (address, block) in fetched {
             bytes += block.bytes().len() as u64;
             self.blocks.add(address, block);
         }
-        self.task.pace.take(&*self.task.env, bytes).await;
-        // It may have been a long wait.
-        (self.task.proceed)()
+        let pace = &self.task.pace;
+        pace.take(&*self.task.env, bytes, &*self.task.proceed).await
     }
 
     /// Lets others run once in a while.

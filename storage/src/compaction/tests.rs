@@ -102,6 +102,7 @@ impl Table {
                 ..WriterOptions::default()
             },
             proceed: Arc::new(|| Ok(())),
+            damaged: Arc::new(|_| ()),
         }
     }
 

@@ -40,7 +40,7 @@ pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
     check_lease(inner, &open)?;
     let options = table.options.load_full();
     note_waiting(inner, &options.compaction, &open);
-    let room = inner.room_for_merges().await?;
+    let free = inner.backend.room().await?;
     // Each time another store has the first turn: none waits for ever behind one that always has something to do.
     let mut stores: Vec<Store> = open.stores().into_iter().collect();
     let turn = inner.merges.begun() as usize % stores.len().max(1);
@@ -52,7 +52,8 @@ pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
                 Choice::Rest => None,
                 Choice::Forget(ids) => Some((ids, None)),
                 Choice::Merge(plan) => {
-                    let plan = fitting(plan, &summaries(&open, store), room)
+                    // Others may have begun since it was asked what is free.
+                    let plan = fitting(plan, &summaries(&open, store), inner.room_of(free))
                         .inspect_err(|error| tracing::warn!(table = %id, %error, "a merge waits"))
                         .ok()?;
                     Some((plan.sstables.clone(), Some(plan)))
@@ -66,7 +67,15 @@ pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
             Some(plan) => {
                 // Whoever is free merges others of this table meanwhile.
                 inner.jobs.add(Job::Compact(id));
-                merge_sstables(inner, &table, &open, &plan).await?;
+                let merged = merge_sstables(inner, &table, &open, &plan).await;
+                let mut chosen = plan.sstables.iter();
+                if chosen.any(|sstable| open.unreadable().contains(sstable)) {
+                    // It is set aside, and the others are merged without it.
+                    drop(claim);
+                    inner.jobs.add(Job::Compact(id));
+                    return merged.map(|()| true).map_err(Error::from);
+                }
+                merged?;
             }
             None => {
                 let expired = claim.sstables().to_vec();
@@ -156,12 +165,12 @@ pub(crate) async fn compact_all<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) 
         let all: Vec<&SstableSummary> = summaries.iter().collect();
         let now = inner.env.wall_micros().div_euclid(1_000_000);
         for plan in strategy.choose_all(&all, now) {
-            let room = inner.room_for_merges().await?;
+            let free = inner.backend.room().await?;
             let whole = Plan {
                 is_divisible: false,
                 ..plan
             };
-            let plan = fitting(whole, &summaries, room)?;
+            let plan = fitting(whole, &summaries, inner.room_of(free))?;
             merge_sstables(inner, &table, &open, &plan).await?;
         }
     }
@@ -184,8 +193,13 @@ fn choose<B: Backend>(
 
 fn summaries(open: &OpenTable, store: Store) -> Vec<SstableSummary> {
     let sstables = open.sstables();
+    let unreadable = open.unreadable();
     let own = sstables.iter().filter(|sstable| sstable.store() == store);
-    own.map(|sstable| sstable.summary()).collect()
+    own.map(|sstable| SstableSummary {
+        is_damaged: unreadable.contains(&sstable.id()),
+        ..sstable.summary()
+    })
+    .collect()
 }
 
 /// Tells writers how far compaction is behind.
@@ -284,6 +298,13 @@ async fn merge_sstables<B: Backend>(
             oldest_outside(others, in_memory, key)
         }
     };
+    let damaged = {
+        let open = open.clone();
+        move |sstable| {
+            tracing::error!(table = %open.table, sstable, "a damaged SSTable is left out of merges until the table is opened again");
+            open.set_unreadable(sstable);
+        }
+    };
     let stale = (store != Store::BASE)
         .then(|| inner.stale_entries.get()?(table.id, store))
         .flatten();
@@ -305,6 +326,7 @@ async fn merge_sstables<B: Backend>(
             ..writer
         },
         proceed: Arc::new(proceed),
+        damaged: Arc::new(damaged),
     };
     let merged = merge(task).await.map_err(MergeError::Merging)?;
     if forgets {
@@ -335,11 +357,10 @@ impl<B: Backend> Inner<B> {
         }
     }
 
-    /// Bytes that another merge may write: what is free, without what running merges will still write and what the log needs. None if nobody can say.
-    async fn room_for_merges(&self) -> Result<Option<u64>> {
-        let free = self.backend.room().await?;
+    /// Bytes that another merge may write of what is free: without what running merges will still write and what the log needs. None if nobody can say.
+    fn room_of(&self, free: Option<u64>) -> Option<u64> {
         let promised =
             self.merges.bytes_left() + LOG_SEGMENTS_LEFT * self.options.log_segment_bytes;
-        Ok(free.map(|free| free.saturating_sub(promised)))
+        free.map(|free| free.saturating_sub(promised))
     }
 }

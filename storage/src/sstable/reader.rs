@@ -243,6 +243,7 @@ impl Sstable {
             partitions: statistics.partitions,
             entries: statistics.entries,
             tombstones: statistics.deletion_times.clone(),
+            is_damaged: false,
         }
     }
 
