@@ -7,7 +7,9 @@
 //!
 //! Choosing is pure: the same summaries give the same choice.
 
+use super::overlap;
 use super::strategy::{Outputs, Plan, SstableSummary};
+use super::task::SSTABLE_BYTES_MAX;
 
 /// Options of the strategy, by Cassandra's names.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +57,8 @@ impl SizeTiered {
 
     fn due<'a>(&self, sstables: &[&'a SstableSummary]) -> Vec<Vec<&'a SstableSummary>> {
         let mut buckets = self.buckets(sstables);
-        buckets.retain(|bucket| bucket.len() >= self.min_threshold.max(2));
+        let enough = self.min_threshold.max(2);
+        buckets.retain(|bucket| bucket.len() >= enough && is_worth_it(bucket, enough));
         buckets
     }
 
@@ -83,6 +86,12 @@ impl SizeTiered {
             size < self.min_sstable_size as f64 && average < self.min_sstable_size as f64;
         similar || both_small
     }
+}
+
+/// Whether a merge makes fewer of them, or so many lie over one another. What a merge has cut at the full size does neither, and would be merged for ever.
+pub(super) fn is_worth_it(sstables: &[&SstableSummary], enough: usize) -> bool {
+    let bytes: u64 = sstables.iter().map(|sstable| sstable.bytes).sum();
+    bytes.div_ceil(SSTABLE_BYTES_MAX) < sstables.len() as u64 || overlap::depth(sstables) >= enough
 }
 
 fn average(bucket: &[&SstableSummary]) -> f64 {
@@ -117,6 +126,19 @@ mod tests {
             sstable(4, 49 * MIB),
         ];
         assert_eq!(choose(&sstables), Some(vec![1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn what_a_merge_has_cut_at_the_full_size_is_not_merged_again() {
+        let beside = |id: u64, bytes| SstableSummary {
+            tokens: (id as i64 * 1000, id as i64 * 1000 + 999),
+            ..sstable(id, bytes)
+        };
+        let mut all: Vec<_> = (1..=3).map(|id| beside(id, SSTABLE_BYTES_MAX)).collect();
+        all.push(beside(4, SSTABLE_BYTES_MAX - MIB));
+        assert_eq!(choose(&all), None);
+        all.iter_mut().for_each(|sstable| sstable.tokens = (0, 9));
+        assert_eq!(choose(&all).map(|chosen| chosen.len()), Some(4));
     }
 
     #[test]

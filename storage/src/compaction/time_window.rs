@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::size_tiered::SizeTiered;
+use super::size_tiered::{SizeTiered, is_worth_it};
 use super::strategy::{Outputs, Plan, SstableSummary};
 
 /// What the clients' timestamps count.
@@ -84,7 +84,7 @@ impl TimeWindow {
             .iter()
             .map(|(window, own)| match self.is_over(*window, newest, now) {
                 false => self.tiers.waiting(own),
-                true => own.len() - 1,
+                true => self.whole(own).map_or(0, |_| own.len() - 1),
             })
             .sum()
     }
@@ -101,7 +101,9 @@ impl TimeWindow {
         let mut smallest_first = own.to_vec();
         smallest_first.sort_by_key(|sstable| (sstable.bytes, sstable.id));
         smallest_first.truncate(self.tiers.max_threshold.max(2));
-        Plan::of(&smallest_first, 0, Outputs::One)
+        is_worth_it(&smallest_first, 2)
+            .then(|| Plan::of(&smallest_first, 0, Outputs::One))
+            .flatten()
     }
 
     fn windows<'a>(
@@ -125,6 +127,7 @@ impl TimeWindow {
 #[cfg(test)]
 mod tests {
     use super::super::strategy::tests::{MIB, NOW, sstable};
+    use super::super::task::SSTABLE_BYTES_MAX;
     use super::*;
 
     const DAY: i64 = 86_400;
@@ -155,6 +158,21 @@ mod tests {
             Some(vec![1, 2, 3, 6]),
             "the newest first"
         );
+    }
+
+    #[test]
+    fn of_a_window_that_is_over_what_a_merge_has_cut_at_the_full_size_stays() {
+        let mut all = [of_day(1, -1), of_day(2, -1), of_day(3, 0)];
+        all[0].bytes = SSTABLE_BYTES_MAX;
+        (all[0].tokens, all[1].tokens) = ((0, 9), (10, 19));
+        let waiting = |all: &[SstableSummary]| {
+            let all: Vec<&SstableSummary> = all.iter().collect();
+            TimeWindow::default().waiting(&all, NOW)
+        };
+        assert_eq!((choose_at(&all, NOW), waiting(&all)), (None, 0));
+        all[1].tokens.0 = 9;
+        assert_eq!(choose_at(&all, NOW), Some(vec![2, 1]));
+        assert_eq!(waiting(&all), 1);
     }
 
     #[test]

@@ -28,7 +28,7 @@ const PARTITIONS_FOR_A_SHARE: u64 = 100;
 /// SSTables merged at once if nothing is said.
 const SSTABLES_MAX: usize = 32;
 
-/// More shards than any disk needs; the growth formula stays within.
+/// More shards than any disk needs; what a table's owner says and the growth formula stay within.
 const SHARDS_MAX: u32 = 1 << 20;
 
 /// Options of the strategy.
@@ -105,7 +105,7 @@ impl Unified {
 
     /// Parts of the ring for data of a density.
     pub fn shards(&self, density: f64) -> u32 {
-        let base = self.base_shard_count.max(1);
+        let base = self.base_shard_count.clamp(1, SHARDS_MAX);
         let min = self.min_sstable_size as f64;
         if density < min * f64::from(base) {
             // A divisor, so that the borders of less are borders of more.
@@ -300,6 +300,12 @@ mod tests {
         };
         assert_eq!(six.shards(0.55 * GIB as f64), 3, "a divisor of six");
         assert_eq!(options.shards(f64::INFINITY), SHARDS_MAX);
+        let mad = Unified {
+            base_shard_count: u32::MAX,
+            min_sstable_size: 0,
+            ..Unified::default()
+        };
+        assert_eq!(mad.shards(GIB as f64), SHARDS_MAX);
     }
 
     #[test]
