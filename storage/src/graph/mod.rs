@@ -56,7 +56,7 @@ pub struct Graph {
     shape: Shape,
     vectors: Rows<f32>,
     /// One by the length of each vector, for angles.
-    inverse_norms: Vec<f32>,
+    inverse_norms: Rows<f32>,
     /// Of each node that is linked, on level 0: how many, then which.
     near: Rows<u32>,
     /// Of the nodes that reach higher, the neighbours on each level from 1 on.
@@ -76,7 +76,7 @@ impl Graph {
     pub fn new(shape: Shape) -> Graph {
         Graph {
             vectors: Rows::new(shape.dimensions),
-            inverse_norms: Vec::new(),
+            inverse_norms: Rows::new(1),
             near: Rows::new(1 + 2 * shape.links),
             above: HashMap::new(),
             entry: 0,
@@ -116,15 +116,15 @@ impl Graph {
     pub fn bytes(&self) -> usize {
         let links = self.shape.links * size_of::<u32>();
         let above = self.above.len() * (2 * links + 2 * size_of::<Vec<u32>>() + 32);
-        self.vectors.bytes() + self.near.bytes() + 4 * self.inverse_norms.capacity() + above
+        self.vectors.bytes() + self.near.bytes() + self.inverse_norms.bytes() + above
     }
 
     /// Takes a vector of its dimensions in, which waits to be linked. Its id.
     pub fn push(&mut self, vector: &[f32]) -> u32 {
-        self.inverse_norms.push(match self.shape.metric {
+        self.inverse_norms.push(&[match self.shape.metric {
             Metric::Cosine => inverse_norm(vector),
             Metric::Euclidean | Metric::DotProduct => 1.0,
-        });
+        }]);
         self.vectors.push(vector)
     }
 
@@ -135,13 +135,13 @@ impl Graph {
     fn query_of(&self, node: u32) -> Query<'_> {
         Query {
             vector: self.vectors.row(node),
-            scale: self.inverse_norms[node as usize],
+            scale: self.inverse_norms.row(node)[0],
         }
     }
 
     /// How far a node is from what is looked for: less is nearer.
     fn distance(&self, query: &Query<'_>, node: u32) -> f32 {
-        let scale = query.scale * self.inverse_norms[node as usize];
+        let scale = query.scale * self.inverse_norms.row(node)[0];
         distance(
             self.shape.metric,
             query.vector,

@@ -1,15 +1,18 @@
-//! Rows of equal length that grow in number: in chunks, so that growing moves nothing.
+//! Rows of equal length that grow in number: in chunks, so that growing moves nothing and leaves no copy behind. They are wiped when they go: vectors are a table's
+//! plaintext, and who is linked to whom says how they lie.
+
+use zeroize::{DefaultIsZeroes, Zeroize};
 
 /// Rows of a chunk.
 const CHUNK_ROWS: usize = 1024;
 
-pub(super) struct Rows<T> {
+pub(super) struct Rows<T: DefaultIsZeroes> {
     width: usize,
     count: usize,
     chunks: Vec<Box<[T]>>,
 }
 
-impl<T: Copy + Default> Rows<T> {
+impl<T: DefaultIsZeroes> Rows<T> {
     pub(super) fn new(width: usize) -> Rows<T> {
         Rows {
             width,
@@ -51,5 +54,13 @@ impl<T: Copy + Default> Rows<T> {
     fn place(&self, id: u32) -> (usize, usize) {
         let id = id as usize;
         (id / CHUNK_ROWS, id % CHUNK_ROWS * self.width)
+    }
+}
+
+impl<T: DefaultIsZeroes> Drop for Rows<T> {
+    fn drop(&mut self) {
+        for chunk in &mut self.chunks {
+            chunk[..].zeroize();
+        }
     }
 }

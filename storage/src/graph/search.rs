@@ -157,7 +157,7 @@ impl Graph {
         }
     }
 
-    /// The nodes from which the search goes on at `level`. Several: the nearest cluster may be reached by one that is not the nearest here. None: nothing is linked.
+    /// The nodes from which the search goes on at `level`. Several: the nearest cluster may be reached by one that is not the nearest here. Empty: nothing is linked.
     pub(super) fn descend(&self, query: &Query<'_>, level: usize) -> Vec<Found> {
         if self.linked == 0 {
             return Vec::new();

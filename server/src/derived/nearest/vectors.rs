@@ -18,6 +18,7 @@ use palladium_protocol::types::CqlType;
 use palladium_storage::graph::{Found, Graph, Shape, Survey};
 use palladium_storage::{Clustering, Companion, PartitionKey, PartitionUpdate, Row, Token};
 use tokio::sync::Notify;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{Budget, check, floats};
 use crate::derived::layout::{self, Candidate};
@@ -190,6 +191,8 @@ impl Vectors {
         }
         let entries: Vec<&Clustering> = rows.iter().map(|row| &row.clustering).collect();
         self.change(|state| state.take_in(&self.ty, &entries));
+        // What arrives while the store is read counts, too.
+        self.settle();
     }
 
     /// All that the store holds has been taken in.
@@ -279,8 +282,9 @@ impl Companion for Vectors {
             return;
         }
         let rows = update.rows.iter().filter(|row| row.liveness.is_some());
-        // Copies: what is kept must not keep the whole request.
-        let entries = rows.map(|row| Clustering::copy_from(&row.clustering.0));
+        // Copies: what is kept must not keep the whole request, and is wiped when it goes.
+        let copy = |row: &Row| Zeroizing::new(row.clustering.0.to_vec());
+        let entries = rows.map(|row| Clustering(Bytes::from_owner(copy(row))));
         self.inbox().extend(entries);
         self.wake.notify_one();
     }
@@ -291,6 +295,12 @@ impl Drop for Vectors {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         self.budget.give_back(state.counted);
         self.wake.notify_one();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.at.zeroize();
     }
 }
 
@@ -314,12 +324,12 @@ impl State {
     }
 
     fn take_in(&mut self, ty: &CqlType, entries: &[&Clustering]) {
-        let mut value = Vec::new();
+        let mut value = Zeroizing::new(Vec::new());
         for entry in entries {
             value.clear();
             // One that cannot be read is nobody's: its row is not found by it, as it would not be by the store's.
             if let Ok(place) = layout::place_behind(ty, entry, &mut value) {
-                self.add(&floats(&value), place);
+                self.add(&Zeroizing::new(floats(&value)), place);
             }
         }
     }
