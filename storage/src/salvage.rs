@@ -71,7 +71,8 @@ impl Inspection {
     fn last_group(&self) -> u64 {
         let damaged = self.log.damage.iter().chain(&self.missing);
         let damaged = damaged.map(|damage| match &damage.scope {
-            DamageScope::Survived => 0,
+            // How far the log went nobody knows: what was read of it is all that can be said.
+            DamageScope::Survived | DamageScope::Groups { last: u64::MAX, .. } => 0,
             DamageScope::Shares { sequence, .. } => *sequence,
             DamageScope::Groups { last, .. } => *last,
         });

@@ -118,6 +118,31 @@ fn damage_in_an_sstable_fails_the_rows_it_touches_and_no_others() {
 }
 
 #[test]
+fn a_damaged_sstable_is_merged_with_nothing_and_holds_up_no_others() {
+    let mut world = World::with_tables(12, small(), 1);
+    left_alone(&world);
+    world.fill(0, 60, 4);
+    world.flush(0).unwrap();
+    let path = largest_blob(&world);
+    for partitions in 3..7 {
+        world.fill(0, partitions, 4);
+        world.flush(0).unwrap();
+    }
+    world.stop().unwrap();
+    let middle = world.disk.contents(&path).unwrap().len() / 2;
+    world.disk.flip(&path, middle, 3);
+    world.reopen(Crash::Kill);
+    left_alone(&world);
+    world.unlock(0).unwrap();
+    let options = table_options(Strategy::default());
+    world.engine.set_options(id(0), options).unwrap();
+    world.env.advance(Duration::from_secs(5));
+    let merges = world.engine.finished_merges();
+    assert_eq!(merges.len(), 1, "{merges:?}");
+    assert_eq!(world.paths("blobs/").len() / 4, 2, "it and the others");
+}
+
+#[test]
 fn a_merge_that_would_not_fit_the_disk_is_not_begun() {
     let world = World::with_tables(4, small(), 1);
     left_alone(&world);
@@ -246,7 +271,7 @@ fn data_that_has_expired_goes_by_whole_sstables_though_nobody_writes() {
 }
 
 /// What an operator does with a folder that nobody serves. Gives what was said to be lost of these tables.
-fn salvaged(world: &mut World, tables: &[u8]) -> Vec<String> {
+fn discarded(world: &mut World, tables: &[u8]) -> Vec<String> {
     let rings = tables.iter().map(|table| keys_of(&world.root(*table)).ring);
     let rings: Vec<_> = rings.collect();
     world.env.drop_tasks();
@@ -269,6 +294,12 @@ fn salvaged(world: &mut World, tables: &[u8]) -> Vec<String> {
     });
     drop(backend);
     world.disk.crash(Crash::Kill);
+    losses
+}
+
+/// The same, and the next life begins with whole tables.
+fn salvaged(world: &mut World, tables: &[u8]) -> Vec<String> {
+    let losses = discarded(world, tables);
     // A damaged segment is seen until nobody needs it any more.
     let mut damage = world.inspect().unwrap().damage;
     damage.retain(|line| !line.starts_with("log segment"));
@@ -407,6 +438,20 @@ fn of_a_damaged_log_all_is_salvaged_that_it_still_says_and_later_writes_are_safe
     world.reopen(Crash::PowerLoss { seed: 3 });
     world.unlock(0).unwrap();
     assert_eq!(world.rows(0).unwrap(), expected);
+}
+
+#[test]
+fn a_log_whose_end_nobody_knows_is_salvaged_and_no_group_is_waited_for_that_cannot_come() {
+    let mut world = World::with_tables(13, small(), 1);
+    world.fill(0, 5, 2);
+    world.env.drop_tasks();
+    world.disk.crash(Crash::Kill);
+    world.disk.replace("log/watermark", None);
+    let losses = discarded(&mut world, &[0]);
+    assert_eq!(losses.len(), 1, "{losses:?}");
+    let damage = world.inspect().unwrap().damage;
+    let is_known = |line: &String| line.contains("no watermark");
+    assert!(damage.iter().all(is_known), "{damage:?}");
 }
 
 #[test]
