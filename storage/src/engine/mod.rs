@@ -277,7 +277,7 @@ impl<B: Backend> Engine<B> {
     /// could not be noted; the next start replays it. Afterwards nothing of the engine's own holds the backend: it goes with the last handle.
     pub async fn close(&self) -> Result<()> {
         let inner = &self.inner;
-        inner.is_closed.store(true, Ordering::Release);
+        inner.is_closed.store(true, Ordering::SeqCst);
         inner.forming.refuse(Error::Closed);
         inner.jobs.close();
         inner.wait_for_holders(&inner.running).await;
@@ -302,7 +302,9 @@ impl<B: Backend> Engine<B> {
         &self,
         operation: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        if self.inner.is_closed.load(Ordering::Acquire) {
+        // Held before it is asked: a close that is not seen here waits for what is started here.
+        let held = self.inner.running.clone();
+        if self.inner.is_closed.load(Ordering::SeqCst) {
             return Err(Error::Closed);
         }
         let (done, outcome) = oneshot::channel();
@@ -310,6 +312,7 @@ impl<B: Backend> Engine<B> {
             // Nobody may be listening any more.
             let _ = done.send(operation.await);
         });
+        drop(held);
         outcome.await.unwrap_or(Err(Error::Closed))
     }
 }
