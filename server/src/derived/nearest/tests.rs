@@ -8,7 +8,7 @@ use palladium_storage::{
     Clustering, Companion, Liveness, PartitionKey, PartitionUpdate, Row, Token,
 };
 
-use super::vectors::{Nearby, Search, Searched, Vectors, Work};
+use super::vectors::{NEARBY_MAX, Nearby, Search, Searched, Vectors, Work};
 use super::{Budget, check};
 use crate::derived::layout;
 use crate::encode::order;
@@ -117,6 +117,42 @@ fn a_place_is_forgotten_unless_something_has_arrived_for_it() {
     assert_eq!(keys(&after.nearby), [2]);
     write(&vectors, [1.0, 0.0, 0.0], 1);
     assert_eq!(keys(&search(&vectors, [1.0, 0.0, 0.0], 9).nearby), [1, 2]);
+}
+
+#[test]
+fn of_very_many_rows_with_one_vector_a_search_names_some_and_says_that_there_are_others() {
+    let vectors = ready();
+    let row = |n: usize| {
+        let key = PartitionKey::new(Token(0), (n as u32).to_be_bytes().to_vec());
+        let named = entry([1.0, 0.0, 0.0], 0).clustering.0;
+        // The term of the vector, without the place behind it: token, length, a key of one byte, 80.
+        let term = &named[..named.len() - 12];
+        let mut row = Row::new(layout::entry(term, &key, Some(&Clustering::SINGLE)));
+        row.liveness = Some(Liveness::new(1));
+        row
+    };
+    let load = |rows: std::ops::Range<usize>| {
+        let rows: Vec<Row> = rows.map(row).collect();
+        vectors.load(&rows);
+    };
+    load(5..NEARBY_MAX + 5);
+    let question = Search {
+        vector: &[1.0, 0.0, 0.0],
+        count: 9,
+        all: true,
+        is_meant: None,
+    };
+    let all = vectors.search(&question).expect("it is ready");
+    assert_eq!((all.nearby.len(), all.is_all), (NEARBY_MAX, true));
+    load(0..5);
+    let some = vectors.search(&question).expect("it is ready");
+    assert_eq!((some.nearby.len(), some.is_all), (NEARBY_MAX, false));
+    // The last first: whoever goes away from the front moves all others.
+    for nearby in some.nearby.iter().rev() {
+        vectors.forget(&some, nearby);
+    }
+    let left = vectors.search(&question).expect("it is ready");
+    assert_eq!((left.nearby.len(), left.is_all), (5, true));
 }
 
 #[test]

@@ -28,6 +28,8 @@ const PLACE_BYTES: usize = 48;
 const NODE_BYTES: usize = 64;
 /// Vectors that no row has any more are thrown out when they are so many, and more than half of all.
 const EMPTY_MIN: usize = 1_000;
+/// Rows that a search names at most, however many have one vector: more than anybody reads for one answer.
+pub(super) const NEARBY_MAX: usize = 1 << 15;
 /// How long the background works before others get a turn.
 const SLICE: Duration = Duration::from_millis(5);
 
@@ -56,7 +58,7 @@ pub struct Vectors {
 
 struct State {
     graph: Graph,
-    /// The rows that were written with a node's vector.
+    /// The rows that were written with a node's vector, in the order of where they are: a million may have one.
     places: Vec<Vec<Place>>,
     /// Hashes of the vectors.
     hashes: Vec<u64>,
@@ -343,16 +345,18 @@ impl State {
         self.arrivals += 1;
         let node = self.node_of(vector);
         let places = &mut self.places[node as usize];
-        if let Some(known) = places.iter_mut().find(|known| *known.at == *place) {
-            known.arrived = self.arrivals;
-            return;
+        match find(places, place) {
+            Ok(known) => places[known].arrived = self.arrivals,
+            Err(free) => {
+                self.empty -= usize::from(places.is_empty());
+                self.place_bytes += PLACE_BYTES + place.len();
+                let new = Place {
+                    at: place.into(),
+                    arrived: self.arrivals,
+                };
+                places.insert(free, new);
+            }
         }
-        self.empty -= usize::from(places.is_empty());
-        self.place_bytes += PLACE_BYTES + place.len();
-        places.push(Place {
-            at: place.into(),
-            arrived: self.arrivals,
-        });
     }
 
     /// The node of a vector, which has no places yet if it is new.
@@ -382,7 +386,7 @@ impl State {
             true => self.graph.compare_all(search.vector, search.count, &meant),
             false => self.graph.nearest(search.vector, search.count, &meant),
         };
-        let is_all = all && found.len() < search.count;
+        let is_every_node = all && found.len() < search.count;
         let nearby = found.into_iter().flat_map(|found| {
             let places = self.places[found.node as usize].iter();
             let candidates = places
@@ -395,8 +399,11 @@ impl State {
                 candidate,
             })
         });
+        let mut nearby: Vec<Nearby> = nearby.take(NEARBY_MAX + 1).collect();
+        let is_all = is_every_node && nearby.len() <= NEARBY_MAX;
+        nearby.truncate(NEARBY_MAX);
         Searched {
-            nearby: nearby.collect(),
+            nearby,
             is_all,
             generation: self.generation,
             arrivals: self.arrivals,
@@ -410,14 +417,15 @@ impl State {
         let Some(places) = self.places.get_mut(nearby.node as usize) else {
             return;
         };
-        let is_it = |place: &Place| {
-            let candidate = layout::candidate_at(Bytes::copy_from_slice(&place.at));
-            place.arrived <= searched.arrivals && candidate.as_ref() == Some(&nearby.candidate)
-        };
-        let Some(at) = places.iter().position(is_it) else {
+        let row = &nearby.candidate;
+        let place = layout::entry(&[], &row.key, row.clustering.as_ref());
+        let Ok(at) = find(places, &place.0) else {
             return;
         };
-        let gone = places.swap_remove(at);
+        if places[at].arrived > searched.arrivals {
+            return;
+        }
+        let gone = places.remove(at);
         self.empty += usize::from(places.is_empty());
         self.place_bytes -= PLACE_BYTES + gone.at.len();
     }
@@ -446,4 +454,9 @@ impl State {
             ..next
         };
     }
+}
+
+/// Where a place stands among those of one vector, or would.
+fn find(places: &[Place], place: &[u8]) -> Result<usize, usize> {
+    places.binary_search_by(|known| (*known.at).cmp(place))
 }
