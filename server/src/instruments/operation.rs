@@ -126,12 +126,17 @@ impl Operation {
     }
 }
 
-/// The table that a statement is about, of those that are stored.
+/// The table that a statement is about, of those that are stored. None of a batch over several: who may see one of them may not see the others.
 pub fn table_of(body: &Body) -> Option<TableId> {
     let table = match body {
         Body::Select(plan) => &plan.table,
         Body::Modify(plan) => &plan.table,
-        Body::Batch(batch) => &batch.statements.first()?.table,
+        Body::Batch(batch) => {
+            let first = &batch.statements.first()?.table;
+            let mut others = batch.statements.iter();
+            let is_one = others.all(|plan| plan.table.id == first.id);
+            is_one.then_some(first)?
+        }
         Body::Use(_) | Body::Truncate(_) | Body::Other(_) => return None,
     };
     (!is_virtual(table)).then_some(table.id)

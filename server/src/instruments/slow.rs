@@ -1,7 +1,8 @@
 //! Requests that took longer than the setting `slow_query_timeout_ms`: a line of the log for each, and the newest of them in memory, with their statements.
 //!
-//! A line of the log names the table and the prepared statement by their ids, as every line does. The statement itself, without its literals
-//! (`cql::redacted`), names tables and columns, so it is shown by `system_palladium.slow_queries` alone, from memory, to those who may see the table.
+//! A line of the log names the table by its id, as every line does, and nothing of the statement: its id is the hash of its text, by which whoever reads the log could try
+//! literals and passwords. The statement itself, without its literals (`cql::redacted`), names tables and columns, so it is shown by `system_palladium.slow_queries`
+//! alone, from memory, to those who may see the table.
 //!
 //! What must hold: at most [`PER_SECOND`] are told and kept in a second, however slow the server is, so that a flood costs nothing more and leaves what came
 //! before it; what is left out is counted and said. At most [`KEPT_MAX`] are kept, each with at most [`TEXT_BYTES_MAX`] of text.
@@ -14,7 +15,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use palladium_crypto::TableId;
 use palladium_protocol::cql;
-use uuid::Uuid;
 
 use super::operation::Operation;
 use super::passed::Passed;
@@ -54,8 +54,7 @@ pub struct SlowRequest {
     /// Milliseconds of wall time when it was answered.
     pub answered_at: i64,
     pub noticed: Noticed,
-    /// The id of what it executed, and the text without its literals, if that is known.
-    pub statement: Option<[u8; 16]>,
+    /// Its statement without its literals, if that is known.
     pub query: Option<String>,
 }
 
@@ -127,7 +126,6 @@ impl Slow {
         let Some((number, left_out)) = self.kept().admit(Instant::now()) else {
             return;
         };
-        let statement = statement();
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let request = SlowRequest {
             number,
@@ -135,8 +133,7 @@ impl Slow {
                 i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
             }),
             noticed,
-            statement: statement.as_ref().map(|statement| statement.id),
-            query: statement.and_then(|statement| shown(&statement.text)),
+            query: statement().and_then(|statement| shown(&statement.text)),
         };
         say(&request, left_out);
         let mut kept = self.kept();
@@ -181,13 +178,10 @@ impl Kept {
 fn say(request: &SlowRequest, left_out: u64) {
     let noticed = &request.noticed;
     let table = noticed.table.map(|id| id.to_string());
-    let statement = request.statement.map(Uuid::from_bytes);
-    let statement = statement.map(|id| id.simple().to_string());
     tracing::warn!(
         number = request.number,
         operation = noticed.operation.name(),
         table = table.as_deref().unwrap_or("none"),
-        statement = statement.as_deref().unwrap_or("none"),
         milliseconds = noticed.took.as_millis() as u64,
         requests = noticed.times,
         rows = noticed.passed.rows,

@@ -105,7 +105,8 @@ fn query(
     database.authority.admitted(session)?;
     let keyspace = request.params.keyspace.or(session.keyspace.as_deref());
     let statement = Arc::new(understand(database, request.query, keyspace)?);
-    if database.instruments.slow.is_on() {
+    // A password goes with its request.
+    if database.instruments.slow.is_on() && !statement.has_password() {
         session.text = Some(statement.clone());
     }
     if request.params.values.len() != statement.markers.len() {

@@ -310,6 +310,40 @@ fn a_slow_request_is_kept_with_its_statement_and_without_its_values() {
 }
 
 #[test]
+fn a_slow_batch_over_two_tables_is_of_neither() {
+    let node = start(|config| config.slow_query_timeout_ms = 1);
+    let mut client = Client::connect(node.address());
+    make_keyspace(&mut client);
+    for table in ["cave", "donkey"] {
+        client
+            .query(&format!(
+                "CREATE TABLE ks.{table} (k int PRIMARY KEY, v text)"
+            ))
+            .done();
+    }
+    let insert = |k: i32| {
+        let table = ["cave", "donkey"][k as usize % 2];
+        format!("INSERT INTO ks.{table} (k, v) VALUES ({k}, 'Ali'); ")
+    };
+    let inserts: String = (0..300).map(insert).collect();
+    let batch = format!("BEGIN UNLOGGED BATCH {inserts} APPLY BATCH");
+    let table = (0..100).find_map(|_| {
+        client.query(&batch).done();
+        let rows = client
+            .query("SELECT * FROM system_palladium.slow_queries")
+            .rows();
+        let is_it = |row: &usize| text(&rows, *row, "operation") == "batch";
+        let row = (0..rows.rows.len()).find(is_it)?;
+        Some(text(&rows, row, "table_name"))
+    });
+    assert_eq!(
+        table.as_deref(),
+        Some("null"),
+        "its text names both, and who may see one of them may not see the other"
+    );
+}
+
+#[test]
 fn what_is_in_memory_and_in_the_log_is_shown_by_table() {
     let node = Node::start();
     let mut client = Client::connect(node.address());
