@@ -359,3 +359,27 @@ fn a_wrong_statement_is_an_error_and_nothing_else() {
         );
     });
 }
+
+#[test]
+fn calls_within_calls_are_understood_in_a_moment() {
+    let nested = |levels: usize, open: &str, close: &str| {
+        format!("{}1{}", open.repeat(levels), close.repeat(levels))
+    };
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        let begun = std::time::Instant::now();
+        for call in [
+            nested(190, "abs(", ")"),
+            nested(90, "abs((", "))"),
+            nested(90, "abs(-", ")"),
+            nested(90, "similarity_cosine([", "], [1])"),
+            nested(60, "abs(-(1 + ", "))"),
+        ] {
+            // Refused or not: it is answered.
+            client.query(&format!("SELECT {call} FROM system.local"));
+            client.query(&format!("SELECT key FROM system.local WHERE key = {call}"));
+        }
+        let took = begun.elapsed();
+        assert!(took < std::time::Duration::from_secs(60), "{took:?}");
+    });
+}

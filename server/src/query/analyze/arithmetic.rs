@@ -23,12 +23,13 @@ impl Terms<'_> {
         receiver: Option<&CqlType>,
     ) -> CqlResult<Overload> {
         let mut weak = Vec::new();
+        let (of_left, of_right) = (self.natural_type(left), self.natural_type(right));
         for overload in overloads(operator) {
             if receiver.is_some_and(|receiver| !is_assignable(&overload.returns, receiver)) {
                 continue;
             }
-            let fit = self.fit_operand(left, &overload.left);
-            match fit.min(self.fit_operand(right, &overload.right)) {
+            let fit = self.fit_operand(left, of_left.as_ref(), &overload.left);
+            match fit.min(self.fit_operand(right, of_right.as_ref(), &overload.right)) {
                 Fit::Exact => return Ok(overload),
                 Fit::Weak => weak.push(overload),
                 Fit::No => {}
@@ -91,6 +92,7 @@ impl Terms<'_> {
         receiver: Option<&CqlType>,
     ) -> CqlResult<CqlType> {
         let mut weak = Vec::new();
+        let natural = self.natural_type(inner);
         for ty in NUMBERS {
             let is_taken = receiver.is_none_or(|receiver| {
                 // A counter takes counters alone, and nothing else does.
@@ -100,7 +102,7 @@ impl Terms<'_> {
             if !is_taken {
                 continue;
             }
-            match self.fit_operand(inner, &ty) {
+            match self.fit_operand(inner, natural.as_ref(), &ty) {
                 Fit::Exact => return Ok(ty),
                 Fit::Weak => weak.push(ty),
                 Fit::No => {}
@@ -146,18 +148,22 @@ impl Terms<'_> {
         }
     }
 
-    /// How well an operand fits. What is calculated from literals takes the type that is wanted; of what else is calculated more is known when it is.
-    pub(super) fn fit_operand(&self, of: &Selectable, ty: &CqlType) -> Fit {
-        let natural = self.natural_type(of);
+    /// How well an operand fits, given the type that it has by itself. What is calculated from literals takes the type that is wanted; of what else is calculated more is known when it is.
+    pub(super) fn fit_operand(
+        &self,
+        of: &Selectable,
+        natural: Option<&CqlType>,
+        ty: &CqlType,
+    ) -> Fit {
         match of {
             Selectable::Arithmetic { .. } | Selectable::Negation(_) if !self.columns => {
                 let is_number = functions::number::result_type(ty, ty).is_some();
-                match (is_number && is_of_literals(of, ty)) || natural.as_ref() == Some(ty) {
+                match (is_number && is_of_literals(of, ty)) || natural == Some(ty) {
                     true => Fit::Exact,
                     false => Fit::Weak,
                 }
             }
-            of => self.fit(of, natural.as_ref(), ty),
+            of => self.fit(of, natural, ty),
         }
     }
 }

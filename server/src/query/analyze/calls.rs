@@ -16,19 +16,25 @@ use crate::query::functions::timeuuid::TimeUuids;
 use crate::query::functions::{self, Fit, Function, Moment, is_assignable};
 
 impl Terms<'_> {
-    /// What is known of the types of a function's arguments; a literal has the type it is most like.
-    pub(super) fn compatible(&self, name: &str, arguments: &[Selectable]) -> Vec<Option<CqlType>> {
+    /// What is known of the types of a function's arguments, given those that they have by themselves; a literal has the type it is most like.
+    pub(super) fn compatible(
+        &self,
+        name: &str,
+        arguments: &[Selectable],
+        natural: &[Option<CqlType>],
+    ) -> Vec<Option<CqlType>> {
         let are_vectors = name.starts_with("similarity_");
-        arguments
-            .iter()
-            .map(|argument| match argument {
-                Selectable::List(parts) if are_vectors => {
-                    let dimensions = u16::try_from(parts.len()).ok()?;
-                    Some(CqlType::Vector(CqlType::Float.into(), dimensions))
-                }
-                other => self.compatible_type(other),
-            })
-            .collect()
+        let compatible = |(argument, natural): (&Selectable, &Option<CqlType>)| match argument {
+            Selectable::List(parts) if are_vectors => {
+                let dimensions = u16::try_from(parts.len()).ok()?;
+                Some(CqlType::Vector(CqlType::Float.into(), dimensions))
+            }
+            Selectable::Literal(_) => self.compatible_type(argument),
+            Selectable::Tuple(parts) if parts.len() > 1 => self.compatible_type(argument),
+            // Looked for once: twice for each level of calls within calls would be twice as much work for each.
+            _ => natural.clone(),
+        };
+        arguments.iter().zip(natural).map(compatible).collect()
     }
 
     /// The type that something is most like.
@@ -82,6 +88,11 @@ impl Terms<'_> {
             return Err(self.unknown_function(&name.to_string()));
         }
         let name = name.name.as_str();
+        let natural: Vec<Option<CqlType>> = arguments
+            .iter()
+            .map(|argument| self.natural_type(argument))
+            .collect();
+        let compatible = self.compatible(name, arguments, &natural);
         if let Some(kind) = AggregateKind::named(name) {
             let is_extreme = matches!(kind, AggregateKind::Min | AggregateKind::Max);
             if is_extreme && arguments.len() != 1 {
@@ -95,27 +106,16 @@ impl Terms<'_> {
             {
                 return self.aggregate_of_unknown(kind, of);
             }
-            return match self.compatible(name, arguments).as_slice() {
+            return match compatible.as_slice() {
                 [Some(ty)] => self.check_aggregate(kind, ty),
                 [None] => self.aggregate_of_unknown(kind, &arguments[0]),
                 _ => Ok(()),
             };
         }
-        let natural: Vec<Option<CqlType>> = arguments
-            .iter()
-            .map(|argument| self.natural_type(argument))
-            .collect();
         let shown = |place: usize| print(&arguments[place]);
         let fit =
             |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
-        match functions::resolve(
-            name,
-            &self.compatible(name, arguments),
-            None,
-            self.table,
-            &shown,
-            &fit,
-        )? {
+        match functions::resolve(name, &compatible, None, self.table, &shown, &fit)? {
             Some(_) => Ok(()),
             None => Err(self.unknown_function(name)),
         }
@@ -272,7 +272,7 @@ impl Terms<'_> {
         let fit =
             |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
         let wanted = receiver.map(|receiver| receiver.ty);
-        let compatible = self.compatible(name, arguments);
+        let compatible = self.compatible(name, arguments, &natural);
         let found = functions::resolve(name, &compatible, wanted, self.table, &shown, &fit)?;
         let Some(signature) = found else {
             return Err(self.unknown_function(name));

@@ -26,7 +26,7 @@ impl Terms<'_> {
     ) -> CqlResult<Vec<Expression>> {
         let mut expressions = Vec::new();
         for (place, (part, ty)) in parts.enumerate() {
-            if self.fit_operand(part, &ty) == Fit::No {
+            if self.fit_operand(part, self.natural_type(part).as_ref(), &ty) == Fit::No {
                 return Err(wrong(place, part, &ty));
             }
             let typed = self.typed(part, Some(Receiver { name, ty: &ty }))?;

@@ -14,9 +14,22 @@ use crate::query::functions::aggregate::AggregateKind;
 use crate::query::functions::{self, Fit, is_assignable};
 use crate::schema::types;
 
+/// Expressions that are looked at for one statement: many times as many as it has. Calls whose arguments are lists of calls would take twice as many for each level.
+const LOOKS_MAX: usize = 1 << 23;
+/// What a call counts for, of which all functions of its name are tried.
+const LOOKS_OF_CALL: usize = 64;
+
 impl Terms<'_> {
-    /// The type of an expression by itself, where it has one.
+    /// The type of an expression by itself, where it has one. None of any when too many were looked at.
     pub(super) fn natural_type(&self, of: &Selectable) -> Option<CqlType> {
+        let looks = match of {
+            Selectable::Function { .. } => LOOKS_OF_CALL,
+            _ => 1,
+        };
+        self.looks.set(self.looks.get() + looks);
+        if self.looks.get() > LOOKS_MAX {
+            return None;
+        }
         match of {
             Selectable::Column(name) => {
                 let column = self.table?.column(name.as_str())?;
@@ -58,7 +71,7 @@ impl Terms<'_> {
                 };
                 let signature = functions::resolve(
                     name,
-                    &self.compatible(name, arguments),
+                    &self.compatible(name, arguments, &natural),
                     None,
                     self.table,
                     &shown,

@@ -7,6 +7,7 @@
 //!
 //! What must hold: every marker of the statement ends up with exactly one specification, because drivers encode by it.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use palladium_protocol::cql;
@@ -60,6 +61,8 @@ pub struct Terms<'a> {
     pub aggregates: Vec<Aggregate>,
     pub(super) inside_aggregate: bool,
     pub(super) asks_for_time: bool,
+    /// Expressions that were looked at for their types.
+    pub(super) looks: Cell<usize>,
     /// The first column that the selection named, which some errors repeat.
     pub first_column: Option<String>,
     /// Keys of elements and ends of slices that were met, other than constants.
@@ -81,6 +84,7 @@ impl<'a> Terms<'a> {
             aggregates: Vec::new(),
             inside_aggregate: false,
             asks_for_time: false,
+            looks: Cell::new(0),
             first_column: None,
             chosen: Vec::new(),
             key_markers: Vec::new(),
