@@ -103,7 +103,9 @@ impl Select {
                 .collect();
             text += &format!(" WHERE {}", parts.join(" AND "));
         }
-        let limit = self.left.min(self.settings.page_size.unwrap_or(NO_LIMIT));
+        // What is left of no limit is none either, however many rows were read.
+        let left = plan.limit.as_ref().map_or(NO_LIMIT, |_| self.left);
+        let limit = left.min(self.settings.page_size.unwrap_or(NO_LIMIT));
         if limit != NO_LIMIT {
             text += &format!(" LIMIT {limit}");
         }
