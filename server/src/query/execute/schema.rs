@@ -149,8 +149,11 @@ async fn change(
         let turn = database.turns.turn().await;
         let before = database.catalog.load_full();
         let (changed, now) = match planned(&before)? {
-            (Plan::Nothing, _) => return Ok(Response::Void),
-            (Plan::Warned(warning), _) => return Ok(Response::Void.with_warnings(vec![warning])),
+            (Plan::Nothing, _) => return Ok(Response::Void.with_warnings(warnings)),
+            (Plan::Warned(warning), _) => {
+                warnings.push(warning);
+                return Ok(Response::Void.with_warnings(warnings));
+            }
             (Plan::Change(changed), now) => (*changed, now),
         };
         match database.turns.in_the_way(&changed.event) {
