@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use palladium_integration_tests::node::Node;
-use palladium_integration_tests::raw::Connection;
+use palladium_integration_tests::raw::{Answer, Connection};
 
 use crate::rows::{Place, grid, make_keyspace, make_table, versions, write_all};
 
@@ -78,7 +78,67 @@ fn a_damaged_table_is_salvaged_on_an_operators_word_and_that_is_written_down() {
     node.verify().must_succeed("verify");
 }
 
-/// Flips a byte in the middle of the largest blob: the data of the table's SSTable.
+/// Rows of a table whose index takes more room than they do.
+const INDEXED: usize = 2_000;
+
+#[test]
+fn an_index_that_was_salvaged_misses_no_row() {
+    let mut node = Node::start();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be built");
+    runtime.block_on(async {
+        let mut connection = Connection::open(node.address())
+            .await
+            .expect("the server is ready");
+        make_keyspace(&mut connection, "ks").await;
+        for statement in [
+            "CREATE TABLE ks.i (p int PRIMARY KEY, v int)",
+            "CREATE INDEX of_v ON ks.i (v) USING 'sai'",
+        ] {
+            connection.run(statement).await.accepted();
+        }
+        for p in 0..INDEXED {
+            let insert = format!("INSERT INTO ks.i (p, v) VALUES ({p}, {p})");
+            connection.run(&insert).await.accepted();
+        }
+    });
+    node.flush();
+    node.stop();
+    damage(&node);
+    let data = node.data();
+    let folder = data.to_str().expect("temporary folders have plain names");
+    let done = node.tool(&["salvage", folder, "--yes"]);
+    done.must_succeed("salvage");
+    assert!(
+        done.text.contains(" of store ") && !done.text.contains(" of store 0,"),
+        "the index was damaged, and nothing else: {}",
+        done.text
+    );
+
+    node.restart();
+    let found = runtime.block_on(async {
+        let mut connection = Connection::open(node.address())
+            .await
+            .expect("the server is ready");
+        loop {
+            let found = connection.query_all("SELECT p FROM ks.i WHERE v >= 0", 500);
+            match found.await.expect("an answer") {
+                Answer::Refused { message, .. } => {
+                    assert!(message.contains("is not yet available"), "{message}");
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+                answer => break answer.rows().len(),
+            }
+        }
+    });
+    assert_eq!(found, INDEXED);
+    node.stop();
+    node.verify().must_succeed("verify");
+}
+
+/// Flips a byte in the middle of the largest blob: the data of the SSTable that takes most room.
 fn damage(node: &Node) {
     let blobs = node.data().join("blobs");
     let files = fs::read_dir(blobs).expect("the folder is there");

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! look: every block of every table whose key is at hand ─► say what is lost ─► --yes
-//! do:   record in the folder's audit trail, a line for each table ─► discard (storage::salvage) ─► say what was kept
+//! do:   record in the folder's audit trail, a line for each table ─► indexes and views of these tables are to be built anew ─► discard (storage::salvage) ─► say what was kept
 //! ```
 //!
 //! What must hold: without `--yes` nothing is changed. The record comes first: what goes is written down before it goes; a crash between the two leaves a record of what
 //! was not done yet, and asking again does it. Tables whose key is not at hand are left as they are, and so are the service's own: what they say no operator can
-//! give up without knowing it. An older folder is not made newer by a record: it is refused, as the server refuses it.
+//! give up without knowing it. No index and no view of a table that has lost something answers as if it had not. An older folder is not made newer by a record: it is refused, as the server refuses it.
 //!
 //! | exit | meaning |
 //! |---|---|
@@ -30,6 +30,7 @@ use super::folder::{DAMAGED, Folder, NOT_CHECKED, WHOLE, backend, in_runtime};
 use super::verify::{ring, subscriber_of};
 use crate::audit::{Asker, Event, Standing};
 use crate::config::Config;
+use crate::derived::build;
 use crate::env::RealEnv;
 use crate::schema::store;
 use crate::server::open_engine;
@@ -135,7 +136,7 @@ async fn look<'a>(
     Ok(found)
 }
 
-/// Writes down what goes.
+/// Writes down what goes, and that what was derived from it is to be built anew.
 async fn record(
     config: &Config,
     files: LocalBackend,
@@ -168,6 +169,8 @@ async fn record(
     };
     let events: Vec<Event> = wrecks.iter().map(event).collect();
     trail.append(&events).await.map_err(say)?;
+    let tables: Vec<TableId> = wrecks.iter().map(|(_, ring)| ring.table()).collect();
+    build::begin_anew(&engine, service, &tables).await?;
     engine.close().await.map_err(say)
 }
 

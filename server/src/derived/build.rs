@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use palladium_crypto::TableId;
 use palladium_storage::{
     KeyRange, Limits, Mutation, PartitionBound, PartitionRows, PartitionUpdate, ReadCommand,
     ReadPosition, Slices, Store, Token, Write,
@@ -19,11 +20,13 @@ use palladium_storage::{
 use super::entries::{self, TooLong};
 use super::layout::LAYOUT;
 use super::{nearest, views};
+use crate::Engine;
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::CqlResult;
 use crate::records;
-use crate::schema::{Index, TableSchema, View};
+use crate::schema::{Index, TableSchema, View, store};
+use crate::service_key::ServiceKey;
 
 /// The kind of record that says how far a build has come.
 const RECORDS: &str = "index_builds";
@@ -82,21 +85,59 @@ async fn renew(database: &Arc<Database>) {
         }
         let renewed = database.change_table(table, |definition| {
             for index in definition.indexes.iter_mut().filter(|index| is_old(index)) {
-                // The last number stays unused, as it does for whoever makes an index.
-                let Some(next) = definition.next_store.checked_add(1) else {
+                let Some(store) = fresh_store(&mut definition.next_store) else {
                     continue;
                 };
                 let index = Arc::make_mut(index);
-                index.store = Store(definition.next_store);
+                index.store = store;
                 index.layout = LAYOUT;
                 index.is_built = false;
-                definition.next_store = next;
             }
         });
         if let Err(error) = renewed.await {
             tracing::warn!(table = %table.id, code = error.code() as i32, "indexes in an older layout are made anew at the next start");
         }
     }
+}
+
+/// A store that nothing was written to. None: the last number stays unused, as it does for whoever makes an index.
+fn fresh_store(next_store: &mut u16) -> Option<Store> {
+    let next = next_store.checked_add(1)?;
+    Some(Store(std::mem::replace(next_store, next)))
+}
+
+/// Lets all that is derived from these tables be built anew at the next start, in stores of its own. They have lost something: entries of rows that are still there, rows that
+/// a view still shows, or what hid older rows, whose entries have been forgotten.
+pub async fn begin_anew(
+    engine: &Engine,
+    service: &ServiceKey,
+    tables: &[TableId],
+) -> Result<(), String> {
+    let before = store::load(engine, service).await?;
+    let mut next = before.clone();
+    let meant = |table: &&Arc<TableSchema>| tables.contains(&table.id);
+    for table in before.customer_tables().filter(meant) {
+        let mut definition = table.definition();
+        let numbers = &mut definition.next_store;
+        for index in &mut definition.indexes {
+            let index = Arc::make_mut(index);
+            index.store = fresh_store(numbers).unwrap_or(index.store);
+            index.is_built = false;
+        }
+        for view in &mut definition.views {
+            let view = Arc::make_mut(view);
+            view.store = fresh_store(numbers).unwrap_or(view.store);
+            view.is_built = false;
+        }
+        if let Some(keyspace) = next.keyspaces.get_mut(&table.keyspace) {
+            let changed = Arc::new(TableSchema::new(definition));
+            let tables = &mut Arc::make_mut(keyspace).tables;
+            tables.insert(table.name.clone(), changed);
+        }
+    }
+    let now = engine.next_timestamp().max(before.changed_at + 1);
+    let written = store::write(engine, &before, &next, now).await;
+    written.map_err(|error| error.message)
 }
 
 /// Removes the notes of builds that are over, and of what was dropped meanwhile.
