@@ -25,6 +25,12 @@ pub const NOT_YET: &[Kept] = &[
         why: "not yet: of the mistakes of several statements of a conditional batch another one is met first",
     },
     Kept {
+        statement: "SELECT * IN (*) GROUP BY *",
+        theirs: "[*",
+        ours: "[*(more)*",
+        why: "not yet: a page of groups of several partitions goes on past its size",
+    },
+    Kept {
         statement: "CREATE *|ALTER *|DROP *|GRANT *|REVOKE *|LIST *|DESC*",
         theirs: "0x*",
         ours: "prepared: markers [] partition key [] result []",

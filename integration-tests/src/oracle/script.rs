@@ -5,6 +5,7 @@
 //! -- whatever                 a remark, or, in a golden script, the answer; neither is of interest: Cassandra is asked
 //! -- @pages 2                 from here on in pages of two rows; 0: without pages
 //! -- @prepare                 the next statement is prepared and then executed
+//! -- ! @ours why              the first line of a script that no Cassandra is asked about
 //! ```
 
 use std::io;
@@ -19,10 +20,15 @@ pub fn blocks(folder: &Path, keyspace: &str) -> io::Result<Vec<Block>> {
         .collect::<io::Result<_>>()?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "cql"));
     paths.sort();
-    paths
+    let texts = paths
         .iter()
-        .map(|path| {
-            let text = std::fs::read_to_string(path)?;
+        .map(|path| std::fs::read_to_string(path).map(|text| (path, text)))
+        .collect::<io::Result<Vec<_>>>()?;
+    let asked = texts
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("-- ! @ours"));
+    asked
+        .map(|(path, text)| {
             let text = match keyspace {
                 OWN_KEYSPACE => text,
                 other => renamed(&text, other),

@@ -171,10 +171,10 @@ pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
     })
 }
 
-/// An IPv6 address, or an IPv4 address whose last part may stand for several bytes, as in `10.1`.
+/// An IPv6 address, or an IPv4 address whose last part may stand for several bytes, as in `10.1`. An IPv4 address in the clothes of IPv6 is one of IPv4, as Java has it.
 fn address(text: &str) -> Option<IpAddr> {
-    if let Ok(address) = text.parse() {
-        return Some(address);
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_canonical());
     }
     let parts: Vec<&str> = text.split('.').collect();
     let (last, bytes) = parts.split_last()?;
