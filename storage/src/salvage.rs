@@ -291,7 +291,9 @@ impl<B: Backend> Keeping<'_, B> {
         };
         for (store, memtable) in log.memtables.all() {
             let mut cursor = memtable.shared_cursor();
-            cursor.seek(&PartitionBound::MIN).map_err(never_misses)?;
+            cursor
+                .seek(&PartitionBound::MIN)
+                .map_err(Fault::without_blocks)?;
             let options = self.options(store, 0);
             let (backend, env) = (self.backend.clone(), self.env.clone());
             let entry = flush::flush(cursor, backend, env, self.ring, options).await?;
@@ -311,14 +313,5 @@ impl<B: Backend> Keeping<'_, B> {
             store,
             ..WriterOptions::default()
         }
-    }
-}
-
-fn never_misses(fault: Fault) -> Error {
-    match fault {
-        Fault::Error(error) => error,
-        Fault::Miss(_) => Error::Invalid {
-            what: "a memtable has no blocks to miss".into(),
-        },
     }
 }

@@ -106,7 +106,9 @@ async fn write_out<B: Backend>(
 ) -> Result<Option<SstableEntry>> {
     check_lease(inner, open)?;
     let mut cursor = memtable.shared_cursor();
-    cursor.seek(&PartitionBound::MIN).map_err(never_misses)?;
+    cursor
+        .seek(&PartitionBound::MIN)
+        .map_err(Fault::without_blocks)?;
     let source = WhileLeased::new(cursor, inner.clone(), open.clone());
     let (backend, env) = (inner.backend.clone(), inner.env.clone());
     write_memtable::flush(source, backend, env, &open.ring(), writer).await
@@ -287,15 +289,6 @@ impl<S: Source, B: Backend> Source for WhileLeased<S, B> {
 
 pub(super) fn check_lease<B: Backend>(inner: &Inner<B>, open: &OpenTable) -> Result<()> {
     open.may_go_on(Reading::now(&*inner.env))
-}
-
-fn never_misses(fault: Fault) -> Error {
-    match fault {
-        Fault::Error(error) => error,
-        Fault::Miss(_) => Error::Invalid {
-            what: "a memtable has no blocks to miss".into(),
-        },
-    }
 }
 
 impl<B: Backend> Inner<B> {

@@ -15,6 +15,18 @@ pub enum Fault {
     Error(Error),
 }
 
+impl Fault {
+    /// The error that it is where there are no blocks to miss: in memory.
+    pub(crate) fn without_blocks(self) -> Error {
+        match self {
+            Fault::Error(error) => error,
+            Fault::Miss(_) => Error::Invalid {
+                what: "a memtable has no blocks to miss".into(),
+            },
+        }
+    }
+}
+
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         Fault::Error(error)
