@@ -13,13 +13,6 @@ const MANY: usize = 2_400;
 /// Rows of one batch.
 const BATCH: usize = 150;
 
-fn create_keyspace(client: &mut Client) {
-    client
-        .query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
-        .done();
-    client.query("USE ks").done();
-}
-
 fn number(chance: &mut Chance) -> f32 {
     chance.below(2_001) as f32 / 1_000.0 - 1.0
 }
@@ -114,8 +107,7 @@ fn what_is_named_as_nearest_is_what_a_scan_finds_nearest() {
     println!("seed {seed}");
     let mut chance = Chance(seed);
     let node = Node::start();
-    let mut client = Client::connect(node.address());
-    create_keyspace(&mut client);
+    let mut client = Client::in_keyspace(node.address());
     for table in ["indexed", "scanned"] {
         client
             .query(&format!(
@@ -241,8 +233,7 @@ fn a_graph_finds_what_is_near_through_updates_and_deletions_and_is_made_anew_aft
     let seed = 21;
     let mut chance = Chance(seed);
     let node = Node::start();
-    let mut client = Client::connect(node.address());
-    create_keyspace(&mut client);
+    let mut client = Client::in_keyspace(node.address());
     client
         .query("CREATE TABLE t (k int, c int, w int, v vector<float, 5>, PRIMARY KEY (k, c))")
         .done();
@@ -300,8 +291,7 @@ fn a_graph_finds_what_is_near_through_updates_and_deletions_and_is_made_anew_aft
 #[test]
 fn what_is_nearest_comes_on_one_page_and_from_one_replica() {
     let node = Node::start();
-    let mut client = Client::connect(node.address());
-    create_keyspace(&mut client);
+    let mut client = Client::in_keyspace(node.address());
     client
         .query("CREATE TABLE t (k int PRIMARY KEY, v vector<float, 2>)")
         .done();
@@ -328,8 +318,7 @@ fn what_is_nearest_comes_on_one_page_and_from_one_replica() {
 #[test]
 fn a_vector_of_zeros_from_before_the_index_is_near_to_nothing() {
     let node = Node::start();
-    let mut client = Client::connect(node.address());
-    create_keyspace(&mut client);
+    let mut client = Client::in_keyspace(node.address());
     client
         .query("CREATE TABLE t (k int PRIMARY KEY, v vector<float, 2>)")
         .done();
@@ -355,8 +344,7 @@ fn a_vector_of_many_elements_is_found_by_a_graph_of_what_the_store_holds() {
     const DIMENSIONS: usize = 700;
     let mut chance = Chance(4);
     let node = Node::start();
-    let mut client = Client::connect(node.address());
-    create_keyspace(&mut client);
+    let mut client = Client::in_keyspace(node.address());
     client
         .query(&format!(
             "CREATE TABLE t (k int PRIMARY KEY, v vector<float, {DIMENSIONS}>)"
