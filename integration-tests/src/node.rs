@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::raw::Connection;
 use crate::system;
 
 /// How long a start may take before a test gives up; the start after a kill replays the log.
@@ -132,6 +133,13 @@ impl Node {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A client of it.
+    pub async fn connect(&self) -> Connection {
+        Connection::open(self.address)
+            .await
+            .expect("the server is ready")
     }
 
     /// The data folder.

@@ -221,15 +221,22 @@ impl Bench {
         let address = side.server.address;
         let run = load::measure(address, workload, &side.scale, plan);
         let sample = self.runtime.block_on(run)?;
-        self.tell(side.server.name(), workload, plan, &sample);
-        report.keep(
-            side.server.name(),
-            workload.name,
-            plan.shape,
-            plan.pace,
-            sample,
-        );
+        self.note(side, workload, plan, sample, report);
         Ok(())
+    }
+
+    /// Says what was measured, and keeps it.
+    fn note(
+        &self,
+        side: &Side,
+        workload: &'static Workload,
+        plan: Plan,
+        sample: Sample,
+        report: &mut Report,
+    ) {
+        let server = side.server.name();
+        self.tell(server, workload, plan, &sample);
+        report.keep(server, workload.name, plan.shape, plan.pace, sample);
     }
 
     /// The same, while memtables are written again and again.
@@ -261,14 +268,7 @@ impl Bench {
             side.server.flush_by_itself(keyspace, None).await?;
             sample
         })?;
-        self.tell(side.server.name(), workload, plan, &sample);
-        report.keep(
-            side.server.name(),
-            workload.name,
-            plan.shape,
-            plan.pace,
-            sample,
-        );
+        self.note(side, workload, plan, sample, report);
         Ok(())
     }
 

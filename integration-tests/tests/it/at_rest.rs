@@ -3,7 +3,8 @@
 use palladium_integration_tests::chance::Chance;
 use palladium_integration_tests::grep;
 use palladium_integration_tests::node::Node;
-use palladium_integration_tests::raw::Connection;
+
+use crate::runtimes::one_thread;
 
 /// The mark of one run: a word that stands nowhere else and is part of every name and value, so that one search finds any of them, and what stands before it
 /// says which.
@@ -36,10 +37,7 @@ fn no_word_of_a_user_reaches_the_disk() {
     let mark = Mark::new(&mut chance);
     node.key("create", "first");
     node.key("create", "second");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be built");
+    let runtime = one_thread();
 
     let keyspace = mark.word("keyspace");
     let table = format!("{keyspace}.{}", mark.word("table"));
@@ -138,9 +136,7 @@ fn no_word_of_a_user_reaches_the_disk() {
     }
 
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         for statement in schema {
             connection.run(&statement).await;
         }
@@ -202,9 +198,7 @@ fn no_word_of_a_user_reaches_the_disk() {
     node.restart();
     mark.search(&node, "after recovery");
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         let answer = connection
             .run(&format!("SELECT count(*) FROM {table}"))
             .await;

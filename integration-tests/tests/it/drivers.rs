@@ -20,6 +20,8 @@ use scylla::value::{
 use scylla::{DeserializeValue, SerializeValue};
 use uuid::Uuid;
 
+use crate::runtimes::two_threads;
+
 /// A server of ours, or the one that was named.
 struct Server {
     address: SocketAddr,
@@ -68,14 +70,6 @@ async fn run(session: &Session, text: &str) {
         .unwrap_or_else(|error| panic!("{text}: {error}"));
 }
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime can be built")
-}
-
 #[derive(Debug, Clone, PartialEq, SerializeValue, DeserializeValue)]
 struct Address {
     street: String,
@@ -85,7 +79,7 @@ struct Address {
 #[test]
 fn every_type_comes_back_through_the_rust_driver() {
     let server = server();
-    runtime().block_on(async {
+    two_threads().block_on(async {
         for compression in [None, Some(Compression::Lz4), Some(Compression::Snappy)] {
             let session = connect(&server, compression).await;
             let keyspace = keyspace(&session).await;
@@ -263,7 +257,7 @@ async fn structures(session: &Session) {
 fn fifty_thousand_rows_come_in_pages_through_the_rust_driver() {
     const ROWS: i32 = 50_000;
     let server = server();
-    runtime().block_on(async {
+    two_threads().block_on(async {
         let session = connect(&server, Some(Compression::Lz4)).await;
         let keyspace = keyspace(&session).await;
         run(
@@ -322,7 +316,7 @@ async fn futures_in_order<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Out
 #[test]
 fn the_rust_driver_sees_schema_changes_and_errors() {
     let server = server();
-    runtime().block_on(async {
+    two_threads().block_on(async {
         let (session, other) = (connect(&server, None).await, connect(&server, None).await);
         let keyspace = keyspace(&session).await;
         run(&session, "CREATE TABLE t (k int PRIMARY KEY, v text)").await;

@@ -13,6 +13,7 @@ use palladium_integration_tests::node::{Node, Settings};
 use palladium_integration_tests::raw::{Answer, Connection, Frame, decode};
 
 use crate::rows::{Place, bigint, bind, int, make_keyspace, versions};
+use crate::runtimes::one_thread;
 
 const WRITERS: i32 = 64;
 const IN_FLIGHT: usize = 16;
@@ -39,9 +40,7 @@ fn no_kill_loses_an_acknowledged_write() {
         .expect("a runtime can be built");
 
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         make_keyspace(&mut connection, "ks").await;
         connection
             .run("CREATE TABLE ks.t (p int, c int, v blob, PRIMARY KEY (p, c))")
@@ -104,16 +103,11 @@ fn a_start_with_a_gigabyte_of_log_replays_it() {
         ..Settings::default()
     };
     let mut node = Node::start_with(settings);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be built");
+    let runtime = one_thread();
     let value = vec![7_u8; 8192];
     let rows = i32::try_from(bytes / 8192).expect("the rows can be counted");
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         make_keyspace(&mut connection, "ks").await;
         connection
             .run("CREATE TABLE ks.t (k int PRIMARY KEY, v blob)")
@@ -143,9 +137,7 @@ fn a_start_with_a_gigabyte_of_log_replays_it() {
         started.elapsed().as_secs_f64()
     );
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         let answer = connection
             .query_all("SELECT k FROM ks.t", 5000)
             .await

@@ -12,6 +12,7 @@ use palladium_integration_tests::node::{Node, Settings};
 use palladium_integration_tests::raw::{Answer, Connection};
 
 use crate::rows::{Place, bind, grid, make_keyspace, make_table, versions, write_all};
+use crate::runtimes::one_thread;
 
 const DISK_BYTES: u64 = 48 << 20;
 const OVERLOADED: i32 = 0x1001;
@@ -31,15 +32,10 @@ fn a_full_disk_refuses_writes_answers_reads_and_comes_back_by_itself() {
         ..Settings::default()
     };
     let mut node = Node::start_with(settings);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be built");
+    let runtime = one_thread();
     let mut wanted: BTreeMap<Place, u64> = BTreeMap::new();
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         make_keyspace(&mut connection, "ks").await;
         make_table(&mut connection, "ks.t", "").await;
         write_all(&mut connection, "ks.t", grid(100, 50), 1).await;
@@ -85,9 +81,7 @@ fn a_full_disk_refuses_writes_answers_reads_and_comes_back_by_itself() {
     node.kill();
     node.restart();
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         assert_eq!(read(&mut connection).await, wanted, "after a kill");
     });
     node.stop();

@@ -10,6 +10,8 @@ use palladium_integration_tests::chance::{Chance, long};
 use palladium_integration_tests::node::Node;
 use palladium_integration_tests::raw::{Answer, Connection, code, decode, opcode};
 
+use crate::runtimes::one_thread;
+
 /// No answer takes as long as this, and no nonsense costs as much as that.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 const MEMORY_KIB_MAX: u64 = 1 << 20;
@@ -28,10 +30,7 @@ fn on_a_server<F: Future>(story: impl FnOnce(SocketAddr) -> F) {
     let address = named
         .or(node.as_ref().map(Node::address))
         .expect("one of the two");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be built");
+    let runtime = one_thread();
     let ended =
         runtime.block_on(async { tokio::time::timeout(ANSWER_LIMIT, story(address)).await });
     assert!(ended.is_ok(), "no answer came");

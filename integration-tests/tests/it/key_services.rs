@@ -143,7 +143,7 @@ impl Story<'_> {
         });
         let first = owner.create_key(&node, "first");
         let second = owner.create_key(&node, "second");
-        let mut connection = connect(&node).await;
+        let mut connection = node.connect().await;
         make_keyspace(&mut connection, "ks").await;
         for (table, key) in [
             ("locked", first.as_str()),
@@ -181,7 +181,7 @@ impl Story<'_> {
     }
 
     async fn the_first_key_is_taken_away(&mut self) {
-        let mut connection = connect(&self.node).await;
+        let mut connection = self.node.connect().await;
         let neighbour = Load::start(&self.node, "ks.neighbour");
         neighbour.wait_for(1000).await;
         let before_us = neighbour.lap_p99_us();
@@ -242,7 +242,7 @@ impl Story<'_> {
 
     /// After a kill: the server started while the key was away.
     async fn the_first_key_is_given_back(&mut self) {
-        let mut connection = connect(&self.node).await;
+        let mut connection = self.node.connect().await;
         assert_eq!(read_all(&mut connection, "ks.neighbour").await.len(), 1000);
         self.wait_for_refusal(&mut connection, "ks.locked", code::UNAUTHORIZED)
             .await;
@@ -255,7 +255,7 @@ impl Story<'_> {
 
     /// Once ALTER has answered, the old key is not needed.
     async fn the_table_leaves_its_key(&mut self) {
-        let mut connection = connect(&self.node).await;
+        let mut connection = self.node.connect().await;
         let third = self.owner.create_key(&self.node, "third");
         connection
             .run(&format!(
@@ -265,7 +265,7 @@ impl Story<'_> {
         self.owner.take_away(&self.node, &self.first);
         self.node.kill();
         self.node.restart();
-        let mut connection = connect(&self.node).await;
+        let mut connection = self.node.connect().await;
         let rows = versions_of(&read_all(&mut connection, "ks.locked").await);
         assert_eq!(
             rows,
@@ -279,7 +279,7 @@ impl Story<'_> {
         if !self.owner.go_away() {
             return;
         }
-        let mut connection = connect(&self.node).await;
+        let mut connection = self.node.connect().await;
         let own = Load::start(&self.node, "ks.own");
         let message = self
             .wait_for_refusal(&mut connection, "ks.locked", code::UNAVAILABLE)
@@ -294,7 +294,7 @@ impl Story<'_> {
         );
         self.node.kill();
         self.node.restart();
-        let mut connection = connect(&self.node).await;
+        let mut connection = self.node.connect().await;
         assert_eq!(read_all(&mut connection, "ks.own").await.len(), 1000);
         self.wait_for_refusal(&mut connection, "ks.locked", code::UNAVAILABLE)
             .await;
@@ -370,12 +370,6 @@ impl Story<'_> {
             "rows after the key came back"
         );
     }
-}
-
-async fn connect(node: &Node) -> Connection {
-    Connection::open(node.address())
-        .await
-        .expect("the server is ready")
 }
 
 fn versions_of(rows: &[(Place, u64)]) -> BTreeMap<Place, u64> {

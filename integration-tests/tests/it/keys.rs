@@ -9,21 +9,13 @@ use std::time::{Duration, Instant};
 use palladium_integration_tests::node::{Node, Settings};
 use palladium_integration_tests::raw::{Connection, code};
 use sha2::{Digest, Sha256};
-use tokio::runtime::Runtime;
 
 use crate::load::Load;
 use crate::rows::{grid, make_keyspace, make_table, read_all, text, write_all};
+use crate::runtimes::two_threads;
 
 /// The shortest lease there is, in seconds; a lock must be felt within it.
 const LEASE_S: u64 = 10;
-
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime can be built")
-}
 
 fn node() -> Node {
     let node = Node::start_with(Settings {
@@ -39,9 +31,9 @@ fn node() -> Node {
 #[test]
 fn a_key_switch_under_load_moves_no_data() {
     let mut node = node();
-    let runtime = runtime();
+    let runtime = two_threads();
     let (before, load) = runtime.block_on(async {
-        let mut connection = Connection::open(node.address()).await.expect("the server is ready");
+        let mut connection = node.connect().await;
         make_keyspace(&mut connection, "ks").await;
         make_table(&mut connection, "ks.t", "encryption = {'kms_key': 'local:first'}").await;
         write_all(&mut connection, "ks.t", grid(100, 100), 1).await;
@@ -80,9 +72,7 @@ fn a_key_switch_under_load_moves_no_data() {
     node.verify().must_succeed("verify");
     node.restart();
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         assert_eq!(
             read_all(&mut connection, "ks.t").await.len(),
             100 * 100,
@@ -94,10 +84,8 @@ fn a_key_switch_under_load_moves_no_data() {
 #[test]
 fn a_key_switch_keeps_prepared_statements() {
     let node = node();
-    runtime().block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+    two_threads().block_on(async {
+        let mut connection = node.connect().await;
         make_keyspace(&mut connection, "ks").await;
         make_table(
             &mut connection,
@@ -153,15 +141,13 @@ const FLUSH: &str = "INSERT INTO system_palladium.maintenance (operation, keyspa
 #[test]
 fn a_kill_during_a_key_switch_leaves_the_old_state_or_the_new() {
     let mut node = node();
-    let runtime = runtime();
+    let runtime = two_threads();
     let (sstables, kills) = match std::env::var_os("TESTS_LONG") {
         Some(_) => (SSTABLES_LONG, KILLS_LONG),
         None => (SSTABLES_SHORT, KILLS_SHORT),
     };
     let whole = runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         make_keyspace(&mut connection, "ks").await;
         make_table(
             &mut connection,
@@ -205,9 +191,7 @@ fn a_kill_during_a_key_switch_leaves_the_old_state_or_the_new() {
             .expect("the switch ends with its connection");
         node.restart();
         runtime.block_on(async {
-            let mut connection = Connection::open(node.address())
-                .await
-                .expect("the server is ready");
+            let mut connection = node.connect().await;
             assert_eq!(
                 read_all(&mut connection, "ks.t").await.len() as i32,
                 sstables,
@@ -238,8 +222,8 @@ fn a_kill_during_a_key_switch_leaves_the_old_state_or_the_new() {
 #[test]
 fn keys_that_are_no_good_are_refused_and_nothing_changes() {
     let node = node();
-    runtime().block_on(async {
-        let mut connection = Connection::open(node.address()).await.expect("the server is ready");
+    two_threads().block_on(async {
+        let mut connection = node.connect().await;
         make_keyspace(&mut connection, "ks").await;
         make_table(&mut connection, "ks.t", "encryption = {'kms_key': 'local:first'}").await;
         write_all(&mut connection, "ks.t", grid(10, 10), 1).await;

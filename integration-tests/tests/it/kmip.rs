@@ -14,6 +14,8 @@ use palladium_integration_tests::owners::{Owner, PyKmip};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use crate::runtimes::one_thread;
+
 /// How long a policy may take until it counts.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,10 +31,7 @@ impl Client {
             .iter()
             .find(|kind| kind.provider == "kmip")
             .expect("this build knows KMIP");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime can be built");
+        let runtime = one_thread();
         let kms = runtime.block_on((kind.open)(settings))?;
         Ok(Client { runtime, kms })
     }

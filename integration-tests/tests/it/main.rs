@@ -21,6 +21,7 @@ mod retries;
 mod roles;
 mod rollback;
 mod rows;
+mod runtimes;
 mod salvage;
 mod schema;
 mod slow;

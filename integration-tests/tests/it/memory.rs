@@ -150,9 +150,7 @@ fn five_seconds_after_a_lock_nothing_of_the_table_is_in_memory() {
     // It was taken away, not lost.
     node.key("enable", "first");
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         let deadline = Instant::now() + LOCK_LIMIT;
         while let Answer::Refused { .. } = connection
             .query("SELECT count(*) FROM ks.locked")
@@ -177,9 +175,7 @@ fn count<'a>(finds: &[Find], mut kinds: BTreeMap<&'a str, usize>) -> BTreeMap<&'
 
 /// Puts rows on every way that a row can take, and reads them on every way, until all caches hold some.
 async fn fill_and_read(node: &Node, chance: &mut Chance, needles: &mut Vec<Needle>) {
-    let mut connection = Connection::open(node.address())
-        .await
-        .expect("the server is ready");
+    let mut connection = node.connect().await;
     make_keyspace(&mut connection, "ks").await;
     for (table, key) in [("ks.locked", "first"), ("ks.neighbour", "second")] {
         connection

@@ -6,12 +6,7 @@ use palladium_integration_tests::oracle::step::{Batch, BatchKind, Block, Member,
 use palladium_integration_tests::oracle::wire::Value;
 use palladium_integration_tests::oracle::{generate, shrink};
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
-}
+use crate::runtimes::one_thread;
 
 /// One server warns of four tombstones, the other of a thousand: the read that shows it needs its table and four deletions.
 #[test]
@@ -45,7 +40,7 @@ fn a_planted_difference_is_found_and_shrunk_to_what_it_needs() {
         steps,
         tables: vec!["t".into()],
     };
-    runtime().block_on(async {
+    one_thread().block_on(async {
         let mut pair = Pair::new(other.address(), plain.address());
         let outcome = pair.run(&block).await;
         let [difference] = outcome.differences.as_slice() else {
@@ -101,7 +96,7 @@ fn a_server_agrees_with_its_twin_on_every_kind_of_statement() {
         steps,
         tables: Vec::new(),
     };
-    runtime().block_on(async {
+    one_thread().block_on(async {
         let mut pair = Pair::new(left.address(), right.address());
         let outcome = pair.run(&hand_written).await;
         assert!(outcome.differences.is_empty(), "{:#?}", outcome.differences);

@@ -36,9 +36,7 @@ fn drivers_do_not_repeat_what_was_denied_and_may_repeat_what_met_an_outage() {
         .build()
         .expect("a runtime can be built");
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         make_keyspace(&mut connection, "ks").await;
         make_table(
             &mut connection,

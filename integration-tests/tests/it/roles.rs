@@ -6,6 +6,8 @@ use palladium_integration_tests::node::{Node, Settings};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 
+use crate::runtimes::two_threads;
+
 const ROLES: &str =
     "authenticator = \"PasswordAuthenticator\"\nauthorizer = \"CassandraAuthorizer\"\n";
 const SHOWN: &str = "the first super-user is cassandra, its password ";
@@ -15,14 +17,6 @@ fn with_roles(more: &str) -> Node {
         config: format!("{ROLES}{more}"),
         ..Settings::default()
     })
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime can be built")
 }
 
 async fn log_in(node: &Node, name: &str, password: &str) -> Option<Session> {
@@ -61,7 +55,7 @@ fn the_first_super_users_password_is_shown_once_and_stands_nowhere() {
     let password = shown_password(&node).expect("the first start shows the password");
     assert_eq!(password.len(), 24);
     assert_eq!(node.log().matches(&password).count(), 1);
-    runtime().block_on(async {
+    two_threads().block_on(async {
         assert!(log_in(&node, "cassandra", "cassandra").await.is_none());
         assert!(log_in(&node, "cassandra", &password).await.is_some());
     });
@@ -71,7 +65,7 @@ fn the_first_super_users_password_is_shown_once_and_stands_nowhere() {
     node.restart();
     assert_eq!(shown_password(&node), None);
     assert_eq!(node.log().matches(&password).count(), 0);
-    runtime().block_on(async {
+    two_threads().block_on(async {
         assert!(log_in(&node, "cassandra", &password).await.is_some());
     });
     node.stop();
@@ -95,7 +89,7 @@ fn a_port_that_others_reach_is_not_opened_to_everybody() {
 #[test]
 fn role_statements_that_were_answered_outlive_a_kill() {
     let mut node = with_roles("default_superuser_password = \"cassandra\"\n");
-    let runtime = runtime();
+    let runtime = two_threads();
     for round in 0..3 {
         runtime.block_on(async {
             let admin = log_in(&node, "cassandra", "cassandra").await.expect("the super-user logs in");

@@ -6,17 +6,13 @@ use palladium_integration_tests::node::{Node, Outcome, copy_folder};
 use palladium_integration_tests::raw::Connection;
 
 use crate::rows::{int, make_keyspace, text};
+use crate::runtimes::one_thread;
 
 /// Runs a story against the running server.
 fn tell<T>(node: &Node, story: impl AsyncFnOnce(&mut Connection) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be built");
+    let runtime = one_thread();
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         story(&mut connection).await
     })
 }

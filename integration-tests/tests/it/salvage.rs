@@ -5,9 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use palladium_integration_tests::node::Node;
-use palladium_integration_tests::raw::{Answer, Connection};
+use palladium_integration_tests::raw::Answer;
 
 use crate::rows::{Place, grid, make_keyspace, make_table, versions, write_all};
+use crate::runtimes::one_thread;
 
 const PARTITIONS: i32 = 80;
 const CLUSTERINGS: i32 = 20;
@@ -15,14 +16,9 @@ const CLUSTERINGS: i32 = 20;
 #[test]
 fn a_damaged_table_is_salvaged_on_an_operators_word_and_that_is_written_down() {
     let mut node = Node::start();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be built");
+    let runtime = one_thread();
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         make_keyspace(&mut connection, "ks").await;
         make_table(&mut connection, "ks.t", "").await;
         write_all(&mut connection, "ks.t", grid(PARTITIONS, CLUSTERINGS), 1).await;
@@ -55,9 +51,7 @@ fn a_damaged_table_is_salvaged_on_an_operators_word_and_that_is_written_down() {
 
     node.restart();
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         let rows = connection.query_all("SELECT p, c, v FROM ks.t", 500).await;
         let found: BTreeMap<Place, u64> =
             versions(&rows.expect("an answer").rows()).into_iter().collect();
@@ -84,14 +78,9 @@ const INDEXED: usize = 2_000;
 #[test]
 fn an_index_that_was_salvaged_misses_no_row() {
     let mut node = Node::start();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be built");
+    let runtime = one_thread();
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         make_keyspace(&mut connection, "ks").await;
         for statement in [
             "CREATE TABLE ks.i (p int PRIMARY KEY, v int)",
@@ -119,9 +108,7 @@ fn an_index_that_was_salvaged_misses_no_row() {
 
     node.restart();
     let found = runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         loop {
             let found = connection.query_all("SELECT p FROM ks.i WHERE v >= 0", 500);
             match found.await.expect("an answer") {

@@ -41,9 +41,7 @@ fn no_kill_leaves_half_a_schema_change() {
         .build()
         .expect("a runtime can be built");
     runtime.block_on(async {
-        let mut connection = Connection::open(node.address())
-            .await
-            .expect("the server is ready");
+        let mut connection = node.connect().await;
         make_keyspace(&mut connection, "ks").await;
     });
     let book = Arc::new(Mutex::new(Book::default()));
@@ -143,9 +141,7 @@ fn plan(book: &mut Book, chance: &mut Chance) -> String {
 
 /// Compares what is there with the book, and notes which way the change in flight went.
 async fn settle(node: &Node, book: &mut Book) {
-    let mut connection = Connection::open(node.address())
-        .await
-        .expect("the server is ready");
+    let mut connection = node.connect().await;
     let mut found: BTreeMap<String, Table> = BTreeMap::new();
     for row in connection
         .run("SELECT table_name FROM system_schema.tables WHERE keyspace_name = 'ks'")

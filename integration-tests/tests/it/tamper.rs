@@ -10,6 +10,7 @@ use palladium_integration_tests::node::{Node, Settings, copy_folder};
 use palladium_integration_tests::raw::{Answer, Connection};
 
 use crate::rows::{Place, bind, grid, make_keyspace, make_table, versions, write_all};
+use crate::runtimes::one_thread;
 
 const TABLES: [&str; 2] = ["ks.one", "ks.two"];
 const PARTITIONS: i32 = 60;
@@ -31,15 +32,10 @@ impl Scene {
             ..Settings::default()
         };
         let mut node = Node::start_with(settings);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime can be built");
+        let runtime = one_thread();
         let whole = tempfile::tempdir().expect("a temporary folder can be made");
         runtime.block_on(async {
-            let mut connection = Connection::open(node.address())
-                .await
-                .expect("the server is ready");
+            let mut connection = node.connect().await;
             make_keyspace(&mut connection, "ks").await;
             for table in TABLES {
                 make_table(&mut connection, table, "").await;
@@ -51,9 +47,7 @@ impl Scene {
         keep(&node, &whole.path().join("older"));
         node.restart();
         runtime.block_on(async {
-            let mut connection = Connection::open(node.address())
-                .await
-                .expect("the server is ready");
+            let mut connection = node.connect().await;
             write_all(
                 &mut connection,
                 TABLES[0],

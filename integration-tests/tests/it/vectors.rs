@@ -63,19 +63,13 @@ async fn is_building(connection: &mut Connection) -> bool {
     !connection.run(tasks).await.rows().is_empty()
 }
 
-async fn connect(node: &Node) -> Connection {
-    Connection::open(node.address())
-        .await
-        .expect("the server is ready")
-}
-
 #[test]
 fn kills_in_the_middle_of_making_a_vector_index_cost_nothing_but_the_work() {
     let mut chance = Chance::for_test("kills_in_the_middle_of_making_a_vector_index");
     let mut node = Node::start_with(Settings::default());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
     runtime.block_on(async {
-        let mut connection = connect(&node).await;
+        let mut connection = node.connect().await;
         make_keyspace(&mut connection, "ks").await;
         connection
             .run(&format!(
@@ -94,7 +88,7 @@ fn kills_in_the_middle_of_making_a_vector_index_cost_nothing_but_the_work() {
             answer.accepted();
         }
         // Its entries: killed when the first of them are noted, or when it was faster than we.
-        let mut maker = connect(&node).await;
+        let mut maker = node.connect().await;
         let made =
             tokio::spawn(async move { maker.query("CREATE INDEX ON ks.t (v) USING 'sai'").await });
         while !made.is_finished() && !is_building(&mut connection).await {
@@ -105,7 +99,7 @@ fn kills_in_the_middle_of_making_a_vector_index_cost_nothing_but_the_work() {
         node.restart();
         // Its graph, and then once more with nothing in between.
         for _ in 0..2 {
-            let mut connection = connect(&node).await;
+            let mut connection = node.connect().await;
             let deadline = Instant::now() + PATIENCE;
             let first = loop {
                 assert!(Instant::now() < deadline, "the index is not built");
@@ -117,7 +111,7 @@ fn kills_in_the_middle_of_making_a_vector_index_cost_nothing_but_the_work() {
             node.kill();
             node.restart();
         }
-        let mut connection = connect(&node).await;
+        let mut connection = node.connect().await;
         let mut sum = 0.0;
         let mut asked = 0;
         let deadline = Instant::now() + PATIENCE;

@@ -1,7 +1,7 @@
 //! What takes more than a write: counters, conditions, logged batches.
 
 use super::standard::{put_key, put_whole_row};
-use super::{Setting, Shapes, Tables, Workload, create_keyspace};
+use super::{Tables, Workload, create_keyspace};
 use crate::bench::request::{Expected, put_bigint};
 use bytes::BufMut;
 
@@ -51,16 +51,7 @@ pub static REGISTERS: Tables = Tables {
     in_flight_max: 64,
 };
 
-const BASE: Workload = Workload {
-    name: "",
-    about: "",
-    tables: &REGISTERS,
-    statements: |_| Vec::new(),
-    ask: |_| {},
-    shapes: Shapes::Any,
-    setting: Setting::Ordinary,
-    is_on_floor: false,
-};
+const BASE: Workload = Workload::over(&REGISTERS);
 
 pub static COUNTER: Workload = Workload {
     name: "counter",

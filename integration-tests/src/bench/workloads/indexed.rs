@@ -1,7 +1,7 @@
 //! Rows by an indexed column: ten of each value, by both kinds of index.
 
 use super::standard::put_key;
-use super::{Scale, Setting, Shapes, Tables, Workload, create_keyspace};
+use super::{Scale, Tables, Workload, create_keyspace};
 use crate::bench::request::{Expected, Turn, put_blob, put_int};
 use crate::chance::mix;
 
@@ -71,14 +71,8 @@ fn select_statement(keyspace: &str) -> Vec<String> {
 }
 
 const BASE: Workload = Workload {
-    name: "",
-    about: "",
-    tables: &SAI_TABLES,
-    statements: |_| Vec::new(),
     ask: select,
-    shapes: Shapes::Any,
-    setting: Setting::Ordinary,
-    is_on_floor: false,
+    ..Workload::over(&SAI_TABLES)
 };
 
 pub static CLASSIC: Workload = Workload {

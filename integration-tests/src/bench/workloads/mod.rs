@@ -134,6 +134,22 @@ pub struct Workload {
     pub is_on_floor: bool,
 }
 
+impl Workload {
+    /// An ordinary one over these tables, at any shape, that the floor cannot do: for a family to begin from.
+    const fn over(tables: &'static Tables) -> Workload {
+        Workload {
+            name: "",
+            about: "",
+            tables,
+            statements: |_| Vec::new(),
+            ask: |_| {},
+            shapes: Shapes::Any,
+            setting: Setting::Ordinary,
+            is_on_floor: false,
+        }
+    }
+}
+
 const FEW: Shapes = Shapes::Only(Shape {
     connections: 4,
     in_flight: 4,

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Scale, Setting, Shapes, Tables, Workload, create_keyspace};
+use super::{Scale, Tables, Workload, create_keyspace};
 use crate::bench::request::{Expected, Turn, put_bigint, put_int};
 
 /// Measurements of a sensor before anything is measured here.
@@ -38,16 +38,7 @@ fn sensors(scale: &Scale) -> u64 {
     scale.rows.div_ceil(SENSOR_ROWS)
 }
 
-const BASE: Workload = Workload {
-    name: "",
-    about: "",
-    tables: &TABLES,
-    statements: |_| Vec::new(),
-    ask: |_| {},
-    shapes: Shapes::Any,
-    setting: Setting::Ordinary,
-    is_on_floor: false,
-};
+const BASE: Workload = Workload::over(&TABLES);
 
 pub static INSERT: Workload = Workload {
     name: "series_insert",

@@ -1,7 +1,7 @@
 //! Some rows of a partition of many, in clustering order.
 
 use super::standard::put_key;
-use super::{Scale, Setting, Shapes, Tables, Workload, create_keyspace};
+use super::{Scale, Tables, Workload, create_keyspace};
 use crate::bench::request::{Expected, Turn, put_blob, put_int};
 use crate::chance::mix;
 
@@ -38,16 +38,7 @@ fn partitions(scale: &Scale) -> u64 {
     scale.rows.div_ceil(PARTITION_ROWS)
 }
 
-const BASE: Workload = Workload {
-    name: "",
-    about: "",
-    tables: &TABLES,
-    statements: |_| Vec::new(),
-    ask: |_| {},
-    shapes: Shapes::Any,
-    setting: Setting::Ordinary,
-    is_on_floor: false,
-};
+const BASE: Workload = Workload::over(&TABLES);
 
 pub static SLICE_10: Workload = Workload {
     name: "slice_10",

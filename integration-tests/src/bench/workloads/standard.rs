@@ -58,14 +58,8 @@ pub static COLD: Tables = Tables {
 };
 
 const BASE: Workload = Workload {
-    name: "",
-    about: "",
-    tables: &TABLES,
-    statements: |_| Vec::new(),
-    ask: |_| {},
-    shapes: Shapes::Any,
-    setting: Setting::Ordinary,
     is_on_floor: true,
+    ..Workload::over(&TABLES)
 };
 
 pub static INSERT: Workload = Workload {

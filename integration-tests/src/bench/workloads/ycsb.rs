@@ -12,7 +12,7 @@
 use bytes::BytesMut;
 
 use super::standard::put_key;
-use super::{Scale, Setting, Shapes, Tables, Workload, create_keyspace};
+use super::{Scale, Shapes, Tables, Workload, create_keyspace};
 use crate::bench::request::{Expected, Turn, put_blob, put_int};
 use crate::chance::mix;
 
@@ -61,14 +61,8 @@ fn statements(_: &Scale) -> Vec<String> {
 }
 
 const BASE: Workload = Workload {
-    name: "",
-    about: "",
-    tables: &TABLES,
     statements,
-    ask: |_| {},
-    shapes: Shapes::Any,
-    setting: Setting::Ordinary,
-    is_on_floor: false,
+    ..Workload::over(&TABLES)
 };
 
 pub static A: Workload = Workload {
