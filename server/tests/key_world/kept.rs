@@ -73,14 +73,23 @@ impl World {
                     .tables
                     .values()
                     .any(|kept| kept.cmks.contains(&cmk) && names(&request, kept.id));
-                let is_known = |record: &&GrantRecord| {
+                let is_its = |record: &&GrantRecord| {
                     record.key == cmk.to_string()
                         && names(&request, TableId(record.id))
-                        && record.grant.as_ref().is_none_or(|known| *known == grant.0)
+                        && is_for(&request, &record.purpose)
                 };
-                let record = records.iter().find(is_known);
-                let is_over =
-                    |record: &GrantRecord| record.retire_after_micros.is_some_and(|at| at <= now);
+                let has_its_id =
+                    |record: &&GrantRecord| record.grant.as_ref().is_some_and(|id| *id == grant.0);
+                let has_no_id = |record: &&GrantRecord| record.grant.is_none();
+                // One that is not known by its id may be one whose making was not answered.
+                let of_it: Vec<&GrantRecord> = records.iter().filter(is_its).collect();
+                let by_id = of_it.iter().find(|record| has_its_id(record));
+                let record = by_id.or_else(|| of_it.iter().find(|record| has_no_id(record)));
+                // For use, none stays; for snapshots, for a while by the wall clock.
+                let is_over = |record: &GrantRecord| {
+                    let is_due = |at: i64| at <= now || record.purpose == "use";
+                    record.retire_after_micros.is_some_and(is_due)
+                };
                 match record {
                     None => {
                         let of_table = |record: &&GrantRecord| names(&request, TableId(record.id));
@@ -91,7 +100,10 @@ impl World {
                         ));
                     }
                     Some(record) if is_over(record) => {
-                        self.fail(format!("{} of {cmk} is not retired", request.name));
+                        self.fail(format!(
+                            "{} of {cmk} is not retired: {record:?}",
+                            request.name
+                        ));
                     }
                     Some(record) if !is_needed && record.retire_after_micros.is_none() => {
                         self.fail(format!("nobody needs {} of {cmk}", request.name));
@@ -101,6 +113,12 @@ impl World {
             }
         }
     }
+}
+
+/// Whether a grant was made for this purpose.
+fn is_for(request: &GrantRequest, purpose: &str) -> bool {
+    let (_, last) = request.name.rsplit_once(':').unwrap_or_default();
+    last.trim_end_matches("-kept") == purpose
 }
 
 /// Whether a grant was made for this table.

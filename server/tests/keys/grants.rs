@@ -66,6 +66,23 @@ async fn after_a_drop_the_grant_for_use_goes_at_once_and_the_one_for_snapshots_w
 }
 
 #[tokio::test]
+async fn a_wall_clock_that_went_back_after_a_drop_keeps_the_grant_for_use_no_longer() {
+    let world = World::with_grants(10).await;
+    world.create(ORDERS, "orders", &owner()).await;
+    world.drop_table(ORDERS).await;
+    world.env.wall_ahead.store(-4 * 3_600, Ordering::SeqCst);
+    world.keeper.step().await;
+    assert_eq!(names(&world, &owner()), ["snapshot-kept"]);
+    // The other one's weeks are counted by the clock that showed when they began.
+    world.env.advance(42 * DAY);
+    world.keeper.step().await;
+    assert_eq!(names(&world, &owner()), ["snapshot-kept"]);
+    world.env.advance(4 * 3_600);
+    world.keeper.step().await;
+    assert!(names(&world, &owner()).is_empty());
+}
+
+#[tokio::test]
 async fn a_switch_makes_grants_under_the_new_key_and_lets_go_of_the_old_one() {
     let world = World::with_grants(10).await;
     world.create(ORDERS, "orders", &owner()).await;

@@ -44,6 +44,19 @@ pub struct GrantRecord {
     pub(super) is_replaced: bool,
 }
 
+impl GrantRecord {
+    /// Whether it stays for a while after the table has left.
+    pub(super) fn protects_snapshots(&self) -> bool {
+        self.purpose == word(GrantPurpose::Snapshot) && self.is_settled && !self.is_replaced
+    }
+
+    /// Whether it is to be retired now. What protects no snapshots goes at once, however far the wall clock went back meanwhile.
+    pub(super) fn is_over(&self, wall: i64) -> bool {
+        let is_due = |at: i64| at <= wall || !self.protects_snapshots();
+        self.retire_after_micros.is_some_and(is_due)
+    }
+}
+
 /// All of them.
 #[derive(Default)]
 pub(in crate::keys) struct Book {
@@ -290,12 +303,9 @@ impl Entry {
         let Some(record) = self.record.as_ref() else {
             return false;
         };
-        let is_narrow = record.is_settled
-            && !record.is_wide
-            && !record.is_replaced
-            && record.purpose == word(GrantPurpose::Snapshot);
-        let leaves = record.retire_after_micros;
-        boot >= self.try_at_nanos && leaves.is_some_and(|at| at <= wall || is_narrow)
+        let is_narrow = record.protects_snapshots() && !record.is_wide;
+        let leaves = record.retire_after_micros.is_some();
+        boot >= self.try_at_nanos && leaves && (is_narrow || record.is_over(wall))
     }
 
     fn forget(&mut self) {

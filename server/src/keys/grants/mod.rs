@@ -126,7 +126,7 @@ impl<B: Backend> Inner<B> {
                 record.is_settled = true;
                 record.retire_after_micros = None;
             } else if record.retire_after_micros.is_none() {
-                let protects = record.purpose == word(GrantPurpose::Snapshot) && record.is_settled;
+                let protects = record.protects_snapshots();
                 record.retire_after_micros = Some(if protects { later } else { now });
             }
         });
@@ -168,8 +168,7 @@ impl<B: Backend> Inner<B> {
     }
 
     async fn tend_grant(&self, name: &[u8], record: GrantRecord, wall: i64, boot: u64) {
-        let is_over = record.retire_after_micros.is_some_and(|at| at <= wall);
-        let outcome = match is_over {
+        let outcome = match record.is_over(wall) {
             true => self.retire(&record).await.map(|()| self.book.retired(name)),
             false => self.widen(name, &record).await,
         };
