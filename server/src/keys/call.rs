@@ -11,7 +11,7 @@ use super::gate::Urgency;
 use super::key::Key;
 use super::service::{Asked, Called, KeyService};
 use super::state::Kept;
-use super::{Inner, Reason, ladder};
+use super::{Inner, Reason, ladder, trouble};
 use crate::audit::Asker;
 
 /// A call that gave no key.
@@ -98,13 +98,14 @@ impl<B: Backend> Inner<B> {
     /// The keys of a table, under the lease that this call begins. The caller holds `calling`.
     ///
     /// An answer about a key that the table has left meanwhile is none; neither is a denial of the key itself that was overtaken: if a Decrypt that was sent
-    /// later has been answered with a key, the service is asked once more. So it is where a denial came after the Decrypt was sent and the key is back.
+    /// later has been answered with a key, the service is asked once more. So it is where a denial came after the Decrypt was sent and the key is back, and where an
+    /// answer comes when its lease is over already; a second such answer in a row is no better than silence.
     pub(super) async fn ask(
         &self,
         kept: &Kept,
         purpose: Purpose<'_>,
     ) -> Result<(KeyRing, Lease), Failure> {
-        let mut was_overtaken = false;
+        let (mut was_overtaken, mut was_late) = (false, false);
         loop {
             let Some(root) = self.engine.root(kept.id) else {
                 return Err(self.failure(kept, Reason::Damaged, "its root is missing".into()));
@@ -121,17 +122,23 @@ impl<B: Backend> Inner<B> {
             let sent = called.sent.boot_nanos;
             match called.outcome {
                 Ok(ring) => {
-                    match key.answered(sent) {
-                        Ok(()) => {}
-                        Err(Some(denial)) => return Err(denial),
-                        Err(None) => continue,
-                    }
                     let lease = Lease::starting_at(called.sent, self.options.lease_seconds);
+                    let is_late = !lease.is_alive_at(Reading::now(self.env()));
+                    if is_late && was_late {
+                        let failure = Failure::new(&root.cmk, &trouble::too_late());
+                        key.failed(self.now_nanos(), &failure, self.entropy());
+                        return Err(failure);
+                    }
                     // The machine slept while the answer was under way: it began nothing that could still be used.
-                    if !lease.is_alive_at(Reading::now(self.env())) {
+                    if is_late {
+                        was_late = true;
                         continue;
                     }
-                    return Ok((ring, lease));
+                    match key.answered(sent) {
+                        Ok(()) => return Ok((ring, lease)),
+                        Err(Some(denial)) => return Err(denial),
+                        Err(None) => {}
+                    }
                 }
                 Err(error) => {
                     let failure = Failure::new(&root.cmk, &error);
@@ -228,12 +235,14 @@ impl<B: Backend> Inner<B> {
                 what: "the key service gave back another key than it generated".into(),
             });
         }
+        let lease = Lease::starting_at(called.sent, self.options.lease_seconds);
         // Only of keys that tables are under. If a denial came meanwhile, whoever opens the table finds it.
-        if let Some(known) = self.keys.get(cmk) {
+        if let Some(known) = self.keys.get(cmk)
+            && lease.is_alive_at(Reading::now(self.env()))
+        {
             let _ = known.answered(called.sent.boot_nanos);
         }
         let key = ladder::NewKey::new(generated, self.options.cluster, table, version, cmk);
-        let lease = Lease::starting_at(called.sent, self.options.lease_seconds);
         Ok((key, lease))
     }
 }

@@ -95,6 +95,14 @@ pub(super) fn no_answer(after: Duration) -> CryptoError {
     }
 }
 
+/// The error of calls whose answers came when the leases that they began were over.
+pub(super) fn too_late() -> CryptoError {
+    CryptoError::Unavailable {
+        reason: UnavailableReason::Unreachable,
+        message: "its answers take longer than a lease lasts".into(),
+    }
+}
+
 /// The error of a call that was under way when the server stopped.
 pub(super) fn stopped() -> CryptoError {
     CryptoError::Unavailable {

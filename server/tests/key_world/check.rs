@@ -254,8 +254,8 @@ impl World {
         let may_be_told = |reason: &str| {
             let mut subjects = subjects();
             subjects.any(|kept| {
-                kept.subject()
-                    .may_be_told(&self.service, reason, request.began)
+                let subject = kept.subject();
+                subject.may_be_told(&self.service, reason, request.began, self.lease_seconds)
             })
         };
         let is_true = match error.code() {

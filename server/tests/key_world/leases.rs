@@ -77,11 +77,16 @@ impl Subject<'_> {
                 if self.is_denied_by(call) && at.boot_nanos < now.boot_nanos {
                     denials.push(call);
                 }
+                let is_late = call.is_late(terms.lease_seconds);
                 let gives = call.operation == Operation::Decrypt && ending == Ending::Given;
-                if gives && self.cmks.contains(&call.key) && at.boot_nanos <= now.boot_nanos {
+                if gives
+                    && !is_late
+                    && self.cmks.contains(&call.key)
+                    && at.boot_nanos <= now.boot_nanos
+                {
                     given.push(call);
                 }
-                let is_silence = matches!(ending, Ending::Unavailable(_) | Ending::Left);
+                let is_silence = is_late || matches!(ending, Ending::Unavailable(_) | Ending::Left);
                 if is_silence && self.cmks.contains(&call.key) && at.boot_nanos <= now.boot_nanos {
                     silences.push(call);
                 }
@@ -126,7 +131,13 @@ impl Subject<'_> {
     }
 
     /// Whether anything that was heard lets a client be told this reason, for a request that began at `asked`.
-    pub fn may_be_told(&self, service: &Service, reason: &str, asked: Reading) -> bool {
+    pub fn may_be_told(
+        &self,
+        service: &Service,
+        reason: &str,
+        asked: Reading,
+        lease_seconds: u64,
+    ) -> bool {
         service.newest_first(|calls| {
             // The newest answer with a key that was there before the request: what was heard before it was sent is forgotten.
             let mut forgotten = 0;
@@ -138,12 +149,15 @@ impl Subject<'_> {
                     }
                     continue;
                 };
-                if self.is_mine(call) && ending == Ending::Given && at.boot_nanos < asked.boot_nanos
-                {
+                let is_late = call.is_late(lease_seconds);
+                let gives = ending == Ending::Given && !is_late;
+                if self.is_mine(call) && gives && at.boot_nanos < asked.boot_nanos {
                     forgotten = forgotten.max(call.sent.boot_nanos);
                 }
                 let speaks = match ending {
-                    Ending::Given => false,
+                    Ending::Given => {
+                        is_late && reason == "Unreachable" && self.cmks.contains(&call.key)
+                    }
                     // ALTER to the same key closes the table when its Generate is refused.
                     Ending::Denied(said) => {
                         said.to_string() == reason

@@ -13,7 +13,7 @@ use palladium_crypto::{
     GrantId, GrantRequest, Grants, KeyDescription, Kms, Operation, Reply, ScriptedKms, Secret,
     SeededEntropy, UnavailableReason,
 };
-use palladium_storage::{Env, Reading, SimulatedEnv};
+use palladium_storage::{Env, Lease, Reading, SimulatedEnv};
 
 /// Calls that the log remembers.
 const CALLS_MAX: usize = 6_000;
@@ -45,6 +45,13 @@ pub struct Asked {
 impl Asked {
     pub fn ending(&self) -> Option<Ending> {
         self.ended.map(|(_, ending)| ending)
+    }
+
+    /// Whether the key came when the lease that the call began was over: that is no better than silence.
+    pub fn is_late(&self, lease_seconds: u64) -> bool {
+        let lease = Lease::starting_at(self.sent, lease_seconds);
+        self.ended
+            .is_some_and(|(at, ending)| ending == Ending::Given && !lease.is_alive_at(at))
     }
 
     /// Whether it is a denial that speaks of the key itself.

@@ -417,6 +417,7 @@ impl World {
         } as i64;
         let micros = [size, -size][self.draw(2) as usize];
         self.say(format!("the wall clock steps by {micros} us"));
+        self.jumped_at = self.flow();
         self.env.step_wall(micros);
         self.clock_moves += 1;
     }

@@ -1,8 +1,10 @@
-//! Stories that need a disk which takes its time: what was appended to the log and is not durable yet holds its table open for whoever would close it.
+//! Stories that need a disk which takes its time, or a key service that does: what was appended to the log and is not durable yet holds its table open for whoever would
+//! close it, and an answer may come when the lease that it begins is over.
 
 use std::time::Duration;
 
-use palladium_crypto::{Behavior, DenialReason, Operation, TableId};
+use palladium::keys::TableKeyStatus;
+use palladium_crypto::{Behavior, DenialReason, Operation, TableId, UnavailableReason};
 use palladium_storage::{Crash, Store};
 
 use crate::client::{Said, Wanted};
@@ -110,6 +112,57 @@ fn a_write_whose_sync_fails_under_a_lock_has_timed_out_and_is_there_as_a_whole_o
         world.next_life(crash);
         world.end();
     }
+}
+
+#[test]
+fn a_service_whose_answers_take_longer_than_a_lease_is_unreachable_and_not_asked_for_ever() {
+    let terms = Terms {
+        lease_seconds: 1,
+        grace_seconds: 0,
+    };
+    let mut world = World::under(1, terms, false);
+    let orders = world.create_as("orders".into(), key(0));
+    world.pass(Duration::from_secs(5));
+    world.hear();
+    assert!(!is_open(&world, orders));
+    let before = world.service.begun();
+    world
+        .service
+        .set_slow(&key(0), Some(Duration::from_millis(1_500)));
+    world.read(orders, Wanted::everything(Store::BASE));
+    world.pass(Duration::from_secs(10));
+    world.hear();
+    let status = world.life.keeper.status(id(&world, orders));
+    let TableKeyStatus::Inaccessible(trouble) = status else {
+        panic!("it is shown as {status:?}");
+    };
+    assert_eq!(trouble.reason.to_string(), "Unreachable");
+    // Once more, as after a night's sleep of the machine.
+    assert_eq!(world.service.begun(), before + 2);
+    world.service.set_slow(&key(0), None);
+    world.end();
+}
+
+#[test]
+fn a_grant_that_was_asked_for_and_never_made_says_nothing_of_the_one_that_is_needed() {
+    let mut world = World::under(1, LEASE, true);
+    let orders = world.create_as("orders".into(), key(0));
+    world.pass(Duration::from_secs(5));
+    world.hear();
+    let silent = Behavior::Unavailable(UnavailableReason::Unreachable);
+    let script = &world.service.script;
+    script.set_operation(&key(0), Operation::CreateGrant, silent);
+    world.switch_to(orders, key(0));
+    world.pass(Duration::from_secs(5));
+    world.service.script.set(&key(0), Behavior::Ok);
+    world.hear();
+    // It may have been made, and not be listed yet: it is looked for, for some minutes.
+    assert_eq!(world.life.keeper.grants().len(), 4);
+    world.check_grants();
+    world.pass(Duration::from_secs(1_200));
+    assert_eq!(world.life.keeper.grants().len(), 2);
+    world.check_grants();
+    world.end();
 }
 
 #[test]

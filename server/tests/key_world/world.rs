@@ -147,7 +147,7 @@ pub struct World {
     pub faults_changed: u64,
     /// Nanoseconds by which the clocks were moved at once.
     pub jumped: u64,
-    /// When they last were: what was on its way then came late, and is told for some seconds.
+    /// When they, or the wall clock alone, last were: what was on its way then came late, and is told for some seconds.
     pub jumped_at: u64,
     /// How often a clock was moved in a way that no request can foresee.
     pub clock_moves: u64,
