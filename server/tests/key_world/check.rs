@@ -4,11 +4,11 @@ use palladium::error::CqlError;
 use palladium::keys::TableKeyStatus;
 use palladium_crypto::{Operation, TableId};
 use palladium_protocol::ErrorCode;
-use palladium_storage::{Env, Reading};
+use palladium_storage::{Env, Reading, Store};
 
 use crate::client::{Heard, Place, Rows, Said, Wanted};
 use crate::values::Table;
-use crate::world::{Aim, CALL_LIMITS, PARTITIONS, ROWS, Request, SYSTEM, World};
+use crate::world::{Aim, CALL_LIMITS, COUNTER, PARTITIONS, ROWS, Request, SYSTEM, World};
 
 /// A key that must not be in memory is gone within this.
 const WIPED: u64 = 5_000_000_000;
@@ -55,16 +55,22 @@ impl World {
             }
             Said::Written(Ok(())) => {
                 self.say(format!("#{request} is acknowledged"));
-                self.values.acknowledged(request);
-                self.requests.remove(&request);
+                self.acknowledged(request);
             }
             Said::Written(Err(error)) => {
                 self.values.refused(request);
+                self.counts.refused(request);
                 self.judge_error(request, at, &error);
             }
             Said::Done(Err(error)) => self.judge_error(request, at, &error),
             Said::Done(Ok(())) => self.done(request),
         }
+    }
+
+    fn acknowledged(&mut self, number: u64) {
+        self.values.acknowledged(number);
+        self.counts.acknowledged(number);
+        self.requests.remove(&number);
     }
 
     fn must_be_proven(&mut self, request: u64, at: Reading, what: &str) {
@@ -97,17 +103,36 @@ impl World {
         }
     }
 
-    fn judge_rows(&mut self, number: u64, rows: Rows) {
+    fn judge_rows(&mut self, number: u64, mut rows: Rows) {
         let Some(request) = self.requests.remove(&number) else {
             return;
         };
         self.say(format!("#{number} sees {} rows", rows.len()));
         let table = request.tables[0];
-        let Aim::Read { floor, wanted } = request.aim else {
+        let Aim::Read {
+            floor,
+            counted,
+            wanted,
+        } = request.aim
+        else {
             return;
         };
         if !self.tables.contains_key(&table) {
             return;
+        }
+        let has_counters = wanted.store == Store::BASE;
+        for partition in 0..PARTITIONS {
+            let place = (partition, COUNTER);
+            if !has_counters || !wanted.covers(place) {
+                continue;
+            }
+            let total = rows.remove(&place);
+            let seen = self
+                .counts
+                .seen(table, partition, &counted, total.unwrap_or(0));
+            if let Err(what) = seen {
+                self.fail(format!("#{number} of table {table}: {what}"));
+            }
         }
         let seen = self
             .values

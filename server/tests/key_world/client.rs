@@ -14,10 +14,12 @@ use palladium_crypto::{CmkRef, TableId};
 use palladium_storage::compaction::{SizeTiered, Strategy};
 use palladium_storage::{
     Cell, CellState, Clustering, ColumnId, Columns, CompactionOptions, Deletion, Engine, Env,
-    Error, KeyRange, Limits, Liveness, Mutation, NewTable, PartitionBound, PartitionKey,
-    PartitionUpdate, ReadCommand, ReadPage, Reading, Row, SimulatedBackend, SimulatedEnv, Slices,
-    Store, TableOptions, Token, Write,
+    Error, KeyRange, LatchGuard, Limits, Liveness, Mutation, NewTable, PartitionBound,
+    PartitionKey, PartitionUpdate, ReadCommand, ReadPage, Reading, Row, SimulatedBackend,
+    SimulatedEnv, Slices, Store, TableOptions, Token, Write,
 };
+
+use crate::world::COUNTER;
 
 pub const KEYSPACE: &str = "ks";
 /// What some tables have beside their base: the same values, found by row and then by partition, as an index finds them.
@@ -261,24 +263,76 @@ impl Life {
         trouble.unwrap_or_else(|| CqlError::from(error))
     }
 
-    pub async fn write(self, request: u64, write: Write) {
-        let tables: Vec<TableId> = write.mutations.iter().map(|each| each.table).collect();
+    async fn open_for(&self, write: &Write) -> CqlResult<()> {
         // Twice: one that was open may have fallen asleep while another one was opened.
         for _ in 0..2 {
-            if tables.iter().all(|id| self.engine.lease_alive(*id)) {
+            let mut tables = write.mutations.iter().map(|each| each.table);
+            if tables.all(|id| self.engine.lease_alive(id)) {
                 break;
             }
-            for id in &tables {
-                if let Err(error) = self.ensure(*id).await {
-                    return self.say(request, Said::Written(Err(error)));
-                }
+            for mutation in &write.mutations {
+                self.ensure(mutation.table).await?;
             }
         }
+        Ok(())
+    }
+
+    pub async fn write(self, request: u64, write: Write) {
+        self.submit(request, write, None).await;
+    }
+
+    async fn submit(&self, request: u64, write: Write, latch: Option<LatchGuard>) {
+        if let Err(error) = self.open_for(&write).await {
+            return self.say(request, Said::Written(Err(error)));
+        }
         self.say(request, Said::Submitted);
-        let said = match self.engine.write(vec![write]).await.remove(0) {
+        let ticket = match latch {
+            Some(latch) => self.engine.write_latched(write, latch),
+            None => self.engine.write(vec![write]),
+        };
+        let said = match ticket.await.remove(0) {
             Ok(()) => Said::Written(Ok(())),
             Err(error @ Error::OutcomeUnknown { .. }) => Said::Unsure(self.write_refused(error)),
             Err(error) => Said::Written(Err(self.write_refused(error))),
+        };
+        self.say(request, said);
+    }
+
+    /// One more in a partition's counter: looked at and written under the partition's latch.
+    pub async fn count(self, request: u64, id: TableId, key: u64) {
+        let latch = self.engine.latch(id, &partition(key)).await;
+        let wanted = Wanted {
+            partition: Some(key),
+            row: Some(COUNTER),
+            ..Wanted::everything(Store::BASE)
+        };
+        let command = command(id, wanted, self.engine.now_seconds());
+        let page = match self.page(&command).await {
+            Ok(page) => page,
+            Err(error) => return self.say(request, Said::Written(Err(error))),
+        };
+        let mut found = Rows::new();
+        rows_of(page, wanted.store, &mut found);
+        let total = found.into_values().next().unwrap_or(0);
+        let timestamp = self.engine.next_timestamp();
+        let counted = mutation(id, wanted.store, (key, COUNTER), Some(total + 1), timestamp);
+        let write = Write {
+            mutations: vec![counted],
+        };
+        self.submit(request, write, Some(latch)).await;
+    }
+
+    pub async fn truncate(self, request: u64, id: TableId) {
+        if let Err(error) = self.ensure(id).await {
+            return self.say(request, Said::Written(Err(error)));
+        }
+        let said = match self.engine.truncate(id).await {
+            Ok(()) => Said::Written(Ok(())),
+            Err(error @ Error::KeyUnavailable { .. }) => {
+                Said::Written(Err(self.write_refused(error)))
+            }
+            // It may have come to its end all the same.
+            Err(error) => Said::Done(Err(error.into())),
         };
         self.say(request, said);
     }

@@ -4,6 +4,7 @@
 //! ```text
 //! step      draws what happens from the seed ─► the server (keeper, engine, simulated disk) acts ─► what requests heard ─► check
 //! oracle    values   every write handed over, until its fate is known
+//!           counts   every change of a counter, until its fate is known
 //!           leases   every call to the key service with both clocks, as the network saw it: who may be open, and what may be told
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! - Nothing is read, nothing is open, and no sealed block is opened, outside a lease that a Decrypt of this table's key began (or the operator's grace after it, while
 //!   the key's service is silent), or after a denial that came since.
 //! - Everything acknowledged is read back, what was refused is never seen, and of a write that a crash cut short all is there or nothing.
+//! - A counter holds each acknowledged change once, and a table that was emptied nothing of before.
 //! - A table whose key can be had answers, whatever becomes of the others.
 //! - What a client is told is true, `since` stands still while the trouble lasts, and a key that must not be used is wiped within five seconds.
 //! - The key service hears no more calls than leases, pauses and schema changes explain.
@@ -26,6 +28,7 @@
 
 mod check;
 mod client;
+mod counts;
 mod kept;
 mod leases;
 mod service;

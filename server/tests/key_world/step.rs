@@ -33,7 +33,9 @@ impl World {
     pub fn step(&mut self) {
         let wall_before = self.now().wall_micros;
         match self.draw(1000) {
-            0..260 => self.write_some(),
+            0..220 => self.write_some(),
+            220..257 => self.count(),
+            257..260 => self.truncate(),
             260..430 => self.read_some(),
             430..472 => self.tidy(),
             472..480 => self.rewrite(),
@@ -141,12 +143,59 @@ impl World {
         for _ in 0..count {
             let table = self.some_table();
             let place = (self.draw(PARTITIONS), self.draw(ROWS));
-            if places.insert((table, place)) {
+            if !self.is_being_emptied(table) && places.insert((table, place)) {
                 let is_deletion = self.draw(8) == 0;
                 wanted.push((table, place, is_deletion));
             }
         }
-        self.write(wanted);
+        if !wanted.is_empty() {
+            self.write(wanted);
+        }
+    }
+
+    /// One or more, at once, in a counter.
+    fn count(&mut self) {
+        let table = self.some_table();
+        if self.requests.len() >= REQUESTS_MAX || self.is_being_emptied(table) {
+            return;
+        }
+        let partition = self.draw(PARTITIONS);
+        for _ in 0..1 + self.draw(4) {
+            let request = self.begin(Aim::Count, vec![table]);
+            self.say(format!("#{request} counts in {partition} of {table}"));
+            self.counts.hand_over(request, table, partition);
+            let id = self.tables[&table].id;
+            let work = self.life.clone().count(request, id, partition);
+            self.life.spawn(work);
+        }
+    }
+
+    /// A table to which nobody writes is emptied. Nobody begins to, either, until that is over: what is written at that very moment may be from before or from after,
+    /// and so may what a crash has left open.
+    fn truncate(&mut self) {
+        let Some(table) = self.some_customer_table() else {
+            return;
+        };
+        let is_written = self.requests.values().any(|request| {
+            let writes = matches!(request.aim, Aim::Write | Aim::Count | Aim::Truncate);
+            writes && request.tables.contains(&table)
+        });
+        if is_written || !self.values.is_settled(table) {
+            return;
+        }
+        let request = self.begin(Aim::Truncate, vec![table]);
+        self.say(format!("#{request} empties {table}"));
+        self.values.hand_over_emptying(request, table);
+        self.counts.begin_emptying(request, table);
+        let id = self.tables[&table].id;
+        let work = self.life.clone().truncate(request, id);
+        self.life.spawn(work);
+    }
+
+    fn is_being_emptied(&self, table: Table) -> bool {
+        self.requests
+            .values()
+            .any(|request| matches!(request.aim, Aim::Truncate) && request.tables.contains(&table))
     }
 
     /// One write of all these places: of a new value each, or that it is gone.
@@ -182,7 +231,7 @@ impl World {
             let store = self.pick(stores(table)).expect("every table has its base");
             let (partitions, rows) = match store {
                 BY_ROW => (ROWS, PARTITIONS),
-                _ => (PARTITIONS, ROWS),
+                _ => (PARTITIONS, ROWS + 1),
             };
             let partition = (self.draw(3) > 0).then(|| self.draw(partitions));
             let wanted = Wanted {
@@ -201,8 +250,12 @@ impl World {
     }
 
     pub fn read(&mut self, table: Table, wanted: Wanted) -> u64 {
-        let floor = self.values.floor(table);
-        let request = self.begin(Aim::Read { floor, wanted }, vec![table]);
+        let aim = Aim::Read {
+            floor: self.values.floor(table),
+            counted: self.counts.floor(table),
+            wanted,
+        };
+        let request = self.begin(aim, vec![table]);
         self.say(format!("#{request} reads {table}: {wanted:?}"));
         let work = self
             .life
@@ -267,7 +320,8 @@ impl World {
     fn storm(&mut self) {
         for _ in 0..3 + self.draw(8) {
             match self.draw(12) {
-                0..5 => self.write_some(),
+                0..4 => self.write_some(),
+                4 => self.count(),
                 5..9 => self.read_some(),
                 9 => self.tidy(),
                 10 => self.switch(),
@@ -377,6 +431,7 @@ impl World {
         }
         let kept = self.tables.remove(&table).expect("it was picked");
         self.values.dropped(table);
+        self.counts.dropped(table);
         let request = self.begin(Aim::Drop(kept.id), vec![table]);
         self.say(format!("#{request} drops {table}, {}", kept.name));
         let work = self.life.clone().drop_table(request, kept.id);

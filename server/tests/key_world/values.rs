@@ -55,6 +55,29 @@ impl Values {
         self.open.insert(write, Given { members, is_orphan });
     }
 
+    /// Whether it is known of every write to a table what became of it.
+    pub fn is_settled(&self, table: Table) -> bool {
+        let mut members = self.open.values().flat_map(|given| &given.members);
+        !members.any(|member| member.table == table)
+    }
+
+    /// A settled table is to be emptied, and nobody writes to it before that is over: as if each of its rows were deleted, later than all that is acknowledged and before all that comes.
+    pub fn hand_over_emptying(&mut self, request: u64, table: Table) {
+        let mine = || self.known.range((table, (0, 0))..(table + 1, (0, 0)));
+        let newest = mine()
+            .flat_map(|(_, versions)| versions)
+            .map(|version| version.timestamp);
+        let timestamp = newest.max().map_or(i64::MIN, |newest| newest + 1);
+        let members = mine().map(|((_, place), _)| Member {
+            table,
+            place: *place,
+            timestamp,
+            value: None,
+        });
+        let members = members.collect();
+        self.hand_over(request, members);
+    }
+
     pub fn acknowledged(&mut self, write: u64) {
         let Some(given) = self.open.remove(&write) else {
             return;

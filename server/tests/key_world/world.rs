@@ -19,6 +19,7 @@ use palladium_storage::{
 };
 
 use crate::client::{Heard, KEYSPACE, Life, Said, Wanted, table_options};
+use crate::counts::{self, Counts};
 use crate::leases::{Subject, Terms};
 use crate::service::Service;
 use crate::values::{Floor, Table, Values};
@@ -29,6 +30,8 @@ pub const NAMES: u64 = 12;
 pub const KEYS: u64 = 4;
 pub const PARTITIONS: u64 = 4;
 pub const ROWS: u64 = 6;
+/// The row of each partition of a base where a counter stands.
+pub const COUNTER: u64 = ROWS;
 /// The server's own table, whose key is derived and under no lease.
 pub const SYSTEM: Table = 0;
 
@@ -81,8 +84,11 @@ impl Kept {
 /// What a request under way is about.
 pub enum Aim {
     Write,
+    Count,
+    Truncate,
     Read {
         floor: Floor,
+        counted: counts::Floor,
         wanted: Wanted,
     },
     Tidy,
@@ -139,6 +145,7 @@ pub struct World {
     pub tables: BTreeMap<Table, Kept>,
     pub tables_made: u64,
     pub values: Values,
+    pub counts: Counts,
     pub values_made: u64,
     pub requests: BTreeMap<u64, Request>,
     pub requests_made: u64,
@@ -287,6 +294,7 @@ impl World {
             tables: BTreeMap::new(),
             tables_made: 1,
             values: Values::default(),
+            counts: Counts::default(),
             values_made: 0,
             requests: BTreeMap::new(),
             requests_made: 0,
@@ -542,6 +550,7 @@ impl World {
     pub fn next_life(&mut self, crash: Crash) {
         self.env.drop_tasks();
         self.values.orphaned();
+        self.counts.orphaned();
         self.requests.clear();
         self.disk.crash(crash);
         let heard = self.heard();
