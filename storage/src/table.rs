@@ -52,6 +52,8 @@ pub(crate) struct Table {
     /// Held while a memtable is flushed, SSTables are exchanged or the log floor moves: one at a time.
     pub(crate) rewriting: futures::lock::Mutex<()>,
     damage: OnceLock<String>,
+    /// A new root was to be put in the old one's place, and nobody knows whether it stands there.
+    pub(crate) is_root_unsure: AtomicBool,
     used: AtomicBool,
     /// How often the table was told to stop: an opening that began before the last time ends without a table.
     stops: AtomicU64,
@@ -123,6 +125,7 @@ impl Table {
             looked_at: AtomicI64::new(0),
             rewriting: futures::lock::Mutex::new(()),
             damage: OnceLock::new(),
+            is_root_unsure: AtomicBool::new(false),
             used: AtomicBool::new(false),
             stops: AtomicU64::new(0),
             opening: Mutex::default(),

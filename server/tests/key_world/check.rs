@@ -117,7 +117,11 @@ impl World {
         else {
             return;
         };
-        if !self.tables.contains_key(&table) {
+        let Some(kept) = self.tables.get(&table) else {
+            return;
+        };
+        if !kept.has(wanted.store) {
+            // Dropped meanwhile: nobody writes to it any more.
             return;
         }
         let has_counters = wanted.store == Store::BASE;
@@ -174,6 +178,22 @@ impl World {
                 self.check_granted(number, &self.tables[&table], request.revocations);
                 self.note_fine();
             }
+            Aim::Derive(store) => {
+                let kept = self.tables.get_mut(&table);
+                let derived = kept.and_then(|kept| kept.derived.as_mut());
+                if let Some(derived) = derived.filter(|derived| derived.store == store) {
+                    derived.is_built = true;
+                }
+            }
+            Aim::DropStore(store) => {
+                let Some(kept) = self.tables.get(&table) else {
+                    return;
+                };
+                let ended = self.env.run(self.life.engine.dropped_stores(kept.id));
+                if !ended.contains(&store) {
+                    self.fail(format!("#{number}: {store:?} of {table} is not dropped"));
+                }
+            }
             Aim::Drop(id) => {
                 let is_there = self.life.engine.has_table(id);
                 let root = self.life.engine.root(id);
@@ -208,8 +228,14 @@ impl World {
         if request.tables.iter().any(is_dropped) {
             return;
         }
-        if let Aim::Drop(_) = request.aim {
-            self.fail(format!("#{number}: a table was not dropped: {error}"));
+        if let Aim::Drop(_) | Aim::DropStore(_) = request.aim {
+            self.fail(format!("#{number}: it was not dropped: {error}"));
+        }
+        if let Aim::Read { wanted, .. } = &request.aim
+            && !self.tables[&request.tables[0]].has(wanted.store)
+        {
+            // Dropped meanwhile.
+            return;
         }
         if let Aim::Switch { .. } = request.aim
             && error.code() == ErrorCode::Invalid
@@ -428,6 +454,7 @@ impl World {
                 Aim::Read { wanted, .. } => !wanted.thinks.is_zero(),
                 // They wait for each other.
                 Aim::Create(_) | Aim::Switch { .. } | Aim::Rewrite(_) | Aim::Drop(_) => true,
+                Aim::DropStore(_) => true,
                 _ => false,
             };
             !thinks && flow - request.began_flow > ANSWERED

@@ -22,8 +22,6 @@ use palladium_storage::{
 use crate::world::COUNTER;
 
 pub const KEYSPACE: &str = "ks";
-/// What some tables have beside their base: the same values, found by row and then by partition, as an index finds them.
-pub const BY_ROW: Store = Store(1);
 const COLUMN: ColumnId = ColumnId(1);
 
 /// Where a value stands: partition and row.
@@ -95,11 +93,12 @@ fn spelled(value: u64) -> Bytes {
     Bytes::from(value.to_be_bytes().repeat(4 + (value % 5) as usize))
 }
 
-/// Where a store has what stands at a place, and the place of what a store has there.
+/// Where a store has what stands at a place, and the place of what a store has there: what is derived from a table has the same values, found by row and then by
+/// partition, as an index finds them.
 fn turned(store: Store, (first, second): Place) -> Place {
     match store {
-        BY_ROW => (second, first),
-        _ => (first, second),
+        Store::BASE => (first, second),
+        _ => (second, first),
     }
 }
 
@@ -230,6 +229,26 @@ fn rows_of(page: ReadPage, store: Store, found: &mut Rows) {
             assert!(found.insert(place, value).is_none(), "{place:?} came twice");
         }
     }
+}
+
+/// What is derived from rows of a base.
+fn derived(table: TableId, store: Store, page: ReadPage) -> Vec<Mutation> {
+    let mut all = Vec::new();
+    for partition in page.partitions {
+        let key = u64::from_be_bytes(partition.key.bytes().as_ref().try_into().unwrap());
+        for row in partition.rows {
+            let place = (key, u64::from(row.clustering.0[1]));
+            let cell = &row.cells[0];
+            let CellState::Live(bytes) = &cell.state else {
+                panic!("a tombstone is visible");
+            };
+            let value = u64::from_be_bytes(bytes[..8].try_into().unwrap());
+            if place.1 != COUNTER {
+                all.push(mutation(table, store, place, Some(value), cell.timestamp));
+            }
+        }
+    }
+    all
 }
 
 impl Life {
@@ -428,6 +447,39 @@ impl Life {
         let _one_at_a_time = self.ddl.lock().await;
         let noted = self.engine.rewrite(id).await;
         self.say(request, Said::Done(noted.map_err(CqlError::from)));
+    }
+
+    /// Fills what is derived from a table from its base, page by page. Whoever writes meanwhile writes to both, with a later timestamp.
+    pub async fn derive(self, request: u64, id: TableId, store: Store) {
+        let derived = self.try_derive(id, store).await;
+        self.say(request, Said::Done(derived));
+    }
+
+    async fn try_derive(&self, id: TableId, store: Store) -> CqlResult<()> {
+        let wanted = Wanted {
+            page_rows: 5,
+            ..Wanted::everything(Store::BASE)
+        };
+        let mut command = command(id, wanted, self.engine.now_seconds());
+        loop {
+            let page = self.page(&command).await?;
+            command.resume = page.next.clone();
+            let mutations = derived(id, store, page);
+            if !mutations.is_empty() {
+                let write = Write { mutations };
+                self.open_for(&write).await?;
+                let written = self.engine.write(vec![write]).await.remove(0);
+                written.map_err(|error| self.write_refused(error))?;
+            }
+            if command.resume.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    pub async fn drop_store(self, request: u64, id: TableId, store: Store) {
+        let dropped = self.engine.drop_store(id, store).await;
+        self.say(request, Said::Done(dropped.map_err(CqlError::from)));
     }
 
     pub async fn drop_table(self, request: u64, id: TableId) {

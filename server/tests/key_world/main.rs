@@ -13,6 +13,7 @@
 //!   the key's service is silent), or after a denial that came since.
 //! - Everything acknowledged is read back, what was refused is never seen, and of a write that a crash cut short all is there or nothing.
 //! - A counter holds each acknowledged change once, and a table that was emptied nothing of before.
+//! - What is derived from a table holds what the table does, whether it was made with it or later.
 //! - A table whose key can be had answers, whatever becomes of the others.
 //! - What a client is told is true, `since` stands still while the trouble lasts, and a key that must not be used is wiped within five seconds.
 //! - The key service hears no more calls than leases, pauses and schema changes explain.
@@ -31,6 +32,8 @@ mod client;
 mod counts;
 mod kept;
 mod leases;
+mod requests;
+mod schema;
 mod service;
 mod step;
 mod stories;

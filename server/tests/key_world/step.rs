@@ -1,39 +1,21 @@
 //! One step: draw what happens, let it happen, listen, judge.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use palladium::audit::Asker;
 use palladium_crypto::{Behavior, CmkRef, DenialReason, GrantOperation, UnavailableReason};
-use palladium_storage::{Crash, Store, Write};
+use palladium_storage::Crash;
 
-use crate::client::{BY_ROW, Place, Wanted, mutation};
-use crate::values::{Member, Table};
-use crate::world::{
-    Aim, KEYS, NAMES, PARTITIONS, ROWS, Request, SYSTEM, Scope, Trouble, World, context,
-    is_indexed, key,
-};
-
-/// Requests under way at a time.
-const REQUESTS_MAX: usize = 60;
-/// With everything working again for so long, no table that was not in trouble fails.
-const SETTLED: u64 = 8_000_000_000;
-/// With everything working again for so long, no table fails at all: the background has tried each again.
-const HEALED: u64 = 45_000_000_000;
-
-/// What a table has.
-fn stores(table: Table) -> &'static [Store] {
-    match is_indexed(table) {
-        true => &[Store::BASE, BY_ROW],
-        false => &[Store::BASE],
-    }
-}
+use crate::client::Wanted;
+use crate::values::Table;
+use crate::world::{KEYS, Scope, Trouble, World, context, key};
 
 impl World {
     pub fn step(&mut self) {
         let wall_before = self.now().wall_micros;
         match self.draw(1000) {
-            0..220 => self.write_some(),
+            0..216 => self.write_some(),
+            216..220 => self.derive_or_drop(),
             220..257 => self.count(),
             257..260 => self.truncate(),
             260..430 => self.read_some(),
@@ -71,212 +53,6 @@ impl World {
             self.crash();
         }
         self.check(wall_before);
-    }
-
-    // Requests.
-
-    pub fn begin(&mut self, aim: Aim, tables: Vec<Table>) -> u64 {
-        let flow = self.flow();
-        let is_healthy = |table: &Table| {
-            let Some(kept) = self.tables.get(table) else {
-                return false;
-            };
-            let is_enabled = matches!(
-                self.life.keeper.status(kept.id),
-                palladium::keys::TableKeyStatus::Enabled
-            );
-            kept.fine_since.is_some_and(|since| {
-                // A call that was under way when the machine slept is lost, and its table in trouble until the background tries again.
-                let fine_for = flow - since.max(self.jumped_at);
-                let is_well = fine_for >= HEALED || (is_enabled && fine_for >= SETTLED);
-                *table == SYSTEM || is_well
-            })
-        };
-        let is_open = |table: &Table| {
-            let kept = self.tables.get(table);
-            kept.is_some_and(|kept| self.life.engine.lease_alive(kept.id))
-        };
-        let request = Request {
-            healthy: tables
-                .iter()
-                .filter(|table| is_healthy(table))
-                .copied()
-                .collect(),
-            open: tables
-                .iter()
-                .filter(|table| is_open(table))
-                .copied()
-                .collect(),
-            aim,
-            tables,
-            began: self.now(),
-            began_flow: flow,
-            clock_moves: self.clock_moves,
-            revocations: self.revocations,
-        };
-        let number = self.requests_made;
-        self.requests_made += 1;
-        self.requests.insert(number, request);
-        number
-    }
-
-    fn some_table(&self) -> Table {
-        let all: Vec<Table> = self.tables.keys().copied().collect();
-        self.pick(&all)
-            .expect("the server's own table is always there")
-    }
-
-    fn some_customer_table(&self) -> Option<Table> {
-        Some(self.some_table()).filter(|table| *table != SYSTEM)
-    }
-
-    fn write_some(&mut self) {
-        if self.requests.len() >= REQUESTS_MAX {
-            return;
-        }
-        let count = match self.draw(4) {
-            0 => 2 + self.draw(3),
-            _ => 1,
-        };
-        let mut wanted = Vec::new();
-        let mut places: BTreeSet<(Table, Place)> = BTreeSet::new();
-        for _ in 0..count {
-            let table = self.some_table();
-            let place = (self.draw(PARTITIONS), self.draw(ROWS));
-            if !self.is_being_emptied(table) && places.insert((table, place)) {
-                let is_deletion = self.draw(8) == 0;
-                wanted.push((table, place, is_deletion));
-            }
-        }
-        if !wanted.is_empty() {
-            self.write(wanted);
-        }
-    }
-
-    /// One or more, at once, in a counter.
-    fn count(&mut self) {
-        let table = self.some_table();
-        if self.requests.len() >= REQUESTS_MAX || self.is_being_emptied(table) {
-            return;
-        }
-        let partition = self.draw(PARTITIONS);
-        for _ in 0..1 + self.draw(4) {
-            let request = self.begin(Aim::Count, vec![table]);
-            self.say(format!("#{request} counts in {partition} of {table}"));
-            self.counts.hand_over(request, table, partition);
-            let id = self.tables[&table].id;
-            let work = self.life.clone().count(request, id, partition);
-            self.life.spawn(work);
-        }
-    }
-
-    /// A table to which nobody writes is emptied. Nobody begins to, either, until that is over: what is written at that very moment may be from before or from after,
-    /// and so may what a crash has left open.
-    fn truncate(&mut self) {
-        let Some(table) = self.some_customer_table() else {
-            return;
-        };
-        let is_written = self.requests.values().any(|request| {
-            let writes = matches!(request.aim, Aim::Write | Aim::Count | Aim::Truncate);
-            writes && request.tables.contains(&table)
-        });
-        if is_written || !self.values.is_settled(table) {
-            return;
-        }
-        let request = self.begin(Aim::Truncate, vec![table]);
-        self.say(format!("#{request} empties {table}"));
-        self.values.hand_over_emptying(request, table);
-        self.counts.begin_emptying(request, table);
-        let id = self.tables[&table].id;
-        let work = self.life.clone().truncate(request, id);
-        self.life.spawn(work);
-    }
-
-    fn is_being_emptied(&self, table: Table) -> bool {
-        self.requests
-            .values()
-            .any(|request| matches!(request.aim, Aim::Truncate) && request.tables.contains(&table))
-    }
-
-    /// One write of all these places: of a new value each, or that it is gone.
-    pub fn write(&mut self, places: Vec<(Table, Place, bool)>) -> u64 {
-        let (mut mutations, mut members) = (Vec::new(), Vec::new());
-        for (table, place, is_deletion) in places {
-            self.values_made += 1;
-            let value = (!is_deletion).then_some(self.values_made);
-            let timestamp = self.life.engine.next_timestamp();
-            let id = self.tables[&table].id;
-            for store in stores(table) {
-                mutations.push(mutation(id, *store, place, value, timestamp));
-            }
-            members.push(Member {
-                table,
-                place,
-                timestamp,
-                value,
-            });
-        }
-        let tables: BTreeSet<Table> = members.iter().map(|member| member.table).collect();
-        let request = self.begin(Aim::Write, tables.into_iter().collect());
-        self.say(format!("#{request} writes {members:?}"));
-        self.values.hand_over(request, members);
-        let work = self.life.clone().write(request, Write { mutations });
-        self.life.spawn(work);
-        request
-    }
-
-    fn read_some(&mut self) {
-        if self.requests.len() < REQUESTS_MAX {
-            let table = self.some_table();
-            let store = self.pick(stores(table)).expect("every table has its base");
-            let (partitions, rows) = match store {
-                BY_ROW => (ROWS, PARTITIONS),
-                _ => (PARTITIONS, ROWS + 1),
-            };
-            let partition = (self.draw(3) > 0).then(|| self.draw(partitions));
-            let wanted = Wanted {
-                store,
-                partition,
-                row: (partition.is_some() && self.draw(2) == 0).then(|| self.draw(rows)),
-                page_rows: [u32::MAX, 1 + self.draw(9) as u32][self.draw(2) as usize],
-                reversed: self.draw(2) == 0,
-                thinks: match self.draw(4) {
-                    0 => Duration::from_millis(self.draw(self.lease_seconds * 400)),
-                    _ => Duration::ZERO,
-                },
-            };
-            self.read(table, wanted);
-        }
-    }
-
-    pub fn read(&mut self, table: Table, wanted: Wanted) -> u64 {
-        let aim = Aim::Read {
-            floor: self.values.floor(table),
-            counted: self.counts.floor(table),
-            wanted,
-        };
-        let request = self.begin(aim, vec![table]);
-        self.say(format!("#{request} reads {table}: {wanted:?}"));
-        let work = self
-            .life
-            .clone()
-            .read(request, self.tables[&table].id, wanted);
-        self.life.spawn(work);
-        request
-    }
-
-    fn tidy(&mut self) {
-        if self.requests.len() < REQUESTS_MAX {
-            let table = self.some_table();
-            let merges = self.draw(3) == 0;
-            let request = self.begin(Aim::Tidy, vec![table]);
-            self.say(format!("#{request} tidies {table}, merging: {merges}"));
-            let work = self
-                .life
-                .clone()
-                .tidy(request, self.tables[&table].id, merges);
-            self.life.spawn(work);
-        }
     }
 
     /// Some of the work that is ready is done; what is left is half done when the clock jumps or a key goes.
@@ -328,114 +104,6 @@ impl World {
                 _ => self.break_something(),
             }
         }
-    }
-
-    // Schema changes.
-
-    fn is_being_changed(&self, table: Table) -> bool {
-        self.requests.values().any(|request| {
-            let changes = matches!(
-                request.aim,
-                Aim::Switch { .. } | Aim::Rewrite(_) | Aim::Drop(_)
-            );
-            changes && request.tables.contains(&table)
-        })
-    }
-
-    fn switch(&mut self) {
-        let to = key(self.draw(KEYS + 1));
-        if let Some(table) = self.some_customer_table() {
-            self.switch_to(table, to);
-        }
-    }
-
-    pub fn switch_to(&mut self, table: Table, to: CmkRef) {
-        if self.is_being_changed(table) {
-            return;
-        }
-        let id = self.tables[&table].id;
-        if let Some(path) = self.root_path(id) {
-            let root = self.disk.contents(&path);
-            self.old_roots.extend(root.map(|root| (id, root)));
-        }
-        let request = self.begin(Aim::Switch { to: to.clone() }, vec![table]);
-        self.say(format!("#{request} switches {table} to {to}"));
-        let kept = self.tables.get_mut(&table).expect("it was picked");
-        if !kept.cmks.contains(&to) {
-            kept.cmks.push(to.clone());
-        }
-        // A request that begins now may need the new key, and a no that was on its way when that key was given back still holds for a while.
-        if self.flow() - self.faults_changed.max(self.jumped_at) < HEALED {
-            self.tables
-                .get_mut(&table)
-                .expect("it was picked")
-                .fine_since = None;
-        }
-        self.note_fine();
-        self.call_for(4);
-        let work = self.life.clone().switch(request, id, to);
-        self.life.spawn(work);
-    }
-
-    fn rewrite(&mut self) {
-        let Some(table) = self.some_customer_table() else {
-            return;
-        };
-        if self.is_being_changed(table) {
-            return;
-        }
-        let id = self.tables[&table].id;
-        let present = self.sstables_of(id);
-        let request = self.begin(Aim::Rewrite(present), vec![table]);
-        self.say(format!("#{request} gives {table} new data keys"));
-        let work = self.life.clone().rewrite(request, id);
-        self.life.spawn(work);
-    }
-
-    fn create(&mut self) {
-        let is_taken = |name: &String| {
-            let making = self.requests.values().any(|request| match &request.aim {
-                Aim::Create(kept) => kept.name == *name,
-                _ => false,
-            });
-            making || self.tables.values().any(|kept| kept.name == *name)
-        };
-        let free: Vec<String> = (0..NAMES)
-            .map(|number| format!("t{number}"))
-            .filter(|name| !is_taken(name))
-            .collect();
-        let Some(name) = self.pick(&free) else {
-            return;
-        };
-        let cmk = key(self.draw(KEYS + 1));
-        self.create_as(name, cmk);
-    }
-
-    pub fn create_as(&mut self, name: String, cmk: CmkRef) -> Table {
-        let (table, kept) = self.new_table(name.clone(), cmk.clone());
-        let id = kept.id;
-        let request = self.begin(Aim::Create(kept), vec![table]);
-        self.say(format!("#{request} creates {table} as {name} under {cmk}"));
-        self.call_for(3);
-        let work = self.life.clone().create(request, id, name, cmk);
-        self.life.spawn(work);
-        table
-    }
-
-    fn drop_a_table(&mut self) {
-        let Some(table) = self.some_customer_table() else {
-            return;
-        };
-        if self.is_being_changed(table) {
-            return;
-        }
-        let kept = self.tables.remove(&table).expect("it was picked");
-        self.values.dropped(table);
-        self.counts.dropped(table);
-        let request = self.begin(Aim::Drop(kept.id), vec![table]);
-        self.say(format!("#{request} drops {table}, {}", kept.name));
-        let work = self.life.clone().drop_table(request, kept.id);
-        self.life.spawn(work);
     }
 
     // Clocks.
@@ -691,8 +359,8 @@ impl World {
         }
         let tables: Vec<Table> = self.tables.keys().copied().collect();
         for table in tables {
-            for store in stores(table) {
-                self.read(table, Wanted::everything(*store));
+            for store in self.readable(table) {
+                self.read(table, Wanted::everything(store));
             }
         }
         self.pass(Duration::from_secs(5));

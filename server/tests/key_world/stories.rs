@@ -166,6 +166,40 @@ fn a_grant_that_was_asked_for_and_never_made_says_nothing_of_the_one_that_is_nee
 }
 
 #[test]
+fn a_table_that_may_be_found_under_either_key_after_a_switch_that_failed_has_grants_under_both() {
+    let mut world = World::under(1, LEASE, true);
+    let orders = world.create_as("orders".into(), key(0));
+    world.pass(Duration::from_secs(5));
+    world.hear();
+    let script = &world.service.script;
+    script.set_operation(&key(1), Operation::Generate, Behavior::Held);
+    let switch = world.requests_made;
+    world.switch_to(orders, key(1));
+    world.pass(Duration::from_secs(1));
+    // Its grants are noted, and what is next is the root: it is written, and nobody can say whether it will last.
+    world.disk.fail_syncs(2);
+    world.service.script.set(&key(1), Behavior::Ok);
+    world.pass(Duration::from_secs(60));
+    let failure = heard(&world, switch, |said| match said {
+        Said::Done(Err(error)) => Some(error.code()),
+        _ => None,
+    });
+    assert_eq!(failure, Some(palladium_protocol::ErrorCode::ServerError));
+    world.heard().lock().unwrap().clear();
+    let root_of = |world: &World| world.life.engine.root(id(world, orders)).unwrap().cmk;
+    assert_eq!(root_of(&world), key(0));
+    world.next_life(Crash::Kill);
+    assert_eq!(root_of(&world), key(1));
+    world.read(orders, Wanted::everything(Store::BASE));
+    world.pass(Duration::from_secs(5));
+    world.hear();
+    assert!(is_open(&world, orders));
+    // Now that it is known, what is under the other key goes.
+    world.end();
+    world.check_grants();
+}
+
+#[test]
 fn a_denial_that_the_renewal_of_an_opening_meets_closes_its_siblings_before_the_opening_has_stopped()
  {
     let (mut world, [orders, invoices]) = world_with(["orders", "invoices"]);

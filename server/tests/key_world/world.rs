@@ -15,7 +15,7 @@ use palladium_crypto::{
 use palladium_storage::sealed::openings;
 use palladium_storage::{
     Crash, Engine, Env, Lease, NewTable, Options, Reading, SERVICE, SimulatedBackend,
-    SimulatedDisk, SimulatedEnv, TableKeys,
+    SimulatedDisk, SimulatedEnv, Store, TableKeys,
 };
 
 use crate::client::{Heard, KEYSPACE, Life, Said, Wanted, table_options};
@@ -35,11 +35,6 @@ pub const COUNTER: u64 = ROWS;
 /// The server's own table, whose key is derived and under no lease.
 pub const SYSTEM: Table = 0;
 
-/// Whether a table has a derived store.
-pub fn is_indexed(table: Table) -> bool {
-    !table.is_multiple_of(2)
-}
-
 const SUBSCRIBER: &str = "me";
 const CLUSTER: ClusterId = ClusterId([4; 16]);
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,6 +47,14 @@ pub const CALL_LIMITS: CallLimits = CallLimits {
 pub const GRANTS_MAX: usize = 40;
 /// Lines that a failure prints, of what happened and of calls.
 const TRACE_LINES: usize = 60;
+
+/// What a table has beside its base.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Derived {
+    pub store: Store,
+    /// It holds all that the base does.
+    pub is_built: bool,
+}
 
 /// A table of the catalog.
 pub struct Kept {
@@ -69,9 +72,17 @@ pub struct Kept {
     pub revoked: Option<u64>,
     /// What it had on the disk when it was to get new data keys.
     pub rewritten: BTreeSet<StructureId>,
+    pub derived: Option<Derived>,
+    /// The number of the next store; none is used twice.
+    pub next_store: u16,
 }
 
 impl Kept {
+    /// Whether it has this store, its base included.
+    pub fn has(&self, store: Store) -> bool {
+        store == Store::BASE || self.derived.is_some_and(|derived| derived.store == store)
+    }
+
     pub fn subject(&self) -> Subject<'_> {
         Subject {
             name: &self.name,
@@ -86,6 +97,8 @@ pub enum Aim {
     Write,
     Count,
     Truncate,
+    Derive(Store),
+    DropStore(Store),
     Read {
         floor: Floor,
         counted: counts::Floor,
@@ -323,6 +336,8 @@ impl World {
                 closing_since: None,
                 revoked: None,
                 rewritten: BTreeSet::new(),
+                derived: None,
+                next_store: 1,
             },
         );
         world.serve();
@@ -387,6 +402,12 @@ impl World {
             closing_since: None,
             revoked: None,
             rewritten: BTreeSet::new(),
+            // Some tables are made with it.
+            derived: (!table.is_multiple_of(2)).then_some(Derived {
+                store: Store(1),
+                is_built: true,
+            }),
+            next_store: 2,
         };
         (table, kept)
     }
@@ -507,7 +528,7 @@ impl World {
             .push_back((self.env.boot_nanos(), calls));
     }
 
-    /// Finishes what a crash cut short: tables that the catalog does not name go, the others show the key that their root names.
+    /// Finishes what a crash cut short: tables and stores that the catalog does not name go, the others show the key that their root names.
     fn sweep(&mut self) {
         let engine = self.life.engine.clone();
         let mut found = engine.table_ids();
@@ -523,6 +544,21 @@ impl World {
             }
         }
         let mut wrong = None;
+        for kept in self.tables.values() {
+            let ended = self.env.run(engine.dropped_stores(kept.id));
+            let is_named = |store| kept.derived.is_some_and(|derived| derived.store == store);
+            for store in (1..kept.next_store).map(Store) {
+                if !is_named(store)
+                    && !ended.contains(&store)
+                    && let Err(error) = self.env.run(engine.drop_store(kept.id, store))
+                {
+                    wrong = Some(format!(
+                        "{store:?} of {} cannot be dropped: {error}",
+                        kept.name
+                    ));
+                }
+            }
+        }
         for kept in self.tables.values_mut() {
             if let Err(error) = engine.set_options(kept.id, table_options()) {
                 wrong = Some(format!("table {} is not there: {error}", kept.name));

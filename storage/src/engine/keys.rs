@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::lease::{Lease, Reading};
 use crate::manifest::{Edit, Rewrite, SstableEntry, TableState};
 use crate::memtable::TableMemtables;
-use crate::root::{self, Root};
+use crate::root::{self, Root, RootState};
 use crate::sealed::from_crypto;
 use crate::sstable::Sstable;
 use crate::table::{LostSstable, OpenTable, Opening, Table, TableKeys};
@@ -39,7 +39,7 @@ const SHARES_BETWEEN_YIELDS: usize = 8;
 
 impl<B: Backend> Engine<B> {
     /// Puts a table under a new root: no data moves, the table stays open. The switch has happened when the root is durable, and then this answers `Ok`; what
-    /// the manifest still lacks is brought up to date in the background. After an error the old root stands.
+    /// the manifest still lacks is brought up to date in the background. After an error the old root stands, as far as anybody can say ([`Engine::is_root_sure`]).
     pub async fn switch_key(&self, id: TableId, root: Root, keys: TableKeys) -> Result<()> {
         let inner = self.inner.clone();
         self.to_the_end(async move { inner.switch_key(id, root, keys).await })
@@ -96,6 +96,13 @@ impl<B: Backend> Engine<B> {
     /// A table's root.
     pub fn root(&self, id: TableId) -> Option<Root> {
         self.inner.root_of(id)
+    }
+
+    /// Whether what [`Engine::root`] gives is what the next start will find. Not so where a switch has failed together with the disk: the next root that is
+    /// durable decides, or the next start.
+    pub fn is_root_sure(&self, id: TableId) -> bool {
+        let table = self.inner.tables.get(id);
+        !table.is_ok_and(|table| table.is_root_unsure.load(Ordering::Acquire))
     }
 
     /// Opens a closed table: its SSTables, and what the log holds beyond them. An open one only gets the lease. Ends without a table when the lease ends, which may
@@ -226,7 +233,12 @@ impl<B: Backend> Inner<B> {
             ..root
         };
         let (root, ring) = without_unneeded(next, &keys.ring, &needed);
-        root::replace(&*self.backend, &root, present.epoch).await?;
+        if let Err(error) = root::replace(&*self.backend, &root, present.epoch).await {
+            let is_old = self.stands(&present).await;
+            table.is_root_unsure.fetch_or(!is_old, Ordering::AcqRel);
+            return Err(error);
+        }
+        table.is_root_unsure.store(false, Ordering::Release);
         self.set_root(root.clone());
         open.set_ring(ring.clone());
         open.renew(keys.lease);
@@ -241,6 +253,13 @@ impl<B: Backend> Inner<B> {
             self.jobs.add(Job::SettleKeys(id));
         }
         Ok(())
+    }
+
+    /// Whether a root stands on the disk, and no other one.
+    async fn stands(&self, root: &Root) -> bool {
+        let found = root::load(&*self.backend, root.table).await;
+        let state = found.map(|found| found.state);
+        matches!(state, Ok(RootState::Live(found)) if *found == *root)
     }
 
     /// Refuses a root that would leave something unreadable. Gives the older versions that it must keep.

@@ -117,6 +117,10 @@ impl<B: Backend> Inner<B> {
             // Its root cannot be read now: that is no reason to give anything up.
             return;
         }
+        if !self.engine.is_root_sure(id) {
+            // A switch has failed, and the table may be found under either key: what it needs there stays.
+            return;
+        }
         let root = self.engine.root(id).map(|root| root.cmk.to_string());
         let now = self.env().wall_micros();
         let snapshot_days = i64::try_from(self.options.snapshot_grant_days).unwrap_or(i64::MAX);
