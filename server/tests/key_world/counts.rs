@@ -29,7 +29,8 @@ pub struct Floor {
     totals: BTreeMap<u64, Total>,
     /// Counters that nobody is changing.
     still: BTreeSet<u64>,
-    emptyings: u64,
+    /// How often the table began to be emptied before; None: it is being emptied now.
+    emptyings: Option<u64>,
 }
 
 #[derive(Default)]
@@ -100,8 +101,13 @@ impl Counts {
         Floor {
             still: totals.keys().copied().filter(is_still).collect(),
             totals,
-            emptyings: self.emptyings.get(&table).copied().unwrap_or(0),
+            emptyings: self.emptyings_of(table),
         }
+    }
+
+    fn emptyings_of(&self, table: Table) -> Option<u64> {
+        let is_under_way = self.emptying.values().any(|of| *of == table);
+        (!is_under_way).then(|| self.emptyings.get(&table).copied().unwrap_or(0))
     }
 
     /// Judges what a read saw of one counter.
@@ -112,9 +118,8 @@ impl Counts {
         floor: &Floor,
         seen: u64,
     ) -> Result<(), String> {
-        let is_emptied = self.emptying.values().any(|of| *of == table)
-            || self.emptyings.get(&table).copied().unwrap_or(0) != floor.emptyings;
-        if is_emptied {
+        let now = self.emptyings_of(table);
+        if now.is_none() || now != floor.emptyings {
             // It may be that of before, or of after.
             return Ok(());
         }
@@ -138,4 +143,21 @@ impl Counts {
         }
         Ok(())
     }
+}
+
+#[test]
+fn a_read_that_began_while_its_table_was_emptied_may_see_what_was_there_and_what_is() {
+    const TABLE: Table = 1;
+    let mut counts = Counts::default();
+    counts.hand_over(1, TABLE, 0);
+    counts.acknowledged(1);
+    counts.begin_emptying(2, TABLE);
+    let meanwhile = counts.floor(TABLE);
+    counts.acknowledged(2);
+    for seen in [0, 1] {
+        assert_eq!(counts.seen(TABLE, 0, &meanwhile, seen), Ok(()));
+    }
+    let afterwards = counts.floor(TABLE);
+    assert!(counts.seen(TABLE, 0, &afterwards, 1).is_err());
+    assert_eq!(counts.seen(TABLE, 0, &afterwards, 0), Ok(()));
 }
