@@ -53,13 +53,13 @@ pub use latch::LatchGuard;
 pub use lease::{Lease, Reading};
 pub use memtable::Memtable;
 pub use model::{
-    Cell, CellState, Clustering, ColumnId, Deletion, Liveness, Mutation, PartitionKey,
+    Cell, CellRef, CellState, Clustering, ColumnId, Deletion, Liveness, Mutation, PartitionKey,
     PartitionUpdate, RangeTombstone, Row, Store, Token,
 };
 pub use options::{LogSync, Options, TableOptions};
 pub use read::{
     BlockAddress, Columns, Fault, Item, KeyRange, Limits, PartitionBound, PartitionHead,
-    PartitionRows, ReadCommand, ReadPage, ReadPosition, ReadWork, Slices, Source,
+    PartitionRows, ReadCommand, ReadPage, ReadPosition, ReadRow, ReadWork, Slices, Source,
 };
 pub use root::{Root, RootState, SERVICE};
 pub use structure::{Place, Structure};

@@ -12,6 +12,8 @@
 //!
 //! What must hold: start < row < end is all that storage needs to know about a slice.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use palladium_protocol::types::{composite_key, token_of};
 use palladium_storage::{Clustering, PartitionKey, Token};
@@ -139,6 +141,54 @@ pub fn raw_clustering(values: &[Bytes]) -> Bytes {
         wire::put_element(Some(value), &mut out);
     }
     out.into()
+}
+
+/// The clustering values of one row after another, in one buffer.
+#[derive(Default)]
+pub struct ClusteringValues {
+    bytes: Vec<u8>,
+    /// Where each value lies; None is null.
+    places: Vec<Option<Range<usize>>>,
+}
+
+impl ClusteringValues {
+    /// Reads those of a row, as [`clustering_values`] does.
+    pub fn read(
+        &mut self,
+        columns: &[Column],
+        position: &Clustering,
+        raw: Option<&[u8]>,
+    ) -> Result<(), Malformed> {
+        self.bytes.clear();
+        self.places.clear();
+        if let Some(raw) = raw {
+            for field in Fields::read(raw) {
+                let place = field?.map(|field| self.put(field));
+                self.places.push(place);
+            }
+            return Ok(());
+        }
+        let mut cursor = Cursor::new(&position.0);
+        for column in columns {
+            let start = self.bytes.len();
+            cursor.reversed(column.reversed);
+            let some = order::decode(&column.ty, &mut cursor, &mut self.bytes)?;
+            self.places.push(some.then_some(start..self.bytes.len()));
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, value: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        start..self.bytes.len()
+    }
+
+    /// The value of a clustering column, by its position; None if it is null.
+    pub fn get(&self, position: usize) -> Option<&[u8]> {
+        let place = self.places.get(position)?.clone()?;
+        self.bytes.get(place)
+    }
 }
 
 /// The clustering values of a row, from its position or, if it has one, from its raw spelling.

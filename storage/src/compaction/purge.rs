@@ -8,6 +8,7 @@
 //!
 //! What must hold: purging never changes what a read returns, now or after any later merge with what is outside.
 
+use crate::Result;
 use crate::model::{Cell, CellState, Deletion, Row};
 use crate::read::{Item, PartitionHead};
 
@@ -49,19 +50,23 @@ impl Purge {
     }
 
     /// What stays of an item.
-    pub fn item(&self, item: Item) -> Option<Item> {
+    pub fn item(&self, item: Item) -> Result<Option<Item>> {
         let (before, after) = (self.keep(item.before), self.keep(item.after));
         let row = match item.row {
-            Some(row) => Some(self.row(row)?),
-            None if before == after => return None,
+            Some(row) if row.is_everlasting()? => Some(row),
+            Some(row) => match self.row(row.into_row()?) {
+                Some(row) => Some(row.into()),
+                None => return Ok(None),
+            },
+            None if before == after => return Ok(None),
             None => None,
         };
-        Some(Item {
+        Ok(Some(Item {
             position: item.position,
             before,
             after,
             row,
-        })
+        }))
     }
 
     /// What stays of a row; None if nothing does.
@@ -228,14 +233,14 @@ mod tests {
             row: None,
         };
         let (old, young) = (Some(deletion(5, 1)), Some(deletion(5, NOW)));
-        assert_eq!(purge().item(boundary(None, old)), None);
-        assert_eq!(purge().item(boundary(old, None)), None);
+        assert_eq!(purge().item(boundary(None, old)).unwrap(), None);
+        assert_eq!(purge().item(boundary(old, None)).unwrap(), None);
         assert_eq!(
-            purge().item(boundary(old, young)),
+            purge().item(boundary(old, young)).unwrap(),
             Some(boundary(None, young))
         );
         assert_eq!(
-            purge().item(boundary(young, None)),
+            purge().item(boundary(young, None)).unwrap(),
             Some(boundary(young, None))
         );
     }

@@ -73,7 +73,7 @@ mod tests {
             position: Clustering::copy_from(&(n as u32).to_be_bytes()),
             before: None,
             after: None,
-            row: Some(Row::new(Clustering::copy_from(&(n as u32).to_be_bytes()))),
+            row: Some(Row::new(Clustering::copy_from(&(n as u32).to_be_bytes())).into()),
         };
         (0..count).map(row).collect()
     }

@@ -201,7 +201,7 @@ impl<'a, B: Backend> Run<'a, B> {
             .ask(|merge| merge.peek().map(|item| item.is_some()))
             .await?
         {
-            let Some(item) = purge.item(self.merge.pop()) else {
+            let Some(item) = purge.item(self.merge.pop())? else {
                 continue;
             };
             if self.sieve.is_none() {

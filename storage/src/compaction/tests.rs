@@ -169,12 +169,14 @@ fn delete_range(from: u64, to: u64, timestamp: i64) -> PartitionUpdate {
 }
 
 fn values(contents: &[Contents]) -> Vec<&[u8]> {
-    contents
-        .iter()
-        .flat_map(|contents| &contents.items)
-        .filter_map(|item| item.row.as_ref())
-        .flat_map(|row| &row.cells)
-        .map(|cell| cell.value().map_or(&b"(deleted)"[..], |value| &value[..]))
+    let items = contents.iter().flat_map(|contents| &contents.items);
+    let mut cells = Vec::new();
+    for row in items.filter_map(|item| item.row.as_ref()) {
+        row.cells_into(&mut cells).expect("a whole row");
+    }
+    cells
+        .into_iter()
+        .map(|cell| cell.value().unwrap_or(b"(deleted)"))
         .collect()
 }
 
@@ -357,7 +359,7 @@ fn update_of(contents: Contents) -> (PartitionKey, PartitionUpdate) {
     let mut open: Option<(Clustering, Deletion)> = None;
     for item in contents.items {
         if let Some(row) = item.row {
-            update.rows.push(row);
+            update.rows.push(row.into_row().expect("a whole row"));
             continue;
         }
         if let Some((start, deletion)) = open.take() {

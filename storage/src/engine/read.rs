@@ -16,7 +16,7 @@ use crate::memtable::{Memtable, MemtableCursor};
 use crate::model::{Clustering, PartitionKey, PartitionUpdate};
 use crate::read::{
     BlockAddress, Fault, Item, KeyRange, Merge, PageBuilder, PartitionBound, PartitionHead, Point,
-    ReadCommand, ReadPage, ReadWork, Slices, Source, run, run_one,
+    ReadCommand, ReadPage, ReadRow, ReadWork, Slices, Source, run, run_one,
 };
 use crate::sstable::{Sstable, SstableCursor};
 use crate::table::Pass;
@@ -30,7 +30,7 @@ pub(crate) enum EngineSource {
 /// A read that has begun.
 enum Attempt<'c> {
     /// One memtable had it all.
-    Done(Option<ReadPage>),
+    Done(Option<ReadPage<ReadRow>>),
     Point(PointReading<'c>),
     /// The pass keeps the table's secrets in memory while the read runs, and not longer: a lock that came between would have forgotten the cache before this
     /// read fills it again.
@@ -58,7 +58,11 @@ struct PointReading<'c> {
 impl Attempt<'_> {
     /// Answers, or says which block is missing. With it the same call goes on.
     #[inline]
-    fn run(&mut self, cache: &BlockCache, command: &ReadCommand) -> Result<ReadPage, Fault> {
+    fn run(
+        &mut self,
+        cache: &BlockCache,
+        command: &ReadCommand,
+    ) -> Result<ReadPage<ReadRow>, Fault> {
         match self {
             Attempt::Point(reading) => reading.run(cache, command),
             Attempt::Done(page) => Ok(page.take().unwrap_or_default()),
@@ -114,7 +118,11 @@ impl Attempt<'_> {
 
 impl PointReading<'_> {
     /// Looks into one SSTable after the other until nothing older can matter.
-    fn run(&mut self, cache: &BlockCache, command: &ReadCommand) -> Result<ReadPage, Fault> {
+    fn run(
+        &mut self,
+        cache: &BlockCache,
+        command: &ReadCommand,
+    ) -> Result<ReadPage<ReadRow>, Fault> {
         let blocks: &dyn BlockLookup = match &self.blocks {
             Some(blocks) => &**blocks,
             None => cache,
@@ -168,6 +176,11 @@ pub(crate) struct Merging {
 impl<B: Backend> Engine<B> {
     /// Answers at once from memory and the page cache. None: it would have to wait; use [`Engine::read`].
     pub fn try_read(&self, command: &ReadCommand) -> Option<Result<ReadPage>> {
+        Some(self.try_read_encoded(command)?.and_then(ReadPage::decoded))
+    }
+
+    /// The same for whoever shows rows: those of which nothing had to be changed are still bytes.
+    pub fn try_read_encoded(&self, command: &ReadCommand) -> Option<Result<ReadPage<ReadRow>>> {
         let began = is_measured().then(|| self.inner.env.boot_nanos());
         let page = self.try_read_now(command);
         match (&page, began) {
@@ -186,7 +199,7 @@ impl<B: Backend> Engine<B> {
         }
     }
 
-    fn try_read_now(&self, command: &ReadCommand) -> Option<Result<ReadPage>> {
+    fn try_read_now(&self, command: &ReadCommand) -> Option<Result<ReadPage<ReadRow>>> {
         let mut attempt = match self.attempt(command) {
             Ok(attempt) => attempt,
             Err(error) => return Some(Err(error)),
@@ -206,6 +219,11 @@ impl<B: Backend> Engine<B> {
 
     /// Answers, waiting for the disk where it must.
     pub async fn read(&self, command: ReadCommand) -> Result<ReadPage> {
+        self.read_encoded(command).await?.decoded()
+    }
+
+    /// The same for whoever shows rows: those of which nothing had to be changed are still bytes.
+    pub async fn read_encoded(&self, command: ReadCommand) -> Result<ReadPage<ReadRow>> {
         let began = is_measured().then(|| self.inner.env.boot_nanos());
         let page = self.finish(self.attempt(&command)?, &command).await;
         if let Some(began) = began {
@@ -214,7 +232,11 @@ impl<B: Backend> Engine<B> {
         page
     }
 
-    async fn finish(&self, mut attempt: Attempt<'_>, command: &ReadCommand) -> Result<ReadPage> {
+    async fn finish(
+        &self,
+        mut attempt: Attempt<'_>,
+        command: &ReadCommand,
+    ) -> Result<ReadPage<ReadRow>> {
         loop {
             match attempt.run(&self.inner.cache, command) {
                 Ok(page) => return Ok(page),
@@ -292,7 +314,8 @@ impl<B: Backend> Engine<B> {
         let blocks = Arc::new(FetchedBlocks::admitting(inner.cache.clone()));
         let merging = Box::new(Merging::new(memtables, sstables, blocks));
         self.finish(Attempt::Merging { pass, merging }, &command)
-            .await
+            .await?
+            .decoded()
     }
 
     fn begin_merging<'c>(&self, command: &ReadCommand) -> Result<Attempt<'c>> {
@@ -366,7 +389,7 @@ impl Merging {
     ) -> Result<ReadPage> {
         loop {
             match self.run(command) {
-                Ok(page) => return Ok(page),
+                Ok(page) => return page.decoded(),
                 Err(Fault::Error(error)) => return Err(error),
                 Err(Fault::Miss(address)) => {
                     self.work.blocks += 1;
@@ -376,7 +399,7 @@ impl Merging {
         }
     }
 
-    fn run(&mut self, command: &ReadCommand) -> Result<ReadPage, Fault> {
+    fn run(&mut self, command: &ReadCommand) -> Result<ReadPage<ReadRow>, Fault> {
         let mut page = run(&mut self.merge, command, &mut self.page)?;
         page.work = self.work;
         Ok(page)

@@ -114,9 +114,9 @@ impl<M: Deref<Target = Memtable>> MemtableCursor<M> {
         (self.window, self.open) = (window, open);
     }
 
-    fn advance(&mut self) -> Result<()> {
+    fn advance(&mut self) {
         while self.next.is_none() && self.slice < self.slices.as_slice().len() {
-            self.next = self.window.next(self.reversed, self.open)?;
+            self.next = self.window.next(self.reversed, self.open);
             if self.next.is_some() {
                 break;
             }
@@ -131,7 +131,6 @@ impl<M: Deref<Target = Memtable>> MemtableCursor<M> {
                 None => break,
             }
         }
-        Ok(())
     }
 }
 
@@ -160,7 +159,7 @@ impl<M: Deref<Target = Memtable> + Send> Source for MemtableCursor<M> {
     }
 
     fn peek(&mut self) -> Result<Option<&Item>, Fault> {
-        self.advance()?;
+        self.advance();
         Ok(self.next.as_ref())
     }
 

@@ -290,7 +290,7 @@ fn read_window_by_window(seed: u64, row_count: usize, tombstone_count: usize) {
                 position,
                 before: covering,
                 after: covering,
-                row: Some(row),
+                row: Some(row.into()),
             },
         );
     }

@@ -10,10 +10,9 @@
 //! windows before it. An edge at the limit belongs to the window after it; a row at the limit to the one that ends there.
 
 use super::partition::{Many, One, Partition, StoredRow};
-use crate::codec::{Malformed, compare};
-use crate::model::{Clustering, Deletion, RangeTombstone, RangeTombstoneList, Row, RowView};
-use crate::read::Item;
-use crate::{Error, Result};
+use crate::codec::compare;
+use crate::model::{Clustering, Deletion, RangeTombstone, RangeTombstoneList};
+use crate::read::{Item, ReadRow};
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
@@ -155,13 +154,16 @@ impl Content {
         &self.bytes[self.rows[index].clustering.clone()]
     }
 
-    fn row(&self, index: usize) -> Result<Row, Malformed> {
+    fn row(&self, index: usize) -> ReadRow {
         let span = &self.rows[index];
         let clustering = match &self.bytes[span.clustering.clone()] {
             [0x80] => Clustering::SINGLE,
             _ => Clustering(self.bytes.slice(span.clustering.clone())),
         };
-        RowView::parse(&self.bytes[span.row.clone()])?.to_row(clustering, &self.bytes)
+        ReadRow::Encoded {
+            clustering,
+            bytes: self.bytes.slice(span.row.clone()),
+        }
     }
 }
 
@@ -205,7 +207,7 @@ impl Window {
     }
 
     /// The next item in the order of the read; `open` is the deletion where the reader stands.
-    pub(super) fn next(&mut self, reversed: bool, open: Option<Deletion>) -> Result<Option<Item>> {
+    pub(super) fn next(&mut self, reversed: bool, open: Option<Deletion>) -> Option<Item> {
         let row = match reversed {
             false => (!self.rows.is_empty()).then_some(self.rows.start),
             true => (!self.rows.is_empty()).then(|| self.rows.end - 1),
@@ -223,28 +225,25 @@ impl Window {
         match (row, edge) {
             (Some(index), _) if row_first => {
                 step(&mut self.rows, reversed);
-                let row = self
-                    .content
-                    .row(index)
-                    .map_err(|_| Error::corrupt("a row in a memtable"))?;
-                Ok(Some(Item {
-                    position: row.clustering.clone(),
+                let row = self.content.row(index);
+                Some(Item {
+                    position: row.clustering().clone(),
                     before: open,
                     after: open,
                     row: Some(row),
-                }))
+                })
             }
             (_, Some(index)) => {
                 step(&mut self.edge, reversed);
                 let (position, before, after) = self.edges[index].clone();
-                Ok(Some(Item {
+                Some(Item {
                     position,
                     before,
                     after,
                     row: None,
-                }))
+                })
             }
-            _ => Ok(None),
+            _ => None,
         }
     }
 }

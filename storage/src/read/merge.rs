@@ -13,8 +13,9 @@
 //! A miss leaves everything as it was: each source is asked at most once per step, and what it gave is kept until the step is complete.
 //! Sources are opened one slice at a time, because what is open between two slices is only certain that way.
 
-use super::{Fault, Item, PartitionBound, PartitionHead, Slices, Source};
-use crate::model::{Clustering, Deletion, PartitionKey, Row, reconcile};
+use super::{Fault, Item, PartitionBound, PartitionHead, ReadRow, Slices, Source};
+use crate::Result;
+use crate::model::{Clustering, Deletion, PartitionKey, reconcile};
 
 /// The k-way merge of sources; a source itself.
 pub struct Merge<S> {
@@ -185,8 +186,8 @@ impl<S: Source> Merge<S> {
         Ok(())
     }
 
-    /// Passes the nearest position of all members. Every member was asked; cannot fail.
-    fn step(&mut self) -> Step {
+    /// Passes the nearest position of all members. Every member was asked.
+    fn step(&mut self) -> Result<Step> {
         let reversed = self.reversed;
         let nearest = self
             .members
@@ -195,7 +196,7 @@ impl<S: Source> Merge<S> {
             .map(|item| &item.position)
             .reduce(|a, b| if (b < a) != reversed && a != b { b } else { a });
         let Some(nearest) = nearest.cloned() else {
-            return Step::End;
+            return Ok(Step::End);
         };
         let is_row = self
             .members
@@ -204,9 +205,9 @@ impl<S: Source> Merge<S> {
             .any(|item| item.position == nearest && item.row.is_some());
         let place = self.place(&nearest, is_row);
         if matches!(place, Place::Past) {
-            return Step::End;
+            return Ok(Step::End);
         }
-        let (entering, leaving, row) = self.pass_nearest(&nearest);
+        let (entering, leaving, row) = self.pass_nearest(&nearest)?;
         if matches!(place, Place::Inside) {
             let (before, after) = if reversed {
                 (leaving, entering)
@@ -219,9 +220,9 @@ impl<S: Source> Merge<S> {
                 after,
                 row,
             });
-            self.shadow_next();
+            self.shadow_next()?;
         }
-        Step::Passed
+        Ok(Step::Passed)
     }
 
     /// The same where only one member has the partition: nothing to compare, nothing to unite.
@@ -249,29 +250,27 @@ impl<S: Source> Merge<S> {
         let item = self.members[index].source.pop();
         if matches!(place, Place::Inside) {
             self.next = Some(item);
-            self.shadow_next();
+            self.shadow_next()?;
         }
         Ok(Step::Passed)
     }
 
     /// Drops from the next item what deletions shadow; all of it if it says nothing then.
-    fn shadow_next(&mut self) {
+    fn shadow_next(&mut self) -> Result<()> {
         let above = self.partition_deletion();
         let Some(item) = &mut self.next else {
-            return;
+            return Ok(());
         };
         item.before = Deletion::beyond(item.before, above);
         item.after = Deletion::beyond(item.after, above);
         let silent = match &mut item.row {
-            Some(row) => {
-                reconcile::shadow(row, above.max(item.before));
-                row.is_empty()
-            }
+            Some(row) => !row.shadow(above.max(item.before))?,
             None => item.before == item.after,
         };
         if silent {
             self.next = None;
         }
+        Ok(())
     }
 
     fn partition_deletion(&self) -> Option<Deletion> {
@@ -282,16 +281,18 @@ impl<S: Source> Merge<S> {
     fn pass_nearest(
         &mut self,
         nearest: &Clustering,
-    ) -> (Option<Deletion>, Option<Deletion>, Option<Row>) {
+    ) -> Result<(Option<Deletion>, Option<Deletion>, Option<ReadRow>)> {
         let reversed = self.reversed;
-        let (mut entering, mut leaving, mut row) = (None, None, None);
+        let (mut entering, mut leaving, mut row): (_, _, Option<ReadRow>) = (None, None, None);
         for member in self.members.iter_mut().filter(|member| member.here) {
             if let Some(item) = member.held.take_if(|item| item.position == *nearest) {
                 member.asked = false;
                 entering = entering.max(item.entering(reversed));
                 leaving = leaving.max(item.leaving(reversed));
                 row = match (row, item.row) {
-                    (Some(a), Some(b)) => Some(reconcile::unite(a, b)),
+                    (Some(a), Some(b)) => {
+                        Some(reconcile::unite(a.into_row()?, b.into_row()?).into())
+                    }
                     (one, other) => one.or(other),
                 };
             } else {
@@ -301,7 +302,7 @@ impl<S: Source> Merge<S> {
             }
         }
         self.passed = Some(leaving);
-        (entering, leaving, row)
+        Ok((entering, leaving, row))
     }
 
     /// Where a position lies against the slice at hand.
@@ -447,7 +448,7 @@ impl<S: Source> Source for Merge<S> {
                 Some(index) => self.step_alone(index)?,
                 None => {
                     self.fill()?;
-                    self.step()
+                    self.step()?
                 }
             };
             if matches!(stepped, Step::End) {

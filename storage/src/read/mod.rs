@@ -12,11 +12,14 @@
 //! 3. `visible`: what tombstones and expiry leave at `now`.
 //! 4. `page`: limits, and where to resume.
 //!
+//! A row stays bytes on all of this road, until something of it has to be changed: `row`.
+//!
 //! `point` is the short way for a row that is named exactly: no merge, and no source older than what settles the answer.
 
 mod merge;
 mod page;
 mod point;
+mod row;
 mod source;
 mod visible;
 
@@ -24,6 +27,7 @@ pub use crate::model::{KeyRange, PartitionBound, Slices};
 pub use merge::Merge;
 pub use page::{PageBuilder, PartitionRows, ReadPage, ReadPosition, ReadWork, run, run_one};
 pub use point::{Point, PointPart};
+pub use row::ReadRow;
 pub use source::{BlockAddress, Fault, Item, PartitionHead, Source};
 pub use visible::visible_row;
 

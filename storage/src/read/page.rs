@@ -4,8 +4,11 @@
 //! a position in the data, not in a cursor, so the next page can be read by anybody, at any time, from other sources: rows written
 //! meanwhile before the position are not seen, those after it are.
 
+use std::convert::Infallible;
+
 use super::{
-    Fault, KeyRange, Merge, PartitionBound, PartitionHead, ReadCommand, Slices, Source, visible_row,
+    Fault, KeyRange, Merge, PartitionBound, PartitionHead, ReadCommand, ReadRow, Slices, Source,
+    visible_row,
 };
 use crate::Result;
 use crate::memtable::{Lookup, Memtable};
@@ -23,23 +26,69 @@ pub struct ReadPosition {
 
 /// What is visible of one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionRows {
+pub struct PartitionRows<R = Row> {
     pub key: PartitionKey,
     pub static_row: Option<Row>,
     /// In the order of the read; empty if only the static row lives.
-    pub rows: Vec<Row>,
+    pub rows: Vec<R>,
 }
 
-/// One page of a read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReadPage {
-    pub partitions: Vec<PartitionRows>,
+/// One page of a read: of rows, or of rows that may still be bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadPage<R = Row> {
+    pub partitions: Vec<PartitionRows<R>>,
     /// There may be more after this; None: there is not.
     pub next: Option<ReadPosition>,
     /// How many deletions and expired cells were read past.
     pub tombstones: u64,
     /// Where it was looked for.
     pub work: ReadWork,
+}
+
+impl<R> Default for ReadPage<R> {
+    fn default() -> Self {
+        ReadPage {
+            partitions: Vec::new(),
+            next: None,
+            tombstones: 0,
+            work: ReadWork::default(),
+        }
+    }
+}
+
+impl<R> ReadPage<R> {
+    /// The same with each row in another form.
+    fn with_rows<S, E>(self, mut form: impl FnMut(R) -> Result<S, E>) -> Result<ReadPage<S>, E> {
+        let partition = |partition: PartitionRows<R>| {
+            let rows = partition.rows.into_iter().map(&mut form);
+            Ok(PartitionRows {
+                key: partition.key,
+                static_row: partition.static_row,
+                rows: rows.collect::<Result<_, E>>()?,
+            })
+        };
+        let partitions = self.partitions.into_iter().map(partition);
+        Ok(ReadPage {
+            partitions: partitions.collect::<Result<_, E>>()?,
+            next: self.next,
+            tombstones: self.tombstones,
+            work: self.work,
+        })
+    }
+}
+
+impl ReadPage<ReadRow> {
+    /// The same, of rows taken apart.
+    pub fn decoded(self) -> Result<ReadPage> {
+        self.with_rows(ReadRow::into_row)
+    }
+}
+
+impl From<ReadPage> for ReadPage<ReadRow> {
+    fn from(page: ReadPage) -> Self {
+        let Ok(page) = page.with_rows(|row| Ok::<_, Infallible>(ReadRow::from(row)));
+        page
+    }
 }
 
 /// What a read looked at.
@@ -58,7 +107,7 @@ pub struct ReadWork {
 pub struct PageBuilder {
     stage: Stage,
     partition: Option<Partition>,
-    page: ReadPage,
+    page: ReadPage<ReadRow>,
     rows: u32,
     bytes: usize,
 }
@@ -77,7 +126,7 @@ enum Stage {
 }
 
 struct Partition {
-    rows: PartitionRows,
+    rows: PartitionRows<ReadRow>,
     /// With those of earlier pages.
     returned: u32,
     /// What is left of the slices in a partition that an earlier page began; None: all of them.
@@ -138,7 +187,7 @@ impl PageBuilder {
                 continue;
             };
             let columns = &command.columns.regular;
-            if visible_row(&mut row, columns, command.now, &mut self.page.tombstones) {
+            if row.make_visible(columns, command.now, &mut self.page.tombstones)? {
                 self.bytes = self.bytes.saturating_add(row.weight());
                 self.rows += 1;
                 partition.returned += 1;
@@ -168,7 +217,7 @@ impl PageBuilder {
         self.page.partitions.push(partition.rows);
     }
 
-    fn finish(&mut self, next: Option<ReadPosition>) -> ReadPage {
+    fn finish(&mut self, next: Option<ReadPosition>) -> ReadPage<ReadRow> {
         self.page.next = next;
         std::mem::take(&mut self.page)
     }
@@ -179,7 +228,7 @@ pub fn run<S: Source>(
     merge: &mut Merge<S>,
     command: &ReadCommand,
     page: &mut PageBuilder,
-) -> Result<ReadPage, Fault> {
+) -> Result<ReadPage<ReadRow>, Fault> {
     loop {
         // A stage changes only when its work is done: after a miss it is entered again.
         match page.stage {
@@ -229,7 +278,7 @@ pub fn run<S: Source>(
 }
 
 /// Reads one page of one partition straight from a memtable that alone may have it. None if it takes more than that: then [`run`] it.
-pub fn run_one(memtable: &Memtable, command: &ReadCommand) -> Result<Option<ReadPage>> {
+pub fn run_one(memtable: &Memtable, command: &ReadCommand) -> Result<Option<ReadPage<ReadRow>>> {
     let KeyRange::One(key) = &command.range else {
         return Ok(None);
     };
@@ -250,7 +299,7 @@ pub fn run_one(memtable: &Memtable, command: &ReadCommand) -> Result<Option<Read
                 page.partitions.push(PartitionRows {
                     key: key.clone(),
                     static_row: None,
-                    rows: vec![row],
+                    rows: vec![row.into()],
                 });
             }
         }
@@ -279,7 +328,7 @@ fn next_position(partition: &Partition, command: &ReadCommand, full: bool) -> Re
             .rows
             .last()
             .filter(|_| middle)
-            .map(|row| row.clustering.clone()),
+            .map(|row| row.clustering().clone()),
         returned_in_partition: if middle { partition.returned } else { 0 },
     }
 }

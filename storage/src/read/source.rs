@@ -1,6 +1,6 @@
 //! What a memtable and an SSTable both look like from above.
 
-use super::{PartitionBound, Slices};
+use super::{PartitionBound, ReadRow, Slices};
 use crate::Error;
 use crate::model::{Clustering, Deletion, PartitionKey, Row};
 use palladium_crypto::StructureId;
@@ -65,12 +65,12 @@ pub struct PartitionHead {
 ///
 /// `before` and `after` are the source's open range deletion just before and just after the position in clustering order, so the same item
 /// serves forward and reversed reads. A row has `before == after`: what covers it. A boundary has no row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Item {
     pub position: Clustering,
     pub before: Option<Deletion>,
     pub after: Option<Deletion>,
-    pub row: Option<Row>,
+    pub row: Option<ReadRow>,
 }
 
 impl Item {

@@ -254,7 +254,7 @@ fn spell_out(key: PartitionKey, update: PartitionUpdate) -> (PartitionHead, Vec<
             position: position.clone(),
             before: covering,
             after: covering,
-            row: Some(row),
+            row: Some(row.into()),
         };
         assert!(items.insert(position, item).is_none());
     }
@@ -328,7 +328,7 @@ fn read<S: Source>(sources: Vec<S>, command: &ReadCommand) -> ReadPage {
     let (mut merge, mut page) = (Merge::new(sources), PageBuilder::new());
     for _ in 0..1_000_000 {
         match run(&mut merge, command, &mut page) {
-            Ok(page) => return page,
+            Ok(page) => return page.decoded().expect("whole rows"),
             Err(Fault::Miss(_)) => {}
             Err(fault) => panic!("{fault}"),
         }
@@ -487,7 +487,7 @@ proptest! {
         // One memtable alone: the fast path says the same where it answers.
         let alone = self::memtables(&[all]);
         if let Some(page) = run_one(&alone[0], &command).unwrap() {
-            prop_assert!(answer_of(vec![page]) == expected, "the fast path");
+            prop_assert!(answer_of(vec![page.decoded().unwrap()]) == expected, "the fast path");
         }
     }
 
@@ -522,7 +522,7 @@ proptest! {
                 row.cells
             }).collect()
         };
-        prop_assert_eq!(cells(point.page(&command, key)), cells(merged));
+        prop_assert_eq!(cells(point.page(&command, key).decoded().unwrap()), cells(merged));
     }
 
     #[test]
@@ -544,7 +544,7 @@ proptest! {
                 let item = merge.pop();
                 if let Some(row) = item.row {
                     prop_assert_eq!(item.before, opened.as_ref().map(|(_, deletion)| *deletion));
-                    update.rows.push(row);
+                    update.rows.push(row.into_row().unwrap());
                     continue;
                 }
                 if let Some((start, deletion)) = opened.take() {

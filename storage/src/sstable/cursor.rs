@@ -19,7 +19,7 @@ use super::index::{Node, Target};
 use super::reader::Sstable;
 use crate::cache::BlockLookup;
 use crate::model::{Clustering, Deletion, PartitionBound, Row, Slices};
-use crate::read::{BlockAddress, Fault, Item, PartitionHead, Source};
+use crate::read::{BlockAddress, Fault, Item, PartitionHead, ReadRow, Source};
 use crate::{Error, Result};
 
 /// A cursor over one SSTable.
@@ -322,9 +322,7 @@ impl SstableCursor {
     /// Finds the next item that the walk is to show.
     fn advance(&mut self) -> Result<(), Fault> {
         while let Some(walk) = &mut self.walk {
-            let block = walk.block;
-            let looked = walk.look();
-            if looked.map_err(|error| self.in_block(block, error))? {
+            if walk.look() {
                 break;
             }
             // Only between two runs is the walk moved about.
@@ -393,10 +391,10 @@ impl SstableCursor {
 
 impl Walk {
     /// Looks for the next item to show in the run at hand. False if the run has ended before it was found.
-    fn look(&mut self) -> Result<bool> {
+    fn look(&mut self) -> bool {
         while self.peeked.is_none() && !self.done {
             let Some(raw) = self.next() else {
-                return Ok(false);
+                return false;
             };
             let (entering, leaving) = if self.reversed {
                 (raw.after, raw.before)
@@ -417,13 +415,28 @@ impl Walk {
                 self.gap = leaving;
                 self.step();
             } else {
-                let item = decode(raw)?;
                 self.gap = entering;
-                self.peeked = Some(item);
+                self.peeked = self.take_next();
                 self.step();
             }
         }
-        Ok(true)
+        true
+    }
+
+    /// The next item, out of the run: nobody comes back for it.
+    fn take_next(&mut self) -> Option<Item> {
+        let at = self.at - usize::from(self.reversed);
+        let raw = self.items.get_mut(at)?;
+        let position = Clustering(std::mem::take(&mut raw.position));
+        Some(Item {
+            row: raw.row.take().map(|bytes| ReadRow::Encoded {
+                clustering: position.clone(),
+                bytes,
+            }),
+            position,
+            before: raw.before,
+            after: raw.after,
+        })
     }
 
     /// Decodes a run. After an error the walk is as it was.
@@ -454,20 +467,6 @@ impl Walk {
             self.at += 1;
         }
     }
-}
-
-fn decode(raw: &RawItem) -> Result<Item> {
-    let position = Clustering(raw.position.clone());
-    let row = match &raw.row {
-        Some(encoded) => Some(Row::decode(position.clone(), encoded.clone())?),
-        None => None,
-    };
-    Ok(Item {
-        position,
-        before: raw.before,
-        after: raw.after,
-        row,
-    })
 }
 
 impl Source for SstableCursor {

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use crate::codec::{Reader, put_varint, put_zigzag};
-use crate::model::{CellState, Clustering, Deletion, Liveness, PartitionKey, Row, Token};
+use crate::model::{Clustering, Deletion, Liveness, PartitionKey, RowView, StateRef, Token};
 use crate::{Error, Result};
 
 /// Bins of the histogram of deletion times: a decision about 20 % needs no more.
@@ -152,8 +152,8 @@ impl StatisticsBuilder {
         &mut self,
         key: &PartitionKey,
         deletion: Option<Deletion>,
-        static_row: Option<&Row>,
-    ) {
+        static_row: Option<&[u8]>,
+    ) -> Result<()> {
         self.partitions += 1;
         match &mut self.keys {
             Some((_, last)) => last.clone_from(key),
@@ -162,26 +162,27 @@ impl StatisticsBuilder {
         if let Some(deletion) = deletion {
             self.deletion(deletion);
         }
-        if let Some(row) = static_row {
-            self.content(row);
+        match static_row {
+            Some(row) => self.content(row),
+            None => Ok(()),
         }
     }
 
     /// A row of it. Rows of one partition come in order.
-    pub fn row(&mut self, row: &Row) {
+    pub fn row(&mut self, clustering: &Clustering, encoded: &[u8]) -> Result<()> {
         self.rows += 1;
         match &mut self.clusterings {
             Some((first, last)) => {
-                if row.clustering < *first {
-                    first.clone_from(&row.clustering);
+                if clustering < first {
+                    first.clone_from(clustering);
                 }
-                if row.clustering > *last {
-                    last.clone_from(&row.clustering);
+                if clustering > last {
+                    last.clone_from(clustering);
                 }
             }
-            None => self.clusterings = Some((row.clustering.clone(), row.clustering.clone())),
+            None => self.clusterings = Some((clustering.clone(), clustering.clone())),
         }
-        self.content(row);
+        self.content(encoded)
     }
 
     /// A deletion of a partition or range.
@@ -195,7 +196,8 @@ impl StatisticsBuilder {
         self.rows
     }
 
-    fn content(&mut self, row: &Row) {
+    fn content(&mut self, encoded: &[u8]) -> Result<()> {
+        let row = RowView::parse(encoded)?;
         if let Some(Liveness {
             timestamp,
             ttl,
@@ -204,18 +206,20 @@ impl StatisticsBuilder {
         {
             self.entry(timestamp, if ttl == 0 { i64::MAX } else { expires_at });
         }
-        let deletions = row
+        let complex = row.complex_deletions()?.into_iter();
+        for deletion in row
             .deletion
-            .iter()
-            .chain(row.complex_deletions.iter().map(|(_, deletion)| deletion));
-        for deletion in deletions {
-            self.deletion(*deletion);
+            .into_iter()
+            .chain(complex.map(|(_, deletion)| deletion))
+        {
+            self.deletion(deletion);
         }
-        for cell in &row.cells {
+        for cell in row.cells() {
+            let cell = cell?;
             match cell.state {
-                CellState::Live(_) => self.entry(cell.timestamp, i64::MAX),
-                CellState::Expiring { expires_at, .. } => self.entry(cell.timestamp, expires_at),
-                CellState::Tombstone {
+                StateRef::Live(_) => self.entry(cell.timestamp, i64::MAX),
+                StateRef::Expiring { expires_at, .. } => self.entry(cell.timestamp, expires_at),
+                StateRef::Tombstone {
                     local_deletion_time,
                 } => {
                     self.tombstones += 1;
@@ -223,6 +227,7 @@ impl StatisticsBuilder {
                 }
             }
         }
+        Ok(())
     }
 
     fn entry(&mut self, timestamp: i64, local_deletion_time: i64) {
@@ -379,6 +384,7 @@ fn put_framed(out: &mut Vec<u8>, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Row;
 
     fn sample() -> Statistics {
         let mut builder = StatisticsBuilder::default();
@@ -387,14 +393,17 @@ mod tests {
             timestamp: 77,
             local_deletion_time: 1_700_000_000,
         };
-        builder.partition(&key(1), Some(deletion), None);
-        let mut row = Row::new(Clustering::copy_from(b"b\x80"));
-        row.liveness = Some(Liveness::new(50));
-        builder.row(&row);
-        builder.partition(&key(2), None, None);
-        row.clustering = Clustering::copy_from(b"a\x80");
-        row.liveness = Some(Liveness::expiring(99, 10, 1_800_000_000));
-        builder.row(&row);
+        let mut add = |key, deletion, clustering: &[u8], liveness| {
+            let mut row = Row::new(Clustering::copy_from(clustering));
+            row.liveness = Some(liveness);
+            let mut encoded = Vec::new();
+            row.encode(&mut encoded);
+            builder.partition(&key, deletion, None).expect("a key");
+            builder.row(&row.clustering, &encoded).expect("a row");
+        };
+        add(key(1), Some(deletion), b"b\x80", Liveness::new(50));
+        let expiring = Liveness::expiring(99, 10, 1_800_000_000);
+        add(key(2), None, b"a\x80", expiring);
         builder.finish(1_790_000_000).expect("two partitions")
     }
 
@@ -434,7 +443,8 @@ mod tests {
     #[test]
     fn the_histogram_stays_small_and_loses_no_tombstone() {
         let mut builder = StatisticsBuilder::default();
-        builder.partition(&PartitionKey::new(Token(0), "k"), None, None);
+        let key = PartitionKey::new(Token(0), "k");
+        builder.partition(&key, None, None).expect("a key");
         for n in 0..50_000i64 {
             builder.deletion(Deletion {
                 timestamp: n,

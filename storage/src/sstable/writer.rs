@@ -185,8 +185,6 @@ impl<B: Backend> SstableWriter<B> {
         if self.partition.is_some() || self.last.as_ref().is_some_and(|last| last.key >= head.key) {
             return Err(out_of_order("partitions"));
         }
-        self.statistics
-            .partition(&head.key, head.deletion, head.static_row.as_ref());
         if let Some(segment) = self.filter.push(head.key.token()) {
             self.seal_filter(&segment, false)?;
         }
@@ -195,6 +193,9 @@ impl<B: Backend> SstableWriter<B> {
             row.encode(&mut encoded);
             encoded
         });
+        let encoded = static_row.as_ref().map(|row| &row[..]);
+        self.statistics
+            .partition(&head.key, head.deletion, encoded)?;
         self.partition = Some(OpenPartition {
             key: head.key.clone(),
             deletion: head.deletion,
@@ -233,7 +234,7 @@ impl<B: Backend> SstableWriter<B> {
             Some(row) => {
                 self.block
                     .push_row(&item.position.0, item.after, &self.scratch);
-                self.statistics.row(row);
+                self.statistics.row(row.clustering(), &self.scratch)?;
             }
             None => {
                 self.block

@@ -46,6 +46,8 @@ pub struct SelectPlan {
     pub per_partition_limit: Option<Expression>,
     /// Whether any shown or tested column is part of the clustering.
     pub needs_clustering: bool,
+    /// Whether columns are shown as they are, and none of them is a collection that has a cell for each element.
+    pub shows_cells: bool,
     /// Some function's value depends on when it is called.
     pub asks_for_time: bool,
     /// Keys of elements and ends of slices that have to be values, if they are not known to be.
@@ -173,6 +175,7 @@ pub fn select(
             .iter()
             .any(|index| table.columns[*index].kind == ColumnKind::Clustering)
             || group_by.is_some(),
+        shows_cells: !statement.json && shown.iter().all(|shown| is_cell(table, &shown.expression)),
         table: table.clone(),
         restrictions,
         shown,
@@ -196,6 +199,16 @@ pub fn select(
         });
     }
     Ok((plan, terms.into_markers()?))
+}
+
+fn is_cell(table: &TableSchema, shown: &Expression) -> bool {
+    match shown {
+        Expression::Column(index) => {
+            let column = &table.columns[*index];
+            column.kind != ColumnKind::Regular || !column.ty.is_multi_cell()
+        }
+        _ => false,
+    }
 }
 
 /// What is shown, and how each column of the result is called.

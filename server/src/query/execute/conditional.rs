@@ -362,6 +362,7 @@ async fn read(
     };
     let page = read_page(database, &plan.table, command, asker).await?;
     traces::note(|| super::read::noted(&page));
+    let page = page.decoded()?;
     let mut existing = Existing {
         static_row: None,
         rows: HashMap::new(),
@@ -501,7 +502,9 @@ async fn first_row(
         resume: None,
         now,
     };
-    let page = read_page(database, table, command, asker).await?;
+    let page = read_page(database, table, command, asker)
+        .await?
+        .decoded()?;
     let partition = page.partitions.into_iter().next();
     let mut rows = partition.into_iter().flat_map(|partition| partition.rows);
     Ok(rows.find(|row| with_cells || row.liveness.is_some()))

@@ -17,7 +17,7 @@ pub mod write;
 use bytes::Bytes;
 use palladium_protocol::response::MetadataMode;
 use palladium_protocol::wire::{Consistency, Version};
-use palladium_storage::{ReadCommand, ReadPage};
+use palladium_storage::{ReadCommand, ReadPage, ReadRow};
 
 use super::functions::Moment;
 use crate::audit::Asker;
@@ -77,12 +77,12 @@ fn try_read(
     table: &TableSchema,
     command: &ReadCommand,
     asker: &Asker,
-) -> Option<CqlResult<ReadPage>> {
+) -> Option<CqlResult<ReadPage<ReadRow>>> {
     if table.kind == TableKind::Virtual {
-        let read = || system::read(database, table, command, asker);
+        let read = || Ok(system::read(database, table, command, asker)?.into());
         return (!system::is_stored(table)).then(read);
     }
-    match database.engine.try_read(command)? {
+    match database.engine.try_read_encoded(command)? {
         // The key may be within reach, or known to be lost: the waiting road finds out.
         Err(palladium_storage::Error::KeyUnavailable { .. }) => None,
         Err(error) => Some(Err(error.into())),
@@ -91,10 +91,10 @@ fn try_read(
 }
 
 /// A page as its table shows it: rows of a view are kept as their base has them.
-fn shown(table: &TableSchema, page: ReadPage, now: i64) -> CqlResult<ReadPage> {
+fn shown(table: &TableSchema, page: ReadPage<ReadRow>, now: i64) -> CqlResult<ReadPage<ReadRow>> {
     match table.view {
         None => Ok(page),
-        Some(_) => views::decoded(page, now),
+        Some(_) => Ok(views::decoded(page.decoded()?, now)?.into()),
     }
 }
 
@@ -104,12 +104,13 @@ async fn read_page(
     table: &TableSchema,
     command: ReadCommand,
     asker: &Asker,
-) -> CqlResult<ReadPage> {
+) -> CqlResult<ReadPage<ReadRow>> {
     if table.kind == TableKind::Virtual {
-        return system::read_stored(database, table, &command, asker).await;
+        let page = system::read_stored(database, table, &command, asker).await?;
+        return Ok(page.into());
     }
     for _ in 0..2 {
-        match database.engine.read(command.clone()).await {
+        match database.engine.read_encoded(command.clone()).await {
             // The lease may have ended while the disk was read: then nothing of it leaves.
             Ok(page) if database.engine.lease_alive(table.id) => {
                 return shown(table, page, command.now);

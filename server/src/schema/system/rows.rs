@@ -91,10 +91,11 @@ impl<'a> Rows<'a> {
     /// Reads them as any other table is read.
     pub fn read(&self, command: &ReadCommand) -> CqlResult<ReadPage> {
         let mut merge = Merge::new(vec![self.memtable.cursor()]);
-        run(&mut merge, command, &mut PageBuilder::new()).map_err(|fault| match fault {
-            Fault::Error(error) => error.into(),
-            Fault::Miss(_) => CqlError::server("a memtable has no blocks to miss"),
-        })
+        match run(&mut merge, command, &mut PageBuilder::new()) {
+            Ok(page) => Ok(page.decoded()?),
+            Err(Fault::Error(error)) => Err(error.into()),
+            Err(Fault::Miss(_)) => Err(CqlError::server("a memtable has no blocks to miss")),
+        }
     }
 }
 

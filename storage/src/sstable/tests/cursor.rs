@@ -3,6 +3,7 @@
 use super::*;
 use crate::Error;
 use crate::model::{PartitionBound, Slices};
+use crate::read::ReadRow;
 
 const SEEDS: std::ops::Range<u64> = 0..6;
 
@@ -302,7 +303,7 @@ fn statistics_say_what_is_inside() {
         .open(&world.write(&partitions, &WriterOptions::default()))
         .expect("whole");
     let statistics = sstable.statistics();
-    let rows: Vec<&Row> = partitions
+    let rows: Vec<&ReadRow> = partitions
         .iter()
         .flat_map(|p| &p.items)
         .filter_map(|item| item.row.as_ref())
@@ -319,11 +320,11 @@ fn statistics_say_what_is_inside() {
     );
     assert_eq!(
         Some(&statistics.clusterings.0),
-        rows.iter().map(|row| &row.clustering).min()
+        rows.iter().map(|row| row.clustering()).min()
     );
     assert_eq!(
         Some(&statistics.clusterings.1),
-        rows.iter().map(|row| &row.clustering).max()
+        rows.iter().map(|row| row.clustering()).max()
     );
 }
 

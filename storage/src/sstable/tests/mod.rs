@@ -306,7 +306,7 @@ pub(crate) fn items_of(rows: Vec<Row>, tombstones: &RangeTombstoneList) -> Vec<I
                 position: row.clustering.clone(),
                 before: cover,
                 after: cover,
-                row: Some(row),
+                row: Some(row.into()),
             }
         })
         .collect();

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use palladium_storage::{
-    KeyRange, Limits, PartitionKey, ReadCommand, ReadPage, ReadPosition, Slices,
+    KeyRange, Limits, PartitionKey, ReadCommand, ReadPage, ReadPosition, ReadRow, Slices,
 };
 
 use self::groups::{Group, Kept, accumulators};
@@ -541,7 +541,7 @@ impl Select {
     }
 
     /// Shows what a page of storage brought.
-    fn take(&mut self, page: ReadPage) -> CqlResult<()> {
+    fn take(&mut self, page: ReadPage<ReadRow>) -> CqlResult<()> {
         traces::note(|| noted(&page));
         let rows: usize = page
             .partitions
@@ -552,13 +552,13 @@ impl Select {
         if let Some(indexed) = &mut self.indexed
             && indexed.takes_entries()
         {
-            return indexed.take(page);
+            return indexed.take(page.decoded()?);
         }
         self.count_tombstones(&page)?;
         let database = self.database.clone();
         if let Some(near) = &mut self.near
             && near.is_by_graph()
-            && matches!(near.judge(&database, &page), Named::Stale)
+            && matches!(near.judge(&database, &page)?, Named::Stale)
         {
             self.resume = None;
             return Ok(());
@@ -712,7 +712,7 @@ impl Select {
 }
 
 /// A page as a trace tells of it.
-pub fn noted(page: &ReadPage) -> String {
+pub fn noted(page: &ReadPage<ReadRow>) -> String {
     let rows: usize = page.partitions.iter().map(|one| one.rows.len()).sum();
     let work = &page.work;
     let mut text = format!(

@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use palladium_storage::{
-    Beside, KeyRange, PartitionKey, ReadCommand, ReadPage, ReadPosition, Slices, Store, Token,
+    Beside, KeyRange, PartitionKey, ReadCommand, ReadPage, ReadPosition, ReadRow, Slices, Store,
+    Token,
 };
 
 use super::groups::Kept;
@@ -337,24 +338,28 @@ impl Near {
     }
 
     /// What the row is that was read because it had been named.
-    pub(super) fn judge(&mut self, database: &Database, page: &ReadPage) -> Named {
+    pub(super) fn judge(
+        &mut self,
+        database: &Database,
+        page: &ReadPage<ReadRow>,
+    ) -> CqlResult<Named> {
         let (Some(current), Some(searched)) = (&self.current, &self.searched) else {
-            return Named::Stale;
+            return Ok(Named::Stale);
         };
         // The second page of a partition.
         if self.is_live {
-            return Named::Live;
+            return Ok(Named::Live);
         }
-        self.is_live = holds(&self.table, self.column, current, page);
+        self.is_live = holds(&self.table, self.column, current, page)?;
         if self.is_live {
-            return Named::Live;
+            return Ok(Named::Live);
         }
         if self.may_forget
             && let Some(vectors) = self.vectors(database)
         {
             vectors.forget(searched, current);
         }
-        Named::Stale
+        Ok(Named::Stale)
     }
 
     fn vectors(&self, database: &Database) -> Option<Beside<Vectors>> {
@@ -400,23 +405,35 @@ impl Meant {
 }
 
 /// Whether a page has the vector by which a row, or a partition as a whole, was named.
-fn holds(table: &TableSchema, column: usize, nearby: &Nearby, page: &ReadPage) -> bool {
+fn holds(
+    table: &TableSchema,
+    column: usize,
+    nearby: &Nearby,
+    page: &ReadPage<ReadRow>,
+) -> CqlResult<bool> {
     let column = &table.columns[column];
-    page.partitions.iter().any(|partition| {
+    for partition in &page.partitions {
         let row = match (&nearby.candidate.clustering, column.kind) {
             // A part of the key does not change: it is enough that there is anything.
             (_, ColumnKind::PartitionKey | ColumnKind::Clustering) => {
-                return partition.static_row.is_some() || !partition.rows.is_empty();
+                if partition.static_row.is_some() || !partition.rows.is_empty() {
+                    return Ok(true);
+                }
+                continue;
             }
-            (None, _) => partition.static_row.as_ref(),
+            (None, _) => partition.static_row.clone(),
             (Some(own), _) => {
                 let mut rows = partition.rows.iter();
-                rows.find(|row| row.clustering == *own)
+                let row = rows.find(|row| row.clustering() == own);
+                row.cloned().map(ReadRow::into_row).transpose()?
             }
         };
-        let value = row.and_then(|row| row.cell(column.id)?.value());
-        value.is_some_and(|value| hash(&floats(value)) == nearby.hash)
-    })
+        let value = row.as_ref().and_then(|row| row.cell(column.id)?.value());
+        if value.is_some_and(|value| hash(&floats(value)) == nearby.hash) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The rows that are meant of what was named. None: none.

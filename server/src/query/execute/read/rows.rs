@@ -2,11 +2,14 @@
 
 use bytes::Bytes;
 use palladium_protocol::types::CqlType;
-use palladium_storage::{Clustering, ColumnId, PartitionKey, PartitionRows, ReadPosition, Row};
+use palladium_storage::{
+    CellRef, Clustering, ColumnId, PartitionKey, PartitionRows, ReadPosition, ReadRow, Row,
+};
+use smallvec::SmallVec;
 
 use super::Select;
 use crate::encode::cell::{self, cell_value};
-use crate::encode::key;
+use crate::encode::key::{self, ClusteringValues};
 use crate::error::CqlResult;
 use crate::query::analyze::SelectPlan;
 use crate::query::answer::Cells;
@@ -14,6 +17,9 @@ use crate::query::check::Check;
 use crate::query::expression::{Expression, RowScope, Scope};
 use crate::query::json;
 use crate::schema::ColumnKind;
+
+/// Cells of one row that are looked at without setting memory aside for them.
+const CELLS_OF_A_ROW: usize = 16;
 
 /// The partition that a row is in. Without `values` its key is one column, as it is.
 struct At<'a> {
@@ -26,8 +32,8 @@ struct At<'a> {
 struct Trial<'a> {
     checks: &'a [Check<'a>],
     scope: &'a Scope<'a>,
-    /// Whether expressions, filters, groups or sorting look at the row.
-    needs_scope: bool,
+    /// Whether all that is done with rows is to show cells of theirs.
+    only_shows: bool,
 }
 
 impl Select {
@@ -35,7 +41,7 @@ impl Select {
     pub(super) fn take_partition(
         &mut self,
         plan: &SelectPlan,
-        mut partition: PartitionRows,
+        mut partition: PartitionRows<ReadRow>,
         checks: &[Check<'_>],
         scope: &Scope<'_>,
     ) -> CqlResult<Option<ReadPosition>> {
@@ -52,9 +58,8 @@ impl Select {
         }
         let table = &plan.table;
         let exact = checks.is_empty() && !plan.is_aggregate() && plan.sort.is_none();
-        let needs_scope =
-            !exact || plan.json || plan.shown.iter().any(|shown| !is_plain(&shown.expression));
-        let values = match needs_scope || table.partition_key.len() > 1 {
+        let only_shows = exact && plan.shows_cells;
+        let values = match !only_shows || table.partition_key.len() > 1 {
             true => key::partition_values(&partition.key, table.partition_key.len())?,
             false => Vec::new(),
         };
@@ -70,14 +75,15 @@ impl Select {
         let trial = Trial {
             checks,
             scope,
-            needs_scope,
+            only_shows,
         };
+        let mut clustering = ClusteringValues::default();
         if partition.rows.is_empty() {
             // Only the static row lives: shown unless particular rows were asked for.
             if plan.restrictions.restricts_rows {
                 return Ok(None);
             }
-            let shown = self.take_row(plan, &at, None, &trial)?;
+            let shown = self.take_row(plan, &at, None, &trial, &mut clustering)?;
             if !shown || !self.is_full() {
                 return Ok(None);
             }
@@ -93,7 +99,7 @@ impl Select {
             if self.in_partition >= self.per_partition && plan.group_by.is_none() {
                 break;
             }
-            let shown = self.take_row(plan, &at, Some(row), &trial)?;
+            let shown = self.take_row(plan, &at, Some(row), &trial, &mut clustering)?;
             if shown && self.is_full() {
                 if let Some(end) = self.group_end.take() {
                     return Ok(Some(end));
@@ -101,7 +107,7 @@ impl Select {
                 let last = plan.distinct || self.in_partition >= self.per_partition;
                 return Ok(Some(ReadPosition {
                     key: partition.key.clone(),
-                    clustering: (!last).then(|| row.clustering.clone()),
+                    clustering: (!last).then(|| row.clustering().clone()),
                     returned_in_partition: self.in_partition,
                 }));
             }
@@ -118,18 +124,28 @@ impl Select {
         &mut self,
         plan: &SelectPlan,
         at: &At<'_>,
-        row: Option<&Row>,
+        row: Option<&ReadRow>,
         trial: &Trial<'_>,
+        values: &mut ClusteringValues,
     ) -> CqlResult<bool> {
+        if trial.only_shows {
+            self.put_cells(plan, at, row, values)?;
+            self.count();
+            return Ok(true);
+        }
+        let own;
+        let row = match row {
+            Some(ReadRow::Decoded(row)) => Some(row),
+            Some(encoded) => {
+                own = encoded.clone().into_row()?;
+                Some(&own)
+            }
+            None => None,
+        };
         let clustering = match row {
             Some(row) if plan.needs_clustering => clustering_of(plan, row)?,
             _ => Vec::new(),
         };
-        if !trial.needs_scope {
-            self.put_plain(plan, at, &clustering, row)?;
-            self.count();
-            return Ok(true);
-        }
         let here = RowScope {
             table: &plan.table,
             partition: at.values,
@@ -164,43 +180,46 @@ impl Select {
         self.in_partition += 1;
     }
 
-    /// The common road: columns as they are, from where storage keeps them into the answer.
-    fn put_plain(
+    /// The common road: cells as they are, from where storage keeps them into the answer.
+    fn put_cells(
         &mut self,
         plan: &SelectPlan,
         at: &At<'_>,
-        clustering: &[Option<Bytes>],
-        row: Option<&Row>,
+        row: Option<&ReadRow>,
+        clustering: &mut ClusteringValues,
     ) -> CqlResult<()> {
+        let mut cells: SmallVec<[CellRef<'_>; CELLS_OF_A_ROW]> = SmallVec::new();
+        if let Some(row) = row {
+            row.cells_into(&mut cells)?;
+            if plan.needs_clustering {
+                let raw = value_of(&cells, ColumnId::RAW_CLUSTERING);
+                clustering.read(plan.table.clustering_columns(), row.clustering(), raw)?;
+            }
+        }
         for shown in &plan.shown[..plan.visible] {
             let Expression::Column(index) = &shown.expression else {
                 continue;
             };
             let column = &plan.table.columns[*index];
-            let from = match column.kind {
+            match column.kind {
                 ColumnKind::PartitionKey => {
-                    let value = at
-                        .values
-                        .get(column.position)
-                        .unwrap_or(at.partition.bytes());
-                    self.cells.put(Some(value));
-                    continue;
+                    let value = at.values.get(column.position);
+                    self.cells
+                        .put(Some(value.map_or(at.partition.bytes(), |value| value)));
                 }
                 ColumnKind::Clustering => {
-                    let value = clustering.get(column.position).and_then(Option::as_ref);
-                    self.cells.put(value.map(|value| &value[..]));
-                    continue;
+                    let value = row.and_then(|_| clustering.get(column.position));
+                    self.cells.put(value);
                 }
-                ColumnKind::Static => at.statics,
-                ColumnKind::Regular => row,
-            };
-            match from {
-                None => self.cells.put(None),
-                Some(row) if !column.ty.is_multi_cell() => {
-                    self.cells
-                        .put(row.cell(column.id).map(|cell| &cell_value(cell)[..]));
-                }
-                Some(row) => put_complex(&column.ty, column.id, row, &mut self.cells)?,
+                ColumnKind::Regular => self.cells.put(value_of(&cells, column.id)),
+                ColumnKind::Static => match at.statics {
+                    None => self.cells.put(None),
+                    Some(row) if !column.ty.is_multi_cell() => {
+                        self.cells
+                            .put(row.cell(column.id).map(|cell| &cell_value(cell)[..]));
+                    }
+                    Some(row) => put_complex(&column.ty, column.id, row, &mut self.cells)?,
+                },
             }
         }
         self.cells.end_row();
@@ -208,8 +227,11 @@ impl Select {
     }
 }
 
-fn is_plain(expression: &Expression) -> bool {
-    matches!(expression, Expression::Column(_))
+/// The value of a simple column.
+fn value_of<'a>(cells: &[CellRef<'a>], column: ColumnId) -> Option<&'a [u8]> {
+    let at = cells.partition_point(|cell| cell.column < column);
+    let cell = cells.get(at).filter(|cell| cell.column == column)?;
+    cell.value()
 }
 
 /// The clustering values of a row.

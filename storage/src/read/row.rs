@@ -1,0 +1,243 @@
+//! A row on its way through a read: bytes, until somebody has to change it.
+//!
+//! Most rows that are read come from one source, hide nothing and have nothing to hide: they go from a block, or from a memtable's copy, into an answer. To take
+//! such a row apart into cells costs more than all the rest of reading it, so it stays encoded, and whoever shows it looks at its cells where they are.
+//!
+//! What must hold: a row says the same in both forms.
+
+use bytes::Bytes;
+
+use super::visible::visible_row;
+use crate::Result;
+use crate::codec::Malformed;
+use crate::model::{CellRef, Clustering, ColumnId, Deletion, Row, RowView, StateRef, reconcile};
+
+/// A row of a source or of a page.
+#[derive(Debug, Clone)]
+pub enum ReadRow {
+    /// As it is kept.
+    Encoded {
+        /// Its position.
+        clustering: Clustering,
+        /// The encoded form, without the clustering.
+        bytes: Bytes,
+    },
+    /// Something of it was changed, or several were united.
+    Decoded(Row),
+}
+
+impl From<Row> for ReadRow {
+    fn from(row: Row) -> Self {
+        ReadRow::Decoded(row)
+    }
+}
+
+impl PartialEq for ReadRow {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.clone().into_row(), other.clone().into_row()) {
+            (Ok(own), Ok(other)) => own == other,
+            _ => false,
+        }
+    }
+}
+
+impl ReadRow {
+    /// Where it stands in its partition.
+    pub fn clustering(&self) -> &Clustering {
+        match self {
+            ReadRow::Encoded { clustering, .. } => clustering,
+            ReadRow::Decoded(row) => &row.clustering,
+        }
+    }
+
+    /// Its cells and what else it says, owned.
+    pub fn into_row(self) -> Result<Row> {
+        match self {
+            ReadRow::Encoded { clustering, bytes } => Row::decode(clustering, bytes),
+            ReadRow::Decoded(row) => Ok(row),
+        }
+    }
+
+    /// Its cells in order, put into `cells`: a simple column has one, whose path is empty.
+    pub fn cells_into<'a>(&'a self, cells: &mut impl Extend<CellRef<'a>>) -> Result<()> {
+        match self {
+            ReadRow::Decoded(row) => cells.extend(row.cells.iter().map(|cell| cell.as_ref())),
+            ReadRow::Encoded { bytes, .. } => {
+                let mut all = RowView::parse(bytes)?.cells();
+                let mut failed = false;
+                cells.extend(std::iter::from_fn(|| match all.next()? {
+                    Ok(cell) => Some(cell),
+                    Err(Malformed) => {
+                        failed = true;
+                        None
+                    }
+                }));
+                if failed {
+                    return Err(Malformed.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// About how many bytes of memory the row takes with its values.
+    pub fn weight(&self) -> usize {
+        match self {
+            ReadRow::Encoded { clustering, bytes } => {
+                size_of::<ReadRow>() + clustering.0.len() + bytes.len()
+            }
+            ReadRow::Decoded(row) => row.weight(),
+        }
+    }
+
+    /// Surely says nothing that deletes or expires: no time changes what it says.
+    pub fn is_everlasting(&self) -> Result<bool> {
+        let ReadRow::Encoded { bytes, .. } = self else {
+            return Ok(false);
+        };
+        let view = RowView::parse(bytes)?;
+        if view.liveness.is_some_and(|liveness| liveness.ttl != 0)
+            || view.deletion.is_some()
+            || view.has_complex_deletions()
+        {
+            return Ok(false);
+        }
+        for cell in view.cells() {
+            if !matches!(cell?.state, StateRef::Live(_)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Appends the encoded form, without the clustering.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            ReadRow::Encoded { bytes, .. } => out.extend_from_slice(bytes),
+            ReadRow::Decoded(row) => row.encode(out),
+        }
+    }
+
+    /// Drops what `active` (of the partition or a range) or its own deletions shadow. False if it says nothing then.
+    pub(super) fn shadow(&mut self, active: Option<Deletion>) -> Result<bool> {
+        if let ReadRow::Encoded { bytes, .. } = self {
+            let view = RowView::parse(bytes)?;
+            if active.is_none() && view.deletion.is_none() && !view.has_complex_deletions() {
+                return Ok(view.liveness.is_some() || view.cells().next().is_some());
+            }
+        }
+        let row = self.decoded()?;
+        reconcile::shadow(row, active);
+        Ok(!row.is_empty())
+    }
+
+    /// Leaves what is visible, as [`visible_row`] does, and says whether anything is.
+    pub(super) fn make_visible(
+        &mut self,
+        columns: &[ColumnId],
+        now: i64,
+        tombstones: &mut u64,
+    ) -> Result<bool> {
+        if let ReadRow::Encoded { bytes, .. } = self
+            && let Some(is_live) = seen_as_it_is(bytes, columns, now)?
+        {
+            return Ok(is_live);
+        }
+        Ok(visible_row(self.decoded()?, columns, now, tombstones))
+    }
+
+    fn decoded(&mut self) -> Result<&mut Row> {
+        if let ReadRow::Encoded { clustering, bytes } = self {
+            *self = ReadRow::Decoded(Row::decode(clustering.clone(), bytes.clone())?);
+        }
+        match self {
+            ReadRow::Decoded(row) => Ok(row),
+            ReadRow::Encoded { .. } => unreachable!("it was decoded just now"),
+        }
+    }
+}
+
+/// Whether a row of which all is visible has anything that makes it live; None if something of it is not visible.
+fn seen_as_it_is(bytes: &[u8], columns: &[ColumnId], now: i64) -> Result<Option<bool>, Malformed> {
+    let view = RowView::parse(bytes)?;
+    let expired = view.liveness.is_some_and(|liveness| !liveness.is_live(now));
+    if expired || view.deletion.is_some() || view.has_complex_deletions() {
+        return Ok(None);
+    }
+    let mut is_live = view.liveness.is_some();
+    // Both are sorted: one walk finds for each cell whether its column exists.
+    let mut known = columns.iter().peekable();
+    for cell in view.cells() {
+        let cell = cell?;
+        if !cell.is_live(now) {
+            return Ok(None);
+        }
+        if cell.column == ColumnId::RAW_CLUSTERING {
+            continue;
+        }
+        while known.next_if(|column| **column < cell.column).is_some() {}
+        if known.peek() != Some(&&cell.column) {
+            return Ok(None);
+        }
+        is_live = true;
+    }
+    Ok(Some(is_live))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::testing;
+    use proptest::prelude::*;
+
+    fn encoded(row: &Row) -> ReadRow {
+        let mut bytes = Vec::new();
+        row.encode(&mut bytes);
+        ReadRow::Encoded {
+            clustering: row.clustering.clone(),
+            bytes: bytes.into(),
+        }
+    }
+
+    fn cells(row: &ReadRow) -> Vec<CellRef<'_>> {
+        let mut cells = Vec::new();
+        row.cells_into(&mut cells).expect("a whole row");
+        cells
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_say_what_the_row_says(row in testing::row(), active in proptest::option::of(testing::deletion()), now in -5i64..20) {
+            let columns: Vec<ColumnId> = [1, 2, 4, 40, 300].map(ColumnId).to_vec();
+            let (mut one, mut other) = (encoded(&row), ReadRow::from(row));
+            prop_assert_eq!(&one, &other);
+            prop_assert_eq!(cells(&one), cells(&other));
+            prop_assert_eq!(one.shadow(active).unwrap(), other.shadow(active).unwrap());
+            prop_assert_eq!(&one, &other);
+            let (mut dead, mut also_dead) = (0, 0);
+            let seen = one.make_visible(&columns, now, &mut dead).unwrap();
+            prop_assert_eq!(seen, other.make_visible(&columns, now, &mut also_dead).unwrap());
+            prop_assert_eq!(dead, also_dead);
+            if seen {
+                prop_assert_eq!(&one, &other);
+                prop_assert_eq!(cells(&one), cells(&other));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_row_is_an_error_and_not_a_row_without_cells() {
+        let mut bytes = Vec::new();
+        let mut row = Row::new(Clustering::SINGLE);
+        row.liveness = Some(crate::model::Liveness::new(7));
+        row.encode(&mut bytes);
+        bytes.push(0xFF);
+        let cut = ReadRow::Encoded {
+            clustering: Clustering::SINGLE,
+            bytes: bytes.into(),
+        };
+        assert!(cut.cells_into(&mut Vec::new()).is_err());
+        assert!(cut.clone().make_visible(&[], 0, &mut 0).is_err());
+        assert!(cut.into_row().is_err());
+    }
+}
