@@ -463,6 +463,9 @@ impl Source for EngineSource {
     fn pop(&mut self) -> Item {
         either!(self, source => source.pop())
     }
+    fn take_rows(&mut self, most: usize, rows: &mut Vec<ReadRow>) -> Result<(), Fault> {
+        either!(self, source => source.take_rows(most, rows))
+    }
     fn gap(&self) -> Option<crate::model::Deletion> {
         either!(self, source => source.gap())
     }

@@ -9,7 +9,7 @@ use super::window::{Content, Window, copy_content, put};
 use super::{Memtable, first_from};
 use crate::Result;
 use crate::model::{Clustering, Deletion, PartitionBound, PartitionKey, Row, Slices, Token};
-use crate::read::{Fault, Item, PartitionHead, Source};
+use crate::read::{Fault, Item, PartitionHead, ReadRow, Source};
 use bytes::Bytes;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -170,6 +170,17 @@ impl<M: Deref<Target = Memtable> + Send> Source for MemtableCursor<M> {
             .expect("peek showed an item: the contract of Source");
         self.open = item.leaving(self.reversed);
         item
+    }
+
+    fn take_rows(&mut self, most: usize, rows: &mut Vec<ReadRow>) -> Result<(), Fault> {
+        self.advance();
+        let is_row = |item: &mut Item| most > 0 && item.row.is_some() && item.before.is_none();
+        if let Some(item) = self.next.take_if(is_row) {
+            self.open = None;
+            rows.extend(item.row);
+            self.window.take_rows(self.reversed, most - 1, rows);
+        }
+        Ok(())
     }
 
     fn gap(&self) -> Option<Deletion> {

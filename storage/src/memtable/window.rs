@@ -206,6 +206,21 @@ impl Window {
         (window, open)
     }
 
+    /// Takes rows up to the next edge, at most so many.
+    pub(super) fn take_rows(&mut self, reversed: bool, most: usize, rows: &mut Vec<ReadRow>) {
+        if !self.edge.is_empty() {
+            return;
+        }
+        for _ in 0..most.min(self.rows.len()) {
+            let index = match reversed {
+                false => self.rows.start,
+                true => self.rows.end - 1,
+            };
+            step(&mut self.rows, reversed);
+            rows.push(self.content.row(index));
+        }
+    }
+
     /// The next item in the order of the read; `open` is the deletion where the reader stands.
     pub(super) fn next(&mut self, reversed: bool, open: Option<Deletion>) -> Option<Item> {
         let row = match reversed {

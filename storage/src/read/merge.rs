@@ -107,6 +107,13 @@ impl<S: Source> Merge<S> {
     }
 
     fn read_head(&mut self) -> Result<Option<PartitionHead>, Fault> {
+        if let [member] = &mut self.members[..] {
+            let head = member.source.partition()?;
+            member.here = head.is_some();
+            member.head = HeadOf::End;
+            self.alone = head.as_ref().map(|_| 0);
+            return Ok(head.map(shadow_head));
+        }
         for member in &mut self.members {
             if matches!(member.head, HeadOf::Unknown) {
                 member.head = match member.source.partition()? {
@@ -465,6 +472,22 @@ impl<S: Source> Source for Merge<S> {
             .expect("peek showed an item: the contract of Source")
     }
 
+    fn take_rows(&mut self, most: usize, rows: &mut Vec<ReadRow>) -> Result<(), Fault> {
+        let Some(index) = self.alone else {
+            return Ok(());
+        };
+        let is_between = self.opening || self.slice >= self.slices.as_slice().len();
+        if is_between || self.next.is_some() || self.partition_deletion().is_some() {
+            return Ok(());
+        }
+        let before = rows.len();
+        self.members[index].source.take_rows(most, rows)?;
+        if rows.len() > before {
+            self.passed = Some(None);
+        }
+        Ok(())
+    }
+
     fn gap(&self) -> Option<Deletion> {
         if let Some(next) = &self.next {
             return next.entering(self.reversed);
@@ -494,7 +517,7 @@ impl<S: Source> Source for Merge<S> {
         }
         self.head = None;
         self.next = None;
-        self.slices = Slices::none();
+        self.slice = self.slices.as_slice().len();
         Ok(())
     }
 }

@@ -64,7 +64,7 @@ pub struct Columns {
 pub struct Limits {
     pub rows: u32,
     pub per_partition: u32,
-    /// Of row weight; the row that crosses it is the last.
+    /// Of row weight; the row that crosses it is the last, or what its source had at hand with it: a run of one block, a window of a memtable.
     pub bytes: usize,
 }
 
@@ -75,6 +75,11 @@ impl Limits {
         per_partition: u32::MAX,
         bytes: usize::MAX,
     };
+
+    /// A page of so much is full.
+    fn reached(&self, rows: u32, bytes: usize) -> bool {
+        rows >= self.rows || bytes >= self.bytes
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ pub struct ReadPosition {
     pub returned_in_partition: u32,
 }
 
+/// Rows of the only partition that room is made for at once, if so many are wanted.
+const ROWS_AT_FIRST: usize = 16;
+
 /// What is visible of one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionRows<R = Row> {
@@ -140,7 +143,7 @@ impl PageBuilder {
     }
 
     fn is_full(&self, command: &ReadCommand) -> bool {
-        self.rows >= command.limits.rows || self.bytes >= command.limits.bytes
+        command.limits.reached(self.rows, self.bytes)
     }
 
     fn begin(&mut self, head: &PartitionHead, command: &ReadCommand) -> Partition {
@@ -178,7 +181,36 @@ impl PageBuilder {
         let Some(partition) = &mut self.partition else {
             return Ok(false);
         };
+        let most = command.limits.rows.min(command.limits.per_partition);
+        let rows = &mut partition.rows.rows;
+        let is_one = matches!(command.range, KeyRange::One(_));
+        if rows.is_empty() && is_one && command.slices.only_row().is_none() {
+            rows.reserve(ROWS_AT_FIRST.min(most as usize));
+        }
+        let columns = &command.columns.regular;
         while partition.returned < command.limits.per_partition {
+            let rows = &mut partition.rows.rows;
+            let left = command.limits.per_partition - partition.returned;
+            let most = left.min(command.limits.rows - self.rows);
+            let (first, mut kept) = (rows.len(), rows.len());
+            merge.take_rows(most as usize, rows)?;
+            for taken in first..rows.len() {
+                let row = &mut rows[taken];
+                if row.make_visible(columns, command.now, &mut self.page.tombstones)? {
+                    self.bytes = self.bytes.saturating_add(row.weight());
+                    rows.swap(kept, taken);
+                    kept += 1;
+                }
+            }
+            if first < rows.len() {
+                rows.truncate(kept);
+                self.rows += (kept - first) as u32;
+                partition.returned += (kept - first) as u32;
+                if command.limits.reached(self.rows, self.bytes) {
+                    return Ok(true);
+                }
+                continue;
+            }
             if merge.peek()?.is_none() {
                 return Ok(false);
             }
@@ -186,13 +218,12 @@ impl PageBuilder {
                 self.page.tombstones += 1;
                 continue;
             };
-            let columns = &command.columns.regular;
             if row.make_visible(columns, command.now, &mut self.page.tombstones)? {
                 self.bytes = self.bytes.saturating_add(row.weight());
                 self.rows += 1;
                 partition.returned += 1;
                 partition.rows.rows.push(row);
-                if self.rows >= command.limits.rows || self.bytes >= command.limits.bytes {
+                if command.limits.reached(self.rows, self.bytes) {
                     return Ok(true);
                 }
             }
@@ -260,13 +291,22 @@ pub fn run<S: Source>(
                 let Some(partition) = page.partition.take() else {
                     continue;
                 };
-                let next = next_position(&partition, command, full);
-                page.keep(partition);
-                if matches!(command.range, KeyRange::One(_)) && next.clustering.is_none() {
+                let middle = full && partition.returned < command.limits.per_partition;
+                if matches!(command.range, KeyRange::One(_)) && !middle {
+                    page.keep(partition);
                     return Ok(page.finish(None));
                 }
+                let key = partition.rows.key.clone();
+                let last = partition.rows.rows.last().filter(|_| middle);
+                let clustering = last.map(|row| row.clustering().clone());
+                let returned_in_partition = if middle { partition.returned } else { 0 };
+                page.keep(partition);
                 if full || page.is_full(command) {
-                    return Ok(page.finish(Some(next)));
+                    return Ok(page.finish(Some(ReadPosition {
+                        key,
+                        clustering,
+                        returned_in_partition,
+                    })));
                 }
             }
             Stage::Leave => {
@@ -315,21 +355,6 @@ fn start(command: &ReadCommand) -> PartitionBound {
             PartitionBound::After(position.key.clone())
         }
         Some(position) => PartitionBound::Before(position.key.clone()),
-    }
-}
-
-/// Where the next page starts if this one ends here: inside the partition only if it was left in the middle.
-fn next_position(partition: &Partition, command: &ReadCommand, full: bool) -> ReadPosition {
-    let middle = full && partition.returned < command.limits.per_partition;
-    ReadPosition {
-        key: partition.rows.key.clone(),
-        clustering: partition
-            .rows
-            .rows
-            .last()
-            .filter(|_| middle)
-            .map(|row| row.clustering().clone()),
-        returned_in_partition: if middle { partition.returned } else { 0 },
     }
 }
 

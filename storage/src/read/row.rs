@@ -131,7 +131,7 @@ impl ReadRow {
         Ok(!row.is_empty())
     }
 
-    /// Leaves what is visible, as [`visible_row`] does, and says whether anything is.
+    /// Leaves what is visible, as [`visible_row`] does of what its own deletions leave, and says whether anything is.
     pub(super) fn make_visible(
         &mut self,
         columns: &[ColumnId],
@@ -143,7 +143,9 @@ impl ReadRow {
         {
             return Ok(is_live);
         }
-        Ok(visible_row(self.decoded()?, columns, now, tombstones))
+        let row = self.decoded()?;
+        reconcile::shadow(row, None);
+        Ok(visible_row(row, columns, now, tombstones))
     }
 
     fn decoded(&mut self) -> Result<&mut Row> {

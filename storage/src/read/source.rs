@@ -106,6 +106,12 @@ pub trait Source: Send {
     /// Takes the next item. Only after `peek` showed it.
     fn pop(&mut self) -> Item;
 
+    /// Takes rows that come next, at most so many, for as long as it has them at hand and no range deletion of its own is open over them: as they are, with what
+    /// their own deletions hide, and inside what was opened. None taken says nothing; then it is `peek` that knows.
+    fn take_rows(&mut self, _most: usize, _rows: &mut Vec<ReadRow>) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// The open range deletion where the cursor stands: what the last popped item left open, and before any item what the slice begins in.
     /// With several slices opened at once this is only certain inside a slice; [`Merge`](super::Merge) opens one at a time.
     fn gap(&self) -> Option<Deletion>;
@@ -129,6 +135,9 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
     fn pop(&mut self) -> Item {
         (**self).pop()
+    }
+    fn take_rows(&mut self, most: usize, rows: &mut Vec<ReadRow>) -> Result<(), Fault> {
+        (**self).take_rows(most, rows)
     }
     fn gap(&self) -> Option<Deletion> {
         (**self).gap()

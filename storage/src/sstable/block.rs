@@ -50,6 +50,9 @@ use crate::{Error, Result};
 /// Items between two whole positions: few enough to decode at once, many enough that restarts cost little.
 pub const RESTART_ITEMS: usize = 16;
 
+/// Set aside at once for the positions of a run, if they may need as much.
+const ASSEMBLED_BYTES: usize = 4096;
+
 /// Restarts that a section can count.
 const RESTARTS_MAX: usize = u16::MAX as usize;
 
@@ -591,7 +594,16 @@ impl Positions {
             return Err(malformed());
         }
         let prefix = last.start..last.start + shared;
-        reserve_wiped(&mut self.assembled, shared + rest.len());
+        let length = shared + rest.len();
+        // Positions of one run are much alike: room for all of them at once.
+        let room = match self.places.is_empty() {
+            true => {
+                self.places.reserve(RESTART_ITEMS);
+                length.max((RESTART_ITEMS * length).min(ASSEMBLED_BYTES))
+            }
+            false => length,
+        };
+        reserve_wiped(&mut self.assembled, room);
         match &self.last {
             Place::Block(_) => self.assembled.extend_from_slice(&block[prefix]),
             Place::Assembled(_) => self.assembled.extend_from_within(prefix),

@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use super::block::{DataBlock, RawItem, Section};
+use super::block::{DataBlock, RESTART_ITEMS, RawItem, Section};
 use super::index::{Node, Target};
 use super::reader::Sstable;
 use crate::cache::BlockLookup;
@@ -213,16 +213,13 @@ impl SstableCursor {
         Ok(section)
     }
 
-    /// The block of the current partition in which a position belongs.
+    /// The block of the current partition, which goes on beyond its first, in which a position belongs.
     fn block_of(
         &mut self,
         first: &Section,
         place: Place,
         position: &Clustering,
     ) -> Result<u32, Fault> {
-        if !first.continues {
-            return Ok(place.block);
-        }
         let target = Target::Inside {
             token: first.token.0,
             key: first.key(),
@@ -242,12 +239,20 @@ impl SstableCursor {
         };
         let (place, first) = (partition.place, partition.first.clone());
         let edge = if reversed { &end } else { &start };
-        let block = self.block_of(&first, place, edge)?;
-        let section = self.section_in(&first, place, block)?;
+        let (block, section) = match first.continues {
+            false => (place.block, first),
+            true => {
+                let block = self.block_of(&first, place, edge)?;
+                (block, self.section_in(&first, place, block)?)
+            }
+        };
         let run = section
             .run_of(&edge.0)
             .map_err(|error| self.in_block(block, error))?;
-        let mut items = self.walk.take().map_or_else(Vec::new, |walk| walk.items);
+        let mut items = match self.walk.take() {
+            Some(walk) => walk.items,
+            None => Vec::with_capacity(RESTART_ITEMS),
+        };
         items.clear();
         if section.runs() > 0 {
             section
@@ -357,13 +362,14 @@ impl SstableCursor {
         let Some(partition) = self.current()? else {
             return Ok(None);
         };
-        let (place, first) = (partition.place, partition.first.clone());
-        if !first.continues {
+        let place = partition.place;
+        if !partition.first.continues {
             return Ok(Some(Place {
                 section: place.section + 1,
                 ..place
             }));
         }
+        let first = partition.first.clone();
         // A walk that came to the end knows where it is; otherwise the index does.
         let walked = self
             .walk
@@ -423,6 +429,30 @@ impl Walk {
         true
     }
 
+    /// Takes rows of the run at hand that no deletion is open over, at most so many.
+    fn take_rows(&mut self, most: usize, rows: &mut Vec<ReadRow>) {
+        let is_row = |item: &mut Item| item.row.is_some() && item.before.is_none();
+        let Some(item) = self.peeked.take_if(is_row) else {
+            return;
+        };
+        rows.extend(item.row);
+        self.gap = None;
+        for _ in 1..most {
+            let Some(raw) = self.next() else {
+                return;
+            };
+            let is_beyond = match self.reversed {
+                false => raw.position > self.end.0,
+                true => raw.position < self.start.0,
+            };
+            if is_beyond || raw.row.is_none() || raw.before.is_some() {
+                return;
+            }
+            rows.extend(self.take_next().and_then(|item| item.row));
+            self.step();
+        }
+    }
+
     /// The next item, out of the run: nobody comes back for it.
     fn take_next(&mut self) -> Option<Item> {
         let at = self.at - usize::from(self.reversed);
@@ -439,14 +469,16 @@ impl Walk {
         })
     }
 
-    /// Decodes a run. After an error the walk is as it was.
+    /// Decodes a run. After an error the walk has no more items.
     fn enter(&mut self, run: usize) -> Result<()> {
-        let mut items = Vec::new();
+        self.at = 0;
+        self.items.clear();
         if self.section.runs() > 0 {
+            let mut items = std::mem::take(&mut self.items);
             self.section.decode_run(run, &mut items)?;
+            self.items = items;
         }
-        self.at = if self.reversed { items.len() } else { 0 };
-        self.items = items;
+        self.at = if self.reversed { self.items.len() } else { 0 };
         self.run = run;
         Ok(())
     }
@@ -517,6 +549,14 @@ impl Source for SstableCursor {
             item.after
         };
         item
+    }
+
+    fn take_rows(&mut self, most: usize, rows: &mut Vec<ReadRow>) -> Result<(), Fault> {
+        self.advance()?;
+        if let Some(walk) = self.walk.as_mut().filter(|_| most > 0) {
+            walk.take_rows(most, rows);
+        }
+        Ok(())
     }
 
     fn gap(&self) -> Option<Deletion> {
