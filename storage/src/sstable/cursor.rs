@@ -14,6 +14,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::block::{DataBlock, RESTART_ITEMS, RawItem, Section};
 use super::index::{Node, Target};
 use super::reader::Sstable;
@@ -431,7 +433,12 @@ impl Walk {
 
     /// Takes rows of the run at hand that no deletion is open over, at most so many.
     fn take_rows(&mut self, most: usize, rows: &mut Vec<ReadRow>) {
-        let is_row = |item: &mut Item| item.row.is_some() && item.before.is_none();
+        // A page that begins behind a row has that row on its edge.
+        let (start, end) = (&self.start.0, &self.end.0);
+        let is_within = |position: &Bytes| start < position && position < end;
+        let is_row = |item: &mut Item| {
+            item.row.is_some() && item.before.is_none() && is_within(&item.position.0)
+        };
         let Some(item) = self.peeked.take_if(is_row) else {
             return;
         };
@@ -442,8 +449,8 @@ impl Walk {
                 return;
             };
             let is_beyond = match self.reversed {
-                false => raw.position > self.end.0,
-                true => raw.position < self.start.0,
+                false => raw.position >= self.end.0,
+                true => raw.position <= self.start.0,
             };
             if is_beyond || raw.row.is_none() || raw.before.is_some() {
                 return;

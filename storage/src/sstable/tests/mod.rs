@@ -6,6 +6,7 @@
 mod cursor;
 mod golden;
 mod mutated;
+mod pages;
 mod point;
 mod tamper;
 
