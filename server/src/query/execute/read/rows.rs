@@ -188,13 +188,10 @@ impl Select {
         row: Option<&ReadRow>,
         clustering: &mut ClusteringValues,
     ) -> CqlResult<()> {
-        let mut cells: SmallVec<[CellRef<'_>; CELLS_OF_A_ROW]> = SmallVec::new();
-        if let Some(row) = row {
-            row.cells_into(&mut cells)?;
-            if plan.needs_clustering {
-                let raw = value_of(&cells, ColumnId::RAW_CLUSTERING);
-                clustering.read(plan.table.clustering_columns(), row.clustering(), raw)?;
-            }
+        let row = row.map(CellsOf::new).transpose()?;
+        if let Some(row) = row.as_ref().filter(|_| plan.needs_clustering) {
+            let raw = row.value(ColumnId::RAW_CLUSTERING);
+            clustering.read(plan.table.clustering_columns(), row.clustering, raw)?;
         }
         for shown in &plan.shown[..plan.visible] {
             let Expression::Column(index) = &shown.expression else {
@@ -208,10 +205,13 @@ impl Select {
                         .put(Some(value.map_or(at.partition.bytes(), |value| value)));
                 }
                 ColumnKind::Clustering => {
-                    let value = row.and_then(|_| clustering.get(column.position));
+                    let value = row.as_ref().and_then(|_| clustering.get(column.position));
                     self.cells.put(value);
                 }
-                ColumnKind::Regular => self.cells.put(value_of(&cells, column.id)),
+                ColumnKind::Regular => {
+                    let value = row.as_ref().and_then(|row| row.value(column.id));
+                    self.cells.put(value);
+                }
                 ColumnKind::Static => match at.statics {
                     None => self.cells.put(None),
                     Some(row) if !column.ty.is_multi_cell() => {
@@ -227,11 +227,36 @@ impl Select {
     }
 }
 
-/// The value of a simple column.
-fn value_of<'a>(cells: &[CellRef<'a>], column: ColumnId) -> Option<&'a [u8]> {
-    let at = cells.partition_point(|cell| cell.column < column);
-    let cell = cells.get(at).filter(|cell| cell.column == column)?;
-    cell.value()
+/// The cells of a row of which only simple columns are shown.
+struct CellsOf<'a> {
+    clustering: &'a Clustering,
+    /// Where they are, if the row was taken apart; else `found` has them.
+    row: Option<&'a Row>,
+    found: SmallVec<[CellRef<'a>; CELLS_OF_A_ROW]>,
+}
+
+impl<'a> CellsOf<'a> {
+    fn new(row: &'a ReadRow) -> CqlResult<Self> {
+        let mut cells = CellsOf {
+            clustering: row.clustering(),
+            row: None,
+            found: SmallVec::new(),
+        };
+        match row {
+            ReadRow::Decoded(row) => cells.row = Some(row),
+            encoded => encoded.cells_into(&mut cells.found)?,
+        }
+        Ok(cells)
+    }
+
+    fn value(&self, column: ColumnId) -> Option<&'a [u8]> {
+        if let Some(row) = self.row {
+            return row.cell(column).map(|cell| &cell_value(cell)[..]);
+        }
+        let at = self.found.partition_point(|cell| cell.column < column);
+        let cell = self.found.get(at).filter(|cell| cell.column == column)?;
+        cell.value()
+    }
 }
 
 /// The clustering values of a row.
