@@ -9,11 +9,12 @@
 //! and lets go of the first that was not. A hit so touches one slot and sets one flag; a list in order of use would be rewired each time.
 //!
 //! What must hold: after [`BlockCache::forget`] no block of those structures is in the cache, and its plaintext is wiped as soon
-//! as no running read holds it. The bytes held never exceed the budget by more than one block per shard.
+//! as no running read holds it. The bytes held never exceed the budget by more than one block per shard, and the budget may be moved
+//! while the cache is used.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -27,6 +28,9 @@ const SHARDS: usize = 16;
 
 /// What a cached block costs beyond its plaintext: slot, map entry, reference count.
 const ENTRY_OVERHEAD_BYTES: usize = 192;
+
+/// Bytes that go at a time when a shard has to shrink.
+const SHRINK_BYTES: usize = 1 << 20;
 
 /// One opened block. Cloning shares it.
 #[derive(Clone)]
@@ -91,7 +95,7 @@ pub trait BlockLookup: Send + Sync {
 /// Opened blocks of all tables, bounded in bytes.
 pub struct BlockCache {
     shards: Vec<Mutex<Shard>>,
-    shard_bytes_max: usize,
+    shard_bytes_max: AtomicUsize,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -191,6 +195,14 @@ impl Shard {
         None
     }
 
+    /// Lets blocks go until no more than so many bytes are left; the caller drops them when he holds no lock.
+    fn shrink(&mut self, bytes: usize, gone: &mut Vec<PlainBlock>) {
+        while self.bytes > bytes {
+            let Some(old) = self.evict() else { break };
+            gone.push(old);
+        }
+    }
+
     fn take(&mut self, place: usize) -> Option<PlainBlock> {
         let slot = &mut self.slots[place];
         let block = slot.block.take()?;
@@ -206,7 +218,7 @@ impl BlockCache {
     pub fn new(bytes_max: usize) -> Self {
         BlockCache {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            shard_bytes_max: bytes_max / SHARDS,
+            shard_bytes_max: AtomicUsize::new(bytes_max / SHARDS),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
@@ -215,19 +227,49 @@ impl BlockCache {
     /// Keeps an opened block, and lets others of its shard go until it fits.
     pub fn insert(&self, address: BlockAddress, block: PlainBlock) {
         let needed = cost(&block);
-        if needed > self.shard_bytes_max {
+        let bytes_max = self.shard_bytes_max.load(Ordering::Relaxed);
+        if needed > bytes_max {
             return;
         }
         // Dropped, and thereby wiped, after the lock is released.
         let mut gone = Vec::new();
         let mut shard = self.shard(address);
-        while shard.bytes + needed > self.shard_bytes_max {
-            let Some(old) = shard.evict() else { break };
-            gone.push(old);
-        }
+        shard.shrink(bytes_max - needed, &mut gone);
         gone.extend(shard.put((address.structure, address.block), block));
         drop(shard);
         drop(gone);
+    }
+
+    /// From now on it holds at most about so many bytes; what is too much goes at once.
+    pub fn set_bytes_max(&self, bytes_max: usize) {
+        let shard_bytes_max = bytes_max / SHARDS;
+        let before = self
+            .shard_bytes_max
+            .swap(shard_bytes_max, Ordering::Relaxed);
+        if shard_bytes_max >= before {
+            return;
+        }
+        for shard in &self.shards {
+            // Little by little: nobody waits long for a shard of which much goes.
+            let mut left = usize::MAX;
+            while left > shard_bytes_max {
+                let mut gone = Vec::new();
+                let mut shard = lock(shard);
+                let step = shard.bytes.saturating_sub(SHRINK_BYTES);
+                shard.shrink(step.max(shard_bytes_max), &mut gone);
+                left = match gone.is_empty() {
+                    true => 0,
+                    false => shard.bytes,
+                };
+                drop(shard);
+                drop(gone);
+            }
+        }
+    }
+
+    /// Bytes that it may hold.
+    pub fn bytes_max(&self) -> usize {
+        self.shard_bytes_max.load(Ordering::Relaxed) * SHARDS
     }
 
     /// Drops every block of these structures: a table was locked, or its SSTables are gone.
@@ -307,6 +349,7 @@ pub struct FetchedBlocks {
     cache: Arc<BlockCache>,
     admit: bool,
     blocks_max: usize,
+    bytes_max: usize,
     recent: Mutex<Recent>,
 }
 
@@ -314,27 +357,37 @@ pub struct FetchedBlocks {
 struct Recent {
     blocks: HashMap<Key, PlainBlock, BuildHasherDefault<KeyHasher>>,
     order: VecDeque<Key>,
+    bytes: usize,
 }
 
 /// Blocks that a read keeps. A cursor holds the data block it stands in; what it may ask for twice is the path to the next.
 const FETCHED_BLOCKS_MAX: usize = 64;
 
+/// Bytes of those blocks: a block of a row of 16 MiB is one of many only in number.
+const FETCHED_BYTES_MAX: usize = 1 << 20;
+
 impl FetchedBlocks {
     /// For reads whose blocks are worth keeping.
     pub fn admitting(cache: Arc<BlockCache>) -> Self {
-        Self::new(cache, true, FETCHED_BLOCKS_MAX)
+        Self::new(cache, true, FETCHED_BLOCKS_MAX, FETCHED_BYTES_MAX)
     }
 
-    /// For scans and compactions, which keep up to `blocks_max` blocks for themselves.
-    pub fn passing(cache: Arc<BlockCache>, blocks_max: usize) -> Self {
-        Self::new(cache, false, blocks_max.max(FETCHED_BLOCKS_MAX))
+    /// For scans.
+    pub fn passing(cache: Arc<BlockCache>) -> Self {
+        Self::ahead(cache, 0, FETCHED_BYTES_MAX)
     }
 
-    fn new(cache: Arc<BlockCache>, admit: bool, blocks_max: usize) -> Self {
+    /// For those who read ahead and keep up to so many blocks, of so many bytes, for themselves.
+    pub fn ahead(cache: Arc<BlockCache>, blocks_max: usize, bytes_max: usize) -> Self {
+        Self::new(cache, false, blocks_max.max(FETCHED_BLOCKS_MAX), bytes_max)
+    }
+
+    fn new(cache: Arc<BlockCache>, admit: bool, blocks_max: usize, bytes_max: usize) -> Self {
         FetchedBlocks {
             cache,
             admit,
             blocks_max,
+            bytes_max,
             recent: Mutex::default(),
         }
     }
@@ -344,15 +397,42 @@ impl FetchedBlocks {
         if self.admit {
             self.cache.insert(address, block.clone());
         }
-        let key = (address.structure, address.block);
+        self.add_all([(address, block)]);
+    }
+
+    /// Takes blocks that were fetched together. All of them stay, whatever they take: a cursor waits for one.
+    pub fn add_run(&self, run: Vec<(BlockAddress, PlainBlock)>) {
+        debug_assert!(!self.admit, "who reads ahead leaves the cache alone");
+        self.add_all(run);
+    }
+
+    fn add_all(&self, blocks: impl IntoIterator<Item = (BlockAddress, PlainBlock)>) {
         let mut recent = lock(&self.recent);
-        if recent.blocks.insert(key, block).is_none() {
-            recent.order.push_back(key);
+        let before = recent.order.len();
+        let (mut added, mut added_bytes) = (0, 0);
+        for (address, block) in blocks {
+            let key = (address.structure, address.block);
+            let bytes = block.bytes().len();
+            match recent.blocks.insert(key, block) {
+                Some(same) => recent.bytes -= same.bytes().len(),
+                None => {
+                    recent.order.push_back(key);
+                    added += 1;
+                }
+            }
+            recent.bytes += bytes;
+            added_bytes += bytes;
         }
-        if recent.order.len() > self.blocks_max
+        // What was there before makes room, but for the newest of it: an index block on the way to what comes now.
+        let mut may_go = before.saturating_sub(1);
+        while may_go > 0
+            && (recent.order.len() > self.blocks_max.max(added)
+                || recent.bytes > self.bytes_max.max(added_bytes))
             && let Some(oldest) = recent.order.pop_front()
         {
-            recent.blocks.remove(&oldest);
+            let gone = recent.blocks.remove(&oldest);
+            recent.bytes -= gone.map_or(0, |gone| gone.bytes().len());
+            may_go -= 1;
         }
     }
 }
@@ -409,6 +489,41 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_that_shrinks_is_kept_at_once_and_one_that_grows_is_filled_again() {
+        let cache = BlockCache::new(SHARDS * 10 * (4096 + ENTRY_OVERHEAD_BYTES));
+        let fill = || (0..1000).for_each(|n| cache.insert(address(1, n), block(4096)));
+        fill();
+        let full = cache.bytes();
+        cache.set_bytes_max(full / 2);
+        assert!(cache.bytes() <= full / 2 && cache.bytes() > full / 4);
+        fill();
+        assert!(cache.bytes() <= full / 2);
+        cache.set_bytes_max(full);
+        fill();
+        assert_eq!(cache.bytes(), full);
+        cache.set_bytes_max(0);
+        assert_eq!((cache.bytes(), cache.blocks()), (0, 0));
+    }
+
+    #[test]
+    fn large_blocks_make_room_for_one_another_and_those_fetched_together_stay() {
+        let fetched = FetchedBlocks::ahead(Arc::new(BlockCache::new(0)), 64, 1 << 20);
+        for n in 0..20 {
+            fetched.add(address(1, n), block(1 << 20));
+            assert!(fetched.block(address(1, n)).is_some(), "the newest");
+        }
+        assert!(fetched.block(address(1, 18)).is_some(), "the one before");
+        assert!(fetched.block(address(1, 17)).is_none());
+        let run = (20..25).map(|n| (address(1, n), block(1 << 20)));
+        fetched.add_run(run.collect());
+        assert!((20..25).all(|n| fetched.block(address(1, n)).is_some()));
+        fetched.add(address(1, 25), block(10));
+        assert!(fetched.block(address(1, 22)).is_none());
+        assert!(fetched.block(address(1, 24)).is_some());
+        assert!(fetched.block(address(1, 25)).is_some());
+    }
+
+    #[test]
     fn a_block_inserted_twice_is_counted_once() {
         let cache = BlockCache::new(1 << 20);
         cache.insert(address(1, 0), block(1000));
@@ -441,7 +556,7 @@ mod tests {
     #[test]
     fn a_scan_leaves_no_trace_in_the_cache() {
         let cache = Arc::new(BlockCache::new(1 << 20));
-        let fetched = FetchedBlocks::passing(cache.clone(), 64);
+        let fetched = FetchedBlocks::passing(cache.clone());
         for n in 0..1000 {
             fetched.add(address(1, n), block(10));
         }

@@ -25,6 +25,8 @@ pub struct Options {
     pub memtable_flush_bytes: usize,
     /// Bytes of opened blocks kept in memory.
     pub cache_bytes: usize,
+    /// Bytes of opened blocks that one merge keeps: for each of its SSTables what is read ahead.
+    pub merge_bytes_max: usize,
     /// When an appended group counts.
     pub log_sync: LogSync,
     /// Bytes of one log segment.
@@ -47,6 +49,7 @@ impl Default for Options {
             memtable_bytes_max: 1 << 30,
             memtable_flush_bytes: 128 << 20,
             cache_bytes: 512 << 20,
+            merge_bytes_max: 32 << 20,
             log_sync: LogSync::Group,
             log_segment_bytes: 32 << 20,
             log_bytes_max: 1 << 30,

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use futures::StreamExt;
 use palladium_crypto::{KeyRing, StructureId, TableId};
 
 use crate::backend::Backend;
@@ -92,6 +93,7 @@ pub(crate) async fn open<B: Backend>(
         pace: Arc::new(Pace::new(options.compaction_throughput)),
         tallies: Tallies::default(),
         memtable_bytes: AtomicUsize::new(0),
+        memtable_bytes_max: AtomicUsize::new(options.memtable_bytes_max),
         stale_entries: OnceLock::new(),
         obsolete: Mutex::default(),
         doubtful: Mutex::default(),
@@ -138,14 +140,21 @@ pub(crate) async fn check_not_beheaded<B: Backend>(backend: &B, service: &KeyRin
 
 type Roots = HashMap<TableId, Root>;
 
+/// Roots that are read at once: each is a wait for the disk, and there may be thousands.
+const ROOTS_AT_ONCE: usize = 64;
+
 async fn load_tables<B: Backend>(
     backend: &B,
     states: &BTreeMap<TableId, TableState>,
 ) -> Result<(Tables, Roots)> {
-    let (tables, mut roots) = (Tables::default(), Roots::new());
-    for (id, state) in states {
-        let table = Table::new(*id, TableOptions::default());
-        match load_root(backend, *id, state).await? {
+    let (mut tables, mut roots) = (Vec::with_capacity(states.len()), Roots::new());
+    let loads = states
+        .iter()
+        .map(async |(id, state)| (*id, load_root(backend, *id, state).await));
+    let mut loads = futures::stream::iter(loads).buffered(ROOTS_AT_ONCE);
+    while let Some((id, loaded)) = loads.next().await {
+        let table = Table::new(id, TableOptions::default());
+        match loaded? {
             Ok(good) => {
                 if let (Some(note), Some(root)) = (&good.note, &good.root) {
                     tracing::warn!(note, "a root was read from its spare copy");
@@ -156,13 +165,13 @@ async fn load_tables<B: Backend>(
                         tracing::warn!(table = %id, %error, "the damaged copy of a root stays");
                     }
                 }
-                roots.extend(good.root.map(|root| (*id, root)));
+                roots.extend(good.root.map(|root| (id, root)));
             }
             Err(what) => table.set_damaged(what),
         }
-        tables.insert(Arc::new(table));
+        tables.push(Arc::new(table));
     }
-    Ok((tables, roots))
+    Ok((Tables::of(tables.into_iter()), roots))
 }
 
 /// A log that has seen a newer manifest belongs to a newer folder: nothing here can be trusted. A manifest that has seen a newer log says which groups are

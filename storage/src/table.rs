@@ -611,6 +611,15 @@ impl Tables {
         self.by_id.load().values().cloned().collect()
     }
 
+    /// All of an engine that starts: to insert them one by one would copy what is there for each.
+    pub(crate) fn of(tables: impl Iterator<Item = Arc<Table>>) -> Tables {
+        let by_id = tables.map(|table| (table.id, table)).collect();
+        Tables {
+            by_id: ArcSwap::from_pointee(by_id),
+            changing: Mutex::default(),
+        }
+    }
+
     pub(crate) fn insert(&self, table: Arc<Table>) {
         self.change(|tables| {
             tables.insert(table.id, table);

@@ -252,7 +252,7 @@ pub struct TableReader {
 impl TableReader {
     /// Reads one page.
     pub async fn read<B: Backend>(&self, backend: &B, command: &ReadCommand) -> Result<ReadPage> {
-        let blocks = Arc::new(FetchedBlocks::passing(Arc::new(BlockCache::new(0)), 0));
+        let blocks = Arc::new(FetchedBlocks::passing(Arc::new(BlockCache::new(0))));
         let memtables = self.memtables.of(command.store).into_iter().collect();
         let mut sstables = self.sstables.clone();
         sstables.retain(|sstable| sstable.store() == command.store);

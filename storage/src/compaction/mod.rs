@@ -40,7 +40,7 @@ pub use purge::Purge;
 pub use sieve::StaleRows;
 pub use size_tiered::SizeTiered;
 pub use strategy::{Choice, Circumstances, Outputs, Plan, SstableSummary, Strategy};
-pub use task::{MergeTask, Merged, OldestOutside, merge, oldest_outside};
+pub use task::{MergeTask, Merged, OldestOutside, kept_bytes, merge, oldest_outside};
 pub use time_window::{Resolution, TimeWindow};
 pub use tombstones::TombstoneCompaction;
 pub use unified::Unified;

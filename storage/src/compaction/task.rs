@@ -27,14 +27,18 @@ use crate::{Error, Result};
 /// Items between two moments in which others may run.
 const ITEMS_BETWEEN_YIELDS: u32 = 64;
 
-/// Sealed bytes read from one SSTable at once.
+/// Sealed bytes read from one SSTable at once, and the least where many are merged in little memory.
 const READ_AHEAD_BYTES: usize = 128 << 10;
+const READ_AHEAD_BYTES_MIN: usize = 16 << 10;
 
 /// Blocks read from one SSTable at once, however small they are.
 const READ_AHEAD_BLOCKS: usize = 64;
 
 /// Blocks kept for each SSTable of the merge: more than are read ahead, or a block would be gone before it is asked for.
 const BLOCKS_PER_SSTABLE: usize = 2 * READ_AHEAD_BLOCKS;
+
+/// Bytes of those, where there is memory for it: what is read ahead, opened, and what is still being read of the run before.
+const BYTES_PER_SSTABLE: usize = 8 * READ_AHEAD_BYTES;
 
 /// Sealed bytes of data after which the next SSTable is begun, at a partition: well below what one data key and one index can take.
 pub const SSTABLE_BYTES_MAX: u64 = 128 << 30;
@@ -52,6 +56,8 @@ pub struct MergeTask<B: Backend> {
     pub inputs: Vec<Arc<Sstable>>,
     /// Where one new SSTable ends and the next begins.
     pub outputs: Outputs,
+    /// Bytes of opened blocks that it may keep, as far as it need not have more at hand.
+    pub bytes_max: usize,
     /// Bytes that are read wait here for their turn.
     pub pace: Arc<Pace>,
     pub circumstances: Circumstances,
@@ -109,9 +115,15 @@ pub async fn merge<B: Backend>(task: MergeTask<B>) -> Result<Merged> {
     }
 }
 
+/// Bytes of opened blocks that a merge of so many SSTables keeps at most.
+pub fn kept_bytes(sstables: usize, bytes_max: usize) -> usize {
+    bytes_max.min(sstables * BYTES_PER_SSTABLE)
+}
+
 struct Run<'a, B: Backend> {
     task: &'a MergeTask<B>,
     blocks: Arc<FetchedBlocks>,
+    read_ahead_bytes: usize,
     merge: Merge<SstableCursor>,
     writer: Option<SstableWriter<B>>,
     added: Vec<SstableEntry>,
@@ -126,7 +138,9 @@ struct Run<'a, B: Backend> {
 impl<'a, B: Backend> Run<'a, B> {
     fn new(task: &'a MergeTask<B>) -> Self {
         let blocks_max = task.inputs.len() * BLOCKS_PER_SSTABLE;
-        let blocks = Arc::new(FetchedBlocks::passing(task.cache.clone(), blocks_max));
+        let bytes_max = kept_bytes(task.inputs.len(), task.bytes_max);
+        let blocks = FetchedBlocks::ahead(task.cache.clone(), blocks_max, bytes_max);
+        let blocks = Arc::new(blocks);
         let cursors = task
             .inputs
             .iter()
@@ -135,6 +149,9 @@ impl<'a, B: Backend> Run<'a, B> {
         Run {
             task,
             blocks,
+            // A quarter: blocks are opened to several times their sealed size, and the run before is still being read.
+            read_ahead_bytes: (bytes_max / task.inputs.len().max(1) / 4)
+                .clamp(READ_AHEAD_BYTES_MIN, READ_AHEAD_BYTES),
             merge: Merge::new(cursors),
             writer: None,
             added: Vec::new(),
@@ -307,7 +324,7 @@ impl<'a, B: Backend> Run<'a, B> {
                 &*self.blocks,
                 address,
                 READ_AHEAD_BLOCKS,
-                READ_AHEAD_BYTES,
+                self.read_ahead_bytes,
             )
             .await
             .inspect_err(|error| {
@@ -315,11 +332,9 @@ impl<'a, B: Backend> Run<'a, B> {
                     (self.task.damaged)(sstable.id());
                 }
             })?;
-        let mut bytes = 0;
-        for (address, block) in fetched {
-            bytes += block.bytes().len() as u64;
-            self.blocks.add(address, block);
-        }
+        let bytes = fetched.iter().map(|(_, block)| block.bytes().len() as u64);
+        let bytes = bytes.sum();
+        self.blocks.add_run(fetched);
         let pace = &self.task.pace;
         pace.take(&*self.task.env, bytes, &*self.task.proceed).await
     }

@@ -83,6 +83,7 @@ impl Table {
             .map(|(_, sstable)| sstable.clone())
             .collect();
         MergeTask {
+            bytes_max: 1 << 20,
             backend: self.world.backend.clone(),
             env: self.world.env.clone(),
             ring: self.world.ring.clone(),

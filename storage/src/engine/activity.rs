@@ -267,6 +267,12 @@ impl Merges {
         self.all().iter().map(|running| running.bytes_left()).sum()
     }
 
+    /// Of each running merge, how many SSTables it merges.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = usize> + use<> {
+        let sizes: Vec<usize> = self.all().iter().map(|running| running.sstables).collect();
+        sizes.into_iter()
+    }
+
     fn finished(&self) -> MutexGuard<'_, VecDeque<FinishedMerge>> {
         self.finished.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -315,7 +321,7 @@ impl<B: Backend> Engine<B> {
         let cache = &self.inner.cache;
         let (hits, misses) = cache.hits_and_misses();
         CacheActivity {
-            bytes_max: self.inner.options.cache_bytes,
+            bytes_max: cache.bytes_max(),
             bytes: cache.bytes(),
             blocks: cache.blocks(),
             hits,

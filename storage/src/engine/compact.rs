@@ -317,6 +317,7 @@ async fn merge_sstables<B: Backend>(
         cache: inner.cache.clone(),
         inputs,
         outputs: plan.outputs,
+        bytes_max: inner.options.merge_bytes_max,
         pace: inner.pace.clone(),
         circumstances,
         oldest_outside: Arc::new(outside),

@@ -76,7 +76,7 @@ impl<B: Backend> Drop for Over<B> {
 async fn slow_down<B: Backend>(inner: &Inner<B>, group: &Group) {
     const PAUSE_MAX: Duration = Duration::from_millis(20);
     const WAITING: (usize, usize) = (64, 256);
-    let budget = inner.options.memtable_bytes_max;
+    let budget = inner.memtable_bytes_max.load(Ordering::Relaxed);
     let used = inner.memtable_bytes.load(Ordering::Relaxed);
     let of_memory = share_between(used, budget / 4 * 3, budget);
     let waiting = group.shares.values().map(|share| share.pass.waiting());
@@ -200,7 +200,7 @@ fn apply<B: Backend>(inner: &Arc<Inner<B>>, sequence: u64, group: &Group) {
             .memtable_bytes
             .fetch_sub(grown.unsigned_abs(), Ordering::Relaxed),
     };
-    if total >= inner.options.memtable_bytes_max / 2 {
+    if total >= inner.memtable_bytes_max.load(Ordering::Relaxed) / 2 {
         inner.jobs.add(Job::FlushLargest);
     }
 }

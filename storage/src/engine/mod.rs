@@ -6,6 +6,7 @@
 //! create, drop, truncate                                                                         engine::tables
 //! attach, beside, detach: what others keep in memory beside a derived store                       engine::companions
 //! unlock, lock, sleep, switch_key                                                                engine::keys
+//! memory, bound_memory: what is held, and what may be                                            engine::memory
 //! flush, compact; carry what closed tables left in the log                                       engine::rewrite, compact, relog, background
 //! ```
 //!
@@ -22,6 +23,7 @@ mod companions;
 pub(crate) mod group;
 pub(crate) mod keys;
 mod log_loop;
+mod memory;
 pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod relog;
@@ -57,6 +59,7 @@ pub use activity::{CacheActivity, FinishedMerge, Held, MergeActivity, QueueActiv
 pub use companions::Beside;
 pub use group::Write;
 pub use keys::Unsettled;
+pub use memory::Memory;
 pub use tables::NewTable;
 pub use ticket::Ticket;
 
@@ -84,17 +87,6 @@ impl<B: Backend> Clone for Engine<B> {
 /// How to tell stale rows of a derived store; None for one that has none.
 pub type StaleEntries = Arc<dyn Fn(TableId, Store) -> Option<StaleRows> + Send + Sync>;
 
-/// Sizes of what an engine holds, for whoever shows or bounds them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
-    /// Bytes of all memtables.
-    pub memtable_bytes: usize,
-    /// Bytes of opened blocks in the cache.
-    pub cache_bytes: usize,
-    /// Bytes of all log segments on the disk.
-    pub log_bytes: u64,
-}
-
 /// What all clones share.
 pub(crate) struct Inner<B: Backend> {
     pub(crate) backend: Arc<B>,
@@ -116,6 +108,8 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) tallies: Tallies,
     /// Bytes of all memtables.
     pub(crate) memtable_bytes: AtomicUsize,
+    /// Past this writers are refused.
+    pub(crate) memtable_bytes_max: AtomicUsize,
     /// Bytes of all log segments.
     pub(crate) log_bytes: AtomicU64,
     /// The manifest's newest sequence: what an anchor remembers.
@@ -202,7 +196,8 @@ impl<B: Backend> Engine<B> {
     fn submit(&self, writes: Vec<Write>, latch: Option<LatchGuard>) -> Ticket {
         let inner = &self.inner;
         let clock = Reading::now(&*inner.env);
-        let full = inner.memtable_bytes.load(Ordering::Relaxed) >= inner.options.memtable_bytes_max;
+        let full = inner.memtable_bytes.load(Ordering::Relaxed)
+            >= inner.memtable_bytes_max.load(Ordering::Relaxed);
         if full {
             // Refused writers apply nothing, so that nobody else would ask.
             inner.jobs.add(Job::FlushLargest);
@@ -252,15 +247,6 @@ impl<B: Backend> Engine<B> {
     /// The newest epoch of this folder. It never goes back; an anchor outside remembers it.
     pub fn epoch(&self) -> u64 {
         self.inner.epoch.load(Ordering::Acquire)
-    }
-
-    /// What of all tables is in memory now.
-    pub fn memory(&self) -> Memory {
-        Memory {
-            memtable_bytes: self.inner.memtable_bytes.load(Ordering::Acquire),
-            cache_bytes: self.inner.cache.bytes(),
-            log_bytes: self.inner.log_bytes.load(Ordering::Acquire),
-        }
     }
 
     /// Tables that the log holds something of: they keep its segments until they are opened and flushed.

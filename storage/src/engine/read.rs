@@ -352,7 +352,7 @@ impl<B: Backend> Engine<B> {
         }
         let blocks = Arc::new(match &command.range {
             KeyRange::One(_) => FetchedBlocks::admitting(self.inner.cache.clone()),
-            KeyRange::Range { .. } => FetchedBlocks::passing(self.inner.cache.clone(), 0),
+            KeyRange::Range { .. } => FetchedBlocks::passing(self.inner.cache.clone()),
         });
         let mut merging = Box::new(Merging::new(memtables, sstables, blocks));
         merging.work = work;

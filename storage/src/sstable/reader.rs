@@ -28,6 +28,9 @@ use crate::read::{BlockAddress, Fault};
 use crate::sealed::{BLOB_HEADER_BYTES, SealedReader, TAG_BYTES};
 use crate::{Error, Result};
 
+/// What an expanded key takes, of which data and index have one each.
+const EXPANDED_KEY_BYTES: usize = 640;
+
 /// An SSTable whose blocks can be opened.
 pub struct Sstable {
     id: u64,
@@ -223,7 +226,11 @@ impl Sstable {
 
     /// Memory held while it is open, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.filter.bytes() + self.top.bytes().len()
+        self.filter.bytes()
+            + self.top.bytes().len()
+            + self.statistics.bytes()
+            + 2 * EXPANDED_KEY_BYTES
+            + size_of::<Sstable>()
     }
 
     /// What choosing a compaction needs to know.

@@ -187,7 +187,7 @@ impl Sstable {
         backend: &B,
         writer: &mut SstableWriter<B>,
     ) -> Result<u64> {
-        let blocks = Arc::new(FetchedBlocks::passing(Arc::new(BlockCache::new(0)), 0));
+        let blocks = Arc::new(FetchedBlocks::passing(Arc::new(BlockCache::new(0))));
         let mut walk = Walk {
             cursor: self.cursor(blocks.clone()),
             blocks,

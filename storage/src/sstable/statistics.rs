@@ -58,6 +58,18 @@ pub struct Statistics {
     pub layout: Layout,
 }
 
+impl Statistics {
+    /// What they take in memory beside their own size.
+    pub fn bytes(&self) -> usize {
+        self.first_key.bytes().len()
+            + self.last_key.bytes().len()
+            + self.clusterings.0.0.len()
+            + self.clusterings.1.0.len()
+            + size_of_val(&self.deletion_times[..])
+            + size_of_val(&self.layout.filter_blocks[..])
+    }
+}
+
 /// Where the blocks of the other components are, as far as it cannot be read from the index: and thereby how large they must be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Layout {

@@ -160,7 +160,7 @@ impl<'a> Driver<'a> {
         key: &PartitionKey,
         position: &Clustering,
     ) -> Result<Option<crate::read::PointPart>> {
-        let blocks = FetchedBlocks::passing(Arc::new(BlockCache::new(0)), 8);
+        let blocks = FetchedBlocks::passing(Arc::new(BlockCache::new(0)));
         loop {
             match self.sstable.point(&blocks, key, position) {
                 Ok(answer) => return Ok(answer),
