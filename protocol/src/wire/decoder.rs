@@ -198,6 +198,15 @@ impl Decoder {
         next
     }
 
+    /// Gives up the buffers that bytes were read into, if no message has arrived in part: nothing was said for a while.
+    pub fn give_up_buffers(&mut self) {
+        if self.input.is_empty() && self.contained.is_empty() && self.cut.is_none() {
+            self.input = BytesMut::new();
+            // An empty slice still holds the buffer that it was cut from.
+            self.contained = Bytes::new();
+        }
+    }
+
     /// Gives up the buffers that bytes were read into, and goes on with copies of what was not taken yet.
     #[cold]
     fn let_go(&mut self) {

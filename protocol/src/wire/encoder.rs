@@ -258,6 +258,11 @@ impl Encoder {
         }
     }
 
+    /// Gives up what it keeps between two messages: nothing was said for a while.
+    pub fn give_up_buffers(&mut self) {
+        (self.packed, self.moved) = (Vec::new(), Vec::new());
+    }
+
     /// One large page should not stay with an idle connection.
     fn forget_large_scratch(&mut self) {
         for scratch in [&mut self.packed, &mut self.moved] {

@@ -7,6 +7,7 @@ mod errors;
 mod hex;
 mod negotiation;
 mod passwords;
+mod quiet;
 mod requests;
 mod responses;
 mod rows;

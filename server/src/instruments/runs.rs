@@ -104,6 +104,13 @@ impl Runs {
         }
     }
 
+    /// Gives up the memory that it keeps between two writes of the socket: nothing was said for a while.
+    pub fn give_up_buffers(&mut self) {
+        if self.runs.is_empty() {
+            self.runs = Vec::new();
+        }
+    }
+
     /// Bytes of answers were handed to the kernel: adds everything to what all connections have done.
     pub fn settle(&mut self, instruments: &Instruments, sent_bytes: usize, client: &Client<'_>) {
         let now = Instant::now();

@@ -36,6 +36,11 @@ use crate::query::{self, Outcome, Response};
 use crate::schema::Catalog;
 use crate::session::Session;
 
+/// Room that is made in the buffer for one read of a socket: at first little, twice as much after each time that a read filled it.
+const FIRST_ROOM_BYTES: usize = 1 << 10;
+const ROOM_BYTES_MAX: usize = 16 << 10;
+/// A connection that has said nothing for so long gives its buffers up, and goes on with new ones when it says something.
+const QUIET: Duration = Duration::from_secs(1);
 /// Bytes read from a socket before the requests in them are begun.
 const READ_BYTES_MAX: usize = 256 << 10;
 /// Bytes of answers after which no further request is begun until they have left: a reader that is slow finds its own requests waiting.
@@ -142,7 +147,7 @@ impl Connection {
         let mut out = BytesMut::new();
         let error = CqlError::overloaded("The server has as many connections as it may have");
         let first = async {
-            while read_all(&mut socket, decoder.input()).await? > 0 {
+            while read_all(&mut socket, decoder.input(), FIRST_ROOM_BYTES).await? > 0 {
                 match decoder.next_frame() {
                     Ok(None) => {}
                     Ok(Some(frame)) => {
@@ -176,7 +181,11 @@ impl Connection {
 
     async fn run(&mut self) -> std::io::Result<()> {
         let patience = Duration::from_secs(self.database.config.handshake_timeout_s);
+        // Until the client is ready, for that; then for the next word. One that gave its buffers up has no timer until it says something.
         let mut patience = pin!(tokio::time::sleep(patience));
+        let mut room = FIRST_ROOM_BYTES;
+        let mut is_quiet = false;
+        let mut was_ready = false;
         loop {
             self.finish();
             let begun = self.begin_all();
@@ -189,6 +198,10 @@ impl Connection {
                 continue;
             }
             let may_read = !self.closing && begun == Begun::All;
+            if !was_ready && self.session.is_ready() {
+                was_ready = true;
+                patience.as_mut().reset(tokio::time::Instant::now() + QUIET);
+            }
             tokio::select! {
                 biased;
                 () = told_to_stop(&mut self.stopping), if !self.closing => self.closing = true,
@@ -197,10 +210,6 @@ impl Connection {
                     while let Some(Some(answers)) = self.under_way.next().now_or_never() {
                         self.ready.extend(answers);
                     }
-                }
-                // Not while its password is looked at: others may be before it.
-                () = &mut patience, if !self.session.is_ready() && self.under_way.is_empty() => {
-                    self.closing = true;
                 }
                 event = next_event(&mut self.events) => {
                     match event {
@@ -211,18 +220,54 @@ impl Connection {
                         None => {}
                     }
                 }
-                read = read_all(&mut self.socket, self.decoder.input()), if may_read => {
+                read = read_all(&mut self.socket, self.decoder.input(), room), if may_read => {
                     match read? {
                         0 => self.closing = true,
                         bytes => {
+                            if bytes >= room {
+                                room = ROOM_BYTES_MAX.min(2 * room);
+                            }
                             self.part_bytes += bytes;
                             self.arrived = Instant::now();
                             self.runs.received(bytes);
                         }
                     }
+                    let now = || tokio::time::Instant::now();
+                    if is_quiet {
+                        is_quiet = false;
+                        patience.as_mut().reset(now() + QUIET);
+                    }
+                    // Whoever sends something all the time is not waited for longer.
+                    if !self.session.is_ready() && self.under_way.is_empty() && now() >= patience.deadline() {
+                        self.closing = true;
+                    }
+                }
+                // The last of all: a busy connection never asks for the time. Not while a password is looked at: others may be before it.
+                () = &mut patience, if !is_quiet && self.under_way.is_empty() => {
+                    match self.session.is_ready() {
+                        false => self.closing = true,
+                        true => match QUIET.checked_sub(self.arrived.elapsed()) {
+                            Some(rest) => patience.as_mut().reset(tokio::time::Instant::now() + rest),
+                            None => {
+                                self.give_up_buffers();
+                                self.held.gave_up(room);
+                                room = FIRST_ROOM_BYTES;
+                                is_quiet = true;
+                            }
+                        }
+                    }
                 }
             }
         }
+    }
+
+    /// Nothing was said for a while, and nothing is under way: what is left is what it takes to hear the next word.
+    fn give_up_buffers(&mut self) {
+        self.decoder.give_up_buffers();
+        self.encoder.give_up_buffers();
+        self.runs.give_up_buffers();
+        self.out = BytesMut::new();
+        self.ready = VecDeque::new();
     }
 
     /// Begins the requests that have arrived whole, as far as the bounds let it.
@@ -585,20 +630,24 @@ async fn part(socket: &mut TcpStream) {
     }
     let mut ignored = BytesMut::new();
     let until_it_hangs_up = async {
-        while let Ok(1..) = read_all(socket, &mut ignored).await {
+        while let Ok(1..) = read_all(socket, &mut ignored, FIRST_ROOM_BYTES).await {
             ignored.clear();
         }
     };
     let _ = tokio::time::timeout(PARTING, until_it_hangs_up).await;
 }
 
-/// Reads all there is, up to a bound; waits for the first byte.
-async fn read_all(socket: &mut TcpStream, input: &mut BytesMut) -> std::io::Result<usize> {
+/// Reads all there is, up to a bound; waits for the first byte, without a buffer.
+async fn read_all(
+    socket: &mut TcpStream,
+    input: &mut BytesMut,
+    room: usize,
+) -> std::io::Result<usize> {
     let mut total = 0;
     loop {
         socket.readable().await?;
         loop {
-            input.reserve(16 << 10);
+            input.reserve(room);
             match socket.try_read_buf(input) {
                 Ok(0) => return Ok(total),
                 Ok(bytes) => total += bytes,

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct InFlight {
     bytes: AtomicUsize,
     bytes_max: usize,
+    /// About so many bytes of buffers were given up by connections that said nothing.
+    given_up: AtomicUsize,
 }
 
 /// The share of one connection; gives it back when dropped.
@@ -25,6 +27,7 @@ impl InFlight {
         Arc::new(InFlight {
             bytes: AtomicUsize::new(0),
             bytes_max,
+            given_up: AtomicUsize::new(0),
         })
     }
 
@@ -33,6 +36,11 @@ impl InFlight {
             all: self.clone(),
             bytes: 0,
         }
+    }
+
+    /// About how many bytes of buffers connections have given up since this was last asked, because they had nothing to say.
+    pub fn take_given_up(&self) -> usize {
+        self.given_up.swap(0, Ordering::Relaxed)
     }
 
     /// What is held now.
@@ -55,6 +63,11 @@ impl Share {
                 .fetch_sub(self.bytes - bytes, Ordering::Relaxed),
         };
         self.bytes = bytes;
+    }
+
+    /// This connection has given up buffers of about so many bytes.
+    pub(super) fn gave_up(&self, bytes: usize) {
+        self.all.given_up.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Whether all connections together hold more than they may.
