@@ -27,6 +27,7 @@ pub mod instruments;
 pub mod keyring_changes;
 pub mod keyring_record;
 pub mod keys;
+pub mod ledger;
 pub mod memory;
 pub mod net;
 pub mod passphrase;

@@ -151,6 +151,7 @@ struct Target {
 }
 
 fn main() -> ExitCode {
+    palladium::wiping::give_large_blocks_back();
     palladium::memory::protect();
     let arguments = Arguments::parse();
     match run(arguments) {

@@ -32,6 +32,7 @@ use crate::env::RealEnv;
 use crate::instruments::Instruments;
 use crate::keyring_record::RecordedKeyring;
 use crate::keys::{Caller, KeeperOptions, KeyKeeper, KeyServices};
+use crate::ledger;
 use crate::memory;
 use crate::net::{InFlight, Listener, Scrapes};
 use crate::passphrase;
@@ -259,6 +260,7 @@ impl Server {
         chores.spawn(database.instruments.clone().run());
         chores.spawn(keys.run());
         chores.spawn(memory::watch());
+        chores.spawn(ledger::watch(database.clone()));
         chores.spawn(keyring.clone().run(database.engine.clone()));
         chores.spawn(anchor.clone().run(database.engine.clone()));
         let (stop, stopping) = watch::channel(false);

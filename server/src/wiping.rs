@@ -72,6 +72,34 @@ unsafe impl GlobalAlloc for WipingAllocator {
     }
 }
 
+/// Blocks of at least this size come from the kernel and go back to it when they are freed.
+#[cfg(target_env = "gnu")]
+const OWN_PAGES_BYTES: libc::c_int = 1 << 20;
+/// What may stay free at the end of an arena.
+#[cfg(target_env = "gnu")]
+const FREE_END_BYTES: libc::c_int = 4 << 20;
+
+/// Has large blocks given back as soon as they are freed. Left to itself the allocator learns from the first one of 16 MiB that is freed to keep all of that size,
+/// between what stays: what a few large cells once took would be missing ever after.
+pub fn give_large_blocks_back() {
+    // SAFETY: it sets two numbers of the allocator. One that it does not take stays as it was.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES_BYTES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, FREE_END_BYTES);
+    }
+}
+
+/// Gives whole pages that are free back to the kernel, from all of the allocator's arenas: it keeps them otherwise, for whoever asks next. Takes milliseconds for each
+/// hundred megabytes, in which others wait for an arena.
+pub fn give_free_pages_back() {
+    // SAFETY: it takes the allocator's own locks and touches only what is free.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 fn aligned(layout: Layout) -> *mut u8 {
     let mut block = std::ptr::null_mut();
     // SAFETY: the alignment is a power of two above 16, so a multiple of a pointer's size; `block` is ours to be written.

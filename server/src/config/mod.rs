@@ -27,6 +27,9 @@ use crate::keys::CallLimits;
 /// The shortest lease: one call must not outlast it.
 const KEY_CALL_TIMEOUT_S_MAX: u64 = 10;
 
+/// Bytes of opened blocks that a merge keeps, at least and at most: below, what is read ahead is too little; more is of no use.
+const MERGE_BYTES: (usize, usize) = (2 << 20, 32 << 20);
+
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -64,7 +67,7 @@ pub struct Config {
     pub snapshot_grant_days: u64,
     /// The key services beside the keyring: a table `[kms.NAME]` of settings for each, which the service reads itself.
     pub kms: toml::Table,
-    /// Bytes for memtables, caches and requests together; 0: half of the machine's memory.
+    /// Bytes of memory that the whole process may take; 0: half of the machine's memory.
     pub memory_bytes: u64,
     /// `group`: a write is acknowledged after its sync. `periodic`: before, as Cassandra does by default; a loss of power may take the last period's writes.
     pub log_sync: LogSyncSetting,
@@ -311,7 +314,8 @@ impl Config {
         }
     }
 
-    fn memory(&self) -> usize {
+    /// Bytes of memory that the whole process may take. See `crate::ledger` for who has which share.
+    pub fn memory_budget(&self) -> usize {
         let memory = match self.memory_bytes {
             0 => machine_memory_bytes() / 2,
             bytes => bytes,
@@ -321,7 +325,7 @@ impl Config {
 
     /// Bytes of requests and answers that all connections may hold together.
     pub fn request_bytes_max(&self) -> usize {
-        self.memory() / 8
+        self.memory_budget() / 8
     }
 
     /// Bytes that one write may change, as Cassandra bounds them: half a segment of the log.
@@ -331,17 +335,24 @@ impl Config {
 
     /// Bytes that the graphs of all vector indexes may take together.
     pub fn graph_bytes_max(&self) -> usize {
-        self.memory() / 8
+        self.memory_budget() / 8
+    }
+
+    /// Bytes of opened blocks that one merge keeps: a sixteenth for all of them.
+    pub fn merge_bytes_max(&self) -> usize {
+        let each = self.memory_budget() / 16 / self.concurrent_compactors.max(1);
+        each.clamp(MERGE_BYTES.0, MERGE_BYTES.1)
     }
 
     /// The engine's share of this.
     pub fn engine_options(&self) -> Options {
-        let memory = self.memory();
+        let memory = self.memory_budget();
+        let usual = Options::default();
         Options {
-            // Memtables and cache take two thirds; requests, graphs, indexes and filters the rest.
             memtable_bytes_max: memory / 3,
             memtable_flush_bytes: (self.memtable_flush_bytes as usize).min(memory / 6),
             cache_bytes: memory / 3,
+            merge_bytes_max: self.merge_bytes_max(),
             log_sync: match self.log_sync {
                 LogSyncSetting::Group => LogSync::Group,
                 LogSyncSetting::Periodic => LogSync::Periodic {
@@ -350,10 +361,11 @@ impl Config {
             },
             log_segment_bytes: self.log_segment_bytes,
             log_bytes_max: self.log_bytes_max,
+            // Each is in memory up to four times: forming, as records, sealed, and to be applied.
+            group_bytes_max: (memory / 64).clamp(1 << 20, usual.group_bytes_max),
             mutation_bytes_max: self.mutation_bytes_max(),
             concurrent_compactors: self.concurrent_compactors,
             compaction_throughput: self.compaction_throughput_mib.saturating_mul(1 << 20),
-            ..Options::default()
         }
     }
 }

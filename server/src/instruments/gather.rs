@@ -10,6 +10,7 @@ use super::exposition::{Exposition, Kind};
 use super::{Operation, process, tables};
 use crate::database::Database;
 use crate::keys::{ServiceStatus, TableKeyStatus};
+use crate::ledger::Ledger;
 
 /// The text of this moment.
 pub fn gather(database: &Database) -> String {
@@ -131,6 +132,7 @@ fn connections(database: &Database, out: &mut Exposition) {
 
 fn memory(database: &Database, out: &mut Exposition) {
     let cache = database.engine.cache_activity();
+    let memory = database.engine.memory();
     out.counter(
         "palladium_block_cache_hits_total",
         "Blocks that were found in the cache.",
@@ -159,12 +161,40 @@ fn memory(database: &Database, out: &mut Exposition) {
     out.gauge(
         "palladium_memtable_bytes",
         "Bytes of all memtables.",
-        database.engine.memory().memtable_bytes,
+        memory.memtable_bytes,
     );
     out.gauge(
         "palladium_memtable_capacity_bytes",
         "Bytes of memtables past which writes are refused.",
-        database.config.engine_options().memtable_bytes_max,
+        memory.memtable_bytes_max,
+    );
+    ledger(database, out);
+}
+
+fn ledger(database: &Database, out: &mut Exposition) {
+    let ledger = Ledger::of(database);
+    let mut held = out.metric(
+        "palladium_memory_bytes",
+        Kind::Gauge,
+        "Memory by who holds it; rest: the program, stacks, and what the allocator has not given back.",
+    );
+    for account in &ledger.accounts {
+        held.count(&[("holder", account.holder)], account.bytes as u64);
+    }
+    let mut most = out.metric(
+        "palladium_memory_capacity_bytes",
+        Kind::Gauge,
+        "Memory that those may hold who have a bound of their own at this moment.",
+    );
+    for account in &ledger.accounts {
+        if let Some(bytes_max) = account.bytes_max {
+            most.count(&[("holder", account.holder)], bytes_max as u64);
+        }
+    }
+    out.gauge(
+        "palladium_memory_budget_bytes",
+        "Memory that the whole process may take: memory_bytes.",
+        ledger.budget,
     );
 }
 

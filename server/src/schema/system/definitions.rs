@@ -275,6 +275,8 @@ const SYSTEM_PALLADIUM: Described = (
          may be used'",
         "CREATE TABLE log (keyspace_name text, table_name text, bytes bigint, first_segment bigint, groups bigint, last_segment bigint, \
          PRIMARY KEY (keyspace_name, table_name)) WITH comment = 'what the log still holds of each table'",
+        "CREATE TABLE memory (holder text PRIMARY KEY, bytes bigint, bytes_max bigint) WITH comment = 'who holds the memory of the process, and \
+         what each may hold'",
         "CREATE TABLE memtables (keyspace_name text, table_name text, bytes bigint, is_open boolean, memtables_frozen int, sstables int, PRIMARY \
          KEY (keyspace_name, table_name)) WITH comment = 'what each table holds in memory that is not in an SSTable yet'",
         "CREATE TABLE slow_queries (number bigint PRIMARY KEY, answered_at timestamp, client inet, duration_us bigint, failed boolean, \

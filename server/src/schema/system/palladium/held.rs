@@ -1,4 +1,4 @@
-//! `system_palladium.{memtables, log, leases, caches, slow_queries}`: what is in memory and in the log at this moment, under which lease, and what took long.
+//! `system_palladium.{memory, memtables, log, leases, caches, slow_queries}`: what is in memory and in the log at this moment, under which lease, and what took long.
 
 use palladium_crypto::TableId;
 use palladium_protocol::types::CqlValue;
@@ -9,8 +9,30 @@ use super::super::rows::{Rows, boolean, int, text};
 use super::View;
 use crate::error::CqlResult;
 use crate::keys::TableKeyStatus;
+use crate::ledger::Ledger;
 use crate::service_table;
 use crate::traces;
+
+/// Who holds the memory of the process.
+pub fn memory(view: View<'_>, rows: &mut Rows<'_>) -> CqlResult<()> {
+    let ledger = Ledger::of(view.database);
+    for account in &ledger.accounts {
+        let bytes_max = account.bytes_max.and_then(|bytes| count(bytes as u64));
+        rows.add(vec![
+            ("holder", text(account.holder)),
+            ("bytes", count(account.bytes as u64)),
+            ("bytes_max", bytes_max),
+        ])?;
+    }
+    rows.add(vec![
+        ("holder", text("process")),
+        (
+            "bytes",
+            ledger.resident.and_then(|bytes| count(bytes as u64)),
+        ),
+        ("bytes_max", count(ledger.budget as u64)),
+    ])
+}
 
 /// Each table's memtables.
 pub fn memtables(view: View<'_>, catalog: &Catalog, rows: &mut Rows<'_>) -> CqlResult<()> {

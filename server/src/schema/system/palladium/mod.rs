@@ -104,6 +104,7 @@ pub fn fill(
         "key_services" => states::key_services(view, rows),
         "grants" => states::grants(view, rows),
         "memtables" => held::memtables(view, catalog, rows),
+        "memory" => held::memory(view, rows),
         "log" => held::log(view, catalog, rows),
         "leases" => held::leases(view, catalog, rows),
         "caches" => held::caches(view, rows),
