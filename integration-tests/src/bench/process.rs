@@ -36,9 +36,18 @@ pub fn cpu_time(pid: u32) -> io::Result<Duration> {
 
 /// Resident memory.
 pub fn resident_bytes(pid: u32) -> io::Result<u64> {
+    of_status(pid, "VmRSS:")
+}
+
+/// The most that it was since the process began.
+pub fn resident_bytes_at_most(pid: u32) -> io::Result<u64> {
+    of_status(pid, "VmHWM:")
+}
+
+fn of_status(pid: u32, field: &str) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kilobytes = status.lines().find_map(|line| {
-        line.strip_prefix("VmRSS:")?
+        line.strip_prefix(field)?
             .trim()
             .strip_suffix(" kB")?
             .parse::<u64>()
@@ -46,7 +55,7 @@ pub fn resident_bytes(pid: u32) -> io::Result<u64> {
     });
     kilobytes
         .map(|kilobytes| kilobytes << 10)
-        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no VmRSS")))
+        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no {field}")))
 }
 
 /// Bytes that the files of a folder occupy, in all folders below it. A file that goes away meanwhile counts for nothing.

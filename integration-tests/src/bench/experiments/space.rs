@@ -1,47 +1,70 @@
-//! Bytes on the disk of the same data: rows of words, compressed by LZ4 on both sides, flushed and compacted.
+//! Bytes on the disk of the same data, compressed by LZ4 on both sides, flushed and compacted: rows of words, rows that nothing compresses, and small ones.
 
 use std::io;
 
 use super::{Extent, mebibytes, or_dashes};
 use crate::bench::report::Finding;
-use crate::bench::server::Recipe;
+use crate::bench::server::{Recipe, Server};
 use crate::bench::suite::Bench;
-use crate::bench::workloads::text;
+use crate::bench::workloads::{Tables, series, slices, standard, text};
+
+static SERIES: Tables = Tables {
+    settled: true,
+    ..series::TABLES
+};
+
+/// What is stored, and in which tables.
+static FAMILIES: [(&str, &Tables); 4] = [
+    ("a key, a number and 25 words", &text::TABLES),
+    ("a key and 5 x 34 bytes of noise", &standard::SETTLED),
+    ("measurements that expire, 16 bytes each", &SERIES),
+    ("100 bytes a row, 1,000 rows a partition", &slices::TABLES),
+];
 
 pub(super) fn run(bench: &Bench, _extent: &Extent) -> io::Result<Finding> {
-    let rows = bench.sizes.rows;
     let mut finding = Finding::new(
         "Bytes on the disk",
-        &format!(
-            "{rows} rows of a key, a number and 25 words, blocks of 16 KiB under LZ4, after a flush and a compaction; logs left out."
-        ),
-        &["server", "MiB", "bytes a row"],
+        "After a flush and a compaction; logs left out. Blocks as each server makes them where nothing is said, under LZ4.",
+        &["server", "rows", "MiB", "bytes a row"],
     );
     for recipe in &bench.recipes {
         if !recipe.can_restart() {
             continue;
         }
-        let row = measure(bench, recipe);
-        finding.rows.push(or_dashes(bench, &recipe.name, 3, row));
+        match measure(bench, recipe) {
+            Ok(rows) => finding.rows.extend(rows),
+            Err(error) => {
+                let row = or_dashes(bench, &recipe.name, 4, Err(error));
+                finding.rows.push(row);
+            }
+        }
     }
     Ok(finding)
 }
 
-fn measure(bench: &Bench, recipe: &Recipe) -> io::Result<Vec<String>> {
+fn measure(bench: &Bench, recipe: &Recipe) -> io::Result<Vec<Vec<String>>> {
     let server = recipe.start()?;
-    // Ours keeps its own tables in the same place.
-    let before = match server.is_ours() {
-        true => server.data_bytes("")?.unwrap_or_default(),
-        false => 0,
-    };
-    bench.fill(&server, &text::TABLES, &bench.scale())?;
-    let after = server
-        .data_bytes(text::TABLES.keyspace)?
-        .unwrap_or_default();
-    let bytes = after.saturating_sub(before);
-    Ok(vec![
-        recipe.name.clone(),
-        format!("{:.1}", mebibytes(bytes)),
-        format!("{:.1}", bytes as f64 / bench.sizes.rows as f64),
-    ])
+    let scale = bench.scale();
+    let mut rows = Vec::new();
+    for (about, tables) in FAMILIES {
+        let before = held_before(&server)?;
+        bench.fill(&server, tables, &scale)?;
+        let after = server.data_bytes(tables.keyspace)?.unwrap_or_default();
+        let bytes = after.saturating_sub(before);
+        rows.push(vec![
+            recipe.name.clone(),
+            about.to_owned(),
+            format!("{:.1}", mebibytes(bytes)),
+            format!("{:.1}", bytes as f64 / (tables.rows)(&scale) as f64),
+        ]);
+    }
+    Ok(rows)
+}
+
+/// Ours keeps all tables in one place.
+fn held_before(server: &Server) -> io::Result<u64> {
+    match server.is_ours() {
+        true => Ok(server.data_bytes("")?.unwrap_or_default()),
+        false => Ok(0),
+    }
 }
