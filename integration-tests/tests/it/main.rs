@@ -6,6 +6,7 @@
 mod architecture;
 mod at_rest;
 mod aws;
+mod budget;
 mod drivers;
 mod durability;
 mod full_disk;
