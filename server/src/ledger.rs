@@ -30,7 +30,7 @@ const GIVING_BACK_ONE_IN: u32 = 20;
 /// And is not worth it more often than this.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(1);
 /// Buffers that connections have given up, in bytes, for which it is worth it although the budget is kept: they lie between what stays.
-const GIVEN_UP_BYTES: usize = 16 << 20;
+const GIVEN_UP_BYTES: usize = 4 << 20;
 
 /// One holder of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

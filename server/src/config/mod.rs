@@ -362,7 +362,7 @@ impl Config {
             log_segment_bytes: self.log_segment_bytes,
             log_bytes_max: self.log_bytes_max,
             // Each is in memory up to four times: forming, as records, sealed, and to be applied.
-            group_bytes_max: (memory / 64).clamp(1 << 20, usual.group_bytes_max),
+            group_bytes_max: (memory / 16).clamp(1 << 20, usual.group_bytes_max),
             mutation_bytes_max: self.mutation_bytes_max(),
             concurrent_compactors: self.concurrent_compactors,
             compaction_throughput: self.compaction_throughput_mib.saturating_mul(1 << 20),

@@ -249,8 +249,8 @@ impl Connection {
                         true => match QUIET.checked_sub(self.arrived.elapsed()) {
                             Some(rest) => patience.as_mut().reset(tokio::time::Instant::now() + rest),
                             None => {
+                                self.held.gave_up(room + self.out.capacity());
                                 self.give_up_buffers();
-                                self.held.gave_up(room);
                                 room = FIRST_ROOM_BYTES;
                                 is_quiet = true;
                             }
