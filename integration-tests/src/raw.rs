@@ -46,6 +46,8 @@ pub mod code {
 }
 
 const CONSISTENCY_ONE: u16 = 0x0001;
+/// The level at which a read sees what conditional writes have decided.
+pub const CONSISTENCY_SERIAL: u16 = 0x0008;
 
 /// One message from the server, still in bytes.
 #[derive(Debug)]
@@ -221,6 +223,16 @@ impl Connection {
     /// Runs one statement and waits for its answer.
     pub async fn query(&mut self, text: &str) -> io::Result<Answer> {
         self.query_page(text, None, None).await
+    }
+
+    /// Runs one statement at a consistency level of its own.
+    pub async fn query_at(&mut self, text: &str, consistency: u16) -> io::Result<Answer> {
+        put_frame(&mut self.output, 0, opcode::QUERY, |body| {
+            put_long_string(body, text);
+            body.put_u16(consistency);
+            body.put_u8(0);
+        });
+        self.answer().await
     }
 
     /// Runs one statement that must be accepted.
