@@ -607,8 +607,11 @@ impl Tables {
             .is_some_and(|held| Arc::ptr_eq(held, table))
     }
 
+    /// In the order of their ids: what is done to all of them is done in the same order each time.
     pub(crate) fn all(&self) -> Vec<Arc<Table>> {
-        self.by_id.load().values().cloned().collect()
+        let mut all: Vec<Arc<Table>> = self.by_id.load().values().cloned().collect();
+        all.sort_unstable_by_key(|table| table.id);
+        all
     }
 
     /// All of an engine that starts: to insert them one by one would copy what is there for each.

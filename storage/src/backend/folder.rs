@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use palladium_crypto::{StructureId, TableId};
 
 use super::LogSegment;
+use super::fields::is_zero;
 use super::slot::{self, RootCopy, SLOT_BYTES};
 use crate::error::{Error, Result};
 
@@ -58,6 +59,8 @@ pub(super) const FOLDERS: [&str; 4] = [LOG, BLOBS, ROOTS, MANIFEST];
 const WATERMARK: &str = "log/watermark";
 const WATERMARK_SLOT_BYTES: usize = 4096;
 const PAGE: usize = 4096;
+/// What is written once more is read and written in pieces of this size.
+const REWRITTEN_PIECE_BYTES: usize = 64 << 10;
 
 /// The data folder on a disk.
 pub(super) struct Folder<D: Disk> {
@@ -140,9 +143,25 @@ impl<D: Disk> Folder<D> {
         Ok(file)
     }
 
+    /// Makes durable what a dead process left. A sync of its own may have failed, and what that did not bring to the disk counts as written since: the kernel
+    /// gives it to whoever reads, and would say of another sync that all is well. So what is seen is written once more.
     pub fn log_sync(&self, segment: u64) -> Result<()> {
         let path = segment_path(segment);
-        self.sync(&self.open(&path)?, &path)?;
+        let file = self.open(&path)?;
+        let size = self.size(&file, &path)?;
+        let mut offset = 0;
+        while offset < size {
+            let piece = read_up_to(&file, &path, offset, REWRITTEN_PIECE_BYTES)?;
+            if piece.is_empty() {
+                break;
+            }
+            // The zeros of a segment are durable before anything is written into it.
+            if !is_zero(&piece) {
+                self.write(&file, &path, offset, &piece)?;
+            }
+            offset += piece.len() as u64;
+        }
+        self.sync(&file, &path)?;
         self.sync_folder(LOG)
     }
 
@@ -253,7 +272,14 @@ impl<D: Disk> Folder<D> {
         };
         let copies = [copy(0)?, copy(1)?];
         if copies[0] != copies[1] {
-            // A commit was cut short, and what of it is seen may not be durable: whoever was shown the new root would lose it with the power.
+            // A commit was cut short, and what of it is seen may not be durable: whoever was shown the new root would lose it with the power. Written once
+            // more, and not only synced, as in `log_sync`.
+            for index in 0..2 {
+                let bytes = read_up_to(&file, &path, slot_offset(index), SLOT_BYTES)?;
+                if !bytes.is_empty() {
+                    self.write(&file, &path, slot_offset(index), &bytes)?;
+                }
+            }
             self.sync(&file, &path)?;
         }
         Ok(copies)
@@ -502,8 +528,17 @@ pub(super) fn io_error(path: &str, action: &str, source: io::Error) -> Error {
     let what = format!("{action} {path}");
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full { what },
+        // Nothing was opened, so nothing was done, and it passes when somebody closes something. Taken for a failure of the disk it would stop the log for good.
+        _ if is_short_of_descriptors(&source) => Error::Full {
+            what: format!("{what}: too many open files (ulimit -n)"),
+        },
         _ => Error::io(what, source),
     }
+}
+
+/// The process, or the machine, may open no more files.
+pub(super) fn is_short_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 fn slot_offset(index: usize) -> u64 {

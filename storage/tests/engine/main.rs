@@ -1,11 +1,13 @@
 //! The whole engine on a simulated disk, its keys taken away and brought back, its files tampered with: each test a story, each world from one seed.
 
+mod failed_syncs;
 mod faults;
 mod locks;
 mod model;
 mod periodic;
 mod regressions;
 mod rewrite;
+mod slow_disk;
 mod stores;
 mod switch;
 mod tamper;

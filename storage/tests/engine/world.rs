@@ -209,21 +209,26 @@ pub fn single(table: u8, (key, row): Place) -> ReadCommand {
     }
 }
 
+/// What a row is read as that is there and has no value: only its own expiry differs from its cell's, where merges and a clock that stepped back met.
+pub const BARE: u64 = u64::MAX;
+
 /// The rows of a page; every value must be spelled as it was written.
 pub fn rows(page: palladium_storage::ReadPage) -> Rows {
     let mut found = Rows::new();
     for partition in page.partitions {
         for row in partition.rows {
-            let bytes = match &row.cells[0].state {
+            let place = (number(&partition.key), u64::from(row.clustering.0[1]));
+            let Some(cell) = row.cells.first() else {
+                found.insert(place, BARE);
+                continue;
+            };
+            let bytes = match &cell.state {
                 CellState::Live(bytes) | CellState::Expiring { value: bytes, .. } => bytes,
                 CellState::Tombstone { .. } => panic!("a tombstone is visible"),
             };
             let value = u64::from_be_bytes(bytes[..8].try_into().unwrap());
             assert_eq!(*bytes, spelled(value), "a value that nobody wrote");
-            found.insert(
-                (number(&partition.key), u64::from(row.clustering.0[1])),
-                value,
-            );
+            found.insert(place, value);
         }
     }
     found
@@ -380,6 +385,11 @@ impl World {
     pub fn try_reopen(&mut self, crash: Crash) -> Result<()> {
         self.env.drop_tasks();
         self.disk.crash(crash);
+        self.try_reopen_as_it_is()
+    }
+
+    /// Begins the next life after a crash, with the troubles that the disk was given since.
+    pub fn try_reopen_as_it_is(&mut self) -> Result<()> {
         self.engine = open(&self.disk, &self.env, &self.options)?;
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::nowait::{self, Now};
-use crate::backend::folder::{Disk, DiskFile, LOCK, LOG};
+use crate::backend::folder::{Disk, DiskFile, LOCK, LOG, is_short_of_descriptors};
 use crate::error::{Error, Result};
 
 const FOLDER_MODE: u32 = 0o700;
@@ -173,8 +173,11 @@ impl LocalFile {
         unsafe { libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
         match self.log_path.as_deref().map(open_direct) {
             Some(Ok(file)) => Ok(LogFile { file }),
-            // The file system has no direct writes; through the cache then.
-            Some(Err(error)) if error.raw_os_error() == Some(libc::EINVAL) => {
+            // The file system has no direct writes, or there is no descriptor left; through the cache then.
+            Some(Err(error))
+                if error.raw_os_error() == Some(libc::EINVAL)
+                    || is_short_of_descriptors(&error) =>
+            {
                 Ok(LogFile { file: self.file })
             }
             Some(Err(error)) => Err(error),

@@ -7,6 +7,9 @@
 //!
 //! A loss of power keeps what is durable and, by the seed, any subset of dirty sectors, any part of a grown length and any subset of
 //! unsynced names: what real disks are allowed to do. Handles opened before a crash do nothing any more.
+//!
+//! A sync that fails takes the dirty mark off what it did not write, as kernels do: it is read as before, the next sync succeeds, and only the loss of power
+//! shows that it never was on the disk. A write that fails has written half.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -14,9 +17,12 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use std::time::Duration;
+
 use palladium_crypto::{Entropy, SeededEntropy};
 
 use crate::backend::folder::{Disk, DiskFile};
+use crate::env::{Env, yield_now};
 
 /// The unit that a power loss tears: a sector is old or new, never half.
 const SECTOR: usize = 512;
@@ -47,14 +53,50 @@ struct State {
     is_down: bool,
     syncs: u64,
     down_at_sync: Option<u64>,
-    /// Syncs that still succeed before the failing ones.
-    passing_syncs: u64,
-    failing_syncs: u32,
-    failing_reads: u32,
+    failing_syncs: Failing,
+    failing_writes: Failing,
+    /// Of any file.
+    failing_reads: Failing,
+    /// Of blobs, where somebody waits for them.
+    failing_waits: u32,
+    slowness: Option<Slowness>,
     room_bytes: Option<u64>,
     /// What is appended to the log is written, and its sync waits.
     holds_log_syncs: bool,
     held: Vec<Waker>,
+}
+
+/// Some calls succeed, then some fail.
+#[derive(Clone, Copy, Default)]
+struct Failing {
+    passing: u64,
+    failing: u32,
+}
+
+impl Failing {
+    fn next_fails(&mut self) -> bool {
+        match self {
+            Failing { failing: 0, .. } => false,
+            Failing {
+                passing: 0,
+                failing,
+            } => {
+                *failing -= 1;
+                true
+            }
+            Failing { passing, .. } => {
+                *passing -= 1;
+                false
+            }
+        }
+    }
+}
+
+/// How long calls take.
+struct Slowness {
+    env: Arc<dyn Env>,
+    chance: SeededEntropy,
+    longest: Duration,
 }
 
 #[derive(Clone, Default)]
@@ -79,9 +121,11 @@ impl SimulatedDisk {
         state.is_owned = false;
         state.is_down = false;
         state.down_at_sync = None;
-        state.failing_syncs = 0;
+        state.failing_syncs = Failing::default();
+        state.failing_writes = Failing::default();
+        state.failing_reads = Failing::default();
         state.holds_log_syncs = false;
-        state.failing_reads = 0;
+        state.failing_waits = 0;
         if let Crash::PowerLoss { seed } = crash {
             lose_power(&mut state, &SeededEntropy::new(seed));
         }
@@ -110,9 +154,59 @@ impl SimulatedDisk {
 
     /// So many syncs succeed, then `count` fail, and only those.
     pub fn fail_syncs_after(&self, passing: u64, count: u32) {
-        let mut state = self.state();
-        state.passing_syncs = passing;
-        state.failing_syncs = count;
+        self.state().failing_syncs = Failing {
+            passing,
+            failing: count,
+        };
+    }
+
+    /// So many writes succeed, then `count` fail with EIO half way, and only those.
+    pub fn fail_writes_after(&self, passing: u64, count: u32) {
+        self.state().failing_writes = Failing {
+            passing,
+            failing: count,
+        };
+    }
+
+    /// So many reads of any file succeed, then `count` fail with EIO, and only those.
+    pub fn fail_reads_after(&self, passing: u64, count: u32) {
+        self.state().failing_reads = Failing {
+            passing,
+            failing: count,
+        };
+    }
+
+    /// From now on every call takes its time, up to `longest`, before and after it does something, and others run meanwhile. Crashes do not end it.
+    pub fn slow_down(&self, env: Arc<dyn Env>, seed: u64, longest: Duration) {
+        self.state().slowness = Some(Slowness {
+            env,
+            chance: SeededEntropy::new(seed),
+            longest,
+        });
+    }
+
+    /// Calls that wait for nobody are done at once again.
+    pub fn speed_up(&self) {
+        self.state().slowness = None;
+    }
+
+    /// What a call waits before it acts, and before its caller hears of it.
+    pub(super) async fn take_time(&self) {
+        let time = self.state().slowness.as_ref().map(|slowness| {
+            let longest = slowness.longest.as_micros() as usize;
+            let is_short = draw(&slowness.chance, 2) == 0;
+            let micros = if is_short {
+                0
+            } else {
+                draw(&slowness.chance, longest + 1)
+            };
+            (slowness.env.clone(), Duration::from_micros(micros as u64))
+        });
+        match time {
+            None => {}
+            Some((_, Duration::ZERO)) => yield_now().await,
+            Some((env, time)) => env.sleep(time).await,
+        }
     }
 
     /// As long as it is so, what is appended to the log is written and not durable: whoever appends waits. A crash ends it.
@@ -139,17 +233,17 @@ impl SimulatedDisk {
 
     /// The next `count` reads of a blob that wait for the disk fail with EIO, and only those.
     pub fn fail_reads(&self, count: u32) {
-        self.state().failing_reads = count;
+        self.state().failing_waits = count;
     }
 
     pub(super) fn reads_fail(&self) -> bool {
-        self.state().failing_reads > 0
+        self.state().failing_waits > 0
     }
 
     pub(super) fn take_failing_read(&self) -> bool {
         let mut state = self.state();
-        let fails = state.failing_reads > 0;
-        state.failing_reads = state.failing_reads.saturating_sub(1);
+        let fails = state.failing_waits > 0;
+        state.failing_waits = state.failing_waits.saturating_sub(1);
         fails
     }
 
@@ -241,15 +335,10 @@ impl State {
             self.is_down = true;
             return Err(io::Error::other("the simulated machine went down"));
         }
-        if self.passing_syncs > 0 && self.failing_syncs > 0 {
-            self.passing_syncs -= 1;
-            return Ok(());
+        match self.failing_syncs.next_fails() {
+            true => Err(io::Error::other("a simulated sync failed")),
+            false => Ok(()),
         }
-        if self.failing_syncs > 0 {
-            self.failing_syncs -= 1;
-            return Err(io::Error::other("a simulated sync failed"));
-        }
-        Ok(())
     }
 
     fn take_room(&mut self, bytes: u64) -> io::Result<()> {
@@ -303,7 +392,11 @@ fn lose_power(state: &mut State, entropy: &SeededEntropy) {
 
 fn torn(content: &Content, entropy: &SeededEntropy) -> Content {
     if content.dirty.is_empty() && content.current.len() == content.durable.len() {
-        return content.clone();
+        // Also what a failed sync has given up is as it was before.
+        return Content {
+            current: content.durable.clone(),
+            ..content.clone()
+        };
     }
     let grown = content.current.len().saturating_sub(content.durable.len());
     let length = content.durable.len() + draw(entropy, grown + 1);
@@ -433,6 +526,14 @@ fn content(state: &mut State, file: u64) -> io::Result<&mut Content> {
 }
 
 fn write(state: &mut State, file: u64, offset: usize, bytes: &[u8]) -> io::Result<()> {
+    if state.failing_writes.next_fails() {
+        put(state, file, offset, &bytes[..bytes.len() / 2])?;
+        return Err(io::Error::from_raw_os_error(libc::EIO));
+    }
+    put(state, file, offset, bytes)
+}
+
+fn put(state: &mut State, file: u64, offset: usize, bytes: &[u8]) -> io::Result<()> {
     let end = offset + bytes.len();
     let grown = end.saturating_sub(content(state, file)?.current.len());
     state.take_room(grown as u64)?;
@@ -446,6 +547,9 @@ fn write(state: &mut State, file: u64, offset: usize, bytes: &[u8]) -> io::Resul
 impl DiskFile for SimulatedFile {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
         self.with(|state, file| {
+            if state.failing_reads.next_fails() {
+                return Err(io::Error::from_raw_os_error(libc::EIO));
+            }
             let current = &content(state, file)?.current;
             let start = current.len().min(offset as usize);
             let end = current.len().min(start + out.len());
@@ -468,8 +572,13 @@ impl DiskFile for SimulatedFile {
 
     fn sync(&self) -> io::Result<()> {
         self.with(|state, file| {
-            state.count_sync()?;
+            let counted = state.count_sync();
+            let is_down = state.is_down;
             let content = content(state, file)?;
+            if counted.is_err() && !is_down {
+                content.dirty.clear();
+            }
+            counted?;
             content.durable.resize(content.current.len(), 0);
             for sector in std::mem::take(&mut content.dirty) {
                 let range = sector * SECTOR..((sector + 1) * SECTOR).min(content.current.len());

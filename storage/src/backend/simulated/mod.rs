@@ -1,7 +1,7 @@
 //! A backend in memory with faults, for worlds that run from one seed (feature `test-util`).
 //!
 //! The [`SimulatedDisk`] outlives crashes; a [`SimulatedBackend`] is one life on it. Who reads and waits for it gives others a turn; all other calls answer
-//! at once. Time is the test's.
+//! at once, unless the disk is slow ([`SimulatedDisk::slow_down`]): then every call waits before and after it acts. Time is the test's.
 //!
 //! ```
 //! # use palladium_storage::backend::{Crash, SimulatedBackend, SimulatedDisk};
@@ -87,6 +87,14 @@ impl SimulatedBackend {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A call that takes its time. Whoever has gone by the time that it is over does not hear of it; done it is.
+    async fn slowly<T>(&self, act: impl FnOnce(&Folder<SimulatedLife>) -> Result<T>) -> Result<T> {
+        self.shared.disk.take_time().await;
+        let outcome = act(self.folder());
+        self.shared.disk.take_time().await;
+        outcome
+    }
+
     /// Something is done to a segment that is being written; after an error nothing more is.
     fn on_segment(
         &self,
@@ -117,15 +125,20 @@ impl Backend for SimulatedBackend {
     type Sink = SimulatedSink;
 
     async fn log_prepare(&self, segment: u64, bytes: u64) -> Result<()> {
-        self.folder().log_prepare(segment, bytes)
+        self.slowly(|folder| folder.log_prepare(segment, bytes))
+            .await
     }
 
     async fn log_create(&self, segment: u64, bytes: u64, header: &[Part<'_>]) -> Result<()> {
-        let file = self.folder().log_create(segment, bytes, &joined(header))?;
-        let mut writing = self.writing();
-        writing.clear();
-        writing.insert(segment, (file, false));
-        Ok(())
+        let header = joined(header);
+        let begin = |folder: &Folder<SimulatedLife>| {
+            let file = folder.log_create(segment, bytes, &header)?;
+            let mut writing = self.writing();
+            writing.clear();
+            writing.insert(segment, (file, false));
+            Ok(())
+        };
+        self.slowly(begin).await
     }
 
     async fn log_append(
@@ -136,65 +149,73 @@ impl Backend for SimulatedBackend {
         durability: Durability,
     ) -> Result<()> {
         let bytes = joined(parts);
-        self.on_segment(segment, "write", |file| file.write_at(offset, &bytes))?;
+        let write = |_: &_| self.on_segment(segment, "write", |file| file.write_at(offset, &bytes));
+        self.slowly(write).await?;
         match durability {
             Durability::Now => {
                 self.shared.disk.log_syncs_go_on().await;
-                self.on_segment(segment, "sync", DiskFile::sync)
+                self.slowly(|_| self.on_segment(segment, "sync", DiskFile::sync))
+                    .await
             }
             Durability::Later => Ok(()),
         }
     }
 
     async fn log_sync(&self, segment: u64) -> Result<()> {
-        if !self.writing().contains_key(&segment) {
-            return self.folder().log_sync(segment);
-        }
-        self.on_segment(segment, "sync", DiskFile::sync)
+        let sync = |folder: &Folder<SimulatedLife>| {
+            if !self.writing().contains_key(&segment) {
+                return folder.log_sync(segment);
+            }
+            self.on_segment(segment, "sync", DiskFile::sync)
+        };
+        self.slowly(sync).await
     }
 
     async fn log_read(&self, segment: u64, offset: u64, length: usize) -> Result<Vec<u8>> {
         yield_now().await;
-        self.folder().log_read(segment, offset, length)
+        self.slowly(|folder| folder.log_read(segment, offset, length))
+            .await
     }
 
     async fn log_list(&self) -> Result<Vec<LogSegment>> {
-        self.folder().log_list()
+        self.slowly(Folder::log_list).await
     }
 
     async fn log_remove(&self, segment: u64) -> Result<()> {
-        self.folder().log_remove(segment)
+        self.slowly(|folder| folder.log_remove(segment)).await
     }
 
     async fn watermark_store(&self, slot: usize, parts: &[Part<'_>]) -> Result<()> {
-        self.folder().watermark_store(slot, &joined(parts))
+        let bytes = joined(parts);
+        self.slowly(|folder| folder.watermark_store(slot, &bytes))
+            .await
     }
 
     async fn watermark_load(&self) -> Result<[Vec<u8>; 2]> {
-        self.folder().watermark_load()
+        self.slowly(Folder::watermark_load).await
     }
 
     async fn blob_create(&self, blob: StructureId) -> Result<SimulatedSink> {
+        let file = self.slowly(|folder| folder.blob_create(blob)).await?;
         Ok(SimulatedSink {
             shared: self.shared.clone(),
             blob,
-            file: self.folder().blob_create(blob)?,
+            file,
             position: 0,
         })
     }
 
     async fn blob_read(&self, blob: StructureId, offset: u64, length: usize) -> Result<Vec<u8>> {
         yield_now().await;
-        if self.shared.disk.take_failing_read() {
-            let source = io::Error::from_raw_os_error(libc::EIO);
-            return Err(io_error(&blob_path(blob), "read", source));
-        }
-        read_exact(
-            &self.folder().blob_open(blob)?,
-            &blob_path(blob),
-            offset,
-            length,
-        )
+        let read = |folder: &Folder<SimulatedLife>| {
+            let path = blob_path(blob);
+            if self.shared.disk.take_failing_read() {
+                let source = io::Error::from_raw_os_error(libc::EIO);
+                return Err(io_error(&path, "read", source));
+            }
+            read_exact(&folder.blob_open(blob)?, &path, offset, length)
+        };
+        self.slowly(read).await
     }
 
     fn blob_read_now(
@@ -217,19 +238,19 @@ impl Backend for SimulatedBackend {
     }
 
     async fn blob_size(&self, blob: StructureId) -> Result<u64> {
-        self.folder().blob_size(blob)
+        self.slowly(|folder| folder.blob_size(blob)).await
     }
 
     async fn blob_list(&self) -> Result<Vec<StructureId>> {
-        self.folder().blob_list()
+        self.slowly(Folder::blob_list).await
     }
 
     async fn blob_remove(&self, blob: StructureId) -> Result<()> {
-        self.folder().blob_remove(blob)
+        self.slowly(|folder| folder.blob_remove(blob)).await
     }
 
     async fn root_load(&self, table: TableId) -> Result<[RootCopy; 2]> {
-        self.folder().root_load(table)
+        self.slowly(|folder| folder.root_load(table)).await
     }
 
     async fn root_commit(
@@ -239,28 +260,31 @@ impl Backend for SimulatedBackend {
         root: &Public,
         expected: Option<u64>,
     ) -> Result<()> {
-        self.folder()
-            .root_commit(table, version, root.bytes(), expected)
+        self.slowly(|folder| folder.root_commit(table, version, root.bytes(), expected))
+            .await
     }
 
     async fn root_destroy(&self, table: TableId) -> Result<()> {
-        self.folder().root_destroy(table)
+        self.slowly(|folder| folder.root_destroy(table)).await
     }
 
     async fn root_list(&self) -> Result<Vec<TableId>> {
-        self.folder().root_list()
+        self.slowly(Folder::root_list).await
     }
 
     async fn manifest_list(&self) -> Result<Vec<u64>> {
-        self.folder().manifest_list()
+        self.slowly(Folder::manifest_list).await
     }
 
     async fn manifest_read(&self, generation: u64, copy: usize) -> Result<Option<Vec<u8>>> {
-        self.folder().manifest_read(generation, copy)
+        self.slowly(|folder| folder.manifest_read(generation, copy))
+            .await
     }
 
     async fn manifest_create(&self, generation: u64, parts: &[Part<'_>]) -> Result<()> {
-        self.folder().manifest_create(generation, &joined(parts))
+        let bytes = joined(parts);
+        self.slowly(|folder| folder.manifest_create(generation, &bytes))
+            .await
     }
 
     async fn manifest_append(
@@ -269,20 +293,22 @@ impl Backend for SimulatedBackend {
         offset: u64,
         parts: &[Part<'_>],
     ) -> Result<()> {
-        self.folder()
-            .manifest_append(generation, offset, &joined(parts))
+        let bytes = joined(parts);
+        self.slowly(|folder| folder.manifest_append(generation, offset, &bytes))
+            .await
     }
 
     async fn manifest_remove(&self, generation: u64) -> Result<()> {
-        self.folder().manifest_remove(generation)
+        self.slowly(|folder| folder.manifest_remove(generation))
+            .await
     }
 
     async fn room(&self) -> Result<Option<u64>> {
-        self.folder().room()
+        self.slowly(Folder::room).await
     }
 
     async fn unknown_files(&self) -> Result<Vec<String>> {
-        self.folder().unknown_files()
+        self.slowly(Folder::unknown_files).await
     }
 }
 
@@ -296,6 +322,7 @@ pub struct SimulatedSink {
 
 impl BlobSink for SimulatedSink {
     async fn write(&mut self, part: Part<'_>) -> Result<()> {
+        self.shared.disk.take_time().await;
         self.file
             .write_at(self.position, part.bytes())
             .map_err(|source| io_error(&blob_path(self.blob), "write", source))?;
@@ -308,7 +335,9 @@ impl BlobSink for SimulatedSink {
     }
 
     async fn finish(self) -> Result<u64> {
+        self.shared.disk.take_time().await;
         self.shared.folder.blob_finish(self.blob, &self.file)?;
+        self.shared.disk.take_time().await;
         Ok(self.position)
     }
 }

@@ -29,21 +29,19 @@ impl Story {
         let Some(table) = self.some_table() else {
             return;
         };
-        let timestamp = self.world.engine.next_timestamp();
         let (id, oracle) = (
             id(self.number(table)),
             &mut self.oracles[usize::from(table)],
         );
         let store = oracle.mirror();
         oracle.stores += 1;
-        oracle.mirrored_from = timestamp;
         // An error: what is left of it is nobody's.
         let dropped = self.world.env.run(self.world.engine.drop_store(id, store));
         if dropped.is_ok() {
-            match self.table_rows(table, store) {
+            match self.table_rows(table, store, self.now()) {
                 Ok(_) => panic!("{}: a store that has ended answers", self.context()),
                 Err(Error::Busy { .. }) => {}
-                Err(error) => assert!(self.world.disk.is_down(), "{}: {error}", self.context()),
+                Err(error) => self.excuse(&error),
             }
         }
     }
@@ -66,12 +64,18 @@ impl Story {
             return;
         }
         let mut unlocked = self.world.unlock(self.number(table));
-        while let Err(Error::Busy { .. }) = unlocked {
-            // A switch that nobody waits for any more has come between: its root needs another key.
+        loop {
+            match unlocked {
+                // A switch that nobody waits for any more has come between: its root needs another key.
+                Err(Error::Busy { .. }) => {}
+                // What could not be read is read the next time.
+                Err(Error::Io { .. }) if !self.world.disk.is_down() => {
+                    self.world.disk.fail_reads_after(0, 0);
+                }
+                Err(error) => return self.excuse(&error),
+                Ok(()) => return,
+            }
             unlocked = self.world.unlock(self.number(table));
-        }
-        if let Err(error) = unlocked {
-            assert!(self.world.disk.is_down(), "{}: {error}", self.context());
         }
     }
 

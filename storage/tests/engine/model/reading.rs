@@ -1,8 +1,10 @@
 //! What is read, by many roads, and held against the map.
 
-use palladium_storage::{Limits, ReadCommand, ReadPage, Result, Store};
+use std::hash::Hash;
 
-use super::{PARTITIONS, Place, ROWS, Story, TABLES, Version};
+use palladium_storage::{Error, Limits, ReadCommand, ReadPage, Result, Store};
+
+use super::{Clock, Given, PARTITIONS, Place, ROWS, Story, TABLES, Version};
 use crate::world::{Rows, everything, one, rows, single};
 
 impl Story {
@@ -27,8 +29,8 @@ impl Story {
         }
     }
 
-    /// All rows of a table, by one of many roads.
-    pub(super) fn table_rows(&self, table: u8, store: Store) -> Result<Rows> {
+    /// All rows of a table as of a second, by one of many roads.
+    pub(super) fn table_rows(&self, table: u8, store: Store, now: i64) -> Result<Rows> {
         let number = self.number(table);
         let pages = Limits {
             rows: 1 + self.draw(9) as u32,
@@ -38,7 +40,7 @@ impl Story {
         let finish = |command: ReadCommand| ReadCommand {
             store,
             limits,
-            now: self.now(),
+            now,
             ..command
         };
         let road = self.draw(3);
@@ -74,31 +76,56 @@ impl Story {
 
     /// What is read is what was acknowledged last, or something newer that was on its way. From then on it is known.
     pub(super) fn check(&mut self, table: u8) {
-        let now = self.now();
-        let found = match self.table_rows(table, Store::BASE) {
-            Ok(found) => found,
-            Err(_) if self.world.disk.is_down() => return,
-            Err(error) => panic!("{}: table {table}: {error}", self.context()),
+        let clock = self.clock();
+        match self.table_rows(table, Store::BASE, clock.now) {
+            Ok(found) => {
+                self.check_places(table, 0..PARTITIONS, &found, clock);
+                self.check_whole(&found, table, &self.unknown);
+                self.check_mirror(found, table, clock);
+            }
+            Err(Error::Corrupt { .. }) if self.flipped.is_some() => self.check_around(table),
+            Err(error) => self.excuse(&error),
+        }
+    }
+
+    /// Where a block is damaged, each partition is read as it was written, or not at all.
+    fn check_around(&mut self, table: u8) {
+        for key in 0..PARTITIONS {
+            let clock = self.clock();
+            let command = ReadCommand {
+                now: clock.now,
+                ..one(self.number(table), key)
+            };
+            match self.page_through(command) {
+                Ok(found) => self.check_places(table, key..key + 1, &found, clock),
+                Err(Error::Corrupt { .. }) => {}
+                Err(error) => self.excuse(&error),
+            }
+        }
+    }
+
+    /// An error that the disk explains.
+    pub(super) fn excuse(&self, error: &Error) {
+        let is_explained = match error {
+            Error::Corrupt { .. } => self.flipped.is_some(),
+            _ => self.world.disk.is_down(),
         };
+        assert!(is_explained, "{}: {error}", self.context());
+    }
+
+    fn check_places(&mut self, table: u8, keys: std::ops::Range<u64>, found: &Rows, clock: Clock) {
+        found.hash(&mut self.digest);
         let context = self.context();
         let oracle = &mut self.oracles[usize::from(table)];
-        for place in (0..PARTITIONS).flat_map(|key| (0..ROWS).map(move |row| (key, row))) {
+        for place in keys.flat_map(|key| (0..ROWS).map(move |row| (key, row))) {
             let value = found.get(&place).copied();
             let known = oracle.known.get(&place).copied();
-            let since = known.map_or(i64::MIN, |known| known.timestamp);
-            let newer = self.unknown.iter().flat_map(|given| &given.versions);
-            let newer = newer
-                .filter(|(of, at, version)| {
-                    (*of, *at) == (table, place) && version.timestamp > since
-                })
-                .map(|(_, _, version)| *version);
-            let mut candidates: Vec<Version> = known.into_iter().chain(newer).collect();
-            candidates.sort_by_key(|version| version.timestamp);
+            let candidates = candidates(known, table, place, &self.unknown);
             // Where several fit, the oldest: what is not known to have happened is not assumed.
             let is_absent = known.is_none() && value.is_none();
             let seen = candidates
                 .iter()
-                .find(|version| !is_absent && version.at(now) == value);
+                .find(|version| !is_absent && version.fits(value, clock));
             match seen {
                 Some(version) => drop(oracle.known.insert(place, *version)),
                 None if is_absent => {}
@@ -114,43 +141,48 @@ impl Story {
             .keys()
             .find(|(key, row)| *key >= PARTITIONS || *row >= ROWS);
         assert_eq!(strange, None, "{context}");
-        self.check_whole(&found, table);
-        self.check_mirror(found, table);
     }
 
     /// What the derived store holds is what the base holds, as far back as it goes: no crash takes one and leaves the other.
-    pub(super) fn check_mirror(&self, mut base: Rows, table: u8) {
+    fn check_mirror(&self, mut base: Rows, table: u8, clock: Clock) {
         let oracle = &self.oracles[usize::from(table)];
         let is_mirrored = |place: &Place| {
             let known = oracle.known.get(place);
-            known.is_some_and(|version| version.timestamp >= oracle.mirrored_from)
+            known.is_some_and(|version| {
+                version.mirror == oracle.mirror() && !version.is_ambiguous(clock)
+            })
         };
         base.retain(|place, _| is_mirrored(place));
-        match self.table_rows(table, oracle.mirror()) {
-            Ok(found) => assert_eq!(
-                found,
-                base,
-                "{}: the mirror of table {table}",
-                self.context()
-            ),
-            Err(_) if self.world.disk.is_down() => {}
-            Err(error) => panic!("{}: table {table}: {error}", self.context()),
+        match self.table_rows(table, oracle.mirror(), clock.now) {
+            Ok(mut found) => {
+                // What may be gone or not in each of them.
+                found.retain(|place, _| {
+                    let known = oracle.known.get(place);
+                    !known.is_some_and(|version| version.is_ambiguous(clock))
+                });
+                let context = self.context();
+                assert_eq!(found, base, "{context}: the mirror of table {table}");
+            }
+            Err(error) => self.excuse(&error),
         }
     }
 
     /// Of a write with several rows in a table either all are there or none.
-    pub(super) fn check_whole(&self, found: &Rows, table: u8) {
-        for given in &self.unknown {
+    pub(super) fn check_whole(&self, found: &Rows, table: u8, given: &[Given]) {
+        for one in given {
             let members = || {
-                let mine = given.versions.iter().filter(|(of, _, _)| *of == table);
+                let mine = one.versions.iter().filter(|(of, _, _)| *of == table);
                 mine.filter(|(_, place, version)| {
-                    let others = given
+                    let others = one
                         .versions
                         .iter()
-                        .chain(self.unknown.iter().flat_map(|given| &given.versions));
+                        .chain(given.iter().flat_map(|given| &given.versions));
+                    let known = self.oracles[usize::from(table)].known.get(place);
                     let is_last = others
                         .filter(|(of, at, _)| (*of, at) == (table, place))
-                        .all(|(_, _, other)| other.timestamp <= version.timestamp);
+                        .map(|(_, _, other)| other)
+                        .chain(known)
+                        .all(|other| other.timestamp <= version.timestamp);
                     is_last && version.value.is_some() && version.expires_at.is_none()
                 })
             };
@@ -159,9 +191,26 @@ impl Story {
             let there = there.count();
             assert!(
                 there == 0 || there == members().count(),
-                "{}: half of a write is there: {given:?}",
+                "{}: half of a write is there: {one:?}",
                 self.context()
             );
         }
     }
+}
+
+/// What may stand at a place: what is known, and what was handed over and is newer. Oldest first.
+pub(super) fn candidates(
+    known: Option<Version>,
+    table: u8,
+    place: Place,
+    given: &[Given],
+) -> Vec<Version> {
+    let since = known.map_or(i64::MIN, |known| known.timestamp);
+    let newer = given.iter().flat_map(|given| &given.versions);
+    let newer = newer
+        .filter(|(of, at, version)| (*of, *at) == (table, place) && version.timestamp > since)
+        .map(|(_, _, version)| *version);
+    let mut candidates: Vec<Version> = known.into_iter().chain(newer).collect();
+    candidates.sort_by_key(|version| version.timestamp);
+    candidates
 }

@@ -1,16 +1,13 @@
-//! What is written, one after the other and many at once, and what each writer hears.
-
-use std::time::Duration;
+//! What is written, and what its writer hears.
 
 use bytes::Bytes;
-use futures::future::{BoxFuture, FutureExt, join_all};
 use palladium_storage::{
     Cell, CellState, Clustering, Deletion, Error, Liveness, Mutation, PartitionUpdate,
-    RangeTombstone, ReadCommand, Result, Row, Store, Write,
+    RangeTombstone, Result, Row, Store, Write,
 };
 
-use super::{Given, PARTITIONS, ROWS, Story, TABLES, Version};
-use crate::world::{COLUMN, everything, id, keys_of, partition, spelled};
+use super::{Given, PARTITIONS, ROWS, Story, Version};
+use crate::world::{COLUMN, id, partition, spelled};
 
 fn clustering(row: u64, last: u8) -> Clustering {
     Clustering(Bytes::from(vec![0x40, row as u8, last]))
@@ -60,10 +57,12 @@ impl Story {
     pub(super) fn mutation(&self, table: u8, given: &mut Given) -> Mutation {
         let (now, key) = (self.now(), self.draw(PARTITIONS));
         let timestamp = self.world.engine.next_timestamp();
+        let mirror = self.oracles[usize::from(table)].mirror();
         let gone = Version {
             timestamp,
             value: None,
             expires_at: None,
+            mirror,
         };
         let deletion = Deletion {
             timestamp,
@@ -98,6 +97,7 @@ impl Story {
                     timestamp,
                     value: (kind > 4).then(|| self.draw(1 << 40)),
                     expires_at: (kind > 15).then(|| now + 1 + self.draw(30) as i64),
+                    mirror,
                 };
                 update = update_of(row, version, now);
                 given.versions.push((table, (key, row), version));
@@ -160,74 +160,6 @@ impl Story {
                 Err(Error::KeyUnavailable { .. } | Error::Full { .. } | Error::Invalid { .. }) => {}
                 Err(other) => panic!("{}: a write ended with {other}", self.context()),
             }
-        }
-    }
-
-    /// Many things at once: writes, reads, flushes, merges, locks and key switches, in the order that the seed gives.
-    pub(super) fn storm(&mut self) {
-        let mut all = Vec::new();
-        let mut tickets = Vec::new();
-        let mut others: Vec<BoxFuture<'static, ()>> = Vec::new();
-        for _ in 0..3 + self.draw(8) {
-            match (self.draw(10), self.some_table()) {
-                (0..5, _) | (_, None) => {
-                    let (writes, given) = self.batch();
-                    tickets.push(self.world.engine.write(writes));
-                    all.push(given);
-                }
-                (5, Some(table)) => others.push(self.lock_and_unlock(table)),
-                (6, Some(table)) => {
-                    let (engine, id) = (self.world.engine.clone(), id(self.number(table)));
-                    let now = self.now();
-                    let command = ReadCommand {
-                        now,
-                        ..everything(0)
-                    };
-                    let command = ReadCommand {
-                        table: id,
-                        store: Store::BASE,
-                        ..command
-                    };
-                    others.push(async move { drop(engine.read(command).await) }.boxed());
-                }
-                (7, Some(table)) => {
-                    let (engine, id) = (self.world.engine.clone(), id(self.number(table)));
-                    others.push(async move { drop(engine.flush(Some(id)).await) }.boxed());
-                }
-                (8, Some(table)) => {
-                    let (engine, id) = (self.world.engine.clone(), id(self.number(table)));
-                    others.push(async move { drop(engine.compact(Some(id)).await) }.boxed());
-                }
-                (_, Some(table)) => {
-                    let (engine, id) = (self.world.engine.clone(), id(self.number(table)));
-                    let next = self.world.next_root(self.number(table));
-                    let keys = keys_of(&next);
-                    others
-                        .push(async move { drop(engine.switch_key(id, next, keys).await) }.boxed());
-                }
-            }
-        }
-        // One of them may be dropped before it is over.
-        let impatient = self.draw(4) == 0;
-        let run = async {
-            let writing = join_all(tickets);
-            let others = join_all(others);
-            if impatient {
-                let mut others = others;
-                let _ = (&mut others).now_or_never();
-                drop(others);
-                return writing.await;
-            }
-            futures::join!(writing, others).0
-        };
-        let results = self.world.env.run(run);
-        for (given, results) in all.into_iter().zip(results) {
-            self.heard(given, results);
-        }
-        // What nobody waits for any more is finished too: a lock must not come after the unlocks below.
-        self.world.env.advance(Duration::from_secs(1));
-        for table in 0..TABLES {
-            self.unlock(table);
         }
     }
 }

@@ -1,0 +1,81 @@
+//! A disk of which every call takes up to 100 ms: writers share their waits, readers of what is in memory have none, and flushes and merges hold up nobody.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use palladium_storage::{Crash, Env};
+
+use crate::world::{Rows, World, everything, rows, small};
+
+const SLOW: Duration = Duration::from_millis(100);
+
+fn slow_world(seed: u64) -> World {
+    let world = World::with_tables(seed, small(), 1);
+    world.disk.slow_down(world.env.clone(), seed, SLOW);
+    world
+}
+
+#[test]
+fn on_a_slow_disk_many_writers_wait_no_longer_than_a_few() {
+    let mut world = slow_world(1);
+    let mut expected = Rows::new();
+    let tickets: Vec<_> = (0..300)
+        .map(|value| {
+            let place = (value % 60, value / 60);
+            expected.insert(place, value);
+            world.engine.write(vec![world.write(0, place, value)])
+        })
+        .collect();
+    let began = world.env.boot_nanos();
+    for results in world.env.run(join_all(tickets)) {
+        results[0].clone().unwrap();
+    }
+    let took = Duration::from_nanos(world.env.boot_nanos() - began);
+    // One group, or two, of four waits each; one after the other it would be half a minute.
+    assert!(took > Duration::ZERO && took <= 10 * SLOW, "{took:?}");
+    world.reopen(Crash::PowerLoss { seed: 1 });
+    world.unlock(0).unwrap();
+    assert_eq!(world.rows(0).unwrap(), expected);
+}
+
+#[test]
+fn on_a_slow_disk_whoever_reads_memory_does_not_wait_for_who_writes() {
+    let world = slow_world(2);
+    let expected = world.fill(0, 4, 4);
+    let ticket = world.engine.write(vec![world.write(0, (9, 9), 9)]);
+    world.env.run_some(20);
+    let now = world.env.boot_nanos();
+    let page = world.engine.try_read(&everything(0));
+    let page = page.expect("all of it is in memory").unwrap();
+    assert_eq!(rows(page), expected, "what is not durable is not seen");
+    assert_eq!(world.env.boot_nanos(), now);
+    world.env.run(ticket)[0].clone().unwrap();
+    assert_eq!(world.rows(0).unwrap().get(&(9, 9)), Some(&9));
+}
+
+#[test]
+fn on_a_slow_disk_a_flush_and_a_merge_hold_up_no_writer() {
+    let world = slow_world(3);
+    let mut expected = world.fill(0, 60, 4);
+    world.flush(0).unwrap();
+    expected.extend(world.fill(0, 50, 4));
+    let (engine, env) = (world.engine.clone(), world.env.clone());
+    let began = env.boot_nanos();
+    let merging = async {
+        engine.compact(None).await.unwrap();
+        env.boot_nanos() - began
+    };
+    let writing = async {
+        let write = world.write(0, (200, 0), 7);
+        engine.write(vec![write]).await[0].clone().unwrap();
+        env.boot_nanos() - began
+    };
+    let (merged, written) = env.run(async { futures::join!(merging, writing) });
+    expected.insert((200, 0), 7);
+    assert!(
+        written < merged,
+        "{written} ns, and the merge took {merged}"
+    );
+    assert!(Duration::from_nanos(written) <= 10 * SLOW);
+    assert_eq!(world.rows(0).unwrap(), expected);
+}
