@@ -2,6 +2,8 @@
 //!
 //! What must hold: null passes nothing; texts are compared as the index that brings the rows folds them, on both sides.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use palladium_protocol::cql::ast::Operator;
 use palladium_protocol::types::CqlType;
@@ -21,6 +23,8 @@ pub struct Check<'a> {
     kind: CheckKind,
     /// Texts are compared after this was done to them, on both sides: the column's index says so.
     fold: Option<Fold>,
+    /// Addresses of both kinds are compared as ones of IPv6, too: an SAI has them in that order, and its rows are tried in the other one, as in Cassandra.
+    as_ipv6: bool,
 }
 
 enum CheckKind {
@@ -91,6 +95,7 @@ pub fn checks<'a>(
                 columns: &filter.columns,
                 kind,
                 fold,
+                as_ipv6: choice.is_some_and(|choice| as_ipv6(table, filter, choice)),
             })
         })
         .collect()
@@ -144,6 +149,29 @@ fn fold(table: &TableSchema, filter: &Filter, choice: &IndexChoice) -> Option<Fo
     index.fold()
 }
 
+/// Whether a filter is about a range of addresses that a storage-attached index answers, if those bring the rows.
+fn as_ipv6(table: &TableSchema, filter: &Filter, choice: &IndexChoice) -> bool {
+    let is_range =
+        matches!(&filter.test, Test::Compare(operator, _) if *operator != Operator::Equal);
+    let column = &table.columns[filter.columns[0]];
+    is_range
+        && choice.index.is_sai()
+        && filter.columns.len() == 1
+        && *column.ty.bare() == CqlType::Inet
+        && table
+            .indexes_of(&column.name)
+            .any(|index| index.is_sai() && index.answers(Question::Range, &column.ty))
+}
+
+/// An address of IPv4 in the clothes of IPv6.
+fn ipv6(address: &[u8]) -> Cow<'_, [u8]> {
+    const PREFIX: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+    match address.len() {
+        4 => Cow::Owned([&PREFIX[..], address].concat()),
+        _ => Cow::Borrowed(address),
+    }
+}
+
 /// Whether a collection's elements, or a map's keys or values, have this one among them when they are folded.
 fn contains_folded(
     ty: &CqlType,
@@ -183,6 +211,10 @@ impl Check<'_> {
         let ty = &row.table.columns[self.columns[0]].ty;
         let value = &values[0];
         Ok(match &self.kind {
+            CheckKind::Compare(operator, expected) if self.as_ipv6 => {
+                holds(*operator, ipv6(value).cmp(&ipv6(expected)))
+                    && holds(*operator, compare(ty, value, expected)?)
+            }
             CheckKind::Compare(operator, expected) if values.len() == 1 => match self.fold {
                 None => holds(*operator, compare(ty, value, expected)?),
                 Some(fold) => holds(*operator, compare(ty, &fold.apply(value), expected)?),

@@ -191,7 +191,8 @@ pub fn given(table: &TableSchema, text: &[u8]) -> CqlResult<Vec<(usize, Bound)>>
         }
     };
     let mut columns: Vec<Option<Json>> = vec![None; table.columns.len()];
-    let mut unknown = None;
+    // What was meant by another spelling comes last in Cassandra's map.
+    let mut unknown: [Option<String>; 2] = [None, None];
     for (name, value) in entries {
         let own = match name
             .strip_prefix('"')
@@ -202,7 +203,9 @@ pub fn given(table: &TableSchema, text: &[u8]) -> CqlResult<Vec<(usize, Bound)>>
         };
         match table.column_index(&own) {
             Some(index) => columns[index] = Some(value),
-            None => unknown = unknown.or(Some(name)),
+            None => {
+                unknown[usize::from(own != name)].get_or_insert(own);
+            }
         }
     }
     let mut given = Vec::with_capacity(columns.len());
@@ -217,7 +220,7 @@ pub fn given(table: &TableSchema, text: &[u8]) -> CqlResult<Vec<(usize, Bound)>>
             }
         }
     }
-    match unknown {
+    match unknown.into_iter().flatten().next() {
         None => Ok(given),
         Some(name) => Err(CqlError::invalid(format!(
             "JSON values map contains unrecognized column: {name}"

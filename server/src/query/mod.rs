@@ -41,11 +41,13 @@ use self::analyze::{Body, analyze};
 use self::execute::{Settings, moment};
 use self::expression::{Bound, Scope};
 use self::prepared::Statement;
-use crate::audit::Asker;
+use crate::audit::{Asker, Standing};
+use crate::auth::change::is_about_roles;
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::{self, Flag};
 use crate::instruments::{Asked, Operation, table_of};
+use crate::permissions::ANONYMOUS;
 use crate::session::Session;
 use crate::traces;
 
@@ -134,6 +136,7 @@ fn prepare(
         Some(statement) => statement,
         None => {
             let statement = Arc::new(understand(database, request.query, keyspace)?);
+            check_named(session, &statement)?;
             check_keepable(&statement)?;
             database.prepared.put(statement.clone())?;
             statement
@@ -157,6 +160,17 @@ fn execute_prepared(
     };
     let settings = settings(frame, &request.params, mode, session.asker())?;
     execute(database, session, statement, bound, settings)
+}
+
+/// Nobody prepares what only somebody may ask for.
+fn check_named(session: &Session, statement: &Statement) -> CqlResult<()> {
+    let Body::Other(tree) = &statement.body else {
+        return Ok(());
+    };
+    match is_about_roles(tree) && session.asker().standing == Standing::Anonymous {
+        true => Err(CqlError::unauthorized(ANONYMOUS)),
+        false => Ok(()),
+    }
 }
 
 /// What is prepared is kept, text and tree: a password is not.
@@ -266,6 +280,11 @@ fn execute(
             )
         }
         Body::Use(keyspace) => {
+            if database.catalog.load().keyspace(keyspace).is_none() {
+                return Err(CqlError::invalid(format!(
+                    "Keyspace '{keyspace}' does not exist"
+                )));
+            }
             session.keyspace = Some(keyspace.as_str().into());
             Ok(Outcome::Ready(Response::SetKeyspace(keyspace.clone())))
         }

@@ -90,6 +90,11 @@ pub fn mask_of(mask: &Mask, column: &str, ty: &CqlType) -> CqlResult<ColumnMask>
             .is_some_and(|of| of.as_str() != "system"),
         Mask::Default => false,
     };
+    if ["count", "max", "min"].contains(&name) && arguments.is_empty() && !foreign {
+        return Err(CqlError::invalid(format!(
+            "Aggregate function {written}() cannot be used for masking table columns"
+        )));
+    }
     let signature = SIGNATURES.iter().find(|signature| signature.name == name);
     let Some(signature) = signature.filter(|_| !foreign) else {
         let arguments: Vec<String> = arguments.iter().map(Term::to_string).collect();

@@ -142,7 +142,40 @@ impl TableOptions {
             .with(&Properties::read(properties, &TABLE_PROPERTIES)?)
     }
 
-    fn with(mut self, properties: &Properties<'_>) -> CqlResult<Self> {
+    /// Refuses values that can be none of what an option takes. Names and bounds are looked at later.
+    pub fn check_shape<'a>(properties: impl IntoIterator<Item = &'a Property>) -> CqlResult<()> {
+        let known = properties
+            .into_iter()
+            .filter(|property| TABLE_PROPERTIES.contains(&property.name.as_str()));
+        let properties = Properties::read(known, &TABLE_PROPERTIES)?;
+        TableOptions::default().shaped(&properties).map(|_| ())
+    }
+
+    fn with(self, properties: &Properties<'_>) -> CqlResult<Self> {
+        let (mut options, time_to_live, gc_grace_seconds) = self.shaped(properties)?;
+        options.check()?;
+        set(
+            &mut options.default_time_to_live,
+            not_negative("default_time_to_live", time_to_live)?,
+        );
+        if options.default_time_to_live > TTL_SECONDS_MAX as u32 {
+            return Err(CqlError::config(format!(
+                "default_time_to_live must be less than or equal to {TTL_SECONDS_MAX} (got {})",
+                options.default_time_to_live
+            )));
+        }
+        set(
+            &mut options.gc_grace_seconds,
+            not_negative("gc_grace_seconds", gc_grace_seconds)?,
+        );
+        Ok(options)
+    }
+
+    /// With the values that are named, within their bounds or not; those that have no place yet are beside it: time to live and grace.
+    fn shaped(
+        mut self,
+        properties: &Properties<'_>,
+    ) -> CqlResult<(Self, Option<i32>, Option<i32>)> {
         if let Some(policy) = properties.text("additional_write_policy")? {
             self.additional_write_policy = retry::policy(&policy)?;
         }
@@ -198,22 +231,7 @@ impl TableOptions {
         if let Some(policy) = properties.text("speculative_retry")? {
             self.speculative_retry = retry::policy(&policy)?;
         }
-        self.check()?;
-        set(
-            &mut self.default_time_to_live,
-            not_negative("default_time_to_live", time_to_live)?,
-        );
-        if self.default_time_to_live > TTL_SECONDS_MAX as u32 {
-            return Err(CqlError::config(format!(
-                "default_time_to_live must be less than or equal to {TTL_SECONDS_MAX} (got {})",
-                self.default_time_to_live
-            )));
-        }
-        set(
-            &mut self.gc_grace_seconds,
-            not_negative("gc_grace_seconds", gc_grace_seconds)?,
-        );
-        Ok(self)
+        Ok((self, time_to_live, gc_grace_seconds))
     }
 
     fn check(&self) -> CqlResult<()> {

@@ -64,8 +64,26 @@ fn check_classes(ty: &CqlType) -> CqlResult<()> {
     }
 }
 
-/// A type of a field of a user-defined type: no counters, and other user-defined types only frozen.
-pub fn field_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResult<CqlType> {
+/// Whether the classes are known that a type names; nothing else is looked up.
+pub fn check_class(written: &Type) -> CqlResult<()> {
+    match written {
+        Type::Custom(class) => {
+            let ty = CqlType::from_class_name(class).map_err(|error| {
+                CqlError::syntax(format!("Error setting type {class}: {error}"))
+            })?;
+            check_classes(&ty)
+        }
+        Type::List(inner) | Type::Set(inner) | Type::Vector(inner, _) | Type::Frozen(inner) => {
+            check_class(inner)
+        }
+        Type::Map(key, value) => check_class(key).and_then(|()| check_class(value)),
+        Type::Tuple(fields) => fields.iter().try_for_each(check_class),
+        Type::Native(_) | Type::User(_) => Ok(()),
+    }
+}
+
+/// What a field of a user-defined type cannot be: a counter, or another user-defined type that is not frozen.
+pub fn check_field(written: &Type) -> CqlResult<()> {
     match written {
         Type::Native(palladium_protocol::cql::ast::NativeType::Counter) => {
             Err(CqlError::invalid("A user type cannot contain counters"))
@@ -73,7 +91,7 @@ pub fn field_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResul
         Type::User(_) => Err(CqlError::invalid(
             "A user type cannot contain non-frozen UDTs",
         )),
-        written => cql_type(catalog, keyspace, written),
+        _ => Ok(()),
     }
 }
 

@@ -59,14 +59,17 @@ fn convert(written: &Type, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<CqlT
             CqlType::Tuple(fields?.into())
         }
         Type::Vector(element, dimensions) => {
-            let dimensions = u16::try_from(*dimensions)
-                .ok()
-                .filter(|dimensions| *dimensions > 0)
-                .ok_or_else(|| {
-                    CqlError::invalid(format!(
-                        "vectors may only have positive dimensions; given {dimensions}"
-                    ))
-                })?;
+            if *dimensions < 1 {
+                return Err(CqlError::invalid(format!(
+                    "vectors may only have positive dimensions; given {dimensions}"
+                )));
+            }
+            let dimensions = u16::try_from(*dimensions).map_err(|_| {
+                CqlError::invalid(format!(
+                    "vectors may have at most {} dimensions; given {dimensions}",
+                    u16::MAX
+                ))
+            })?;
             CqlType::Vector(inner(element)?, dimensions)
         }
         Type::Frozen(inside) => {

@@ -27,7 +27,10 @@ impl Terms<'_> {
         let mut expressions = Vec::new();
         for (place, (part, ty)) in parts.enumerate() {
             if self.fit_operand(part, self.natural_type(part).as_ref(), &ty) == Fit::No {
-                return Err(wrong(place, part, &ty));
+                return Err(match no_place_for_list(part, &ty) {
+                    Some(ty) => unexpected_list(ty),
+                    None => wrong(place, part, &ty),
+                });
             }
             let typed = self.typed(part, Some(Receiver { name, ty: &ty }))?;
             expressions.push(typed.expression);
@@ -113,12 +116,7 @@ impl Terms<'_> {
                 }
                 (element, "vector")
             }
-            _ => {
-                return Err(CqlError::invalid(format!(
-                    "Unexpected receiver type '{}'; only list and vector are expected",
-                    receiver.ty
-                )));
-            }
+            _ => return Err(unexpected_list(receiver.ty)),
         };
         let wrong = not_of_type(kind, receiver.name);
         let of_element = parts.iter().map(|part| (part, (**element).clone()));
@@ -191,7 +189,10 @@ impl Terms<'_> {
                 built(receiver.ty.clone(), expressions)
             }
             CqlType::Udt(udt) => self.user(udt, parts, &receiver),
-            _ => Err(not_for("map", &receiver)),
+            _ if parts.iter().any(|(name, _)| !is_name(name)) || parts.is_empty() => {
+                Err(not_for("map", &receiver))
+            }
+            _ => Err(not_for("user type", &receiver)),
         }
     }
 
@@ -229,6 +230,28 @@ impl Terms<'_> {
         }
         built(receiver.ty.clone(), expressions)
     }
+}
+
+fn is_name(key: &Selectable) -> bool {
+    matches!(key, Selectable::Column(_))
+}
+
+/// The type of a place where a list stands that can hold none. Cassandra asks no further then, however deep it is.
+fn no_place_for_list<'t>(part: &Selectable, ty: &'t CqlType) -> Option<&'t CqlType> {
+    match (part, ty.bare()) {
+        (Selectable::List(parts), CqlType::List(of) | CqlType::Vector(of, _))
+        | (Selectable::Set(parts), CqlType::Set(of)) => {
+            parts.iter().find_map(|part| no_place_for_list(part, of))
+        }
+        (Selectable::List(_), _) => Some(ty),
+        _ => None,
+    }
+}
+
+fn unexpected_list(ty: &CqlType) -> CqlError {
+    CqlError::invalid(format!(
+        "Unexpected receiver type '{ty}'; only list and vector are expected"
+    ))
 }
 
 fn built(ty: CqlType, parts: Vec<Expression>) -> CqlResult<Typed> {

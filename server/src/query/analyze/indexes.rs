@@ -48,6 +48,8 @@ pub struct Asked {
 /// What indexes make of a WHERE.
 pub struct Verdict {
     pub needs_filtering: bool,
+    /// Cassandra would look into an index, be it one that brings nothing of what is left.
+    pub asks_index: bool,
     pub choice: Option<IndexChoice>,
 }
 
@@ -123,12 +125,14 @@ pub fn decide(
             .any(|asked| asked.kind == ColumnKind::Clustering);
         return Verdict {
             needs_filtering: is_range && has_clustering,
+            asks_index: false,
             choice: None,
         };
     }
     Verdict {
         needs_filtering: !groups(table)
             .any(|group| left.iter().all(|asked| asked.is_met_by(table, &group))),
+        asks_index: is_answered,
         choice: choice(table, &left),
     }
 }

@@ -56,7 +56,8 @@ pub fn fits(literal: &Literal, ty: &CqlType) -> bool {
         Literal::Float(_) => matches!(ty, Decimal | Double | Float),
         Literal::Boolean(_) => matches!(ty, Boolean),
         Literal::Uuid(_) => matches!(ty, Uuid | Timeuuid),
-        Literal::Blob(_) => matches!(ty, Blob | Custom(_)),
+        // A byte may be written as one.
+        Literal::Blob(_) => matches!(ty, Blob | Tinyint | Custom(_)),
         Literal::Duration(_) => matches!(ty, Duration),
     }
 }
@@ -96,12 +97,19 @@ pub fn value(literal: &Literal, ty: &CqlType, receiver: &str) -> CqlResult<Bytes
         )));
     }
     if let Literal::Blob(text) = literal {
-        return literal.blob_bytes().map(Bytes::from).ok_or_else(|| {
+        let bytes = literal.blob_bytes().map(Bytes::from).ok_or_else(|| {
             CqlError::invalid(format!(
                 "cannot parse '{}' as hex bytes",
                 text.get(2..).unwrap_or_default()
             ))
-        });
+        })?;
+        return match *ty == CqlType::Tinyint && bytes.len() > 1 {
+            true => Err(CqlError::invalid(format!(
+                "Expected 1 byte for a tinyint ({})",
+                bytes.len()
+            ))),
+            false => Ok(bytes),
+        };
     }
     let text = literal.raw_text();
     parse(ty, &text).map(|value| value.to_bytes().into())

@@ -26,7 +26,7 @@ pub mod term;
 
 use std::sync::Arc;
 
-use palladium_protocol::cql::ast::{self, BatchKind, Modification, QualifiedName, Statement};
+use palladium_protocol::cql::ast::{self, BatchKind, Modification, QualifiedName, Statement, Term};
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::CqlType;
 
@@ -34,6 +34,7 @@ use self::term::{Markers, Terms};
 use super::expression::Expression;
 use crate::error::{CqlError, CqlResult};
 use crate::schema::catalog::NO_KEYSPACE;
+use crate::schema::change::written;
 use crate::schema::{Catalog, KeyspaceKind, TableKind, TableSchema};
 
 pub use condition::{ColumnTest, ConditionKind, PlannedCondition, TestTarget};
@@ -86,33 +87,25 @@ pub fn analyze(
             })
         }
         Statement::Insert(insert) => {
-            let table = writable(table_of(&insert.table)?)?;
+            let table = table_of(&insert.table)?;
             let mut terms = Terms::new(catalog, &table.keyspace, Some(&table));
             let plan = modify::insert(&mut terms, &table, insert)?;
             modification(plan, terms.into_markers()?)
         }
         Statement::Update(update) => {
-            let table = writable(table_of(&update.table)?)?;
+            let table = table_of(&update.table)?;
             let mut terms = Terms::new(catalog, &table.keyspace, Some(&table));
             let plan = modify::update(&mut terms, &table, update)?;
             modification(plan, terms.into_markers()?)
         }
         Statement::Delete(delete) => {
-            let table = writable(table_of(&delete.table)?)?;
+            let table = table_of(&delete.table)?;
             let mut terms = Terms::new(catalog, &table.keyspace, Some(&table));
             let plan = modify::delete(&mut terms, &table, delete)?;
             modification(plan, terms.into_markers()?)
         }
         Statement::Batch(batch) => self::batch(catalog, keyspace, batch),
-        Statement::Use(name) => {
-            if catalog.keyspace(name.as_str()).is_none() {
-                return Err(CqlError::invalid(format!(
-                    "Keyspace '{}' does not exist",
-                    name.as_str()
-                )));
-            }
-            Ok(without_markers(Body::Use(name.as_str().to_owned())))
-        }
+        Statement::Use(name) => Ok(without_markers(Body::Use(name.as_str().to_owned()))),
         Statement::Truncate(name) => {
             let table = table_of(name)?;
             if table.view.is_some() {
@@ -140,7 +133,10 @@ pub fn analyze(
             }
             Ok(without_markers(Body::Truncate(table)))
         }
-        _ => Ok(without_markers(Body::Other(Box::new(statement)))),
+        _ => {
+            written::check(&statement, keyspace)?;
+            Ok(without_markers(Body::Other(Box::new(statement))))
+        }
     }
 }
 
@@ -186,6 +182,7 @@ fn without_markers(body: Body) -> Checked {
 }
 
 fn modification(plan: ModifyPlan, markers: Markers) -> CqlResult<Checked> {
+    check_modification(&plan)?;
     Ok(Checked {
         body: Body::Modify(Box::new(plan)),
         markers: markers.specs,
@@ -207,15 +204,21 @@ pub fn table(
     catalog.require_table(keyspace, name.name.as_str()).cloned()
 }
 
-fn writable(table: Arc<TableSchema>) -> CqlResult<Arc<TableSchema>> {
+/// Whether what was understood may be done: the table may be modified, and in that way. As in Cassandra it is asked last, in a batch once all of its statements are
+/// understood and fit together.
+fn check_modification(plan: &ModifyPlan) -> CqlResult<()> {
+    let table = &plan.table;
+    if matches!(table.kind, TableKind::User) || table.keyspace.starts_with("system_v") {
+        plan.check_counter()?;
+    }
     if table.view.is_some() {
         return Err(CqlError::invalid(
             "Cannot directly modify a materialized view",
         ));
     }
     match table.kind {
-        TableKind::User => Ok(table),
-        TableKind::Virtual if crate::schema::system::is_writable(&table) => Ok(table),
+        TableKind::User => Ok(()),
+        TableKind::Virtual if crate::schema::system::is_writable(table) => Ok(()),
         TableKind::Virtual if table.keyspace.starts_with("system_v") => Err(CqlError::invalid(
             "Modification is not supported by table ".to_owned() + &table.full_name(),
         )),
@@ -228,18 +231,7 @@ fn writable(table: Arc<TableSchema>) -> CqlResult<Arc<TableSchema>> {
 
 fn batch(catalog: &Catalog, keyspace: Option<&str>, batch: &ast::Batch) -> CqlResult<Checked> {
     let session = keyspace.unwrap_or_default();
-    let mut terms = Terms::new(catalog, session, None);
-    let timestamp = batch
-        .using
-        .timestamp()
-        .map(|term| terms.term(term, "[timestamp]", &CqlType::Bigint))
-        .transpose()?;
-    if batch.using.ttl().is_some() {
-        return Err(CqlError::invalid(
-            "Global TTL on the BATCH statement is not supported.",
-        ));
-    }
-    let mut markers = terms.take_markers();
+    let mut markers = Vec::new();
     let mut key_markers = Vec::new();
     let mut statements = Vec::with_capacity(batch.statements.len());
     for one in &batch.statements {
@@ -248,7 +240,7 @@ fn batch(catalog: &Catalog, keyspace: Option<&str>, batch: &ast::Batch) -> CqlRe
             Modification::Update(update) => &update.table,
             Modification::Delete(delete) => &delete.table,
         };
-        let table = writable(self::table(catalog, keyspace, name)?)?;
+        let table = self::table(catalog, keyspace, name)?;
         let mut terms = Terms::new(catalog, &table.keyspace, Some(&table)).with_markers(markers);
         statements.push(match one {
             Modification::Insert(insert) => modify::insert(&mut terms, &table, insert)?,
@@ -258,6 +250,19 @@ fn batch(catalog: &Catalog, keyspace: Option<&str>, batch: &ast::Batch) -> CqlRe
         markers = terms.take_markers();
         key_markers.append(&mut terms.key_markers);
     }
+    let mut terms = Terms::new(catalog, session, None).with_markers(markers);
+    let timestamp = batch.using.timestamp();
+    let timestamp = timestamp
+        .map(|term| terms.term(term, "[timestamp]", &CqlType::Bigint))
+        .transpose()?;
+    if let Some(Term::Marker(marker)) = batch.using.timestamp() {
+        terms.name_place(marker, "[batch]");
+    }
+    if batch.using.ttl().is_some() {
+        return Err(CqlError::invalid(
+            "Global TTL on the BATCH statement is not supported.",
+        ));
+    }
     check_batch(
         batch.kind,
         &statements.iter().collect::<Vec<_>>(),
@@ -266,9 +271,11 @@ fn batch(catalog: &Catalog, keyspace: Option<&str>, batch: &ast::Batch) -> CqlRe
     // Statements for one table are routed by their markers together.
     let first = statements.first().map(|plan| plan.table.clone());
     let one_table = first.filter(|table| statements.iter().all(|plan| plan.table.id == table.id));
+    let markers = terms.take_markers();
     let mut terms = Terms::new(catalog, session, one_table.as_deref()).with_markers(markers);
     terms.key_markers = key_markers;
     let markers = terms.into_markers()?;
+    statements.iter().try_for_each(check_modification)?;
     Ok(Checked {
         body: Body::Batch(BatchPlan {
             kind: batch.kind,

@@ -1,10 +1,11 @@
 //! INSERT, UPDATE and DELETE: which rows, what happens to which column (`assign`), and under which condition (`condition`).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use palladium_protocol::cql::ast::{
-    Delete, DeleteTarget, Insert, InsertValues, JsonDefault, JsonValue, Operator, Relation, Update,
-    Using,
+    Delete, DeleteTarget, Insert, InsertValues, JsonDefault, JsonValue, Name, Operator, Relation,
+    Update, Using,
 };
 use palladium_protocol::types::CqlType;
 
@@ -94,6 +95,7 @@ pub fn insert(
     table: &Arc<TableSchema>,
     statement: &Insert,
 ) -> CqlResult<ModifyPlan> {
+    let (timestamp, ttl) = using(terms, &statement.using)?;
     if table.is_counter() {
         return Err(CqlError::invalid(
             "INSERT statements are not allowed on counter tables, use UPDATE instead",
@@ -106,29 +108,27 @@ pub fn insert(
     let (columns, values) = match &statement.values {
         InsertValues::Columns { columns, terms } => (columns, terms),
         InsertValues::Json { value, default } => {
-            return insert_json(terms, table, statement, value, *default);
+            return insert_json(terms, table, value, *default, (timestamp, ttl), condition);
         }
     };
-    if columns.len() != values.len() {
-        return Err(CqlError::invalid("Unmatched column names/values"));
-    }
     if columns.is_empty() {
         return Err(CqlError::invalid("No columns provided to INSERT"));
     }
-    let (timestamp, ttl) = using(terms, &statement.using)?;
+    if columns.len() != values.len() {
+        return Err(CqlError::invalid("Unmatched column names/values"));
+    }
+    let names: HashSet<&str> = columns.iter().map(Name::as_str).collect();
+    if names.len() < columns.len() {
+        return Err(CqlError::invalid("The column names contains duplicates"));
+    }
     let mut relations = Vec::new();
     let mut operations = Vec::new();
-    let mut seen: Vec<usize> = Vec::new();
     let mut clustering = false;
     let mut regulars = false;
     for (name, value) in columns.iter().zip(values) {
         let index = table
             .column_index(name.as_str())
             .ok_or_else(|| undefined(table, name))?;
-        if seen.contains(&index) {
-            return Err(CqlError::invalid("The column names contains duplicates"));
-        }
-        seen.push(index);
         let column = &table.columns[index];
         if column.kind.is_primary_key() {
             clustering |= column.kind == ColumnKind::Clustering;
@@ -160,7 +160,7 @@ pub fn insert(
     let statics_only =
         !clustering && !regulars && !operations.is_empty() && !table.clustering.is_empty();
     let restrictions = restrict(terms, table, &relations, Purpose::Insert, statics_only)?;
-    check_using(table, &condition, &timestamp, &ttl)?;
+    check_condition(table, &condition, &timestamp)?;
     Ok(ModifyPlan {
         table: table.clone(),
         kind: ModifyKind::Insert,
@@ -178,9 +178,10 @@ pub fn insert(
 fn insert_json(
     terms: &mut Terms<'_>,
     table: &Arc<TableSchema>,
-    statement: &Insert,
     value: &JsonValue,
     default: JsonDefault,
+    (timestamp, ttl): (Option<Expression>, Option<Expression>),
+    condition: PlannedCondition,
 ) -> CqlResult<ModifyPlan> {
     let document = match value {
         JsonValue::Text(text) => JsonDocument::Given(json::given(table, text.as_bytes())?),
@@ -188,12 +189,7 @@ fn insert_json(
             JsonDocument::Bound(terms.marker(marker, "[json]", &CqlType::Text))
         }
     };
-    let condition = match statement.if_not_exists {
-        true => PlannedCondition::NotExists,
-        false => PlannedCondition::None,
-    };
-    let (timestamp, ttl) = using(terms, &statement.using)?;
-    check_using(table, &condition, &timestamp, &ttl)?;
+    check_condition(table, &condition, &timestamp)?;
     Ok(ModifyPlan {
         table: table.clone(),
         kind: ModifyKind::Insert,
@@ -204,6 +200,7 @@ fn insert_json(
             is_full_clustering: true,
             restricts_rows: false,
             index: None,
+            asks_index: false,
             restricts_partition: true,
             lists_keys: false,
             token: None,
@@ -268,7 +265,7 @@ pub fn update(
         Purpose::Update,
         statics_only,
     )?;
-    check_using(table, &condition, &timestamp, &ttl)?;
+    check_condition(table, &condition, &timestamp)?;
     Ok(ModifyPlan {
         table: table.clone(),
         kind: ModifyKind::Update,
@@ -353,7 +350,7 @@ pub fn delete(
         Purpose::Delete,
         statics_only,
     )?;
-    check_using(table, &condition, &timestamp, &ttl)?;
+    check_condition(table, &condition, &timestamp)?;
     let regular = |index: usize| table.columns[index].kind == ColumnKind::Regular;
     let regulars = operations.iter().any(|(index, _)| regular(*index));
     if condition.is_some() && !restrictions.is_full_clustering {
@@ -373,11 +370,6 @@ pub fn delete(
                  condition on non static columns",
             ));
         }
-    }
-    if regulars && !restrictions.is_full_clustering {
-        return Err(CqlError::invalid(
-            "Range deletions are not supported for specific columns",
-        ));
     }
     Ok(ModifyPlan {
         table: table.clone(),
@@ -425,21 +417,30 @@ fn using(
     Ok((timestamp, ttl))
 }
 
-/// What a condition or a counter does not go together with; said after all else was understood.
-fn check_using(
+/// What a condition does not go together with; said after all else was understood.
+fn check_condition(
     table: &TableSchema,
     condition: &PlannedCondition,
     timestamp: &Option<Expression>,
-    ttl: &Option<Expression>,
 ) -> CqlResult<()> {
     let refused = match (condition.is_some(), table.is_counter()) {
         (true, true) => "Conditional updates are not supported on counter tables",
         (true, false) if timestamp.is_some() => CONDITIONAL_TIMESTAMP,
-        (false, true) if timestamp.is_some() => {
-            "Cannot provide custom timestamp for counter updates"
-        }
-        (false, true) if ttl.is_some() => "Cannot provide custom TTL for counter updates",
         _ => return Ok(()),
     };
     Err(CqlError::invalid(refused))
+}
+
+impl ModifyPlan {
+    /// What a counter does not go together with.
+    pub(super) fn check_counter(&self) -> CqlResult<()> {
+        let refused = match self.table.is_counter() {
+            true if self.timestamp.is_some() => {
+                "Cannot provide custom timestamp for counter updates"
+            }
+            true if self.ttl.is_some() => "Cannot provide custom TTL for counter updates",
+            _ => return Ok(()),
+        };
+        Err(CqlError::invalid(refused))
+    }
 }

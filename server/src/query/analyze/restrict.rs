@@ -125,6 +125,8 @@ pub struct Restrictions {
     pub restricts_rows: bool,
     /// Where the rows to try are found, if not by their key.
     pub index: Option<IndexChoice>,
+    /// Cassandra would look into an index, be it one that brings nothing.
+    pub asks_index: bool,
     /// Something is said of the partition key, be it enough or not.
     pub restricts_partition: bool,
     /// A column of the partition key is restricted by IN, be the rest of the key known or not.
@@ -313,15 +315,12 @@ impl Gathered {
             }
         }
         let mut index = None;
+        let mut asks_index = false;
         let mut needs_filtering = false;
         if selecting {
             let verdict = indexes::decide(table, &asked, is_range, is_filtered);
-            let names_several = |columns: &[Alternatives]| {
-                columns.iter().any(|of| !matches!(of, Alternatives::One(_)))
-            };
-            if verdict.choice.is_some()
-                && matches!(&partition, Partition::Keys(columns) if names_several(columns))
-            {
+            asks_index = verdict.asks_index;
+            if asks_index && lists_keys {
                 return Err(CqlError::invalid(SEVERAL_PARTITIONS));
             }
             needs_filtering = verdict.needs_filtering && !filtering;
@@ -348,6 +347,7 @@ impl Gathered {
             filters,
             restricts_rows,
             index,
+            asks_index,
             restricts_partition,
             lists_keys,
             token,

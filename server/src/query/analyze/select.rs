@@ -128,7 +128,7 @@ pub fn select(
     if is_nearest && restrictions.names_several_partitions() {
         return Err(CqlError::invalid(SEVERAL_PARTITIONS));
     }
-    if !is_nearest && !statement.order_by.is_empty() && restrictions.index.is_some() {
+    if !is_nearest && !statement.order_by.is_empty() && restrictions.asks_index {
         return Err(CqlError::invalid(
             "ORDER BY with 2ndary indexes is not supported, except for ANN queries.",
         ));

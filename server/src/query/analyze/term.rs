@@ -142,6 +142,14 @@ impl<'a> Terms<'a> {
         Expression::Marker(marker.index)
     }
 
+    /// Says that a marker is for something that is in no table.
+    pub fn name_place(&mut self, marker: &Marker, place: &str) {
+        if let Some(Some(spec)) = self.markers.get_mut(marker.index) {
+            spec.keyspace = place.to_owned();
+            spec.table = place.to_owned();
+        }
+    }
+
     /// A term that a column is compared with.
     pub fn of_column(&mut self, term: &Term, column: &Column) -> CqlResult<Expression> {
         if let (Term::Marker(marker), ColumnKind::PartitionKey) = (term, column.kind) {

@@ -5,12 +5,10 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use palladium_protocol::cql::ast::Operator;
 use palladium_protocol::types::CqlType;
-use palladium_storage::{Clustering, Row};
+use palladium_storage::{Clustering, PartitionKey, Row};
 
 use super::conditional::{Existing, PartitionId, rows_of};
-use super::write::keys_of;
-use super::{Settings, moment};
-use crate::database::Database;
+use super::write::{keys_of, places_of};
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::restrict::{Alternatives, Constraint};
 use crate::query::analyze::{
@@ -18,34 +16,91 @@ use crate::query::analyze::{
 };
 use crate::query::check::{contains, holds};
 use crate::query::expression::{Bound, Expression, RowScope, Scope, compare, element, same};
+use crate::query::functions::Moment;
+use crate::query::plan;
 use crate::schema::{Column, ColumnKind};
 
-/// A condition is about one partition and one row: IN names several, whatever it names.
-pub fn check_one_row(plans: &[(&ModifyPlan, &[Bound])], is_batch: bool) -> CqlResult<()> {
-    for (plan, _) in plans {
-        let what = match plan.kind {
-            ModifyKind::Delete => "deletions",
-            ModifyKind::Insert | ModifyKind::Update => "updates",
+/// Checks what conditions have to be about before anything is read, one statement after the other as in Cassandra: one partition, and of it rows that are named one
+/// by one, each with conditions of one kind. Then what they compare with.
+pub fn check_conditional(
+    plans: &[(&ModifyPlan, &[Bound])],
+    is_batch: bool,
+    moment: &Moment<'_>,
+) -> CqlResult<()> {
+    let mut partition: Option<PartitionKey> = None;
+    let mut kinds = HashMap::new();
+    for (plan, bound) in plans {
+        let scope = Scope {
+            bound,
+            moment,
+            row: None,
+            aggregates: &[],
         };
-        if plan.restrictions.names_several_partitions() {
-            return Err(CqlError::invalid(match is_batch {
-                true => "Batch with conditions cannot span multiple partitions (you cannot use IN on the partition key)".into(),
-                false => format!("IN on the partition key is not supported with conditional {what}"),
-            }));
+        let keys = keys_of(plan, &scope)?;
+        check_one_partition(plan, is_batch)?;
+        let key = keys.into_iter().next();
+        if partition.is_some() && partition != key {
+            return Err(CqlError::invalid(
+                "Batch with conditions cannot span multiple partitions",
+            ));
         }
-        let several = plan.restrictions.clustering.iter().any(|part| {
-            matches!(
-                part.constraint,
-                Constraint::Among(Alternatives::Several(_) | Alternatives::Listed(_))
-            )
-        });
-        if several {
-            return Err(CqlError::invalid(format!(
-                "IN on the clustering key columns is not supported with conditional {what}"
-            )));
+        partition = key;
+        check_one_row(plan)?;
+        check_mix(plan, &scope, &mut kinds)?;
+    }
+    for (plan, bound) in plans {
+        let PlannedCondition::Columns(tests) = &plan.condition else {
+            continue;
+        };
+        let scope = Scope {
+            bound,
+            moment,
+            row: None,
+            aggregates: &[],
+        };
+        for test in tests {
+            check(test, &plan.table.columns[test.column], &scope)?;
         }
     }
     Ok(())
+}
+
+fn what_is_conditional(plan: &ModifyPlan) -> &'static str {
+    match plan.kind {
+        ModifyKind::Delete => "deletions",
+        ModifyKind::Insert | ModifyKind::Update => "updates",
+    }
+}
+
+/// IN names several partitions, whatever it names.
+fn check_one_partition(plan: &ModifyPlan, is_batch: bool) -> CqlResult<()> {
+    if !plan.restrictions.names_several_partitions() {
+        return Ok(());
+    }
+    Err(CqlError::invalid(match is_batch {
+        true => "Batch with conditions cannot span multiple partitions (you cannot use IN on the partition key)".into(),
+        false => format!(
+            "IN on the partition key is not supported with conditional {}",
+            what_is_conditional(plan)
+        ),
+    }))
+}
+
+/// IN names several rows, whatever it names.
+fn check_one_row(plan: &ModifyPlan) -> CqlResult<()> {
+    let several = plan.restrictions.clustering.iter().any(|part| {
+        matches!(
+            part.constraint,
+            Constraint::Among(Alternatives::Several(_) | Alternatives::Listed(_))
+        )
+    });
+    match several {
+        false => Ok(()),
+        true => Err(CqlError::invalid(format!(
+            "IN on the clustering key columns is not supported with conditional {}",
+            what_is_conditional(plan)
+        ))),
+    }
 }
 
 /// Conditions about rows, as far as they exclude each other.
@@ -68,45 +123,44 @@ pub fn is_about_rows(plan: &ModifyPlan) -> bool {
 }
 
 /// Refuses conditions of different kinds about one row of a batch.
-pub fn check_mix(
-    database: &Database,
-    plans: &[(&ModifyPlan, &[Bound])],
-    settings: &Settings,
+fn check_mix(
+    plan: &ModifyPlan,
+    scope: &Scope<'_>,
+    kinds: &mut HashMap<Option<Clustering>, Kind>,
 ) -> CqlResult<()> {
-    let now = moment(database, settings);
-    let mut kinds: HashMap<Option<Clustering>, Kind> = HashMap::new();
-    for (plan, bound) in plans {
-        let kind = match plan.condition {
-            PlannedCondition::None => continue,
-            PlannedCondition::Exists => Kind::Exists,
-            PlannedCondition::NotExists => Kind::NotExists,
-            PlannedCondition::Columns(_) => Kind::Columns,
-        };
-        let scope = Scope {
-            bound,
-            moment: &now,
-            row: None,
-            aggregates: &[],
-        };
-        let places: Vec<Option<Clustering>> = match is_about_rows(plan) {
-            true => rows_of(plan, &scope)?.into_iter().map(Some).collect(),
-            false => vec![None],
-        };
-        for place in places {
-            let before = *kinds.entry(place).or_insert(kind);
-            if before == kind {
-                continue;
-            }
-            return Err(CqlError::invalid(match (before, kind) {
-                (Kind::Columns, Kind::Exists) => {
-                    "Cannot mix IF conditions and IF EXISTS for the same row"
-                }
-                (Kind::Columns, Kind::NotExists) | (_, Kind::Columns) => {
-                    "Cannot mix IF conditions and IF NOT EXISTS for the same row"
-                }
-                _ => "Cannot mix IF EXISTS and IF NOT EXISTS conditions for the same row",
-            }));
+    let kind = match plan.condition {
+        PlannedCondition::None => return check_positions(plan, scope),
+        PlannedCondition::Exists => Kind::Exists,
+        PlannedCondition::NotExists => Kind::NotExists,
+        PlannedCondition::Columns(_) => Kind::Columns,
+    };
+    let places: Vec<Option<Clustering>> = match is_about_rows(plan) {
+        true => rows_of(plan, scope)?.into_iter().map(Some).collect(),
+        false => vec![None],
+    };
+    for place in places {
+        let before = *kinds.entry(place).or_insert(kind);
+        if before == kind {
+            continue;
         }
+        return Err(CqlError::invalid(match (before, kind) {
+            (Kind::Columns, Kind::Exists) => {
+                "Cannot mix IF conditions and IF EXISTS for the same row"
+            }
+            (Kind::Columns, Kind::NotExists) | (_, Kind::Columns) => {
+                "Cannot mix IF conditions and IF NOT EXISTS for the same row"
+            }
+            _ => "Cannot mix IF EXISTS and IF NOT EXISTS conditions for the same row",
+        }));
+    }
+    Ok(())
+}
+
+/// What is said of rows has to be values, be it of no partition or without a condition.
+pub fn check_positions(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<()> {
+    let rows = places_of(plan, scope)?;
+    if rows.is_none() {
+        plan::positions(&plan.table, &plan.restrictions, scope)?.without_null(&plan.table)?;
     }
     Ok(())
 }
@@ -135,10 +189,6 @@ pub fn applies(
                 row,
                 now: scope.moment.seconds,
             };
-            // What makes no sense is refused, be it decided by another comparison.
-            for test in tests {
-                check(test, &plan.table.columns[test.column], scope)?;
-            }
             for test in tests {
                 if !passes(test, &at, scope)? {
                     return Ok(false);

@@ -23,7 +23,7 @@ use palladium_storage::{
 
 use tokio::sync::OwnedRwLockReadGuard;
 
-use super::condition::{applies, check_mix, check_one_row, is_about_rows};
+use super::condition::{applies, check_conditional, check_positions, is_about_rows};
 use super::consistency::guard;
 use super::counter::Totals;
 use super::verdict::{self, Refusal};
@@ -98,16 +98,10 @@ impl Deferred {
         } = self;
         let plans = plans_of(statements);
         let conditional = plans.iter().any(|(plan, _)| plan.condition.is_some());
-        let partitions = partitions_of(database, &plans, settings)?;
         if conditional {
-            check_one_row(&plans, *is_batch)?;
-            if partitions.len() > 1 {
-                return Err(CqlError::invalid(
-                    "Batch with conditions cannot span multiple partitions",
-                ));
-            }
-            check_mix(database, &plans, settings)?;
+            check_conditional(&plans, *is_batch, &moment(database, settings))?;
         }
+        let partitions = partitions_of(database, &plans, settings)?;
         let named: Vec<(TableId, &PartitionKey)> = partitions
             .iter()
             .map(|(table, key)| (*table, key))
@@ -181,7 +175,11 @@ impl Deferred {
             if conditional {
                 stamp.timestamp = stamp.timestamp.max(newest.saturating_add(1));
             }
-            for key in keys_of(plan, &scope)? {
+            let keys = keys_of(plan, &scope)?;
+            if keys.is_empty() {
+                check_positions(plan, &scope)?;
+            }
+            for key in keys {
                 let own = existing.get(&(plan.table.id, key.clone()));
                 let update = match plan.is_counter && !plan.operations.is_empty() && is_count(plan)
                 {

@@ -532,6 +532,11 @@ fn delete_stretches(
 ) -> CqlResult<()> {
     let positions = plan::positions(&plan.table, &plan.restrictions, scope)?;
     let positions = positions.without_null(&plan.table)?;
+    if !plan.operations.is_empty() {
+        return Err(CqlError::invalid(
+            "Range deletions are not supported for specific columns",
+        ));
+    }
     if positions.is_all() {
         update.deletion = Some(stamp.deletion());
         return Ok(());

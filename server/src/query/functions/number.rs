@@ -208,7 +208,10 @@ pub fn arithmetic(
             if b.sign() == Sign::NoSign
                 && matches!(operator, Arithmetic::Divide | Arithmetic::Modulo)
             {
-                return Err(CqlError::invalid("/ by zero"));
+                return Err(CqlError::invalid(match ty.bare() {
+                    CqlType::Varint => "BigInteger divide by zero",
+                    _ => "/ by zero",
+                }));
             }
             Ok(Number::Whole(match operator {
                 Arithmetic::Add => a + b,
@@ -244,7 +247,10 @@ fn decimal_arithmetic(
         Arithmetic::Divide => return divide(a, b),
         Arithmetic::Modulo => {
             if b.0.sign() == Sign::NoSign {
-                return Err(CqlError::invalid("Division by zero"));
+                return Err(CqlError::invalid(match a.0.sign() {
+                    Sign::NoSign => "Division undefined",
+                    _ => "Division by zero",
+                }));
             }
             let (whole_a, whole_b, scale) = aligned(a, b)?;
             let quotient = &whole_a / &whole_b;
@@ -304,7 +310,7 @@ fn half_even(dividend: &BigInt, divisor: &BigInt) -> BigInt {
 /// A quotient with enough digits, without zeros at its end.
 pub fn divide(a: &(BigInt, i32), b: &(BigInt, i32)) -> CqlResult<Number> {
     if b.0.sign() == Sign::NoSign {
-        return Err(CqlError::invalid("Division by zero"));
+        return Err(CqlError::invalid("BigInteger divide by zero"));
     }
     let scale = i64::from(a.1.max(b.1)).clamp(QUOTIENT_SCALE_MIN, QUOTIENT_SCALE_MAX);
     // a / b = (a.0 / b.0) * 10^(b.1 - a.1); times 10^scale for the unscaled quotient, one digit more for rounding.

@@ -14,8 +14,10 @@ use palladium_protocol::types::CqlType;
 use palladium_storage::ColumnId;
 
 use super::super::custom::{self, Custom};
-use super::super::{Catalog, ColumnKind, Definition, DroppedColumn, TableSchema, mask, resolve};
-use super::create_table::{attach_masks, check_counter_ttl, value_column};
+use super::super::{
+    Catalog, Column, ColumnKind, Definition, DroppedColumn, TableSchema, mask, resolve,
+};
+use super::create_table::{attach_masks, check_counter_ttl, check_static, value_column};
 use super::{
     Circumstances, Effect, Plan, changed, check_modifiable, keyspace_of, require_keyspace,
     with_keyspace,
@@ -82,11 +84,6 @@ pub fn alter(
                 return Ok(Plan::Nothing);
             }
         }
-        AlterTableAction::Add { .. } if table.compact => {
-            return Err(CqlError::invalid(
-                "Cannot add new column to a COMPACT STORAGE table",
-            ));
-        }
         AlterTableAction::Add {
             if_not_exists,
             columns,
@@ -95,6 +92,7 @@ pub fn alter(
                 add(catalog, table, &mut definition, column, *if_not_exists)?;
                 attach_masks([column], &mut definition.columns, circumstances.masking)?;
             }
+            check_counters(table, &definition)?;
         }
         AlterTableAction::Drop {
             if_exists,
@@ -176,6 +174,10 @@ fn add(
     if_not_exists: bool,
 ) -> CqlResult<()> {
     let name = added.name.as_str();
+    let ty = resolve::cql_type(catalog, &table.keyspace, &added.of)?;
+    if let Some(mask) = &added.mask {
+        mask::mask_of(mask, name, &ty)?;
+    }
     if definition.columns.iter().any(|column| column.name == name) {
         return match if_not_exists {
             true => Ok(()),
@@ -184,33 +186,47 @@ fn add(
             ))),
         };
     }
-    let ty = resolve::cql_type(catalog, &table.keyspace, &added.of)?;
-    let mut column = value_column(added, &ty, !table.clustering.is_empty())?;
+    if table.compact {
+        return Err(CqlError::invalid(
+            "Cannot add new column to a COMPACT STORAGE table",
+        ));
+    }
+    let mut column = value_column(added, &ty);
+    check_static(&column, !table.clustering.is_empty())?;
     if let Some(before) = definition
         .dropped
         .iter()
         .find(|dropped| dropped.name == name)
     {
-        check_comes_back(before, &column)?;
-    }
-    match (ty.is_counter(), table.is_counter()) {
-        (true, false) if !only_keys(table) => {
-            return Err(CqlError::config(format!(
-                "{}: Cannot have a counter column (\"{name}\") in a non counter table",
-                table.full_name()
-            )));
-        }
-        (false, true) => {
-            return Err(CqlError::config(format!(
-                "{}: Cannot have a non counter column (\"{name}\") in a counter table",
-                table.full_name()
-            )));
-        }
-        _ => {}
+        check_comes_back(before, &column, table.is_counter())?;
     }
     column.id = ColumnId(definition.next_column_id);
     definition.next_column_id += 1;
     definition.columns.push(column);
+    Ok(())
+}
+
+/// Counters and other columns do not go together. It is said of the table as it would be.
+fn check_counters(table: &TableSchema, definition: &Definition) -> CqlResult<()> {
+    let added = |column: &&Column| table.column(&column.name).is_none();
+    for column in definition.columns.iter().filter(added) {
+        let name = &column.name;
+        match (column.ty.is_counter(), table.is_counter()) {
+            (true, false) if !only_keys(table) => {
+                return Err(CqlError::config(format!(
+                    "{}: Cannot have a counter column (\"{name}\") in a non counter table",
+                    table.full_name()
+                )));
+            }
+            (false, true) => {
+                return Err(CqlError::config(format!(
+                    "{}: Cannot have a non counter column (\"{name}\") in a counter table",
+                    table.full_name()
+                )));
+            }
+            _ => {}
+        }
+    }
     Ok(())
 }
 
@@ -224,8 +240,14 @@ fn only_keys(table: &TableSchema) -> bool {
             .all(|column| column.kind.is_primary_key())
 }
 
-fn check_comes_back(before: &DroppedColumn, column: &super::super::Column) -> CqlResult<()> {
+fn check_comes_back(before: &DroppedColumn, column: &Column, is_counter: bool) -> CqlResult<()> {
     let name = &column.name;
+    if !may_come_back_as(&before.ty, &column.ty) {
+        return Err(CqlError::invalid(format!(
+            "Cannot re-add previously dropped column '{name}' of type {}, incompatible with previous type {}",
+            column.ty, before.ty
+        )));
+    }
     let is_static = column.kind == ColumnKind::Static;
     if before.is_static != is_static {
         let kind = |is_static| if is_static { "STATIC" } else { "REGULAR" };
@@ -235,13 +257,7 @@ fn check_comes_back(before: &DroppedColumn, column: &super::super::Column) -> Cq
             kind(before.is_static)
         )));
     }
-    if !may_come_back_as(&before.ty, &column.ty) {
-        return Err(CqlError::invalid(format!(
-            "Cannot re-add previously dropped column '{name}' of type {}, incompatible with previous type {}",
-            column.ty, before.ty
-        )));
-    }
-    match column.ty.is_counter() {
+    match is_counter || column.ty.is_counter() {
         true => Err(CqlError::invalid(format!(
             "Cannot re-add previously dropped counter column {name}"
         ))),

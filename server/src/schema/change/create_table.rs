@@ -1,6 +1,6 @@
 //! CREATE TABLE becomes a [`TableSchema`]: columns with types and places, options, the key that protects it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use palladium_crypto::TableId;
@@ -17,6 +17,8 @@ use super::super::{
     Catalog, Column, ColumnKind, Definition, Keyspace, TableKind, TableOptions, TableSchema, mask,
     resolve,
 };
+use super::hashed::in_hash_order;
+use super::written::clustering_order;
 use super::{
     Circumstances, Effect, Plan, changed, check_modifiable, keyspace_of, require_keyspace,
     with_keyspace,
@@ -34,7 +36,6 @@ pub fn create(
     let keyspace = keyspace_of(&create.table, circumstances)?;
     let name = create.table.name.as_str();
     check_modifiable(catalog, keyspace)?;
-    check_written(create)?;
     let there = require_keyspace(catalog, keyspace)?;
     if there.tables.contains_key(name) {
         return match create.if_not_exists {
@@ -151,30 +152,6 @@ fn has_user_type(ty: &CqlType) -> bool {
     }
 }
 
-/// What can be wrong with the statement whatever is there.
-fn check_written(create: &CreateTable) -> CqlResult<()> {
-    let name = create.table.name.as_str();
-    let mut seen = BTreeSet::new();
-    for column in &create.columns {
-        if !seen.insert(column.name.as_str()) {
-            return Err(CqlError::invalid(format!(
-                "Duplicate column '{}' declaration for table '{name}'",
-                column.name.as_str()
-            )));
-        }
-    }
-    let mut ordered = BTreeSet::new();
-    for (column, _) in clustering_order(&create.options) {
-        if !ordered.insert(column.as_str()) {
-            return Err(CqlError::invalid(format!(
-                "Duplicate column '{}' in CLUSTERING ORDER BY clause for table '{name}'",
-                column.as_str()
-            )));
-        }
-    }
-    Ok(())
-}
-
 /// The table that a statement describes.
 pub fn table_of(
     catalog: &Catalog,
@@ -184,36 +161,38 @@ pub fn table_of(
     masking: bool,
 ) -> CqlResult<TableSchema> {
     let name = create.table.name.as_str();
-    check_table_name(keyspace, name)?;
+    let options = TableOptions::create(properties(&create.options))?;
     let compact = create.options.contains(&TableOption::CompactStorage);
     let primary_key = primary_key(create)?;
-    let types: BTreeMap<&str, CqlType> = create
-        .columns
-        .iter()
+    let types: BTreeMap<&str, CqlType> = in_hash_order(&create.columns, |of| of.name.as_str())
+        .into_iter()
         .map(|column| {
-            Ok((
-                column.name.as_str(),
-                resolve::cql_type(catalog, keyspace, &column.of)?,
-            ))
+            let ty = resolve::cql_type(catalog, keyspace, &column.of)?;
+            if let Some(mask) = &column.mask {
+                mask::mask_of(mask, column.name.as_str(), &ty)?;
+            }
+            Ok((column.name.as_str(), ty))
         })
         .collect::<CqlResult<_>>()?;
     let mut columns = key_columns(name, create, &primary_key, &types)?;
     let has_clustering = !primary_key.clustering.is_empty();
-    for column in other_columns(create, &columns) {
-        columns.push(value_column(
-            column,
-            &types[column.name.as_str()],
-            has_clustering,
-        )?);
-    }
-    if compact {
-        check_compact(&columns)?;
-    }
+    let others = other_columns(create, &columns);
+    columns.extend(
+        others
+            .into_iter()
+            .map(|column| value_column(column, &types[column.name.as_str()])),
+    );
     reverse(&mut columns, clustering_order(&create.options))?;
-    attach_masks(&create.columns, &mut columns, masking)?;
-    let options = TableOptions::create(properties(&create.options))?;
-    check_id(&create.options)?;
+    match compact {
+        true => check_compact(&columns)?,
+        false => columns
+            .iter()
+            .try_for_each(|column| check_static(column, has_clustering))?,
+    }
     check_counters(&columns, &options)?;
+    check_id(&create.options)?;
+    check_table_name(keyspace, name)?;
+    attach_masks(&create.columns, &mut columns, masking)?;
     let custom = Custom::read(properties(&create.options))?;
     check_nothing_to_rewrite(&custom)?;
     for (offset, column) in columns.iter_mut().enumerate() {
@@ -276,7 +255,7 @@ fn check_compact(columns: &[Column]) -> CqlResult<()> {
     Ok(())
 }
 
-fn check_table_name(keyspace: &str, name: &str) -> CqlResult<()> {
+pub fn check_table_name(keyspace: &str, name: &str) -> CqlResult<()> {
     let valid = !name.is_empty()
         && name
             .bytes()
@@ -304,16 +283,8 @@ pub fn properties(options: &[TableOption]) -> impl Iterator<Item = &Property> {
     })
 }
 
-fn clustering_order(options: &[TableOption]) -> impl Iterator<Item = &(Name, Direction)> {
-    options.iter().flat_map(|option| match option {
-        TableOption::ClusteringOrder(order) => order.as_slice(),
-        _ => &[],
-    })
-}
-
-/// The one primary key among all that were written.
+/// The one primary key, wherever it was written.
 fn primary_key(create: &CreateTable) -> CqlResult<PrimaryKey> {
-    let name = create.table.name.as_str();
     let marked = create
         .columns
         .iter()
@@ -323,17 +294,8 @@ fn primary_key(create: &CreateTable) -> CqlResult<PrimaryKey> {
             clustering: Vec::new(),
         });
     let mut keys = create.primary_keys.iter().cloned().chain(marked);
-    let key = keys.next().ok_or_else(|| {
-        CqlError::invalid(format!(
-            "No PRIMARY KEY specifed for table '{name}' (exactly one required)"
-        ))
-    })?;
-    match keys.next() {
-        None => Ok(key),
-        Some(_) => Err(CqlError::invalid(format!(
-            "Multiple PRIMARY KEY specified for table '{name}' (exactly one required)"
-        ))),
-    }
+    keys.next()
+        .ok_or_else(|| CqlError::invalid("A table has a PRIMARY KEY"))
 }
 
 fn key_columns(
@@ -359,6 +321,7 @@ fn key_columns(
                     "Duplicate column '{name}' in PRIMARY KEY clause for table '{table}'"
                 )));
             }
+            check_key_type(name, ty)?;
             if create
                 .columns
                 .iter()
@@ -368,7 +331,6 @@ fn key_columns(
                     "Static column '{name}' cannot be part of the PRIMARY KEY"
                 )));
             }
-            check_key_type(name, ty)?;
             columns.push(column(name, ty, kind, position));
         }
     }
@@ -423,21 +385,22 @@ fn other_columns<'a>(create: &'a CreateTable, keys: &[Column]) -> Vec<&'a Column
 }
 
 /// A static or regular column.
-pub fn value_column(
-    definition: &ColumnDefinition,
-    ty: &CqlType,
-    has_clustering: bool,
-) -> CqlResult<Column> {
-    if definition.is_static && !has_clustering {
-        return Err(CqlError::invalid(
-            "Static columns are only useful (and thus allowed) if the table has at least one clustering column",
-        ));
-    }
+pub fn value_column(definition: &ColumnDefinition, ty: &CqlType) -> Column {
     let kind = match definition.is_static {
         true => ColumnKind::Static,
         false => ColumnKind::Regular,
     };
-    Ok(column(definition.name.as_str(), ty, kind, 0))
+    column(definition.name.as_str(), ty, kind, 0)
+}
+
+/// A partition of one row has no use for static columns.
+pub fn check_static(column: &Column, has_clustering: bool) -> CqlResult<()> {
+    match column.kind == ColumnKind::Static && !has_clustering {
+        false => Ok(()),
+        true => Err(CqlError::invalid(
+            "Static columns are only useful (and thus allowed) if the table has at least one clustering column",
+        )),
+    }
 }
 
 /// Attaches the masks that were written; refused where masks are switched off.

@@ -14,10 +14,15 @@ use palladium_storage::Store;
 
 use super::super::index::{Index, target_name};
 use super::super::{Catalog, Column, ColumnKind, Keyspace, TableSchema, resolve};
-use super::{Circumstances, Effect, Plan, changed, check_modifiable, keyspace_of, with_keyspace};
+use super::{
+    Circumstances, Effect, Plan, changed, check_modifiable, check_not_ours, keyspace_of,
+    with_keyspace,
+};
 use crate::derived::layout::LAYOUT;
 use crate::error::{CqlError, CqlResult};
 
+/// An index that Cassandra has, switched off.
+const SASI: &str = "org.apache.cassandra.index.sasi.SASIIndex";
 /// What USING may say for the classic index.
 const CLASSIC: &str = "legacy_local_table";
 /// What an index name may have at most.
@@ -42,6 +47,9 @@ pub fn create(
     let (class, options) = attributes(create)?;
     let keyspace = keyspace_of(&create.table, circumstances)?;
     check_modifiable(catalog, keyspace)?;
+    if class.as_deref() == Some(SASI) {
+        class_of(SASI)?;
+    }
     let there = catalog
         .keyspace(keyspace)
         .ok_or_else(|| CqlError::invalid(format!("Keyspace '{keyspace}' doesn't exist")))?;
@@ -131,7 +139,7 @@ pub fn drop(
 ) -> CqlResult<Plan> {
     let keyspace = keyspace_of(&drop.name, circumstances)?;
     let name = drop.name.name.as_str();
-    check_modifiable(catalog, keyspace)?;
+    check_not_ours(catalog, keyspace)?;
     let found = catalog.keyspace(keyspace).and_then(|there| {
         let table = table_of(there, name)?;
         let index = table.indexes.iter().find(|index| index.name == name)?;
@@ -248,7 +256,7 @@ fn target<'a>(
         )),
         ([], true) => {
             class_of(create.class.as_deref().unwrap_or(CLASSIC))?;
-            Err(CqlError::invalid("Missing target column"))
+            Err(CqlError::invalid("Failed to retrieve target column for: "))
         }
         (_, false) => Err(CqlError::invalid(
             "Only CUSTOM indexes support multiple columns",
@@ -354,7 +362,7 @@ fn class_of(class: &str) -> CqlResult<()> {
     match class.to_ascii_lowercase().as_str() {
         "sai" | "storageattachedindex" => Ok(()),
         _ if class == "org.apache.cassandra.index.sai.StorageAttachedIndex" => Ok(()),
-        _ if class == "org.apache.cassandra.index.sasi.SASIIndex" => Err(CqlError::invalid(
+        _ if class == SASI => Err(CqlError::invalid(
             "SASI indexes are disabled. Enable in cassandra.yaml to use.",
         )),
         _ => Err(CqlError::config(format!(

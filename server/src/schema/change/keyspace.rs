@@ -32,14 +32,14 @@ pub fn create(
     check_name(name)?;
     let options =
         options.ok_or_else(|| CqlError::invalid("Missing mandatory option 'replication'"))?;
-    if !options.contains_key("class") {
-        return Err(CqlError::config("Missing replication strategy class"));
-    }
     if catalog.keyspace(name).is_some() {
         return match create.if_not_exists {
             true => Ok(Plan::Nothing),
             false => Err(CqlError::keyspace_exists(name)),
         };
+    }
+    if !options.contains_key("class") {
+        return Err(CqlError::config("Missing replication strategy class"));
     }
     let mut keyspace = Keyspace::new(name, KeyspaceKind::User);
     keyspace.replication = replication::replication(options, name, circumstances.data_center)?;

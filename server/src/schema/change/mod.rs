@@ -7,15 +7,17 @@
 //!
 //! Every rule of Cassandra's DDL, and every word of its errors, is in here.
 //!
-//! Read in this order: `keyspace`, `create_table`, `alter_table`, `drop`, `user_type`, `index`, `view`.
+//! Read in this order: `written`, `keyspace`, `create_table`, `alter_table`, `drop`, `user_type`, `index`, `view`; `hashed` knows in which order Cassandra finds mistakes.
 
 mod alter_table;
 mod create_table;
 mod drop;
+mod hashed;
 mod index;
 mod keyspace;
 mod user_type;
 mod view;
+pub mod written;
 
 #[cfg(test)]
 mod tests;
@@ -173,6 +175,9 @@ fn not_yet(
     let check_types = |name: &QualifiedName, arguments: &Option<Vec<Type>>| {
         let keyspace = keyspace_of(name, circumstances)?;
         let mut types = arguments.iter().flatten();
+        if let Some(ty) = types.clone().find(|ty| is_frozen_by_name(ty)) {
+            return Err(frozen("Argument", ty));
+        }
         types.try_for_each(|ty| resolve::cql_type(catalog, keyspace, ty).map(|_| ()))
     };
     match statement {
@@ -186,15 +191,18 @@ fn not_yet(
             let what = with_arguments(&drop.name, &drop.arguments);
             missing(&what, drop.if_exists, "Aggregate")
         }
-        Statement::DropTrigger(drop) => match drop.if_exists {
-            true => Ok(Plan::Nothing),
-            false => Err(CqlError::invalid(format!(
-                "Trigger '{}' on '{}.{}' doesn't exist",
-                drop.name.as_str(),
-                keyspace_of(&drop.table, circumstances)?,
-                drop.table.name.as_str()
-            ))),
-        },
+        Statement::DropTrigger(drop) => {
+            let keyspace = keyspace_of(&drop.table, circumstances)?;
+            check_not_ours(catalog, keyspace)?;
+            match drop.if_exists {
+                true => Ok(Plan::Nothing),
+                false => Err(CqlError::invalid(format!(
+                    "Trigger '{}' on '{keyspace}.{}' doesn't exist",
+                    drop.name.as_str(),
+                    drop.table.name.as_str()
+                ))),
+            }
+        }
         Statement::CreateAggregate(create) => Err(no_aggregate(catalog, create, circumstances)?),
         Statement::CreateFunction(_) => Err(CqlError::invalid(
             "User-defined functions are disabled in cassandra.yaml - set user_defined_functions_enabled=true to enable",
@@ -202,6 +210,7 @@ fn not_yet(
         Statement::CreateTrigger(create) => {
             let keyspace = keyspace_of(&create.table, circumstances)?;
             let table = create.table.name.as_str();
+            check_not_ours(catalog, keyspace)?;
             let there = require_keyspace(catalog, keyspace)?;
             Err(CqlError::invalid(match there.tables.contains_key(table) {
                 false => format!("Table '{table}' doesn't exist"),
@@ -241,6 +250,16 @@ fn keyspace_of<'a>(
         .ok_or_else(|| CqlError::invalid(NO_KEYSPACE))
 }
 
+fn is_frozen_by_name(ty: &Type) -> bool {
+    matches!(ty, Type::Frozen(inner) if !matches!(**inner, Type::Tuple(_)))
+}
+
+fn frozen(what: &str, ty: &Type) -> CqlError {
+    CqlError::invalid(format!(
+        "{what} '{ty}' cannot be frozen; remove frozen<> modifier from '{ty}'"
+    ))
+}
+
 /// Why an aggregate cannot be made: its state function is not there, since there are none. What is wrong with its types comes first.
 fn no_aggregate(
     catalog: &Catalog,
@@ -254,13 +273,6 @@ fn no_aggregate(
             "Cannot use both 'OR REPLACE' and 'IF NOT EXISTS' directives",
         ));
     }
-    let is_frozen_by_name =
-        |ty: &Type| matches!(ty, Type::Frozen(inner) if !matches!(**inner, Type::Tuple(_)));
-    let frozen = |what: &str, ty: &Type| {
-        CqlError::invalid(format!(
-            "{what} '{ty}' cannot be frozen; remove frozen<> modifier from '{ty}'"
-        ))
-    };
     if let Some(ty) = create.arguments.iter().find(|ty| is_frozen_by_name(ty)) {
         return Ok(frozen("Argument", ty));
     }
@@ -293,6 +305,20 @@ fn check_modifiable(catalog: &Catalog, keyspace: &str) -> CqlResult<()> {
         ))),
     }
 }
+
+/// The same for what has nobody's permission to ask for, because it is not there.
+fn check_not_ours(catalog: &Catalog, keyspace: &str) -> CqlResult<()> {
+    match catalog.keyspace(keyspace).map(|keyspace| keyspace.kind) {
+        _ if REPLICATED.contains(&keyspace) => Ok(()),
+        None | Some(KeyspaceKind::User) => Ok(()),
+        Some(KeyspaceKind::System | KeyspaceKind::Virtual) => Err(CqlError::invalid(format!(
+            "System keyspace '{keyspace}' is not user-modifiable"
+        ))),
+    }
+}
+
+/// Keyspaces of Cassandra's own that every node has the same of.
+const REPLICATED: [&str; 3] = ["system_auth", "system_distributed", "system_traces"];
 
 /// A keyspace that must be there.
 fn require_keyspace<'a>(catalog: &'a Catalog, keyspace: &str) -> CqlResult<&'a Arc<Keyspace>> {

@@ -25,6 +25,7 @@ impl World {
     fn run(&mut self, text: &str) -> CqlResult<Option<Changed>> {
         let statement = cql::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert!(is_schema_change(&statement), "{text}");
+        written::check(&statement, None)?;
         self.tables += 1;
         let circumstances = Circumstances {
             keyspace: None,

@@ -33,19 +33,25 @@ pub fn create(
         };
     }
     let mut seen = BTreeSet::new();
-    let mut fields = Vec::new();
-    for (field, of) in &create.fields {
+    for (field, _) in &create.fields {
         if !seen.insert(field.as_str()) {
             return Err(CqlError::invalid(format!(
                 "Duplicate field name '{}' in type '{name}'",
                 field.as_str()
             )));
         }
-        fields.push((
-            field.as_str().to_owned(),
-            resolve::field_type(catalog, keyspace, of)?,
-        ));
     }
+    let mut written = create.fields.iter();
+    written.try_for_each(|(_, of)| resolve::check_field(of))?;
+    let fields: CqlResult<Vec<(String, CqlType)>> = create
+        .fields
+        .iter()
+        .map(|(field, of)| {
+            let of = resolve::cql_type(catalog, keyspace, of)?;
+            Ok((field.as_str().to_owned(), of))
+        })
+        .collect();
+    let fields = fields?;
     let ty = Arc::new(UserType {
         keyspace: keyspace.to_owned(),
         name: name.to_owned(),
@@ -134,6 +140,7 @@ fn add(
     if_not_exists: bool,
 ) -> CqlResult<()> {
     let field = field.as_str();
+    resolve::check_field(of)?;
     if ty.fields.iter().any(|(there, _)| there == field) {
         return match if_not_exists {
             true => Ok(()),
@@ -143,7 +150,7 @@ fn add(
             ))),
         };
     }
-    let of = resolve::field_type(catalog, &ty.keyspace, of)?;
+    let of = resolve::cql_type(catalog, &ty.keyspace, of)?;
     let refuse = |why: String| {
         Err(CqlError::invalid(format!(
             "Cannot add new field {field} of type {} to user type {}.{} as {why}",
@@ -157,8 +164,12 @@ fn add(
     }
     let mentions = |of: &CqlType| resolve::mentions(of, &ty.keyspace, &ty.name);
     let with_key = |has: &dyn Fn(&TableSchema) -> bool| -> Vec<String> {
-        let tables = keyspace.tables.values().filter(|table| has(table));
-        tables.map(|table| table.full_name()).collect()
+        let tables = keyspace.tables.values();
+        let views = tables.clone().flat_map(|table| &table.views);
+        let views = views.filter_map(|view| keyspace.table_or_view(&view.name));
+        let with_views = tables.chain(views);
+        let used_in = with_views.filter(|table| has(table));
+        used_in.map(|table| table.full_name()).collect()
     };
     let in_partition_keys = with_key(&|table| {
         table

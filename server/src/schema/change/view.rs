@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use palladium_protocol::cql::ast::{
-    AlterView, CreateView, Direction, DropView, Name, Relation, Selectable, Selection, TableOption,
+    AlterView, CreateView, Direction, DropView, Name, Relation, Selectable, Selection,
 };
 use palladium_protocol::response::{Change, SchemaTarget};
 use palladium_protocol::types::CqlType;
@@ -12,10 +12,12 @@ use palladium_storage::Store;
 
 use super::super::view::View;
 use super::super::{Catalog, ColumnKind, Keyspace, TableOptions, TableSchema, resolve};
-use super::create_table::properties;
+use super::create_table::{check_table_name, properties};
+use super::hashed::in_hash_order;
+use super::written::clustering_order;
 use super::{
-    Circumstances, Effect, Plan, changed, check_modifiable, keyspace_of, require_keyspace,
-    with_keyspace,
+    Circumstances, Effect, Plan, changed, check_modifiable, check_not_ours, keyspace_of,
+    require_keyspace, with_keyspace,
 };
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::restrict::check_view_conditions;
@@ -30,16 +32,6 @@ pub fn create(
 ) -> CqlResult<Plan> {
     let keyspace = keyspace_of(&create.view, circumstances)?;
     check_modifiable(catalog, keyspace)?;
-    if create
-        .table
-        .keyspace
-        .as_ref()
-        .is_some_and(|of| of.as_str() != keyspace)
-    {
-        return Err(CqlError::invalid(
-            "Cannot create a materialized view on a table in a different keyspace",
-        ));
-    }
     let there = require_keyspace(catalog, keyspace)?;
     let name = create.view.name.as_str();
     let base_name = create.table.name.as_str();
@@ -71,10 +63,11 @@ pub fn create(
     }
     let columns = selected(base, name, &create.selection)?;
     check_key(base, name, create, columns.as_deref())?;
-    let clustering = clustering(create)?;
+    let clustering = clustering(base, create)?;
     check_base_key(base, name, create)?;
     check_where(catalog, base, name, create)?;
     let options = options(create)?;
+    check_table_name(keyspace, name)?;
     let mut definition = base.definition();
     definition.next_store = base.next_store.checked_add(1).ok_or_else(|| {
         CqlError::invalid("The table has had as many views as a table can have in its life")
@@ -117,7 +110,7 @@ pub fn alter(
 ) -> CqlResult<Plan> {
     let keyspace = keyspace_of(&alter.view, circumstances)?;
     let name = alter.view.name.as_str();
-    check_modifiable(catalog, keyspace)?;
+    check_not_ours(catalog, keyspace)?;
     let Some((there, base)) = found(catalog, keyspace, name) else {
         return missing(keyspace, name, alter.if_exists);
     };
@@ -163,7 +156,7 @@ pub fn drop(
 ) -> CqlResult<Plan> {
     let keyspace = keyspace_of(&drop.view, circumstances)?;
     let name = drop.view.name.as_str();
-    check_modifiable(catalog, keyspace)?;
+    check_not_ours(catalog, keyspace)?;
     let Some((there, base)) = found(catalog, keyspace, name) else {
         return missing(keyspace, name, drop.if_exists);
     };
@@ -225,19 +218,22 @@ fn selected(
     view: &str,
     selection: &Selection,
 ) -> CqlResult<Option<Vec<String>>> {
-    let check_static = |name: &str| {
-        let column = base.column(name);
-        match column.is_some_and(|column| column.kind == ColumnKind::Static) {
-            true => Err(CqlError::invalid(format!(
+    let check_static = |names: &[&str]| {
+        let is_static = |name: &str| {
+            let column = base.column(name);
+            column.is_some_and(|column| column.kind == ColumnKind::Static)
+        };
+        let mut names = in_hash_order(names, |name| name).into_iter();
+        match names.find(|name| is_static(name)) {
+            Some(name) => Err(CqlError::invalid(format!(
                 "Cannot include static column '{name}' in materialized view '{view}'"
             ))),
-            false => Ok(()),
+            None => Ok(()),
         }
     };
     let Selection::Items(items) = selection else {
-        base.columns
-            .iter()
-            .try_for_each(|column| check_static(&column.name))?;
+        let all: Vec<&str> = base.columns.iter().map(|column| &*column.name).collect();
+        check_static(&all)?;
         return Ok(None);
     };
     let mut names = Vec::new();
@@ -259,7 +255,7 @@ fn selected(
         }
         names.push(column.as_str().to_owned());
     }
-    names.iter().try_for_each(|name| check_static(name))?;
+    check_static(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
     Ok(Some(names))
 }
 
@@ -319,30 +315,22 @@ fn check_key(
     Ok(())
 }
 
-/// The clustering columns, each with whether it runs DESC.
-fn clustering(create: &CreateView) -> CqlResult<Vec<(String, bool)>> {
-    let order: Vec<&(Name, Direction)> = create
-        .options
-        .iter()
-        .flat_map(|option| match option {
-            TableOption::ClusteringOrder(order) => order.as_slice(),
-            _ => &[],
-        })
-        .collect();
+/// The clustering columns, each with whether it runs DESC: as in the base, if nothing is said.
+fn clustering(base: &TableSchema, create: &CreateView) -> CqlResult<Vec<(String, bool)>> {
+    let order: Vec<&(Name, Direction)> = clustering_order(&create.options).collect();
     let own = &create.primary_key.clustering;
     if !order.is_empty() && !order.iter().map(|(name, _)| name).eq(own) {
         return Err(CqlError::invalid(
             "Clustering key columns must exactly match columns in CLUSTERING ORDER BY directive",
         ));
     }
-    let is_descending = |place: usize| {
-        order
-            .get(place)
-            .is_some_and(|(_, direction)| *direction == Direction::Descending)
+    let is_descending = |place: usize, name: &str| match order.get(place) {
+        Some((_, direction)) => *direction == Direction::Descending,
+        None => base.column(name).is_some_and(|column| column.reversed),
     };
-    let columns = own.iter().enumerate();
+    let columns = own.iter().map(Name::as_str).enumerate();
     Ok(columns
-        .map(|(place, name)| (name.as_str().to_owned(), is_descending(place)))
+        .map(|(place, name)| (name.to_owned(), is_descending(place, name)))
         .collect())
 }
 
@@ -362,8 +350,10 @@ fn check_base_key(base: &TableSchema, view: &str, create: &CreateView) -> CqlRes
             base.name
         )));
     }
-    let others: Vec<&str> = key_columns(create)
-        .map(Name::as_str)
+    let own: Vec<&str> = key_columns(create).map(Name::as_str).collect();
+    let others: Vec<&str> = in_hash_order(&own, |name| name)
+        .into_iter()
+        .copied()
         .filter(|name| {
             base.column(name)
                 .is_some_and(|column| !column.kind.is_primary_key())
@@ -414,8 +404,10 @@ fn check_where(
         }
         restricted.insert(base.columns[column].name.clone());
     }
-    let missing: Vec<&str> = key_columns(create)
-        .map(Name::as_str)
+    let own: Vec<&str> = key_columns(create).map(Name::as_str).collect();
+    let missing: Vec<&str> = in_hash_order(&own, |name| name)
+        .into_iter()
+        .copied()
         .filter(|name| !restricted.contains(*name))
         .collect();
     if !missing.is_empty() {
@@ -436,13 +428,14 @@ fn check_where(
 fn options(create: &CreateView) -> CqlResult<TableOptions> {
     let own = || properties(&create.options);
     check_properties(own().map(|property| property.name.as_str()))?;
-    if own().any(|property| property.name.as_str() == "default_time_to_live") {
+    let options = TableOptions::create(own())?;
+    if options.default_time_to_live != 0 {
         return Err(CqlError::invalid(
             "Cannot set default_time_to_live for a materialized view. Data in a materialized view always expire at the same time than the \
              corresponding data in the parent table.",
         ));
     }
-    TableOptions::create(own())
+    Ok(options)
 }
 
 /// A view is under its base's key, and has none of its own.

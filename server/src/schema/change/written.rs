@@ -1,0 +1,158 @@
+//! What can be wrong with a statement about the schema whatever is there: it is refused before anything is looked up, also where it is only prepared.
+//!
+//! Cassandra finds some of it while it parses (names twice, a second key, classes of types) and the rest when it prepares the statement.
+
+use std::collections::BTreeSet;
+
+use palladium_protocol::cql::ast::{
+    AlterTable, AlterTableAction, AlterTypeAction, CreateTable, CreateView, Direction, Name,
+    QualifiedName, Statement, TableOption, Type,
+};
+
+use super::super::catalog::NO_KEYSPACE;
+use super::super::{TableOptions, resolve};
+use super::create_table::properties;
+use crate::error::{CqlError, CqlResult};
+
+/// Refuses what makes no sense by itself, for a session in `keyspace`.
+pub fn check(statement: &Statement, keyspace: Option<&str>) -> CqlResult<()> {
+    if let Statement::CreateTable(create) = statement {
+        check_names(create)?;
+    }
+    types(statement)
+        .into_iter()
+        .try_for_each(resolve::check_class)?;
+    if let Some(name) = subject(statement)
+        && name.keyspace.is_none()
+        && keyspace.is_none()
+    {
+        return Err(CqlError::invalid(NO_KEYSPACE));
+    }
+    match statement {
+        Statement::CreateTable(create) => {
+            check_has_key(create)?;
+            TableOptions::check_shape(properties(&create.options))
+        }
+        Statement::AlterTable(AlterTable {
+            action: AlterTableAction::With(properties),
+            ..
+        }) => TableOptions::check_shape(properties),
+        Statement::CreateView(create) => check_same_keyspace(create, keyspace),
+        _ => Ok(()),
+    }
+}
+
+/// What a statement is about, where the keyspace of the session may be meant.
+fn subject(statement: &Statement) -> Option<&QualifiedName> {
+    match statement {
+        Statement::CreateTable(create) => Some(&create.table),
+        Statement::AlterTable(alter) => Some(&alter.table),
+        Statement::DropTable(drop) => Some(&drop.table),
+        Statement::CreateType(create) => Some(&create.name),
+        Statement::AlterType(alter) => Some(&alter.name),
+        Statement::DropType(drop) => Some(&drop.name),
+        Statement::CreateIndex(create) => Some(&create.table),
+        Statement::DropIndex(drop) => Some(&drop.name),
+        Statement::CreateView(create) => Some(&create.view),
+        Statement::AlterView(alter) => Some(&alter.view),
+        Statement::DropView(drop) => Some(&drop.view),
+        Statement::CreateFunction(create) => Some(&create.name),
+        Statement::DropFunction(drop) => Some(&drop.name),
+        Statement::CreateAggregate(create) => Some(&create.name),
+        Statement::DropAggregate(drop) => Some(&drop.name),
+        Statement::CreateTrigger(create) => Some(&create.table),
+        Statement::DropTrigger(drop) => Some(&drop.table),
+        _ => None,
+    }
+}
+
+/// The types that are written in a statement.
+fn types(statement: &Statement) -> Vec<&Type> {
+    match statement {
+        Statement::CreateTable(create) => create.columns.iter().map(|column| &column.of).collect(),
+        Statement::AlterTable(alter) => match &alter.action {
+            AlterTableAction::Add { columns, .. } => {
+                columns.iter().map(|column| &column.of).collect()
+            }
+            AlterTableAction::AlterType { to, .. } => vec![to],
+            _ => Vec::new(),
+        },
+        Statement::CreateType(create) => create.fields.iter().map(|(_, of)| of).collect(),
+        Statement::AlterType(alter) => match &alter.action {
+            AlterTypeAction::Add { of, .. } => vec![of],
+            _ => Vec::new(),
+        },
+        Statement::CreateFunction(create) => {
+            let arguments = create.arguments.iter().map(|(_, of)| of);
+            arguments.chain([&create.returns]).collect()
+        }
+        Statement::CreateAggregate(create) => {
+            let arguments = create.arguments.iter();
+            arguments.chain([&create.state_type]).collect()
+        }
+        Statement::DropFunction(drop) => drop.arguments.iter().flatten().collect(),
+        Statement::DropAggregate(drop) => drop.arguments.iter().flatten().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn check_names(create: &CreateTable) -> CqlResult<()> {
+    let name = create.table.name.as_str();
+    let mut seen = BTreeSet::new();
+    for column in &create.columns {
+        if !seen.insert(column.name.as_str()) {
+            return Err(CqlError::invalid(format!(
+                "Duplicate column '{}' declaration for table '{name}'",
+                column.name.as_str()
+            )));
+        }
+    }
+    let marked = create.columns.iter().filter(|column| column.primary_key);
+    if create.primary_keys.len() + marked.count() > 1 {
+        return Err(CqlError::invalid(format!(
+            "Multiple PRIMARY KEY specified for table '{name}' (exactly one required)"
+        )));
+    }
+    let mut ordered = BTreeSet::new();
+    for (column, _) in clustering_order(&create.options) {
+        if !ordered.insert(column.as_str()) {
+            return Err(CqlError::invalid(format!(
+                "Duplicate column '{}' in CLUSTERING ORDER BY clause for table '{name}'",
+                column.as_str()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_has_key(create: &CreateTable) -> CqlResult<()> {
+    let is_marked = create.columns.iter().any(|column| column.primary_key);
+    match is_marked || !create.primary_keys.is_empty() {
+        true => Ok(()),
+        false => Err(CqlError::invalid(format!(
+            "No PRIMARY KEY specifed for table '{}' (exactly one required)",
+            create.table.name.as_str()
+        ))),
+    }
+}
+
+fn check_same_keyspace(create: &CreateView, session: Option<&str>) -> CqlResult<()> {
+    let of = |name: &QualifiedName| match &name.keyspace {
+        Some(keyspace) => Some(keyspace.as_str().to_owned()),
+        None => session.map(str::to_owned),
+    };
+    match create.table.keyspace.is_none() || of(&create.table) == of(&create.view) {
+        true => Ok(()),
+        false => Err(CqlError::invalid(
+            "Cannot create a materialized view on a table in a different keyspace",
+        )),
+    }
+}
+
+/// The columns of CLUSTERING ORDER BY.
+pub fn clustering_order(options: &[TableOption]) -> impl Iterator<Item = &(Name, Direction)> {
+    options.iter().flat_map(|option| match option {
+        TableOption::ClusteringOrder(order) => order.as_slice(),
+        _ => &[],
+    })
+}
