@@ -7,6 +7,12 @@ use super::kept::Kept;
 /// All of them.
 pub const NOT_YET: &[Kept] = &[
     Kept {
+        statement: "*",
+        theirs: "prepared: *VectorType(*UserType(*|[*VectorType(*UserType(*|prepared: *VectorType(*TupleType(*|[*VectorType(*TupleType(*",
+        ours: "prepared: *VectorType(*FrozenType(*|[*VectorType(*FrozenType(*",
+        why: "not yet: the class name of a vector of tuples or user types says once more that what is in them is frozen",
+    },
+    Kept {
         statement: "SELECT *exp(*|SELECT *log(*|SELECT *log10(*",
         theirs: "[*system.exp(*) decimal*|[*system.log(*) decimal*|[*system.log10(*) decimal*",
         ours: "[*system.exp(*) decimal*|[*system.log(*) decimal*|[*system.log10(*) decimal*",
