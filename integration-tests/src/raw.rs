@@ -25,6 +25,7 @@ pub mod opcode {
     pub const ERROR: u8 = 0x00;
     pub const STARTUP: u8 = 0x01;
     pub const READY: u8 = 0x02;
+    pub const AUTHENTICATE: u8 = 0x03;
     pub const OPTIONS: u8 = 0x05;
     pub const SUPPORTED: u8 = 0x06;
     pub const QUERY: u8 = 0x07;
@@ -32,6 +33,8 @@ pub mod opcode {
     pub const PREPARE: u8 = 0x09;
     pub const EXECUTE: u8 = 0x0A;
     pub const BATCH: u8 = 0x0D;
+    pub const AUTH_RESPONSE: u8 = 0x0F;
+    pub const AUTH_SUCCESS: u8 = 0x10;
 }
 
 /// Error codes that tests look for.

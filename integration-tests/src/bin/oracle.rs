@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use palladium_integration_tests::bench::server::{Recipe, Sync};
+use palladium_integration_tests::bench::workloads::Setting;
 use palladium_integration_tests::node::{Node, Settings};
 use palladium_integration_tests::oracle::answer::Answer;
 use palladium_integration_tests::oracle::generate::Breadth;
@@ -63,6 +64,9 @@ struct Arguments {
     /// Only tables, their writes and reads; without it also indexes, views, changes of schemas and all else.
     #[arg(long)]
     core: bool,
+    /// The core with masked columns, and a role that may not see behind them; a Cassandra that runs already asks for logins and has masking on.
+    #[arg(long, conflicts_with = "core")]
+    masked: bool,
     /// What the names of its keyspaces begin with: runs that share a server need one each.
     #[arg(long, default_value = "")]
     keyspaces: String,
@@ -73,6 +77,15 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     examples: usize,
 }
+
+/// What ours has on where columns are masked.
+const MASKED_CONFIG: &str = "\
+authenticator = \"PasswordAuthenticator\"
+authorizer = \"CassandraAuthorizer\"
+default_superuser_password = \"cassandra\"
+[cassandra]
+dynamic_data_masking_enabled = true
+";
 
 /// What stands under one heading.
 #[derive(Default)]
@@ -101,7 +114,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let theirs = match arguments.cassandra {
         Some(address) => address,
         None => {
-            started = Recipe::cassandra(Sync::Periodic, None, &folder).start()?;
+            let setting = match arguments.masked {
+                true => Setting::Masked,
+                false => Setting::Ordinary,
+            };
+            let recipe = Recipe::cassandra(Sync::Periodic, None, &folder).with(setting);
+            started = recipe.start()?;
             started.address
         }
     };
@@ -109,7 +127,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let ours = match arguments.palladium {
         Some(address) => address,
         None => {
-            let config = runtime.block_on(switches_of(theirs));
+            let config = match arguments.masked {
+                true => MASKED_CONFIG.to_owned(),
+                false => runtime.block_on(switches_of(theirs)),
+            };
             node = Node::start_with(Settings {
                 config,
                 ..Settings::default()
@@ -144,6 +165,9 @@ async fn run(
     let begun = Instant::now();
     let mut tally = Tally::default();
     Pair::new(theirs, ours).answer().await?;
+    if arguments.masked {
+        Pair::new(theirs, ours).make_reader().await?;
+    }
     if !arguments.no_scripts {
         let mut pair = Pair::new(theirs, ours);
         for folder in script_folders(arguments) {
@@ -191,9 +215,10 @@ async fn run(
                         return;
                     };
                     let keyspace = format!("{}k{worker}", arguments.keyspaces);
-                    let breadth = match arguments.core {
-                        true => Breadth::Core,
-                        false => Breadth::Whole,
+                    let breadth = match (arguments.core, arguments.masked) {
+                        (true, _) => Breadth::Core,
+                        (_, true) => Breadth::Masked,
+                        _ => Breadth::Whole,
                     };
                     let block = generate::block(seed, number, arguments.block, &keyspace, breadth);
                     let outcome = pair.run(&block).await;
@@ -278,6 +303,9 @@ async fn report(arguments: &Arguments, tally: &Tally, pair: &mut Pair) {
             println!("  {}", difference.step);
             println!("  theirs: {}", difference.theirs);
             println!("  ours:   {}", difference.ours);
+            if let Some(why) = difference.kept {
+                println!("  kept:   {why}");
+            }
         }
     }
     for (why, count) in &tally.kept {

@@ -14,6 +14,9 @@ const TTL_SLACK_S: i64 = 30;
 /// Timestamps that statements bear are small; a greater one is a server's own.
 const CLOCK_MIN_US: i64 = 1_000_000_000_000_000;
 
+/// How far two clocks of one machine may be apart when both servers have written.
+const CLOCK_SLACK_US: u64 = 600_000_000;
+
 /// Why two answers are not alike; `None` if they are.
 pub fn difference(theirs: &Reply, ours: &Reply) -> Option<String> {
     let heading = match (&theirs.answer, &ours.answer) {
@@ -90,6 +93,44 @@ fn same_refusal(left: &Refusal, right: &Refusal) -> bool {
             && in_order(&left.message) == in_order(&right.message)
 }
 
+/// Ours with the rows of theirs if those are the same ones in another order.
+pub fn in_their_order(theirs: &Reply, ours: &Reply) -> Reply {
+    let mut ours = ours.clone();
+    if let (Answer::Rows(left), Answer::Rows(right)) = (&theirs.answer, &mut ours.answer) {
+        let sorted = |rows: &Vec<Vec<Option<Bytes>>>| {
+            let mut rows = rows.clone();
+            rows.sort();
+            rows
+        };
+        if sorted(&left.rows) == sorted(&right.rows) {
+            right.rows.clone_from(&left.rows);
+        }
+    }
+    ours
+}
+
+/// Theirs with the floats of ours where the two are the same but for their last digits.
+pub fn with_close_floats(theirs: &Reply, ours: &Reply) -> Reply {
+    const CLOSE: f32 = 1e-4;
+    let mut theirs = theirs.clone();
+    if let (Answer::Rows(left), Answer::Rows(right)) = (&mut theirs.answer, &ours.answer) {
+        for (left_row, right_row) in left.rows.iter_mut().zip(&right.rows) {
+            for ((column, left), right) in left.columns.iter().zip(left_row).zip(right_row) {
+                if column.ty != Type::Native("float", Kind::Float) {
+                    continue;
+                }
+                if let (Some(mut one), Some(mut other)) = (left.as_deref(), right.as_deref())
+                    && let (Ok(one), Ok(other)) = (one.try_get_f32(), other.try_get_f32())
+                    && (one - other).abs() <= CLOSE * one.abs().max(other.abs())
+                {
+                    left.clone_from(right);
+                }
+            }
+        }
+    }
+    theirs
+}
+
 fn kind(answer: &Answer) -> String {
     match answer {
         Answer::Void => "done".into(),
@@ -108,12 +149,17 @@ fn columns(what: &str, left: &[Column], right: &[Column]) -> Option<String> {
     if left.len() != right.len() {
         return Some(format!("{what}: number of columns"));
     }
+    // Cassandra names the keyspace of a user type in a type hint, ours only if it was written.
+    let same_names = |left: &Column, right: &Column| {
+        let of_hints = |column: &Column| column.name.replace(&format!("{}.", left.keyspace), "");
+        alike_names(&left.name, &right.name) || alike_names(&of_hints(left), &of_hints(right))
+    };
     let differ = |(left, right): &(&Column, &Column)| {
         let same_table = left.keyspace == right.keyspace && left.table == right.table;
-        !same_table || left.ty != right.ty || !alike_names(&left.name, &right.name)
+        !same_table || left.ty != right.ty || !same_names(left, right)
     };
     let (left, right) = left.iter().zip(right).find(differ)?;
-    Some(if !alike_names(&left.name, &right.name) {
+    Some(if !same_names(left, right) {
         format!(
             "{what}: name {} | ours: {}",
             template(&left.name),
@@ -141,8 +187,31 @@ fn alike_names(left: &str, right: &str) -> bool {
         letters
     };
     left == right
+        || without_casts(left) == without_casts(right)
         || is_written(left) && left.eq_ignore_ascii_case(right)
         || left.contains('{') && letters(left) == letters(right)
+}
+
+/// A name without the casts of clustering columns in it: of a descending one Cassandra does not see that it is cast to its own type.
+fn without_casts(name: &str) -> String {
+    let mut out = String::new();
+    let mut rest = name;
+    while let Some(at) = rest.find("cast(c") {
+        let (before, cast) = rest.split_at(at);
+        out.push_str(before);
+        let parts = cast.split_once(')').and_then(|(inside, after)| {
+            let (column, _) = inside.strip_prefix("cast(")?.split_once(" as ")?;
+            Some((column, after))
+        });
+        let Some((column, after)) = parts else {
+            out.push_str(cast);
+            return out;
+        };
+        out.push_str(column);
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 fn tables(left: &Table, right: &Table) -> Option<String> {
@@ -178,11 +247,19 @@ fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
             (i64::from(left.get_i32()) - i64::from(right.get_i32())).abs() <= TTL_SLACK_S
         }
         // Two clocks, not one that a statement set.
-        Type::Native(_, Kind::Integer) if column.name.contains("writetime(") => {
-            let (mut left, mut right) = (&left[..], &right[..]);
-            let is_clock =
-                |number: Result<i64, _>| number.is_ok_and(|number| number > CLOCK_MIN_US);
-            is_clock(left.try_get_i64()) && is_clock(right.try_get_i64())
+        Type::Native("bigint", _) => are_clocks(left, right),
+        // A count, and of each number its length and its eight bytes.
+        Type::List(inner)
+            if **inner == Type::Native("bigint", Kind::Integer) && left.len() == right.len() =>
+        {
+            let numbers = left[4..].chunks(12).zip(right[4..].chunks(12));
+            left[..4] == right[..4]
+                && numbers.into_iter().all(|(left, right)| {
+                    left == right || left.len() == 12 && are_clocks(&left[4..], &right[4..])
+                })
+        }
+        Type::Native("text", _) if column.name == "[json]" => {
+            without_casts(&without_clocks(left)) == without_casts(&without_clocks(right))
         }
         // Which of the many NaN comes out of a calculation is the processor's business in Java.
         Type::Native(_, Kind::Float) => is_nan(left) && is_nan(right),
@@ -195,6 +272,31 @@ fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
             in_order(ty, left, is_clustering) == in_order(ty, right, is_clustering)
         }
     }
+}
+
+/// Whether both are readings of a clock at about the same time.
+fn are_clocks(mut left: &[u8], mut right: &[u8]) -> bool {
+    match (left.try_get_i64(), right.try_get_i64()) {
+        (Ok(left), Ok(right)) => {
+            left == right
+                || left > CLOCK_MIN_US
+                    && right > CLOCK_MIN_US
+                    && left.abs_diff(right) < CLOCK_SLACK_US
+        }
+        _ => false,
+    }
+}
+
+/// A JSON text without the readings of clocks in it.
+fn without_clocks(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let mut out = String::new();
+    for run in text.split_inclusive(|character: char| !character.is_ascii_digit()) {
+        let digits = run.trim_end_matches(|character: char| !character.is_ascii_digit());
+        let is_clock = digits.len() == 16 && digits.starts_with('1');
+        out.push_str(if is_clock { &run[digits.len()..] } else { run });
+    }
+    out
 }
 
 /// A value with the sets and maps in it in the order of their bytes; the outermost only if it is `whole`. What cannot be read stays as it is.

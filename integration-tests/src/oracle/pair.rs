@@ -13,7 +13,7 @@ use super::answer::{Answer, Reply};
 use super::compare;
 use super::kept;
 use super::step::{Batch, Block, Purpose, Step};
-use super::wire::{Asker, Prepared, Request};
+use super::wire::{Asker, Prepared, Request, Role};
 
 /// A statement is not followed through more pages than this.
 const PAGES_MAX: usize = 200;
@@ -26,6 +26,8 @@ const BUILD_POLL: Duration = Duration::from_millis(10);
 pub struct Pair {
     theirs: Asker,
     ours: Asker,
+    /// The same two, asked by the role that may not see behind masks.
+    readers: (Asker, Asker),
 }
 
 /// One step that was answered differently.
@@ -57,6 +59,36 @@ impl Pair {
         Pair {
             theirs: Asker::new(theirs),
             ours: Asker::new(ours),
+            readers: (
+                Asker::of(theirs, Role::Reader),
+                Asker::of(ours, Role::Reader),
+            ),
+        }
+    }
+
+    /// Makes the role that may not see behind masks.
+    pub async fn make_reader(&mut self) -> Result<(), String> {
+        let name = Role::Reader.name();
+        for text in [
+            format!("CREATE ROLE IF NOT EXISTS {name} WITH PASSWORD = '{name}' AND LOGIN = true"),
+            format!("GRANT SELECT ON ALL KEYSPACES TO {name}"),
+            format!("GRANT MODIFY ON ALL KEYSPACES TO {name}"),
+        ] {
+            let (theirs, ours) = self.both(&Request::plain(&text)).await;
+            for (server, reply) in [("Cassandra", theirs), ("palladium", ours)] {
+                if reply.is_refused() {
+                    return Err(format!("{server} refused {text}: {reply}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Who a step is asked by, at either server.
+    fn askers(&mut self, step: &Step) -> (&mut Asker, &mut Asker) {
+        match step.by_reader {
+            true => (&mut self.readers.0, &mut self.readers.1),
+            false => (&mut self.theirs, &mut self.ours),
         }
     }
 
@@ -78,6 +110,10 @@ impl Pair {
         let mut outcome = Outcome::default();
         self.theirs.remember_keyspace(&block.keyspace);
         self.ours.remember_keyspace(&block.keyspace);
+        if block.steps.iter().any(|step| step.by_reader) {
+            self.readers.0.remember_keyspace(&block.keyspace);
+            self.readers.1.remember_keyspace(&block.keyspace);
+        }
         for text in [
             format!("DROP KEYSPACE IF EXISTS {}", block.keyspace),
             format!(
@@ -132,7 +168,7 @@ impl Pair {
         }
         let mut ids = None;
         if step.prepared {
-            ids = match self.prepare(&step.text).await {
+            ids = match self.prepare(step, &step.text).await {
                 Ok(ids) => ids,
                 Err((theirs, ours, heading)) => return found(theirs, ours, heading),
             };
@@ -146,12 +182,13 @@ impl Pair {
                 request(step, states.0.as_deref()),
                 request(step, states.1.as_deref()),
             );
+            let askers = self.askers(step);
             let (theirs, ours) = match &ids {
                 Some((left_id, right_id)) => tokio::join!(
-                    self.theirs.execute(left_id, &left),
-                    self.ours.execute(right_id, &right)
+                    askers.0.execute(left_id, &left),
+                    askers.1.execute(right_id, &right)
                 ),
-                None => tokio::join!(self.theirs.query(&left), self.ours.query(&right)),
+                None => tokio::join!(askers.0.query(&left), askers.1.query(&right)),
             };
             if let Some(heading) = compare::difference(&theirs, &ours) {
                 let prefix = if page > 0 { "a later page: " } else { "" };
@@ -161,8 +198,8 @@ impl Pair {
             let (asker, id) = match (&states.0, &states.1) {
                 (Some(_), Some(_)) => continue,
                 (None, None) => return (None, !theirs.is_refused()),
-                (Some(_), None) => (&mut self.theirs, ids.as_ref().map(|(left, _)| left)),
-                (None, Some(_)) => (&mut self.ours, ids.as_ref().map(|(_, right)| right)),
+                (Some(_), None) => (self.askers(step).0, ids.as_ref().map(|(left, _)| left)),
+                (None, Some(_)) => (self.askers(step).1, ids.as_ref().map(|(_, right)| right)),
             };
             // An empty page told one that there is no more: the other must have nothing behind it either.
             let state = states.0.clone().or(states.1.clone());
@@ -181,9 +218,11 @@ impl Pair {
     /// What both made of a text; `None` if both refused it alike.
     async fn prepare(
         &mut self,
+        step: &Step,
         text: &str,
     ) -> Result<Option<(Prepared, Prepared)>, (Reply, Reply, String)> {
-        let (theirs, ours) = tokio::join!(self.theirs.prepare(text), self.ours.prepare(text));
+        let askers = self.askers(step);
+        let (theirs, ours) = tokio::join!(askers.0.prepare(text), askers.1.prepare(text));
         if let Some(heading) = compare::difference(&theirs, &ours) {
             return Err((theirs, ours, format!("PREPARE {heading}")));
         }
@@ -211,7 +250,7 @@ impl Pair {
                 right.push(None);
                 continue;
             }
-            match self.prepare(&member.text).await {
+            match self.prepare(step, &member.text).await {
                 Ok(Some((theirs, ours))) => {
                     left.push(Some(theirs));
                     right.push(Some(ours));
@@ -222,9 +261,10 @@ impl Pair {
                 }
             }
         }
+        let askers = self.askers(step);
         let (theirs, ours) = tokio::join!(
-            self.theirs.batch(batch, &left, step.now_seconds),
-            self.ours.batch(batch, &right, step.now_seconds)
+            askers.0.batch(batch, &left, step.now_seconds),
+            askers.1.batch(batch, &right, step.now_seconds)
         );
         match compare::difference(&theirs, &ours) {
             Some(heading) => {

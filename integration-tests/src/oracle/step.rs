@@ -27,6 +27,8 @@ pub struct Step {
     pub now_seconds: Option<i32>,
     /// A BATCH of the protocol, which `text` then only names.
     pub batch: Option<Batch>,
+    /// Asked by the role that may not see behind masks.
+    pub by_reader: bool,
     pub purpose: Purpose,
 }
 
@@ -64,6 +66,7 @@ impl Step {
             page_rows: None,
             now_seconds: None,
             batch: None,
+            by_reader: false,
             purpose,
         }
     }
@@ -103,6 +106,9 @@ impl fmt::Display for Step {
         }
         if let Some(now) = self.now_seconds {
             write!(f, " -- now {now}")?;
+        }
+        if self.by_reader {
+            f.write_str(" -- asked by reader")?;
         }
         Ok(())
     }

@@ -25,9 +25,29 @@ const CONSISTENCY_ONE: u16 = 0x0001;
 const CONSISTENCY_SERIAL: u16 = 0x0008;
 const VERSION: u8 = 0x05;
 
+/// Who asks, where a server wants to know: the name is the password, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The first superuser.
+    Superuser,
+    /// One that may read and write everything and sees masks.
+    Reader,
+}
+
+impl Role {
+    /// Its name and its password.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Superuser => "cassandra",
+            Role::Reader => "reader",
+        }
+    }
+}
+
 /// One connection to one of the two servers; it is opened again when it has ended.
 pub struct Asker {
     address: SocketAddr,
+    role: Role,
     connection: Option<Connection>,
     keyspace: Option<String>,
 }
@@ -59,8 +79,14 @@ pub enum Value {
 impl Asker {
     /// Nothing is connected before the first statement.
     pub fn new(address: SocketAddr) -> Asker {
+        Asker::of(address, Role::Superuser)
+    }
+
+    /// The same for one role.
+    pub fn of(address: SocketAddr, role: Role) -> Asker {
         Asker {
             address,
+            role,
             connection: None,
             keyspace: None,
         }
@@ -155,7 +181,7 @@ impl Asker {
 
     async fn exchange(&mut self, opcode: u8, body: &[u8]) -> io::Result<Reply> {
         if self.connection.is_none() {
-            let mut connection = Connection::open(self.address).await?;
+            let mut connection = Connection::open(self.address, self.role).await?;
             if let Some(keyspace) = &self.keyspace {
                 let mut body = BytesMut::new();
                 let text = format!("USE {keyspace}");
@@ -178,7 +204,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> io::Result<Connection> {
+    async fn open(address: SocketAddr, role: Role) -> io::Result<Connection> {
         let mut socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
         let startup = envelope(opcode::STARTUP, |body| {
@@ -196,17 +222,32 @@ impl Connection {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         };
-        if frame.opcode != opcode::READY {
-            return Err(io::Error::other(format!(
-                "STARTUP was answered with opcode {:#04x}",
-                frame.opcode
-            )));
-        }
-        Ok(Connection {
+        let mut connection = Connection {
             socket,
             input,
             envelopes: BytesMut::new(),
-        })
+        };
+        let last = match frame.opcode {
+            opcode::READY => return Ok(connection),
+            opcode::AUTHENTICATE => connection.log_in(role).await?,
+            other => other,
+        };
+        match last {
+            opcode::AUTH_SUCCESS => Ok(connection),
+            other => Err(io::Error::other(format!(
+                "STARTUP was answered with opcode {other:#04x}"
+            ))),
+        }
+    }
+
+    /// SASL PLAIN.
+    async fn log_in(&mut self, role: Role) -> io::Result<u8> {
+        let token = format!("\0{name}\0{name}", name = role.name());
+        let mut body = BytesMut::new();
+        body.put_i32(i32::try_from(token.len()).expect("a short name"));
+        body.put_slice(token.as_bytes());
+        let frame = self.exchange(opcode::AUTH_RESPONSE, &body).await?;
+        Ok(frame.opcode)
     }
 
     async fn exchange(&mut self, opcode: u8, body: &[u8]) -> io::Result<Frame> {

@@ -40,32 +40,37 @@ impl CqlType {
     /// The full class name, as Cassandra prints it.
     pub fn class_name(&self) -> String {
         let mut name = String::new();
-        self.put_class_name(&mut name);
+        self.put_class_name(&mut name, false);
         name
     }
 
-    fn put_class_name(&self, out: &mut String) {
+    /// Of what is frozen Cassandra does not say of its parts that they are, too.
+    fn put_class_name(&self, out: &mut String, inside_frozen: bool) {
         if let Some((_, class)) = NATIVE_CLASSES.iter().find(|(ty, _)| ty == self) {
             out.push_str(PACKAGE);
             out.push_str(class);
             return;
         }
         match self {
-            Self::List(element) => put_generic(out, "ListType", [&**element]),
-            Self::Set(element) => put_generic(out, "SetType", [&**element]),
-            Self::Map(key, value) => put_generic(out, "MapType", [&**key, &**value]),
-            Self::Tuple(fields) => put_generic(out, "TupleType", fields.iter()),
-            Self::Reversed(inner) => put_generic(out, "ReversedType", [&**inner]),
+            Self::List(element) => put_generic(out, "ListType", [&**element], inside_frozen),
+            Self::Set(element) => put_generic(out, "SetType", [&**element], inside_frozen),
+            Self::Map(key, value) => {
+                put_generic(out, "MapType", [&**key, &**value], inside_frozen);
+            }
+            Self::Tuple(fields) => put_generic(out, "TupleType", fields.iter(), true),
+            Self::Reversed(inner) => put_generic(out, "ReversedType", [&**inner], false),
             // Cassandra freezes user types and vectors without a wrapper class of their own around vectors and tuples.
-            Self::Frozen(inner) if inner.is_frozen() => inner.put_class_name(out),
-            Self::Frozen(inner) => put_generic(out, "FrozenType", [&**inner]),
+            Self::Frozen(inner) if inside_frozen || inner.is_frozen() => {
+                inner.put_class_name(out, inside_frozen);
+            }
+            Self::Frozen(inner) => put_generic(out, "FrozenType", [&**inner], true),
             Self::Vector(element, dimensions) => {
                 out.push_str(PACKAGE);
                 out.push_str("VectorType(");
-                element.put_class_name(out);
+                element.put_class_name(out, inside_frozen);
                 write!(out, " , {dimensions})").expect("a String takes everything");
             }
-            Self::Udt(udt) => put_user_type(out, udt),
+            Self::Udt(udt) => put_user_type(out, udt, inside_frozen),
             Self::Custom(class) => out.push_str(class),
             native => unreachable!("{native:?} stands in NATIVE_CLASSES"),
         }
@@ -87,22 +92,23 @@ fn put_generic<'a>(
     out: &mut String,
     class: &str,
     parameters: impl IntoIterator<Item = &'a CqlType>,
+    inside_frozen: bool,
 ) {
     out.push_str(PACKAGE);
     out.push_str(class);
     for (place, parameter) in parameters.into_iter().enumerate() {
         out.push(if place == 0 { '(' } else { ',' });
-        parameter.put_class_name(out);
+        parameter.put_class_name(out, inside_frozen);
     }
     out.push(')');
 }
 
-fn put_user_type(out: &mut String, udt: &UserType) {
+fn put_user_type(out: &mut String, udt: &UserType, inside_frozen: bool) {
     write!(out, "{PACKAGE}UserType({},{}", udt.keyspace, hex(&udt.name))
         .expect("a String takes everything");
     for (field, ty) in &udt.fields {
         write!(out, ",{}:", hex(field)).expect("a String takes everything");
-        ty.put_class_name(out);
+        ty.put_class_name(out, inside_frozen);
     }
     out.push(')');
 }
@@ -320,16 +326,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_a_frozen_type_is_not_said_to_be_frozen_once_more() {
+        let map = CqlType::map(CqlType::Int, CqlType::Text).frozen();
+        let ty = CqlType::vector(CqlType::list(map.clone()).frozen(), 1);
+        let short = |ty: &CqlType| ty.class_name().replace(PACKAGE, "");
+        let listed = "VectorType(FrozenType(ListType(MapType(Int32Type,UTF8Type))) , 1)";
+        assert_eq!(short(&ty), listed);
+        let tuple = CqlType::tuple([map]);
+        assert_eq!(short(&tuple), "TupleType(MapType(Int32Type,UTF8Type))");
+    }
+
+    #[test]
     fn a_class_name_reads_back() {
         let inner = CqlType::map(CqlType::Text, CqlType::vector(CqlType::Float, 2)).frozen();
         let udt = CqlType::Udt(Arc::new(UserType {
             keyspace: "ks".into(),
             name: "Ä".into(),
-            fields: vec![("a".into(), inner.clone()), ("b".into(), CqlType::Duration)],
+            fields: vec![("a".into(), inner), ("b".into(), CqlType::Duration)],
         }));
         for ty in [
-            CqlType::tuple([udt.clone(), inner]).reversed(),
-            udt.frozen(),
+            CqlType::tuple([CqlType::Text, CqlType::Varint]).reversed(),
+            udt,
             CqlType::Custom("com.example.T(a,b(c))".into()),
         ] {
             assert_eq!(CqlType::from_class_name(&ty.class_name()), Ok(ty));

@@ -136,6 +136,9 @@ pub(super) fn tuples(
     Ok(all)
 }
 
+/// What is said of a key without bytes.
+pub const EMPTY_KEY: &str = "Key may not be empty";
+
 /// The partitions of a WHERE.
 pub fn keys(
     table: &TableSchema,
@@ -145,15 +148,20 @@ pub fn keys(
     match &restrictions.partition {
         Partition::All => Ok(Keys::Range(KeyRange::all())),
         Partition::Keys(columns) => {
-            let mut keys = named_keys(table, columns, scope)?;
-            if let Some((lower, upper)) = &restrictions.token {
-                match token_range(lower.as_ref(), upper.as_ref(), scope)? {
-                    Keys::Range(KeyRange::Range { start, end }) => {
-                        keys.retain(|key| !start.is_after_key(key) && end.is_after_key(key))
-                    }
-                    _ => keys.clear(),
-                }
-            }
+            let Some((lower, upper)) = &restrictions.token else {
+                return named_keys(table, columns, scope).map(Keys::Named);
+            };
+            let named = named_keys(table, columns, scope);
+            let within = within_tokens(lower.as_ref(), upper.as_ref(), scope)?;
+            // A key that cannot be has the least token, and is no mistake where that is not meant.
+            let is_left_out = |error: &CqlError| {
+                error.message == EMPTY_KEY && !within(palladium_protocol::types::token_of(&[]))
+            };
+            let mut keys = match named {
+                Err(error) if is_left_out(&error) => Vec::new(),
+                keys => keys?,
+            };
+            keys.retain(|key| within(key.token().0));
             Ok(Keys::Named(keys))
         }
         Partition::Token { lower, upper } => token_range(lower.as_ref(), upper.as_ref(), scope),
@@ -229,17 +237,48 @@ fn product<C: Clone, V>(
     Ok(all)
 }
 
-fn token_range(lower: Option<&End>, upper: Option<&End>, scope: &Scope<'_>) -> CqlResult<Keys> {
-    let read = |end: &End| -> CqlResult<i64> {
-        let value = match end.value.evaluate(scope)? {
-            Bound::Null => return Err(CqlError::invalid("Invalid null token value")),
-            value => not_null(value, "partition key token")?,
-        };
-        let bytes = value[..]
-            .try_into()
-            .map_err(|_| CqlError::invalid("Invalid token"))?;
-        Ok(i64::from_be_bytes(bytes))
+fn token_of_end(end: &End, scope: &Scope<'_>) -> CqlResult<i64> {
+    let value = match end.value.evaluate(scope)? {
+        Bound::Null => return Err(CqlError::invalid("Invalid null token value")),
+        value => not_null(value, "partition key token")?,
     };
+    let bytes = value[..]
+        .try_into()
+        .map_err(|_| CqlError::invalid("Invalid token"))?;
+    Ok(i64::from_be_bytes(bytes))
+}
+
+/// Which tokens of named keys are meant. As in Cassandra a range whose end is less than its start goes round the ring here, which it does not where it alone
+/// says what is read.
+fn within_tokens(
+    lower: Option<&End>,
+    upper: Option<&End>,
+    scope: &Scope<'_>,
+) -> CqlResult<impl Fn(i64) -> bool + use<>> {
+    let read = |end: Option<&End>| -> CqlResult<Option<(i64, bool)>> {
+        end.map(|end| Ok((token_of_end(end, scope)?, end.inclusive)))
+            .transpose()
+    };
+    let (lower, upper) = (read(lower)?, read(upper)?);
+    let goes_round = matches!((lower, upper), (Some((start, _)), Some((end, _))) if start > end);
+    Ok(move |token| {
+        let above = lower.is_none_or(|(start, inclusive)| match inclusive {
+            true => token >= start,
+            false => token > start,
+        });
+        let below = upper.is_none_or(|(end, inclusive)| match inclusive {
+            true => token <= end,
+            false => token < end,
+        });
+        match goes_round {
+            true => above || below,
+            false => above && below,
+        }
+    })
+}
+
+fn token_range(lower: Option<&End>, upper: Option<&End>, scope: &Scope<'_>) -> CqlResult<Keys> {
+    let read = |end: &End| token_of_end(end, scope);
     let start = match lower {
         None => PartitionBound::MIN,
         Some(end) => match (read(end)?, end.inclusive) {

@@ -14,6 +14,12 @@ const SMALL_CHUNK_CACHE: &str = "file_cache_size: 32MiB";
 /// Two statements for each of ten thousand tables, and some.
 const MANY_STATEMENTS: &str = "prepared_statements_max = 50000\n";
 const LARGE_STATEMENT_CACHE: &str = "prepared_statements_cache_size: 512MiB";
+/// Logins and masks; a cache of permissions would still know those of a table that is gone.
+const MASKED: &str = "dynamic_data_masking_enabled: true
+authenticator: {class_name: PasswordAuthenticator}
+authorizer: {class_name: CassandraAuthorizer}
+permissions_validity: 0ms
+roles_validity: 0ms";
 
 /// The command; `folder` takes everything that the server keeps.
 pub(super) fn of(
@@ -25,7 +31,7 @@ pub(super) fn of(
     match &recipe.kind {
         Kind::Palladium { program, settings } => {
             let line = match recipe.setting {
-                Setting::Ordinary => String::new(),
+                Setting::Ordinary | Setting::Masked => String::new(),
                 Setting::ManyStatements => MANY_STATEMENTS.to_owned(),
                 // Who says otherwise is believed.
                 Setting::SmallCache if settings.contains("memory_bytes") => String::new(),
@@ -73,6 +79,7 @@ pub(super) fn of(
                         Setting::Ordinary => "",
                         Setting::ManyStatements => LARGE_STATEMENT_CACHE,
                         Setting::SmallCache => SMALL_CHUNK_CACHE,
+                        Setting::Masked => MASKED,
                     },
                 );
             Ok(command)

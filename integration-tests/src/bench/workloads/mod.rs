@@ -107,6 +107,8 @@ pub enum Setting {
     ManyStatements,
     /// With caches of their own so small that blocks come from the page cache of the machine.
     SmallCache,
+    /// Who asks has to log in, and columns can be masked; of Cassandra, as the oracle needs it.
+    Masked,
 }
 
 /// Which shapes mean something.

@@ -43,6 +43,7 @@ fn add(chance: &mut Chance, world: &mut World) -> String {
             ty,
             role,
             descending: false,
+            mask: None,
         };
         let suffix = if role == Role::Static { " static" } else { "" };
         parts.push(format!("{} {}{suffix}", column.name, column.ty));

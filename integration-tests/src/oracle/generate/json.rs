@@ -4,6 +4,16 @@ use super::types::Type;
 use super::values;
 use crate::chance::Chance;
 
+/// The same for an element of a set or a key of a map: see `values::element`.
+fn element(chance: &mut Chance, ty: &Type) -> String {
+    let value = value(chance, ty);
+    match value.trim_matches('"') {
+        "0.0" if *ty == Type::Native("decimal") => value.replace("0.0", "0"),
+        "1.50" if *ty == Type::Native("decimal") => value.replace("1.50", "1.5"),
+        _ => value,
+    }
+}
+
 /// A value of a type as JSON.
 pub fn value(chance: &mut Chance, ty: &Type) -> String {
     if chance.below(25) == 0 {
@@ -11,8 +21,14 @@ pub fn value(chance: &mut Chance, ty: &Type) -> String {
     }
     match ty {
         Type::Frozen(inner) => value(chance, inner),
-        Type::List(inner) | Type::Set(inner) => {
+        Type::List(inner) => {
             let parts: Vec<String> = (0..chance.below(4)).map(|_| value(chance, inner)).collect();
+            format!("[{}]", parts.join(", "))
+        }
+        Type::Set(inner) => {
+            let parts: Vec<String> = (0..chance.below(4))
+                .map(|_| element(chance, inner))
+                .collect();
             format!("[{}]", parts.join(", "))
         }
         Type::Vector(inner, length) => {
@@ -26,7 +42,7 @@ pub fn value(chance: &mut Chance, ty: &Type) -> String {
         Type::Map(key, inner) => {
             let parts: Vec<String> = (0..chance.below(3))
                 .map(|_| {
-                    let key = value(chance, key);
+                    let key = element(chance, key);
                     // A key that is no string is written as JSON inside of one.
                     let key = match key.starts_with('"') {
                         true => key,

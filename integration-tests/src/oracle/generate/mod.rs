@@ -6,12 +6,13 @@
 //!
 //! In reading order: `types` and `values` (each value as a literal and as bound bytes), `tables` and the `world` they stand in, then `statement`, which
 //! `writes`, `select`, `reads` and `json` fill; `batches`; `indexes`, `views` and `alter`, which change the world; `wrong`, which spoils what all of them
-//! made, and `odd`, statements that never were right.
+//! made, and `odd`, statements that never were right; `masks`, which are on by themselves.
 
 pub mod alter;
 pub mod batches;
 pub mod indexes;
 pub mod json;
+pub mod masks;
 pub mod odd;
 pub mod reads;
 pub mod select;
@@ -38,6 +39,8 @@ const STATEMENTS_OF_SECOND: usize = 8;
 pub enum Breadth {
     /// Tables, their writes and reads, and what is wrong with those.
     Core,
+    /// The core with masked columns, and a role that may not see behind them; servers ask for logins then.
+    Masked,
     /// All that there is.
     Whole,
 }
@@ -46,10 +49,13 @@ pub enum Breadth {
 pub fn block(seed: u64, number: u64, statements: usize, keyspace: &str, breadth: Breadth) -> Block {
     let mut chance = Chance::new(mix(seed) ^ number);
     let mood = match breadth {
-        Breadth::Core => Mood::CORE,
+        Breadth::Core | Breadth::Masked => Mood::CORE,
         Breadth::Whole => Mood::of(&mut chance),
     };
     let mut world = World::new(&mut chance, mood);
+    if breadth == Breadth::Masked {
+        masks::put_on(&mut chance, &mut world);
+    }
     let types = world.users.iter().map(|user| tables::create_type(user));
     let tables = world.tables.iter().map(tables::Table::create);
     let mut steps: Vec<Step> = types
@@ -65,6 +71,11 @@ pub fn block(seed: u64, number: u64, statements: usize, keyspace: &str, breadth:
     while steps.len() < statements {
         let step = match breadth {
             Breadth::Core => write_or_read(&mut chance, &world),
+            Breadth::Masked => match chance.below(50) {
+                0 => masks::change(&mut chance, &mut world),
+                1 => alter::look(&mut chance, &world, keyspace),
+                _ => write_or_read(&mut chance, &world),
+            },
             Breadth::Whole => step(&mut chance, &mut world, keyspace),
         };
         // A keyspace that is right by chance would outlive the block.
@@ -78,6 +89,12 @@ pub fn block(seed: u64, number: u64, statements: usize, keyspace: &str, breadth:
             Some(wrong) => steps.push(wrong),
             None => steps.push(step),
         }
+    }
+    if breadth == Breadth::Masked {
+        let asked = steps.into_iter();
+        steps = asked
+            .map(|step| masks::asked_by(&mut chance, step))
+            .collect();
     }
     if world.mood.expiring {
         for (place, step) in steps.iter_mut().enumerate() {

@@ -42,6 +42,16 @@ impl Statement {
     /// A value of this type, or, seldom, null, nothing, or a value of another one.
     pub fn term(&mut self, chance: &mut Chance, ty: &Type) -> &mut Statement {
         let value = values::value(chance, ty);
+        self.given(chance, ty, value)
+    }
+
+    /// The same for an element of a set or a key of a map.
+    pub fn element(&mut self, chance: &mut Chance, ty: &Type) -> &mut Statement {
+        let value = values::element(chance, ty);
+        self.given(chance, ty, value)
+    }
+
+    fn given(&mut self, chance: &mut Chance, ty: &Type, value: Datum) -> &mut Statement {
         if self.takes_marker(chance) {
             let bound = match chance.below(40) {
                 0 => Value::Null,
@@ -123,6 +133,7 @@ impl Statement {
             },
             now_seconds: None,
             batch: None,
+            by_reader: false,
             purpose,
         }
     }

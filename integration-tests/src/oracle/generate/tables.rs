@@ -21,6 +21,8 @@ pub struct Column {
     pub role: Role,
     /// Of a clustering column: its order is turned around.
     pub descending: bool,
+    /// What is shown in its place to those who may not see it.
+    pub mask: Option<String>,
 }
 
 /// How cells of a table get their timestamps, which decides what may be compared.
@@ -65,7 +67,11 @@ impl Table {
                 } else {
                     ""
                 };
-                format!("{} {}{suffix}", column.name, column.ty)
+                let mask = match &column.mask {
+                    Some(mask) => format!(" MASKED WITH {mask}"),
+                    None => String::new(),
+                };
+                format!("{} {}{suffix}{mask}", column.name, column.ty)
             })
             .collect();
         let names =
@@ -150,6 +156,7 @@ pub fn table(chance: &mut Chance, users: &[Rc<UserType>], number: usize, expirin
             ty,
             role,
             descending,
+            mask: None,
         });
     };
     for place in 0..1 + usize::from(chance.below(3) == 0) {

@@ -21,13 +21,33 @@ fn datum(text: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Datum {
     }
 }
 
-/// A value of a type.
+/// A value for a part of another one, for a key of a map or for a clustering column: none of a decimal that has an equal with other digits. Of two equal ones written at one time
+/// Cassandra keeps the digits of the first; here another one may be kept, and with it its value.
+pub fn element(chance: &mut Chance, ty: &Type) -> Datum {
+    let value = composed(chance, ty);
+    match value.text.as_str() {
+        "0.0" if *ty == Type::Native("decimal") => decimal_of("0", 0, 0),
+        "1.50" if *ty == Type::Native("decimal") => decimal_of("1.5", 15, 1),
+        _ => value,
+    }
+}
+
+/// A value of a type. What is in it may be a part of a key.
 pub fn value(chance: &mut Chance, ty: &Type) -> Datum {
     match ty {
         Type::Native(name) => native(chance, name),
-        Type::Frozen(inner) => value(chance, inner),
+        other => element(chance, other),
+    }
+}
+
+fn composed(chance: &mut Chance, ty: &Type) -> Datum {
+    match ty {
+        Type::Native(name) => native(chance, name),
+        Type::Frozen(inner) => element(chance, inner),
         Type::List(inner) => {
-            let parts: Vec<Datum> = (0..chance.below(4)).map(|_| value(chance, inner)).collect();
+            let parts: Vec<Datum> = (0..chance.below(4))
+                .map(|_| element(chance, inner))
+                .collect();
             collection("[", "]", &parts)
         }
         Type::Set(inner) => {
@@ -40,7 +60,7 @@ pub fn value(chance: &mut Chance, ty: &Type) -> Datum {
             let keys = distinct(chance, key, count);
             let parts: Vec<(Datum, Datum)> = keys
                 .into_iter()
-                .map(|key| (key, value(chance, inner)))
+                .map(|key| (key, element(chance, inner)))
                 .collect();
             let text: Vec<String> = parts
                 .iter()
@@ -57,7 +77,7 @@ pub fn value(chance: &mut Chance, ty: &Type) -> Datum {
         Type::Tuple(types) => {
             let parts: Vec<Option<Datum>> = types
                 .iter()
-                .map(|ty| (chance.below(6) > 0).then(|| value(chance, ty)))
+                .map(|ty| (chance.below(6) > 0).then(|| element(chance, ty)))
                 .collect();
             let text: Vec<&str> = parts
                 .iter()
@@ -69,7 +89,7 @@ pub fn value(chance: &mut Chance, ty: &Type) -> Datum {
             let parts: Vec<Option<Datum>> = user
                 .fields
                 .iter()
-                .map(|(_, ty)| (chance.below(5) > 0).then(|| value(chance, ty)))
+                .map(|(_, ty)| (chance.below(5) > 0).then(|| element(chance, ty)))
                 .collect();
             // A field that is not named is null, too; but `{}` alone would be a set.
             let text: Vec<String> = user
@@ -85,7 +105,7 @@ pub fn value(chance: &mut Chance, ty: &Type) -> Datum {
             datum(text, fields(&parts))
         }
         Type::Vector(inner, length) => {
-            let parts: Vec<Datum> = (0..*length).map(|_| value(chance, inner)).collect();
+            let parts: Vec<Datum> = (0..*length).map(|_| element(chance, inner)).collect();
             let text: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
             let mut bytes = BytesMut::new();
             for part in &parts {
@@ -104,7 +124,7 @@ pub fn value(chance: &mut Chance, ty: &Type) -> Datum {
 fn distinct(chance: &mut Chance, ty: &Type, count: usize) -> Vec<Datum> {
     let mut parts: Vec<(Vec<u8>, Datum)> = Vec::new();
     for _ in 0..count {
-        let part = value(chance, ty);
+        let part = element(chance, ty);
         let place = place(ty, &part);
         match place {
             Some(place) => parts.push((place, part)),
@@ -407,6 +427,10 @@ fn decimal(chance: &mut Chance, edge: bool, small: i64) -> Datum {
     } else {
         (small.to_string(), i128::from(small), 0)
     };
+    decimal_of(&text, unscaled, scale)
+}
+
+fn decimal_of(text: &str, unscaled: i128, scale: i32) -> Datum {
     datum(
         text,
         [&scale.to_be_bytes()[..], &minimal(unscaled)].concat(),

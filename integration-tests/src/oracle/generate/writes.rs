@@ -120,7 +120,10 @@ fn insert(statement: &mut Statement, chance: &mut Chance, table: &Table, alone: 
             if place > 0 {
                 statement.push(", ");
             }
-            statement.term(chance, &column.ty);
+            match column.role {
+                Role::Clustering => statement.element(chance, &column.ty),
+                _ => statement.term(chance, &column.ty),
+            };
         }
         statement.push(")");
     }
@@ -150,13 +153,23 @@ fn json(statement: &mut Statement, chance: &mut Chance, table: &Table, columns: 
     });
 }
 
+/// How a WHERE may name rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Freely,
+    /// Each by itself, never several by IN.
+    Singly,
+    /// Also from one on and up to another.
+    InSlices,
+}
+
 /// `WHERE` with the whole key, or with as much of it as a delete may have.
 fn key(
     statement: &mut Statement,
     chance: &mut Chance,
     table: &Table,
     clusterings: usize,
-    slices: bool,
+    named: Named,
 ) {
     statement.push(" WHERE ");
     let columns = table
@@ -170,16 +183,20 @@ fn key(
         statement.push(&column.name);
         let last = place + 1 == count && column.role == Role::Clustering;
         match chance.below(12) {
-            0 => {
+            0 if named != Named::Singly => {
                 statement.push(" IN ").list(chance, &column.ty);
             }
-            1..=4 if last && slices => {
+            1..=4 if last && named == Named::InSlices => {
                 statement
                     .push([" > ", " >= ", " < ", " <= "][chance.below(4)])
                     .term(chance, &column.ty);
             }
             _ => {
-                statement.push(" = ").term(chance, &column.ty);
+                statement.push(" = ");
+                match column.role {
+                    Role::Clustering => statement.element(chance, &column.ty),
+                    _ => statement.term(chance, &column.ty),
+                };
             }
         }
     }
@@ -212,7 +229,16 @@ fn update(statement: &mut Statement, chance: &mut Chance, table: &Table, alone: 
     } else {
         clusterings
     };
-    key(statement, chance, table, given, false);
+    // Cassandra appends to a list of the static row once for each row that is named.
+    let appends = columns
+        .iter()
+        .any(|column| column.role == Role::Static && matches!(column.ty, Type::List(_)));
+    let named = if appends {
+        Named::Singly
+    } else {
+        Named::Freely
+    };
+    key(statement, chance, table, given, named);
     if conditional {
         condition(statement, chance, table);
     }
@@ -299,7 +325,7 @@ fn assignment(statement: &mut Statement, chance: &mut Chance, column: &Column) {
             2 => {
                 statement
                     .push(format!("{name}["))
-                    .term(chance, key)
+                    .element(chance, key)
                     .push("] = ")
                     .term(chance, inner);
             }
@@ -353,7 +379,7 @@ fn delete(statement: &mut Statement, chance: &mut Chance, table: &Table, alone: 
                     statement.push("[").number(chance, index).push("]");
                 }
                 Type::Map(inner, _) | Type::Set(inner) if chance.below(2) == 0 => {
-                    statement.push("[").term(chance, inner).push("]");
+                    statement.push("[").element(chance, inner).push("]");
                 }
                 Type::User(user) if chance.below(2) == 0 => {
                     let (field, _) = &user.fields[chance.below(user.fields.len())];
@@ -371,7 +397,12 @@ fn delete(statement: &mut Statement, chance: &mut Chance, table: &Table, alone: 
     }
     statement.push(format!("FROM {}", table.name));
     using(statement, chance, table, conditional, false);
-    key(statement, chance, table, given, slices);
+    let named = if slices {
+        Named::InSlices
+    } else {
+        Named::Freely
+    };
+    key(statement, chance, table, given, named);
     if conditional {
         condition(statement, chance, table);
     }
@@ -401,7 +432,8 @@ fn condition(statement: &mut Statement, chance: &mut Chance, table: &Table) {
                 statement.push("[").number(chance, index).push("]");
                 inner
             }
-            Type::Map(key, inner) if chance.below(2) == 0 => {
+            // Cassandra compares values of a map's elements as if they were keys.
+            Type::Map(key, inner) if key == inner && chance.below(2) == 0 => {
                 statement.push("[").term(chance, key).push("]");
                 inner
             }

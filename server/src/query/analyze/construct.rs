@@ -203,7 +203,11 @@ impl Terms<'_> {
         receiver: &Receiver<'_>,
     ) -> CqlResult<Typed> {
         let mut expressions = vec![Expression::NULL; udt.fields.len()];
-        for (name, value) in parts {
+        for (at, (name, value)) in parts.iter().enumerate() {
+            // Of a field that is named twice the last value counts.
+            if parts[at + 1..].iter().any(|(later, _)| later == name) {
+                continue;
+            }
             let Selectable::Column(name) = name else {
                 return Err(not_for("map", receiver));
             };

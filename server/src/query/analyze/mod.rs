@@ -21,7 +21,7 @@ pub mod nearest;
 pub mod parts;
 pub mod restrict;
 mod said;
-mod select;
+pub mod select;
 pub mod term;
 
 use std::sync::Arc;

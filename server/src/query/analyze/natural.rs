@@ -89,7 +89,8 @@ impl Terms<'_> {
             },
             Selectable::Element { of, .. } => match self.natural_type(of)?.bare() {
                 CqlType::Map(_, value) => Some((**value).clone()),
-                CqlType::Set(element) => Some((**element).clone()),
+                // Of a list there is none to be had, which is said when it is looked for.
+                CqlType::Set(element) | CqlType::List(element) => Some((**element).clone()),
                 _ => None,
             },
             Selectable::Slice { of, .. } => self.natural_type(of),
@@ -185,7 +186,7 @@ impl Terms<'_> {
 
     fn fit_all<'t>(&self, parts: impl Iterator<Item = &'t Selectable>, ty: &CqlType) -> Fit {
         parts
-            .map(|part| self.fit(part, self.natural_type(part).as_ref(), ty))
+            .map(|part| self.fit_operand(part, self.natural_type(part).as_ref(), ty))
             .min()
             .unwrap_or(Fit::Weak)
     }

@@ -268,16 +268,18 @@ impl Gathered {
                 let first = said.columns.first();
                 first.is_some_and(|index| table.columns[*index].kind == ColumnKind::PartitionKey)
             });
-        let lists_keys = self.said.iter().any(|said| {
-            let first = said.columns.first();
-            first.is_some_and(|index| table.columns[*index].kind == ColumnKind::PartitionKey)
-                && matches!(
-                    &said.constraint,
-                    Some(Constraint::Among(
-                        Alternatives::Several(_) | Alternatives::Listed(_)
-                    ))
-                )
-        });
+        // Beside a token an IN counts only where all of the key is given.
+        let lists_keys = self.token.is_none()
+            && self.said.iter().any(|said| {
+                let first = said.columns.first();
+                first.is_some_and(|index| table.columns[*index].kind == ColumnKind::PartitionKey)
+                    && matches!(
+                        &said.constraint,
+                        Some(Constraint::Among(
+                            Alternatives::Several(_) | Alternatives::Listed(_)
+                        ))
+                    )
+            });
         let mut token = None;
         let partition = self.partition(table, purpose, &mut filters, &mut token)?;
         if selecting && !is_lenient && !filters.is_empty() {

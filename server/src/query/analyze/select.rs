@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use palladium_protocol::cql::ast::{
-    Direction, Name, OrderingKey, Select, Selectable, Selection, Term,
+    Direction, Name, Operator, OrderingKey, Select, Selectable, Selection, Term,
 };
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::CqlType;
@@ -13,9 +13,9 @@ use super::nearest::{self, Near};
 use super::parts::Chosen;
 use super::restrict::{
     Alternatives, Constraint, Partition, Purpose, REQUIRES_FILTERING, Restrictions,
-    SEVERAL_PARTITIONS, restrict,
+    SEVERAL_PARTITIONS, Test, restrict,
 };
-use super::term::{Aggregate, Markers, Terms, undefined};
+use super::term::{ANY_COLUMN, Aggregate, Markers, Terms, undefined};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
 use crate::schema::{Catalog, ColumnKind, TableSchema, system};
@@ -289,7 +289,8 @@ fn looks_at_statics_alone(
             let resolved = terms.resolve(&item.expression, &mut named);
             terms.columns = false;
             resolved?;
-            if named.iter().any(|index| wanted(kind(index))) {
+            let is_wanted = |index: &usize| *index == ANY_COLUMN || wanted(kind(index));
+            if named.iter().any(is_wanted) {
                 return Ok(true);
             }
         }
@@ -301,7 +302,7 @@ fn looks_at_statics_alone(
 }
 
 /// Every column that the selection looks at.
-fn selected_columns(shown: &[Typed], aggregates: &[Aggregate]) -> HashSet<usize> {
+pub fn selected_columns(shown: &[Typed], aggregates: &[Aggregate]) -> HashSet<usize> {
     let mut columns = HashSet::new();
     let arguments = aggregates
         .iter()
@@ -456,10 +457,14 @@ fn is_fixed(table: &TableSchema, restrictions: &Restrictions, index: usize) -> b
         };
     }
     let place = index - table.partition_key.len();
-    restrictions.clustering.iter().any(|part| {
-        (part.first..part.first + part.count).contains(&place)
-            && matches!(part.constraint, Constraint::Among(Alternatives::One(_)))
-    })
+    let is_tested = restrictions.filters.iter().any(|filter| {
+        filter.columns == [index] && matches!(filter.test, Test::Compare(Operator::Equal, _))
+    });
+    is_tested
+        || restrictions.clustering.iter().any(|part| {
+            (part.first..part.first + part.count).contains(&place)
+                && matches!(part.constraint, Constraint::Among(Alternatives::One(_)))
+        })
 }
 
 struct OrderBy {

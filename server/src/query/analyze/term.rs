@@ -71,6 +71,9 @@ pub struct Terms<'a> {
     pub key_markers: Vec<(usize, usize)>,
 }
 
+/// Stands among the places of columns for whichever column is asked for.
+pub const ANY_COLUMN: usize = usize::MAX;
+
 /// Selectables nest at most so deep; the parser has its own bound.
 impl<'a> Terms<'a> {
     pub fn new(catalog: &'a Catalog, keyspace: &'a str, table: Option<&'a TableSchema>) -> Self {
@@ -214,8 +217,13 @@ impl<'a> Terms<'a> {
             Selectable::Tuple(parts) | Selectable::List(parts) | Selectable::Set(parts) => {
                 parts.iter().try_for_each(|part| self.resolve(part, named))
             }
-            // A map may be a user type's value, whose field names are no columns.
-            Selectable::Map(_) => Ok(()),
+            // A map may be a user type's value, whose field names are no columns. Cassandra takes one with a value that names no column for all columns.
+            Selectable::Map(parts) => {
+                if parts.iter().any(|(_, value)| !names_a_column(value)) {
+                    named.insert(ANY_COLUMN);
+                }
+                Ok(())
+            }
             Selectable::Function { name, arguments } => {
                 for argument in arguments {
                     self.resolve(argument, named)?;
@@ -377,6 +385,20 @@ impl<'a> Terms<'a> {
             expression: typed?.expression,
             ty: column.ty.clone(),
         })
+    }
+}
+
+/// Whether a value is made of columns, as far as it is made of parts.
+fn names_a_column(of: &Selectable) -> bool {
+    match of {
+        Selectable::Literal(_) | Selectable::Marker(_) => false,
+        Selectable::Tuple(parts) | Selectable::List(parts) | Selectable::Set(parts) => {
+            parts.iter().any(names_a_column)
+        }
+        // A map with a value that names none counts as all of them.
+        Selectable::Map(parts) => !parts.is_empty(),
+        Selectable::TypeHint { expression, .. } => names_a_column(expression),
+        _ => true,
     }
 }
 

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use palladium_crypto::TableId;
 use palladium_protocol::cql::ast::BatchKind;
 use palladium_storage::{
-    Clustering, KeyRange, LatchGuard, Limits, Mutation, PartitionKey, ReadCommand, Row, Slices,
-    Store, Write,
+    Clustering, KeyRange, LatchGuard, Limits, Mutation, PartitionKey, PartitionUpdate, ReadCommand,
+    Row, Slices, Store, Write,
 };
 
 use tokio::sync::OwnedRwLockReadGuard;
@@ -173,7 +173,8 @@ impl Deferred {
             let client = timestamp.or(settings.timestamp).filter(|_| !conditional);
             let mut stamp = stamp(plan, &scope, client, now.micros)?;
             if conditional {
-                stamp.timestamp = stamp.timestamp.max(newest.saturating_add(1));
+                // One moment for all of them, whatever each says of its own, as in Cassandra: of two values of a cell the greater one stays.
+                stamp.timestamp = now.micros.max(newest.saturating_add(1));
             }
             let keys = keys_of(plan, &scope)?;
             if keys.is_empty() {
@@ -181,14 +182,17 @@ impl Deferred {
             }
             for key in keys {
                 let own = existing.get(&(plan.table.id, key.clone()));
-                let update = match plan.is_counter && !plan.operations.is_empty() && is_count(plan)
-                {
-                    true => totals.count(plan, &key, &scope, stamp, own)?,
-                    false => update_of(plan, &scope, stamp, &|position| match position {
-                        Some(position) => own?.rows.get(position),
-                        None => own?.static_row.as_ref(),
-                    })?,
-                };
+                let mut update =
+                    match plan.is_counter && !plan.operations.is_empty() && is_count(plan) {
+                        true => totals.count(plan, &key, &scope, stamp, own)?,
+                        false => update_of(plan, &scope, stamp, &|position| match position {
+                            Some(position) => own?.rows.get(position),
+                            None => own?.static_row.as_ref(),
+                        })?,
+                    };
+                if conditional {
+                    before_the_rest(&mut update);
+                }
                 if !update.is_empty() {
                     mutations.push(Mutation {
                         table: plan.table.id,
@@ -235,6 +239,17 @@ impl Deferred {
             false => Response::Void,
         };
         Ok(answer.with_warnings(warnings))
+    }
+}
+
+/// What is deleted by stretches or as a whole is deleted before anything of the same batch is written.
+fn before_the_rest(update: &mut PartitionUpdate) {
+    let stretches = update
+        .range_tombstones
+        .iter_mut()
+        .map(|stretch| &mut stretch.deletion);
+    for deletion in stretches.chain(&mut update.deletion) {
+        deletion.timestamp = deletion.timestamp.saturating_sub(1);
     }
 }
 

@@ -198,6 +198,10 @@ impl RowWriter<'_> {
         let key = self.element_key(column, key, "set")?;
         let value = value.evaluate(self.scope)?;
         if value == Bound::Unset {
+            // Nothing is set, of a list nevertheless where there is something.
+            if let CqlType::List(_) = &column.ty {
+                self.list_path(column, &key, "set")?;
+            }
             return Ok(());
         }
         let path_and_value = match &column.ty {

@@ -17,6 +17,7 @@ use palladium_storage::{
     Store, Write,
 };
 
+use super::condition::check_positions;
 use super::conditional::{self, Deferred};
 use super::consistency;
 use super::row::{RowWriter, needs_existing};
@@ -82,7 +83,8 @@ pub fn modify(
     };
     let stamp = stamp(plan, &scope, settings.timestamp, moment.micros)?;
     let mut mutations = Vec::with_capacity(1);
-    mutations_of(plan, &scope, stamp, &mut mutations)?;
+    let keys = keys_of(plan, &scope)?;
+    mutations_of(plan, keys, &scope, stamp, &mut mutations)?;
     if plan.table.has_indexes() {
         entries::add(&plan.table, &mut mutations)?;
     }
@@ -182,20 +184,26 @@ pub fn batch(
     }
     let moment = moment(database, settings);
     let mut mutations = Vec::with_capacity(flat.len());
+    let scope = |bound| Scope {
+        bound,
+        moment: &moment,
+        row: None,
+        aggregates: &[],
+    };
+    // All partitions are named before anything else is looked at.
+    let mut named = Vec::with_capacity(flat.len());
     for (plan, bound) in &plans {
-        let scope = Scope {
-            bound,
-            moment: &moment,
-            row: None,
-            aggregates: &[],
-        };
+        named.push(keys_of(plan, &scope(bound))?);
+    }
+    for ((plan, bound), keys) in plans.iter().zip(named) {
+        let scope = scope(bound);
         let stamp = stamp(
             plan,
             &scope,
             timestamp.or(settings.timestamp),
             moment.micros,
         )?;
-        mutations_of(plan, &scope, stamp, &mut mutations)?;
+        mutations_of(plan, keys, &scope, stamp, &mut mutations)?;
     }
     let mut mutations = merged(mutations);
     let (warnings, checked) = guard_batch(database, kind, &plans, &mutations, settings);
@@ -335,14 +343,13 @@ pub fn long(
 /// Adds the mutations of a statement that needs no look at the table.
 pub fn mutations_of(
     plan: &ModifyPlan,
+    keys: Vec<PartitionKey>,
     scope: &Scope<'_>,
     stamp: Stamp,
     out: &mut Vec<Mutation>,
 ) -> CqlResult<()> {
-    let keys = keys_of(plan, scope)?;
     if keys.is_empty() {
-        // No partition, and still what is said of rows has to make sense.
-        places_of(plan, scope)?;
+        check_positions(plan, scope)?;
     }
     for key in keys {
         let update = update_of(plan, scope, stamp, &|_| None)?;

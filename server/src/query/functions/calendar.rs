@@ -303,6 +303,11 @@ pub fn date_of_timestamp(millis: i64) -> Option<u32> {
     u32::try_from(millis / DAY_MILLIS + DATE_EPOCH).ok()
 }
 
+/// The same where a date has no end: what is beyond it begins anew on the other side, as in Cassandra.
+pub fn wrapped_date_of_timestamp(millis: i64) -> u32 {
+    (millis / DAY_MILLIS + DATE_EPOCH) as u32
+}
+
 /// The timestamp of a `date`'s midnight.
 pub fn timestamp_of_date(date: u32) -> i64 {
     (i64::from(date) - DATE_EPOCH) * DAY_MILLIS

@@ -54,7 +54,7 @@ pub(super) fn cast(from: &CqlType, value: &Bytes, to: &CqlType) -> CqlResult<Opt
             Ok(instant(from, value)?.map(|millis| Bytes::copy_from_slice(&millis.to_be_bytes())))
         }
         CqlType::Date => {
-            let date = instant(from, value)?.and_then(calendar::date_of_timestamp);
+            let date = instant(from, value)?.map(calendar::wrapped_date_of_timestamp);
             Ok(date.map(|date| Bytes::copy_from_slice(&date.to_be_bytes())))
         }
         _ => match number::read(from, value)? {

@@ -44,14 +44,14 @@ pub(super) fn call(
         Function::MaskHash => match (given(0), given(1)) {
             (None, _) => None,
             (Some(value), algorithm) => {
-                let algorithm = algorithm.map(|name| String::from_utf8_lossy(&name).to_uppercase());
-                match algorithm.as_deref() {
-                    None | Some("SHA-256") => Some(Bytes::copy_from_slice(&sha256(&[&value]))),
-                    Some(other) => {
+                let algorithm = algorithm.map(|name| String::from_utf8_lossy(&name).into_owned());
+                match algorithm {
+                    Some(other) if !other.eq_ignore_ascii_case("SHA-256") => {
                         return Err(CqlError::invalid(format!(
-                            "Hash algorithm {other} not found"
+                            "Hash algorithm not found: {other}"
                         )));
                     }
+                    _ => Some(Bytes::copy_from_slice(&sha256(&[&value]))),
                 }
             }
         },
@@ -76,7 +76,7 @@ fn default(ty: &CqlType) -> Vec<u8> {
         CqlType::Decimal => vec![0; 5],
         CqlType::Duration => vec![0; 3],
         CqlType::Uuid => vec![0; 16],
-        CqlType::Timeuuid => super::timeuuid::least_of_all().to_vec(),
+        CqlType::Timeuuid => super::timeuuid::least(0).to_vec(),
         CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..) => vec![0; 4],
         CqlType::Tuple(types) => fields(types.iter()),
         CqlType::Udt(udt) => fields(udt.fields.iter().map(|(_, ty)| ty)),

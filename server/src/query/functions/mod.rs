@@ -1,12 +1,13 @@
 //! Native functions: what they are, and calling them. `signature` finds the one a call means. Old spellings (`toTimestamp`, `blobAsInt`) and new ones
 //! (`to_timestamp`, `blob_as_int`) mean the same.
 //!
-//! Read on in `signature`, then `cast`, `duration`, `mask`, `vector`, `timeuuid`, `calendar`, `number`, `text`, `aggregate`.
+//! Read on in `signature`, then `cast`, `duration`, `mask`, `vector`, `timeuuid`, `calendar`, `number`, `logarithm`, `text`, `aggregate`.
 
 pub mod aggregate;
 pub mod calendar;
 mod cast;
 mod duration;
+mod logarithm;
 mod mask;
 pub mod number;
 mod signature;
@@ -180,10 +181,12 @@ impl Function {
                 Some(millis) => copy(&millis.to_be_bytes()),
                 None => return Ok(None),
             },
-            Function::ToDate => match instant(ty, first)?.and_then(calendar::date_of_timestamp) {
-                Some(date) => copy(&date.to_be_bytes()),
-                None => return Ok(None),
-            },
+            Function::ToDate => {
+                match instant(ty, first)?.map(calendar::wrapped_date_of_timestamp) {
+                    Some(date) => copy(&date.to_be_bytes()),
+                    None => return Ok(None),
+                }
+            }
             Function::Cast => return cast::cast(ty, first, returns),
             Function::FromJson => return json::value(returns, first),
             Function::SimilarityCosine
@@ -286,7 +289,14 @@ impl Function {
                 unscaled: unscaled.magnitude().clone().into(),
                 scale,
             },
-            (Function::Round, Number::Real(real)) => Number::Real((real + 0.5).floor()),
+            // Rounded to a whole number of Java's, which has an end, and of which NaN is nothing.
+            (Function::Round, Number::Real(real)) => {
+                let whole = round_half_up(real);
+                Number::Real(match ty {
+                    CqlType::Float => f64::from(whole as i32 as f32),
+                    _ => whole as i64 as f64,
+                })
+            }
             (Function::Round, Number::Decimal { unscaled, scale }) if scale > 0 => {
                 let (unscaled, scale) = (unscaled, scale);
                 let half =
@@ -307,12 +317,30 @@ impl Function {
                 Number::Whole(number::whole(&shifted)?)
             }
             (Function::Round, number) => number,
+            (Function::Exp, number) if has_all_digits(ty) => logarithm::exp(&number)?,
+            (Function::Log, number) if has_all_digits(ty) => logarithm::log(&number)?,
+            (Function::Log10, number) if has_all_digits(ty) => logarithm::log10(&number)?,
             (Function::Exp, number) => Number::Real(number::real(&number).exp()),
             (Function::Log, number) => Number::Real(number::real(&number).ln()),
             (Function::Log10, number) => Number::Real(number::real(&number).log10()),
             (_, number) => number,
         };
         number::write(&result, returns).map(|bytes| Some(bytes.into()))
+    }
+}
+
+/// Whether a number of this type has as many digits as it needs.
+fn has_all_digits(ty: &CqlType) -> bool {
+    matches!(ty, CqlType::Decimal | CqlType::Varint)
+}
+
+/// To the next whole number, halves upwards. Adding a half first would round what is a little less than one.
+fn round_half_up(real: f64) -> f64 {
+    let below = real.floor();
+    if real - below >= 0.5 {
+        below + 1.0
+    } else {
+        below
     }
 }
 

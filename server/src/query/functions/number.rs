@@ -43,12 +43,10 @@ pub fn read(ty: &CqlType, value: &[u8]) -> CqlResult<Option<Number>> {
 /// The number as a value of a numeric type; whole types drop what is behind the point and wrap around.
 pub fn write(number: &Number, ty: &CqlType) -> CqlResult<Vec<u8>> {
     let value = match ty.bare() {
-        CqlType::Tinyint => CqlValue::Tinyint(wrapped(number) as i8),
-        CqlType::Smallint => CqlValue::Smallint(wrapped(number) as i16),
-        CqlType::Int => CqlValue::Int(match number {
-            Number::Real(real) => *real as i32,
-            _ => wrapped(number) as i32,
-        }),
+        // Java comes to a short or a byte by an int.
+        CqlType::Tinyint => CqlValue::Tinyint(int(number) as i8),
+        CqlType::Smallint => CqlValue::Smallint(int(number) as i16),
+        CqlType::Int => CqlValue::Int(int(number)),
         CqlType::Bigint | CqlType::Counter => CqlValue::Bigint(wrapped(number)),
         CqlType::Varint => CqlValue::Varint(whole(number)?),
         // Java knows one NaN; the processor has one with a sign.
@@ -67,6 +65,14 @@ pub fn write(number: &Number, ty: &CqlType) -> CqlResult<Vec<u8>> {
         other => return Err(CqlError::server(format!("{other} is no numeric type"))),
     };
     Ok(value.to_bytes())
+}
+
+/// The low 32 bits, as Java's `intValue`; of what has a point, the nearest int.
+fn int(number: &Number) -> i32 {
+    match number {
+        Number::Real(real) => *real as i32,
+        _ => wrapped(number) as i32,
+    }
 }
 
 /// The low 64 bits, as Java's `longValue`.
@@ -292,7 +298,7 @@ pub fn moved_average(average: &Number, last: &Number, count: i64) -> CqlResult<N
 }
 
 /// A quotient, rounded half to even.
-fn half_even(dividend: &BigInt, divisor: &BigInt) -> BigInt {
+pub(super) fn half_even(dividend: &BigInt, divisor: &BigInt) -> BigInt {
     let quotient = dividend / divisor;
     let twice: BigInt = (dividend % divisor) * 2;
     let rounds = match twice.magnitude().cmp(divisor.magnitude()) {
@@ -312,7 +318,14 @@ pub fn divide(a: &(BigInt, i32), b: &(BigInt, i32)) -> CqlResult<Number> {
     if b.0.sign() == Sign::NoSign {
         return Err(CqlError::invalid("BigInteger divide by zero"));
     }
-    let scale = i64::from(a.1.max(b.1)).clamp(QUOTIENT_SCALE_MIN, QUOTIENT_SCALE_MAX);
+    // Where its first digit will be: it gets no fewer of them than behind a point.
+    let before = |of: &(BigInt, i32)| {
+        let digits = of.0.magnitude().to_string().len() as i64;
+        digits - i64::from(of.1)
+    };
+    let scale = (QUOTIENT_SCALE_MIN - (before(a) - before(b)))
+        .max(i64::from(a.1.max(b.1)))
+        .clamp(QUOTIENT_SCALE_MIN, QUOTIENT_SCALE_MAX);
     // a / b = (a.0 / b.0) * 10^(b.1 - a.1); times 10^scale for the unscaled quotient, one digit more for rounding.
     let shift = scale + 1 + i64::from(b.1) - i64::from(a.1);
     let quotient = match shift >= 0 {
@@ -327,8 +340,7 @@ pub fn divide(a: &(BigInt, i32), b: &(BigInt, i32)) -> CqlResult<Number> {
     let mut unscaled = (quotient + half) / BigInt::from(10);
     let mut scale = scale;
     let ten = BigInt::from(10);
-    while scale > 0 && unscaled.sign() != Sign::NoSign && (&unscaled % &ten).sign() == Sign::NoSign
-    {
+    while unscaled.sign() != Sign::NoSign && (&unscaled % &ten).sign() == Sign::NoSign {
         unscaled /= &ten;
         scale -= 1;
     }

@@ -179,22 +179,25 @@ fn candidates(
                 _ => Vec::new(),
             }
         }
-        "floor" => [Timestamp, Timeuuid, Date, Time]
-            .into_iter()
-            .map(|ty| {
-                let returns = if ty == Timeuuid {
-                    Timestamp
-                } else {
-                    ty.clone()
-                };
-                let start = (arguments.len() == 3).then(|| returns.clone());
-                signature(
-                    Function::Floor,
-                    [ty, Duration].into_iter().chain(start),
-                    returns,
-                )
-            })
-            .collect(),
+        "floor" => [
+            (Timestamp, Timestamp, false),
+            (Timeuuid, Timestamp, false),
+            (Timestamp, Timestamp, true),
+            (Time, Time, false),
+            (Timeuuid, Timestamp, true),
+            (Date, Date, false),
+            (Date, Date, true),
+        ]
+        .into_iter()
+        .map(|(ty, returns, has_start)| {
+            let start = has_start.then(|| returns.clone());
+            signature(
+                Function::Floor,
+                [ty, Duration].into_iter().chain(start),
+                returns,
+            )
+        })
+        .collect(),
         _ => blob_conversion(name).into_iter().collect(),
     })
 }
@@ -203,12 +206,9 @@ fn candidates(
 fn made_for_arguments(name: &str) -> Option<(usize, &'static [&'static str])> {
     Some(match name {
         "to_json" | "tojson" | "mask_default" | "mask_null" => (1, &["any"]),
-        "mask_hash" => (1, &["any", "[text|varchar|ascii]"]),
+        "mask_hash" => (1, &["any", "[text]"]),
         "mask_replace" => (2, &["any", "any"]),
-        "mask_inner" | "mask_outer" => (
-            3,
-            &["[text|varchar|ascii]", "int", "int", "[text|varchar|ascii]"],
-        ),
+        "mask_inner" | "mask_outer" => (3, &["[text|varchar|ascii]", "int", "int", "[text]"]),
         "map_keys" | "map_values" => (1, &["map"]),
         "collection_count" => (1, &["collection"]),
         "collection_min" | "collection_max" | "collection_sum" | "collection_avg" => {
@@ -236,7 +236,7 @@ fn check_parameter(
     let same = matches!(parameters[0], "vector<float, n>") || name == "mask_replace";
     let other = arguments.iter().flatten().next().filter(|_| same);
     let Some(ty) = arguments[place].as_ref().or(other) else {
-        if matches!(parameters[place], "int" | "[text|varchar|ascii]") {
+        if matches!(parameters[place], "int" | "[text|varchar|ascii]" | "[text]") {
             return Ok(());
         }
         return Err(CqlError::invalid(format!(
@@ -271,6 +271,7 @@ fn check_parameter(
         "[text|varchar|ascii]" if !matches!(bare, CqlType::Text | CqlType::Ascii) => {
             "an argument of type [text|varchar|ascii]"
         }
+        "[text]" if !matches!(bare, CqlType::Text | CqlType::Ascii) => "an argument of type text",
         _ => return Ok(()),
     };
     Err(CqlError::invalid(format!(

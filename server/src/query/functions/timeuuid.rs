@@ -103,11 +103,6 @@ pub fn least(millis: i64) -> [u8; 16] {
     )
 }
 
-/// The least timeuuid there is: what stands for one that may not be seen.
-pub fn least_of_all() -> [u8; 16] {
-    of_ticks(0, [0; 8])
-}
-
 /// The greatest timeuuid of a millisecond.
 pub fn greatest(millis: i64) -> [u8; 16] {
     let next = millis.wrapping_add(1).wrapping_mul(TICKS_PER_MILLI);

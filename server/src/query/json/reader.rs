@@ -1,5 +1,7 @@
 //! Text to JSON, every number with its own digits, and the words in which Cassandra speaks of what it read.
 
+use std::collections::HashMap;
+
 use crate::error::{CqlError, CqlResult};
 
 /// How deep a document may nest.
@@ -115,15 +117,24 @@ impl<'a> Reader<'a> {
             }
             b'{' => {
                 self.eat("{")?;
-                let mut entries = Vec::new();
+                let mut entries: Vec<(String, Json)> = Vec::new();
                 if self.eat("}").is_some() {
                     return Some(Json::Object(entries));
                 }
+                // Of a name that stands there twice the last value counts, at the first one's place.
+                let mut places: HashMap<String, usize> = HashMap::new();
                 loop {
                     self.space();
                     let name = self.string()?;
                     self.eat(":")?;
-                    entries.push((name, self.value(depth + 1)?));
+                    let value = self.value(depth + 1)?;
+                    match places.get(&name) {
+                        Some(place) => entries[*place].1 = value,
+                        None => {
+                            places.insert(name.clone(), entries.len());
+                            entries.push((name, value));
+                        }
+                    }
                     if self.eat(",").is_none() {
                         self.eat("}")?;
                         return Some(Json::Object(entries));

@@ -138,6 +138,10 @@ impl Select {
             aggregates: &results,
             ..*scope
         };
+        if plan.sort.is_some() {
+            // Sorted like rows, by what the group's first row has; then LIMIT counts them.
+            return self.keep(plan, &scope).map(drop);
+        }
         put_evaluated(plan, &scope, &mut self.cells)?;
         self.count();
         self.group_end = group
@@ -174,7 +178,12 @@ impl Select {
         let mut place = Vec::new();
         for (index, descending) in sort {
             let ty = &plan.shown[*index].ty;
-            order::encode(ty, cells[*index].as_deref(), *descending, &mut place)?;
+            // What has no value comes first, whichever way the rest is sorted.
+            let value = cells[*index].as_deref();
+            place.push(u8::from(value.is_some()));
+            if value.is_some() {
+                order::encode(ty, value, *descending, &mut place)?;
+            }
         }
         if plan.json {
             let text = json::row(plan, &cells)?;

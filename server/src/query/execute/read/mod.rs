@@ -39,6 +39,7 @@ use crate::query::Outcome;
 use crate::query::analyze::SelectPlan;
 use crate::query::analyze::nearest::{LIMIT_MAX, too_many};
 use crate::query::analyze::restrict::{Partition, Restrictions};
+use crate::query::analyze::select::selected_columns;
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
 use crate::query::check;
 use crate::query::expression::{Bound, Expression, Scope};
@@ -115,17 +116,23 @@ pub fn select(
 fn wants_no_rows(plan: &SelectPlan, slices: &Slices) -> bool {
     let table = &plan.table;
     let has_statics = || {
-        table
-            .columns
-            .iter()
-            .any(|column| column.kind == ColumnKind::Static)
+        let is_static = |index: &usize| table.columns[*index].kind == ColumnKind::Static;
+        let mut looked_at = selected_columns(&plan.shown, &plan.aggregates);
+        looked_at.extend(
+            plan.restrictions
+                .filters
+                .iter()
+                .flat_map(|filter| &filter.columns),
+        );
+        match looked_at.is_empty() {
+            true => (0..table.columns.len()).any(|index| is_static(&index)),
+            false => looked_at.iter().any(is_static),
+        }
     };
     !table.clustering.is_empty()
         && slices.as_slice().is_empty()
         && (!plan.restrictions.is_full_clustering || !has_statics())
 }
-
-const EMPTY_KEY: &str = "Key may not be empty";
 
 /// Where the rows are. The order in which wrong values are found is Cassandra's.
 fn located(plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<(Keys, Positions)> {
@@ -140,7 +147,7 @@ fn located(plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<(Keys, Positions)>
     }
     let keys = match plan::keys(table, restrictions, scope) {
         // A key that cannot be is none to look for where no rows are wanted.
-        Err(error) if error.message == EMPTY_KEY => {
+        Err(error) if error.message == plan::EMPTY_KEY => {
             let positions = plan::positions(table, restrictions, scope)?;
             return match wants_no_rows(plan, &positions.slices(table)?) {
                 true => Ok((Keys::Nothing, positions)),
@@ -634,10 +641,16 @@ impl Select {
         // Without clustering columns the last partition's row was the last one.
         let was_last = self.plan().table.clustering.is_empty()
             && matches!(&self.keys, Keys::Named(keys) if keys.last() == Some(&position.key));
-        // Nor is there more in a last partition that has shown all it may.
+        // Nor is there more in a last partition that has shown all it may, or nothing but its static row.
         let is_last = matches!(&self.keys, Keys::Named(keys) if keys.last() == Some(&position.key));
-        let may_not = (position.clustering.is_none() || self.plan().group_by.is_some())
-            && (self.plan().distinct || position.returned_in_partition >= self.per_partition);
+        let may_not = match self.plan().group_by {
+            None => position.clustering.is_none(),
+            Some(_) => {
+                position.clustering.is_none()
+                    || self.plan().distinct
+                    || position.returned_in_partition >= self.per_partition
+            }
+        };
         if self.left > 0 && !was_last && !(is_last && may_not) {
             self.page_state = Some(PageState {
                 position,
