@@ -289,7 +289,7 @@ pub fn holds(operator: Operator, order: std::cmp::Ordering) -> bool {
     }
 }
 
-/// Whether a list or set holds the element, or a map the value.
+/// Whether a list or set holds the element, or a map the value. As in Cassandra what is frozen holds what it was given, digit by digit: 1.5 is not 1.50 there.
 pub fn contains(ty: &CqlType, value: &Bytes, wanted: &[u8]) -> CqlResult<bool> {
     let (inner, skip, step) = match ty.bare() {
         CqlType::Map(_, value) => (value, 1, 2),
@@ -302,9 +302,8 @@ pub fn contains(ty: &CqlType, value: &Bytes, wanted: &[u8]) -> CqlResult<bool> {
         Elements::read(value)?
     };
     for element in elements.skip(skip).step_by(step) {
-        if let Some(element) = element?
-            && same(inner, element, wanted)?
-        {
+        let Some(element) = element? else { continue };
+        if element == wanted || ty.is_multi_cell() && same(inner, element, wanted)? {
             return Ok(true);
         }
     }
