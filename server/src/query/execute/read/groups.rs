@@ -178,9 +178,13 @@ impl Select {
         let mut place = Vec::new();
         for (index, descending) in sort {
             let ty = &plan.shown[*index].ty;
-            // What has no value comes first, whichever way the rest is sorted.
+            // What has no value comes first in the table's own order, and last against it.
             let value = cells[*index].as_deref();
-            place.push(u8::from(value.is_some()));
+            place.push(match (value, plan.reversed) {
+                (Some(_), _) => 1,
+                (None, false) => 0,
+                (None, true) => 2,
+            });
             if value.is_some() {
                 order::encode(ty, value, *descending, &mut place)?;
             }
