@@ -14,6 +14,7 @@ mod handshake;
 mod key_services;
 mod keys;
 mod kmip;
+mod limits;
 mod linearizable;
 mod load;
 mod memory;

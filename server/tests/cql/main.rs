@@ -4,6 +4,7 @@
 mod audit;
 mod builds;
 mod client;
+mod clock;
 mod entries;
 mod guardrails;
 mod indexes;

@@ -3,7 +3,7 @@
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct MovedEnv {
     real: RealEnv,
     ahead_seconds: AtomicU64,
+    /// What the wall clock shows beside that: somebody has set it.
+    wall_seconds: AtomicI64,
     /// What the next task waits for before it begins.
     held: Mutex<Option<oneshot::Receiver<()>>>,
 }
@@ -49,6 +51,11 @@ impl MovedEnv {
         holding
     }
 
+    /// Sets the wall clock, and it alone, so much later; or earlier.
+    pub fn step_wall(&self, seconds: i64) {
+        self.wall_seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+
     fn ahead(&self) -> u64 {
         self.ahead_seconds.load(Ordering::SeqCst)
     }
@@ -56,7 +63,8 @@ impl MovedEnv {
 
 impl Env for MovedEnv {
     fn wall_micros(&self) -> i64 {
-        self.real.wall_micros() + self.ahead() as i64 * 1_000_000
+        let seconds = self.ahead() as i64 + self.wall_seconds.load(Ordering::SeqCst);
+        self.real.wall_micros() + seconds * 1_000_000
     }
     fn boot_nanos(&self) -> u64 {
         self.real.boot_nanos() + self.ahead() * 1_000_000_000
