@@ -41,6 +41,7 @@ pub mod opcode {
 pub mod code {
     pub const PROTOCOL: i32 = 0x000A;
     pub const UNAVAILABLE: i32 = 0x1000;
+    pub const OVERLOADED: i32 = 0x1001;
     pub const READ_FAILURE: i32 = 0x1300;
     pub const SYNTAX: i32 = 0x2000;
     pub const UNAUTHORIZED: i32 = 0x2100;

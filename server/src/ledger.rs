@@ -141,6 +141,9 @@ pub async fn watch(database: Arc<Database>) {
     let mut bounds = rule.most;
     let mut give_back_at = Instant::now();
     let mut given_up = 0;
+    // Bytes that were let go of since free pages went back last: the process still has them.
+    let mut unseen = 0;
+    let mut before = rule.least;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(resident) = resident_bytes() else {
@@ -148,18 +151,22 @@ pub async fn watch(database: Arc<Database>) {
         };
         let (memtables, blocks) = database.engine.movable_bytes();
         let held = Bounds { memtables, blocks };
-        let next = rule.next(bounds, held, resident);
-        if next != bounds {
-            bounds = next;
-            database
-                .engine
-                .bound_memory(bounds.memtables, bounds.blocks);
-        }
+        unseen += before.memtables.saturating_sub(held.memtables);
+        // What has to be written out first is on its way.
+        let leaving = held.memtables.saturating_sub(bounds.memtables);
+        let next = rule.next(bounds, held, resident.saturating_sub(unseen + leaving));
+        unseen += held.blocks.saturating_sub(next.blocks);
+        before = held;
+        bounds = next;
+        database
+            .engine
+            .bound_memory(bounds.memtables, bounds.blocks);
         given_up += database.in_flight.take_given_up();
         let is_worth_it = resident > rule.budget || given_up > GIVEN_UP_BYTES;
         if is_worth_it && Instant::now() >= give_back_at {
             let began = Instant::now();
             given_up = 0;
+            unseen = 0;
             // The allocator walks through all that is free. An error: the runtime ends.
             if tokio::task::spawn_blocking(give_free_pages_back)
                 .await

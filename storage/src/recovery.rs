@@ -94,6 +94,7 @@ pub(crate) async fn open<B: Backend>(
         tallies: Tallies::default(),
         memtable_bytes: AtomicUsize::new(0),
         memtable_bytes_max: AtomicUsize::new(options.memtable_bytes_max),
+        refused_from: AtomicUsize::new(options.memtable_bytes_max),
         stale_entries: OnceLock::new(),
         obsolete: Mutex::default(),
         doubtful: Mutex::default(),
@@ -156,14 +157,18 @@ async fn load_tables<B: Backend>(
         let table = Table::new(id, TableOptions::default());
         match loaded? {
             Ok(good) => {
-                if let (Some(note), Some(root)) = (&good.note, &good.root) {
+                if let Some(note) = &good.note {
                     tracing::warn!(note, "a root was read from its spare copy");
-                    // One that is ahead of the manifest is nobody's word until its key has verified it.
-                    if !good.is_ahead
-                        && let Err(error) = root::heal(backend, root).await
-                    {
-                        tracing::warn!(table = %id, %error, "the damaged copy of a root stays");
+                }
+                match (&good.root, &good.note) {
+                    // One that is ahead of the manifest is nobody's word until its key has verified it: the older copy stays beside it.
+                    (Some(_), _) if good.is_ahead => root::settle(backend, id).await?,
+                    (Some(root), Some(_)) => {
+                        if let Err(error) = root::heal(backend, root).await {
+                            tracing::warn!(table = %id, %error, "the damaged copy of a root stays");
+                        }
                     }
+                    _ => {}
                 }
                 roots.extend(good.root.map(|root| (id, root)));
             }

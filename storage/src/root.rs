@@ -231,6 +231,20 @@ pub async fn load<B: Backend>(backend: &B, table: TableId) -> Result<LoadedRoot>
     Ok(LoadedRoot { state, note })
 }
 
+/// Makes the newest copy durable, as it is seen: after a sync that failed it may not be, and whoever is shown it would lose it with the power.
+pub async fn settle<B: Backend>(backend: &B, table: TableId) -> Result<()> {
+    let copies = backend
+        .root_load(table)
+        .await?
+        .map(|copy| checked(table, copy));
+    let newest = RootCopy::newest(&copies);
+    let holding = copies.iter().position(|copy| copy == newest);
+    match (newest, holding) {
+        (RootCopy::Live { .. }, Some(holding)) => backend.root_settle(table, holding).await,
+        _ => Ok(()),
+    }
+}
+
 /// A copy whose frame is whole must hold a root of that table and version.
 fn checked(table: TableId, copy: RootCopy) -> RootCopy {
     let RootCopy::Live { version, bytes } = &copy else {
@@ -283,7 +297,10 @@ pub async fn replace<B: Backend>(backend: &B, root: &Root, expected: u64) -> Res
         Ok(LoadedRoot {
             state: RootState::Live(found),
             ..
-        }) if *found == *root => heal(backend, root).await,
+        }) if *found == *root => {
+            settle(backend, root.table).await?;
+            heal(backend, root).await
+        }
         _ => Err(error),
     }
 }

@@ -12,10 +12,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::workloads::Scale;
 use crate::chance::Chance;
-use crate::raw::{Frame, decode, opcode, put_frame};
+use crate::raw::{Frame, code, decode, opcode, put_frame};
 
 const CONSISTENCY_ONE: u16 = 1;
-const OVERLOADED: i32 = 0x1001;
 const FLAG_VALUES: u8 = 0x01;
 const FLAG_SKIP_METADATA: u8 = 0x02;
 const FLAG_PAGE_SIZE: u8 = 0x04;
@@ -197,7 +196,7 @@ pub(super) fn check(frame: &Frame, expected: Expected) -> io::Result<Option<Byte
 
 /// Whether the server has too much to do to take a request.
 pub(super) fn is_overloaded(frame: &Frame) -> bool {
-    frame.opcode == opcode::ERROR && frame.body.starts_with(&OVERLOADED.to_be_bytes())
+    frame.opcode == opcode::ERROR && frame.body.starts_with(&code::OVERLOADED.to_be_bytes())
 }
 
 /// The body behind a trace's id and warnings.

@@ -3,7 +3,7 @@
 //! A history is linearizable if each call can be given one moment between its sending and its answer so that, in the order of these moments, a plain sequential register would
 //! have answered all of them as they were answered. A call without an answer happened at one moment after it was sent, or never.
 //!
-//! The search follows time (Wing and Gong's, with the memory of what was tried that Lowe added): a [`Configuration`] is a state of the register, and which calls that are under way
+//! The search follows time (Wing and Gong's, with the memory of what was tried that Lowe added): a `Configuration` is a state of the register, and which calls that are under way
 //! have happened already. When an answer arrives, every order of calls under way is tried that ends with the call that was answered; where no configuration is left, the history is
 //! impossible.
 //!

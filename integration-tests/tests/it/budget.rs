@@ -20,7 +20,6 @@ const ALLOWED_PERCENT: u64 = 115;
 const WINDOW: usize = 64;
 /// Bytes of values that the client has at hand at a time.
 const CHUNK_BYTES: usize = 8 << 20;
-const OVERLOADED: i32 = 0x1001;
 /// What a connection may cost that says nothing, in the server's memory.
 const IDLE_CONNECTION_BYTES: u64 = 20 << 10;
 const IDLE_CONNECTIONS: u64 = 500;
@@ -95,7 +94,7 @@ async fn load(
             let mut answers = answers.into_iter();
             sets.retain(|_| match answers.next().expect("one for each") {
                 Answer::Refused { code, message } => {
-                    assert_eq!(code, OVERLOADED, "{message}");
+                    assert_eq!(code, code::OVERLOADED, "{message}");
                     true
                 }
                 _ => false,
@@ -196,7 +195,9 @@ fn cells_of_many_mebibytes_are_written_and_read_one_after_the_other() {
             loop {
                 let answer = connection.execute(&id, &[&key(number), &value]).await;
                 match answer.expect("the connection holds") {
-                    Answer::Refused { code, message } => assert_eq!(code, OVERLOADED, "{message}"),
+                    Answer::Refused { code, message } => {
+                        assert_eq!(code, code::OVERLOADED, "{message}")
+                    }
                     _ => break,
                 }
             }

@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 
 use palladium_integration_tests::chance::long;
 use palladium_integration_tests::node::{Node, Settings};
-use palladium_integration_tests::raw::{Answer, Connection};
+use palladium_integration_tests::raw::{Answer, Connection, code};
 
 use crate::rows::{Place, bind, grid, make_keyspace, make_table, versions, write_all};
 use crate::runtimes::one_thread;
 
 const DISK_BYTES: u64 = 48 << 20;
-const OVERLOADED: i32 = 0x1001;
 /// Within it the server must notice that there is room again.
 const COMEBACK: Duration = Duration::from_secs(20);
 
@@ -52,7 +51,7 @@ fn a_full_disk_refuses_writes_answers_reads_and_comes_back_by_itself() {
             let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
             match connection.execute(&id, &values).await.expect("an answer") {
                 Answer::Refused { code, message } => {
-                    assert_eq!(code, OVERLOADED, "{message}");
+                    assert_eq!(code, code::OVERLOADED, "{message}");
                     assert!(message.contains("full"), "{message}");
                     refusals += 1;
                 }
@@ -71,7 +70,7 @@ fn a_full_disk_refuses_writes_answers_reads_and_comes_back_by_itself() {
         while let Answer::Refused { code, message } =
             connection.execute(&id, &values).await.expect("an answer")
         {
-            assert_eq!(code, OVERLOADED, "{message}");
+            assert_eq!(code, code::OVERLOADED, "{message}");
             assert!(since.elapsed() < COMEBACK, "writes stay refused: {message}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

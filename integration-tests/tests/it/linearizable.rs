@@ -13,7 +13,7 @@ use std::time::Duration;
 use palladium_integration_tests::chance::{Chance, long};
 use palladium_integration_tests::linearizable::{Call, End, check};
 use palladium_integration_tests::node::{Node, Settings};
-use palladium_integration_tests::raw::{Answer, CONSISTENCY_SERIAL, Connection, Rows};
+use palladium_integration_tests::raw::{Answer, CONSISTENCY_SERIAL, Connection, Rows, code};
 
 use crate::rows::{bigint, make_keyspace};
 use crate::runtimes::two_threads;
@@ -22,7 +22,6 @@ const CLIENTS: usize = 24;
 const PARTITIONS: usize = 4;
 const ROWS: usize = 3;
 const WRITE_TIMEOUT: i32 = 0x1100;
-const OVERLOADED: i32 = 0x1001;
 const CONSISTENCY_QUORUM: u16 = 0x0004;
 /// One request of so many is not waited for.
 const IMPATIENCE: usize = 150;
@@ -254,7 +253,8 @@ impl Client {
                 }
                 // Refused before anything of it was written.
                 Some(Ok(Answer::Refused {
-                    code: OVERLOADED, ..
+                    code: code::OVERLOADED,
+                    ..
                 })) => {}
                 None
                 | Some(Err(_))

@@ -123,9 +123,20 @@ impl Scene {
         files
     }
 
-    /// What verify says of the folder; then starts a server on it and asks for every row.
+    /// What every file of the data folder holds.
+    fn contents(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let read = |file: PathBuf| {
+            let bytes = fs::read(self.node.data().join(&file)).expect("the file can be read");
+            (file, bytes)
+        };
+        self.files().into_iter().map(read).collect()
+    }
+
+    /// What verify says of the folder, and that it left it as it was; then starts a server on it and asks for every row.
     fn judge(&mut self) -> Judgement {
+        let before = self.contents();
         let outcome = self.node.verify();
+        assert!(before == self.contents(), "verify has written");
         let (refused, wrong) = match self.node.try_restart() {
             Err(_) => (true, None),
             Ok(()) => {

@@ -270,19 +270,31 @@ impl<D: Disk> Folder<D> {
             bytes.resize(SLOT_BYTES, 0);
             Ok(slot::decode(table, &bytes))
         };
-        let copies = [copy(0)?, copy(1)?];
-        if copies[0] != copies[1] {
-            // A commit was cut short, and what of it is seen may not be durable: whoever was shown the new root would lose it with the power. Written once
-            // more, and not only synced, as in `log_sync`.
-            for index in 0..2 {
-                let bytes = read_up_to(&file, &path, slot_offset(index), SLOT_BYTES)?;
-                if !bytes.is_empty() {
-                    self.write(&file, &path, slot_offset(index), &bytes)?;
-                }
-            }
+        Ok([copy(0)?, copy(1)?])
+    }
+
+    pub fn root_settle(&self, table: TableId, holding: usize) -> Result<()> {
+        let _one_at_a_time = lock(&self.roots);
+        let path = root_path(table);
+        let Some(file) = self.try_open(&path)? else {
+            return Ok(());
+        };
+        let copies = self.root_load(table)?;
+        let bytes = read_up_to(&file, &path, slot_offset(holding), SLOT_BYTES)?;
+        // A copy that is none is overwritten first: until it is durable the only good one is not touched. One that is whole stays, and holds if this is cut short.
+        let other = 1 - holding;
+        let is_whole = copies[other].version().is_some();
+        let over = if is_whole {
+            &[holding][..]
+        } else {
+            &[other, holding]
+        };
+        for index in over {
+            // Written once more, and not only synced, as in `log_sync`.
+            self.write(&file, &path, slot_offset(*index), &bytes)?;
             self.sync(&file, &path)?;
         }
-        Ok(copies)
+        Ok(())
     }
 
     pub fn root_commit(

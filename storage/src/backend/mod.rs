@@ -194,6 +194,13 @@ pub trait Backend: Send + Sync + 'static {
     /// Both copies of a root.
     fn root_load(&self, table: TableId) -> impl Future<Output = Result<[RootCopy; 2]>> + Send;
 
+    /// Makes the copy that holds durable: it is seen after a commit that was cut short, and may not be.
+    fn root_settle(
+        &self,
+        table: TableId,
+        holding: usize,
+    ) -> impl Future<Output = Result<()>> + Send;
+
     /// Replaces the root of version `expected` (`None`: there is none yet) by one of `version`; durable on return, and then no copy
     /// of the old one is left. `Error::Busy` if another version stands there.
     fn root_commit(

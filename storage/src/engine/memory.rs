@@ -53,14 +53,21 @@ impl<B: Backend> Engine<B> {
         (memtable_bytes, self.inner.cache.bytes())
     }
 
-    /// From now on memtables and cache may hold so much. Blocks that are too many go at once; memtables are written out one after the other, the largest first.
+    /// From now on memtables and cache may hold so much; called again and again, as what is held comes down. Blocks that are too many go at once; memtables are written out one after the other, the largest first.
+    /// Writers are slowed down meanwhile, and refused past what is held now: nobody is told that all is full because somebody else wants the memory.
     pub fn bound_memory(&self, memtable_bytes_max: usize, cache_bytes_max: usize) {
         let inner = &self.inner;
         inner
             .memtable_bytes_max
             .store(memtable_bytes_max, Ordering::Relaxed);
+        let held = inner.memtable_bytes.load(Ordering::Relaxed);
+        let so_far = inner.refused_from.load(Ordering::Relaxed);
+        let on_the_way = so_far.min(held + memtable_bytes_max / 8);
+        inner
+            .refused_from
+            .store(memtable_bytes_max.max(on_the_way), Ordering::Relaxed);
         inner.cache.set_bytes_max(cache_bytes_max);
-        if inner.memtable_bytes.load(Ordering::Relaxed) > memtable_bytes_max / 2 {
+        if held > memtable_bytes_max / 2 {
             inner.jobs.add(crate::background::Job::FlushLargest);
         }
     }

@@ -110,6 +110,8 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) memtable_bytes: AtomicUsize,
     /// Past this writers are refused.
     pub(crate) memtable_bytes_max: AtomicUsize,
+    /// Bytes of memtables from which on writes are refused: as above, or more while a smaller bound is on its way.
+    pub(crate) refused_from: AtomicUsize,
     /// Bytes of all log segments.
     pub(crate) log_bytes: AtomicU64,
     /// The manifest's newest sequence: what an anchor remembers.
@@ -197,7 +199,7 @@ impl<B: Backend> Engine<B> {
         let inner = &self.inner;
         let clock = Reading::now(&*inner.env);
         let full = inner.memtable_bytes.load(Ordering::Relaxed)
-            >= inner.memtable_bytes_max.load(Ordering::Relaxed);
+            >= inner.refused_from.load(Ordering::Relaxed);
         if full {
             // Refused writers apply nothing, so that nobody else would ask.
             inner.jobs.add(Job::FlushLargest);

@@ -160,7 +160,7 @@ fn check_mix(
 pub fn check_positions(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<()> {
     let rows = places_of(plan, scope)?;
     if rows.is_none() {
-        plan::positions(&plan.table, &plan.restrictions, scope)?.without_null(&plan.table)?;
+        plan::positions(&plan.table, &plan.restrictions, scope)?;
     }
     Ok(())
 }

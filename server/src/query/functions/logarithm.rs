@@ -1,7 +1,8 @@
 //! `exp`, `log` and `log10` of decimals and varints: with as many digits as Cassandra gives, which are 32, or those of the argument if it has more.
 //!
 //! What is worked out are whole numbers that stand for so many digits behind the point, with more digits than are shown: the last one that is shown is
-//! rounded half to even. What must hold: the work grows with the digits of an argument, never with its size.
+//! rounded half to even. The work grows with the cube of an argument's digits, and a query may not hold a thread for long: what has more than
+//! [`ARGUMENT_DIGITS_MAX`] is refused. What must hold: the work never grows with an argument's size.
 
 use num_bigint::{BigInt, Sign};
 
@@ -10,15 +11,30 @@ use crate::error::{CqlError, CqlResult};
 
 /// Digits of a result, at least and at most.
 const DIGITS_MIN: usize = 32;
-const DIGITS_MAX: usize = 10_000;
+const DIGITS_MAX: usize = ARGUMENT_DIGITS_MAX;
+/// Digits of an argument: about a hundredth of a second of work.
+const ARGUMENT_DIGITS_MAX: usize = 300;
+/// What every number of so many digits fits in.
+const ARGUMENT_BITS_MAX: u64 = 997;
 /// Digits that are worked out and not shown.
 const SPARE: usize = 20;
 /// Halvings of an argument before its series, which then needs fewer terms.
 const HALVINGS: usize = 16;
 
+/// What a function is asked of, if it can be answered soon.
+fn argument(number: &Number) -> CqlResult<(BigInt, i32)> {
+    let (unscaled, scale) = super::number::decimal(number)?;
+    if unscaled.bits() > ARGUMENT_BITS_MAX {
+        return Err(CqlError::invalid(format!(
+            "A number of more than {ARGUMENT_DIGITS_MAX} digits is too long for exp, log and log10"
+        )));
+    }
+    Ok((unscaled, scale))
+}
+
 /// e to the power of this number.
 pub(super) fn exp(number: &Number) -> CqlResult<Number> {
-    let (unscaled, scale) = super::number::decimal(number)?;
+    let (unscaled, scale) = argument(number)?;
     if unscaled.sign() == Sign::NoSign {
         return Ok(Number::Decimal {
             unscaled: 1.into(),
@@ -60,7 +76,7 @@ pub(super) fn exp(number: &Number) -> CqlResult<Number> {
 
 /// The natural logarithm.
 pub(super) fn log(number: &Number) -> CqlResult<Number> {
-    let (unscaled, scale) = super::number::decimal(number)?;
+    let (unscaled, scale) = argument(number)?;
     if unscaled.sign() != Sign::Plus {
         return Err(CqlError::invalid("Natural log of number zero or less"));
     }
@@ -73,7 +89,7 @@ pub(super) fn log(number: &Number) -> CqlResult<Number> {
 
 /// The logarithm to the base of ten.
 pub(super) fn log10(number: &Number) -> CqlResult<Number> {
-    let (unscaled, scale) = super::number::decimal(number)?;
+    let (unscaled, scale) = argument(number)?;
     if unscaled.sign() != Sign::Plus {
         return Err(CqlError::invalid("Log10 of number zero or less"));
     }
@@ -281,6 +297,19 @@ mod tests {
             of("0.99999999999999999999", log),
             "-10000000000000000000050000000000e-51"
         );
+    }
+
+    #[test]
+    fn an_argument_of_more_digits_than_can_be_worked_on_soon_is_refused() {
+        for function in [exp, log, log10] {
+            let of = |digits: u32, scale| {
+                let unscaled = num_bigint::BigInt::from(10).pow(digits) - 1;
+                function(&Number::Decimal { unscaled, scale })
+            };
+            assert!(of(300, 299).is_ok());
+            assert!(of(302, 301).is_err());
+            assert!(of(100_000, 99_999).is_err());
+        }
     }
 
     #[test]

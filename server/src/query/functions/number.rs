@@ -20,6 +20,8 @@ pub enum Number {
 /// Digits after the point that a quotient gets at least and at most.
 const QUOTIENT_SCALE_MIN: i64 = 32;
 const QUOTIENT_SCALE_MAX: i64 = 1000;
+/// Bits of a number that is divided with all of its digits, 100,000: the work grows with their square.
+const DIVIDED_BITS_MAX: u64 = 332_193;
 
 /// Powers of ten beyond this are not worked out: their digits would not fit a value.
 const EXPONENT_MAX: i64 = 100_000;
@@ -318,6 +320,10 @@ pub fn divide(a: &(BigInt, i32), b: &(BigInt, i32)) -> CqlResult<Number> {
     if b.0.sign() == Sign::NoSign {
         return Err(CqlError::invalid("BigInteger divide by zero"));
     }
+    let bits = a.0.bits().max(b.0.bits());
+    if bits > DIVIDED_BITS_MAX {
+        return Err(CqlError::invalid("Overflow"));
+    }
     // Where its first digit will be: it gets no fewer of them than behind a point.
     let before = |of: &(BigInt, i32)| {
         let digits = of.0.magnitude().to_string().len() as i64;
@@ -339,13 +345,15 @@ pub fn divide(a: &(BigInt, i32), b: &(BigInt, i32)) -> CqlResult<Number> {
     };
     let mut unscaled = (quotient + half) / BigInt::from(10);
     let mut scale = scale;
-    let ten = BigInt::from(10);
-    while unscaled.sign() != Sign::NoSign && (&unscaled % &ten).sign() == Sign::NoSign {
-        unscaled /= &ten;
-        scale -= 1;
-    }
     if unscaled.sign() == Sign::NoSign {
         scale = 0;
+    } else {
+        let text = unscaled.magnitude().to_string();
+        let zeros = (text.len() - text.trim_end_matches('0').len()) as i64;
+        if zeros > 0 {
+            unscaled /= BigInt::from(10).pow(zeros as u32);
+            scale -= zeros;
+        }
     }
     Ok(Number::Decimal {
         unscaled,

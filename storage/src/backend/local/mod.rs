@@ -285,6 +285,14 @@ impl Backend for LocalBackend {
         self.blocking(move |shared| shared.folder.root_load(table))
     }
 
+    fn root_settle(
+        &self,
+        table: TableId,
+        holding: usize,
+    ) -> impl Future<Output = Result<()>> + Send {
+        self.blocking(move |shared| shared.folder.root_settle(table, holding))
+    }
+
     fn root_commit(
         &self,
         table: TableId,

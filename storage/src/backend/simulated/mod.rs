@@ -253,6 +253,11 @@ impl Backend for SimulatedBackend {
         self.slowly(|folder| folder.root_load(table)).await
     }
 
+    async fn root_settle(&self, table: TableId, holding: usize) -> Result<()> {
+        self.slowly(move |folder| folder.root_settle(table, holding))
+            .await
+    }
+
     async fn root_commit(
         &self,
         table: TableId,
