@@ -455,14 +455,14 @@ impl Walk {
             if is_beyond || raw.row.is_none() || raw.before.is_some() {
                 return;
             }
-            rows.extend(self.take_next().and_then(|item| item.row));
+            rows.extend(self.take_row());
             self.step();
         }
     }
 
     /// The next item, out of the run: nobody comes back for it.
     fn take_next(&mut self) -> Option<Item> {
-        let at = self.at - usize::from(self.reversed);
+        let at = self.next_at()?;
         let raw = self.items.get_mut(at)?;
         let position = Clustering(std::mem::take(&mut raw.position));
         Some(Item {
@@ -473,6 +473,16 @@ impl Walk {
             position,
             before: raw.before,
             after: raw.after,
+        })
+    }
+
+    /// The same of a row alone.
+    fn take_row(&mut self) -> Option<ReadRow> {
+        let at = self.next_at()?;
+        let raw = self.items.get_mut(at)?;
+        Some(ReadRow::Encoded {
+            clustering: Clustering(std::mem::take(&mut raw.position)),
+            bytes: raw.row.take()?,
         })
     }
 
@@ -491,12 +501,11 @@ impl Walk {
     }
 
     fn next(&self) -> Option<&RawItem> {
-        let at = if self.reversed {
-            self.at.checked_sub(1)?
-        } else {
-            self.at
-        };
-        self.items.get(at)
+        self.items.get(self.next_at()?)
+    }
+
+    fn next_at(&self) -> Option<usize> {
+        self.at.checked_sub(usize::from(self.reversed))
     }
 
     fn step(&mut self) {

@@ -332,6 +332,21 @@ pub(crate) fn items_of(rows: Vec<Row>, tombstones: &RangeTombstoneList) -> Vec<I
     items
 }
 
+/// Random partitions in an SSTable whose blocks have one of several sizes, by the seed.
+pub(crate) fn written(seed: u64, count: u64) -> (World, Dice, Vec<Contents>, Arc<Sstable>) {
+    let world = World::new(seed);
+    let mut dice = Dice::new(seed);
+    let partitions = random_partitions(&mut dice, count);
+    let options = WriterOptions {
+        block_bytes: 200 + 300 * (seed as usize % 5),
+        ..WriterOptions::default()
+    };
+    let sstable = world
+        .open(&world.write(&partitions, &options))
+        .expect("whole");
+    (world, dice, partitions, sstable)
+}
+
 /// Partitions in order: mostly small, some wide, some nothing but a deletion or a static row; a few share a token.
 pub(crate) fn random_partitions(dice: &mut Dice, count: u64) -> Vec<Contents> {
     let mut keys: Vec<PartitionKey> = (0..count)

@@ -74,16 +74,7 @@ fn all_pages<S: Source>(
 #[test]
 fn rows_by_the_run_are_the_rows_one_by_one_on_all_pages() {
     for seed in 0..20 {
-        let world = World::new(seed);
-        let mut dice = Dice::new(seed);
-        let partitions = random_partitions(&mut dice, 12);
-        let options = WriterOptions {
-            block_bytes: 200 + 300 * (seed as usize % 5),
-            ..WriterOptions::default()
-        };
-        let sstable = world
-            .open(&world.write(&partitions, &options))
-            .expect("whole");
+        let (world, mut dice, partitions, sstable) = written(seed, 12);
         let all = Columns {
             regular: (1..500).map(crate::model::ColumnId).collect(),
             statics: (1..500).map(crate::model::ColumnId).collect(),

@@ -31,16 +31,7 @@ fn expected(contents: &Contents, position: &Clustering) -> crate::read::PointPar
 #[test]
 fn a_row_is_found_without_a_walk() {
     for seed in SEEDS {
-        let world = World::new(seed);
-        let mut dice = Dice::new(seed);
-        let partitions = random_partitions(&mut dice, 40);
-        let options = WriterOptions {
-            block_bytes: 200 + 300 * (seed as usize % 5),
-            ..WriterOptions::default()
-        };
-        let sstable = world
-            .open(&world.write(&partitions, &options))
-            .expect("whole");
+        let (world, mut dice, partitions, sstable) = written(seed, 40);
         let mut driver = Driver::new(&world, &sstable);
         for contents in &partitions {
             let rows = contents.items.len() as u64;
