@@ -9,14 +9,15 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use palladium_integration_tests::node::{Node, Settings};
-use palladium_integration_tests::raw::{Answer, Connection, code};
+use palladium_integration_tests::raw::{Answer, code};
 use tokio::net::TcpStream;
 
-use crate::rows::{Place, bind, grid, make_keyspace, make_table, versions, write_all};
+use crate::rows::{Place, bind, grid, make_keyspace, make_table, write_all};
 use crate::runtimes::one_thread;
+use crate::shortage::{
+    COMEBACK, assert_kept_over_a_kill, begin, read, write_again, write_until_refused,
+};
 
-/// Within it a server must notice that there is room again.
-const COMEBACK: Duration = Duration::from_secs(20);
 /// Small, so that flushes and new log segments, which open files, come soon.
 const SMALL: &str = "log_segment_bytes = 1048576\nlog_bytes_max = 8388608\nmemtable_flush_bytes = 1048576\nmemory_bytes = 67108864\n";
 
@@ -50,60 +51,16 @@ fn address_space(node: &Node) -> u64 {
     pages * 4096
 }
 
-/// Writes version 2 of places until so many were refused; each refusal must say what is short.
-async fn write_until_refused(
-    connection: &mut Connection,
-    wanted: &mut BTreeMap<Place, u64>,
-    words: &str,
-) {
-    let insert = connection
-        .prepare("INSERT INTO ks.t (p, c, v) VALUES (?, ?, ?)")
-        .await
-        .expect("a statement is prepared");
-    let mut refusals = 0;
-    for place in grid(400, 100) {
-        let values = bind(place, 2);
-        let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
-        match connection
-            .execute(&insert, &values)
-            .await
-            .expect("an answer")
-        {
-            Answer::Refused { code, message } => {
-                assert_eq!(code, code::OVERLOADED, "{message}");
-                assert!(message.contains(words), "{message}");
-                refusals += 1;
-            }
-            _ => drop(wanted.insert(place, 2)),
-        }
-        if refusals >= 20 {
-            return;
-        }
-    }
-    panic!("nothing is ever short");
-}
-
-async fn read(connection: &mut Connection) -> BTreeMap<Place, u64> {
-    let answer = connection.query_all("SELECT p, c, v FROM ks.t", 1000).await;
-    versions(&answer.expect("an answer").rows())
-        .into_iter()
-        .collect()
-}
-
 #[test]
 fn a_server_out_of_file_descriptors_refuses_what_needs_one_and_comes_back_by_itself() {
-    let mut node = Node::start_with(Settings {
+    let node = Node::start_with(Settings {
         config: SMALL.into(),
         ..Settings::default()
     });
     let runtime = one_thread();
     let mut wanted: BTreeMap<Place, u64> = BTreeMap::new();
     runtime.block_on(async {
-        let mut connection = node.connect().await;
-        make_keyspace(&mut connection, "ks").await;
-        make_table(&mut connection, "ks.t", "").await;
-        write_all(&mut connection, "ks.t", grid(20, 50), 1).await;
-        wanted.extend(grid(20, 50).map(|place| (place, 1)));
+        let mut connection = begin(&node, 20, 50, &mut wanted).await;
         assert_eq!(read(&mut connection).await, wanted);
         limit(&node, "nofile", &(open_files(&node) + 2).to_string());
         // More come than there are descriptors for; they wait where the kernel keeps them.
@@ -119,34 +76,12 @@ fn a_server_out_of_file_descriptors_refuses_what_needs_one_and_comes_back_by_its
         }
         write_until_refused(&mut connection, &mut wanted, "too many open files").await;
         limit(&node, "nofile", "1024");
-        let since = Instant::now();
-        let insert = connection
-            .prepare("INSERT INTO ks.t (p, c, v) VALUES (?, ?, ?)")
-            .await
-            .expect("a statement is prepared");
-        let values = bind((1000, 0), 3);
-        let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
-        while let Answer::Refused { message, .. } = connection
-            .execute(&insert, &values)
-            .await
-            .expect("an answer")
-        {
-            assert!(since.elapsed() < COMEBACK, "writes stay refused: {message}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        wanted.insert((1000, 0), 3);
+        write_again(&mut connection, &mut wanted).await;
         drop(others);
         let mut another = node.connect().await;
         assert_eq!(read(&mut another).await, wanted);
     });
-    node.kill();
-    node.restart();
-    runtime.block_on(async {
-        let mut connection = node.connect().await;
-        assert_eq!(read(&mut connection).await, wanted, "after a kill");
-    });
-    node.stop();
-    node.verify().must_succeed("verify");
+    assert_kept_over_a_kill(node, &runtime, &wanted);
 }
 
 #[test]

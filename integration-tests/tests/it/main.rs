@@ -27,6 +27,7 @@ mod rows;
 mod runtimes;
 mod salvage;
 mod schema;
+mod shortage;
 mod slow;
 mod tamper;
 mod vault;
