@@ -82,6 +82,8 @@ impl Service {
     }
 }
 
+/// The one that owners let the server use their keys for.
+const KEYSPACE: &str = "ks";
 const ROWS: u64 = 1_000;
 /// After the key is back: what had to be opened is open.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -125,8 +127,8 @@ struct Seen {
 impl Client {
     async fn start(node: &Node, table: &str, per_second: u64) -> Result<Client, Box<dyn Error>> {
         let mut connection = Connection::open(node.address()).await?;
-        let insert = format!("INSERT INTO bench.{table} (k, v) VALUES (?, ?)");
-        let select = format!("SELECT v FROM bench.{table} WHERE k = ?");
+        let insert = format!("INSERT INTO {KEYSPACE}.{table} (k, v) VALUES (?, ?)");
+        let select = format!("SELECT v FROM {KEYSPACE}.{table} WHERE k = ?");
         let insert = connection.prepare(&insert).await?;
         let select = connection.prepare(&select).await?;
         let mut pace = interval(Duration::from_secs(1) / u32::try_from(per_second)?.max(1));
@@ -235,10 +237,10 @@ async fn measure(
     let first = owner.create_key(&node, "first");
     let second = owner.create_key(&node, "second");
     let mut connection = Connection::open(node.address()).await?;
-    connection.run("CREATE KEYSPACE bench WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}").await;
+    connection.run(&format!("CREATE KEYSPACE {KEYSPACE} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}")).await;
     for (table, key) in [("locked", &first), ("neighbour", &second)] {
         let create = format!(
-            "CREATE TABLE bench.{table} (k bigint PRIMARY KEY, v blob) WITH encryption = {{'kms_key': '{key}'}}"
+            "CREATE TABLE {KEYSPACE}.{table} (k bigint PRIMARY KEY, v blob) WITH encryption = {{'kms_key': '{key}'}}"
         );
         connection.run(&create).await;
     }
