@@ -305,6 +305,25 @@ pub async fn replace<B: Backend>(backend: &B, root: &Root, expected: u64) -> Res
     }
 }
 
+/// Puts back a root over what a commit left of which nobody knows how it ended: that commit's root, one epoch ahead, or nothing. Durable on return; cut short, one of
+/// the two stands.
+pub async fn put_back<B: Backend>(backend: &B, root: &Root) -> Result<()> {
+    let found = match load(backend, root.table).await?.state {
+        RootState::Live(found) => found.epoch,
+        _ => root.epoch,
+    };
+    if found != root.epoch && Some(found) != root.epoch.checked_add(1) {
+        return Err(Error::corrupt(format!(
+            "root of table {}: epoch {found} stands where {} was left",
+            root.table, root.epoch
+        )));
+    }
+    let public = Public::root(root)?;
+    backend
+        .root_commit(root.table, root.epoch, &public, Some(found))
+        .await
+}
+
 /// How a root compares with what the manifest last recorded of it.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum Standing {

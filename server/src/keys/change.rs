@@ -56,6 +56,8 @@ impl<B: Backend> KeyKeeper<B> {
         asker: &Asker,
     ) -> CqlResult<(Root, TableKeys)> {
         let inner = &self.inner;
+        // What becomes of this switch decides about grants, not what became of the one before.
+        inner.book.doubt(id, false);
         let made = inner.next(id, &inner.resolve(cmk), asker).await;
         if made.is_err() {
             inner.keep(id).await;

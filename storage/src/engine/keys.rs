@@ -9,6 +9,7 @@
 //! - A new root wraps every older table key that anything still refers to.
 //! - No switch begins before the manifest has recorded the one before: a root two epochs ahead would look like a foreign one.
 //! - A root that is ahead of the manifest is recorded only by who has verified it under its key.
+//! - Where nobody knows which of two roots stands, the one in use is put back before anything is built on it: whoever asked for the other one was told no.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -39,7 +40,8 @@ const SHARES_BETWEEN_YIELDS: usize = 8;
 
 impl<B: Backend> Engine<B> {
     /// Puts a table under a new root: no data moves, the table stays open. The switch has happened when the root is durable, and then this answers `Ok`; what
-    /// the manifest still lacks is brought up to date in the background. After an error the old root stands, as far as anybody can say ([`Engine::is_root_sure`]).
+    /// the manifest still lacks is brought up to date in the background. After an error the old root stands, as far as anybody can say ([`Engine::is_root_sure`]), and is
+    /// put back in the background where that is not sure.
     pub async fn switch_key(&self, id: TableId, root: Root, keys: TableKeys) -> Result<()> {
         let inner = self.inner.clone();
         self.to_the_end(async move { inner.switch_key(id, root, keys).await })
@@ -98,8 +100,8 @@ impl<B: Backend> Engine<B> {
         self.inner.root_of(id)
     }
 
-    /// Whether what [`Engine::root`] gives is what the next start will find. Not so where a switch has failed together with the disk: the next root that is
-    /// durable decides, or the next start.
+    /// Whether what [`Engine::root`] gives is what the next start will find. Not so where a switch has failed together with the disk, until the root in use has
+    /// been put back, or the next start has found the other one.
     pub fn is_root_sure(&self, id: TableId) -> bool {
         let table = self.inner.tables.get(id);
         !table.is_ok_and(|table| table.is_root_unsure.load(Ordering::Acquire))
@@ -224,6 +226,7 @@ impl<B: Backend> Inner<B> {
         let present = self.root_of(id).ok_or_else(|| Error::Invalid {
             what: format!("table {id} has no root to switch"),
         })?;
+        self.make_sure(&table, &present).await?;
         self.settle(&present, &open.ring()).await?;
         let needed = self
             .check_next_root(&present, &root, &keys.ring, &open.ring())
@@ -233,12 +236,7 @@ impl<B: Backend> Inner<B> {
             ..root
         };
         let (root, ring) = without_unneeded(next, &keys.ring, &needed);
-        if let Err(error) = root::replace(&*self.backend, &root, present.epoch).await {
-            let is_old = self.stands(&present).await;
-            table.is_root_unsure.fetch_or(!is_old, Ordering::AcqRel);
-            return Err(error);
-        }
-        table.is_root_unsure.store(false, Ordering::Release);
+        self.replace_root(&table, &root, &present).await?;
         self.set_root(root.clone());
         open.set_ring(ring.clone());
         open.renew(keys.lease);
@@ -251,6 +249,26 @@ impl<B: Backend> Inner<B> {
         if let Err(error) = self.settle(&root, &ring).await {
             tracing::warn!(table = %id, %error, "a key switch is durable and not yet recorded");
             self.jobs.add(Job::SettleKeys(id));
+        }
+        Ok(())
+    }
+
+    /// Replaces the present root. Where it fails together with the disk, the present one is put back as soon as the disk lets it.
+    async fn replace_root(&self, table: &Table, next: &Root, present: &Root) -> Result<()> {
+        let replaced = root::replace(&*self.backend, next, present.epoch).await;
+        if replaced.is_err() && !self.stands(present).await {
+            table.is_root_unsure.store(true, Ordering::Release);
+            self.jobs.add(Job::SettleKeys(table.id));
+        }
+        replaced
+    }
+
+    /// Puts back the root in use where another one may stand. In the table's transition.
+    async fn make_sure(&self, table: &Table, present: &Root) -> Result<()> {
+        if table.is_root_unsure.load(Ordering::Acquire) {
+            root::put_back(&*self.backend, present).await?;
+            table.is_root_unsure.store(false, Ordering::Release);
+            tracing::info!(table = %table.id, epoch = present.epoch, "the root in use stands on the disk again, after a switch that failed");
         }
         Ok(())
     }
@@ -380,10 +398,14 @@ impl<B: Backend> Inner<B> {
         let open = self.open_table(table, keys, &opening).await?;
         if let Some(root) = root {
             let ring = open.ring();
-            if let Err(error) = self.finish_switch(&root, &ring).await {
+            let settled = match self.make_sure(table, &root).await {
+                Ok(()) => self.finish_switch(&root, &ring).await,
+                unsure => unsure,
+            };
+            if let Err(error) = settled {
                 tracing::warn!(table = %id, %error, "a key switch is not yet recorded");
                 self.jobs.add(Job::SettleKeys(id));
-            } else if let Err(error) = self.prune(&root, &open).await {
+            } else if let Err(error) = self.prune(table, &root, &open).await {
                 tracing::warn!(table = %id, %error, "older keys that nothing refers to stay in the root");
             }
         }
@@ -500,7 +522,7 @@ impl<B: Backend> Inner<B> {
     }
 
     /// A root without the older keys that nothing refers to. Only while the table is closed: then no group under way is sealed under one of them.
-    async fn prune(&self, root: &Root, open: &OpenTable) -> Result<()> {
+    async fn prune(&self, table: &Table, root: &Root, open: &OpenTable) -> Result<()> {
         let in_use = self.versions_in_use(root.table).await;
         if root
             .older
@@ -512,7 +534,7 @@ impl<B: Backend> Inner<B> {
         let mut next = root.clone();
         next.epoch += 1;
         let (pruned, ring) = without_unneeded(next, &open.ring(), &in_use);
-        root::replace(&*self.backend, &pruned, root.epoch).await?;
+        self.replace_root(table, &pruned, root).await?;
         self.set_root(pruned.clone());
         open.set_ring(ring);
         self.commit_manifest(&[recorded(&pruned)]).await
@@ -524,11 +546,13 @@ pub(crate) async fn settle_open<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) 
     let table = inner.tables.get(id)?;
     let _transition = table.transition.lock().await;
     let _rewriting = table.rewriting.lock().await;
+    let Some(root) = inner.root_of(id) else {
+        return Ok(());
+    };
+    // A closed table's, too.
+    inner.make_sure(&table, &root).await?;
     let open = inner.pass(&table)?;
-    match inner.root_of(id) {
-        Some(root) => inner.finish_switch(&root, &open.ring()).await,
-        None => Ok(()),
-    }
+    inner.finish_switch(&root, &open.ring()).await
 }
 
 /// Whether the table fell asleep and was opened again while the next root was being made: opening forgets older keys that nothing refers to, which is a new epoch

@@ -2,7 +2,7 @@
 //!
 //! What must hold: nothing here calls a key service; what has changed is unnoted until it was written, and what has changed again since is noted next time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -65,6 +65,8 @@ pub(in crate::keys) struct Book {
     /// so that none waits for the key service of another.
     changing: DashMap<TableId, Arc<tokio::sync::Mutex<()>>>,
     pub(super) is_tended: AtomicBool,
+    /// Tables that may be found under another key than the one that they are under: their grants wait for that to be known.
+    doubtful: Mutex<BTreeSet<TableId>>,
 }
 
 /// One, by its name among the records.
@@ -85,6 +87,20 @@ impl Book {
     /// Forgets the locks that nobody holds or waits for.
     pub(super) fn forget_idle(&self) {
         self.changing.retain(|_, lock| Arc::strong_count(lock) > 1);
+    }
+
+    /// Which key a table is under is not known for sure, or is.
+    pub(in crate::keys) fn doubt(&self, id: TableId, is_doubtful: bool) {
+        let mut doubtful = self.doubtful.lock().expect("no holder of this lock panics");
+        match is_doubtful {
+            true => doubtful.insert(id),
+            false => doubtful.remove(&id),
+        };
+    }
+
+    pub(super) fn doubtful(&self) -> BTreeSet<TableId> {
+        let doubtful = self.doubtful.lock().expect("no holder of this lock panics");
+        doubtful.clone()
     }
 
     pub(super) fn load(&self, records: Vec<(Bytes, Bytes)>) -> Result<(), String> {

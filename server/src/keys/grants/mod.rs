@@ -119,8 +119,10 @@ impl<B: Backend> Inner<B> {
         }
         if !self.engine.is_root_sure(id) {
             // A switch has failed, and the table may be found under either key: what it needs there stays.
+            self.book.doubt(id, true);
             return;
         }
+        self.book.doubt(id, false);
         let root = self.engine.root(id).map(|root| root.cmk.to_string());
         let now = self.env().wall_micros();
         let snapshot_days = i64::try_from(self.options.snapshot_grant_days).unwrap_or(i64::MAX);
@@ -146,6 +148,14 @@ impl<B: Backend> Inner<B> {
             return;
         }
         let _done = Done(&self.book.is_tended);
+        for id in self.book.doubtful() {
+            let changing = self.book.changing(id);
+            let _one_at_a_time = changing.lock().await;
+            // Not where a new switch has begun: that one asks when it is done.
+            if self.book.doubtful().contains(&id) {
+                self.keep(id).await;
+            }
+        }
         if let Err(error) = self.save_grants().await {
             tracing::warn!(%error, "a change of grants is not noted yet");
             return;
