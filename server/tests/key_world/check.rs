@@ -7,8 +7,11 @@ use palladium_protocol::ErrorCode;
 use palladium_storage::{Env, Reading, Store};
 
 use crate::client::{Heard, Place, Rows, Said, Wanted};
+use crate::registers::Pair;
 use crate::values::Table;
-use crate::world::{Aim, CALL_LIMITS, COUNTER, PARTITIONS, ROWS, Request, SYSTEM, World};
+use crate::world::{
+    Aim, CALL_LIMITS, COUNTER, PARTITIONS, REGISTER, ROWS, Request, SECOND, SYSTEM, World,
+};
 
 /// A key that must not be in memory is gone within this.
 const WIPED: u64 = 5_000_000_000;
@@ -42,6 +45,11 @@ impl World {
     fn judge(&mut self, Heard { request, at, said }: Heard) {
         match said {
             Said::Submitted => {}
+            Said::Looked(seen) => self.judge_look(request, seen),
+            Said::NotApplied(seen) => {
+                self.must_be_proven(request, at, "a row left");
+                self.not_applied(request, seen);
+            }
             Said::Page => self.must_be_proven(request, at, "a page left"),
             Said::Opened(id) => self.judge_opening(id, at),
             Said::Rows(rows) => self.judge_rows(request, rows),
@@ -60,6 +68,8 @@ impl World {
             Said::Written(Err(error)) => {
                 self.values.refused(request);
                 self.counts.refused(request);
+                let refused = self.registers.refused(request);
+                self.must_be(request, refused);
                 self.judge_error(request, at, &error);
             }
             Said::Done(Err(error)) => self.judge_error(request, at, &error),
@@ -70,6 +80,34 @@ impl World {
     fn acknowledged(&mut self, number: u64) {
         self.values.acknowledged(number);
         self.counts.acknowledged(number);
+        let applied = self.registers.applied(number);
+        self.must_be(number, applied);
+        self.requests.remove(&number);
+    }
+
+    fn must_be(&self, number: u64, judged: Result<(), String>) {
+        if let Err(what) = judged {
+            self.fail(format!("#{number}: {what}"));
+        }
+    }
+
+    /// A conditional write has looked, in its partition's latch.
+    fn judge_look(&mut self, number: u64, seen: Pair) {
+        let asked = self.requests.get(&number);
+        let Some((Aim::Compare { floor, partition }, tables)) =
+            asked.map(|asked| (&asked.aim, &asked.tables))
+        else {
+            return;
+        };
+        let place = (tables[0], *partition);
+        let judged = self.registers.seen_both(place, floor, seen);
+        self.must_be(number, judged);
+    }
+
+    fn not_applied(&mut self, number: u64, seen: Pair) {
+        self.say(format!("#{number} is not applied: {seen:?}"));
+        let judged = self.registers.not_applied(number, seen);
+        self.must_be(number, judged);
         self.requests.remove(&number);
     }
 
@@ -112,6 +150,7 @@ impl World {
         let Aim::Read {
             floor,
             counted,
+            decided,
             wanted,
         } = request.aim
         else {
@@ -136,6 +175,16 @@ impl World {
                 .seen(table, partition, &counted, total.unwrap_or(0));
             if let Err(what) = seen {
                 self.fail(format!("#{number} of table {table}: {what}"));
+            }
+        }
+        for (partition, row) in (0..PARTITIONS).flat_map(|key| [(key, REGISTER), (key, SECOND)]) {
+            if has_counters && wanted.covers((partition, row)) {
+                let value = rows.remove(&(partition, row));
+                let place = (table, partition);
+                let seen = self
+                    .registers
+                    .seen_one(place, &decided, row == SECOND, value);
+                self.must_be(number, seen);
             }
         }
         let seen = self

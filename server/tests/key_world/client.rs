@@ -19,7 +19,8 @@ use palladium_storage::{
     SimulatedEnv, Slices, Store, TableOptions, Token, Write,
 };
 
-use crate::world::COUNTER;
+use crate::registers::Pair;
+use crate::world::{COUNTER, REGISTER, ROWS, SECOND};
 
 pub const KEYSPACE: &str = "ks";
 const COLUMN: ColumnId = ColumnId(1);
@@ -37,6 +38,10 @@ pub enum Said {
     Written(CqlResult<()>),
     /// The log failed under the write, and this is told.
     Unsure(CqlError),
+    /// What stands in a register, under its partition's latch.
+    Looked(Pair),
+    /// A conditional write was not applied: that is what it saw.
+    NotApplied(Pair),
     /// A page of a table left for the client.
     Page,
     /// All rows, the last page included.
@@ -243,7 +248,7 @@ fn derived(table: TableId, store: Store, page: ReadPage) -> Vec<Mutation> {
                 panic!("a tombstone is visible");
             };
             let value = u64::from_be_bytes(bytes[..8].try_into().unwrap());
-            if place.1 != COUNTER {
+            if place.1 < ROWS {
                 all.push(mutation(table, store, place, Some(value), cell.timestamp));
             }
         }
@@ -337,6 +342,46 @@ impl Life {
         let counted = mutation(id, wanted.store, (key, COUNTER), Some(total + 1), timestamp);
         let write = Write {
             mutations: vec![counted],
+        };
+        self.submit(request, write, Some(latch)).await;
+    }
+
+    /// A register is given a value, if its first row holds what is expected; and so is the second one, where it is a batch.
+    pub async fn compare(
+        self,
+        request: u64,
+        id: TableId,
+        key: u64,
+        expected: Option<u64>,
+        value: u64,
+        is_batch: bool,
+    ) {
+        let latch = self.engine.latch(id, &partition(key)).await;
+        let wanted = Wanted {
+            partition: Some(key),
+            ..Wanted::everything(Store::BASE)
+        };
+        let command = command(id, wanted, self.engine.now_seconds());
+        let page = match self.page(&command).await {
+            Ok(page) => page,
+            Err(error) => return self.say(request, Said::Written(Err(error))),
+        };
+        let mut found = Rows::new();
+        rows_of(page, wanted.store, &mut found);
+        let holds = [REGISTER, SECOND].map(|row| found.get(&(key, row)).copied());
+        let seen = (holds[0], holds[1]);
+        self.say(request, Said::Looked(seen));
+        if seen.0 != expected {
+            return self.say(request, Said::NotApplied(seen));
+        }
+        let timestamp = self.engine.next_timestamp();
+        let row = |row| mutation(id, wanted.store, (key, row), Some(value), timestamp);
+        let mut both = row(REGISTER);
+        if is_batch {
+            both.update.rows.extend(row(SECOND).update.rows);
+        }
+        let write = Write {
+            mutations: vec![both],
         };
         self.submit(request, write, Some(latch)).await;
     }

@@ -5,6 +5,7 @@
 //! step      draws what happens from the seed ─► the server (keeper, engine, simulated disk) acts ─► what requests heard ─► check
 //! oracle    values   every write handed over, until its fate is known
 //!           counts   every change of a counter, until its fate is known
+//!           registers  every write with an IF: what it expected, and what it was told
 //!           leases   every call to the key service with both clocks, as the network saw it: who may be open, and what may be told
 //! ```
 //!
@@ -13,6 +14,7 @@
 //!   the key's service is silent), or after a denial that came since.
 //! - Everything acknowledged is read back, what was refused is never seen, and of a write that a crash cut short all is there or nothing.
 //! - A counter holds each acknowledged change once, and a table that was emptied nothing of before.
+//! - Of conditional writes that expect the same, one at most is applied; what one is told about a register it held at that time; a batch of them is there as a whole.
 //! - What is derived from a table holds what the table does, whether it was made with it or later.
 //! - A table whose key can be had answers, whatever becomes of the others.
 //! - What a client is told is true, `since` stands still while the trouble lasts, and a key that must not be used is wiped within five seconds.
@@ -32,6 +34,7 @@ mod client;
 mod counts;
 mod kept;
 mod leases;
+mod registers;
 mod requests;
 mod schema;
 mod service;

@@ -7,7 +7,7 @@ use palladium_storage::{Store, Write};
 
 use crate::client::{Place, Wanted, mutation};
 use crate::values::{Member, Table};
-use crate::world::{Aim, PARTITIONS, ROWS, Request, SYSTEM, World};
+use crate::world::{Aim, PARTITIONS, ROWS, Request, SECOND, SYSTEM, World};
 
 /// Requests under way at a time.
 const REQUESTS_MAX: usize = 60;
@@ -112,19 +112,47 @@ impl World {
         }
     }
 
+    /// One or more, at once, want to change a register, each for what it takes it to hold.
+    pub fn compare(&mut self) {
+        let table = self.some_table();
+        if self.requests.len() >= REQUESTS_MAX || self.is_being_emptied(table) {
+            return;
+        }
+        let partition = self.draw(PARTITIONS);
+        let place = (table, partition);
+        for _ in 0..1 + self.draw(3) {
+            let expected = self.registers.guess(place, |below| self.draw(below));
+            let is_batch = self.draw(3) == 0;
+            self.values_made += 1;
+            let value = self.values_made;
+            let floor = self.registers.floor(table);
+            let request = self.begin(Aim::Compare { floor, partition }, vec![table]);
+            self.say(format!(
+                "#{request} makes the register of {partition} of {table} {value} if it is {expected:?}, in a batch: {is_batch}"
+            ));
+            self.registers
+                .hand_over(request, place, expected, value, is_batch);
+            let (life, id) = (self.life.clone(), self.tables[&table].id);
+            let work = life.compare(request, id, partition, expected, value, is_batch);
+            self.life.spawn(work);
+        }
+    }
+
     /// A table to which nobody writes is emptied. Nobody begins to, either, until that is over: what is written at that very moment may be from before or from after,
     /// and so may what a crash has left open.
     pub fn truncate(&mut self) {
         let Some(table) = self.some_customer_table() else {
             return;
         };
-        if self.is_being_written(table) || !self.values.is_settled(table) {
+        let is_settled = self.values.is_settled(table) && self.registers.is_settled(table);
+        if self.is_being_written(table) || !is_settled {
             return;
         }
         let request = self.begin(Aim::Truncate, vec![table]);
         self.say(format!("#{request} empties {table}"));
         self.values.hand_over_emptying(request, table);
         self.counts.begin_emptying(request, table);
+        self.registers.begin_emptying(request, table);
         let id = self.tables[&table].id;
         let work = self.life.clone().truncate(request, id);
         self.life.spawn(work);
@@ -135,7 +163,7 @@ impl World {
         self.requests.values().any(|request| {
             let writes = matches!(
                 request.aim,
-                Aim::Write | Aim::Count | Aim::Truncate | Aim::Derive(_)
+                Aim::Write | Aim::Count | Aim::Compare { .. } | Aim::Truncate | Aim::Derive(_)
             );
             writes && request.tables.contains(&table)
         })
@@ -181,7 +209,7 @@ impl World {
                 .pick(&self.readable(table))
                 .expect("every table has its base");
             let (partitions, rows) = match store {
-                Store::BASE => (PARTITIONS, ROWS + 1),
+                Store::BASE => (PARTITIONS, SECOND + 1),
                 _ => (ROWS, PARTITIONS),
             };
             let partition = (self.draw(3) > 0).then(|| self.draw(partitions));
@@ -204,6 +232,7 @@ impl World {
         let aim = Aim::Read {
             floor: self.values.floor(table),
             counted: self.counts.floor(table),
+            decided: self.registers.floor(table),
             wanted,
         };
         let request = self.begin(aim, vec![table]);

@@ -108,6 +108,7 @@ impl World {
         let kept = self.tables.remove(&table).expect("it was picked");
         self.values.dropped(table);
         self.counts.dropped(table);
+        self.registers.dropped(table);
         let request = self.begin(Aim::Drop(kept.id), vec![table]);
         self.say(format!("#{request} drops {table}, {}", kept.name));
         let work = self.life.clone().drop_table(request, kept.id);

@@ -14,7 +14,8 @@ impl World {
     pub fn step(&mut self) {
         let wall_before = self.now().wall_micros;
         match self.draw(1000) {
-            0..216 => self.write_some(),
+            0..196 => self.write_some(),
+            196..216 => self.compare(),
             216..220 => self.derive_or_drop(),
             220..257 => self.count(),
             257..260 => self.truncate(),
@@ -71,7 +72,10 @@ impl World {
         self.say("the log's syncs wait".into());
         self.disk.hold_log_syncs(true);
         for _ in 0..1 + self.draw(4) {
-            self.write_some();
+            match self.draw(4) {
+                0 => self.compare(),
+                _ => self.write_some(),
+            }
         }
         self.env.run_some(self.draw(30));
         match self.draw(6) {
@@ -95,8 +99,9 @@ impl World {
     /// Much at once.
     fn storm(&mut self) {
         for _ in 0..3 + self.draw(8) {
-            match self.draw(12) {
+            match self.draw(13) {
                 0..4 => self.write_some(),
+                12 => self.compare(),
                 4 => self.count(),
                 5..9 => self.read_some(),
                 9 => self.tidy(),

@@ -21,6 +21,7 @@ use palladium_storage::{
 use crate::client::{Heard, KEYSPACE, Life, Said, Wanted, table_options};
 use crate::counts::{self, Counts};
 use crate::leases::{Subject, Terms};
+use crate::registers::{self, Registers};
 use crate::service::Service;
 use crate::values::{Floor, Table, Values};
 
@@ -32,6 +33,9 @@ pub const PARTITIONS: u64 = 4;
 pub const ROWS: u64 = 6;
 /// The row of each partition of a base where a counter stands.
 pub const COUNTER: u64 = ROWS;
+/// The rows of each partition of a base that only conditional writes change.
+pub const REGISTER: u64 = ROWS + 1;
+pub const SECOND: u64 = ROWS + 2;
 /// The server's own table, whose key is derived and under no lease.
 pub const SYSTEM: Table = 0;
 
@@ -96,12 +100,17 @@ impl Kept {
 pub enum Aim {
     Write,
     Count,
+    Compare {
+        floor: registers::Floor,
+        partition: u64,
+    },
     Truncate,
     Derive(Store),
     DropStore(Store),
     Read {
         floor: Floor,
         counted: counts::Floor,
+        decided: registers::Floor,
         wanted: Wanted,
     },
     Tidy,
@@ -159,6 +168,7 @@ pub struct World {
     pub tables_made: u64,
     pub values: Values,
     pub counts: Counts,
+    pub registers: Registers,
     pub values_made: u64,
     pub requests: BTreeMap<u64, Request>,
     pub requests_made: u64,
@@ -308,6 +318,7 @@ impl World {
             tables_made: 1,
             values: Values::default(),
             counts: Counts::default(),
+            registers: Registers::default(),
             values_made: 0,
             requests: BTreeMap::new(),
             requests_made: 0,
@@ -587,6 +598,7 @@ impl World {
         self.env.drop_tasks();
         self.values.orphaned();
         self.counts.orphaned();
+        self.registers.orphaned();
         self.requests.clear();
         self.disk.crash(crash);
         let heard = self.heard();
