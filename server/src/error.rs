@@ -218,6 +218,14 @@ impl CqlError {
         }
     }
 
+    /// Of a write of this kind: drivers decide by it whether to try again what may have happened.
+    pub fn of_write(mut self, kind: WriteType) -> Self {
+        if let ErrorDetail::WriteTimeout { write_type, .. } = &mut self.detail {
+            *write_type = kind;
+        }
+        self
+    }
+
     /// A function failed while it ran.
     pub fn function_failure(
         keyspace: &str,
@@ -275,5 +283,21 @@ impl From<palladium_storage::Error> for CqlError {
             Error::Closed => Self::overloaded("The server is shutting down"),
             Error::Invalid { .. } => Self::server(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_says_what_kind_of_write_it_was_and_nothing_else_does() {
+        let timeout = CqlError::write_timeout("unknown").of_write(WriteType::Cas);
+        let ErrorDetail::WriteTimeout { write_type, .. } = timeout.detail else {
+            panic!("{timeout} is no timeout");
+        };
+        assert_eq!(write_type, WriteType::Cas);
+        let refused = CqlError::invalid("no").of_write(WriteType::Cas);
+        assert_eq!(refused.code(), palladium_protocol::ErrorCode::Invalid);
     }
 }

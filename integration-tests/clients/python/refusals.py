@@ -1,11 +1,11 @@
-"""What the driver does with a refused table: `refusals.py HOST PORT TABLE unauthorized|unavailable`.
+"""What the driver does with a refused table: `refusals.py HOST PORT TABLE unauthorized|unavailable|damaged`.
 
-A denied key must reach the application at once, without asking the retry policy; an outage is the retry policy's to decide.
+A denied key and damage must reach the application at once, without asking the retry policy; an outage is the retry policy's to decide.
 """
 
 import sys
 
-from cassandra import Unauthorized, Unavailable
+from cassandra import ReadFailure, Unauthorized, Unavailable
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.policies import RetryPolicy
 
@@ -39,8 +39,14 @@ def main():
     profile = ExecutionProfile(retry_policy=policy, request_timeout=30)
     cluster = Cluster([host], port=int(port), execution_profiles={EXEC_PROFILE_DEFAULT: profile})
     session = cluster.connect()
-    error, questions = {"unauthorized": (Unauthorized, []), "unavailable": (Unavailable, ["unavailable"])}[wanted]
-    for statement in [f"SELECT * FROM {table} WHERE p = 1", f"INSERT INTO {table} (p, c, v) VALUES (1, 1, 0x00)"]:
+    error, questions = {
+        "unauthorized": (Unauthorized, []),
+        "unavailable": (Unavailable, ["unavailable"]),
+        "damaged": (ReadFailure, []),
+    }[wanted]
+    # What is damaged is written all the same.
+    writes = [] if wanted == "damaged" else [f"INSERT INTO {table} (p, c, v) VALUES (1, 1, 0x00)"]
+    for statement in [f"SELECT * FROM {table} WHERE p = 1", *writes]:
         policy.questions.clear()
         try:
             session.execute(statement)
@@ -48,7 +54,7 @@ def main():
             # The policy said: on the next host. There is none.
             assert wanted == "unavailable" and all(isinstance(refusal, error) for refusal in tried.errors.values()), tried
         except error as refusal:
-            assert "KMS_KEY_INACCESSIBLE" in str(refusal) or wanted == "unavailable", refusal
+            assert "KMS_KEY_INACCESSIBLE" in str(refusal) or wanted != "unauthorized", refusal
         else:
             sys.exit(f"{statement} was answered")
         # A policy that may retry on another host is asked again by each of them; here there is one.

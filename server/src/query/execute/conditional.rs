@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use palladium_crypto::TableId;
 use palladium_protocol::cql::ast::BatchKind;
+use palladium_protocol::response::WriteType;
 use palladium_storage::{
     Clustering, KeyRange, LatchGuard, Limits, Mutation, PartitionKey, PartitionUpdate, ReadCommand,
     Row, Slices, Store, Write,
@@ -232,7 +233,13 @@ impl Deferred {
             gates.push(database.gate(table.id).read_owned().await);
             views::add(database, &catalog, table, &mut mutations, &settings.asker).await?;
         }
-        write(database, mutations, latch, gates, &settings.asker).await?;
+        let kind = match conditional {
+            true => WriteType::Cas,
+            false if plans.iter().any(|(plan, _)| is_count(plan)) => WriteType::Counter,
+            false => WriteType::Simple,
+        };
+        let written = write(database, mutations, latch, gates, &settings.asker).await;
+        written.map_err(|error| error.of_write(kind))?;
         drop(catalog);
         let answer = match conditional {
             true => verdict::applied(&plans[0].0.table),
@@ -319,10 +326,11 @@ async fn write(
             applied.await.map_err(is_lost)?
         }
     };
-    for result in results {
-        result?;
-    }
-    Ok(())
+    // Of a table that has just been closed: why.
+    let refused = |error| database.write_refused(error);
+    results
+        .into_iter()
+        .try_for_each(|result| result.map_err(refused))
 }
 
 fn partitions_of(
