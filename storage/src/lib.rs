@@ -56,7 +56,10 @@ pub use model::{
     Cell, CellRef, CellState, Clustering, ColumnId, Deletion, Liveness, Mutation, PartitionKey,
     PartitionUpdate, RangeTombstone, Row, Store, Token,
 };
-pub use options::{LogSync, Options, TableOptions};
+/// The target of spans (of `tracing`): what the engine does that takes a while, by tables' ids. Their level is DEBUG.
+pub const SPANS: &str = "palladium::span";
+
+pub use options::{Compression, LogSync, Options, TableOptions};
 pub use read::{
     BlockAddress, Columns, Fault, Item, KeyRange, Limits, PartitionBound, PartitionHead,
     PartitionRows, ReadCommand, ReadPage, ReadPosition, ReadRow, ReadWork, Slices, Source,

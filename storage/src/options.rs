@@ -61,6 +61,20 @@ impl Default for Options {
     }
 }
 
+/// How the blocks of new SSTables are compressed. What is written stays as it is: each block says how to read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    Off,
+    /// The default: next to nothing to pay on reads.
+    Lz4,
+    /// A third smaller than LZ4, and dearer; with a dictionary of the SSTable's own where that gains.
+    Zstd {
+        /// Effort, as zstd counts it: -131072 to 22; what is beyond is taken as the nearest.
+        level: i32,
+    },
+}
+
 /// What a table's owner may say about how it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableOptions {
@@ -68,8 +82,8 @@ pub struct TableOptions {
     pub gc_grace_seconds: i64,
     /// Plaintext bytes of a data block before compression.
     pub block_bytes: usize,
-    /// Whether blocks are compressed (LZ4) before they are sealed.
-    pub compression: bool,
+    /// How blocks are compressed before they are sealed.
+    pub compression: Compression,
     /// How SSTables are merged.
     pub compaction: CompactionOptions,
 }
@@ -79,7 +93,7 @@ impl Default for TableOptions {
         TableOptions {
             gc_grace_seconds: 864_000,
             block_bytes: 4096,
-            compression: true,
+            compression: Compression::Lz4,
             compaction: CompactionOptions::default(),
         }
     }

@@ -182,6 +182,10 @@ async fn fill_and_read(node: &Node, chance: &mut Chance, needles: &mut Vec<Needl
             .run(&format!("CREATE TABLE {table} (p blob, c blob, v blob, t text, PRIMARY KEY (p, c)) WITH encryption = {{'kms_key': 'local:{key}'}}"))
             .await;
     }
+    // What is written first goes through zstd's buffers, the rest through LZ4's; letters are what zstd shrinks of it.
+    connection
+        .run("ALTER TABLE ks.locked WITH compression = {'class': 'ZstdCompressor'}")
+        .await;
     let mut rows: Vec<Row> = (0..SINGLE_ROW_PARTITIONS)
         .map(|_| Row::new(chance))
         .collect();
@@ -208,6 +212,9 @@ async fn fill_and_read(node: &Node, chance: &mut Chance, needles: &mut Vec<Needl
         answer.accepted();
     }
     node.flush();
+    connection
+        .run("ALTER TABLE ks.locked WITH compression = {'class': 'LZ4Compressor'}")
+        .await;
     // A second SSTable, and a memtable: some rows are new there, some are written again.
     for flushes in [true, false] {
         let fresh: Vec<Row> = (0..SINGLE_ROW_PARTITIONS / 4)

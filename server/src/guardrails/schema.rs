@@ -4,6 +4,7 @@
 
 use palladium_protocol::cql::ast::{AlterTableAction, Property, Statement, TableOption};
 use palladium_protocol::types::CqlType;
+use palladium_storage::Compression;
 
 use super::{Flag, Guardrails, Limit, List, violated};
 use crate::error::CqlResult;
@@ -232,8 +233,8 @@ fn new_table(
 
 fn compressed(guardrails: &Guardrails, table: &TableSchema) -> CqlResult<()> {
     match table.options.for_storage().compression {
-        true => Ok(()),
-        false => guardrails.require(Flag::UncompressedTables, None),
+        Compression::Lz4 | Compression::Zstd { .. } => Ok(()),
+        Compression::Off => guardrails.require(Flag::UncompressedTables, None),
     }
 }
 

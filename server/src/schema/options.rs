@@ -273,7 +273,7 @@ impl TableOptions {
     pub fn for_storage(&self) -> palladium_storage::TableOptions {
         palladium_storage::TableOptions {
             gc_grace_seconds: i64::from(self.gc_grace_seconds),
-            compression: compression::is_on(&self.compression),
+            compression: compression::for_storage(&self.compression),
             compaction: compaction::for_storage(&self.compaction),
             ..Default::default()
         }

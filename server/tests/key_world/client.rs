@@ -74,7 +74,7 @@ pub fn table_options() -> TableOptions {
     TableOptions {
         gc_grace_seconds: 864_000,
         block_bytes: 256,
-        compression: true,
+        compression: palladium_storage::Compression::Zstd { level: 1 },
         compaction: CompactionOptions {
             enabled: true,
             strategy: Strategy::SizeTiered(SizeTiered {

@@ -4,7 +4,7 @@
 //! wrapped keys, and is their only directory, so that more components can be attached later.
 //!
 //! ```text
-//! data         header │ block 0 │ block 1 │ … │ block n (end)           partitions and rows
+//! data         header │ block 0 │ block 1 │ … │ block n (end)           partitions and rows; a dictionary may be the last
 //! index        header │ index block 0 │ … │ index block m │ top (end)   where each data block is, and what it begins with
 //! filter       header │ segment 0 │ … │ segment k (end)                 which tokens are surely not here
 //! statistics   header │ numbers (end)                                   where the above are; bounds, counts, deletion times
@@ -13,7 +13,7 @@
 //! block        sealed: associated data binds structure, kind, ordinal and end; inside, an envelope: compressed or not
 //! ```
 //!
-//! In reading order: `envelope` (compression), `search` (tokens), [`block`] (data blocks), [`index`] (both levels), [`filter`],
+//! In reading order: `envelope` and `zstd` (compression), `dictionary` (training one), `packer` (which of them a block gets), `search` (tokens), [`block`] (data blocks), [`index`] (both levels), [`filter`],
 //! [`statistics`], `component` (one blob being written), [`writer`], [`reader`], [`cursor`], `point` (one row), [`rescue`] (what is left of a damaged one).
 //!
 //! What must hold:
@@ -25,15 +25,18 @@
 pub mod block;
 mod component;
 pub mod cursor;
+mod dictionary;
 mod envelope;
 pub mod filter;
 pub mod index;
+mod packer;
 mod point;
 pub mod reader;
 pub mod rescue;
 mod search;
 pub mod statistics;
 pub mod writer;
+mod zstd;
 
 pub use cursor::SstableCursor;
 pub use reader::Sstable;

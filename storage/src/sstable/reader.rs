@@ -19,6 +19,7 @@ use super::envelope;
 use super::filter::{FILTER_SEGMENT_BYTES_MAX, Filter};
 use super::index::{Location, NODE_BYTES_MAX, Node, Target};
 use super::statistics::{Layout, STATISTICS_BYTES_MAX, Statistics};
+use super::zstd::{DICTIONARY_BYTES_MAX, Dictionary};
 use crate::backend::{Backend, Reads};
 use crate::cache::{BlockLookup, PlainBlock};
 use crate::compaction::SstableSummary;
@@ -52,6 +53,8 @@ struct OpenComponent {
     kind: StructureKind,
     size: u64,
     sealed: SealedReader,
+    /// What its blocks may refer to.
+    dictionary: Option<Dictionary>,
 }
 
 /// A sealed block of a component.
@@ -88,6 +91,7 @@ impl OpenComponent {
             kind,
             size: *size,
             sealed,
+            dictionary: None,
         };
         let found = backend.blob_size(*structure).await?;
         if found != *size {
@@ -120,7 +124,7 @@ impl OpenComponent {
         let mut block = Zeroizing::new(sealed);
         self.sealed
             .open_in_place(u64::from(wanted.block), wanted.end, &[], &mut block)
-            .and_then(|()| envelope::unpack(block, wanted.bytes_max))
+            .and_then(|()| envelope::unpack(block, wanted.bytes_max, self.dictionary.as_ref()))
             .map_err(|error| self.at(wanted, error))
     }
 
@@ -153,7 +157,8 @@ impl Sstable {
         entry: &SstableEntry,
         ring: &KeyRing,
     ) -> Result<Arc<Sstable>> {
-        let data = OpenComponent::open(backend, entry, StructureKind::SstableData, ring).await?;
+        let mut data =
+            OpenComponent::open(backend, entry, StructureKind::SstableData, ring).await?;
         let index = OpenComponent::open(backend, entry, StructureKind::SstableIndex, ring).await?;
         let filter =
             OpenComponent::open(backend, entry, StructureKind::SstableFilter, ring).await?;
@@ -168,6 +173,7 @@ impl Sstable {
             )));
         }
         data.check_header(backend).await?;
+        data.dictionary = open_dictionary(backend, &data, layout).await?;
         let top = open_top(backend, &index, layout).await?;
         let filter = open_filter(backend, &filter, &layout.filter_blocks).await?;
         Ok(Arc::new(Sstable {
@@ -229,6 +235,7 @@ impl Sstable {
         self.filter.bytes()
             + self.top.bytes().len()
             + self.statistics.bytes()
+            + self.data.dictionary.as_ref().map_or(0, Dictionary::bytes)
             + 2 * EXPANDED_KEY_BYTES
             + size_of::<Sstable>()
     }
@@ -325,7 +332,7 @@ impl Sstable {
         Ok(Wanted {
             block,
             location: node.location(child)?,
-            end: block.checked_add(1) == Some(self.data_blocks()),
+            end: block.checked_add(1) == Some(self.data_blocks()) && self.data.dictionary.is_none(),
             bytes_max: BLOCK_BYTES_MAX,
         })
     }
@@ -543,13 +550,41 @@ impl Sstable {
                 self.fetch_wanted(backend, &self.data, wanted).await?;
             }
         }
-        if expected != self.data.size {
+        if expected + self.statistics.layout.dictionary_bytes != self.data.size {
             return Err(self
                 .data
                 .damaged(format!("bytes at offset {expected} belong to no block")));
         }
         Ok(())
     }
+}
+
+/// The dictionary, if there is one: the last block of the data.
+async fn open_dictionary<B: Reads>(
+    backend: &B,
+    data: &OpenComponent,
+    layout: &Layout,
+) -> Result<Option<Dictionary>> {
+    let sealed_bytes = layout.dictionary_bytes;
+    if sealed_bytes == 0 {
+        return Ok(None);
+    }
+    if sealed_bytes > (DICTIONARY_BYTES_MAX + 2 + TAG_BYTES) as u64 || sealed_bytes > data.size {
+        return Err(data.damaged(format!("a dictionary of {sealed_bytes} bytes")));
+    }
+    let wanted = Wanted {
+        block: layout.data_blocks,
+        location: Location {
+            offset: data.size - sealed_bytes,
+            sealed_bytes: sealed_bytes as usize,
+        },
+        end: true,
+        bytes_max: DICTIONARY_BYTES_MAX + 1,
+    };
+    let sealed = data.read(backend, wanted.location).await?;
+    data.open_block(wanted, sealed)
+        .and_then(|plain| Dictionary::decode(&plain).map_err(|error| data.at(wanted, error)))
+        .map(Some)
 }
 
 /// The top of the index: its last block.

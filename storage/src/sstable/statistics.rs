@@ -12,6 +12,7 @@
 //! first key, last key   token i64 and framed bytes, each
 //! clusterings           framed ×2 the first and the last row position of all partitions
 //! histogram             varint bins, then for each zigzag second and varint count, ascending
+//! extensions            to the end, tags ascending: tag varint, body framed. 1: varint, sealed bytes of the dictionary
 //! ```
 //!
 //! What must hold: bounds are never too narrow. They may be too wide after values were reconciled away.
@@ -21,7 +22,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use crate::codec::{Reader, put_varint, put_zigzag};
+use crate::codec::{Reader, put_varint, put_zigzag, varint_len};
 use crate::model::{Clustering, Deletion, Liveness, PartitionKey, RowView, StateRef, Token};
 use crate::{Error, Result};
 
@@ -30,6 +31,9 @@ const HISTOGRAM_BINS_MAX: usize = 100;
 
 /// Seconds of a bin to start with; doubled whenever the bins run out.
 const HISTOGRAM_BIN_SECONDS: i64 = 3600;
+
+/// The extension that says how long the dictionary is.
+const EXTENSION_DICTIONARY: u64 = 1;
 
 /// Largest plaintext of the component: four keys of 64 KiB and the histogram fit many times over.
 pub const STATISTICS_BYTES_MAX: usize = 4 << 20;
@@ -85,6 +89,8 @@ pub struct Layout {
     pub data_bytes: u64,
     /// Sealed bytes of each block of the filter component.
     pub filter_blocks: Vec<u64>,
+    /// Sealed bytes of the dictionary, with which the data component ends; 0: there is none.
+    pub dictionary_bytes: u64,
 }
 
 impl Layout {
@@ -115,7 +121,35 @@ impl Layout {
             filter_blocks: (0..read_count(reader)?)
                 .map(|_| Ok(reader.varint()?))
                 .collect::<Result<_>>()?,
+            dictionary_bytes: 0,
         })
+    }
+
+    fn encode_extensions(&self, out: &mut Vec<u8>) {
+        if self.dictionary_bytes > 0 {
+            put_varint(out, EXTENSION_DICTIONARY);
+            put_varint(out, varint_len(self.dictionary_bytes) as u64);
+            put_varint(out, self.dictionary_bytes);
+        }
+    }
+
+    /// What an older writer did not know of, to the end of the block.
+    fn read_extensions(&mut self, reader: &mut Reader<'_>) -> Result<()> {
+        let mut before = 0;
+        while !reader.is_empty() {
+            let tag = reader.varint()?;
+            let mut body = Reader::new(reader.framed()?);
+            if tag <= before || tag != EXTENSION_DICTIONARY {
+                return Err(Error::corrupt("statistics: unknown extension"));
+            }
+            before = tag;
+            self.dictionary_bytes = body.varint()?;
+            body.finish()?;
+            if self.dictionary_bytes == 0 {
+                return Err(Error::corrupt("statistics: a dictionary of no bytes"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -337,16 +371,15 @@ impl Statistics {
             put_zigzag(&mut out, *second);
             put_varint(&mut out, *count);
         }
+        self.layout.encode_extensions(&mut out);
         out
     }
 
     /// Reads them back; keys and clusterings share `plain`.
     pub fn decode(plain: &Bytes) -> Result<Self> {
         let mut reader = Reader::new(plain);
-        let statistics = Self::read(plain, &mut reader)?;
-        reader
-            .finish()
-            .map_err(|malformed| malformed.within("statistics: bytes left over"))?;
+        let mut statistics = Self::read(plain, &mut reader)?;
+        statistics.layout.read_extensions(&mut reader)?;
         let (first, last) = (&statistics.first_key, &statistics.last_key);
         if first > last || statistics.clusterings.0 > statistics.clusterings.1 {
             return Err(Error::corrupt("statistics: inverted range"));
@@ -437,6 +470,27 @@ mod tests {
         );
         assert_eq!(&statistics.clusterings.0.0[..], b"a\x80");
         assert_eq!(statistics.deletion_times.len(), 2);
+    }
+
+    #[test]
+    fn a_dictionary_is_named_behind_the_rest_and_what_nobody_knows_is_refused() {
+        let mut statistics = sample();
+        let without = statistics.encode().to_vec();
+        statistics.layout.dictionary_bytes = 40_000;
+        let plain = statistics.encode().to_vec();
+        let decode = |plain: &[u8]| Statistics::decode(&Bytes::copy_from_slice(plain));
+        assert_eq!(plain[..without.len()], without);
+        assert_eq!(decode(&plain).expect("whole"), statistics);
+        for wrong in [
+            &[2, 1, 5][..],
+            &[1, 1, 0],
+            &[1, 2, 5, 5],
+            &[1, 1, 5, 1, 1, 5],
+            &[0, 0],
+            &[1, 9],
+        ] {
+            assert!(decode(&[&without, wrong].concat()).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

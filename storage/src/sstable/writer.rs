@@ -1,16 +1,17 @@
 //! Writes an SSTable: partitions in order go in, sealed components come out.
 //!
 //! ```text
-//! partition, items ──► BlockBuilder ── full ──► held back ── next block is there ──► pack, seal ──► data component
+//! partition, items ──► BlockBuilder ── full ──► waiting ── next block is there ──► pack, seal ──► data component
 //!                 └──► FilterBuilder, StatisticsBuilder                                  └──► NodeBuilder ──► index component
 //! ```
 //!
-//! Building is pure and never waits; [`SstableWriter::write_out`] does the waiting and is called between items. One data block is held
-//! back, because only the next one, or the end, says whether it is the last: the end is part of the seal.
+//! Building is pure and never waits; [`SstableWriter::write_out`] does the waiting and is called between items. One data block waits,
+//! because only the next one, or the end, says whether it is the last: the end is part of the seal. Where a dictionary is to be trained, the first megabyte waits.
 //!
 //! What must hold: keys ascend, positions inside a partition ascend, and what an item says is open before it is what the one before
 //! it left open. Each is checked here, just before it would become unreadable.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,14 +20,16 @@ use zeroize::Zeroizing;
 
 use super::block::{BLOCK_BYTES_MAX, BlockBuilder, SectionHead};
 use super::component::ComponentWriter;
-use super::envelope;
+use super::envelope::{self, Packing};
 use super::filter::FilterBuilder;
 use super::index::{Child, NODE_BYTES_MAX, NodeBuilder, Separator};
+use super::packer::Packer;
 use super::statistics::{Layout, StatisticsBuilder};
 use crate::backend::Backend;
 use crate::env::Env;
 use crate::manifest::SstableEntry;
 use crate::model::{Clustering, Deletion, PartitionKey, Store};
+use crate::options::Compression;
 use crate::read::{Item, PartitionHead};
 use crate::sealed::SealedWriter;
 use crate::{Error, Result};
@@ -51,8 +54,8 @@ pub struct WriterOptions {
     pub store: Store,
     /// Plaintext bytes of a data block before compression.
     pub block_bytes: usize,
-    /// Whether blocks are compressed before they are sealed.
-    pub compression: bool,
+    /// How blocks are compressed before they are sealed.
+    pub compression: Compression,
 }
 
 impl Default for WriterOptions {
@@ -62,7 +65,7 @@ impl Default for WriterOptions {
             level: 0,
             store: Store::BASE,
             block_bytes: 4096,
-            compression: true,
+            compression: Compression::Lz4,
         }
     }
 }
@@ -84,7 +87,10 @@ pub struct SstableWriter<B: Backend> {
     last: Option<Place>,
     /// The end of the block before the one under construction.
     last_block_end: Option<Place>,
-    held_back: Option<Finished>,
+    /// Finished blocks that are not sealed yet, and their bytes.
+    waiting: VecDeque<Finished>,
+    waiting_bytes: usize,
+    packer: Packer,
     data_blocks: u32,
     index_blocks: u32,
     node: NodeBuilder,
@@ -159,6 +165,7 @@ impl<B: Backend> SstableWriter<B> {
             index: component(StructureKind::SstableIndex),
             filter_component: component(StructureKind::SstableFilter),
             statistics_component: component(StructureKind::SstableStatistics),
+            packer: Packer::new(options.compression),
             backend,
             env,
             options,
@@ -166,7 +173,8 @@ impl<B: Backend> SstableWriter<B> {
             block_start: None,
             last: None,
             last_block_end: None,
-            held_back: None,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
             data_blocks: 0,
             index_blocks: 0,
             node: NodeBuilder::default(),
@@ -364,8 +372,32 @@ impl<B: Backend> SstableWriter<B> {
             rows: self.statistics.rows() - first_row,
         };
         self.last_block_end.clone_from(&self.last);
-        if let Some(earlier) = self.held_back.replace(finished) {
-            self.seal_data(earlier, false)?;
+        self.wait(finished);
+        if self.packer.waits(self.waiting_bytes) {
+            return Ok(());
+        }
+        self.decide(false)?;
+        self.seal_waiting(1)
+    }
+
+    fn wait(&mut self, finished: Finished) {
+        self.waiting_bytes += finished.plain.len();
+        self.waiting.push_back(finished);
+    }
+
+    fn decide(&mut self, is_all: bool) -> Result<()> {
+        let waiting = self.waiting.iter();
+        let samples: Vec<&[u8]> = waiting.map(|block| &block.plain[..]).collect();
+        self.packer.decide(&samples, is_all)
+    }
+
+    /// Seals what waits, until so many are left.
+    fn seal_waiting(&mut self, left: usize) -> Result<()> {
+        while self.waiting.len() > left
+            && let Some(block) = self.waiting.pop_front()
+        {
+            self.waiting_bytes -= block.plain.len();
+            self.seal_data(block, false)?;
         }
         Ok(())
     }
@@ -373,9 +405,7 @@ impl<B: Backend> SstableWriter<B> {
     fn seal_data(&mut self, block: Finished, end: bool) -> Result<()> {
         let number = self.data_blocks;
         self.data_blocks = number.checked_add(1).ok_or_else(|| too_large("blocks"))?;
-        let placed = self
-            .data
-            .append(end, envelope::pack(&block.plain, self.options.compression))?;
+        let placed = self.data.append(end, self.packer.data(&block.plain))?;
         let separator = Separator::between(
             block.after.as_ref().map(Place::separator),
             block.start.separator(),
@@ -411,10 +441,8 @@ impl<B: Backend> SstableWriter<B> {
         let Some(start) = self.node_start.take() else {
             return Ok(());
         };
-        let placed = self.index.append(
-            false,
-            envelope::pack(&self.node.finish(), self.options.compression),
-        )?;
+        let node = self.packer.other(&self.node.finish());
+        let placed = self.index.append(false, node)?;
         self.index_blocks += 1;
         let (token, key, clustering) = &start.separator;
         let pushed = self.top.push(&Child {
@@ -439,7 +467,7 @@ impl<B: Backend> SstableWriter<B> {
     fn seal_filter(&mut self, segment: &[u8], end: bool) -> Result<()> {
         let placed = self
             .filter_component
-            .append(end, envelope::pack(segment, false))?;
+            .append(end, envelope::pack(segment, Packing::Stored))?;
         self.filter_blocks.push(placed.sealed_bytes);
         Ok(())
     }
@@ -464,9 +492,12 @@ impl<B: Backend> SstableWriter<B> {
         self.write_out().await
     }
 
-    /// Sealed bytes of data so far: what the data component would have now.
+    /// Bytes of data so far: what the data component would have now, if what waits did not shrink.
     pub fn data_bytes(&self) -> u64 {
-        self.data.end()
+        match self.waiting.len() {
+            0 | 1 => self.data.end(),
+            _ => self.data.end() + self.waiting_bytes as u64,
+        }
     }
 
     /// Names of the blobs, for whoever has to remove them after a failure.
@@ -489,8 +520,8 @@ impl<B: Backend> SstableWriter<B> {
         let Some(mut statistics) = std::mem::take(&mut self.statistics).finish(created_at) else {
             return Ok(None);
         };
-        self.seal_rest(rows)?;
-        let top = envelope::pack(&self.top.finish(), self.options.compression);
+        let dictionary_bytes = self.seal_rest(rows)?;
+        let top = self.packer.other(&self.top.finish());
         let top = self.index.append(true, top)?;
         if let Some(segment) = std::mem::take(&mut self.filter).finish() {
             self.seal_filter(&segment, true)?;
@@ -502,11 +533,10 @@ impl<B: Backend> SstableWriter<B> {
             data_blocks: self.data_blocks,
             data_bytes: self.data.end(),
             filter_blocks: std::mem::take(&mut self.filter_blocks),
+            dictionary_bytes,
         };
-        self.statistics_component.append(
-            true,
-            envelope::pack(&statistics.encode(), self.options.compression),
-        )?;
+        let statistics = self.packer.other(&statistics.encode());
+        self.statistics_component.append(true, statistics)?;
         let backend = &*self.backend;
         Ok(Some(SstableEntry {
             id: self.options.id,
@@ -521,7 +551,8 @@ impl<B: Backend> SstableWriter<B> {
         }))
     }
 
-    fn seal_rest(&mut self, rows: u64) -> Result<()> {
+    /// Seals what is left of data and index; gives the sealed bytes of the dictionary.
+    fn seal_rest(&mut self, rows: u64) -> Result<u64> {
         if !self.block.is_empty() {
             let (start, first_row) = self
                 .block_start
@@ -534,16 +565,21 @@ impl<B: Backend> SstableWriter<B> {
                 first_row,
                 rows: rows - first_row,
             };
-            if let Some(earlier) = self.held_back.replace(finished) {
-                self.seal_data(earlier, false)?;
-            }
+            self.wait(finished);
         }
+        self.decide(true)?;
+        self.seal_waiting(1)?;
         let last = self
-            .held_back
-            .take()
+            .waiting
+            .pop_front()
             .expect("there was a partition, so there is a block");
-        self.seal_data(last, true)?;
-        self.seal_node(rows)
+        self.seal_data(last, !self.packer.has_dictionary())?;
+        let dictionary_bytes = match self.packer.dictionary()? {
+            Some(dictionary) => self.data.append(true, dictionary)?.sealed_bytes,
+            None => 0,
+        };
+        self.seal_node(rows)?;
+        Ok(dictionary_bytes)
     }
 
     /// Gives up: removes what has been written.

@@ -45,6 +45,25 @@ pub static TABLES: Tables = Tables {
     in_flight_max: 1_024,
 };
 
+/// The same rows in tables that are compressed by zstd.
+pub static BY_ZSTD: Tables = Tables {
+    keyspace: "bench_text_zstd",
+    schema: |_| {
+        vec![
+            create_keyspace("bench_text_zstd"),
+            "CREATE TABLE IF NOT EXISTS bench_text_zstd.orders (key blob PRIMARY KEY, placed bigint, status text, note text) \
+             WITH compression = {'class': 'ZstdCompressor', 'chunk_length_in_kb': '16'}".to_owned(),
+        ]
+    },
+    fill: |_| {
+        vec![
+            "INSERT INTO bench_text_zstd.orders (key, placed, status, note) VALUES (?, ?, ?, ?)"
+                .to_owned(),
+        ]
+    },
+    ..TABLES
+};
+
 pub static READ: Workload = Workload {
     name: "text_read",
     about: "a row of words by its key, after a compaction",

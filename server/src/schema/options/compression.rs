@@ -1,13 +1,21 @@
 //! `compression = {'class': ..., 'chunk_length_in_kb': ..., ...}`. All of Cassandra's compressors may be named; blocks are
-//! compressed with LZ4 or not at all.
+//! compressed with LZ4 or Zstandard, or not at all.
 
 use std::collections::BTreeMap;
+
+use palladium_storage::Compression;
 
 use crate::error::{CqlError, CqlResult};
 
 const PACKAGE: &str = "org.apache.cassandra.io.compress.";
 const CHUNK: &str = "chunk_length_in_kb";
 const RATIO: &str = "min_compress_ratio";
+const LEVEL: &str = "compression_level";
+const ZSTD: &str = "ZstdCompressor";
+
+/// Levels of zstd, and the one that Cassandra takes where none is named.
+const LEVELS: std::ops::RangeInclusive<i32> = -131_072..=22;
+const LEVEL_DEFAULT: i32 = 3;
 
 /// Compressors and the options of each.
 const COMPRESSORS: [(&str, &[&str]); 5] = [
@@ -17,7 +25,7 @@ const COMPRESSORS: [(&str, &[&str]); 5] = [
     ),
     ("SnappyCompressor", &[]),
     ("DeflateCompressor", &[]),
-    ("ZstdCompressor", &["compression_level"]),
+    (ZSTD, &[LEVEL]),
     ("NoopCompressor", &[]),
 ];
 
@@ -54,6 +62,9 @@ pub fn compression(mut options: BTreeMap<String, String>) -> CqlResult<BTreeMap<
             unknown.join(", ")
         )));
     }
+    if let Some(text) = options.get(LEVEL) {
+        level(text)?;
+    }
     for (name, value) in options {
         checked.entry(name).or_insert(value);
     }
@@ -69,6 +80,42 @@ pub fn is_on(options: &BTreeMap<String, String>) -> bool {
         .get("class")
         .is_some_and(|class| class.ends_with(".NoopCompressor"));
     !off && !none
+}
+
+/// What the engine does of it: compressors that it does not have are LZ4.
+pub fn for_storage(options: &BTreeMap<String, String>) -> Compression {
+    let is_zstd = || {
+        let class = options.get("class");
+        class.is_some_and(|class| class.strip_prefix(PACKAGE) == Some(ZSTD))
+    };
+    match is_on(options) {
+        false => Compression::Off,
+        true if is_zstd() => Compression::Zstd {
+            level: options
+                .get(LEVEL)
+                .and_then(|text| level(text).ok())
+                .unwrap_or(LEVEL_DEFAULT),
+        },
+        true => Compression::Lz4,
+    }
+}
+
+/// As Java reads an integer, in the words of the compressor that is not made of it.
+fn level(text: &str) -> CqlResult<i32> {
+    let refused = |what: String| {
+        CqlError::config(format!("{ZSTD}.create() threw an error: java.lang.{what}"))
+    };
+    let level: i32 = text.parse().map_err(|_| {
+        refused(format!(
+            "NumberFormatException For input string: \"{text}\""
+        ))
+    })?;
+    match LEVELS.contains(&level) {
+        true => Ok(level),
+        false => Err(refused(format!(
+            "IllegalArgumentException {LEVEL}={level} is invalid"
+        ))),
+    }
 }
 
 fn compressor(class: Option<&String>) -> CqlResult<(&'static str, &'static [&'static str])> {

@@ -2,16 +2,16 @@
 
 use super::TableOptions;
 
-/// What the only compressor of this engine is called.
-const COMPRESSOR: &str = "LZ4Compressor";
+/// What the compressors of this engine are called.
+const COMPRESSORS: [&str; 2] = ["LZ4Compressor", "ZstdCompressor"];
 
 impl TableOptions {
     /// What to say of options that differ from `before` and change nothing but what is shown.
     pub fn without_effect(&self, before: &TableOptions) -> Option<String> {
-        let class_differs = |options: &std::collections::BTreeMap<String, String>, own: &str| {
+        let class_differs = |options: &std::collections::BTreeMap<String, String>| {
             options
                 .get("class")
-                .is_some_and(|class| !class.ends_with(own))
+                .is_some_and(|class| !COMPRESSORS.iter().any(|own| class.ends_with(own)))
         };
         let names: Vec<&str> = [
             (
@@ -30,8 +30,7 @@ impl TableOptions {
             ("cdc", self.cdc != before.cdc),
             (
                 "compression",
-                self.compression != before.compression
-                    && class_differs(&self.compression, COMPRESSOR),
+                self.compression != before.compression && class_differs(&self.compression),
             ),
             (
                 "crc_check_chance",
@@ -86,11 +85,14 @@ mod tests {
         after.gc_grace_seconds = 5;
         after.compaction.insert("min_threshold".into(), "8".into());
         assert_eq!(after.without_effect(&before), None);
+        let mut compressed_by = |class: &str| {
+            let class = format!("org.apache.cassandra.io.compress.{class}");
+            after.compression.insert("class".into(), class);
+            after.without_effect(&before)
+        };
+        assert_eq!(compressed_by("ZstdCompressor"), None);
+        assert!(compressed_by("DeflateCompressor").is_some());
         after.cdc = true;
-        after.compression.insert(
-            "class".into(),
-            "org.apache.cassandra.io.compress.ZstdCompressor".into(),
-        );
         let warning = after.without_effect(&before);
         assert!(warning.is_some_and(|text| text.ends_with(": cdc, compression")));
     }

@@ -1,5 +1,6 @@
 use palladium_protocol::cql::ast::{Statement, TableOption};
 
+use palladium_storage::Compression;
 use palladium_storage::compaction::{Resolution, Strategy};
 
 use super::*;
@@ -117,6 +118,18 @@ fn wrong_options_are_refused_in_cassandras_words() {
             "Properties specified [foo] are not understood by SizeTieredCompactionStrategy",
         ),
         (
+            "compression = {'class': 'ZstdCompressor', 'compression_level': '23'}",
+            "ZstdCompressor.create() threw an error: java.lang.IllegalArgumentException compression_level=23 is invalid",
+        ),
+        (
+            "compression = {'class': 'ZstdCompressor', 'compression_level': 'x'}",
+            "ZstdCompressor.create() threw an error: java.lang.NumberFormatException For input string: \"x\"",
+        ),
+        (
+            "compression = {'class': 'ZstdDictionaryCompressor'}",
+            "Could not create Compression for type org.apache.cassandra.io.compress.ZstdDictionaryCompressor",
+        ),
+        (
             "compaction = {'class': 'SizeTieredCompactionStrategy', 'bucket_low': 2, 'bucket_high': 1.5}",
             "bucket_high value (1.5) is less than or equal to the bucket_low value (2.0)",
         ),
@@ -192,7 +205,7 @@ fn the_engine_hears_of_what_it_can_do() {
     let plain = create("compression = {} AND gc_grace_seconds = 5")
         .unwrap()
         .for_storage();
-    assert!(!plain.compression);
+    assert!(plain.compression == Compression::Off);
     assert_eq!(plain.gc_grace_seconds, 5);
     let tiers = create(
         "compaction = {'class': 'SizeTieredCompactionStrategy', 'min_threshold': 2, 'enabled': 'false'}",
@@ -257,4 +270,31 @@ fn options_come_back_from_their_stored_form() {
         serde_json::from_str::<TableOptions>(&stored).unwrap(),
         options
     );
+}
+
+#[test]
+fn zstd_and_its_level_reach_the_engine_and_other_names_mean_lz4() {
+    for (with, compression) in [
+        ("compression = {}", Compression::Off),
+        (
+            "compression = {'class': 'NoopCompressor'}",
+            Compression::Off,
+        ),
+        (
+            "compression = {'class': 'ZstdCompressor'}",
+            Compression::Zstd { level: 3 },
+        ),
+        (
+            "compression = {'class': 'ZstdCompressor', 'compression_level': -7}",
+            Compression::Zstd { level: -7 },
+        ),
+        (
+            "compression = {'class': 'DeflateCompressor'}",
+            Compression::Lz4,
+        ),
+        ("comment = ''", Compression::Lz4),
+    ] {
+        let options = create(with).unwrap();
+        assert_eq!(options.for_storage().compression, compression, "{with}");
+    }
 }

@@ -9,6 +9,7 @@ mod mutated;
 mod pages;
 mod point;
 mod tamper;
+mod zstd;
 
 use std::sync::{Arc, Mutex};
 
@@ -25,6 +26,7 @@ use crate::model::{
     Cell, CellState, Clustering, ColumnId, Deletion, Liveness, PartitionKey, RangeTombstone,
     RangeTombstoneList, Row, Token,
 };
+use crate::options::Compression;
 use crate::read::{BlockAddress, Fault, Item, PartitionHead, Source};
 
 /// Everything an SSTable needs around it.

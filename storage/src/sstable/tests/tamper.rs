@@ -135,7 +135,7 @@ fn two_data_blocks_that_changed_places_are_corrupt() {
         .collect();
     let options = WriterOptions {
         block_bytes: 512,
-        compression: false,
+        compression: Compression::Off,
         ..WriterOptions::default()
     };
     let entry = world.write(&partitions, &options);
@@ -235,7 +235,7 @@ fn no_plaintext_is_on_the_disk() {
         items: items_of(vec![row], &RangeTombstoneList::new()),
     };
     let options = WriterOptions {
-        compression: false,
+        compression: Compression::Off,
         ..WriterOptions::default()
     };
     world.write(&[contents], &options);

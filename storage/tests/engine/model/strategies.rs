@@ -3,7 +3,7 @@
 use palladium_storage::compaction::{
     Leveled, SizeTiered, Strategy, TimeWindow, TombstoneCompaction, Unified,
 };
-use palladium_storage::{CompactionOptions, TableOptions};
+use palladium_storage::{CompactionOptions, Compression, TableOptions};
 
 /// Short, so that worlds live to see tombstones purged.
 const GRACE_SECONDS: i64 = 4;
@@ -42,7 +42,12 @@ pub(super) fn table_options(number: u64) -> TableOptions {
     TableOptions {
         gc_grace_seconds: GRACE_SECONDS,
         block_bytes: 512,
-        compression: true,
+        // Told apart by number, so that an ALTER changes it with the rest.
+        compression: match number % 3 {
+            0 => Compression::Zstd { level: 1 },
+            1 => Compression::Off,
+            _ => Compression::Lz4,
+        },
         compaction: CompactionOptions {
             strategy,
             tombstones: Some(TombstoneCompaction {
