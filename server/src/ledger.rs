@@ -67,6 +67,16 @@ struct Rule {
     least: Bounds,
 }
 
+/// What the watch remembers from one look to the next.
+#[derive(Debug)]
+struct Memory {
+    bounds: Bounds,
+    /// What was held when it last looked, less what it took then.
+    before: Bounds,
+    /// Bytes that were let go of and nobody has taken since: the kernel counts them as the process's until free pages go back to it.
+    unseen: usize,
+}
+
 impl Ledger {
     /// Adds up.
     pub fn of(database: &Database) -> Ledger {
@@ -138,26 +148,16 @@ fn resident_bytes() -> Option<usize> {
 /// Keeps the process within its budget, as far as cache and memtables can, until it is dropped.
 pub async fn watch(database: Arc<Database>) {
     let rule = Rule::new(&database);
-    let mut bounds = rule.most;
+    let mut memory = Memory::new(&rule);
     let mut give_back_at = Instant::now();
     let mut given_up = 0;
-    // Bytes that were let go of since free pages went back last: the process still has them.
-    let mut unseen = 0;
-    let mut before = rule.least;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(resident) = resident_bytes() else {
             return;
         };
         let (memtables, blocks) = database.engine.movable_bytes();
-        let held = Bounds { memtables, blocks };
-        unseen += before.memtables.saturating_sub(held.memtables);
-        // What has to be written out first is on its way.
-        let leaving = held.memtables.saturating_sub(bounds.memtables);
-        let next = rule.next(bounds, held, resident.saturating_sub(unseen + leaving));
-        unseen += held.blocks.saturating_sub(next.blocks);
-        before = held;
-        bounds = next;
+        let bounds = memory.look(&rule, Bounds { memtables, blocks }, resident);
         database
             .engine
             .bound_memory(bounds.memtables, bounds.blocks);
@@ -166,7 +166,7 @@ pub async fn watch(database: Arc<Database>) {
         if is_worth_it && Instant::now() >= give_back_at {
             let began = Instant::now();
             given_up = 0;
-            unseen = 0;
+            memory.unseen = 0;
             // The allocator walks through all that is free. An error: the runtime ends.
             if tokio::task::spawn_blocking(give_free_pages_back)
                 .await
@@ -177,6 +177,47 @@ pub async fn watch(database: Arc<Database>) {
             give_back_at =
                 Instant::now() + GIVE_BACK_EVERY.max(began.elapsed() * GIVING_BACK_ONE_IN);
         }
+    }
+}
+
+impl Memory {
+    fn new(rule: &Rule) -> Memory {
+        Memory {
+            bounds: rule.most,
+            before: Bounds {
+                memtables: 0,
+                blocks: 0,
+            },
+            unseen: 0,
+        }
+    }
+
+    /// The bounds from now on.
+    fn look(&mut self, rule: &Rule, held: Bounds, resident: usize) -> Bounds {
+        let (gone, come) = self.before.moved(held);
+        // What grew has grown into what was free.
+        self.unseen = self.unseen.saturating_sub(come) + gone;
+        // What has to be written out first is on its way.
+        let leaving = held.memtables.saturating_sub(self.bounds.memtables);
+        let needed = resident.saturating_sub(self.unseen + leaving);
+        let next = rule.next(self.bounds, held, resident, needed);
+        self.unseen += held.blocks.saturating_sub(next.blocks);
+        self.before = Bounds {
+            blocks: held.blocks.min(next.blocks),
+            ..held
+        };
+        self.bounds = next;
+        next
+    }
+}
+
+impl Bounds {
+    /// Bytes by which something became less, and by which something became more.
+    fn moved(self, after: Bounds) -> (usize, usize) {
+        let more = |from: Bounds, to: Bounds| {
+            to.memtables.saturating_sub(from.memtables) + to.blocks.saturating_sub(from.blocks)
+        };
+        (more(after, self), more(self, after))
     }
 }
 
@@ -197,8 +238,9 @@ impl Rule {
         }
     }
 
-    /// The bounds from now on. Taking is as much as is too much; giving is a little at a time, and stops short of the budget, so that the two do not take turns.
-    fn next(&self, now: Bounds, held: Bounds, resident: usize) -> Bounds {
+    /// The bounds from now on. Taking is as much as is too much of what is needed; giving is a little at a time, and stops short of the budget by what the kernel
+    /// counts, so that the two do not take turns.
+    fn next(&self, now: Bounds, held: Bounds, resident: usize, needed: usize) -> Bounds {
         let Bounds {
             mut memtables,
             mut blocks,
@@ -212,12 +254,12 @@ impl Rule {
             }
             bytes - taken
         };
-        if resident > self.budget {
+        if needed > self.budget {
             let left = take(
                 &mut blocks,
                 held.blocks,
                 self.least.blocks,
-                resident - self.budget,
+                needed - self.budget,
             );
             take(&mut memtables, held.memtables, self.least.memtables, left);
         } else if resident < self.budget - self.budget / 16 {
@@ -255,33 +297,54 @@ mod tests {
         Bounds { memtables, blocks }
     }
 
+    fn next(now: Bounds, held: Bounds, resident: usize) -> Bounds {
+        RULE.next(now, held, resident, resident)
+    }
+
+    #[test]
+    fn what_was_let_go_of_and_is_still_counted_makes_no_room_and_is_taken_by_who_grows() {
+        let mut memory = Memory::new(&RULE);
+        let taken = memory.look(&RULE, bounds(300, 200), 1_100);
+        assert_eq!(taken, bounds(340, 124));
+        // Less by all that was let go of there would be room to give; the kernel sees none.
+        assert_eq!(memory.look(&RULE, bounds(300, 124), 1_030), taken);
+        // Memtables grow into it: of the 76 bytes 36 are free, and ten are too many.
+        assert_eq!(
+            memory.look(&RULE, bounds(340, 124), 1_070),
+            bounds(340, 114)
+        );
+        memory.unseen = 0;
+        assert_eq!(
+            memory.look(&RULE, bounds(340, 114), 1_024),
+            bounds(340, 114)
+        );
+        assert_eq!(memory.look(&RULE, bounds(340, 114), 950), bounds(340, 130));
+    }
+
     #[test]
     fn what_is_too_much_comes_from_the_cache_first_then_from_memtables_down_to_their_floors() {
         let held = bounds(300, 200);
-        assert_eq!(RULE.next(RULE.most, held, 1_024), RULE.most);
-        assert_eq!(RULE.next(RULE.most, held, 1_074), bounds(340, 150));
-        assert_eq!(RULE.next(RULE.most, held, 1_274), bounds(234, 16));
-        assert_eq!(RULE.next(RULE.most, held, 9_999), bounds(128, 16));
+        assert_eq!(next(RULE.most, held, 1_024), RULE.most);
+        assert_eq!(next(RULE.most, held, 1_074), bounds(340, 150));
+        assert_eq!(next(RULE.most, held, 1_274), bounds(234, 16));
+        assert_eq!(next(RULE.most, held, 9_999), bounds(128, 16));
     }
 
     #[test]
     fn a_cache_that_is_empty_has_nothing_to_give() {
-        assert_eq!(
-            RULE.next(RULE.most, bounds(300, 0), 1_034),
-            bounds(290, 340)
-        );
+        assert_eq!(next(RULE.most, bounds(300, 0), 1_034), bounds(290, 340));
     }
 
     #[test]
     fn what_was_taken_is_given_back_a_little_at_a_time_to_memtables_first() {
         let mut now = bounds(330, 16);
-        now = RULE.next(now, now, 900);
+        now = next(now, now, 900);
         assert_eq!(now, bounds(340, 22));
-        now = RULE.next(now, now, 900);
+        now = next(now, now, 900);
         assert_eq!(now, bounds(340, 38));
-        assert_eq!(RULE.next(now, now, 1_000), now);
+        assert_eq!(next(now, now, 1_000), now);
         for _ in 0..100 {
-            now = RULE.next(now, now, 900);
+            now = next(now, now, 900);
         }
         assert_eq!(now, RULE.most);
     }
