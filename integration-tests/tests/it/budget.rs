@@ -6,20 +6,17 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use palladium_integration_tests::bench::process::{resident_bytes, resident_bytes_at_most};
-use palladium_integration_tests::chance::{Chance, long};
+use palladium_integration_tests::chance::long;
 use palladium_integration_tests::node::{Node, Settings};
-use palladium_integration_tests::raw::{Answer, Connection, code};
+use palladium_integration_tests::raw::{Connection, code};
 
+use crate::noise::{Noise, WINDOW};
 use crate::rows::make_keyspace;
 use crate::runtimes::one_thread;
 
 const BUDGET_BYTES: u64 = 128 << 20;
 /// Of the budget, in percent.
 const ALLOWED_PERCENT: u64 = 115;
-/// Requests in flight.
-const WINDOW: usize = 64;
-/// Bytes of values that the client has at hand at a time.
-const CHUNK_BYTES: usize = 8 << 20;
 /// What a connection may cost that says nothing, in the server's memory.
 const IDLE_CONNECTION_BYTES: u64 = 20 << 10;
 const IDLE_CONNECTIONS: u64 = 500;
@@ -55,95 +52,33 @@ fn assert_within(budget: u64, node: &Node, when: &str) {
     );
 }
 
-/// Bytes that nothing compresses.
-fn noise(chance: &mut Chance, bytes: usize) -> Vec<u8> {
-    let words = std::iter::repeat_with(|| chance.number().to_le_bytes());
-    words
-        .take(bytes.div_ceil(8))
-        .flatten()
-        .take(bytes)
-        .collect()
-}
-
-fn key(number: u64) -> Vec<u8> {
-    number.to_be_bytes().to_vec()
-}
-
-/// Writes so many rows of so many bytes. A server that is behind refuses some; they are written again.
-async fn load(
-    connection: &mut Connection,
-    chance: &mut Chance,
-    first: u64,
-    rows: u64,
-    bytes: usize,
-) {
-    let id = connection
-        .prepare("INSERT INTO ks.t (k, v) VALUES (?, ?)")
-        .await
-        .expect("INSERT is prepared");
-    let at_a_time = (CHUNK_BYTES / bytes).max(1) as u64;
-    let mut next = first;
-    while next < first + rows {
-        let end = (next + at_a_time).min(first + rows);
-        let mut sets: Vec<Vec<Vec<u8>>> = (next..end)
-            .map(|number| vec![key(number), noise(chance, bytes)])
-            .collect();
-        while !sets.is_empty() {
-            let answers = connection.execute_all(&id, &sets, WINDOW).await;
-            let answers = answers.expect("the connection holds");
-            let mut answers = answers.into_iter();
-            sets.retain(|_| match answers.next().expect("one for each") {
-                Answer::Refused { code, message } => {
-                    assert_eq!(code, code::OVERLOADED, "{message}");
-                    true
-                }
-                _ => false,
-            });
-        }
-        next = end;
-    }
-}
-
 #[test]
 fn more_data_than_memory_is_written_read_and_scanned_within_the_budget() {
-    let mut chance = Chance::for_test("budget");
     let node = small_server("");
     one_thread().block_on(async {
         let (small, large) = match long() {
             true => (400_000, 6_000),
             false => (60_000, 600),
         };
-        let mut connection = node.connect().await;
-        make_keyspace(&mut connection, "ks").await;
-        connection
-            .run("CREATE TABLE ks.t (k bigint PRIMARY KEY, v blob)")
-            .await;
-        load(&mut connection, &mut chance, 0, small, 1_500).await;
-        load(&mut connection, &mut chance, small, large, 100_000).await;
+        let mut noise = Noise::begin(&node, "budget").await;
+        noise.write(small, 1_500).await;
+        noise.write(large, 100_000).await;
+        noise.assert_seldom_refused();
         assert_within_budget(&node, "written");
-        let id = connection
-            .prepare("SELECT v FROM ks.t WHERE k = ?")
-            .await
-            .expect("SELECT is prepared");
         let wanted: Vec<u64> = (0..10_000)
-            .map(|_| chance.below((small + large / 10) as usize) as u64)
+            .map(|_| noise.chance.below((small + large / 10) as usize) as u64)
             .collect();
         for some in wanted.chunks(500) {
-            let sets: Vec<_> = some.iter().map(|number| vec![key(*number)]).collect();
-            let answers = connection.execute_all(&id, &sets, WINDOW).await;
-            for (number, answer) in some.iter().zip(answers.expect("the connection holds")) {
-                let rows = answer.rows();
-                let value = rows[0][0].as_ref().expect("it was written");
+            for (number, value) in some.iter().zip(noise.read(some).await) {
                 let bytes = if *number < small { 1_500 } else { 100_000 };
                 assert_eq!(value.len(), bytes, "row {number}");
             }
         }
         assert_within_budget(&node, "read");
-        let counted = connection.query_all("SELECT k FROM ks.t", 1_000).await;
-        let counted = counted.expect("the connection holds").rows().len() as u64;
-        assert_eq!(counted, small + large);
+        noise.count().await;
         assert_within_budget(&node, "scanned");
-        let ledger = connection
+        let ledger = noise
+            .connection
             .run("SELECT holder, bytes, bytes_max FROM system_palladium.memory")
             .await
             .rows();
@@ -175,39 +110,18 @@ fn cells_of_many_mebibytes_are_written_and_read_one_after_the_other() {
         budget,
         "frame_bytes_max = 33554432\nlog_segment_bytes = 67108864\n",
     );
-    let mut chance = Chance::for_test("large cells");
     one_thread().block_on(async {
-        let mut connection = node.connect().await;
-        make_keyspace(&mut connection, "ks").await;
-        connection
-            .run("CREATE TABLE ks.t (k bigint PRIMARY KEY, v blob)")
-            .await;
-        let id = connection
-            .prepare("INSERT INTO ks.t (k, v) VALUES (?, ?)")
-            .await
-            .expect("INSERT is prepared");
-        let select = connection
-            .prepare("SELECT v FROM ks.t WHERE k = ?")
-            .await
-            .expect("SELECT is prepared");
-        let value = noise(&mut chance, bytes);
-        for number in 0..rows {
-            loop {
-                let answer = connection.execute(&id, &[&key(number), &value]).await;
-                match answer.expect("the connection holds") {
-                    Answer::Refused { code, message } => {
-                        assert_eq!(code, code::OVERLOADED, "{message}")
-                    }
-                    _ => break,
-                }
-            }
+        let mut noise = Noise::begin(&node, "large cells").await;
+        let value = noise.value(bytes);
+        for _ in 0..rows {
+            noise.write_value(&value).await;
         }
+        noise.assert_seldom_refused();
         node.flush();
         node.compact();
         for number in 0..rows {
-            let answer = connection.execute(&select, &[&key(number)]).await;
-            let rows = answer.expect("the connection holds").rows();
-            assert!(rows[0][0].as_deref() == Some(&value[..]), "row {number}");
+            let found = noise.read(&[number]).await;
+            assert!(found[0] == value, "row {number}");
         }
     });
     assert_within(budget, &node, "large cells");

@@ -12,6 +12,7 @@ use palladium_integration_tests::node::{Node, Settings};
 use palladium_integration_tests::raw::{Answer, code};
 use tokio::net::TcpStream;
 
+use crate::noise::Noise;
 use crate::rows::{Place, bind, grid, make_keyspace, make_table, write_all};
 use crate::runtimes::one_thread;
 use crate::shortage::{
@@ -20,6 +21,9 @@ use crate::shortage::{
 
 /// Small, so that flushes and new log segments, which open files, come soon.
 const SMALL: &str = "log_segment_bytes = 1048576\nlog_bytes_max = 8388608\nmemtable_flush_bytes = 1048576\nmemory_bytes = 67108864\n";
+
+/// Half as much again as `memory_bytes` above.
+const MORE_THAN_BUDGET_BYTES: u64 = 96 << 20;
 
 /// Sets a limit of the running server; what it was at most may be asked for again.
 fn limit(node: &Node, what: &str, bound: &str) {
@@ -102,6 +106,11 @@ fn a_server_keeps_to_its_memory_and_one_that_is_given_none_loses_nothing() {
         write_all(&mut connection, "ks.t", grid(400, 200), 1).await;
         wanted.extend(grid(400, 200).map(|place| (place, 1)));
         assert_eq!(read(&mut connection).await, wanted);
+        // More than all of its budget passes through it.
+        let mut noise = Noise::begin(&node, "limits").await;
+        noise.write(MORE_THAN_BUDGET_BYTES / 2_000 + 1, 2_000).await;
+        noise.assert_seldom_refused();
+        noise.count().await;
         // From now on there is nothing: it may end, and what it acknowledges until then must be there.
         limit(&node, "as", &address_space(&node).to_string());
         let Ok(insert) = connection

@@ -18,6 +18,7 @@ mod limits;
 mod linearizable;
 mod load;
 mod memory;
+mod noise;
 mod oracle;
 mod passwords;
 mod retries;
