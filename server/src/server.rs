@@ -68,7 +68,8 @@ pub struct Server {
 
 /// The program's life: start, serve, stop at a signal.
 pub fn run(config: Config) -> Result<ExitCode, String> {
-    telemetry::start(&config.log)?;
+    // To the end of the program: then what is left of it is sent.
+    let _telemetry = telemetry::start(&config)?;
 
     let passphrase = passphrase::of_configured_keyring(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,18 +1,54 @@
-//! One line for each event, on standard error. Events carry ids, names, counts and times; never a value, a literal or key bytes.
+//! One line for each event, on standard error; and, in a build with the feature `opentelemetry`, spans for a collector. Events and spans carry ids, names of
+//! operations, counts and times; never a value, a literal or key bytes.
+//!
+//! What must hold: where no collector is named, spans are off, and making one costs a look at a number.
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
-/// Starts logging with a filter as the setting `log` has it.
-pub fn start(filter: &str) -> Result<(), String> {
+use crate::config::Config;
+
+#[cfg(feature = "opentelemetry")]
+mod otlp;
+
+/// What has to be told when the program ends: spans may still be on their way.
+#[derive(Default)]
+pub struct Telemetry {
+    #[cfg(feature = "opentelemetry")]
+    spans: Option<otlp::Spans>,
+}
+
+/// Starts logging, with a filter as the setting `log` has it, and the export of spans, if `otlp_endpoint` names a collector. What is given back ends both.
+pub fn start(config: &Config) -> Result<Telemetry, String> {
     // Below that level the AWS SDK writes whole requests.
     let filter = EnvFilter::try_new(format!(
-        "{filter},aws_smithy_runtime=info,aws_sdk_kms=info,aws_sdk_sts=info"
+        "{},aws_smithy_runtime=info,aws_sdk_kms=info,aws_sdk_sts=info",
+        config.log
     ))
     .map_err(|error| format!("log: {error}"))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        .try_init()
-        .map_err(|error| error.to_string())
+        .with_filter(filter);
+    let subscriber = tracing_subscriber::registry().with(lines);
+    if config.otlp_endpoint.is_empty() {
+        subscriber.try_init().map_err(|error| error.to_string())?;
+        return Ok(Telemetry::default());
+    }
+    #[cfg(not(feature = "opentelemetry"))]
+    return Err(
+        "otlp_endpoint is set, and this build exports no spans: it is made without the feature `opentelemetry`"
+            .into(),
+    );
+    #[cfg(feature = "opentelemetry")]
+    {
+        let spans = otlp::Spans::to(&config.otlp_endpoint)?;
+        subscriber
+            .with(spans.layer())
+            .try_init()
+            .map_err(|error| error.to_string())?;
+        Ok(Telemetry { spans: Some(spans) })
+    }
 }

@@ -133,6 +133,8 @@ pub struct Config {
     pub slow_query_timeout_ms: u64,
     /// What is logged: `error`, `warn`, `info`, `debug`, or a filter of tracing.
     pub log: String,
+    /// A collector of OpenTelemetry that spans go to, as `http://127.0.0.1:4318/v1/traces`; empty: none. Needs a build with the feature `opentelemetry`.
+    pub otlp_endpoint: String,
 }
 
 /// What stands under `[kms.local]`.
@@ -205,6 +207,7 @@ impl Default for Config {
             metrics_beyond_loopback: false,
             slow_query_timeout_ms: 500,
             log: "info".into(),
+            otlp_endpoint: String::new(),
         }
     }
 }

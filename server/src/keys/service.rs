@@ -19,7 +19,8 @@ use palladium_crypto::{
     Answering, CmkRef, EncryptionContext, Error as CryptoError, Kms, UnavailableReason,
 };
 use palladium_storage::metrics::{Distribution, Histogram};
-use palladium_storage::{Env, Reading};
+use palladium_storage::{Env, Reading, SPANS};
+use tracing::Instrument;
 
 use super::gate::{CallLimits, Gate, Urgency};
 use super::trouble;
@@ -170,6 +171,20 @@ impl KeyService {
 
     /// Makes a call when its turn has come.
     pub(crate) async fn call<'a, T>(
+        &'a self,
+        caller: &'a Caller,
+        asked: Asked<'_>,
+        send: impl FnOnce(&'a dyn Kms) -> Answering<'a, T>,
+    ) -> Called<T> {
+        let provider = self.provider.as_str();
+        let operation = asked.operation;
+        let span = tracing::debug_span!(target: SPANS, "key_call", operation, provider);
+        self.call_in_turn(caller, asked, send)
+            .instrument(span)
+            .await
+    }
+
+    async fn call_in_turn<'a, T>(
         &'a self,
         caller: &'a Caller,
         asked: Asked<'_>,

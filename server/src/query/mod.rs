@@ -8,8 +8,8 @@
 //! [`begin`] never waits. What memory can answer is ready when it returns; plain writes are handed back, so that the
 //! connection can give the engine all writes of one read of the socket together; everything else is a future.
 //!
-//! Read on in `expression` and `analyze`, `prepared` and `values`, `plan` and `check`, `execute`, and `answer`; `functions`, `json`, `masks`, `paging` and
-//! `traced` stand beside the road.
+//! Read on in `expression` and `analyze`, `prepared` and `values`, `plan` and `check`, `execute`, and `answer`; `functions`, `json`, `masks`, `paging`,
+//! `traced` and `spanned` stand beside the road.
 
 pub mod analyze;
 pub mod answer;
@@ -22,6 +22,7 @@ mod masks;
 mod paging;
 pub mod plan;
 pub mod prepared;
+mod spanned;
 mod traced;
 mod values;
 
@@ -67,6 +68,18 @@ pub enum Outcome {
 
 /// Begins a request of a connection that is ready for queries.
 pub fn begin(
+    database: &Arc<Database>,
+    session: &mut Session,
+    frame: &Frame,
+    request: &Request<'_>,
+) -> Outcome {
+    match spanned::is_on() {
+        false => begin_traced(database, session, frame, request),
+        true => spanned::begin(database, session, frame, request),
+    }
+}
+
+fn begin_traced(
     database: &Arc<Database>,
     session: &mut Session,
     frame: &Frame,
@@ -198,6 +211,14 @@ fn known(database: &Database, id: &[u8]) -> CqlResult<Arc<Statement>> {
 
 /// Parses and analyzes.
 fn understand(database: &Database, text: &str, keyspace: Option<&str>) -> CqlResult<Statement> {
+    spanned::understanding(|| understand_text(database, text, keyspace))
+}
+
+fn understand_text(
+    database: &Database,
+    text: &str,
+    keyspace: Option<&str>,
+) -> CqlResult<Statement> {
     traces::note(|| format!("Parsing {}", traced::shown(text)));
     let tree = cql::parse(text).map_err(|error| CqlError::syntax(error.to_string()))?;
     traces::note(|| "Preparing statement".into());
@@ -251,14 +272,17 @@ fn execute(
     database.authority.permitted(session, &statement)?;
     settings.is_superuser = session.is_superuser;
     match &statement.body {
-        Body::Select(_) => {
+        Body::Select(plan) => {
+            let table = plan.table.id;
             let statement = match &statement.masked {
                 None => statement,
                 Some(masked) => {
                     masks::as_seen_by(&database.authority, &settings.asker, &statement, masked)?
                 }
             };
-            Ok(execute::read::select(database, statement, bound, settings))
+            Ok(spanned::reading(table, || {
+                execute::read::select(database, statement, bound, settings)
+            }))
         }
         Body::Modify(_) => execute::write::modify(database, statement, bound, &settings),
         Body::Batch(batch) => {

@@ -20,6 +20,8 @@ mod scene;
 mod schema;
 mod scripts;
 mod shredding;
+#[cfg(feature = "opentelemetry")]
+mod spans;
 mod tracing;
 mod turns;
 mod views;

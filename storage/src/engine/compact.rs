@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use palladium_crypto::TableId;
+use tracing::Instrument;
 
+use crate::SPANS;
 use crate::backend::Backend;
 use crate::background::Job;
 use crate::compaction::task::oldest_outside;
@@ -257,6 +259,17 @@ impl From<MergeError> for Error {
 
 /// Merges SSTables of one store.
 async fn merge_sstables<B: Backend>(
+    inner: &Arc<Inner<B>>,
+    table: &Arc<Table>,
+    open: &Arc<OpenTable>,
+    plan: &Plan,
+) -> std::result::Result<(), MergeError> {
+    let sstables = plan.sstables.len();
+    let span = tracing::debug_span!(target: SPANS, "compaction", table = %table.id, sstables);
+    carry_out(inner, table, open, plan).instrument(span).await
+}
+
+async fn carry_out<B: Backend>(
     inner: &Arc<Inner<B>>,
     table: &Arc<Table>,
     open: &Arc<OpenTable>,

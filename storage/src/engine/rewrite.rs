@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use palladium_crypto::{KeyRing, StructureId, TableId};
+use tracing::Instrument;
 
+use crate::SPANS;
 use crate::backend::{Backend, Leased};
 use crate::background::Job;
 use crate::engine::group::Errand;
@@ -24,6 +26,11 @@ use crate::table::{OpenTable, Table};
 
 /// Writes a table's memtables out. A table without any, or closed, needs nothing.
 pub(crate) async fn flush<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
+    let span = tracing::debug_span!(target: SPANS, "flush", table = %id);
+    flush_table(inner, id).instrument(span).await
+}
+
+async fn flush_table<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
     let table = inner.tables.get(id)?;
     let _rewriting = table.rewriting.lock().await;
     // A memtable that lacks a durable write must not move the log's floor past it.
