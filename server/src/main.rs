@@ -151,7 +151,7 @@ struct Target {
 }
 
 fn main() -> ExitCode {
-    palladium::wiping::give_large_blocks_back();
+    palladium::wiping::give_free_pages_back_soon();
     palladium::memory::protect();
     let arguments = Arguments::parse();
     match run(arguments) {
