@@ -61,8 +61,9 @@ pub const SPANS: &str = "palladium::span";
 
 pub use options::{Compression, LogSync, Options, TableOptions};
 pub use read::{
-    BlockAddress, Columns, Fault, Item, KeyRange, Limits, PartitionBound, PartitionHead,
-    PartitionRows, ReadCommand, ReadPage, ReadPosition, ReadRow, ReadWork, Slices, Source,
+    BlockAddress, Columns, EncodedRow, Fault, Item, KeyRange, Limits, PartitionBound,
+    PartitionHead, PartitionRows, ReadCommand, ReadPage, ReadPosition, ReadRow, ReadRows, ReadWork,
+    RowRef, ShowRow, Slices, Source,
 };
 pub use root::{Root, RootState, SERVICE};
 pub use structure::{Place, Structure};

@@ -156,7 +156,7 @@ impl ClusteringValues {
     pub fn read(
         &mut self,
         columns: &[Column],
-        position: &Clustering,
+        position: &[u8],
         raw: Option<&[u8]>,
     ) -> Result<(), Malformed> {
         self.bytes.clear();
@@ -168,7 +168,7 @@ impl ClusteringValues {
             }
             return Ok(());
         }
-        let mut cursor = Cursor::new(&position.0);
+        let mut cursor = Cursor::new(position);
         for column in columns {
             let start = self.bytes.len();
             cursor.reversed(column.reversed);

@@ -16,7 +16,7 @@ use crate::memtable::{Memtable, MemtableCursor};
 use crate::model::{Clustering, PartitionKey, PartitionUpdate};
 use crate::read::{
     BlockAddress, Fault, Item, KeyRange, Merge, PageBuilder, PartitionBound, PartitionHead, Point,
-    ReadCommand, ReadPage, ReadRow, ReadWork, Slices, Source, run, run_one,
+    ReadCommand, ReadPage, ReadRows, ReadWork, ShowRow, Slices, Source, run, run_one,
 };
 use crate::sstable::{Sstable, SstableCursor};
 use crate::table::Pass;
@@ -30,7 +30,7 @@ pub(crate) enum EngineSource {
 /// A read that has begun.
 enum Attempt<'c> {
     /// One memtable had it all.
-    Done(Option<ReadPage<ReadRow>>),
+    Done(Option<ReadPage<ReadRows>>),
     Point(PointReading<'c>),
     /// The pass keeps the table's secrets in memory while the read runs, and not longer: a lock that came between would have forgotten the cache before this
     /// read fills it again.
@@ -62,7 +62,7 @@ impl Attempt<'_> {
         &mut self,
         cache: &BlockCache,
         command: &ReadCommand,
-    ) -> Result<ReadPage<ReadRow>, Fault> {
+    ) -> Result<ReadPage<ReadRows>, Fault> {
         match self {
             Attempt::Point(reading) => reading.run(cache, command),
             Attempt::Done(page) => Ok(page.take().unwrap_or_default()),
@@ -122,7 +122,7 @@ impl PointReading<'_> {
         &mut self,
         cache: &BlockCache,
         command: &ReadCommand,
-    ) -> Result<ReadPage<ReadRow>, Fault> {
+    ) -> Result<ReadPage<ReadRows>, Fault> {
         let blocks: &dyn BlockLookup = match &self.blocks {
             Some(blocks) => &**blocks,
             None => cache,
@@ -180,7 +180,7 @@ impl<B: Backend> Engine<B> {
     }
 
     /// The same for whoever shows rows: those of which nothing had to be changed are still bytes.
-    pub fn try_read_encoded(&self, command: &ReadCommand) -> Option<Result<ReadPage<ReadRow>>> {
+    pub fn try_read_encoded(&self, command: &ReadCommand) -> Option<Result<ReadPage<ReadRows>>> {
         let began = is_measured().then(|| self.inner.env.boot_nanos());
         let page = self.try_read_now(command);
         match (&page, began) {
@@ -199,7 +199,7 @@ impl<B: Backend> Engine<B> {
         }
     }
 
-    fn try_read_now(&self, command: &ReadCommand) -> Option<Result<ReadPage<ReadRow>>> {
+    fn try_read_now(&self, command: &ReadCommand) -> Option<Result<ReadPage<ReadRows>>> {
         let mut attempt = match self.attempt(command) {
             Ok(attempt) => attempt,
             Err(error) => return Some(Err(error)),
@@ -223,7 +223,7 @@ impl<B: Backend> Engine<B> {
     }
 
     /// The same for whoever shows rows: those of which nothing had to be changed are still bytes.
-    pub async fn read_encoded(&self, command: ReadCommand) -> Result<ReadPage<ReadRow>> {
+    pub async fn read_encoded(&self, command: ReadCommand) -> Result<ReadPage<ReadRows>> {
         let began = is_measured().then(|| self.inner.env.boot_nanos());
         let page = self.finish(self.attempt(&command)?, &command).await;
         if let Some(began) = began {
@@ -236,7 +236,7 @@ impl<B: Backend> Engine<B> {
         &self,
         mut attempt: Attempt<'_>,
         command: &ReadCommand,
-    ) -> Result<ReadPage<ReadRow>> {
+    ) -> Result<ReadPage<ReadRows>> {
         loop {
             match attempt.run(&self.inner.cache, command) {
                 Ok(page) => return Ok(page),
@@ -399,7 +399,7 @@ impl Merging {
         }
     }
 
-    fn run(&mut self, command: &ReadCommand) -> Result<ReadPage<ReadRow>, Fault> {
+    fn run(&mut self, command: &ReadCommand) -> Result<ReadPage<ReadRows>, Fault> {
         let mut page = run(&mut self.merge, command, &mut self.page)?;
         page.work = self.work;
         Ok(page)
@@ -463,8 +463,8 @@ impl Source for EngineSource {
     fn pop(&mut self) -> Item {
         either!(self, source => source.pop())
     }
-    fn take_rows(&mut self, most: usize, rows: &mut Vec<ReadRow>) -> Result<(), Fault> {
-        either!(self, source => source.take_rows(most, rows))
+    fn show_rows(&mut self, show: &mut ShowRow<'_>) -> Result<(), Fault> {
+        either!(self, source => source.show_rows(show))
     }
     fn gap(&self) -> Option<crate::model::Deletion> {
         either!(self, source => source.gap())

@@ -9,7 +9,7 @@ use super::window::{Content, Window, copy_content, put};
 use super::{Memtable, first_from};
 use crate::Result;
 use crate::model::{Clustering, Deletion, PartitionBound, PartitionKey, Row, Slices, Token};
-use crate::read::{Fault, Item, PartitionHead, ReadRow, Source};
+use crate::read::{Fault, Item, PartitionHead, RowRef, ShowRow, Source};
 use bytes::Bytes;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -172,15 +172,21 @@ impl<M: Deref<Target = Memtable> + Send> Source for MemtableCursor<M> {
         item
     }
 
-    fn take_rows(&mut self, most: usize, rows: &mut Vec<ReadRow>) -> Result<(), Fault> {
-        self.advance();
-        let is_row = |item: &mut Item| most > 0 && item.row.is_some() && item.before.is_none();
-        if let Some(item) = self.next.take_if(is_row) {
+    fn show_rows(&mut self, show: &mut ShowRow<'_>) -> Result<(), Fault> {
+        loop {
+            self.advance();
+            let is_bare = |item: &mut Item| item.row.is_some() && item.before.is_none();
+            let Some(Item { row: Some(row), .. }) = self.next.take_if(is_bare) else {
+                return Ok(());
+            };
             self.open = None;
-            rows.extend(item.row);
-            self.window.take_rows(self.reversed, most - 1, rows);
+            let RowRef::Encoded(row) = row.as_ref() else {
+                unreachable!("a window has rows as they are kept");
+            };
+            if !show(row)? || !self.window.show_rows(self.reversed, show)? {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn gap(&self) -> Option<Deletion> {

@@ -10,9 +10,10 @@
 //! windows before it. An edge at the limit belongs to the window after it; a row at the limit to the one that ends there.
 
 use super::partition::{Many, One, Partition, StoredRow};
+use crate::Result;
 use crate::codec::compare;
 use crate::model::{Clustering, Deletion, RangeTombstone, RangeTombstoneList};
-use crate::read::{Item, ReadRow};
+use crate::read::{EncodedRow, Item, ReadRow, ShowRow};
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
@@ -154,6 +155,13 @@ impl Content {
         &self.bytes[self.rows[index].clustering.clone()]
     }
 
+    fn encoded(&self, index: usize) -> EncodedRow<'_> {
+        EncodedRow {
+            clustering: self.clustering(index),
+            bytes: &self.bytes[self.rows[index].row.clone()],
+        }
+    }
+
     fn row(&self, index: usize) -> ReadRow {
         let span = &self.rows[index];
         let clustering = match &self.bytes[span.clustering.clone()] {
@@ -206,19 +214,19 @@ impl Window {
         (window, open)
     }
 
-    /// Takes rows up to the next edge, at most so many.
-    pub(super) fn take_rows(&mut self, reversed: bool, most: usize, rows: &mut Vec<ReadRow>) {
-        if !self.edge.is_empty() {
-            return;
-        }
-        for _ in 0..most.min(self.rows.len()) {
+    /// Shows rows up to the next edge. False: no more are wanted.
+    pub(super) fn show_rows(&mut self, reversed: bool, show: &mut ShowRow<'_>) -> Result<bool> {
+        while self.edge.is_empty() && !self.rows.is_empty() {
             let index = match reversed {
                 false => self.rows.start,
                 true => self.rows.end - 1,
             };
             step(&mut self.rows, reversed);
-            rows.push(self.content.row(index));
+            if !show(self.content.encoded(index))? {
+                return Ok(false);
+            }
         }
+        Ok(true)
     }
 
     /// The next item in the order of the read; `open` is the deletion where the reader stands.

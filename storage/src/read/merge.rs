@@ -13,7 +13,7 @@
 //! A miss leaves everything as it was: each source is asked at most once per step, and what it gave is kept until the step is complete.
 //! Sources are opened one slice at a time, because what is open between two slices is only certain that way.
 
-use super::{Fault, Item, PartitionBound, PartitionHead, ReadRow, Slices, Source};
+use super::{Fault, Item, PartitionBound, PartitionHead, ReadRow, ShowRow, Slices, Source};
 use crate::Result;
 use crate::model::{Clustering, Deletion, PartitionKey, reconcile};
 
@@ -472,7 +472,7 @@ impl<S: Source> Source for Merge<S> {
             .expect("peek showed an item: the contract of Source")
     }
 
-    fn take_rows(&mut self, most: usize, rows: &mut Vec<ReadRow>) -> Result<(), Fault> {
+    fn show_rows(&mut self, show: &mut ShowRow<'_>) -> Result<(), Fault> {
         let Some(index) = self.alone else {
             return Ok(());
         };
@@ -480,12 +480,15 @@ impl<S: Source> Source for Merge<S> {
         if is_between || self.next.is_some() || self.partition_deletion().is_some() {
             return Ok(());
         }
-        let before = rows.len();
-        self.members[index].source.take_rows(most, rows)?;
-        if rows.len() > before {
+        let mut shown = false;
+        let went = self.members[index].source.show_rows(&mut |row| {
+            shown = true;
+            show(row)
+        });
+        if shown {
             self.passed = Some(None);
         }
-        Ok(())
+        went
     }
 
     fn gap(&self) -> Option<Deletion> {

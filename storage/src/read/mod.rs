@@ -20,6 +20,7 @@ mod merge;
 mod page;
 mod point;
 mod row;
+mod rows;
 mod source;
 mod visible;
 
@@ -27,8 +28,9 @@ pub use crate::model::{KeyRange, PartitionBound, Slices};
 pub use merge::Merge;
 pub use page::{PageBuilder, PartitionRows, ReadPage, ReadPosition, ReadWork, run, run_one};
 pub use point::{Point, PointPart};
-pub use row::ReadRow;
-pub use source::{BlockAddress, Fault, Item, PartitionHead, Source};
+pub use row::{EncodedRow, ReadRow, RowRef};
+pub use rows::ReadRows;
+pub use source::{BlockAddress, Fault, Item, PartitionHead, ShowRow, Source};
 pub use visible::visible_row;
 
 use crate::model::{ColumnId, Store};
@@ -64,7 +66,7 @@ pub struct Columns {
 pub struct Limits {
     pub rows: u32,
     pub per_partition: u32,
-    /// Of row weight; the row that crosses it is the last, or what its source had at hand with it: a run of one block, a window of a memtable.
+    /// Of row weight; the row that crosses it is the last.
     pub bytes: usize,
 }
 

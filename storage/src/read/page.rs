@@ -4,11 +4,9 @@
 //! a position in the data, not in a cursor, so the next page can be read by anybody, at any time, from other sources: rows written
 //! meanwhile before the position are not seen, those after it are.
 
-use std::convert::Infallible;
-
 use super::{
-    Fault, KeyRange, Merge, PartitionBound, PartitionHead, ReadCommand, ReadRow, Slices, Source,
-    visible_row,
+    EncodedRow, Fault, KeyRange, Merge, PartitionBound, PartitionHead, ReadCommand, ReadRow,
+    ReadRows, RowRef, Slices, Source, visible_row,
 };
 use crate::Result;
 use crate::memtable::{Lookup, Memtable};
@@ -24,21 +22,18 @@ pub struct ReadPosition {
     pub returned_in_partition: u32,
 }
 
-/// Rows of the only partition that room is made for at once, if so many are wanted.
-const ROWS_AT_FIRST: usize = 16;
-
 /// What is visible of one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionRows<R = Row> {
+pub struct PartitionRows<R = Vec<Row>> {
     pub key: PartitionKey,
     pub static_row: Option<Row>,
     /// In the order of the read; empty if only the static row lives.
-    pub rows: Vec<R>,
+    pub rows: R,
 }
 
-/// One page of a read: of rows, or of rows that may still be bytes.
+/// One page of a read: of rows taken apart, or of [`ReadRows`] that may still be bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadPage<R = Row> {
+pub struct ReadPage<R = Vec<Row>> {
     pub partitions: Vec<PartitionRows<R>>,
     /// There may be more after this; None: there is not.
     pub next: Option<ReadPosition>,
@@ -59,20 +54,19 @@ impl<R> Default for ReadPage<R> {
     }
 }
 
-impl<R> ReadPage<R> {
-    /// The same with each row in another form.
-    fn with_rows<S, E>(self, mut form: impl FnMut(R) -> Result<S, E>) -> Result<ReadPage<S>, E> {
-        let partition = |partition: PartitionRows<R>| {
-            let rows = partition.rows.into_iter().map(&mut form);
-            Ok(PartitionRows {
+impl ReadPage<ReadRows> {
+    /// The same, of rows taken apart.
+    pub fn decoded(self) -> Result<ReadPage> {
+        let mut partitions = Vec::with_capacity(self.partitions.len());
+        for partition in self.partitions {
+            partitions.push(PartitionRows {
                 key: partition.key,
                 static_row: partition.static_row,
-                rows: rows.collect::<Result<_, E>>()?,
-            })
-        };
-        let partitions = self.partitions.into_iter().map(partition);
+                rows: partition.rows.into_rows().collect::<Result<_>>()?,
+            });
+        }
         Ok(ReadPage {
-            partitions: partitions.collect::<Result<_, E>>()?,
+            partitions,
             next: self.next,
             tombstones: self.tombstones,
             work: self.work,
@@ -80,17 +74,19 @@ impl<R> ReadPage<R> {
     }
 }
 
-impl ReadPage<ReadRow> {
-    /// The same, of rows taken apart.
-    pub fn decoded(self) -> Result<ReadPage> {
-        self.with_rows(ReadRow::into_row)
-    }
-}
-
-impl From<ReadPage> for ReadPage<ReadRow> {
+impl From<ReadPage> for ReadPage<ReadRows> {
     fn from(page: ReadPage) -> Self {
-        let Ok(page) = page.with_rows(|row| Ok::<_, Infallible>(ReadRow::from(row)));
-        page
+        let partition = |partition: PartitionRows| PartitionRows {
+            key: partition.key,
+            static_row: partition.static_row,
+            rows: partition.rows.into_iter().collect(),
+        };
+        ReadPage {
+            partitions: page.partitions.into_iter().map(partition).collect(),
+            next: page.next,
+            tombstones: page.tombstones,
+            work: page.work,
+        }
     }
 }
 
@@ -110,9 +106,21 @@ pub struct ReadWork {
 pub struct PageBuilder {
     stage: Stage,
     partition: Option<Partition>,
-    page: ReadPage<ReadRow>,
+    page: ReadPage<ReadRows>,
+    filled: Filled,
+}
+
+/// How much is in the page.
+#[derive(Default, Clone, Copy)]
+struct Filled {
     rows: u32,
     bytes: usize,
+}
+
+impl Filled {
+    fn is_enough(&self, command: &ReadCommand) -> bool {
+        command.limits.reached(self.rows, self.bytes)
+    }
 }
 
 #[derive(Default, Clone, Copy)]
@@ -129,7 +137,7 @@ enum Stage {
 }
 
 struct Partition {
-    rows: PartitionRows<ReadRow>,
+    rows: PartitionRows<ReadRows>,
     /// With those of earlier pages.
     returned: u32,
     /// What is left of the slices in a partition that an earlier page began; None: all of them.
@@ -140,10 +148,6 @@ impl PageBuilder {
     /// Nothing read yet.
     pub fn new() -> Self {
         PageBuilder::default()
-    }
-
-    fn is_full(&self, command: &ReadCommand) -> bool {
-        command.limits.reached(self.rows, self.bytes)
     }
 
     fn begin(&mut self, head: &PartitionHead, command: &ReadCommand) -> Partition {
@@ -165,7 +169,7 @@ impl PageBuilder {
             rows: PartitionRows {
                 key: head.key.clone(),
                 static_row,
-                rows: Vec::new(),
+                rows: ReadRows::default(),
             },
             returned: resumed.map_or(0, |position| position.returned_in_partition),
             rest,
@@ -181,76 +185,114 @@ impl PageBuilder {
         let Some(partition) = &mut self.partition else {
             return Ok(false);
         };
-        let most = command.limits.rows.min(command.limits.per_partition);
-        let rows = &mut partition.rows.rows;
-        let is_one = matches!(command.range, KeyRange::One(_));
-        if rows.is_empty() && is_one && command.slices.only_row().is_none() {
-            rows.reserve(ROWS_AT_FIRST.min(most as usize));
-        }
-        let columns = &command.columns.regular;
+        let (filled, tombstones) = (&mut self.filled, &mut self.page.tombstones);
         while partition.returned < command.limits.per_partition {
-            let rows = &mut partition.rows.rows;
-            let left = command.limits.per_partition - partition.returned;
-            let most = left.min(command.limits.rows - self.rows);
-            let (first, mut kept) = (rows.len(), rows.len());
-            merge.take_rows(most as usize, rows)?;
-            for taken in first..rows.len() {
-                let row = &mut rows[taken];
-                if row.make_visible(columns, command.now, &mut self.page.tombstones)? {
-                    self.bytes = self.bytes.saturating_add(row.weight());
-                    rows.swap(kept, taken);
-                    kept += 1;
+            let mut shown = false;
+            merge.show_rows(&mut |row| {
+                shown = true;
+                partition.take_encoded(row, command, filled, tombstones)?;
+                Ok(partition.wants_more(command, filled))
+            })?;
+            if !shown {
+                if merge.peek()?.is_none() {
+                    return Ok(false);
+                }
+                match merge.pop().row {
+                    Some(row) => partition.take(row, command, filled, tombstones)?,
+                    None => *tombstones += 1,
                 }
             }
-            if first < rows.len() {
-                rows.truncate(kept);
-                self.rows += (kept - first) as u32;
-                partition.returned += (kept - first) as u32;
-                if command.limits.reached(self.rows, self.bytes) {
-                    return Ok(true);
-                }
-                continue;
-            }
-            if merge.peek()?.is_none() {
-                return Ok(false);
-            }
-            let Some(mut row) = merge.pop().row else {
-                self.page.tombstones += 1;
-                continue;
-            };
-            if row.make_visible(columns, command.now, &mut self.page.tombstones)? {
-                self.bytes = self.bytes.saturating_add(row.weight());
-                self.rows += 1;
-                partition.returned += 1;
-                partition.rows.rows.push(row);
-                if command.limits.reached(self.rows, self.bytes) {
-                    return Ok(true);
-                }
+            if filled.is_enough(command) {
+                return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Puts a partition into the page if anything of it is visible. A static row alone counts as a row, once.
-    fn keep(&mut self, partition: Partition) {
+    /// Counts what stands before a partition's rows, and says whether anything of it is visible. A static row alone counts as a row, once.
+    fn count_head(&mut self, partition: &Partition) -> bool {
         let alone = partition.rows.rows.is_empty();
         if alone
             && (partition.rows.static_row.is_none()
                 || partition.returned > 0
                 || partition.rest.is_some())
         {
-            return;
+            return false;
         }
         if let Some(row) = &partition.rows.static_row {
-            self.bytes = self.bytes.saturating_add(row.weight());
+            self.filled.bytes = self.filled.bytes.saturating_add(row.weight());
         }
-        self.rows += u32::from(alone);
-        self.page.partitions.push(partition.rows);
+        self.filled.rows += u32::from(alone);
+        true
     }
 
-    fn finish(&mut self, next: Option<ReadPosition>) -> ReadPage<ReadRow> {
+    fn finish(&mut self, next: Option<ReadPosition>) -> ReadPage<ReadRows> {
         self.page.next = next;
         std::mem::take(&mut self.page)
+    }
+}
+
+impl Partition {
+    fn wants_more(&self, command: &ReadCommand, filled: &Filled) -> bool {
+        self.returned < command.limits.per_partition && !filled.is_enough(command)
+    }
+
+    /// Takes a row as it is kept, if anything of it is visible.
+    fn take_encoded(
+        &mut self,
+        row: EncodedRow<'_>,
+        command: &ReadCommand,
+        filled: &mut Filled,
+        tombstones: &mut u64,
+    ) -> Result<()> {
+        match row.is_visible_as_it_is(&command.columns.regular, command.now)? {
+            None => return self.take(row.to_read_row(), command, filled, tombstones),
+            Some(false) => return Ok(()),
+            Some(true) => {}
+        }
+        if self.rows.rows.is_empty() {
+            // Rows of one partition are much alike. Most partitions of a range have one.
+            let more = match command.range {
+                KeyRange::One(_) => command.limits.rows.min(command.limits.per_partition),
+                KeyRange::Range { .. } => 1,
+            };
+            self.rows.rows.reserve_for(row, more as usize);
+        }
+        self.rows.rows.push_encoded(row);
+        self.count(RowRef::Encoded(row).weight(), filled);
+        Ok(())
+    }
+
+    /// Takes what is visible of a row, if anything is.
+    fn take(
+        &mut self,
+        mut row: ReadRow,
+        command: &ReadCommand,
+        filled: &mut Filled,
+        tombstones: &mut u64,
+    ) -> Result<()> {
+        if row.make_visible(&command.columns.regular, command.now, tombstones)? {
+            let weight = row.as_ref().weight();
+            self.rows.rows.push(row);
+            self.count(weight, filled);
+        }
+        Ok(())
+    }
+
+    /// Where the next page goes on: in the middle, or behind it all.
+    fn position(&self, middle: bool) -> ReadPosition {
+        let last = self.rows.rows.last().filter(|_| middle);
+        ReadPosition {
+            key: self.rows.key.clone(),
+            clustering: last.map(|row| Clustering::copy_from(row.clustering())),
+            returned_in_partition: if middle { self.returned } else { 0 },
+        }
+    }
+
+    fn count(&mut self, weight: usize, filled: &mut Filled) {
+        filled.bytes = filled.bytes.saturating_add(weight);
+        filled.rows += 1;
+        self.returned += 1;
     }
 }
 
@@ -259,7 +301,7 @@ pub fn run<S: Source>(
     merge: &mut Merge<S>,
     command: &ReadCommand,
     page: &mut PageBuilder,
-) -> Result<ReadPage<ReadRow>, Fault> {
+) -> Result<ReadPage<ReadRows>, Fault> {
     loop {
         // A stage changes only when its work is done: after a miss it is entered again.
         match page.stage {
@@ -292,21 +334,15 @@ pub fn run<S: Source>(
                     continue;
                 };
                 let middle = full && partition.returned < command.limits.per_partition;
-                if matches!(command.range, KeyRange::One(_)) && !middle {
-                    page.keep(partition);
-                    return Ok(page.finish(None));
+                let is_over = matches!(command.range, KeyRange::One(_)) && !middle;
+                let is_visible = page.count_head(&partition);
+                let is_full = full || page.filled.is_enough(command);
+                let next = (is_full && !is_over).then(|| partition.position(middle));
+                if is_visible {
+                    page.page.partitions.push(partition.rows);
                 }
-                let key = partition.rows.key.clone();
-                let last = partition.rows.rows.last().filter(|_| middle);
-                let clustering = last.map(|row| row.clustering().clone());
-                let returned_in_partition = if middle { partition.returned } else { 0 };
-                page.keep(partition);
-                if full || page.is_full(command) {
-                    return Ok(page.finish(Some(ReadPosition {
-                        key,
-                        clustering,
-                        returned_in_partition,
-                    })));
+                if is_full || is_over {
+                    return Ok(page.finish(next));
                 }
             }
             Stage::Leave => {
@@ -318,7 +354,7 @@ pub fn run<S: Source>(
 }
 
 /// Reads one page of one partition straight from a memtable that alone may have it. None if it takes more than that: then [`run`] it.
-pub fn run_one(memtable: &Memtable, command: &ReadCommand) -> Result<Option<ReadPage<ReadRow>>> {
+pub fn run_one(memtable: &Memtable, command: &ReadCommand) -> Result<Option<ReadPage<ReadRows>>> {
     let KeyRange::One(key) = &command.range else {
         return Ok(None);
     };
@@ -339,7 +375,7 @@ pub fn run_one(memtable: &Memtable, command: &ReadCommand) -> Result<Option<Read
                 page.partitions.push(PartitionRows {
                     key: key.clone(),
                     static_row: None,
-                    rows: vec![row.into()],
+                    rows: ReadRows::from_iter([row]),
                 });
             }
         }

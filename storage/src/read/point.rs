@@ -10,7 +10,7 @@
 //! What must hold: whether the row is there, and each of its cells, are what [`run`](super::run) gives for the same command. Two things that older
 //! sources may add are not looked for: a liveness, where live cells show the row anyway, and a longer spelling of the clustering.
 
-use super::{KeyRange, PartitionRows, ReadCommand, ReadPage, ReadRow, visible_row};
+use super::{KeyRange, PartitionRows, ReadCommand, ReadPage, ReadRows, visible_row};
 use crate::model::{Clustering, ColumnId, Deletion, PartitionKey, Row, reconcile};
 
 /// What one source says of one row.
@@ -82,7 +82,7 @@ impl Point {
     }
 
     /// The answer.
-    pub fn page(self, command: &ReadCommand, key: &PartitionKey) -> ReadPage<ReadRow> {
+    pub fn page(self, command: &ReadCommand, key: &PartitionKey) -> ReadPage<ReadRows> {
         let PointPart { cover, row } = self.known;
         let mut page = ReadPage {
             tombstones: u64::from(cover.is_some()),
@@ -102,7 +102,7 @@ impl Point {
             page.partitions.push(PartitionRows {
                 key: key.clone(),
                 static_row: None,
-                rows: vec![row.into()],
+                rows: ReadRows::from_iter([row]),
             });
         }
         page

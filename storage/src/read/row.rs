@@ -26,6 +26,24 @@ pub enum ReadRow {
     Decoded(Row),
 }
 
+/// A row as it is kept: its position, and the encoded form without it.
+#[derive(Clone, Copy)]
+pub struct EncodedRow<'a> {
+    /// Where it stands in its partition.
+    pub clustering: &'a [u8],
+    /// The rest.
+    pub bytes: &'a [u8],
+}
+
+/// A row that somebody else has.
+#[derive(Clone, Copy)]
+pub enum RowRef<'a> {
+    /// As it is kept.
+    Encoded(EncodedRow<'a>),
+    /// Taken apart.
+    Decoded(&'a Row),
+}
+
 impl From<Row> for ReadRow {
     fn from(row: Row) -> Self {
         ReadRow::Decoded(row)
@@ -58,35 +76,14 @@ impl ReadRow {
         }
     }
 
-    /// Its cells in order, put into `cells`: a simple column has one, whose path is empty.
-    pub fn cells_into<'a>(&'a self, cells: &mut impl Extend<CellRef<'a>>) -> Result<()> {
+    /// The row where it is.
+    pub fn as_ref(&self) -> RowRef<'_> {
         match self {
-            ReadRow::Decoded(row) => cells.extend(row.cells.iter().map(|cell| cell.as_ref())),
-            ReadRow::Encoded { bytes, .. } => {
-                let mut all = RowView::parse(bytes)?.cells();
-                let mut failed = false;
-                cells.extend(std::iter::from_fn(|| match all.next()? {
-                    Ok(cell) => Some(cell),
-                    Err(Malformed) => {
-                        failed = true;
-                        None
-                    }
-                }));
-                if failed {
-                    return Err(Malformed.into());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// About how many bytes of memory the row takes with its values.
-    pub fn weight(&self) -> usize {
-        match self {
-            ReadRow::Encoded { clustering, bytes } => {
-                size_of::<ReadRow>() + clustering.0.len() + bytes.len()
-            }
-            ReadRow::Decoded(row) => row.weight(),
+            ReadRow::Encoded { clustering, bytes } => RowRef::Encoded(EncodedRow {
+                clustering: &clustering.0,
+                bytes,
+            }),
+            ReadRow::Decoded(row) => RowRef::Decoded(row),
         }
     }
 
@@ -159,6 +156,73 @@ impl ReadRow {
     }
 }
 
+impl EncodedRow<'_> {
+    /// The same, owned.
+    pub fn to_read_row(self) -> ReadRow {
+        ReadRow::Encoded {
+            clustering: Clustering::copy_from(self.clustering),
+            bytes: Bytes::copy_from_slice(self.bytes),
+        }
+    }
+
+    /// Whether all of it is visible and something makes it live: then it is shown as it is. None: it has to be taken apart to know.
+    pub(super) fn is_visible_as_it_is(
+        &self,
+        columns: &[ColumnId],
+        now: i64,
+    ) -> Result<Option<bool>> {
+        Ok(seen_as_it_is(self.bytes, columns, now)?)
+    }
+}
+
+impl<'a> RowRef<'a> {
+    /// Where it stands in its partition.
+    pub fn clustering(&self) -> &'a [u8] {
+        match self {
+            RowRef::Encoded(row) => row.clustering,
+            RowRef::Decoded(row) => &row.clustering.0,
+        }
+    }
+
+    /// Its cells and what else it says, owned.
+    pub fn to_row(&self) -> Result<Row> {
+        match self {
+            RowRef::Encoded(row) => row.to_read_row().into_row(),
+            RowRef::Decoded(row) => Ok((*row).clone()),
+        }
+    }
+
+    /// Its cells in order, put into `cells`: a simple column has one, whose path is empty.
+    pub fn cells_into(&self, cells: &mut impl Extend<CellRef<'a>>) -> Result<()> {
+        match self {
+            RowRef::Decoded(row) => cells.extend(row.cells.iter().map(|cell| cell.as_ref())),
+            RowRef::Encoded(row) => {
+                let mut all = RowView::parse(row.bytes)?.cells();
+                let mut failed = false;
+                cells.extend(std::iter::from_fn(|| match all.next()? {
+                    Ok(cell) => Some(cell),
+                    Err(Malformed) => {
+                        failed = true;
+                        None
+                    }
+                }));
+                if failed {
+                    return Err(Malformed.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// About how many bytes of memory the row takes with its values.
+    pub fn weight(&self) -> usize {
+        match self {
+            RowRef::Encoded(row) => size_of::<ReadRow>() + row.clustering.len() + row.bytes.len(),
+            RowRef::Decoded(row) => row.weight(),
+        }
+    }
+}
+
 /// Whether a row of which all is visible has anything that makes it live; None if something of it is not visible.
 fn seen_as_it_is(bytes: &[u8], columns: &[ColumnId], now: i64) -> Result<Option<bool>, Malformed> {
     let view = RowView::parse(bytes)?;
@@ -203,7 +267,7 @@ mod tests {
 
     fn cells(row: &ReadRow) -> Vec<CellRef<'_>> {
         let mut cells = Vec::new();
-        row.cells_into(&mut cells).expect("a whole row");
+        row.as_ref().cells_into(&mut cells).expect("a whole row");
         cells
     }
 
@@ -238,7 +302,7 @@ mod tests {
             clustering: Clustering::SINGLE,
             bytes: bytes.into(),
         };
-        assert!(cut.cells_into(&mut Vec::new()).is_err());
+        assert!(cut.as_ref().cells_into(&mut Vec::new()).is_err());
         assert!(cut.clone().make_visible(&[], 0, &mut 0).is_err());
         assert!(cut.into_row().is_err());
     }

@@ -1,8 +1,8 @@
 //! What a memtable and an SSTable both look like from above.
 
-use super::{PartitionBound, ReadRow, Slices};
-use crate::Error;
+use super::{EncodedRow, PartitionBound, ReadRow, Slices};
 use crate::model::{Clustering, Deletion, PartitionKey, Row};
+use crate::{Error, Result as StorageResult};
 use palladium_crypto::StructureId;
 use std::fmt;
 
@@ -85,6 +85,9 @@ impl Item {
     }
 }
 
+/// Takes a row where it lies, and says whether it wants the next one.
+pub type ShowRow<'a> = dyn FnMut(EncodedRow<'_>) -> StorageResult<bool> + 'a;
+
 /// Partitions in order, and inside the current one its items in order.
 ///
 /// The life of a cursor: `seek`, then for each partition `partition`, any number of times `open` and its `peek` and `pop`, then
@@ -106,9 +109,9 @@ pub trait Source: Send {
     /// Takes the next item. Only after `peek` showed it.
     fn pop(&mut self) -> Item;
 
-    /// Takes rows that come next, at most so many, for as long as it has them at hand and no range deletion of its own is open over them: as they are, with what
-    /// their own deletions hide, and inside what was opened. None taken says nothing; then it is `peek` that knows.
-    fn take_rows(&mut self, _most: usize, _rows: &mut Vec<ReadRow>) -> Result<(), Fault> {
+    /// Shows rows that come next, for as long as they are wanted, lie as they are kept, and no range deletion of its own is open over them: with what their own
+    /// deletions hide, and inside what was opened. None shown says nothing; then it is `peek` that knows. After a miss the same call goes on behind the last one.
+    fn show_rows(&mut self, _show: &mut ShowRow<'_>) -> Result<(), Fault> {
         Ok(())
     }
 
@@ -136,8 +139,8 @@ impl<S: Source + ?Sized> Source for Box<S> {
     fn pop(&mut self) -> Item {
         (**self).pop()
     }
-    fn take_rows(&mut self, most: usize, rows: &mut Vec<ReadRow>) -> Result<(), Fault> {
-        (**self).take_rows(most, rows)
+    fn show_rows(&mut self, show: &mut ShowRow<'_>) -> Result<(), Fault> {
+        (**self).show_rows(show)
     }
     fn gap(&self) -> Option<Deletion> {
         (**self).gap()

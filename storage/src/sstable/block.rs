@@ -41,17 +41,15 @@ use std::ops::Range;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
+use super::run::Run;
 use super::search;
-use crate::cache::{reserve_wiped, wiped_bytes};
+use crate::cache::reserve_wiped;
 use crate::codec::{Reader, put_varint, put_zigzag};
 use crate::model::{Deletion, PartitionBound, PartitionKey, Token};
 use crate::{Error, Result};
 
 /// Items between two whole positions: few enough to decode at once, many enough that restarts cost little.
 pub const RESTART_ITEMS: usize = 16;
-
-/// Set aside at once for the positions of a run, if they may need as much.
-const ASSEMBLED_BYTES: usize = 4096;
 
 /// Restarts that a section can count.
 const RESTARTS_MAX: usize = u16::MAX as usize;
@@ -66,9 +64,9 @@ const DELETED: u8 = 4;
 const STATIC: u8 = 8;
 const OPEN: u8 = 16;
 
-const BOUNDARY: u8 = 1;
-const BEFORE: u8 = 2;
-const AFTER: u8 = 4;
+pub(super) const BOUNDARY: u8 = 1;
+pub(super) const BEFORE: u8 = 2;
+pub(super) const AFTER: u8 = 4;
 
 /// What flags, lengths and two deletions of an item or head take at most.
 const FIXED_BYTES_MAX: usize = 128;
@@ -356,15 +354,6 @@ pub struct Section {
     restarts: usize,
 }
 
-/// One item of a section, its row not yet decoded.
-pub struct RawItem {
-    pub position: Bytes,
-    pub before: Option<Deletion>,
-    pub after: Option<Deletion>,
-    /// Encoded; none on boundaries.
-    pub row: Option<Bytes>,
-}
-
 impl Section {
     fn parse(bytes: Bytes, token: Token) -> Result<Self> {
         let restarts_at = bytes.len().checked_sub(2).ok_or_else(malformed)?;
@@ -507,133 +496,27 @@ impl Section {
         Ok((open, None))
     }
 
-    /// Decodes a run into `out`, in clustering order; rows stay encoded.
-    pub fn decode_run(&self, run: usize, out: &mut Vec<RawItem>) -> Result<()> {
-        out.clear();
-        let range = self.run(run)?;
-        let end = range.end;
-        let mut reader = Reader::new(&self.bytes[range]);
-        let mut positions = Positions::default();
-        let mut open = None;
-        while !reader.is_empty() {
-            if out.len() >= RESTART_ITEMS {
-                return Err(malformed());
+    /// Takes a run apart into `out`, in clustering order; rows stay encoded. After an error it has no items.
+    pub fn take_apart(&self, run: usize, out: &mut Run) -> Result<()> {
+        let range = match self.run(run) {
+            Ok(range) => range,
+            Err(error) => {
+                out.clear();
+                return Err(error);
             }
-            let flags = reader.u8()?;
-            let shared = usize::try_from(reader.varint()?).map_err(|_| malformed())?;
-            let rest = framed_range(&mut reader, end)?;
-            let position = positions.next(&self.bytes, shared, rest, out.len())?;
-
-            let boundary = flags & BOUNDARY != 0;
-            let restated = boundary || out.is_empty();
-            let before = if restated {
-                read_deletion(&mut reader, flags & BEFORE != 0)?
-            } else {
-                open
-            };
-            let after = if boundary {
-                read_deletion(&mut reader, flags & AFTER != 0)?
-            } else {
-                before
-            };
-            let row = if boundary {
-                None
-            } else {
-                Some(self.bytes.slice(framed_range(&mut reader, end)?))
-            };
-            open = after;
-            out.push(RawItem {
-                position,
-                before,
-                after,
-                row,
-            });
-        }
-        positions.hand_out(out);
-        Ok(())
-    }
-}
-
-/// The positions of a run. One that shares nothing stays where it is in the block; the others are put together in one buffer, which
-/// is wiped with the last of them.
-#[derive(Default)]
-struct Positions {
-    last: Place,
-    assembled: Zeroizing<Vec<u8>>,
-    /// Which items' positions are in the buffer, and where.
-    places: Vec<(usize, Range<usize>)>,
-}
-
-enum Place {
-    Block(Range<usize>),
-    Assembled(Range<usize>),
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Place::Block(0..0)
-    }
-}
-
-impl Positions {
-    /// The position of the item that comes next; empty until `hand_out` if it has to be put together.
-    fn next(
-        &mut self,
-        block: &Bytes,
-        shared: usize,
-        rest: Range<usize>,
-        item: usize,
-    ) -> Result<Bytes> {
-        if shared == 0 {
-            self.last = Place::Block(rest.clone());
-            return Ok(block.slice(rest));
-        }
-        let at = self.assembled.len();
-        let (Place::Block(last) | Place::Assembled(last)) = &self.last;
-        if shared > last.len() {
-            return Err(malformed());
-        }
-        let prefix = last.start..last.start + shared;
-        let length = shared + rest.len();
-        // Positions of one run are much alike: room for all of them at once.
-        let room = match self.places.is_empty() {
-            true => {
-                self.places.reserve(RESTART_ITEMS);
-                length.max((RESTART_ITEMS * length).min(ASSEMBLED_BYTES))
-            }
-            false => length,
         };
-        reserve_wiped(&mut self.assembled, room);
-        match &self.last {
-            Place::Block(_) => self.assembled.extend_from_slice(&block[prefix]),
-            Place::Assembled(_) => self.assembled.extend_from_within(prefix),
-        }
-        self.assembled.extend_from_slice(&block[rest]);
-        let place = at..self.assembled.len();
-        self.places.push((item, place.clone()));
-        self.last = Place::Assembled(place);
-        Ok(Bytes::new())
-    }
-
-    fn hand_out(self, items: &mut [RawItem]) {
-        if self.places.is_empty() {
-            return;
-        }
-        let assembled = wiped_bytes(self.assembled);
-        for (item, place) in self.places {
-            items[item].position = assembled.slice(place);
-        }
+        out.read(&self.bytes, range)
     }
 }
 
 /// Where the framed bytes that come next are; `end` is where the reader ends.
-fn framed_range(reader: &mut Reader<'_>, end: usize) -> Result<Range<usize>> {
+pub(super) fn framed_range(reader: &mut Reader<'_>, end: usize) -> Result<Range<usize>> {
     let len = reader.framed()?.len();
     let at = end - reader.remaining();
     Ok(at - len..at)
 }
 
-fn read_deletion(reader: &mut Reader<'_>, present: bool) -> Result<Option<Deletion>> {
+pub(super) fn read_deletion(reader: &mut Reader<'_>, present: bool) -> Result<Option<Deletion>> {
     if !present {
         return Ok(None);
     }
@@ -651,6 +534,6 @@ fn read_u32(bytes: &[u8], at: usize) -> Result<u32> {
     Ok(u32::from_le_bytes(*chunk))
 }
 
-fn malformed() -> Error {
+pub(super) fn malformed() -> Error {
     Error::corrupt("data block: malformed")
 }

@@ -14,14 +14,16 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::block::{DataBlock, RESTART_ITEMS, RawItem, Section};
+use super::block::{DataBlock, Section};
 use super::index::{Node, Target};
 use super::reader::Sstable;
+use super::run::Run;
 use crate::cache::BlockLookup;
+use crate::codec::compare;
 use crate::model::{Clustering, Deletion, PartitionBound, Row, Slices};
-use crate::read::{BlockAddress, Fault, Item, PartitionHead, ReadRow, Source};
+use crate::read::{
+    BlockAddress, EncodedRow, Fault, Item, PartitionHead, ReadRow, RowRef, ShowRow, Source,
+};
 use crate::{Error, Result};
 
 /// A cursor over one SSTable.
@@ -33,6 +35,8 @@ pub struct SstableCursor {
     place: Place,
     partition: Option<Partition>,
     walk: Option<Walk>,
+    /// What the next walk takes its runs apart in.
+    spare: Run,
 }
 
 /// Where the current partition begins. A section past the block's last means the first of the next block.
@@ -46,7 +50,6 @@ struct Place {
 struct Partition {
     place: Place,
     first: Section,
-    head: PartitionHead,
 }
 
 /// Where the iteration over a partition's items stands.
@@ -55,11 +58,14 @@ struct Walk {
     section: Section,
     run: usize,
     /// The run's items; those that come next are from `at` on (forward), or before `at` (reversed).
-    items: Vec<RawItem>,
+    items: Run,
     at: usize,
     start: Clustering,
     end: Clustering,
     reversed: bool,
+    /// The item that comes next is one to show.
+    found: bool,
+    /// It was asked for, and has been taken out of the run.
     peeked: Option<Item>,
     gap: Option<Deletion>,
     done: bool,
@@ -78,14 +84,25 @@ impl SstableCursor {
             },
             partition: None,
             walk: None,
+            spare: Run::default(),
         }
     }
 
     /// Goes to a section of a data block, which must begin a partition.
     pub(super) fn place_at(&mut self, block: u32, section: usize) {
-        self.place = Place { block, section };
+        self.go_to(Place { block, section });
+    }
+
+    fn go_to(&mut self, place: Place) {
+        self.place = place;
         self.partition = None;
-        self.walk = None;
+        self.stop_walking();
+    }
+
+    fn stop_walking(&mut self) {
+        if let Some(walk) = self.walk.take() {
+            self.spare = walk.items;
+        }
     }
 
     /// The SSTable it walks.
@@ -93,18 +110,18 @@ impl SstableCursor {
         &self.sstable
     }
 
-    fn data_block(&mut self, block: u32) -> Result<DataBlock, Fault> {
-        if let Some((at, data)) = &self.data
-            && *at == block
-        {
-            return Ok(data.clone());
+    fn data_block(&mut self, block: u32) -> Result<&DataBlock, Fault> {
+        if self.data.as_ref().is_none_or(|(at, _)| *at != block) {
+            let address = self.sstable.data_address(block);
+            let plain = self.blocks.block(address).ok_or(Fault::Miss(address))?;
+            let data = DataBlock::parse(plain.into_bytes());
+            // Until here the one at hand stays: a retry may begin with it.
+            self.data = Some((block, data.map_err(|error| self.in_block(block, error))?));
         }
-        let address = self.sstable.data_address(block);
-        let plain = self.blocks.block(address).ok_or(Fault::Miss(address))?;
-        let data =
-            DataBlock::parse(plain.into_bytes()).map_err(|error| self.in_block(block, error))?;
-        self.data = Some((block, data.clone()));
-        Ok(data)
+        match &self.data {
+            Some((_, data)) => Ok(data),
+            None => unreachable!("it was put there just now"),
+        }
     }
 
     /// The data block in which a target lies.
@@ -144,9 +161,8 @@ impl SstableCursor {
             let Some((place, first)) = self.settle()? else {
                 return Ok(None);
             };
-            let head = self.head_of(place, &first)?;
             self.place = place;
-            self.partition = Some(Partition { place, first, head });
+            self.partition = Some(Partition { place, first });
         }
         Ok(self.partition.as_ref())
     }
@@ -160,7 +176,8 @@ impl SstableCursor {
             }
             let data = self.data_block(place.block)?;
             if place.section < data.sections() {
-                let section = self.section(&data, place)?;
+                let section = data.section(place.section);
+                let section = section.map_err(|error| self.in_block(place.block, error))?;
                 if section.continued {
                     return Err(self
                         .malformed(place.block, "a partition has no beginning")
@@ -190,11 +207,6 @@ impl SstableCursor {
         })
     }
 
-    fn section(&self, data: &DataBlock, place: Place) -> Result<Section> {
-        data.section(place.section)
-            .map_err(|error| self.in_block(place.block, error))
-    }
-
     /// The section that the current partition has in `block`.
     fn section_in(
         &mut self,
@@ -205,8 +217,8 @@ impl SstableCursor {
         if block == first_place.block {
             return Ok(first.clone());
         }
-        let data = self.data_block(block)?;
-        let section = self.section(&data, Place { block, section: 0 })?;
+        let section = self.data_block(block)?.section(0);
+        let section = section.map_err(|error| self.in_block(block, error))?;
         if !section.continued || section.token != first.token || section.key() != first.key() {
             return Err(self
                 .malformed(block, "it does not continue the partition before it")
@@ -251,14 +263,12 @@ impl SstableCursor {
         let run = section
             .run_of(&edge.0)
             .map_err(|error| self.in_block(block, error))?;
-        let mut items = match self.walk.take() {
-            Some(walk) => walk.items,
-            None => Vec::with_capacity(RESTART_ITEMS),
-        };
+        self.stop_walking();
+        let mut items = std::mem::take(&mut self.spare);
         items.clear();
         if section.runs() > 0 {
             section
-                .decode_run(run, &mut items)
+                .take_apart(run, &mut items)
                 .map_err(|error| self.in_block(block, error))?;
         }
         Ok(Some(Walk {
@@ -271,6 +281,7 @@ impl SstableCursor {
             start,
             end,
             reversed,
+            found: false,
             peeked: None,
             done: false,
         }))
@@ -330,6 +341,10 @@ impl SstableCursor {
     fn advance(&mut self) -> Result<(), Fault> {
         while let Some(walk) = &mut self.walk {
             if walk.look() {
+                break;
+            }
+            if walk.is_over() {
+                walk.done = true;
                 break;
             }
             // Only between two runs is the walk moved about.
@@ -400,108 +415,110 @@ impl SstableCursor {
 impl Walk {
     /// Looks for the next item to show in the run at hand. False if the run has ended before it was found.
     fn look(&mut self) -> bool {
-        while self.peeked.is_none() && !self.done {
-            let Some(raw) = self.next() else {
+        while !self.found && self.peeked.is_none() && !self.done {
+            let here = self.next_at();
+            let here = here.and_then(|at| Some((self.items.position(at)?, at)));
+            let Some((position, at)) = here else {
                 return false;
             };
-            let (entering, leaving) = if self.reversed {
-                (raw.after, raw.before)
-            } else {
-                (raw.before, raw.after)
-            };
             // A boundary on an edge is shown; a row is never on one.
-            let (below, above) = (raw.position < self.start.0, raw.position > self.end.0);
-            let (early, late) = if self.reversed {
-                (above, below)
-            } else {
-                (below, above)
+            let below = compare(position, &self.start.0).is_lt();
+            let above = compare(position, &self.end.0).is_gt();
+            let (before, after) = self.items.deletions(at).unwrap_or_default();
+            let (early, late, entering, leaving) = match self.reversed {
+                false => (below, above, before, after),
+                true => (above, below, after, before),
             };
-            if late {
-                self.gap = entering;
-                self.done = true;
-            } else if early {
+            if early {
                 self.gap = leaving;
                 self.step();
             } else {
                 self.gap = entering;
-                self.peeked = self.take_next();
-                self.step();
+                self.done = late;
+                self.found = !late;
             }
         }
         true
     }
 
-    /// Takes rows of the run at hand that no deletion is open over, at most so many.
-    fn take_rows(&mut self, most: usize, rows: &mut Vec<ReadRow>) {
-        // A page that begins behind a row has that row on its edge.
-        let (start, end) = (&self.start.0, &self.end.0);
-        let is_within = |position: &Bytes| start < position && position < end;
-        let is_row = |item: &mut Item| {
-            item.row.is_some() && item.before.is_none() && is_within(&item.position.0)
-        };
-        let Some(item) = self.peeked.take_if(is_row) else {
-            return;
-        };
-        rows.extend(item.row);
-        self.gap = None;
-        for _ in 1..most {
-            let Some(raw) = self.next() else {
-                return;
-            };
-            let is_beyond = match self.reversed {
-                false => raw.position >= self.end.0,
-                true => raw.position <= self.start.0,
-            };
-            if is_beyond || raw.row.is_none() || raw.before.is_some() {
-                return;
-            }
-            rows.extend(self.take_row());
+    /// Takes the item that was found out of the run.
+    fn take_found(&mut self) {
+        if std::mem::take(&mut self.found) {
+            self.peeked = self.next_at().and_then(|at| self.items.take(at));
             self.step();
         }
     }
 
-    /// The next item, out of the run: nobody comes back for it.
-    fn take_next(&mut self) -> Option<Item> {
-        let at = self.next_at()?;
-        let raw = self.items.get_mut(at)?;
-        let position = Clustering(std::mem::take(&mut raw.position));
-        Some(Item {
-            row: raw.row.take().map(|bytes| ReadRow::Encoded {
-                clustering: position.clone(),
-                bytes,
-            }),
-            position,
-            before: raw.before,
-            after: raw.after,
-        })
+    /// Shows rows of the run at hand that no deletion is open over. False: no more are wanted, or what comes next is something else.
+    fn show_rows(&mut self, show: &mut ShowRow<'_>) -> Result<bool> {
+        if let Some(item) = &self.peeked {
+            let row = item.row.as_ref().map(ReadRow::as_ref);
+            let Some(RowRef::Encoded(row)) = row.filter(|_| item.before.is_none()) else {
+                return Ok(false);
+            };
+            if !self.is_inside(row.clustering) {
+                return Ok(false);
+            }
+            let wants_more = show(row)?;
+            (self.peeked, self.gap) = (None, None);
+            if !wants_more {
+                return Ok(false);
+            }
+        } else if !self.found {
+            return Ok(false);
+        }
+        let mut is_first = std::mem::take(&mut self.found);
+        while let Some(at) = self.next_at() {
+            // What comes behind a row inside is not before the start.
+            let is_inside = |row: &EncodedRow<'_>| match is_first {
+                true => self.is_inside(row.clustering),
+                false => self.is_short_of_end(row.clustering),
+            };
+            let Some(row) = self.items.bare_row(at).filter(is_inside) else {
+                self.found = is_first;
+                return Ok(!is_first);
+            };
+            let wants_more = show(row)?;
+            is_first = false;
+            self.gap = None;
+            self.step();
+            if !wants_more {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    /// The same of a row alone.
-    fn take_row(&mut self) -> Option<ReadRow> {
-        let at = self.next_at()?;
-        let raw = self.items.get_mut(at)?;
-        Some(ReadRow::Encoded {
-            clustering: Clustering(std::mem::take(&mut raw.position)),
-            bytes: raw.row.take()?,
-        })
+    /// A page that begins behind a row has that row on its edge.
+    fn is_inside(&self, position: &[u8]) -> bool {
+        compare(&self.start.0, position).is_lt() && compare(position, &self.end.0).is_lt()
     }
 
-    /// Decodes a run. After an error the walk has no more items.
+    fn is_short_of_end(&self, position: &[u8]) -> bool {
+        match self.reversed {
+            false => compare(position, &self.end.0).is_lt(),
+            true => compare(position, &self.start.0).is_gt(),
+        }
+    }
+
+    /// Takes a run apart. After an error the walk has no more items.
     fn enter(&mut self, run: usize) -> Result<()> {
         self.at = 0;
         self.items.clear();
         if self.section.runs() > 0 {
-            let mut items = std::mem::take(&mut self.items);
-            self.section.decode_run(run, &mut items)?;
-            self.items = items;
+            self.section.take_apart(run, &mut self.items)?;
         }
         self.at = if self.reversed { self.items.len() } else { 0 };
         self.run = run;
         Ok(())
     }
 
-    fn next(&self) -> Option<&RawItem> {
-        self.items.get(self.next_at()?)
+    /// No run comes after this one.
+    fn is_over(&self) -> bool {
+        match self.reversed {
+            false => self.run + 1 >= self.section.runs() && !self.section.continues,
+            true => self.run == 0 && !self.section.continued,
+        }
     }
 
     fn next_at(&self) -> Option<usize> {
@@ -524,20 +541,23 @@ impl Source for SstableCursor {
         let section = data
             .seek(from)
             .map_err(|error| self.in_block(block, error))?;
-        self.place = Place { block, section };
-        self.partition = None;
-        self.walk = None;
+        self.go_to(Place { block, section });
         Ok(())
     }
 
     fn partition(&mut self) -> Result<Option<PartitionHead>, Fault> {
-        Ok(self.current()?.map(|partition| partition.head.clone()))
+        if self.current()?.is_none() {
+            return Ok(None);
+        }
+        let head = self.partition.as_ref();
+        let head = head.map(|partition| self.head_of(partition.place, &partition.first));
+        Ok(head.transpose()?)
     }
 
     fn open(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault> {
         let slices = slices.as_slice();
         let (Some((start, _)), Some((_, end))) = (slices.first(), slices.last()) else {
-            self.walk = None;
+            self.stop_walking();
             return Ok(());
         };
         self.walk = self.start_walk(start.clone(), end.clone(), reversed)?;
@@ -547,7 +567,11 @@ impl Source for SstableCursor {
 
     fn peek(&mut self) -> Result<Option<&Item>, Fault> {
         self.advance()?;
-        Ok(self.walk.as_ref().and_then(|walk| walk.peeked.as_ref()))
+        let Some(walk) = &mut self.walk else {
+            return Ok(None);
+        };
+        walk.take_found();
+        Ok(walk.peeked.as_ref())
     }
 
     fn pop(&mut self) -> Item {
@@ -567,12 +591,16 @@ impl Source for SstableCursor {
         item
     }
 
-    fn take_rows(&mut self, most: usize, rows: &mut Vec<ReadRow>) -> Result<(), Fault> {
-        self.advance()?;
-        if let Some(walk) = self.walk.as_mut().filter(|_| most > 0) {
-            walk.take_rows(most, rows);
+    fn show_rows(&mut self, show: &mut ShowRow<'_>) -> Result<(), Fault> {
+        loop {
+            self.advance()?;
+            let Some(walk) = &mut self.walk else {
+                return Ok(());
+            };
+            if !walk.show_rows(show)? {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn gap(&self) -> Option<Deletion> {
@@ -581,9 +609,7 @@ impl Source for SstableCursor {
 
     fn next_partition(&mut self) -> Result<(), Fault> {
         if let Some(place) = self.after_current()? {
-            self.place = place;
-            self.partition = None;
-            self.walk = None;
+            self.go_to(place);
         }
         Ok(())
     }

@@ -33,6 +33,7 @@ mod packer;
 mod point;
 pub mod reader;
 pub mod rescue;
+mod run;
 mod search;
 pub mod statistics;
 pub mod writer;

@@ -234,7 +234,7 @@ impl<B: Backend> SstableWriter<B> {
         }
         self.scratch.clear();
         if let Some(row) = &item.row {
-            crate::cache::reserve_wiped(&mut self.scratch, row.weight());
+            crate::cache::reserve_wiped(&mut self.scratch, row.as_ref().weight());
             row.encode(&mut self.scratch);
         }
         self.make_room(&item.position.0, self.scratch.len() + ITEM_OVERHEAD_BYTES)?;

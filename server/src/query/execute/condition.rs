@@ -7,7 +7,8 @@ use palladium_protocol::cql::ast::Operator;
 use palladium_protocol::types::CqlType;
 use palladium_storage::{Clustering, PartitionKey, Row};
 
-use super::conditional::{Existing, PartitionId, rows_of};
+use super::conditional::rows_of;
+use super::existing::Existing;
 use super::write::{keys_of, places_of};
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::restrict::{Alternatives, Constraint};
@@ -165,11 +166,11 @@ pub fn check_positions(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<()> {
     Ok(())
 }
 
-/// Whether the IF of a statement holds.
+/// Whether the IF of a statement holds, for what there is of its partition.
 pub fn applies(
     plan: &ModifyPlan,
     scope: &Scope<'_>,
-    existing: &HashMap<PartitionId, Existing>,
+    existing: Option<&Existing>,
 ) -> CqlResult<bool> {
     let (statics, row) = row_of(plan, scope, existing)?;
     let exists = match plan.statics_only {
@@ -307,14 +308,13 @@ fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<
 fn row_of<'e>(
     plan: &ModifyPlan,
     scope: &Scope<'_>,
-    existing: &'e HashMap<PartitionId, Existing>,
+    existing: Option<&'e Existing>,
 ) -> CqlResult<(Option<&'e Row>, Option<&'e Row>)> {
-    let key = keys_of(plan, scope)?.into_iter().next();
-    let Some(own) = key.and_then(|key| existing.get(&(plan.table.id, key))) else {
+    let Some(own) = existing else {
         return Ok((None, None));
     };
     let position = rows_of(plan, scope)?.into_iter().next();
-    let row = position.and_then(|position| own.rows.get(&position));
+    let row = position.and_then(|position| own.row(&position));
     Ok((own.static_row.as_ref(), row))
 }
 

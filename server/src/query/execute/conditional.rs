@@ -11,7 +11,6 @@
 //! it was decided on; a counter's cell holds its total, written with a timestamp above the one it replaces, so that
 //! replaying the log counts nothing twice.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use palladium_crypto::TableId;
@@ -27,6 +26,7 @@ use tokio::sync::OwnedRwLockReadGuard;
 use super::condition::{applies, check_conditional, check_positions, is_about_rows};
 use super::consistency::guard;
 use super::counter::Totals;
+use super::existing::{Existing, Found, PartitionId};
 use super::verdict::{self, Refusal};
 use super::write::{
     Place, guard_batch, keys_of, merged, needs_row, places_of, plans_of, stamp, update_of,
@@ -77,17 +77,6 @@ impl Deferred {
     }
 }
 
-/// What was read of one partition.
-#[derive(Default)]
-pub struct Existing {
-    pub static_row: Option<Row>,
-    pub rows: HashMap<Clustering, Row>,
-    newest: i64,
-}
-
-/// A partition of a table.
-pub type PartitionId = (TableId, PartitionKey);
-
 impl Deferred {
     async fn run(&self) -> CqlResult<Response> {
         let Deferred {
@@ -102,7 +91,9 @@ impl Deferred {
         if conditional {
             check_conditional(&plans, *is_batch, &moment(database, settings))?;
         }
-        let partitions = partitions_of(database, &plans, settings)?;
+        // Once: a key may be made anew each time it is asked for.
+        let keys = keys_of_all(database, &plans, settings)?;
+        let partitions = partitions_of(&plans, &keys);
         let named: Vec<(TableId, &PartitionKey)> = partitions
             .iter()
             .map(|(table, key)| (*table, key))
@@ -111,8 +102,8 @@ impl Deferred {
         let latch = database.engine.latch_all(&named).await;
         // The moment is taken under the latch: later holders of it come later in time.
         let now = moment(database, settings);
-        let mut existing: HashMap<PartitionId, Existing> = HashMap::new();
-        for (plan, bound) in &plans {
+        let mut found = Found::new(&partitions);
+        for ((plan, bound), keys) in plans.iter().zip(&keys) {
             if !looks_first(plan) {
                 continue;
             }
@@ -122,49 +113,41 @@ impl Deferred {
                 row: None,
                 aggregates: &[],
             };
-            for key in keys_of(plan, &scope)? {
-                let read = read(database, plan, &key, &scope, &settings.asker).await?;
-                let own = existing
-                    .entry((plan.table.id, key))
-                    .or_insert_with(|| Existing {
-                        static_row: None,
-                        rows: HashMap::new(),
-                        newest: i64::MIN,
-                    });
-                own.newest = own.newest.max(read.newest);
-                own.rows.extend(read.rows);
-                own.static_row = read.static_row.or(own.static_row.take());
+            for key in keys {
+                let (static_row, rows) = read(database, plan, key, &scope, &settings.asker).await?;
+                if let Some(existing) = found.get_mut(plan.table.id, key) {
+                    existing.absorb(static_row, rows);
+                }
             }
         }
         if conditional {
-            for (plan, bound) in &plans {
+            for ((plan, bound), own) in plans.iter().zip(&keys) {
                 let scope = Scope {
                     bound,
                     moment: &now,
                     row: None,
                     aggregates: &[],
                 };
-                if !applies(plan, &scope, &existing)? {
+                let existing = own.first().and_then(|key| found.get(plan.table.id, key));
+                if !applies(plan, &scope, existing)? {
+                    let key = conditional_key(&plans, &keys);
                     return refusal(
                         database,
                         &plans,
+                        key,
                         *is_batch,
                         &now,
-                        &existing,
+                        &found,
                         &settings.asker,
                     )
                     .await;
                 }
             }
         }
-        let newest = existing
-            .values()
-            .map(|existing| existing.newest)
-            .max()
-            .unwrap_or(i64::MIN);
+        let newest = found.newest();
         let mut mutations = Vec::new();
         let mut totals = Totals::default();
-        for (plan, bound) in &plans {
+        for ((plan, bound), keys) in plans.iter().zip(&keys) {
             let scope = Scope {
                 bound,
                 moment: &now,
@@ -177,17 +160,16 @@ impl Deferred {
                 // One moment for all of them, whatever each says of its own, as in Cassandra: of two values of a cell the greater one stays.
                 stamp.timestamp = now.micros.max(newest.saturating_add(1));
             }
-            let keys = keys_of(plan, &scope)?;
             if keys.is_empty() {
                 check_positions(plan, &scope)?;
             }
             for key in keys {
-                let own = existing.get(&(plan.table.id, key.clone()));
+                let own = found.get(plan.table.id, key);
                 let mut update =
                     match plan.is_counter && !plan.operations.is_empty() && is_count(plan) {
-                        true => totals.count(plan, &key, &scope, stamp, own)?,
+                        true => totals.count(plan, key, &scope, stamp, own)?,
                         false => update_of(plan, &scope, stamp, &|position| match position {
-                            Some(position) => own?.rows.get(position),
+                            Some(position) => own?.row(position),
                             None => own?.static_row.as_ref(),
                         })?,
                     };
@@ -198,7 +180,7 @@ impl Deferred {
                     mutations.push(Mutation {
                         table: plan.table.id,
                         store: Store::BASE,
-                        key,
+                        key: key.clone(),
                         update,
                     });
                 }
@@ -333,29 +315,47 @@ async fn write(
         .try_for_each(|result| result.map_err(refused))
 }
 
-fn partitions_of(
+/// The partitions that each statement names.
+fn keys_of_all(
     database: &Database,
     plans: &[(&ModifyPlan, &[Bound])],
     settings: &Settings,
-) -> CqlResult<Vec<PartitionId>> {
+) -> CqlResult<Vec<Vec<PartitionKey>>> {
     let now = moment(database, settings);
-    let mut partitions = Vec::new();
-    for (plan, bound) in plans {
+    let keys = plans.iter().map(|(plan, bound)| {
         let scope = Scope {
             bound,
             moment: &now,
             row: None,
             aggregates: &[],
         };
-        partitions.extend(
-            keys_of(plan, &scope)?
-                .into_iter()
-                .map(|key| (plan.table.id, key)),
-        );
+        keys_of(plan, &scope)
+    });
+    keys.collect()
+}
+
+/// All of them, in order and each once.
+fn partitions_of(
+    plans: &[(&ModifyPlan, &[Bound])],
+    keys: &[Vec<PartitionKey>],
+) -> Vec<PartitionId> {
+    let mut partitions = Vec::with_capacity(plans.len());
+    for ((plan, _), keys) in plans.iter().zip(keys) {
+        partitions.extend(keys.iter().map(|key| (plan.table.id, key.clone())));
     }
-    partitions.sort();
+    partitions.sort_unstable();
     partitions.dedup();
-    Ok(partitions)
+    partitions
+}
+
+/// The partition that conditional statements are about: all of a request are about one.
+fn conditional_key<'k>(
+    plans: &[(&ModifyPlan, &[Bound])],
+    keys: &'k [Vec<PartitionKey>],
+) -> Option<&'k PartitionKey> {
+    let mut all = plans.iter().zip(keys);
+    let conditional = all.find(|((plan, _), _)| plan.condition.is_some());
+    conditional.and_then(|(_, keys)| keys.first())
 }
 
 /// The rows a statement is about, as they are now.
@@ -365,7 +365,7 @@ async fn read(
     key: &PartitionKey,
     scope: &Scope<'_>,
     asker: &Asker,
-) -> CqlResult<Existing> {
+) -> CqlResult<(Option<Row>, Vec<Row>)> {
     let mut stretches = Vec::new();
     for position in rows_of(plan, scope)? {
         stretches.push(key::around(&position));
@@ -383,25 +383,11 @@ async fn read(
     };
     let page = read_page(database, &plan.table, command, asker).await?;
     traces::note(|| super::read::noted(&page));
-    let page = page.decoded()?;
-    let mut existing = Existing {
-        static_row: None,
-        rows: HashMap::new(),
-        newest: i64::MIN,
-    };
-    for partition in page.partitions {
-        for row in partition.static_row.iter().chain(&partition.rows) {
-            existing.newest = existing.newest.max(newest(row));
-        }
-        existing.static_row = partition.static_row;
-        existing.rows.extend(
-            partition
-                .rows
-                .into_iter()
-                .map(|row| (row.clustering.clone(), row)),
-        );
-    }
-    Ok(existing)
+    // One partition was read, without a limit.
+    let partition = page.decoded()?.partitions.into_iter().next();
+    Ok(partition.map_or((None, Vec::new()), |partition| {
+        (partition.static_row, partition.rows)
+    }))
 }
 
 /// The rows a statement is about; a table without clustering columns has one.
@@ -419,22 +405,15 @@ pub fn rows_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Vec<Clustering
         .collect())
 }
 
-fn newest(row: &Row) -> i64 {
-    let cells = row.cells.iter().map(|cell| cell.timestamp);
-    cells
-        .chain(row.liveness.map(|liveness| liveness.timestamp))
-        .max()
-        .unwrap_or(i64::MIN)
-}
-
 /// The answer when some IF did not hold: what all of them are about, as it is. Where they are about the static row alone,
 /// the partition's first row stands for it, as in Cassandra.
 async fn refusal(
     database: &Database,
     plans: &[(&ModifyPlan, &[Bound])],
+    key: Option<&PartitionKey>,
     is_batch: bool,
     now: &Moment<'_>,
-    existing: &HashMap<PartitionId, Existing>,
+    found: &Found<'_>,
     asker: &Asker,
 ) -> CqlResult<Response> {
     let conditional: Vec<_> = plans
@@ -442,7 +421,6 @@ async fn refusal(
         .filter(|(plan, _)| plan.condition.is_some())
         .collect();
     let mut positions = Vec::new();
-    let mut key = None;
     for (plan, bound) in &conditional {
         let scope = Scope {
             bound,
@@ -453,7 +431,6 @@ async fn refusal(
         if is_about_rows(plan) {
             positions.extend(rows_of(plan, &scope)?);
         }
-        key = keys_of(plan, &scope)?.into_iter().next();
     }
     positions.sort();
     positions.dedup();
@@ -477,7 +454,7 @@ async fn refusal(
             first_row(
                 database,
                 table,
-                &key,
+                key,
                 now.seconds,
                 touches(ColumnKind::Regular),
                 asker,
@@ -490,8 +467,8 @@ async fn refusal(
     let refusal = Refusal {
         plans: conditional.iter().map(|(plan, _)| *plan).collect(),
         is_batch,
-        existing: existing.get(&(table.id, key.clone())).unwrap_or(&nothing),
-        key: &key,
+        existing: found.get(table.id, key).unwrap_or(&nothing),
+        key,
         positions,
         stand_in,
         touches_statics: touches(ColumnKind::Static),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use palladium_storage::{CellState, Clustering, PartitionKey, PartitionUpdate, Row};
 
-use super::conditional::{Existing, PartitionId};
+use super::existing::{Existing, PartitionId};
 use super::write::{Place, places_of};
 use crate::encode::cell::{Stamp, cell_value};
 use crate::error::{CqlError, CqlResult};
@@ -49,11 +49,11 @@ impl Totals {
                     continue;
                 };
                 let before = existing.and_then(|existing| match &at {
-                    Some(position) => existing.rows.get(position),
+                    Some(position) => existing.row(position),
                     None => existing.static_row.as_ref(),
                 });
                 let place = ((plan.table.id, key.clone()), at, *index);
-                let (total, newest) = *self.0.entry(place).or_insert_with(|| {
+                let (total, timestamp) = self.0.entry(place).or_insert_with(|| {
                     let cell = before.and_then(|row| row.cell(column.id));
                     let total = cell.and_then(|cell| {
                         cell_value(cell)[..].try_into().ok().map(i64::from_be_bytes)
@@ -63,14 +63,9 @@ impl Totals {
                         cell.map_or(i64::MIN, |cell| cell.timestamp),
                     )
                 });
-                let total = total.wrapping_add(delta);
-                let timestamp = stamp.timestamp.max(newest.saturating_add(1));
-                let place = (
-                    (plan.table.id, key.clone()),
-                    position.clone().filter(|_| !is_static),
-                    *index,
-                );
-                self.0.insert(place, (total, timestamp));
+                *total = total.wrapping_add(delta);
+                *timestamp = stamp.timestamp.max(timestamp.saturating_add(1));
+                let (total, timestamp) = (*total, *timestamp);
                 let own = Stamp { timestamp, ..stamp };
                 let value = Bytes::copy_from_slice(&total.to_be_bytes());
                 let target = if is_static { &mut static_row } else { &mut row };

@@ -7,6 +7,7 @@ mod condition;
 pub mod conditional;
 mod consistency;
 mod counter;
+mod existing;
 pub mod read;
 mod role;
 mod row;
@@ -17,7 +18,7 @@ pub mod write;
 use bytes::Bytes;
 use palladium_protocol::response::MetadataMode;
 use palladium_protocol::wire::{Consistency, Version};
-use palladium_storage::{ReadCommand, ReadPage, ReadRow};
+use palladium_storage::{ReadCommand, ReadPage, ReadRows};
 
 use super::functions::Moment;
 use crate::audit::Asker;
@@ -77,7 +78,7 @@ fn try_read(
     table: &TableSchema,
     command: &ReadCommand,
     asker: &Asker,
-) -> Option<CqlResult<ReadPage<ReadRow>>> {
+) -> Option<CqlResult<ReadPage<ReadRows>>> {
     if table.kind == TableKind::Virtual {
         let read = || Ok(system::read(database, table, command, asker)?.into());
         return (!system::is_stored(table)).then(read);
@@ -91,7 +92,7 @@ fn try_read(
 }
 
 /// A page as its table shows it: rows of a view are kept as their base has them.
-fn shown(table: &TableSchema, page: ReadPage<ReadRow>, now: i64) -> CqlResult<ReadPage<ReadRow>> {
+fn shown(table: &TableSchema, page: ReadPage<ReadRows>, now: i64) -> CqlResult<ReadPage<ReadRows>> {
     match table.view {
         None => Ok(page),
         Some(_) => Ok(views::decoded(page.decoded()?, now)?.into()),
@@ -104,7 +105,7 @@ async fn read_page(
     table: &TableSchema,
     command: ReadCommand,
     asker: &Asker,
-) -> CqlResult<ReadPage<ReadRow>> {
+) -> CqlResult<ReadPage<ReadRows>> {
     if table.kind == TableKind::Virtual {
         let page = system::read_stored(database, table, &command, asker).await?;
         return Ok(page.into());

@@ -11,7 +11,7 @@ use palladium_protocol::response::{ColumnSpec, EncodedMetadata, MetadataMode};
 use palladium_protocol::types::CqlType;
 use palladium_storage::{Clustering, ColumnId, PartitionKey, Row};
 
-use super::conditional::Existing;
+use super::existing::Existing;
 use super::read::clustering_values;
 use crate::encode::key;
 use crate::error::CqlResult;
@@ -82,7 +82,7 @@ pub fn refused(table: &TableSchema, refusal: &Refusal<'_>) -> CqlResult<Response
     };
     let mut lines = Vec::new();
     for position in &refusal.positions {
-        if let Some(row) = refusal.existing.rows.get(position) {
+        if let Some(row) = refusal.existing.row(position) {
             lines.push(values_of(Some(row))?);
         }
     }

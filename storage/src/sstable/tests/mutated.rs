@@ -2,8 +2,10 @@
 
 use super::super::block::{BlockBuilder, DataBlock, SectionHead};
 use super::super::index::{Child, Node, NodeBuilder, Separator, Target};
+use super::super::run::Run;
 use super::*;
 use crate::model::PartitionBound;
+use crate::read::ReadRow;
 
 fn sample_block(dice: &mut Dice) -> Vec<u8> {
     let mut builder = BlockBuilder::default();
@@ -39,7 +41,7 @@ fn sample_block(dice: &mut Dice) -> Vec<u8> {
 
 fn walk_block(bytes: Vec<u8>) -> Result<()> {
     let block = DataBlock::parse(bytes.into())?;
-    let mut items = Vec::new();
+    let mut items = Run::default();
     for bound in [
         PartitionBound::MIN,
         PartitionBound::After(key(4, "a key")),
@@ -55,12 +57,10 @@ fn walk_block(bytes: Vec<u8>) -> Result<()> {
         let _ = section.run_of(b"row000010");
         let _ = section.find(b"row000010");
         for run in 0..section.runs().min(100) {
-            if section.decode_run(run, &mut items).is_ok() {
-                for item in &items {
-                    if let Some(row) = &item.row {
-                        let _ = Row::decode(Clustering(item.position.clone()), row.clone());
-                    }
-                }
+            let _ = section.take_apart(run, &mut items);
+            for at in 0..items.len() {
+                let _ = items.bare_row(at).map(|row| row.to_read_row().into_row());
+                let _ = items.take(at).map(|item| item.row.map(ReadRow::into_row));
             }
         }
     }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use palladium_storage::{
-    KeyRange, Limits, PartitionKey, ReadCommand, ReadPage, ReadPosition, ReadRow, Slices,
+    KeyRange, Limits, PartitionKey, ReadCommand, ReadPage, ReadPosition, ReadRows, Slices,
 };
 
 use self::groups::{Group, Kept, accumulators};
@@ -548,7 +548,7 @@ impl Select {
     }
 
     /// Shows what a page of storage brought.
-    fn take(&mut self, page: ReadPage<ReadRow>) -> CqlResult<()> {
+    fn take(&mut self, page: ReadPage<ReadRows>) -> CqlResult<()> {
         traces::note(|| noted(&page));
         let rows: usize = page
             .partitions
@@ -725,7 +725,7 @@ impl Select {
 }
 
 /// A page as a trace tells of it.
-pub fn noted(page: &ReadPage<ReadRow>) -> String {
+pub fn noted(page: &ReadPage<ReadRows>) -> String {
     let rows: usize = page.partitions.iter().map(|one| one.rows.len()).sum();
     let work = &page.work;
     let mut text = format!(

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use palladium_storage::{
-    Beside, KeyRange, PartitionKey, ReadCommand, ReadPage, ReadPosition, ReadRow, Slices, Store,
+    Beside, KeyRange, PartitionKey, ReadCommand, ReadPage, ReadPosition, ReadRows, Slices, Store,
     Token,
 };
 
@@ -341,7 +341,7 @@ impl Near {
     pub(super) fn judge(
         &mut self,
         database: &Database,
-        page: &ReadPage<ReadRow>,
+        page: &ReadPage<ReadRows>,
     ) -> CqlResult<Named> {
         let (Some(current), Some(searched)) = (&self.current, &self.searched) else {
             return Ok(Named::Stale);
@@ -409,7 +409,7 @@ fn holds(
     table: &TableSchema,
     column: usize,
     nearby: &Nearby,
-    page: &ReadPage<ReadRow>,
+    page: &ReadPage<ReadRows>,
 ) -> CqlResult<bool> {
     let column = &table.columns[column];
     for partition in &page.partitions {
@@ -424,8 +424,8 @@ fn holds(
             (None, _) => partition.static_row.clone(),
             (Some(own), _) => {
                 let mut rows = partition.rows.iter();
-                let row = rows.find(|row| row.clustering() == own);
-                row.cloned().map(ReadRow::into_row).transpose()?
+                let row = rows.find(|row| row.clustering() == &own.0[..]);
+                row.map(|row| row.to_row()).transpose()?
             }
         };
         let value = row.as_ref().and_then(|row| row.cell(column.id)?.value());

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use palladium_protocol::types::CqlType;
 use palladium_storage::{
-    CellRef, Clustering, ColumnId, PartitionKey, PartitionRows, ReadPosition, ReadRow, Row,
+    CellRef, Clustering, ColumnId, PartitionKey, PartitionRows, ReadPosition, ReadRows, Row, RowRef,
 };
 use smallvec::SmallVec;
 
@@ -32,8 +32,13 @@ struct At<'a> {
 struct Trial<'a> {
     checks: &'a [Check<'a>],
     scope: &'a Scope<'a>,
-    /// Whether all that is done with rows is to show cells of theirs.
-    only_shows: bool,
+}
+
+/// What the rows of a partition that are only shown are taken apart in, one after the other.
+#[derive(Default)]
+struct Own<'a> {
+    clustering: ClusteringValues,
+    cells: SmallVec<[CellRef<'a>; CELLS_OF_A_ROW]>,
 }
 
 impl Select {
@@ -41,7 +46,7 @@ impl Select {
     pub(super) fn take_partition(
         &mut self,
         plan: &SelectPlan,
-        mut partition: PartitionRows<ReadRow>,
+        partition: PartitionRows<ReadRows>,
         checks: &[Check<'_>],
         scope: &Scope<'_>,
     ) -> CqlResult<Option<ReadPosition>> {
@@ -54,65 +59,104 @@ impl Select {
                 }
             }
             self.in_partition = 0;
-            self.partition_at_hand = Some(partition.key.clone());
         }
+        let PartitionRows {
+            key,
+            static_row,
+            rows,
+        } = partition;
+        let end = self.take_rows(plan, &key, static_row.as_ref(), rows, checks, scope)?;
+        self.partition_at_hand = Some(key);
+        Ok(end)
+    }
+
+    fn take_rows(
+        &mut self,
+        plan: &SelectPlan,
+        key: &PartitionKey,
+        statics: Option<&Row>,
+        mut rows: ReadRows,
+        checks: &[Check<'_>],
+        scope: &Scope<'_>,
+    ) -> CqlResult<Option<ReadPosition>> {
         let table = &plan.table;
         let exact = checks.is_empty() && !plan.is_aggregate() && plan.sort.is_none();
+        // Whether all that is done with rows is to show cells of theirs.
         let only_shows = exact && plan.shows_cells;
         let values = match !only_shows || table.partition_key.len() > 1 {
-            true => key::partition_values(&partition.key, table.partition_key.len())?,
+            true => key::partition_values(key, table.partition_key.len())?,
             false => Vec::new(),
         };
-        let statics = partition.static_row.take();
         if plan.distinct {
-            partition.rows.truncate(1);
+            rows.truncate(1);
         }
         let at = At {
-            partition: &partition.key,
+            partition: key,
             values: &values,
-            statics: statics.as_ref(),
+            statics,
         };
-        let trial = Trial {
-            checks,
-            scope,
-            only_shows,
-        };
-        let mut clustering = ClusteringValues::default();
-        if partition.rows.is_empty() {
+        let trial = Trial { checks, scope };
+        let mut own = Own::default();
+        if rows.is_empty() {
             // Only the static row lives: shown unless particular rows were asked for.
             if plan.restrictions.restricts_rows {
                 return Ok(None);
             }
-            let shown = self.take_row(plan, &at, None, &trial, &mut clustering)?;
+            let shown = match only_shows {
+                true => self.put_cells(plan, &at, None, &mut own)?,
+                false => self.try_row(plan, &at, None, &trial)?,
+            };
             if !shown || !self.is_full() {
                 return Ok(None);
             }
             return Ok(self.group_end.take().or_else(|| {
                 Some(ReadPosition {
-                    key: partition.key.clone(),
+                    key: key.clone(),
                     clustering: None,
                     returned_in_partition: self.in_partition,
                 })
             }));
         }
-        for row in &partition.rows {
+        if only_shows {
+            for row in rows.iter() {
+                if self.in_partition >= self.per_partition && plan.group_by.is_none() {
+                    break;
+                }
+                self.put_cells(plan, &at, Some(row), &mut own)?;
+                if self.is_full() {
+                    return Ok(Some(self.end_behind(plan, key, row.clustering())));
+                }
+            }
+            return Ok(None);
+        }
+        for row in rows.into_rows() {
             if self.in_partition >= self.per_partition && plan.group_by.is_none() {
                 break;
             }
-            let shown = self.take_row(plan, &at, Some(row), &trial, &mut clustering)?;
-            if shown && self.is_full() {
-                if let Some(end) = self.group_end.take() {
-                    return Ok(Some(end));
-                }
-                let last = plan.distinct || self.in_partition >= self.per_partition;
-                return Ok(Some(ReadPosition {
-                    key: partition.key.clone(),
-                    clustering: (!last).then(|| row.clustering().clone()),
-                    returned_in_partition: self.in_partition,
-                }));
+            let row = row?;
+            if self.try_row(plan, &at, Some(&row), &trial)? && self.is_full() {
+                return Ok(Some(self.end_behind(plan, key, &row.clustering.0)));
             }
         }
         Ok(None)
+    }
+
+    /// Where an answer that is full ends.
+    fn end_behind(
+        &mut self,
+        plan: &SelectPlan,
+        key: &PartitionKey,
+        clustering: &[u8],
+    ) -> ReadPosition {
+        if let Some(end) = self.group_end.take() {
+            return end;
+        }
+        let last = plan.distinct || self.in_partition >= self.per_partition;
+        ReadPosition {
+            key: key.clone(),
+            clustering: (!last).then(|| Clustering::copy_from(clustering)),
+            returned_in_partition: self.in_partition,
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -120,28 +164,13 @@ impl Select {
     }
 
     /// Tries one row and shows it, or puts it where it belongs. Whether it was shown.
-    fn take_row(
+    fn try_row(
         &mut self,
         plan: &SelectPlan,
         at: &At<'_>,
-        row: Option<&ReadRow>,
+        row: Option<&Row>,
         trial: &Trial<'_>,
-        values: &mut ClusteringValues,
     ) -> CqlResult<bool> {
-        if trial.only_shows {
-            self.put_cells(plan, at, row, values)?;
-            self.count();
-            return Ok(true);
-        }
-        let own;
-        let row = match row {
-            Some(ReadRow::Decoded(row)) => Some(row),
-            Some(encoded) => {
-                own = encoded.clone().into_row()?;
-                Some(&own)
-            }
-            None => None,
-        };
         let clustering = match row {
             Some(row) if plan.needs_clustering => clustering_of(plan, row)?,
             _ => Vec::new(),
@@ -180,18 +209,27 @@ impl Select {
         self.in_partition += 1;
     }
 
-    /// The common road: cells as they are, from where storage keeps them into the answer.
-    fn put_cells(
+    /// The common road: cells as they are, from where storage keeps them into the answer. All rows are shown.
+    fn put_cells<'a>(
         &mut self,
         plan: &SelectPlan,
         at: &At<'_>,
-        row: Option<&ReadRow>,
-        clustering: &mut ClusteringValues,
-    ) -> CqlResult<()> {
-        let row = row.map(CellsOf::new).transpose()?;
+        row: Option<RowRef<'a>>,
+        own: &mut Own<'a>,
+    ) -> CqlResult<bool> {
+        own.cells.clear();
+        if let Some(RowRef::Encoded(_)) = row {
+            row.map_or(Ok(()), |row| row.cells_into(&mut own.cells))?;
+        }
+        let row = row.map(|row| CellsOf {
+            row,
+            found: &own.cells,
+        });
         if let Some(row) = row.as_ref().filter(|_| plan.needs_clustering) {
             let raw = row.value(ColumnId::RAW_CLUSTERING);
-            clustering.read(plan.table.clustering_columns(), row.clustering, raw)?;
+            let position = row.row.clustering();
+            own.clustering
+                .read(plan.table.clustering_columns(), position, raw)?;
         }
         for shown in &plan.shown[..plan.visible] {
             let Expression::Column(index) = &shown.expression else {
@@ -205,7 +243,9 @@ impl Select {
                         .put(Some(value.map_or(at.partition.bytes(), |value| value)));
                 }
                 ColumnKind::Clustering => {
-                    let value = row.as_ref().and_then(|_| clustering.get(column.position));
+                    let value = row
+                        .as_ref()
+                        .and_then(|_| own.clustering.get(column.position));
                     self.cells.put(value);
                 }
                 ColumnKind::Regular => {
@@ -223,34 +263,21 @@ impl Select {
             }
         }
         self.cells.end_row();
-        Ok(())
+        self.count();
+        Ok(true)
     }
 }
 
 /// The cells of a row of which only simple columns are shown.
-struct CellsOf<'a> {
-    clustering: &'a Clustering,
-    /// Where they are, if the row was taken apart; else `found` has them.
-    row: Option<&'a Row>,
-    found: SmallVec<[CellRef<'a>; CELLS_OF_A_ROW]>,
+struct CellsOf<'a, 'b> {
+    row: RowRef<'a>,
+    /// Its cells, unless it was taken apart.
+    found: &'b [CellRef<'a>],
 }
 
-impl<'a> CellsOf<'a> {
-    fn new(row: &'a ReadRow) -> CqlResult<Self> {
-        let mut cells = CellsOf {
-            clustering: row.clustering(),
-            row: None,
-            found: SmallVec::new(),
-        };
-        match row {
-            ReadRow::Decoded(row) => cells.row = Some(row),
-            encoded => encoded.cells_into(&mut cells.found)?,
-        }
-        Ok(cells)
-    }
-
+impl<'a> CellsOf<'a, '_> {
     fn value(&self, column: ColumnId) -> Option<&'a [u8]> {
-        if let Some(row) = self.row {
+        if let RowRef::Decoded(row) = self.row {
             return row.cell(column).map(|cell| &cell_value(cell)[..]);
         }
         let at = self.found.partition_point(|cell| cell.column < column);

@@ -3,7 +3,7 @@
 //! Counted for each partition that is named, or for the range of a page: what Cassandra reads as one command.
 
 use palladium_protocol::types::CqlType;
-use palladium_storage::{ReadPage, ReadRow};
+use palladium_storage::{ReadPage, ReadRows};
 
 use super::{Keys, Select};
 use crate::encode::key;
@@ -29,7 +29,7 @@ pub(super) struct Passed {
 
 impl Select {
     /// Adds a page, and gives up if that is too much.
-    pub(super) fn count_tombstones(&mut self, page: &ReadPage<ReadRow>) -> CqlResult<()> {
+    pub(super) fn count_tombstones(&mut self, page: &ReadPage<ReadRows>) -> CqlResult<()> {
         let rows = page.partitions.iter().map(|one| one.rows.len() as u64);
         let rows = rows.sum::<u64>();
         note_passed(rows, page.tombstones);

@@ -1,0 +1,104 @@
+//! What modifications that look first found in the partitions they latched.
+
+use palladium_crypto::TableId;
+use palladium_storage::{Clustering, PartitionKey, Row};
+
+/// A partition of a table.
+pub type PartitionId = (TableId, PartitionKey);
+
+/// What was read of one partition.
+pub struct Existing {
+    pub static_row: Option<Row>,
+    /// In order.
+    rows: Vec<Row>,
+    /// The greatest timestamp of any of it.
+    pub newest: i64,
+}
+
+impl Default for Existing {
+    fn default() -> Self {
+        Existing {
+            static_row: None,
+            rows: Vec::new(),
+            newest: i64::MIN,
+        }
+    }
+}
+
+impl Existing {
+    /// The row at a position.
+    pub fn row(&self, position: &Clustering) -> Option<&Row> {
+        let at = self
+            .rows
+            .binary_search_by(|row| row.clustering.cmp(position));
+        self.rows.get(at.ok()?)
+    }
+
+    /// Adds what was read for another statement: of what both read, both read the same.
+    pub fn absorb(&mut self, static_row: Option<Row>, rows: Vec<Row>) {
+        for row in static_row.iter().chain(&rows) {
+            self.newest = self.newest.max(newest(row));
+        }
+        self.static_row = static_row.or(self.static_row.take());
+        if self.rows.is_empty() {
+            self.rows = rows;
+            return;
+        }
+        self.rows.extend(rows);
+        self.rows.sort_by(|a, b| a.clustering.cmp(&b.clustering));
+        self.rows.dedup_by(|a, b| a.clustering == b.clustering);
+    }
+}
+
+fn newest(row: &Row) -> i64 {
+    let cells = row.cells.iter().map(|cell| cell.timestamp);
+    cells
+        .chain(row.liveness.map(|liveness| liveness.timestamp))
+        .max()
+        .unwrap_or(i64::MIN)
+}
+
+/// What was read of the partitions of a request.
+pub struct Found<'p> {
+    /// All that are latched, in order.
+    partitions: &'p [PartitionId],
+    /// Of each, if it was read.
+    existing: Vec<Option<Existing>>,
+}
+
+impl<'p> Found<'p> {
+    /// Nothing yet.
+    pub fn new(partitions: &'p [PartitionId]) -> Self {
+        Found {
+            existing: partitions.iter().map(|_| None).collect(),
+            partitions,
+        }
+    }
+
+    fn index(&self, table: TableId, key: &PartitionKey) -> Option<usize> {
+        let wanted = (table, key);
+        let at = self
+            .partitions
+            .binary_search_by(|(table, key)| (*table, key).cmp(&wanted));
+        at.ok()
+    }
+
+    /// What was read of a partition.
+    pub fn get(&self, table: TableId, key: &PartitionKey) -> Option<&Existing> {
+        self.existing[self.index(table, key)?].as_ref()
+    }
+
+    /// The same, to be added to.
+    pub fn get_mut(&mut self, table: TableId, key: &PartitionKey) -> Option<&mut Existing> {
+        let at = self.index(table, key)?;
+        Some(self.existing[at].get_or_insert_default())
+    }
+
+    /// The greatest timestamp of all.
+    pub fn newest(&self) -> i64 {
+        let read = self.existing.iter().flatten();
+        read.map(|existing| existing.newest)
+            .max()
+            .unwrap_or(i64::MIN)
+    }
+}
