@@ -33,6 +33,11 @@ fn partitions(seed: u64, count: i64, is_noise: bool) -> Vec<Contents> {
         .collect()
 }
 
+/// Partitions that are worth a dictionary.
+pub(super) fn words(seed: u64, count: i64) -> Vec<Contents> {
+    partitions(seed, count, false)
+}
+
 fn written(world: &World, partitions: &[Contents], compression: Compression) -> SstableEntry {
     let options = WriterOptions {
         compression,
