@@ -155,7 +155,10 @@ impl<'a> Desk<'a> {
         self.decoder.feed(&bytes);
         let frame = self.decoder.next_frame().expect("a frame").expect("whole");
         let request = Request::decode(&frame).expect("a request");
+        // A statement about the schema begins a task.
+        let inside = self.runtime.enter();
         let outcome = query::begin(&self.database, &mut self.session, &frame, &request);
+        drop(inside);
         let answer = match outcome {
             Outcome::Ready(answer) => answer,
             Outcome::Write { write, done } => {

@@ -12,7 +12,7 @@
 //! 3. `visible`: what tombstones and expiry leave at `now`.
 //! 4. `page`: limits, and where to resume.
 //!
-//! A row stays bytes on all of this road, until something of it has to be changed: `row`.
+//! A row stays bytes on all of this road, until something of it has to be changed: `row`. In a page they lie close together: `rows`.
 //!
 //! `point` is the short way for a row that is named exactly: no merge, and no source older than what settles the answer.
 

@@ -35,8 +35,8 @@ pub struct SstableCursor {
     place: Place,
     partition: Option<Partition>,
     walk: Option<Walk>,
-    /// What the next walk takes its runs apart in.
-    spare: Run,
+    /// What the next walk takes its runs apart in, once there was one.
+    spare: Option<Run>,
 }
 
 /// Where the current partition begins. A section past the block's last means the first of the next block.
@@ -84,7 +84,7 @@ impl SstableCursor {
             },
             partition: None,
             walk: None,
-            spare: Run::default(),
+            spare: None,
         }
     }
 
@@ -101,7 +101,7 @@ impl SstableCursor {
 
     fn stop_walking(&mut self) {
         if let Some(walk) = self.walk.take() {
-            self.spare = walk.items;
+            self.spare = Some(walk.items);
         }
     }
 
@@ -264,7 +264,7 @@ impl SstableCursor {
             .run_of(&edge.0)
             .map_err(|error| self.in_block(block, error))?;
         self.stop_walking();
-        let mut items = std::mem::take(&mut self.spare);
+        let mut items = self.spare.take().unwrap_or_default();
         items.clear();
         if section.runs() > 0 {
             section
