@@ -99,6 +99,10 @@ impl World {
         else {
             return;
         };
+        if !self.tables.contains_key(&tables[0]) {
+            // Dropped meanwhile, with all that was known of it.
+            return;
+        }
         let place = (tables[0], *partition);
         let judged = self.registers.seen_both(place, floor, seen);
         self.must_be(number, judged);
