@@ -96,8 +96,8 @@ pub fn constant() -> BoxedStrategy<Literal> {
         any::<String>().prop_map(Literal::String),
         any::<i128>().prop_map(|n| Literal::Integer(n.to_string())),
         select(float.to_vec()).prop_map(|text| Literal::Float(text.into())),
-        any::<bool>().prop_map(Literal::Boolean),
-        any::<u128>().prop_map(|n| Literal::Uuid(uuid::Uuid::from_u128(n))),
+        any::<bool>().prop_map(|value| Literal::Boolean(value.to_string())),
+        any::<u128>().prop_map(|n| Literal::Uuid(uuid::Uuid::from_u128(n).to_string())),
         "0[xX][0-9a-fA-F]{0,7}".prop_map(Literal::Blob),
         select(duration.to_vec()).prop_map(|text| Literal::Duration(text.into())),
     ]

@@ -151,7 +151,13 @@ fn argument(function: &str, term: &Term, wanted: &CqlType) -> CqlResult<String> 
         return Ok("null".into());
     }
     if fits {
-        return Ok(term.to_string());
+        return Ok(match term {
+            // Kept as the value that it is, and not as it was written.
+            Term::Literal(Literal::Boolean(text) | Literal::Uuid(text)) => {
+                text.to_ascii_lowercase()
+            }
+            term => term.to_string(),
+        });
     }
     let found = match term {
         Term::Literal(Literal::String(_)) => "ascii",

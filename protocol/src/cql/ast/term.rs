@@ -1,7 +1,5 @@
 //! Terms: everything that stands for a value in VALUES, SET, WHERE and IF.
 
-use uuid::Uuid;
-
 use super::{Name, NativeType, QualifiedName, Type};
 
 /// A constant as written. Numbers stay text, because only the receiving column knows how wide they may be.
@@ -14,8 +12,10 @@ pub enum Literal {
     Integer(String),
     /// A decimal or scientific number, or `NaN`, `Infinity`, `-Infinity`.
     Float(String),
-    Boolean(bool),
-    Uuid(Uuid),
+    /// As written: `TRUE` is repeated so.
+    Boolean(String),
+    /// As written, with its letters; what stands here can be read as one.
+    Uuid(String),
     /// Hexadecimal digits behind `0x` or `0X`, as written. An odd count is not a syntax error; see [`Literal::blob_bytes`].
     Blob(String),
     /// As written, in one of three spellings; see [`super::Duration::parse`].
@@ -49,10 +49,10 @@ impl Literal {
             Literal::String(text)
             | Literal::Integer(text)
             | Literal::Float(text)
+            | Literal::Boolean(text)
+            | Literal::Uuid(text)
             | Literal::Blob(text)
             | Literal::Duration(text) => text.clone(),
-            Literal::Boolean(value) => value.to_string(),
-            Literal::Uuid(uuid) => uuid.to_string(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::types::native;
 use super::{Keyword, Kind, Parser, Reach, Result, Trouble, content};
 use crate::cql::ast::{Arithmetic, Literal, Marker, Name, QualifiedName, Term};
 
@@ -128,11 +129,12 @@ impl Parser<'_> {
             Kind::String => Literal::String(content(self.text, token)),
             Kind::Integer => Literal::Integer(raw.into()),
             Kind::Float => Literal::Float(raw.into()),
-            Kind::Boolean => Literal::Boolean(raw.eq_ignore_ascii_case("true")),
+            Kind::Boolean => Literal::Boolean(raw.into()),
             Kind::Duration => Literal::Duration(raw.into()),
-            Kind::Uuid => Literal::Uuid(
-                Uuid::parse_str(raw).map_err(|e| Trouble::Sentence(format!("{raw}: {e}")))?,
-            ),
+            Kind::Uuid => {
+                Uuid::parse_str(raw).map_err(|e| Trouble::Sentence(format!("{raw}: {e}")))?;
+                Literal::Uuid(raw.into())
+            }
             Kind::Hex => Literal::Blob(raw.into()),
             Kind::Keyword(Keyword::Nan) | Kind::NegativeNan => Literal::Float("NaN".into()),
             Kind::Keyword(Keyword::Infinity) => Literal::Float("Infinity".into()),
@@ -360,6 +362,15 @@ impl Parser<'_> {
             return self.no_viable();
         }
         let token = self.advance();
-        Ok(self.name_of(token))
+        Ok(match token.kind {
+            // A word of the grammar keeps its letters here, as in Cassandra, unless it is one that names functions.
+            Kind::Keyword(keyword)
+                if !matches!(keyword, Keyword::Token | Keyword::Count)
+                    && native(keyword).is_none() =>
+            {
+                Name::exact(self.raw(token))
+            }
+            _ => self.name_of(token),
+        })
     }
 }

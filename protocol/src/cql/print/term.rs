@@ -34,10 +34,10 @@ impl Display for Literal {
             Literal::String(text) => Quoted(text).fmt(f),
             Literal::Integer(text)
             | Literal::Float(text)
+            | Literal::Boolean(text)
+            | Literal::Uuid(text)
             | Literal::Blob(text)
             | Literal::Duration(text) => f.write_str(text),
-            Literal::Boolean(value) => value.fmt(f),
-            Literal::Uuid(uuid) => uuid.fmt(f),
         }
     }
 }

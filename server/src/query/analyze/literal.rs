@@ -78,8 +78,10 @@ pub fn natural_type(literal: &Literal) -> Option<CqlType> {
             _ => CqlType::Double,
         },
         Literal::Boolean(_) => CqlType::Boolean,
-        Literal::Uuid(uuid) if uuid.get_version_num() == 1 => CqlType::Timeuuid,
-        Literal::Uuid(_) => CqlType::Uuid,
+        Literal::Uuid(text) => match Uuid::parse_str(text) {
+            Ok(uuid) if uuid.get_version_num() == 1 => CqlType::Timeuuid,
+            _ => CqlType::Uuid,
+        },
         Literal::Blob(_) => CqlType::Blob,
         Literal::Duration(_) => CqlType::Duration,
     })
