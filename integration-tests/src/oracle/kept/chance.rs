@@ -1,0 +1,111 @@
+//! What is chance in Cassandra: the order of its hash tables, its own failures, the clock.
+//!
+//! What must hold: a pattern is as narrow as the differences that its reason explains.
+
+use super::Kept;
+
+/// All of them.
+pub const KEPT: &[Kept] = &[
+    Kept {
+        statement: "*",
+        theirs: "0x1300 Operation failed*",
+        ours: "*",
+        why: "a failure of Cassandra's own says nothing about the statement",
+    },
+    Kept {
+        statement: "*",
+        theirs: "0x1500 Operation failed*",
+        ours: "*",
+        why: "a failure of Cassandra's own says nothing about the statement",
+    },
+    Kept {
+        statement: "*IF * AND *",
+        theirs: "0x2200 Invalid 'unset' value in condition",
+        ours: "[[applied]*",
+        why: "which of several conditions Cassandra looks at first is a hash table's order: it may not come to the one that makes no sense",
+    },
+    Kept {
+        statement: "*",
+        theirs: "0x1100 *",
+        ours: "*",
+        why: "a time-out of Cassandra's own says nothing about the statement",
+    },
+    Kept {
+        statement: "*",
+        theirs: "0x1200 *",
+        ours: "*",
+        why: "a time-out of Cassandra's own says nothing about the statement",
+    },
+    Kept {
+        statement: "SELECT * FROM system.local*",
+        theirs: "[*broadcast_address inet*",
+        ours: "[*broadcast_address inet*",
+        why: "each has an address of its own",
+    },
+    Kept {
+        statement: "*",
+        theirs: "0x0000 *",
+        ours: "*",
+        why: "an internal error of Cassandra's says nothing",
+    },
+    Kept {
+        statement: "*",
+        theirs: "0x2200 More than one restriction was found for * on * ,*|0x2200 * ,* cannot be restricted by *|0x2200 Collection column * ,*",
+        ours: "0x2200 * ,*",
+        why: "columns in the order of a hash table",
+    },
+    Kept {
+        statement: "*json*",
+        theirs: "*tojson*",
+        ours: "*to_json*",
+        why: "Cassandra names a function by whichever of its two names was called first",
+    },
+    Kept {
+        statement: "*json*",
+        theirs: "*to_json*",
+        ours: "*tojson*",
+        why: "Cassandra names a function by whichever of its two names was called first",
+    },
+    Kept {
+        statement: "SELECT JSON *similarity_*",
+        theirs: "[[json] text]*system.similarity_*",
+        ours: "[[json] text]*system.similarity_*",
+        why: "the last digit of a similarity is the business of the processor's vectors",
+    },
+    Kept {
+        statement: "*IF * AND *",
+        theirs: "[[applied]*",
+        ours: "0x2200 Invalid comparison with *|0x2200 Invalid null value for * element access",
+        why: "which of several conditions Cassandra looks at first is a hash table's order: it may not come to the one that makes no sense",
+    },
+    Kept {
+        statement: "*IF * AND *",
+        theirs: "0x2200 Invalid comparison with *",
+        ours: "[[applied]*",
+        why: "which of several conditions Cassandra looks at first is a hash table's order: it may not come to the one that makes no sense",
+    },
+    Kept {
+        statement: "ALTER TABLE *DROP *|ALTER TABLE *RENAME *",
+        theirs: "0x2200 Can*dependent secondary indexes (*, *)",
+        ours: "0x2200 Can*dependent secondary indexes (*, *)",
+        why: "indexes in the order of a hash table",
+    },
+    Kept {
+        statement: "*JSON*",
+        theirs: "0x2200 Error decoding JSON value *",
+        ours: "0x2200 Error decoding JSON value *",
+        why: "of several wrong values of a document another one may be met first",
+    },
+    Kept {
+        statement: "SELECT *GROUP BY*",
+        theirs: "0x000a Invalid value for the paging state*",
+        ours: "[*|0x2200 *",
+        why: "Cassandra hands out a page state of groups that it then refuses",
+    },
+    Kept {
+        statement: "ALTER TABLE *DROP *",
+        theirs: "0x2200 Cannot drop column * because it has dependent secondary indexes (*,*",
+        ours: "0x2200 Cannot drop column * because it has dependent secondary indexes (*,*",
+        why: "indexes in the order of a hash table",
+    },
+];

@@ -1,0 +1,277 @@
+//! Differences from Cassandra 5.0.6 that we keep on purpose: the one list, with the reason for each.
+//!
+//! A pattern is a text in which `*` stands for anything; it is held against the whole statement, the whole of Cassandra's answer and the whole of ours,
+//! as they are printed. All three must fit; `|` stands between several that may. Warnings that only one of the two gives are taken away first: the rest
+//! of the answers has to be alike, or to be kept for a reason of its own. `server/README.md` names the same differences by chapter.
+//!
+//! The rooms: `chance` (what Cassandra itself does not always do alike), `types` (what it takes for something else), `syntax` (what is no CQL), `words`.
+
+mod chance;
+mod syntax;
+mod types;
+mod words;
+
+use super::answer::{Answer, Reply};
+use super::compare;
+use super::not_yet::NOT_YET;
+
+/// One difference, and why it stays.
+pub struct Kept {
+    pub statement: &'static str,
+    pub theirs: &'static str,
+    pub ours: &'static str,
+    pub why: &'static str,
+}
+
+/// All of them. The first that fits gives the reason.
+const KEPT: [&[Kept]; 5] = [
+    chance::KEPT,
+    types::KEPT,
+    syntax::KEPT,
+    words::KEPT,
+    NOT_YET,
+];
+
+/// Who gives a warning that the other does not.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Only {
+    Ours,
+    Theirs,
+    /// One says it more often than the other.
+    Either,
+    /// Theirs, with an error.
+    TheirErrors,
+}
+
+/// A warning that only one of the two gives.
+pub struct KeptWarning {
+    pub of: Only,
+    pub text: &'static str,
+    pub why: &'static str,
+}
+
+/// All of them.
+pub const KEPT_WARNINGS: &[KeptWarning] = &[
+    KeptWarning {
+        of: Only::Ours,
+        text: "Table options that are stored and shown and change nothing else on this server*",
+        why: "what an option does not do here is said",
+    },
+    KeptWarning {
+        of: Only::Theirs,
+        text: "*anti-pattern due to ambiguity*",
+        why: "Cassandra warns of USE once in a while; the statement is none the worse",
+    },
+    KeptWarning {
+        of: Only::TheirErrors,
+        text: "Aggregation*",
+        why: "an error carries no warning of an answer that there is not",
+    },
+    KeptWarning {
+        of: Only::Either,
+        text: "SAI ANN indexes on vector columns are experimental*",
+        why: "not yet: Cassandra says so again with every later index of the table",
+    },
+];
+
+/// The reason why a difference is none to be reported.
+pub fn kept(statement: &str, theirs: &Reply, ours: &Reply) -> Option<&'static str> {
+    if is_broken(ours) {
+        return None;
+    }
+    let (mut theirs, mut ours) = (theirs.clone(), ours.clone());
+    let mut why = None;
+    for warning in KEPT_WARNINGS {
+        if warning.of == Only::Either {
+            let before = theirs.warnings.len() + ours.warnings.len();
+            theirs.warnings.retain(|text| !fits(warning.text, text));
+            ours.warnings.retain(|text| !fits(warning.text, text));
+            if theirs.warnings.len() + ours.warnings.len() < before {
+                why = Some(warning.why);
+            }
+            continue;
+        }
+        let reply = match warning.of {
+            Only::Ours => &mut ours,
+            Only::Theirs => &mut theirs,
+            Only::TheirErrors if theirs.is_refused() => &mut theirs,
+            Only::TheirErrors | Only::Either => continue,
+        };
+        let before = reply.warnings.len();
+        reply.warnings.retain(|text| !fits(warning.text, text));
+        if reply.warnings.len() < before {
+            why = Some(warning.why);
+        }
+    }
+    if why.is_some() && compare::difference(&theirs, &ours).is_none() {
+        return why;
+    }
+    if fits("SELECT *similarity_*", statement)
+        && compare::difference(&compare::with_close_floats(&theirs, &ours), &ours).is_none()
+    {
+        return Some("the last digit of a similarity is the business of the processor's vectors");
+    }
+    if fits("SELECT JSON * IN *ORDER BY *", statement)
+        && compare::difference(&theirs, &compare::in_their_order(&theirs, &ours)).is_none()
+    {
+        return Some(
+            "rows of several partitions are sorted by their columns, by Cassandra by their JSON",
+        );
+    }
+    let (theirs, ours) = (theirs.to_string(), ours.to_string());
+    let any = |patterns: &str, text: &str| patterns.split('|').any(|pattern| fits(pattern, text));
+    KEPT.into_iter()
+        .flatten()
+        .find(|kept| {
+            any(kept.statement, statement) && any(kept.theirs, &theirs) && any(kept.ours, &ours)
+        })
+        .map(|kept| kept.why)
+}
+
+/// No statement may make the server fail, or end the connection, whatever Cassandra makes of it.
+fn is_broken(ours: &Reply) -> bool {
+    match &ours.answer {
+        Answer::Refused(refusal) => refusal.code == 0,
+        Answer::Gone(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether a text is what the pattern says, letters alike in both cases.
+pub fn fits(pattern: &str, text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let pattern = pattern.to_ascii_lowercase();
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let mut last = None;
+    for part in parts {
+        if let Some(middle) = last.replace(part) {
+            match rest.find(middle) {
+                Some(place) => rest = &rest[place + middle.len()..],
+                None => return false,
+            }
+        }
+    }
+    match last {
+        Some(end) => rest.len() >= end.len() && rest.ends_with(end),
+        None => rest.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{fits, kept};
+    use crate::oracle::answer::{Answer, Column, Kind, Refusal, Reply, Table, Type};
+
+    fn refused(message: &str) -> Reply {
+        Reply {
+            answer: Answer::Refused(Refusal {
+                code: 0x2200,
+                message: message.into(),
+                fields: Vec::new(),
+            }),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn rows(values: &[&'static str]) -> Reply {
+        let column = Column {
+            keyspace: "ks".into(),
+            table: "t".into(),
+            name: "v".into(),
+            ty: Type::Native("text", Kind::Text),
+        };
+        let rows = values.iter().map(|value| vec![Some((*value).into())]);
+        Reply {
+            answer: Answer::Rows(Table {
+                columns: vec![column],
+                rows: rows.collect(),
+                page_state: None,
+            }),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn warned(mut reply: Reply, warning: &str) -> Reply {
+        reply.warnings.push(warning.into());
+        reply
+    }
+
+    const USE: &str = "`USE <keyspace>` with prepared statements is considered to be an anti-pattern due to ambiguity in non-qualified table names.";
+    const OPTIONS: &str =
+        "Table options that are stored and shown and change nothing else on this server: cdc";
+
+    #[test]
+    fn a_warning_of_one_alone_excuses_nothing_else() {
+        let select = "SELECT v FROM t";
+        let theirs = warned(rows(&["a"]), USE);
+        assert!(kept(select, &theirs, &rows(&["a"])).is_some());
+        assert_eq!(kept(select, &theirs, &rows(&["b"])), None);
+        assert_eq!(
+            kept(select, &theirs, &refused("Undefined column name v")),
+            None
+        );
+        let ours = warned(rows(&["a"]), OPTIONS);
+        assert!(kept(select, &rows(&["a"]), &ours).is_some());
+        assert_eq!(kept(select, &rows(&[]), &ours), None);
+        let both = warned(
+            warned(rows(&["a"]), USE),
+            "Aggregation query used without partition key",
+        );
+        assert_eq!(
+            kept(select, &both, &rows(&["a"])),
+            None,
+            "rows without their warning"
+        );
+        let failed = warned(
+            refused("no"),
+            "Aggregation query used without partition key",
+        );
+        assert!(kept(select, &failed, &refused("no")).is_some());
+        assert_eq!(kept(select, &failed, &refused("another")), None);
+    }
+
+    #[test]
+    fn columns_in_another_order_excuse_no_other_error() {
+        let theirs = "More than one restriction was found for the start bound on b ,a";
+        let ours = "More than one restriction was found for the start bound on a ,b";
+        assert!(kept("SELECT", &refused(theirs), &refused(ours)).is_some());
+        assert_eq!(
+            kept("SELECT", &refused(theirs), &refused("Unknown keyspace")),
+            None
+        );
+        assert_eq!(kept("SELECT", &refused(theirs), &rows(&[])), None);
+    }
+
+    #[test]
+    fn a_failure_of_our_own_is_never_kept() {
+        let failed = |code| Reply {
+            answer: Answer::Refused(Refusal {
+                code,
+                message: "java.lang.NullPointerException".into(),
+                fields: Vec::new(),
+            }),
+            warnings: Vec::new(),
+        };
+        assert!(kept("SELECT", &failed(0), &failed(0x2200)).is_some());
+        assert_eq!(kept("SELECT", &failed(0), &failed(0)), None);
+        assert_eq!(
+            kept("SELECT", &failed(0), &Reply::gone("it ended".into())),
+            None
+        );
+    }
+
+    #[test]
+    fn a_star_stands_for_anything_and_the_ends_are_fixed() {
+        assert!(fits("*", ""));
+        assert!(fits("a*c", "abc"));
+        assert!(fits("a*b*c", "a--b--b--c"));
+        assert!(fits("SELECT *", "select k from t"));
+        assert!(!fits("a*c", "abcd"));
+        assert!(!fits("ab", "abc"));
+        assert!(!fits("ab*ba", "aba"));
+    }
+}
