@@ -14,6 +14,17 @@ fn element(chance: &mut Chance, ty: &Type) -> String {
     }
 }
 
+/// Whether two values of a type are spelled in two ways only if they differ.
+fn has_one_spelling(ty: &Type) -> bool {
+    match ty {
+        Type::Native(name) => !matches!(
+            *name,
+            "date" | "time" | "timestamp" | "decimal" | "duration"
+        ),
+        _ => false,
+    }
+}
+
 /// A value of a type as JSON.
 pub fn value(chance: &mut Chance, ty: &Type) -> String {
     if chance.below(25) == 0 {
@@ -40,7 +51,12 @@ pub fn value(chance: &mut Chance, ty: &Type) -> String {
             format!("[{}]", parts.join(", "))
         }
         Type::Map(key, inner) => {
-            let parts: Vec<String> = (0..chance.below(3))
+            // Of two spellings of one key Cassandra takes either, at random.
+            let count = match has_one_spelling(key) {
+                true => chance.below(3),
+                false => chance.below(2),
+            };
+            let parts: Vec<String> = (0..count)
                 .map(|_| {
                     let key = element(chance, key);
                     // A key that is no string is written as JSON inside of one.
