@@ -295,7 +295,16 @@ impl Expression {
             } => {
                 let mut values = Vec::with_capacity(arguments.len());
                 for argument in arguments {
-                    values.push(argument.expression.evaluate(scope)?.value());
+                    values.push(match argument.expression.evaluate(scope)? {
+                        // Nothing is calculated from what is left as it is.
+                        Bound::Unset => {
+                            return Err(CqlError::invalid(format!(
+                                "Invalid unset value for argument in call to function {}",
+                                function.called(arguments, returns)
+                            )));
+                        }
+                        value => value.value(),
+                    });
                 }
                 function
                     .call(arguments, &values, returns, scope.moment)?

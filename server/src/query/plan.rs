@@ -200,7 +200,7 @@ fn named_keys(
     if let [single] = combinations.as_slice() {
         return Ok(vec![key::partition_key(single)?]);
     }
-    // As Cassandra: in the order of the values, not of the tokens.
+    // As Cassandra: in the order of the values, not of the tokens, and of two spellings of one value the first.
     let mut placed = Vec::with_capacity(combinations.len());
     for values in combinations {
         let mut place = Vec::new();
@@ -209,8 +209,8 @@ fn named_keys(
         }
         placed.push((place, key::partition_key(&values)?));
     }
-    placed.sort();
-    placed.dedup();
+    placed.sort_by(|a: &(Vec<u8>, _), b| a.0.cmp(&b.0));
+    placed.dedup_by(|a, b| a.0 == b.0);
     Ok(placed.into_iter().map(|(_, key)| key).collect())
 }
 

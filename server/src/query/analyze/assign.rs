@@ -48,7 +48,7 @@ pub fn assign(
             let added = terms.term(value, name, &column.ty);
             let is_map = matches!(column.ty, CqlType::Map(..));
             Ok(Operation::Append(added.map_err(|error| match is_map {
-                true => no_part_of_map("addition has to be a map", value),
+                true => no_part_of_map(terms, "addition has to be a map", value),
                 false => error,
             })?))
         }
@@ -60,11 +60,11 @@ pub fn assign(
             Ok(Operation::Remove(match &column.ty {
                 // A hinted set is frozen, and none to take keys away by.
                 CqlType::Map(..) if matches!(value, Term::TypeHint { .. }) => {
-                    return Err(no_part_of_map("substraction has to be a set", value));
+                    return Err(no_part_of_map(terms, "substraction has to be a set", value));
                 }
                 CqlType::Map(key, _) => terms
                     .term(value, name, &CqlType::Set(key.clone()))
-                    .map_err(|_| no_part_of_map("substraction has to be a set", value))?,
+                    .map_err(|_| no_part_of_map(terms, "substraction has to be a set", value))?,
                 ty => terms.term(value, name, ty)?,
             }))
         }
@@ -149,10 +149,10 @@ pub fn field_of<'c>(
     Ok((place, &udt.fields[place].1))
 }
 
-fn no_part_of_map(what: &str, value: &Term) -> CqlError {
+fn no_part_of_map(terms: &Terms<'_>, what: &str, value: &Term) -> CqlError {
     CqlError::invalid(format!(
         "Value for a map {what}, but was: '{}'",
-        super::name::term(value)
+        terms.shown_term(value)
     ))
 }
 

@@ -68,6 +68,9 @@ impl Terms<'_> {
                 )))
             }
             AggregateKind::Count => Ok(()),
+            AggregateKind::Sum | AggregateKind::Avg if is_null(of) => {
+                Err(ambiguous(kind, &NUMBERS[..8]))
+            }
             AggregateKind::Sum | AggregateKind::Avg => match self.fit(of, None, &CqlType::Int) {
                 Fit::No => self.check_aggregate(kind, &CqlType::Blob),
                 _ => Ok(()),
@@ -100,6 +103,11 @@ impl Terms<'_> {
                     "Invalid number of arguments for function system.{name}(any)"
                 )));
             }
+            if let [of] = arguments
+                && is_of_no_type(kind, of)
+            {
+                return self.aggregate_of_unknown(kind, of);
+            }
             if let ([of], AggregateKind::Count) = (arguments, kind)
                 && !matches!(of, Selectable::Literal(_))
                 && self.fit(of, self.natural_type(of).as_ref(), &CqlType::Blob) == Fit::No
@@ -109,6 +117,10 @@ impl Terms<'_> {
             return match compatible.as_slice() {
                 [Some(ty)] => self.check_aggregate(kind, ty),
                 [None] => self.aggregate_of_unknown(kind, &arguments[0]),
+                // None of so many arguments.
+                _ if matches!(kind, AggregateKind::Sum | AggregateKind::Avg) => {
+                    Err(none_fits(kind))
+                }
                 _ => Ok(()),
             };
         }
@@ -203,32 +215,13 @@ impl Terms<'_> {
 
     /// Whether there is an aggregate for values of a type.
     pub(super) fn check_aggregate(&self, kind: AggregateKind, ty: &CqlType) -> CqlResult<()> {
-        const NUMBERS: [&str; 9] = [
-            "tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "varint",
-            "counter",
-        ];
         if kind.result_type(ty).is_some() {
             return Ok(());
         }
-        let listed = |types: &[&str]| {
-            let each: Vec<String> = types
-                .iter()
-                .map(|ty| format!("system.{} : ({ty}) -> {ty}", kind.name()))
-                .collect();
-            each.join(", ")
-        };
-        Err(CqlError::invalid(match ty.bare() {
-            CqlType::Timestamp => format!(
-                "Ambiguous call to function {} (can be matched by following signatures: {}): use type casts to disambiguate",
-                kind.name(),
-                listed(&["bigint", "varint"])
-            ),
-            _ => format!(
-                "Invalid call to function {}, none of its type signatures match (known type signatures: {})",
-                kind.name(),
-                listed(&NUMBERS)
-            ),
-        }))
+        Err(match ty.bare() {
+            CqlType::Timestamp => ambiguous(kind, &["bigint", "varint"]),
+            _ => none_fits(kind),
+        })
     }
 
     pub(super) fn function(
@@ -247,13 +240,22 @@ impl Terms<'_> {
             {
                 return self.aggregate(kind, None);
             }
+            if arguments.len() != 1 && matches!(kind, AggregateKind::Sum | AggregateKind::Avg) {
+                return Err(none_fits(kind));
+            }
             let [argument] = arguments else {
                 return Err(CqlError::invalid(format!(
                     "Invalid number of arguments in call to function system.{name}: 1 required but {} provided",
                     arguments.len()
                 )));
             };
-            let ty = self.compatible_type(argument);
+            if is_of_no_type(kind, argument) {
+                self.aggregate_of_unknown(kind, argument)?;
+            }
+            let ty = match kind == AggregateKind::Count && is_null(argument) {
+                true => Some(CqlType::Blob),
+                false => self.compatible_type(argument),
+            };
             let receiver_name = format!("arg0(system.{name})");
             let receiver = ty.as_ref().map(|ty| Receiver {
                 name: &receiver_name,
@@ -332,6 +334,50 @@ impl Terms<'_> {
             },
             ty: returns,
         })
+    }
+}
+
+/// The types that are summed; all but the last one may be null.
+const NUMBERS: [&str; 9] = [
+    "tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "varint", "counter",
+];
+
+fn listed(kind: AggregateKind, types: &[&str]) -> String {
+    let each: Vec<String> = types
+        .iter()
+        .map(|ty| format!("system.{} : ({ty}) -> {ty}", kind.name()))
+        .collect();
+    each.join(", ")
+}
+
+fn ambiguous(kind: AggregateKind, types: &[&str]) -> CqlError {
+    CqlError::invalid(format!(
+        "Ambiguous call to function {} (can be matched by following signatures: {}): use type casts to disambiguate",
+        kind.name(),
+        listed(kind, types)
+    ))
+}
+
+fn none_fits(kind: AggregateKind) -> CqlError {
+    CqlError::invalid(format!(
+        "Invalid call to function {}, none of its type signatures match (known type signatures: {})",
+        kind.name(),
+        listed(kind, &NUMBERS)
+    ))
+}
+
+fn is_null(of: &Selectable) -> bool {
+    matches!(of, Selectable::Literal(Literal::Null))
+}
+
+/// Whether Cassandra finds no type for what an aggregate is of: one in parentheses might be a tuple, and a null could be any number.
+fn is_of_no_type(kind: AggregateKind, of: &Selectable) -> bool {
+    match kind {
+        AggregateKind::Min | AggregateKind::Max => {
+            matches!(of, Selectable::Tuple(parts) if parts.len() == 1)
+        }
+        AggregateKind::Sum | AggregateKind::Avg => is_null(of),
+        AggregateKind::Count => false,
     }
 }
 

@@ -120,6 +120,11 @@ impl Terms<'_> {
         self::of(&self.as_shown(of))
     }
 
+    /// How a term is repeated where its types were looked at before it was refused: user types have their keyspace.
+    pub(super) fn shown_term(&self, of: &Term) -> String {
+        raw(&self.as_shown(&as_selectable(of)))
+    }
+
     fn as_shown(&self, of: &Selectable) -> Selectable {
         let boxed = |of: &Selectable| Box::new(self.as_shown(of));
         let all = |parts: &[Selectable]| parts.iter().map(|part| self.as_shown(part)).collect();
@@ -155,6 +160,12 @@ impl Terms<'_> {
             Selectable::Tuple(parts) => Selectable::Tuple(all(parts)),
             Selectable::List(parts) => Selectable::List(all(parts)),
             Selectable::Set(parts) => Selectable::Set(all(parts)),
+            Selectable::Map(parts) => Selectable::Map(
+                parts
+                    .iter()
+                    .map(|(key, value)| (self.as_shown(key), self.as_shown(value)))
+                    .collect(),
+            ),
             other => other.clone(),
         }
     }
@@ -171,6 +182,7 @@ fn qualified(ty: &Type, keyspace: &str) -> Type {
         Type::Set(inner) => Type::Set(boxed(inner)),
         Type::Frozen(inner) => Type::Frozen(boxed(inner)),
         Type::Map(key, value) => Type::Map(boxed(key), boxed(value)),
+        Type::Tuple(types) => Type::Tuple(types.iter().map(|ty| qualified(ty, keyspace)).collect()),
         other => other.clone(),
     }
 }

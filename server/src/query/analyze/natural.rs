@@ -62,8 +62,10 @@ impl Terms<'_> {
                     .iter()
                     .map(|argument| self.natural_type(argument))
                     .collect();
-                if let Some(kind) = AggregateKind::named(name) {
-                    return kind.result_type(natural.first()?.as_ref()?);
+                match AggregateKind::named(name) {
+                    Some(AggregateKind::Count) => return Some(CqlType::Bigint),
+                    Some(kind) => return kind.result_type(natural.first()?.as_ref()?),
+                    None => {}
                 }
                 let shown = |place: usize| print(&arguments[place]);
                 let fit = |place: usize, ty: &CqlType| {
@@ -128,6 +130,8 @@ impl Terms<'_> {
     pub(super) fn fit(&self, of: &Selectable, natural: Option<&CqlType>, ty: &CqlType) -> Fit {
         let bare = ty.bare();
         match of {
+            // A counter is never null.
+            Selectable::Literal(Literal::Null) if bare.is_counter() => Fit::No,
             Selectable::Literal(Literal::Null) | Selectable::Marker(_) => Fit::Weak,
             Selectable::Literal(literal)
                 if literal::natural_type(literal).as_ref() == Some(bare) =>

@@ -25,7 +25,7 @@ use tokio::sync::OwnedRwLockReadGuard;
 
 use super::condition::{applies, check_conditional, check_positions, is_about_rows};
 use super::consistency::guard;
-use super::counter::Totals;
+use super::counter::{self, Totals};
 use super::existing::{Existing, Found, PartitionId};
 use super::verdict::{self, Refusal};
 use super::write::{
@@ -117,6 +117,9 @@ impl Deferred {
                 let (static_row, rows) = read(database, plan, key, &scope, &settings.asker).await?;
                 if let Some(existing) = found.get_mut(plan.table.id, key) {
                     existing.absorb(static_row, rows);
+                }
+                if plans.len() > 1 {
+                    counter::check(plan, &scope)?;
                 }
             }
         }

@@ -94,6 +94,16 @@ impl Totals {
     }
 }
 
+/// Refuses what no counter can be moved by, which is said before the next statement is looked at.
+pub fn check(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<()> {
+    for (_, operation) in &plan.operations {
+        if let Operation::Count { delta, down } = operation {
+            delta_of(delta, *down, scope)?;
+        }
+    }
+    Ok(())
+}
+
 fn delta_of(delta: &Expression, down: bool, scope: &Scope<'_>) -> CqlResult<Option<i64>> {
     match delta.evaluate(scope)? {
         Bound::Unset => Ok(None),

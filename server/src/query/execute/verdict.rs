@@ -60,11 +60,26 @@ pub fn refused(table: &TableSchema, refusal: &Refusal<'_>) -> CqlResult<Response
                     _ => false,
                 }
         });
+    // A static row is there if some column that is read is: where static columns are changed, any of them.
+    let reads_all = refusal.touches_statics
+        || refusal
+            .plans
+            .iter()
+            .any(|plan| plan.statics_only || plan.json.is_some());
+    let shows_some = |row: &Row| {
+        let is_tested = |plan: &&ModifyPlan| match &plan.condition {
+            PlannedCondition::Columns(tests) => tests
+                .iter()
+                .any(|test| !row.cells_of(table.columns[test.column].id).is_empty()),
+            _ => false,
+        };
+        reads_all || refusal.plans.iter().any(is_tested)
+    };
     let statics = refusal
         .existing
         .static_row
         .as_ref()
-        .filter(|_| reads_statics);
+        .filter(|row| reads_statics && shows_some(row));
     let values_of = |row: Option<&Row>| -> CqlResult<Vec<Option<Bytes>>> {
         let clustering = match row {
             Some(row) => clustering_values(table.clustering_columns(), &row.clustering, row)?,

@@ -43,7 +43,8 @@ pub(super) fn cast(from: &CqlType, value: &Bytes, to: &CqlType) -> CqlResult<Opt
     if from == to {
         return Ok(Some(value.clone()));
     }
-    if value.is_empty() {
+    // An empty ascii is an empty text; of all else that is empty there is no text.
+    if value.is_empty() && *from.bare() != CqlType::Ascii {
         return Ok(None);
     }
     if matches!(to, CqlType::Text | CqlType::Ascii) {

@@ -34,7 +34,7 @@ pub(super) fn shift(
     let millis =
         instant(ty.bare(), value)?.ok_or_else(|| CqlError::invalid("Invalid empty date"))?;
     let shifted = moved(millis, &by, times).ok_or_else(out_of_range)?;
-    write(ty, shifted)
+    Ok(write(ty, shifted))
 }
 
 /// The last whole step from a starting point that is not after the value.
@@ -71,7 +71,7 @@ pub(super) fn floor(
         ));
     }
     if moved(start, &step, 1).ok_or_else(out_of_range)? <= start {
-        return write(ty, millis);
+        return Ok(write(ty, millis));
     }
     // The number of steps is found by halving: steps grow with their number, whatever months do.
     let (mut low, mut high) = (0, 1);
@@ -86,7 +86,8 @@ pub(super) fn floor(
             _ => high = middle,
         }
     }
-    write(ty, moved(start, &step, low).ok_or_else(out_of_range)?)
+    let floor = moved(start, &step, low).ok_or_else(out_of_range)?;
+    Ok(write(ty, floor))
 }
 
 fn floor_of_time(value: &Bytes, step: &Duration) -> CqlResult<Bytes> {
@@ -151,12 +152,13 @@ fn moved(millis: i64, by: &Duration, times: i64) -> Option<i64> {
 /// Beyond what 64 bits of milliseconds reach.
 const YEAR_MAX: i64 = 300_000_000;
 
-fn write(ty: &CqlType, millis: i64) -> CqlResult<Bytes> {
-    Ok(match ty.bare() {
+fn write(ty: &CqlType, millis: i64) -> Bytes {
+    match ty.bare() {
         CqlType::Date => {
-            let date = calendar::date_of_timestamp(millis).ok_or_else(out_of_range)?;
+            // Beyond the last date is the first one, as in Cassandra.
+            let date = calendar::wrapped_date_of_timestamp(millis);
             Bytes::copy_from_slice(&date.to_be_bytes())
         }
         _ => Bytes::copy_from_slice(&millis.to_be_bytes()),
-    })
+    }
 }

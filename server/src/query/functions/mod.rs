@@ -106,6 +106,57 @@ impl Function {
         )
     }
 
+    /// What Cassandra calls it, by its new name where it has two.
+    pub fn called(self, arguments: &[Typed], returns: &CqlType) -> String {
+        let name = match self {
+            Function::AsBlob => {
+                let of = arguments.first().map(|argument| argument.ty.to_string());
+                return format!("{}_as_blob", of.unwrap_or_default());
+            }
+            Function::FromBlob { .. } => return format!("blob_as_{returns}"),
+            Function::Cast => return format!("cast_as_{returns}"),
+            Function::Arithmetic(operator) => return format!("_{}", operator_name(operator)),
+            Function::Now => "now",
+            Function::CurrentTimestamp => "current_timestamp",
+            Function::CurrentDate => "current_date",
+            Function::CurrentTime => "current_time",
+            Function::Uuid => "uuid",
+            Function::MinTimeuuid => "min_timeuuid",
+            Function::MaxTimeuuid => "max_timeuuid",
+            Function::ToTimestamp => "to_timestamp",
+            Function::ToDate => "to_date",
+            Function::ToUnixTimestamp => "to_unix_timestamp",
+            Function::Token => "token",
+            Function::Concat => "_add",
+            Function::Negate => "_negate",
+            Function::Abs => "abs",
+            Function::Exp => "exp",
+            Function::Log => "log",
+            Function::Log10 => "log10",
+            Function::Round => "round",
+            Function::MapKeys => "map_keys",
+            Function::MapValues => "map_values",
+            Function::CollectionCount => "collection_count",
+            Function::CollectionMin => "collection_min",
+            Function::CollectionMax => "collection_max",
+            Function::CollectionSum => "collection_sum",
+            Function::CollectionAvg => "collection_avg",
+            Function::MaskNull => "mask_null",
+            Function::MaskDefault => "mask_default",
+            Function::MaskReplace => "mask_replace",
+            Function::MaskInner => "mask_inner",
+            Function::MaskOuter => "mask_outer",
+            Function::MaskHash => "mask_hash",
+            Function::ToJson => "to_json",
+            Function::FromJson => "from_json",
+            Function::SimilarityCosine => "similarity_cosine",
+            Function::SimilarityEuclidean => "similarity_euclidean",
+            Function::SimilarityDotProduct => "similarity_dot_product",
+            Function::Floor => "floor",
+        };
+        name.to_owned()
+    }
+
     /// The value of a call. Null in, null out.
     pub fn call(
         self,
@@ -315,6 +366,10 @@ impl Function {
                     &CqlType::Decimal,
                 )?;
                 Number::Whole(number::whole(&shifted)?)
+            }
+            // Nothing behind the point, and none of its digits left to an exponent.
+            (Function::Round, Number::Decimal { unscaled, scale }) if scale < 0 => {
+                Number::Whole(number::whole(&Number::Decimal { unscaled, scale })?)
             }
             (Function::Round, number) => number,
             (Function::Exp, number) if has_all_digits(ty) => logarithm::exp(&number)?,
