@@ -50,49 +50,37 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs this program under callgrind, which writes a file each time a path has ended.
+/// Runs this program under callgrind once for each path, and counts nothing else of it.
 fn count() -> io::Result<Counts> {
+    let mut counts = Counts::new();
+    for (name, operations) in paths::ALL {
+        counts.insert(name.to_owned(), instructions_of(name)? / operations);
+    }
+    Ok(counts)
+}
+
+fn instructions_of(name: &str) -> io::Result<u64> {
     let folder = tempfile::tempdir()?;
-    let pattern = "*measured_*";
     let output = Command::new("valgrind")
         .arg("--tool=callgrind")
         .arg("--callgrind-out-file=out")
-        .arg(format!("--toggle-collect={pattern}"))
-        .arg(format!("--dump-after={pattern}"))
+        .arg(format!("--toggle-collect=*measured_{name}*"))
         .arg(std::env::current_exe()?)
         .arg("--inside")
         .current_dir(folder.path())
         .output()
         .map_err(|error| io::Error::other(format!("valgrind: {error}")))?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         return Err(io::Error::other(said));
     }
-    let mut counts = Counts::new();
-    for (name, operations) in paths::ALL {
-        let instructions = instructions_of(folder.path(), name)?
-            .ok_or_else(|| io::Error::other(format!("callgrind saw no measured_{name}: {said}")))?;
-        counts.insert(name.to_owned(), instructions / operations);
-    }
-    Ok(counts)
-}
-
-/// The instructions of the dump that the end of this path triggered.
-fn instructions_of(folder: &Path, name: &str) -> io::Result<Option<u64>> {
-    let mut found = None;
-    for entry in fs::read_dir(folder)? {
-        let text = fs::read_to_string(entry?.path())?;
-        let is_it = text.lines().any(|line| {
-            line.starts_with("desc: Trigger:") && line.contains(&format!("measured_{name}"))
-        });
-        let total = text
-            .lines()
-            .find_map(|line| line.strip_prefix("summary:")?.trim().parse::<u64>().ok());
-        if is_it {
-            found = found.max(total);
-        }
-    }
-    Ok(found)
+    let text = fs::read_to_string(folder.path().join("out"))?;
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("summary:")?.trim().parse::<u64>().ok());
+    total
+        .filter(|total| *total > 0)
+        .ok_or_else(|| io::Error::other(format!("callgrind saw no measured_{name}: {said}")))
 }
 
 fn file() -> PathBuf {
