@@ -56,9 +56,6 @@ pub use model::{
     Cell, CellRef, CellState, Clustering, ColumnId, Deletion, Liveness, Mutation, PartitionKey,
     PartitionUpdate, RangeTombstone, Row, Store, Token,
 };
-/// The target of spans (of `tracing`): what the engine does that takes a while, by tables' ids. Their level is DEBUG.
-pub const SPANS: &str = "palladium::span";
-
 pub use options::{Compression, LogSync, Options, TableOptions};
 pub use read::{
     BlockAddress, Columns, EncodedRow, Fault, Item, KeyRange, Limits, PartitionBound,
@@ -68,6 +65,9 @@ pub use read::{
 pub use root::{Root, RootState, SERVICE};
 pub use structure::{Place, Structure};
 pub use table::TableKeys;
+
+/// The target of spans (of `tracing`): what the engine does that takes a while, by tables' ids. Their level is DEBUG.
+pub const SPANS: &str = "palladium::span";
 
 #[cfg(any(test, feature = "test-util"))]
 pub use backend::{Crash, SimulatedBackend, SimulatedDisk};

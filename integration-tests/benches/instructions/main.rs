@@ -15,7 +15,7 @@ mod paths;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use palladium::wiping::WipingAllocator;

@@ -13,12 +13,14 @@ use super::row::{EncodedRow, RowRef};
 use crate::Result;
 use crate::model::{Clustering, Row};
 
-/// ReadRows whose places are kept without an allocation.
+/// Rows whose places are kept without an allocation.
 const PLACES_AT_HAND: usize = 2;
 /// Set aside for rows that are wanted beside the first, at most.
-const ROOM_BYTES_MAX: usize = 32 << 10;
+const ROOM_BYTES_MAX: usize = 4 << 10;
+/// The same of their places.
+const ROOM_PLACES_MAX: usize = 64;
 
-/// ReadRows in the order of a read.
+/// Rows in the order of a read.
 #[derive(Default, Clone)]
 pub struct ReadRows {
     places: SmallVec<[Place; PLACES_AT_HAND]>,
@@ -33,7 +35,7 @@ enum Place {
     Encoded {
         start: usize,
         clustering: u32,
-        row: u32,
+        row: usize,
     },
     Decoded(u32),
 }
@@ -75,7 +77,7 @@ impl ReadRows {
                 let (position, rest) = self.bytes[start..].split_at(clustering as usize);
                 RowRef::Encoded(EncodedRow {
                     clustering: position,
-                    bytes: &rest[..row as usize],
+                    bytes: &rest[..row],
                 })
             }
         }
@@ -97,11 +99,11 @@ impl ReadRows {
 
     /// Adds a row as it is kept.
     pub fn push_encoded(&mut self, row: EncodedRow<'_>) {
-        // Neither is longer than a block, which is far below 4 GiB.
+        // A position is made of one request's values, which a frame bounds far below 4 GiB.
         self.places.push(Place::Encoded {
             start: self.bytes.len(),
             clustering: row.clustering.len() as u32,
-            row: row.bytes.len() as u32,
+            row: row.bytes.len(),
         });
         self.bytes.extend_from_slice(row.clustering);
         self.bytes.extend_from_slice(row.bytes);
@@ -112,7 +114,7 @@ impl ReadRows {
         let one = row.clustering.len() + row.bytes.len();
         let room = one.saturating_mul(rows).min(ROOM_BYTES_MAX);
         self.bytes.reserve_exact(one.max(room));
-        self.places.reserve(room / one.max(1));
+        self.places.reserve(rows.min(ROOM_PLACES_MAX));
     }
 
     /// All of them taken apart; their values share one buffer.
@@ -134,7 +136,7 @@ impl ReadRows {
                         [0x80] => Clustering::SINGLE,
                         _ => Clustering(part(start..middle)),
                     };
-                    Some(Row::decode(position, part(middle..middle + row as usize)))
+                    Some(Row::decode(position, part(middle..middle + row)))
                 }
             })
     }

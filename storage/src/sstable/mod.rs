@@ -13,7 +13,7 @@
 //! block        sealed: associated data binds structure, kind, ordinal and end; inside, an envelope: compressed or not
 //! ```
 //!
-//! In reading order: `envelope` and `zstd` (compression), `dictionary` (training one), `packer` (which of them a block gets), `search` (tokens), [`block`] (data blocks), [`index`] (both levels), [`filter`],
+//! In reading order: `envelope` and `zstd` (compression), `dictionary` (training one), `packer` (what a block is compressed with), `search` (tokens), [`block`] (data blocks), `run` (items of one, taken apart), [`index`] (both levels), [`filter`],
 //! [`statistics`], `component` (one blob being written), [`writer`], [`reader`], [`cursor`], `point` (one row), [`rescue`] (what is left of a damaged one).
 //!
 //! What must hold:

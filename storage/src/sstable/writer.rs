@@ -43,6 +43,9 @@ const BLOCK_BYTES_RANGE: std::ops::RangeInclusive<usize> = 256..=(1 << 20);
 /// Sizes assumed for what an item adds beyond its position and row when deciding whether it still fits.
 const ITEM_OVERHEAD_BYTES: usize = 16;
 
+/// Blocks that are sealed when one is full, while more than that wait.
+const SEALED_AT_ONCE: usize = 8;
+
 /// How an SSTable is written.
 #[derive(Debug, Clone)]
 pub struct WriterOptions {
@@ -377,7 +380,9 @@ impl<B: Backend> SstableWriter<B> {
             return Ok(());
         }
         self.decide(false)?;
-        self.seal_waiting(1)
+        // Whoever waits for this thread waits for a few blocks, not for all that waited.
+        let left = self.waiting.len().saturating_sub(SEALED_AT_ONCE);
+        self.seal_waiting(left.max(1))
     }
 
     fn wait(&mut self, finished: Finished) {

@@ -141,6 +141,8 @@ struct Context {
     context: DCtx<'static>,
     /// Where literals go that mean nothing.
     cover: Vec<u8>,
+    /// Nothing of the block before is left in the context.
+    is_covered: bool,
 }
 
 fn with_context<T>(use_it: impl FnOnce(&mut Context) -> T) -> Result<T> {
@@ -152,9 +154,16 @@ fn with_context<T>(use_it: impl FnOnce(&mut Context) -> T) -> Result<T> {
             *slot = Some(Context {
                 context: DCtx::try_create().ok_or_else(no_memory)?,
                 cover: Vec::new(),
+                is_covered: true,
             });
         }
-        Ok(use_it(slot.as_mut().expect("made just above")))
+        let context = slot.as_mut().expect("made just above");
+        let used = use_it(context);
+        if !context.is_covered {
+            // Freed, it is wiped as a whole.
+            *slot = None;
+        }
+        Ok(used)
     })
 }
 
@@ -185,7 +194,8 @@ impl Context {
         let covered = self
             .context
             .decompress(&mut self.cover[..literals], &zeros(literals));
-        debug_assert_eq!(covered.ok(), Some(literals));
+        self.is_covered = covered.ok() == Some(literals);
+        debug_assert!(self.is_covered, "zstd keeps literals elsewhere");
     }
 }
 

@@ -123,6 +123,7 @@ impl Deferred {
                 }
             }
         }
+        found.settle();
         if conditional {
             for ((plan, bound), own) in plans.iter().zip(&keys) {
                 let scope = Scope {

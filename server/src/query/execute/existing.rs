@@ -9,7 +9,7 @@ pub type PartitionId = (TableId, PartitionKey);
 /// What was read of one partition.
 pub struct Existing {
     pub static_row: Option<Row>,
-    /// In order.
+    /// In order, once they are settled.
     rows: Vec<Row>,
     /// The greatest timestamp of any of it.
     pub newest: i64,
@@ -34,17 +34,20 @@ impl Existing {
         self.rows.get(at.ok()?)
     }
 
-    /// Adds what was read for another statement: of what both read, both read the same.
+    /// Adds what was read for another statement.
     pub fn absorb(&mut self, static_row: Option<Row>, rows: Vec<Row>) {
         for row in static_row.iter().chain(&rows) {
             self.newest = self.newest.max(newest(row));
         }
         self.static_row = static_row.or(self.static_row.take());
-        if self.rows.is_empty() {
-            self.rows = rows;
-            return;
+        match self.rows.is_empty() {
+            true => self.rows = rows,
+            false => self.rows.extend(rows),
         }
-        self.rows.extend(rows);
+    }
+
+    /// Puts the rows in order. Of what two statements read, both read the same.
+    fn settle(&mut self) {
         self.rows.sort_by(|a, b| a.clustering.cmp(&b.clustering));
         self.rows.dedup_by(|a, b| a.clustering == b.clustering);
     }
@@ -92,6 +95,14 @@ impl<'p> Found<'p> {
     pub fn get_mut(&mut self, table: TableId, key: &PartitionKey) -> Option<&mut Existing> {
         let at = self.index(table, key)?;
         Some(self.existing[at].get_or_insert_default())
+    }
+
+    /// All that is wanted was read.
+    pub fn settle(&mut self) {
+        self.existing
+            .iter_mut()
+            .flatten()
+            .for_each(Existing::settle);
     }
 
     /// The greatest timestamp of all.

@@ -194,6 +194,10 @@ impl Select {
             cells = vec![Some(text.into())];
         } else {
             cells.truncate(plan.visible);
+            // What is kept while other pages are read does not hold on to the pages it comes from.
+            for value in cells.iter_mut().flatten() {
+                *value = Bytes::copy_from_slice(value);
+            }
         }
         self.kept.push(Kept { place, cells });
         if let Some(near) = &mut self.near {

@@ -103,7 +103,10 @@ impl Select {
                 return Ok(None);
             }
             let shown = match only_shows {
-                true => self.put_cells(plan, &at, None, &mut own)?,
+                true => {
+                    self.put_cells(plan, &at, None, &mut own)?;
+                    true
+                }
                 false => self.try_row(plan, &at, None, &trial)?,
             };
             if !shown || !self.is_full() {
@@ -216,10 +219,10 @@ impl Select {
         at: &At<'_>,
         row: Option<RowRef<'a>>,
         own: &mut Own<'a>,
-    ) -> CqlResult<bool> {
+    ) -> CqlResult<()> {
         own.cells.clear();
-        if let Some(RowRef::Encoded(_)) = row {
-            row.map_or(Ok(()), |row| row.cells_into(&mut own.cells))?;
+        if let Some(row @ RowRef::Encoded(_)) = row {
+            row.cells_into(&mut own.cells)?;
         }
         let row = row.map(|row| CellsOf {
             row,
@@ -264,7 +267,7 @@ impl Select {
         }
         self.cells.end_row();
         self.count();
-        Ok(true)
+        Ok(())
     }
 }
 
