@@ -11,8 +11,9 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_uint, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use tikv_jemalloc_sys as jemalloc;
 
@@ -72,12 +73,16 @@ unsafe impl GlobalAlloc for WipingAllocator {
     }
 }
 
-/// How jemalloc is told the alignment: not at all where a block of this size has it anyway.
+/// How jemalloc is told where a block shall be, and the alignment: not at all where a block of this size has it anyway.
 fn flags(layout: Layout) -> c_int {
+    let arena = match layout.size() < LARGE_BYTES {
+        true => 0,
+        false => LARGE_BLOCKS.load(Ordering::Relaxed),
+    };
     if layout.align() <= ALIGNED_ANYWAY && layout.align() <= layout.size() {
-        return 0;
+        return arena;
     }
-    jemalloc::MALLOCX_ALIGN(layout.align())
+    arena | jemalloc::MALLOCX_ALIGN(layout.align())
 }
 
 /// The bytes that a block of this layout has in truth: blocks of one class are each other's equals.
@@ -87,10 +92,17 @@ fn class(layout: Layout) -> (usize, c_int) {
     (unsafe { jemalloc::nallocx(layout.size(), flags) }, flags)
 }
 
-/// For how long free pages wait for whoever asks next before they go back to the kernel, in milliseconds.
-const FREE_PAGES_WAIT_MS: isize = 1000;
+/// Blocks of at least this size go back to the kernel as soon as they are freed.
+const LARGE_BYTES: usize = 512 << 10;
+/// The flags that stand for the arena of large blocks; 0 until it is there.
+static LARGE_BLOCKS: AtomicI32 = AtomicI32::new(0);
+
+/// For how long other free pages wait for whoever asks next before they go back to the kernel, in milliseconds.
+const FREE_PAGES_WAIT_MS: isize = 250;
 
 /// Has free pages go back to the kernel soon, also from a server that is idle: jemalloc keeps them for ten seconds otherwise, and looks only when it is called.
+///
+/// Large blocks have an arena of their own, which keeps nothing that is free: a few large cells would otherwise be missing for a while wherever memory is counted.
 ///
 /// Called once, before the program's other threads begin: arenas that begin later take the time from here.
 pub fn give_free_pages_back_soon() {
@@ -98,6 +110,31 @@ pub fn give_free_pages_back_soon() {
     set(c"arenas.dirty_decay_ms", FREE_PAGES_WAIT_MS);
     set(c"arena.0.dirty_decay_ms", FREE_PAGES_WAIT_MS);
     set(c"background_thread", true);
+    let Some(arena) = new_arena() else {
+        return;
+    };
+    if let Ok(decay) = CString::new(format!("arena.{arena}.dirty_decay_ms")) {
+        set(&decay, 0_isize);
+    }
+    let flags = jemalloc::MALLOCX_ARENA(arena as usize) | jemalloc::MALLOCX_TCACHE_NONE;
+    LARGE_BLOCKS.store(flags, Ordering::Relaxed);
+}
+
+/// The number of a new arena.
+fn new_arena() -> Option<c_uint> {
+    let mut arena: c_uint = 0;
+    let mut size = size_of::<c_uint>();
+    // SAFETY: the name ends with a zero; jemalloc writes a number of the size that it is told.
+    let failed = unsafe {
+        jemalloc::mallctl(
+            c"arenas.create".as_ptr(),
+            (&raw mut arena).cast::<c_void>(),
+            &raw mut size,
+            ptr::null_mut(),
+            0,
+        )
+    };
+    (failed == 0).then_some(arena)
 }
 
 /// Gives whole pages that are free back to the kernel at once. Others wait for an arena meanwhile.
