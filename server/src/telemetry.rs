@@ -17,7 +17,7 @@ mod otlp;
 #[derive(Default)]
 pub struct Telemetry {
     #[cfg(feature = "opentelemetry")]
-    spans: Option<otlp::Spans>,
+    _spans: Option<otlp::Spans>,
 }
 
 /// Starts logging, with a filter as the setting `log` has it, and the export of spans, if `otlp_endpoint` names a collector. What is given back ends both.
@@ -49,6 +49,8 @@ pub fn start(config: &Config) -> Result<Telemetry, String> {
             .with(spans.layer())
             .try_init()
             .map_err(|error| error.to_string())?;
-        Ok(Telemetry { spans: Some(spans) })
+        Ok(Telemetry {
+            _spans: Some(spans),
+        })
     }
 }
