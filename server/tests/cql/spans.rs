@@ -149,8 +149,7 @@ fn a_collector_gets_the_spans_of_a_write_a_read_and_a_flush_and_no_name_and_no_v
     };
     let exporting = telemetry::start(&config).expect("nobody else has started it in this process");
     let node = Node::start();
-    let mut client = Client::connect(node.address());
-    client.create_keyspace();
+    let mut client = Client::in_keyspace(node.address());
     client
         .query(&format!("CREATE TABLE {NAME} (k text PRIMARY KEY)"))
         .done();
