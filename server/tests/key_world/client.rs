@@ -322,6 +322,14 @@ impl Life {
         self.say(request, said);
     }
 
+    /// What is there of what is wanted, for who holds its latch.
+    async fn look(&self, id: TableId, wanted: Wanted) -> CqlResult<Rows> {
+        let command = command(id, wanted, self.engine.now_seconds());
+        let mut found = Rows::new();
+        rows_of(self.page(&command).await?, wanted.store, &mut found);
+        Ok(found)
+    }
+
     /// One more in a partition's counter: looked at and written under the partition's latch.
     pub async fn count(self, request: u64, id: TableId, key: u64) {
         let latch = self.engine.latch(id, &partition(key)).await;
@@ -330,13 +338,10 @@ impl Life {
             row: Some(COUNTER),
             ..Wanted::everything(Store::BASE)
         };
-        let command = command(id, wanted, self.engine.now_seconds());
-        let page = match self.page(&command).await {
-            Ok(page) => page,
+        let found = match self.look(id, wanted).await {
+            Ok(found) => found,
             Err(error) => return self.say(request, Said::Written(Err(error))),
         };
-        let mut found = Rows::new();
-        rows_of(page, wanted.store, &mut found);
         let total = found.into_values().next().unwrap_or(0);
         let timestamp = self.engine.next_timestamp();
         let counted = mutation(id, wanted.store, (key, COUNTER), Some(total + 1), timestamp);
@@ -361,13 +366,10 @@ impl Life {
             partition: Some(key),
             ..Wanted::everything(Store::BASE)
         };
-        let command = command(id, wanted, self.engine.now_seconds());
-        let page = match self.page(&command).await {
-            Ok(page) => page,
+        let found = match self.look(id, wanted).await {
+            Ok(found) => found,
             Err(error) => return self.say(request, Said::Written(Err(error))),
         };
-        let mut found = Rows::new();
-        rows_of(page, wanted.store, &mut found);
         let holds = [REGISTER, SECOND].map(|row| found.get(&(key, row)).copied());
         let seen = (holds[0], holds[1]);
         self.say(request, Said::Looked(seen));

@@ -165,8 +165,8 @@ fn a_grant_that_was_asked_for_and_never_made_says_nothing_of_the_one_that_is_nee
     world.end();
 }
 
-#[test]
-fn a_table_that_may_be_found_under_either_key_after_a_switch_that_failed_has_grants_under_both() {
+/// A world with a table whose switch to another key waits for that key's answer; the table, and the request.
+fn switch_held_at_its_new_key() -> (World, Table, u64) {
     let mut world = World::under(1, LEASE, true);
     let orders = world.create_as("orders".into(), key(0));
     world.pass(Duration::from_secs(5));
@@ -176,6 +176,12 @@ fn a_table_that_may_be_found_under_either_key_after_a_switch_that_failed_has_gra
     let switch = world.requests_made;
     world.switch_to(orders, key(1));
     world.pass(Duration::from_secs(1));
+    (world, orders, switch)
+}
+
+#[test]
+fn a_table_that_may_be_found_under_either_key_after_a_switch_that_failed_has_grants_under_both() {
+    let (mut world, orders, switch) = switch_held_at_its_new_key();
     // Its grants are noted, and what is next is the root: it is written, and nobody can say whether it will last.
     // What would put the old one back fails too, and is not tried again before the next life.
     world.disk.fail_syncs(3);
@@ -202,15 +208,7 @@ fn a_table_that_may_be_found_under_either_key_after_a_switch_that_failed_has_gra
 
 #[test]
 fn a_switch_that_failed_together_with_the_disk_is_undone_and_in_the_way_of_no_later_one() {
-    let mut world = World::under(1, LEASE, true);
-    let orders = world.create_as("orders".into(), key(0));
-    world.pass(Duration::from_secs(5));
-    world.hear();
-    let script = &world.service.script;
-    script.set_operation(&key(1), Operation::Generate, Behavior::Held);
-    let switch = world.requests_made;
-    world.switch_to(orders, key(1));
-    world.pass(Duration::from_secs(1));
+    let (mut world, orders, switch) = switch_held_at_its_new_key();
     world.disk.fail_syncs(2);
     world.service.script.set(&key(1), Behavior::Ok);
     world.pass(Duration::from_secs(60));

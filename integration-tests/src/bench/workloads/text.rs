@@ -18,19 +18,8 @@ const VOCABULARY: [&str; 32] = [
 
 pub static TABLES: Tables = Tables {
     keyspace: "bench_text",
-    schema: |_| {
-        vec![
-            create_keyspace("bench_text"),
-            "CREATE TABLE IF NOT EXISTS bench_text.orders (key blob PRIMARY KEY, placed bigint, status text, note text) \
-             WITH compression = {'class': 'LZ4Compressor', 'chunk_length_in_kb': '16'}".to_owned(),
-        ]
-    },
-    fill: |_| {
-        vec![
-            "INSERT INTO bench_text.orders (key, placed, status, note) VALUES (?, ?, ?, ?)"
-                .to_owned(),
-        ]
-    },
+    schema: |_| create("bench_text", "LZ4Compressor"),
+    fill: |_| insert("bench_text"),
     put: |turn| {
         let row = turn.row();
         turn.execute(0, Expected::Void, 4, |body| {
@@ -48,19 +37,8 @@ pub static TABLES: Tables = Tables {
 /// The same rows in tables that are compressed by zstd.
 pub static BY_ZSTD: Tables = Tables {
     keyspace: "bench_text_zstd",
-    schema: |_| {
-        vec![
-            create_keyspace("bench_text_zstd"),
-            "CREATE TABLE IF NOT EXISTS bench_text_zstd.orders (key blob PRIMARY KEY, placed bigint, status text, note text) \
-             WITH compression = {'class': 'ZstdCompressor', 'chunk_length_in_kb': '16'}".to_owned(),
-        ]
-    },
-    fill: |_| {
-        vec![
-            "INSERT INTO bench_text_zstd.orders (key, placed, status, note) VALUES (?, ?, ?, ?)"
-                .to_owned(),
-        ]
-    },
+    schema: |_| create("bench_text_zstd", "ZstdCompressor"),
+    fill: |_| insert("bench_text_zstd"),
     ..TABLES
 };
 
@@ -86,4 +64,18 @@ fn put_words(body: &mut BytesMut, row: u64, words: usize) {
         .map(|_| VOCABULARY[chance.below(VOCABULARY.len())])
         .collect();
     put_blob(body, words.join(" ").as_bytes());
+}
+
+fn create(keyspace: &str, compressor: &str) -> Vec<String> {
+    let table = format!(
+        "CREATE TABLE IF NOT EXISTS {keyspace}.orders (key blob PRIMARY KEY, placed bigint, status text, note text) \
+         WITH compression = {{'class': '{compressor}', 'chunk_length_in_kb': '16'}}"
+    );
+    vec![create_keyspace(keyspace), table]
+}
+
+fn insert(keyspace: &str) -> Vec<String> {
+    vec![format!(
+        "INSERT INTO {keyspace}.orders (key, placed, status, note) VALUES (?, ?, ?, ?)"
+    )]
 }

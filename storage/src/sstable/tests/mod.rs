@@ -400,6 +400,18 @@ pub(crate) fn random_partition(dice: &mut Dice, key: PartitionKey) -> Contents {
     }
 }
 
+/// A partition that has this row and nothing else.
+fn one_row(token: i64, row: Row) -> Contents {
+    Contents {
+        head: PartitionHead {
+            key: key(token, "same"),
+            deletion: None,
+            static_row: None,
+        },
+        items: items_of(vec![row], &RangeTombstoneList::new()),
+    }
+}
+
 fn random_tombstone(dice: &mut Dice, rows_max: u64) -> RangeTombstone {
     let from = dice.below(3 * rows_max + 1);
     let to = from + dice.below(rows_max + 1);

@@ -123,14 +123,7 @@ fn two_data_blocks_that_changed_places_are_corrupt() {
         .map(|n| {
             let mut row = Row::new(Clustering::SINGLE);
             row.cells.push(cell(1, 5, Bytes::from(vec![n as u8; 100])));
-            Contents {
-                head: PartitionHead {
-                    key: key(n * 1000, "same"),
-                    deletion: None,
-                    static_row: None,
-                },
-                items: items_of(vec![row], &RangeTombstoneList::new()),
-            }
+            one_row(n * 1000, row)
         })
         .collect();
     let options = WriterOptions {

@@ -21,14 +21,7 @@ fn partitions(seed: u64, count: i64, is_noise: bool) -> Vec<Contents> {
         .map(|n| {
             let mut row = Row::new(Clustering::SINGLE);
             row.cells.push(cell(1, 5, Bytes::from(value(&mut dice))));
-            Contents {
-                head: PartitionHead {
-                    key: key(n * 1000, "same"),
-                    deletion: None,
-                    static_row: None,
-                },
-                items: items_of(vec![row], &RangeTombstoneList::new()),
-            }
+            one_row(n * 1000, row)
         })
         .collect()
 }
