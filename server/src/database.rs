@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use palladium_crypto::{ClusterId, TableId};
-use palladium_protocol::response::Event;
+use palladium_protocol::response::{Event, WriteType};
 use palladium_storage::{Store, Write};
 use tokio::sync::{RwLock, broadcast};
 use uuid::Uuid;
@@ -200,22 +200,28 @@ impl Database {
     }
 
     /// Opens the tables of a write, then writes.
-    pub async fn write_when_opened(&self, write: Write, done: Response, asker: &Asker) -> Response {
+    pub async fn write_when_opened(
+        &self,
+        write: Write,
+        done: Response,
+        kind: WriteType,
+        asker: &Asker,
+    ) -> Response {
         if let Err(error) = self.open_for(&write, asker).await {
             return error.into();
         }
         match self.engine.write(vec![write]).await.into_iter().next() {
-            Some(Err(error)) => self.write_refused(error).into(),
+            Some(Err(error)) => self.write_refused(error, kind).into(),
             _ => done,
         }
     }
 
-    /// What a client is told of a write that did not come through: of a table that has just been closed, why.
-    pub fn write_refused(&self, error: palladium_storage::Error) -> CqlError {
+    /// What a client is told of a write that did not come through: of a table that has just been closed, why; where nobody knows whether it happened, of which kind it was.
+    pub fn write_refused(&self, error: palladium_storage::Error, kind: WriteType) -> CqlError {
         let trouble = match &error {
             palladium_storage::Error::KeyUnavailable { table } => self.keys.trouble(*table),
             _ => None,
         };
-        trouble.unwrap_or_else(|| CqlError::from(error))
+        trouble.unwrap_or_else(|| CqlError::from(error).of_write(kind))
     }
 }

@@ -161,7 +161,7 @@ impl<'a> Desk<'a> {
         drop(inside);
         let answer = match outcome {
             Outcome::Ready(answer) => answer,
-            Outcome::Write { write, done } => {
+            Outcome::Write { write, done, .. } => {
                 let results = self
                     .runtime
                     .block_on(self.database.engine.write(vec![write]));
@@ -185,7 +185,7 @@ impl<'a> Desk<'a> {
                     ready += 1;
                     self.answer(frame.stream, &answer);
                 }
-                Outcome::Write { write, done } => {
+                Outcome::Write { write, done, .. } => {
                     assert!(self.database.keys_at_hand(&write), "the table is open");
                     writes.push(write);
                     waiting.push((frame.stream, done));

@@ -17,7 +17,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{FutureExt, future::BoxFuture};
 use palladium_protocol::limits::FrameLimits;
 use palladium_protocol::request::Request;
-use palladium_protocol::response::Event;
+use palladium_protocol::response::{Event, WriteType};
 use palladium_protocol::wire::{Decoder, Encoder, Frame, Version};
 use palladium_storage::Write;
 use tokio::io::AsyncWriteExt;
@@ -273,7 +273,7 @@ impl Connection {
     /// Begins the requests that have arrived whole, as far as the bounds let it.
     fn begin_all(&mut self) -> Begun {
         let mut writes: Vec<Write> = Vec::new();
-        let mut acknowledgements: Vec<Answer> = Vec::new();
+        let mut acknowledgements: Vec<(Answer, WriteType)> = Vec::new();
         // Held until the writes are handed over: whoever builds an index waits for those who do not know of it. What is lent costs no shared count;
         // whoever replaces the catalog counts the lent ones before he has it back.
         let catalog = self.database.catalog.load();
@@ -323,7 +323,7 @@ impl Connection {
     }
 
     /// All writes of a read are one batch for the engine, and one wake-up.
-    fn write(&mut self, writes: Vec<Write>, acknowledgements: Vec<Answer>) {
+    fn write(&mut self, writes: Vec<Write>, acknowledgements: Vec<(Answer, WriteType)>) {
         if writes.is_empty() {
             return;
         }
@@ -334,10 +334,10 @@ impl Connection {
             acknowledgements
                 .into_iter()
                 .zip(results)
-                .map(|(answer, result)| match result {
+                .map(|((answer, kind), result)| match result {
                     Ok(()) => answer,
                     Err(error) => Answer {
-                        response: database.write_refused(error).into(),
+                        response: database.write_refused(error, kind).into(),
                         ..answer
                     },
                 })
@@ -350,7 +350,7 @@ impl Connection {
         frame: Frame,
         catalog: &Arc<Catalog>,
         writes: &mut Vec<Write>,
-        acknowledgements: &mut Vec<Answer>,
+        acknowledgements: &mut Vec<(Answer, WriteType)>,
     ) {
         let (stream, bytes) = (frame.stream, frame.body.len());
         let request = match Request::decode(&frame) {
@@ -394,24 +394,25 @@ impl Connection {
         }
         match outcome {
             Outcome::Ready(response) => self.encode(stream, response, taken),
-            Outcome::Write { write, done } => match self.database.keys_at_hand(&write) {
+            Outcome::Write { write, done, kind } => match self.database.keys_at_hand(&write) {
                 true => {
                     self.requests += 1;
                     self.request_bytes += bytes;
                     writes.push(write);
-                    acknowledgements.push(Answer {
+                    let answer = Answer {
                         stream,
                         response: done,
                         bytes,
                         taken,
-                    });
+                    };
+                    acknowledgements.push((answer, kind));
                 }
                 false => {
                     let database = self.database.clone();
                     let asker = self.session.asker().clone();
                     let catalog = catalog.clone();
                     let work = async move {
-                        let answer = database.write_when_opened(write, done, &asker).await;
+                        let answer = database.write_when_opened(write, done, kind, &asker).await;
                         drop(catalog);
                         answer
                     };

@@ -34,7 +34,7 @@ use palladium_protocol::cql::ast;
 use palladium_protocol::request::{
     Batch, BatchKind, BatchStatement, Execute, Prepare, Query, QueryParams, Request,
 };
-use palladium_protocol::response::MetadataMode;
+use palladium_protocol::response::{MetadataMode, WriteType};
 use palladium_protocol::wire::Frame;
 use palladium_storage::Write;
 
@@ -60,8 +60,12 @@ pub use prepared::Prepared;
 pub enum Outcome {
     /// All the way.
     Ready(Response),
-    /// To the engine: write this, and answer `done` when it is durable.
-    Write { write: Write, done: Response },
+    /// To the engine: write this, and answer `done` when it is durable. A client whose write may or may not have happened is told its kind.
+    Write {
+        write: Write,
+        done: Response,
+        kind: WriteType,
+    },
     /// The rest takes waiting.
     Later(BoxFuture<'static, Response>),
 }

@@ -42,12 +42,12 @@ pub fn begin(
     let outcome = span.in_scope(|| super::begin_traced(database, session, frame, request));
     span.record("operation", session.asked.operation.name());
     match outcome {
-        Outcome::Write { write, done } => {
+        Outcome::Write { write, done, kind } => {
             let (database, asker) = (database.clone(), session.asker().clone());
             let written = span.in_scope(|| write_span(&write));
             later(
                 async move {
-                    let answer = database.write_when_opened(write, done, &asker);
+                    let answer = database.write_when_opened(write, done, kind, &asker);
                     let response = answer.instrument(written).await;
                     drop(catalog);
                     response

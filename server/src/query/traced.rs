@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use palladium_protocol::cql;
 use palladium_protocol::request::{QueryParams, Request};
+use palladium_protocol::response::WriteType;
 use palladium_protocol::wire::Frame;
 use palladium_storage::Write;
 use uuid::Uuid;
@@ -37,10 +38,10 @@ pub fn begin(
     });
     match outcome {
         Outcome::Ready(response) => Outcome::Ready(answered(database, trace, response)),
-        Outcome::Write { write, done } => {
+        Outcome::Write { write, done, kind } => {
             let database = database.clone();
             Outcome::Later(Box::pin(async move {
-                let work = written(&database, write, done, &asker);
+                let work = written(&database, write, done, kind, &asker);
                 let response = traces::follow(trace.clone(), work).await;
                 drop(catalog);
                 answered(&database, trace, response)
@@ -69,7 +70,13 @@ fn answered(database: &Database, trace: Arc<Trace>, response: Response) -> Respo
     Response::Traced(Box::new(response), id)
 }
 
-async fn written(database: &Database, write: Write, done: Response, asker: &Asker) -> Response {
+async fn written(
+    database: &Database,
+    write: Write,
+    done: Response,
+    kind: WriteType,
+    asker: &Asker,
+) -> Response {
     traces::note(|| {
         let tables: std::collections::BTreeSet<_> = write
             .mutations
@@ -82,7 +89,7 @@ async fn written(database: &Database, write: Write, done: Response, asker: &Aske
             tables.len()
         )
     });
-    let response = database.write_when_opened(write, done, asker).await;
+    let response = database.write_when_opened(write, done, kind, asker).await;
     if !matches!(response.unwrapped(), Response::Error(_)) {
         traces::note(|| match database.config.log_sync {
             crate::config::LogSyncSetting::Group => {

@@ -239,10 +239,15 @@ impl Client {
     }
 
     fn send(&mut self, opcode: u8, body: &[u8]) {
+        let frame = self.frame(opcode, body);
+        self.send_raw(&frame);
+    }
+
+    fn frame(&self, opcode: u8, body: &[u8]) -> Vec<u8> {
         let mut frame = vec![4, if self.tracing { TRACING } else { 0 }, 0, 0, opcode];
         frame.extend((body.len() as u32).to_be_bytes());
         frame.extend_from_slice(body);
-        self.socket.write_all(&frame).expect("the server reads");
+        frame
     }
 
     /// Opcode and body of the next answer.
@@ -303,10 +308,19 @@ impl Client {
 
     /// A statement whose answer nobody waits for.
     pub fn send_query(&mut self, statement: &str) {
-        let mut body = (statement.len() as u32).to_be_bytes().to_vec();
-        body.extend_from_slice(statement.as_bytes());
-        parameters(&[], None, None, &mut body);
-        self.send(QUERY, &body);
+        self.send_queries(&[statement]);
+    }
+
+    /// Statements that reach the server in one piece.
+    pub fn send_queries(&mut self, statements: &[&str]) {
+        let frames = statements.iter().flat_map(|statement| {
+            let mut body = (statement.len() as u32).to_be_bytes().to_vec();
+            body.extend_from_slice(statement.as_bytes());
+            parameters(&[], None, None, &mut body);
+            self.frame(QUERY, &body)
+        });
+        let frames: Vec<u8> = frames.collect();
+        self.send_raw(&frames);
     }
 
     /// Waits until all indexes and views that there are have been built: whoever makes one waits only so long.

@@ -1,5 +1,5 @@
 //! CQL over a socket, against a server of our own: golden scripts, prepared statements, pages, batches, clients that get
-//! in each other's way, the audit trail, proof of what was destroyed, what is counted, and random statements that must be answered alike wherever the rows lie.
+//! in each other's way, the audit trail, proof of what was destroyed, what is counted, and random statements that must be answered alike wherever the rows lie, writes of which nobody knows whether they happened.
 
 mod audit;
 mod builds;
@@ -12,6 +12,7 @@ mod instruments;
 mod keys;
 mod masking;
 mod nearest;
+mod outcomes;
 mod owners;
 mod paging;
 mod prepared;

@@ -30,6 +30,7 @@ use super::existing::{Existing, Found, PartitionId};
 use super::verdict::{self, Refusal};
 use super::write::{
     Place, guard_batch, keys_of, merged, needs_row, places_of, plans_of, stamp, update_of,
+    write_type,
 };
 use super::{Settings, moment, read_page};
 use crate::audit::Asker;
@@ -65,7 +66,8 @@ pub struct Deferred {
     /// The batch's own.
     pub timestamp: Option<i64>,
     pub settings: Settings,
-    pub is_batch: bool,
+    /// Of which kind the batch is; None: it is one statement.
+    pub batch: Option<BatchKind>,
 }
 
 impl Deferred {
@@ -84,12 +86,12 @@ impl Deferred {
             statements,
             timestamp,
             settings,
-            is_batch,
+            batch,
         } = self;
         let plans = plans_of(statements);
         let conditional = plans.iter().any(|(plan, _)| plan.condition.is_some());
         if conditional {
-            check_conditional(&plans, *is_batch, &moment(database, settings))?;
+            check_conditional(&plans, batch.is_some(), &moment(database, settings))?;
         }
         // Once: a key may be made anew each time it is asked for.
         let keys = keys_of_all(database, &plans, settings)?;
@@ -139,7 +141,7 @@ impl Deferred {
                         database,
                         &plans,
                         key,
-                        *is_batch,
+                        batch.is_some(),
                         &now,
                         &found,
                         &settings.asker,
@@ -194,8 +196,7 @@ impl Deferred {
         let catalog = database.catalog.load_full();
         let mut mutations = merged(mutations);
         let mut warnings = Vec::new();
-        if *is_batch && !conditional {
-            let kind = BatchKind::Logged;
+        if let (Some(kind), false) = (*batch, conditional) {
             let (said, checked) = guard_batch(database, kind, &plans, &mutations, settings);
             if let Err(error) = checked {
                 return Ok(Response::from(error).with_warnings(said));
@@ -210,6 +211,10 @@ impl Deferred {
                 }
             }
         }
+        let kind = match conditional {
+            true => WriteType::Cas,
+            false => write_type(*batch, &plans, &mutations),
+        };
         add_entries(&catalog, &plans, &mut mutations)?;
         let mut bases = tables_now(&catalog, &plans);
         bases.retain(|table| table.has_views());
@@ -219,13 +224,8 @@ impl Deferred {
             gates.push(database.gate(table.id).read_owned().await);
             views::add(database, &catalog, table, &mut mutations, &settings.asker).await?;
         }
-        let kind = match conditional {
-            true => WriteType::Cas,
-            false if plans.iter().any(|(plan, _)| is_count(plan)) => WriteType::Counter,
-            false => WriteType::Simple,
-        };
-        let written = write(database, mutations, latch, gates, &settings.asker).await;
-        written.map_err(|error| error.of_write(kind))?;
+        let held = (latch, gates);
+        write(database, mutations, kind, held, &settings.asker).await?;
         drop(catalog);
         let answer = match conditional {
             true => verdict::applied(&plans[0].0.table),
@@ -288,8 +288,8 @@ fn is_count(plan: &ModifyPlan) -> bool {
 async fn write(
     database: &Database,
     mutations: Vec<Mutation>,
-    latch: LatchGuard,
-    gates: Vec<OwnedRwLockReadGuard<()>>,
+    kind: WriteType,
+    (latch, gates): (LatchGuard, Vec<OwnedRwLockReadGuard<()>>),
     asker: &Asker,
 ) -> CqlResult<()> {
     if mutations.is_empty() {
@@ -313,7 +313,7 @@ async fn write(
         }
     };
     // Of a table that has just been closed: why.
-    let refused = |error| database.write_refused(error);
+    let refused = |error| database.write_refused(error, kind);
     results
         .into_iter()
         .try_for_each(|result| result.map_err(refused))

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use palladium_crypto::TableId;
 use palladium_protocol::cql::ast::BatchKind;
+use palladium_protocol::response::WriteType;
 use palladium_storage::{
     CellState, Clustering, ColumnId, Mutation, PartitionKey, PartitionUpdate, RangeTombstone, Row,
     Store, Write,
@@ -70,7 +71,7 @@ pub fn modify(
             statements: vec![(statement, bound)],
             timestamp: None,
             settings: settings.clone(),
-            is_batch: false,
+            batch: None,
         };
         return Ok(deferred.begin());
     }
@@ -85,6 +86,12 @@ pub fn modify(
     let mut mutations = Vec::with_capacity(1);
     let keys = keys_of(plan, &scope)?;
     mutations_of(plan, keys, &scope, stamp, &mut mutations)?;
+    // Before what is derived of them stands among them.
+    let kind = match (plan.is_counter, mutations.len()) {
+        (true, _) => WriteType::Counter,
+        (false, 0 | 1) => WriteType::Simple,
+        (false, _) => WriteType::UnloggedBatch,
+    };
     if plan.table.has_indexes() {
         entries::add(&plan.table, &mut mutations)?;
     }
@@ -97,7 +104,7 @@ pub fn modify(
     if guardrails.watches_values() {
         guardrails::check_values(guardrails, &plan.table, &mutations, &mut warnings)?;
     }
-    Ok(outcome(mutations, warnings))
+    Ok(outcome(mutations, kind, warnings))
 }
 
 /// A write to a virtual table asks for something to be done.
@@ -118,7 +125,7 @@ fn ask(
 }
 
 /// A write that may be nothing at all.
-pub fn outcome(mutations: Vec<Mutation>, warnings: Vec<String>) -> Outcome {
+pub fn outcome(mutations: Vec<Mutation>, kind: WriteType, warnings: Vec<String>) -> Outcome {
     let done = Response::Void.with_warnings(warnings);
     if mutations.is_empty() {
         return Outcome::Ready(done);
@@ -126,6 +133,29 @@ pub fn outcome(mutations: Vec<Mutation>, warnings: Vec<String>) -> Outcome {
     Outcome::Write {
         write: Write { mutations },
         done,
+        kind,
+    }
+}
+
+/// What Cassandra calls the write of these statements, where nobody knows whether it happened: drivers decide by it whether to try again. What touches one partition
+/// of one keyspace is simple there, in a batch too; an IN over several is a batch without a log. `mutations`: one for each partition, without what is derived of them.
+pub fn write_type(
+    batch: Option<BatchKind>,
+    plans: &[(&ModifyPlan, &[Bound])],
+    mutations: &[Mutation],
+) -> WriteType {
+    if plans.iter().any(|(plan, _)| plan.is_counter) {
+        return WriteType::Counter;
+    }
+    let is_same = |two: &[Mutation]| two[0].key == two[1].key;
+    let of_one_keyspace =
+        |two: &[(&ModifyPlan, &[Bound])]| two[0].0.table.keyspace == two[1].0.table.keyspace;
+    if mutations.windows(2).all(is_same) && plans.windows(2).all(of_one_keyspace) {
+        return WriteType::Simple;
+    }
+    match batch {
+        Some(BatchKind::Logged) => WriteType::Batch,
+        Some(BatchKind::Unlogged | BatchKind::Counter) | None => WriteType::UnloggedBatch,
     }
 }
 
@@ -178,7 +208,7 @@ pub fn batch(
             statements,
             timestamp,
             settings: settings.clone(),
-            is_batch: true,
+            batch: Some(kind),
         };
         return Ok(deferred.begin());
     }
@@ -207,9 +237,10 @@ pub fn batch(
     }
     let mut mutations = merged(mutations);
     let (warnings, checked) = guard_batch(database, kind, &plans, &mutations, settings);
+    let of_write = write_type(Some(kind), &plans, &mutations);
     add_derived(&flat, &mut mutations)?;
     Ok(match checked {
-        Ok(()) => outcome(mutations, warnings),
+        Ok(()) => outcome(mutations, of_write, warnings),
         Err(error) => Outcome::Ready(Response::from(error).with_warnings(warnings)),
     })
 }
