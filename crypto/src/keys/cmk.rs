@@ -4,6 +4,7 @@
 //! default                      the service's own key; the server puts the configured name in its place
 //! local:NAME                   a key of the local keyring, or an alias; NAME = [A-Za-z0-9._-]{1,128}
 //! arn:aws:kms:...              a key or alias of AWS KMS (also arn:aws-cn:, arn:aws-us-gov:)
+//! ID, alias/NAME               the same in the server's own region; ID = a UUID, or mrk- and 32 hexadecimal digits
 //! vault:..., pkcs11:..., kmip:...   what follows is the provider's own business
 //! ```
 //!
@@ -40,7 +41,7 @@ impl CmkRef {
         if text == DEFAULT {
             return Ok(CmkRef::new(DEFAULT, ""));
         }
-        if is_kms_arn(text) {
+        if is_kms_arn(text) || is_kms_id(text) || is_kms_alias(text) {
             return Ok(CmkRef::new(AWS, text));
         }
         match text.split_once(':') {
@@ -49,7 +50,7 @@ impl CmkRef {
                 Ok(CmkRef::new(provider, name))
             }
             _ => Err(Error::invalid(format!(
-                "'{text}' names no KMS key: expected default, local:NAME, arn:aws:kms:..., vault:..., pkcs11:... or kmip:..."
+                "'{text}' names no KMS key: expected default, local:NAME, arn:aws:kms:..., an AWS key id, alias/NAME, vault:..., pkcs11:... or kmip:..."
             ))),
         }
     }
@@ -72,7 +73,7 @@ impl CmkRef {
         &self.provider
     }
 
-    /// What the provider calls the key; an ARN as a whole.
+    /// What the provider calls the key; of AWS KMS the text as a whole.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -104,6 +105,25 @@ fn is_kms_arn(text: &str) -> bool {
             .is_some_and(|partition| partition.starts_with("aws"))
         && parts.next() == Some("kms")
         && parts.next().is_some_and(|rest| !rest.is_empty())
+}
+
+/// `1234abcd-12ab-34cd-56ef-1234567890ab`, or `mrk-` and 32 digits: an id that AWS KMS gives.
+fn is_kms_id(text: &str) -> bool {
+    let is_hex = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match text.strip_prefix("mrk-") {
+        Some(digits) => digits.len() == 32 && is_hex(digits),
+        None => {
+            let lengths = text.split('-').map(str::len);
+            lengths.eq([8, 4, 4, 4, 12]) && text.split('-').all(is_hex)
+        }
+    }
+}
+
+fn is_kms_alias(text: &str) -> bool {
+    text.strip_prefix("alias/").is_some_and(|name| {
+        let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"/_-".contains(&byte);
+        !name.is_empty() && name.bytes().all(is_letter)
+    })
 }
 
 impl fmt::Display for CmkRef {
@@ -138,6 +158,9 @@ mod tests {
                 "arn:aws-us-gov:kms:us-gov-west-1:111122223333:alias/x",
                 "aws",
             ),
+            ("1234abcd-12ab-34cd-56ef-1234567890ab", "aws"),
+            ("mrk-1234abcd12ab34cd56ef1234567890ab", "aws"),
+            ("alias/team/orders", "aws"),
             ("vault:transit/keys/orders", "vault"),
             ("pkcs11:token=a;object=b", "pkcs11"),
         ] {
@@ -155,6 +178,11 @@ mod tests {
             "local:a/b",
             "local:a b",
             "orders",
+            "alias/",
+            "alias/a:b",
+            "1234abcd-12ab-34cd-56ef-1234567890a",
+            "1234abcd-12ab-34cd-56ef-1234567890ag",
+            "mrk-1234abcd",
             "vault:",
             "arn:aws:s3:::bucket",
             "arn:aws:kms:",

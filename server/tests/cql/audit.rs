@@ -336,8 +336,8 @@ fn more_records_than_a_segment_holds_are_read_and_checked() {
     });
     let checked = scene.look();
     assert_eq!(checked.damage, None);
-    // The key of the service, generated and decrypted; START, the events, STOP.
-    assert_eq!(checked.last.sequence, events + 4);
+    // The key of the service, described, generated and decrypted; START, the events, STOP.
+    assert_eq!(checked.last.sequence, events + 5);
     scene.serve(|server| {
         let mut client = Client::connect(server.address());
         let count = client

@@ -20,6 +20,7 @@ use super::answers::GuardedAnswers;
 use super::place::Place;
 use super::settings::{AwsSettings, Credentials};
 use crate::error::{Error, Result};
+use crate::keys::CmkRef;
 
 /// Clients kept. Nobody has tables under keys of more regions.
 const REGIONS_MAX: usize = 16;
@@ -73,8 +74,14 @@ impl Clients {
         }
     }
 
-    /// The client for the key at `place`.
-    pub async fn of(&self, place: &Place<'_>) -> Result<RegionClient> {
+    /// Where a key is; one that is not named by an ARN is in the region of the settings.
+    pub fn place<'a>(&'a self, key: &'a CmkRef) -> Result<Place<'a>> {
+        Place::of(key, self.only_region.as_deref())
+    }
+
+    /// The client that is asked about a key.
+    pub async fn of(&self, key: &CmkRef) -> Result<RegionClient> {
+        let place = self.place(key)?;
         if let Some(only) = self
             .only_region
             .as_deref()

@@ -14,7 +14,6 @@ use aws_sdk_kms::types::{GrantConstraints, GrantListEntry, GrantOperation as Aws
 
 use super::clients::{Clients, RegionClient};
 use super::errors::{Meaning, Operation, Refusal};
-use super::place::Place;
 use super::settings::Grantee;
 use super::{AwsKms, answered, pairs, then};
 use crate::error::{DenialReason, Error, Result, UnavailableReason};
@@ -143,7 +142,7 @@ impl AwsKms {
 
     async fn create(&self, key: &CmkRef, request: &GrantRequest) -> Result<Reply<GrantId>> {
         let granting = self.granting()?;
-        let client = granting.clients.of(&Place::of(key)?).await?;
+        let client = granting.clients.of(key).await?;
         let grantee = self.grantee(granting, key).await?;
         let constraints = GrantConstraints::builder()
             .set_encryption_context_equals(Some(pairs(&request.context)))
@@ -189,7 +188,7 @@ impl AwsKms {
 
     async fn list(&self, key: &CmkRef) -> Result<Reply<Vec<Grant>>> {
         let granting = self.granting()?;
-        let client = granting.clients.of(&Place::of(key)?).await?;
+        let client = granting.clients.of(key).await?;
         let grantee = self.grantee(granting, key).await?;
         let (mut grants, mut marker, mut request_id) = (Vec::new(), None, None);
         for _ in 0..PAGES_MAX {

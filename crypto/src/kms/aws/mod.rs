@@ -1,4 +1,4 @@
-//! AWS KMS: keys named by the ARN of a key or of an alias.
+//! AWS KMS: keys named by the ARN of a key or of an alias, or by the id or alias alone where the settings say the region.
 //!
 //! ```text
 //! CmkRef  arn:aws:kms:eu-west-1:111122223333:key/1234...     place: the region says which client is asked
@@ -40,7 +40,6 @@ use zeroize::Zeroizing;
 use self::clients::{Clients, RegionClient};
 use self::errors::{Meaning, Operation, Refusal};
 use self::grants::Granting;
-use self::place::Place;
 use super::{
     Answering, GeneratedKey, Grants, KeyDescription, KeyServiceKind, Kms, Reply, Settings,
 };
@@ -115,7 +114,59 @@ impl AwsKms {
     }
 
     async fn client(&self, key: &CmkRef) -> Result<RegionClient> {
-        self.clients.of(&Place::of(key)?).await
+        self.clients.of(key).await
+    }
+
+    fn described(&self, key: &CmkRef, metadata: Option<KeyMetadata>) -> Result<KeyDescription> {
+        let metadata = metadata.ok_or_else(|| not_said(key, "which key it is"))?;
+        let arn = metadata.arn.ok_or_else(|| not_said(key, "its ARN"))?;
+        let arn = CmkRef::parse(&arn)?;
+        // An alias lives in its key's account and region.
+        let (asked, answered) = (self.clients.place(key)?, self.clients.place(&arn)?);
+        if !answered.is_lasting() || asked.region != answered.region || !asked.may_be(arn.name()) {
+            return Err(not_said(key, "its own ARN"));
+        }
+        let symmetric = metadata
+            .key_spec
+            .is_none_or(|spec| spec == KeySpec::SymmetricDefault);
+        let encrypts = metadata
+            .key_usage
+            .is_none_or(|usage| usage == KeyUsageType::EncryptDecrypt);
+        if !(symmetric && encrypts) {
+            return Err(Error::invalid(format!(
+                "{arn} is no symmetric encryption key (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT)"
+            )));
+        }
+        let state = metadata
+            .key_state
+            .ok_or_else(|| not_said(key, "its state"))?;
+        let denial = match denial_of(&state) {
+            State::Usable => None,
+            State::Denied(reason) => Some(reason),
+            State::Passing => {
+                return Err(Error::unavailable(
+                    UnavailableReason::Unreachable,
+                    format!("DescribeKey {key}: its state is {}", state.as_str()),
+                ));
+            }
+        };
+        Ok(KeyDescription {
+            key: arn,
+            enabled: denial.is_none(),
+            denial,
+        })
+    }
+
+    /// An answer that names another key than was asked is no answer.
+    fn must_be_about(&self, key: &CmkRef, answered: Option<&str>) -> Result<()> {
+        let place = self.clients.place(key)?;
+        if answered.is_some_and(|arn| place.may_be(arn)) {
+            return Ok(());
+        }
+        Err(Error::unavailable(
+            UnavailableReason::Unreachable,
+            format!("{key}: the answer is about another key"),
+        ))
     }
 
     async fn refused<T>(
@@ -172,7 +223,7 @@ impl Kms for AwsKms {
                         .send()
                 })
                 .await;
-            then(reply, |output| described(key, output.key_metadata))
+            then(reply, |output| self.described(key, output.key_metadata))
         })
     }
 
@@ -200,7 +251,7 @@ impl Kms for AwsKms {
                 .await;
             then(reply, |output| {
                 let plaintext = plaintext_of(output.plaintext);
-                must_be_about(key, output.key_id.as_deref())?;
+                self.must_be_about(key, output.key_id.as_deref())?;
                 Ok(GeneratedKey {
                     plaintext: plaintext?,
                     ciphertext: ciphertext_of(output.ciphertext_blob)?,
@@ -232,7 +283,7 @@ impl Kms for AwsKms {
                 .await;
             then(reply, |output| {
                 let plaintext = plaintext_of(output.plaintext);
-                must_be_about(key, output.key_id.as_deref())?;
+                self.must_be_about(key, output.key_id.as_deref())?;
                 plaintext
             })
         })
@@ -257,7 +308,7 @@ impl Kms for AwsKms {
                 })
                 .await;
             then(reply, |output| {
-                must_be_about(key, output.key_id.as_deref())?;
+                self.must_be_about(key, output.key_id.as_deref())?;
                 ciphertext_of(output.ciphertext_blob)
             })
         })
@@ -288,57 +339,6 @@ fn denial_of(state: &KeyState) -> State {
         // `Unavailable`: its key store is disconnected. `Creating`, `Updating`, and what is new to us.
         _ => State::Passing,
     }
-}
-
-fn described(key: &CmkRef, metadata: Option<KeyMetadata>) -> Result<KeyDescription> {
-    let metadata = metadata.ok_or_else(|| not_said(key, "which key it is"))?;
-    let arn = metadata.arn.ok_or_else(|| not_said(key, "its ARN"))?;
-    let arn = CmkRef::parse(&arn)?;
-    // An alias lives in its key's account and region, so the ARN may differ from what was asked in its last part only.
-    let (asked, answered) = (Place::of(key)?, Place::of(&arn)?);
-    if answered.is_alias || asked.region != answered.region || (!asked.is_alias && arn != *key) {
-        return Err(not_said(key, "its own ARN"));
-    }
-    let symmetric = metadata
-        .key_spec
-        .is_none_or(|spec| spec == KeySpec::SymmetricDefault);
-    let encrypts = metadata
-        .key_usage
-        .is_none_or(|usage| usage == KeyUsageType::EncryptDecrypt);
-    if !(symmetric && encrypts) {
-        return Err(Error::invalid(format!(
-            "{arn} is no symmetric encryption key (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT)"
-        )));
-    }
-    let state = metadata
-        .key_state
-        .ok_or_else(|| not_said(key, "its state"))?;
-    let denial = match denial_of(&state) {
-        State::Usable => None,
-        State::Denied(reason) => Some(reason),
-        State::Passing => {
-            return Err(Error::unavailable(
-                UnavailableReason::Unreachable,
-                format!("DescribeKey {key}: its state is {}", state.as_str()),
-            ));
-        }
-    };
-    Ok(KeyDescription {
-        key: arn,
-        enabled: denial.is_none(),
-        denial,
-    })
-}
-
-/// An answer that names another key than was asked is no answer. An alias may name any key.
-fn must_be_about(key: &CmkRef, answered: Option<&str>) -> Result<()> {
-    if answered == Some(key.name()) || Place::of(key)?.is_alias {
-        return Ok(());
-    }
-    Err(Error::unavailable(
-        UnavailableReason::Unreachable,
-        format!("{key}: the answer is about another key"),
-    ))
 }
 
 /// The key in an answer; the SDK's copy is wiped.

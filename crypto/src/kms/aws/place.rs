@@ -1,7 +1,8 @@
-//! Where a key lives, read from its ARN.
+//! Where a key lives, read from its name.
 //!
 //! ```text
 //! arn : partition : kms : region : account : key/ID  or  alias/NAME
+//!                                            ID      or  alias/NAME       in the region of the settings
 //! ```
 //!
 //! The region becomes a part of a host name, and whoever may create a table writes it. So it is checked to the letter before anything is sent anywhere.
@@ -11,36 +12,73 @@ use crate::keys::CmkRef;
 
 const REGION_BYTES_MAX: usize = 32;
 
-/// The parts of an ARN that decide whom to ask.
+/// Whom to ask about a key, and what may answer.
 #[derive(Debug)]
 pub(super) struct Place<'a> {
     pub region: &'a str,
-    /// An alias may be moved to another key; it is looked up once and never kept.
-    pub is_alias: bool,
+    name: Name<'a>,
+}
+
+/// What stands for the key.
+#[derive(Debug, PartialEq, Eq)]
+enum Name<'a> {
+    Arn(&'a str),
+    Id(&'a str),
+    /// May be moved to another key; it is looked up once and never kept.
+    Alias,
 }
 
 impl<'a> Place<'a> {
-    pub fn of(key: &'a CmkRef) -> Result<Place<'a>> {
+    /// `home`: the region of a key that is not named by an ARN.
+    pub fn of(key: &'a CmkRef, home: Option<&'a str>) -> Result<Place<'a>> {
         if key.provider() != "aws" {
             return Err(Error::Unsupported(format!(
-                "AWS KMS knows its keys by ARN, not {key}"
+                "AWS KMS knows its keys by ARN, id and alias, not {key}"
             )));
+        }
+        if !key.name().starts_with("arn:") {
+            let region = home.ok_or_else(|| {
+                Error::invalid(format!(
+                    "{key} does not say where it is: give an ARN, or set [kms.aws] region"
+                ))
+            })?;
+            let name = match key.name().starts_with("alias/") {
+                true => Name::Alias,
+                false => Name::Id(key.name()),
+            };
+            return Ok(Place { region, name });
         }
         let parts: Vec<&str> = key.name().splitn(6, ':').collect();
         let (region, account, resource) = match parts[..] {
             [_, _, _, region, account, resource] => (region, account, resource),
             _ => return Err(malformed(key)),
         };
-        let is_alias = match resource.split_once('/') {
-            Some(("key", name)) if !name.is_empty() => false,
-            Some(("alias", name)) if !name.is_empty() => true,
+        let name = match resource.split_once('/') {
+            Some(("key", id)) if !id.is_empty() => Name::Arn(key.name()),
+            Some(("alias", name)) if !name.is_empty() => Name::Alias,
             _ => return Err(malformed(key)),
         };
         let account_is_digits = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
         if !is_region(region) || !account_is_digits {
             return Err(malformed(key));
         }
-        Ok(Place { region, is_alias })
+        Ok(Place { region, name })
+    }
+
+    /// Is it a key's own ARN, which a table may keep?
+    pub fn is_lasting(&self) -> bool {
+        matches!(self.name, Name::Arn(_))
+    }
+
+    /// May an answer about the key with this ARN be an answer to what was asked? An alias may lead to any key.
+    pub fn may_be(&self, arn: &str) -> bool {
+        match self.name {
+            Name::Arn(asked) => asked == arn,
+            Name::Id(id) => arn
+                .rsplit_once(":key/")
+                .is_some_and(|(_, answered)| answered == id),
+            Name::Alias => true,
+        }
     }
 }
 
@@ -65,8 +103,27 @@ mod tests {
 
     fn place(text: &str) -> Option<(String, bool)> {
         let key = CmkRef::parse(text).unwrap();
-        let place = Place::of(&key).ok()?;
-        Some((place.region.to_owned(), place.is_alias))
+        let place = Place::of(&key, None).ok()?;
+        Some((place.region.to_owned(), place.name == Name::Alias))
+    }
+
+    #[test]
+    fn an_id_is_of_the_region_of_the_settings_and_only_its_own_arn_answers_for_it() {
+        let id = "1234abcd-12ab-34cd-56ef-1234567890ab";
+        let arn = |id: &str| format!("arn:aws:kms:eu-west-1:111122223333:key/{id}");
+        let key = CmkRef::parse(id).unwrap();
+        let place = Place::of(&key, Some("eu-west-1")).unwrap();
+        assert_eq!(place.region, "eu-west-1");
+        assert!(place.may_be(&arn(id)) && !place.is_lasting());
+        for other in [arn(&format!("0{id}")), arn("a"), id.to_owned()] {
+            assert!(!place.may_be(&other), "{other}");
+        }
+        let alias = CmkRef::parse("alias/orders").unwrap();
+        let place = Place::of(&alias, Some("eu-west-1")).unwrap();
+        assert!(place.may_be(&arn(id)) && !place.is_lasting());
+        for homeless in [&key, &alias] {
+            assert!(Place::of(homeless, None).is_err(), "{homeless}");
+        }
     }
 
     #[test]

@@ -58,9 +58,16 @@ impl World {
         }
     }
 
-    /// A key by its ARN or the ARN of an alias. AWS's other regions know nothing of it.
+    /// A key by its ARN, its id, or the ARN or name of an alias. AWS's other regions know nothing of it.
     fn find(&mut self, name: &str, region: &str) -> Result<&mut Key, Answer> {
-        let arn = self.aliases.get(name).map_or(name, String::as_str);
+        let here = |arn: &&String| {
+            let parts: Vec<&str> = arn.splitn(6, ':').collect();
+            parts[3] == region && (parts[5] == name || parts[5].strip_prefix("key/") == Some(name))
+        };
+        let mut arns = self.keys.keys().chain(self.aliases.keys());
+        let full = arns.find(here).cloned();
+        let full = full.unwrap_or_else(|| name.to_owned());
+        let arn = self.aliases.get(&full).unwrap_or(&full);
         match self.keys.get_mut(arn) {
             Some(key) if arn.split(':').nth(3) == Some(region) => Ok(key),
             Some(_) => Err(refused(

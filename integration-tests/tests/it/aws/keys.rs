@@ -239,3 +239,37 @@ async fn an_alias_gives_the_name_of_its_key() {
     }
     wrapped(&*kms, &alias, "t").await;
 }
+
+#[tokio::test]
+async fn an_id_or_an_alias_without_an_arn_is_of_the_region_of_the_settings() {
+    let aws = SimulatedAws::start();
+    let (ours, elsewhere) = (
+        aws.create_key(EUROPE, server_policy()),
+        aws.create_key(AMERICA, server_policy()),
+    );
+    aws.set_alias(
+        &format!("arn:aws:kms:{EUROPE}:111122223333:alias/orders"),
+        &ours,
+    );
+    let id = |arn: &str| key(arn.rsplit_once('/').expect("an ARN").1);
+    let at_home = open(with(table(&aws), json!({"region": EUROPE}))).await;
+    for name in [id(&ours), key("alias/orders")] {
+        let described = at_home.describe(&name).await.outcome.expect("it is known");
+        assert_eq!(described.key, key(&ours), "{name}");
+        wrapped(&*at_home, &name, "t").await;
+    }
+    assert_eq!(
+        denial(at_home.describe(&id(&elsewhere)).await.outcome),
+        DenialReason::NotFound
+    );
+
+    let before = aws.seen().len();
+    let anywhere = open(table(&aws)).await;
+    let refusal = anywhere.describe(&id(&ours)).await.outcome;
+    assert!(
+        matches!(&refusal, Err(Error::Invalid(text)) if text.contains("region")),
+        "{:?}",
+        refusal.map(|described| described.key)
+    );
+    assert_eq!(aws.seen().len(), before, "nobody was asked");
+}

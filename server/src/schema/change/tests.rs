@@ -266,7 +266,7 @@ fn wrong_tables_are_refused_in_cassandras_words() {
         ),
         (
             "(k int PRIMARY KEY) WITH encryption = {'kms_key': 'nope'}",
-            "'nope' names no KMS key: expected default, local:NAME, arn:aws:kms:..., vault:..., pkcs11:... or kmip:...",
+            "'nope' names no KMS key: expected default, local:NAME, arn:aws:kms:..., an AWS key id, alias/NAME, vault:..., pkcs11:... or kmip:...",
         ),
     ] {
         world.refused(&format!("CREATE TABLE ks.t {definition}"), message);
