@@ -138,12 +138,7 @@ impl Database {
             tokio::time::sleep(PAST_PAUSE).await;
         }
         // What was handed over before is in this group or in an earlier one.
-        let _ = self
-            .engine
-            .write(vec![Write {
-                mutations: Vec::new(),
-            }])
-            .await;
+        let _ = self.engine.write(vec![Write::new(Vec::new())]).await;
     }
 
     /// Changes what the schema says of a table in a way that no statement of a client asked for; nothing, if it is gone.

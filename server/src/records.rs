@@ -38,11 +38,7 @@ pub async fn write<B: Backend>(
         return Ok(());
     }
     let mutation = mutation(kind, changes, engine.next_timestamp());
-    let results = engine
-        .write(vec![Write {
-            mutations: vec![mutation],
-        }])
-        .await;
+    let results = engine.write(vec![Write::new(vec![mutation])]).await;
     results.into_iter().next().unwrap_or(Ok(()))
 }
 

@@ -381,9 +381,7 @@ impl Shredding {
             })
             .collect();
         let mutation = service_table::mutation(SHREDS_TABLE, partition(table), vec![row]);
-        let write = Write {
-            mutations: vec![mutation],
-        };
+        let write = Write::new(vec![mutation]);
         let results = self.engine.write(vec![write]).await;
         results.into_iter().next().unwrap_or(Ok(()))
     }

@@ -1,13 +1,16 @@
 //! Latches: who reads a partition, decides, and writes (lightweight transactions, counters) holds its latch until the write is applied.
 //!
 //! Partitions share a fixed number of stripes, so that an idle partition costs nothing. Whoever needs several takes them through
-//! [`Latches::acquire`], in stripe order and each stripe once: two batches can never wait for each other.
+//! [`Latches::acquire`], in stripe order and each stripe once: two batches can never wait for each other. Who waits is served in order: a latch that is
+//! waited for is handed on, and [`Latches::try_acquire`] does not get it in between.
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use futures::lock::{Mutex, OwnedMutexGuard};
 use palladium_crypto::TableId;
+use smallvec::SmallVec;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::model::PartitionKey;
 
@@ -23,7 +26,7 @@ pub(crate) struct Latches {
 /// Holds the latches it was given until dropped.
 #[must_use = "a latch dropped at once protects nothing"]
 pub struct LatchGuard {
-    _held: Vec<OwnedMutexGuard<()>>,
+    held: SmallVec<[OwnedMutexGuard<()>; 1]>,
 }
 
 impl Latches {
@@ -34,17 +37,33 @@ impl Latches {
         }
     }
 
-    pub(crate) async fn acquire(&self, partitions: &[(TableId, &PartitionKey)]) -> LatchGuard {
-        let mut wanted: Vec<usize> = partitions
-            .iter()
-            .map(|partition| self.hasher.hash_one(partition) as usize % STRIPES)
-            .collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let mut held = Vec::with_capacity(wanted.len());
-        for stripe in wanted {
+    pub(crate) async fn acquire(&self, partitions: &[(TableId, PartitionKey)]) -> LatchGuard {
+        let mut held = SmallVec::new();
+        for stripe in self.stripes_of(partitions) {
             held.push(self.stripes[stripe].clone().lock_owned().await);
         }
-        LatchGuard { _held: held }
+        LatchGuard { held }
+    }
+
+    /// All of them, or None: somebody has one.
+    pub(crate) fn try_acquire(&self, partitions: &[(TableId, PartitionKey)]) -> Option<LatchGuard> {
+        let stripes = self.stripes_of(partitions).into_iter();
+        let held = stripes.map(|stripe| self.stripes[stripe].clone().try_lock_owned().ok());
+        let held = held.collect::<Option<_>>()?;
+        Some(LatchGuard { held })
+    }
+
+    fn stripes_of(&self, partitions: &[(TableId, PartitionKey)]) -> SmallVec<[usize; 4]> {
+        let stripe = |partition| self.hasher.hash_one(partition) as usize % STRIPES;
+        let mut wanted: SmallVec<[usize; 4]> = partitions.iter().map(stripe).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted
+    }
+}
+
+impl fmt::Debug for LatchGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LatchGuard of {}", self.held.len())
     }
 }

@@ -319,7 +319,7 @@ impl Trail {
     }
 
     async fn write(&self, mutations: Vec<Mutation>) -> palladium_storage::Result<()> {
-        let results = self.engine.write(vec![Write { mutations }]).await;
+        let results = self.engine.write(vec![Write::new(mutations)]).await;
         results.into_iter().next().unwrap_or(Ok(()))
     }
 

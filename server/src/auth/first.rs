@@ -53,9 +53,7 @@ pub async fn load<B: Backend>(
         ..before.unwrap_or_default()
     });
     let mutations = store::between(&roles, &first, engine.next_timestamp());
-    let write = Write {
-        mutations: mutations.into_iter().collect(),
-    };
+    let write = Write::new(mutations.into_iter().collect());
     if let Some(Err(error)) = engine.write(vec![write]).await.into_iter().next() {
         return Err(format!("the first super-user cannot be made: {error}"));
     }

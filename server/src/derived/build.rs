@@ -388,7 +388,7 @@ impl<'a> Build<'a> {
         if mutations.is_empty() {
             return Ok(());
         }
-        let write = Write { mutations };
+        let write = Write::new(mutations);
         for result in self.database.engine.write(vec![write]).await {
             result?;
         }

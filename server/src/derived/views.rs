@@ -158,7 +158,7 @@ pub async fn rebuild(
     }
     for result in database
         .engine
-        .write_latched(Write { mutations }, latch)
+        .write(vec![Write::new(mutations).under(latch)])
         .await
     {
         result?;

@@ -115,19 +115,17 @@ impl Change {
             });
         }
         rows.sort_by(|a, b| a.clustering.cmp(&b.clustering));
-        Write {
-            mutations: vec![Mutation {
-                table: SCHEMA_TABLE,
-                store: Store::BASE,
-                key: partition(),
-                update: PartitionUpdate {
-                    deletion: None,
-                    static_row: None,
-                    rows,
-                    range_tombstones: Vec::new(),
-                },
-            }],
-        }
+        Write::new(vec![Mutation {
+            table: SCHEMA_TABLE,
+            store: Store::BASE,
+            key: partition(),
+            update: PartitionUpdate {
+                deletion: None,
+                static_row: None,
+                rows,
+                range_tombstones: Vec::new(),
+            },
+        }])
     }
 }
 

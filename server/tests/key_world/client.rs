@@ -311,7 +311,7 @@ impl Life {
         }
         self.say(request, Said::Submitted);
         let ticket = match latch {
-            Some(latch) => self.engine.write_latched(write, latch),
+            Some(latch) => self.engine.write(vec![write.under(latch)]),
             None => self.engine.write(vec![write]),
         };
         let said = match ticket.await.remove(0) {
@@ -345,9 +345,7 @@ impl Life {
         let total = found.into_values().next().unwrap_or(0);
         let timestamp = self.engine.next_timestamp();
         let counted = mutation(id, wanted.store, (key, COUNTER), Some(total + 1), timestamp);
-        let write = Write {
-            mutations: vec![counted],
-        };
+        let write = Write::new(vec![counted]);
         self.submit(request, write, Some(latch)).await;
     }
 
@@ -382,9 +380,7 @@ impl Life {
         if is_batch {
             both.update.rows.extend(row(SECOND).update.rows);
         }
-        let write = Write {
-            mutations: vec![both],
-        };
+        let write = Write::new(vec![both]);
         self.submit(request, write, Some(latch)).await;
     }
 
@@ -513,7 +509,7 @@ impl Life {
             command.resume = page.next.clone();
             let mutations = derived(id, store, page);
             if !mutations.is_empty() {
-                let write = Write { mutations };
+                let write = Write::new(mutations);
                 self.open_for(&write).await?;
                 let written = self.engine.write(vec![write]).await.remove(0);
                 written.map_err(|error| self.write_refused(error))?;

@@ -197,7 +197,7 @@ impl World {
         let request = self.begin(Aim::Write, tables.into_iter().collect());
         self.say(format!("#{request} writes {members:?}"));
         self.values.hand_over(request, members);
-        let work = self.life.clone().write(request, Write { mutations });
+        let work = self.life.clone().write(request, Write::new(mutations));
         self.life.spawn(work);
         request
     }

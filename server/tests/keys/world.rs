@@ -360,9 +360,7 @@ impl World {
             key: key(),
             update,
         };
-        let write = Write {
-            mutations: vec![mutation],
-        };
+        let write = Write::new(vec![mutation]);
         self.engine.write(vec![write]).await.remove(0)
     }
 

@@ -27,6 +27,26 @@ use crate::table::Pass;
 pub struct Write {
     /// One for each partition that changes. May name several tables.
     pub mutations: Vec<Mutation>,
+    latch: Option<LatchGuard>,
+}
+
+impl Write {
+    /// A change that was decided without a look.
+    pub fn new(mutations: Vec<Mutation>) -> Self {
+        Write {
+            mutations,
+            latch: None,
+        }
+    }
+
+    /// A change that was decided under a latch. It is held until the write is applied, also if the ticket is dropped before: whoever takes it next sees what
+    /// was written.
+    pub fn under(self, latch: LatchGuard) -> Self {
+        Write {
+            latch: Some(latch),
+            ..self
+        }
+    }
 }
 
 /// One table's part of a group.
@@ -116,11 +136,10 @@ impl Forming {
         }
     }
 
-    /// Adds a batch to the forming group. `pass` answers for each table whether it may be written now; `latch` is let go when the group is applied.
+    /// Adds a batch to the forming group. `pass` answers for each table whether it may be written now.
     pub(crate) fn submit(
         &self,
         writes: Vec<Write>,
-        latch: Option<LatchGuard>,
         mut pass: impl FnMut(TableId) -> Result<Pass>,
     ) -> Ticket {
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
@@ -137,7 +156,6 @@ impl Forming {
         }
         let outcome = Arc::new(Outcome::default());
         inner.group.outcomes.push(outcome.clone());
-        inner.group.latches.extend(latch);
         let waker = inner.loop_waker.take();
         drop(inner);
         if let Some(waker) = waker {
@@ -210,6 +228,7 @@ impl Forming {
         }
         group.writes += 1;
         group.bytes += grown;
+        group.latches.extend(write.latch);
         for mutation in write.mutations {
             let share = group
                 .shares

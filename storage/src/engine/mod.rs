@@ -186,16 +186,6 @@ impl<B: Backend> Engine<B> {
 
     /// Hands a batch of writes over. Each is atomic; all share one wait and one wake-up.
     pub fn write(&self, writes: Vec<Write>) -> Ticket {
-        self.submit(writes, None)
-    }
-
-    /// Hands over a write that was decided under a latch. The latch is held until the write is applied, also if the ticket is dropped before: whoever takes
-    /// it next sees what was written.
-    pub fn write_latched(&self, write: Write, latch: LatchGuard) -> Ticket {
-        self.submit(vec![write], Some(latch))
-    }
-
-    fn submit(&self, writes: Vec<Write>, latch: Option<LatchGuard>) -> Ticket {
         let inner = &self.inner;
         let clock = Reading::now(&*inner.env);
         let full = inner.memtable_bytes.load(Ordering::Relaxed)
@@ -204,7 +194,7 @@ impl<B: Backend> Engine<B> {
             // Refused writers apply nothing, so that nobody else would ask.
             inner.jobs.add(Job::FlushLargest);
         }
-        inner.forming.submit(writes, latch, |table| {
+        inner.forming.submit(writes, |table| {
             if full {
                 return Err(Error::Full {
                     what: "memtables are full and being flushed".into(),
@@ -216,12 +206,17 @@ impl<B: Backend> Engine<B> {
 
     /// The latch of one partition, for who reads before writing. Held until dropped.
     pub async fn latch(&self, table: TableId, key: &PartitionKey) -> LatchGuard {
-        self.latch_all(&[(table, key)]).await
+        self.latch_all(&[(table, key.clone())]).await
     }
 
     /// The latches of several partitions at once, in an order in which nobody waits for somebody who waits for him.
-    pub async fn latch_all(&self, partitions: &[(TableId, &PartitionKey)]) -> LatchGuard {
+    pub async fn latch_all(&self, partitions: &[(TableId, PartitionKey)]) -> LatchGuard {
         self.inner.latches.acquire(partitions).await
+    }
+
+    /// The same at once; None where somebody holds one of them.
+    pub fn try_latch_all(&self, partitions: &[(TableId, PartitionKey)]) -> Option<LatchGuard> {
+        self.inner.latches.try_acquire(partitions)
     }
 
     /// Whether the table is open under a living lease: asked once before a response with its data leaves.

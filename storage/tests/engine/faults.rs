@@ -246,9 +246,7 @@ fn data_that_has_expired_goes_by_whole_sstables_though_nobody_writes() {
                     ..row.cells[0].clone()
                 }];
             }
-            Write {
-                mutations: vec![mutation],
-            }
+            Write::new(vec![mutation])
         });
         for result in world.env.run(world.engine.write(writes.collect())) {
             result.unwrap();
@@ -459,9 +457,7 @@ fn of_a_write_over_two_tables_the_half_that_is_left_is_kept_on_an_operators_word
     let mut world = World::with_tables(11, small(), 2);
     let timestamp = world.engine.next_timestamp();
     let mutations = [0, 1].map(|table| mutation(table, (1, 1), 5, timestamp));
-    let write = Write {
-        mutations: mutations.to_vec(),
-    };
+    let write = Write::new(mutations.to_vec());
     for result in world.env.run(world.engine.write(vec![write])) {
         result.unwrap();
     }

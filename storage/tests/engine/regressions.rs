@@ -248,12 +248,9 @@ fn a_folder_without_its_manifest_is_not_taken_for_a_new_one() {
 fn a_damaged_share_stops_its_table_and_those_that_share_a_write_with_it() {
     let mut world = World::with_tables(11, small(), 4);
     // One group: tables 0 and 1 in one write, table 2 in one of its own. Another group: table 3.
-    let together = palladium_storage::Write {
-        mutations: vec![mutation(0, (0, 0), 1, 5), mutation(1, (0, 0), 1, 5)],
-    };
-    let alone = palladium_storage::Write {
-        mutations: vec![mutation(2, (0, 0), 1, 5)],
-    };
+    let together =
+        palladium_storage::Write::new(vec![mutation(0, (0, 0), 1, 5), mutation(1, (0, 0), 1, 5)]);
+    let alone = palladium_storage::Write::new(vec![mutation(2, (0, 0), 1, 5)]);
     let ticket = world.engine.write(vec![together, alone]);
     for result in world.env.run(ticket) {
         result.unwrap();
@@ -381,9 +378,7 @@ fn a_dropped_ticket_does_not_take_its_write_along() {
 fn a_write_of_nothing_is_acknowledged_and_takes_no_group() {
     let world = World::with_tables(17, small(), 1);
     let before = files(&world.disk);
-    let nothing = palladium_storage::Write {
-        mutations: Vec::new(),
-    };
+    let nothing = palladium_storage::Write::new(Vec::new());
     let results = world.env.run(world.engine.write(vec![nothing]));
     assert!(results[0].is_ok());
     assert!(files(&world.disk) == before);
@@ -437,7 +432,9 @@ fn a_latch_is_held_until_the_write_is_applied_though_its_writer_has_left() {
     world.put(0, (1, 1), 1);
     let key = partition(1);
     let latch = world.env.run(world.engine.latch(id(0), &key));
-    let ticket = world.engine.write_latched(world.write(0, (1, 1), 2), latch);
+    let ticket = world
+        .engine
+        .write(vec![world.write(0, (1, 1), 2).under(latch)]);
     drop(ticket);
     // The next one to take it reads what was written.
     let next = world.env.run(world.engine.latch(id(0), &key));

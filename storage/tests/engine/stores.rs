@@ -34,7 +34,9 @@ fn put(world: &World, place: Place, value: u64) {
         mutation.store = store;
         mutations.push(mutation);
     }
-    let written = world.env.run(world.engine.write(vec![Write { mutations }]));
+    let written = world
+        .env
+        .run(world.engine.write(vec![Write::new(mutations)]));
     assert!(written.iter().all(Result::is_ok));
 }
 
@@ -233,9 +235,7 @@ fn a_merge_leaves_out_what_is_stale_and_what_is_written_later_stays() {
     // Forgotten, not deleted: what comes with an older timestamp is there.
     let mut again = mutation(0, (4, 1), 401, 1);
     again.store = INDEX;
-    let write = Write {
-        mutations: vec![again],
-    };
+    let write = Write::new(vec![again]);
     let written = world.env.run(world.engine.write(vec![write]));
     assert!(written.iter().all(Result::is_ok));
     let mut expected = shifted(&base, 1);

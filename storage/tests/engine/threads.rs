@@ -78,9 +78,7 @@ async fn write(engine: &LocalEngine, key: u64, value: u64, acknowledged: &Atomic
     loop {
         let timestamp = engine.next_timestamp();
         let members = (0..ROWS).map(|row| mutation(0, (key, row), value, timestamp));
-        let write = Write {
-            mutations: members.collect(),
-        };
+        let write = Write::new(members.collect());
         match engine.write(vec![write]).await.remove(0) {
             Ok(()) => return acknowledged.store(value, Ordering::Release),
             Err(Error::KeyUnavailable { .. } | Error::Full { .. }) => {

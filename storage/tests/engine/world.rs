@@ -341,9 +341,7 @@ impl World {
 
     pub fn write(&self, table: u8, place: Place, value: u64) -> Write {
         let timestamp = self.engine.next_timestamp();
-        Write {
-            mutations: vec![mutation(table, place, value, timestamp)],
-        }
+        Write::new(vec![mutation(table, place, value, timestamp)])
     }
 
     pub fn try_put(&self, table: u8, place: Place, value: u64) -> Result<()> {

@@ -295,7 +295,7 @@ async fn write(
     if mutations.is_empty() {
         return Ok(());
     }
-    let write = Write { mutations };
+    let write = Write::new(mutations);
     database.open_for(&write, asker).await?;
     traces::note(|| format!("Appending {} mutations to commitlog", write.mutations.len()));
     let ticket = database.engine.write_latched(write, latch);

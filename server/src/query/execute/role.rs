@@ -174,7 +174,7 @@ async fn write(database: &Database, before: &Roles, after: &Roles) -> CqlResult<
         return Ok(());
     };
     let mutations = vec![mutation];
-    let results = database.engine.write(vec![Write { mutations }]).await;
+    let results = database.engine.write(vec![Write::new(mutations)]).await;
     match results.into_iter().next() {
         Some(Err(error)) => Err(error.into()),
         _ => Ok(()),

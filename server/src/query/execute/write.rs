@@ -131,7 +131,7 @@ pub fn outcome(mutations: Vec<Mutation>, kind: WriteType, warnings: Vec<String>)
         return Outcome::Ready(done);
     }
     Outcome::Write {
-        write: Write { mutations },
+        write: Write::new(mutations),
         done,
         kind,
     }

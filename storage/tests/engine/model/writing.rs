@@ -125,7 +125,7 @@ impl Story {
                     mutations.extend([mutation, mirrored]);
                 }
             }
-            writes.push(Write { mutations });
+            writes.push(Write::new(mutations));
             all.push(given);
         }
         (writes, all)
