@@ -1,11 +1,12 @@
 //! A reader of a memtable, window by window.
 //!
 //! A cursor holds no lock between calls and no place in the tree, only a position: it copies a bounded window of a partition out under the
-//! lock, gives its items out, and comes back for what lies after. Windows start small, since most reads want little, and grow.
+//! lock, gives its items out, and comes back for what lies after. Windows start small, since most reads want little, and grow. Rows behind the first window
+//! that are only to be shown are shown where they lie, a window of them under one lock.
 //! A small partition is copied whole together with its head, so that it is seen as of one moment.
 
 use super::partition::Partition;
-use super::window::{Content, Window, copy_content, put};
+use super::window::{Content, Shown, WINDOW_ROWS_MAX, Window, copy_content, put, show_content};
 use super::{Memtable, first_from};
 use crate::Result;
 use crate::model::{Clustering, Deletion, PartitionBound, PartitionKey, Row, Slices, Token};
@@ -16,8 +17,6 @@ use std::sync::Arc;
 
 /// Rows of the first window of a slice; each further one has four times as many.
 const WINDOW_ROWS_MIN: usize = 16;
-/// Rows of any window.
-const WINDOW_ROWS_MAX: usize = 256;
 
 /// Reads a memtable as a [`Source`]. It never misses.
 pub struct MemtableCursor<M> {
@@ -76,20 +75,24 @@ impl<M: Deref<Target = Memtable>> MemtableCursor<M> {
         self.open = None;
     }
 
-    /// Copies the window of the slice at hand that starts at `from`; at the slice's own start if None.
-    fn copy_window(&mut self, from: Option<Clustering>) {
+    /// What is left of the slice at hand from there on; all of it if None.
+    fn span(&self, from: Option<Clustering>) -> Option<(Clustering, Clustering)> {
         let mut all = self.slices.as_slice().iter();
-        let slice = match self.reversed {
+        let (start, end) = match self.reversed {
             false => all.nth(self.slice),
             true => all.rev().nth(self.slice),
-        };
-        let Some(slice) = slice else {
+        }?;
+        Some(match (from, self.reversed) {
+            (None, _) => (start.clone(), end.clone()),
+            (Some(from), false) => (from, end.clone()),
+            (Some(from), true) => (start.clone(), from),
+        })
+    }
+
+    /// Copies the window of the slice at hand that starts at `from`; at the slice's own start if None.
+    fn copy_window(&mut self, from: Option<Clustering>) {
+        let Some(span) = self.span(from) else {
             return;
-        };
-        let span = match (from, self.reversed) {
-            (None, _) => slice.clone(),
-            (Some(from), false) => (from, slice.1.clone()),
-            (Some(from), true) => (slice.0.clone(), from),
         };
         let Some(Some(current)) = &self.current else {
             return;
@@ -112,6 +115,30 @@ impl<M: Deref<Target = Memtable>> MemtableCursor<M> {
         self.window_rows = (self.window_rows * 4).min(WINDOW_ROWS_MAX);
         let (window, open) = Window::new(content, span, limit, self.reversed);
         (self.window, self.open) = (window, open);
+    }
+
+    /// Shows what comes after the windows that were copied, where it lies and under the lock. Says whether it did and more is wanted.
+    fn show_uncopied(&mut self, show: &mut ShowRow<'_>) -> Result<Option<bool>> {
+        let Some(Some(Current { head, whole: None })) = &self.current else {
+            return Ok(None);
+        };
+        if self.next.is_some() || !self.window.is_over() || self.window.more.is_none() {
+            return Ok(None);
+        }
+        let Some(span) = self.span(self.window.more.clone()) else {
+            return Ok(None);
+        };
+        let (key, reversed) = (&head.key, self.reversed);
+        let shown = self.memtable.partitions.with(key.token(), |shard| {
+            match shard.get(key.token(), key.bytes()) {
+                Some(partition) => show_content(partition, &span, reversed, show),
+                None => Ok(None),
+            }
+        })?;
+        Ok(shown.map(|Shown { more, wanted }| {
+            (self.window, self.open) = (Window::not_copied(more), None);
+            wanted
+        }))
     }
 
     fn advance(&mut self) {
@@ -174,6 +201,11 @@ impl<M: Deref<Target = Memtable> + Send> Source for MemtableCursor<M> {
 
     fn show_rows(&mut self, show: &mut ShowRow<'_>) -> Result<(), Fault> {
         loop {
+            match self.show_uncopied(show)? {
+                Some(true) => continue,
+                Some(false) => return Ok(()),
+                None => {}
+            }
             self.advance();
             let is_bare = |item: &mut Item| item.row.is_some() && item.before.is_none();
             let Some(Item { row: Some(row), .. }) = self.next.take_if(is_bare) else {
@@ -238,7 +270,7 @@ fn copy_partition(token: i64, partition: &Partition) -> Copied {
             copied.is_whole = many.is_small();
             if copied.is_whole {
                 for row in many.rows() {
-                    copied.content.push(&mut bytes, row.clustering(), row.row());
+                    copied.content.push(&mut bytes, row);
                 }
                 copied.content.tombstones = many.tombstones.clone();
             }

@@ -4,7 +4,7 @@
 //! Memtable ─► shard (one lock; one shard, or 64 once there is much) ─► bucket by the token's top bits ─► entry
 //!             entry: token, and one partition
 //!             ├── One    a single row and nothing else: key, clustering and encoded row in one allocation
-//!             └── Many   deletion, static row, range tombstones, rows in a tree
+//!             └── Many   deletion, static row, range tombstones, rows in leaves of neighbours
 //! ```
 //!
 //! Murmur3 spreads tokens evenly, so the top bits find a bucket of a few dozen entries and the buckets in order are the partitions in order.
@@ -12,7 +12,7 @@
 //!
 //! What must hold:
 //! - A row is stored encoded, as it came in the log; it is decoded only to be read, and merged in its encoded form.
-//! - A lock is held for one partition's update or for copying one bounded window out, never while a reader thinks. An update of one partition
+//! - A lock is held for one partition's update or for one bounded window that is copied or shown, never while a reader thinks. An update of one partition
 //!   is seen whole or not at all by a read of one row, and by any read of a partition small enough to be copied at once
 //!   ([`WHOLE_ROWS_MAX`], [`WHOLE_BYTES_MAX`]).
 //! - Rows and keys are zeroed when they are dropped.
@@ -21,6 +21,7 @@
 mod buckets;
 mod cursor;
 pub mod flush;
+mod leaves;
 mod partition;
 mod stores;
 mod window;

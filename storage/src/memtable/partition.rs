@@ -1,15 +1,14 @@
 //! One partition in memory: a single row in one allocation, or everything a partition can hold.
 //!
-//! A stored row is one boxed slice: its name (clustering; for [`One`], the key before it) and its encoded form behind it, zeroed on drop.
+//! A stored row is its name (clustering; for [`One`], the key before it) and its encoded form behind it, zeroed on drop: alone in a boxed slice, or among its
+//! neighbours in [`Leaves`].
 //! Merging happens in a scratch buffer that belongs to the shard, is reused, and is zeroed after each use.
 
-use crate::codec::{Malformed, compare};
+use super::leaves::{Leaves, StoredRow};
+use crate::codec::Malformed;
 use crate::model::{
     Clustering, Deletion, RangeTombstone, RangeTombstoneList, UpdateView, reconcile,
 };
-use std::borrow::Borrow;
-use std::collections::BTreeSet;
-use std::ops::Bound;
 use zeroize::{Zeroize, Zeroizing};
 
 /// A partition of at most this many rows is copied out at once, with its head: it is read as of one moment.
@@ -19,8 +18,6 @@ pub const WHOLE_BYTES_MAX: usize = 8 << 10;
 
 /// What the allocator adds to each allocation, about.
 const ALLOCATION_BYTES: usize = 16;
-/// What a tree keeps for each row besides the row: its share of half-filled nodes.
-const TREE_ROW_BYTES: usize = 2 * size_of::<StoredRow>();
 /// What an entry takes in its bucket, which is about two thirds full.
 const ENTRY_BYTES: usize = 48;
 
@@ -45,14 +42,7 @@ pub(super) struct Many {
     /// Encoded.
     pub(super) static_row: Option<Zeroizing<Box<[u8]>>>,
     pub(super) tombstones: RangeTombstoneList,
-    rows: BTreeSet<StoredRow>,
-    row_bytes: usize,
-}
-
-/// A clustering and an encoded row; ordered and found by the clustering.
-pub(super) struct StoredRow {
-    clustering_len: u32,
-    bytes: Zeroizing<Box<[u8]>>,
+    rows: Leaves,
 }
 
 /// Where a merge is written before its size is known.
@@ -105,56 +95,6 @@ impl One {
     }
 }
 
-impl StoredRow {
-    fn new(clustering: &[u8], row: &[u8]) -> StoredRow {
-        let mut bytes = Vec::with_capacity(clustering.len() + row.len());
-        bytes.extend_from_slice(clustering);
-        bytes.extend_from_slice(row);
-        StoredRow {
-            clustering_len: clustering.len() as u32,
-            bytes: Zeroizing::new(bytes.into_boxed_slice()),
-        }
-    }
-
-    pub(super) fn clustering(&self) -> &[u8] {
-        &self.bytes[..self.clustering_len as usize]
-    }
-
-    pub(super) fn row(&self) -> &[u8] {
-        &self.bytes[self.clustering_len as usize..]
-    }
-
-    fn weight(&self) -> usize {
-        self.bytes.len() + TREE_ROW_BYTES + ALLOCATION_BYTES
-    }
-}
-
-impl Borrow<[u8]> for StoredRow {
-    fn borrow(&self) -> &[u8] {
-        self.clustering()
-    }
-}
-
-impl PartialEq for StoredRow {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for StoredRow {}
-
-impl Ord for StoredRow {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        compare(self.clustering(), other.clustering())
-    }
-}
-
-impl PartialOrd for StoredRow {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 impl Partition {
     /// A partition that did not exist before this update.
     pub(super) fn new(
@@ -203,7 +143,7 @@ impl Partition {
                     }
                 }
                 let mut many = Box::new(Many::new(one.key()));
-                many.insert(StoredRow::new(one.clustering(), one.row()));
+                many.rows.put(one.clustering(), one.row());
                 many.apply(update, scratch)?;
                 *self = Partition::Many(many);
                 Ok(())
@@ -228,7 +168,7 @@ impl Partition {
                     + many.key.len()
                     + static_row
                     + tombstones
-                    + many.row_bytes
+                    + many.rows.memory()
             }
         }
     }
@@ -241,15 +181,7 @@ impl Many {
             deletion: None,
             static_row: None,
             tombstones: RangeTombstoneList::new(),
-            rows: BTreeSet::new(),
-            row_bytes: 0,
-        }
-    }
-
-    fn insert(&mut self, row: StoredRow) {
-        self.row_bytes += row.weight();
-        if let Some(before) = self.rows.replace(row) {
-            self.row_bytes -= before.weight();
+            rows: Leaves::default(),
         }
     }
 
@@ -266,17 +198,13 @@ impl Many {
         }
         for row in update.rows() {
             let (clustering, row) = row?;
-            let stored = match self.rows.get(clustering) {
-                None => StoredRow::new(clustering, row),
-                Some(own) => StoredRow {
-                    clustering_len: own.clustering_len,
-                    bytes: scratch.boxed(|out| {
-                        out.extend_from_slice(clustering);
-                        reconcile::encoded_rows(own.row(), row, out)
-                    })?,
-                },
-            };
-            self.insert(stored);
+            match self.rows.get(clustering) {
+                None => self.rows.put(clustering, row),
+                Some(own) => {
+                    let united = scratch.boxed(|out| reconcile::encoded_rows(own, row, out))?;
+                    self.rows.put(clustering, &united);
+                }
+            }
         }
         Ok(())
     }
@@ -284,13 +212,13 @@ impl Many {
     /// Small enough to be copied out at once.
     pub(super) fn is_small(&self) -> bool {
         self.rows.len() <= WHOLE_ROWS_MAX
-            && self.row_bytes <= WHOLE_BYTES_MAX
+            && self.rows.data_bytes() <= WHOLE_BYTES_MAX
             && self.tombstones.as_slice().len() <= WHOLE_ROWS_MAX
     }
 
     /// The encoded row at a position.
     pub(super) fn row(&self, position: &[u8]) -> Option<&[u8]> {
-        self.rows.get(position).map(StoredRow::row)
+        self.rows.get(position)
     }
 
     /// Rows strictly between two positions, in order.
@@ -298,21 +226,12 @@ impl Many {
         &'a self,
         start: &'a Clustering,
         end: &'a Clustering,
-    ) -> impl DoubleEndedIterator<Item = &'a StoredRow> {
-        // A tree refuses an empty range between equal excluded bounds; and it need not be told that everything lies after nothing.
-        let after = match start.0.is_empty() {
-            true => Bound::Unbounded,
-            false => Bound::Excluded(&start.0[..]),
-        };
-        let range = (start < end).then(|| {
-            self.rows
-                .range::<[u8], _>((after, Bound::Excluded(&end.0[..])))
-        });
-        range.into_iter().flatten()
+    ) -> impl DoubleEndedIterator<Item = StoredRow<'a>> {
+        self.rows.between(&start.0, &end.0)
     }
 
     /// Every row, in order.
-    pub(super) fn rows(&self) -> impl Iterator<Item = &StoredRow> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = StoredRow<'_>> {
         self.rows.iter()
     }
 }

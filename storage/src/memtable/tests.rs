@@ -406,3 +406,74 @@ fn the_memtables_of_a_table_know_their_sum() {
     assert_eq!(memtables.bytes(), before - dropped);
     assert_eq!(memtables.bytes(), sum(&memtables));
 }
+
+proptest! {
+    #[test]
+    fn rows_that_are_shown_are_those_that_come_one_by_one(
+        seed in any::<u64>(),
+        rows in 0usize..900,
+        tombstones in 0u64..4,
+        reversed in any::<bool>(),
+        cuts in proptest::collection::vec(0u32..1000, 0..4),
+    ) {
+        let mut chance = Chance(seed);
+        let memtable = Memtable::new();
+        let key = testing::key(1);
+        let at = |number: u32| Clustering(Bytes::copy_from_slice(&number.to_be_bytes()));
+        for _ in 0..rows {
+            let number = (chance.next() % 1000) as u32;
+            let length = (chance.next() % 40) as usize;
+            let update = PartitionUpdate::of_row(row_at(at(number), 5, &vec![1; length]));
+            memtable.apply(&key, &update).unwrap();
+        }
+        for timestamp in 0..tombstones {
+            let start = (chance.next() % 1000) as u32;
+            let end = start + (chance.next() % 50) as u32;
+            let mut update = PartitionUpdate::default();
+            update.range_tombstones.push(RangeTombstone {
+                start: at(start),
+                end: at(end),
+                deletion: Deletion { timestamp: timestamp as i64, local_deletion_time: 1 },
+            });
+            memtable.apply(&key, &update).unwrap();
+        }
+        if memtable.is_empty() {
+            return Ok(());
+        }
+        let mut cuts = cuts;
+        cuts.sort_unstable();
+        let slices = match cuts[..] {
+            [] | [_] => Slices::all(),
+            [first, second] | [first, second, _] => Slices::one(at(first), at(second)),
+            [first, second, third, fourth, ..] => {
+                Slices::new(vec![(at(first), at(second)), (at(third), at(fourth))])
+            }
+        };
+        let wanted: Vec<_> = items(&memtable, &slices, reversed)
+            .into_iter()
+            .map(|item| (item.position, item.row.is_some()))
+            .collect();
+        let mut cursor = memtable.cursor();
+        cursor.partition().unwrap().expect("one partition");
+        cursor.open(&slices, reversed).unwrap();
+        let mut seen = Vec::new();
+        loop {
+            if !chance.next().is_multiple_of(4) {
+                let before = seen.len();
+                let enough = before + 1 + (chance.next() % 600) as usize;
+                cursor.show_rows(&mut |row| {
+                    seen.push((Clustering::copy_from(row.clustering), true));
+                    Ok(seen.len() < enough)
+                }).unwrap();
+                prop_assert!(seen.len() <= enough);
+            } else if cursor.peek().unwrap().is_some() {
+                let item = cursor.pop();
+                seen.push((item.position, item.row.is_some()));
+            }
+            if cursor.peek().unwrap().is_none() {
+                break;
+            }
+        }
+        prop_assert_eq!(seen, wanted);
+    }
+}

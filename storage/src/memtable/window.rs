@@ -9,7 +9,8 @@
 //! An *edge* is a position where the open range deletion changes. A window knows the deletion open where it starts, so it needs nothing of the
 //! windows before it. An edge at the limit belongs to the window after it; a row at the limit to the one that ends there.
 
-use super::partition::{Many, One, Partition, StoredRow};
+use super::leaves::StoredRow;
+use super::partition::{Many, One, Partition};
 use crate::Result;
 use crate::codec::compare;
 use crate::model::{Clustering, Deletion, RangeTombstone, RangeTombstoneList};
@@ -18,6 +19,8 @@ use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Rows of any window.
+pub(super) const WINDOW_ROWS_MAX: usize = 256;
 /// Range tombstones of any window.
 const WINDOW_TOMBSTONES_MAX: usize = 256;
 /// Bytes of rows at which a window ends: one row may exceed it.
@@ -80,22 +83,75 @@ pub(super) fn copy_content(
     (content, limit)
 }
 
+/// What became of rows that were shown where they lie.
+pub(super) struct Shown {
+    /// Where the span goes on.
+    pub(super) more: Option<Clustering>,
+    /// Whether the next one is wanted.
+    pub(super) wanted: bool,
+}
+
+/// Shows rows of a span where they lie, up to a window of them. None shown and nothing said: a range deletion touches the span.
+pub(super) fn show_content(
+    partition: &Partition,
+    span: &(Clustering, Clustering),
+    reversed: bool,
+    show: &mut ShowRow<'_>,
+) -> Result<Option<Shown>> {
+    let Partition::Many(many) = partition else {
+        return Ok(None);
+    };
+    if many.tombstones.touch(span) {
+        return Ok(None);
+    }
+    let mut within = many.rows_between(&span.0, &span.1);
+    let (mut last, mut rows, mut bytes): (Option<&[u8]>, _, _) = (None, 0, 0);
+    loop {
+        let next = match reversed {
+            false => within.next(),
+            true => within.next_back(),
+        };
+        let Some(row) = next else {
+            let more = None;
+            return Ok(Some(Shown { more, wanted: true }));
+        };
+        let mut wanted = true;
+        let is_full = rows == WINDOW_ROWS_MAX || bytes >= WINDOW_BYTES_MAX;
+        if !is_full {
+            wanted = show(row.encoded())?;
+            last = Some(row.clustering());
+            rows += 1;
+            bytes += row.parts().0.len();
+        }
+        if is_full || !wanted {
+            let more = last.map(Clustering::copy_from);
+            return Ok(Some(Shown { more, wanted }));
+        }
+    }
+}
+
 impl Content {
-    pub(super) fn push(&mut self, bytes: &mut Vec<u8>, clustering: &[u8], row: &[u8]) {
-        let clustering = put(bytes, clustering);
-        let row = put(bytes, row);
-        self.rows.push(RowSpan { clustering, row });
+    pub(super) fn push(&mut self, bytes: &mut Vec<u8>, row: StoredRow<'_>) {
+        let (both, clustering_len) = row.parts();
+        let both = put(bytes, both);
+        let middle = both.start + clustering_len;
+        self.rows.push(RowSpan {
+            clustering: both.start..middle,
+            row: middle..both.end,
+        });
     }
 
     pub(super) fn copy_one(&mut self, bytes: &mut Vec<u8>, one: &One) {
-        self.push(bytes, one.clustering(), one.row());
+        let clustering = put(bytes, one.clustering());
+        let row = put(bytes, one.row());
+        self.rows.push(RowSpan { clustering, row });
     }
 
     /// Copies rows until there are enough; the last one's position if there were more.
     fn copy_rows<'a>(
         &mut self,
         bytes: &mut Vec<u8>,
-        rows: impl Iterator<Item = &'a StoredRow>,
+        rows: impl Iterator<Item = StoredRow<'a>>,
         enough: usize,
     ) -> Option<Clustering> {
         let mut last: Option<&[u8]> = None;
@@ -103,7 +159,7 @@ impl Content {
             if self.rows.len() >= enough || bytes.len() >= WINDOW_BYTES_MAX {
                 return last.map(Clustering::copy_from);
             }
-            self.push(bytes, row.clustering(), row.row());
+            self.push(bytes, row);
             last = Some(row.clustering());
         }
         None
@@ -212,6 +268,19 @@ impl Window {
             more: limit,
         };
         (window, open)
+    }
+
+    /// The part of a slice that starts there, of which nothing was copied.
+    pub(super) fn not_copied(more: Option<Clustering>) -> Window {
+        Window {
+            more,
+            ..Window::default()
+        }
+    }
+
+    /// Whether all that was copied was given out.
+    pub(super) fn is_over(&self) -> bool {
+        self.rows.is_empty() && self.edge.is_empty()
     }
 
     /// Shows rows up to the next edge. False: no more are wanted.

@@ -84,6 +84,13 @@ impl RangeTombstoneList {
             .then_some(tombstone.deletion)
     }
 
+    /// Whether one of them touches a span, edges included.
+    pub fn touch(&self, (start, end): &(Clustering, Clustering)) -> bool {
+        let first = self.0.partition_point(|tombstone| tombstone.end < *start);
+        let first = self.0.get(first);
+        first.is_some_and(|tombstone| tombstone.start <= *end)
+    }
+
     /// The index of the first tombstone that ends after a position.
     pub fn first_ending_after(&self, position: &[u8]) -> usize {
         self.0
