@@ -78,9 +78,9 @@ impl Limits {
         bytes: usize::MAX,
     };
 
-    /// A page of so much is full.
+    /// A page of so much is full. One without a row never is: it would not say where the next one begins.
     fn reached(&self, rows: u32, bytes: usize) -> bool {
-        rows >= self.rows || bytes >= self.bytes
+        rows > 0 && (rows >= self.rows || bytes >= self.bytes)
     }
 }
 

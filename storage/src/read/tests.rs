@@ -597,6 +597,35 @@ fn a_page_that_ends_with_its_partition_goes_on_after_it() {
     );
 }
 
+#[test]
+fn a_page_of_no_bytes_has_a_row_however_many_say_nothing_before_it() {
+    let memtable = Memtable::new();
+    for (position, timestamp) in [(1, None), (2, Some(1))] {
+        let mut row = Row::new(Clustering(Bytes::from(vec![position, 0])));
+        row.liveness = timestamp.map(Liveness::new);
+        memtable
+            .apply(&testing::key(1), &PartitionUpdate::of_row(row))
+            .unwrap();
+    }
+    let command = ReadCommand {
+        table: TableId([0; 16]),
+        store: Store::BASE,
+        range: KeyRange::One(testing::key(1)),
+        slices: Slices::all(),
+        reversed: false,
+        columns: Arc::default(),
+        limits: Limits {
+            bytes: 0,
+            ..Limits::NONE
+        },
+        resume: None,
+        now: NOW,
+    };
+    let page = read(vec![memtable.cursor()], &command);
+    assert_eq!(page.partitions.len(), 1);
+    assert_eq!(page.partitions[0].rows.len(), 1);
+}
+
 /// Calls until there is no miss.
 fn insist<T>(mut call: impl FnMut() -> Result<T, Fault>) -> T {
     loop {
