@@ -135,6 +135,18 @@ pub struct Scope<'a> {
     pub aggregates: &'a [Option<Bytes>],
 }
 
+impl<'a> Scope<'a> {
+    /// Where there is no row: the values that came with the request.
+    pub fn of_values(bound: &'a [Bound], moment: &'a Moment<'a>) -> Self {
+        Scope {
+            bound,
+            moment,
+            row: None,
+            aggregates: &[],
+        }
+    }
+}
+
 /// The row at hand.
 pub struct RowScope<'a> {
     pub table: &'a TableSchema,

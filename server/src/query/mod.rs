@@ -291,12 +291,7 @@ fn execute(
         Body::Modify(_) => execute::write::modify(database, statement, bound, &settings),
         Body::Batch(batch) => {
             let moment = moment(database, &settings);
-            let scope = Scope {
-                bound: &bound,
-                moment: &moment,
-                row: None,
-                aggregates: &[],
-            };
+            let scope = Scope::of_values(&bound, &moment);
             let timestamp = execute::write::long(&batch.timestamp, &scope, "timestamp")?;
             let kind = batch.kind;
             execute::write::batch(

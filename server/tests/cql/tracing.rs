@@ -90,7 +90,7 @@ fn a_traced_request_shows_its_way_and_no_value() {
         assert!(
             steps
                 .iter()
-                .any(|step| step.starts_with("Waiting for the latches"))
+                .any(|step| step == "Holding the latches of 1 partitions")
         );
         all.push(session);
         all.extend(steps);

@@ -396,12 +396,7 @@ pub(super) fn folded(expression: Expression) -> CqlResult<Expression> {
         seconds: 0,
         uuids: &uuids,
     };
-    let scope = Scope {
-        bound: &[],
-        moment: &moment,
-        row: None,
-        aggregates: &[],
-    };
+    let scope = Scope::of_values(&[], &moment);
     Ok(Expression::Constant(match expression.evaluate(&scope)? {
         Bound::Unset => Bound::Null,
         value => value,

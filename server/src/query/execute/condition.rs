@@ -31,12 +31,7 @@ pub fn check_conditional(
     let mut partition: Option<PartitionKey> = None;
     let mut kinds = HashMap::new();
     for (plan, bound) in plans {
-        let scope = Scope {
-            bound,
-            moment,
-            row: None,
-            aggregates: &[],
-        };
+        let scope = Scope::of_values(bound, moment);
         let keys = keys_of(plan, &scope)?;
         check_one_partition(plan, is_batch)?;
         let key = keys.into_iter().next();
@@ -53,12 +48,7 @@ pub fn check_conditional(
         let PlannedCondition::Columns(tests) = &plan.condition else {
             continue;
         };
-        let scope = Scope {
-            bound,
-            moment,
-            row: None,
-            aggregates: &[],
-        };
+        let scope = Scope::of_values(bound, moment);
         for test in tests {
             check(test, &plan.table.columns[test.column], &scope)?;
         }

@@ -4,6 +4,8 @@
 //! latch every partition ─► read the rows ─► IF holds? ─► mutations, newer than all that was read ─► write ─► unlatch
 //! ```
 //!
+//! Where all latches are free and memory has the rows, all of this but the write happens while the request is begun.
+//!
 //! One server owns its data, so a latch in memory is all that compare-and-set needs: whoever else wants the partition waits
 //! until the write is applied.
 //!
@@ -13,12 +15,12 @@
 
 use std::sync::Arc;
 
-use palladium_crypto::TableId;
+use futures::FutureExt;
 use palladium_protocol::cql::ast::BatchKind;
 use palladium_protocol::response::WriteType;
 use palladium_storage::{
     Clustering, KeyRange, LatchGuard, Limits, Mutation, PartitionKey, PartitionUpdate, ReadCommand,
-    Row, Slices, Store, Write,
+    ReadPage, ReadRows, Row, Slices, Store, Write,
 };
 
 use tokio::sync::OwnedRwLockReadGuard;
@@ -32,7 +34,7 @@ use super::write::{
     Place, guard_batch, keys_of, merged, needs_row, places_of, plans_of, stamp, update_of,
     write_type,
 };
-use super::{Settings, moment, read_page};
+use super::{Settings, moment, read_page, try_read};
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::derived::{entries, views};
@@ -59,36 +61,115 @@ pub fn needs_latch(plan: &ModifyPlan) -> bool {
     plan.table.has_views() || looks_first(plan)
 }
 
-/// Statements that wait for their latches.
-pub struct Deferred {
-    pub database: Arc<Database>,
-    pub statements: Vec<(Arc<Statement>, Vec<Bound>)>,
+/// Statements that are executed under the latches of their partitions.
+pub struct Latched<'a> {
+    pub database: &'a Arc<Database>,
+    pub statements: &'a [(Arc<Statement>, Vec<Bound>)],
     /// The batch's own.
     pub timestamp: Option<i64>,
-    pub settings: Settings,
+    pub settings: &'a Settings,
     /// Of which kind the batch is; None: it is one statement.
     pub batch: Option<BatchKind>,
 }
 
-impl Deferred {
-    /// Executes them; the answer comes later.
-    pub fn begin(self) -> Outcome {
-        Outcome::Later(Box::pin(async move {
-            self.run().await.unwrap_or_else(Response::from)
-        }))
-    }
+/// What statements came to, under their latches.
+enum Decided {
+    /// They change nothing.
+    Answer(Response),
+    Write {
+        mutations: Vec<Mutation>,
+        kind: WriteType,
+        done: Response,
+        held: Held,
+    },
 }
 
-impl Deferred {
+/// What is held until a write is applied.
+struct Held {
+    latch: LatchGuard,
+    /// Of tables whose views are written along.
+    gates: Vec<OwnedRwLockReadGuard<()>>,
+    /// Until it is handed over: whoever builds an index waits for those who do not know of it.
+    catalog: Arc<Catalog>,
+}
+
+/// Executes statements at once where no latch is held and memory has what they look at, so that their write goes with all others of the connection; else the
+/// answer comes later.
+pub fn begin(
+    database: &Arc<Database>,
+    statements: Vec<(Arc<Statement>, Vec<Bound>)>,
+    timestamp: Option<i64>,
+    settings: &Settings,
+    batch: Option<BatchKind>,
+) -> Outcome {
+    let latched = Latched {
+        database,
+        statements: &statements,
+        timestamp,
+        settings,
+        batch,
+    };
+    match latched.decide(Patience::None).now_or_never() {
+        Some(Ok(Some(Decided::Answer(answer)))) => return Outcome::Ready(answer),
+        Some(Ok(Some(Decided::Write {
+            mutations,
+            kind,
+            done,
+            held,
+        }))) => {
+            return Outcome::Write {
+                write: Write::new(mutations).under(held.latch),
+                done,
+                kind,
+            };
+        }
+        Some(Err(error)) => return Outcome::Ready(error.into()),
+        Some(Ok(None)) | None => {}
+    }
+    let (database, settings) = (database.clone(), settings.clone());
+    Outcome::Later(Box::pin(async move {
+        let latched = Latched {
+            database: &database,
+            statements: &statements,
+            timestamp,
+            settings: &settings,
+            batch,
+        };
+        latched.run().await.unwrap_or_else(Response::from)
+    }))
+}
+
+impl Latched<'_> {
     async fn run(&self) -> CqlResult<Response> {
-        let Deferred {
+        match self.decide(Patience::Endless).await? {
+            Some(Decided::Answer(answer)) => Ok(answer),
+            Some(Decided::Write {
+                mutations,
+                kind,
+                done,
+                held,
+            }) => {
+                write(self.database, mutations, kind, held, &self.settings.asker).await?;
+                Ok(done)
+            }
+            None => Err(CqlError::server("who waits comes to a decision")),
+        }
+    }
+
+    /// Latches, looks and decides. None: it takes waiting.
+    async fn decide(&self, patience: Patience) -> CqlResult<Option<Decided>> {
+        let Latched {
             database,
             statements,
             timestamp,
             settings,
             batch,
-        } = self;
+        } = *self;
         let plans = plans_of(statements);
+        let has_views = |table: &TableSchema| table.has_views();
+        if patience == Patience::None && plans.iter().any(|(plan, _)| has_views(&plan.table)) {
+            return Ok(None);
+        }
         let conditional = plans.iter().any(|(plan, _)| plan.condition.is_some());
         if conditional {
             check_conditional(&plans, batch.is_some(), &moment(database, settings))?;
@@ -96,12 +177,17 @@ impl Deferred {
         // Once: a key may be made anew each time it is asked for.
         let keys = keys_of_all(database, &plans, settings)?;
         let partitions = partitions_of(&plans, &keys);
-        let named: Vec<(TableId, &PartitionKey)> = partitions
-            .iter()
-            .map(|(table, key)| (*table, key))
-            .collect();
-        traces::note(|| format!("Waiting for the latches of {} partitions", named.len()));
-        let latch = database.engine.latch_all(&named).await;
+        let latch = match patience {
+            Patience::None => match database.engine.try_latch_all(&partitions) {
+                Some(latch) => latch,
+                None => return Ok(None),
+            },
+            Patience::Endless => {
+                traces::note(|| "Waiting for latches or what is not in memory".into());
+                database.engine.latch_all(&partitions).await
+            }
+        };
+        traces::note(|| format!("Holding the latches of {} partitions", partitions.len()));
         // The moment is taken under the latch: later holders of it come later in time.
         let now = moment(database, settings);
         let mut found = Found::new(&partitions);
@@ -109,16 +195,19 @@ impl Deferred {
             if !looks_first(plan) {
                 continue;
             }
-            let scope = Scope {
-                bound,
-                moment: &now,
-                row: None,
-                aggregates: &[],
-            };
+            let scope = Scope::of_values(bound, &now);
             for key in keys {
-                let (static_row, rows) = read(database, plan, key, &scope, &settings.asker).await?;
-                if let Some(existing) = found.get_mut(plan.table.id, key) {
-                    existing.absorb(static_row, rows);
+                let command = command_of(plan, key, &scope)?;
+                let Some(page) = self.read(&plan.table, command, patience).await? else {
+                    return Ok(None);
+                };
+                traces::note(|| super::read::noted(&page));
+                // One partition was read, without a limit.
+                let partition = page.decoded()?.partitions.into_iter().next();
+                if let Some(existing) = found.get_mut(plan.table.id, key)
+                    && let Some(partition) = partition
+                {
+                    existing.absorb(partition.static_row, partition.rows);
                 }
                 if plans.len() > 1 {
                     counter::check(plan, &scope)?;
@@ -128,38 +217,20 @@ impl Deferred {
         found.settle();
         if conditional {
             for ((plan, bound), own) in plans.iter().zip(&keys) {
-                let scope = Scope {
-                    bound,
-                    moment: &now,
-                    row: None,
-                    aggregates: &[],
-                };
+                let scope = Scope::of_values(bound, &now);
                 let existing = own.first().and_then(|key| found.get(plan.table.id, key));
                 if !applies(plan, &scope, existing)? {
                     let key = conditional_key(&plans, &keys);
-                    return refusal(
-                        database,
-                        &plans,
-                        key,
-                        batch.is_some(),
-                        &now,
-                        &found,
-                        &settings.asker,
-                    )
-                    .await;
+                    let refusal = self.refusal(&plans, key, &now, &found, patience).await?;
+                    return Ok(refusal.map(Decided::Answer));
                 }
             }
         }
         let newest = found.newest();
-        let mut mutations = Vec::new();
+        let mut mutations = Vec::with_capacity(partitions.len());
         let mut totals = Totals::default();
         for ((plan, bound), keys) in plans.iter().zip(&keys) {
-            let scope = Scope {
-                bound,
-                moment: &now,
-                row: None,
-                aggregates: &[],
-            };
+            let scope = Scope::of_values(bound, &now);
             let client = timestamp.or(settings.timestamp).filter(|_| !conditional);
             let mut stamp = stamp(plan, &scope, client, now.micros)?;
             if conditional {
@@ -196,10 +267,11 @@ impl Deferred {
         let catalog = database.catalog.load_full();
         let mut mutations = merged(mutations);
         let mut warnings = Vec::new();
-        if let (Some(kind), false) = (*batch, conditional) {
+        if let (Some(kind), false) = (batch, conditional) {
             let (said, checked) = guard_batch(database, kind, &plans, &mutations, settings);
             if let Err(error) = checked {
-                return Ok(Response::from(error).with_warnings(said));
+                let answer = Response::from(error).with_warnings(said);
+                return Ok(Some(Decided::Answer(answer)));
             }
             warnings = said;
         } else {
@@ -213,26 +285,125 @@ impl Deferred {
         }
         let kind = match conditional {
             true => WriteType::Cas,
-            false => write_type(*batch, &plans, &mutations),
+            false => write_type(batch, &plans, &mutations),
         };
-        add_entries(&catalog, &plans, &mut mutations)?;
         let mut bases = tables_now(&catalog, &plans);
-        bases.retain(|table| table.has_views());
+        for table in &bases {
+            if table.has_indexes() {
+                entries::add(table, &mut mutations)?;
+            }
+        }
+        bases.retain(|table| has_views(table));
+        if patience == Patience::None && !bases.is_empty() {
+            return Ok(None);
+        }
         bases.sort_by_key(|table| table.id);
         let mut gates = Vec::new();
         for table in bases {
             gates.push(database.gate(table.id).read_owned().await);
             views::add(database, &catalog, table, &mut mutations, &settings.asker).await?;
         }
-        let held = (latch, gates);
-        write(database, mutations, kind, held, &settings.asker).await?;
-        drop(catalog);
         let answer = match conditional {
             true => verdict::applied(&plans[0].0.table),
             false => Response::Void,
         };
-        Ok(answer.with_warnings(warnings))
+        let done = answer.with_warnings(warnings);
+        if mutations.is_empty() {
+            return Ok(Some(Decided::Answer(done)));
+        }
+        Ok(Some(Decided::Write {
+            mutations,
+            kind,
+            done,
+            held: Held {
+                latch,
+                gates,
+                catalog,
+            },
+        }))
     }
+
+    /// Reads what a statement looks at. None: it takes waiting.
+    async fn read(
+        &self,
+        table: &TableSchema,
+        command: ReadCommand,
+        patience: Patience,
+    ) -> CqlResult<Option<ReadPage<ReadRows>>> {
+        let asker = &self.settings.asker;
+        match patience {
+            Patience::None => try_read(self.database, table, &command, asker).transpose(),
+            Patience::Endless => read_page(self.database, table, command, asker)
+                .await
+                .map(Some),
+        }
+    }
+
+    /// The answer when some IF did not hold: what all of them are about, as it is. Where they are about the static row alone, the partition's first row stands for
+    /// it, as in Cassandra. None: it takes waiting.
+    async fn refusal(
+        &self,
+        plans: &[(&ModifyPlan, &[Bound])],
+        key: Option<&PartitionKey>,
+        now: &Moment<'_>,
+        found: &Found<'_>,
+        patience: Patience,
+    ) -> CqlResult<Option<Response>> {
+        let conditional: Vec<_> = plans
+            .iter()
+            .filter(|(plan, _)| plan.condition.is_some())
+            .collect();
+        let mut positions = Vec::new();
+        for (plan, bound) in &conditional {
+            if is_about_rows(plan) {
+                positions.extend(rows_of(plan, &Scope::of_values(bound, now))?);
+            }
+        }
+        positions.sort();
+        positions.dedup();
+        let (Some((first, _)), Some(key)) = (conditional.first(), key) else {
+            return Err(CqlError::server(
+                "a conditional statement names its partition",
+            ));
+        };
+        let table = &first.table;
+        let touches = |kind: ColumnKind| {
+            plans.iter().any(|(plan, _)| {
+                let rows = kind == ColumnKind::Regular && !plan.statics_only;
+                rows || plan
+                    .operations
+                    .iter()
+                    .any(|(index, _)| table.columns[*index].kind == kind)
+            })
+        };
+        let mut stand_in = None;
+        if positions.is_empty() {
+            let command = first_rows(table, key, now.seconds);
+            let Some(page) = self.read(table, command, patience).await? else {
+                return Ok(None);
+            };
+            stand_in = first_row(page, touches(ColumnKind::Regular))?;
+        }
+        let nothing = Existing::default();
+        let refusal = Refusal {
+            plans: conditional.iter().map(|(plan, _)| *plan).collect(),
+            is_batch: self.batch.is_some(),
+            existing: found.get(table.id, key).unwrap_or(&nothing),
+            key,
+            positions,
+            stand_in,
+            touches_statics: touches(ColumnKind::Static),
+            now: now.seconds,
+        };
+        verdict::refused(table, &refusal).map(Some)
+    }
+}
+
+/// Whether a latch or a disk is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    None,
+    Endless,
 }
 
 /// What is deleted by stretches or as a whole is deleted before anything of the same batch is written.
@@ -244,20 +415,6 @@ fn before_the_rest(update: &mut PartitionUpdate) {
     for deletion in stretches.chain(&mut update.deletion) {
         deletion.timestamp = deletion.timestamp.saturating_sub(1);
     }
-}
-
-/// Entries of the indexes that these tables have in this catalog.
-fn add_entries(
-    catalog: &Catalog,
-    plans: &[(&ModifyPlan, &[Bound])],
-    mutations: &mut Vec<Mutation>,
-) -> CqlResult<()> {
-    for table in tables_now(catalog, plans) {
-        if table.has_indexes() {
-            entries::add(table, mutations)?;
-        }
-    }
-    Ok(())
 }
 
 /// The tables of statements as a catalog knows them, each once.
@@ -289,16 +446,18 @@ async fn write(
     database: &Database,
     mutations: Vec<Mutation>,
     kind: WriteType,
-    (latch, gates): (LatchGuard, Vec<OwnedRwLockReadGuard<()>>),
+    held: Held,
     asker: &Asker,
 ) -> CqlResult<()> {
-    if mutations.is_empty() {
-        return Ok(());
-    }
     let write = Write::new(mutations);
     database.open_for(&write, asker).await?;
     traces::note(|| format!("Appending {} mutations to commitlog", write.mutations.len()));
-    let ticket = database.engine.write_latched(write, latch);
+    let Held {
+        latch,
+        gates,
+        catalog,
+    } = held;
+    let ticket = database.engine.write(vec![write.under(latch)]);
     let results = match gates.is_empty() {
         true => ticket.await,
         // Gone through until the write is applied, also if the client leaves meanwhile.
@@ -312,6 +471,7 @@ async fn write(
             applied.await.map_err(is_lost)?
         }
     };
+    drop(catalog);
     // Of a table that has just been closed: why.
     let refused = |error| database.write_refused(error, kind);
     results
@@ -326,15 +486,9 @@ fn keys_of_all(
     settings: &Settings,
 ) -> CqlResult<Vec<Vec<PartitionKey>>> {
     let now = moment(database, settings);
-    let keys = plans.iter().map(|(plan, bound)| {
-        let scope = Scope {
-            bound,
-            moment: &now,
-            row: None,
-            aggregates: &[],
-        };
-        keys_of(plan, &scope)
-    });
+    let keys = plans
+        .iter()
+        .map(|(plan, bound)| keys_of(plan, &Scope::of_values(bound, &now)));
     keys.collect()
 }
 
@@ -362,19 +516,13 @@ fn conditional_key<'k>(
     conditional.and_then(|(_, keys)| keys.first())
 }
 
-/// The rows a statement is about, as they are now.
-async fn read(
-    database: &Database,
-    plan: &ModifyPlan,
-    key: &PartitionKey,
-    scope: &Scope<'_>,
-    asker: &Asker,
-) -> CqlResult<(Option<Row>, Vec<Row>)> {
+/// Reads the rows a statement is about, as they are now.
+fn command_of(plan: &ModifyPlan, key: &PartitionKey, scope: &Scope<'_>) -> CqlResult<ReadCommand> {
     let mut stretches = Vec::new();
     for position in rows_of(plan, scope)? {
         stretches.push(key::around(&position));
     }
-    let command = ReadCommand {
+    Ok(ReadCommand {
         table: plan.table.id,
         store: Store::BASE,
         range: KeyRange::One(key.clone()),
@@ -384,14 +532,7 @@ async fn read(
         limits: Limits::NONE,
         resume: None,
         now: scope.moment.seconds,
-    };
-    let page = read_page(database, &plan.table, command, asker).await?;
-    traces::note(|| super::read::noted(&page));
-    // One partition was read, without a limit.
-    let partition = page.decoded()?.partitions.into_iter().next();
-    Ok(partition.map_or((None, Vec::new()), |partition| {
-        (partition.static_row, partition.rows)
-    }))
+    })
 }
 
 /// The rows a statement is about; a table without clustering columns has one.
@@ -409,88 +550,9 @@ pub fn rows_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Vec<Clustering
         .collect())
 }
 
-/// The answer when some IF did not hold: what all of them are about, as it is. Where they are about the static row alone,
-/// the partition's first row stands for it, as in Cassandra.
-async fn refusal(
-    database: &Database,
-    plans: &[(&ModifyPlan, &[Bound])],
-    key: Option<&PartitionKey>,
-    is_batch: bool,
-    now: &Moment<'_>,
-    found: &Found<'_>,
-    asker: &Asker,
-) -> CqlResult<Response> {
-    let conditional: Vec<_> = plans
-        .iter()
-        .filter(|(plan, _)| plan.condition.is_some())
-        .collect();
-    let mut positions = Vec::new();
-    for (plan, bound) in &conditional {
-        let scope = Scope {
-            bound,
-            moment: now,
-            row: None,
-            aggregates: &[],
-        };
-        if is_about_rows(plan) {
-            positions.extend(rows_of(plan, &scope)?);
-        }
-    }
-    positions.sort();
-    positions.dedup();
-    let (Some((first, _)), Some(key)) = (conditional.first(), key) else {
-        return Err(CqlError::server(
-            "a conditional statement names its partition",
-        ));
-    };
-    let table = &first.table;
-    let touches = |kind: ColumnKind| {
-        plans.iter().any(|(plan, _)| {
-            let rows = kind == ColumnKind::Regular && !plan.statics_only;
-            rows || plan
-                .operations
-                .iter()
-                .any(|(index, _)| table.columns[*index].kind == kind)
-        })
-    };
-    let stand_in = match positions.is_empty() {
-        true => {
-            first_row(
-                database,
-                table,
-                key,
-                now.seconds,
-                touches(ColumnKind::Regular),
-                asker,
-            )
-            .await?
-        }
-        false => None,
-    };
-    let nothing = Existing::default();
-    let refusal = Refusal {
-        plans: conditional.iter().map(|(plan, _)| *plan).collect(),
-        is_batch,
-        existing: found.get(table.id, key).unwrap_or(&nothing),
-        key,
-        positions,
-        stand_in,
-        touches_statics: touches(ColumnKind::Static),
-        now: now.seconds,
-    };
-    verdict::refused(table, &refusal)
-}
-
-/// The first row of a partition. Without its cells, only an inserted row is one; an update alone makes none.
-async fn first_row(
-    database: &Database,
-    table: &TableSchema,
-    key: &PartitionKey,
-    now: i64,
-    with_cells: bool,
-    asker: &Asker,
-) -> CqlResult<Option<Row>> {
-    let command = ReadCommand {
+/// Reads the first rows of a partition.
+fn first_rows(table: &TableSchema, key: &PartitionKey, now: i64) -> ReadCommand {
+    ReadCommand {
         table: table.id,
         store: Store::BASE,
         range: KeyRange::One(key.clone()),
@@ -503,11 +565,12 @@ async fn first_row(
         },
         resume: None,
         now,
-    };
-    let page = read_page(database, table, command, asker)
-        .await?
-        .decoded()?;
-    let partition = page.partitions.into_iter().next();
+    }
+}
+
+/// The first row of a partition. Without its cells, only an inserted row is one; an update alone makes none.
+fn first_row(page: ReadPage<ReadRows>, with_cells: bool) -> CqlResult<Option<Row>> {
+    let partition = page.decoded()?.partitions.into_iter().next();
     let mut rows = partition.into_iter().flat_map(|partition| partition.rows);
     Ok(rows.find(|row| with_cells || row.liveness.is_some()))
 }

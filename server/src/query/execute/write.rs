@@ -19,7 +19,7 @@ use palladium_storage::{
 };
 
 use super::condition::check_positions;
-use super::conditional::{self, Deferred};
+use super::conditional;
 use super::consistency;
 use super::row::{RowWriter, needs_existing};
 use super::{Settings, moment};
@@ -66,22 +66,13 @@ pub fn modify(
     consistency::check_write(plan, settings)?;
     if conditional::needs_latch(plan) {
         masks::check_condition(database, &settings.asker, plan)?;
-        let deferred = Deferred {
-            database: database.clone(),
-            statements: vec![(statement, bound)],
-            timestamp: None,
-            settings: settings.clone(),
-            batch: None,
-        };
-        return Ok(deferred.begin());
+        let statements = vec![(statement, bound)];
+        return Ok(conditional::begin(
+            database, statements, None, settings, None,
+        ));
     }
     let moment = moment(database, settings);
-    let scope = Scope {
-        bound: &bound,
-        moment: &moment,
-        row: None,
-        aggregates: &[],
-    };
+    let scope = Scope::of_values(&bound, &moment);
     let stamp = stamp(plan, &scope, settings.timestamp, moment.micros)?;
     let mut mutations = Vec::with_capacity(1);
     let keys = keys_of(plan, &scope)?;
@@ -203,23 +194,14 @@ pub fn batch(
             masks::check_condition(database, &settings.asker, plan)?;
         }
         drop(plans);
-        let deferred = Deferred {
-            database: database.clone(),
-            statements,
-            timestamp,
-            settings: settings.clone(),
-            batch: Some(kind),
-        };
-        return Ok(deferred.begin());
+        let batch = Some(kind);
+        return Ok(conditional::begin(
+            database, statements, timestamp, settings, batch,
+        ));
     }
     let moment = moment(database, settings);
     let mut mutations = Vec::with_capacity(flat.len());
-    let scope = |bound| Scope {
-        bound,
-        moment: &moment,
-        row: None,
-        aggregates: &[],
-    };
+    let scope = |bound| Scope::of_values(bound, &moment);
     // All partitions are named before anything else is looked at.
     let mut named = Vec::with_capacity(flat.len());
     for (plan, bound) in &plans {

@@ -244,12 +244,7 @@ impl Select {
             true => moment(&database, &settings),
             false => moment_in_seconds(&database, &settings),
         };
-        let scope = Scope {
-            bound: &bound,
-            moment: &moment,
-            row: None,
-            aggregates: &[],
-        };
+        let scope = Scope::of_values(&bound, &moment);
         let limit = |expression: &Option<Expression>, name: &str| -> CqlResult<u32> {
             let Some(expression) = expression else {
                 return Ok(u32::MAX);
@@ -578,12 +573,7 @@ impl Select {
             seconds: self.seconds,
             uuids: &database.prepared.uuids,
         };
-        let scope = Scope {
-            bound: &bound,
-            moment: &moment,
-            row: None,
-            aggregates: &[],
-        };
+        let scope = Scope::of_values(&bound, &moment);
         let checks = check::checks(
             &plan.table,
             &plan.restrictions.filters,
@@ -671,12 +661,7 @@ impl Select {
             seconds: self.seconds,
             uuids: &database.prepared.uuids,
         };
-        let scope = Scope {
-            bound: &bound,
-            moment: &moment,
-            row: None,
-            aggregates: &[],
-        };
+        let scope = Scope::of_values(&bound, &moment);
         if plan.is_aggregate() {
             if self.group.is_none() && plan.group_by.is_none() && self.cells.rows == 0 {
                 // No rows are a group too.
