@@ -43,8 +43,9 @@ const ROOM_BYTES_MAX: usize = 16 << 10;
 const QUIET: Duration = Duration::from_secs(1);
 /// Bytes read from a socket before the requests in them are begun.
 const READ_BYTES_MAX: usize = 256 << 10;
-/// Bytes of answers after which no further request is begun until they have left: a reader that is slow finds its own requests waiting.
-const OUT_BYTES_MAX: usize = 1 << 20;
+/// Bytes of answers after which no further request is begun until they have left: a reader that is slow finds its own requests waiting. With one more answer of
+/// usual size the buffer is kept, and is none of the large blocks whose pages come from the kernel anew each time.
+const OUT_BYTES_MAX: usize = 192 << 10;
 /// An answer buffer that grew beyond this is given back after it was sent.
 const OUT_BYTES_KEPT: usize = 256 << 10;
 /// Bytes of a request that has arrived in part and may stay when the server holds too much.
