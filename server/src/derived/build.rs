@@ -353,7 +353,7 @@ impl<'a> Build<'a> {
                 let mut entries = Vec::new();
                 for partition in partitions {
                     let update = PartitionUpdate {
-                        static_row: partition.static_row,
+                        static_row: partition.static_row.map(|row| *row),
                         rows: partition.rows,
                         ..PartitionUpdate::default()
                     };

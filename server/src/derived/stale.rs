@@ -138,7 +138,7 @@ impl Of {
         let page = database.engine.read(command).await?;
         let mut update = PartitionUpdate::default();
         for partition in page.partitions {
-            update.static_row = partition.static_row;
+            update.static_row = partition.static_row.map(|row| *row);
             update.rows = partition.rows;
         }
         Ok(update)

@@ -45,7 +45,7 @@ impl Purge {
         PartitionHead {
             key: head.key,
             deletion: self.keep(head.deletion),
-            static_row: head.static_row.and_then(|row| self.row(row)),
+            static_row: head.static_row.and_then(|row| self.row(*row)).map(Box::new),
         }
     }
 
@@ -258,9 +258,9 @@ mod tests {
         let head = PartitionHead {
             key: PartitionKey::new(Token(1), "k"),
             deletion: Some(deletion(5, 1)),
-            static_row: Some(row_of(CellState::Tombstone {
+            static_row: Some(Box::new(row_of(CellState::Tombstone {
                 local_deletion_time: 1,
-            })),
+            }))),
         };
         let head = purge().head(head);
         assert_eq!((head.deletion, head.static_row), (None, None));

@@ -354,7 +354,7 @@ fn update_of(contents: Contents) -> (PartitionKey, PartitionUpdate) {
     } = contents.head;
     let mut update = PartitionUpdate {
         deletion,
-        static_row,
+        static_row: static_row.map(|row| *row),
         ..PartitionUpdate::default()
     };
     let mut open: Option<(Clustering, Deletion)> = None;

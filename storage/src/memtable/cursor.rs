@@ -285,7 +285,7 @@ impl Copied {
         let bytes = &self.content.bytes;
         let static_row = match self.static_row {
             None => None,
-            Some(span) => Some(Row::decode(Clustering::MIN, bytes.slice(span))?),
+            Some(span) => Some(Box::new(Row::decode(Clustering::MIN, bytes.slice(span))?)),
         };
         let head = PartitionHead {
             key: PartitionKey::new(Token(self.token), bytes.slice(self.key)),

@@ -122,13 +122,17 @@ impl<S: Source> Merge<S> {
                 };
             }
         }
-        let Some(first) = self.members.iter().filter_map(Member::key).min().cloned() else {
+        let keys = self.members.iter().enumerate();
+        let keys = keys.filter_map(|(index, member)| Some((member.key()?, index)));
+        let Some((_, first)) = keys.min() else {
             return Ok(None);
         };
+        for index in 0..self.members.len() {
+            self.members[index].here = self.members[index].key() == self.members[first].key();
+        }
         let mut merged: Option<PartitionHead> = None;
         self.alone = None;
         for (index, member) in self.members.iter_mut().enumerate() {
-            member.here = member.key() == Some(&first);
             if !member.here {
                 continue;
             }
@@ -392,7 +396,7 @@ fn unite_heads(a: PartitionHead, b: PartitionHead) -> PartitionHead {
         key: a.key,
         deletion: a.deletion.max(b.deletion),
         static_row: match (a.static_row, b.static_row) {
-            (Some(a), Some(b)) => Some(reconcile::unite(a, b)),
+            (Some(a), Some(b)) => Some(Box::new(reconcile::unite(*a, *b))),
             (one, other) => one.or(other),
         },
     }

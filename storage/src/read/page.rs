@@ -26,7 +26,7 @@ pub struct ReadPosition {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionRows<R = Vec<Row>> {
     pub key: PartitionKey,
-    pub static_row: Option<Row>,
+    pub static_row: Option<Box<Row>>,
     /// In the order of the read; empty if only the static row lives.
     pub rows: R,
 }

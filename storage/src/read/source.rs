@@ -58,7 +58,8 @@ pub struct BlockAddress {
 pub struct PartitionHead {
     pub key: PartitionKey,
     pub deletion: Option<Deletion>,
-    pub static_row: Option<Row>,
+    /// Few partitions have one: a head is small without it.
+    pub static_row: Option<Box<Row>>,
 }
 
 /// One row, or one place where the open range deletion changes, of one source.

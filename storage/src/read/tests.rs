@@ -163,7 +163,7 @@ fn answer_of(pages: Vec<ReadPage>) -> Answer {
             .rows
             .iter()
             .map(|row| (row.clustering.clone(), shown(row)));
-        let static_row = partition.static_row.as_ref().map(shown);
+        let static_row = partition.static_row.as_deref().map(shown);
         match answer.last_mut() {
             Some(last) if last.0 == partition.key => {
                 assert!(
@@ -261,7 +261,7 @@ fn spell_out(key: PartitionKey, update: PartitionUpdate) -> (PartitionHead, Vec<
     let head = PartitionHead {
         key,
         deletion: update.deletion,
-        static_row: update.static_row,
+        static_row: update.static_row.map(Box::new),
     };
     (head, items.into_values().collect())
 }
@@ -536,7 +536,7 @@ proptest! {
         }
         let mut merged = BTreeMap::new();
         while let Some(head) = merge.partition().unwrap() {
-            let mut update = PartitionUpdate { deletion: head.deletion, static_row: head.static_row, ..PartitionUpdate::default() };
+            let mut update = PartitionUpdate { deletion: head.deletion, static_row: head.static_row.map(|row| *row), ..PartitionUpdate::default() };
             merge.open(&Slices::all(), false).unwrap();
             prop_assert_eq!(merge.gap(), None);
             let mut opened: Option<(Clustering, Deletion)> = None;

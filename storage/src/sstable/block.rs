@@ -331,7 +331,7 @@ impl DataBlock {
             return Err(malformed());
         }
         let token = Token(search::token_at(&self.bytes[self.tokens_at..], at));
-        Section::parse(self.bytes.slice(start..end), token)
+        Section::parse(&self.bytes, start..end, token)
     }
 }
 
@@ -346,8 +346,9 @@ pub struct Section {
     pub continued: bool,
     /// The partition goes on in the next block.
     pub continues: bool,
+    /// The whole block.
     bytes: Bytes,
-    // Places in the bytes: sharing them once is cheaper than sharing each part.
+    // Places in the block: sharing it once is cheaper than sharing each part.
     key: Range<usize>,
     static_row: Option<Range<usize>>,
     items: Range<usize>,
@@ -355,16 +356,18 @@ pub struct Section {
 }
 
 impl Section {
-    fn parse(bytes: Bytes, token: Token) -> Result<Self> {
-        let restarts_at = bytes.len().checked_sub(2).ok_or_else(malformed)?;
+    fn parse(block: &Bytes, place: Range<usize>, token: Token) -> Result<Self> {
+        let bytes = &block[..place.end];
+        let restarts_at = place.end.checked_sub(2).ok_or_else(malformed)?;
         let restarts = usize::from(u16::from_le_bytes([
             bytes[restarts_at],
             bytes[restarts_at + 1],
         ]));
         let items_end = restarts_at
             .checked_sub(restarts * 4)
+            .filter(|items_end| place.start <= *items_end)
             .ok_or_else(malformed)?;
-        let mut reader = Reader::new(&bytes[..items_end]);
+        let mut reader = Reader::new(&bytes[place.start..items_end]);
         let flags = reader.u8()?;
         let key = framed_range(&mut reader, items_end)?;
         let deletion = read_deletion(&mut reader, flags & DELETED != 0)?;
@@ -380,7 +383,7 @@ impl Section {
             open,
             continued: flags & CONTINUED != 0,
             continues: flags & CONTINUES != 0,
-            bytes,
+            bytes: block.clone(),
             key,
             static_row,
             items,

@@ -49,7 +49,8 @@ struct Place {
 /// The current partition, once looked at.
 struct Partition {
     place: Place,
-    first: Section,
+    /// None: the walk has it, in which there is no other.
+    first: Option<Section>,
 }
 
 /// Where the iteration over a partition's items stands.
@@ -100,8 +101,12 @@ impl SstableCursor {
     }
 
     fn stop_walking(&mut self) {
-        if let Some(walk) = self.walk.take() {
-            self.spare = Some(walk.items);
+        let Some(walk) = self.walk.take() else {
+            return;
+        };
+        self.spare = Some(walk.items);
+        if let Some(partition) = &mut self.partition {
+            partition.first.get_or_insert(walk.section);
         }
     }
 
@@ -151,8 +156,8 @@ impl SstableCursor {
         Ok(block)
     }
 
-    /// The current partition; None at the end.
-    fn current(&mut self) -> Result<Option<&Partition>, Fault> {
+    /// The current partition's first section, and where it is; None at the end.
+    fn current(&mut self) -> Result<Option<(Place, &Section)>, Fault> {
         let known = self
             .partition
             .as_ref()
@@ -162,9 +167,19 @@ impl SstableCursor {
                 return Ok(None);
             };
             self.place = place;
-            self.partition = Some(Partition { place, first });
+            self.partition = Some(Partition {
+                place,
+                first: Some(first),
+            });
         }
-        Ok(self.partition.as_ref())
+        Ok(self.known())
+    }
+
+    /// The same of a partition that was looked at.
+    fn known(&self) -> Option<(Place, &Section)> {
+        let Partition { place, first } = self.partition.as_ref()?;
+        let walked = self.walk.as_ref().map(|walk| &walk.section);
+        Some((*place, first.as_ref().or(walked)?))
     }
 
     /// The section at the current place, moving on to the next block if the place is past the end of its own.
@@ -194,10 +209,12 @@ impl SstableCursor {
 
     fn head_of(&self, place: Place, first: &Section) -> Result<PartitionHead> {
         let static_row = match first.static_row() {
-            Some(encoded) => Some(
-                Row::decode(Clustering::MIN, encoded)
-                    .map_err(|error| self.in_block(place.block, error))?,
-            ),
+            Some(encoded) => {
+                let row = Row::decode(Clustering::MIN, encoded);
+                Some(Box::new(
+                    row.map_err(|error| self.in_block(place.block, error))?,
+                ))
+            }
             None => None,
         };
         Ok(PartitionHead {
@@ -248,29 +265,41 @@ impl SstableCursor {
         end: Clustering,
         reversed: bool,
     ) -> Result<Option<Walk>, Fault> {
-        let Some(partition) = self.current()? else {
+        let Some((place, first)) = self.current()? else {
             return Ok(None);
         };
-        let (place, first) = (partition.place, partition.first.clone());
         let edge = if reversed { &end } else { &start };
-        let (block, section) = match first.continues {
-            false => (place.block, first),
-            true => {
-                let block = self.block_of(&first, place, edge)?;
-                (block, self.section_in(&first, place, block)?)
-            }
-        };
-        let run = section
-            .run_of(&edge.0)
-            .map_err(|error| self.in_block(block, error))?;
+        let mut further = None;
+        if first.continues {
+            let first = first.clone();
+            let block = self.block_of(&first, place, edge)?;
+            further = Some((block, self.section_in(&first, place, block)?));
+        }
         self.stop_walking();
         let mut items = self.spare.take().unwrap_or_default();
         items.clear();
+        let (block, section) = match (&further, self.known()) {
+            (Some((block, section)), _) => (*block, section),
+            (None, Some((place, first))) => (place.block, first),
+            (None, None) => return Ok(None),
+        };
+        let in_block = |error| self.in_block(block, error);
+        let run = section.run_of(&edge.0).map_err(in_block)?;
         if section.runs() > 0 {
-            section
-                .take_apart(run, &mut items)
-                .map_err(|error| self.in_block(block, error))?;
+            section.take_apart(run, &mut items).map_err(in_block)?;
         }
+        // Most partitions have one section, which the walk needs until it is over.
+        let first = self
+            .partition
+            .as_mut()
+            .map(|partition| &mut partition.first);
+        let section = match (further, first) {
+            (Some((_, section)), _) => Some(section),
+            (None, first) => first.and_then(Option::take),
+        };
+        let Some(section) = section else {
+            return Ok(None);
+        };
         Ok(Some(Walk {
             at: if reversed { items.len() } else { 0 },
             gap: if reversed { None } else { section.open },
@@ -318,7 +347,12 @@ impl SstableCursor {
                 .malformed(walk.block, "its last partition does not end")
                 .into());
         }
-        let Some(Partition { place, first, .. }) = &self.partition else {
+        // What goes on beyond its first section has that one still.
+        let Some(Partition {
+            place,
+            first: Some(first),
+        }) = &self.partition
+        else {
             return Ok(false);
         };
         let (place, first) = (*place, first.clone());
@@ -376,17 +410,16 @@ impl SstableCursor {
 
     /// Where the partition after the current one begins.
     fn after_current(&mut self) -> Result<Option<Place>, Fault> {
-        let Some(partition) = self.current()? else {
+        let Some((place, first)) = self.current()? else {
             return Ok(None);
         };
-        let place = partition.place;
-        if !partition.first.continues {
+        if !first.continues {
             return Ok(Some(Place {
                 section: place.section + 1,
                 ..place
             }));
         }
-        let first = partition.first.clone();
+        let first = first.clone();
         // A walk that came to the end knows where it is; otherwise the index does.
         let walked = self
             .walk
@@ -549,8 +582,8 @@ impl Source for SstableCursor {
         if self.current()?.is_none() {
             return Ok(None);
         }
-        let head = self.partition.as_ref();
-        let head = head.map(|partition| self.head_of(partition.place, &partition.first));
+        let head = self.known();
+        let head = head.map(|(place, first)| self.head_of(place, first));
         Ok(head.transpose()?)
     }
 

@@ -158,23 +158,23 @@ impl Run {
         })
     }
 
-    /// Reads the run that stands in `range` of a section. After an error there are no items.
-    pub(super) fn read(&mut self, section: &Bytes, range: Range<usize>) -> Result<()> {
+    /// Reads the run that stands in `range` of a block. After an error there are no items.
+    pub(super) fn read(&mut self, block: &Bytes, range: Range<usize>) -> Result<()> {
         self.items.clear();
-        let read = self.read_items(section, range);
+        let read = self.read_items(block, range);
         if read.is_err() {
             self.items.clear();
         }
         read
     }
 
-    fn read_items(&mut self, section: &Bytes, range: Range<usize>) -> Result<()> {
-        if self.block.as_ptr_range() != section.as_ptr_range() {
-            self.block = section.clone();
+    fn read_items(&mut self, block: &Bytes, range: Range<usize>) -> Result<()> {
+        if self.block.as_ptr_range() != block.as_ptr_range() {
+            self.block = block.clone();
         }
         self.assembled.clear();
         let end = range.end;
-        let mut reader = Reader::new(&section[range]);
+        let mut reader = Reader::new(&block[range]);
         let mut open = None;
         while !reader.is_empty() {
             if self.items.len() >= RESTART_ITEMS {
@@ -187,7 +187,7 @@ impl Run {
                 0 => Place::Block(rest),
                 _ => {
                     let prefix = prefix(&self.items, &self.block, shared)?;
-                    Place::Assembled(self.assembled.put(prefix, &section[rest]))
+                    Place::Assembled(self.assembled.put(prefix, &block[rest]))
                 }
             };
             let boundary = flags & BOUNDARY != 0;

@@ -207,7 +207,7 @@ impl Latched<'_> {
                 if let Some(existing) = found.get_mut(plan.table.id, key)
                     && let Some(partition) = partition
                 {
-                    existing.absorb(partition.static_row, partition.rows);
+                    existing.absorb(partition.static_row.map(|row| *row), partition.rows);
                 }
                 if plans.len() > 1 {
                     counter::check(plan, &scope)?;

@@ -394,7 +394,9 @@ pub(crate) fn random_partition(dice: &mut Dice, key: PartitionKey) -> Contents {
         head: PartitionHead {
             key,
             deletion: deleted.then(|| deletion(dice.below(50) as i64)),
-            static_row: dice.one_in(5).then(|| random_row(dice, Clustering::MIN)),
+            static_row: dice
+                .one_in(5)
+                .then(|| Box::new(random_row(dice, Clustering::MIN))),
         },
         items,
     }

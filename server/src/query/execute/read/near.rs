@@ -421,7 +421,7 @@ fn holds(
                 }
                 continue;
             }
-            (None, _) => partition.static_row.clone(),
+            (None, _) => partition.static_row.as_deref().cloned(),
             (Some(own), _) => {
                 let mut rows = partition.rows.iter();
                 let row = rows.find(|row| row.clustering() == &own.0[..]);

@@ -65,7 +65,7 @@ impl Select {
             static_row,
             rows,
         } = partition;
-        let end = self.take_rows(plan, &key, static_row.as_ref(), rows, checks, scope)?;
+        let end = self.take_rows(plan, &key, static_row.as_deref(), rows, checks, scope)?;
         self.partition_at_hand = Some(key);
         Ok(end)
     }
