@@ -96,7 +96,7 @@ pub fn check_field(written: &Type) -> CqlResult<()> {
 }
 
 /// What can be said about a type without knowing what its names stand for.
-fn check(written: &Type, frozen: bool) -> CqlResult<()> {
+pub fn check(written: &Type, frozen: bool) -> CqlResult<()> {
     let shown = || match frozen {
         true => format!("frozen<{written}>"),
         false => written.to_string(),

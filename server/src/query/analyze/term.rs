@@ -23,7 +23,7 @@ use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
 use crate::query::functions::aggregate::AggregateKind;
 use crate::query::functions::{Fit, Function, is_assignable};
-use crate::schema::{Catalog, Column, ColumnKind, ColumnMask, TableSchema, types};
+use crate::schema::{Catalog, Column, ColumnKind, ColumnMask, TableSchema, resolve, types};
 
 /// What a value is for: the name in error messages and marker specifications, and the type.
 #[derive(Debug, Clone, Copy)]
@@ -305,6 +305,7 @@ impl<'a> Terms<'a> {
                 let catalog = self.catalog;
                 let lookup =
                     |keyspace: &str, name: &str| catalog.user_type(keyspace, name).cloned();
+                resolve::check(to, false)?;
                 let ty = types::resolve(to, self.keyspace, &lookup)?;
                 let name = format!("({ty}){}", print(expression));
                 let natural = self.natural_type(expression);

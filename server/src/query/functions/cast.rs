@@ -4,7 +4,8 @@ use bytes::Bytes;
 use palladium_protocol::types::CqlType;
 
 use super::{calendar, instant, number, text};
-use crate::error::CqlResult;
+use crate::error::{CqlError, CqlResult};
+use crate::query::analyze::literal;
 
 /// Whether a cast exists.
 pub fn can_cast(from: &CqlType, to: &CqlType) -> bool {
@@ -57,6 +58,18 @@ pub(super) fn cast(from: &CqlType, value: &Bytes, to: &CqlType) -> CqlResult<Opt
         CqlType::Date => {
             let date = instant(from, value)?.map(calendar::wrapped_date_of_timestamp);
             Ok(date.map(|date| Bytes::copy_from_slice(&date.to_be_bytes())))
+        }
+        CqlType::Decimal if *from.bare() == CqlType::Float => {
+            // The digits that are printed of the float, not those of the double that it is.
+            let printed = text::plain(from, value)?;
+            match literal::decimal(&printed) {
+                Some(number) => {
+                    let mut bytes = Vec::new();
+                    number.encode(&mut bytes);
+                    Ok(Some(bytes.into()))
+                }
+                None => Err(CqlError::invalid("Infinite or NaN")),
+            }
         }
         _ => match number::read(from, value)? {
             // On its way to a varint a number is one of 64 bits.

@@ -7,6 +7,7 @@ pub mod aggregate;
 pub mod calendar;
 mod cast;
 mod duration;
+mod java_digits;
 mod logarithm;
 mod mask;
 pub mod number;

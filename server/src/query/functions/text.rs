@@ -6,6 +6,7 @@ use num_bigint::BigInt;
 use palladium_protocol::types::{CqlType, CqlValue, Duration, decode};
 
 use super::calendar;
+use super::java_digits::Binary;
 use crate::error::{CqlError, CqlResult};
 
 /// A value of a type without parameters as plain text.
@@ -57,28 +58,15 @@ pub fn blob(bytes: &[u8]) -> String {
 
 /// As Java's `Double.toString`: scientific outside 10^-3 to 10^7, always with a point.
 pub fn double(number: f64) -> String {
-    let (shortest, two_digits) = (format!("{number:e}"), format!("{number:.1e}"));
-    let same = |text: &str| text.parse() == Ok(number);
-    java_float(number, two_where_one(shortest, two_digits, same))
+    java_float(number, || Binary::of_double(number).digits())
 }
 
 /// As Java's `Float.toString`.
 pub fn float(number: f32) -> String {
-    let (shortest, two_digits) = (format!("{number:e}"), format!("{number:.1e}"));
-    let same = |text: &str| text.parse() == Ok(number);
-    java_float(f64::from(number), two_where_one(shortest, two_digits, same))
+    java_float(f64::from(number), || Binary::of_float(number).digits())
 }
 
-/// Java writes two digits where one would do, and takes the nearest two: the smallest double is 4.9E-324, not 5.0E-324.
-fn two_where_one(shortest: String, two: String, same: impl Fn(&str) -> bool) -> String {
-    let has_one_digit = !shortest.contains('.');
-    match has_one_digit && !two.contains(".0e") && same(&two) {
-        true => two,
-        false => shortest,
-    }
-}
-
-fn java_float(number: f64, scientific: String) -> String {
+fn java_float(number: f64, digits: impl FnOnce() -> (String, i32)) -> String {
     if number.is_nan() {
         return "NaN".into();
     }
@@ -96,10 +84,8 @@ fn java_float(number: f64, scientific: String) -> String {
             "0.0".into()
         };
     }
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or_default();
-    let sign = if mantissa.starts_with('-') { "-" } else { "" };
-    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    let sign = if number < 0.0 { "-" } else { "" };
+    let (digits, exponent) = digits();
     if (-3..7).contains(&exponent) {
         let (whole, fraction) = if exponent >= 0 {
             let point = exponent as usize + 1;
@@ -198,7 +184,7 @@ mod tests {
             (100.0, "100.0"),
             (5e-324, "4.9E-324"),
             (2e-323, "2.0E-323"),
-            (1e23, "1.0E23"),
+            (1e23, "9.999999999999999E22"),
         ] {
             assert_eq!(double(number), text);
         }

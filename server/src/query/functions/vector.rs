@@ -15,14 +15,15 @@ pub(super) fn similarity(function: Function, left: &Bytes, right: &Bytes) -> Cql
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
     let score = match function {
         Function::SimilarityCosine => {
-            let norms = dot(&left, &left) * dot(&right, &right);
-            if norms == 0.0 {
+            let is_zero = |vector: &[f32]| vector.iter().all(|each| *each == 0.0);
+            if is_zero(&left) || is_zero(&right) {
                 return Err(CqlError::invalid(
                     "Function system.similarity_cosine doesn't support all-zero vectors.",
                 ));
             }
-            let cosine = f64::from(dot(&left, &right)) / f64::from(norms).sqrt();
-            ((1.0 + cosine) / 2.0) as f32
+            let norms = f64::from(dot(&left, &left)) * f64::from(dot(&right, &right));
+            let cosine = f64::from(dot(&left, &right)) / norms.sqrt();
+            (1.0 + cosine as f32) / 2.0
         }
         Function::SimilarityEuclidean => {
             let distance: f32 = left

@@ -124,6 +124,7 @@ fn wants_no_rows(plan: &SelectPlan, slices: &Slices) -> bool {
                 .iter()
                 .flat_map(|filter| &filter.columns),
         );
+        looked_at.retain(|index| !table.columns[*index].kind.is_primary_key());
         match looked_at.is_empty() {
             true => (0..table.columns.len()).any(|index| is_static(&index)),
             false => looked_at.iter().any(is_static),
