@@ -154,10 +154,49 @@ pub fn plain_password(statement: &Statement) -> Option<&str> {
     }
 }
 
+/// What is said to those who have not logged in. What only a superuser may is looked at first.
+pub fn refused_to_nobody(statement: &Statement) -> CqlError {
+    let has = |options: &[RoleOption], wanted: fn(&RoleOption) -> bool| options.iter().any(wanted);
+    let makes_superuser = "Only superusers can create a role with superuser status";
+    let alters_superuser = "Only superusers are allowed to alter superuser status";
+    let is_superuser = |option: &RoleOption| matches!(option, RoleOption::Superuser(_));
+    let words = match statement {
+        Statement::CreateRole(create)
+            if has(&create.options, |option| {
+                *option == RoleOption::Superuser(true)
+            }) =>
+        {
+            makes_superuser
+        }
+        Statement::CreateUser(user) if user.superuser => makes_superuser,
+        Statement::AlterRole(alter) if has(&alter.options, is_superuser) => alters_superuser,
+        Statement::AlterUser(user) if user.superuser.is_some() => alters_superuser,
+        Statement::AlterRole(alter)
+            if has(&alter.options, |option| {
+                matches!(
+                    option,
+                    RoleOption::AllDatacenters | RoleOption::Datacenters(_)
+                )
+            }) =>
+        {
+            "Only superusers are allowed to alter access to datacenters."
+        }
+        Statement::AlterRole(alter)
+            if has(&alter.options, |option| {
+                matches!(option, RoleOption::AllCidrs | RoleOption::Cidrs(_))
+            }) =>
+        {
+            "Only superusers are allowed to alter access from CIDR groups."
+        }
+        _ => ANONYMOUS,
+    };
+    CqlError::unauthorized(words)
+}
+
 /// Checks a statement against a snapshot and makes the next one.
 pub fn plan(statement: &Statement, of: &Circumstances<'_>) -> CqlResult<Plan> {
     if !of.authority.authenticates() {
-        return Err(CqlError::unauthorized(ANONYMOUS));
+        return Err(refused_to_nobody(statement));
     }
     match statement {
         Statement::CreateRole(create) => self::create(create, of),

@@ -43,12 +43,11 @@ use self::execute::{Settings, moment};
 use self::expression::{Bound, Scope};
 use self::prepared::Statement;
 use crate::audit::{Asker, Standing};
-use crate::auth::change::is_about_roles;
+use crate::auth::change::{is_about_roles, refused_to_nobody};
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::{self, Flag};
 use crate::instruments::{Asked, Operation, table_of};
-use crate::permissions::ANONYMOUS;
 use crate::session::Session;
 use crate::traces;
 
@@ -185,7 +184,7 @@ fn check_named(session: &Session, statement: &Statement) -> CqlResult<()> {
         return Ok(());
     };
     match is_about_roles(tree) && session.asker().standing == Standing::Anonymous {
-        true => Err(CqlError::unauthorized(ANONYMOUS)),
+        true => Err(refused_to_nobody(tree)),
         false => Ok(()),
     }
 }

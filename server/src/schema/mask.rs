@@ -7,7 +7,7 @@
 use palladium_protocol::cql::ast::{Literal, Mask, Term};
 use palladium_protocol::types::CqlType;
 
-use super::ColumnMask;
+use super::{ColumnMask, mask_argument};
 use crate::error::{CqlError, CqlResult};
 
 /// What a masking function takes behind the column.
@@ -144,20 +144,14 @@ fn argument(function: &str, term: &Term, wanted: &CqlType) -> CqlResult<String> 
             crate::query::analyze::literal::value(literal, wanted, "mask").is_ok()
         }
         (Term::Marker(_), _) => false,
-        // A collection or a tuple: whoever reads finds out.
         _ => true,
     };
     if let Term::Literal(Literal::Null) = term {
         return Ok("null".into());
     }
-    if fits {
-        return Ok(match term {
-            // Kept as the value that it is, and not as it was written.
-            Term::Literal(Literal::Boolean(text) | Literal::Uuid(text)) => {
-                text.to_ascii_lowercase()
-            }
-            term => term.to_string(),
-        });
+    // Kept as the value that it is, and not as it was written.
+    if fits && let Ok(value) = mask_argument::value(term, wanted) {
+        return mask_argument::constant(wanted, value.as_deref());
     }
     let found = match term {
         Term::Literal(Literal::String(_)) => "ascii",
@@ -201,34 +195,35 @@ impl ColumnMask {
 
     /// The types of its arguments, by name.
     pub fn argument_types(&self, of: &CqlType) -> Vec<String> {
-        let signature = SIGNATURES
-            .iter()
-            .find(|signature| signature.name == self.function);
-        let takes = signature
-            .map(|signature| (signature.takes)(of))
-            .unwrap_or_default();
-        takes
+        self.takes(of)
             .iter()
             .take(self.arguments.len())
             .map(CqlType::to_string)
             .collect()
     }
 
-    /// Its arguments as `system_schema.column_masks` shows them: texts without quotes, nulls as nothing.
-    pub fn argument_values(&self) -> Vec<(bool, String)> {
-        self.arguments
-            .iter()
-            .map(|text| {
-                match text
-                    .strip_prefix('\'')
-                    .and_then(|rest| rest.strip_suffix('\''))
-                {
-                    Some(inside) => (false, inside.replace("''", "'")),
-                    None if text.eq_ignore_ascii_case("null") => (true, String::new()),
-                    None => (false, text.clone()),
-                }
+    /// Its arguments as `system_schema.column_masks` shows them: whether each is null, and what it is.
+    pub fn argument_values(&self, of: &CqlType) -> Vec<(bool, String)> {
+        let shown = |printed: &str, ty: &CqlType| -> CqlResult<(bool, String)> {
+            Ok(match mask_argument::read_back(printed, ty)? {
+                Some(value) => (false, mask_argument::internal(ty, &value)?),
+                None => (true, String::new()),
             })
+        };
+        let arguments = self.arguments.iter().zip(self.takes(of));
+        arguments
+            // What is of no type of its own is shown as it is kept.
+            .map(|(printed, ty)| shown(printed, &ty).unwrap_or((false, printed.clone())))
             .collect()
+    }
+
+    fn takes(&self, of: &CqlType) -> Vec<CqlType> {
+        let signature = SIGNATURES
+            .iter()
+            .find(|signature| signature.name == self.function);
+        signature
+            .map(|signature| (signature.takes)(of))
+            .unwrap_or_default()
     }
 }
 
@@ -254,7 +249,7 @@ mod tests {
         );
         assert_eq!(mask.argument_types(&CqlType::Text), ["int", "int", "text"]);
         assert_eq!(
-            mask.argument_values(),
+            mask.argument_values(&CqlType::Text),
             [
                 (false, "1".into()),
                 (true, String::new()),

@@ -13,6 +13,7 @@ pub mod custom;
 pub mod describe;
 pub mod index;
 pub mod mask;
+mod mask_argument;
 pub mod options;
 pub mod properties;
 pub mod replication;

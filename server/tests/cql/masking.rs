@@ -337,3 +337,69 @@ fn masks_that_are_switched_off_hinder_nobody() {
     assert_eq!(found, ["\"shown\""]);
     node.stop();
 }
+
+#[test]
+fn the_argument_of_a_mask_is_kept_as_the_value_that_it_is() {
+    let node = Node::start_with(with_settings("dynamic_data_masking_enabled = true"));
+    let mut client = Client::connect(node.address());
+    client
+        .query("CREATE KEYSPACE m WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+        .done();
+    client.query("CREATE TYPE m.u (a int, b text)").done();
+    for (place, (ty, written, described, listed)) in [
+        ("double", "-1", "-1.0", "-1.0"),
+        ("varint", "007", "7", "7"),
+        (
+            "timestamp",
+            "5",
+            "'1970-01-01T00:00:00.005Z'",
+            "1970-01-01T00:00:00.005Z",
+        ),
+        ("blob", "0xAB", "0xab", "ab"),
+        ("duration", "P2W", "14d", "14d"),
+        (
+            "set<int>",
+            "{2, 1, 1}",
+            "{1, 2}",
+            "0000000200000004000000010000000400000002",
+        ),
+        (
+            "map<text, int>",
+            "{'b': 1}",
+            "{'b': 1}",
+            "0000000100000001620000000400000001",
+        ),
+        ("frozen<u>", "{b: 'x:'}", "{a: null, b: 'x:'}", "@:x\\\\:"),
+        ("tuple<int, text>", "(1, null)", "(1, null)", "1:@"),
+        (
+            "vector<float, 2>",
+            "[1, 2]",
+            "[1.0, 2.0]",
+            "3f80000040000000",
+        ),
+        ("text", "''", "''", ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        client
+            .query(&format!(
+                "CREATE TABLE m.t{place} (k int PRIMARY KEY, v {ty} MASKED WITH mask_replace({written}))"
+            ))
+            .done();
+        let text = lines(&mut client, &format!("DESCRIBE TABLE m.t{place}")).concat();
+        assert!(
+            text.contains(&format!("MASKED WITH system.mask_replace({described})")),
+            "{ty}: {text}"
+        );
+        let masks = "SELECT function_argument_values FROM system_schema.column_masks";
+        assert_eq!(
+            lines(
+                &mut client,
+                &format!("{masks} WHERE keyspace_name = 'm' AND table_name = 't{place}'")
+            ),
+            [format!("[\"{listed}\"]")],
+            "{ty}"
+        );
+    }
+}

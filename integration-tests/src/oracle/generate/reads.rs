@@ -48,6 +48,10 @@ fn tail(statement: &mut Statement, chance: &mut Chance, table: &Table) {
                     .clone(),
             );
         }
+        if chance.below(3) == 0 {
+            let last = keys[count - 1];
+            names[count - 1] = group_function(chance, table, last);
+        }
         statement.push(format!(" GROUP BY {}", names.join(", ")));
     }
     let clusterings: Vec<&Column> = table.of(Role::Clustering).collect();
@@ -81,6 +85,28 @@ fn tail(statement: &mut Statement, chance: &mut Chance, table: &Table) {
     if chance.below(5) == 0 {
         let limit = [1, 2, 3, 5, 100, 0][chance.below(6)];
         statement.push(" LIMIT ").number(chance, limit);
+    }
+}
+
+/// A function of a column that may make groups, if the column is of a kind of time.
+fn group_function(chance: &mut Chance, table: &Table, column: &Column) -> String {
+    let name = &column.name;
+    let floor = |chance: &mut Chance, steps: [&str; 6]| {
+        format!("floor({name}, {})", steps[chance.below(6)])
+    };
+    match column.ty.bare() {
+        Type::Native("timestamp" | "timeuuid") if chance.below(3) > 0 => {
+            floor(chance, ["1h", "1d", "1mo", "2w", "1y2d", "500ms"])
+        }
+        Type::Native("date") if chance.below(3) > 0 => {
+            floor(chance, ["1d", "1w", "1mo", "2y", "1mo3d", "1h"])
+        }
+        Type::Native("time") => floor(chance, ["1h", "15m", "1s", "1us", "0s", "1d"]),
+        Type::Native("timestamp" | "timeuuid" | "date") => {
+            let function = ["to_date", "to_timestamp", "to_unix_timestamp", "toDate"];
+            format!("{}({name})", function[chance.below(4)])
+        }
+        _ => select::of_column(chance, table, column),
     }
 }
 

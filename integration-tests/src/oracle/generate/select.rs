@@ -79,7 +79,7 @@ fn selector(chance: &mut Chance, table: &Table, aggregate: bool) -> String {
 }
 
 /// Something that is made of a column, and fits its type most of the time.
-fn of_column(chance: &mut Chance, table: &Table, column: &Column) -> String {
+pub fn of_column(chance: &mut Chance, table: &Table, column: &Column) -> String {
     let name = column.name.as_str();
     if chance.below(6) == 0 && table.clock == Clock::Explicit {
         let function = ["writetime", "ttl", "maxwritetime", "WRITETIME"][chance.below(4)];

@@ -37,8 +37,6 @@ const KEPT: [&[Kept]; 5] = [
 pub enum Only {
     Ours,
     Theirs,
-    /// One says it more often than the other.
-    Either,
     /// Theirs, with an error.
     TheirErrors,
 }
@@ -67,11 +65,6 @@ pub const KEPT_WARNINGS: &[KeptWarning] = &[
         text: "Aggregation*",
         why: "an error carries no warning of an answer that there is not",
     },
-    KeptWarning {
-        of: Only::Either,
-        text: "SAI ANN indexes on vector columns are experimental*",
-        why: "not yet: Cassandra says so again with every later index of the table",
-    },
 ];
 
 /// The reason why a difference is none to be reported.
@@ -82,20 +75,11 @@ pub fn kept(statement: &str, theirs: &Reply, ours: &Reply) -> Option<&'static st
     let (mut theirs, mut ours) = (theirs.clone(), ours.clone());
     let mut why = None;
     for warning in KEPT_WARNINGS {
-        if warning.of == Only::Either {
-            let before = theirs.warnings.len() + ours.warnings.len();
-            theirs.warnings.retain(|text| !fits(warning.text, text));
-            ours.warnings.retain(|text| !fits(warning.text, text));
-            if theirs.warnings.len() + ours.warnings.len() < before {
-                why = Some(warning.why);
-            }
-            continue;
-        }
         let reply = match warning.of {
             Only::Ours => &mut ours,
             Only::Theirs => &mut theirs,
             Only::TheirErrors if theirs.is_refused() => &mut theirs,
-            Only::TheirErrors | Only::Either => continue,
+            Only::TheirErrors => continue,
         };
         let before = reply.warnings.len();
         reply.warnings.retain(|text| !fits(warning.text, text));

@@ -128,7 +128,7 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "*",
-        theirs: "done|[*|prepared: *|0x2200 *",
+        theirs: "done|[*|prepared: *|0x2200 *|0x2100 *",
         ours: "0x2200 Invalid * constant (*) for * of type *tuple<*",
         why: "Cassandra parses a bare constant as the internal text of a tuple",
     },

@@ -88,8 +88,9 @@ impl Terms<'_> {
             .as_ref()
             .is_some_and(|keyspace| *keyspace != "system")
         {
-            return Err(self.unknown_function(&name.to_string()));
+            return Err(self.unknown_function(&raw(name)));
         }
+        let written = raw(name);
         let name = name.name.as_str();
         let natural: Vec<Option<CqlType>> = arguments
             .iter()
@@ -129,7 +130,7 @@ impl Terms<'_> {
             |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
         match functions::resolve(name, &compatible, None, self.table, &shown, &fit)? {
             Some(_) => Ok(()),
-            None => Err(self.unknown_function(name)),
+            None => Err(self.unknown_function(&written)),
         }
     }
 
@@ -364,6 +365,14 @@ fn none_fits(kind: AggregateKind) -> CqlError {
         kind.name(),
         listed(kind, &NUMBERS)
     ))
+}
+
+/// A name without the quotes that reading it would take.
+fn raw(name: &QualifiedName) -> String {
+    match &name.keyspace {
+        Some(keyspace) => format!("{}.{}", keyspace.as_str(), name.name.as_str()),
+        None => name.name.as_str().to_owned(),
+    }
 }
 
 fn is_null(of: &Selectable) -> bool {

@@ -1,7 +1,7 @@
 //! A statement gets its meaning: names are looked up in one snapshot of the catalog, values get types, and what makes no
 //! sense is refused in Cassandra's words.
 //!
-//! Read on in `term` (values; `calls`, `arithmetic`, `parts`, `construct`, `natural`, `literal` and `name` beside it), `gather`, `said` and `restrict` (WHERE), then `select` and `modify` (with `assign` and `condition`).
+//! Read on in `term` (values; `calls`, `arithmetic`, `parts`, `construct`, `natural`, `literal` and `name` beside it), `gather`, `said` and `restrict` (WHERE), then `select` (with `groups`) and `modify` (with `assign` and `condition`).
 //!
 //! What must hold: analysis reads no table and no clock. Its result can be kept as long as the table it was made for is the
 //! one in the catalog.
@@ -12,6 +12,7 @@ mod calls;
 mod condition;
 mod construct;
 mod gather;
+mod groups;
 pub mod indexes;
 pub mod literal;
 mod modify;
@@ -26,6 +27,7 @@ pub mod term;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use palladium_protocol::cql::ast::{self, BatchKind, Modification, QualifiedName, Statement, Term};
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::CqlType;
@@ -67,6 +69,20 @@ pub struct BatchPlan {
     pub kind: BatchKind,
     pub timestamp: Option<Expression>,
     pub statements: Vec<ModifyPlan>,
+}
+
+/// The value of a constant of a type, which stands in no statement.
+pub fn constant(of: &ast::Selectable, ty: &CqlType) -> CqlResult<Option<Bytes>> {
+    let nowhere = Catalog::default();
+    let mut terms = Terms::new(&nowhere, "system", None);
+    let typed = terms.typed(of, Some(term::Receiver { name: "mask", ty }))?;
+    if !terms.into_markers()?.specs.is_empty() {
+        return Err(CqlError::invalid("A marker is no constant"));
+    }
+    match calls::folded(typed.expression)? {
+        Expression::Constant(value) => Ok(value.value()),
+        _ => Err(CqlError::server("a constant has no value")),
+    }
 }
 
 /// Gives a statement its meaning in a catalog, for a session in `keyspace`.

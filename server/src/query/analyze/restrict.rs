@@ -13,15 +13,15 @@
 use std::sync::Arc;
 
 use palladium_protocol::cql::ast::{Operator, Relation};
+use palladium_protocol::types::CqlType;
 
 use super::gather::Gathered;
 use super::indexes::{self, IndexChoice};
 use super::said::Said;
 use super::term::Terms;
-use crate::derived::nearest;
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::Expression;
-use crate::schema::{Catalog, Column, ColumnKind, TableSchema};
+use crate::schema::{Catalog, ColumnKind, TableSchema};
 
 /// Which statement the WHERE belongs to; they allow different things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,9 +186,15 @@ pub const SEVERAL_PARTITIONS: &str =
 pub const REQUIRES_FILTERING: &str = "Cannot execute this query as it might involve data filtering and thus may have \
     unpredictable performance. If you want to execute this query despite the performance unpredictability, use ALLOW FILTERING";
 
-fn is_ordered_by_nearness(table: &TableSchema, column: &Column) -> bool {
-    let mut indexes = table.indexes_of(&column.name);
-    indexes.any(|index| nearest::shape(table, index).is_some())
+/// Whether the first vector among columns has an index of any kind.
+fn has_indexed_vector(table: &TableSchema, columns: &[usize]) -> bool {
+    let vectors = columns
+        .iter()
+        .filter(|index| matches!(table.columns[**index].ty.bare(), CqlType::Vector(..)));
+    vectors.min().is_some_and(|index| {
+        let mut indexes = table.indexes_of(&table.columns[*index].name);
+        indexes.next().is_some()
+    })
 }
 
 /// Sorts the relations out.
@@ -308,8 +314,7 @@ impl Gathered {
                     names.join(", ")
                 )));
             }
-            let mut compared = outside.iter().map(|index| &table.columns[*index]);
-            if compared.any(|column| is_ordered_by_nearness(table, column)) {
+            if has_indexed_vector(table, &outside) {
                 return Err(CqlError::invalid(VECTORS_ARE_NOT_COMPARED));
             }
             if !is_lenient {

@@ -3,17 +3,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use palladium_protocol::cql::ast::{
-    Direction, Name, Operator, OrderingKey, Select, Selectable, Selection, Term,
-};
+use palladium_protocol::cql::ast::{Direction, Name, OrderingKey, Select, Selection, Term};
 use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::CqlType;
 
+use super::groups::{GroupBy, group_by, is_fixed};
 use super::nearest::{self, Near};
 use super::parts::Chosen;
 use super::restrict::{
-    Alternatives, Constraint, Partition, Purpose, REQUIRES_FILTERING, Restrictions,
-    SEVERAL_PARTITIONS, Test, restrict,
+    Partition, Purpose, REQUIRES_FILTERING, Restrictions, SEVERAL_PARTITIONS, restrict,
 };
 use super::term::{ANY_COLUMN, Aggregate, Markers, Terms, undefined};
 use crate::error::{CqlError, CqlResult};
@@ -34,8 +32,8 @@ pub struct SelectPlan {
     pub json: bool,
     pub distinct: bool,
     pub aggregates: Vec<Aggregate>,
-    /// Key columns that make groups: so many of the primary key's first ones.
-    pub group_by: Option<usize>,
+    /// What makes groups of rows.
+    pub group_by: Option<GroupBy>,
     /// Rows of a partition from last to first.
     pub reversed: bool,
     /// Rows are put in order after reading, by these of `shown`: with IN on the partition key.
@@ -117,7 +115,7 @@ pub fn select(
             return Err(wants_rows(&table.columns[*index].name));
         }
     }
-    let group_by = group_by(table, statement, &restrictions)?;
+    let group_by = group_by(&mut terms, table, statement, &restrictions)?;
     let takes_all_together = !terms.aggregates.is_empty() && group_by.is_none();
     if statement.per_partition_limit.is_some() && takes_all_together {
         return Err(CqlError::invalid(
@@ -398,73 +396,6 @@ fn limit_of_partition(terms: &mut Terms<'_>, statement: &Select) -> CqlResult<Op
         statement.per_partition_limit.as_ref(),
         "[per_partition_limit]",
     )
-}
-
-fn group_by(
-    table: &TableSchema,
-    statement: &Select,
-    restrictions: &Restrictions,
-) -> CqlResult<Option<usize>> {
-    let by = &statement.group_by;
-    if by.is_empty() {
-        return Ok(None);
-    }
-    let key_columns = table.partition_key.len() + table.clustering.len();
-    let mut next = 0;
-    for selectable in by {
-        let Selectable::Column(column) = selectable else {
-            return Err(CqlError::invalid(
-                "Group by with functions is not supported yet",
-            ));
-        };
-        let index = table
-            .column_index(column.as_str())
-            .ok_or_else(|| undefined(table, column))?;
-        if index >= key_columns {
-            return Err(CqlError::invalid(format!(
-                "Group by is currently only supported on the columns of the PRIMARY KEY, got {column}"
-            )));
-        }
-        // Columns that an equality fixes may be left out.
-        while next < index && is_fixed(table, restrictions, next) {
-            next += 1;
-        }
-        if index != next {
-            return Err(CqlError::invalid(
-                "Group by currently only support groups of columns following their declared order in the PRIMARY KEY",
-            ));
-        }
-        next += 1;
-    }
-    if next < table.partition_key.len() {
-        return Err(CqlError::invalid(
-            "Group by is not supported on only a part of the partition key",
-        ));
-    }
-    if statement.distinct && next > table.partition_key.len() {
-        return Err(CqlError::invalid(
-            "Grouping on clustering columns is not allowed for SELECT DISTINCT queries",
-        ));
-    }
-    Ok(Some(next))
-}
-
-fn is_fixed(table: &TableSchema, restrictions: &Restrictions, index: usize) -> bool {
-    if index < table.partition_key.len() {
-        return match &restrictions.partition {
-            Partition::Keys(columns) => matches!(columns.get(index), Some(Alternatives::One(_))),
-            _ => false,
-        };
-    }
-    let place = index - table.partition_key.len();
-    let is_tested = restrictions.filters.iter().any(|filter| {
-        filter.columns == [index] && matches!(filter.test, Test::Compare(Operator::Equal, _))
-    });
-    is_tested
-        || restrictions.clustering.iter().any(|part| {
-            (part.first..part.first + part.count).contains(&place)
-                && matches!(part.constraint, Constraint::Among(Alternatives::One(_)))
-        })
 }
 
 struct OrderBy {

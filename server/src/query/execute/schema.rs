@@ -150,8 +150,8 @@ async fn change(
         let before = database.catalog.load_full();
         let (changed, now) = match planned(&before)? {
             (Plan::Nothing, _) => return Ok(Response::Void.with_warnings(warnings)),
-            (Plan::Warned(warning), _) => {
-                warnings.push(warning);
+            (Plan::Warned(said), _) => {
+                warnings.extend(said);
                 return Ok(Response::Void.with_warnings(warnings));
             }
             (Plan::Change(changed), now) => (*changed, now),

@@ -262,13 +262,18 @@ fn offset(text: &str) -> Option<i64> {
 
 /// `yyyy-mm-dd` of a `date`.
 pub fn print_date(date: u32) -> String {
-    print_days(i64::from(date) - DATE_EPOCH)
+    let (year, month, day) = date_of(i64::from(date) - DATE_EPOCH);
+    let sign = if year < 0 {
+        "-"
+    } else {
+        beyond_four_digits(year)
+    };
+    format!("{sign}{:04}-{month:02}-{day:02}", year.abs())
 }
 
-fn print_days(days: i64) -> String {
-    let (year, month, day) = date_of(days);
-    let sign = if year < 0 { "-" } else { "" };
-    format!("{sign}{:04}-{month:02}-{day:02}", year.abs())
+/// What stands before a year that is longer than others.
+fn beyond_four_digits(year: i64) -> &'static str {
+    if year > 9_999 { "+" } else { "" }
 }
 
 /// `hh:mm:ss.fffffffff` of a `time`.
@@ -283,14 +288,16 @@ pub fn print_time(nanos: i64) -> String {
     )
 }
 
-/// `yyyy-mm-ddThh:mm:ss.fffZ` of a timestamp; JSON has a space where the T is.
+/// `yyyy-mm-ddThh:mm:ss.fffZ` of a timestamp; JSON has a space where the T is. Years before the first are counted back from it, without a sign: those
+/// of Cassandra are years of an era.
 pub fn print_timestamp(millis: i64, between: char) -> String {
-    let days = millis.div_euclid(DAY_MILLIS);
+    let (year, month, day) = date_of(millis.div_euclid(DAY_MILLIS));
+    let year = if year < 1 { 1 - year } else { year };
     let rest = millis.rem_euclid(DAY_MILLIS);
     let seconds = rest / 1000;
     format!(
-        "{}{between}{:02}:{:02}:{:02}.{:03}Z",
-        print_days(days),
+        "{}{year:04}-{month:02}-{day:02}{between}{:02}:{:02}:{:02}.{:03}Z",
+        beyond_four_digits(year),
         seconds / 3600,
         seconds / 60 % 60,
         seconds % 60,
@@ -362,6 +369,14 @@ mod tests {
             "2011-02-03T04:05:06.789Z"
         );
         assert_eq!(print_timestamp(-1, ' '), "1969-12-31 23:59:59.999Z");
+        assert_eq!(
+            print_timestamp(253_402_300_800_000, ' '),
+            "+10000-01-01 00:00:00.000Z"
+        );
+        assert_eq!(
+            print_timestamp(-62_167_219_200_001, ' '),
+            "0002-12-31 23:59:59.999Z"
+        );
     }
 
     #[test]
@@ -375,5 +390,7 @@ mod tests {
             assert!(parse_date(text).is_err(), "{text}");
         }
         assert_eq!(print_date(1 << 31), "1970-01-01");
+        assert_eq!(print_date(u32::MAX), "+5881580-07-11");
+        assert_eq!(print_date(0), "-5877641-06-23");
     }
 }

@@ -10,6 +10,7 @@ use super::{calendar, instant, text};
 use crate::error::{CqlError, CqlResult};
 
 const DAY_MILLIS: i64 = 86_400_000;
+const MILLI_NANOS: i64 = 1_000_000;
 
 /// A timestamp or date plus or minus a duration.
 pub(super) fn shift(
@@ -37,32 +38,43 @@ pub(super) fn shift(
     Ok(write(ty, shifted))
 }
 
-/// The last whole step from a starting point that is not after the value.
+/// The last whole step from a starting point that is not after the value. Of what is empty there is none.
 pub(super) fn floor(
     ty: &CqlType,
     value: &Bytes,
     step: &Bytes,
     start: Option<&Bytes>,
-) -> CqlResult<Bytes> {
+) -> CqlResult<Option<Bytes>> {
+    if value.is_empty() || step.is_empty() || start.is_some_and(|start| start.is_empty()) {
+        return Ok(None);
+    }
     let step = read(step)?;
-    if step.months < 0 || step.days < 0 || step.nanoseconds < 0 {
-        return Err(CqlError::invalid(
-            "Negative durations are not supported by the floor function",
-        ));
-    }
     if *ty.bare() == CqlType::Time {
-        return floor_of_time(value, &step);
+        check_positive(&step)?;
+        return floor_of_time(value, &step).map(Some);
     }
-    if *ty.bare() == CqlType::Date && step.nanoseconds != 0 {
+    let is_date = *ty.bare() == CqlType::Date;
+    let least = match is_date {
+        true => step.nanoseconds,
+        false => step.nanoseconds % MILLI_NANOS,
+    };
+    if least != 0 {
+        let of = if is_date { " on date values" } else { "" };
+        let unit = if is_date { "day" } else { "millisecond" };
         return Err(CqlError::invalid(format!(
-            "The floor on date values cannot be computed for the {} duration as precision is below 1 day",
+            "The floor{of} cannot be computed for the {} duration as precision is below 1 {unit}",
             text::duration(&step)
         )));
     }
-    let millis =
-        instant(ty.bare(), value)?.ok_or_else(|| CqlError::invalid("Invalid empty date"))?;
+    let Some(millis) = instant(ty.bare(), value)? else {
+        return Ok(None);
+    };
+    let start_type = match ty.bare() {
+        CqlType::Date => CqlType::Date,
+        _ => CqlType::Timestamp,
+    };
     let start = match start {
-        Some(start) => instant(ty.bare(), start)?.unwrap_or(0),
+        Some(start) => instant(&start_type, start)?.unwrap_or(0),
         None => 0,
     };
     if start > millis {
@@ -70,24 +82,63 @@ pub(super) fn floor(
             "The floor function starting time is greater than the provided time",
         ));
     }
-    if moved(start, &step, 1).ok_or_else(out_of_range)? <= start {
-        return Ok(write(ty, millis));
+    check_positive(&step)?;
+    let beside_months = i64::from(step.days) * DAY_MILLIS + step.nanoseconds / MILLI_NANOS;
+    let floor = match (step.months, beside_months) {
+        (0, 0) => millis,
+        (0, step) => {
+            millis - (i128::from(millis) - i128::from(start)).rem_euclid(step.into()) as i64
+        }
+        (months, rest) => floor_of_months(millis, start, i64::from(months), rest),
+    };
+    Ok(Some(write(ty, floor)))
+}
+
+/// In steps of months and a rest. As in Cassandra months alone may end behind the value: where a month lacks the starting point's day, its last day counts.
+fn floor_of_months(millis: i64, start: i64, months: i64, rest: i64) -> i64 {
+    let of_day = start.rem_euclid(DAY_MILLIS);
+    let first_day = start.div_euclid(DAY_MILLIS);
+    let (year, month, _) = calendar::date_of(millis.div_euclid(DAY_MILLIS));
+    let (start_year, start_month, _) = calendar::date_of(first_day);
+    let between = (year - start_year) * 12 + i64::from(month) - i64::from(start_month);
+    let at = |day: i64, steps: i64| {
+        i128::from(day) * i128::from(DAY_MILLIS)
+            + i128::from(of_day)
+            + i128::from(steps) * i128::from(rest)
+    };
+    let most = between / months;
+    let too_late = |steps: i64| at(months_later(first_day, steps * months), steps) > millis.into();
+    if rest == 0 {
+        return at(months_later(first_day, most * months), most) as i64;
     }
-    // The number of steps is found by halving: steps grow with their number, whatever months do.
-    let (mut low, mut high) = (0, 1);
-    while moved(start, &step, high).is_some_and(|at| at <= millis) {
-        low = high;
-        high *= 2;
-    }
+    // About so many steps are not too many; the last ones are gone back one by one, because each may shorten the day of the month.
+    let (mut low, mut high) = (0, most + 1);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        match moved(start, &step, middle) {
-            Some(at) if at <= millis => low = middle,
-            _ => high = middle,
+        match too_late(middle) {
+            true => high = middle,
+            false => low = middle,
         }
     }
-    let floor = moved(start, &step, low).ok_or_else(out_of_range)?;
-    Ok(write(ty, floor))
+    let mut steps = most.min(low + STEPS_BACK_MAX);
+    let mut day = months_later(first_day, steps * months);
+    while at(day, steps) > millis.into() && steps > 0 {
+        steps -= 1;
+        day = months_later(day, -months);
+    }
+    (at(day, steps) as i64).max(start)
+}
+
+/// Steps that are gone back one by one.
+const STEPS_BACK_MAX: i64 = 10_000;
+
+fn check_positive(step: &Duration) -> CqlResult<()> {
+    if step.months < 0 || step.days < 0 || step.nanoseconds < 0 {
+        return Err(CqlError::invalid(
+            "Negative durations are not supported by the floor function",
+        ));
+    }
+    Ok(())
 }
 
 fn floor_of_time(value: &Bytes, step: &Duration) -> CqlResult<Bytes> {
@@ -133,20 +184,27 @@ fn out_of_range() -> CqlError {
 fn moved(millis: i64, by: &Duration, times: i64) -> Option<i64> {
     let days = millis.div_euclid(DAY_MILLIS);
     let of_day = millis.rem_euclid(DAY_MILLIS);
-    let (year, month, day) = calendar::date_of(days);
     let months = i64::from(by.months).checked_mul(times)?;
-    let months = (year * 12 + i64::from(month) - 1).checked_add(months)?;
-    let (year, month) = (months.div_euclid(12), months.rem_euclid(12) as u32 + 1);
-    if year.abs() > YEAR_MAX {
+    let (year, ..) = calendar::date_of(days);
+    if (year + months / 12).abs() > YEAR_MAX {
         return None;
     }
-    let days = (1..=day)
-        .rev()
-        .find_map(|day| calendar::days_of(year, month, day))?;
+    let days = months_later(days, months);
     let days = days.checked_add(i64::from(by.days).checked_mul(times)?)?;
     days.checked_mul(DAY_MILLIS)?
         .checked_add(of_day)?
-        .checked_add((by.nanoseconds / 1_000_000).checked_mul(times)?)
+        .checked_add((by.nanoseconds / MILLI_NANOS).checked_mul(times)?)
+}
+
+/// The day so many months later, or the last day of a month that is shorter.
+fn months_later(days: i64, months: i64) -> i64 {
+    let (year, month, day) = calendar::date_of(days);
+    let months = year * 12 + i64::from(month) - 1 + months;
+    let (year, month) = (months.div_euclid(12), months.rem_euclid(12) as u32 + 1);
+    (1..=day)
+        .rev()
+        .find_map(|day| calendar::days_of(year, month, day))
+        .expect("each month has a first day")
 }
 
 /// Beyond what 64 bits of milliseconds reach.

@@ -7,6 +7,7 @@ use palladium_crypto::sha256;
 use palladium_protocol::types::CqlType;
 
 use super::Function;
+use super::digest::digest;
 use crate::encode::wire;
 use crate::error::{CqlError, CqlResult};
 
@@ -43,16 +44,13 @@ pub(super) fn call(
         },
         Function::MaskHash => match (given(0), given(1)) {
             (None, _) => None,
-            (Some(value), algorithm) => {
-                let algorithm = algorithm.map(|name| String::from_utf8_lossy(&name).into_owned());
-                match algorithm {
-                    Some(other) if !other.eq_ignore_ascii_case("SHA-256") => {
-                        return Err(CqlError::invalid(format!(
-                            "Hash algorithm not found: {other}"
-                        )));
-                    }
-                    _ => Some(Bytes::copy_from_slice(&sha256(&[&value]))),
-                }
+            (Some(value), None) => Some(Bytes::copy_from_slice(&sha256(&[&value]))),
+            (Some(value), Some(name)) => {
+                let name = String::from_utf8_lossy(&name);
+                let hash = digest(&name, &value).ok_or_else(|| {
+                    CqlError::invalid(format!("Hash algorithm not found: {name}"))
+                })?;
+                Some(hash.into())
             }
         },
         _ => None,

@@ -1,11 +1,12 @@
 //! Native functions: what they are, and calling them. `signature` finds the one a call means. Old spellings (`toTimestamp`, `blobAsInt`) and new ones
 //! (`to_timestamp`, `blob_as_int`) mean the same.
 //!
-//! Read on in `signature`, then `cast`, `duration`, `mask`, `vector`, `timeuuid`, `calendar`, `number`, `logarithm`, `text`, `aggregate`.
+//! Read on in `signature`, then `cast`, `duration`, `mask` (over `digest`), `vector`, `timeuuid`, `calendar`, `number`, `logarithm`, `text`, `aggregate`.
 
 pub mod aggregate;
 pub mod calendar;
 mod cast;
+mod digest;
 mod duration;
 mod java_digits;
 mod logarithm;
@@ -253,7 +254,7 @@ impl Function {
                 let step = given
                     .get(1)
                     .ok_or_else(|| CqlError::server("a function lacks its argument"))?;
-                duration::floor(ty, first, step, given.get(2).copied())?
+                return duration::floor(ty, first, step, given.get(2).copied());
             }
             Function::Arithmetic(operator) => {
                 let (Some(second), Some(other)) = (given.get(1), arguments.get(1)) else {

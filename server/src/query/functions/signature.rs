@@ -443,7 +443,7 @@ pub fn resolve(
     {
         rated = vec![rated[found]];
     }
-    let listed = || {
+    let listed = |candidates: &[&Signature]| {
         let each = candidates.iter().map(|candidate| {
             let takes: Vec<String> = candidate.takes.iter().map(CqlType::to_string).collect();
             format!(
@@ -457,12 +457,12 @@ pub fn resolve(
     match rated.as_slice() {
         [] => Err(CqlError::invalid(format!(
             "Invalid call to function {name}, none of its type signatures match (known type signatures: {})",
-            listed()
+            listed(&candidates.iter().collect::<Vec<_>>())
         ))),
         [(_, only)] => Ok(Some((*only).clone())),
-        _ => Err(CqlError::invalid(format!(
+        several => Err(CqlError::invalid(format!(
             "Ambiguous call to function {name} (can be matched by following signatures: {}): use type casts to disambiguate",
-            listed()
+            listed(&several.iter().map(|(_, one)| *one).collect::<Vec<_>>())
         ))),
     }
 }

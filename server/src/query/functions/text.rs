@@ -35,6 +35,20 @@ pub fn plain(ty: &CqlType, value: &[u8]) -> CqlResult<String> {
     })
 }
 
+/// A value without parts as a constant of CQL; one with parts as its bytes.
+pub fn constant(ty: &CqlType, value: &[u8]) -> String {
+    let text = plain(ty, value).unwrap_or_else(|_| blob(value));
+    match ty.bare() {
+        CqlType::Text
+        | CqlType::Ascii
+        | CqlType::Date
+        | CqlType::Time
+        | CqlType::Timestamp
+        | CqlType::Inet => format!("'{}'", text.replace('\'', "''")),
+        _ => text,
+    }
+}
+
 /// As Java's `getHostAddress`: no part of a long address is left out.
 fn inet(address: std::net::IpAddr) -> String {
     match address {

@@ -18,6 +18,7 @@ use super::super::{
     Catalog, Column, ColumnKind, Definition, DroppedColumn, TableSchema, mask, resolve,
 };
 use super::create_table::{attach_masks, check_counter_ttl, check_static, value_column};
+use super::index::vector_warnings;
 use super::{
     Circumstances, Effect, Plan, changed, check_modifiable, keyspace_of, require_keyspace,
     with_keyspace,
@@ -134,7 +135,10 @@ pub fn alter(
             | AlterTableAction::Mask { .. }
     );
     if moves_columns && definition.columns == table.definition().columns {
-        return Ok(Plan::Nothing);
+        return Ok(match alter.action {
+            AlterTableAction::Add { .. } => Plan::Warned(vector_warnings(table)),
+            _ => Plan::Nothing,
+        });
     }
     let sets_nothing = !asked.names_a_key
         && !asked.rewrite
@@ -153,6 +157,12 @@ pub fn alter(
         keyspace,
         target,
     );
+    if matches!(
+        alter.action,
+        AlterTableAction::Add { .. } | AlterTableAction::Mask { .. }
+    ) {
+        changed = changed.with_warnings(vector_warnings(&altered));
+    }
     if asked.names_a_key {
         changed = changed.with_effect(Effect::SwitchKey(altered.clone()));
     }

@@ -19,6 +19,7 @@ use super::{
     with_keyspace,
 };
 use crate::derived::layout::LAYOUT;
+use crate::derived::nearest;
 use crate::error::{CqlError, CqlResult};
 
 /// An index that Cassandra has, switched off.
@@ -28,7 +29,7 @@ const CLASSIC: &str = "legacy_local_table";
 /// What an index name may have at most.
 const NAME_CHARACTERS_MAX: usize = 48;
 
-/// What Cassandra says of every index on vectors.
+/// What Cassandra says of every index on vectors, also of those that the table has already.
 const VECTOR_WARNING: &str = "SAI ANN indexes on vector columns are experimental and are not recommended for production use.\n\
     They don't yet support SELECT queries with:\n \
     * Consistency level higher than ONE/LOCAL_ONE.\n \
@@ -107,10 +108,9 @@ pub fn create(
         };
     }
     check_name(&index.name)?;
-    let is_vector = match index.is_sai() {
-        true => check_sai(table, column, &index)?,
-        false => false,
-    };
+    if index.is_sai() {
+        check_sai(table, column, &index)?;
+    }
     let mut definition = table.definition();
     definition.next_store = table.next_store.checked_add(1).ok_or_else(|| {
         CqlError::invalid("The table has had as many indexes as a table can have in its life")
@@ -127,9 +127,18 @@ pub fn create(
         keyspace,
         target,
     )
+    .with_warnings(vector_warnings(&table))
     .with_effect(Effect::Build(table, store))
-    .with_warnings(is_vector.then(|| VECTOR_WARNING.to_owned()))
     .planned()
+}
+
+/// One for each index on vectors, whenever Cassandra looks at a table's definition anew.
+pub(super) fn vector_warnings(table: &TableSchema) -> Vec<String> {
+    let on_vectors = table
+        .indexes
+        .iter()
+        .filter(|index| nearest::shape(table, index).is_some());
+    on_vectors.map(|_| VECTOR_WARNING.to_owned()).collect()
 }
 
 pub fn drop(
@@ -372,7 +381,7 @@ fn class_of(class: &str) -> CqlResult<()> {
 }
 
 /// What SAI asks of its options. Whether it is one on vectors.
-fn check_sai(table: &TableSchema, column: &Column, index: &Index) -> CqlResult<bool> {
+fn check_sai(table: &TableSchema, column: &Column, index: &Index) -> CqlResult<()> {
     class_of(index.class.as_deref().unwrap_or(CLASSIC))?;
     const ANALYZER: [&str; 3] = ["case_sensitive", "normalize", "ascii"];
     const OTHERS: [&str; 5] = [
@@ -458,7 +467,7 @@ fn check_term(term: &CqlType) -> CqlResult<()> {
     }
 }
 
-fn check_vector(term: &CqlType, index: &Index) -> CqlResult<bool> {
+fn check_vector(term: &CqlType, index: &Index) -> CqlResult<()> {
     let CqlType::Vector(element, dimensions) = term else {
         let wrong = index.options.keys().find(|name| {
             ![
@@ -473,7 +482,7 @@ fn check_vector(term: &CqlType, index: &Index) -> CqlResult<bool> {
             Some(_) => Err(CqlError::invalid(format!(
                 "CQL type {term} cannot have vector options"
             ))),
-            None => Ok(false),
+            None => Ok(()),
         };
     };
     if **element != CqlType::Float {
@@ -504,5 +513,5 @@ fn check_vector(term: &CqlType, index: &Index) -> CqlResult<bool> {
             "Cosine similarity is not supported for single-dimension vectors",
         ));
     }
-    Ok(true)
+    Ok(())
 }

@@ -110,7 +110,9 @@ pub fn alter(
     let is_same = keyspace.replication == there.replication
         && keyspace.durable_writes == there.durable_writes;
     if is_same && matches!(alter.action, KeyspaceAction::With(_)) {
-        return Ok(warnings.pop().map_or(Plan::Nothing, Plan::Warned));
+        return Ok(warnings
+            .pop()
+            .map_or(Plan::Nothing, |last| Plan::Warned(vec![last])));
     }
     changed(
         with_keyspace(catalog, keyspace),

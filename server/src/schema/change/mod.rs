@@ -87,7 +87,7 @@ pub enum Effect {
 pub enum Plan {
     Nothing,
     /// Nothing, and Cassandra warns all the same.
-    Warned(String),
+    Warned(Vec<String>),
     Change(Box<Changed>),
 }
 

@@ -46,7 +46,7 @@ pub fn create(
     }
     if base_of(there, name).is_some() {
         return match create.if_not_exists {
-            true => Ok(Plan::Warned(USAGE_WARNING.to_owned())),
+            true => Ok(Plan::Warned(vec![USAGE_WARNING.to_owned()])),
             false => Err(CqlError::already_exists(keyspace, name)),
         };
     }

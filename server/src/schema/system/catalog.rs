@@ -325,7 +325,8 @@ fn masks(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
             continue;
         };
         let mut row = Vec::from(name_of(table));
-        let (nulls, values): (Vec<bool>, Vec<String>) = mask.argument_values().into_iter().unzip();
+        let (nulls, values): (Vec<bool>, Vec<String>) =
+            mask.argument_values(&column.ty).into_iter().unzip();
         let nulls = nulls.into_iter().map(CqlValue::Boolean);
         row.extend([
             ("column_name", text(&column.name)),

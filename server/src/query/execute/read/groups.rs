@@ -51,14 +51,15 @@ impl Select {
         scope: &Scope<'_>,
     ) -> CqlResult<bool> {
         let mut place = Vec::new();
-        for index in 0..plan.group_by.unwrap_or(0) {
-            let value = at.column(index)?;
-            order::encode(
-                &plan.table.columns[index].ty,
-                value.as_deref(),
-                false,
-                &mut place,
-            )?;
+        if let Some(by) = &plan.group_by {
+            for index in 0..by.columns {
+                let ty = &plan.table.columns[index].ty;
+                order::encode(ty, at.column(index)?.as_deref(), false, &mut place)?;
+            }
+            if let Some(function) = &by.function {
+                let value = function.expression.evaluate(scope)?.value();
+                order::encode(&function.ty, value.as_deref(), false, &mut place)?;
+            }
         }
         if self.group.as_ref().is_some_and(|group| group.key != place) {
             self.close_group(plan, scope)?;

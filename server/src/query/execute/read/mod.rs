@@ -270,6 +270,9 @@ impl Select {
         };
         let mut left = limit(&plan.limit, "LIMIT")?;
         let per_partition = limit(&plan.per_partition_limit, "LIMIT")?;
+        if let Some(by) = &plan.group_by {
+            by.check(&scope)?;
+        }
         let mut warnings = Vec::new();
         if let Some(near) = &plan.nearest {
             indexed::check_built(&near.index)?;
@@ -634,7 +637,7 @@ impl Select {
             && matches!(&self.keys, Keys::Named(keys) if keys.last() == Some(&position.key));
         // Nor is there more in a last partition that has shown all it may, or nothing but its static row.
         let is_last = matches!(&self.keys, Keys::Named(keys) if keys.last() == Some(&position.key));
-        let may_not = match self.plan().group_by {
+        let may_not = match &self.plan().group_by {
             None => position.clustering.is_none(),
             Some(_) => {
                 position.clustering.is_none()

@@ -2,7 +2,6 @@
 //!
 //! Counted for each partition that is named, or for the range of a page: what Cassandra reads as one command.
 
-use palladium_protocol::types::CqlType;
 use palladium_storage::{ReadPage, ReadRows};
 
 use super::{Keys, Select};
@@ -11,7 +10,6 @@ use crate::error::{CqlError, CqlResult};
 use crate::guardrails::Limit;
 use crate::instruments::note_passed;
 use crate::query::functions::text;
-use crate::schema::Column;
 
 /// What the limits are where there is none.
 const NO_LIMIT: u32 = u32::MAX;
@@ -99,7 +97,9 @@ impl Select {
                 .partition_columns()
                 .iter()
                 .zip(&values)
-                .map(|(column, value)| format!("{} = {}", column.name, literal(column, value)))
+                .map(|(column, value)| {
+                    format!("{} = {}", column.name, text::constant(&column.ty, value))
+                })
                 .collect();
             text += &format!(" WHERE {}", parts.join(" AND "));
         }
@@ -110,18 +110,5 @@ impl Select {
             text += &format!(" LIMIT {limit}");
         }
         text + " ALLOW FILTERING"
-    }
-}
-
-fn literal(column: &Column, value: &[u8]) -> String {
-    let text = text::plain(&column.ty, value).unwrap_or_else(|_| text::blob(value));
-    match column.ty.bare() {
-        CqlType::Text
-        | CqlType::Ascii
-        | CqlType::Date
-        | CqlType::Time
-        | CqlType::Timestamp
-        | CqlType::Inet => format!("'{}'", text.replace('\'', "''")),
-        _ => text,
     }
 }
