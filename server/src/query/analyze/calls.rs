@@ -274,7 +274,9 @@ impl Terms<'_> {
         let shown = |place: usize| print(&arguments[place]);
         let fit =
             |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
-        let wanted = receiver.map(|receiver| receiver.ty);
+        // In a selection a call means the same wherever it stands; only what is read from JSON has no type of its own.
+        let is_typed = !self.columns || matches!(name, "from_json" | "fromjson");
+        let wanted = receiver.filter(|_| is_typed).map(|receiver| receiver.ty);
         let compatible = self.compatible(name, arguments, &natural);
         let found = functions::resolve(name, &compatible, wanted, self.table, &shown, &fit)?;
         let Some(signature) = found else {

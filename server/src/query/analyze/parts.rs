@@ -125,9 +125,9 @@ impl Terms<'_> {
         to: Option<&Term>,
     ) -> CqlResult<Typed> {
         let typed = self.any(of, None)?;
-        let key_type = match typed.ty.bare() {
-            CqlType::Map(key, _) => (**key).clone(),
-            CqlType::Set(element) => (**element).clone(),
+        let (name, key_type) = match typed.ty.bare() {
+            CqlType::Map(key, _) => ("key", (**key).clone()),
+            CqlType::Set(element) => ("value", (**element).clone()),
             CqlType::List(_) => {
                 return Err(CqlError::invalid(format!(
                     "Slice selection is only allowed on sets and maps, but {} is a list",
@@ -142,12 +142,12 @@ impl Terms<'_> {
                 )));
             }
         };
-        let mut end = |term: Option<&Term>, name: &str| {
-            let name = format!("{name}({})", print(of));
+        let name = format!("{name}({})", print(of));
+        let mut end = |term: Option<&Term>| {
             term.map(|term| self.term(term, &name, &key_type).map(Box::new))
                 .transpose()
         };
-        let (from, to) = (end(from, "from")?, end(to, "to")?);
+        let (from, to) = (end(from)?, end(to)?);
         for end in from.iter().chain(&to) {
             self.choose(end, of, false);
         }

@@ -267,6 +267,7 @@ impl<'a> Terms<'a> {
             Selectable::Literal(literal) => {
                 let receiver =
                     receiver.ok_or_else(|| cannot_infer(&super::name::constant(literal)))?;
+                let receiver = self.of_selection(receiver);
                 Ok(Typed {
                     expression: self.constant(literal, receiver)?,
                     ty: receiver.ty.clone(),
@@ -274,6 +275,7 @@ impl<'a> Terms<'a> {
             }
             Selectable::Marker(marker) => {
                 let receiver = receiver.ok_or_else(|| cannot_infer("?"))?;
+                let receiver = self.of_selection(receiver);
                 Ok(Typed {
                     expression: self.marker(marker, receiver.name, receiver.ty),
                     ty: receiver.ty.clone(),
@@ -315,6 +317,13 @@ impl<'a> Terms<'a> {
                         print(expression)
                     )));
                 }
+                let is_constant =
+                    matches!(**expression, Selectable::Literal(ref own) if *own != Literal::Null);
+                if is_constant && self.fit(expression, natural.as_ref(), &ty) == Fit::No {
+                    return Err(CqlError::invalid(format!(
+                        "Cannot assign value {name} to {name} of type {ty}"
+                    )));
+                }
                 let typed = self.any(
                     expression,
                     Some(Receiver {
@@ -342,6 +351,17 @@ impl<'a> Terms<'a> {
                 right,
             } => self.arithmetic(*operator, left, right, receiver),
             Selectable::Negation(inner) => self.negation(inner, receiver),
+        }
+    }
+
+    /// Where columns may take part, whatever takes a constant or a marker has the same name.
+    fn of_selection<'r>(&self, receiver: Receiver<'r>) -> Receiver<'r> {
+        match self.columns {
+            true => Receiver {
+                name: "[selection]",
+                ty: receiver.ty,
+            },
+            false => receiver,
         }
     }
 

@@ -386,7 +386,7 @@ pub enum Fit {
     Exact,
 }
 
-/// The function that a call means. `fit` tells how an argument (by its place) fits a type,
+/// The function that a call means: of several, one whose value the receiver takes. `fit` tells how an argument (by its place) fits a type,
 /// `shown` how it is written. None: no function of that name.
 pub fn resolve(
     name: &str,
@@ -419,7 +419,8 @@ pub fn resolve(
         return Ok(candidates.into_iter().next());
     }
     let rated = candidates.iter().filter_map(|candidate| {
-        if candidate.takes.len() != arguments.len() {
+        let is_wanted = receiver.is_none_or(|receiver| is_assignable(&candidate.returns, receiver));
+        if candidate.takes.len() != arguments.len() || !is_wanted {
             return None;
         }
         let worst = candidate
@@ -435,14 +436,6 @@ pub fn resolve(
     let mut rated: Vec<_> = rated.collect();
     let best = rated.iter().map(|(fit, _)| *fit).max();
     rated.retain(|(fit, _)| Some(*fit) == best);
-    if rated.len() > 1
-        && let Some(receiver) = receiver
-        && let Some(found) = rated
-            .iter()
-            .position(|(_, candidate)| is_assignable(&candidate.returns, receiver))
-    {
-        rated = vec![rated[found]];
-    }
     let listed = |candidates: &[&Signature]| {
         let each = candidates.iter().map(|candidate| {
             let takes: Vec<String> = candidate.takes.iter().map(CqlType::to_string).collect();
