@@ -105,19 +105,19 @@ fn write(counts: &Counts) -> io::Result<()> {
     fs::write(file(), text)
 }
 
-/// Whether no path takes more than it may.
+/// Whether no path takes more than it may. The last line names those that do.
 fn compare(counts: &Counts, known: &Counts) -> bool {
-    let mut is_good = true;
+    let mut wrong: Vec<String> = Vec::new();
     for (name, count) in counts {
         let Some(known) = known.get(name) else {
             println!("{name}: {count} instructions, and nothing is written down: --write");
-            is_good = false;
+            wrong.push(format!("{name} (unknown before)"));
             continue;
         };
         let change = *count as f64 / *known as f64 - 1.0;
         let verdict = match change {
             change if change > TOLERANCE => {
-                is_good = false;
+                wrong.push(format!("{name} by {:.1} %", change * 100.0));
                 "TOO MANY. If it must be so, say why and --write"
             }
             change if change < -TOLERANCE => "fewer: --write, so that it stays so",
@@ -128,5 +128,10 @@ fn compare(counts: &Counts, known: &Counts) -> bool {
             change * 100.0
         );
     }
-    is_good
+    let gone = known.keys().filter(|name| !counts.contains_key(*name));
+    wrong.extend(gone.map(|name| format!("{name} (not counted any more)")));
+    if !wrong.is_empty() {
+        println!("too dear: {}", wrong.join(", "));
+    }
+    wrong.is_empty()
 }

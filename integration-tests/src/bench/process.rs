@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::system;
 
@@ -44,18 +44,44 @@ pub fn resident_bytes_at_most(pid: u32) -> io::Result<u64> {
     of_status(pid, "VmHWM:")
 }
 
+/// Its threads.
+pub fn threads(pid: u32) -> io::Result<u64> {
+    number_of_status(pid, "Threads:")
+}
+
+/// Files and sockets that it has open. Only root sees those of a process that may not be dumped.
+pub fn descriptors(pid: u32) -> io::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+/// Waits until it does next to nothing: then what goes on beside serving is done. Whether that came within the limit.
+pub fn rest(pid: u32, limit: Duration) -> io::Result<bool> {
+    const LOOK: Duration = Duration::from_secs(1);
+    const BUSY: Duration = Duration::from_millis(10);
+    let begun = Instant::now();
+    let mut before = cpu_time(pid)?;
+    while begun.elapsed() < limit {
+        std::thread::sleep(LOOK);
+        let now = cpu_time(pid)?;
+        if now - before <= BUSY {
+            return Ok(true);
+        }
+        before = now;
+    }
+    Ok(false)
+}
+
 fn of_status(pid: u32, field: &str) -> io::Result<u64> {
+    number_of_status(pid, field).map(|kilobytes| kilobytes << 10)
+}
+
+fn number_of_status(pid: u32, field: &str) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kilobytes = status.lines().find_map(|line| {
-        line.strip_prefix(field)?
-            .trim()
-            .strip_suffix(" kB")?
-            .parse::<u64>()
-            .ok()
+    let number = status.lines().find_map(|line| {
+        let number = line.strip_prefix(field)?.trim();
+        number.strip_suffix(" kB").unwrap_or(number).parse().ok()
     });
-    kilobytes
-        .map(|kilobytes| kilobytes << 10)
-        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no {field}")))
+    number.ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no {field}")))
 }
 
 /// Bytes that the files of a folder occupy, in all folders below it. A file that goes away meanwhile counts for nothing.
@@ -89,6 +115,13 @@ mod tests {
         while cpu_time(own).expect("we run") < before + Duration::from_millis(20) {
             number = std::hint::black_box(crate::chance::mix(number));
         }
+    }
+
+    #[test]
+    fn a_process_has_threads_and_files() {
+        let own = std::process::id();
+        assert!(threads(own).expect("we run") >= 1);
+        assert!(descriptors(own).expect("we see our own") >= 3);
     }
 
     #[test]

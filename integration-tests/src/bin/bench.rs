@@ -30,6 +30,8 @@ struct Arguments {
 enum Command {
     /// All workloads, rates and experiments, into a folder with a page, JSON and charts.
     Report(Box<Whole>),
+    /// Cost against the number of tables, connections, SSTables and bytes, into a folder with a page, JSON and a chart each. As it stands about a quarter of an hour for ours.
+    Sweep(Box<Sweep>),
     /// Names of workloads and experiments.
     List,
 }
@@ -43,9 +45,9 @@ struct Measure {
     /// Connections x requests in flight on each.
     #[arg(long, value_delimiter = ',', default_value = "32x64,1x1")]
     shapes: Vec<Shape>,
-    /// What to measure; `all`, or names that `bench list` shows.
-    #[arg(long, value_delimiter = ',', default_value = "insert,read")]
-    workloads: Vec<String>,
+    /// What to measure; `all`, or names that `bench list` shows. By default insert and read, or nothing if there are experiments.
+    #[arg(long, value_delimiter = ',')]
+    workloads: Option<Vec<String>>,
     /// Operations a second, after the closed loops; latency counts from when each was due.
     #[arg(long, value_delimiter = ',')]
     rates: Vec<u64>,
@@ -88,6 +90,79 @@ struct Whole {
 }
 
 #[derive(Args)]
+struct Sweep {
+    #[command(flatten)]
+    servers: Servers,
+    /// Where the report goes.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Which of them.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "tables,connections,sstables,data"
+    )]
+    only: Vec<String>,
+    /// Runs of each; the median counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Seconds of each run.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Seconds before each run that do not count.
+    #[arg(long, default_value_t = 1)]
+    warm_up: u64,
+    /// Numbers of tables.
+    #[arg(long, value_delimiter = ',', default_value = "1,10,100,1000,10000")]
+    tables: Vec<u64>,
+    /// Numbers of connections.
+    #[arg(long, value_delimiter = ',', default_value = "1,10,100,1000,10000")]
+    connections: Vec<usize>,
+    /// Numbers of SSTables.
+    #[arg(long, value_delimiter = ',', default_value = "1,3,10,30,100,300,1000")]
+    sstables: Vec<u64>,
+    /// Gigabytes.
+    #[arg(long, value_delimiter = ',', default_value = "0.1,0.3,1,3")]
+    gb: Vec<f64>,
+}
+
+impl Sweep {
+    /// As runs of a report are told, with tables of the usual size.
+    fn runs(&self) -> Runs {
+        Runs {
+            rows: ROWS,
+            cold_rows: COLD_ROWS,
+            tables: TABLES,
+            vectors: VECTORS,
+            runs: self.runs,
+            seconds: self.seconds,
+            warm_up: self.warm_up,
+            bulk_gb: BULK_GB,
+            sweep_tables: self.tables.clone(),
+            sweep_connections: self.connections.clone(),
+            sweep_sstables: self.sstables.clone(),
+            sweep_gb: self.gb.clone(),
+        }
+    }
+
+    fn experiments(&self) -> Result<Vec<Experiment>, String> {
+        let of = |name: &String| experiments::named(&format!("sweep_{name}"));
+        let wanted = self
+            .only
+            .iter()
+            .map(|name| of(name).ok_or_else(|| format!("no sweep {name}; see bench list")));
+        wanted.collect()
+    }
+}
+
+/// Sizes of those who say none.
+const ROWS: u64 = 200_000;
+const COLD_ROWS: u64 = 1_500_000;
+const TABLES: u64 = 1_000;
+const VECTORS: u64 = 10_000;
+const BULK_GB: f64 = 20.0;
+
+#[derive(Args)]
 struct Servers {
     /// Start this build of palladium.
     #[arg(long, value_name = "PATH")]
@@ -121,16 +196,16 @@ struct Servers {
 #[derive(Args)]
 struct Runs {
     /// Rows of an ordinary table.
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = ROWS, value_parser = clap::value_parser!(u64).range(1..))]
     rows: u64,
     /// Rows of the table that is read from the page cache.
-    #[arg(long, default_value_t = 1_500_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = COLD_ROWS, value_parser = clap::value_parser!(u64).range(1..))]
     cold_rows: u64,
     /// Tables of the workloads of many tables.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = TABLES, value_parser = clap::value_parser!(u64).range(1..))]
     tables: u64,
     /// Vectors of the vector search.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(10..))]
+    #[arg(long, default_value_t = VECTORS, value_parser = clap::value_parser!(u64).range(10..))]
     vectors: u64,
     /// Runs of each; the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
@@ -142,7 +217,7 @@ struct Runs {
     #[arg(long, default_value_t = 1)]
     warm_up: u64,
     /// Gigabytes of the bulk load.
-    #[arg(long, default_value_t = 20.0)]
+    #[arg(long, default_value_t = BULK_GB)]
     bulk_gb: f64,
     /// Numbers of tables, connections, SSTables, and gigabytes, at which cost is measured.
     #[arg(long, value_delimiter = ',', default_value = "1,10,100,1000,10000")]
@@ -185,14 +260,34 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             report.write(&whole.out)?;
             Ok(end(&report))
         }
+        Some(Command::Sweep(sweep)) => {
+            let job = Job {
+                workloads: Vec::new(),
+                shapes: Vec::new(),
+                rates: Rates::None,
+                experiments: sweep.experiments()?,
+            };
+            let runs = sweep.runs();
+            let report = job.run(sweep.servers, &runs)?;
+            report.write(&sweep.out)?;
+            print!("{}", report.to_markdown());
+            Ok(end(&report))
+        }
         None => {
             let measure = arguments.measure;
             let rates = match measure.rates.is_empty() {
                 true => Rates::None,
                 false => Rates::These(measure.rates),
             };
+            let workloads =
+                measure
+                    .workloads
+                    .unwrap_or_else(|| match measure.experiments.is_empty() {
+                        true => ["insert", "read"].map(str::to_owned).to_vec(),
+                        false => Vec::new(),
+                    });
             let job = Job {
-                workloads: chosen_workloads(&measure.workloads)?,
+                workloads: chosen_workloads(&workloads)?,
                 shapes: measure.shapes,
                 rates,
                 experiments: chosen_experiments(&measure.experiments)?,

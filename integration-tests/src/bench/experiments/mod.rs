@@ -7,6 +7,7 @@ mod idle;
 mod key_switch;
 mod space;
 mod start;
+mod start_tables;
 mod sweep;
 
 use std::io;
@@ -35,11 +36,16 @@ pub struct Experiment {
 }
 
 /// All of them.
-pub const ALL: [Experiment; 9] = [
+pub const ALL: [Experiment; 10] = [
     Experiment {
         name: "start",
         about: "start on an empty folder, after a kill with a log to replay, after a flush and a stop; idle memory",
         run: start::run,
+    },
+    Experiment {
+        name: "start_tables",
+        about: "start with many tables that hold rows, after a kill and after a stop; what they cost while nobody asks, and when each is first read",
+        run: start_tables::run,
     },
     Experiment {
         name: "idle",

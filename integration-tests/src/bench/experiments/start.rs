@@ -19,6 +19,7 @@ use crate::raw::{Answer, Connection};
 const REST: Duration = Duration::from_secs(3);
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
+const READ: &str = "SELECT c0 FROM bench.standard WHERE key = ?";
 
 pub(super) fn run(bench: &Bench, _extent: &Extent) -> io::Result<Finding> {
     let mut finding = Finding::new(
@@ -60,10 +61,10 @@ fn measure(bench: &Bench, recipe: &Recipe) -> io::Result<Vec<String>> {
     let loaded = server.folder_bytes()?;
 
     server.kill();
-    let replayed = until_read(bench, &mut server)?;
+    let replayed = until_read(bench, &mut server, READ)?;
     bench.runtime.block_on(server.flush(tables.keyspace))?;
     server.stop()?;
-    let at_once = until_read(bench, &mut server)?;
+    let at_once = until_read(bench, &mut server, READ)?;
 
     let milliseconds = |time: Duration| format!("{:.0}", time.as_secs_f64() * 1e3);
     let size = |bytes: Option<u64>| {
@@ -79,8 +80,8 @@ fn measure(bench: &Bench, recipe: &Recipe) -> io::Result<Vec<String>> {
     ])
 }
 
-/// Starts it and reads the first row, again and again until it is there.
-fn until_read(bench: &Bench, server: &mut Server) -> io::Result<Duration> {
+/// Starts it and reads the first row by this statement, again and again until it is there.
+pub(super) fn until_read(bench: &Bench, server: &mut Server, read: &str) -> io::Result<Duration> {
     let begun = Instant::now();
     server.restart()?;
     let mut key = BytesMut::new();
@@ -88,9 +89,7 @@ fn until_read(bench: &Bench, server: &mut Server) -> io::Result<Duration> {
     loop {
         let answer = bench.runtime.block_on(async {
             let mut connection = Connection::open(server.address).await?;
-            let statement = connection
-                .prepare("SELECT c0 FROM bench.standard WHERE key = ?")
-                .await?;
+            let statement = connection.prepare(read).await?;
             connection.execute(&statement, &[&key[4..]]).await
         });
         match answer {

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Extent;
 use crate::bench::load::{self, Pace, Shape};
-use crate::bench::report::Finding;
+use crate::bench::process;
 use crate::bench::report::chart::{Axis, Chart, Line};
+use crate::bench::report::{Finding, Middle};
 use crate::bench::server::Server;
 use crate::bench::suite::Bench;
 use crate::bench::workloads::{Scale, Setting, Sizes, Tables, Workload, many_tables, standard};
@@ -20,7 +22,9 @@ const SSTABLE_ROWS: u64 = 100;
 /// SSTables of a server that takes a second for each flush.
 const SLOW_SSTABLES_MAX: u64 = 30;
 /// Tables of a server that takes a tenth of a second for each.
-const SLOW_TABLES_MAX: u64 = 1_000;
+pub(super) const SLOW_TABLES_MAX: u64 = 1_000;
+/// What a server does by itself once it is filled is not what its clients cost; after so long it counts all the same.
+const REST_MAX: Duration = Duration::from_secs(120);
 /// Bytes of a row's key and values.
 const ROW_BYTES: u64 = 180;
 
@@ -179,14 +183,22 @@ fn scale(sizes: Sizes) -> Rc<Scale> {
     Rc::new(Scale::new(sizes))
 }
 
-/// Server CPU of one operation, in microseconds: the median of all runs.
+/// Server CPU of one operation, in microseconds, of a server that was at rest before.
 fn cost(
     bench: &Bench,
     server: &Server,
     workload: &Workload,
     scale: &Rc<Scale>,
     shape: Shape,
-) -> io::Result<f64> {
+) -> io::Result<Middle> {
+    if let Some(pid) = server.pid()
+        && !process::rest(pid, REST_MAX)?
+    {
+        let name = server.name();
+        (bench.say)(&format!(
+            "{name} is still at work by itself: that counts, too"
+        ));
+    }
     let mut costs = Vec::new();
     for run in 0..bench.runs {
         let plan = bench.plan(server, shape, Pace::Closed, run);
@@ -200,11 +212,10 @@ fn cost(
                 .unwrap_or(1e6 / sample.throughput().max(1.0)),
         );
     }
-    costs.sort_by(f64::total_cmp);
-    Ok(costs[costs.len() / 2])
+    Middle::of(costs).ok_or_else(|| io::Error::other("no run was asked for"))
 }
 
-type Costs = Vec<(&'static str, f64)>;
+type Costs = Vec<(&'static str, Middle)>;
 
 /// Measures at each point on each server that knows how; a point that fails ends its server's line.
 fn sweep(
@@ -214,7 +225,7 @@ fn sweep(
     points: &[u64],
     mut measure: impl FnMut(&Server, u64) -> io::Result<Costs>,
 ) -> io::Result<Finding> {
-    let mut lines: Vec<Line> = Vec::new();
+    let mut lines: Vec<(String, Vec<(u64, Middle)>)> = Vec::new();
     let mut failures = Vec::new();
     for recipe in &bench.recipes {
         let server = recipe.with(Setting::ManyStatements).start()?;
@@ -227,12 +238,9 @@ fn sweep(
                 Ok(costs) => {
                     for (kind, cost) in costs {
                         let name = format!("{}, {kind}", recipe.name);
-                        match lines.iter_mut().find(|line| line.name == name) {
-                            Some(line) => line.points.push((point as f64, cost)),
-                            None => lines.push(Line {
-                                name,
-                                points: vec![(point as f64, cost)],
-                            }),
+                        match lines.iter_mut().find(|(line, _)| *line == name) {
+                            Some((_, found)) => found.push((point, cost)),
+                            None => lines.push((name, vec![(point, cost)])),
                         }
                     }
                 }
@@ -246,7 +254,7 @@ fn sweep(
     }
     let title = format!("Cost against the number of {what}");
     let mut columns = vec![what];
-    columns.extend(lines.iter().map(|line| line.name.as_str()));
+    columns.extend(lines.iter().map(|(name, _)| name.as_str()));
     let about = match failures.is_empty() {
         true => about.to_owned(),
         false => format!("{about} Not measured: {}", failures.join(" ")),
@@ -254,12 +262,27 @@ fn sweep(
     let mut finding = Finding::new(&title, &about, &columns);
     for &point in points {
         let mut row = vec![point.to_string()];
-        row.extend(lines.iter().map(|line| {
-            let found = line.points.iter().find(|(x, _)| *x == point as f64);
-            found.map_or("-".to_owned(), |(_, cost)| format!("{cost:.2}"))
+        row.extend(lines.iter().map(|(_, found)| {
+            let found = found.iter().find(|(at, _)| *at == point);
+            found.map_or("-".to_owned(), |(_, cost)| {
+                let Middle {
+                    median,
+                    least,
+                    greatest,
+                } = cost;
+                format!("{median:.2} ({least:.2}-{greatest:.2})")
+            })
         }));
         finding.rows.push(row);
     }
+    let of_medians = |(name, found): (String, Vec<(u64, Middle)>)| Line {
+        name,
+        points: found
+            .iter()
+            .map(|(at, cost)| (*at as f64, cost.median))
+            .collect(),
+    };
+    let lines = lines.into_iter().map(of_medians).collect();
     finding.charts.push(Chart {
         title,
         x: Axis::logarithmic(what),

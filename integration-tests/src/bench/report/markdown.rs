@@ -36,8 +36,10 @@ impl Report {
         );
         self.put_failures(&mut text);
         self.put_ratios(&mut text);
-        text.push_str("## Every series\n\n");
-        self.put_series(&mut text, |pace| pace == Pace::Closed);
+        if self.series.iter().any(|series| series.pace == Pace::Closed) {
+            text.push_str("## Every series\n\n");
+            self.put_series(&mut text, |pace| pace == Pace::Closed);
+        }
         if self.series.iter().any(|series| series.pace != Pace::Closed) {
             text.push_str("## At a fixed rate\n\nLatency counts from the moment at which an operation was due, whatever the server did then.\n\n");
             self.put_series(&mut text, |pace| pace != Pace::Closed);
