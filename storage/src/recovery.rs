@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::latch::Latches;
 use crate::manifest::{Manifest, ManifestReport, TableState};
 use crate::options::{Options, TableOptions};
-use crate::root::{self, Root, RootState, SERVICE, Standing};
+use crate::root::{self, LoadedRoot, Root, RootState, SERVICE, Standing};
 use crate::table::{Table, Tables};
 
 /// Damage in the log that stops tables.
@@ -141,21 +141,27 @@ pub(crate) async fn check_not_beheaded<B: Backend>(backend: &B, service: &KeyRin
 
 type Roots = HashMap<TableId, Root>;
 
-/// Roots that are read at once: each is a wait for the disk, and there may be thousands.
-const ROOTS_AT_ONCE: usize = 64;
+/// Roots that are read with one walk to the disk, and how many of those go at once: each root may be a wait, and there may be thousands.
+const ROOTS_AT_A_TIME: usize = 64;
+const READS_AT_ONCE: usize = 8;
 
 async fn load_tables<B: Backend>(
     backend: &B,
     states: &BTreeMap<TableId, TableState>,
 ) -> Result<(Tables, Roots)> {
     let (mut tables, mut roots) = (Vec::with_capacity(states.len()), Roots::new());
-    let loads = states
-        .iter()
-        .map(async |(id, state)| (*id, load_root(backend, *id, state).await));
-    let mut loads = futures::stream::iter(loads).buffered(ROOTS_AT_ONCE);
-    while let Some((id, loaded)) = loads.next().await {
+    let ids: Vec<TableId> = states.keys().copied().collect();
+    let loads = ids
+        .chunks(ROOTS_AT_A_TIME)
+        .map(|some| root::load_many(backend, some));
+    let mut loads = futures::stream::iter(loads).buffered(READS_AT_ONCE);
+    let mut loaded = Vec::with_capacity(ids.len());
+    while let Some(some) = loads.next().await {
+        loaded.extend(some?);
+    }
+    for ((id, loaded), state) in loaded.into_iter().zip(states.values()) {
         let table = Table::new(id, TableOptions::default());
-        match loaded? {
+        match judged(id, loaded, state) {
             Ok(good) => {
                 if let Some(note) = &good.note {
                     tracing::warn!(note, "a root was read from its spare copy");
@@ -214,7 +220,10 @@ pub(crate) async fn load_root<B: Backend>(
     id: TableId,
     state: &TableState,
 ) -> Result<Result<GoodRoot, String>> {
-    let loaded = root::load(backend, id).await?;
+    Ok(judged(id, root::load(backend, id).await?, state))
+}
+
+fn judged(id: TableId, loaded: LoadedRoot, state: &TableState) -> Result<GoodRoot, String> {
     let note = loaded.note;
     let good = |root, is_ahead| {
         Ok(GoodRoot {
@@ -223,7 +232,7 @@ pub(crate) async fn load_root<B: Backend>(
             is_ahead,
         })
     };
-    Ok(match loaded.state {
+    match loaded.state {
         // The service's own tables have no root: their keys are derived.
         RootState::Missing if state.epoch == 0 => good(None, false),
         RootState::Missing => Err(format!("the root of table {id} is missing")),
@@ -237,7 +246,7 @@ pub(crate) async fn load_root<B: Backend>(
                 root.epoch, state.epoch
             )),
         },
-    })
+    }
 }
 
 /// Stops the tables that damage in the log hurts, and names them.

@@ -207,10 +207,23 @@ pub struct LoadedRoot {
 
 /// Reads the newest copy of a table's root.
 pub async fn load<B: Backend>(backend: &B, table: TableId) -> Result<LoadedRoot> {
-    let copies = backend
-        .root_load(table)
-        .await?
-        .map(|copy| checked(table, copy));
+    loaded(table, backend.root_load(table).await?)
+}
+
+/// The same of many tables, in their order.
+pub(crate) async fn load_many<B: Backend>(
+    backend: &B,
+    tables: &[TableId],
+) -> Result<Vec<(TableId, LoadedRoot)>> {
+    let roots = backend.roots_load(tables.to_vec()).await?;
+    let of_each = tables.iter().zip(roots);
+    of_each
+        .map(|(table, copies)| Ok((*table, loaded(*table, copies)?)))
+        .collect()
+}
+
+fn loaded(table: TableId, copies: [RootCopy; 2]) -> Result<LoadedRoot> {
+    let copies = copies.map(|copy| checked(table, copy));
     let newest = RootCopy::newest(&copies);
     let state = match newest {
         RootCopy::Absent => RootState::Missing,

@@ -257,20 +257,37 @@ impl<D: Disk> Folder<D> {
     // Roots.
 
     pub fn root_load(&self, table: TableId) -> Result<[RootCopy; 2]> {
+        self.root_load_by(table, &mut vec![0; 2 * SLOT_BYTES])
+    }
+
+    pub fn roots_load(&self, tables: &[TableId]) -> Result<Vec<[RootCopy; 2]>> {
+        let mut slots = vec![0; 2 * SLOT_BYTES];
+        let roots = tables.iter();
+        roots
+            .map(|table| self.root_load_by(*table, &mut slots))
+            .collect()
+    }
+
+    /// `slots` has room for both, and holds nothing of interest before or after.
+    fn root_load_by(&self, table: TableId, slots: &mut [u8]) -> Result<[RootCopy; 2]> {
         let path = root_path(table);
         let Some(file) = self.try_open(&path)? else {
             return Ok([RootCopy::Absent, RootCopy::Absent]);
         };
-        let copy = |index: usize| -> Result<RootCopy> {
-            let mut bytes = read_up_to(&file, &path, slot_offset(index), SLOT_BYTES)?;
-            // A slot is written in whole pages as far as it says something; the file may end before it does, but not within a page.
-            if !bytes.len().is_multiple_of(PAGE) {
-                return Ok(RootCopy::Damaged);
-            }
-            bytes.resize(SLOT_BYTES, 0);
-            Ok(slot::decode(table, &bytes))
+        let read = file
+            .read_at(slot_offset(0), slots)
+            .map_err(|source| io_error(&path, "read", source))?;
+        slots[read..].fill(0);
+        // A slot is written in whole pages as far as it says something; the file may end before it does, but not within a page.
+        let is_torn = |index: usize| {
+            let read = read.saturating_sub(index * SLOT_BYTES).min(SLOT_BYTES);
+            !read.is_multiple_of(PAGE)
         };
-        Ok([copy(0)?, copy(1)?])
+        let copy = |index: usize| match is_torn(index) {
+            true => RootCopy::Damaged,
+            false => slot::decode(table, &slots[index * SLOT_BYTES..][..SLOT_BYTES]),
+        };
+        Ok([copy(0), copy(1)])
     }
 
     pub fn root_settle(&self, table: TableId, holding: usize) -> Result<()> {

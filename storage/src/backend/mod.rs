@@ -194,6 +194,20 @@ pub trait Backend: Send + Sync + 'static {
     /// Both copies of a root.
     fn root_load(&self, table: TableId) -> impl Future<Output = Result<[RootCopy; 2]>> + Send;
 
+    /// Both copies of many roots, in the order of the tables: an engine that starts has thousands.
+    fn roots_load(
+        &self,
+        tables: Vec<TableId>,
+    ) -> impl Future<Output = Result<Vec<[RootCopy; 2]>>> + Send {
+        async move {
+            let mut roots = Vec::with_capacity(tables.len());
+            for table in tables {
+                roots.push(self.root_load(table).await?);
+            }
+            Ok(roots)
+        }
+    }
+
     /// Makes the copy that holds durable: it is seen after a commit that was cut short, and may not be.
     fn root_settle(
         &self,

@@ -27,12 +27,12 @@ use palladium_crypto::{StructureId, TableId, WrappedDataKey};
 use zeroize::Zeroize;
 
 use crate::backend::{Backend, Reads};
-use crate::error::{Error, Result};
-use crate::sealed::SealedReader;
+use crate::error::Result;
 
 mod group;
 pub mod layout;
 mod recovery;
+mod replay;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -40,8 +40,9 @@ mod watermark;
 mod writer;
 
 pub use self::layout::Origin;
+pub use self::replay::ShareReader;
 pub use self::writer::CommitLog;
-use palladium_crypto::{KeyRing, StructureKind};
+use palladium_crypto::KeyRing;
 
 /// Settings of the log.
 #[derive(Clone, Debug)]
@@ -190,30 +191,7 @@ pub async fn read_share<B: Reads>(
     address: &ShareAddress,
     ring: &KeyRing,
 ) -> Result<Vec<u8>> {
-    if ring.table() != address.table {
-        return Err(Error::Invalid {
-            what: format!(
-                "the ring of table {} for a share of table {}",
-                ring.table(),
-                address.table
-            ),
-        });
-    }
-    let reader = SealedReader::new(
-        ring,
-        &address.wrapped,
-        address.structure,
-        StructureKind::LogShare,
-    )?;
-    let mut block = backend
-        .log_read(address.segment, address.offset, address.length as usize)
-        .await?;
-    let context = address.origin.context();
-    match reader.open_in_place(address.ordinal, false, &context, &mut block) {
-        Ok(()) => Ok(block),
-        Err(_) => Err(Error::corrupt(format!(
-            "share of table {} in group {}: log segment {} at {}",
-            address.table, address.sequence, address.segment, address.offset
-        ))),
-    }
+    let mut reader = ShareReader::new(backend, std::slice::from_ref(address), ring)?;
+    let read = reader.next().await?;
+    Ok(read.map(|(_, records)| records).unwrap_or_default())
 }

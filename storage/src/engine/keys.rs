@@ -19,7 +19,7 @@ use palladium_crypto::{KeyRing, KeyVersion, TableId};
 
 use crate::backend::{Backend, Leased};
 use crate::background::Job;
-use crate::commitlog::{self, ShareAddress};
+use crate::commitlog::{ShareAddress, ShareReader};
 use crate::engine::group::Errand;
 use crate::engine::tables::recorded;
 use crate::engine::{Engine, Inner, record, rewrite};
@@ -483,12 +483,19 @@ impl<B: Backend> Inner<B> {
         };
         let memtables = TableMemtables::default();
         let mut applied = floor.saturating_sub(1);
-        for (place, share) in shares.into_iter().enumerate() {
-            if place % SHARES_BETWEEN_YIELDS == SHARES_BETWEEN_YIELDS - 1 {
+        let mut replay = ShareReader::new(&disk, &shares, &keys.ring)?;
+        let mut place = 0;
+        loop {
+            place += 1;
+            if place % SHARES_BETWEEN_YIELDS == 0 {
                 // Whoever renews the lease has a turn, and so has everybody else.
                 yield_now().await;
+                // What has been read already is opened under this look.
+                may_go_on()?;
             }
-            let records = commitlog::read_share(&disk, &share, &keys.ring).await?;
+            let Some((share, records)) = replay.next().await? else {
+                break;
+            };
             if self.broken_groups.contains(&share.sequence) && record::spans_tables(&records)? {
                 return Err(Error::corrupt(format!(
                     "group {} of the log holds writes to several tables, and the share of another one is damaged",

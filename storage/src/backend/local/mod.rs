@@ -285,6 +285,14 @@ impl Backend for LocalBackend {
         self.blocking(move |shared| shared.folder.root_load(table))
     }
 
+    fn roots_load(
+        &self,
+        tables: Vec<TableId>,
+    ) -> impl Future<Output = Result<Vec<[RootCopy; 2]>>> + Send {
+        // One walk to another thread for all of them, and one buffer.
+        self.blocking(move |shared| shared.folder.roots_load(&tables))
+    }
+
     fn root_settle(
         &self,
         table: TableId,

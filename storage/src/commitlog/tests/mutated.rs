@@ -52,7 +52,7 @@ proptest! {
         flip in any::<prop::sample::Index>(),
     ) {
         let env = SimulatedEnv::new(sequence);
-        let writer = crate::sealed::SealedWriter::new(&ring_of(A, 1), env.as_ref().entropy(), StructureKind::LogShare);
+        let writer = crate::sealed::SealedWriter::new(&ring_of(A, 1), env.as_ref().entropy(), palladium_crypto::StructureKind::LogShare);
         let shares = shares.into_iter().map(|(id, length, has_wrap, has_origin)| ShareEntry {
             table: TableId(id),
             structure: StructureId(id),
