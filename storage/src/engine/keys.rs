@@ -321,9 +321,18 @@ impl<B: Backend> Inner<B> {
         let mut versions: BTreeSet<KeyVersion> = components
             .map(|component| component.wrapped.version)
             .collect();
-        let shares = self.shares.lock().expect("no holder of this lock panics");
-        if let Some(shares) = shares.get(&id) {
-            versions.extend(shares.values().map(|share| share.wrapped.version));
+        {
+            let shares = self.shares.lock().expect("no holder of this lock panics");
+            if let Some(shares) = shares.get(&id) {
+                versions.extend(shares.values().map(|share| share.wrapped.version));
+            }
+        }
+        if self.log_end.get().is_some()
+            && let Some(root) = self.root_of(id)
+        {
+            // Its last group may stand on the disk, and nobody knows: what it was sealed under, and may be any of these, is needed when it is replayed.
+            versions.insert(root.version);
+            versions.extend(root.older.iter().map(|older| older.version));
         }
         versions
     }

@@ -132,6 +132,8 @@ async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut g
         }
         Err(error) => {
             let what = error.to_string();
+            // Before the group lets go of its tables: from here on none of them may forget a key.
+            let _ = inner.log_end.set(Err(Error::Closed));
             return settle(&group, Err(Error::OutcomeUnknown { what }));
         }
     }

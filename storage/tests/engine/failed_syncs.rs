@@ -135,3 +135,22 @@ fn the_root_in_use_is_put_back_while_its_table_is_locked_and_a_crash_meanwhile_l
         assert_eq!(world.rows(0).unwrap(), expected);
     }
 }
+
+/// Found by seed 700009374 of the worlds.
+#[test]
+fn a_write_of_which_nobody_knows_is_opened_after_two_key_switches_and_a_restart() {
+    let mut world = World::with_tables(1, small(), 1);
+    let mut expected = world.fill(0, 3, 3);
+    world.switch(0).unwrap();
+    world.disk.fail_syncs(1);
+    let unknown = world.try_put(0, (9, 9), 9);
+    assert!(matches!(unknown, Err(Error::OutcomeUnknown { .. })));
+    // The log has stopped; keys can be switched all the same. What the write was sealed under is two keys back then, and nothing else is.
+    for _ in 0..2 {
+        world.switch(0).unwrap();
+    }
+    world.reopen(Crash::Kill);
+    world.unlock(0).unwrap();
+    expected.insert((9, 9), 9);
+    assert_eq!(world.rows(0).unwrap(), expected);
+}
