@@ -146,20 +146,20 @@ impl Story {
     /// What the derived store holds is what the base holds, as far back as it goes: no crash takes one and leaves the other.
     fn check_mirror(&self, mut base: Rows, table: u8, clock: Clock) {
         let oracle = &self.oracles[usize::from(table)];
+        // What may be gone or not in each of them: also where nobody knows whether it was ever written, and where it was not seen because it had expired then.
+        let may_differ = |place: &Place| {
+            let known = oracle.known.get(place).copied();
+            let candidates = candidates(known, table, *place, &self.unknown);
+            candidates.iter().any(|version| version.is_ambiguous(clock))
+        };
         let is_mirrored = |place: &Place| {
             let known = oracle.known.get(place);
-            known.is_some_and(|version| {
-                version.mirror == oracle.mirror() && !version.is_ambiguous(clock)
-            })
+            known.is_some_and(|version| version.mirror == oracle.mirror()) && !may_differ(place)
         };
         base.retain(|place, _| is_mirrored(place));
         match self.table_rows(table, oracle.mirror(), clock.now) {
             Ok(mut found) => {
-                // What may be gone or not in each of them.
-                found.retain(|place, _| {
-                    let known = oracle.known.get(place);
-                    !known.is_some_and(|version| version.is_ambiguous(clock))
-                });
+                found.retain(|place, _| !may_differ(place));
                 let context = self.context();
                 assert_eq!(found, base, "{context}: the mirror of table {table}");
             }
