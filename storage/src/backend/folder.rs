@@ -210,6 +210,17 @@ impl<D: Disk> Folder<D> {
         Ok(())
     }
 
+    pub fn watermark_settle(&self, slot: usize) -> Result<()> {
+        let Some(file) = self.try_open(WATERMARK)? else {
+            return Ok(());
+        };
+        let offset = (slot * WATERMARK_SLOT_BYTES) as u64;
+        let bytes = read_up_to(&file, WATERMARK, offset, WATERMARK_SLOT_BYTES)?;
+        // Written once more, and not only synced, as in `log_sync`.
+        self.write(&file, WATERMARK, offset, &bytes)?;
+        self.sync(&file, WATERMARK)
+    }
+
     pub fn watermark_load(&self) -> Result<[Vec<u8>; 2]> {
         let Some(file) = self.try_open(WATERMARK)? else {
             return Ok([Vec::new(), Vec::new()]);

@@ -159,6 +159,9 @@ pub trait Backend: Send + Sync + 'static {
         parts: &[Part<'_>],
     ) -> impl Future<Output = Result<()>> + Send;
 
+    /// Makes a slot durable, as it is seen: after a sync that failed it may not be.
+    fn watermark_settle(&self, slot: usize) -> impl Future<Output = Result<()>> + Send;
+
     /// Both watermark slots as they stand; empty when there never was one.
     fn watermark_load(&self) -> impl Future<Output = Result<[Vec<u8>; 2]>> + Send;
 

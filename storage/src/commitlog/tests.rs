@@ -525,3 +525,25 @@ fn nothing_of_a_share_is_in_the_clear() {
         );
     }
 }
+
+#[test]
+fn a_watermark_seen_after_a_failed_sync_is_there_after_a_loss_of_power() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        let (mut log, _) = world.open();
+        world.commit(&mut log, 1).unwrap();
+        world.disk.fail_syncs(1);
+        world.env.run(log.store_watermark()).unwrap_err();
+        drop(log);
+        world.env.drop_tasks();
+        world.disk.crash(Crash::Kill);
+        // The kernel shows it, so that the next one goes to the other slot.
+        drop(world.open());
+        world.env.drop_tasks();
+        world.disk.crash(Crash::PowerLoss { seed });
+        let (_, recovered) = world.open();
+        let nothing: [String; 0] = [];
+        assert_eq!(recovered.unfinished, nothing, "seed {seed}");
+        assert_eq!(recovered.last_sequence, 1);
+    }
+}

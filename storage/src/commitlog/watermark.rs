@@ -1,7 +1,7 @@
 //! The watermark: how far the log is durable, kept where a torn tail cannot reach.
 //!
 //! Two slots are written in turn, each durable before the other is touched. A slot that cannot be read is either a store cut short or
-//! damage; the other one serves in both cases, and it is reported.
+//! damage; the other one serves in both cases, and it is reported. What a start finds may be what a failed sync has left in the page cache: it is written once more first.
 
 use palladium_crypto::{KeyRing, StructureKind};
 
@@ -32,6 +32,13 @@ pub(super) struct FoundWatermark {
     /// The slot to write next.
     pub next_slot: usize,
     pub unfinished: Vec<String>,
+}
+
+impl FoundWatermark {
+    /// Where the newest intact one stands.
+    pub fn newest_slot(&self) -> Option<usize> {
+        self.record.as_ref().map(|_| 1 - self.next_slot)
+    }
 }
 
 /// The watermark of a log without groups.

@@ -107,6 +107,10 @@ impl<B: Backend> CommitLog<B> {
         if let Some(newest) = found.recovered.segments.keys().next_back() {
             backend.log_sync(*newest).await?;
         }
+        if let Some(slot) = found.watermark.newest_slot() {
+            // So may the newest watermark. The next one goes to the other slot, and until it is durable this one has to hold.
+            backend.watermark_settle(slot).await?;
+        }
         let mut log = CommitLog {
             watermark: WatermarkWriter::new(&*env, &service, options.incarnation, &found.watermark),
             backend,

@@ -216,6 +216,10 @@ impl Backend for LocalBackend {
         self.blocking(move |shared| shared.folder.watermark_store(slot, &bytes))
     }
 
+    fn watermark_settle(&self, slot: usize) -> impl Future<Output = Result<()>> + Send {
+        self.blocking(move |shared| shared.folder.watermark_settle(slot))
+    }
+
     fn watermark_load(&self) -> impl Future<Output = Result<[Vec<u8>; 2]>> + Send {
         self.blocking(|shared| shared.folder.watermark_load())
     }

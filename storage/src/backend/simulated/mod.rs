@@ -191,6 +191,11 @@ impl Backend for SimulatedBackend {
             .await
     }
 
+    async fn watermark_settle(&self, slot: usize) -> Result<()> {
+        self.slowly(move |folder| folder.watermark_settle(slot))
+            .await
+    }
+
     async fn watermark_load(&self) -> Result<[Vec<u8>; 2]> {
         self.slowly(Folder::watermark_load).await
     }
