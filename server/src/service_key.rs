@@ -194,20 +194,13 @@ async fn draw(
     cmk: &CmkRef,
     caller: &Caller,
 ) -> Result<ServiceKey, Attempt> {
-    // An alias may be moved later, and this key must be found for as long as the folder lives.
-    let described = call(services, "DescribeKey", cmk, None, caller, |kms| {
-        kms.describe(cmk)
-    })
-    .await?;
-    let cmk = &described.key;
     let context = context();
-    let asked = Some(&context);
-    let generated = call(services, "GenerateDataKey", cmk, asked, caller, |kms| {
+    let generated = call(services, "GenerateDataKey", cmk, &context, caller, |kms| {
         kms.generate_data_key(cmk, &context)
     })
     .await?;
     // What cannot be decrypted again must not become the key of everything.
-    let again = call(services, "Decrypt", cmk, asked, caller, |kms| {
+    let again = call(services, "Decrypt", cmk, &context, caller, |kms| {
         kms.decrypt(cmk, &generated.ciphertext, &context)
     })
     .await?;
@@ -245,7 +238,7 @@ async fn call<'a, T>(
     services: &'a KeyServices,
     operation: &'static str,
     cmk: &'a CmkRef,
-    context: Option<&'a EncryptionContext>,
+    context: &'a EncryptionContext,
     caller: &'a Caller,
     send: impl FnOnce(&'a dyn Kms) -> Answering<'a, T>,
 ) -> Result<T, CryptoError> {
@@ -254,7 +247,7 @@ async fn call<'a, T>(
         operation,
         table: Some((CONTEXT_KEYSPACE, CONTEXT_TABLE)),
         key: cmk,
-        context,
+        context: Some(context),
         asker: &asker,
         urgency: Urgency::Request,
     };
@@ -286,8 +279,7 @@ async fn fetch_with(
         tracing::warn!(note, "a spare copy is damaged");
     }
     let context = context();
-    let asked = Some(&context);
-    let plaintext = call(services, "Decrypt", &root.cmk, asked, caller, |kms| {
+    let plaintext = call(services, "Decrypt", &root.cmk, &context, caller, |kms| {
         kms.decrypt(&root.cmk, &root.wrapped, &context)
     })
     .await?;

@@ -68,6 +68,13 @@ pub(crate) struct Group {
     bytes: usize,
 }
 
+impl Group {
+    /// It is applied: its partitions are others' to look at.
+    pub(crate) fn unlatch(&mut self) {
+        self.latches.clear();
+    }
+}
+
 impl Drop for Group {
     fn drop(&mut self) {
         for share in self.shares.values_mut() {

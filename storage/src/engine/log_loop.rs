@@ -155,6 +155,8 @@ async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut g
     if is_long && log.segments().len() > segments {
         inner.jobs.add(Job::RelieveLog);
     }
+    // Before anybody is told: who asks again at once finds them free.
+    group.unlatch();
     settle(&group, Ok(()));
 }
 

@@ -121,7 +121,7 @@ impl Buckets {
     }
 }
 
-/// A panic while a shard was locked is a bug elsewhere; each entry is replaced whole, so what is there is still good to read.
+/// A panic while a shard was locked is a bug, and ends the log's loop: nothing is written any more. What is there is still read, as far as it goes.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -45,6 +45,9 @@ pub(super) struct Many {
     rows: Leaves,
 }
 
+/// Room of a scratch that is kept for the next merge.
+const SCRATCH_BYTES_KEPT: usize = 64 << 10;
+
 /// Where a merge is written before its size is known.
 pub(super) struct Scratch(Vec<u8>);
 
@@ -60,7 +63,12 @@ impl Scratch {
     ) -> Result<Zeroizing<Box<[u8]>>, Malformed> {
         let written = write(&mut self.0);
         let boxed = Zeroizing::new(Box::from(&self.0[..]));
-        self.0.zeroize();
+        // What was written, not all the room that an earlier one needed.
+        self.0[..].zeroize();
+        self.0.clear();
+        if self.0.capacity() > SCRATCH_BYTES_KEPT {
+            self.0 = Vec::new();
+        }
         written.map(|()| boxed)
     }
 }
