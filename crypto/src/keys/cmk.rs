@@ -109,7 +109,12 @@ fn is_kms_arn(text: &str) -> bool {
 
 /// `1234abcd-12ab-34cd-56ef-1234567890ab`, or `mrk-` and 32 digits: an id that AWS KMS gives.
 fn is_kms_id(text: &str) -> bool {
-    let is_hex = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // As AWS writes them.
+    let is_hex = |digits: &str| {
+        digits
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
     match text.strip_prefix("mrk-") {
         Some(digits) => digits.len() == 32 && is_hex(digits),
         None => {
@@ -183,6 +188,7 @@ mod tests {
             "1234abcd-12ab-34cd-56ef-1234567890a",
             "1234abcd-12ab-34cd-56ef-1234567890ag",
             "mrk-1234abcd",
+            "1234ABCD-12ab-34cd-56ef-1234567890ab",
             "vault:",
             "arn:aws:s3:::bucket",
             "arn:aws:kms:",

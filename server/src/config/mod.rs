@@ -290,10 +290,13 @@ impl Config {
     pub fn service_cmk(&self) -> Result<CmkRef, String> {
         let cmk =
             CmkRef::parse(&self.service_key).map_err(|error| format!("service_key: {error}"))?;
-        match cmk.is_default() {
-            true => Err("service_key cannot be default: it is what default stands for".into()),
-            false => Ok(cmk),
+        if cmk.is_default() {
+            return Err("service_key cannot be default: it is what default stands for".into());
         }
+        if cmk.provider() == "aws" && !cmk.name().starts_with("arn:") {
+            return Err("service_key: a key of AWS KMS is named by its ARN here".into());
+        }
+        Ok(cmk)
     }
 
     /// Where the audit trail's head is exported.

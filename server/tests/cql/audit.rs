@@ -155,9 +155,7 @@ impl Scene {
             service_table::open(&engine, &service, EVENTS_TABLE, Default::default())
                 .await
                 .unwrap();
-            let write = Write {
-                mutations: vec![mutation],
-            };
+            let write = Write::new(vec![mutation]);
             for result in engine.write(vec![write]).await {
                 result.unwrap();
             }

@@ -89,7 +89,8 @@ struct Held {
     latch: LatchGuard,
     /// Of tables whose views are written along.
     gates: Vec<OwnedRwLockReadGuard<()>>,
-    /// Until it is handed over: whoever builds an index waits for those who do not know of it.
+    /// Until it is handed over: whoever builds an index waits for those who do not know of it. Who begins requests holds one as old for those that were decided
+    /// at once.
     catalog: Arc<Catalog>,
 }
 
@@ -177,6 +178,9 @@ impl Latched<'_> {
         // Once: a key may be made anew each time it is asked for.
         let keys = keys_of_all(database, &plans, settings)?;
         let partitions = partitions_of(&plans, &keys);
+        if patience == Patience::None && partitions.len() > PARTITIONS_AT_ONCE_MAX {
+            return Ok(None);
+        }
         let latch = match patience {
             Patience::None => match database.engine.try_latch_all(&partitions) {
                 Some(latch) => latch,
@@ -198,6 +202,10 @@ impl Latched<'_> {
             let scope = Scope::of_values(bound, &now);
             for key in keys {
                 let command = command_of(plan, key, &scope)?;
+                let rows = command.slices.as_slice().len();
+                if patience == Patience::None && rows > ROWS_AT_ONCE_MAX {
+                    return Ok(None);
+                }
                 let Some(page) = self.read(&plan.table, command, patience).await? else {
                     return Ok(None);
                 };
@@ -265,6 +273,10 @@ impl Latched<'_> {
         }
         // The tables as they are now: an index may have come while the latch was waited for.
         let catalog = database.catalog.load_full();
+        let mut bases = tables_now(&catalog, &plans);
+        if patience == Patience::None && bases.iter().any(|table| has_views(table)) {
+            return Ok(None);
+        }
         let mut mutations = merged(mutations);
         let mut warnings = Vec::new();
         if let (Some(kind), false) = (batch, conditional) {
@@ -278,7 +290,7 @@ impl Latched<'_> {
             let guardrails = database.guardrails_of(settings.is_superuser);
             guard(guardrails, settings, true, &mut warnings)?;
             if guardrails.watches_values() {
-                for table in tables_now(&catalog, &plans) {
+                for table in &bases {
                     check_values(guardrails, table, &mutations, &mut warnings)?;
                 }
             }
@@ -287,16 +299,12 @@ impl Latched<'_> {
             true => WriteType::Cas,
             false => write_type(batch, &plans, &mutations),
         };
-        let mut bases = tables_now(&catalog, &plans);
         for table in &bases {
             if table.has_indexes() {
                 entries::add(table, &mut mutations)?;
             }
         }
         bases.retain(|table| has_views(table));
-        if patience == Patience::None && !bases.is_empty() {
-            return Ok(None);
-        }
         bases.sort_by_key(|table| table.id);
         let mut gates = Vec::new();
         for table in bases {
@@ -398,6 +406,11 @@ impl Latched<'_> {
         verdict::refused(table, &refusal).map(Some)
     }
 }
+
+/// Partitions that are looked at while a request is begun: others of the connection's thread want their turn.
+const PARTITIONS_AT_ONCE_MAX: usize = 16;
+/// Rows of one of them.
+const ROWS_AT_ONCE_MAX: usize = 16;
 
 /// Whether a latch or a disk is waited for.
 #[derive(Clone, Copy, PartialEq, Eq)]

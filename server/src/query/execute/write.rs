@@ -78,11 +78,7 @@ pub fn modify(
     let keys = keys_of(plan, &scope)?;
     mutations_of(plan, keys, &scope, stamp, &mut mutations)?;
     // Before what is derived of them stands among them.
-    let kind = match (plan.is_counter, mutations.len()) {
-        (true, _) => WriteType::Counter,
-        (false, 0 | 1) => WriteType::Simple,
-        (false, _) => WriteType::UnloggedBatch,
-    };
+    let kind = write_type(None, &[(plan, &bound)], &mutations);
     if plan.table.has_indexes() {
         entries::add(&plan.table, &mut mutations)?;
     }

@@ -16,8 +16,8 @@ use num_bigint::BigUint;
 const HIGHEST: u32 = 52;
 /// Exponents of two up to which a whole number is printed as one.
 const WHOLE_EXPONENT_MAX: i32 = 62;
-/// Powers of ten between which a number is printed without an exponent.
-const PLAIN: std::ops::Range<i32> = -3..8;
+/// Powers of ten of the first digit between which one digit may be enough: Java's own, and one wider than those without an exponent.
+const ONE_MAY_DO: std::ops::Range<i32> = -3..8;
 
 /// A finite number other than zero, without its sign: `significand` has its highest bit at `HIGHEST` and stands for 1 to 2.
 pub(super) struct Binary {
@@ -120,7 +120,8 @@ impl Binary {
         let mut half = shifted(fives_above, half);
         let mut digits: Vec<u8> = Vec::new();
         let next = |rest: &mut BigUint, half: &mut BigUint| {
-            let digit = u8::try_from(&*rest / &unit).unwrap_or(9);
+            let digit = u8::try_from(&*rest / &unit)
+                .expect("the power of ten is that of the first digit, or one above");
             *rest = (&*rest % &unit) * 10u8;
             *half *= 10u8;
             let sum = &*rest + &*half;
@@ -135,7 +136,7 @@ impl Binary {
             true => power -= 1,
             false => digits.push(digit),
         }
-        if !PLAIN.contains(&power) {
+        if !ONE_MAY_DO.contains(&power) {
             (low, high) = (false, false);
         }
         while !low && !high {
