@@ -79,6 +79,11 @@ impl CqlType {
     /// The type of that class name; the package may be left out.
     pub fn from_class_name(name: &str) -> Result<Self, Malformed> {
         let mut parser = ClassNameParser { rest: name.trim() };
+        // As in Cassandra: a text that does not begin with a name is the class of bytes.
+        if parser.identifier().is_empty() {
+            return Ok(CqlType::Blob);
+        }
+        parser.rest = name.trim();
         let ty = parser.parse(0)?;
         if parser.rest.is_empty() {
             Ok(ty)

@@ -25,6 +25,8 @@ pub struct Check<'a> {
     fold: Option<Fold>,
     /// Addresses of both kinds are compared as ones of IPv6, too: an SAI has them in that order, and its rows are tried in the other one, as in Cassandra.
     as_ipv6: bool,
+    /// Not only the value has to be the same but its spelling: a classic index finds one by its bytes, and a decimal may have several.
+    as_spelled: bool,
 }
 
 enum CheckKind {
@@ -96,6 +98,7 @@ pub fn checks<'a>(
                 kind,
                 fold,
                 as_ipv6: choice.is_some_and(|choice| as_ipv6(table, filter, choice)),
+                as_spelled: choice.is_some_and(|choice| is_found_by_bytes(filter, choice)),
             })
         })
         .collect()
@@ -130,6 +133,13 @@ fn tuple_check(
             "Multi-column slice restrictions cannot be used for filtering.",
         )),
     }
+}
+
+/// Whether a filter is what a classic index is asked.
+fn is_found_by_bytes(filter: &Filter, choice: &IndexChoice) -> bool {
+    matches!(filter.test, Test::Compare(Operator::Equal, _))
+        && filter.columns == [choice.column]
+        && !choice.index.is_sai()
 }
 
 /// How the storage-attached index that answers a filter makes texts alike, if those bring the rows.
@@ -215,6 +225,7 @@ impl Check<'_> {
                 holds(*operator, ipv6(value).cmp(&ipv6(expected)))
                     && holds(*operator, compare(ty, value, expected)?)
             }
+            CheckKind::Compare(_, expected) if self.as_spelled => value == expected,
             CheckKind::Compare(operator, expected) if values.len() == 1 => match self.fold {
                 None => holds(*operator, compare(ty, value, expected)?),
                 Some(fold) => holds(*operator, compare(ty, &fold.apply(value), expected)?),

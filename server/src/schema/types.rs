@@ -87,6 +87,45 @@ fn convert(written: &Type, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<CqlT
     })
 }
 
+/// A written type as Cassandra repeats it in errors: user-defined types with their keyspace, and what is frozen by its place says so, but for tuples.
+pub fn repeated(written: &Type, keyspace: &str) -> String {
+    spelled(written, keyspace, false)
+}
+
+fn spelled(written: &Type, keyspace: &str, frozen: bool) -> String {
+    let own = |inner: &Type| spelled(inner, keyspace, frozen);
+    let text = match written {
+        Type::Native(native) => return native.name().to_owned(),
+        Type::Frozen(inner) => return spelled(inner, keyspace, true),
+        Type::Tuple(parts) => {
+            let parts: Vec<String> = parts
+                .iter()
+                .map(|part| spelled(part, keyspace, true))
+                .collect();
+            return format!("tuple<{}>", parts.join(", "));
+        }
+        Type::Vector(element, dimensions) => {
+            return format!("vector<{}, {dimensions}>", spelled(element, keyspace, true));
+        }
+        Type::Custom(class) => {
+            let class = CqlType::from_class_name(class)
+                .map_or_else(|_| class.clone(), |ty| ty.class_name());
+            return format!("'{class}'");
+        }
+        Type::List(element) => format!("list<{}>", own(element)),
+        Type::Set(element) => format!("set<{}>", own(element)),
+        Type::Map(key, value) => format!("map<{}, {}>", own(key), own(value)),
+        Type::User(name) => {
+            let of = name.keyspace.as_ref().map_or(keyspace, |of| of.as_str());
+            format!("{of}.{}", name.name.as_str())
+        }
+    };
+    match frozen {
+        true => format!("frozen<{text}>"),
+        false => text,
+    }
+}
+
 fn find(name: &QualifiedName, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<Arc<UserType>> {
     let own = name
         .keyspace

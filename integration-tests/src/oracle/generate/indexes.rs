@@ -21,6 +21,7 @@ pub fn create(chance: &mut Chance, world: &mut World) -> Step {
         [] => &table.columns[0],
         some => some[chance.below(some.len())],
     };
+    let is_of_key = matches!(column.role, Role::Partition | Role::Clustering);
     let (table, column, ty) = (table.name.clone(), column.name.clone(), column.ty.clone());
     let target = match &ty {
         _ if chance.below(15) == 0 => any_target(chance),
@@ -36,7 +37,8 @@ pub fn create(chance: &mut Chance, world: &mut World) -> Step {
         }
         _ => Target::Simple,
     };
-    let is_sai = chance.below(2) == 0;
+    // A classic index of a key's column expires by Cassandra's own clock, whatever moment a statement brings.
+    let is_sai = chance.below(2) == 0 || (is_of_key && world.mood.expiring);
     let name = world.name("i");
     let on = match target {
         Target::Simple => column.clone(),

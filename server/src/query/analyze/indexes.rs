@@ -8,12 +8,13 @@
 use std::sync::Arc;
 
 use palladium_protocol::cql::ast::Operator;
+use palladium_protocol::types::CqlType;
 
 use super::restrict::{Alternatives, Constraint, End, Test};
 use super::said::Said;
 use crate::query::expression::Expression;
 use crate::schema::index::Question;
-use crate::schema::{ColumnKind, Index, TableSchema};
+use crate::schema::{Column, ColumnKind, Index, TableSchema};
 
 /// The index that brings the candidates, and which of its entries.
 #[derive(Debug, Clone)]
@@ -41,7 +42,7 @@ pub enum Sought {
 /// All that is said of one column, or of several as a tuple.
 pub struct Asked {
     kind: ColumnKind,
-    column: usize,
+    columns: Vec<usize>,
     questions: Vec<(Question, Option<Sought>)>,
 }
 
@@ -50,6 +51,8 @@ pub struct Verdict {
     pub needs_filtering: bool,
     /// Cassandra would look into an index, be it one that brings nothing of what is left.
     pub asks_index: bool,
+    /// What is said of the clustering is tried on rows there, be they slices here.
+    pub tries_clustering: bool,
     pub choice: Option<IndexChoice>,
 }
 
@@ -58,7 +61,7 @@ pub fn asked(table: &TableSchema, said: &[Said]) -> Vec<Asked> {
     said.iter()
         .map(|said| Asked {
             kind: table.columns[said.columns[0]].kind,
-            column: said.columns[0],
+            columns: said.columns.clone(),
             questions: questions(said),
         })
         .collect()
@@ -75,6 +78,9 @@ fn questions(said: &Said) -> Vec<(Question, Option<Sought>)> {
             let (lower, upper) = (lower.clone(), upper.clone());
             questions.push((Question::Range, Some(Sought::Range { lower, upper })));
         }
+        // A tuple is asked column by column, and brings nothing.
+        Some(Constraint::Among(Alternatives::One(_))) => questions.push((Question::Equal, None)),
+        Some(Constraint::Between { .. }) => questions.push((Question::Range, None)),
         Some(_) => questions.push((Question::Other, None)),
     }
     for test in &said.others {
@@ -97,9 +103,7 @@ fn questions(said: &Said) -> Vec<(Question, Option<Sought>)> {
 
 /// Whether some index answers something of this: then Cassandra asks less of the order of restrictions.
 pub fn is_any_answered(table: &TableSchema, asked: &[Asked]) -> bool {
-    asked
-        .iter()
-        .any(|asked| asked.answered_by(table).next().is_some())
+    asked.iter().any(|asked| asked.is_answered(table))
 }
 
 /// Decides. `is_range`: partitions are not named one by one. `needs_filtering`: of the clustering something is said that no slice says.
@@ -111,6 +115,9 @@ pub fn decide(
 ) -> Verdict {
     let is_answered = is_any_answered(table, asked);
     let with_clustering = clustering_needs_filtering || (is_range && is_answered);
+    let of_clustering = |asked: &&Asked| asked.kind == ColumnKind::Clustering;
+    let mut clustering = asked.iter().filter(of_clustering);
+    let tries_clustering = is_range && clustering.any(|asked| asked.is_answered(table));
     let left: Vec<&Asked> = asked
         .iter()
         .filter(|asked| match asked.kind {
@@ -126,6 +133,7 @@ pub fn decide(
         return Verdict {
             needs_filtering: is_range && has_clustering,
             asks_index: false,
+            tries_clustering,
             choice: None,
         };
     }
@@ -133,6 +141,7 @@ pub fn decide(
         needs_filtering: !groups(table)
             .any(|group| left.iter().all(|asked| asked.is_met_by(table, &group))),
         asks_index: is_answered,
+        tries_clustering,
         choice: choice(table, &left),
     }
 }
@@ -160,7 +169,8 @@ fn choice(table: &TableSchema, left: &[&Asked]) -> Option<IndexChoice> {
 impl Asked {
     /// The indexes that answer some of its questions.
     fn answered_by<'a>(&'a self, table: &'a TableSchema) -> impl Iterator<Item = IndexChoice> + 'a {
-        let column = &table.columns[self.column];
+        let place = self.columns[0];
+        let column = &table.columns[place];
         self.questions.iter().flat_map(move |(question, sought)| {
             let answers = move |index: &&Arc<Index>| {
                 index.answers(*question, &column.ty) && !is_folded_range(index, *question)
@@ -169,8 +179,21 @@ impl Asked {
             indexes.filter_map(move |index| {
                 Some(IndexChoice {
                     index: index.clone(),
-                    column: self.column,
+                    column: place,
                     sought: sought.clone()?,
+                })
+            })
+        })
+    }
+
+    /// Whether some index answers some of its questions, of a tuple for some column.
+    fn is_answered(&self, table: &TableSchema) -> bool {
+        self.columns.iter().any(|place| {
+            let column = &table.columns[*place];
+            table.indexes_of(&column.name).any(|index| {
+                let mut questions = self.questions.iter();
+                questions.any(|(question, _)| {
+                    answers(index, *question, column) && !is_folded_range(index, *question)
                 })
             })
         })
@@ -178,15 +201,27 @@ impl Asked {
 
     /// Whether one group answers all of it. Of several CONTAINS a classic index answers one.
     fn is_met_by(&self, table: &TableSchema, group: &[&Arc<Index>]) -> bool {
-        let column = &table.columns[self.column];
-        let own = || group.iter().filter(|index| index.column == column.name);
-        let is_sai = own().any(|index| index.is_sai());
-        (self.questions.len() == 1 || is_sai)
-            && self
-                .questions
-                .iter()
-                .all(|(question, _)| own().any(|index| index.answers(*question, &column.ty)))
+        self.columns.iter().all(|place| {
+            let column = &table.columns[*place];
+            let own = || group.iter().filter(|index| index.column == column.name);
+            let is_sai = own().any(|index| index.is_sai());
+            (self.questions.len() == 1 || is_sai)
+                && self
+                    .questions
+                    .iter()
+                    .all(|(question, _)| own().any(|index| answers(index, *question, column)))
+        })
     }
+}
+
+/// Whether an index answers a question about its column. A descending UUID is none of the types of which Cassandra finds equal ones only; nothing is brought
+/// by such an index here.
+fn answers(index: &Index, question: Question, column: &Column) -> bool {
+    let is_range_of_uuids = question == Question::Range
+        && column.reversed
+        && *column.ty.bare() == CqlType::Uuid
+        && index.is_sai();
+    is_range_of_uuids || index.answers(question, &column.ty)
 }
 
 fn is_folded_range(index: &Index, question: Question) -> bool {

@@ -201,6 +201,7 @@ fn insert_json(
             restricts_rows: false,
             index: None,
             asks_index: false,
+            tried_clustering: Vec::new(),
             restricts_partition: true,
             lists_keys: false,
             token: None,

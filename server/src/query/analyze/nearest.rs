@@ -17,7 +17,7 @@ use crate::derived::nearest::metric;
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
 use crate::query::functions::Function;
-use crate::schema::{Index, TableSchema};
+use crate::schema::{Catalog, Index, TableSchema};
 
 /// As many rows can be asked for, as in Cassandra.
 pub const LIMIT_MAX: u32 = 1_000;
@@ -72,6 +72,20 @@ pub fn refused(table: &TableSchema, statement: &Select, error: CqlError) -> CqlE
         ),
         false => error,
     }
+}
+
+/// What Cassandra says of such an ordering before it looks at anything else: the column has to be there, and the vector one for it.
+pub fn check_ordering(catalog: &Catalog, table: &TableSchema, statement: &Select) -> CqlResult<()> {
+    for ordering in &statement.order_by {
+        if let OrderingKey::Ann { column, near } = &ordering.by {
+            let own = table
+                .column(column.as_str())
+                .ok_or_else(|| undefined(table, column))?;
+            // By terms of their own: the statement's are met later, in the order of its markers.
+            Terms::new(catalog, &table.keyspace, Some(table)).term(near, &own.name, &own.ty)?;
+        }
+    }
+    Ok(())
 }
 
 /// The ordering of a SELECT that asks for what is nearest.

@@ -127,6 +127,8 @@ pub struct Restrictions {
     pub index: Option<IndexChoice>,
     /// Cassandra would look into an index, be it one that brings nothing.
     pub asks_index: bool,
+    /// What is said of the clustering where Cassandra tries it on rows: then its values have to be values before anything else is looked at.
+    pub tried_clustering: Vec<Filter>,
     /// Something is said of the partition key, be it enough or not.
     pub restricts_partition: bool,
     /// A column of the partition key is restricted by IN, be the rest of the key known or not.
@@ -323,10 +325,12 @@ impl Gathered {
         }
         let mut index = None;
         let mut asks_index = false;
+        let mut tries_clustering = false;
         let mut needs_filtering = false;
         if selecting {
             let verdict = indexes::decide(table, &asked, is_range, is_filtered);
             asks_index = verdict.asks_index;
+            tries_clustering = verdict.tries_clustering;
             if asks_index && lists_keys {
                 return Err(CqlError::invalid(SEVERAL_PARTITIONS));
             }
@@ -350,11 +354,15 @@ impl Gathered {
         Ok(Restrictions {
             partition,
             is_full_clustering: covered == table.clustering.len(),
-            clustering,
             filters,
             restricts_rows,
             index,
             asks_index,
+            tried_clustering: match tries_clustering {
+                true => tried(table, &clustering)?,
+                false => Vec::new(),
+            },
+            clustering,
             restricts_partition,
             lists_keys,
             token,
@@ -578,6 +586,19 @@ fn named_keys(table: &TableSchema, said: &[Said]) -> Option<Vec<Alternatives>> {
         }
     };
     (0..table.partition_key.len()).map(of).collect()
+}
+
+/// The same, of what is said of the clustering.
+fn tried(table: &TableSchema, clustering: &[ClusteringPart]) -> CqlResult<Vec<Filter>> {
+    let first = table.partition_key.len();
+    let said = clustering.iter().map(|part| Said {
+        columns: (first + part.first..first + part.first + part.count).collect(),
+        tuple: part.tuple,
+        constraint: Some(part.constraint.clone()),
+        others: Vec::new(),
+    });
+    let filters: CqlResult<Vec<Vec<Filter>>> = said.map(filters_of).collect();
+    Ok(filters?.into_iter().flatten().collect())
 }
 
 fn filters_of(said: Said) -> CqlResult<Vec<Filter>> {

@@ -17,7 +17,9 @@ use super::super::custom::{self, Custom};
 use super::super::{
     Catalog, Column, ColumnKind, Definition, DroppedColumn, TableSchema, mask, resolve,
 };
-use super::create_table::{attach_masks, check_counter_ttl, check_static, value_column};
+use super::create_table::{
+    attach_masks, check_counter_ttl, check_id_of, check_static, value_column,
+};
 use super::index::vector_warnings;
 use super::{
     Circumstances, Effect, Plan, changed, check_modifiable, keyspace_of, require_keyspace,
@@ -429,10 +431,11 @@ fn with(
     properties: &[Property],
 ) -> CqlResult<Asked> {
     definition.options = table.options.alter(properties)?;
-    if properties
+    if let Some(id) = properties
         .iter()
-        .any(|property| property.name.as_str() == "id")
+        .find(|property| property.name.as_str() == "id")
     {
+        check_id_of(id)?;
         return Err(CqlError::config("Cannot alter table id."));
     }
     if table.is_counter() {

@@ -477,14 +477,16 @@ fn reverse<'a>(
 }
 
 fn check_id(options: &[TableOption]) -> CqlResult<()> {
-    let Some(property) = properties(options).find(|property| property.name.as_str() == "id") else {
-        return Ok(());
-    };
-    match property
-        .value
-        .text()
-        .is_some_and(|text| uuid::Uuid::parse_str(&text).is_ok())
-    {
+    match properties(options).find(|property| property.name.as_str() == "id") {
+        Some(id) => check_id_of(id),
+        None => Ok(()),
+    }
+}
+
+/// Whether what is given as a table's id is one.
+pub(super) fn check_id_of(id: &Property) -> CqlResult<()> {
+    let text = id.value.text();
+    match text.is_some_and(|text| uuid::Uuid::parse_str(&text).is_ok()) {
         true => Ok(()),
         false => Err(CqlError::config("Invalid table id")),
     }

@@ -282,6 +282,9 @@ fn target<'a>(
                     )));
                 }
             }
+            for (column, target) in several {
+                check_target(table, column, *target)?;
+            }
             class_of(create.class.as_deref().unwrap_or(CLASSIC))?;
             let names: Vec<&str> = several
                 .iter()

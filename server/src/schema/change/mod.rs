@@ -30,7 +30,7 @@ use palladium_protocol::response::{Change, SchemaChange, SchemaTarget};
 use palladium_storage::Store;
 
 use super::catalog::NO_KEYSPACE;
-use super::{Catalog, Keyspace, KeyspaceKind, TableSchema, resolve};
+use super::{Catalog, Keyspace, KeyspaceKind, TableSchema, resolve, types};
 use crate::error::{CqlError, CqlResult};
 
 pub use create_table::table_of;
@@ -183,12 +183,12 @@ fn not_yet(
     match statement {
         Statement::DropFunction(drop) => {
             check_types(&drop.name, &drop.arguments)?;
-            let what = with_arguments(&drop.name, &drop.arguments);
+            let what = with_arguments(&drop.name, &drop.arguments, circumstances)?;
             missing(&what, drop.if_exists, "Function")
         }
         Statement::DropAggregate(drop) => {
             check_types(&drop.name, &drop.arguments)?;
-            let what = with_arguments(&drop.name, &drop.arguments);
+            let what = with_arguments(&drop.name, &drop.arguments, circumstances)?;
             missing(&what, drop.if_exists, "Aggregate")
         }
         Statement::DropTrigger(drop) => {
@@ -225,16 +225,22 @@ fn not_yet(
 }
 
 /// A function's name with the types of its arguments behind it, if they were given.
-fn with_arguments(name: &QualifiedName, arguments: &Option<Vec<Type>>) -> QualifiedName {
+fn with_arguments(
+    name: &QualifiedName,
+    arguments: &Option<Vec<Type>>,
+    circumstances: &Circumstances<'_>,
+) -> CqlResult<QualifiedName> {
+    let keyspace = keyspace_of(name, circumstances)?;
     let mut full = name.name.as_str().to_owned();
     if let Some(arguments) = arguments {
-        let types: Vec<String> = arguments.iter().map(Type::to_string).collect();
+        let types = arguments.iter().map(|ty| types::repeated(ty, keyspace));
+        let types: Vec<String> = types.collect();
         full += &format!("({})", types.join(", "));
     }
-    QualifiedName {
+    Ok(QualifiedName {
         keyspace: name.keyspace.clone(),
         name: Name::exact(full),
-    }
+    })
 }
 
 /// The keyspace a name is in: its own, or the one of the session.
@@ -288,7 +294,7 @@ fn no_aggregate(
         resolve::cql_type(catalog, keyspace, ty)?;
     }
     let types = [&create.state_type].into_iter().chain(&create.arguments);
-    let types: Vec<String> = types.map(Type::to_string).collect();
+    let types: Vec<String> = types.map(|ty| types::repeated(ty, keyspace)).collect();
     Ok(CqlError::invalid(format!(
         "State function {keyspace}.{}({}) doesn't exist",
         create.state_function.as_str(),

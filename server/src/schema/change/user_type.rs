@@ -8,7 +8,7 @@ use palladium_protocol::cql::{self};
 use palladium_protocol::response::{Change, SchemaTarget};
 use palladium_protocol::types::{CqlType, UserType};
 
-use super::super::{Catalog, ColumnKind, Keyspace, TableSchema, resolve};
+use super::super::{Catalog, ColumnKind, Keyspace, TableSchema, resolve, types};
 use super::{
     Circumstances, Plan, changed, check_modifiable, keyspace_of, require_keyspace, with_keyspace,
 };
@@ -150,13 +150,12 @@ fn add(
             ))),
         };
     }
+    let shown = types::repeated(of, &ty.keyspace);
     let of = resolve::cql_type(catalog, &ty.keyspace, of)?;
     let refuse = |why: String| {
         Err(CqlError::invalid(format!(
-            "Cannot add new field {field} of type {} to user type {}.{} as {why}",
-            qualified(&of),
-            ty.keyspace,
-            ty.name
+            "Cannot add new field {field} of type {shown} to user type {}.{} as {why}",
+            ty.keyspace, ty.name
         )))
     };
     if resolve::mentions(&of, &ty.keyspace, &ty.name) {
@@ -215,18 +214,6 @@ fn is_in_key(kind: ColumnKind, ty: &CqlType, mentions: &dyn Fn(&CqlType) -> bool
         CqlType::Set(element) => mentions(element),
         CqlType::Map(key, _) => mentions(key),
         _ => false,
-    }
-}
-
-/// As Cassandra prints a type in these errors: user-defined ones with their keyspace.
-fn qualified(ty: &CqlType) -> String {
-    match ty {
-        CqlType::Udt(udt) => format!("{}.{}", udt.keyspace, udt.name),
-        CqlType::Frozen(inner) => format!("frozen<{}>", qualified(inner)),
-        CqlType::List(inner) => format!("list<{}>", qualified(inner)),
-        CqlType::Set(inner) => format!("set<{}>", qualified(inner)),
-        CqlType::Map(key, value) => format!("map<{}, {}>", qualified(key), qualified(value)),
-        other => other.to_string(),
     }
 }
 

@@ -16,6 +16,7 @@
 
 mod groups;
 mod indexed;
+mod located;
 mod near;
 mod rows;
 mod tombstones;
@@ -29,6 +30,7 @@ use palladium_storage::{
 
 use self::groups::{Group, Kept, accumulators};
 use self::indexed::{Indexed, Next};
+use self::located::{aggregation_warning, executing, located, wants_no_rows};
 use self::near::{Named, Near, no_pages};
 use self::tombstones::Passed;
 use super::{Settings, moment, moment_in_seconds, read_page, try_read};
@@ -38,14 +40,12 @@ use crate::guardrails::Limit;
 use crate::query::Outcome;
 use crate::query::analyze::SelectPlan;
 use crate::query::analyze::nearest::{LIMIT_MAX, too_many};
-use crate::query::analyze::restrict::{Partition, Restrictions};
-use crate::query::analyze::select::selected_columns;
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
 use crate::query::check;
 use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::functions::Moment;
 use crate::query::paging::{PageState, fingerprint};
-use crate::query::plan::{self, Keys, Positions};
+use crate::query::plan::Keys;
 use crate::query::prepared::Statement;
 use crate::schema::ColumnKind;
 use crate::traces;
@@ -109,84 +109,6 @@ pub fn select(
                 .unwrap_or_else(Response::from)
             }));
         }
-    }
-}
-
-/// Whether no row can be meant: then nothing is read. Where rows are named one by one, a static row may be.
-fn wants_no_rows(plan: &SelectPlan, slices: &Slices) -> bool {
-    let table = &plan.table;
-    let has_statics = || {
-        let is_static = |index: &usize| table.columns[*index].kind == ColumnKind::Static;
-        let mut looked_at = selected_columns(&plan.shown, &plan.aggregates);
-        looked_at.extend(
-            plan.restrictions
-                .filters
-                .iter()
-                .flat_map(|filter| &filter.columns),
-        );
-        looked_at.retain(|index| !table.columns[*index].kind.is_primary_key());
-        match looked_at.is_empty() {
-            true => (0..table.columns.len()).any(|index| is_static(&index)),
-            false => looked_at.iter().any(is_static),
-        }
-    };
-    !table.clustering.is_empty()
-        && slices.as_slice().is_empty()
-        && (!plan.restrictions.is_full_clustering || !has_statics())
-}
-
-/// Where the rows are. The order in which wrong values are found is Cassandra's.
-fn located(plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<(Keys, Positions)> {
-    let (table, restrictions) = (&plan.table, &plan.restrictions);
-    if !restrictions.filters.is_empty() {
-        let choice = restrictions.index.as_ref();
-        check::checks(table, &restrictions.filters, scope, choice)?;
-    }
-    if !matches!(restrictions.partition, Partition::Keys(_)) {
-        let positions = plan::positions(table, restrictions, scope)?;
-        return Ok((plan::keys(table, restrictions, scope)?, positions));
-    }
-    let keys = match plan::keys(table, restrictions, scope) {
-        // A key that cannot be is none to look for where no rows are wanted.
-        Err(error) if error.message == plan::EMPTY_KEY => {
-            let positions = plan::positions(table, restrictions, scope)?;
-            return match wants_no_rows(plan, &positions.slices(table)?) {
-                true => Ok((Keys::Nothing, positions)),
-                false => Err(error),
-            };
-        }
-        keys => keys?,
-    };
-    let positions = match &keys {
-        // Of no partition nothing more is asked.
-        Keys::Named(keys) if keys.is_empty() => Positions::all(),
-        _ => plan::positions(table, restrictions, scope)?,
-    };
-    Ok((keys, positions))
-}
-
-/// What Cassandra warns of when aggregates are asked of more than one partition.
-fn aggregation_warning(restrictions: &Restrictions) -> Option<&'static str> {
-    if !restrictions.restricts_partition {
-        return Some("Aggregation query used without partition key");
-    }
-    (restrictions.names_several_partitions() || restrictions.lists_keys)
-        .then_some("Aggregation query used on multiple partition keys (IN restriction)")
-}
-
-/// What is about to be read, as a trace tells of it.
-fn executing(plan: &SelectPlan, keys: &Keys) -> String {
-    match keys {
-        Keys::Named(keys) if keys.len() == 1 => {
-            format!("Executing single-partition query on {}", plan.table.name)
-        }
-        Keys::Named(keys) => format!(
-            "Executing queries on {} partitions of {}",
-            keys.len(),
-            plan.table.name
-        ),
-        Keys::Range(_) => format!("Executing range query on {}", plan.table.name),
-        Keys::Nothing => format!("Nothing to read of {}", plan.table.name),
     }
 }
 
