@@ -47,7 +47,6 @@ use crate::query::functions::Moment;
 use crate::query::paging::{PageState, fingerprint};
 use crate::query::plan::Keys;
 use crate::query::prepared::Statement;
-use crate::schema::ColumnKind;
 use crate::traces;
 
 pub use self::rows::clustering_values;
