@@ -192,11 +192,18 @@ fn alike_names(left: &str, right: &str) -> bool {
         || left.contains('{') && letters(left) == letters(right)
 }
 
-/// A name without the casts of clustering columns in it: of a descending one Cassandra does not see that it is cast to its own type.
+/// A name without the casts of columns of a key in it, a view's and renamed ones among them: of a descending one Cassandra does not see that it is cast to its
+/// own type.
 fn without_casts(name: &str) -> String {
     let mut out = String::new();
     let mut rest = name;
-    while let Some(at) = rest.find("cast(c") {
+    let cast_of = |rest: &str| {
+        ["cast(c", "cast(p", "cast(r"]
+            .iter()
+            .filter_map(|cast| rest.find(cast))
+            .min()
+    };
+    while let Some(at) = cast_of(rest) {
         let (before, cast) = rest.split_at(at);
         out.push_str(before);
         let parts = cast.split_once(')').and_then(|(inside, after)| {
@@ -269,7 +276,10 @@ fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
         // it in its own: two spellings of one set are one key.
         ty => {
             let is_clustering = column.name.starts_with('c') && column.name.len() == 2;
-            in_order(ty, left, is_clustering) == in_order(ty, right, is_clustering)
+            let is_key = column.name.starts_with(['c', 'p', 'r']);
+            let read =
+                |value| without_later_fields(ty, &in_order(ty, value, is_clustering), is_key);
+            read(left) == read(right)
         }
     }
 }
@@ -351,6 +361,69 @@ fn ordered(ty: &Type, value: &[u8], whole: bool) -> Option<Vec<u8>> {
         Type::Native(..) | Type::Custom(_) => return Some(value.to_vec()),
     }
     rest.is_empty().then_some(out)
+}
+
+/// A value without the nulls at the end of user types that are keys: of a column, of a map, or elements of a set. Cassandra gives a key back with the fields that its
+/// type had when it was written, ours with those that it has now.
+fn without_later_fields(ty: &Type, value: &[u8], is_key: bool) -> Vec<u8> {
+    shortened(ty, value, is_key).unwrap_or_else(|| value.to_vec())
+}
+
+fn shortened(ty: &Type, value: &[u8], is_key: bool) -> Option<Vec<u8>> {
+    let mut rest = value;
+    let mut out = Vec::with_capacity(value.len());
+    let mut parts: Vec<(&Type, bool)> = Vec::new();
+    match ty {
+        Type::List(_) | Type::Set(_) | Type::Map(..) => {
+            let count = rest.try_get_i32().ok()?;
+            out.extend(count.to_be_bytes());
+            for _ in 0..count {
+                match ty {
+                    Type::List(inner) => parts.push((inner, is_key)),
+                    Type::Set(inner) => parts.push((inner, true)),
+                    Type::Map(key, inner) => parts.extend([(&**key, true), (&**inner, is_key)]),
+                    _ => return None,
+                }
+            }
+        }
+        Type::Tuple(types) => parts.extend(types.iter().map(|ty| (ty, is_key))),
+        Type::User(_, fields) => parts.extend(fields.iter().map(|(_, ty)| (ty, is_key))),
+        _ => return Some(value.to_vec()),
+    }
+    for (ty, is_key) in parts {
+        if rest.is_empty() {
+            break;
+        }
+        let length = rest.try_get_i32().ok()?;
+        let own = match usize::try_from(length) {
+            Err(_) => None,
+            Ok(length) => {
+                let (own, after) = rest.split_at_checked(length)?;
+                rest = after;
+                Some(without_later_fields(ty, own, is_key))
+            }
+        };
+        let length = own.as_ref().map_or(-1, |own| own.len() as i32);
+        out.extend(length.to_be_bytes());
+        out.extend(own.unwrap_or_default());
+    }
+    if is_key && matches!(ty, Type::User(..)) {
+        while out.ends_with(&[0xff; 4]) {
+            out.truncate(out.len() - 4);
+        }
+    }
+    rest.is_empty().then_some(out)
+}
+
+/// Whether theirs are rows of the same columns, and all of ours are among them, in their order.
+pub fn is_part(theirs: &Reply, ours: &Reply) -> bool {
+    match (&theirs.answer, &ours.answer) {
+        (Answer::Rows(left), Answer::Rows(right)) => {
+            let mut all = left.rows.iter();
+            left.columns == right.columns && right.rows.iter().all(|row| all.any(|own| own == row))
+        }
+        _ => false,
+    }
 }
 
 /// One length and the value behind it.

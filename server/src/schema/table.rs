@@ -303,11 +303,11 @@ impl TableSchema {
         !self.statics.is_empty()
     }
 
-    /// Whether the table holds counters; then all columns outside the key are counters.
+    /// Whether the table is one of counters: then all columns outside the key are counters. It stays one when all of them were dropped.
     pub fn is_counter(&self) -> bool {
-        self.columns[self.statics.start..]
-            .iter()
-            .any(|column| column.ty == CqlType::Counter)
+        let mut own = self.columns[self.statics.start..].iter();
+        own.any(|column| column.ty == CqlType::Counter)
+            || self.dropped.iter().any(|dropped| dropped.ty.is_counter())
     }
 
     /// Whether a statement that was analyzed against one means the same against the other: as in Cassandra, columns and what a write takes from the options

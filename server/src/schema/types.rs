@@ -87,12 +87,13 @@ fn convert(written: &Type, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<CqlT
     })
 }
 
-/// A written type as Cassandra repeats it in errors: user-defined types with their keyspace, and what is frozen by its place says so, but for tuples.
-pub fn repeated(written: &Type, keyspace: &str) -> String {
+/// A written type as Cassandra repeats it in errors: user-defined types with their keyspace, where it was found out by then, and what is frozen by its place
+/// says so, but for tuples.
+pub fn repeated(written: &Type, keyspace: Option<&str>) -> String {
     spelled(written, keyspace, false)
 }
 
-fn spelled(written: &Type, keyspace: &str, frozen: bool) -> String {
+fn spelled(written: &Type, keyspace: Option<&str>, frozen: bool) -> String {
     let own = |inner: &Type| spelled(inner, keyspace, frozen);
     let text = match written {
         Type::Native(native) => return native.name().to_owned(),
@@ -116,8 +117,9 @@ fn spelled(written: &Type, keyspace: &str, frozen: bool) -> String {
         Type::Set(element) => format!("set<{}>", own(element)),
         Type::Map(key, value) => format!("map<{}, {}>", own(key), own(value)),
         Type::User(name) => {
-            let of = name.keyspace.as_ref().map_or(keyspace, |of| of.as_str());
-            format!("{of}.{}", name.name.as_str())
+            let of = name.keyspace.as_ref().map(|of| of.as_str()).or(keyspace);
+            let of = of.map_or_else(String::new, |of| format!("{of}."));
+            format!("{of}{}", name.name.as_str())
         }
     };
     match frozen {

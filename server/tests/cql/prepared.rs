@@ -420,6 +420,21 @@ fn counters_lose_no_increment_to_each_other() {
 }
 
 #[test]
+fn static_counters_are_moved_last() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.cs (k int, c int, s counter static, n counter, PRIMARY KEY (k, c))")
+            .done();
+        let update = client.prepare("UPDATE ks.cs SET s = s - ?, n = n - ? WHERE k = 1 AND c = 1");
+        let least = Value::Bytes(i64::MIN.to_be_bytes().to_vec());
+        let refused = client.execute(&update, &[least, Value::Null]).error();
+        let said = "Invalid null value for counter increment";
+        assert_eq!(refused, (INVALID, said.to_owned()));
+    });
+}
+
+#[test]
 fn of_many_who_want_a_name_one_gets_it() {
     with_server(|address| {
         let mut client = Client::connect(address);

@@ -102,6 +102,11 @@ pub fn kept(statement: &str, theirs: &Reply, ours: &Reply) -> Option<&'static st
             "rows of several partitions are sorted by their columns, by Cassandra by their JSON",
         );
     }
+    if fits("SELECT * FROM system_schema.column_masks*", statement)
+        && compare::is_part(&theirs, &ours)
+    {
+        return Some("Cassandra leaves the mask of a column behind that was dropped");
+    }
     let (theirs, ours) = (theirs.to_string(), ours.to_string());
     let any = |patterns: &str, text: &str| patterns.split('|').any(|pattern| fits(pattern, text));
     KEPT.into_iter()

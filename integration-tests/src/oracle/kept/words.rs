@@ -127,6 +127,12 @@ pub const KEPT: &[Kept] = &[
         why: "letters of a UUID are repeated small",
     },
     Kept {
+        statement: "INSERT INTO system.*|UPDATE system.*|DELETE * FROM system.*|DELETE FROM system.*",
+        theirs: "done|0x2200 *",
+        ours: "0x2100 *",
+        why: "the server's own tables are not changed by anybody",
+    },
+    Kept {
         statement: "TRUNCATE system*",
         theirs: "done",
         ours: "0x2100 *",
@@ -157,7 +163,7 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra stores a mask that it never applies",
     },
     Kept {
-        statement: "*TIMESTAMP*|BEGIN *|*BATCH*",
+        statement: "*TIMESTAMP*|*BATCH of *",
         theirs: "done",
         ours: "0x2200 Vectors whose length is not finite cannot be indexed*|0x2200 non-finite value at vector[*|0x2200 Zero vectors cannot be indexed*",
         why: "a vector that is older than what is there never comes to Cassandra's index, which would refuse it",

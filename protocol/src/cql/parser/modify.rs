@@ -311,8 +311,14 @@ impl Parser<'_> {
     }
 }
 
-/// Whether two assignments of one statement contradict: a whole column is set, and set or changed once more.
+/// Whether two assignments of one statement contradict: a whole column is set, and set or changed once more, or one field is set twice.
 fn clash(one: &Assignment, other: &Assignment) -> bool {
     one.column() == other.column()
-        && (matches!(one, Assignment::Set { .. }) || matches!(other, Assignment::Set { .. }))
+        && match (one, other) {
+            (Assignment::Set { .. }, _) | (_, Assignment::Set { .. }) => true,
+            (Assignment::Field { field: one, .. }, Assignment::Field { field: other, .. }) => {
+                one == other
+            }
+            _ => false,
+        }
 }

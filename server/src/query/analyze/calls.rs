@@ -330,10 +330,11 @@ impl Terms<'_> {
             returns: returns.clone(),
         };
         Ok(Typed {
-            expression: if constant {
-                folded(expression)?
-            } else {
-                expression
+            // A term that cannot be calculated is found out when it is, as in Cassandra: PREPARE takes it, and other mistakes come first.
+            expression: match constant.then(|| folded(&expression)) {
+                Some(Ok(value)) => value,
+                Some(Err(error)) if self.columns => return Err(error),
+                _ => expression,
             },
             ty: returns,
         })
@@ -393,7 +394,7 @@ fn is_of_no_type(kind: AggregateKind, of: &Selectable) -> bool {
 }
 
 /// The constant an expression of constants is.
-pub(super) fn folded(expression: Expression) -> CqlResult<Expression> {
+pub(super) fn folded(expression: &Expression) -> CqlResult<Expression> {
     /// Nothing that is folded asks for time or chance.
     struct Nothing;
     impl palladium_crypto::Entropy for Nothing {

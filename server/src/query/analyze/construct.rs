@@ -24,18 +24,72 @@ impl Terms<'_> {
         name: &str,
         wrong: &dyn Fn(usize, &Selectable, &CqlType) -> CqlError,
     ) -> CqlResult<Vec<Expression>> {
-        let mut expressions = Vec::new();
-        for (place, (part, ty)) in parts.enumerate() {
-            if self.fit_operand(part, self.natural_type(part).as_ref(), &ty) == Fit::No {
-                return Err(match no_place_for_list(part, &ty) {
-                    Some(ty) => unexpected_list(ty),
-                    None => wrong(place, part, &ty),
-                });
+        let mut parts: Vec<(&Selectable, CqlType)> = parts.collect();
+        // Of a term all parts are looked at before any is built; of a selection one after the other.
+        if !self.columns {
+            for (place, (part, ty)) in parts.iter().enumerate() {
+                self.check_part(place, part, ty, wrong)?;
+            }
+        }
+        let mut expressions = Vec::with_capacity(parts.len());
+        for (place, (part, ty)) in parts.drain(..).enumerate() {
+            if self.columns {
+                self.check_part(place, part, &ty, wrong)?;
             }
             let typed = self.typed(part, Some(Receiver { name, ty: &ty }))?;
             expressions.push(typed.expression);
         }
         Ok(expressions)
+    }
+
+    /// Whether a part may be one at all; whether it really is one is found out when it is built.
+    fn check_part(
+        &self,
+        place: usize,
+        part: &Selectable,
+        ty: &CqlType,
+        wrong: &dyn Fn(usize, &Selectable, &CqlType) -> CqlError,
+    ) -> CqlResult<()> {
+        if self.fit_operand(part, self.natural_type(part).as_ref(), ty) != Fit::No {
+            return Ok(());
+        }
+        Err(match no_place_for_list(part, ty) {
+            Some(ty) => unexpected_list(ty),
+            None => wrong(place, part, ty),
+        })
+    }
+
+    /// What is made of these parts. A term with calls in it is calculated when it is executed, as in Cassandra: what fails fails then.
+    fn collected<'t>(
+        &self,
+        kind: &str,
+        receiver: &Receiver<'_>,
+        expressions: Vec<Expression>,
+        mut parts: impl Iterator<Item = &'t Selectable>,
+    ) -> CqlResult<Typed> {
+        let ty = receiver.ty.clone();
+        if !self.columns && !matches!(ty.bare(), CqlType::Vector(..)) {
+            let mut is_bound = false;
+            let mut look = |part: &Expression| is_bound |= matches!(part, Expression::Marker(_));
+            expressions.iter().for_each(|part| part.walk(&mut look));
+            if is_bound {
+                return Err(CqlError::invalid(format!(
+                    "Invalid {kind} literal for {}: bind variables are not supported inside collection literals",
+                    receiver.name
+                )));
+            }
+        }
+        let constant = expressions.iter().all(Expression::is_constant);
+        let expression = Expression::Build {
+            ty: ty.clone(),
+            parts: expressions,
+        };
+        let expression = match constant.then(|| folded(&expression)) {
+            Some(Ok(value)) => value,
+            Some(Err(error)) if self.columns || !parts.any(calls) => return Err(error),
+            _ => expression,
+        };
+        Ok(Typed { expression, ty })
     }
 
     pub(super) fn tuple(
@@ -120,8 +174,8 @@ impl Terms<'_> {
         };
         let wrong = not_of_type(kind, receiver.name);
         let of_element = parts.iter().map(|part| (part, (**element).clone()));
-        let parts = self.parts(of_element, &format!("value({})", receiver.name), &wrong)?;
-        built(receiver.ty.clone(), parts)
+        let expressions = self.parts(of_element, &format!("value({})", receiver.name), &wrong)?;
+        self.collected(kind, &receiver, expressions, parts.iter())
     }
 
     pub(super) fn set(
@@ -144,8 +198,8 @@ impl Terms<'_> {
         };
         let wrong = not_of_type("set", receiver.name);
         let of_element = parts.iter().map(|part| (part, (**element).clone()));
-        let parts = self.parts(of_element, &format!("value({})", receiver.name), &wrong)?;
-        built(receiver.ty.clone(), parts)
+        let expressions = self.parts(of_element, &format!("value({})", receiver.name), &wrong)?;
+        self.collected("set", &receiver, expressions, parts.iter())
     }
 
     pub(super) fn map(
@@ -171,6 +225,12 @@ impl Terms<'_> {
                         print(part)
                     ))
                 };
+                if !self.columns {
+                    for (own, entry) in parts {
+                        self.check_part(0, own, key, &wrong_key)?;
+                        self.check_part(0, entry, value, &wrong_value)?;
+                    }
+                }
                 let mut expressions = Vec::new();
                 for (own, entry) in parts {
                     let name = format!("key({})", receiver.name);
@@ -186,7 +246,8 @@ impl Terms<'_> {
                         &wrong_value,
                     )?);
                 }
-                built(receiver.ty.clone(), expressions)
+                let parts = parts.iter().flat_map(|(key, value)| [key, value]);
+                self.collected("map", &receiver, expressions, parts)
             }
             CqlType::Udt(udt) => self.user(udt, parts, &receiver),
             _ if parts.iter().any(|(name, _)| !is_name(name)) || parts.is_empty() => {
@@ -202,6 +263,9 @@ impl Terms<'_> {
         parts: &[(Selectable, Selectable)],
         receiver: &Receiver<'_>,
     ) -> CqlResult<Typed> {
+        if !self.columns {
+            self.check_fields(udt, parts, receiver)?;
+        }
         let mut expressions = vec![Expression::NULL; udt.fields.len()];
         for (at, (name, value)) in parts.iter().enumerate() {
             // Of a field that is named twice the last value counts.
@@ -218,12 +282,7 @@ impl Terms<'_> {
                 ))
             })?;
             let (field, ty) = &udt.fields[place];
-            let wrong = |_: usize, _: &Selectable, ty: &CqlType| {
-                CqlError::invalid(format!(
-                    "Invalid user type literal for {}: field {field} is not of type {ty}",
-                    receiver.name
-                ))
-            };
+            let wrong = not_of_field(receiver, field);
             let inner = format!("{}.{field}", receiver.name);
             if let Some(expression) = self
                 .parts([(value, ty.clone())].into_iter(), &inner, &wrong)?
@@ -233,6 +292,38 @@ impl Terms<'_> {
             }
         }
         built(receiver.ty.clone(), expressions)
+    }
+
+    /// Looks at the values of all fields, in the order of the type.
+    fn check_fields(
+        &self,
+        udt: &UserType,
+        parts: &[(Selectable, Selectable)],
+        receiver: &Receiver<'_>,
+    ) -> CqlResult<()> {
+        for (field, ty) in &udt.fields {
+            let is_own = |(name, _): &&(Selectable, Selectable)| matches!(name, Selectable::Column(name) if name.as_str() == field);
+            if let Some((_, value)) = parts.iter().rev().find(is_own) {
+                self.check_part(0, value, ty, &not_of_field(receiver, field))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether something in a term is calculated.
+fn calls(part: &Selectable) -> bool {
+    match part {
+        Selectable::Function { .. }
+        | Selectable::Arithmetic { .. }
+        | Selectable::Negation(_)
+        | Selectable::Cast { .. } => true,
+        Selectable::TypeHint { expression, .. } => calls(expression),
+        Selectable::Tuple(parts) | Selectable::List(parts) | Selectable::Set(parts) => {
+            parts.iter().any(calls)
+        }
+        Selectable::Map(parts) => parts.iter().any(|(key, value)| calls(key) || calls(value)),
+        _ => false,
     }
 }
 
@@ -266,12 +357,24 @@ fn built(ty: CqlType, parts: Vec<Expression>) -> CqlResult<Typed> {
     };
     Ok(Typed {
         expression: if constant {
-            folded(expression)?
+            folded(&expression)?
         } else {
             expression
         },
         ty,
     })
+}
+
+fn not_of_field(
+    receiver: &Receiver<'_>,
+    field: &str,
+) -> impl Fn(usize, &Selectable, &CqlType) -> CqlError {
+    move |_, _, ty| {
+        CqlError::invalid(format!(
+            "Invalid user type literal for {}: field {field} is not of type {ty}",
+            receiver.name
+        ))
+    }
 }
 
 fn not_for(kind: &str, receiver: &Receiver<'_>) -> CqlError {

@@ -311,16 +311,19 @@ fn is_known(of: &Expression) -> bool {
 
 /// Whether an equality leaves a key column one value.
 pub(super) fn is_fixed(table: &TableSchema, restrictions: &Restrictions, index: usize) -> bool {
-    if index < table.partition_key.len() {
-        return match &restrictions.partition {
-            Partition::Keys(columns) => matches!(columns.get(index), Some(Alternatives::One(_))),
-            _ => false,
-        };
-    }
-    let place = index - table.partition_key.len();
     let is_tested = restrictions.filters.iter().any(|filter| {
         filter.columns == [index] && matches!(filter.test, Test::Compare(Operator::Equal, _))
     });
+    if index < table.partition_key.len() {
+        return is_tested
+            || match &restrictions.partition {
+                Partition::Keys(columns) => {
+                    matches!(columns.get(index), Some(Alternatives::One(_)))
+                }
+                _ => false,
+            };
+    }
+    let place = index - table.partition_key.len();
     is_tested
         || restrictions.clustering.iter().any(|part| {
             (part.first..part.first + part.count).contains(&place)

@@ -51,8 +51,8 @@ pub struct Verdict {
     pub needs_filtering: bool,
     /// Cassandra would look into an index, be it one that brings nothing of what is left.
     pub asks_index: bool,
-    /// What is said of the clustering is tried on rows there, be they slices here.
-    pub tries_clustering: bool,
+    /// The first clustering column of which Cassandra asks an index as well. What is said of it and of those behind it is tried there, be it slices here.
+    pub tried_from: Option<usize>,
     pub choice: Option<IndexChoice>,
 }
 
@@ -116,8 +116,12 @@ pub fn decide(
     let is_answered = is_any_answered(table, asked);
     let with_clustering = clustering_needs_filtering || (is_range && is_answered);
     let of_clustering = |asked: &&Asked| asked.kind == ColumnKind::Clustering;
-    let mut clustering = asked.iter().filter(of_clustering);
-    let tries_clustering = is_range && clustering.any(|asked| asked.is_answered(table));
+    let answered = asked.iter().filter(of_clustering);
+    let answered = answered.filter(|asked| asked.is_answered(table));
+    let tried_from = answered
+        .map(|asked| asked.columns[0])
+        .min()
+        .filter(|_| is_range || clustering_needs_filtering);
     let left: Vec<&Asked> = asked
         .iter()
         .filter(|asked| match asked.kind {
@@ -133,7 +137,7 @@ pub fn decide(
         return Verdict {
             needs_filtering: is_range && has_clustering,
             asks_index: false,
-            tries_clustering,
+            tried_from,
             choice: None,
         };
     }
@@ -141,7 +145,7 @@ pub fn decide(
         needs_filtering: !groups(table)
             .any(|group| left.iter().all(|asked| asked.is_met_by(table, &group))),
         asks_index: is_answered,
-        tries_clustering,
+        tried_from,
         choice: choice(table, &left),
     }
 }

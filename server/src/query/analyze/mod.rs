@@ -79,7 +79,7 @@ pub fn constant(of: &ast::Selectable, ty: &CqlType) -> CqlResult<Option<Bytes>> 
     if !terms.into_markers()?.specs.is_empty() {
         return Err(CqlError::invalid("A marker is no constant"));
     }
-    match calls::folded(typed.expression)? {
+    match calls::folded(&typed.expression)? {
         Expression::Constant(value) => Ok(value.value()),
         _ => Err(CqlError::server("a constant has no value")),
     }

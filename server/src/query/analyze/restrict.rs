@@ -127,7 +127,7 @@ pub struct Restrictions {
     pub index: Option<IndexChoice>,
     /// Cassandra would look into an index, be it one that brings nothing.
     pub asks_index: bool,
-    /// What is said of the clustering where Cassandra tries it on rows: then its values have to be values before anything else is looked at.
+    /// What is said of the clustering where Cassandra asks an index as well: then its values have to be values before anything else is looked at.
     pub tried_clustering: Vec<Filter>,
     /// Something is said of the partition key, be it enough or not.
     pub restricts_partition: bool,
@@ -325,12 +325,14 @@ impl Gathered {
         }
         let mut index = None;
         let mut asks_index = false;
-        let mut tries_clustering = false;
+        let mut tried_clustering = Vec::new();
         let mut needs_filtering = false;
         if selecting {
             let verdict = indexes::decide(table, &asked, is_range, is_filtered);
             asks_index = verdict.asks_index;
-            tries_clustering = verdict.tries_clustering;
+            if let Some(from) = verdict.tried_from {
+                tried_clustering = tried(table, &clustering, from)?;
+            }
             if asks_index && lists_keys {
                 return Err(CqlError::invalid(SEVERAL_PARTITIONS));
             }
@@ -358,10 +360,7 @@ impl Gathered {
             restricts_rows,
             index,
             asks_index,
-            tried_clustering: match tries_clustering {
-                true => tried(table, &clustering)?,
-                false => Vec::new(),
-            },
+            tried_clustering,
             clustering,
             restricts_partition,
             lists_keys,
@@ -588,10 +587,16 @@ fn named_keys(table: &TableSchema, said: &[Said]) -> Option<Vec<Alternatives>> {
     (0..table.partition_key.len()).map(of).collect()
 }
 
-/// The same, of what is said of the clustering.
-fn tried(table: &TableSchema, clustering: &[ClusteringPart]) -> CqlResult<Vec<Filter>> {
+/// The parts of the clustering from this column on, as filters.
+fn tried(
+    table: &TableSchema,
+    clustering: &[ClusteringPart],
+    from: usize,
+) -> CqlResult<Vec<Filter>> {
     let first = table.partition_key.len();
-    let said = clustering.iter().map(|part| Said {
+    let parts = clustering.iter();
+    let parts = parts.filter(|part| first + part.first >= from);
+    let said = parts.map(|part| Said {
         columns: (first + part.first..first + part.first + part.count).collect(),
         tuple: part.tuple,
         constraint: Some(part.constraint.clone()),

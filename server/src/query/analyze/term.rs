@@ -311,11 +311,14 @@ impl<'a> Terms<'a> {
                 let ty = types::resolve(to, self.keyspace, &lookup)?;
                 let name = format!("({ty}){}", print(expression));
                 let natural = self.natural_type(expression);
-                if !self.columns && self.fit(expression, natural.as_ref(), &ty) == Fit::No {
-                    return Err(CqlError::invalid(format!(
-                        "Cannot cast value {} to type {ty}",
-                        print(expression)
-                    )));
+                if self.fit(expression, natural.as_ref(), &ty) == Fit::No {
+                    return Err(CqlError::invalid(match self.columns {
+                        true => format!("Cannot assign value {name} to {name} of type {ty}"),
+                        false => format!(
+                            "Cannot cast value {} to type {ty}",
+                            super::name::raw(expression)
+                        ),
+                    }));
                 }
                 let is_constant =
                     matches!(**expression, Selectable::Literal(ref own) if *own != Literal::Null);

@@ -217,7 +217,7 @@ impl Latched<'_> {
                 {
                     existing.absorb(partition.static_row.map(|row| *row), partition.rows);
                 }
-                if plans.len() > 1 {
+                if plans.len() > 1 || plan.operations.len() > 1 {
                     counter::check(plan, &scope)?;
                 }
             }

@@ -94,11 +94,16 @@ impl Totals {
     }
 }
 
-/// Refuses what no counter can be moved by, which is said before the next statement is looked at.
+/// Refuses what no counter can be moved by, which is said before the next statement is looked at. Static counters are moved last.
 pub fn check(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<()> {
-    for (_, operation) in &plan.operations {
-        if let Operation::Count { delta, down } = operation {
-            delta_of(delta, *down, scope)?;
+    let is_static = |index: &usize| plan.table.columns[*index].kind == ColumnKind::Static;
+    for statics in [false, true] {
+        for (index, operation) in &plan.operations {
+            if let Operation::Count { delta, down } = operation
+                && is_static(index) == statics
+            {
+                delta_of(delta, *down, scope)?;
+            }
         }
     }
     Ok(())

@@ -224,7 +224,7 @@ fn check_counters(table: &TableSchema, definition: &Definition) -> CqlResult<()>
     for column in definition.columns.iter().filter(added) {
         let name = &column.name;
         match (column.ty.is_counter(), table.is_counter()) {
-            (true, false) if !only_keys(table) => {
+            (true, false) => {
                 return Err(CqlError::config(format!(
                     "{}: Cannot have a counter column (\"{name}\") in a non counter table",
                     table.full_name()
@@ -240,16 +240,6 @@ fn check_counters(table: &TableSchema, definition: &Definition) -> CqlResult<()>
         }
     }
     Ok(())
-}
-
-/// A table whose counters were all dropped may get new ones.
-fn only_keys(table: &TableSchema) -> bool {
-    let counters_before = table.dropped.iter().any(|dropped| dropped.ty.is_counter());
-    counters_before
-        && table
-            .columns
-            .iter()
-            .all(|column| column.kind.is_primary_key())
 }
 
 fn check_comes_back(before: &DroppedColumn, column: &Column, is_counter: bool) -> CqlResult<()> {

@@ -447,26 +447,25 @@ fn check_sai(table: &TableSchema, column: &Column, index: &Index) -> CqlResult<(
             )));
         }
     }
-    check_term(&term)?;
+    check_term(index.target, &term)?;
     check_vector(&term, index)
 }
 
-fn check_term(term: &CqlType) -> CqlResult<()> {
+/// Of an entry both parts are looked at; a tuple is indexed as it is, whatever is in it.
+fn check_term(target: IndexTargetKind, term: &CqlType) -> CqlResult<()> {
     let is_supported = |ty: &CqlType| {
         !matches!(
             ty,
             CqlType::Blob | CqlType::Duration | CqlType::Counter | CqlType::Custom(_)
         ) && !ty.is_multi_cell()
     };
-    match term {
-        CqlType::Tuple(parts) => match parts.iter().find(|part| !is_supported(part)) {
-            Some(part) => Err(CqlError::invalid(format!(
-                "Unsupported composite type: {part}"
-            ))),
-            None => Ok(()),
-        },
-        other if is_supported(other) => Ok(()),
-        other => Err(CqlError::invalid(format!("Unsupported type: {other}"))),
+    let looked_at = match (target, term) {
+        (IndexTargetKind::Entries, CqlType::Tuple(parts)) => &parts[..],
+        (_, term) => std::slice::from_ref(term),
+    };
+    match looked_at.iter().find(|part| !is_supported(part)) {
+        Some(part) => Err(CqlError::invalid(format!("Unsupported type: {part}"))),
+        None => Ok(()),
     }
 }
 

@@ -233,7 +233,9 @@ fn with_arguments(
     let keyspace = keyspace_of(name, circumstances)?;
     let mut full = name.name.as_str().to_owned();
     if let Some(arguments) = arguments {
-        let types = arguments.iter().map(|ty| types::repeated(ty, keyspace));
+        let types = arguments
+            .iter()
+            .map(|ty| types::repeated(ty, Some(keyspace)));
         let types: Vec<String> = types.collect();
         full += &format!("({})", types.join(", "));
     }
@@ -261,6 +263,7 @@ fn is_frozen_by_name(ty: &Type) -> bool {
 }
 
 fn frozen(what: &str, ty: &Type) -> CqlError {
+    let ty = types::repeated(ty, None);
     CqlError::invalid(format!(
         "{what} '{ty}' cannot be frozen; remove frozen<> modifier from '{ty}'"
     ))
@@ -294,7 +297,9 @@ fn no_aggregate(
         resolve::cql_type(catalog, keyspace, ty)?;
     }
     let types = [&create.state_type].into_iter().chain(&create.arguments);
-    let types: Vec<String> = types.map(|ty| types::repeated(ty, keyspace)).collect();
+    let types: Vec<String> = types
+        .map(|ty| types::repeated(ty, Some(keyspace)))
+        .collect();
     Ok(CqlError::invalid(format!(
         "State function {keyspace}.{}({}) doesn't exist",
         create.state_function.as_str(),

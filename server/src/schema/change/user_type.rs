@@ -150,7 +150,7 @@ fn add(
             ))),
         };
     }
-    let shown = types::repeated(of, &ty.keyspace);
+    let shown = types::repeated(of, Some(&ty.keyspace));
     let of = resolve::cql_type(catalog, &ty.keyspace, of)?;
     let refuse = |why: String| {
         Err(CqlError::invalid(format!(
