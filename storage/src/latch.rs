@@ -1,16 +1,17 @@
 //! Latches: who reads a partition, decides, and writes (lightweight transactions, counters) holds its latch until the write is applied.
 //!
 //! Partitions share a fixed number of stripes, so that an idle partition costs nothing. Whoever needs several takes them through
-//! [`Latches::acquire`], in stripe order and each stripe once: two batches can never wait for each other. Who waits is served in order: a latch that is
-//! waited for is handed on, and [`Latches::try_acquire`] does not get it in between.
+//! [`Latches::acquire`], in stripe order and each stripe once: two batches can never wait for each other. A latch that somebody waits for is not to be had by
+//! [`Latches::try_acquire`]: those who do not wait would pass those who do, again and again.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures::lock::{Mutex, OwnedMutexGuard};
 use palladium_crypto::TableId;
 use smallvec::SmallVec;
-use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::model::PartitionKey;
 
@@ -19,8 +20,30 @@ const STRIPES: usize = 4096;
 
 /// All latches of an engine.
 pub(crate) struct Latches {
-    stripes: Vec<Arc<Mutex<()>>>,
+    stripes: Vec<Stripe>,
     hasher: RandomState,
+}
+
+#[derive(Default)]
+struct Stripe {
+    latch: Arc<Mutex<()>>,
+    waiting: AtomicUsize,
+}
+
+/// Somebody waits, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn at(stripe: &'a Stripe) -> Self {
+        stripe.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(&stripe.waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Holds the latches it was given until dropped.
@@ -32,7 +55,7 @@ pub struct LatchGuard {
 impl Latches {
     pub(crate) fn new() -> Self {
         Latches {
-            stripes: (0..STRIPES).map(|_| Arc::new(Mutex::new(()))).collect(),
+            stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
             hasher: RandomState::new(),
         }
     }
@@ -40,7 +63,9 @@ impl Latches {
     pub(crate) async fn acquire(&self, partitions: &[(TableId, PartitionKey)]) -> LatchGuard {
         let mut held = SmallVec::new();
         for stripe in self.stripes_of(partitions) {
-            held.push(self.stripes[stripe].clone().lock_owned().await);
+            let stripe = &self.stripes[stripe];
+            let _waiting = Waiting::at(stripe);
+            held.push(stripe.latch.clone().lock_owned().await);
         }
         LatchGuard { held }
     }
@@ -48,7 +73,13 @@ impl Latches {
     /// All of them, or None: somebody has one.
     pub(crate) fn try_acquire(&self, partitions: &[(TableId, PartitionKey)]) -> Option<LatchGuard> {
         let stripes = self.stripes_of(partitions).into_iter();
-        let held = stripes.map(|stripe| self.stripes[stripe].clone().try_lock_owned().ok());
+        let held = stripes.map(|stripe| {
+            let stripe = &self.stripes[stripe];
+            match stripe.waiting.load(Ordering::Relaxed) {
+                0 => stripe.latch.try_lock_owned(),
+                _ => None,
+            }
+        });
         let held = held.collect::<Option<_>>()?;
         Some(LatchGuard { held })
     }
