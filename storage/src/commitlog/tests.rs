@@ -527,6 +527,32 @@ fn nothing_of_a_share_is_in_the_clear() {
 }
 
 #[test]
+fn segments_go_only_once_the_watermark_that_says_so_is_durable() {
+    for passing in 0..12 {
+        let mut world = World::new(passing);
+        let (mut log, _) = world.open();
+        for sequence in 1..=60 {
+            world.commit(&mut log, sequence).unwrap();
+        }
+        assert!(log.segments().len() > 3);
+        // The watermark that lets segments go is in the page cache alone.
+        world.disk.fail_syncs(1);
+        world.env.run(log.release(&|_| 61)).unwrap_err();
+        drop(log);
+        world.env.drop_tasks();
+        world.disk.crash(Crash::Kill);
+        world.disk.fail_syncs_after(passing, 1);
+        drop(world.try_open());
+        world.env.drop_tasks();
+        world.disk.crash(Crash::PowerLoss { seed: passing });
+        world.disk.fail_syncs(0);
+        let (_, recovered) = world.open();
+        let damage: Vec<String> = recovered.damage.iter().map(ToString::to_string).collect();
+        assert_eq!(damage, [""; 0], "a sync failed after {passing}");
+    }
+}
+
+#[test]
 fn a_watermark_seen_after_a_failed_sync_is_there_after_a_loss_of_power() {
     for seed in 0..20 {
         let mut world = World::new(seed);

@@ -100,9 +100,6 @@ impl<B: Backend> CommitLog<B> {
         if let Some(damage) = found.recovered.damage.iter().find(is_headless) {
             return Err(Error::corrupt(damage.to_string()));
         }
-        for segment in &found.leftovers {
-            backend.log_remove(*segment).await?;
-        }
         // What the dead process wrote may lie in the page cache only; from here on it counts.
         if let Some(newest) = found.recovered.segments.keys().next_back() {
             backend.log_sync(*newest).await?;
@@ -110,6 +107,10 @@ impl<B: Backend> CommitLog<B> {
         if let Some(slot) = found.watermark.newest_slot() {
             // So may the newest watermark. The next one goes to the other slot, and until it is durable this one has to hold.
             backend.watermark_settle(slot).await?;
+        }
+        // Nobody needs them, says the newest watermark: not before that word is durable.
+        for segment in &found.leftovers {
+            backend.log_remove(*segment).await?;
         }
         let mut log = CommitLog {
             watermark: WatermarkWriter::new(&*env, &service, options.incarnation, &found.watermark),
