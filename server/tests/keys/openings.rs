@@ -115,7 +115,7 @@ async fn openings_that_take_many_leases_keep_no_table_in_use_from_being_renewed(
     let opening: Vec<TableId> = (10..14).map(|id| TableId([id; 16])).collect();
     for (place, id) in opening.iter().enumerate() {
         world.create(*id, &format!("big_{place}"), &owner()).await;
-        for _ in 0..300 {
+        for _ in 0..600 {
             world.write(*id).await.unwrap();
         }
     }

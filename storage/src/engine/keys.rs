@@ -499,9 +499,9 @@ impl<B: Backend> Inner<B> {
             if place % SHARES_BETWEEN_YIELDS == 0 {
                 // Whoever renews the lease has a turn, and so has everybody else.
                 yield_now().await;
-                // What has been read already is opened under this look.
-                may_go_on()?;
             }
+            // What has been read already is opened under a look of its own.
+            may_go_on()?;
             let Some((share, records)) = replay.next().await? else {
                 break;
             };
