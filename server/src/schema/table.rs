@@ -303,11 +303,13 @@ impl TableSchema {
         !self.statics.is_empty()
     }
 
-    /// Whether the table is one of counters: then all columns outside the key are counters. It stays one when all of them were dropped.
+    /// Whether the table is one of counters: then all columns outside the key are counters. It stays one when all of them were dropped, but for a table that has
+    /// got other columns since: that could be had once.
     pub fn is_counter(&self) -> bool {
-        let mut own = self.columns[self.statics.start..].iter();
-        own.any(|column| column.ty == CqlType::Counter)
-            || self.dropped.iter().any(|dropped| dropped.ty.is_counter())
+        match self.columns[self.statics.start..].first() {
+            Some(own) => own.ty == CqlType::Counter,
+            None => self.dropped.iter().any(|dropped| dropped.ty.is_counter()),
+        }
     }
 
     /// Whether a statement that was analyzed against one means the same against the other: as in Cassandra, columns and what a write takes from the options

@@ -62,6 +62,11 @@ pub const KEPT_WARNINGS: &[KeptWarning] = &[
     },
     KeptWarning {
         of: Only::TheirErrors,
+        text: "SAI ANN indexes on vector columns are experimental*",
+        why: "an error carries no warning of an answer that there is not",
+    },
+    KeptWarning {
+        of: Only::TheirErrors,
         text: "Aggregation*",
         why: "an error carries no warning of an answer that there is not",
     },
