@@ -431,6 +431,10 @@ fn static_counters_are_moved_last() {
         let refused = client.execute(&update, &[least, Value::Null]).error();
         let said = "Invalid null value for counter increment";
         assert_eq!(refused, (INVALID, said.to_owned()));
+        // No row, no mistake.
+        let none =
+            "UPDATE ks.cs SET s = s - -9223372036854775808, n = n + 1 WHERE k = 1 AND c IN ()";
+        client.query(none).done();
     });
 }
 

@@ -217,7 +217,8 @@ impl Latched<'_> {
                 {
                     existing.absorb(partition.static_row.map(|row| *row), partition.rows);
                 }
-                if plans.len() > 1 || plan.operations.len() > 1 {
+                // Where an IN of nothing names no row, nothing is wrong with what it would move.
+                if plans.len() > 1 || plan.operations.len() > 1 && rows > 0 {
                     counter::check(plan, &scope)?;
                 }
             }
