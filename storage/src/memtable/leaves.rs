@@ -26,7 +26,7 @@ const LEAF_BYTES: usize = 4 << 10;
 /// Room of a leaf behind another, at first.
 const LATER_LEAF_BYTES: usize = LEAF_BYTES / 4;
 /// What the allocator adds to each allocation, about.
-const ALLOCATION_BYTES: usize = 16;
+pub(super) const ALLOCATION_BYTES: usize = 16;
 /// What a tree keeps for each leaf: half-filled nodes of bounds and leaves, and the allocations of all three.
 const TREE_LEAF_BYTES: usize =
     2 * (size_of::<LowerBound>() + size_of::<Leaf>()) + 3 * ALLOCATION_BYTES;
@@ -107,7 +107,8 @@ impl Leaves {
 
     /// The encoded row at a position.
     pub(super) fn get(&self, position: &[u8]) -> Option<&[u8]> {
-        let leaf = self.leaf(position);
+        let later = self.later_leaf(position);
+        let leaf = later.map_or(&self.first, |(_, leaf)| leaf);
         let index = leaf.find(position).ok()?;
         Some(leaf.at(index).row())
     }
@@ -163,9 +164,11 @@ impl Leaves {
         end: &'a [u8],
     ) -> impl DoubleEndedIterator<Item = StoredRow<'a>> {
         let is_something = compare(start, end).is_lt();
-        let below = self.bound_of(start).filter(|_| is_something);
+        let below = self.later_leaf(start).filter(|_| is_something);
         let first = (is_something && below.is_none()).then_some(&self.first);
-        let from = below.map_or(Bound::Unbounded, Bound::Included);
+        let from = below.map_or(Bound::Unbounded, |(bound, _)| {
+            Bound::Included(bound.borrow())
+        });
         // A tree refuses an empty range.
         let later = is_something.then(|| {
             self.later
@@ -182,23 +185,13 @@ impl Leaves {
         leaves.flat_map(|leaf| (0..leaf.places.len()).map(move |index| leaf.at(index)))
     }
 
-    /// The bound of the leaf that a position belongs to; None: it is the first.
-    fn bound_of(&self, position: &[u8]) -> Option<&[u8]> {
+    /// The leaf that a position belongs to, with its bound; None: it is the first.
+    fn later_leaf(&self, position: &[u8]) -> Option<(&LowerBound, &Leaf)> {
         if self.later.is_empty() {
             return None;
         }
         let up_to = (Bound::Unbounded, Bound::Included(position));
-        let below = self.later.range::<[u8], _>(up_to).next_back()?;
-        Some(below.0.borrow())
-    }
-
-    fn leaf(&self, position: &[u8]) -> &Leaf {
-        if self.later.is_empty() {
-            return &self.first;
-        }
-        let up_to = (Bound::Unbounded, Bound::Included(position));
-        let below = self.later.range::<[u8], _>(up_to).next_back();
-        below.map_or(&self.first, |(_, leaf)| leaf)
+        self.later.range::<[u8], _>(up_to).next_back()
     }
 
     fn leaf_mut(&mut self, position: &[u8]) -> &mut Leaf {

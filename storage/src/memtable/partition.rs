@@ -4,7 +4,7 @@
 //! neighbours in [`Leaves`].
 //! Merging happens in a scratch buffer that belongs to the shard, is reused, and is zeroed after each use.
 
-use super::leaves::{Leaves, StoredRow};
+use super::leaves::{ALLOCATION_BYTES, Leaves, StoredRow};
 use crate::codec::Malformed;
 use crate::model::{
     Clustering, Deletion, RangeTombstone, RangeTombstoneList, UpdateView, reconcile,
@@ -16,8 +16,6 @@ pub const WHOLE_ROWS_MAX: usize = 16;
 /// The same for the bytes of its rows: copying takes well under a microsecond.
 pub const WHOLE_BYTES_MAX: usize = 8 << 10;
 
-/// What the allocator adds to each allocation, about.
-const ALLOCATION_BYTES: usize = 16;
 /// What an entry takes in its bucket, which is about two thirds full.
 const ENTRY_BYTES: usize = 48;
 

@@ -320,13 +320,6 @@ impl<'a> Terms<'a> {
                         ),
                     }));
                 }
-                let is_constant =
-                    matches!(**expression, Selectable::Literal(ref own) if *own != Literal::Null);
-                if is_constant && self.fit(expression, natural.as_ref(), &ty) == Fit::No {
-                    return Err(CqlError::invalid(format!(
-                        "Cannot assign value {name} to {name} of type {ty}"
-                    )));
-                }
                 let typed = self.any(
                     expression,
                     Some(Receiver {

@@ -62,7 +62,7 @@ pub fn needs_latch(plan: &ModifyPlan) -> bool {
 }
 
 /// Statements that are executed under the latches of their partitions.
-pub struct Latched<'a> {
+struct Latched<'a> {
     pub database: &'a Arc<Database>,
     pub statements: &'a [(Arc<Statement>, Vec<Bound>)],
     /// The batch's own.

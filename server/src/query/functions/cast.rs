@@ -4,8 +4,7 @@ use bytes::Bytes;
 use palladium_protocol::types::CqlType;
 
 use super::{calendar, instant, number, text};
-use crate::error::{CqlError, CqlResult};
-use crate::query::analyze::literal;
+use crate::error::CqlResult;
 
 /// Whether a cast exists.
 pub fn can_cast(from: &CqlType, to: &CqlType) -> bool {
@@ -61,15 +60,9 @@ pub(super) fn cast(from: &CqlType, value: &Bytes, to: &CqlType) -> CqlResult<Opt
         }
         CqlType::Decimal if *from.bare() == CqlType::Float => {
             // The digits that are printed of the float, not those of the double that it is.
-            let printed = text::plain(from, value)?;
-            match literal::decimal(&printed) {
-                Some(number) => {
-                    let mut bytes = Vec::new();
-                    number.encode(&mut bytes);
-                    Ok(Some(bytes.into()))
-                }
-                None => Err(CqlError::invalid("Infinite or NaN")),
-            }
+            let (unscaled, scale) = number::decimal_of_digits(&text::plain(from, value)?)?;
+            number::write(&number::Number::Decimal { unscaled, scale }, to)
+                .map(|bytes| Some(bytes.into()))
         }
         _ => match number::read(from, value)? {
             // On its way to a varint a number is one of 64 bits.

@@ -124,13 +124,18 @@ pub fn decimal(number: &Number) -> CqlResult<(BigInt, i32)> {
         Number::Whole(whole) => Ok((whole.clone(), 0)),
         Number::Decimal { unscaled, scale } => Ok((unscaled.clone(), *scale)),
         Number::Real(real) if real.is_finite() => {
-            // As `BigDecimal.valueOf`: the digits that are printed.
-            match crate::query::analyze::literal::decimal(&super::text::double(*real)) {
-                Some(CqlValue::Decimal { unscaled, scale }) => Ok((unscaled, scale)),
-                _ => Err(CqlError::invalid("Infinite or NaN")),
-            }
+            // As `BigDecimal.valueOf`.
+            decimal_of_digits(&super::text::double(*real))
         }
         Number::Real(_) => Err(CqlError::invalid("Infinite or NaN")),
+    }
+}
+
+/// The decimal that a printed number is.
+pub fn decimal_of_digits(printed: &str) -> CqlResult<(BigInt, i32)> {
+    match crate::query::analyze::literal::decimal(printed) {
+        Some(CqlValue::Decimal { unscaled, scale }) => Ok((unscaled, scale)),
+        _ => Err(CqlError::invalid("Infinite or NaN")),
     }
 }
 
