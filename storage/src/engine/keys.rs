@@ -35,8 +35,8 @@ use crate::table::{LostSstable, OpenTable, Opening, Table, TableKeys};
 
 /// Data keys that are wrapped anew before others get a turn: some 100 microseconds.
 const WRAPS_BETWEEN_YIELDS: usize = 16;
-/// Log shares that are replayed before others get a turn.
-const SHARES_BETWEEN_YIELDS: usize = 8;
+/// Shares of the log are replayed for so long before others get a turn: some are a row, some are megabytes.
+const REPLAY_TURN_NANOS: u64 = 1_000_000;
 
 impl<B: Backend> Engine<B> {
     /// Puts a table under a new root: no data moves, the table stays open. The switch has happened when the root is durable, and then this answers `Ok`; what
@@ -493,15 +493,17 @@ impl<B: Backend> Inner<B> {
         let memtables = TableMemtables::default();
         let mut applied = floor.saturating_sub(1);
         let mut replay = ShareReader::new(&disk, &shares, &keys.ring)?;
-        let mut place = 0;
+        let mut turn_begun = Reading::now(&*self.env);
         loop {
-            place += 1;
-            if place % SHARES_BETWEEN_YIELDS == 0 {
+            // What has been read already is opened under a look of its own.
+            let mut now = Reading::now(&*self.env);
+            if now.boot_nanos.saturating_sub(turn_begun.boot_nanos) > REPLAY_TURN_NANOS {
                 // Whoever renews the lease has a turn, and so has everybody else.
                 yield_now().await;
+                now = Reading::now(&*self.env);
+                turn_begun = now;
             }
-            // What has been read already is opened under a look of its own.
-            may_go_on()?;
+            opening.may_go_on(now)?;
             let Some((share, records)) = replay.next().await? else {
                 break;
             };
