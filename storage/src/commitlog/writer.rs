@@ -4,7 +4,7 @@
 //! segment if need be, which may say `Full`), seal, write, sync, and only then move on. A future dropped half-way leaves the log
 //! closed, because nobody knows what reached the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use futures::channel::oneshot;
@@ -49,6 +49,8 @@ pub struct CommitLog<B: Backend> {
     is_closed: bool,
     /// Segments from here on stay, whatever the tables say.
     keep_from: u64,
+    /// Segments that nobody needs and that are still to be removed.
+    released: VecDeque<u64>,
 }
 
 /// A place in the chain of seals.
@@ -130,6 +132,7 @@ impl<B: Backend> CommitLog<B> {
             stored: None,
             is_closed: false,
             keep_from: u64::MAX,
+            released: VecDeque::new(),
         };
         log.store_watermark().await?;
         Ok((log, found.recovered))
@@ -248,9 +251,9 @@ impl<B: Backend> CommitLog<B> {
         self.keep_from = segment;
     }
 
-    /// Removes segments from the front that nobody needs: `floor(table)` is the first group that the table still needs. Gives the
-    /// numbers removed.
-    pub async fn release(&mut self, floor: &(dyn Fn(TableId) -> u64 + Sync)) -> Result<Vec<u64>> {
+    /// Removes segments from the front that nobody needs: `floor(table)` is the first group that the table still needs. What an earlier call could not remove is
+    /// tried again.
+    pub async fn release(&mut self, floor: &(dyn Fn(TableId) -> u64 + Sync)) -> Result<()> {
         self.ready()?;
         let newest = self.segments.keys().next_back().copied();
         let is_free = |number: u64, segment: &SegmentTables| {
@@ -261,24 +264,21 @@ impl<B: Backend> CommitLog<B> {
                     .iter()
                     .all(|(table, last)| *last < floor(*table))
         };
-        let free: Vec<u64> = self
-            .segments
-            .iter()
-            .take_while(|(number, segment)| is_free(**number, segment))
-            .map(|(number, _)| *number)
-            .collect();
-        if free.is_empty() {
-            return Ok(free);
+        while let Some(oldest) = self.segments.first_entry()
+            && is_free(*oldest.key(), oldest.get())
+        {
+            self.released.push_back(oldest.remove_entry().0);
         }
-        for number in &free {
-            self.segments.remove(number);
+        if self.released.is_empty() {
+            return Ok(());
         }
         // First the watermark: a segment missing behind what it says would be damage.
         self.store_watermark().await?;
-        for number in &free {
+        while let Some(number) = self.released.front() {
             self.backend.log_remove(*number).await?;
+            self.released.pop_front();
         }
-        Ok(free)
+        Ok(())
     }
 
     /// Stores how far the log is durable, if that has changed. Each second, and before anything relies on it.

@@ -43,6 +43,9 @@ async fn until_the_end<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>
             Work::Errands(errands) => {
                 for errand in errands {
                     run_errand(inner, log, errand).await;
+                    if !log.is_ready() {
+                        break;
+                    }
                 }
             }
             Work::Commit(group) => {
@@ -132,8 +135,7 @@ async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut g
         }
         Err(error) => {
             let what = error.to_string();
-            // Before the group lets go of its tables: from here on none of them may forget a key.
-            let _ = inner.log_end.set(Err(Error::Closed));
+            note_end(inner, log);
             return settle(&group, Err(Error::OutcomeUnknown { what }));
         }
     }
@@ -158,6 +160,14 @@ async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut g
     // Before anybody is told: who asks again at once finds them free.
     group.unlatch();
     settle(&group, Ok(()));
+}
+
+/// Before anybody is told of a failure: what the last group left may be there at the next start, so from here on no table forgets a key or counts on its floor.
+fn note_end<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>) {
+    if !log.is_ready() {
+        // Only the first word counts.
+        let _ = inner.log_end.set(Err(Error::Closed));
+    }
 }
 
 fn appended<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>, addresses: Vec<ShareAddress>) {
@@ -220,12 +230,14 @@ async fn run_errand<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, e
         }
         Errand::Carry(table, done) => {
             let carried = carry(inner, log, table).await;
+            note_end(inner, log);
             let _ = done.send(carried);
             Ok(())
         }
         Errand::StoreWatermark => log.store_watermark().await,
         Errand::Sync(done) => {
             let synced = sync(inner, log).await;
+            note_end(inner, log);
             let _ = done.send(synced.clone());
             synced
         }
@@ -276,7 +288,7 @@ async fn release<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>) -> R
         .release(&|table| floors.get(&table).copied().unwrap_or(u64::MAX))
         .await;
     note_bytes(inner, log);
-    released.map(drop)
+    released
 }
 
 /// Carries a table's shares to the log's end in groups of their own.
