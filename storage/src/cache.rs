@@ -19,9 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use palladium_crypto::StructureId;
-use zeroize::Zeroizing;
 
 use crate::read::BlockAddress;
+use crate::wiped::Wiped;
 
 /// Shards of the cache: enough that threads rarely meet, few enough that the budget of each holds many blocks.
 const SHARDS: usize = 16;
@@ -38,20 +38,11 @@ pub struct PlainBlock {
     bytes: Bytes,
 }
 
-/// A buffer that is wiped, spare capacity included, when nobody refers to it any more.
-struct Wiped(Zeroizing<Vec<u8>>);
-
-impl AsRef<[u8]> for Wiped {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 impl PlainBlock {
     /// Takes over the plaintext.
-    pub fn new(plain: Zeroizing<Vec<u8>>) -> Self {
+    pub fn new(plain: Wiped<Vec<u8>>) -> Self {
         PlainBlock {
-            bytes: wiped_bytes(plain),
+            bytes: plain.into_bytes(),
         }
     }
 
@@ -68,21 +59,6 @@ impl PlainBlock {
     /// The plaintext; slices of it keep the buffer alive.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
-    }
-}
-
-/// Shared bytes that are wiped when the last slice of them is dropped.
-pub(crate) fn wiped_bytes(plain: Zeroizing<Vec<u8>>) -> Bytes {
-    Bytes::from_owner(Wiped(plain))
-}
-
-/// Makes room for plaintext by moving into a larger buffer and wiping the old one: a vector that grows by itself leaves a copy behind.
-pub(crate) fn reserve_wiped(buffer: &mut Zeroizing<Vec<u8>>, additional: usize) {
-    let needed = buffer.len() + additional;
-    if needed > buffer.capacity() {
-        let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(2 * buffer.capacity())));
-        larger.extend_from_slice(buffer);
-        *buffer = larger;
     }
 }
 
@@ -459,7 +435,7 @@ mod tests {
     }
 
     fn block(len: usize) -> PlainBlock {
-        PlainBlock::new(Zeroizing::new(vec![7; len]))
+        PlainBlock::new(Wiped::new(vec![7; len]))
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub mod sstable;
 mod structure;
 mod table;
 pub mod verify;
+pub mod wiped;
 
 pub use backend::{Backend, LocalBackend, LocalOptions};
 pub use compaction::CompactionOptions;

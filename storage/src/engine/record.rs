@@ -32,7 +32,7 @@ pub(crate) fn append(share: &mut Vec<u8>, write: u32, members: u32, mutation: &M
 
 /// The mutations of an opened share, in order.
 pub(crate) fn mutations(share: Vec<u8>) -> Result<Vec<Mutation>> {
-    let mut rest = Bytes::from_owner(zeroize::Zeroizing::new(share));
+    let mut rest = Bytes::from_owner(crate::wiped::Wiped::new(share));
     let mut mutations = Vec::new();
     while !rest.is_empty() {
         let (_, record) = split(&mut rest)?;
@@ -43,7 +43,7 @@ pub(crate) fn mutations(share: Vec<u8>) -> Result<Vec<Mutation>> {
 
 /// Whether a write in this share has members in other tables.
 pub(crate) fn spans_tables(share: &[u8]) -> Result<bool> {
-    let mut rest = Bytes::from_owner(zeroize::Zeroizing::new(share.to_vec()));
+    let mut rest = Bytes::from_owner(crate::wiped::Wiped::new(share.to_vec()));
     let mut missing: HashMap<u32, u32> = HashMap::new();
     while !rest.is_empty() {
         let (head, _) = split(&mut rest)?;

@@ -16,10 +16,11 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use crate::codec::compare;
 use crate::read::EncodedRow;
+use crate::wiped::Wiped;
 
 /// A leaf of several rows has no more bytes once it was split: a row in between moves half of them, well within a tenth of a microsecond.
 const LEAF_BYTES: usize = 4 << 10;
@@ -54,7 +55,7 @@ pub(super) struct StoredRow<'a> {
 /// Neighbours.
 #[derive(Default)]
 struct Leaf {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Wiped<Vec<u8>>,
     places: Vec<Place>,
 }
 
@@ -65,7 +66,7 @@ struct Place {
     clustering_len: u32,
 }
 
-struct LowerBound(Zeroizing<Box<[u8]>>);
+struct LowerBound(Wiped<Box<[u8]>>);
 
 impl<'a> StoredRow<'a> {
     pub(super) fn clustering(self) -> &'a [u8] {
@@ -325,7 +326,7 @@ impl Leaf {
             return;
         }
         let room = bytes.next_power_of_two().min(LEAF_BYTES).max(bytes);
-        let mut larger = Zeroizing::new(Vec::with_capacity(room));
+        let mut larger = Wiped::new(Vec::with_capacity(room));
         larger.extend_from_slice(&self.bytes);
         self.bytes = larger;
     }
@@ -333,7 +334,7 @@ impl Leaf {
 
 impl LowerBound {
     fn at(position: &[u8]) -> Self {
-        LowerBound(Zeroizing::new(Box::from(position)))
+        LowerBound(Wiped::new(Box::from(position)))
     }
 }
 

@@ -85,7 +85,7 @@ impl Memtable {
 
     /// Adds what an update says, and tells by how many bytes it has grown.
     pub fn apply(&self, key: &PartitionKey, update: &PartitionUpdate) -> Result<isize> {
-        let mut encoded = zeroize::Zeroizing::new(Vec::with_capacity(256));
+        let mut encoded = crate::wiped::Wiped::new(Vec::with_capacity(256));
         update.encode(&mut encoded);
         self.apply_encoded(key, &encoded)
     }

@@ -9,7 +9,8 @@ use crate::codec::Malformed;
 use crate::model::{
     Clustering, Deletion, RangeTombstone, RangeTombstoneList, UpdateView, reconcile,
 };
-use zeroize::{Zeroize, Zeroizing};
+use crate::wiped::Wiped;
+use zeroize::Zeroize;
 
 /// A partition of at most this many rows is copied out at once, with its head: it is read as of one moment.
 pub const WHOLE_ROWS_MAX: usize = 16;
@@ -30,15 +31,15 @@ pub(super) struct One {
     key_len: u32,
     clustering_len: u32,
     /// Key, clustering, encoded row.
-    bytes: Zeroizing<Box<[u8]>>,
+    bytes: Wiped<Box<[u8]>>,
 }
 
 /// A partition of anything.
 pub(super) struct Many {
-    key: Zeroizing<Box<[u8]>>,
+    key: Wiped<Box<[u8]>>,
     pub(super) deletion: Option<Deletion>,
     /// Encoded.
-    pub(super) static_row: Option<Zeroizing<Box<[u8]>>>,
+    pub(super) static_row: Option<Wiped<Box<[u8]>>>,
     pub(super) tombstones: RangeTombstoneList,
     rows: Leaves,
 }
@@ -58,9 +59,9 @@ impl Scratch {
     fn boxed(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Malformed>,
-    ) -> Result<Zeroizing<Box<[u8]>>, Malformed> {
+    ) -> Result<Wiped<Box<[u8]>>, Malformed> {
         let written = write(&mut self.0);
-        let boxed = Zeroizing::new(Box::from(&self.0[..]));
+        let boxed = Wiped::new(Box::from(&self.0[..]));
         // What was written, not all the room that an earlier one needed.
         self.0[..].zeroize();
         self.0.clear();
@@ -80,7 +81,7 @@ impl One {
         One {
             key_len: key.len() as u32,
             clustering_len: clustering.len() as u32,
-            bytes: Zeroizing::new(bytes.into_boxed_slice()),
+            bytes: Wiped::new(bytes.into_boxed_slice()),
         }
     }
 
@@ -183,7 +184,7 @@ impl Partition {
 impl Many {
     fn new(key: &[u8]) -> Many {
         Many {
-            key: Zeroizing::new(Box::from(key)),
+            key: Wiped::new(Box::from(key)),
             deletion: None,
             static_row: None,
             tombstones: RangeTombstoneList::new(),
@@ -195,7 +196,7 @@ impl Many {
         self.deletion = self.deletion.max(update.deletion);
         if let Some(row) = update.static_row {
             self.static_row = Some(match &self.static_row {
-                None => Zeroizing::new(Box::from(row)),
+                None => Wiped::new(Box::from(row)),
                 Some(own) => scratch.boxed(|out| reconcile::encoded_rows(own, row, out))?,
             });
         }

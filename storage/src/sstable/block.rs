@@ -39,13 +39,12 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use super::run::Run;
 use super::search;
-use crate::cache::reserve_wiped;
 use crate::codec::{Reader, put_varint, put_zigzag};
 use crate::model::{Deletion, PartitionBound, PartitionKey, Token};
+use crate::wiped::Wiped;
 use crate::{Error, Result};
 
 /// Items between two whole positions: few enough to decode at once, many enough that restarts cost little.
@@ -79,8 +78,8 @@ const END_BYTES: usize = 4;
 /// Builds one block after the other.
 #[derive(Default)]
 pub struct BlockBuilder {
-    out: Zeroizing<Vec<u8>>,
-    tokens: Zeroizing<Vec<i64>>,
+    out: Wiped<Vec<u8>>,
+    tokens: Wiped<Vec<i64>>,
     ends: Vec<u32>,
     section: Option<OpenSection>,
 }
@@ -90,7 +89,7 @@ struct OpenSection {
     items_at: usize,
     restarts: Vec<u32>,
     since_restart: usize,
-    last: Zeroizing<Vec<u8>>,
+    last: Wiped<Vec<u8>>,
 }
 
 /// How a section starts.
@@ -110,10 +109,8 @@ impl BlockBuilder {
     pub fn begin_section(&mut self, head: &SectionHead<'_>) {
         debug_assert!(self.section.is_none());
         let static_bytes = head.static_row.map_or(0, <[u8]>::len);
-        reserve_wiped(
-            &mut self.out,
-            head.key.bytes().len() + static_bytes + FIXED_BYTES_MAX,
-        );
+        self.out
+            .reserve_wiped(head.key.bytes().len() + static_bytes + FIXED_BYTES_MAX);
         let flags_at = self.out.len();
         let flag = |condition: bool, bit: u8| if condition { bit } else { 0 };
         self.out.push(
@@ -134,13 +131,13 @@ impl BlockBuilder {
             items_at: self.out.len(),
             restarts: Vec::new(),
             since_restart: 0,
-            last: Zeroizing::default(),
+            last: Wiped::default(),
         });
     }
 
     /// Adds a row under the range deletion that covers it.
     pub fn push_row(&mut self, position: &[u8], cover: Option<Deletion>, row: &[u8]) {
-        reserve_wiped(&mut self.out, row.len() + FIXED_BYTES_MAX);
+        self.out.reserve_wiped(row.len() + FIXED_BYTES_MAX);
         let restart = self.is_restart();
         let flags = if restart && cover.is_some() {
             BEFORE
@@ -185,7 +182,7 @@ impl BlockBuilder {
         } else {
             search::shared_prefix(&section.last, position)
         };
-        reserve_wiped(&mut self.out, position.len() + FIXED_BYTES_MAX);
+        self.out.reserve_wiped(position.len() + FIXED_BYTES_MAX);
         section.since_restart = (section.since_restart + 1) % RESTART_ITEMS;
         section.last.clear();
         section.last.extend_from_slice(position);
@@ -227,7 +224,7 @@ impl BlockBuilder {
     }
 
     /// The finished block; the builder is ready for the next.
-    pub fn finish(&mut self) -> Zeroizing<Vec<u8>> {
+    pub fn finish(&mut self) -> Wiped<Vec<u8>> {
         debug_assert!(self.section.is_none());
         let mut out = std::mem::take(&mut self.out);
         for token in self.tokens.iter() {

@@ -4,11 +4,11 @@
 //! component is poisoned and its blob is only good for removal.
 
 use palladium_crypto::{SealedBuf, StructureId, StructureKind};
-use zeroize::Zeroizing;
 
 use crate::backend::{Backend, BlobSink, Part};
 use crate::manifest::Component;
 use crate::sealed::{BLOB_HEADER_BYTES, SealedWriter};
+use crate::wiped::Wiped;
 use crate::{Error, Result};
 
 /// Sealed bytes gathered before they are written: large enough that writing costs little, small enough to hold for each writer.
@@ -43,7 +43,7 @@ impl<B: Backend> ComponentWriter<B> {
     }
 
     /// Seals the next block. Where it will be is known at once; that it is there, only after `write_out` or `finish`.
-    pub fn append(&mut self, end: bool, mut plain: Zeroizing<Vec<u8>>) -> Result<Placed> {
+    pub fn append(&mut self, end: bool, mut plain: Wiped<Vec<u8>>) -> Result<Placed> {
         let sealed = self.sealed.append(&[], end, &mut plain)?.to_owned();
         let placed = Placed {
             offset: self.end,

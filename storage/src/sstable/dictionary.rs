@@ -10,10 +10,9 @@
 //!
 //! What must hold: the same samples give the same dictionary; time and memory are bounded by the samples'.
 
-use zeroize::Zeroizing;
-
 use super::zstd::{Compressor, DICTIONARY_BYTES_MAX, Dictionary};
 use crate::Result;
+use crate::wiped::Wiped;
 
 /// Plaintext of the first blocks that wait for a dictionary: sixteen of the largest.
 pub const SAMPLES_BYTES_MAX: usize = 16 * DICTIONARY_BYTES_MAX;
@@ -50,7 +49,7 @@ const SLOT_BITS: u32 = 18;
 const SPREAD: u64 = 227_718_039_650_203;
 
 /// The dictionary of an SSTable that begins with these blocks; None where it would not pay. `is_all`: there are no other blocks.
-pub fn train(samples: &[&[u8]], is_all: bool, level: i32) -> Result<Option<Zeroizing<Vec<u8>>>> {
+pub fn train(samples: &[&[u8]], is_all: bool, level: i32) -> Result<Option<Wiped<Vec<u8>>>> {
     let total: usize = samples.iter().map(|sample| sample.len()).sum();
     if total < SAMPLES_BYTES_MIN {
         return Ok(None);
@@ -156,7 +155,7 @@ fn slots(sample: &[u8]) -> impl Iterator<Item = usize> + '_ {
 }
 
 /// The stretches worth most, at most so many bytes of them.
-fn stretches(samples: &[&[u8]], bytes_max: usize) -> Zeroizing<Vec<u8>> {
+fn stretches(samples: &[&[u8]], bytes_max: usize) -> Wiped<Vec<u8>> {
     let mut counts = Counts::of(samples);
     let length = STRETCH_BYTES - READ_BYTES + 1;
     let mut chosen: Vec<(u64, &[u8])> = Vec::new();
@@ -179,7 +178,7 @@ fn stretches(samples: &[&[u8]], bytes_max: usize) -> Zeroizing<Vec<u8>> {
     }
     chosen.sort_by_key(|(worth, _)| *worth);
     let first = chosen.len().saturating_sub(bytes_max / STRETCH_BYTES);
-    let mut content = Zeroizing::new(Vec::with_capacity(bytes_max));
+    let mut content = Wiped::new(Vec::with_capacity(bytes_max));
     for (_, stretch) in &chosen[first..] {
         content.extend_from_slice(stretch);
     }
@@ -206,7 +205,7 @@ mod tests {
         (0..count).map(|_| block(dice)).collect()
     }
 
-    fn trained(blocks: &[Vec<u8>], is_all: bool) -> Option<Zeroizing<Vec<u8>>> {
+    fn trained(blocks: &[Vec<u8>], is_all: bool) -> Option<Wiped<Vec<u8>>> {
         let samples: Vec<&[u8]> = blocks.iter().map(|block| &block[..]).collect();
         train(&samples, is_all, 3).expect("memory")
     }

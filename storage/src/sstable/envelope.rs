@@ -9,10 +9,9 @@
 //! A block that does not shrink is stored. Buffers on both ways are wiped.
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use super::zstd::{self, Compressor, Dictionary};
-use crate::cache::wiped_bytes;
+use crate::wiped::Wiped;
 use crate::{Error, Result};
 
 const METHOD_STORED: u8 = 0;
@@ -35,7 +34,7 @@ pub enum Packing<'a> {
 }
 
 /// The block as it is sealed.
-pub fn pack(plain: &[u8], packing: Packing<'_>) -> Zeroizing<Vec<u8>> {
+pub fn pack(plain: &[u8], packing: Packing<'_>) -> Wiped<Vec<u8>> {
     let packed = match packing {
         Packing::Stored => None,
         Packing::Lz4 => lz4(plain),
@@ -47,16 +46,16 @@ pub fn pack(plain: &[u8], packing: Packing<'_>) -> Zeroizing<Vec<u8>> {
         Packing::ZstdDictionary(compressor) => compressor.pack(METHOD_ZSTD_DICTIONARY, plain),
     };
     packed.unwrap_or_else(|| {
-        let mut stored = Zeroizing::new(Vec::with_capacity(1 + plain.len()));
+        let mut stored = Wiped::new(Vec::with_capacity(1 + plain.len()));
         stored.push(METHOD_STORED);
         stored.extend_from_slice(plain);
         stored
     })
 }
 
-fn lz4(plain: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+fn lz4(plain: &[u8]) -> Option<Wiped<Vec<u8>>> {
     let most = LZ4_HEAD_BYTES + lz4_flex::block::get_maximum_output_size(plain.len());
-    let mut packed = Zeroizing::new(vec![0; most]);
+    let mut packed = Wiped::new(vec![0; most]);
     packed[0] = METHOD_LZ4;
     packed[1..LZ4_HEAD_BYTES].copy_from_slice(&(plain.len() as u32).to_le_bytes());
     let written = lz4_flex::block::compress_into(plain, &mut packed[LZ4_HEAD_BYTES..]).ok()?;
@@ -66,13 +65,13 @@ fn lz4(plain: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 
 /// The plaintext of an opened block, at most `bytes_max` long. `dictionary`: the one of its SSTable, if there is one.
 pub fn unpack(
-    opened: Zeroizing<Vec<u8>>,
+    opened: Wiped<Vec<u8>>,
     bytes_max: usize,
     dictionary: Option<&Dictionary>,
 ) -> Result<Bytes> {
     match opened.first() {
         Some(&METHOD_STORED) if opened.len() <= bytes_max.saturating_add(1) => {
-            Ok(wiped_bytes(opened).slice(1..))
+            Ok(opened.into_bytes().slice(1..))
         }
         Some(&METHOD_LZ4) => {
             let (head, payload) = opened
@@ -82,16 +81,16 @@ pub fn unpack(
             if length > bytes_max || length > payload.len().saturating_mul(LZ4_RATIO_MAX) {
                 return Err(Error::corrupt("block: impossible length"));
             }
-            let mut plain = Zeroizing::new(vec![0; length]);
+            let mut plain = Wiped::new(vec![0; length]);
             match lz4_flex::block::decompress_into(payload, &mut plain) {
-                Ok(written) if written == length => Ok(wiped_bytes(plain)),
+                Ok(written) if written == length => Ok(plain.into_bytes()),
                 _ => Err(Error::corrupt("block: does not decompress")),
             }
         }
-        Some(&METHOD_ZSTD) => zstd::unpack(opened, None, bytes_max).map(wiped_bytes),
+        Some(&METHOD_ZSTD) => zstd::unpack(opened, None, bytes_max).map(Wiped::into_bytes),
         Some(&METHOD_ZSTD_DICTIONARY) => {
             let dictionary = dictionary.ok_or_else(|| Error::corrupt("block: no dictionary"))?;
-            zstd::unpack(opened, Some(dictionary), bytes_max).map(wiped_bytes)
+            zstd::unpack(opened, Some(dictionary), bytes_max).map(Wiped::into_bytes)
         }
         _ => Err(Error::corrupt("block: unknown envelope")),
     }
@@ -144,9 +143,9 @@ mod tests {
             lie[1..5].copy_from_slice(&length.to_le_bytes());
             assert!(unpack(lie, usize::MAX, None).is_err(), "{length}");
         }
-        assert!(unpack(Zeroizing::new(vec![]), 10, None).is_err());
-        assert!(unpack(Zeroizing::new(vec![1, 0, 0]), 10, None).is_err());
-        assert!(unpack(Zeroizing::new(vec![9, 0, 0]), 10, None).is_err());
+        assert!(unpack(Wiped::new(vec![]), 10, None).is_err());
+        assert!(unpack(Wiped::new(vec![1, 0, 0]), 10, None).is_err());
+        assert!(unpack(Wiped::new(vec![9, 0, 0]), 10, None).is_err());
         assert!(unpack(pack(&[1; 20], Packing::Stored), 19, None).is_err());
     }
 }

@@ -22,9 +22,9 @@
 
 use bytes::Bytes;
 use xorf::{BinaryFuse8, Filter as _};
-use zeroize::Zeroizing;
 
 use crate::model::Token;
+use crate::wiped::Wiped;
 use crate::{Error, Result};
 
 /// Hashes held at once while building, and keys that share a sealed block: 256 Ki keys make about 300 KiB of filter.
@@ -41,13 +41,13 @@ const KIND_FUSE8: u8 = 1;
 /// Collects tokens in order and gives back full segments, ready to be sealed.
 #[derive(Default)]
 pub struct FilterBuilder {
-    tokens: Zeroizing<Vec<u64>>,
+    tokens: Wiped<Vec<u64>>,
 }
 
 impl FilterBuilder {
     /// Remembers one partition. Tokens come in ascending order; equal ones count once.
     /// Gives the segment that became full *before* this token, if one did.
-    pub fn push(&mut self, token: Token) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn push(&mut self, token: Token) -> Option<Wiped<Vec<u8>>> {
         let hash = token.0 as u64;
         if self.tokens.last() == Some(&hash) {
             return None;
@@ -63,11 +63,11 @@ impl FilterBuilder {
     }
 
     /// The last segment, if anything is left.
-    pub fn finish(mut self) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn finish(mut self) -> Option<Wiped<Vec<u8>>> {
         (!self.tokens.is_empty()).then(|| self.take_segment())
     }
 
-    fn take_segment(&mut self) -> Zeroizing<Vec<u8>> {
+    fn take_segment(&mut self) -> Wiped<Vec<u8>> {
         let segment = encode_segment(&self.tokens);
         self.tokens.clear();
         segment
@@ -75,12 +75,12 @@ impl FilterBuilder {
 }
 
 /// The encoded segment of these distinct, ascending, non-empty tokens.
-fn encode_segment(tokens: &[u64]) -> Zeroizing<Vec<u8>> {
+fn encode_segment(tokens: &[u64]) -> Wiped<Vec<u8>> {
     let last = tokens.last().copied().unwrap_or_default();
     let fuse = BinaryFuse8::try_from(tokens)
         .ok()
         .filter(|fuse| tokens.iter().all(|token| fuse.contains(token)));
-    let mut out = Zeroizing::new(Vec::with_capacity(
+    let mut out = Wiped::new(Vec::with_capacity(
         HEAD_BYTES + FUSE_HEAD_BYTES + fuse.as_ref().map_or(0, |fuse| fuse.fingerprints.len()),
     ));
     out.push(if fuse.is_some() {

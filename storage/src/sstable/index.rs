@@ -23,11 +23,10 @@
 //! All numbers little-endian. What must hold: nothing here panics, whatever the bytes are.
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use super::search;
-use crate::cache::reserve_wiped;
 use crate::model::PartitionBound;
+use crate::wiped::Wiped;
 use crate::{Error, Result};
 
 /// Largest plaintext of an index block or of the top; 64 MiB of separators stand for terabytes of data.
@@ -115,8 +114,8 @@ impl Target<'_> {
 /// Builds one node after the other.
 #[derive(Default)]
 pub struct NodeBuilder {
-    strings: Zeroizing<Vec<u8>>,
-    tokens: Zeroizing<Vec<i64>>,
+    strings: Wiped<Vec<u8>>,
+    tokens: Wiped<Vec<i64>>,
     key_ends: Vec<u32>,
     string_ends: Vec<u32>,
     blocks: Vec<u32>,
@@ -159,7 +158,7 @@ impl NodeBuilder {
             key,
             clustering,
         } = child.separator;
-        reserve_wiped(&mut self.strings, key.len() + clustering.len());
+        self.strings.reserve_wiped(key.len() + clustering.len());
         self.tokens.push(token);
         self.strings.extend_from_slice(key);
         self.key_ends.push(self.strings.len() as u32);
@@ -182,8 +181,8 @@ impl NodeBuilder {
     }
 
     /// The finished node; the builder is ready for the next.
-    pub fn finish(&mut self) -> Zeroizing<Vec<u8>> {
-        let mut out = Zeroizing::new(Vec::with_capacity(self.bytes()));
+    pub fn finish(&mut self) -> Wiped<Vec<u8>> {
+        let mut out = Wiped::new(Vec::with_capacity(self.bytes()));
         out.extend_from_slice(&self.strings);
         for token in self.tokens.iter() {
             out.extend_from_slice(&token.to_le_bytes());

@@ -5,13 +5,12 @@
 //!
 //! What must hold: what is packed before a dictionary is chosen does not need it; only one is ever chosen.
 
-use zeroize::Zeroizing;
-
 use super::dictionary::{SAMPLES_BYTES_MAX, train};
 use super::envelope::{Packing, pack};
 use super::zstd::{Compressor, Dictionary};
 use crate::Result;
 use crate::options::Compression;
+use crate::wiped::Wiped;
 
 /// Packs blocks.
 pub struct Packer {
@@ -22,7 +21,7 @@ pub struct Packer {
 /// What is known once it is decided.
 struct Zstd {
     compressor: Compressor,
-    dictionary: Option<Zeroizing<Vec<u8>>>,
+    dictionary: Option<Wiped<Vec<u8>>>,
 }
 
 impl Packer {
@@ -57,7 +56,7 @@ impl Packer {
     }
 
     /// A data block as it is sealed.
-    pub fn data(&mut self, plain: &[u8]) -> Zeroizing<Vec<u8>> {
+    pub fn data(&mut self, plain: &[u8]) -> Wiped<Vec<u8>> {
         match &mut self.zstd {
             None => self.other(plain),
             Some(zstd) => pack(
@@ -71,7 +70,7 @@ impl Packer {
     }
 
     /// A block that is not of data.
-    pub fn other(&self, plain: &[u8]) -> Zeroizing<Vec<u8>> {
+    pub fn other(&self, plain: &[u8]) -> Wiped<Vec<u8>> {
         pack(
             plain,
             match self.compression {
@@ -89,7 +88,7 @@ impl Packer {
     }
 
     /// The dictionary's block as it is sealed, if there is one.
-    pub fn dictionary(&self) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    pub fn dictionary(&self) -> Result<Option<Wiped<Vec<u8>>>> {
         let (Compression::Zstd { level }, Some(zstd)) = (self.compression, &self.zstd) else {
             return Ok(None);
         };

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use palladium_crypto::{KeyRing, StructureId, StructureKind, TableId};
-use zeroize::Zeroizing;
 
 use super::block::BLOCK_BYTES_MAX;
 use super::cursor::SstableCursor;
@@ -27,6 +26,7 @@ use crate::manifest::{Component, SstableEntry};
 use crate::model::{Clustering, PartitionKey, Store};
 use crate::read::{BlockAddress, Fault};
 use crate::sealed::{BLOB_HEADER_BYTES, SealedReader, TAG_BYTES};
+use crate::wiped::Wiped;
 use crate::{Error, Result};
 
 /// What an expanded key takes, of which data and index have one each.
@@ -121,7 +121,7 @@ impl OpenComponent {
 
     /// The plaintext of one sealed block.
     fn open_block(&self, wanted: Wanted, sealed: Vec<u8>) -> Result<Bytes> {
-        let mut block = Zeroizing::new(sealed);
+        let mut block = Wiped::new(sealed);
         self.sealed
             .open_in_place(u64::from(wanted.block), wanted.end, &[], &mut block)
             .and_then(|()| envelope::unpack(block, wanted.bytes_max, self.dictionary.as_ref()))

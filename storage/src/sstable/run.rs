@@ -8,16 +8,15 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use super::block::{
     AFTER, BEFORE, BOUNDARY, RESTART_ITEMS, framed_range, malformed, read_deletion,
 };
 use crate::Result;
-use crate::cache::{reserve_wiped, wiped_bytes};
 use crate::codec::Reader;
 use crate::model::{Clustering, Deletion};
 use crate::read::{EncodedRow, Item, ReadRow};
+use crate::wiped::Wiped;
 
 /// Set aside at once for the positions of a run, if they may need as much.
 const ASSEMBLED_BYTES: usize = 4096;
@@ -48,7 +47,7 @@ enum Place {
 /// Positions that were put together.
 #[derive(Default)]
 struct Assembled {
-    own: Zeroizing<Vec<u8>>,
+    own: Wiped<Vec<u8>>,
     /// Where they are instead, once something was taken out of the run.
     shared: Option<Bytes>,
 }
@@ -64,7 +63,7 @@ impl Assembled {
     fn shared(&mut self) -> &Bytes {
         let own = &mut self.own;
         self.shared
-            .get_or_insert_with(|| wiped_bytes(std::mem::take(own)))
+            .get_or_insert_with(|| std::mem::take(own).into_bytes())
     }
 
     fn clear(&mut self) {
@@ -80,7 +79,7 @@ impl Assembled {
             true => length.max((RESTART_ITEMS * length).min(ASSEMBLED_BYTES)),
             false => length,
         };
-        reserve_wiped(&mut self.own, room);
+        self.own.reserve_wiped(room);
         let at = self.own.len();
         match prefix {
             Prefix::Block(prefix) => self.own.extend_from_slice(prefix),

@@ -20,10 +20,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use crate::codec::{Reader, put_varint, put_zigzag, varint_len};
 use crate::model::{Clustering, Deletion, Liveness, PartitionKey, RowView, StateRef, Token};
+use crate::wiped::Wiped;
 use crate::{Error, Result};
 
 /// Bins of the histogram of deletion times: a decision about 20 % needs no more.
@@ -338,7 +338,7 @@ fn widen(range: &mut (i64, i64), value: i64) {
 
 impl Statistics {
     /// The plaintext of the component.
-    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub fn encode(&self) -> Wiped<Vec<u8>> {
         let strings = [
             self.first_key.bytes().len(),
             self.last_key.bytes().len(),
@@ -349,7 +349,7 @@ impl Statistics {
             + 256
             + self.deletion_times.len() * 20
             + self.layout.filter_blocks.len() * 10;
-        let mut out = Zeroizing::new(Vec::with_capacity(capacity));
+        let mut out = Wiped::new(Vec::with_capacity(capacity));
         self.layout.encode(&mut out);
         put_zigzag(&mut out, self.created_at);
         for count in [self.partitions, self.rows, self.entries, self.tombstones] {

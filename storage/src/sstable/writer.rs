@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use palladium_crypto::{KeyRing, StructureId, StructureKind};
-use zeroize::Zeroizing;
 
 use super::block::{BLOCK_BYTES_MAX, BlockBuilder, SectionHead};
 use super::component::ComponentWriter;
@@ -32,6 +31,7 @@ use crate::model::{Clustering, Deletion, PartitionKey, Store};
 use crate::options::Compression;
 use crate::read::{Item, PartitionHead};
 use crate::sealed::SealedWriter;
+use crate::wiped::Wiped;
 use crate::{Error, Result};
 
 /// Plaintext bytes after which an index block is full.
@@ -105,7 +105,7 @@ pub struct SstableWriter<B: Backend> {
     filter_blocks: Vec<u64>,
     statistics: StatisticsBuilder,
     partition: Option<OpenPartition>,
-    scratch: Zeroizing<Vec<u8>>,
+    scratch: Wiped<Vec<u8>>,
 }
 
 /// A position in the SSTable: a partition, and inside it an item or, before all, the empty position.
@@ -127,7 +127,7 @@ impl Place {
 
 /// A data block that waits to hear whether it is the last.
 struct Finished {
-    plain: Zeroizing<Vec<u8>>,
+    plain: Wiped<Vec<u8>>,
     start: Place,
     /// The end of the block before it.
     after: Option<Place>,
@@ -144,7 +144,7 @@ struct NodeStart {
 struct OpenPartition {
     key: PartitionKey,
     deletion: Option<Deletion>,
-    static_row: Option<Zeroizing<Vec<u8>>>,
+    static_row: Option<Wiped<Vec<u8>>>,
     /// A section of it is open in the block.
     in_block: bool,
     /// A section of it has been written before.
@@ -187,7 +187,7 @@ impl<B: Backend> SstableWriter<B> {
             filter_blocks: Vec::new(),
             statistics: StatisticsBuilder::default(),
             partition: None,
-            scratch: Zeroizing::default(),
+            scratch: Wiped::default(),
         }
     }
 
@@ -200,7 +200,7 @@ impl<B: Backend> SstableWriter<B> {
             self.seal_filter(&segment, false)?;
         }
         let static_row = head.static_row.as_ref().map(|row| {
-            let mut encoded = Zeroizing::new(Vec::with_capacity(row.weight()));
+            let mut encoded = Wiped::new(Vec::with_capacity(row.weight()));
             row.encode(&mut encoded);
             encoded
         });
@@ -237,7 +237,7 @@ impl<B: Backend> SstableWriter<B> {
         }
         self.scratch.clear();
         if let Some(row) = &item.row {
-            crate::cache::reserve_wiped(&mut self.scratch, row.as_ref().weight());
+            self.scratch.reserve_wiped(row.as_ref().weight());
             row.encode(&mut self.scratch);
         }
         self.make_room(&item.position.0, self.scratch.len() + ITEM_OVERHEAD_BYTES)?;

@@ -6,9 +6,9 @@
 
 use std::cell::RefCell;
 
-use zeroize::Zeroizing;
 use zstd_safe::{CCtx, CParameter, DCtx, DDict};
 
+use crate::wiped::Wiped;
 use crate::{Error, Result};
 
 /// Plaintext bytes of a block that it packs at most: the memory of a context grows with it. One larger row is LZ4's.
@@ -60,11 +60,11 @@ impl Compressor {
     }
 
     /// The block with `method` in front; None if it does not shrink.
-    pub fn pack(&mut self, method: u8, plain: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn pack(&mut self, method: u8, plain: &[u8]) -> Option<Wiped<Vec<u8>>> {
         if plain.len() > ZSTD_BYTES_MAX {
             return None;
         }
-        let mut packed = Zeroizing::new(vec![0; 1 + zstd_safe::compress_bound(plain.len())]);
+        let mut packed = Wiped::new(vec![0; 1 + zstd_safe::compress_bound(plain.len())]);
         let written = self.context.compress2(&mut packed[1..], plain).ok()?;
         if 1 + written >= plain.len() || packed[1..HEAD_BYTES] != MAGIC {
             return None;
@@ -83,8 +83,8 @@ pub struct Dictionary {
 
 impl Dictionary {
     /// The plaintext of a dictionary's block.
-    pub fn encode(content: &[u8]) -> Zeroizing<Vec<u8>> {
-        let mut plain = Zeroizing::new(Vec::with_capacity(1 + content.len()));
+    pub fn encode(content: &[u8]) -> Wiped<Vec<u8>> {
+        let mut plain = Wiped::new(Vec::with_capacity(1 + content.len()));
         plain.push(DICTIONARY_KIND);
         plain.extend_from_slice(content);
         plain
@@ -117,10 +117,10 @@ impl Dictionary {
 
 /// The plaintext of a block that [`Compressor::pack`] made: at most `bytes_max` long.
 pub fn unpack(
-    mut packed: Zeroizing<Vec<u8>>,
+    mut packed: Wiped<Vec<u8>>,
     dictionary: Option<&Dictionary>,
     bytes_max: usize,
-) -> Result<Zeroizing<Vec<u8>>> {
+) -> Result<Wiped<Vec<u8>>> {
     let head = packed
         .first_chunk::<HEAD_BYTES>()
         .ok_or_else(|| Error::corrupt("block: cut envelope"))?;
@@ -129,7 +129,7 @@ pub fn unpack(
         return Err(Error::corrupt("block: impossible length"));
     }
     packed[1..HEAD_BYTES].copy_from_slice(&MAGIC);
-    let mut plain = Zeroizing::new(vec![0; length]);
+    let mut plain = Wiped::new(vec![0; length]);
     match with_context(|context| context.open(&packed[1..], dictionary, &mut plain))? {
         Some(written) if written == length => Ok(plain),
         _ => Err(Error::corrupt("block: does not decompress")),
@@ -291,7 +291,7 @@ mod tests {
             lie[1..5].copy_from_slice(&length.to_le_bytes());
             assert!(unpack(lie, None, usize::MAX).is_err(), "{length}");
         }
-        assert!(unpack(Zeroizing::new(vec![METHOD; 4]), None, 10).is_err());
+        assert!(unpack(Wiped::new(vec![METHOD; 4]), None, 10).is_err());
         let trained = [&DICTIONARY_MAGIC[..], &[1; 30]].concat();
         assert!(Dictionary::is_ambiguous(&trained));
         for wrong in [
