@@ -350,11 +350,11 @@ impl FetchedBlocks {
 
     /// For scans.
     pub fn passing(cache: Arc<BlockCache>) -> Self {
-        Self::ahead(cache, 0, FETCHED_BYTES_MAX)
+        Self::keeping(cache, 0, FETCHED_BYTES_MAX)
     }
 
-    /// For those who read ahead and keep up to so many blocks, of so many bytes, for themselves.
-    pub fn ahead(cache: Arc<BlockCache>, blocks_max: usize, bytes_max: usize) -> Self {
+    /// For those who keep up to so many blocks, of so many bytes, for themselves.
+    pub fn keeping(cache: Arc<BlockCache>, blocks_max: usize, bytes_max: usize) -> Self {
         Self::new(cache, false, blocks_max.max(FETCHED_BLOCKS_MAX), bytes_max)
     }
 
@@ -373,42 +373,20 @@ impl FetchedBlocks {
         if self.admit {
             self.cache.insert(address, block.clone());
         }
-        self.add_all([(address, block)]);
-    }
-
-    /// Takes blocks that were fetched together. All of them stay, whatever they take: a cursor waits for one.
-    pub fn add_run(&self, run: Vec<(BlockAddress, PlainBlock)>) {
-        debug_assert!(!self.admit, "who reads ahead leaves the cache alone");
-        self.add_all(run);
-    }
-
-    fn add_all(&self, blocks: impl IntoIterator<Item = (BlockAddress, PlainBlock)>) {
+        let key = (address.structure, address.block);
         let mut recent = lock(&self.recent);
-        let before = recent.order.len();
-        let (mut added, mut added_bytes) = (0, 0);
-        for (address, block) in blocks {
-            let key = (address.structure, address.block);
-            let bytes = block.bytes().len();
-            match recent.blocks.insert(key, block) {
-                Some(same) => recent.bytes -= same.bytes().len(),
-                None => {
-                    recent.order.push_back(key);
-                    added += 1;
-                }
-            }
-            recent.bytes += bytes;
-            added_bytes += bytes;
+        recent.bytes += block.bytes().len();
+        match recent.blocks.insert(key, block) {
+            Some(same) => recent.bytes -= same.bytes().len(),
+            None => recent.order.push_back(key),
         }
-        // What was there before makes room, but for the newest of it: an index block on the way to what comes now.
-        let mut may_go = before.saturating_sub(1);
-        while may_go > 0
-            && (recent.order.len() > self.blocks_max.max(added)
-                || recent.bytes > self.bytes_max.max(added_bytes))
+        // The two newest stay, whatever they take: an index block on the way to what comes now.
+        while recent.order.len() > 2
+            && (recent.order.len() > self.blocks_max || recent.bytes > self.bytes_max)
             && let Some(oldest) = recent.order.pop_front()
         {
             let gone = recent.blocks.remove(&oldest);
             recent.bytes -= gone.map_or(0, |gone| gone.bytes().len());
-            may_go -= 1;
         }
     }
 }
@@ -482,21 +460,17 @@ mod tests {
     }
 
     #[test]
-    fn large_blocks_make_room_for_one_another_and_those_fetched_together_stay() {
-        let fetched = FetchedBlocks::ahead(Arc::new(BlockCache::new(0)), 64, 1 << 20);
+    fn large_blocks_make_room_for_one_another() {
+        let fetched = FetchedBlocks::keeping(Arc::new(BlockCache::new(0)), 64, 1 << 20);
         for n in 0..20 {
             fetched.add(address(1, n), block(1 << 20));
             assert!(fetched.block(address(1, n)).is_some(), "the newest");
         }
         assert!(fetched.block(address(1, 18)).is_some(), "the one before");
         assert!(fetched.block(address(1, 17)).is_none());
-        let run = (20..25).map(|n| (address(1, n), block(1 << 20)));
-        fetched.add_run(run.collect());
-        assert!((20..25).all(|n| fetched.block(address(1, n)).is_some()));
-        fetched.add(address(1, 25), block(10));
-        assert!(fetched.block(address(1, 22)).is_none());
-        assert!(fetched.block(address(1, 24)).is_some());
-        assert!(fetched.block(address(1, 25)).is_some());
+        fetched.add(address(1, 20), block(10));
+        assert!(fetched.block(address(1, 19)).is_some(), "the one before");
+        assert!(fetched.block(address(1, 18)).is_none());
     }
 
     #[test]

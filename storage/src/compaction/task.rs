@@ -21,7 +21,7 @@ use crate::env::{Env, yield_now};
 use crate::manifest::SstableEntry;
 use crate::model::{PartitionKey, Slices, Token};
 use crate::read::{BlockAddress, Fault, Item, Merge, PartitionHead, Source};
-use crate::sstable::{Sstable, SstableCursor, SstableWriter, WriterOptions};
+use crate::sstable::{ReadAhead, Sstable, SstableCursor, SstableWriter, WriterOptions};
 use crate::{Error, Result};
 
 /// Items between two moments in which others may run.
@@ -31,14 +31,11 @@ const ITEMS_BETWEEN_YIELDS: u32 = 64;
 const READ_AHEAD_BYTES: usize = 128 << 10;
 const READ_AHEAD_BYTES_MIN: usize = 16 << 10;
 
-/// Blocks read from one SSTable at once, however small they are.
-const READ_AHEAD_BLOCKS: usize = 64;
+/// Opened blocks kept for each SSTable of the merge: the one that its cursor stands in, and the way to the next.
+const BLOCKS_PER_SSTABLE: usize = 4;
 
-/// Blocks kept for each SSTable of the merge: more than are read ahead, or a block would be gone before it is asked for.
-const BLOCKS_PER_SSTABLE: usize = 2 * READ_AHEAD_BLOCKS;
-
-/// Bytes of those, where there is memory for it: what is read ahead, opened, and what is still being read of the run before.
-const BYTES_PER_SSTABLE: usize = 8 * READ_AHEAD_BYTES;
+/// Bytes of those and of what is read ahead, where there is memory for it.
+const BYTES_PER_SSTABLE: usize = 2 * READ_AHEAD_BYTES;
 
 /// Sealed bytes of data after which the next SSTable is begun, at a partition: well below what one data key and one index can take.
 pub const SSTABLE_BYTES_MAX: u64 = 128 << 30;
@@ -115,7 +112,7 @@ pub async fn merge<B: Backend>(task: MergeTask<B>) -> Result<Merged> {
     }
 }
 
-/// Bytes of opened blocks that a merge of so many SSTables keeps at most.
+/// Bytes that a merge of so many SSTables keeps at most: half of them opened blocks, half what is read ahead.
 pub fn kept_bytes(sstables: usize, bytes_max: usize) -> usize {
     bytes_max.min(sstables * BYTES_PER_SSTABLE)
 }
@@ -123,7 +120,8 @@ pub fn kept_bytes(sstables: usize, bytes_max: usize) -> usize {
 struct Run<'a, B: Backend> {
     task: &'a MergeTask<B>,
     blocks: Arc<FetchedBlocks>,
-    read_ahead_bytes: usize,
+    /// Of each input.
+    ahead: Vec<ReadAhead>,
     merge: Merge<SstableCursor>,
     writer: Option<SstableWriter<B>>,
     added: Vec<SstableEntry>,
@@ -138,9 +136,12 @@ struct Run<'a, B: Backend> {
 impl<'a, B: Backend> Run<'a, B> {
     fn new(task: &'a MergeTask<B>) -> Self {
         let blocks_max = task.inputs.len() * BLOCKS_PER_SSTABLE;
-        let bytes_max = kept_bytes(task.inputs.len(), task.bytes_max);
-        let blocks = FetchedBlocks::ahead(task.cache.clone(), blocks_max, bytes_max);
+        let half = kept_bytes(task.inputs.len(), task.bytes_max) / 2;
+        let blocks = FetchedBlocks::keeping(task.cache.clone(), blocks_max, half);
         let blocks = Arc::new(blocks);
+        let ahead_bytes =
+            (half / task.inputs.len().max(1)).clamp(READ_AHEAD_BYTES_MIN, READ_AHEAD_BYTES);
+        let ahead = task.inputs.iter().map(|_| ReadAhead::steady(ahead_bytes));
         let cursors = task
             .inputs
             .iter()
@@ -149,9 +150,7 @@ impl<'a, B: Backend> Run<'a, B> {
         Run {
             task,
             blocks,
-            // A quarter: blocks are opened to several times their sealed size, and the run before is still being read.
-            read_ahead_bytes: (bytes_max / task.inputs.len().max(1) / 4)
-                .clamp(READ_AHEAD_BYTES_MIN, READ_AHEAD_BYTES),
+            ahead: ahead.collect(),
             merge: Merge::new(cursors),
             writer: None,
             added: Vec::new(),
@@ -308,23 +307,24 @@ impl<'a, B: Backend> Run<'a, B> {
         }
     }
 
-    async fn fetch(&self, address: BlockAddress) -> Result<()> {
+    async fn fetch(&mut self, address: BlockAddress) -> Result<()> {
+        // Also where it has been read already.
         (self.task.proceed)()?;
-        let sstable = self
+        let input = self
             .task
             .inputs
             .iter()
-            .find(|sstable| sstable.owns(address.structure))
+            .position(|sstable| sstable.owns(address.structure))
             .ok_or_else(|| Error::Invalid {
                 what: format!("structure {} is not part of the merge", address.structure),
             })?;
-        let fetched = sstable
-            .fetch_ahead(
+        let sstable = &self.task.inputs[input];
+        let block = sstable
+            .fetch(
                 &Leased::new(&*self.task.backend, &*self.task.proceed),
                 &*self.blocks,
                 address,
-                READ_AHEAD_BLOCKS,
-                self.read_ahead_bytes,
+                Some(&mut self.ahead[input]),
             )
             .await
             .inspect_err(|error| {
@@ -332,9 +332,8 @@ impl<'a, B: Backend> Run<'a, B> {
                     (self.task.damaged)(sstable.id());
                 }
             })?;
-        let bytes = fetched.iter().map(|(_, block)| block.bytes().len() as u64);
-        let bytes = bytes.sum();
-        self.blocks.add_run(fetched);
+        let bytes = block.bytes().len() as u64;
+        self.blocks.add(address, block);
         let pace = &self.task.pace;
         pace.take(&*self.task.env, bytes, &*self.task.proceed).await
     }

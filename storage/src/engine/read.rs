@@ -18,7 +18,7 @@ use crate::read::{
     BlockAddress, Fault, Item, KeyRange, Merge, PageBuilder, PartitionBound, PartitionHead, Point,
     ReadCommand, ReadPage, ReadRows, ReadWork, ShowRow, Slices, Source, run, run_one,
 };
-use crate::sstable::{Sstable, SstableCursor};
+use crate::sstable::{ReadAhead, Sstable, SstableCursor};
 use crate::table::Pass;
 
 /// What a table is made of, as one source.
@@ -80,7 +80,7 @@ impl Attempt<'_> {
             Attempt::Point(reading) => {
                 let blocks = reading.blocks(&inner.cache);
                 let sstable = reading.missed();
-                let block = sstable.try_fetch_now(&*inner.backend, &*blocks, address)?;
+                let block = sstable.try_fetch_now(&*inner.backend, &*blocks, address, None)?;
                 Some(block.map(|block| blocks.add(address, block)))
             }
             Attempt::Merging { merging, .. } => {
@@ -103,12 +103,15 @@ impl Attempt<'_> {
         match self {
             Attempt::Point(reading) => {
                 let blocks = reading.blocks(&inner.cache);
-                let block = reading.missed().fetch(&disk, &*blocks, address).await?;
+                let missed = reading.missed();
+                let block = missed.fetch(&disk, &*blocks, address, None).await?;
                 blocks.add(address, block);
                 Ok(())
             }
             Attempt::Merging { merging, .. } => {
                 merging.work.blocks += 1;
+                // Also where it has been read already.
+                may_go_on()?;
                 merging.fetch(&disk, address).await
             }
             Attempt::Done(_) => Ok(()),
@@ -170,8 +173,14 @@ pub(crate) struct Merging {
     page: PageBuilder,
     blocks: Arc<FetchedBlocks>,
     sstables: Vec<Arc<Sstable>>,
+    /// Of each of them, if the read goes through many partitions.
+    ahead: Vec<ReadAhead>,
     work: ReadWork,
 }
+
+/// Sealed bytes that a read of many partitions reads ahead: of one SSTable, and of all.
+const AHEAD_BYTES: usize = 64 << 10;
+const AHEAD_BYTES_OF_ALL: usize = 1 << 20;
 
 impl<B: Backend> Engine<B> {
     /// Answers at once from memory and the page cache. None: it would have to wait; use [`Engine::read`].
@@ -355,6 +364,9 @@ impl<B: Backend> Engine<B> {
             KeyRange::Range { .. } => FetchedBlocks::passing(self.inner.cache.clone()),
         });
         let mut merging = Box::new(Merging::new(memtables, sstables, blocks));
+        if matches!(command.range, KeyRange::Range { .. }) {
+            merging.read_ahead();
+        }
         merging.work = work;
         Ok(Attempt::Merging { pass, merging })
     }
@@ -377,8 +389,16 @@ impl Merging {
             page: PageBuilder::new(),
             blocks,
             sstables,
+            ahead: Vec::new(),
             work: ReadWork::default(),
         }
+    }
+
+    /// The read is one that goes from block to block.
+    fn read_ahead(&mut self) {
+        let most = AHEAD_BYTES.min(AHEAD_BYTES_OF_ALL / self.sstables.len().max(1));
+        let ahead = self.sstables.iter().map(|_| ReadAhead::growing(most));
+        self.ahead = ahead.collect();
     }
 
     /// Runs to the end of the page, fetching what is missing.
@@ -405,34 +425,37 @@ impl Merging {
         Ok(page)
     }
 
-    fn sstable(&self, address: BlockAddress) -> Result<&Arc<Sstable>> {
-        self.sstables
+    /// The SSTable that a block is of, and what was read ahead of it.
+    fn owner(&mut self, address: BlockAddress) -> Result<(&Sstable, Option<&mut ReadAhead>)> {
+        let owner = self
+            .sstables
             .iter()
-            .find(|sstable| sstable.owns(address.structure))
-            .ok_or_else(|| {
-                Error::corrupt(format!(
-                    "block {} of unknown structure {}",
-                    address.block, address.structure
-                ))
-            })
+            .position(|sstable| sstable.owns(address.structure));
+        let owner = owner.ok_or_else(|| {
+            Error::corrupt(format!(
+                "block {} of unknown structure {}",
+                address.block, address.structure
+            ))
+        })?;
+        Ok((&self.sstables[owner], self.ahead.get_mut(owner)))
     }
 
     /// None: the block is not in the page cache.
-    fn fetch_now<B: Backend>(&self, backend: &B, address: BlockAddress) -> Option<Result<()>> {
-        let sstable = match self.sstable(address) {
-            Ok(sstable) => sstable,
+    fn fetch_now<B: Backend>(&mut self, backend: &B, address: BlockAddress) -> Option<Result<()>> {
+        let blocks = self.blocks.clone();
+        let (sstable, ahead) = match self.owner(address) {
+            Ok(owner) => owner,
             Err(error) => return Some(Err(error)),
         };
-        let block = sstable.try_fetch_now(backend, &*self.blocks, address)?;
-        Some(block.map(|block| self.blocks.add(address, block)))
+        let block = sstable.try_fetch_now(backend, &*blocks, address, ahead)?;
+        Some(block.map(|block| blocks.add(address, block)))
     }
 
-    async fn fetch<B: Reads>(&self, backend: &B, address: BlockAddress) -> Result<()> {
-        let block = self
-            .sstable(address)?
-            .fetch(backend, &*self.blocks, address)
-            .await?;
-        self.blocks.add(address, block);
+    async fn fetch<B: Reads>(&mut self, backend: &B, address: BlockAddress) -> Result<()> {
+        let blocks = self.blocks.clone();
+        let (sstable, ahead) = self.owner(address)?;
+        let block = sstable.fetch(backend, &*blocks, address, ahead).await?;
+        blocks.add(address, block);
         Ok(())
     }
 }

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! In reading order: `envelope` and `zstd` (compression), `dictionary` (training one), `packer` (what a block is compressed with), `search` (tokens), [`block`] (data blocks), `run` (items of one, taken apart), [`index`] (both levels), [`filter`],
-//! [`statistics`], `component` (one blob being written), [`writer`], [`reader`], [`cursor`], `point` (one row), [`rescue`] (what is left of a damaged one).
+//! [`statistics`], `component` (one blob being written), [`writer`], `ahead` (blocks that are read before they are asked for), [`reader`], [`cursor`], `point` (one row), [`rescue`] (what is left of a damaged one).
 //!
 //! What must hold:
 //! - A block opens only as the block it was sealed as, so damage of any byte, a cut, a swap or a block of another SSTable is
@@ -22,6 +22,7 @@
 //! - Decoders trust nothing: authenticated bytes of a future or faulty writer give errors, not panics.
 //! - Opened bytes live in buffers that are wiped when the last reader lets go.
 
+mod ahead;
 pub mod block;
 mod component;
 pub mod cursor;
@@ -39,6 +40,7 @@ pub mod statistics;
 pub mod writer;
 mod zstd;
 
+pub use ahead::ReadAhead;
 pub use cursor::SstableCursor;
 pub use reader::Sstable;
 pub use statistics::Statistics;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use palladium_crypto::{KeyRing, StructureId, StructureKind, TableId};
 
+use super::ahead::ReadAhead;
 use super::block::BLOCK_BYTES_MAX;
 use super::cursor::SstableCursor;
 use super::envelope;
@@ -105,6 +106,54 @@ impl OpenComponent {
         backend
             .blob_read(self.structure, location.offset, location.sealed_bytes)
             .await
+    }
+
+    /// The same, with what follows where that has been of use.
+    async fn read_ahead<B: Reads>(
+        &self,
+        backend: &B,
+        location: Location,
+        ahead: &mut ReadAhead,
+    ) -> Result<Vec<u8>> {
+        self.check(location)?;
+        if let Some(block) = ahead.block(location) {
+            return Ok(block);
+        }
+        let (alone, stretch) = (location.sealed_bytes, ahead.stretch(location, self.size));
+        let read = |bytes| backend.blob_read(self.structure, location.offset, bytes);
+        let bytes = match read(stretch).await {
+            // What follows may be damaged: it is met when it is asked for.
+            Err(Error::Io { .. } | Error::Corrupt { .. }) if stretch > alone => read(alone).await?,
+            bytes => bytes?,
+        };
+        ahead
+            .keep(location, bytes)
+            .ok_or_else(|| self.damaged("a short read".into()))
+    }
+
+    /// The same of what is in memory; None if it is not.
+    fn read_ahead_now<B: Backend>(
+        &self,
+        backend: &B,
+        location: Location,
+        ahead: &mut ReadAhead,
+    ) -> Option<Result<Vec<u8>>> {
+        if let Some(block) = ahead.block(location) {
+            return Some(Ok(block));
+        }
+        let (alone, stretch) = (location.sealed_bytes, ahead.stretch(location, self.size));
+        let mut bytes = ahead.buffer();
+        let mut read =
+            |length| backend.blob_read_now(self.structure, location.offset, length, &mut bytes);
+        let read = match read(stretch) {
+            None if stretch > alone => read(alone)?,
+            read => read?,
+        };
+        Some(read.and_then(|()| {
+            ahead
+                .keep(location, bytes)
+                .ok_or_else(|| self.damaged("a short read".into()))
+        }))
     }
 
     /// A range that the component does not have is damage of whoever named it, and is never read or allocated.
@@ -347,6 +396,7 @@ impl Sstable {
         backend: &B,
         blocks: &dyn BlockLookup,
         address: BlockAddress,
+        ahead: Option<&mut ReadAhead>,
     ) -> Result<PlainBlock> {
         if address.structure == self.index.structure {
             return self
@@ -362,8 +412,18 @@ impl Sstable {
             }
         };
         let node = Node::parse(node.into_bytes())?;
-        self.fetch_wanted(backend, &self.data, self.wanted_data(address.block, &node)?)
-            .await
+        let wanted = self.wanted_data(address.block, &node)?;
+        let sealed = match ahead {
+            Some(ahead) => {
+                self.data
+                    .read_ahead(backend, wanted.location, ahead)
+                    .await?
+            }
+            None => self.data.read(backend, wanted.location).await?,
+        };
+        self.data
+            .open_block(wanted, sealed)
+            .map(PlainBlock::sharing)
     }
 
     async fn fetch_wanted<B: Reads>(
@@ -387,71 +447,9 @@ impl Sstable {
         block: u32,
     ) -> Result<usize> {
         let parent = self.index_child_of(block)?;
-        let node = self.fetch(backend, blocks, parent).await?;
+        let node = self.fetch(backend, blocks, parent, None).await?;
         let node = Node::parse(node.into_bytes())?;
         Ok(self.wanted_data(block, &node)?.location.sealed_bytes)
-    }
-
-    /// Reads a missed block and those that follow it with one read, up to `blocks_max` and about `bytes_max` sealed bytes: for
-    /// whoever goes through all, and can keep that many.
-    pub async fn fetch_ahead<B: Reads>(
-        &self,
-        backend: &B,
-        blocks: &dyn BlockLookup,
-        address: BlockAddress,
-        blocks_max: usize,
-        bytes_max: usize,
-    ) -> Result<Vec<(BlockAddress, PlainBlock)>> {
-        if address.structure == self.index.structure {
-            let block = self.fetch(backend, blocks, address).await?;
-            return Ok(vec![(address, block)]);
-        }
-        let parent = self.index_child_of(address.block)?;
-        let node = match blocks.block(parent) {
-            Some(block) => block,
-            None => {
-                self.fetch_wanted(backend, &self.index, self.wanted_index(parent.block)?)
-                    .await?
-            }
-        };
-        let node = Node::parse(node.into_bytes())?;
-        let mut run = vec![self.wanted_data(address.block, &node)?];
-        let first = run[0].location;
-        let mut run_bytes = first.sealed_bytes;
-        let last_block = node.block(node.children() - 1)?;
-        for block in address.block.saturating_add(1)..=last_block {
-            let wanted = self.wanted_data(block, &node)?;
-            let follows =
-                first.offset.checked_add(run_bytes as u64) == Some(wanted.location.offset);
-            if !follows
-                || run.len() >= blocks_max
-                || run_bytes.saturating_add(wanted.location.sealed_bytes) > bytes_max
-            {
-                break;
-            }
-            run_bytes += wanted.location.sealed_bytes;
-            run.push(wanted);
-        }
-        let whole = Location {
-            sealed_bytes: run_bytes,
-            ..first
-        };
-        let sealed = self.data.read(backend, whole).await?;
-        let mut rest = &sealed[..];
-        let mut opened = Vec::with_capacity(run.len());
-        for wanted in run {
-            let (block, after) = rest
-                .split_at_checked(wanted.location.sealed_bytes)
-                .ok_or_else(|| self.data.damaged("a short read".into()))?;
-            rest = after;
-            opened.push((
-                self.data_address(wanted.block),
-                self.data
-                    .open_block(wanted, block.to_vec())
-                    .map(PlainBlock::sharing)?,
-            ));
-        }
-        Ok(opened)
     }
 
     /// The same as [`Self::fetch`] if it need not wait for the disk; None if it would.
@@ -460,9 +458,11 @@ impl Sstable {
         backend: &B,
         blocks: &dyn BlockLookup,
         address: BlockAddress,
+        ahead: Option<&mut ReadAhead>,
     ) -> Option<Result<PlainBlock>> {
         if address.structure == self.index.structure {
-            return self.fetch_wanted_now(backend, &self.index, self.wanted_index(address.block));
+            let wanted = self.wanted_index(address.block);
+            return self.fetch_wanted_now(backend, &self.index, wanted, None);
         }
         let parent = match self.index_child_of(address.block) {
             Ok(parent) => parent,
@@ -470,12 +470,15 @@ impl Sstable {
         };
         let node = match blocks.block(parent) {
             Some(block) => Ok(block),
-            None => self.fetch_wanted_now(backend, &self.index, self.wanted_index(parent.block))?,
+            None => {
+                let wanted = self.wanted_index(parent.block);
+                self.fetch_wanted_now(backend, &self.index, wanted, None)?
+            }
         };
         let wanted = node
             .and_then(|node| Node::parse(node.into_bytes()))
             .and_then(|node| self.wanted_data(address.block, &node));
-        self.fetch_wanted_now(backend, &self.data, wanted)
+        self.fetch_wanted_now(backend, &self.data, wanted, ahead)
     }
 
     fn fetch_wanted_now<B: Backend>(
@@ -483,20 +486,29 @@ impl Sstable {
         backend: &B,
         component: &OpenComponent,
         wanted: Result<Wanted>,
+        ahead: Option<&mut ReadAhead>,
     ) -> Option<Result<PlainBlock>> {
         let wanted =
             match wanted.and_then(|wanted| component.check(wanted.location).map(|()| wanted)) {
                 Ok(wanted) => wanted,
                 Err(error) => return Some(Err(error)),
             };
-        let Location {
-            offset,
-            sealed_bytes,
-        } = wanted.location;
-        let mut sealed = Vec::with_capacity(sealed_bytes);
-        let read = backend.blob_read_now(component.structure, offset, sealed_bytes, &mut sealed)?;
+        let sealed = match ahead {
+            Some(ahead) => component.read_ahead_now(backend, wanted.location, ahead)?,
+            None => {
+                let Location {
+                    offset,
+                    sealed_bytes,
+                } = wanted.location;
+                let mut sealed = Vec::with_capacity(sealed_bytes);
+                backend
+                    .blob_read_now(component.structure, offset, sealed_bytes, &mut sealed)?
+                    .map(|()| sealed)
+            }
+        };
         Some(
-            read.and_then(|()| component.open_block(wanted, sealed))
+            sealed
+                .and_then(|sealed| component.open_block(wanted, sealed))
                 .map(PlainBlock::sharing),
         )
     }

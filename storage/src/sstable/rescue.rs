@@ -233,7 +233,9 @@ impl<B: Backend> Walk<'_, B> {
                 Err(Fault::Error(error)) => return Err(error),
                 Err(Fault::Miss(address)) => {
                     let sstable = self.cursor.sstable().clone();
-                    let block = sstable.fetch(self.backend, &*self.blocks, address).await?;
+                    let block = sstable
+                        .fetch(self.backend, &*self.blocks, address, None)
+                        .await?;
                     self.blocks.add(address, block);
                 }
             }

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use palladium_crypto::{ClusterId, CmkRef, KeyRing, Secret, TableId, TableKey};
 
+use super::ReadAhead;
 use super::{Sstable, SstableWriter, WriterOptions};
 use crate::Result;
 use crate::backend::{SimulatedBackend, SimulatedDisk};
@@ -116,6 +117,7 @@ pub(crate) struct Driver<'a> {
     blocks: Arc<LastBlock>,
     pub cursor: super::SstableCursor,
     pub misses: u64,
+    ahead: ReadAhead,
 }
 
 impl<'a> Driver<'a> {
@@ -127,6 +129,7 @@ impl<'a> Driver<'a> {
             cursor: sstable.cursor(blocks.clone()),
             blocks,
             misses: 0,
+            ahead: ReadAhead::growing(10_000),
         }
     }
 
@@ -142,12 +145,18 @@ impl<'a> Driver<'a> {
                 Err(Fault::Miss(address)) => {
                     self.misses += 1;
                     let backend = &*self.world.backend;
-                    let block = match self.sstable.try_fetch_now(backend, &*self.blocks, address) {
+                    let block = match self.sstable.try_fetch_now(
+                        backend,
+                        &*self.blocks,
+                        address,
+                        Some(&mut self.ahead),
+                    ) {
                         Some(block) if self.misses.is_multiple_of(2) => block?,
                         _ => self.world.env.run(self.sstable.fetch(
                             backend,
                             &*self.blocks,
                             address,
+                            Some(&mut self.ahead),
                         ))?,
                     };
                     *self.blocks.0.lock().expect("no thread panics") = Some((address, block));
@@ -173,7 +182,7 @@ impl<'a> Driver<'a> {
                     let block = self
                         .world
                         .env
-                        .run(self.sstable.fetch(backend, &blocks, address))?;
+                        .run(self.sstable.fetch(backend, &blocks, address, None))?;
                     blocks.add(address, block);
                 }
             }

@@ -50,7 +50,7 @@ fn all_pages<S: Source>(
             match run(&mut merge, &command, &mut page) {
                 Ok(page) => break page.decoded().expect("whole rows"),
                 Err(Fault::Miss(address)) => {
-                    let fetched = sstable.fetch(&*world.backend, &*blocks, address);
+                    let fetched = sstable.fetch(&*world.backend, &*blocks, address, None);
                     blocks.add(address, world.env.run(fetched).expect("whole"));
                 }
                 Err(fault) => panic!("{fault}"),

@@ -1,0 +1,128 @@
+//! Reads ahead, for whoever goes through the blocks of an SSTable one after the other.
+//!
+//! A call into the kernel costs more than the block that it brings, and a disk more than either. Where the block that is wanted follows the one before it, a stretch of
+//! the blob is read at once; its blocks are taken from there as they are asked for, still sealed, so that reading too far costs a copy and nothing else.
+//!
+//! What must hold: nothing here is plaintext. Who opens a block looks first whether he may, whether it had to be read or not.
+
+use super::index::Location;
+
+/// What was read ahead of one blob.
+pub struct ReadAhead {
+    least: usize,
+    most: usize,
+    /// Bytes that the next read takes, if it goes on where the last one ended.
+    next: usize,
+    /// Where `bytes` stand in the blob.
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl ReadAhead {
+    /// For whoever may stop soon: twice as much with each read that follows the one before, up to `most` bytes.
+    pub fn growing(most: usize) -> ReadAhead {
+        ReadAhead::between(0, most)
+    }
+
+    /// For whoever reads all of it: `most` bytes each time.
+    pub fn steady(most: usize) -> ReadAhead {
+        ReadAhead::between(most, most)
+    }
+
+    fn between(least: usize, most: usize) -> ReadAhead {
+        ReadAhead {
+            least,
+            most,
+            next: least,
+            offset: 0,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// A block as it lies in the blob, if it has been read.
+    pub(super) fn block(&self, location: Location) -> Option<Vec<u8>> {
+        let begin = location.offset.checked_sub(self.offset)?;
+        let begin = usize::try_from(begin).ok()?;
+        let end = begin.checked_add(location.sealed_bytes)?;
+        self.bytes.get(begin..end).map(<[u8]>::to_vec)
+    }
+
+    /// How many bytes are to be read from a block's first one on, of a blob of `size` bytes; at least the block.
+    pub(super) fn stretch(&self, location: Location, size: u64) -> usize {
+        let end = self.offset + self.bytes.len() as u64;
+        // What was read last ends within the block, or just before it.
+        let follows = (self.offset..=end).contains(&location.offset);
+        let wanted = if follows { self.next } else { self.least };
+        let left = size.saturating_sub(location.offset);
+        let stretch = wanted.min(usize::try_from(left).unwrap_or(usize::MAX));
+        stretch.max(location.sealed_bytes)
+    }
+
+    /// An empty buffer to read into, which has been one of its own.
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.bytes);
+        buffer.clear();
+        buffer
+    }
+
+    /// Keeps what was read from a block's first byte on, and gives the block.
+    pub(super) fn keep(&mut self, location: Location, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        self.next = (2 * bytes.len()).clamp(self.least, self.most);
+        self.offset = location.offset;
+        self.bytes = bytes;
+        self.block(location)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offset: u64, sealed_bytes: usize) -> Location {
+        Location {
+            offset,
+            sealed_bytes,
+        }
+    }
+
+    /// Reads a block as the reader does, and says how much was read for it.
+    fn read(ahead: &mut ReadAhead, blob: &[u8], location: Location) -> usize {
+        let wanted = &blob[location.offset as usize..][..location.sealed_bytes];
+        if let Some(block) = ahead.block(location) {
+            assert_eq!(block, wanted);
+            return 0;
+        }
+        let stretch = ahead.stretch(location, blob.len() as u64);
+        let mut buffer = ahead.buffer();
+        buffer.extend_from_slice(&blob[location.offset as usize..][..stretch]);
+        assert_eq!(ahead.keep(location, buffer).unwrap(), wanted);
+        stretch
+    }
+
+    #[test]
+    fn who_goes_on_reads_more_each_time_and_who_jumps_begins_anew() {
+        let blob: Vec<u8> = (0..10_000u32).map(|byte| byte as u8).collect();
+        let mut ahead = ReadAhead::growing(1_000);
+        let mut reads = Vec::new();
+        for block in 0..30 {
+            reads.push(read(&mut ahead, &blob, at(100 + block * 100, 100)));
+        }
+        reads.retain(|read| *read > 0);
+        assert_eq!(reads, [100, 200, 400, 800, 1_000, 1_000]);
+        assert_eq!(read(&mut ahead, &blob, at(9_000, 100)), 100);
+        assert_eq!(read(&mut ahead, &blob, at(9_100, 100)), 200);
+        assert_eq!(read(&mut ahead, &blob, at(9_300, 300)), 400);
+        // Not beyond the blob's end, and never less than the block.
+        assert_eq!(read(&mut ahead, &blob, at(9_700, 300)), 300);
+        assert_eq!(read(&mut ahead, &blob, at(50, 5_000)), 5_000);
+    }
+
+    #[test]
+    fn who_reads_all_reads_as_much_from_the_first_block_on() {
+        let blob = vec![7; 10_000];
+        let mut ahead = ReadAhead::steady(1_000);
+        let reads = (0..100).map(|block| read(&mut ahead, &blob, at(block * 100, 100)));
+        assert_eq!(reads.filter(|read| *read > 0).count(), 10);
+        assert_eq!(read(&mut ahead, &blob, at(150, 100)), 1_000);
+    }
+}
