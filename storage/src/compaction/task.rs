@@ -163,7 +163,7 @@ impl<'a, B: Backend> Run<'a, B> {
     }
 
     async fn all(&mut self) -> Result<()> {
-        while let Some(head) = self.ask(Source::partition).await? {
+        while let Some(head) = self.ask(|merge| Ok(merge.partition()?.cloned())).await? {
             let token = head.key.token();
             if self.is_full(token) {
                 self.finish_writer().await?;

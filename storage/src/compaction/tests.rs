@@ -330,7 +330,7 @@ fn a_merge_reads_and_writes_what_an_oracle_reconciles() {
 fn shown(source: impl Source) -> Vec<Contents> {
     let mut merge = crate::read::Merge::new(vec![source]);
     let mut all = Vec::new();
-    while let Some(head) = merge.partition().expect("memtables do not miss") {
+    while let Some(head) = merge.partition().expect("memtables do not miss").cloned() {
         merge
             .open(&crate::model::Slices::all(), false)
             .expect("memtables do not miss");

@@ -474,7 +474,7 @@ impl Source for EngineSource {
     fn seek(&mut self, from: &PartitionBound) -> Result<(), Fault> {
         either!(self, source => source.seek(from))
     }
-    fn partition(&mut self) -> Result<Option<PartitionHead>, Fault> {
+    fn partition(&mut self) -> Result<Option<&PartitionHead>, Fault> {
         either!(self, source => source.partition())
     }
     fn open(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault> {

@@ -272,7 +272,7 @@ impl<S: Source, B: Backend> Source for WhileLeased<S, B> {
     fn seek(&mut self, from: &PartitionBound) -> Result<(), Fault> {
         self.source.seek(from)
     }
-    fn partition(&mut self) -> Result<Option<PartitionHead>, Fault> {
+    fn partition(&mut self) -> Result<Option<&PartitionHead>, Fault> {
         self.check()?;
         self.source.partition()
     }

@@ -168,8 +168,8 @@ impl<M: Deref<Target = Memtable> + Send> Source for MemtableCursor<M> {
         Ok(())
     }
 
-    fn partition(&mut self) -> Result<Option<PartitionHead>, Fault> {
-        Ok(self.load()?.map(|current| current.head.clone()))
+    fn partition(&mut self) -> Result<Option<&PartitionHead>, Fault> {
+        Ok(self.load()?.map(|current| &current.head))
     }
 
     fn open(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault> {

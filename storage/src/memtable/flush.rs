@@ -46,7 +46,7 @@ async fn write_all<B: Backend, S: Source>(
     writer: &mut SstableWriter<B>,
 ) -> Result<()> {
     let everything = Slices::all();
-    while let Some(head) = source.partition().map_err(never_misses)? {
+    while let Some(head) = source.partition().map_err(never_misses)?.cloned() {
         source.open(&everything, false).map_err(never_misses)?;
         let mut begun = head.deletion.is_some() || head.static_row.is_some();
         if begun {

@@ -45,7 +45,7 @@ fn keys_in_order(memtable: &Memtable, from: &PartitionBound) -> Vec<PartitionKey
     cursor.seek(from).unwrap();
     let mut keys = Vec::new();
     while let Some(head) = cursor.partition().unwrap() {
-        keys.push(head.key);
+        keys.push(head.key.clone());
         cursor.next_partition().unwrap();
     }
     keys

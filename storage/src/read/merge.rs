@@ -20,8 +20,10 @@ use crate::model::{Clustering, Deletion, PartitionKey, reconcile};
 /// The k-way merge of sources; a source itself.
 pub struct Merge<S> {
     members: Vec<Member<S>>,
-    /// The merged head of the current partition, once asked for. `Some(None)` is the end.
-    head: Option<Option<PartitionHead>>,
+    /// The merged head of the current partition.
+    head: Head,
+    /// Its deletion.
+    above: Option<Deletion>,
     /// The only member that has the current partition, if there is only one.
     alone: Option<usize>,
     /// What was opened, and how far it is.
@@ -53,6 +55,16 @@ enum HeadOf {
     At(PartitionHead),
 }
 
+/// What stands before the current partition.
+enum Head {
+    /// It was not asked for yet.
+    Unknown,
+    End,
+    /// What the member of this number says of it.
+    OfMember(usize),
+    Merged(PartitionHead),
+}
+
 /// What became of a step.
 enum Step {
     /// An item was passed; it is in `next` if there is something to say.
@@ -74,7 +86,8 @@ impl<S: Source> Merge<S> {
         };
         Merge {
             members: sources.into_iter().map(member).collect(),
-            head: None,
+            head: Head::Unknown,
+            above: None,
             alone: None,
             slices: Slices::none(),
             reversed: false,
@@ -98,26 +111,31 @@ impl<S: Source> Merge<S> {
         self.members.iter().filter(|member| member.here).count()
     }
 
-    /// The head of the current partition without copying it.
-    pub fn head(&mut self) -> Result<Option<&PartitionHead>, Fault> {
-        if self.head.is_none() {
-            self.head = Some(self.read_head()?);
+    /// Makes sure that the current partition's head is known.
+    fn look(&mut self) -> Result<(), Fault> {
+        if matches!(self.head, Head::Unknown) {
+            let (head, above) = self.read_head()?;
+            (self.head, self.above) = (head, above);
         }
-        Ok(self.head.as_ref().and_then(|head| head.as_ref()))
+        Ok(())
     }
 
-    fn read_head(&mut self) -> Result<Option<PartitionHead>, Fault> {
+    /// The head of the current partition, and its deletion.
+    fn read_head(&mut self) -> Result<(Head, Option<Deletion>), Fault> {
         if let [member] = &mut self.members[..] {
             let head = member.source.partition()?;
             member.here = head.is_some();
-            member.head = HeadOf::End;
-            self.alone = head.as_ref().map(|_| 0);
-            return Ok(head.map(shadow_head));
+            self.alone = head.map(|_| 0);
+            return Ok(match head {
+                None => (Head::End, None),
+                Some(head) if head.static_row.is_none() => (Head::OfMember(0), head.deletion),
+                Some(head) => (Head::Merged(shadow_head(head.clone())), head.deletion),
+            });
         }
         for member in &mut self.members {
             if matches!(member.head, HeadOf::Unknown) {
                 member.head = match member.source.partition()? {
-                    Some(head) => HeadOf::At(head),
+                    Some(head) => HeadOf::At(head.clone()),
                     None => HeadOf::End,
                 };
             }
@@ -125,7 +143,7 @@ impl<S: Source> Merge<S> {
         let keys = self.members.iter().enumerate();
         let keys = keys.filter_map(|(index, member)| Some((member.key()?, index)));
         let Some((_, first)) = keys.min() else {
-            return Ok(None);
+            return Ok((Head::End, None));
         };
         for index in 0..self.members.len() {
             self.members[index].here = self.members[index].key() == self.members[first].key();
@@ -145,7 +163,13 @@ impl<S: Source> Merge<S> {
                 Some(merged) => (Some(unite_heads(merged, head)), None),
             };
         }
-        Ok(merged.map(shadow_head))
+        Ok(match merged.map(shadow_head) {
+            None => (Head::End, None),
+            Some(head) => {
+                let above = head.deletion;
+                (Head::Merged(head), above)
+            }
+        })
     }
 
     /// Every member that has the partition opens the slice at hand.
@@ -268,7 +292,7 @@ impl<S: Source> Merge<S> {
 
     /// Drops from the next item what deletions shadow; all of it if it says nothing then.
     fn shadow_next(&mut self) -> Result<()> {
-        let above = self.partition_deletion();
+        let above = self.above;
         let Some(item) = &mut self.next else {
             return Ok(());
         };
@@ -282,10 +306,6 @@ impl<S: Source> Merge<S> {
             self.next = None;
         }
         Ok(())
-    }
-
-    fn partition_deletion(&self) -> Option<Deletion> {
-        self.head.as_ref()?.as_ref()?.deletion
     }
 
     /// Takes what every member has at a position: the merged deletions around it, and the united row.
@@ -424,18 +444,23 @@ impl<S: Source> Source for Merge<S> {
         for member in &mut self.members {
             member.done = false;
         }
-        self.head = None;
+        (self.head, self.above) = (Head::Unknown, None);
         self.next = None;
         self.slices = Slices::none();
         Ok(())
     }
 
-    fn partition(&mut self) -> Result<Option<PartitionHead>, Fault> {
-        Ok(self.head()?.cloned())
+    fn partition(&mut self) -> Result<Option<&PartitionHead>, Fault> {
+        self.look()?;
+        match &self.head {
+            Head::Unknown | Head::End => Ok(None),
+            Head::OfMember(member) => self.members[*member].source.partition(),
+            Head::Merged(head) => Ok(Some(head)),
+        }
     }
 
     fn open(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault> {
-        self.head()?;
+        self.look()?;
         if !self.opening {
             self.slices = slices.clone();
             self.reversed = reversed;
@@ -481,7 +506,7 @@ impl<S: Source> Source for Merge<S> {
             return Ok(());
         };
         let is_between = self.opening || self.slice >= self.slices.as_slice().len();
-        if is_between || self.next.is_some() || self.partition_deletion().is_some() {
+        if is_between || self.next.is_some() || self.above.is_some() {
             return Ok(());
         }
         let mut shown = false;
@@ -499,7 +524,7 @@ impl<S: Source> Source for Merge<S> {
         if let Some(next) = &self.next {
             return next.entering(self.reversed);
         }
-        let above = self.partition_deletion();
+        let above = self.above;
         let open = match self.passed {
             Some(passed) => passed,
             None => {
@@ -513,7 +538,7 @@ impl<S: Source> Source for Merge<S> {
     }
 
     fn next_partition(&mut self) -> Result<(), Fault> {
-        self.head()?;
+        self.look()?;
         self.abandon_opening();
         for member in &mut self.members {
             if member.here {
@@ -522,7 +547,7 @@ impl<S: Source> Source for Merge<S> {
                 member.head = HeadOf::Unknown;
             }
         }
-        self.head = None;
+        (self.head, self.above) = (Head::Unknown, None);
         self.next = None;
         self.slice = self.slices.as_slice().len();
         Ok(())

@@ -310,7 +310,7 @@ pub fn run<S: Source>(
                 page.stage = Stage::Head;
             }
             Stage::Head => {
-                let Some(head) = merge.head()? else {
+                let Some(head) = merge.partition()? else {
                     return Ok(page.finish(None));
                 };
                 if command.range.ends_before(&head.key) {

@@ -98,7 +98,7 @@ pub trait Source: Send {
     fn seek(&mut self, from: &PartitionBound) -> Result<(), Fault>;
 
     /// The head of the current partition; None at the end. Any number of times.
-    fn partition(&mut self) -> Result<Option<PartitionHead>, Fault>;
+    fn partition(&mut self) -> Result<Option<&PartitionHead>, Fault>;
 
     /// Starts over the items of the current partition that can matter to the slices; it may bring more, contiguous with them.
     /// Boundaries inside a slice are items; a range deletion that begins before a slice is seen in `gap` and in the items.
@@ -128,7 +128,7 @@ impl<S: Source + ?Sized> Source for Box<S> {
     fn seek(&mut self, from: &PartitionBound) -> Result<(), Fault> {
         (**self).seek(from)
     }
-    fn partition(&mut self) -> Result<Option<PartitionHead>, Fault> {
+    fn partition(&mut self) -> Result<Option<&PartitionHead>, Fault> {
         (**self).partition()
     }
     fn open(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault> {

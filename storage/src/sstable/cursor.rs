@@ -49,6 +49,7 @@ struct Place {
 /// The current partition, once looked at.
 struct Partition {
     place: Place,
+    head: PartitionHead,
     /// None: the walk has it, in which there is no other.
     first: Option<Section>,
 }
@@ -61,8 +62,8 @@ struct Walk {
     /// The run's items; those that come next are from `at` on (forward), or before `at` (reversed).
     items: Run,
     at: usize,
-    start: Clustering,
-    end: Clustering,
+    /// Its first start and last end bound the walk.
+    slices: Slices,
     reversed: bool,
     /// The item that comes next is one to show.
     found: bool,
@@ -169,6 +170,7 @@ impl SstableCursor {
             self.place = place;
             self.partition = Some(Partition {
                 place,
+                head: self.head_of(place, &first)?,
                 first: Some(first),
             });
         }
@@ -177,7 +179,7 @@ impl SstableCursor {
 
     /// The same of a partition that was looked at.
     fn known(&self) -> Option<(Place, &Section)> {
-        let Partition { place, first } = self.partition.as_ref()?;
+        let Partition { place, first, .. } = self.partition.as_ref()?;
         let walked = self.walk.as_ref().map(|walk| &walk.section);
         Some((*place, first.as_ref().or(walked)?))
     }
@@ -259,16 +261,13 @@ impl SstableCursor {
         Ok(self.find(&target)?.max(place.block))
     }
 
-    fn start_walk(
-        &mut self,
-        start: Clustering,
-        end: Clustering,
-        reversed: bool,
-    ) -> Result<Option<Walk>, Fault> {
+    fn start_walk(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault> {
         let Some((place, first)) = self.current()? else {
-            return Ok(None);
+            self.walk = None;
+            return Ok(());
         };
-        let edge = if reversed { &end } else { &start };
+        let (start, end) = edges(slices);
+        let edge = if reversed { end } else { start };
         let mut further = None;
         if first.continues {
             let first = first.clone();
@@ -281,7 +280,7 @@ impl SstableCursor {
         let (block, section) = match (&further, self.known()) {
             (Some((block, section)), _) => (*block, section),
             (None, Some((place, first))) => (place.block, first),
-            (None, None) => return Ok(None),
+            (None, None) => return Ok(()),
         };
         let in_block = |error| self.in_block(block, error);
         let run = section.run_of(&edge.0).map_err(in_block)?;
@@ -298,22 +297,22 @@ impl SstableCursor {
             (None, first) => first.and_then(Option::take),
         };
         let Some(section) = section else {
-            return Ok(None);
+            return Ok(());
         };
-        Ok(Some(Walk {
+        self.walk = Some(Walk {
             at: if reversed { items.len() } else { 0 },
             gap: if reversed { None } else { section.open },
             block,
             section,
             run,
             items,
-            start,
-            end,
+            slices: slices.clone(),
             reversed,
             found: false,
             peeked: None,
             done: false,
-        }))
+        });
+        Ok(())
     }
 
     /// Moves the walk to the run after the one it has finished. False at the partition's end.
@@ -351,6 +350,7 @@ impl SstableCursor {
         let Some(Partition {
             place,
             first: Some(first),
+            ..
         }) = &self.partition
         else {
             return Ok(false);
@@ -445,6 +445,12 @@ impl SstableCursor {
     }
 }
 
+/// The first start and the last end. There are slices: of none nothing is walked.
+fn edges(slices: &Slices) -> (&Clustering, &Clustering) {
+    let all = slices.as_slice();
+    (&all[0].0, &all[all.len() - 1].1)
+}
+
 impl Walk {
     /// Looks for the next item to show in the run at hand. False if the run has ended before it was found.
     fn look(&mut self) -> bool {
@@ -454,9 +460,10 @@ impl Walk {
             let Some((position, at)) = here else {
                 return false;
             };
+            let (start, end) = edges(&self.slices);
             // A boundary on an edge is shown; a row is never on one.
-            let below = compare(position, &self.start.0).is_lt();
-            let above = compare(position, &self.end.0).is_gt();
+            let below = compare(position, &start.0).is_lt();
+            let above = compare(position, &end.0).is_gt();
             let (before, after) = self.items.deletions(at).unwrap_or_default();
             let (early, late, entering, leaving) = match self.reversed {
                 false => (below, above, before, after),
@@ -524,13 +531,15 @@ impl Walk {
 
     /// A page that begins behind a row has that row on its edge.
     fn is_inside(&self, position: &[u8]) -> bool {
-        compare(&self.start.0, position).is_lt() && compare(position, &self.end.0).is_lt()
+        let (start, end) = edges(&self.slices);
+        compare(&start.0, position).is_lt() && compare(position, &end.0).is_lt()
     }
 
     fn is_short_of_end(&self, position: &[u8]) -> bool {
+        let (start, end) = edges(&self.slices);
         match self.reversed {
-            false => compare(position, &self.end.0).is_lt(),
-            true => compare(position, &self.start.0).is_gt(),
+            false => compare(position, &end.0).is_lt(),
+            true => compare(position, &start.0).is_gt(),
         }
     }
 
@@ -578,22 +587,19 @@ impl Source for SstableCursor {
         Ok(())
     }
 
-    fn partition(&mut self) -> Result<Option<PartitionHead>, Fault> {
+    fn partition(&mut self) -> Result<Option<&PartitionHead>, Fault> {
         if self.current()?.is_none() {
             return Ok(None);
         }
-        let head = self.known();
-        let head = head.map(|(place, first)| self.head_of(place, first));
-        Ok(head.transpose()?)
+        Ok(self.partition.as_ref().map(|partition| &partition.head))
     }
 
     fn open(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault> {
-        let slices = slices.as_slice();
-        let (Some((start, _)), Some((_, end))) = (slices.first(), slices.last()) else {
+        if slices.is_empty() {
             self.stop_walking();
             return Ok(());
-        };
-        self.walk = self.start_walk(start.clone(), end.clone(), reversed)?;
+        }
+        self.start_walk(slices, reversed)?;
         // Looks at the first item already, so that `gap` is right before anybody peeks.
         self.advance()
     }

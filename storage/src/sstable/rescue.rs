@@ -196,7 +196,7 @@ impl Sstable {
         let (everything, mut partitions) = (Slices::all(), 0);
         for (block, section) in survey.partitions() {
             walk.cursor.place_at(block, section);
-            let Some(head) = walk.ask(Source::partition).await? else {
+            let Some(head) = walk.ask(|cursor| Ok(cursor.partition()?.cloned())).await? else {
                 continue;
             };
             writer.begin_partition(&head)?;

@@ -80,7 +80,7 @@ fn a_seek_finds_the_first_partition_at_or_after_its_bound() {
                 .map(|contents| &contents.head)
                 .find(|head| !bound.is_after_key(&head.key));
             driver.ask(|cursor| cursor.seek(&bound)).expect("whole");
-            let found = driver.ask(Source::partition).expect("whole");
+            let found = driver.head().expect("whole");
             assert_eq!(found.as_ref(), expected, "seed {seed}, {bound:?}");
         }
     }
@@ -196,7 +196,7 @@ fn a_partition_can_be_left_at_any_moment() {
             .expect("whole");
         let mut driver = Driver::new(&world, &sstable);
         for contents in &partitions {
-            let head = driver.ask(Source::partition).expect("whole");
+            let head = driver.head().expect("whole");
             assert_eq!(head.as_ref(), Some(&contents.head), "seed {seed}");
             if dice.one_in(2) {
                 let reversed = dice.one_in(2);
@@ -214,11 +214,7 @@ fn a_partition_can_be_left_at_any_moment() {
             }
             driver.ask(Source::next_partition).expect("whole");
         }
-        assert_eq!(
-            driver.ask(Source::partition).expect("whole"),
-            None,
-            "seed {seed}"
-        );
+        assert_eq!(driver.head().expect("whole"), None, "seed {seed}");
     }
 }
 

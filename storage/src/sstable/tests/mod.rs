@@ -165,6 +165,11 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// The head of the current partition.
+    pub fn head(&mut self) -> Result<Option<PartitionHead>> {
+        self.ask(|cursor| Ok(cursor.partition()?.cloned()))
+    }
+
     /// What the SSTable says of one row. A point keeps nothing between two attempts, so all that was fetched for it stays at hand.
     pub fn point(
         &mut self,
@@ -201,7 +206,7 @@ impl<'a> Driver<'a> {
     /// Everything from the first partition on.
     pub fn all(&mut self, reversed: bool) -> Result<Vec<Contents>> {
         let mut all = Vec::new();
-        while let Some(head) = self.ask(Source::partition)? {
+        while let Some(head) = self.head()? {
             self.ask(|cursor| cursor.open(&crate::model::Slices::all(), reversed))?;
             let items = self.items()?;
             all.push(Contents { head, items });

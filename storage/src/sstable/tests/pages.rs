@@ -12,7 +12,7 @@ impl Source for OneByOne {
     fn seek(&mut self, from: &PartitionBound) -> Result<(), Fault> {
         self.0.seek(from)
     }
-    fn partition(&mut self) -> Result<Option<PartitionHead>, Fault> {
+    fn partition(&mut self) -> Result<Option<&PartitionHead>, Fault> {
         self.0.partition()
     }
     fn open(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault> {
