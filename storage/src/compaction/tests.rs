@@ -173,7 +173,8 @@ fn values(contents: &[Contents]) -> Vec<&[u8]> {
     let items = contents.iter().flat_map(|contents| &contents.items);
     let mut cells = Vec::new();
     for row in items.filter_map(|item| item.row.as_ref()) {
-        row.as_ref().cells_into(&mut cells).expect("a whole row");
+        let shown = row.as_ref().each_cell(|cell| cells.push(cell));
+        shown.expect("a whole row");
     }
     cells
         .into_iter()

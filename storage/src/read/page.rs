@@ -226,6 +226,17 @@ impl PageBuilder {
         true
     }
 
+    /// Room for one more partition: of one there is only one, and of many there are soon many more.
+    fn make_room(&mut self, command: &ReadCommand) {
+        let partitions = &mut self.page.partitions;
+        if partitions.len() == partitions.capacity() {
+            match command.range {
+                KeyRange::One(_) => partitions.reserve_exact(1),
+                KeyRange::Range { .. } => partitions.reserve(3 * partitions.len()),
+            }
+        }
+    }
+
     fn finish(&mut self, next: Option<ReadPosition>) -> ReadPage<ReadRows> {
         self.page.next = next;
         std::mem::take(&mut self.page)
@@ -339,6 +350,7 @@ pub fn run<S: Source>(
                 let is_full = full || page.filled.is_enough(command);
                 let next = (is_full && !is_over).then(|| partition.position(middle));
                 if is_visible {
+                    page.make_room(command);
                     page.page.partitions.push(partition.rows);
                 }
                 if is_full || is_over {
@@ -372,11 +384,11 @@ pub fn run_one(memtable: &Memtable, command: &ReadCommand) -> Result<Option<Read
             crate::model::reconcile::shadow(&mut row, None);
             let columns = &command.columns.regular;
             if visible_row(&mut row, columns, command.now, &mut page.tombstones) {
-                page.partitions.push(PartitionRows {
+                page.partitions = vec![PartitionRows {
                     key: key.clone(),
                     static_row: None,
                     rows: ReadRows::from_iter([row]),
-                });
+                }];
             }
         }
         Lookup::Row(_) => {}

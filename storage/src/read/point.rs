@@ -99,11 +99,11 @@ impl Point {
         {
             // It may be older than the row's own: no source was asked for more than it takes to show the row.
             row.liveness = None;
-            page.partitions.push(PartitionRows {
+            page.partitions = vec![PartitionRows {
                 key: key.clone(),
                 static_row: None,
                 rows: ReadRows::from_iter([row]),
-            });
+            }];
         }
         page
     }

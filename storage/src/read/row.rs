@@ -192,22 +192,14 @@ impl<'a> RowRef<'a> {
         }
     }
 
-    /// Its cells in order, put into `cells`: a simple column has one, whose path is empty.
-    pub fn cells_into(&self, cells: &mut impl Extend<CellRef<'a>>) -> Result<()> {
+    /// Shows its cells in order: a simple column has one, whose path is empty.
+    #[inline]
+    pub fn each_cell(&self, mut show: impl FnMut(CellRef<'a>)) -> Result<()> {
         match self {
-            RowRef::Decoded(row) => cells.extend(row.cells.iter().map(|cell| cell.as_ref())),
+            RowRef::Decoded(row) => row.cells.iter().for_each(|cell| show(cell.as_ref())),
             RowRef::Encoded(row) => {
-                let mut all = RowView::parse(row.bytes)?.cells();
-                let mut failed = false;
-                cells.extend(std::iter::from_fn(|| match all.next()? {
-                    Ok(cell) => Some(cell),
-                    Err(Malformed) => {
-                        failed = true;
-                        None
-                    }
-                }));
-                if failed {
-                    return Err(Malformed.into());
+                for cell in RowView::parse(row.bytes)?.cells() {
+                    show(cell?);
                 }
             }
         }
@@ -267,7 +259,8 @@ mod tests {
 
     fn cells(row: &ReadRow) -> Vec<CellRef<'_>> {
         let mut cells = Vec::new();
-        row.as_ref().cells_into(&mut cells).expect("a whole row");
+        let shown = row.as_ref().each_cell(|cell| cells.push(cell));
+        shown.expect("a whole row");
         cells
     }
 
@@ -302,7 +295,7 @@ mod tests {
             clustering: Clustering::SINGLE,
             bytes: bytes.into(),
         };
-        assert!(cut.as_ref().cells_into(&mut Vec::new()).is_err());
+        assert!(cut.as_ref().each_cell(|_| {}).is_err());
         assert!(cut.clone().make_visible(&[], 0, &mut 0).is_err());
         assert!(cut.into_row().is_err());
     }

@@ -92,6 +92,10 @@ impl ReadRows {
             }),
             ReadRow::Decoded(row) => {
                 self.places.push(Place::Decoded(self.decoded.len() as u32));
+                if self.decoded.capacity() == 0 {
+                    // Most often it stays the only one.
+                    self.decoded.reserve_exact(1);
+                }
                 self.decoded.push(row);
             }
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use palladium_protocol::types::CqlType;
 use palladium_storage::{
-    CellRef, Clustering, ColumnId, PartitionKey, PartitionRows, ReadPosition, ReadRows, Row, RowRef,
+    Clustering, ColumnId, PartitionKey, PartitionRows, ReadPosition, ReadRows, Row, RowRef,
 };
 use smallvec::SmallVec;
 
@@ -34,11 +34,14 @@ struct Trial<'a> {
     scope: &'a Scope<'a>,
 }
 
+/// What a row that was not taken apart has in a column; None: a deletion.
+type FoundValue<'a> = (ColumnId, Option<&'a [u8]>);
+
 /// What the rows of a partition that are only shown are taken apart in, one after the other.
 #[derive(Default)]
 struct Own<'a> {
     clustering: ClusteringValues,
-    cells: SmallVec<[CellRef<'a>; CELLS_OF_A_ROW]>,
+    values: SmallVec<[FoundValue<'a>; CELLS_OF_A_ROW]>,
 }
 
 impl Select {
@@ -220,13 +223,14 @@ impl Select {
         row: Option<RowRef<'a>>,
         own: &mut Own<'a>,
     ) -> CqlResult<()> {
-        own.cells.clear();
+        own.values.clear();
         if let Some(row @ RowRef::Encoded(_)) = row {
-            row.cells_into(&mut own.cells)?;
+            let values = &mut own.values;
+            row.each_cell(|cell| values.push((cell.column, cell.value())))?;
         }
         let row = row.map(|row| CellsOf {
             row,
-            found: &own.cells,
+            found: &own.values,
         });
         if let Some(row) = row.as_ref().filter(|_| plan.needs_clustering) {
             let raw = row.value(ColumnId::RAW_CLUSTERING);
@@ -274,8 +278,8 @@ impl Select {
 /// The cells of a row of which only simple columns are shown.
 struct CellsOf<'a, 'b> {
     row: RowRef<'a>,
-    /// Its cells, unless it was taken apart.
-    found: &'b [CellRef<'a>],
+    /// What was found in it in the order of columns, unless it was taken apart.
+    found: &'b [FoundValue<'a>],
 }
 
 impl<'a> CellsOf<'a, '_> {
@@ -283,9 +287,9 @@ impl<'a> CellsOf<'a, '_> {
         if let RowRef::Decoded(row) = self.row {
             return row.cell(column).map(|cell| &cell_value(cell)[..]);
         }
-        let at = self.found.partition_point(|cell| cell.column < column);
-        let cell = self.found.get(at).filter(|cell| cell.column == column)?;
-        cell.value()
+        let at = self.found.partition_point(|(found, _)| *found < column);
+        let (_, value) = self.found.get(at).filter(|(found, _)| *found == column)?;
+        *value
     }
 }
 
