@@ -265,6 +265,9 @@ impl Drop for Opening {
     }
 }
 
+/// Updates of a group whose partitions are on their way while one is applied.
+const UPDATES_AHEAD: usize = 8;
+
 impl OpenTable {
     pub(crate) fn new(
         table: TableId,
@@ -387,11 +390,19 @@ impl OpenTable {
     pub(crate) fn apply<'a>(
         &self,
         sequence: u64,
-        updates: impl Iterator<Item = (Store, &'a PartitionKey, &'a PartitionUpdate)>,
+        updates: impl Iterator<Item = (Store, &'a PartitionKey, &'a PartitionUpdate)> + Clone,
     ) -> Result<isize> {
         let memory = self.memory.read().expect("no holder of this lock panics");
         let before = memory.active.bytes();
+        let expect = |(store, key, _): (Store, &PartitionKey, &PartitionUpdate)| {
+            if store == Store::BASE {
+                memory.active.base().expect_write(key);
+            }
+        };
+        let mut expected = updates.clone();
+        expected.by_ref().take(UPDATES_AHEAD).for_each(expect);
         for (store, key, update) in updates {
+            expected.next().into_iter().for_each(expect);
             if store == Store::BASE || !memory.dropped_stores.contains(&store) {
                 memory.active.apply(store, key, update)?;
             }

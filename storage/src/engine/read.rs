@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use palladium_crypto::TableId;
+
 use crate::backend::{Backend, Leased, Reads};
 use crate::cache::{BlockCache, BlockLookup, FetchedBlocks};
 use crate::engine::activity::{is_measured, not_yet};
@@ -13,7 +15,7 @@ use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::lease::Reading;
 use crate::memtable::{Memtable, MemtableCursor};
-use crate::model::{Clustering, PartitionKey, PartitionUpdate};
+use crate::model::{Clustering, PartitionKey, PartitionUpdate, Store};
 use crate::read::{
     BlockAddress, Fault, Item, KeyRange, Merge, PageBuilder, PartitionBound, PartitionHead, Point,
     ReadCommand, ReadPage, ReadRows, ReadWork, ShowRow, Slices, Source, run, run_one,
@@ -198,6 +200,22 @@ impl<B: Backend> Engine<B> {
             (Some(_), None) => {}
         }
         page
+    }
+
+    /// Some partitions are read next: has what memory holds of them on its way.
+    pub fn expect_reads<'a>(
+        &self,
+        table: TableId,
+        keys: impl Iterator<Item = &'a PartitionKey> + Clone,
+    ) {
+        let table = self.inner.tables.get(table);
+        // A table that is not open has nothing in memory; the reads will say so.
+        if let Ok(pass) = table.and_then(|table| self.inner.pass(&table)) {
+            let _ = pass.each_memtable(Store::BASE, |memtable| {
+                memtable.expect_reads(keys.clone());
+                Ok(())
+            });
+        }
     }
 
     /// A read is over that was measured.

@@ -14,6 +14,7 @@
 //! few rows stay cheap and one table with millions has many locks.
 
 use super::partition::{Partition, Scratch};
+use super::prefetch::prefetch;
 use crate::codec::Malformed;
 use crate::model::{PartitionBound, PartitionKey, Token, UpdateView};
 use std::cmp::Ordering::{Equal, Greater, Less};
@@ -70,6 +71,33 @@ impl Buckets {
     #[inline]
     pub(super) fn with<R>(&self, token: Token, see: impl FnOnce(&Shard) -> R) -> R {
         see(&self.lock(token).0)
+    }
+
+    /// Asks for the place of a token, which is looked at soon.
+    pub(super) fn prefetch_place(&self, token: Token) {
+        self.with(token, |shard| {
+            if let Some(bucket) = shard.bucket(token) {
+                let guess = bucket.guess(shard.skip, token);
+                let near = [guess.saturating_sub(1), guess];
+                let near = near.iter().filter_map(|index| bucket.entries.get(*index));
+                near.for_each(prefetch);
+            }
+        });
+    }
+
+    /// Asks for the partition of a token. Its place should have come by now.
+    pub(super) fn prefetch_partition(&self, token: Token) {
+        self.with(token, |shard| {
+            let Some(bucket) = shard.bucket(token) else {
+                return;
+            };
+            let at = bucket
+                .entries
+                .partition_point(|entry| entry.token < token.0);
+            if let Some(entry) = bucket.entries.get(at) {
+                entry.partition.prefetch();
+            }
+        });
     }
 
     /// Adds an update; answers by how many bytes the memtable grew.
@@ -169,10 +197,16 @@ impl Shard {
         }
     }
 
+    /// Where a token belongs; None while there is nothing.
+    #[inline]
+    fn bucket(&self, token: Token) -> Option<&Bucket> {
+        Some(&self.buckets[*self.directory.get(self.slot(token))? as usize])
+    }
+
     /// The partition with this key.
     #[inline]
     pub(super) fn get(&self, token: Token, key: &[u8]) -> Option<&Partition> {
-        let bucket = &self.buckets[*self.directory.get(self.slot(token))? as usize];
+        let bucket = self.bucket(token)?;
         let index = bucket.find(self.skip, token, key).ok()?;
         Some(&bucket.entries[index].partition)
     }
@@ -311,15 +345,21 @@ impl Shard {
 }
 
 impl Bucket {
-    /// Where a key is, or would be. Tokens are uniform: their next bits say about where.
+    /// About where a token is: they are uniform, and their next bits say so.
+    #[inline]
+    fn guess(&self, skip: u32, token: Token) -> usize {
+        let within = (token.ordered_bits() << skip) << self.depth;
+        ((u128::from(within) * self.entries.len() as u128) >> 64) as usize
+    }
+
+    /// Where a key is, or would be.
     #[inline]
     fn find(&self, skip: u32, token: Token, key: &[u8]) -> Result<usize, usize> {
         let entries = &self.entries[..];
         if entries.len() > 2 * BUCKET_ENTRIES {
             return entries.binary_search_by(|entry| entry.place(token, key));
         }
-        let within = (token.ordered_bits() << skip) << self.depth;
-        let mut index = ((u128::from(within) * entries.len() as u128) >> 64) as usize;
+        let mut index = self.guess(skip, token);
         while index > 0 && entries[index - 1].place(token, key) == Greater {
             index -= 1;
         }

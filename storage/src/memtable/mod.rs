@@ -23,6 +23,7 @@ mod cursor;
 pub mod flush;
 mod leaves;
 mod partition;
+mod prefetch;
 mod stores;
 mod window;
 
@@ -70,6 +71,9 @@ impl Default for Memtable {
         Memtable::new()
     }
 }
+
+/// Partitions of a memtable that the processor's own memory holds: nothing is gained by asking for them.
+const PARTITIONS_NEAR: usize = 1024;
 
 impl Memtable {
     /// Empty.
@@ -155,6 +159,28 @@ impl Memtable {
             cover,
             row: row.transpose()?,
         }))
+    }
+
+    /// Has what is needed to write into a partition on its way.
+    #[inline]
+    pub fn expect_write(&self, key: &PartitionKey) {
+        if self.is_large() {
+            self.partitions.prefetch_place(key.token());
+        }
+    }
+
+    /// Has what is needed to read some partitions on its way.
+    pub fn expect_reads<'a>(&self, keys: impl Iterator<Item = &'a PartitionKey> + Clone) {
+        if self.is_large() {
+            keys.clone()
+                .for_each(|key| self.partitions.prefetch_place(key.token()));
+            keys.for_each(|key| self.partitions.prefetch_partition(key.token()));
+        }
+    }
+
+    /// A small one is in the processor's own memory anyway.
+    fn is_large(&self) -> bool {
+        self.partitions.len() > PARTITIONS_NEAR
     }
 
     /// The partition has been written to.

@@ -5,6 +5,7 @@
 //! Merging happens in a scratch buffer that belongs to the shard, is reused, and is zeroed after each use.
 
 use super::leaves::{ALLOCATION_BYTES, Leaves, StoredRow};
+use super::prefetch::{prefetch, prefetch_bytes};
 use crate::codec::Malformed;
 use crate::model::{
     Clustering, Deletion, RangeTombstone, RangeTombstoneList, UpdateView, reconcile,
@@ -69,6 +70,16 @@ impl Scratch {
             self.0 = Vec::new();
         }
         written.map(|()| boxed)
+    }
+}
+
+impl Partition {
+    /// Asks for what is looked at first.
+    pub(super) fn prefetch(&self) {
+        match self {
+            Partition::One(one) => prefetch_bytes(&one.bytes),
+            Partition::Many(many) => prefetch(&**many),
+        }
     }
 }
 

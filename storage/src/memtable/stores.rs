@@ -31,6 +31,11 @@ impl TableMemtables {
         derived.get(&store).cloned()
     }
 
+    /// The memtable of the base.
+    pub(crate) fn base(&self) -> &Memtable {
+        &self.base
+    }
+
     /// Adds what an update says.
     pub(crate) fn apply(
         &self,

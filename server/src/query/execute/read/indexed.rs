@@ -43,6 +43,8 @@ const ENTRIES_AT_FIRST: u32 = 128;
 const ENTRIES_BYTES: usize = 1 << 20;
 /// Rows of one partition that are asked for at once.
 const ROWS_AT_ONCE: usize = 100;
+/// Candidates whose partitions are on their way while the first of them is read.
+const KEYS_AHEAD: usize = 32;
 
 /// Candidates under way.
 pub(super) struct Indexed {
@@ -280,6 +282,14 @@ impl Indexed {
             resume: self.resume.take(),
             now,
         })
+    }
+
+    /// The partitions that are read next.
+    pub(super) fn next_keys(&self) -> impl Iterator<Item = &PartitionKey> + Clone {
+        self.queue
+            .iter()
+            .take(KEYS_AHEAD)
+            .map(|candidate| &candidate.key)
     }
 
     /// What to read of a candidate's partition: with it, the candidates behind it in the same one.

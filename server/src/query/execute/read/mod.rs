@@ -479,7 +479,10 @@ impl Select {
         if let Some(indexed) = &mut self.indexed
             && indexed.takes_entries()
         {
-            return indexed.take(page.decoded()?);
+            indexed.take(page.decoded()?)?;
+            let engine = &self.database.engine;
+            engine.expect_reads(plan_of(&self.statement).table.id, indexed.next_keys());
+            return Ok(());
         }
         self.count_tombstones(&page)?;
         let database = self.database.clone();
