@@ -187,13 +187,23 @@ const AHEAD_BYTES_OF_ALL: usize = 1 << 20;
 impl<B: Backend> Engine<B> {
     /// Answers at once from memory and the page cache. None: it would have to wait; use [`Engine::read`].
     pub fn try_read(&self, command: &ReadCommand) -> Option<Result<ReadPage>> {
-        Some(self.try_read_encoded(command)?.and_then(ReadPage::decoded))
+        let page = self.try_read_encoded(command, self.reading())?;
+        Some(page.and_then(ReadPage::decoded))
     }
 
-    /// The same for whoever shows rows: those of which nothing had to be changed are still bytes.
-    pub fn try_read_encoded(&self, command: &ReadCommand) -> Option<Result<ReadPage<ReadRows>>> {
+    /// Both clocks, for whoever reads several times at once.
+    pub fn reading(&self) -> Reading {
+        Reading::now(&*self.inner.env)
+    }
+
+    /// The same for whoever shows rows: those of which nothing had to be changed are still bytes. `clock`: a reading of the batch that this is part of.
+    pub fn try_read_encoded(
+        &self,
+        command: &ReadCommand,
+        clock: Reading,
+    ) -> Option<Result<ReadPage<ReadRows>>> {
         let began = is_measured().then(|| self.inner.env.boot_nanos());
-        let page = self.try_read_now(command);
+        let page = self.try_read_now(command, clock);
         match (&page, began) {
             (None, _) => not_yet(),
             (Some(_), Some(began)) => self.note_read(command, began),
@@ -226,8 +236,12 @@ impl<B: Backend> Engine<B> {
         }
     }
 
-    fn try_read_now(&self, command: &ReadCommand) -> Option<Result<ReadPage<ReadRows>>> {
-        let mut attempt = match self.attempt(command) {
+    fn try_read_now(
+        &self,
+        command: &ReadCommand,
+        clock: Reading,
+    ) -> Option<Result<ReadPage<ReadRows>>> {
+        let mut attempt = match self.attempt(command, clock) {
             Ok(attempt) => attempt,
             Err(error) => return Some(Err(error)),
         };
@@ -252,7 +266,9 @@ impl<B: Backend> Engine<B> {
     /// The same for whoever shows rows: those of which nothing had to be changed are still bytes.
     pub async fn read_encoded(&self, command: ReadCommand) -> Result<ReadPage<ReadRows>> {
         let began = is_measured().then(|| self.inner.env.boot_nanos());
-        let page = self.finish(self.attempt(&command)?, &command).await;
+        let page = self
+            .finish(self.attempt(&command, self.reading())?, &command)
+            .await;
         if let Some(began) = began {
             self.note_read(&command, began);
         }
@@ -274,10 +290,13 @@ impl<B: Backend> Engine<B> {
     }
 
     #[inline]
-    fn attempt<'c>(&self, command: &'c ReadCommand) -> Result<Attempt<'c>> {
+    fn attempt<'c>(&self, command: &'c ReadCommand, clock: Reading) -> Result<Attempt<'c>> {
+        let pass = self.inner.tables.get(command.table)?.pass(clock)?;
         match command.point() {
-            Some((key, row)) => self.begin_point(command, key, row).map(Attempt::Point),
-            None => self.begin_merging(command),
+            Some((key, row)) => self
+                .begin_point(pass, command, key, row)
+                .map(Attempt::Point),
+            None => self.begin_merging(pass, command),
         }
     }
 
@@ -285,12 +304,11 @@ impl<B: Backend> Engine<B> {
     #[inline]
     fn begin_point<'c>(
         &self,
+        pass: Pass,
         command: &'c ReadCommand,
         key: &'c PartitionKey,
         row: &'c Clustering,
     ) -> Result<PointReading<'c>> {
-        let clock = Reading::now(&*self.inner.env);
-        let pass = self.inner.tables.get(command.table)?.pass(clock)?;
         let mut point = Point::default();
         let mut work = ReadWork::default();
         pass.each_memtable(command.store, |memtable| {
@@ -345,9 +363,7 @@ impl<B: Backend> Engine<B> {
             .decoded()
     }
 
-    fn begin_merging<'c>(&self, command: &ReadCommand) -> Result<Attempt<'c>> {
-        let clock = Reading::now(&*self.inner.env);
-        let pass = self.inner.tables.get(command.table)?.pass(clock)?;
+    fn begin_merging<'c>(&self, pass: Pass, command: &ReadCommand) -> Result<Attempt<'c>> {
         let memtables = pass.memtables(command.store);
         // Looked at once: a compaction may put one in the place of many meanwhile.
         let present = pass.sstables();

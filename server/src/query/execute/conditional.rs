@@ -341,7 +341,10 @@ impl Latched<'_> {
     ) -> CqlResult<Option<ReadPage<ReadRows>>> {
         let asker = &self.settings.asker;
         match patience {
-            Patience::None => try_read(self.database, table, &command, asker).transpose(),
+            Patience::None => {
+                let clock = self.database.engine.reading();
+                try_read(self.database, table, &command, asker, clock).transpose()
+            }
             Patience::Endless => read_page(self.database, table, command, asker)
                 .await
                 .map(Some),

@@ -18,7 +18,7 @@ pub mod write;
 use bytes::Bytes;
 use palladium_protocol::response::MetadataMode;
 use palladium_protocol::wire::{Consistency, Version};
-use palladium_storage::{ReadCommand, ReadPage, ReadRows};
+use palladium_storage::{ReadCommand, ReadPage, ReadRows, Reading};
 
 use super::functions::Moment;
 use crate::audit::Asker;
@@ -72,18 +72,19 @@ pub fn moment_in_seconds<'a>(database: &'a Database, settings: &Settings) -> Mom
     }
 }
 
-/// Reads a page at once if that needs no waiting.
+/// Reads a page at once if that needs no waiting. `clock`: a reading of the batch that this is part of.
 fn try_read(
     database: &Database,
     table: &TableSchema,
     command: &ReadCommand,
     asker: &Asker,
+    clock: Reading,
 ) -> Option<CqlResult<ReadPage<ReadRows>>> {
     if table.kind == TableKind::Virtual {
         let read = || Ok(system::read(database, table, command, asker)?.into());
         return (!system::is_stored(table)).then(read);
     }
-    match database.engine.try_read_encoded(command)? {
+    match database.engine.try_read_encoded(command, clock)? {
         // The key may be within reach, or known to be lost: the waiting road finds out.
         Err(palladium_storage::Error::KeyUnavailable { .. }) => None,
         Err(error) => Some(Err(error.into())),

@@ -77,6 +77,7 @@ pub fn select(
         Ok(select) => select,
         Err(error) => return Outcome::Ready(error.into()),
     };
+    let clock = database.engine.reading();
     loop {
         let Some(command) = select.next_command() else {
             return Outcome::Ready(select.finish().unwrap_or_else(Response::from));
@@ -86,6 +87,7 @@ pub fn select(
             &select.plan().table,
             &command,
             &select.settings.asker,
+            clock,
         ) {
             Some(Ok(page)) => {
                 if let Err(error) = select.take(page) {
@@ -365,7 +367,9 @@ impl Select {
         let mut command = Some(command);
         while let Some(next) = command {
             let database = self.database.clone();
-            let page = match try_read(&database, &self.plan().table, &next, &self.settings.asker) {
+            let clock = database.engine.reading();
+            let asker = &self.settings.asker;
+            let page = match try_read(&database, &self.plan().table, &next, asker, clock) {
                 Some(page) => page?,
                 None => {
                     traces::note(|| "Waiting for a block or a key that is not in memory".into());
