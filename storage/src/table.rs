@@ -399,7 +399,8 @@ impl OpenTable {
                 memory.active.base().expect_write(key);
             }
         };
-        let mut expected = updates.clone();
+        // The first one is needed at once.
+        let mut expected = updates.clone().skip(1);
         expected.by_ref().take(UPDATES_AHEAD).for_each(expect);
         for (store, key, update) in updates {
             expected.next().into_iter().for_each(expect);

@@ -31,7 +31,7 @@ const ITEMS_BETWEEN_YIELDS: u32 = 64;
 const READ_AHEAD_BYTES: usize = 128 << 10;
 const READ_AHEAD_BYTES_MIN: usize = 16 << 10;
 
-/// Opened blocks kept for each SSTable of the merge: the one that its cursor stands in, and the way to the next.
+/// Opened blocks kept for each SSTable of the merge: those that its cursor may ask for again.
 const BLOCKS_PER_SSTABLE: usize = 4;
 
 /// Bytes of those and of what is read ahead, where there is memory for it.
@@ -53,7 +53,7 @@ pub struct MergeTask<B: Backend> {
     pub inputs: Vec<Arc<Sstable>>,
     /// Where one new SSTable ends and the next begins.
     pub outputs: Outputs,
-    /// Bytes of opened blocks that it may keep, as far as it need not have more at hand.
+    /// Bytes that it may keep, of opened blocks and of what is read ahead, as far as it need not have more at hand.
     pub bytes_max: usize,
     /// Bytes that are read wait here for their turn.
     pub pace: Arc<Pace>,

@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::model::Mutation;
+use crate::wiped::Wiped;
 
 const HEADER_BYTES: usize = 12;
 
@@ -32,7 +33,7 @@ pub(crate) fn append(share: &mut Vec<u8>, write: u32, members: u32, mutation: &M
 
 /// The mutations of an opened share, in order.
 pub(crate) fn mutations(share: Vec<u8>) -> Result<Vec<Mutation>> {
-    let mut rest = Bytes::from_owner(crate::wiped::Wiped::new(share));
+    let mut rest = Wiped::new(share).into_bytes();
     let mut mutations = Vec::new();
     while !rest.is_empty() {
         let (_, record) = split(&mut rest)?;
@@ -43,7 +44,7 @@ pub(crate) fn mutations(share: Vec<u8>) -> Result<Vec<Mutation>> {
 
 /// Whether a write in this share has members in other tables.
 pub(crate) fn spans_tables(share: &[u8]) -> Result<bool> {
-    let mut rest = Bytes::from_owner(crate::wiped::Wiped::new(share.to_vec()));
+    let mut rest = Wiped::new(share.to_vec()).into_bytes();
     let mut missing: HashMap<u32, u32> = HashMap::new();
     while !rest.is_empty() {
         let (head, _) = split(&mut rest)?;

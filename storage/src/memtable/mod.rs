@@ -38,12 +38,16 @@ use crate::model::{
     Clustering, PartitionBound, PartitionKey, PartitionUpdate, Row, RowView, UpdateView,
 };
 use crate::read::PointPart;
+use crate::wiped::Wiped;
 use crate::{Error, Result};
 use buckets::Buckets;
 use bytes::Bytes;
 use partition::Partition;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+/// Partitions of a memtable that the processor's own memory holds: nothing is gained by asking for them.
+const PARTITIONS_NEAR: usize = 1024;
 
 /// The unflushed writes of one table. Written and read through `&self` by any number of threads.
 pub struct Memtable {
@@ -72,9 +76,6 @@ impl Default for Memtable {
     }
 }
 
-/// Partitions of a memtable that the processor's own memory holds: nothing is gained by asking for them.
-const PARTITIONS_NEAR: usize = 1024;
-
 impl Memtable {
     /// Empty.
     pub fn new() -> Memtable {
@@ -89,7 +90,7 @@ impl Memtable {
 
     /// Adds what an update says, and tells by how many bytes it has grown.
     pub fn apply(&self, key: &PartitionKey, update: &PartitionUpdate) -> Result<isize> {
-        let mut encoded = crate::wiped::Wiped::new(Vec::with_capacity(256));
+        let mut encoded = Wiped::new(Vec::with_capacity(256));
         update.encode(&mut encoded);
         self.apply_encoded(key, &encoded)
     }

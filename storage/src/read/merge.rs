@@ -21,7 +21,7 @@ use crate::model::{Clustering, Deletion, PartitionKey, reconcile};
 pub struct Merge<S> {
     members: Vec<Member<S>>,
     /// The merged head of the current partition.
-    head: Head,
+    head: MergedHead,
     /// Its deletion.
     above: Option<Deletion>,
     /// The only member that has the current partition, if there is only one.
@@ -38,7 +38,7 @@ pub struct Merge<S> {
 
 struct Member<S> {
     source: S,
-    head: HeadOf,
+    head: MemberHead,
     /// Has the current partition.
     here: bool,
     /// Did its part of the step at hand: a repeated step skips it.
@@ -49,14 +49,14 @@ struct Member<S> {
     asked: bool,
 }
 
-enum HeadOf {
+enum MemberHead {
     Unknown,
     End,
     At(PartitionHead),
 }
 
 /// What stands before the current partition.
-enum Head {
+enum MergedHead {
     /// It was not asked for yet.
     Unknown,
     End,
@@ -78,7 +78,7 @@ impl<S: Source> Merge<S> {
     pub fn new(sources: Vec<S>) -> Self {
         let member = |source| Member {
             source,
-            head: HeadOf::Unknown,
+            head: MemberHead::Unknown,
             here: false,
             done: false,
             held: None,
@@ -86,7 +86,7 @@ impl<S: Source> Merge<S> {
         };
         Merge {
             members: sources.into_iter().map(member).collect(),
-            head: Head::Unknown,
+            head: MergedHead::Unknown,
             above: None,
             alone: None,
             slices: Slices::none(),
@@ -111,9 +111,8 @@ impl<S: Source> Merge<S> {
         self.members.iter().filter(|member| member.here).count()
     }
 
-    /// Makes sure that the current partition's head is known.
-    fn look(&mut self) -> Result<(), Fault> {
-        if matches!(self.head, Head::Unknown) {
+    fn know_head(&mut self) -> Result<(), Fault> {
+        if matches!(self.head, MergedHead::Unknown) {
             let (head, above) = self.read_head()?;
             (self.head, self.above) = (head, above);
         }
@@ -121,29 +120,29 @@ impl<S: Source> Merge<S> {
     }
 
     /// The head of the current partition, and its deletion.
-    fn read_head(&mut self) -> Result<(Head, Option<Deletion>), Fault> {
+    fn read_head(&mut self) -> Result<(MergedHead, Option<Deletion>), Fault> {
         if let [member] = &mut self.members[..] {
             let head = member.source.partition()?;
             member.here = head.is_some();
             self.alone = head.map(|_| 0);
             return Ok(match head {
-                None => (Head::End, None),
-                Some(head) if head.static_row.is_none() => (Head::OfMember(0), head.deletion),
-                Some(head) => (Head::Merged(shadow_head(head.clone())), head.deletion),
+                None => (MergedHead::End, None),
+                Some(head) if head.static_row.is_none() => (MergedHead::OfMember(0), head.deletion),
+                Some(head) => (MergedHead::Merged(shadow_head(head.clone())), head.deletion),
             });
         }
         for member in &mut self.members {
-            if matches!(member.head, HeadOf::Unknown) {
+            if matches!(member.head, MemberHead::Unknown) {
                 member.head = match member.source.partition()? {
-                    Some(head) => HeadOf::At(head.clone()),
-                    None => HeadOf::End,
+                    Some(head) => MemberHead::At(head.clone()),
+                    None => MemberHead::End,
                 };
             }
         }
         let keys = self.members.iter().enumerate();
         let keys = keys.filter_map(|(index, member)| Some((member.key()?, index)));
         let Some((_, first)) = keys.min() else {
-            return Ok((Head::End, None));
+            return Ok((MergedHead::End, None));
         };
         for index in 0..self.members.len() {
             self.members[index].here = self.members[index].key() == self.members[first].key();
@@ -155,7 +154,7 @@ impl<S: Source> Merge<S> {
                 continue;
             }
             // The member's own copy is spent; it is asked again once it has moved on.
-            let HeadOf::At(head) = std::mem::replace(&mut member.head, HeadOf::End) else {
+            let MemberHead::At(head) = std::mem::replace(&mut member.head, MemberHead::End) else {
                 continue;
             };
             (merged, self.alone) = match merged {
@@ -164,10 +163,10 @@ impl<S: Source> Merge<S> {
             };
         }
         Ok(match merged.map(shadow_head) {
-            None => (Head::End, None),
+            None => (MergedHead::End, None),
             Some(head) => {
                 let above = head.deletion;
-                (Head::Merged(head), above)
+                (MergedHead::Merged(head), above)
             }
         })
     }
@@ -393,7 +392,7 @@ impl Place {
 impl<S: Source> Member<S> {
     fn key(&self) -> Option<&PartitionKey> {
         match &self.head {
-            HeadOf::At(head) => Some(&head.key),
+            MemberHead::At(head) => Some(&head.key),
             _ => None,
         }
     }
@@ -438,29 +437,29 @@ impl<S: Source> Source for Merge<S> {
                 member.source.seek(from)?;
                 member.done = true;
                 member.here = false;
-                member.head = HeadOf::Unknown;
+                member.head = MemberHead::Unknown;
             }
         }
         for member in &mut self.members {
             member.done = false;
         }
-        (self.head, self.above) = (Head::Unknown, None);
+        (self.head, self.above) = (MergedHead::Unknown, None);
         self.next = None;
         self.slices = Slices::none();
         Ok(())
     }
 
     fn partition(&mut self) -> Result<Option<&PartitionHead>, Fault> {
-        self.look()?;
+        self.know_head()?;
         match &self.head {
-            Head::Unknown | Head::End => Ok(None),
-            Head::OfMember(member) => self.members[*member].source.partition(),
-            Head::Merged(head) => Ok(Some(head)),
+            MergedHead::Unknown | MergedHead::End => Ok(None),
+            MergedHead::OfMember(member) => self.members[*member].source.partition(),
+            MergedHead::Merged(head) => Ok(Some(head)),
         }
     }
 
     fn open(&mut self, slices: &Slices, reversed: bool) -> Result<(), Fault> {
-        self.look()?;
+        self.know_head()?;
         if !self.opening {
             self.slices = slices.clone();
             self.reversed = reversed;
@@ -538,16 +537,16 @@ impl<S: Source> Source for Merge<S> {
     }
 
     fn next_partition(&mut self) -> Result<(), Fault> {
-        self.look()?;
+        self.know_head()?;
         self.abandon_opening();
         for member in &mut self.members {
             if member.here {
                 member.source.next_partition()?;
                 member.here = false;
-                member.head = HeadOf::Unknown;
+                member.head = MemberHead::Unknown;
             }
         }
-        (self.head, self.above) = (Head::Unknown, None);
+        (self.head, self.above) = (MergedHead::Unknown, None);
         self.next = None;
         self.slice = self.slices.as_slice().len();
         Ok(())

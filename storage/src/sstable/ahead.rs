@@ -1,13 +1,16 @@
 //! Reads ahead, for whoever goes through the blocks of an SSTable one after the other.
 //!
 //! A call into the kernel costs more than the block that it brings, and a disk more than either. Where the block that is wanted follows the one before it, a stretch of
-//! the blob is read at once; its blocks are taken from there as they are asked for, still sealed, so that reading too far costs a copy and nothing else.
+//! the blob is read at once; its blocks are taken from there as they are asked for, still sealed, so that reading too far costs a copy and nothing else. The index block
+//! that says where they are is kept beside them, opened: it has some hundred of them.
 //!
-//! What must hold: nothing here is plaintext. Who opens a block looks first whether he may, whether it had to be read or not.
+//! What must hold: who opens a block looks first whether he may, whether it had to be read or not. No more is kept than may be read ahead, however large a block is.
 
-use super::index::Location;
+use palladium_crypto::StructureId;
 
-/// What was read ahead of one blob.
+use super::index::{Location, Node};
+
+/// What was read ahead of one SSTable's data.
 pub struct ReadAhead {
     least: usize,
     most: usize,
@@ -16,6 +19,12 @@ pub struct ReadAhead {
     /// Where `bytes` stand in the blob.
     offset: u64,
     bytes: Vec<u8>,
+    /// Where the last read ended.
+    end: u64,
+    /// Up to there blocks are read one by one: a longer read has failed.
+    trouble: u64,
+    /// The index block used last, and its number.
+    node: Option<(u32, Node)>,
 }
 
 impl ReadAhead {
@@ -36,7 +45,21 @@ impl ReadAhead {
             next: least,
             offset: 0,
             bytes: Vec::new(),
+            end: 0,
+            trouble: 0,
+            node: None,
         }
+    }
+
+    /// An index block, if it is the one that was used last.
+    pub(super) fn node(&self, block: u32) -> Option<Node> {
+        let (kept, node) = self.node.as_ref()?;
+        (*kept == block).then(|| node.clone())
+    }
+
+    /// Keeps an index block.
+    pub(super) fn keep_node(&mut self, block: u32, node: &Node) {
+        self.node = Some((block, node.clone()));
     }
 
     /// A block as it lies in the blob, if it has been read.
@@ -49,10 +72,13 @@ impl ReadAhead {
 
     /// How many bytes are to be read from a block's first one on, of a blob of `size` bytes; at least the block.
     pub(super) fn stretch(&self, location: Location, size: u64) -> usize {
-        let end = self.offset + self.bytes.len() as u64;
         // What was read last ends within the block, or just before it.
-        let follows = (self.offset..=end).contains(&location.offset);
-        let wanted = if follows { self.next } else { self.least };
+        let follows = (self.offset..=self.end).contains(&location.offset);
+        let wanted = match follows {
+            _ if location.offset < self.trouble => 0,
+            true => self.next,
+            false => self.least,
+        };
         let left = size.saturating_sub(location.offset);
         let stretch = wanted.min(usize::try_from(left).unwrap_or(usize::MAX));
         stretch.max(location.sealed_bytes)
@@ -65,10 +91,21 @@ impl ReadAhead {
         buffer
     }
 
+    /// A stretch from this block on could not be read: what is in it is read block by block, so that the one that is damaged is met by who asks for it.
+    pub(super) fn failed(&mut self, structure: StructureId, location: Location, stretch: usize) {
+        tracing::warn!(%structure, offset = location.offset, bytes = stretch, "a read ahead has failed; these blocks are read one by one");
+        self.trouble = location.offset.saturating_add(stretch as u64);
+    }
+
     /// Keeps what was read from a block's first byte on, and gives the block.
     pub(super) fn keep(&mut self, location: Location, bytes: Vec<u8>) -> Option<Vec<u8>> {
         self.next = (2 * bytes.len()).clamp(self.least, self.most);
         self.offset = location.offset;
+        self.end = location.offset.saturating_add(bytes.len() as u64);
+        if bytes.len() == location.sealed_bytes {
+            self.bytes = Vec::new();
+            return Some(bytes);
+        }
         self.bytes = bytes;
         self.block(location)
     }
@@ -115,6 +152,21 @@ mod tests {
         // Not beyond the blob's end, and never less than the block.
         assert_eq!(read(&mut ahead, &blob, at(9_700, 300)), 300);
         assert_eq!(read(&mut ahead, &blob, at(50, 5_000)), 5_000);
+        // A block is not kept beside itself; the one behind it follows all the same.
+        assert_eq!(ahead.bytes.capacity(), 0);
+        assert_eq!(read(&mut ahead, &blob, at(5_050, 100)), 1_000);
+    }
+
+    #[test]
+    fn a_stretch_that_cannot_be_read_is_read_block_by_block_and_what_is_behind_it_as_ever() {
+        let blob = vec![7; 10_000];
+        let mut ahead = ReadAhead::steady(1_000);
+        assert_eq!(read(&mut ahead, &blob, at(0, 100)), 1_000);
+        ahead.failed(StructureId([1; 16]), at(1_000, 100), 1_000);
+        for block in 10..20 {
+            assert_eq!(read(&mut ahead, &blob, at(block * 100, 100)), 100);
+        }
+        assert_eq!(read(&mut ahead, &blob, at(2_000, 100)), 1_000);
     }
 
     #[test]

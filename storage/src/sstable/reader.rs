@@ -122,8 +122,10 @@ impl OpenComponent {
         let (alone, stretch) = (location.sealed_bytes, ahead.stretch(location, self.size));
         let read = |bytes| backend.blob_read(self.structure, location.offset, bytes);
         let bytes = match read(stretch).await {
-            // What follows may be damaged: it is met when it is asked for.
-            Err(Error::Io { .. } | Error::Corrupt { .. }) if stretch > alone => read(alone).await?,
+            Err(Error::Io { .. } | Error::Corrupt { .. }) if stretch > alone => {
+                ahead.failed(self.structure, location, stretch);
+                read(alone).await?
+            }
             bytes => bytes?,
         };
         ahead
@@ -131,7 +133,7 @@ impl OpenComponent {
             .ok_or_else(|| self.damaged("a short read".into()))
     }
 
-    /// The same of what is in memory; None if it is not.
+    /// The same of what is in memory; None if it is not. The location was checked.
     fn read_ahead_now<B: Backend>(
         &self,
         backend: &B,
@@ -196,6 +198,24 @@ impl OpenComponent {
 
     fn damaged(&self, what: String) -> Error {
         Error::corrupt(format!("{} {}: {what}", self.kind, self.structure))
+    }
+}
+
+/// An index block that need not be read.
+fn known(
+    ahead: &Option<&mut ReadAhead>,
+    blocks: &dyn BlockLookup,
+    index_block: BlockAddress,
+) -> Option<Result<Node>> {
+    let kept = ahead
+        .as_ref()
+        .and_then(|ahead| ahead.node(index_block.block));
+    match kept {
+        Some(node) => Some(Ok(node)),
+        None => {
+            let block = blocks.block(index_block)?;
+            Some(Node::parse(block.into_bytes()))
+        }
     }
 }
 
@@ -396,7 +416,7 @@ impl Sstable {
         backend: &B,
         blocks: &dyn BlockLookup,
         address: BlockAddress,
-        ahead: Option<&mut ReadAhead>,
+        mut ahead: Option<&mut ReadAhead>,
     ) -> Result<PlainBlock> {
         if address.structure == self.index.structure {
             return self
@@ -404,15 +424,18 @@ impl Sstable {
                 .await;
         }
         let parent = self.index_child_of(address.block)?;
-        let node = match blocks.block(parent) {
-            Some(block) => block,
+        let node = match known(&ahead, blocks, parent) {
+            Some(node) => node?,
             None => {
-                self.fetch_wanted(backend, &self.index, self.wanted_index(parent.block)?)
-                    .await?
+                let wanted = self.wanted_index(parent.block)?;
+                let block = self.fetch_wanted(backend, &self.index, wanted).await?;
+                Node::parse(block.into_bytes())?
             }
         };
-        let node = Node::parse(node.into_bytes())?;
         let wanted = self.wanted_data(address.block, &node)?;
+        if let Some(ahead) = &mut ahead {
+            ahead.keep_node(parent.block, &node);
+        }
         let sealed = match ahead {
             Some(ahead) => {
                 self.data
@@ -458,7 +481,7 @@ impl Sstable {
         backend: &B,
         blocks: &dyn BlockLookup,
         address: BlockAddress,
-        ahead: Option<&mut ReadAhead>,
+        mut ahead: Option<&mut ReadAhead>,
     ) -> Option<Result<PlainBlock>> {
         if address.structure == self.index.structure {
             let wanted = self.wanted_index(address.block);
@@ -468,16 +491,21 @@ impl Sstable {
             Ok(parent) => parent,
             Err(error) => return Some(Err(error)),
         };
-        let node = match blocks.block(parent) {
-            Some(block) => Ok(block),
+        let node = match known(&ahead, blocks, parent) {
+            Some(node) => node,
             None => {
                 let wanted = self.wanted_index(parent.block);
                 self.fetch_wanted_now(backend, &self.index, wanted, None)?
+                    .and_then(|block| Node::parse(block.into_bytes()))
             }
         };
-        let wanted = node
-            .and_then(|node| Node::parse(node.into_bytes()))
-            .and_then(|node| self.wanted_data(address.block, &node));
+        let wanted = node.and_then(|node| {
+            let wanted = self.wanted_data(address.block, &node)?;
+            if let Some(ahead) = &mut ahead {
+                ahead.keep_node(parent.block, &node);
+            }
+            Ok(wanted)
+        });
         self.fetch_wanted_now(backend, &self.data, wanted, ahead)
     }
 

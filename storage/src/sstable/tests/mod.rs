@@ -3,6 +3,7 @@
 //! A [`World`] is a simulated disk, an environment and a table's key, all from one seed. [`random_partitions`] makes partitions with
 //! rows, static rows, deletions and range tombstones as the sequence of items that a correct source shows.
 
+mod ahead;
 mod cursor;
 mod golden;
 mod mutated;

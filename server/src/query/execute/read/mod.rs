@@ -63,6 +63,10 @@ const CELLS_BYTES: usize = 512;
 const EFFORT_MAX: usize = 2_000;
 /// What asking storage once costs, in rows.
 const EFFORT_OF_PAGE: usize = 10;
+/// The same of a block that had to be opened.
+const EFFORT_OF_BLOCK: usize = 5;
+/// Reads in memory share a reading of the clocks for so long.
+const EFFORT_OF_READING: usize = 200;
 /// Bytes of one answer: what a driver can still take in.
 const ANSWER_BYTES_MAX: usize = 200 << 20;
 
@@ -77,11 +81,16 @@ pub fn select(
         Ok(select) => select,
         Err(error) => return Outcome::Ready(error.into()),
     };
-    let clock = database.engine.reading();
+    let (mut clock, mut is_new_from) = (database.engine.reading(), EFFORT_OF_READING);
     loop {
         let Some(command) = select.next_command() else {
             return Outcome::Ready(select.finish().unwrap_or_else(Response::from));
         };
+        // What a graph costs to search is not counted.
+        if select.effort >= is_new_from || select.is_by_graph() {
+            clock = database.engine.reading();
+            is_new_from = select.effort + EFFORT_OF_READING;
+        }
         match try_read(
             database,
             &select.plan().table,
@@ -479,7 +488,10 @@ impl Select {
             .iter()
             .map(|partition| 1 + partition.rows.len())
             .sum();
-        self.effort += rows + EFFORT_OF_PAGE;
+        let passed = usize::try_from(page.tombstones).unwrap_or(EFFORT_MAX);
+        let opened = (page.work.blocks as usize).saturating_mul(EFFORT_OF_BLOCK);
+        let effort = rows.saturating_add(passed).saturating_add(opened);
+        self.effort = self.effort.saturating_add(effort + EFFORT_OF_PAGE);
         if let Some(indexed) = &mut self.indexed
             && indexed.takes_entries()
         {
