@@ -13,18 +13,43 @@ pub fn days_of(year: i64, month: u32, day: u32) -> Option<i64> {
     if !(1..=12).contains(&month) || day == 0 || day > days_in_month(year, month) {
         return None;
     }
-    // Years begin in March here, so that the leap day is the last one.
-    let shifted = if month <= 2 { year - 1 } else { year };
-    let era = shifted.div_euclid(400);
-    let year_of_era = shifted.rem_euclid(400);
-    let month_from_march = i64::from((month + 9) % 12);
-    let day_of_year = (153 * month_from_march + 2) / 5 + i64::from(day) - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let year = year_from_march(year, month);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_era =
+        year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year(month, day);
     Some(era * 146_097 + day_of_era - 719_468)
 }
 
+/// Years begin in March here, so that the leap day is the last one.
+pub(super) fn year_from_march(year: i64, month: u32) -> i64 {
+    year - i64::from(month <= 2)
+}
+
+/// Days since the first of March.
+pub(super) fn day_of_year(month: u32, day: u32) -> i64 {
+    let month_from_march = i64::from((month + 9) % 12);
+    (153 * month_from_march + 2) / 5 + i64::from(day) - 1
+}
+
+/// Month and day of so many days since the first of March.
+pub(super) fn month_and_day(day_of_year: i64) -> (u32, u32) {
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    (month as u32, day)
+}
+
+/// How many days a month has.
 fn days_in_month(year: i64, month: u32) -> u32 {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    days_of_month(month, year % 4 == 0 && (year % 100 != 0 || year % 400 == 0))
+}
+
+pub(super) fn days_of_month(month: u32, leap: bool) -> u32 {
     match month {
         2 if leap => 29,
         2 => 28,
@@ -41,13 +66,7 @@ pub fn date_of(days: i64) -> (i64, u32, u32) {
     let year_of_era =
         (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    } as u32;
+    let (month, day) = month_and_day(day_of_year);
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }

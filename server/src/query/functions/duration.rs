@@ -6,7 +6,7 @@ use bytes::Bytes;
 use palladium_protocol::cql::ast::Arithmetic;
 use palladium_protocol::types::{CqlType, CqlValue, Duration, decode};
 
-use super::{calendar, instant, text};
+use super::{calendar, instant, months, text};
 use crate::error::{CqlError, CqlResult};
 
 const DAY_MILLIS: i64 = 86_400_000;
@@ -95,42 +95,43 @@ pub(super) fn floor(
 }
 
 /// In steps of months and a rest. As in Cassandra months alone may end behind the value: where a month lacks the starting point's day, its last day counts.
-fn floor_of_months(millis: i64, start: i64, months: i64, rest: i64) -> i64 {
+///
+/// Cassandra goes back from the last step one by one, and with each the day of the month can only get earlier: it is the starting point's, or the last one of
+/// the shortest month on the way.
+fn floor_of_months(millis: i64, start: i64, step_months: i64, rest: i64) -> i64 {
     let of_day = start.rem_euclid(DAY_MILLIS);
-    let first_day = start.div_euclid(DAY_MILLIS);
-    let (year, month, _) = calendar::date_of(millis.div_euclid(DAY_MILLIS));
-    let (start_year, start_month, _) = calendar::date_of(first_day);
-    let between = (year - start_year) * 12 + i64::from(month) - i64::from(start_month);
-    let at = |day: i64, steps: i64| {
-        i128::from(day) * i128::from(DAY_MILLIS)
+    let (first_month, start_day) = months::of_day(start.div_euclid(DAY_MILLIS));
+    let (month, _) = months::of_day(millis.div_euclid(DAY_MILLIS));
+    let most = (month - first_month) / step_months;
+    // At so many steps, on this day of the month.
+    let at = |steps: i64, day: u32| {
+        let days = months::day_of(first_month + steps * step_months, day);
+        i128::from(days) * i128::from(DAY_MILLIS)
             + i128::from(of_day)
             + i128::from(steps) * i128::from(rest)
     };
-    let most = between / months;
-    let too_late = |steps: i64| at(months_later(first_day, steps * months), steps) > millis.into();
     if rest == 0 {
-        return at(months_later(first_day, most * months), most) as i64;
+        return at(most, start_day) as i64;
     }
-    // About so many steps are not too many; the last ones are gone back one by one, because each may shorten the day of the month.
+    // The last step that is early enough on the earliest day there can be. A step is longer than those few days: on its own day it is the one, or the one before.
     let (mut low, mut high) = (0, most + 1);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        match too_late(middle) {
+        match at(middle, start_day.min(months::SHORTEST)) > millis.into() {
             true => high = middle,
             false => low = middle,
         }
     }
-    let mut steps = most.min(low + STEPS_BACK_MAX);
-    let mut day = months_later(first_day, steps * months);
-    while at(day, steps) > millis.into() && steps > 0 {
-        steps -= 1;
-        day = months_later(day, -months);
-    }
-    (at(day, steps) as i64).max(start)
+    let on_its_day = |steps: i64| {
+        let shortest = months::shortest(first_month, step_months, steps, most);
+        at(steps, start_day.min(shortest))
+    };
+    let floor = match on_its_day(low) {
+        late if late > millis.into() && low > 0 => on_its_day(low - 1),
+        floor => floor,
+    };
+    (floor as i64).max(start)
 }
-
-/// Steps that are gone back one by one.
-const STEPS_BACK_MAX: i64 = 10_000;
 
 fn check_positive(step: &Duration) -> CqlResult<()> {
     if step.months < 0 || step.days < 0 || step.nanoseconds < 0 {
@@ -185,26 +186,19 @@ fn moved(millis: i64, by: &Duration, times: i64) -> Option<i64> {
     let days = millis.div_euclid(DAY_MILLIS);
     let of_day = millis.rem_euclid(DAY_MILLIS);
     let months = i64::from(by.months).checked_mul(times)?;
-    let (year, ..) = calendar::date_of(days);
-    if (year + months / 12).abs() > YEAR_MAX {
+    let (month, day) = months::of_day(days);
+    if ((month + months) / 12).abs() > YEAR_MAX {
         return None;
     }
-    let days = months_later(days, months);
+    // Beside no months a day is itself, also one that no calendar has.
+    let days = match months {
+        0 => days,
+        _ => months::day_of(month + months, day),
+    };
     let days = days.checked_add(i64::from(by.days).checked_mul(times)?)?;
     days.checked_mul(DAY_MILLIS)?
         .checked_add(of_day)?
         .checked_add((by.nanoseconds / MILLI_NANOS).checked_mul(times)?)
-}
-
-/// The day so many months later, or the last day of a month that is shorter.
-fn months_later(days: i64, months: i64) -> i64 {
-    let (year, month, day) = calendar::date_of(days);
-    let months = year * 12 + i64::from(month) - 1 + months;
-    let (year, month) = (months.div_euclid(12), months.rem_euclid(12) as u32 + 1);
-    (1..=day)
-        .rev()
-        .find_map(|day| calendar::days_of(year, month, day))
-        .expect("each month has a first day")
 }
 
 /// Beyond what 64 bits of milliseconds reach.

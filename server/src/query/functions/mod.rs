@@ -11,6 +11,7 @@ mod duration;
 mod java_digits;
 mod logarithm;
 mod mask;
+mod months;
 pub mod number;
 mod signature;
 pub mod text;
@@ -34,7 +35,7 @@ pub use cast::{can_cast, castable_to};
 pub use signature::{Fit, Signature, is_assignable, resolve};
 
 /// When a statement is executed.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Moment<'a> {
     /// The server's timestamp for the statement, microseconds.
     pub micros: i64,
