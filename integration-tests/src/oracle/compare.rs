@@ -5,6 +5,7 @@
 //! The heading of a difference is what remains when names and numbers of this statement are taken away: a thousand differences have few headings.
 
 use bytes::{Buf, Bytes};
+use num_bigint::BigInt;
 
 use super::answer::{Answer, Column, Kind, Refusal, Reply, Table, Type};
 
@@ -276,7 +277,8 @@ fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
         // it in its own: two spellings of one set are one key.
         ty => {
             let is_clustering = column.name.starts_with('c') && column.name.len() == 2;
-            let is_key = column.name.starts_with(['c', 'p', 'r']);
+            // A view's key may be any column.
+            let is_key = column.name.starts_with(['c', 'p', 'r']) || column.table.starts_with('w');
             let read =
                 |value| without_later_fields(ty, &in_order(ty, value, is_clustering), is_key);
             read(left) == read(right)
@@ -363,7 +365,7 @@ fn ordered(ty: &Type, value: &[u8], whole: bool) -> Option<Vec<u8>> {
     rest.is_empty().then_some(out)
 }
 
-/// A value without the nulls at the end of user types that are keys: of a column, of a map, or elements of a set. Cassandra gives a key back with the fields that its
+/// A value without the spelling of decimals that are keys, and without the nulls at the end of user types that are: of a column, of a map, or elements of a set. Cassandra gives a key back with the fields that its
 /// type had when it was written, ours with those that it has now.
 fn without_later_fields(ty: &Type, value: &[u8], is_key: bool) -> Vec<u8> {
     shortened(ty, value, is_key).unwrap_or_else(|| value.to_vec())
@@ -388,6 +390,7 @@ fn shortened(ty: &Type, value: &[u8], is_key: bool) -> Option<Vec<u8>> {
         }
         Type::Tuple(types) => parts.extend(types.iter().map(|ty| (ty, is_key))),
         Type::User(_, fields) => parts.extend(fields.iter().map(|(_, ty)| (ty, is_key))),
+        Type::Native("decimal", _) if is_key => return number(value),
         _ => return Some(value.to_vec()),
     }
     for (ty, is_key) in parts {
@@ -413,6 +416,22 @@ fn shortened(ty: &Type, value: &[u8], is_key: bool) -> Option<Vec<u8>> {
         }
     }
     rest.is_empty().then_some(out)
+}
+
+/// A decimal that is a key, without the zeros at its end. Of several spellings of one row's key Cassandra keeps the one it met first, in a memtable or in a file, and
+/// of those of one literal the one that a hash table gave first; ours keeps the newest write's.
+fn number(value: &[u8]) -> Option<Vec<u8>> {
+    let (scale, unscaled) = value.split_first_chunk::<4>()?;
+    let mut scale = i64::from(i32::from_be_bytes(*scale));
+    let mut unscaled = BigInt::from_signed_bytes_be(unscaled);
+    if unscaled == BigInt::ZERO {
+        return Some(vec![0]);
+    }
+    while (&unscaled % 10u8) == BigInt::ZERO {
+        unscaled /= 10u8;
+        scale -= 1;
+    }
+    Some([&scale.to_be_bytes()[..], &unscaled.to_signed_bytes_be()].concat())
 }
 
 /// Whether theirs are rows of the same columns, and all of ours are among them, in their order.

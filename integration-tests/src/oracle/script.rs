@@ -5,6 +5,7 @@
 //! -- whatever                 a remark, or, in a golden script, the answer; neither is of interest: Cassandra is asked
 //! -- @pages 2                 from here on in pages of two rows; 0: without pages
 //! -- @prepare                 the next statement is prepared and then executed
+//! -- @now 1900000000          from here on it is this second; 0: whatever the servers' clocks say
 //! -- ! @ours why              the first line of a script that no Cassandra is asked about
 //! ```
 
@@ -67,11 +68,14 @@ fn renamed(text: &str, keyspace: &str) -> String {
 pub fn steps(text: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut statement = String::new();
-    let (mut page_rows, mut prepared) = (None, false);
+    let (mut page_rows, mut prepared, mut now_seconds) = (None, false, None);
     for line in text.lines() {
         if statement.is_empty() && (line.trim().is_empty() || line.starts_with("--")) {
             if let Some(rows) = line.strip_prefix("-- @pages ") {
                 page_rows = rows.trim().parse().ok().filter(|rows| *rows > 0);
+            }
+            if let Some(now) = line.strip_prefix("-- @now ") {
+                now_seconds = now.trim().parse().ok().filter(|now| *now > 0);
             }
             prepared |= line.starts_with("-- @prepare");
             continue;
@@ -84,6 +88,7 @@ pub fn steps(text: &str) -> Vec<Step> {
             steps.push(Step {
                 prepared: std::mem::take(&mut prepared),
                 page_rows,
+                now_seconds,
                 ..Step::plain(purpose(whole), whole)
             });
             statement.clear();

@@ -91,6 +91,12 @@ pub const KEPT: &[Kept] = &[
         why: "which of several conditions Cassandra looks at first is a hash table's order: it may not come to the one that makes no sense",
     },
     Kept {
+        statement: "*IF * AND *",
+        theirs: "0x2200 Invalid comparison with *",
+        ours: "0x2200 Invalid comparison with *",
+        why: "which of several conditions Cassandra looks at first is a hash table's order: it may not come to the one that makes no sense",
+    },
+    Kept {
         statement: "ALTER TABLE *DROP *|ALTER TABLE *RENAME *",
         theirs: "0x2200 Can*dependent secondary indexes (*, *)",
         ours: "0x2200 Can*dependent secondary indexes (*, *)",

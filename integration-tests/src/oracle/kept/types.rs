@@ -110,7 +110,7 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "ALTER TABLE * MASKED WITH mask_replace(*)",
-        theirs: "schema: UPDATED *",
+        theirs: "schema: UPDATED *|0x2200 Unable to make * from '*'|0x2200 Unable to parse * from '*'|0x2200 Unable to coerce '*",
         ours: "0x2200 Type error: * cannot be passed as argument * of function system.mask_replace of type *tuple<*",
         why: "Cassandra parses a bare constant as the internal text of a tuple",
     },
@@ -211,8 +211,8 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra does not see that a descending column is a collection",
     },
     Kept {
-        statement: "SELECT *CAST(r*|SELECT *CAST(p* FROM w*",
-        theirs: "0x2200 r* cannot be cast to *|0x2200 p* cannot be cast to *|0x2200 Invalid call to function system.cast_as_*",
+        statement: "SELECT *CAST(r*|SELECT *CAST(p* FROM w*|SELECT *CAST(v* FROM w*",
+        theirs: "0x2200 r* cannot be cast to *|0x2200 p* cannot be cast to *|0x2200 v* cannot be cast to *|0x2200 Invalid call to function system.cast_as_*",
         ours: "[*|prepared: *|0x2200 *",
         why: "Cassandra does not know a descending column's own type again",
     },

@@ -13,6 +13,18 @@ pub const KEPT: &[Kept] = &[
         why: "a conditional statement needs UNMASK: its answer would show what is behind a mask",
     },
     Kept {
+        statement: "SELECT *WHERE *token(*",
+        theirs: "[*",
+        ours: "0x2100 User * has no UNMASK nor SELECT_MASKED permission on table *, cannot query masked columns [*]",
+        why: "a token tells of the values it is of: Cassandra forgets that beside another condition on the key",
+    },
+    Kept {
+        statement: "DESCRIBE *",
+        theirs: "[*MASKED WITH system.*",
+        ours: "[*MASKED WITH system.*blob_as_*(0x)*|[*MASKED WITH system.mask_replace(*0s*)*",
+        why: "a mask that is described is read as the same mask: Cassandra takes an empty value for none, and shows no duration of nothing",
+    },
+    Kept {
         statement: "CREATE TABLE * MASKED WITH *''*|ALTER TABLE * MASKED WITH *''*",
         theirs: "0x2000 Failed parsing CQL term: *",
         ours: "schema: *",

@@ -220,7 +220,7 @@ pub fn keyspace(chance: &mut Chance) -> String {
         "CREATE KEYSPACE nope WITH replication = {}",
         "CREATE KEYSPACE nope WITH replication = {'class': 'Nope'}",
         "CREATE KEYSPACE nope WITH replication = 1",
-        "CREATE KEYSPACE nope WITH replication = {'class': 'SimpleStrategy'}",
+        "CREATE KEYSPACE nope WITH replication = {'class': 'SimpleStrategy', 'nope': 1}",
         "CREATE KEYSPACE nope WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 'x'}",
         "CREATE KEYSPACE nope WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1} AND nope = 1",
         "CREATE KEYSPACE nope WITH durable_writes = true",
