@@ -48,6 +48,7 @@ use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::{self, Flag};
 use crate::instruments::{Asked, Operation, table_of};
+use crate::schema::change::written;
 use crate::session::Session;
 use crate::traces;
 
@@ -153,6 +154,7 @@ fn prepare(
         None => {
             let statement = Arc::new(understand(database, request.query, keyspace)?);
             check_named(session, &statement)?;
+            check_schema(database, &statement)?;
             check_keepable(&statement)?;
             database.prepared.put(statement.clone())?;
             statement
@@ -186,6 +188,16 @@ fn check_named(session: &Session, statement: &Statement) -> CqlResult<()> {
     match is_about_roles(tree) && session.asker().standing == Standing::Anonymous {
         true => Err(refused_to_nobody(tree)),
         false => Ok(()),
+    }
+}
+
+/// What no schema would have is not prepared either.
+fn check_schema(database: &Database, statement: &Statement) -> CqlResult<()> {
+    match &statement.body {
+        Body::Other(tree) => {
+            written::validate(tree, database.guardrails.is_on(Flag::DynamicDataMasking))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -4,11 +4,13 @@
 //!
 //! What must hold: a mask returns the column's own type, so that a masked answer has the same metadata as any other.
 
-use palladium_protocol::cql::ast::{Literal, Mask, Term};
+use palladium_protocol::cql::ast::{Mask, Term};
 use palladium_protocol::types::CqlType;
 
 use super::{ColumnMask, mask_argument};
 use crate::error::{CqlError, CqlResult};
+use crate::query::analyze;
+use crate::query::functions::Moment;
 
 /// What a masking function takes behind the column.
 struct Signature {
@@ -75,8 +77,13 @@ pub fn disabled() -> CqlError {
     )
 }
 
-/// The mask of a column of a type, as it is written.
-pub fn mask_of(mask: &Mask, column: &str, ty: &CqlType) -> CqlResult<ColumnMask> {
+/// The mask of a column of a type, as it is written; what its arguments ask of the clock they ask now.
+pub fn mask_of(
+    mask: &Mask,
+    column: &str,
+    ty: &CqlType,
+    moment: &Moment<'_>,
+) -> CqlResult<ColumnMask> {
     let (written, name, arguments) = match mask {
         Mask::Default => ("mask_default".to_owned(), "mask_default", &[][..]),
         Mask::Function { name, arguments } => {
@@ -126,7 +133,7 @@ pub fn mask_of(mask: &Mask, column: &str, ty: &CqlType) -> CqlResult<ColumnMask>
     let arguments = arguments
         .iter()
         .zip(&takes)
-        .map(|(term, wanted)| argument(&function, term, wanted))
+        .map(|(term, wanted)| argument(&function, term, wanted, moment))
         .collect::<CqlResult<_>>()?;
     Ok(ColumnMask {
         keyspace: "system".into(),
@@ -135,37 +142,27 @@ pub fn mask_of(mask: &Mask, column: &str, ty: &CqlType) -> CqlResult<ColumnMask>
     })
 }
 
-/// An argument as text, if a constant of its type.
-fn argument(function: &str, term: &Term, wanted: &CqlType) -> CqlResult<String> {
-    let fits = match (term, wanted.bare()) {
-        (Term::Literal(Literal::Integer(_)), CqlType::Text | CqlType::Ascii) => false,
-        (Term::Literal(literal), CqlType::Int) => matches!(literal, Literal::Integer(_)),
-        (Term::Literal(literal), wanted) => {
-            crate::query::analyze::literal::value(literal, wanted, "mask").is_ok()
-        }
-        (Term::Marker(_), _) => false,
-        _ => true,
+/// An argument as it is kept: as the value that it is, and not as it was written.
+fn argument(
+    function: &str,
+    term: &Term,
+    wanted: &CqlType,
+    moment: &Moment<'_>,
+) -> CqlResult<String> {
+    let term = analyze::term::as_selectable(term);
+    let is_replaced = function == "system.mask_replace";
+    let Err(found) = analyze::fits(&term, wanted, !is_replaced)? else {
+        let value = analyze::value_now(&term, wanted, moment)?;
+        return mask_argument::kept(wanted, value.as_deref());
     };
-    if let Term::Literal(Literal::Null) = term {
-        return Ok("null".into());
-    }
-    // Kept as the value that it is, and not as it was written.
-    if fits && let Ok(value) = mask_argument::value(term, wanted) {
-        return mask_argument::constant(wanted, value.as_deref());
-    }
-    let found = match term {
-        Term::Literal(Literal::String(_)) => "ascii",
-        Term::Literal(Literal::Integer(_)) => "int",
-        Term::Literal(Literal::Boolean(_)) => "boolean",
-        Term::Literal(Literal::Uuid(_)) => "uuid",
-        _ => "unknown",
-    };
-    Err(CqlError::invalid(match function {
-        "system.mask_replace" => format!(
+    let term = analyze::name::raw(&term);
+    Err(CqlError::invalid(match is_replaced {
+        true => format!(
             "Type error: {term} cannot be passed as argument 1 of function {function} of type {wanted}"
         ),
-        _ => format!(
-            "Function {function} requires an argument of type {wanted}, but found argument {term} of type {found}"
+        false => format!(
+            "Function {function} requires an argument of type {wanted}, but found argument {term} of type {}",
+            found.map_or_else(|| "unknown".to_owned(), |found| found.to_string())
         ),
     }))
 }

@@ -1,11 +1,12 @@
 //! The argument of a mask, as the value that it is: printed as a constant of CQL where it is kept and described, and as Cassandra's internal text where
 //! `system_schema.column_masks` shows it.
 //!
-//! What must hold: a constant that is printed here is read back as the same value.
+//! What must hold: a constant that is kept is read back as the same value: after a restart, and from what DESCRIBE shows. Where Cassandra's own text of a value
+//! is not (a year beyond the fourth digit, a value of no bytes, a duration of nothing), the value is kept as its number or its bytes.
 
 use bytes::Bytes;
 use palladium_protocol::cql;
-use palladium_protocol::cql::ast::{Name, Selectable, Selection, Statement, Term};
+use palladium_protocol::cql::ast::{Name, Selectable, Selection, Statement};
 use palladium_protocol::types::CqlType;
 
 use crate::encode::Malformed;
@@ -14,9 +15,19 @@ use crate::error::{CqlError, CqlResult};
 use crate::query::analyze;
 use crate::query::functions::text;
 
-/// The value of a constant.
-pub(super) fn value(term: &Term, ty: &CqlType) -> CqlResult<Option<Bytes>> {
-    analyze::constant(&analyze::term::as_selectable(term), ty)
+/// A value as a constant that is read back as this value.
+pub(super) fn kept(ty: &CqlType, value: Option<&[u8]>) -> CqlResult<String> {
+    let printed = constant(ty, value)?;
+    match read_back(&printed, ty) {
+        Ok(back) if back.as_deref() == value => Ok(printed),
+        _ => Err(unkept(ty)),
+    }
+}
+
+fn unkept(ty: &CqlType) -> CqlError {
+    CqlError::invalid(format!(
+        "The argument of a mask has a value of type {ty} that no constant stands for"
+    ))
 }
 
 /// The value of a constant that was printed here, or by a server that kept it as it was written.
@@ -38,7 +49,7 @@ pub(super) fn read_back(printed: &str, ty: &CqlType) -> CqlResult<Option<Bytes>>
 }
 
 /// A value as a constant of CQL.
-pub(super) fn constant(ty: &CqlType, value: Option<&[u8]>) -> CqlResult<String> {
+fn constant(ty: &CqlType, value: Option<&[u8]>) -> CqlResult<String> {
     let Some(value) = value else {
         return Ok("null".into());
     };
@@ -74,8 +85,26 @@ pub(super) fn constant(ty: &CqlType, value: Option<&[u8]>) -> CqlResult<String> 
             });
             format!("{{{}}}", fields.collect::<CqlResult<Vec<_>>>()?.join(", "))
         }
-        _ => text::constant(ty, value),
+        _ => without_parts(ty, value)?,
     })
+}
+
+/// As Cassandra prints it, if that means the value.
+fn without_parts(ty: &CqlType, value: &[u8]) -> CqlResult<String> {
+    let bare = ty.bare();
+    let number = match (bare, value.try_into().map(i64::from_be_bytes)) {
+        (CqlType::Timestamp, Ok(millis)) => Some(millis.to_string()),
+        (CqlType::Duration, _) => Some("0s".to_owned()),
+        _ => None,
+    };
+    let bytes = format!("blob_as_{bare}({})", text::blob(value));
+    [Some(text::constant(ty, value)), number, Some(bytes)]
+        .into_iter()
+        .flatten()
+        .find(|printed| {
+            read_back(printed, ty).is_ok_and(|back| back.is_some_and(|back| back == value))
+        })
+        .ok_or_else(|| unkept(ty))
 }
 
 /// A value as Cassandra's types print it for themselves.
@@ -85,6 +114,7 @@ pub(super) fn internal(ty: &CqlType, value: &[u8]) -> CqlResult<String> {
         CqlType::Tuple(types) => types.iter().collect(),
         CqlType::Udt(udt) => udt.fields.iter().map(|(_, ty)| ty).collect(),
         CqlType::Blob
+        | CqlType::Counter
         | CqlType::List(_)
         | CqlType::Set(_)
         | CqlType::Map(..)

@@ -235,6 +235,7 @@ impl TableOptions {
     }
 
     fn check(&self) -> CqlResult<()> {
+        compaction::check(&self.compaction)?;
         let chance = self.bloom_filter_fp_chance;
         if chance <= BLOOM_CHANCE_MIN || chance > 1.0 || chance.is_nan() {
             return Err(CqlError::config(format!(

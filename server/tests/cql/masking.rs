@@ -403,3 +403,169 @@ fn the_argument_of_a_mask_is_kept_as_the_value_that_it_is() {
         );
     }
 }
+
+#[test]
+fn a_mask_is_the_same_after_a_restart_and_from_what_describe_shows() {
+    let node = Node::start_with(Config {
+        cassandra: with_settings("dynamic_data_masking_enabled = true").cassandra,
+        ..with_roles()
+    });
+    let mut admin = Client::connect_as(node.address(), "cassandra", "cassandra").expect("a login");
+    for statement in [
+        "CREATE KEYSPACE m WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+        "CREATE TYPE m.u (a int, b timestamp)",
+        "CREATE ROLE m WITH PASSWORD = 'm' AND LOGIN = true",
+        "GRANT SELECT ON KEYSPACE m TO m",
+    ] {
+        admin.query(statement).done();
+    }
+    let masks = [
+        ("timestamp", "mask_replace('+11000-01-01')"),
+        ("timestamp", "mask_replace(9223372036854775807)"),
+        ("timestamp", "mask_replace(-9223372036854775808)"),
+        ("timestamp", "mask_replace('-0044-03-15')"),
+        ("timestamp", "mask_replace(blob_as_timestamp(0x))"),
+        ("timestamp", "mask_replace('now')"),
+        ("timeuuid", "mask_replace(now())"),
+        ("uuid", "mask_replace(uuid())"),
+        ("int", "mask_replace(blob_as_int(0x))"),
+        ("int", "mask_replace(null)"),
+        ("inet", "mask_replace('')"),
+        ("date", "mask_replace(0)"),
+        ("date", "mask_replace(4294967295)"),
+        ("duration", "mask_replace(0s)"),
+        ("double", "mask_replace(-Infinity)"),
+        ("decimal", "mask_replace(1E400)"),
+        ("list<timestamp>", "mask_replace([9223372036854775807, 1])"),
+        (
+            "set<frozen<tuple<timestamp>>>",
+            "mask_replace({(-9223372036854775808)})",
+        ),
+        (
+            "map<timestamp, duration>",
+            "mask_replace({9223372036854775807: 0s})",
+        ),
+        ("frozen<u>", "mask_replace({a: 1, b: 9223372036854775807})"),
+        ("tuple<int, text>", "mask_replace((blob_as_int(0x), ''))"),
+        ("text", "mask_inner(blob_as_int(0x), 1)"),
+        ("text", "mask_replace($$it's$$)"),
+    ];
+    let show = |client: &mut Client, table: &str| {
+        // As bytes, which a value of none has no other text for.
+        match client.query(&format!("SELECT v FROM m.{table}")) {
+            Answer::Rows(rows) => rows.rows,
+            Answer::Error(_, message) => panic!("{table}: {message}"),
+            _ => panic!("{table} has rows"),
+        }
+    };
+    let mut reader = Client::connect_as(node.address(), "m", "m").expect("a login");
+    let mut seen = Vec::new();
+    for (place, (ty, mask)) in masks.iter().enumerate() {
+        let create =
+            format!("CREATE TABLE m.t{place} (k int PRIMARY KEY, v {ty} MASKED WITH {mask})");
+        admin.query(&create.replace("<u>", "<m.u>")).done();
+        let described = lines(&mut admin, &format!("DESCRIBE TABLE m.t{place}")).join("");
+        let (_, described) = described.split_once("MASKED WITH ").expect("a mask");
+        let (described, _) = described
+            .split_once("\\n)")
+            .expect("the end of the columns");
+        let create =
+            format!("CREATE TABLE m.d{place} (k int PRIMARY KEY, v {ty} MASKED WITH {described})");
+        admin.query(&create.replace("<u>", "<m.u>")).done();
+        for table in [format!("t{place}"), format!("d{place}")] {
+            admin
+                .query(&format!("INSERT INTO m.{table} (k) VALUES (1)"))
+                .done();
+            seen.push((table.clone(), show(&mut reader, &table)));
+        }
+        let [.., (_, written), (_, again)] = &seen[..] else {
+            panic!("two tables were read");
+        };
+        assert_eq!(written, again, "{ty} {mask}: {described}");
+    }
+    let node = node.restart();
+    let mut reader = Client::connect_as(node.address(), "m", "m").expect("a login");
+    for (table, rows) in seen {
+        assert_eq!(show(&mut reader, &table), rows, "{table}");
+    }
+    node.stop();
+}
+
+#[test]
+fn what_a_mask_asks_of_the_clock_it_asks_when_it_is_made() {
+    let node = Node::start_with(with_settings("dynamic_data_masking_enabled = true"));
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (k int PRIMARY KEY, v timestamp MASKED WITH mask_replace(current_timestamp()))")
+        .done();
+    let described = lines(&mut client, "DESCRIBE TABLE t").join("");
+    assert!(!described.contains("mask_replace('1970"), "{described}");
+    node.stop();
+}
+
+#[test]
+fn what_is_no_argument_of_a_mask_is_refused_in_the_words_of_its_own_mistake() {
+    let node = Node::start_with(with_settings("dynamic_data_masking_enabled = true"));
+    let mut client = Client::in_keyspace(node.address());
+    for (ty, mask, message) in [
+        (
+            "timestamp",
+            "mask_replace('text')",
+            "Unable to parse a date/time from 'text'",
+        ),
+        (
+            "int",
+            "mask_replace(9223372036854775808)",
+            "Unable to make int from '9223372036854775808'",
+        ),
+        (
+            "duration",
+            "mask_replace(1)",
+            "Unable to convert '1' to a duration",
+        ),
+        (
+            "int",
+            "mask_replace([1])",
+            "Unexpected receiver type 'int'; only list and vector are expected",
+        ),
+        ("int", "mask_replace(f(1))", "Unknown function f called"),
+        (
+            "text",
+            "mask_replace(1 + 1)",
+            "the '+' operation is not supported between 1 and 1",
+        ),
+        (
+            "bigint",
+            "mask_replace((int) 1)",
+            "Type error: (int)1 cannot be passed as argument 1 of function system.mask_replace of type bigint",
+        ),
+        (
+            "int",
+            "mask_replace(now())",
+            "Type error: now() cannot be passed as argument 1 of function system.mask_replace of type int",
+        ),
+        (
+            "text",
+            "mask_inner(9223372036854775807, 1)",
+            "Function system.mask_inner requires an argument of type int, but found argument 9223372036854775807 of type bigint",
+        ),
+        (
+            "text",
+            "mask_inner(1, 1, now())",
+            "Function system.mask_inner requires an argument of type text, but found argument now() of type timeuuid",
+        ),
+        (
+            "text",
+            "mask_inner([1], 1)",
+            "Unexpected receiver type 'int'; only list and vector are expected",
+        ),
+    ] {
+        let statement = format!("CREATE TABLE w (k int PRIMARY KEY, v {ty} MASKED WITH {mask})");
+        assert_eq!(
+            client.query(&statement).error(),
+            (0x2200, message.to_owned()),
+            "{statement}"
+        );
+    }
+    node.stop();
+}

@@ -8,7 +8,7 @@ use palladium_protocol::cql::ast::{Literal, QualifiedName, Selectable};
 use palladium_protocol::types::CqlType;
 
 use super::literal;
-use super::term::{Aggregate, Receiver, Terms, print};
+use super::term::{Aggregate, Receiver, Terms, print, result_mismatch};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Bound, Expression, Scope, Typed};
 use crate::query::functions::aggregate::AggregateKind;
@@ -38,7 +38,7 @@ impl Terms<'_> {
     }
 
     /// The type that something is most like.
-    fn compatible_type(&self, of: &Selectable) -> Option<CqlType> {
+    pub(super) fn compatible_type(&self, of: &Selectable) -> Option<CqlType> {
         match of {
             Selectable::Literal(literal) => literal::natural_type(literal),
             Selectable::Tuple(parts) if parts.len() > 1 => {
@@ -282,6 +282,12 @@ impl Terms<'_> {
         let Some(signature) = found else {
             return Err(self.unknown_function(name));
         };
+        // What comes out is looked at before what goes in.
+        if let Some(receiver) = receiver.filter(|_| !self.columns)
+            && !is_assignable(&signature.returns, receiver.ty)
+        {
+            return Err(result_mismatch(name, &signature.returns, &receiver));
+        }
         let mut typed = Vec::with_capacity(arguments.len());
         for (place, (argument, ty)) in arguments.iter().zip(&signature.takes).enumerate() {
             let receiver_name = format!("arg{place}(system.{name})");

@@ -331,6 +331,14 @@ fn is_name(key: &Selectable) -> bool {
     matches!(key, Selectable::Column(_))
 }
 
+/// Refuses a list where none can be.
+pub(super) fn check_lists(of: &Selectable, ty: &CqlType) -> CqlResult<()> {
+    match no_place_for_list(of, ty) {
+        Some(ty) => Err(unexpected_list(ty)),
+        None => Ok(()),
+    }
+}
+
 /// The type of a place where a list stands that can hold none. Cassandra asks no further then, however deep it is.
 fn no_place_for_list<'t>(part: &Selectable, ty: &'t CqlType) -> Option<&'t CqlType> {
     match (part, ty.bare()) {

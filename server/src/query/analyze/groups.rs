@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 
 use palladium_protocol::cql::ast::{Name, Operator, Select, Selectable};
+use palladium_protocol::types::CqlType;
 
 use super::restrict::{Alternatives, Constraint, Partition, Restrictions, Test};
 use super::term::{Terms, undefined};
@@ -259,12 +260,20 @@ fn refusal(of: &Expression, written: Option<&str>) -> Option<String> {
                     .filter(|(_, is_known)| !is_known)
                     .find_map(|(argument, _)| refusal(&argument.expression, None));
             }
+            // Cassandra says of a tuple that it is frozen where it comes out, and not where it goes in.
+            let shown = |ty: &CqlType| {
+                let text = ty.to_string();
+                match (ty.bare(), text.strip_prefix("frozen<")) {
+                    (CqlType::Tuple(_), Some(inner)) => inner[..inner.len() - 1].to_owned(),
+                    _ => text,
+                }
+            };
             let takes: Vec<String> = arguments
                 .iter()
                 .zip(is_known)
                 .map(|(argument, is_known)| match is_known {
-                    true => format!("{}(constant)", argument.ty),
-                    false => argument.ty.to_string(),
+                    true => format!("{}(constant)", shown(&argument.ty)),
+                    false => shown(&argument.ty),
                 })
                 .collect();
             let called = function.called(arguments, returns);

@@ -33,7 +33,8 @@ use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::CqlType;
 
 use self::term::{Markers, Terms};
-use super::expression::Expression;
+use super::expression::{Expression, Scope};
+use super::functions::{Fit, Moment, is_assignable};
 use crate::error::{CqlError, CqlResult};
 use crate::schema::catalog::NO_KEYSPACE;
 use crate::schema::change::written;
@@ -73,16 +74,55 @@ pub struct BatchPlan {
 
 /// The value of a constant of a type, which stands in no statement.
 pub fn constant(of: &ast::Selectable, ty: &CqlType) -> CqlResult<Option<Bytes>> {
-    let nowhere = Catalog::default();
-    let mut terms = Terms::new(&nowhere, "system", None);
-    let typed = terms.typed(of, Some(term::Receiver { name: "mask", ty }))?;
-    if !terms.into_markers()?.specs.is_empty() {
-        return Err(CqlError::invalid("A marker is no constant"));
-    }
-    match calls::folded(&typed.expression)? {
+    match calls::folded(&of_no_statement(of, ty)?)? {
         Expression::Constant(value) => Ok(value.value()),
         _ => Err(CqlError::server("a constant has no value")),
     }
+}
+
+/// Whether a function takes this for an argument of this type, outside of any statement: if not, of which type it is by itself, if of any. `strictly`: only
+/// what is of that type by itself, and no other constant that can be read as one.
+pub fn fits(
+    of: &ast::Selectable,
+    ty: &CqlType,
+    strictly: bool,
+) -> CqlResult<Result<(), Option<CqlType>>> {
+    let nowhere = Catalog::default();
+    let terms = Terms::new(&nowhere, "system", None);
+    construct::check_lists(of, ty)?;
+    let own = terms.compatible_type(of);
+    let fits = match (of, &own) {
+        (_, Some(own)) if strictly => is_assignable(own, ty),
+        // What can be calculated is found out when it is.
+        (ast::Selectable::Arithmetic { .. } | ast::Selectable::Negation(_), _) => true,
+        _ => terms.fit(of, terms.natural_type(of).as_ref(), ty) != Fit::No,
+    };
+    Ok(if fits { Ok(()) } else { Err(own) })
+}
+
+/// What something of this type is at this moment, which stands in no statement.
+pub fn value_now(
+    of: &ast::Selectable,
+    ty: &CqlType,
+    moment: &Moment<'_>,
+) -> CqlResult<Option<Bytes>> {
+    let expression = of_no_statement(of, ty)?;
+    let value = expression.evaluate(&Scope::of_values(&[], moment))?;
+    Ok(value.value())
+}
+
+fn of_no_statement(of: &ast::Selectable, ty: &CqlType) -> CqlResult<Expression> {
+    let nowhere = Catalog::default();
+    let mut terms = Terms::new(&nowhere, "system", None);
+    let receiver = term::Receiver {
+        name: "(dummy)",
+        ty,
+    };
+    let typed = terms.typed(of, Some(receiver))?;
+    if !terms.into_markers()?.specs.is_empty() {
+        return Err(CqlError::invalid("A marker is no constant"));
+    }
+    Ok(typed.expression)
 }
 
 /// Gives a statement its meaning in a catalog, for a session in `keyspace`.

@@ -491,12 +491,7 @@ pub(super) fn cannot_infer(text: &str) -> CqlError {
 
 fn mismatch(of: &Selectable, from: &CqlType, receiver: &Receiver<'_>) -> CqlError {
     match of {
-        Selectable::Function { name, .. } => CqlError::invalid(format!(
-            "Type error: cannot assign result of function system.{} (type {from}) to {} (type {})",
-            name.name.as_str(),
-            receiver.name,
-            receiver.ty
-        )),
+        Selectable::Function { name, .. } => result_mismatch(name.name.as_str(), from, receiver),
         Selectable::TypeHint { .. } => CqlError::invalid(format!(
             "Cannot assign value {} to {} of type {}",
             print(of),
@@ -510,6 +505,13 @@ fn mismatch(of: &Selectable, from: &CqlType, receiver: &Receiver<'_>) -> CqlErro
             receiver.ty
         )),
     }
+}
+
+pub(super) fn result_mismatch(function: &str, from: &CqlType, receiver: &Receiver<'_>) -> CqlError {
+    CqlError::invalid(format!(
+        "Type error: cannot assign result of function system.{function} (type {from}) to {} (type {})",
+        receiver.name, receiver.ty
+    ))
 }
 
 /// An expression as error messages and result columns show it.

@@ -28,6 +28,7 @@ use crate::guardrails;
 use crate::permissions::ANONYMOUS;
 use crate::query::Outcome;
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
+use crate::query::functions::Moment;
 use crate::query::prepared::metadata_id;
 use crate::schema::change::{Changed, Circumstances, Effect, Plan, is_schema_change, plan};
 use crate::schema::describe::{Cluster, describe, without_key_names};
@@ -131,7 +132,11 @@ async fn change(
             keyspace,
             data_center: &database.config.data_center,
             new_id,
-            now,
+            moment: Moment {
+                micros: now,
+                seconds: now.div_euclid(1_000_000),
+                uuids: &database.prepared.uuids,
+            },
             masking: database
                 .guardrails
                 .is_on(guardrails::Flag::DynamicDataMasking),

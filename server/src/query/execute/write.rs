@@ -53,6 +53,15 @@ pub enum Place {
     Row(Clustering, Option<Bytes>),
 }
 
+impl Place {
+    fn position(&self) -> Option<&Clustering> {
+        match self {
+            Place::Static => None,
+            Place::Row(position, _) => Some(position),
+        }
+    }
+}
+
 /// Executes one modification.
 pub fn modify(
     database: &Arc<Database>,
@@ -417,6 +426,8 @@ pub fn places_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Option<Vec<P
             Place::Row(position, _) => named.insert(position.clone()),
             Place::Static => true,
         });
+        // Of several rows the first one in the table's order is looked at first, however they are named.
+        places.sort_by(|a, b| a.position().cmp(&b.position()));
     }
     Ok(Some(places))
 }

@@ -21,10 +21,7 @@ use super::create_table::{
     attach_masks, check_counter_ttl, check_id_of, check_static, value_column,
 };
 use super::index::vector_warnings;
-use super::{
-    Circumstances, Effect, Plan, changed, check_modifiable, keyspace_of, require_keyspace,
-    with_keyspace,
-};
+use super::{Circumstances, Effect, Plan, changed, keyspace_of, require_keyspace, with_keyspace};
 use crate::error::{CqlError, CqlResult};
 
 pub fn alter(
@@ -34,7 +31,6 @@ pub fn alter(
 ) -> CqlResult<Plan> {
     let keyspace = keyspace_of(&alter.table, circumstances)?;
     let name = alter.table.name.as_str();
-    check_modifiable(catalog, keyspace)?;
     let Some(table) = catalog.table(keyspace, name) else {
         return match alter.if_exists {
             true => Ok(Plan::Nothing),
@@ -61,9 +57,6 @@ pub fn alter(
             column,
             mask: written,
         } => {
-            if written.is_some() && !circumstances.masking {
-                return Err(mask::disabled());
-            }
             if table.column(column.as_str()).is_none() {
                 match if_exists {
                     true => return Ok(Plan::Nothing),
@@ -79,7 +72,12 @@ pub fn alter(
             let name = column.as_str();
             for own in definition.columns.iter_mut().filter(|own| own.name == name) {
                 own.mask = match written {
-                    Some(written) => Some(mask::mask_of(written, name, &own.ty)?),
+                    Some(written) => Some(mask::mask_of(
+                        written,
+                        name,
+                        &own.ty,
+                        &circumstances.moment,
+                    )?),
                     None => None,
                 };
             }
@@ -92,10 +90,16 @@ pub fn alter(
             columns,
         } => {
             for column in columns {
-                add(catalog, table, &mut definition, column, *if_not_exists)?;
-                attach_masks([column], &mut definition.columns, circumstances.masking)?;
+                add(
+                    catalog,
+                    table,
+                    &mut definition,
+                    (column, *if_not_exists),
+                    circumstances,
+                )?;
             }
             check_counters(table, &definition)?;
+            attach_masks(columns, &mut definition.columns, Some(circumstances))?;
         }
         AlterTableAction::Drop {
             if_exists,
@@ -108,7 +112,7 @@ pub fn alter(
                     &mut definition,
                     column,
                     *if_exists,
-                    timestamp.unwrap_or(circumstances.now),
+                    timestamp.unwrap_or(circumstances.moment.micros),
                 )?;
             }
         }
@@ -182,13 +186,13 @@ fn add(
     catalog: &Catalog,
     table: &TableSchema,
     definition: &mut Definition,
-    added: &ColumnDefinition,
-    if_not_exists: bool,
+    (added, if_not_exists): (&ColumnDefinition, bool),
+    circumstances: &Circumstances<'_>,
 ) -> CqlResult<()> {
     let name = added.name.as_str();
     let ty = resolve::cql_type(catalog, &table.keyspace, &added.of)?;
     if let Some(mask) = &added.mask {
-        mask::mask_of(mask, name, &ty)?;
+        mask::mask_of(mask, name, &ty, &circumstances.moment)?;
     }
     if definition.columns.iter().any(|column| column.name == name) {
         return match if_not_exists {

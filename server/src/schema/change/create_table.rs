@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use palladium_crypto::TableId;
 use palladium_protocol::cql::ast::{
-    ColumnDefinition, CopyTable, CreateTable, Direction, Name, PrimaryKey, Property, TableOption,
+    ColumnDefinition, CopyTable, CreateTable, Direction, Mask, Name, PrimaryKey, Property,
+    TableOption,
 };
 use palladium_protocol::response::{Change, SchemaTarget};
 use palladium_protocol::types::CqlType;
@@ -14,8 +15,8 @@ use palladium_storage::ColumnId;
 use super::super::custom::Custom;
 use super::super::table::{FIRST_COLUMN_ID, FIRST_STORE};
 use super::super::{
-    Catalog, Column, ColumnKind, Definition, Keyspace, TableKind, TableOptions, TableSchema, mask,
-    resolve,
+    Catalog, Column, ColumnKind, ColumnMask, Definition, Keyspace, TableKind, TableOptions,
+    TableSchema, mask, resolve,
 };
 use super::hashed::in_hash_order;
 use super::written::clustering_order;
@@ -35,7 +36,6 @@ pub fn create(
 ) -> CqlResult<Plan> {
     let keyspace = keyspace_of(&create.table, circumstances)?;
     let name = create.table.name.as_str();
-    check_modifiable(catalog, keyspace)?;
     let there = require_keyspace(catalog, keyspace)?;
     if there.tables.contains_key(name) {
         return match create.if_not_exists {
@@ -48,7 +48,7 @@ pub fn create(
         keyspace,
         create,
         circumstances.new_id,
-        circumstances.masking,
+        Some(circumstances),
     )?);
     let ignored_id = properties(&create.options)
         .any(|property| property.name.as_str() == "id")
@@ -152,13 +152,13 @@ fn has_user_type(ty: &CqlType) -> bool {
     }
 }
 
-/// The table that a statement describes.
+/// The table that a statement describes; without circumstances it is one of the server's own, which have no masks.
 pub fn table_of(
     catalog: &Catalog,
     keyspace: &str,
     create: &CreateTable,
     id: TableId,
-    masking: bool,
+    circumstances: Option<&Circumstances<'_>>,
 ) -> CqlResult<TableSchema> {
     let name = create.table.name.as_str();
     let options = TableOptions::create(properties(&create.options))?;
@@ -169,7 +169,7 @@ pub fn table_of(
         .map(|column| {
             let ty = resolve::cql_type(catalog, keyspace, &column.of)?;
             if let Some(mask) = &column.mask {
-                mask::mask_of(mask, column.name.as_str(), &ty)?;
+                mask_of(mask, column.name.as_str(), &ty, circumstances)?;
             }
             Ok((column.name.as_str(), ty))
         })
@@ -192,7 +192,7 @@ pub fn table_of(
     check_counters(&columns, &options)?;
     check_id(&create.options)?;
     check_table_name(keyspace, name)?;
-    attach_masks(&create.columns, &mut columns, masking)?;
+    attach_masks(&create.columns, &mut columns, circumstances)?;
     let custom = Custom::read(properties(&create.options))?;
     check_nothing_to_rewrite(&custom)?;
     for (offset, column) in columns.iter_mut().enumerate() {
@@ -407,21 +407,33 @@ pub fn check_static(column: &Column, has_clustering: bool) -> CqlResult<()> {
 pub fn attach_masks<'a>(
     written: impl IntoIterator<Item = &'a ColumnDefinition>,
     columns: &mut [Column],
-    masking: bool,
+    circumstances: Option<&Circumstances<'_>>,
 ) -> CqlResult<()> {
     for definition in written {
         let Some(mask) = &definition.mask else {
             continue;
         };
-        if !masking {
+        if !circumstances.is_some_and(|circumstances| circumstances.masking) {
             return Err(mask::disabled());
         }
         let name = definition.name.as_str();
         if let Some(column) = columns.iter_mut().find(|column| column.name == name) {
-            column.mask = Some(mask::mask_of(mask, name, &column.ty)?);
+            column.mask = Some(mask_of(mask, name, &column.ty, circumstances)?);
         }
     }
     Ok(())
+}
+
+fn mask_of(
+    mask: &Mask,
+    column: &str,
+    ty: &CqlType,
+    circumstances: Option<&Circumstances<'_>>,
+) -> CqlResult<ColumnMask> {
+    match circumstances {
+        Some(circumstances) => mask::mask_of(mask, column, ty, &circumstances.moment),
+        None => Err(mask::disabled()),
+    }
 }
 
 /// CLUSTERING ORDER names the clustering columns from the first on, in their order.

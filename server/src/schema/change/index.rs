@@ -45,9 +45,9 @@ pub fn create(
     create: &CreateIndex,
     circumstances: &Circumstances<'_>,
 ) -> CqlResult<Plan> {
-    let (class, options) = attributes(create)?;
     let keyspace = keyspace_of(&create.table, circumstances)?;
     check_modifiable(catalog, keyspace)?;
+    let (class, options) = attributes(create)?;
     if class.as_deref() == Some(SASI) {
         class_of(SASI)?;
     }
@@ -77,7 +77,7 @@ pub fn create(
             "Secondary indexes on materialized views aren't supported",
         ));
     }
-    let (column, target) = target(table, create, class.is_some())?;
+    let (column, target) = target(table, create, class.is_some(), &options)?;
     check_target(table, column, target)?;
     let index = Index {
         name: named.map_or_else(
@@ -238,7 +238,16 @@ fn target<'a>(
     table: &'a TableSchema,
     create: &CreateIndex,
     is_custom: bool,
+    options: &BTreeMap<String, String>,
 ) -> CqlResult<(&'a Column, IndexTargetKind)> {
+    // The name, the class and the names of its options are looked at before so many columns are too few or too many.
+    let check_custom = || {
+        if let Some(name) = &create.name {
+            check_name(name.as_str())?;
+        }
+        class_of(create.class.as_deref().unwrap_or(CLASSIC))?;
+        check_options(options)
+    };
     let prepared = |target: &IndexTarget| {
         let column = table.column(target.column.as_str()).ok_or_else(|| {
             CqlError::invalid(format!(
@@ -264,7 +273,7 @@ fn target<'a>(
             "Only CUSTOM indexes can be created without specifying a target column",
         )),
         ([], true) => {
-            class_of(create.class.as_deref().unwrap_or(CLASSIC))?;
+            check_custom()?;
             Err(CqlError::invalid("Failed to retrieve target column for: "))
         }
         (_, false) => Err(CqlError::invalid(
@@ -285,7 +294,7 @@ fn target<'a>(
             for (column, target) in several {
                 check_target(table, column, *target)?;
             }
-            class_of(create.class.as_deref().unwrap_or(CLASSIC))?;
+            check_custom()?;
             let names: Vec<&str> = several
                 .iter()
                 .map(|(column, _)| column.name.as_str())
@@ -383,31 +392,38 @@ fn class_of(class: &str) -> CqlResult<()> {
     }
 }
 
-/// What SAI asks of its options. Whether it is one on vectors.
-fn check_sai(table: &TableSchema, column: &Column, index: &Index) -> CqlResult<()> {
-    class_of(index.class.as_deref().unwrap_or(CLASSIC))?;
-    const ANALYZER: [&str; 3] = ["case_sensitive", "normalize", "ascii"];
-    const OTHERS: [&str; 5] = [
-        "similarity_function",
-        "maximum_node_connections",
-        "construction_beam_width",
-        "optimize_for",
-        "enable_segment_compaction",
-    ];
+/// Options of SAI about texts.
+const ANALYZER: [&str; 3] = ["case_sensitive", "normalize", "ascii"];
+/// Its others.
+const OTHERS: [&str; 5] = [
+    "similarity_function",
+    "maximum_node_connections",
+    "construction_beam_width",
+    "optimize_for",
+    "enable_segment_compaction",
+];
+
+fn check_options(options: &BTreeMap<String, String>) -> CqlResult<()> {
     let known =
         |name: &String| ANALYZER.contains(&name.as_str()) || OTHERS.contains(&name.as_str());
-    let unknown: Vec<&str> = index
-        .options
+    let unknown: Vec<&str> = options
         .keys()
         .filter(|name| !known(name))
         .map(String::as_str)
         .collect();
-    if !unknown.is_empty() {
-        return Err(CqlError::config(format!(
+    match unknown.is_empty() {
+        true => Ok(()),
+        false => Err(CqlError::config(format!(
             "Properties specified [{}] are not understood by StorageAttachedIndex",
             unknown.join(", ")
-        )));
+        ))),
     }
+}
+
+/// What SAI asks of its options. Whether it is one on vectors.
+fn check_sai(table: &TableSchema, column: &Column, index: &Index) -> CqlResult<()> {
+    class_of(index.class.as_deref().unwrap_or(CLASSIC))?;
+    check_options(&index.options)?;
     let name = &column.name;
     let others = table.indexes.iter().filter(|other| other.is_sai());
     if others

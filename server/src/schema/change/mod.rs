@@ -25,13 +25,16 @@ mod tests;
 use std::sync::Arc;
 
 use palladium_crypto::TableId;
-use palladium_protocol::cql::ast::{CreateAggregate, Name, QualifiedName, Statement, Type};
+use palladium_protocol::cql::ast::{
+    AlterTable, CreateAggregate, CreateTable, Name, QualifiedName, Statement, Type,
+};
 use palladium_protocol::response::{Change, SchemaChange, SchemaTarget};
 use palladium_storage::Store;
 
 use super::catalog::NO_KEYSPACE;
 use super::{Catalog, Keyspace, KeyspaceKind, TableSchema, resolve, types};
 use crate::error::{CqlError, CqlResult};
+use crate::query::functions::Moment;
 
 pub use create_table::table_of;
 pub use index::table_of as table_of_index;
@@ -45,8 +48,8 @@ pub struct Circumstances<'a> {
     pub data_center: &'a str,
     /// The id a new table gets.
     pub new_id: TableId,
-    /// Microseconds.
-    pub now: i64,
+    /// When it happens.
+    pub moment: Moment<'a>,
     /// Whether columns may be masked.
     pub masking: bool,
 }
@@ -126,6 +129,12 @@ pub fn plan(
     statement: &Statement,
     circumstances: &Circumstances<'_>,
 ) -> CqlResult<Plan> {
+    if let Statement::CreateTable(CreateTable { table, .. })
+    | Statement::AlterTable(AlterTable { table, .. }) = statement
+    {
+        check_modifiable(catalog, keyspace_of(table, circumstances)?)?;
+        written::validate(statement, circumstances.masking)?;
+    }
     match statement {
         Statement::CreateKeyspace(create) => keyspace::create(catalog, create, circumstances),
         Statement::AlterKeyspace(alter) => keyspace::alter(catalog, alter, circumstances),
@@ -176,7 +185,7 @@ fn not_yet(
         let keyspace = keyspace_of(name, circumstances)?;
         let mut types = arguments.iter().flatten();
         if let Some(ty) = types.clone().find(|ty| is_frozen_by_name(ty)) {
-            return Err(frozen("Argument", ty));
+            return Err(frozen("Argument", ty, None));
         }
         types.try_for_each(|ty| resolve::cql_type(catalog, keyspace, ty).map(|_| ()))
     };
@@ -262,8 +271,9 @@ fn is_frozen_by_name(ty: &Type) -> bool {
     matches!(ty, Type::Frozen(inner) if !matches!(**inner, Type::Tuple(_)))
 }
 
-fn frozen(what: &str, ty: &Type) -> CqlError {
-    let ty = types::repeated(ty, None);
+/// A type that was looked up is repeated with the keyspace it was found in.
+fn frozen(what: &str, ty: &Type, found_in: Option<&str>) -> CqlError {
+    let ty = types::repeated(ty, found_in);
     CqlError::invalid(format!(
         "{what} '{ty}' cannot be frozen; remove frozen<> modifier from '{ty}'"
     ))
@@ -277,17 +287,6 @@ fn no_aggregate(
 ) -> CqlResult<CqlError> {
     let keyspace = keyspace_of(&create.name, circumstances)?;
     check_modifiable(catalog, keyspace)?;
-    if create.or_replace && create.if_not_exists {
-        return Ok(CqlError::invalid(
-            "Cannot use both 'OR REPLACE' and 'IF NOT EXISTS' directives",
-        ));
-    }
-    if let Some(ty) = create.arguments.iter().find(|ty| is_frozen_by_name(ty)) {
-        return Ok(frozen("Argument", ty));
-    }
-    if is_frozen_by_name(&create.state_type) {
-        return Ok(frozen("State type", &create.state_type));
-    }
     if catalog.keyspace(keyspace).is_none() {
         return Ok(CqlError::config(format!(
             "Keyspace {keyspace} doesn't exist"
@@ -295,6 +294,17 @@ fn no_aggregate(
     }
     for ty in create.arguments.iter().chain([&create.state_type]) {
         resolve::cql_type(catalog, keyspace, ty)?;
+    }
+    if create.or_replace && create.if_not_exists {
+        return Ok(CqlError::invalid(
+            "Cannot use both 'OR REPLACE' and 'IF NOT EXISTS' directives",
+        ));
+    }
+    if let Some(ty) = create.arguments.iter().find(|ty| is_frozen_by_name(ty)) {
+        return Ok(frozen("Argument", ty, Some(keyspace)));
+    }
+    if is_frozen_by_name(&create.state_type) {
+        return Ok(frozen("State type", &create.state_type, Some(keyspace)));
     }
     let types = [&create.state_type].into_iter().chain(&create.arguments);
     let types: Vec<String> = types

@@ -2,6 +2,9 @@ use palladium_crypto::TableId;
 use palladium_protocol::cql;
 
 use super::*;
+use crate::query::functions::Moment;
+use crate::query::functions::timeuuid::TimeUuids;
+use palladium_crypto::OsEntropy;
 
 /// A catalog that statements change, one after the other.
 #[derive(Default)]
@@ -27,11 +30,16 @@ impl World {
         assert!(is_schema_change(&statement), "{text}");
         written::check(&statement, None)?;
         self.tables += 1;
+        let uuids = TimeUuids::new(&OsEntropy);
         let circumstances = Circumstances {
             keyspace: None,
             data_center: "datacenter1",
             new_id: TableId([self.tables; 16]),
-            now: 1_000_000,
+            moment: Moment {
+                micros: 1_000_000,
+                seconds: 1,
+                uuids: &uuids,
+            },
             masking: true,
         };
         match plan(&self.catalog, &statement, &circumstances)? {

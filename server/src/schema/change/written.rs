@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 
 use palladium_protocol::cql::ast::{
-    AlterTable, AlterTableAction, AlterTypeAction, CreateTable, CreateView, Direction, Name,
-    QualifiedName, Statement, TableOption, Type,
+    AlterTableAction, AlterTypeAction, CreateTable, CreateView, Direction, Name, QualifiedName,
+    Statement, TableOption, Type,
 };
 
 use super::super::catalog::NO_KEYSPACE;
-use super::super::{TableOptions, resolve};
+use super::super::{TableOptions, mask, resolve};
 use super::create_table::properties;
 use crate::error::{CqlError, CqlResult};
 
@@ -29,16 +29,31 @@ pub fn check(statement: &Statement, keyspace: Option<&str>) -> CqlResult<()> {
         return Err(CqlError::invalid(NO_KEYSPACE));
     }
     match statement {
-        Statement::CreateTable(create) => {
-            check_has_key(create)?;
-            TableOptions::check_shape(properties(&create.options))
-        }
-        Statement::AlterTable(AlterTable {
-            action: AlterTableAction::With(properties),
-            ..
-        }) => TableOptions::check_shape(properties),
+        Statement::CreateTable(create) => check_has_key(create),
         Statement::CreateView(create) => check_same_keyspace(create, keyspace),
         _ => Ok(()),
+    }
+}
+
+/// Refuses what no schema would have: where the statement is only prepared as well, but where it is executed, who may not execute it is told so first.
+pub fn validate(statement: &Statement, masking: bool) -> CqlResult<()> {
+    let has_mask = match statement {
+        Statement::CreateTable(create) => {
+            TableOptions::check_shape(properties(&create.options))?;
+            create.columns.iter().any(|column| column.mask.is_some())
+        }
+        Statement::AlterTable(alter) => match &alter.action {
+            AlterTableAction::With(properties) => {
+                return TableOptions::check_shape(properties);
+            }
+            AlterTableAction::Mask { mask, .. } => mask.is_some(),
+            _ => false,
+        },
+        _ => false,
+    };
+    match has_mask && !masking {
+        true => Err(mask::disabled()),
+        false => Ok(()),
     }
 }
 

@@ -3,16 +3,24 @@ use palladium_protocol::cql::{self, ast::Statement};
 
 use super::super::change::{Circumstances, Plan, plan};
 use super::*;
+use crate::query::functions::Moment;
+use crate::query::functions::timeuuid::TimeUuids;
+use palladium_crypto::OsEntropy;
 
 fn world(statements: &[&str]) -> Catalog {
     let mut catalog = Catalog::default();
     super::super::system::add_keyspaces(&mut catalog);
     for (number, text) in statements.iter().enumerate() {
+        let uuids = TimeUuids::new(&OsEntropy);
         let circumstances = Circumstances {
             keyspace: Some("ks"),
             data_center: "datacenter1",
             new_id: TableId([number as u8; 16]),
-            now: 7_000_000,
+            moment: Moment {
+                micros: 7_000_000,
+                seconds: 7,
+                uuids: &uuids,
+            },
             masking: true,
         };
         match plan(&catalog, &cql::parse(text).unwrap(), &circumstances) {

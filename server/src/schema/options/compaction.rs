@@ -68,18 +68,33 @@ const STRATEGIES: [(&str, &[&str], bool); 4] = [
 
 type Options = BTreeMap<String, String>;
 
-/// Checked, with the full class name and the thresholds filled in.
+/// Of a class that there is, with its full name, and with the thresholds filled in. Whether the class takes the rest is looked at later.
 pub fn compaction(mut options: Options) -> CqlResult<Options> {
+    let (class, _, thresholds) = strategy(options.get("class"))?;
+    options.insert("class".into(), format!("{PACKAGE}{class}"));
+    if thresholds {
+        options
+            .entry("min_threshold".into())
+            .or_insert_with(|| "4".into());
+        options
+            .entry("max_threshold".into())
+            .or_insert_with(|| "32".into());
+    }
+    Ok(options)
+}
+
+/// Refuses what the class does not take.
+pub fn check(options: &Options) -> CqlResult<()> {
     let (class, own, thresholds) = strategy(options.get("class"))?;
-    check_shared(&options)?;
+    check_shared(options)?;
     match class {
-        "LeveledCompactionStrategy" => check_leveled(&options)?,
-        "TimeWindowCompactionStrategy" => check_time_window(&options)?,
-        "UnifiedCompactionStrategy" => unified::check(&options)?,
+        "LeveledCompactionStrategy" => check_leveled(options)?,
+        "TimeWindowCompactionStrategy" => check_time_window(options)?,
+        "UnifiedCompactionStrategy" => unified::check(options)?,
         _ => {}
     }
     if class != "UnifiedCompactionStrategy" {
-        check_buckets(&options)?;
+        check_buckets(options)?;
     }
     let understood = |name: &str| {
         SHARED.contains(&name) || own.contains(&name) || (thresholds && THRESHOLDS.contains(&name))
@@ -95,17 +110,10 @@ pub fn compaction(mut options: Options) -> CqlResult<Options> {
             unknown.join(", ")
         )));
     }
-    options.insert("class".into(), format!("{PACKAGE}{class}"));
-    if thresholds {
-        options
-            .entry("min_threshold".into())
-            .or_insert_with(|| "4".into());
-        options
-            .entry("max_threshold".into())
-            .or_insert_with(|| "32".into());
-        check_thresholds(&options)?;
+    match thresholds {
+        true => check_thresholds(options),
+        false => Ok(()),
     }
-    Ok(options)
 }
 
 pub fn is_leveled(options: &Options) -> bool {

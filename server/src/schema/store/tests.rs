@@ -2,6 +2,9 @@ use palladium_protocol::cql;
 
 use super::super::change::{Circumstances, Plan, plan};
 use super::*;
+use crate::query::functions::Moment;
+use crate::query::functions::timeuuid::TimeUuids;
+use palladium_crypto::OsEntropy;
 
 const SCRIPT: [&str; 8] = [
     "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1} AND durable_writes = false",
@@ -21,11 +24,16 @@ fn world() -> Catalog {
     let mut catalog = Catalog::default();
     system::add_keyspaces(&mut catalog);
     for (number, text) in SCRIPT.iter().enumerate() {
+        let uuids = TimeUuids::new(&OsEntropy);
         let circumstances = Circumstances {
             keyspace: Some("ks"),
             data_center: "datacenter1",
             new_id: TableId([number as u8; 16]),
-            now: 9_000_000,
+            moment: Moment {
+                micros: 9_000_000,
+                seconds: 9,
+                uuids: &uuids,
+            },
             masking: true,
         };
         match plan(&catalog, &cql::parse(text).unwrap(), &circumstances) {
@@ -76,11 +84,16 @@ fn a_catalog_comes_back_from_its_rows() {
 fn only_what_changed_is_written() {
     let before = world();
     let statement = cql::parse("DROP TABLE ks.counters").unwrap();
+    let uuids = TimeUuids::new(&OsEntropy);
     let circumstances = Circumstances {
         keyspace: None,
         data_center: "datacenter1",
         new_id: TableId([9; 16]),
-        now: 9_000_000,
+        moment: Moment {
+            micros: 9_000_000,
+            seconds: 9,
+            uuids: &uuids,
+        },
         masking: true,
     };
     let Ok(Plan::Change(changed)) = plan(&before, &statement, &circumstances) else {

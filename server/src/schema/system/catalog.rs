@@ -356,6 +356,9 @@ mod tests {
     use super::super::super::change::{Circumstances, Plan, plan};
     use super::*;
     use crate::encode::key;
+    use crate::query::functions::Moment;
+    use crate::query::functions::timeuuid::TimeUuids;
+    use palladium_crypto::OsEntropy;
 
     fn world() -> Catalog {
         let mut catalog = Catalog::default();
@@ -368,11 +371,16 @@ mod tests {
             "ALTER TABLE t DROP gone",
         ] {
             let statement: Statement = cql::parse(text).unwrap();
+            let uuids = TimeUuids::new(&OsEntropy);
             let circumstances = Circumstances {
                 keyspace: Some("ks"),
                 data_center: "datacenter1",
                 new_id: palladium_crypto::TableId([7; 16]),
-                now: 5_000_000,
+                moment: Moment {
+                    micros: 5_000_000,
+                    seconds: 5,
+                    uuids: &uuids,
+                },
                 masking: true,
             };
             if let Plan::Change(changed) = plan(&catalog, &statement, &circumstances).unwrap() {

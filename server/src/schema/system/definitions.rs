@@ -327,7 +327,7 @@ fn table(keyspace: &str, text: &str) -> TableSchema {
         unreachable!("a definition in this file is a CREATE TABLE: {text}");
     };
     let id = table_id(keyspace, create.table.name.as_str());
-    let table = table_of(&Catalog::default(), keyspace, &create, id, false)
+    let table = table_of(&Catalog::default(), keyspace, &create, id, None)
         .expect("a definition in this file is right");
     let mut definition = table.definition();
     definition.kind = TableKind::Virtual;
