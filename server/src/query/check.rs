@@ -11,7 +11,7 @@ use palladium_protocol::types::CqlType;
 use super::analyze::indexes::IndexChoice;
 use super::analyze::restrict::{Filter, Test};
 use super::expression::{self, Bound, Expression, RowScope, Scope, compare, same};
-use super::plan::{evaluated, not_null, spread, tuples};
+use super::plan::{evaluated, not_null, spread, tuple_value, tuples};
 use crate::encode::wire::{Elements, Fields};
 use crate::error::{CqlError, CqlResult};
 use crate::schema::TableSchema;
@@ -114,7 +114,8 @@ fn tuple_check(
     let own = &table.columns[columns[0]..=columns[columns.len() - 1]];
     match test {
         Test::Compare(Operator::Equal, expression) => {
-            let value = not_null(expression.evaluate(scope)?, &own[0].name)?;
+            let value = tuple_value(expression.evaluate(scope)?, own)?;
+            let value = not_null(value.into(), &own[0].name)?;
             let mut parts = spread(&value, own, &|column| {
                 CqlError::invalid(format!("Unsupported null value for column {}", column.name))
             })?;

@@ -51,6 +51,9 @@ impl From<Option<Bytes>> for Bound {
     }
 }
 
+/// What came with a request for a marker. What is no value of its type is refused by whoever looks at it, as in Cassandra: other mistakes may be met first.
+pub type Given = Result<Bound, Box<CqlError>>;
+
 /// Values are secrets.
 impl std::fmt::Debug for Bound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -129,7 +132,7 @@ pub enum Part {
 /// Where an expression finds its values.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
-    pub bound: &'a [Bound],
+    pub bound: &'a [Given],
     pub moment: &'a Moment<'a>,
     pub row: Option<&'a RowScope<'a>>,
     pub aggregates: &'a [Option<Bytes>],
@@ -137,7 +140,7 @@ pub struct Scope<'a> {
 
 impl<'a> Scope<'a> {
     /// Where there is no row: the values that came with the request.
-    pub fn of_values(bound: &'a [Bound], moment: &'a Moment<'a>) -> Self {
+    pub fn of_values(bound: &'a [Given], moment: &'a Moment<'a>) -> Self {
         Scope {
             bound,
             moment,
@@ -295,7 +298,11 @@ impl Expression {
     pub fn evaluate(&self, scope: &Scope<'_>) -> CqlResult<Bound> {
         Ok(match self {
             Expression::Constant(value) => value.clone(),
-            Expression::Marker(index) => scope.bound.get(*index).cloned().unwrap_or(Bound::Null),
+            Expression::Marker(index) => match scope.bound.get(*index) {
+                Some(Ok(value)) => value.clone(),
+                Some(Err(refused)) => return Err((**refused).clone()),
+                None => Bound::Null,
+            },
             Expression::Column(index) => row(scope)?.column(*index)?.into(),
             Expression::Fact { fact, column, part } => {
                 row(scope)?.fact(*fact, *column, part, scope)?.into()
@@ -397,8 +404,11 @@ fn build(ty: &CqlType, parts: &[Expression], scope: &Scope<'_>) -> CqlResult<Bou
     let unset = || CqlError::invalid("unset value is not supported inside collections");
     let mut out = Vec::new();
     match ty.bare() {
-        CqlType::Tuple(_) | CqlType::Udt(_) => {
-            for value in &values {
+        whole @ (CqlType::Tuple(_) | CqlType::Udt(_)) => {
+            for (place, value) in values.iter().enumerate() {
+                if *value == Bound::Unset {
+                    return Err(unset_field(whole, place));
+                }
                 wire::put_element(value.as_value().map(|value| &value[..]), &mut out);
             }
         }
@@ -438,6 +448,17 @@ fn build(ty: &CqlType, parts: &[Expression], scope: &Scope<'_>) -> CqlResult<Bou
         }
     }
     Ok(Bound::Value(out.into()))
+}
+
+/// A tuple or a user-defined type is written as a whole: no part of it stays as it is.
+fn unset_field(ty: &CqlType, place: usize) -> CqlError {
+    CqlError::invalid(match ty {
+        CqlType::Udt(udt) => format!(
+            "Invalid unset value for field '{}' of user defined type {}",
+            udt.fields[place].0, udt.name
+        ),
+        _ => format!("Invalid unset value for tuple field number {place}"),
+    })
 }
 
 /// The element of a collection value.

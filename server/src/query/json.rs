@@ -18,7 +18,6 @@ use super::analyze::{JsonDocument, JsonInsert, ModifyPlan, SelectPlan, literal};
 use super::expression::{Bound, Scope};
 use super::functions::{calendar, text};
 use super::plan::not_null;
-use crate::encode::key;
 use crate::encode::wire::{self, Elements, Fields};
 use crate::error::{CqlError, CqlResult};
 use crate::schema::{ColumnKind, TableSchema};
@@ -169,12 +168,36 @@ fn print_plain(ty: &CqlType, value: &[u8], out: &mut String) -> CqlResult<()> {
     Ok(())
 }
 
-/// What an INSERT JSON says: key values and the other columns.
-pub struct Document {
-    pub partition: Vec<Bytes>,
-    pub clustering: Vec<Bytes>,
-    /// By place in the table; None is null.
-    pub columns: Vec<(usize, Option<Bytes>)>,
+/// What an INSERT JSON says of each column of its table.
+pub struct Document<'a> {
+    table: &'a TableSchema,
+    values: Vec<Bound>,
+}
+
+impl Document<'_> {
+    pub fn partition(&self) -> CqlResult<Vec<Bytes>> {
+        self.key(ColumnKind::PartitionKey)
+    }
+
+    /// What is wrong with it is said later than what is wrong with the partition key.
+    pub fn clustering(&self) -> CqlResult<Vec<Bytes>> {
+        self.key(ColumnKind::Clustering)
+    }
+
+    fn key(&self, kind: ColumnKind) -> CqlResult<Vec<Bytes>> {
+        let columns = self.table.columns.iter().zip(&self.values);
+        columns
+            .filter(|(column, _)| column.kind == kind)
+            .map(|(column, value)| not_null(value.clone(), &column.name))
+            .collect()
+    }
+
+    /// Columns outside the key by their places in the table.
+    pub fn columns(self) -> impl Iterator<Item = (usize, Bound)> {
+        let table = self.table;
+        let all = self.values.into_iter().enumerate();
+        all.filter(|(index, _)| !table.columns[*index].kind.is_primary_key())
+    }
 }
 
 /// Reads the text of an INSERT JSON: what it gives to which columns, by their places in the table.
@@ -229,7 +252,11 @@ pub fn given(table: &TableSchema, text: &[u8]) -> CqlResult<Vec<(usize, Bound)>>
 }
 
 /// What an INSERT JSON says of each column.
-pub fn document(plan: &ModifyPlan, insert: &JsonInsert, scope: &Scope<'_>) -> CqlResult<Document> {
+pub fn document<'p>(
+    plan: &'p ModifyPlan,
+    insert: &JsonInsert,
+    scope: &Scope<'_>,
+) -> CqlResult<Document<'p>> {
     let table = &plan.table;
     let bound;
     let given = match &insert.document {
@@ -242,34 +269,15 @@ pub fn document(plan: &ModifyPlan, insert: &JsonInsert, scope: &Scope<'_>) -> Cq
             &bound
         }
     };
-    let mut document = Document {
-        partition: Vec::new(),
-        clustering: Vec::new(),
-        columns: Vec::new(),
+    let left_out = match insert.default {
+        JsonDefault::Null => Bound::Null,
+        JsonDefault::Unset => Bound::Unset,
     };
-    let mut given = given.iter().peekable();
-    for (index, column) in table.columns.iter().enumerate() {
-        let own = given.next_if(|(own, _)| *own == index);
-        let value = match (own, insert.default) {
-            (Some((_, value)), _) => value.clone(),
-            (None, JsonDefault::Null) => Bound::Null,
-            (None, JsonDefault::Unset) => Bound::Unset,
-        };
-        if column.kind.is_primary_key() {
-            if column.kind == ColumnKind::Clustering && value.as_value().is_none() {
-                // What is wrong with the partition key is said first.
-                key::partition_key(&document.partition)?;
-            }
-            let value = not_null(value, &column.name)?;
-            match column.kind {
-                ColumnKind::PartitionKey => document.partition.push(value),
-                _ => document.clustering.push(value),
-            }
-        } else if value != Bound::Unset {
-            document.columns.push((index, value.value()));
-        }
+    let mut values = vec![left_out; table.columns.len()];
+    for (index, value) in given {
+        values[*index] = value.clone();
     }
-    Ok(document)
+    Ok(Document { table, values })
 }
 
 /// The value of a JSON text, for `from_json`; null is null.

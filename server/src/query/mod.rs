@@ -39,8 +39,8 @@ use palladium_protocol::wire::Frame;
 use palladium_storage::Write;
 
 use self::analyze::{Body, analyze};
-use self::execute::{Settings, moment};
-use self::expression::{Bound, Scope};
+use self::execute::Settings;
+use self::expression::Given;
 use self::prepared::Statement;
 use crate::audit::{Asker, Standing};
 use crate::auth::change::{is_about_roles, refused_to_nobody};
@@ -280,7 +280,7 @@ fn execute(
     database: &Arc<Database>,
     session: &mut Session,
     statement: Arc<Statement>,
-    bound: Vec<Bound>,
+    bound: Vec<Given>,
     mut settings: Settings,
 ) -> CqlResult<Outcome> {
     session.asked = statement.asked;
@@ -301,17 +301,8 @@ fn execute(
         }
         Body::Modify(_) => execute::write::modify(database, statement, bound, &settings),
         Body::Batch(batch) => {
-            let moment = moment(database, &settings);
-            let scope = Scope::of_values(&bound, &moment);
-            let timestamp = execute::write::long(&batch.timestamp, &scope, "timestamp")?;
             let kind = batch.kind;
-            execute::write::batch(
-                database,
-                kind,
-                vec![(statement, bound)],
-                timestamp,
-                &settings,
-            )
+            execute::write::batch(database, kind, vec![(statement, bound)], &settings)
         }
         Body::Use(keyspace) => {
             if database.catalog.load().keyspace(keyspace).is_none() {
@@ -399,5 +390,5 @@ fn batch(
     }
     let mut settings = settings(frame, &request.params, MetadataMode::Full, session.asker())?;
     settings.is_superuser = session.is_superuser;
-    execute::write::batch(database, kind, statements, None, &settings)
+    execute::write::batch(database, kind, statements, &settings)
 }

@@ -20,7 +20,7 @@ use palladium_protocol::types::token_of;
 use palladium_storage::{Clustering, Env, PartitionKey, ReadPosition, Token};
 
 use super::analyze::Body;
-use super::expression::Bound;
+use super::expression::{Bound, Given};
 use super::prepared::Statement;
 use crate::error::{CqlError, CqlResult};
 
@@ -56,19 +56,20 @@ pub struct PageState {
 
 /// What a state is bound to: the statement, the table it reads and the values it ran with. Not the session's keyspace: another session may
 /// go on with the page, whatever it has said USE to.
-pub fn fingerprint(statement: &Statement, bound: &[Bound]) -> [u8; 16] {
+pub fn fingerprint(statement: &Statement, bound: &[Given]) -> [u8; 16] {
     let mut parts: Vec<&[u8]> = vec![statement.text.as_bytes()];
     if let Body::Select(plan) = &statement.body {
         parts.push(&plan.table.id.0);
     }
     for value in bound {
         match value {
-            Bound::Value(value) => {
+            Ok(Bound::Value(value)) => {
                 parts.push(b"v");
                 parts.push(value);
             }
-            Bound::Null => parts.push(b"n"),
-            Bound::Unset => parts.push(b"u"),
+            Ok(Bound::Null) => parts.push(b"n"),
+            Ok(Bound::Unset) => parts.push(b"u"),
+            Err(_) => parts.push(b"w"),
         }
     }
     let digest = sha256(&parts);

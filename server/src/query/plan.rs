@@ -75,10 +75,29 @@ pub(super) fn evaluated(
 
 /// The values of one column, which have to be some.
 fn alternatives(of: &Alternatives, column: &str, scope: &Scope<'_>) -> CqlResult<Vec<Bytes>> {
-    evaluated(of, column, scope)?
+    let values = evaluated(of, column, scope)?;
+    if values.contains(&Bound::Null) {
+        // Said before what is said of one that is unset, wherever it stands.
+        not_null(Bound::Null, column)?;
+    }
+    values
         .into_iter()
         .map(|value| not_null(value, column))
         .collect()
+}
+
+/// The bytes of a tuple for these columns; null is none.
+pub(super) fn tuple_value(value: Bound, columns: &[Column]) -> CqlResult<Option<Bytes>> {
+    match value {
+        Bound::Unset => {
+            let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+            Err(CqlError::invalid(format!(
+                "Invalid unset value for tuple ({})",
+                names.join(",")
+            )))
+        }
+        value => Ok(value.value()),
+    }
 }
 
 /// The parts of a tuple for these columns. `null` says what a part that is none means.
@@ -115,14 +134,23 @@ pub(super) fn tuples(
         Alternatives::One(_) => alone(column),
         _ => in_list(),
     };
-    if let Alternatives::Listed(list) = of
-        && list.evaluate(scope)? == Bound::Null
-    {
-        return Err(CqlError::invalid("Invalid null value for IN restriction"));
+    if let Alternatives::Listed(list) = of {
+        match list.evaluate(scope)? {
+            Bound::Null => {
+                return Err(CqlError::invalid("Invalid null value for IN restriction"));
+            }
+            Bound::Unset => {
+                return Err(CqlError::invalid(format!(
+                    "Invalid unset value for in({})",
+                    names.join(",")
+                )));
+            }
+            Bound::Value(_) => {}
+        }
     }
     let mut all = Vec::new();
     for value in evaluated(of, &names.join(","), scope)? {
-        let value = value.value().ok_or_else(|| null(&columns[0]))?;
+        let value = tuple_value(value, columns)?.ok_or_else(|| null(&columns[0]))?;
         let parts = spread(&value, columns, &null)?;
         if parts.len() < columns.len() {
             return Err(CqlError::invalid(format!(
@@ -364,6 +392,9 @@ pub fn positions(
                     let Some(end) = end else { return Ok(None) };
                     let value = match end.value.evaluate(scope)? {
                         Bound::Null if !part.tuple => return Ok(Some(Edge::Null)),
+                        Bound::Unset if part.tuple => {
+                            tuple_value(Bound::Unset, own)?.unwrap_or_default()
+                        }
                         value => not_null(value, &own[0].name)?,
                     };
                     let values = match part.tuple {
@@ -400,6 +431,18 @@ impl Positions {
     /// Whether anything is said of the clustering at all.
     pub fn is_all(&self) -> bool {
         self.slice.is_none() && matches!(self.prefixes.as_slice(), [prefix] if prefix.is_empty())
+    }
+
+    /// Whether a null is all that ends a slice.
+    pub fn is_open_at_null(&self) -> bool {
+        let ends = self
+            .slice
+            .as_ref()
+            .map(|slice| (&slice.lower, &slice.upper));
+        matches!(
+            ends,
+            Some((Some(Edge::Null), None) | (None, Some(Edge::Null)))
+        )
     }
 
     /// Refuses a slice that begins or ends at a null: what is deleted has to be said better than that.

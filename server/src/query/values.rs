@@ -1,17 +1,19 @@
 //! Bound values: from the frame's bytes to checked values, without a copy.
+//!
+//! What must hold: bytes that are no value of their marker's type leave here as an error in their place, and never as a value.
 
 use bytes::Bytes;
 use palladium_protocol::request::Values;
 use palladium_protocol::types::validate;
 use palladium_protocol::wire::Value;
 
-use super::expression::Bound;
+use super::expression::{Bound, Given};
 use super::prepared::Marker;
 use crate::encode::wire;
 use crate::error::{CqlError, CqlResult};
 
 /// The values of a statement's markers, slices of the frame they came in.
-pub fn bind(markers: &[Marker], values: &Values<'_>, body: &Bytes) -> CqlResult<Vec<Bound>> {
+pub fn bind(markers: &[Marker], values: &Values<'_>, body: &Bytes) -> CqlResult<Vec<Given>> {
     if values.are_named() && !markers.is_empty() {
         return bind_named(markers, values, body);
     }
@@ -20,12 +22,12 @@ pub fn bind(markers: &[Marker], values: &Values<'_>, body: &Bytes) -> CqlResult<
     }
     let mut bound = Vec::with_capacity(markers.len());
     for (marker, value) in markers.iter().zip(values.iter()) {
-        bound.push(one(marker, value, body)?);
+        bound.push(one(marker, value, body).map_err(Box::new));
     }
     Ok(bound)
 }
 
-fn bind_named(markers: &[Marker], values: &Values<'_>, body: &Bytes) -> CqlResult<Vec<Bound>> {
+fn bind_named(markers: &[Marker], values: &Values<'_>, body: &Bytes) -> CqlResult<Vec<Given>> {
     let mut bound = Vec::with_capacity(markers.len());
     for marker in markers {
         let found = values.iter_named().find(|(name, _)| *name == marker.name);
@@ -35,7 +37,7 @@ fn bind_named(markers: &[Marker], values: &Values<'_>, body: &Bytes) -> CqlResul
                 values.len().min(markers.len() - 1),
             ));
         };
-        bound.push(one(marker, value, body)?);
+        bound.push(one(marker, value, body).map_err(Box::new));
     }
     Ok(bound)
 }

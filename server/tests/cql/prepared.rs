@@ -389,6 +389,110 @@ fn a_wrong_value_is_refused_before_anything_is_written() {
     });
 }
 
+#[test]
+fn of_several_wrong_values_the_one_is_met_first_that_cassandra_meets_first() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (p int, c int, s int static, v list<int>, w int, PRIMARY KEY (p, c))")
+            .done();
+        let insert = "INSERT INTO ks.t (w, c, p) VALUES (?, ?, ?) USING TTL ? AND TIMESTAMP ?";
+        let update = "UPDATE ks.t USING TTL ? SET s = ?, w = ? WHERE c IN ? AND p = ?";
+        let among = "SELECT w FROM ks.t WHERE p = 1 AND c IN (?, ?)";
+        let tuple = "SELECT w FROM ks.t WHERE p = 1 AND (c) = (?)";
+        let set = "UPDATE ks.t SET v[?] = ? WHERE p = 1 AND c = 1";
+        let (none, bad) = (
+            || Value::Null,
+            |length: usize| Value::from(&"x".repeat(length)[..]),
+        );
+        let long = |of: i64| Value::Bytes(of.to_be_bytes().to_vec());
+        let nothing = || Value::Bytes(vec![0; 4]);
+        let int = |of: i32| format!("Expected 4 or 0 byte int ({of})");
+        let cases: Vec<(&str, Vec<Value>, String)> = vec![
+            // A timestamp, the partition, the row, TTL, what is written: static columns last.
+            (
+                insert,
+                vec![bad(1), bad(2), bad(3), bad(5), bad(6)],
+                "Expected 8 or 0 byte long (6)".into(),
+            ),
+            (
+                insert,
+                vec![bad(1), bad(2), bad(3), bad(5), long(1)],
+                int(3),
+            ),
+            (
+                insert,
+                vec![bad(1), bad(2), 1.into(), bad(5), long(1)],
+                int(2),
+            ),
+            (
+                insert,
+                vec![bad(1), none(), 1.into(), bad(5), long(1)],
+                "Invalid null value in condition for column c".into(),
+            ),
+            (
+                insert,
+                vec![bad(1), 1.into(), 1.into(), (-1).into(), long(i64::MIN)],
+                "A TTL must be greater or equal to 0, but was -1".into(),
+            ),
+            (
+                insert,
+                vec![bad(1), 1.into(), 1.into(), 1.into(), long(i64::MIN)],
+                "Out of bound timestamp, must be in [-9223372036854775807, 9223372036854775807]"
+                    .into(),
+            ),
+            (
+                insert,
+                vec![bad(1), 1.into(), 1.into(), 1.into(), long(1)],
+                int(1),
+            ),
+            (
+                update,
+                vec![
+                    1.into(),
+                    bad(1),
+                    bad(2),
+                    Value::Bytes(vec![0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 1]),
+                    1.into(),
+                ],
+                int(2),
+            ),
+            // Of no rows nothing is looked at.
+            (
+                update,
+                vec![(-1).into(), bad(1), bad(2), nothing(), 1.into()],
+                String::new(),
+            ),
+            (
+                update,
+                vec![(-1).into(), bad(1), bad(2), nothing(), bad(3)],
+                int(3),
+            ),
+            (set, vec![none(), bad(1)], int(1)),
+            (
+                among,
+                vec![Value::Unset, none()],
+                "Invalid null value in condition for column c".into(),
+            ),
+            (
+                tuple,
+                vec![Value::Unset],
+                "Invalid unset value for tuple field number 0".into(),
+            ),
+        ];
+        for (statement, values, expected) in cases {
+            let prepared = client.prepare(statement);
+            let answer = client.execute(&prepared, &values);
+            match expected.is_empty() {
+                true => answer.done(),
+                false => assert_eq!(answer.error(), (INVALID, expected)),
+            }
+        }
+        let counted = client.prepare("SELECT count(?) FROM ks.t");
+        assert_eq!(counted.markers[0].1, CqlType::Blob);
+    });
+}
+
 /// Runs a story on so many threads, each with a connection of its own.
 fn together(address: SocketAddr, clients: i32, story: impl Fn(i32, &mut Client) + Sync) {
     std::thread::scope(|scope| {

@@ -104,8 +104,8 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "*JSON*",
-        theirs: "0x2200 Error decoding JSON value *",
-        ours: "0x2200 Error decoding JSON value *",
+        theirs: "0x2200 Error decoding JSON value *|0x2200 Unable to convert * to a duration",
+        ours: "0x2200 Error decoding JSON value *|0x2200 Unable to convert * to a duration",
         why: "of several wrong values of a document another one may be met first",
     },
     Kept {

@@ -23,6 +23,7 @@ impl Terms<'_> {
         receiver: Option<&CqlType>,
     ) -> CqlResult<Overload> {
         let mut weak = Vec::new();
+        let mut exact: Option<Overload> = None;
         let (of_left, of_right) = (self.natural_type(left), self.natural_type(right));
         for overload in overloads(operator) {
             if receiver.is_some_and(|receiver| !is_assignable(&overload.returns, receiver)) {
@@ -30,10 +31,17 @@ impl Terms<'_> {
             }
             let fit = self.fit_operand(left, of_left.as_ref(), &overload.left);
             match fit.min(self.fit_operand(right, of_right.as_ref(), &overload.right)) {
-                Fit::Exact => return Ok(overload),
+                // Several fit a varint, where Cassandra takes the one that its hash table has first; the receiver's own type holds any value.
+                Fit::Exact if receiver.is_some_and(|ty| *ty.bare() == overload.returns) => {
+                    return Ok(overload);
+                }
+                Fit::Exact => exact = exact.or(Some(overload)),
                 Fit::Weak => weak.push(overload),
                 Fit::No => {}
             }
+        }
+        if let Some(exact) = exact {
+            return Ok(exact);
         }
         let is_marker = |side: &Selectable| matches!(side, Selectable::Marker(_));
         let wanted = receiver.filter(|_| !is_marker(left) && !is_marker(right));
@@ -92,21 +100,26 @@ impl Terms<'_> {
         receiver: Option<&CqlType>,
     ) -> CqlResult<CqlType> {
         let mut weak = Vec::new();
+        let mut exact = None;
         let natural = self.natural_type(inner);
         for ty in NUMBERS {
             let is_taken = receiver.is_none_or(|receiver| {
-                // A counter takes counters alone, and nothing else does.
-                let is_same = (ty == CqlType::Counter) == receiver.is_counter();
-                is_assignable(&ty, receiver) && is_same
+                is_assignable(&ty, receiver) && (ty == CqlType::Counter) == receiver.is_counter()
             });
             if !is_taken {
                 continue;
             }
             match self.fit_operand(inner, natural.as_ref(), &ty) {
-                Fit::Exact => return Ok(ty),
+                Fit::Exact if receiver.is_some_and(|receiver| *receiver.bare() == ty) => {
+                    return Ok(ty);
+                }
+                Fit::Exact => exact = exact.or(Some(ty)),
                 Fit::Weak => weak.push(ty),
                 Fit::No => {}
             }
+        }
+        if let Some(exact) = exact {
+            return Ok(exact);
         }
         match weak.as_slice() {
             [only] => Ok(only.clone()),

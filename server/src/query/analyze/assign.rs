@@ -17,7 +17,9 @@ pub fn assign(
     let name = &column.name;
     let counter = column.ty.is_counter();
     let invalid = |text: String| Err(CqlError::invalid(text));
-    if let Assignment::Add { value, .. } | Assignment::Subtract { value, .. } = assignment
+    if let Assignment::Add { value, .. }
+    | Assignment::Subtract { value, .. }
+    | Assignment::Set { value, .. } = assignment
         && counter
         && matches!(value, Term::Literal(Literal::Null))
     {
@@ -25,12 +27,13 @@ pub fn assign(
     }
     match assignment {
         Assignment::Set { value, .. } => {
+            let set = terms.term(value, name, &column.ty)?;
             if counter {
                 return invalid(format!(
                     "Cannot set the value of counter column {name} (counters can only be incremented/decremented, not set)"
                 ));
             }
-            Ok(Operation::Set(terms.term(value, name, &column.ty)?))
+            Ok(Operation::Set(set))
         }
         Assignment::Add { value, .. } if counter => Ok(Operation::Count {
             delta: terms.term(value, name, &CqlType::Counter)?,

@@ -71,6 +71,9 @@ impl Terms<'_> {
             AggregateKind::Sum | AggregateKind::Avg if is_null(of) => {
                 Err(ambiguous(kind, &NUMBERS[..8]))
             }
+            AggregateKind::Sum | AggregateKind::Avg if is_marker(of) => {
+                Err(ambiguous(kind, &NUMBERS))
+            }
             AggregateKind::Sum | AggregateKind::Avg => match self.fit(of, None, &CqlType::Int) {
                 Fit::No => self.check_aggregate(kind, &CqlType::Blob),
                 _ => Ok(()),
@@ -253,9 +256,10 @@ impl Terms<'_> {
             if is_of_no_type(kind, argument) {
                 self.aggregate_of_unknown(kind, argument)?;
             }
-            let ty = match kind == AggregateKind::Count && is_null(argument) {
-                true => Some(CqlType::Blob),
-                false => self.compatible_type(argument),
+            let ty = match self.compatible_type(argument) {
+                // What is counted and may be of any type is one.
+                None if kind == AggregateKind::Count => Some(CqlType::Blob),
+                ty => ty,
             };
             let receiver_name = format!("arg0(system.{name})");
             let receiver = ty.as_ref().map(|ty| Receiver {
@@ -388,13 +392,17 @@ fn is_null(of: &Selectable) -> bool {
     matches!(of, Selectable::Literal(Literal::Null))
 }
 
+fn is_marker(of: &Selectable) -> bool {
+    matches!(of, Selectable::Marker(_))
+}
+
 /// Whether Cassandra finds no type for what an aggregate is of: one in parentheses might be a tuple, and a null could be any number.
 fn is_of_no_type(kind: AggregateKind, of: &Selectable) -> bool {
     match kind {
         AggregateKind::Min | AggregateKind::Max => {
             matches!(of, Selectable::Tuple(parts) if parts.len() == 1)
         }
-        AggregateKind::Sum | AggregateKind::Avg => is_null(of),
+        AggregateKind::Sum | AggregateKind::Avg => is_null(of) || is_marker(of),
         AggregateKind::Count => false,
     }
 }

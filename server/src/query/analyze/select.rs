@@ -104,19 +104,12 @@ pub fn select(
         if is_nearest {
             return Err(restricts_rows());
         }
-        check_distinct(table, &shown, &terms.aggregates, &restrictions)?;
         // What is put in order after reading is asked for, too.
-        let sorted = ordered
-            .first()
-            .filter(|_| restrictions.names_several_partitions());
-        if let Some((index, _)) = sorted.filter(|(index, _)| {
-            !matches!(
-                table.columns[*index].kind,
-                ColumnKind::PartitionKey | ColumnKind::Static
-            )
-        }) {
-            return Err(wants_rows(&table.columns[*index].name));
-        }
+        let sorted: &[(usize, bool)] = match restrictions.lists_keys {
+            true => &ordered,
+            false => &[],
+        };
+        check_distinct(table, &shown, &terms.aggregates, sorted, &restrictions)?;
     }
     let group_by = group_by(&mut terms, table, statement, &restrictions)?;
     let takes_all_together = !terms.aggregates.is_empty() && group_by.is_none();
@@ -335,6 +328,7 @@ fn check_distinct(
     table: &TableSchema,
     shown: &[Typed],
     aggregates: &[Aggregate],
+    sorted: &[(usize, bool)],
     restrictions: &Restrictions,
 ) -> CqlResult<()> {
     if restrictions.restricts_rows {
@@ -342,22 +336,24 @@ fn check_distinct(
     }
     let mut wrong = None;
     let mut asked = HashSet::new();
+    let mut ask = |index: usize| {
+        asked.insert(index);
+        let kind = table.columns[index].kind;
+        if !matches!(kind, ColumnKind::PartitionKey | ColumnKind::Static) {
+            wrong.get_or_insert(index);
+        }
+    };
     let arguments = aggregates
         .iter()
         .filter_map(|aggregate| aggregate.argument.as_ref());
     for typed in shown.iter().chain(arguments) {
         typed.expression.walk(&mut |expression| {
             if let Expression::Column(index) | Expression::Fact { column: index, .. } = expression {
-                asked.insert(*index);
-                if !matches!(
-                    table.columns[*index].kind,
-                    ColumnKind::PartitionKey | ColumnKind::Static
-                ) {
-                    wrong.get_or_insert(*index);
-                }
+                ask(*index);
             }
         });
     }
+    sorted.iter().for_each(|(index, _)| ask(*index));
     if let Some(index) = wrong {
         return Err(wants_rows(&table.columns[index].name));
     }

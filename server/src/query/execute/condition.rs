@@ -16,15 +16,15 @@ use crate::query::analyze::{
     ColumnTest, ConditionKind, ModifyKind, ModifyPlan, PlannedCondition, TestTarget,
 };
 use crate::query::check::{contains, holds};
-use crate::query::expression::{Bound, Expression, RowScope, Scope, compare, element, same};
+use crate::query::expression::{Bound, Expression, Given, RowScope, Scope, compare, element, same};
 use crate::query::functions::Moment;
 use crate::query::plan;
 use crate::schema::{Column, ColumnKind};
 
 /// Checks what conditions have to be about before anything is read, one statement after the other as in Cassandra: one partition, and of it rows that are named one
-/// by one, each with conditions of one kind. Then what they compare with.
+/// by one, each with conditions of one kind, which compare with values.
 pub fn check_conditional(
-    plans: &[(&ModifyPlan, &[Bound])],
+    plans: &[(&ModifyPlan, &[Given])],
     is_batch: bool,
     moment: &Moment<'_>,
 ) -> CqlResult<()> {
@@ -43,14 +43,10 @@ pub fn check_conditional(
         partition = key;
         check_one_row(plan)?;
         check_mix(plan, &scope, &mut kinds)?;
-    }
-    for (plan, bound) in plans {
-        let PlannedCondition::Columns(tests) = &plan.condition else {
-            continue;
-        };
-        let scope = Scope::of_values(bound, moment);
-        for test in tests {
-            check(test, &plan.table.columns[test.column], &scope)?;
+        if let PlannedCondition::Columns(tests) = &plan.condition {
+            for test in tests {
+                check(test, &plan.table.columns[test.column], &scope)?;
+            }
         }
     }
     Ok(())
@@ -127,7 +123,10 @@ fn check_mix(
     };
     let places: Vec<Option<Clustering>> = match is_about_rows(plan) {
         true => rows_of(plan, scope)?.into_iter().map(Some).collect(),
-        false => vec![None],
+        false => {
+            check_positions(plan, scope)?;
+            vec![None]
+        }
     };
     for place in places {
         let before = *kinds.entry(place).or_insert(kind);
@@ -227,6 +226,12 @@ fn check(test: &ColumnTest, column: &Column, scope: &Scope<'_>) -> CqlResult<()>
         ConditionKind::In(Alternatives::Listed(list)) if is_null(list)? => {
             Err(CqlError::invalid("Invalid null list in IN condition"))
         }
+        ConditionKind::In(Alternatives::Several(values)) => values
+            .iter()
+            .try_for_each(|value| value.evaluate(scope).map(drop)),
+        ConditionKind::In(Alternatives::One(value)) | ConditionKind::Compare(_, value) => {
+            value.evaluate(scope).map(drop)
+        }
         _ => Ok(()),
     }
 }
@@ -265,7 +270,11 @@ fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<
                 Alternatives::One(one) => candidates.push(given(one)?),
                 Alternatives::Several(several) => {
                     for one in several {
-                        candidates.push(given(one)?);
+                        // What is unset is none of them.
+                        match one.evaluate(scope)? {
+                            Bound::Unset => {}
+                            one => candidates.push(one.value()),
+                        }
                     }
                 }
                 Alternatives::Listed(list) => {
@@ -283,14 +292,16 @@ fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<
             }
             Ok(false)
         }
-        ConditionKind::Contains(expression) => match (value, given(expression)?) {
+        ConditionKind::Contains(expression) => match (value, expression.evaluate(scope)?.value()) {
             (Some(value), Some(wanted)) => contains(&test.ty, &value, &wanted),
             _ => Ok(false),
         },
-        ConditionKind::ContainsKey(expression) => match (value, given(expression)?) {
-            (Some(value), Some(wanted)) => Ok(element(&test.ty, &value, &wanted)?.is_some()),
-            _ => Ok(false),
-        },
+        ConditionKind::ContainsKey(expression) => {
+            match (value, expression.evaluate(scope)?.value()) {
+                (Some(value), Some(wanted)) => Ok(element(&test.ty, &value, &wanted)?.is_some()),
+                _ => Ok(false),
+            }
+        }
     }
 }
 

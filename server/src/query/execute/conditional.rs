@@ -25,14 +25,14 @@ use palladium_storage::{
 
 use tokio::sync::OwnedRwLockReadGuard;
 
-use super::condition::{applies, check_conditional, check_positions, is_about_rows};
+use super::condition::{applies, check_conditional, is_about_rows};
 use super::consistency::guard;
-use super::counter::{self, Totals};
+use super::counter::Totals;
 use super::existing::{Existing, Found, PartitionId};
 use super::verdict::{self, Refusal};
 use super::write::{
-    Place, guard_batch, keys_of, merged, needs_row, places_of, plans_of, stamp, update_of,
-    write_type,
+    Place, batch_timestamp, check_timestamp, check_without_keys, guard_batch, keys_of, merged,
+    needs_row, places_of, plans_of, stamp, update_of, write_type,
 };
 use super::{Settings, moment, read_page, try_read};
 use crate::audit::Asker;
@@ -44,7 +44,7 @@ use crate::guardrails::check_values;
 use crate::query::Outcome;
 use crate::query::analyze::{ModifyPlan, Operation};
 use crate::query::answer::Response;
-use crate::query::expression::{Bound, Scope};
+use crate::query::expression::{Given, Scope};
 use crate::query::functions::Moment;
 use crate::query::prepared::Statement;
 use crate::schema::{Catalog, ColumnKind, TableSchema};
@@ -64,9 +64,7 @@ pub fn needs_latch(plan: &ModifyPlan) -> bool {
 /// Statements that are executed under the latches of their partitions.
 struct Latched<'a> {
     pub database: &'a Arc<Database>,
-    pub statements: &'a [(Arc<Statement>, Vec<Bound>)],
-    /// The batch's own.
-    pub timestamp: Option<i64>,
+    pub statements: &'a [(Arc<Statement>, Vec<Given>)],
     pub settings: &'a Settings,
     /// Of which kind the batch is; None: it is one statement.
     pub batch: Option<BatchKind>,
@@ -98,15 +96,13 @@ struct Held {
 /// answer comes later.
 pub fn begin(
     database: &Arc<Database>,
-    statements: Vec<(Arc<Statement>, Vec<Bound>)>,
-    timestamp: Option<i64>,
+    statements: Vec<(Arc<Statement>, Vec<Given>)>,
     settings: &Settings,
     batch: Option<BatchKind>,
 ) -> Outcome {
     let latched = Latched {
         database,
         statements: &statements,
-        timestamp,
         settings,
         batch,
     };
@@ -132,7 +128,6 @@ pub fn begin(
         let latched = Latched {
             database: &database,
             statements: &statements,
-            timestamp,
             settings: &settings,
             batch,
         };
@@ -162,7 +157,6 @@ impl Latched<'_> {
         let Latched {
             database,
             statements,
-            timestamp,
             settings,
             batch,
         } = *self;
@@ -174,9 +168,12 @@ impl Latched<'_> {
         let conditional = plans.iter().any(|(plan, _)| plan.condition.is_some());
         if conditional {
             check_conditional(&plans, batch.is_some(), &moment(database, settings))?;
+        } else if let (None, [(plan, bound)]) = (batch, &plans[..]) {
+            check_timestamp(plan, &Scope::of_values(bound, &moment(database, settings)))?;
         }
         // Once: a key may be made anew each time it is asked for.
         let keys = keys_of_all(database, &plans, settings)?;
+        let timestamp = batch_timestamp(statements, &moment(database, settings))?;
         let partitions = partitions_of(&plans, &keys);
         if patience == Patience::None && partitions.len() > PARTITIONS_AT_ONCE_MAX {
             return Ok(None);
@@ -201,7 +198,10 @@ impl Latched<'_> {
             }
             let scope = Scope::of_values(bound, &now);
             for key in keys {
-                let command = command_of(plan, key, &scope)?;
+                // What is wrong with its rows is said in its turn.
+                let Ok(command) = command_of(plan, key, &scope) else {
+                    break;
+                };
                 let rows = command.slices.as_slice().len();
                 if patience == Patience::None && rows > ROWS_AT_ONCE_MAX {
                     return Ok(None);
@@ -216,10 +216,6 @@ impl Latched<'_> {
                     && let Some(partition) = partition
                 {
                     existing.absorb(partition.static_row.map(|row| *row), partition.rows);
-                }
-                // Where an IN of nothing names no row, nothing is wrong with what it would move.
-                if plans.len() > 1 || plan.operations.len() > 1 && rows > 0 {
-                    counter::check(plan, &scope)?;
                 }
             }
         }
@@ -241,20 +237,23 @@ impl Latched<'_> {
         for ((plan, bound), keys) in plans.iter().zip(&keys) {
             let scope = Scope::of_values(bound, &now);
             let client = timestamp.or(settings.timestamp).filter(|_| !conditional);
-            let mut stamp = stamp(plan, &scope, client, now.micros)?;
-            if conditional {
-                // One moment for all of them, whatever each says of its own, as in Cassandra: of two values of a cell the greater one stays.
-                stamp.timestamp = now.micros.max(newest.saturating_add(1));
-            }
+            let stamp = || {
+                let mut stamp = stamp(plan, &scope, client, now.micros)?;
+                if conditional {
+                    // One moment for all of them, whatever each says of its own, as in Cassandra: of two values of a cell the greater one stays.
+                    stamp.timestamp = now.micros.max(newest.saturating_add(1));
+                }
+                Ok(stamp)
+            };
             if keys.is_empty() {
-                check_positions(plan, &scope)?;
+                check_without_keys(plan, &scope, &stamp)?;
             }
             for key in keys {
                 let own = found.get(plan.table.id, key);
                 let mut update =
                     match plan.is_counter && !plan.operations.is_empty() && is_count(plan) {
-                        true => totals.count(plan, key, &scope, stamp, own)?,
-                        false => update_of(plan, &scope, stamp, &|position| match position {
+                        true => totals.count(plan, key, &scope, &stamp, own)?,
+                        false => update_of(plan, &scope, &stamp, &|position| match position {
                             Some(position) => own?.row(position),
                             None => own?.static_row.as_ref(),
                         })?,
@@ -355,7 +354,7 @@ impl Latched<'_> {
     /// it, as in Cassandra. None: it takes waiting.
     async fn refusal(
         &self,
-        plans: &[(&ModifyPlan, &[Bound])],
+        plans: &[(&ModifyPlan, &[Given])],
         key: Option<&PartitionKey>,
         now: &Moment<'_>,
         found: &Found<'_>,
@@ -437,7 +436,7 @@ fn before_the_rest(update: &mut PartitionUpdate) {
 /// The tables of statements as a catalog knows them, each once.
 fn tables_now<'c>(
     catalog: &'c Catalog,
-    plans: &[(&ModifyPlan, &[Bound])],
+    plans: &[(&ModifyPlan, &[Given])],
 ) -> Vec<&'c Arc<TableSchema>> {
     let mut tables: Vec<&Arc<TableSchema>> = Vec::new();
     for (plan, _) in plans {
@@ -499,7 +498,7 @@ async fn write(
 /// The partitions that each statement names.
 fn keys_of_all(
     database: &Database,
-    plans: &[(&ModifyPlan, &[Bound])],
+    plans: &[(&ModifyPlan, &[Given])],
     settings: &Settings,
 ) -> CqlResult<Vec<Vec<PartitionKey>>> {
     let now = moment(database, settings);
@@ -511,7 +510,7 @@ fn keys_of_all(
 
 /// All of them, in order and each once.
 fn partitions_of(
-    plans: &[(&ModifyPlan, &[Bound])],
+    plans: &[(&ModifyPlan, &[Given])],
     keys: &[Vec<PartitionKey>],
 ) -> Vec<PartitionId> {
     let mut partitions = Vec::with_capacity(plans.len());
@@ -525,7 +524,7 @@ fn partitions_of(
 
 /// The partition that conditional statements are about: all of a request are about one.
 fn conditional_key<'k>(
-    plans: &[(&ModifyPlan, &[Bound])],
+    plans: &[(&ModifyPlan, &[Given])],
     keys: &'k [Vec<PartitionKey>],
 ) -> Option<&'k PartitionKey> {
     let mut all = plans.iter().zip(keys);

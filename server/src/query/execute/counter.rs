@@ -6,7 +6,7 @@ use bytes::Bytes;
 use palladium_storage::{CellState, Clustering, PartitionKey, PartitionUpdate, Row};
 
 use super::existing::{Existing, PartitionId};
-use super::write::{Place, places_of};
+use super::write::{Place, Stamping, places_of};
 use crate::encode::cell::{Stamp, cell_value};
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::{ModifyPlan, Operation};
@@ -27,23 +27,34 @@ impl Totals {
         plan: &ModifyPlan,
         key: &PartitionKey,
         scope: &Scope<'_>,
-        stamp: Stamp,
+        stamp: &Stamping<'_>,
         existing: Option<&Existing>,
     ) -> CqlResult<PartitionUpdate> {
         let mut update = PartitionUpdate::default();
         let mut static_row = Row::new_static();
-        for place in places_of(plan, scope)?.unwrap_or_default() {
+        let places = places_of(plan, scope)?.unwrap_or_default();
+        if places.is_empty() {
+            return Ok(update);
+        }
+        let stamp = stamp()?;
+        // Static counters are moved after a row's own.
+        let is_static = |index: usize| plan.table.columns[index].kind == ColumnKind::Static;
+        let (statics, own): (Vec<_>, Vec<_>) = plan
+            .operations
+            .iter()
+            .partition(|(index, _)| is_static(*index));
+        for place in places {
             let (position, raw) = match place {
                 Place::Static => (None, None),
                 Place::Row(position, raw) => (Some(position), raw),
             };
             let mut row = Row::new(position.clone().unwrap_or(Clustering::MIN));
-            for (index, operation) in &plan.operations {
+            for (index, operation) in own.iter().chain(&statics) {
                 let Operation::Count { delta, down } = operation else {
                     continue;
                 };
                 let column = &plan.table.columns[*index];
-                let is_static = column.kind == ColumnKind::Static;
+                let is_static = is_static(*index);
                 let at = position.clone().filter(|_| !is_static);
                 let Some(delta) = delta_of(delta, *down, scope)? else {
                     continue;
@@ -92,21 +103,6 @@ impl Totals {
         }
         Ok(update)
     }
-}
-
-/// Refuses what no counter can be moved by, which is said before the next statement is looked at. Static counters are moved last.
-pub fn check(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<()> {
-    let is_static = |index: &usize| plan.table.columns[*index].kind == ColumnKind::Static;
-    for statics in [false, true] {
-        for (index, operation) in &plan.operations {
-            if let Operation::Count { delta, down } = operation
-                && is_static(index) == statics
-            {
-                delta_of(delta, *down, scope)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn delta_of(delta: &Expression, down: bool, scope: &Scope<'_>) -> CqlResult<Option<i64>> {

@@ -195,8 +195,9 @@ impl RowWriter<'_> {
         value: &Expression,
         row: &mut Row,
     ) -> CqlResult<()> {
-        let key = self.element_key(column, key, "set")?;
+        let key = key.evaluate(self.scope)?;
         let value = value.evaluate(self.scope)?;
+        let key = self.element_key(column, key, "set")?;
         if value == Bound::Unset {
             // Nothing is set, of a list nevertheless where there is something.
             if let CqlType::List(_) = &column.ty {
@@ -230,7 +231,8 @@ impl RowWriter<'_> {
     }
 
     fn delete_element(&self, column: &Column, key: &Expression, row: &mut Row) -> CqlResult<()> {
-        let is_unset = key.evaluate(self.scope)? == Bound::Unset;
+        let key = key.evaluate(self.scope)?;
+        let is_unset = key == Bound::Unset;
         match &column.ty {
             CqlType::List(_) if is_unset => return Ok(()),
             // An unset element is an empty one to Cassandra, where its type has such a thing.
@@ -253,7 +255,7 @@ impl RowWriter<'_> {
         Ok(())
     }
 
-    fn element_key(&self, column: &Column, key: &Expression, what: &str) -> CqlResult<Bytes> {
+    fn element_key(&self, column: &Column, key: Bound, what: &str) -> CqlResult<Bytes> {
         let (null, unset) = match (&column.ty, what) {
             (CqlType::List(_), _) => (
                 "Invalid null value for list index",
@@ -262,7 +264,7 @@ impl RowWriter<'_> {
             (CqlType::Map(..), _) => ("Invalid null map key", "Invalid unset map key"),
             _ => ("Invalid null set element", "Invalid unset set element"),
         };
-        match key.evaluate(self.scope)? {
+        match key {
             Bound::Value(key) => Ok(key),
             Bound::Null => Err(CqlError::invalid(null)),
             Bound::Unset => Err(CqlError::invalid(unset)),

@@ -18,7 +18,6 @@ use palladium_storage::{
     Store, Write,
 };
 
-use super::condition::check_positions;
 use super::conditional;
 use super::consistency;
 use super::row::{RowWriter, needs_existing};
@@ -32,9 +31,10 @@ use crate::encode::order::Spelling;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails;
 use crate::query::Outcome;
-use crate::query::analyze::{ModifyKind, ModifyPlan};
+use crate::query::analyze::{Body, ModifyKind, ModifyPlan};
 use crate::query::answer::Response;
-use crate::query::expression::{Bound, Expression, Scope};
+use crate::query::expression::{Bound, Expression, Given, Scope};
+use crate::query::functions::Moment;
 use crate::query::json;
 use crate::query::masks;
 use crate::query::plan::{self, Keys};
@@ -66,26 +66,25 @@ impl Place {
 pub fn modify(
     database: &Arc<Database>,
     statement: Arc<crate::query::prepared::Statement>,
-    bound: Vec<Bound>,
+    bound: Vec<Given>,
     settings: &Settings,
 ) -> CqlResult<Outcome> {
-    let crate::query::analyze::Body::Modify(plan) = &statement.body else {
+    let Body::Modify(plan) = &statement.body else {
         return Err(CqlError::server("only a modification modifies"));
     };
     consistency::check_write(plan, settings)?;
     if conditional::needs_latch(plan) {
         masks::check_condition(database, &settings.asker, plan)?;
         let statements = vec![(statement, bound)];
-        return Ok(conditional::begin(
-            database, statements, None, settings, None,
-        ));
+        return Ok(conditional::begin(database, statements, settings, None));
     }
     let moment = moment(database, settings);
     let scope = Scope::of_values(&bound, &moment);
-    let stamp = stamp(plan, &scope, settings.timestamp, moment.micros)?;
+    check_timestamp(plan, &scope)?;
     let mut mutations = Vec::with_capacity(1);
     let keys = keys_of(plan, &scope)?;
-    mutations_of(plan, keys, &scope, stamp, &mut mutations)?;
+    let stamp = || stamp(plan, &scope, settings.timestamp, moment.micros);
+    mutations_of(plan, keys, &scope, &stamp, &mut mutations)?;
     // Before what is derived of them stands among them.
     let kind = write_type(None, &[(plan, &bound)], &mutations);
     if plan.table.has_indexes() {
@@ -137,7 +136,7 @@ pub fn outcome(mutations: Vec<Mutation>, kind: WriteType, warnings: Vec<String>)
 /// of one keyspace is simple there, in a batch too; an IN over several is a batch without a log. `mutations`: one for each partition, without what is derived of them.
 pub fn write_type(
     batch: Option<BatchKind>,
-    plans: &[(&ModifyPlan, &[Bound])],
+    plans: &[(&ModifyPlan, &[Given])],
     mutations: &[Mutation],
 ) -> WriteType {
     if plans.iter().any(|(plan, _)| plan.is_counter) {
@@ -145,7 +144,7 @@ pub fn write_type(
     }
     let is_same = |two: &[Mutation]| two[0].key == two[1].key;
     let of_one_keyspace =
-        |two: &[(&ModifyPlan, &[Bound])]| two[0].0.table.keyspace == two[1].0.table.keyspace;
+        |two: &[(&ModifyPlan, &[Given])]| two[0].0.table.keyspace == two[1].0.table.keyspace;
     if mutations.windows(2).all(is_same) && plans.windows(2).all(of_one_keyspace) {
         return WriteType::Simple;
     }
@@ -159,7 +158,7 @@ pub fn write_type(
 pub fn guard_batch(
     database: &Database,
     kind: BatchKind,
-    plans: &[(&ModifyPlan, &[Bound])],
+    plans: &[(&ModifyPlan, &[Given])],
     mutations: &[Mutation],
     settings: &Settings,
 ) -> (Vec<String>, CqlResult<()>) {
@@ -184,13 +183,13 @@ pub fn guard_batch(
 pub fn batch(
     database: &Arc<Database>,
     kind: BatchKind,
-    statements: Vec<(Arc<crate::query::prepared::Statement>, Vec<Bound>)>,
-    timestamp: Option<i64>,
+    statements: Vec<(Arc<crate::query::prepared::Statement>, Vec<Given>)>,
     settings: &Settings,
 ) -> CqlResult<Outcome> {
     let plans = plans_of(&statements);
     let flat: Vec<&ModifyPlan> = plans.iter().map(|(plan, _)| *plan).collect();
-    crate::query::analyze::check_batch(kind, &flat, timestamp.is_some())?;
+    // Of a text batch that was asked when it was understood.
+    crate::query::analyze::check_batch(kind, &flat, false)?;
     if !flat.is_empty() {
         consistency::reach(settings.consistency)?;
     }
@@ -200,9 +199,7 @@ pub fn batch(
         }
         drop(plans);
         let batch = Some(kind);
-        return Ok(conditional::begin(
-            database, statements, timestamp, settings, batch,
-        ));
+        return Ok(conditional::begin(database, statements, settings, batch));
     }
     let moment = moment(database, settings);
     let mut mutations = Vec::with_capacity(flat.len());
@@ -212,15 +209,12 @@ pub fn batch(
     for (plan, bound) in &plans {
         named.push(keys_of(plan, &scope(bound))?);
     }
+    let timestamp = batch_timestamp(&statements, &moment)?;
     for ((plan, bound), keys) in plans.iter().zip(named) {
         let scope = scope(bound);
-        let stamp = stamp(
-            plan,
-            &scope,
-            timestamp.or(settings.timestamp),
-            moment.micros,
-        )?;
-        mutations_of(plan, keys, &scope, stamp, &mut mutations)?;
+        let client = timestamp.or(settings.timestamp);
+        let stamp = || stamp(plan, &scope, client, moment.micros);
+        mutations_of(plan, keys, &scope, &stamp, &mut mutations)?;
     }
     let mut mutations = merged(mutations);
     let (warnings, checked) = guard_batch(database, kind, &plans, &mutations, settings);
@@ -230,6 +224,23 @@ pub fn batch(
         Ok(()) => outcome(mutations, of_write, warnings),
         Err(error) => Outcome::Ready(Response::from(error).with_warnings(warnings)),
     })
+}
+
+/// The timestamp that a text batch says for all of its statements. What is wrong with it is met once all partitions are named.
+pub fn batch_timestamp(
+    statements: &[(Arc<crate::query::prepared::Statement>, Vec<Given>)],
+    moment: &Moment<'_>,
+) -> CqlResult<Option<i64>> {
+    match statements {
+        [(statement, bound)] => match &statement.body {
+            Body::Batch(batch) => {
+                let scope = Scope::of_values(bound, moment);
+                long(&batch.timestamp, &scope, "timestamp")
+            }
+            _ => Ok(None),
+        },
+        _ => Ok(None),
+    }
 }
 
 /// Adds what is derived from the tables of several statements.
@@ -246,10 +257,9 @@ pub fn add_derived(plans: &[&ModifyPlan], mutations: &mut Vec<Mutation>) -> CqlR
 
 /// The modifications in statements: a text batch holds several that share their values.
 pub fn plans_of(
-    statements: &[(Arc<crate::query::prepared::Statement>, Vec<Bound>)],
-) -> Vec<(&ModifyPlan, &[Bound])> {
-    use crate::query::analyze::Body;
-    let mut plans: Vec<(&ModifyPlan, &[Bound])> = Vec::with_capacity(statements.len());
+    statements: &[(Arc<crate::query::prepared::Statement>, Vec<Given>)],
+) -> Vec<(&ModifyPlan, &[Given])> {
+    let mut plans: Vec<(&ModifyPlan, &[Given])> = Vec::with_capacity(statements.len());
     for (statement, bound) in statements {
         match &statement.body {
             Body::Modify(plan) => plans.push((plan, bound)),
@@ -284,6 +294,11 @@ pub fn merged(mutations: Vec<Mutation>) -> Vec<Mutation> {
     all
 }
 
+/// Refuses what is no timestamp, which is said of a statement that stands alone before all else.
+pub fn check_timestamp(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<()> {
+    long(&plan.timestamp, scope, "timestamp").map(drop)
+}
+
 /// Timestamp and TTL of a statement.
 pub fn stamp(
     plan: &ModifyPlan,
@@ -291,17 +306,7 @@ pub fn stamp(
     client: Option<i64>,
     server: i64,
 ) -> CqlResult<Stamp> {
-    let timestamp = match long(&plan.timestamp, scope, "timestamp")? {
-        Some(i64::MIN) => {
-            return Err(CqlError::invalid(format!(
-                "Out of bound timestamp, must be in [{}, {}]",
-                i64::MIN + 1,
-                i64::MAX
-            )));
-        }
-        Some(timestamp) => timestamp,
-        None => client.unwrap_or(server),
-    };
+    let said = long(&plan.timestamp, scope, "timestamp")?;
     let default = i64::from(plan.table.options.default_time_to_live);
     let ttl = match long(&plan.ttl, scope, "TTL")? {
         _ if plan.is_counter || plan.kind == ModifyKind::Delete => 0,
@@ -326,6 +331,14 @@ pub fn stamp(
             plan.table.full_name()
         )));
     }
+    let timestamp = said.or(client).unwrap_or(server);
+    if timestamp == i64::MIN {
+        return Err(CqlError::invalid(format!(
+            "Out of bound timestamp, must be in [{}, {}]",
+            i64::MIN + 1,
+            i64::MAX
+        )));
+    }
     Ok(Stamp {
         timestamp,
         ttl: ttl as u32,
@@ -345,6 +358,7 @@ pub fn long(
     let value = match expression.evaluate(scope)? {
         Bound::Unset => return Ok(None),
         Bound::Null if what == "TTL" => return Ok(Some(0)),
+        Bound::Value(value) if what == "TTL" && value.is_empty() => return Ok(Some(0)),
         Bound::Null => return Err(CqlError::invalid(format!("Invalid null value of {what}"))),
         Bound::Value(value) => value,
     };
@@ -358,16 +372,38 @@ pub fn long(
     }
 }
 
+/// What a statement writes with: asked for once its rows are known, and of no rows never, because its mistakes are met then.
+pub type Stamping<'a> = dyn Fn() -> CqlResult<Stamp> + 'a;
+
+/// Checks what is said beside an IN of no partitions.
+pub fn check_without_keys(
+    plan: &ModifyPlan,
+    scope: &Scope<'_>,
+    stamp: &Stamping<'_>,
+) -> CqlResult<()> {
+    let names_rows = match places_of(plan, scope)? {
+        Some(places) => !places.is_empty(),
+        None => {
+            let positions = plan::positions(&plan.table, &plan.restrictions, scope)?;
+            !positions.stretches(&plan.table)?.is_empty() || positions.is_open_at_null()
+        }
+    };
+    match names_rows {
+        true => stamp().map(drop),
+        false => Ok(()),
+    }
+}
+
 /// Adds the mutations of a statement that needs no look at the table.
 pub fn mutations_of(
     plan: &ModifyPlan,
     keys: Vec<PartitionKey>,
     scope: &Scope<'_>,
-    stamp: Stamp,
+    stamp: &Stamping<'_>,
     out: &mut Vec<Mutation>,
 ) -> CqlResult<()> {
     if keys.is_empty() {
-        check_positions(plan, scope)?;
+        check_without_keys(plan, scope, stamp)?;
     }
     for key in keys {
         let update = update_of(plan, scope, stamp, &|_| None)?;
@@ -387,7 +423,7 @@ pub fn mutations_of(
 pub fn keys_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Vec<PartitionKey>> {
     if let Some(insert) = &plan.json {
         let document = json::document(plan, insert, scope)?;
-        return Ok(vec![key::partition_key(&document.partition)?]);
+        return Ok(vec![key::partition_key(&document.partition()?)?]);
     }
     match plan::keys(&plan.table, &plan.restrictions, scope)? {
         Keys::Named(keys) => Ok(keys),
@@ -401,7 +437,7 @@ pub fn keys_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Vec<PartitionK
 pub fn places_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Option<Vec<Place>>> {
     if let Some(insert) = &plan.json {
         let document = json::document(plan, insert, scope)?;
-        return Ok(Some(vec![row_place(&plan.table, &document.clustering)?]));
+        return Ok(Some(vec![row_place(&plan.table, &document.clustering()?)?]));
     }
     if plan.statics_only && plan.restrictions.clustering.is_empty() {
         return Ok(Some(vec![Place::Static]));
@@ -445,7 +481,7 @@ fn row_place(table: &TableSchema, values: &[Bytes]) -> CqlResult<Place> {
 pub fn update_of<'r>(
     plan: &ModifyPlan,
     scope: &Scope<'_>,
-    stamp: Stamp,
+    stamp: &Stamping<'_>,
     existing: &dyn Fn(Option<&Clustering>) -> Option<&'r Row>,
 ) -> CqlResult<PartitionUpdate> {
     let mut update = PartitionUpdate::default();
@@ -457,6 +493,7 @@ pub fn update_of<'r>(
         // An IN of nothing: the static row is not written either.
         return Ok(update);
     }
+    let stamp = stamp()?;
     let columns = &plan.table.columns;
     let mut static_row = Row::new_static();
     for place in places {
@@ -536,7 +573,7 @@ fn json_row(
         stamp,
         existing: None,
     };
-    for (index, value) in document.columns {
+    for (index, value) in document.columns() {
         let column = &plan.table.columns[index];
         let target = if column.kind == ColumnKind::Static {
             &mut *static_row
@@ -544,8 +581,9 @@ fn json_row(
             &mut *row
         };
         match value {
-            Some(value) => writer.set(column, value, target)?,
-            None => writer.clear(column, target),
+            Bound::Value(value) => writer.set(column, value, target)?,
+            Bound::Null => writer.clear(column, target),
+            Bound::Unset => {}
         }
     }
     Ok(())
@@ -554,10 +592,15 @@ fn json_row(
 fn delete_stretches(
     plan: &ModifyPlan,
     scope: &Scope<'_>,
-    stamp: Stamp,
+    stamp: &Stamping<'_>,
     update: &mut PartitionUpdate,
 ) -> CqlResult<()> {
     let positions = plan::positions(&plan.table, &plan.restrictions, scope)?;
+    let stretches = positions.stretches(&plan.table)?;
+    if stretches.is_empty() && !positions.is_open_at_null() {
+        return Ok(());
+    }
+    let stamp = stamp()?;
     let positions = positions.without_null(&plan.table)?;
     if !plan.operations.is_empty() {
         return Err(CqlError::invalid(
@@ -568,7 +611,7 @@ fn delete_stretches(
         update.deletion = Some(stamp.deletion());
         return Ok(());
     }
-    for (start, end) in positions.stretches(&plan.table)? {
+    for (start, end) in stretches {
         update.range_tombstones.push(RangeTombstone {
             start,
             end,

@@ -380,7 +380,7 @@ impl Function {
             (Function::Log10, number) if has_all_digits(ty) => logarithm::log10(&number)?,
             (Function::Exp, number) => Number::Real(number::real(&number).exp()),
             (Function::Log, number) => Number::Real(number::real(&number).ln()),
-            (Function::Log10, number) => Number::Real(number::real(&number).log10()),
+            (Function::Log10, number) => Number::Real(libm::log10(number::real(&number))),
             (_, number) => number,
         };
         number::write(&result, returns).map(|bytes| Some(bytes.into()))

@@ -358,8 +358,6 @@ pub fn is_assignable(from: &CqlType, to: &CqlType) -> bool {
                 )
                 | (CqlType::Timestamp, CqlType::Bigint | CqlType::Varint)
                 | (CqlType::Int, CqlType::Date | CqlType::Varint)
-                | (CqlType::Bigint, CqlType::Counter)
-                | (CqlType::Counter, CqlType::Bigint)
         )
         || *to == CqlType::Blob
         || match (from, to) {

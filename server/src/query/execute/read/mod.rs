@@ -42,7 +42,7 @@ use crate::query::analyze::SelectPlan;
 use crate::query::analyze::nearest::{LIMIT_MAX, too_many};
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
 use crate::query::check;
-use crate::query::expression::{Bound, Expression, Scope};
+use crate::query::expression::{Bound, Expression, Given, Scope};
 use crate::query::functions::Moment;
 use crate::query::paging::{PageState, fingerprint};
 use crate::query::plan::Keys;
@@ -74,7 +74,7 @@ const ANSWER_BYTES_MAX: usize = 200 << 20;
 pub fn select(
     database: &Arc<Database>,
     statement: Arc<Statement>,
-    bound: Vec<Bound>,
+    bound: Vec<Given>,
     settings: Settings,
 ) -> Outcome {
     let mut select = match Select::new(database.clone(), statement, bound, settings) {
@@ -126,7 +126,7 @@ pub fn select(
 struct Select {
     database: Arc<Database>,
     statement: Arc<Statement>,
-    bound: Vec<Bound>,
+    bound: Vec<Given>,
     settings: Settings,
     fingerprint: Option<[u8; 16]>,
     keys: Keys,
@@ -168,7 +168,7 @@ impl Select {
     fn new(
         database: Arc<Database>,
         statement: Arc<Statement>,
-        bound: Vec<Bound>,
+        bound: Vec<Given>,
         settings: Settings,
     ) -> CqlResult<Self> {
         super::consistency::check_read(&settings)?;
@@ -202,6 +202,9 @@ impl Select {
         };
         let mut left = limit(&plan.limit, "LIMIT")?;
         let per_partition = limit(&plan.per_partition_limit, "LIMIT")?;
+        if bound.iter().any(Result::is_err) {
+            check_shown(plan, &scope)?;
+        }
         if let Some(by) = &plan.group_by {
             by.check(&scope)?;
         }
@@ -668,6 +671,23 @@ pub fn noted(page: &ReadPage<ReadRows>) -> String {
         text += &format!(", {} blocks opened", work.blocks);
     }
     text
+}
+
+/// What is shown has to be made of values, be there rows or not.
+fn check_shown(plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<()> {
+    let arguments = plan
+        .aggregates
+        .iter()
+        .filter_map(|aggregate| aggregate.argument.as_ref());
+    let mut found = Ok(());
+    for typed in plan.shown.iter().chain(arguments) {
+        typed.expression.walk(&mut |expression| {
+            if let (Expression::Marker(_), Ok(())) = (expression, &found) {
+                found = expression.evaluate(scope).map(drop);
+            }
+        });
+    }
+    found
 }
 
 fn plan_of(statement: &Statement) -> &SelectPlan {
