@@ -43,6 +43,12 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra does not know a descending column's own type again",
     },
     Kept {
+        statement: "SELECT *min([*|SELECT *max([*|SELECT *min((*|SELECT *max((*|SELECT *min({*|SELECT *max({*",
+        theirs: "[*.min(*|[*.max(*",
+        ours: "[*.min(*|[*.max(*",
+        why: "Cassandra compares a collection of a descending column's values from its last to its first",
+    },
+    Kept {
         statement: "*) IN (*(*, 0x)*|*) IN (*(*, 0x, *)*|*) IN (*(0x, *)*|*) IN (*(*''*)*",
         theirs: "0x2200 Invalid unset value for column *",
         ours: "[*|done",

@@ -22,7 +22,7 @@ use crate::query::plan;
 use crate::schema::{Column, ColumnKind};
 
 /// Checks what conditions have to be about before anything is read, one statement after the other as in Cassandra: one partition, and of it rows that are named one
-/// by one, each with conditions of one kind, which compare with values.
+/// by one, each with conditions of one kind, which compare with values. Then whether those can be compared with.
 pub fn check_conditional(
     plans: &[(&ModifyPlan, &[Given])],
     is_batch: bool,
@@ -45,8 +45,17 @@ pub fn check_conditional(
         check_mix(plan, &scope, &mut kinds)?;
         if let PlannedCondition::Columns(tests) = &plan.condition {
             for test in tests {
-                check(test, &plan.table.columns[test.column], &scope)?;
+                check_bound(test, &scope)?;
             }
+        }
+    }
+    for (plan, bound) in plans {
+        let PlannedCondition::Columns(tests) = &plan.condition else {
+            continue;
+        };
+        let scope = Scope::of_values(bound, moment);
+        for test in tests {
+            check(test, &plan.table.columns[test.column], &scope)?;
         }
     }
     Ok(())
@@ -189,6 +198,22 @@ pub fn applies(
     }
 }
 
+/// Whether all that a condition compares with can be calculated.
+fn check_bound(test: &ColumnTest, scope: &Scope<'_>) -> CqlResult<()> {
+    if let TestTarget::Element(key) = &test.target {
+        key.evaluate(scope)?;
+    }
+    match &test.test {
+        ConditionKind::In(Alternatives::Several(values)) => values
+            .iter()
+            .try_for_each(|value| value.evaluate(scope).map(drop)),
+        ConditionKind::In(Alternatives::One(value) | Alternatives::Listed(value))
+        | ConditionKind::Compare(_, value)
+        | ConditionKind::Contains(value)
+        | ConditionKind::ContainsKey(value) => value.evaluate(scope).map(drop),
+    }
+}
+
 /// Refuses nulls that name no element and no value, and indexes before the first.
 fn check(test: &ColumnTest, column: &Column, scope: &Scope<'_>) -> CqlResult<()> {
     let is_null =
@@ -225,12 +250,6 @@ fn check(test: &ColumnTest, column: &Column, scope: &Scope<'_>) -> CqlResult<()>
         ConditionKind::ContainsKey(value) if is_null(value)? => against_null("CONTAINS KEY"),
         ConditionKind::In(Alternatives::Listed(list)) if is_null(list)? => {
             Err(CqlError::invalid("Invalid null list in IN condition"))
-        }
-        ConditionKind::In(Alternatives::Several(values)) => values
-            .iter()
-            .try_for_each(|value| value.evaluate(scope).map(drop)),
-        ConditionKind::In(Alternatives::One(value)) | ConditionKind::Compare(_, value) => {
-            value.evaluate(scope).map(drop)
         }
         _ => Ok(()),
     }
