@@ -288,18 +288,6 @@ fn refusal(of: &Expression, written: Option<&str>) -> Option<String> {
     }
 }
 
-/// A type as a signature names it: of a tuple the outermost `frozen` goes without saying.
-fn shown(ty: &CqlType) -> String {
-    let text = ty.to_string();
-    let inside = text
-        .strip_prefix("frozen<")
-        .and_then(|text| text.strip_suffix('>'));
-    match (ty.bare(), inside) {
-        (CqlType::Tuple(_) | CqlType::Udt(_), Some(inside)) => inside.to_owned(),
-        _ => text,
-    }
-}
-
 /// Whether later arguments give no earlier values, given which of them are known before a row is.
 fn keeps_order(function: Function, is_known: &[bool]) -> bool {
     match function {
