@@ -234,6 +234,13 @@ pub fn rows(page: palladium_storage::ReadPage) -> Rows {
     found
 }
 
+impl Drop for World {
+    /// The engine's tasks and its world hold each other.
+    fn drop(&mut self) {
+        self.env.drop_tasks();
+    }
+}
+
 impl World {
     /// An empty folder and an engine on it.
     pub fn new(seed: u64, options: Options) -> World {
