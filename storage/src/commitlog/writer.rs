@@ -246,6 +246,11 @@ impl<B: Backend> CommitLog<B> {
         self.active = None;
     }
 
+    /// Segments that are on the disk, those that are still to be removed included.
+    pub fn on_disk(&self) -> usize {
+        self.segments.len() + self.released.len()
+    }
+
     /// Segments from `segment` on are not released: they hold damage that later starts must see too.
     pub fn keep_from(&mut self, segment: u64) {
         self.keep_from = segment;

@@ -335,7 +335,7 @@ async fn carry<B: Backend>(
 }
 
 fn note_bytes<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>) {
-    let bytes = log.segments().len() as u64 * inner.options.log_segment_bytes;
+    let bytes = log.on_disk() as u64 * inner.options.log_segment_bytes;
     inner.log_bytes.store(bytes, Ordering::Relaxed);
 }
 
