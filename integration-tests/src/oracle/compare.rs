@@ -277,10 +277,11 @@ fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
         // it in its own: two spellings of one set are one key.
         ty => {
             let is_clustering = column.name.starts_with('c') && column.name.len() == 2;
-            // A view's key may be any column.
+            // A view's key may be any column. A decimal that was calculated is compared with its scale.
+            let is_column = column.name.len() == 2 || !matches!(ty, Type::Native("decimal", _));
             let is_key = column.name.starts_with(['c', 'p', 'r']) || column.table.starts_with('w');
-            let read =
-                |value| without_later_fields(ty, &in_order(ty, value, is_clustering), is_key);
+            let is_key = is_key && is_column;
+            let read = |value| as_compared(ty, &in_order(ty, value, is_clustering), is_key);
             read(left) == read(right)
         }
     }
@@ -365,9 +366,9 @@ fn ordered(ty: &Type, value: &[u8], whole: bool) -> Option<Vec<u8>> {
     rest.is_empty().then_some(out)
 }
 
-/// A value without the spelling of decimals that are keys, and without the nulls at the end of user types that are: of a column, of a map, or elements of a set. Cassandra gives a key back with the fields that its
-/// type had when it was written, ours with those that it has now.
-fn without_later_fields(ty: &Type, value: &[u8], is_key: bool) -> Vec<u8> {
+/// A value as it is compared where it is a key, or has keys in it (those of a map, the elements of a set). A decimal is then its number, however it is spelled. A user
+/// type is without the nulls at its end: Cassandra gives a key back with the fields that its type had when it was written, ours with those that it has now.
+fn as_compared(ty: &Type, value: &[u8], is_key: bool) -> Vec<u8> {
     shortened(ty, value, is_key).unwrap_or_else(|| value.to_vec())
 }
 
@@ -403,7 +404,7 @@ fn shortened(ty: &Type, value: &[u8], is_key: bool) -> Option<Vec<u8>> {
             Ok(length) => {
                 let (own, after) = rest.split_at_checked(length)?;
                 rest = after;
-                Some(without_later_fields(ty, own, is_key))
+                Some(as_compared(ty, own, is_key))
             }
         };
         let length = own.as_ref().map_or(-1, |own| own.len() as i32);

@@ -406,7 +406,8 @@ fn build(ty: &CqlType, parts: &[Expression], scope: &Scope<'_>) -> CqlResult<Bou
     match ty.bare() {
         whole @ (CqlType::Tuple(_) | CqlType::Udt(_)) => {
             for (place, value) in values.iter().enumerate() {
-                if *value == Bound::Unset {
+                // The fields of a type that is not frozen are written one by one.
+                if *value == Bound::Unset && !ty.is_multi_cell() {
                     return Err(unset_field(whole, place));
                 }
                 wire::put_element(value.as_value().map(|value| &value[..]), &mut out);

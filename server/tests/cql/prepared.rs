@@ -493,6 +493,35 @@ fn of_several_wrong_values_the_one_is_met_first_that_cassandra_meets_first() {
     });
 }
 
+#[test]
+fn what_is_unset_is_a_field_of_its_own_only_in_a_type_that_is_not_frozen_and_is_among_no_values() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        for statement in [
+            "CREATE TYPE ks.u (a int, b text)",
+            "CREATE TABLE ks.t (k int PRIMARY KEY, v u, f frozen<u>, w int)",
+            "INSERT INTO ks.t (k, w) VALUES (1, 7)",
+        ] {
+            client.query(statement).done();
+        }
+        let fields = client.prepare("UPDATE ks.t SET v = {a: ?, b: ?} WHERE k = 1");
+        client.execute(&fields, &[1.into(), Value::Unset]).done();
+        let whole = client.prepare("UPDATE ks.t SET f = {a: ?, b: ?} WHERE k = 1");
+        let refused = "Invalid unset value for field 'b' of user defined type u";
+        let answer = client.execute(&whole, &[1.into(), Value::Unset]);
+        assert_eq!(answer.error(), (INVALID, refused.to_owned()));
+        for (markers, values) in [
+            ("?", vec![Value::Unset]),
+            ("?, ?", vec![Value::Unset, 8.into()]),
+        ] {
+            let among = format!("UPDATE ks.t SET w = 1 WHERE k = 1 IF w IN ({markers})");
+            let among = client.prepare(&among);
+            let rows = client.execute(&among, &values).rows();
+            assert_eq!(rows.rows[0][0], Some(vec![0].into()), "{markers}");
+        }
+    });
+}
+
 /// Runs a story on so many threads, each with a connection of its own.
 fn together(address: SocketAddr, clients: i32, story: impl Fn(i32, &mut Client) + Sync) {
     std::thread::scope(|scope| {

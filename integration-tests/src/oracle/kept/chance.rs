@@ -87,13 +87,7 @@ pub const KEPT: &[Kept] = &[
     Kept {
         statement: "*IF * AND *",
         theirs: "0x2200 Invalid comparison with *",
-        ours: "[[applied]*",
-        why: "which of several conditions Cassandra looks at first is a hash table's order: it may not come to the one that makes no sense",
-    },
-    Kept {
-        statement: "*IF * AND *",
-        theirs: "0x2200 Invalid comparison with *",
-        ours: "0x2200 Invalid comparison with *",
+        ours: "[[applied]*|0x2200 Invalid comparison with *",
         why: "which of several conditions Cassandra looks at first is a hash table's order: it may not come to the one that makes no sense",
     },
     Kept {

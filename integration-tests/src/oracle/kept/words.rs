@@ -13,7 +13,7 @@ pub const KEPT: &[Kept] = &[
         why: "a conditional statement needs UNMASK: its answer would show what is behind a mask",
     },
     Kept {
-        statement: "SELECT *WHERE *token(*",
+        statement: "SELECT *WHERE *token(* AND *|SELECT *WHERE * AND *token(*",
         theirs: "[*",
         ours: "0x2100 User * has no UNMASK nor SELECT_MASKED permission on table *, cannot query masked columns [*]",
         why: "a token tells of the values it is of: Cassandra forgets that beside another condition on the key",

@@ -285,23 +285,23 @@ fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<
         }
         ConditionKind::In(alternatives) => {
             let mut candidates = Vec::new();
-            match alternatives {
-                Alternatives::One(one) => candidates.push(given(one)?),
-                Alternatives::Several(several) => {
-                    for one in several {
-                        // What is unset is none of them.
-                        match one.evaluate(scope)? {
-                            Bound::Unset => {}
-                            one => candidates.push(one.value()),
-                        }
-                    }
-                }
+            let spelled = match alternatives {
+                Alternatives::One(one) => std::slice::from_ref(one),
+                Alternatives::Several(several) => several,
                 Alternatives::Listed(list) => {
                     if let Some(list) = given(list)? {
                         for one in crate::encode::wire::Elements::read(&list)? {
                             candidates.push(one?.map(|one| list.slice_ref(one)));
                         }
                     }
+                    &[]
+                }
+            };
+            for one in spelled {
+                // What is unset is none of them.
+                match one.evaluate(scope)? {
+                    Bound::Unset => {}
+                    one => candidates.push(one.value()),
                 }
             }
             for candidate in candidates {

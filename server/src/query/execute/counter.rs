@@ -37,24 +37,22 @@ impl Totals {
             return Ok(update);
         }
         let stamp = stamp()?;
-        // Static counters are moved after a row's own.
         let is_static = |index: usize| plan.table.columns[index].kind == ColumnKind::Static;
-        let (statics, own): (Vec<_>, Vec<_>) = plan
-            .operations
-            .iter()
-            .partition(|(index, _)| is_static(*index));
+        let own = plan.operations.iter().filter(|one| !is_static(one.0));
+        let statics = plan.operations.iter().filter(|one| is_static(one.0));
         for place in places {
             let (position, raw) = match place {
                 Place::Static => (None, None),
                 Place::Row(position, raw) => (Some(position), raw),
             };
             let mut row = Row::new(position.clone().unwrap_or(Clustering::MIN));
-            for (index, operation) in own.iter().chain(&statics) {
+            // Static counters are moved after a row's own.
+            for (index, operation) in own.clone().chain(statics.clone()) {
                 let Operation::Count { delta, down } = operation else {
                     continue;
                 };
                 let column = &plan.table.columns[*index];
-                let is_static = is_static(*index);
+                let is_static = column.kind == ColumnKind::Static;
                 let at = position.clone().filter(|_| !is_static);
                 let Some(delta) = delta_of(delta, *down, scope)? else {
                     continue;

@@ -596,8 +596,11 @@ fn delete_stretches(
     update: &mut PartitionUpdate,
 ) -> CqlResult<()> {
     let positions = plan::positions(&plan.table, &plan.restrictions, scope)?;
-    let stretches = positions.stretches(&plan.table)?;
-    if stretches.is_empty() && !positions.is_open_at_null() {
+    let stretches = match positions.is_all() {
+        true => Vec::new(),
+        false => positions.stretches(&plan.table)?,
+    };
+    if stretches.is_empty() && !positions.is_all() && !positions.is_open_at_null() {
         return Ok(());
     }
     let stamp = stamp()?;

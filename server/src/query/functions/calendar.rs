@@ -44,11 +44,11 @@ pub(super) fn month_and_day(day_of_year: i64) -> (u32, u32) {
     (month as u32, day)
 }
 
-/// How many days a month has.
 fn days_in_month(year: i64, month: u32) -> u32 {
     days_of_month(month, year % 4 == 0 && (year % 100 != 0 || year % 400 == 0))
 }
 
+/// How many days a month has, in a leap year or another.
 pub(super) fn days_of_month(month: u32, leap: bool) -> u32 {
     match month {
         2 if leap => 29,

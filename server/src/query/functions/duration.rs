@@ -122,9 +122,12 @@ fn floor_of_months(millis: i64, start: i64, step_months: i64, rest: i64) -> i64 
             false => low = middle,
         }
     }
-    let on_its_day = |steps: i64| {
-        let shortest = months::shortest(first_month, step_months, steps, most);
-        at(steps, start_day.min(shortest))
+    let on_its_day = |steps: i64| match start_day <= months::SHORTEST {
+        true => at(steps, start_day),
+        false => {
+            let shortest = months::shortest(first_month, step_months, steps, most);
+            at(steps, start_day.min(shortest))
+        }
     };
     let floor = match on_its_day(low) {
         late if late > millis.into() && low > 0 => on_its_day(low - 1),

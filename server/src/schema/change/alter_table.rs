@@ -17,9 +17,7 @@ use super::super::custom::{self, Custom};
 use super::super::{
     Catalog, Column, ColumnKind, Definition, DroppedColumn, TableSchema, mask, resolve,
 };
-use super::create_table::{
-    attach_masks, check_counter_ttl, check_id_of, check_static, value_column,
-};
+use super::create_table::{check_counter_ttl, check_id_of, check_static, value_column};
 use super::index::vector_warnings;
 use super::{Circumstances, Effect, Plan, changed, keyspace_of, require_keyspace, with_keyspace};
 use crate::error::{CqlError, CqlResult};
@@ -99,7 +97,9 @@ pub fn alter(
                 )?;
             }
             check_counters(table, &definition)?;
-            attach_masks(columns, &mut definition.columns, Some(circumstances))?;
+            if columns.iter().any(|column| column.mask.is_some()) && !circumstances.masking {
+                return Err(mask::disabled());
+            }
         }
         AlterTableAction::Drop {
             if_exists,
@@ -191,9 +191,9 @@ fn add(
 ) -> CqlResult<()> {
     let name = added.name.as_str();
     let ty = resolve::cql_type(catalog, &table.keyspace, &added.of)?;
-    if let Some(mask) = &added.mask {
-        mask::mask_of(mask, name, &ty, &circumstances.moment)?;
-    }
+    let mask = added.mask.as_ref();
+    let mask = mask.map(|mask| mask::mask_of(mask, name, &ty, &circumstances.moment));
+    let mask = mask.transpose()?;
     if definition.columns.iter().any(|column| column.name == name) {
         return match if_not_exists {
             true => Ok(()),
@@ -217,6 +217,7 @@ fn add(
         check_comes_back(before, &column, table.is_counter())?;
     }
     column.id = ColumnId(definition.next_column_id);
+    column.mask = mask;
     definition.next_column_id += 1;
     definition.columns.push(column);
     Ok(())
