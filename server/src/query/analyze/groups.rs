@@ -16,7 +16,7 @@ use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Bound, Expression, Scope, Typed};
 use crate::query::functions::Function;
 use crate::query::functions::aggregate::AggregateKind;
-use crate::schema::{ColumnKind, TableSchema};
+use crate::schema::{Column, ColumnKind, TableSchema};
 
 /// What rows of a group share.
 #[derive(Debug)]
@@ -216,7 +216,7 @@ fn typed(
             table.columns[index].name
         )));
     }
-    let refusal = refusal(&plain.expression, written_name(of));
+    let refusal = refusal(&table.columns, &plain.expression, written_name(of));
     let function = match masked {
         true if refusal.is_none() => terms.typed(of, None)?,
         _ => plain,
@@ -235,7 +235,7 @@ fn written_name(of: &Selectable) -> Option<&str> {
 }
 
 /// Why an expression does not keep the order of its column. `written`: what its function is called in the statement.
-fn refusal(of: &Expression, written: Option<&str>) -> Option<String> {
+fn refusal(columns: &[Column], of: &Expression, written: Option<&str>) -> Option<String> {
     match of {
         Expression::Column(_) => None,
         // A cast to its own type is none.
@@ -243,7 +243,7 @@ fn refusal(of: &Expression, written: Option<&str>) -> Option<String> {
             function: Function::Cast,
             arguments,
             returns,
-        } if arguments[0].ty.bare() == returns => refusal(&arguments[0].expression, None),
+        } if arguments[0].ty.bare() == returns => refusal(columns, &arguments[0].expression, None),
         Expression::Call {
             function,
             arguments,
@@ -258,13 +258,19 @@ fn refusal(of: &Expression, written: Option<&str>) -> Option<String> {
                     .iter()
                     .zip(is_known)
                     .filter(|(_, is_known)| !is_known)
-                    .find_map(|(argument, _)| refusal(&argument.expression, None));
+                    .find_map(|(argument, _)| refusal(columns, &argument.expression, None));
             }
-            // Cassandra says of a tuple that it is frozen where it comes out, and not where it goes in.
-            let shown = |ty: &CqlType| {
-                let text = ty.to_string();
-                match (ty.bare(), text.strip_prefix("frozen<")) {
-                    (CqlType::Tuple(_), Some(inner)) => inner[..inner.len() - 1].to_owned(),
+            // Cassandra says of a tuple that it is frozen where it comes out, and not where it goes in; but of a descending column's it says so.
+            let shown = |argument: &Typed| {
+                let text = argument.ty.to_string();
+                let is_reversed = match argument.expression {
+                    Expression::Column(index) => columns[index].reversed,
+                    _ => false,
+                };
+                match (argument.ty.bare(), text.strip_prefix("frozen<")) {
+                    (CqlType::Tuple(_), Some(inner)) if !is_reversed => {
+                        inner[..inner.len() - 1].to_owned()
+                    }
                     _ => text,
                 }
             };
@@ -272,8 +278,8 @@ fn refusal(of: &Expression, written: Option<&str>) -> Option<String> {
                 .iter()
                 .zip(is_known)
                 .map(|(argument, is_known)| match is_known {
-                    true => format!("{}(constant)", shown(&argument.ty)),
-                    false => shown(&argument.ty),
+                    true => format!("{}(constant)", shown(argument)),
+                    false => shown(argument),
                 })
                 .collect();
             let called = function.called(arguments, returns);
