@@ -420,7 +420,12 @@ impl Sstable {
     ) -> Result<PlainBlock> {
         if address.structure == self.index.structure {
             return self
-                .fetch_wanted(backend, &self.index, self.wanted_index(address.block)?)
+                .fetch_wanted(
+                    backend,
+                    &self.index,
+                    self.wanted_index(address.block)?,
+                    None,
+                )
                 .await;
         }
         let parent = self.index_child_of(address.block)?;
@@ -428,7 +433,9 @@ impl Sstable {
             Some(node) => node?,
             None => {
                 let wanted = self.wanted_index(parent.block)?;
-                let block = self.fetch_wanted(backend, &self.index, wanted).await?;
+                let block = self
+                    .fetch_wanted(backend, &self.index, wanted, None)
+                    .await?;
                 Node::parse(block.into_bytes())?
             }
         };
@@ -436,17 +443,7 @@ impl Sstable {
         if let Some(ahead) = &mut ahead {
             ahead.keep_node(parent.block, &node);
         }
-        let sealed = match ahead {
-            Some(ahead) => {
-                self.data
-                    .read_ahead(backend, wanted.location, ahead)
-                    .await?
-            }
-            None => self.data.read(backend, wanted.location).await?,
-        };
-        self.data
-            .open_block(wanted, sealed)
-            .map(PlainBlock::sharing)
+        self.fetch_wanted(backend, &self.data, wanted, ahead).await
     }
 
     async fn fetch_wanted<B: Reads>(
@@ -454,8 +451,16 @@ impl Sstable {
         backend: &B,
         component: &OpenComponent,
         wanted: Wanted,
+        ahead: Option<&mut ReadAhead>,
     ) -> Result<PlainBlock> {
-        let sealed = component.read(backend, wanted.location).await?;
+        let sealed = match ahead {
+            Some(ahead) => {
+                component
+                    .read_ahead(backend, wanted.location, ahead)
+                    .await?
+            }
+            None => component.read(backend, wanted.location).await?,
+        };
         component
             .open_block(wanted, sealed)
             .map(PlainBlock::sharing)
@@ -556,7 +561,9 @@ impl Sstable {
     /// One index block.
     pub(super) async fn index_block<B: Reads>(&self, backend: &B, child: u32) -> Result<Node> {
         let wanted = self.wanted_index(child)?;
-        let block = self.fetch_wanted(backend, &self.index, wanted).await?;
+        let block = self
+            .fetch_wanted(backend, &self.index, wanted, None)
+            .await?;
         Node::parse(block.into_bytes())
     }
 
@@ -568,7 +575,7 @@ impl Sstable {
         block: u32,
     ) -> Result<PlainBlock> {
         let wanted = self.wanted_data(block, node)?;
-        self.fetch_wanted(backend, &self.data, wanted).await
+        self.fetch_wanted(backend, &self.data, wanted, None).await
     }
 
     /// Opens every block of every component in order: for `verify`. Stops at the first damage.
@@ -576,7 +583,7 @@ impl Sstable {
         let mut expected = BLOB_HEADER_BYTES as u64;
         for child in 0..self.top.children() {
             let block = self
-                .fetch_wanted(backend, &self.index, self.wanted_index(child as u32)?)
+                .fetch_wanted(backend, &self.index, self.wanted_index(child as u32)?, None)
                 .await?;
             let node = Node::parse(block.into_bytes())?;
             for data_child in 0..node.children() {
@@ -587,7 +594,7 @@ impl Sstable {
                         .damaged(format!("bytes at offset {expected} belong to no block")));
                 }
                 expected += wanted.location.sealed_bytes as u64;
-                self.fetch_wanted(backend, &self.data, wanted).await?;
+                self.fetch_wanted(backend, &self.data, wanted, None).await?;
             }
         }
         if expected + self.statistics.layout.dictionary_bytes != self.data.size {
