@@ -164,12 +164,14 @@ pub fn table_of(
     let options = TableOptions::create(properties(&create.options))?;
     let compact = create.options.contains(&TableOption::CompactStorage);
     let primary_key = primary_key(create)?;
+    let mut masks: BTreeMap<&str, ColumnMask> = BTreeMap::new();
     let types: BTreeMap<&str, CqlType> = in_hash_order(&create.columns, |of| of.name.as_str())
         .into_iter()
         .map(|column| {
             let ty = resolve::cql_type(catalog, keyspace, &column.of)?;
             if let Some(mask) = &column.mask {
-                mask_of(mask, column.name.as_str(), &ty, circumstances)?;
+                let name = column.name.as_str();
+                masks.insert(name, mask_of(mask, name, &ty, circumstances)?);
             }
             Ok((column.name.as_str(), ty))
         })
@@ -192,7 +194,12 @@ pub fn table_of(
     check_counters(&columns, &options)?;
     check_id(&create.options)?;
     check_table_name(keyspace, name)?;
-    attach_masks(&create.columns, &mut columns, circumstances)?;
+    if !masks.is_empty() && !circumstances.is_some_and(|circumstances| circumstances.masking) {
+        return Err(mask::disabled());
+    }
+    for column in &mut columns {
+        column.mask = masks.remove(column.name.as_str());
+    }
     let custom = Custom::read(properties(&create.options))?;
     check_nothing_to_rewrite(&custom)?;
     for (offset, column) in columns.iter_mut().enumerate() {
@@ -401,27 +408,6 @@ pub fn check_static(column: &Column, has_clustering: bool) -> CqlResult<()> {
             "Static columns are only useful (and thus allowed) if the table has at least one clustering column",
         )),
     }
-}
-
-/// Attaches the masks that were written; refused where masks are switched off.
-pub fn attach_masks<'a>(
-    written: impl IntoIterator<Item = &'a ColumnDefinition>,
-    columns: &mut [Column],
-    circumstances: Option<&Circumstances<'_>>,
-) -> CqlResult<()> {
-    for definition in written {
-        let Some(mask) = &definition.mask else {
-            continue;
-        };
-        if !circumstances.is_some_and(|circumstances| circumstances.masking) {
-            return Err(mask::disabled());
-        }
-        let name = definition.name.as_str();
-        if let Some(column) = columns.iter_mut().find(|column| column.name == name) {
-            column.mask = Some(mask_of(mask, name, &column.ty, circumstances)?);
-        }
-    }
-    Ok(())
 }
 
 fn mask_of(
