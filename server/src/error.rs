@@ -279,7 +279,9 @@ impl From<palladium_storage::Error> for CqlError {
             Error::KeyUnavailable { .. } => Self::unavailable(error.to_string()),
             Error::OutcomeUnknown { .. } => Self::write_timeout(error.to_string()),
             Error::Io { .. } => Self::server(error.to_string()),
-            Error::Busy { .. } | Error::Full { .. } => Self::overloaded(error.to_string()),
+            Error::Busy { .. } | Error::Full { .. } | Error::Stopped { .. } => {
+                Self::overloaded(error.to_string())
+            }
             Error::Closed => Self::overloaded("The server is shutting down"),
             Error::Invalid { .. } => Self::server(error.to_string()),
         }

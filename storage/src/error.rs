@@ -23,9 +23,14 @@ pub enum Error {
     /// The write was on its way when the log failed: it may or may not be there after a restart.
     #[error("the outcome of the write is not known: {what}")]
     OutcomeUnknown { what: String },
-    /// The engine has been closed, or stopped itself after a failed sync.
+    /// The engine has been closed.
     #[error("closed")]
     Closed,
+    /// The log stopped itself after a write or a sync that failed: reads go on, and nothing is written until the next start.
+    #[error(
+        "the log has stopped, and nothing is written until the server is started again: {what}"
+    )]
+    Stopped { what: String },
     /// The caller asked for something that has no meaning here.
     #[error("invalid: {what}")]
     Invalid { what: String },

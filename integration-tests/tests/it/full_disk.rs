@@ -1,10 +1,12 @@
-//! A disk that is really full: a small tmpfs under the data folder (`TESTS_LONG=1`, as superuser).
+//! A disk that is really full, or read-only: a small tmpfs under the data folder (`TESTS_LONG=1`, as superuser).
 //!
-//! Writes fail and say why; reads go on; nothing that was acknowledged is lost; and when room is made, writes come back by themselves.
+//! Writes fail and say why; reads go on; nothing that was acknowledged is lost; and when the disk takes bytes again, writes come back by themselves.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::path::Path;
+use std::process::Command;
 
 use palladium_integration_tests::chance::long;
 use palladium_integration_tests::node::{Node, Settings};
@@ -20,14 +22,7 @@ fn a_full_disk_refuses_writes_answers_reads_and_comes_back_by_itself() {
     if !long() {
         return;
     }
-    let settings = Settings {
-        config:
-            "log_segment_bytes = 1048576\nlog_bytes_max = 8388608\nmemtable_flush_bytes = 2097152\n"
-                .into(),
-        disk_bytes: Some(DISK_BYTES),
-        ..Settings::default()
-    };
-    let node = Node::start_with(settings);
+    let node = node_with_a_disk();
     let runtime = one_thread();
     let mut wanted: BTreeMap<Place, u64> = BTreeMap::new();
     runtime.block_on(async {
@@ -43,8 +38,50 @@ fn a_full_disk_refuses_writes_answers_reads_and_comes_back_by_itself() {
     assert_kept_over_a_kill(node, &runtime, &wanted);
 }
 
+#[test]
+fn a_disk_that_becomes_read_only_refuses_writes_answers_reads_and_comes_back_by_itself() {
+    if !long() {
+        return;
+    }
+    let node = node_with_a_disk();
+    let runtime = one_thread();
+    let mut wanted: BTreeMap<Place, u64> = BTreeMap::new();
+    runtime.block_on(async {
+        let mut connection = begin(&node, 100, 50, &mut wanted).await;
+        // Laid over it: a disk with files that are open for writing cannot be made read-only.
+        let data = node.data();
+        mount(&["--bind"], &data, &data);
+        mount(&["-o", "remount,bind,ro"], &data, &data);
+        write_until_refused(&mut connection, &mut wanted, "Read-only").await;
+        assert_eq!(read(&mut connection).await, wanted, "reads go on");
+        let taken = Command::new("umount").arg(&data).status();
+        assert!(taken.expect("umount can be started").success());
+        write_again(&mut connection, &mut wanted).await;
+        assert_eq!(read(&mut connection).await, wanted);
+    });
+    assert_kept_over_a_kill(node, &runtime, &wanted);
+}
+
+/// A server whose data folder is a small disk of its own, and which needs new files soon.
+fn node_with_a_disk() -> Node {
+    Node::start_with(Settings {
+        config:
+            "log_segment_bytes = 1048576\nlog_bytes_max = 8388608\nmemtable_flush_bytes = 2097152\n"
+                .into(),
+        disk_bytes: Some(DISK_BYTES),
+        ..Settings::default()
+    })
+}
+
+fn mount(options: &[&str], source: &Path, target: &Path) {
+    let mut command = Command::new("mount");
+    let mounted = command.args(options).arg(source).arg(target).status();
+    let mounted = mounted.expect("mount can be started");
+    assert!(mounted.success(), "mount {options:?}");
+}
+
 /// Takes all the room there is.
-fn fill(path: &std::path::Path) {
+fn fill(path: &Path) {
     let mut file = File::create(path).expect("a file can be made");
     for piece in [1 << 20, 4096] {
         let zeros = vec![0; piece];

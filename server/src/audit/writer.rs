@@ -126,6 +126,7 @@ impl Writer {
             let is_final = matches!(
                 error,
                 palladium_storage::Error::Closed
+                    | palladium_storage::Error::Stopped { .. }
                     | palladium_storage::Error::OutcomeUnknown { .. }
                     | palladium_storage::Error::Corrupt { .. }
                     | palladium_storage::Error::Invalid { .. }

@@ -568,6 +568,10 @@ pub(super) fn io_error(path: &str, action: &str, source: io::Error) -> Error {
     let what = format!("{action} {path}");
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full { what },
+        // It takes no bytes as long as its operator wants it so.
+        io::ErrorKind::ReadOnlyFilesystem => Error::Full {
+            what: format!("{what}: {source}"),
+        },
         // Nothing was opened, so nothing was done, and it passes when somebody closes something. Taken for a failure of the disk it would stop the log for good.
         _ if is_short_of_descriptors(&source) => Error::Full {
             what: format!("{what}: too many open files (ulimit -n)"),

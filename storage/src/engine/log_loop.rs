@@ -28,11 +28,13 @@ pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>, mut log: CommitLog<B>)
     let over = Over(inner.clone());
     let end = until_the_end(&inner, &mut log).await;
     if let Err(error) = &end {
-        tracing::error!(%error, "the log has stopped; writes are refused until the next start");
+        tracing::error!(%error, "writes are refused until the next start");
     }
     // With it go the data keys of its segment.
     drop(log);
-    inner.forming.end(Error::Closed);
+    inner
+        .forming
+        .end(end.clone().err().unwrap_or(Error::Closed));
     let _ = inner.log_end.set(end);
     drop(over);
 }
@@ -58,7 +60,7 @@ async fn until_the_end<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>
             }
         }
         if !log.is_ready() {
-            return Err(Error::Closed);
+            return inner.log_end.get().cloned().unwrap_or(Err(Error::Closed));
         }
     }
 }
@@ -134,8 +136,8 @@ async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut g
             return settle(&group, Err(error));
         }
         Err(error) => {
+            note_end(inner, log, &error);
             let what = error.to_string();
-            note_end(inner, log);
             return settle(&group, Err(Error::OutcomeUnknown { what }));
         }
     }
@@ -163,10 +165,11 @@ async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut g
 }
 
 /// Before anybody is told of a failure: what the last group left may be there at the next start, so from here on no table forgets a key or counts on its floor.
-fn note_end<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>) {
+fn note_end<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>, error: &Error) {
     if !log.is_ready() {
+        let what = error.to_string();
         // Only the first word counts.
-        let _ = inner.log_end.set(Err(Error::Closed));
+        let _ = inner.log_end.set(Err(Error::Stopped { what }));
     }
 }
 
@@ -230,14 +233,18 @@ async fn run_errand<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, e
         }
         Errand::Carry(table, done) => {
             let carried = carry(inner, log, table).await;
-            note_end(inner, log);
+            if let Err(error) = &carried {
+                note_end(inner, log, error);
+            }
             let _ = done.send(carried);
             Ok(())
         }
         Errand::StoreWatermark => log.store_watermark().await,
         Errand::Sync(done) => {
             let synced = sync(inner, log).await;
-            note_end(inner, log);
+            if let Err(error) = &synced {
+                note_end(inner, log, error);
+            }
             let _ = done.send(synced.clone());
             synced
         }

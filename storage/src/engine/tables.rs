@@ -264,7 +264,7 @@ impl<B: Backend> Inner<B> {
     fn log_goes_on(&self) -> Result<()> {
         match self.log_end.get() {
             None => Ok(()),
-            Some(_) => Err(Error::Closed),
+            Some(end) => Err(end.clone().err().unwrap_or(Error::Closed)),
         }
     }
 

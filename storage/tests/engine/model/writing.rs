@@ -156,7 +156,7 @@ impl Story {
                     self.log_failed = true;
                 }
                 // Refused before anything was appended: it must never be seen.
-                Err(Error::Closed) => self.log_failed = true,
+                Err(Error::Stopped { .. }) => self.log_failed = true,
                 Err(Error::KeyUnavailable { .. } | Error::Full { .. } | Error::Invalid { .. }) => {}
                 Err(other) => panic!("{}: a write ended with {other}", self.context()),
             }
