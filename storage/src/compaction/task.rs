@@ -303,6 +303,10 @@ impl<'a, B: Backend> Run<'a, B> {
                 Ok(answer) => return Ok(answer),
                 Err(Fault::Error(error)) => return Err(error),
                 Err(Fault::Miss(address)) => self.fetch(address).await?,
+                Err(Fault::Turn) => {
+                    yield_now().await;
+                    (self.task.proceed)()?;
+                }
             }
         }
     }

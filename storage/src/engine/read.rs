@@ -12,6 +12,7 @@ use crate::backend::{Backend, Leased, Reads};
 use crate::cache::{BlockCache, BlockLookup, FetchedBlocks};
 use crate::engine::activity::{is_measured, not_yet};
 use crate::engine::{Engine, Inner};
+use crate::env::yield_now;
 use crate::error::{Error, Result};
 use crate::lease::Reading;
 use crate::memtable::{Memtable, MemtableCursor};
@@ -93,12 +94,27 @@ impl Attempt<'_> {
         }
     }
 
+    /// None: it is over.
+    fn pass(&self) -> Option<&Pass> {
+        match self {
+            Attempt::Point(reading) => Some(&reading.pass),
+            Attempt::Merging { pass, .. } => Some(pass),
+            Attempt::Done(_) => None,
+        }
+    }
+
+    /// Whether the table's key is still at hand.
+    fn may_go_on<B: Backend>(&self, inner: &Inner<B>) -> Result<()> {
+        match self.pass() {
+            Some(pass) => pass.may_go_on(Reading::now(&*inner.env)),
+            None => Ok(()),
+        }
+    }
+
     /// Waits for a block.
     async fn fetch<B: Backend>(&mut self, inner: &Inner<B>, address: BlockAddress) -> Result<()> {
-        let pass = match self {
-            Attempt::Point(reading) => reading.pass.clone(),
-            Attempt::Merging { pass, .. } => pass.clone(),
-            Attempt::Done(_) => return Ok(()),
+        let Some(pass) = self.pass().cloned() else {
+            return Ok(());
         };
         let may_go_on = || pass.may_go_on(Reading::now(&*inner.env));
         let disk = Leased::new(&*inner.backend, &may_go_on);
@@ -249,6 +265,7 @@ impl<B: Backend> Engine<B> {
             match attempt.run(&self.inner.cache, command) {
                 Ok(page) => return Some(Ok(page)),
                 Err(Fault::Error(error)) => return Some(Err(error)),
+                Err(Fault::Turn) => return None,
                 Err(Fault::Miss(address)) => {
                     if let Err(error) = attempt.fetch_now(&self.inner, address)? {
                         return Some(Err(error));
@@ -285,6 +302,10 @@ impl<B: Backend> Engine<B> {
                 Ok(page) => return Ok(page),
                 Err(Fault::Error(error)) => return Err(error),
                 Err(Fault::Miss(address)) => attempt.fetch(&self.inner, address).await?,
+                Err(Fault::Turn) => {
+                    yield_now().await;
+                    attempt.may_go_on(&self.inner)?;
+                }
             }
         }
     }
@@ -449,6 +470,7 @@ impl Merging {
                     self.work.blocks += 1;
                     self.fetch(backend, address).await?;
                 }
+                Err(Fault::Turn) => yield_now().await,
             }
         }
     }

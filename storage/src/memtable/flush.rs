@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use palladium_crypto::KeyRing;
 
+use crate::Result;
 use crate::backend::Backend;
 use crate::env::Env;
 use crate::manifest::SstableEntry;
 use crate::model::Slices;
 use crate::read::{Fault, Source};
 use crate::sstable::{SstableWriter, WriterOptions};
-use crate::{Error, Result};
 
 /// Writes all that a memtable's cursor shows. None if it shows nothing.
 pub async fn flush<B: Backend, S: Source>(
@@ -46,13 +46,15 @@ async fn write_all<B: Backend, S: Source>(
     writer: &mut SstableWriter<B>,
 ) -> Result<()> {
     let everything = Slices::all();
-    while let Some(head) = source.partition().map_err(never_misses)?.cloned() {
-        source.open(&everything, false).map_err(never_misses)?;
+    while let Some(head) = source.partition().map_err(Fault::without_blocks)?.cloned() {
+        source
+            .open(&everything, false)
+            .map_err(Fault::without_blocks)?;
         let mut begun = head.deletion.is_some() || head.static_row.is_some();
         if begun {
             writer.begin_partition(&head)?;
         }
-        while source.peek().map_err(never_misses)?.is_some() {
+        while source.peek().map_err(Fault::without_blocks)?.is_some() {
             if !begun {
                 writer.begin_partition(&head)?;
                 begun = true;
@@ -64,19 +66,7 @@ async fn write_all<B: Backend, S: Source>(
             writer.end_partition()?;
             writer.write_out().await?;
         }
-        source.next_partition().map_err(never_misses)?;
+        source.next_partition().map_err(Fault::without_blocks)?;
     }
     Ok(())
-}
-
-fn never_misses(fault: Fault) -> Error {
-    match fault {
-        Fault::Error(error) => error,
-        Fault::Miss(address) => Error::Invalid {
-            what: format!(
-                "a memtable missed block {} of {}",
-                address.block, address.structure
-            ),
-        },
-    }
 }

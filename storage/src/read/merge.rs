@@ -13,7 +13,9 @@
 //! A miss leaves everything as it was: each source is asked at most once per step, and what it gave is kept until the step is complete.
 //! Sources are opened one slice at a time, because what is open between two slices is only certain that way.
 
-use super::{Fault, Item, PartitionBound, PartitionHead, ReadRow, ShowRow, Slices, Source};
+use super::{
+    Fault, Item, PASSED_AT_ONCE, PartitionBound, PartitionHead, ReadRow, ShowRow, Slices, Source,
+};
 use crate::Result;
 use crate::model::{Clustering, Deletion, PartitionKey, reconcile};
 
@@ -475,7 +477,12 @@ impl<S: Source> Source for Merge<S> {
     }
 
     fn peek(&mut self) -> Result<Option<&Item>, Fault> {
+        let mut passed = 0;
         while self.next.is_none() && self.slice < self.slices.as_slice().len() {
+            passed += 1;
+            if passed > PASSED_AT_ONCE {
+                return Err(Fault::Turn);
+            }
             if self.opening {
                 self.open_slice()?;
             }

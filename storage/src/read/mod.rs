@@ -6,6 +6,7 @@
 //!
 //! Everything here is synchronous and does no I/O. A source that needs a block it does not have says [`Fault::Miss`] and stays as it was;
 //! the caller fetches that block and calls [`run`] again with the same merge and the same page: nothing done is done twice, nothing is lost.
+//! In the same way a read that passes much of which nothing is shown says [`Fault::Turn`] once in a while.
 //!
 //! 1. `source`: what a memtable and an SSTable both look like from above.
 //! 2. `merge`: many sources as one, reconciled; what deletions shadow is gone. Compaction reads through it too.
@@ -68,7 +69,12 @@ pub struct Limits {
     pub per_partition: u32,
     /// Of row weight; the row that crosses it is the last.
     pub bytes: usize,
+    /// Past so many the read gives up: what the page has is no answer then, and nothing can go on from it.
+    pub tombstones: u64,
 }
+
+/// Rows and partitions that are passed, and of which nothing is shown, before others get a turn: a millisecond or two.
+const PASSED_AT_ONCE: u32 = 5_000;
 
 impl Limits {
     /// Everything in one page.
@@ -76,6 +82,7 @@ impl Limits {
         rows: u32::MAX,
         per_partition: u32::MAX,
         bytes: usize::MAX,
+        tombstones: u64::MAX,
     };
 
     /// A page of so much is full. One without a row never is: it would not say where the next one begins.

@@ -5,8 +5,8 @@
 //! meanwhile before the position are not seen, those after it are.
 
 use super::{
-    EncodedRow, Fault, KeyRange, Merge, PartitionBound, PartitionHead, ReadCommand, ReadRow,
-    ReadRows, RowRef, Slices, Source, visible_row,
+    EncodedRow, Fault, KeyRange, Merge, PASSED_AT_ONCE, PartitionBound, PartitionHead, ReadCommand,
+    ReadRow, ReadRows, RowRef, Slices, Source, visible_row,
 };
 use crate::Result;
 use crate::memtable::{Lookup, Memtable};
@@ -115,11 +115,25 @@ pub struct PageBuilder {
 struct Filled {
     rows: u32,
     bytes: usize,
+    /// Read past.
+    tombstones: u64,
+    /// Rows and partitions of which nothing was shown since others had a turn.
+    passed: u32,
 }
 
 impl Filled {
     fn is_enough(&self, command: &ReadCommand) -> bool {
-        command.limits.reached(self.rows, self.bytes)
+        let limits = &command.limits;
+        limits.reached(self.rows, self.bytes) || self.tombstones > limits.tombstones
+    }
+
+    /// Gives others a turn once in a while.
+    fn breathe(&mut self) -> Result<(), Fault> {
+        if self.passed < PASSED_AT_ONCE {
+            return Ok(());
+        }
+        self.passed = 0;
+        Err(Fault::Turn)
     }
 }
 
@@ -154,9 +168,10 @@ impl PageBuilder {
         let columns = &command.columns.statics;
         let static_row = head.static_row.clone();
         let static_row = static_row.and_then(|mut row| {
-            visible_row(&mut row, columns, command.now, &mut self.page.tombstones).then_some(row)
+            let tombstones = &mut self.filled.tombstones;
+            visible_row(&mut row, columns, command.now, tombstones).then_some(row)
         });
-        self.page.tombstones += u64::from(head.deletion.is_some());
+        self.filled.tombstones += u64::from(head.deletion.is_some());
         let resumed = command
             .resume
             .as_ref()
@@ -185,26 +200,27 @@ impl PageBuilder {
         let Some(partition) = &mut self.partition else {
             return Ok(false);
         };
-        let (filled, tombstones) = (&mut self.filled, &mut self.page.tombstones);
+        let filled = &mut self.filled;
         while partition.returned < command.limits.per_partition {
             let mut shown = false;
             merge.show_rows(&mut |row| {
                 shown = true;
-                partition.take_encoded(row, command, filled, tombstones)?;
-                Ok(partition.wants_more(command, filled))
+                partition.take_encoded(row, command, filled)?;
+                Ok(partition.wants_more(command, filled) && filled.passed < PASSED_AT_ONCE)
             })?;
             if !shown {
                 if merge.peek()?.is_none() {
                     return Ok(false);
                 }
                 match merge.pop().row {
-                    Some(row) => partition.take(row, command, filled, tombstones)?,
-                    None => *tombstones += 1,
+                    Some(row) => partition.take(row, command, filled)?,
+                    None => filled.tombstones += 1,
                 }
             }
             if filled.is_enough(command) {
                 return Ok(true);
             }
+            filled.breathe()?;
         }
         Ok(false)
     }
@@ -239,6 +255,7 @@ impl PageBuilder {
 
     fn finish(&mut self, next: Option<ReadPosition>) -> ReadPage<ReadRows> {
         self.page.next = next;
+        self.page.tombstones = self.filled.tombstones;
         std::mem::take(&mut self.page)
     }
 }
@@ -254,11 +271,13 @@ impl Partition {
         row: EncodedRow<'_>,
         command: &ReadCommand,
         filled: &mut Filled,
-        tombstones: &mut u64,
     ) -> Result<()> {
         match row.is_visible_as_it_is(&command.columns.regular, command.now)? {
-            None => return self.take(row.to_read_row(), command, filled, tombstones),
-            Some(false) => return Ok(()),
+            None => return self.take(row.to_read_row(), command, filled),
+            Some(false) => {
+                filled.passed += 1;
+                return Ok(());
+            }
             Some(true) => {}
         }
         if self.rows.rows.is_empty() {
@@ -275,17 +294,14 @@ impl Partition {
     }
 
     /// Takes what is visible of a row, if anything is.
-    fn take(
-        &mut self,
-        mut row: ReadRow,
-        command: &ReadCommand,
-        filled: &mut Filled,
-        tombstones: &mut u64,
-    ) -> Result<()> {
+    fn take(&mut self, mut row: ReadRow, command: &ReadCommand, filled: &mut Filled) -> Result<()> {
+        let tombstones = &mut filled.tombstones;
         if row.make_visible(&command.columns.regular, command.now, tombstones)? {
             let weight = row.as_ref().weight();
             self.rows.rows.push(row);
             self.count(weight, filled);
+        } else {
+            filled.passed += 1;
         }
         Ok(())
     }
@@ -307,7 +323,7 @@ impl Partition {
     }
 }
 
-/// Reads one page. After a miss, call again with the same merge, command and page.
+/// Reads one page. After a miss or a turn, call again with the same merge, command and page.
 pub fn run<S: Source>(
     merge: &mut Merge<S>,
     command: &ReadCommand,
@@ -352,6 +368,8 @@ pub fn run<S: Source>(
                 if is_visible {
                     page.make_room(command);
                     page.page.partitions.push(partition.rows);
+                } else {
+                    page.filled.passed += 1;
                 }
                 if is_full || is_over {
                     return Ok(page.finish(next));
@@ -360,6 +378,7 @@ pub fn run<S: Source>(
             Stage::Leave => {
                 merge.next_partition()?;
                 page.stage = Stage::Head;
+                page.filled.breathe()?;
             }
         }
     }

@@ -11,6 +11,8 @@ use std::fmt;
 pub enum Fault {
     /// A block is not in memory. The source is unchanged: fetch the block, call again.
     Miss(BlockAddress),
+    /// Much was passed of which nothing is shown: others get a turn. The source is unchanged: call again.
+    Turn,
     /// It cannot go on at all.
     Error(Error),
 }
@@ -20,8 +22,8 @@ impl Fault {
     pub(crate) fn without_blocks(self) -> Error {
         match self {
             Fault::Error(error) => error,
-            Fault::Miss(_) => Error::Invalid {
-                what: "a memtable has no blocks to miss".into(),
+            Fault::Miss(_) | Fault::Turn => Error::Invalid {
+                what: "a memtable has no blocks to miss, and shows all that it has".into(),
             },
         }
     }
@@ -41,6 +43,7 @@ impl fmt::Display for Fault {
                 "block {} of {} is not in memory",
                 address.block, address.structure
             ),
+            Fault::Turn => f.write_str("others get a turn"),
             Fault::Error(error) => error.fmt(f),
         }
     }
@@ -92,7 +95,7 @@ pub type ShowRow<'a> = dyn FnMut(EncodedRow<'_>) -> StorageResult<bool> + 'a;
 /// Partitions in order, and inside the current one its items in order.
 ///
 /// The life of a cursor: `seek`, then for each partition `partition`, any number of times `open` and its `peek` and `pop`, then
-/// `next_partition`. Any call may answer [`Fault::Miss`] and leaves the source as it was: the same call again goes on.
+/// `next_partition`. Any call may answer [`Fault::Miss`] or [`Fault::Turn`] and leaves the source as it was: the same call again goes on.
 pub trait Source: Send {
     /// Moves to the first partition at or after the bound.
     fn seek(&mut self, from: &PartitionBound) -> Result<(), Fault>;

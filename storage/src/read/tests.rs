@@ -4,7 +4,7 @@ use super::*;
 use crate::memtable::Memtable;
 use crate::model::{
     Cell, Clustering, Deletion, Liveness, PartitionKey, PartitionUpdate, RangeTombstoneList, Row,
-    StateRef, Store, testing,
+    StateRef, Store, Token, testing,
 };
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -329,7 +329,7 @@ fn read<S: Source>(sources: Vec<S>, command: &ReadCommand) -> ReadPage {
     for _ in 0..1_000_000 {
         match run(&mut merge, command, &mut page) {
             Ok(page) => return page.decoded().expect("whole rows"),
-            Err(Fault::Miss(_)) => {}
+            Err(Fault::Miss(_) | Fault::Turn) => {}
             Err(fault) => panic!("{fault}"),
         }
     }
@@ -584,7 +584,7 @@ fn a_page_that_ends_with_its_partition_goes_on_after_it() {
         limits: Limits {
             rows: 1,
             per_partition: 1,
-            bytes: usize::MAX,
+            ..Limits::NONE
         },
         resume: None,
         now: NOW,
@@ -631,7 +631,7 @@ fn insist<T>(mut call: impl FnMut() -> Result<T, Fault>) -> T {
     loop {
         match call() {
             Ok(value) => return value,
-            Err(Fault::Miss(_)) => {}
+            Err(Fault::Miss(_) | Fault::Turn) => {}
             Err(fault) => panic!("{fault}"),
         }
     }
@@ -666,4 +666,104 @@ fn an_opening_given_up_halfway_does_not_spoil_the_next() {
         let expected = [testing::key(1), testing::key(3)].map(|key| (key, Clustering::SINGLE));
         assert_eq!(rows, expected, "seed {seed}");
     }
+}
+
+/// Positions of `count` rows, and one behind them.
+fn positions(count: u32) -> impl Iterator<Item = Clustering> {
+    (0..=count).map(|number| Clustering(Bytes::copy_from_slice(&number.to_be_bytes())))
+}
+
+/// How often a read of everything gave others a turn, and its page.
+fn turns_of(memtables: &[&Memtable], command: &ReadCommand) -> (u32, ReadPage) {
+    let cursors = memtables.iter().map(|memtable| memtable.cursor());
+    let (mut merge, mut page, mut turns) = (Merge::new(cursors.collect()), PageBuilder::new(), 0);
+    loop {
+        match run(&mut merge, command, &mut page) {
+            Ok(page) => return (turns, page.decoded().expect("whole rows")),
+            Err(Fault::Turn) => turns += 1,
+            Err(fault) => panic!("{fault}"),
+        }
+    }
+}
+
+fn everything() -> ReadCommand {
+    ReadCommand {
+        table: TableId([0; 16]),
+        store: Store::BASE,
+        range: KeyRange::all(),
+        slices: Slices::all(),
+        reversed: false,
+        columns: Arc::default(),
+        limits: Limits::NONE,
+        resume: None,
+        now: NOW,
+    }
+}
+
+#[test]
+fn others_get_a_turn_while_rows_are_passed_that_nobody_sees() {
+    const COUNT: u32 = 3 * PASSED_AT_ONCE;
+    let deletion = Deletion {
+        timestamp: 5,
+        local_deletion_time: 5,
+    };
+    let key = testing::key(1);
+    let (tombstones, shadowed, partitions) = (Memtable::new(), Memtable::new(), Memtable::new());
+    for (number, position) in positions(COUNT).enumerate() {
+        let mut row = Row::new(position);
+        row.liveness = Some(Liveness::new(if number as u32 == COUNT { 9 } else { 1 }));
+        shadowed
+            .apply(&key, &PartitionUpdate::of_row(row.clone()))
+            .unwrap();
+        row.deletion = row
+            .liveness
+            .take_if(|live| live.timestamp == 1)
+            .map(|_| deletion);
+        tombstones
+            .apply(&key, &PartitionUpdate::of_row(row))
+            .unwrap();
+    }
+    let whole = PartitionUpdate {
+        deletion: Some(deletion),
+        ..PartitionUpdate::default()
+    };
+    let above = Memtable::new();
+    above.apply(&key, &whole).unwrap();
+    for number in 0..COUNT {
+        let key = PartitionKey::new(Token(i64::from(number)), number.to_be_bytes().to_vec());
+        partitions.apply(&key, &whole).unwrap();
+    }
+    let command = everything();
+    let (turns, page) = turns_of(&[&tombstones], &command);
+    assert_eq!((turns, page.tombstones), (3, u64::from(COUNT)));
+    assert_eq!(page.partitions[0].rows.len(), 1);
+    let (turns, page) = turns_of(&[&shadowed, &above], &command);
+    assert_eq!((turns, page.tombstones), (3, 1));
+    assert_eq!(page.partitions[0].rows.len(), 1);
+    let (turns, page) = turns_of(&[&partitions], &command);
+    assert_eq!((turns, page.tombstones), (3, u64::from(COUNT)));
+    assert!(page.partitions.is_empty());
+}
+
+#[test]
+fn a_read_gives_up_at_the_first_tombstone_too_many() {
+    let deletion = Some(Deletion {
+        timestamp: 5,
+        local_deletion_time: 5,
+    });
+    let (one, other) = (Memtable::new(), Memtable::new());
+    for (number, position) in positions(1_000).enumerate() {
+        let mut row = Row::new(position);
+        row.deletion = deletion;
+        let memtable = [&one, &other][number % 2];
+        memtable
+            .apply(&testing::key(1), &PartitionUpdate::of_row(row))
+            .unwrap();
+    }
+    let mut command = everything();
+    command.limits.tombstones = 100;
+    assert_eq!(turns_of(&[&one], &command).1.tombstones, 101);
+    assert_eq!(turns_of(&[&one, &other], &command).1.tombstones, 101);
+    command.limits.tombstones = 1_001;
+    assert_eq!(turns_of(&[&one, &other], &command).1.tombstones, 1_001);
 }

@@ -18,7 +18,7 @@ use super::block::DataBlock;
 use super::{Sstable, SstableWriter, WriterOptions};
 use crate::backend::Backend;
 use crate::cache::{BlockCache, FetchedBlocks};
-use crate::env::Env;
+use crate::env::{Env, yield_now};
 use crate::manifest::SstableEntry;
 use crate::model::Slices;
 use crate::read::{Fault, Source};
@@ -231,6 +231,7 @@ impl<B: Backend> Walk<'_, B> {
             match question(&mut self.cursor) {
                 Ok(answer) => return Ok(answer),
                 Err(Fault::Error(error)) => return Err(error),
+                Err(Fault::Turn) => yield_now().await,
                 Err(Fault::Miss(address)) => {
                     let sstable = self.cursor.sstable().clone();
                     let block = sstable

@@ -70,7 +70,7 @@ fn walk(world: &World, sstable: &Arc<Sstable>, disk: &Watched<'_>, ahead: &mut R
                     Err(_) => return items,
                 }
             }
-            Err(Fault::Error(error)) => panic!("{error}"),
+            Err(fault @ (Fault::Error(_) | Fault::Turn)) => panic!("{fault}"),
         }
     }
 }

@@ -143,6 +143,7 @@ impl<'a> Driver<'a> {
             match question(&mut self.cursor) {
                 Ok(answer) => return Ok(answer),
                 Err(Fault::Error(error)) => return Err(error),
+                Err(Fault::Turn) => unreachable!("one SSTable shows all that it has"),
                 Err(Fault::Miss(address)) => {
                     self.misses += 1;
                     let backend = &*self.world.backend;
@@ -182,6 +183,7 @@ impl<'a> Driver<'a> {
             match self.sstable.point(&blocks, key, position) {
                 Ok(answer) => return Ok(answer),
                 Err(Fault::Error(error)) => return Err(error),
+                Err(Fault::Turn) => unreachable!("one SSTable shows all that it has"),
                 Err(Fault::Miss(address)) => {
                     self.misses += 1;
                     let backend = &*self.world.backend;

@@ -109,6 +109,7 @@ fn rows_by_the_run_are_the_rows_one_by_one_on_all_pages() {
                     rows: 1 + dice.below(40) as u32,
                     per_partition: [u32::MAX, 1 + dice.below(30) as u32][dice.below(2) as usize],
                     bytes: [usize::MAX, 2000][dice.below(2) as usize],
+                    ..Limits::NONE
                 },
                 resume: None,
                 now: 1_700_000_000,

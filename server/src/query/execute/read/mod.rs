@@ -462,6 +462,7 @@ impl Select {
                     false => u32::MAX,
                 },
                 bytes: INNER_BYTES,
+                tombstones: self.tombstones_left(),
             },
             resume: self.resume.take(),
             now: self.seconds,

@@ -26,6 +26,13 @@ pub(super) struct Passed {
 }
 
 impl Select {
+    /// How many more may be read past before it is too much: so many are looked for, and one more.
+    pub(super) fn tombstones_left(&self) -> u64 {
+        let bounds = self.database.guardrails.bounds(Limit::Tombstones);
+        let most = bounds.fail.unwrap_or(u64::MAX);
+        most.saturating_sub(self.passed.tombstones)
+    }
+
     /// Adds a page, and gives up if that is too much.
     pub(super) fn count_tombstones(&mut self, page: &ReadPage<ReadRows>) -> CqlResult<()> {
         let rows = page.partitions.iter().map(|one| one.rows.len() as u64);

@@ -80,8 +80,8 @@ impl<'a> Paged<'a> {
             range: KeyRange::One(partition.at.key.clone()),
             limits: Limits {
                 rows: limits.rows.saturating_sub(self.rows),
-                per_partition: limits.per_partition,
                 bytes: limits.bytes.saturating_sub(self.bytes),
+                ..limits
             },
             resume: partition
                 .at
