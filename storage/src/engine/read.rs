@@ -151,7 +151,7 @@ impl PointReading<'_> {
         while let Some(sstable) = self.sstables.get(self.next) {
             if self
                 .point
-                .is_settled(sstable.statistics().timestamps.1, command)
+                .is_settled(sstable.statistics().timestamps.1, command)?
             {
                 break;
             }
@@ -160,14 +160,14 @@ impl PointReading<'_> {
                     self.work.skipped += 1;
                 } else {
                     if let Some(part) = sstable.point(blocks, self.key, self.row)? {
-                        self.point.add(part);
+                        self.point.add(part)?;
                     }
                     self.work.sstables += 1;
                 }
             }
             self.next += 1;
         }
-        let mut page = std::mem::take(&mut self.point).page(command, self.key);
+        let mut page = std::mem::take(&mut self.point).page(command, self.key)?;
         page.work = self.work;
         Ok(page)
     }
@@ -334,8 +334,8 @@ impl<B: Backend> Engine<B> {
         let mut work = ReadWork::default();
         pass.each_memtable(command.store, |memtable| {
             work.memtables += 1;
-            if let Some(part) = memtable.point(key, row)? {
-                point.add(part);
+            if let Some(part) = memtable.point(key, row) {
+                point.add(part)?;
             }
             Ok(())
         })?;

@@ -37,7 +37,7 @@ pub(crate) use stores::TableMemtables;
 use crate::model::{
     Clustering, PartitionBound, PartitionKey, PartitionUpdate, Row, RowView, UpdateView,
 };
-use crate::read::PointPart;
+use crate::read::{PointPart, ReadRow};
 use crate::wiped::Wiped;
 use crate::{Error, Result};
 use buckets::Buckets;
@@ -137,8 +137,8 @@ impl Memtable {
     }
 
     /// What it says of one row, seen at one moment; None if it does not have the partition.
-    pub fn point(&self, key: &PartitionKey, position: &Clustering) -> Result<Option<PointPart>> {
-        let found = self.partitions.with(key.token(), |shard| {
+    pub fn point(&self, key: &PartitionKey, position: &Clustering) -> Option<PointPart> {
+        let (cover, row) = self.partitions.with(key.token(), |shard| {
             let partition = shard.get(key.token(), key.bytes())?;
             Some(match partition {
                 Partition::One(one) => {
@@ -151,15 +151,12 @@ impl Memtable {
                     (many.deletion.max(range), row)
                 }
             })
+        })?;
+        let row = row.map(|bytes| ReadRow::Encoded {
+            clustering: position.clone(),
+            bytes,
         });
-        let Some((cover, row)) = found else {
-            return Ok(None);
-        };
-        let row = row.map(|row| Row::decode(position.clone(), row));
-        Ok(Some(PointPart {
-            cover,
-            row: row.transpose()?,
-        }))
+        Some(PointPart { cover, row })
     }
 
     /// Has what is needed to write into a partition on its way.

@@ -19,7 +19,7 @@ pub enum Fault {
 
 impl Fault {
     /// The error that it is where there are no blocks to miss: in memory.
-    pub(crate) fn without_blocks(self) -> Error {
+    pub fn without_blocks(self) -> Error {
         match self {
             Fault::Error(error) => error,
             Fault::Miss(_) | Fault::Turn => Error::Invalid {

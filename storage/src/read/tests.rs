@@ -508,11 +508,11 @@ proptest! {
         order.sort_by_key(|(newest, _)| std::cmp::Reverse(*newest));
         let mut point = Point::default();
         for (newest, memtable) in order {
-            if point.is_settled(newest, &command) {
+            if point.is_settled(newest, &command).unwrap() {
                 break;
             }
-            if let Some(part) = memtable.point(key, row).unwrap() {
-                point.add(part);
+            if let Some(part) = memtable.point(key, row) {
+                point.add(part).unwrap();
             }
         }
         let cells = |page: ReadPage| -> Vec<Vec<Cell>> {
@@ -522,7 +522,7 @@ proptest! {
                 row.cells
             }).collect()
         };
-        prop_assert_eq!(cells(point.page(&command, key).decoded().unwrap()), cells(merged));
+        prop_assert_eq!(cells(point.page(&command, key).unwrap().decoded().unwrap()), cells(merged));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::index::{Node, Target};
 use super::reader::Sstable;
 use crate::Error;
 use crate::cache::BlockLookup;
-use crate::model::{Clustering, PartitionKey, Row};
-use crate::read::{Fault, PointPart};
+use crate::model::{Clustering, PartitionKey};
+use crate::read::{Fault, PointPart, ReadRow};
 
 impl Sstable {
     /// What the SSTable says of a row; None if it does not have the partition.
@@ -45,10 +45,13 @@ impl Sstable {
                 None => Ok(None),
                 Some(section) => {
                     let (range, encoded) = section.find(&position.0)?;
-                    let row = encoded.map(|encoded| Row::decode(position.clone(), encoded));
+                    let row = encoded.map(|bytes| ReadRow::Encoded {
+                        clustering: position.clone(),
+                        bytes,
+                    });
                     Ok(Some(PointPart {
                         cover: section.deletion.max(range),
-                        row: row.transpose()?,
+                        row,
                     }))
                 }
             });

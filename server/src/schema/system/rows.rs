@@ -11,7 +11,7 @@ use palladium_storage::{Fault, PartitionUpdate, ReadCommand, ReadPage, Row};
 use super::super::{Column, TableSchema};
 use crate::encode::cell::{self, Stamp};
 use crate::encode::key;
-use crate::error::{CqlError, CqlResult};
+use crate::error::CqlResult;
 
 /// A value of one column of one row; a column that is not named, or named with None, is null.
 pub type Named = (&'static str, Option<CqlValue>);
@@ -91,10 +91,14 @@ impl<'a> Rows<'a> {
     /// Reads them as any other table is read.
     pub fn read(&self, command: &ReadCommand) -> CqlResult<ReadPage> {
         let mut merge = Merge::new(vec![self.memtable.cursor()]);
-        match run(&mut merge, command, &mut PageBuilder::new()) {
-            Ok(page) => Ok(page.decoded()?),
-            Err(Fault::Error(error)) => Err(error.into()),
-            Err(Fault::Miss(_)) => Err(CqlError::server("a memtable has no blocks to miss")),
+        let mut page = PageBuilder::new();
+        loop {
+            return match run(&mut merge, command, &mut page) {
+                Ok(page) => Ok(page.decoded()?),
+                // They are few.
+                Err(Fault::Turn) => continue,
+                Err(fault) => Err(fault.without_blocks().into()),
+            };
         }
     }
 }

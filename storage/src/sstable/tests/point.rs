@@ -11,10 +11,7 @@ fn expected(contents: &Contents, position: &Clustering) -> crate::read::PointPar
         if item.position == *position {
             return crate::read::PointPart {
                 cover: contents.head.deletion.max(item.before),
-                row: item
-                    .row
-                    .clone()
-                    .map(|row| row.into_row().expect("a whole row")),
+                row: item.row.clone(),
             };
         }
         if item.position > *position {
