@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use palladium_protocol::cql::ast::Operator;
 use palladium_protocol::types::CqlType;
+use palladium_storage::ColumnId;
 
 use super::analyze::indexes::IndexChoice;
 use super::analyze::restrict::{Filter, Test};
@@ -14,8 +15,8 @@ use super::expression::{self, Bound, Expression, RowScope, Scope, compare, same}
 use super::plan::{evaluated, not_null, spread, tuple_value, tuples};
 use crate::encode::wire::{Elements, Fields};
 use crate::error::{CqlError, CqlResult};
-use crate::schema::TableSchema;
 use crate::schema::index::{Fold, Question};
+use crate::schema::{ColumnKind, TableSchema};
 
 /// A filter with its values at hand.
 pub struct Check<'a> {
@@ -209,7 +210,63 @@ fn contains_folded(
     Ok(false)
 }
 
-impl Check<'_> {
+/// A check of one simple column of a row: it needs no more of the row than that cell, as it is kept.
+pub struct CellCheck<'a> {
+    pub column: ColumnId,
+    ty: &'a CqlType,
+    check: &'a Check<'a>,
+}
+
+impl CellCheck<'_> {
+    /// Whether the cell passes; null passes nothing.
+    pub fn passes(&self, value: Option<&[u8]>) -> CqlResult<bool> {
+        let Some(value) = value else {
+            return Ok(false);
+        };
+        let passes = self.check.compares(self.ty, value)?;
+        Ok(passes.expect("of_cell: it compares"))
+    }
+}
+
+impl<'a> Check<'a> {
+    /// The same as a check of one cell, if it is one.
+    pub fn of_cell(&'a self, table: &'a TableSchema) -> Option<CellCheck<'a>> {
+        let [column] = self.columns else {
+            return None;
+        };
+        let column = &table.columns[*column];
+        let compares = matches!(self.kind, CheckKind::Compare(..) | CheckKind::In(_));
+        let is_cell = column.kind == ColumnKind::Regular && !column.ty.is_multi_cell();
+        (compares && is_cell).then_some(CellCheck {
+            column: column.id,
+            ty: &column.ty,
+            check: self,
+        })
+    }
+
+    /// Whether the value of its one column passes; None if it does more than to compare it.
+    fn compares(&self, ty: &CqlType, value: &[u8]) -> CqlResult<Option<bool>> {
+        Ok(Some(match &self.kind {
+            CheckKind::Compare(operator, expected) if self.as_ipv6 => {
+                holds(*operator, ipv6(value).cmp(&ipv6(expected)))
+                    && holds(*operator, compare(ty, value, expected)?)
+            }
+            CheckKind::Compare(_, expected) if self.as_spelled => value == expected,
+            CheckKind::Compare(operator, expected) => match self.fold {
+                None => holds(*operator, compare(ty, value, expected)?),
+                Some(fold) => holds(*operator, compare(ty, &fold.apply(value), expected)?),
+            },
+            CheckKind::In(alternatives) => {
+                let mut found = false;
+                for alternative in alternatives {
+                    found = found || same(ty, value, alternative)?;
+                }
+                found
+            }
+            _ => return Ok(None),
+        }))
+    }
+
     /// Whether the row passes; null passes nothing.
     pub fn passes(&self, row: &RowScope<'_>) -> CqlResult<bool> {
         let mut values = Vec::with_capacity(self.columns.len());
@@ -221,25 +278,14 @@ impl Check<'_> {
         }
         let ty = &row.table.columns[self.columns[0]].ty;
         let value = &values[0];
+        if values.len() == 1
+            && let Some(passes) = self.compares(ty, value)?
+        {
+            return Ok(passes);
+        }
         Ok(match &self.kind {
-            CheckKind::Compare(operator, expected) if self.as_ipv6 => {
-                holds(*operator, ipv6(value).cmp(&ipv6(expected)))
-                    && holds(*operator, compare(ty, value, expected)?)
-            }
-            CheckKind::Compare(_, expected) if self.as_spelled => value == expected,
-            CheckKind::Compare(operator, expected) if values.len() == 1 => match self.fold {
-                None => holds(*operator, compare(ty, value, expected)?),
-                Some(fold) => holds(*operator, compare(ty, &fold.apply(value), expected)?),
-            },
             CheckKind::Compare(operator, expected) => {
                 holds(*operator, self.compare_tuple(row.table, &values, expected)?)
-            }
-            CheckKind::In(alternatives) if values.len() == 1 => {
-                let mut found = false;
-                for alternative in alternatives {
-                    found = found || same(ty, value, alternative)?;
-                }
-                found
             }
             CheckKind::In(alternatives) => {
                 let mut found = false;

@@ -344,7 +344,7 @@ impl Latched<'_> {
                 let clock = self.database.engine.reading();
                 try_read(self.database, table, &command, asker, clock).transpose()
             }
-            Patience::Endless => read_page(self.database, table, command, asker)
+            Patience::Endless => read_page(self.database, table, &command, asker)
                 .await
                 .map(Some),
         }

@@ -104,11 +104,11 @@ fn shown(table: &TableSchema, page: ReadPage<ReadRows>, now: i64) -> CqlResult<R
 async fn read_page(
     database: &Database,
     table: &TableSchema,
-    command: ReadCommand,
+    command: &ReadCommand,
     asker: &Asker,
 ) -> CqlResult<ReadPage<ReadRows>> {
     if table.kind == TableKind::Virtual {
-        let page = system::read_stored(database, table, &command, asker).await?;
+        let page = system::read_stored(database, table, command, asker).await?;
         return Ok(page.into());
     }
     for _ in 0..2 {

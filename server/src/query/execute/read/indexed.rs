@@ -20,6 +20,7 @@ use palladium_storage::{
     Clustering, Columns, KeyRange, Limits, PartitionBound, PartitionKey, ReadCommand, ReadPage,
     ReadPosition, Slices, Store, Token,
 };
+use smallvec::{SmallVec, smallvec};
 
 use crate::derived::entries::{entry_term, term};
 use crate::derived::layout::{self, Candidate, PLACE};
@@ -250,13 +251,11 @@ impl Indexed {
             return Next::Rows(KeyRange::One(key.clone()), slices.clone());
         }
         self.current = None;
-        while let Some(candidate) = self.queue.pop_front() {
-            let key = candidate.key.clone();
-            let own = self.rows_of(candidate, slices);
+        while let Some(Candidate { key, clustering }) = self.queue.pop_front() {
+            let own = self.rows_of(&key, clustering, slices);
             if own.is_empty() && !slices.is_empty() {
                 continue;
             }
-            self.current = Some((key.clone(), own.clone()));
             return Next::Rows(KeyRange::One(key), own);
         }
         if self.is_read {
@@ -284,6 +283,13 @@ impl Indexed {
         })
     }
 
+    /// The partition that was asked for has more.
+    pub(super) fn stay(&mut self, command: &ReadCommand) {
+        if let KeyRange::One(key) = &command.range {
+            self.current = Some((key.clone(), command.slices.clone()));
+        }
+    }
+
     /// The partitions that are read next.
     pub(super) fn next_keys(&self) -> impl Iterator<Item = &PartitionKey> + Clone {
         self.queue
@@ -293,23 +299,28 @@ impl Indexed {
     }
 
     /// What to read of a candidate's partition: with it, the candidates behind it in the same one.
-    fn rows_of(&mut self, candidate: Candidate, slices: &Slices) -> Slices {
-        let Candidate { key, clustering } = candidate;
+    fn rows_of(
+        &mut self,
+        key: &PartitionKey,
+        clustering: Option<Clustering>,
+        slices: &Slices,
+    ) -> Slices {
         let Some(clustering) = clustering else {
             return slices.clone();
         };
         let is_meant = |clustering: &Clustering| slices.contains(&clustering.0);
-        let mut rows: Vec<Clustering> = vec![clustering];
+        let mut rows: SmallVec<[Clustering; 1]> = smallvec![clustering];
         while rows.len() < ROWS_AT_ONCE
             && let Some(next) = self.queue.front()
-            && next.key == key
+            && next.key == *key
             && let Some(next) = self.queue.pop_front()
         {
             rows.extend(next.clustering);
         }
-        rows.retain(is_meant);
+        rows.retain(|clustering| is_meant(clustering));
         match &rows[..] {
             // Storage has a shorter way to a row that it knows to be the only one.
+            [only] if *only == Clustering::SINGLE => Slices::single(),
             [only] => {
                 let (start, end) = key::around(only);
                 Slices::row(start, only.clone(), end)

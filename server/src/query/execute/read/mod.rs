@@ -99,7 +99,7 @@ pub fn select(
             clock,
         ) {
             Some(Ok(page)) => {
-                if let Err(error) = select.take(page) {
+                if let Err(error) = select.take(page, &command) {
                     return Outcome::Ready(select.failed(error));
                 }
             }
@@ -387,10 +387,10 @@ impl Select {
                     traces::note(|| "Waiting for a block or a key that is not in memory".into());
                     let statement = self.statement.clone();
                     let asker = &self.settings.asker;
-                    read_page(&database, &plan_of(&statement).table, next, asker).await?
+                    read_page(&database, &plan_of(&statement).table, &next, asker).await?
                 }
             };
-            self.take(page)?;
+            self.take(page, &next)?;
             if self.has_read_enough_at_once() {
                 self.effort = 0;
                 tokio::task::yield_now().await;
@@ -484,8 +484,8 @@ impl Select {
         }
     }
 
-    /// Shows what a page of storage brought.
-    fn take(&mut self, page: ReadPage<ReadRows>) -> CqlResult<()> {
+    /// Shows what a page of storage brought for a command.
+    fn take(&mut self, page: ReadPage<ReadRows>, command: &ReadCommand) -> CqlResult<()> {
         traces::note(|| noted(&page));
         let rows: usize = page
             .partitions
@@ -547,6 +547,9 @@ impl Select {
             (None, Some(position)) if self.page_left == 0 => self.stop(position),
             (None, Some(position)) => {
                 self.resume = Some(position);
+                if let Some(indexed) = &mut self.indexed {
+                    indexed.stay(command);
+                }
                 if self.left == 0 {
                     self.done = true;
                 }

@@ -13,7 +13,7 @@ use crate::encode::key::{self, ClusteringValues};
 use crate::error::CqlResult;
 use crate::query::analyze::SelectPlan;
 use crate::query::answer::Cells;
-use crate::query::check::Check;
+use crate::query::check::{CellCheck, Check};
 use crate::query::expression::{Expression, RowScope, Scope};
 use crate::query::json;
 use crate::schema::ColumnKind;
@@ -33,6 +33,9 @@ struct Trial<'a> {
     checks: &'a [Check<'a>],
     scope: &'a Scope<'a>,
 }
+
+/// Of a read by an index there is one.
+type CellChecks<'a> = SmallVec<[CellCheck<'a>; 1]>;
 
 /// What a row that was not taken apart has in a column; None: a deletion.
 type FoundValue<'a> = (ColumnId, Option<&'a [u8]>);
@@ -83,9 +86,12 @@ impl Select {
         scope: &Scope<'_>,
     ) -> CqlResult<Option<ReadPosition>> {
         let table = &plan.table;
-        let exact = checks.is_empty() && !plan.is_aggregate() && plan.sort.is_none();
-        // Whether all that is done with rows is to show cells of theirs.
-        let only_shows = exact && plan.shows_cells;
+        let of_cells: Option<CellChecks<'_>> =
+            checks.iter().map(|check| check.of_cell(table)).collect();
+        // Whether all that is done with rows is to look at cells of theirs, and to show them.
+        let cells_only =
+            of_cells.filter(|_| plan.shows_cells && !plan.is_aggregate() && plan.sort.is_none());
+        let only_shows = cells_only.is_some();
         let values = match !only_shows || table.partition_key.len() > 1 {
             true => key::partition_values(key, table.partition_key.len())?,
             false => Vec::new(),
@@ -105,12 +111,9 @@ impl Select {
             if plan.restrictions.restricts_rows {
                 return Ok(None);
             }
-            let shown = match only_shows {
-                true => {
-                    self.put_cells(plan, &at, None, &mut own)?;
-                    true
-                }
-                false => self.try_row(plan, &at, None, &trial)?,
+            let shown = match &cells_only {
+                Some(cells) => self.put_cells(plan, &at, None, cells, &mut own)?,
+                None => self.try_row(plan, &at, None, &trial)?,
             };
             if !shown || !self.is_full() {
                 return Ok(None);
@@ -123,13 +126,12 @@ impl Select {
                 })
             }));
         }
-        if only_shows {
+        if let Some(cells) = &cells_only {
             for row in rows.iter() {
                 if self.in_partition >= self.per_partition && plan.group_by.is_none() {
                     break;
                 }
-                self.put_cells(plan, &at, Some(row), &mut own)?;
-                if self.is_full() {
+                if self.put_cells(plan, &at, Some(row), cells, &mut own)? && self.is_full() {
                     return Ok(Some(self.end_behind(plan, key, row.clustering())));
                 }
             }
@@ -215,14 +217,15 @@ impl Select {
         self.in_partition += 1;
     }
 
-    /// The common road: cells as they are, from where storage keeps them into the answer. All rows are shown.
+    /// The common road: cells as they are, from where storage keeps them into the answer. Whether the row was shown.
     fn put_cells<'a>(
         &mut self,
         plan: &SelectPlan,
         at: &At<'_>,
         row: Option<RowRef<'a>>,
+        checks: &[CellCheck<'_>],
         own: &mut Own<'a>,
-    ) -> CqlResult<()> {
+    ) -> CqlResult<bool> {
         own.values.clear();
         if let Some(row @ RowRef::Encoded(_)) = row {
             let values = &mut own.values;
@@ -232,6 +235,12 @@ impl Select {
             row,
             found: &own.values,
         });
+        for check in checks {
+            let value = row.as_ref().and_then(|row| row.value(check.column));
+            if !check.passes(value)? {
+                return Ok(false);
+            }
+        }
         if let Some(row) = row.as_ref().filter(|_| plan.needs_clustering) {
             let raw = row.value(ColumnId::RAW_CLUSTERING);
             let position = row.row.clustering();
@@ -271,7 +280,7 @@ impl Select {
         }
         self.cells.end_row();
         self.count();
-        Ok(())
+        Ok(true)
     }
 }
 
