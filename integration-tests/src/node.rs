@@ -12,7 +12,7 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -250,6 +250,22 @@ impl Node {
             .output()
             .expect("the program can be started");
         Outcome::from(output)
+    }
+
+    /// The same, with something to read.
+    pub fn tool_with_input(&self, arguments: &[&str], input: &str) -> Outcome {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program can be started");
+        let mut stdin = child.stdin.take().expect("it was asked for");
+        // Whoever does not want it does not read it.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        Outcome::from(child.wait_with_output().expect("the program ends"))
     }
 
     /// Makes, enables or disables a key in the node's keyring; must succeed.

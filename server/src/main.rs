@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use palladium::admin::accept_rollback::Consent;
+use palladium::admin::client::{Login, Server};
 use palladium::admin::{self, keyring, verify};
 use palladium::wiping::WipingAllocator;
-use palladium::{config, server};
+use palladium::{config, passphrase, server};
 use palladium_crypto::PublicKey;
 
 #[global_allocator]
@@ -144,6 +145,12 @@ struct Target {
     /// The server.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9042")]
     host: String,
+    /// The role to log in as, where the server asks for one. It takes a super-user, or one that may MODIFY system_palladium.maintenance.
+    #[arg(long, value_name = "ROLE")]
+    user: Option<String>,
+    /// Read the role's password from this file descriptor and not from the terminal.
+    #[arg(long, value_name = "N", requires = "user")]
+    password_fd: Option<u64>,
     /// All keyspaces if absent.
     keyspace: Option<String>,
     /// All tables of the keyspace if absent.
@@ -233,8 +240,16 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
 }
 
 fn ask(operation: &str, target: Target) -> Result<ExitCode, String> {
+    let login = target.user.map(|user| {
+        let password = passphrase::password_of(&user, target.password_fd)?;
+        Ok::<_, String>(Login { user, password })
+    });
+    let server = Server {
+        host: target.host,
+        login: login.transpose()?,
+    };
     admin::client::ask(
-        &target.host,
+        server,
         operation,
         target.keyspace.as_deref(),
         target.table.as_deref(),

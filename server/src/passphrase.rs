@@ -1,5 +1,5 @@
 //! Where the keyring's passphrase comes from: a file descriptor (`keyring_passphrase_fd`, `--passphrase-fd`) or the terminal. Never an argument or a variable of
-//! the environment, which other processes can read.
+//! the environment, which other processes can read. A role's password comes by the same ways (`--password-fd`).
 //!
 //! A descriptor is read to its end: one passphrase on each line, as many as are asked for. It is opened anew by its name, so that nothing here trusts a number.
 
@@ -30,19 +30,9 @@ impl Passphrases {
         let Some(descriptor) = config.keyring_passphrase_fd else {
             return Ok(Passphrases(Source::Terminal));
         };
-        let path = format!("/proc/self/fd/{descriptor}");
-        let mut text = Zeroizing::new(Vec::with_capacity(DESCRIPTOR_BYTES_MAX as usize + 1));
-        File::open(&path)
-            .and_then(|file| file.take(DESCRIPTOR_BYTES_MAX).read_to_end(&mut text))
-            .map_err(|error| {
-                format!("no passphrase can be read from file descriptor {descriptor}: {error}")
-            })?;
-        let text = text.strip_suffix(b"\n").unwrap_or(&text);
-        let lines: Vec<_> = text
-            .split(|byte| *byte == b'\n')
-            .map(|line| Zeroizing::new(line.to_vec()))
-            .collect();
-        Ok(Passphrases(Source::Lines(lines.into_iter())))
+        Ok(Passphrases(Source::Lines(
+            lines_of(descriptor)?.into_iter(),
+        )))
     }
 
     /// The next one.
@@ -51,7 +41,7 @@ impl Passphrases {
             Source::Lines(lines) => lines
                 .next()
                 .ok_or("the file descriptor gives fewer passphrases than are needed")?,
-            Source::Terminal => ask(question)?,
+            Source::Terminal => ask(question, "--passphrase-fd or keyring_passphrase_fd")?,
         };
         Passphrase::new(bytes).map_err(|error| error.to_string())
     }
@@ -74,14 +64,38 @@ impl Passphrases {
     }
 }
 
-fn ask(question: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-    const NOBODY: &str = "a passphrase is needed, and there is no terminal to ask for it: give it by --passphrase-fd or keyring_passphrase_fd";
+/// A role's password, from a descriptor or from the terminal.
+pub fn password_of(role: &str, descriptor: Option<u64>) -> Result<Zeroizing<Vec<u8>>, String> {
+    let Some(descriptor) = descriptor else {
+        return ask(&format!("Password of {role}: "), "--password-fd");
+    };
+    let first = lines_of(descriptor)?.into_iter().next();
+    first.ok_or_else(|| format!("file descriptor {descriptor} gives no password"))
+}
+
+/// What a descriptor gives, line by line.
+fn lines_of(descriptor: u64) -> Result<Vec<Zeroizing<Vec<u8>>>, String> {
+    let path = format!("/proc/self/fd/{descriptor}");
+    let mut text = Zeroizing::new(Vec::with_capacity(DESCRIPTOR_BYTES_MAX as usize + 1));
+    File::open(&path)
+        .and_then(|file| file.take(DESCRIPTOR_BYTES_MAX).read_to_end(&mut text))
+        .map_err(|error| {
+            format!("nothing can be read from file descriptor {descriptor}: {error}")
+        })?;
+    let text = text.strip_suffix(b"\n").unwrap_or(&text);
+    let lines = text.split(|byte| *byte == b'\n');
+    Ok(lines.map(|line| Zeroizing::new(line.to_vec())).collect())
+}
+
+/// Asks at the terminal; `otherwise` is how to give it where there is none.
+fn ask(question: &str, otherwise: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    let nobody = || format!("there is no terminal to ask at ({question}): give it by {otherwise}");
     // A process without a terminal of its own must not wait for somebody at another one.
     if !std::io::stdin().is_terminal() {
-        return Err(NOBODY.into());
+        return Err(nobody());
     }
     let typed =
-        rpassword::prompt_password(question).map_err(|error| format!("{NOBODY} ({error})"))?;
+        rpassword::prompt_password(question).map_err(|error| format!("{}: {error}", nobody()))?;
     Ok(Zeroizing::new(typed.into_bytes()))
 }
 

@@ -72,6 +72,25 @@ fn the_first_super_users_password_is_shown_once_and_stands_nowhere() {
 }
 
 #[test]
+fn a_server_that_asks_for_logins_is_told_to_flush_by_a_role_that_may() {
+    let mut node = with_roles("default_superuser_password = \"cassandra\"\n");
+    let host = node.address().to_string();
+    let flush = |more: &[&str], password: &str| {
+        let arguments = [&["flush", "--host", &host], more].concat();
+        node.tool_with_input(&arguments, password)
+    };
+    let refused = flush(&[], "");
+    assert_eq!(refused.code(), Some(2), "{}", refused.text);
+    assert!(refused.text.contains("--user"), "{}", refused.text);
+    let login = ["--user", "cassandra", "--password-fd", "0"];
+    flush(&login, "cassandra\n").must_succeed("flush");
+    let refused = flush(&login, "wrong\n");
+    assert_eq!(refused.code(), Some(2), "{}", refused.text);
+    assert!(!refused.text.contains("wrong"), "{}", refused.text);
+    node.stop();
+}
+
+#[test]
 fn a_port_that_others_reach_is_not_opened_to_everybody() {
     let mut node = Node::start();
     node.stop();

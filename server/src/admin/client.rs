@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use palladium_protocol::limits::FrameLimits;
-use palladium_protocol::wire::primitive::{put_long_string, put_string};
+use palladium_protocol::wire::primitive::{put_bytes, put_long_string, put_string};
 use palladium_protocol::wire::{Decoder, Frame, Opcode, Reader, Version};
+use zeroize::Zeroizing;
 
 /// The version spoken here: the oldest with all that is needed, and no segments.
 const VERSION: Version = Version::V4;
@@ -20,14 +21,26 @@ const CONSISTENCY_ONE: u16 = 1;
 const PROGRESS_PAUSE: Duration = Duration::from_secs(2);
 const PROGRESS: &str = "SELECT JSON keyspace_name, table_name, kind, progress, total, unit FROM system_views.sstable_tasks";
 
+/// Which server, and as whom.
+pub struct Server {
+    pub host: String,
+    pub login: Option<Login>,
+}
+
+/// A role and its password.
+pub struct Login {
+    pub user: String,
+    pub password: Zeroizing<Vec<u8>>,
+}
+
 /// Sends one request and waits until it is done.
 pub fn ask(
-    host: &str,
+    server: Server,
     operation: &str,
     keyspace: Option<&str>,
     table: Option<&str>,
 ) -> Result<(), String> {
-    let mut connection = Connection::open(host)?;
+    let mut connection = Connection::open(&server)?;
     let text = |value: Option<&str>| format!("'{}'", value.unwrap_or("").replace('\'', "''"));
     let statement = format!(
         "INSERT INTO system_palladium.maintenance (operation, keyspace_name, table_name) VALUES ({}, {}, {})",
@@ -36,9 +49,8 @@ pub fn ask(
         text(table)
     );
     let (done, is_done) = channel();
-    let host = host.to_owned();
     // Nobody waits for who tells: a server that shows nothing does its work all the same, and may never answer that connection.
-    std::thread::spawn(move || tell_progress(&host, &is_done));
+    std::thread::spawn(move || tell_progress(&server, &is_done));
     let answer = connection.query(&statement)?;
     drop(done);
     match answer.opcode {
@@ -48,8 +60,8 @@ pub fn ask(
 }
 
 /// Says how far merges are, once in a while, until it is told to stop.
-fn tell_progress(host: &str, is_done: &Receiver<()>) {
-    let Ok(mut connection) = Connection::open(host) else {
+fn tell_progress(server: &Server, is_done: &Receiver<()>) {
+    let Ok(mut connection) = Connection::open(server) else {
         return;
     };
     while is_done.recv_timeout(PROGRESS_PAUSE) == Err(RecvTimeoutError::Timeout) {
@@ -110,7 +122,8 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(host: &str) -> Result<Self, String> {
+    fn open(server: &Server) -> Result<Self, String> {
+        let host = &server.host;
         let socket = TcpStream::connect(host)
             .map_err(|error| format!("cannot connect to {host}: {error}"))?;
         let mut connection = Connection {
@@ -122,8 +135,22 @@ impl Connection {
             put_string(body, "CQL_VERSION");
             put_string(body, "3.0.0");
         })?;
+        match (answer.opcode, &server.login) {
+            (Opcode::Ready, _) => Ok(connection),
+            (Opcode::Authenticate, Some(login)) => connection.log_in(login),
+            (Opcode::Authenticate, None) => {
+                Err("the server asks who it is: give the role by --user".into())
+            }
+            _ => Err(error_text(&answer)),
+        }
+    }
+
+    /// SASL PLAIN.
+    fn log_in(mut self, login: &Login) -> Result<Self, String> {
+        let token = Zeroizing::new([b"\0", login.user.as_bytes(), b"\0", &login.password].concat());
+        let answer = self.request(Opcode::AuthResponse, |body| put_bytes(body, Some(&token)))?;
         match answer.opcode {
-            Opcode::Ready => Ok(connection),
+            Opcode::AuthSuccess => Ok(self),
             _ => Err(error_text(&answer)),
         }
     }
@@ -210,7 +237,8 @@ mod tests {
             answer(&mut asking, Opcode::Result, &VOID);
             (asking, telling)
         });
-        assert_eq!(ask(&host, "flush", None, None), Ok(()));
+        let login = None;
+        assert_eq!(ask(Server { host, login }, "flush", None, None), Ok(()));
         server.join().unwrap();
     }
 }
