@@ -82,7 +82,10 @@ pub(super) fn log(number: &Number) -> CqlResult<Number> {
     }
     let shown = digits_of(&unscaled).clamp(DIGITS_MIN, DIGITS_MAX);
     match ln(&unscaled, scale, shown) {
-        None => Ok(nothing()),
+        None => Ok(Number::Decimal {
+            unscaled: BigInt::default(),
+            scale: 0,
+        }),
         Some((ln, fixed)) => rounded(ln, -(fixed as i64), shown),
     }
 }
@@ -94,11 +97,15 @@ pub(super) fn log10(number: &Number) -> CqlResult<Number> {
         return Err(CqlError::invalid("Log10 of number zero or less"));
     }
     let shown = digits_of(&unscaled).clamp(DIGITS_MIN, DIGITS_MAX);
+    let within = shown + 2;
     match ln(&unscaled, scale, shown) {
-        None => Ok(nothing()),
+        // Nothing divided by the logarithm of ten has the scale that is left when that one's is taken away.
+        None => Ok(Number::Decimal {
+            unscaled: BigInt::default(),
+            scale: 1 - within as i32,
+        }),
         // As Cassandra divides: two logarithms with two digits more each, so that of a hundred it is 2, and of a thousand 3 with all of its zeros.
         Some((ln, fixed)) => {
-            let within = shown + 2;
             let parts = |number: Number| super::number::decimal(&number);
             let (above, above_scale) = parts(rounded(ln, -(fixed as i64), within)?)?;
             let (below, below_scale) = parts(rounded(ln_ten(fixed), -(fixed as i64), within)?)?;
@@ -135,13 +142,6 @@ fn without_zeros(mut number: BigInt, mut exponent: i64, exponent_max: i64) -> Nu
     Number::Decimal {
         unscaled: number,
         scale: i32::try_from(-exponent).unwrap_or_default(),
-    }
-}
-
-fn nothing() -> Number {
-    Number::Decimal {
-        unscaled: BigInt::default(),
-        scale: 0,
     }
 }
 
@@ -280,7 +280,8 @@ mod tests {
         assert_eq!(of("10", log), "23025850929940456840179914546844e-31");
         assert_eq!(of("0.001", log), "-69077552789821370520539743640531e-31");
         assert_eq!(of("2", log10), "30102999566398119521373889472449e-32");
-        assert_eq!(of("1", log10), "0e0");
+        assert_eq!(of("1", log10), "0e33");
+        assert_eq!(of(&format!("1.{}", "0".repeat(40)), log10), "0e42");
         assert_eq!(of("100", log10), "2e0");
         assert_eq!(of("1000", log10), "30000000000000000000000000000000e-31");
         assert_eq!(of("0.001", log10), "-30000000000000000000000000000000e-31");
