@@ -36,7 +36,43 @@ const NATIVE_CLASSES: [(CqlType, &str); 21] = [
     (CqlType::Varint, "IntegerType"),
 ];
 
+/// Classes of Cassandra that have no name in CQL; their values are bytes here.
+const OPAQUE: [&str; 6] = [
+    "CompositeType",
+    "DateType",
+    "DynamicCompositeType",
+    "LegacyTimeUUIDType",
+    "LexicalUUIDType",
+    "PartitionerDefinedOrder",
+];
+
 impl CqlType {
+    /// The package of Cassandra's own types.
+    pub const PACKAGE: &str = PACKAGE;
+
+    /// Whether Cassandra has all the classes that a type is made of. If not, its words for the one that it misses.
+    pub fn check_classes(&self) -> Result<(), String> {
+        match self.bare() {
+            CqlType::Custom(class) => {
+                let own = class.strip_prefix(PACKAGE).unwrap_or(class);
+                if OPAQUE.contains(&own.split('(').next().unwrap_or_default()) {
+                    return Ok(());
+                }
+                // A name without a package is one of Cassandra's own.
+                let package = if class.contains('.') { "" } else { PACKAGE };
+                Err(format!(
+                    "Error setting type {class}: Unable to find abstract-type class '{package}{class}'"
+                ))
+            }
+            CqlType::List(element) | CqlType::Set(element) | CqlType::Vector(element, _) => {
+                element.check_classes()
+            }
+            CqlType::Map(key, value) => key.check_classes().and_then(|()| value.check_classes()),
+            CqlType::Tuple(fields) => fields.iter().try_for_each(CqlType::check_classes),
+            _ => Ok(()),
+        }
+    }
+
     /// The full class name, as Cassandra prints it.
     pub fn class_name(&self) -> String {
         let mut name = String::new();

@@ -72,6 +72,15 @@ pub fn of_type() -> BoxedStrategy<Type> {
     .boxed()
 }
 
+/// The type of a hint: its classes are known to the parser.
+fn hint() -> BoxedStrategy<Type> {
+    of_type()
+        .prop_filter("a class that Cassandra has", |written| {
+            written.check_classes().is_ok()
+        })
+        .boxed()
+}
+
 pub fn constant() -> BoxedStrategy<Literal> {
     let float = [
         "1.5",
@@ -139,7 +148,7 @@ fn simple_term(inner: BoxedStrategy<Term>) -> BoxedStrategy<Term> {
         4 => leaf(),
         1 => (qualified(), terms(0)).prop_map(|(name, arguments)| Term::Function { name, arguments }),
         1 => (leaf(), native()).prop_map(|(term, to)| Term::Cast { term: Box::new(term), to }),
-        1 => (of_type(), leaf()).prop_map(|(to, term)| Term::TypeHint { to, term: Box::new(term) }),
+        1 => (hint(), leaf()).prop_map(|(to, term)| Term::TypeHint { to, term: Box::new(term) }),
         1 => terms(0).prop_map(Term::List),
         1 => terms(0).prop_map(Term::Set),
         1 => vec((inner.clone(), inner.clone()), 1..3).prop_map(Term::Map),
@@ -251,7 +260,7 @@ pub fn selectable() -> BoxedStrategy<Selectable> {
                     .prop_map(|(expression, to)| Selectable::Cast { expression, to }),
                 (qualified(), items(0))
                     .prop_map(|(name, arguments)| Selectable::Function { name, arguments }),
-                (of_type(), selectable_leaf().prop_map(Box::new))
+                (hint(), selectable_leaf().prop_map(Box::new))
                     .prop_map(|(to, expression)| Selectable::TypeHint { to, expression }),
                 items(1).prop_map(Selectable::Tuple),
                 items(0).prop_map(Selectable::List),

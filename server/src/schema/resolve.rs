@@ -17,69 +17,13 @@ pub fn cql_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResult<
     let ty = types::resolve(written, keyspace, &|keyspace, name| {
         catalog.user_type(keyspace, name).cloned()
     })?;
-    check_classes(&ty)?;
+    ty.check_classes().map_err(CqlError::syntax)?;
     Ok(match ty {
         CqlType::Custom(class) if !class.contains('.') => {
-            CqlType::Custom(format!("{PACKAGE}{class}").into())
+            CqlType::Custom(format!("{}{class}", CqlType::PACKAGE).into())
         }
         ty => ty,
     })
-}
-
-const PACKAGE: &str = "org.apache.cassandra.db.marshal.";
-
-/// Classes of Cassandra that have no name in CQL; their values are bytes here.
-const OPAQUE: [&str; 6] = [
-    "CompositeType",
-    "DateType",
-    "DynamicCompositeType",
-    "LegacyTimeUUIDType",
-    "LexicalUUIDType",
-    "PartitionerDefinedOrder",
-];
-
-fn check_classes(ty: &CqlType) -> CqlResult<()> {
-    match ty.bare() {
-        CqlType::Custom(class) => {
-            let own = class.strip_prefix(PACKAGE).unwrap_or(class);
-            match OPAQUE.contains(&own.split('(').next().unwrap_or_default()) {
-                true => Ok(()),
-                // A name without a package is one of Cassandra's own.
-                false => Err(CqlError::syntax(match class.contains('.') {
-                    true => format!(
-                        "Error setting type {class}: Unable to find abstract-type class '{class}'"
-                    ),
-                    false => format!(
-                        "Error setting type {class}: Unable to find abstract-type class '{PACKAGE}{class}'"
-                    ),
-                })),
-            }
-        }
-        CqlType::List(element) | CqlType::Set(element) | CqlType::Vector(element, _) => {
-            check_classes(element)
-        }
-        CqlType::Map(key, value) => check_classes(key).and_then(|()| check_classes(value)),
-        CqlType::Tuple(fields) => fields.iter().try_for_each(check_classes),
-        _ => Ok(()),
-    }
-}
-
-/// Whether the classes are known that a type names; nothing else is looked up.
-pub fn check_class(written: &Type) -> CqlResult<()> {
-    match written {
-        Type::Custom(class) => {
-            let ty = CqlType::from_class_name(class).map_err(|error| {
-                CqlError::syntax(format!("Error setting type {class}: {error}"))
-            })?;
-            check_classes(&ty)
-        }
-        Type::List(inner) | Type::Set(inner) | Type::Vector(inner, _) | Type::Frozen(inner) => {
-            check_class(inner)
-        }
-        Type::Map(key, value) => check_class(key).and_then(|()| check_class(value)),
-        Type::Tuple(fields) => fields.iter().try_for_each(check_class),
-        Type::Native(_) | Type::User(_) => Ok(()),
-    }
 }
 
 /// What a field of a user-defined type cannot be: a counter, or another user-defined type that is not frozen.

@@ -1,6 +1,7 @@
 //! Type syntax: what stands behind a column name in CREATE TABLE, not yet resolved against a keyspace's user types.
 
 use super::QualifiedName;
+use crate::types::CqlType;
 
 /// A type as written.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +18,23 @@ pub enum Type {
     User(QualifiedName),
     /// `'org.example.Type'`: a marshal class.
     Custom(String),
+}
+
+impl Type {
+    /// Whether the classes are known that it names; nothing else is looked up. If not, Cassandra's words for the one that is not.
+    pub fn check_classes(&self) -> Result<(), String> {
+        match self {
+            Type::Custom(class) => CqlType::from_class_name(class)
+                .map_err(|error| format!("Error setting type {class}: {error}"))?
+                .check_classes(),
+            Type::List(inner) | Type::Set(inner) | Type::Vector(inner, _) | Type::Frozen(inner) => {
+                inner.check_classes()
+            }
+            Type::Map(key, value) => key.check_classes().and_then(|()| value.check_classes()),
+            Type::Tuple(fields) => fields.iter().try_for_each(Type::check_classes),
+            Type::Native(_) | Type::User(_) => Ok(()),
+        }
+    }
 }
 
 /// The types every keyspace has.

@@ -241,6 +241,7 @@ impl Parser<'_> {
     /// `(a, b)` or `(type) term`
     fn parenthesis(&mut self) -> Result<Term> {
         if let Some(to) = self.type_hint(Self::starts_simple_term) {
+            to.check_classes().map_err(Trouble::Sentence)?;
             return Ok(Term::TypeHint {
                 to,
                 term: Box::new(self.simple_term()?),

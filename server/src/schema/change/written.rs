@@ -10,7 +10,7 @@ use palladium_protocol::cql::ast::{
 };
 
 use super::super::catalog::NO_KEYSPACE;
-use super::super::{TableOptions, mask, resolve};
+use super::super::{TableOptions, mask};
 use super::create_table::properties;
 use crate::error::{CqlError, CqlResult};
 
@@ -21,7 +21,8 @@ pub fn check(statement: &Statement, keyspace: Option<&str>) -> CqlResult<()> {
     }
     types(statement)
         .into_iter()
-        .try_for_each(resolve::check_class)?;
+        .try_for_each(Type::check_classes)
+        .map_err(CqlError::syntax)?;
     if let Some(name) = subject(statement)
         && name.keyspace.is_none()
         && keyspace.is_none()
