@@ -367,6 +367,37 @@ fn a_changed_table_makes_its_statements_unprepared_and_no_others() {
 }
 
 #[test]
+fn a_marker_has_the_name_of_its_place_in_a_tuple_and_that_of_the_column_behind_a_hint() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, t tuple<int, text, bigint>, v varint)")
+            .done();
+        let markers = |client: &mut Client, statement: &str| client.prepare(statement).markers;
+        assert_eq!(
+            markers(
+                &mut client,
+                "INSERT INTO ks.t (k, t) VALUES (?, (?, 'a', ?))"
+            ),
+            [
+                ("k".into(), CqlType::Int),
+                ("t[0]".into(), CqlType::Int),
+                ("t[2]".into(), CqlType::Bigint),
+            ]
+        );
+        assert_eq!(
+            markers(&mut client, "UPDATE ks.t SET v = (int) ? WHERE k = (int) ?"),
+            [("v".into(), CqlType::Varint), ("k".into(), CqlType::Int)]
+        );
+        let absolute = "INSERT INTO ks.t (k, v) VALUES (1, (bigint) abs((bigint) ?))";
+        assert_eq!(
+            markers(&mut client, absolute),
+            [("arg0(system.abs)".into(), CqlType::Bigint)]
+        );
+    });
+}
+
+#[test]
 fn a_wrong_value_is_refused_before_anything_is_written() {
     with_server(|address| {
         let mut client = Client::connect(address);

@@ -7,6 +7,7 @@ use palladium_protocol::cql::ast::Selectable;
 use palladium_protocol::types::{CqlType, UserType};
 
 use super::calls::folded;
+use super::natural::{names_fields, value_of_field};
 use super::parts::field_place;
 use super::term::{Receiver, Terms, cannot_infer, print};
 use crate::error::{CqlError, CqlResult};
@@ -21,7 +22,7 @@ impl Terms<'_> {
     fn parts<'t>(
         &mut self,
         parts: impl Iterator<Item = (&'t Selectable, CqlType)>,
-        name: &str,
+        name: &dyn Fn(usize) -> String,
         wrong: &dyn Fn(usize, &Selectable, &CqlType) -> CqlError,
     ) -> CqlResult<Vec<Expression>> {
         let mut parts: Vec<(&Selectable, CqlType)> = parts.collect();
@@ -36,8 +37,12 @@ impl Terms<'_> {
             if self.columns {
                 self.check_part(place, part, &ty, wrong)?;
             }
-            let typed = self.typed(part, Some(Receiver { name, ty: &ty }))?;
-            expressions.push(typed.expression);
+            let name = name(place);
+            let receiver = Receiver {
+                name: &name,
+                ty: &ty,
+            };
+            expressions.push(self.typed(part, Some(receiver))?.expression);
         }
         Ok(expressions)
     }
@@ -141,7 +146,7 @@ impl Terms<'_> {
         };
         let parts = self.parts(
             parts.iter().zip(types.iter().cloned()),
-            receiver.name,
+            &|place| format!("{}[{place}]", receiver.name),
             &wrong,
         )?;
         built(receiver.ty.clone(), parts)
@@ -174,7 +179,8 @@ impl Terms<'_> {
         };
         let wrong = not_of_type(kind, receiver.name);
         let of_element = parts.iter().map(|part| (part, (**element).clone()));
-        let expressions = self.parts(of_element, &format!("value({})", receiver.name), &wrong)?;
+        let name = |_| format!("value({})", receiver.name);
+        let expressions = self.parts(of_element, &name, &wrong)?;
         self.collected(kind, &receiver, expressions, parts.iter())
     }
 
@@ -198,7 +204,8 @@ impl Terms<'_> {
         };
         let wrong = not_of_type("set", receiver.name);
         let of_element = parts.iter().map(|part| (part, (**element).clone()));
-        let expressions = self.parts(of_element, &format!("value({})", receiver.name), &wrong)?;
+        let name = |_| format!("value({})", receiver.name);
+        let expressions = self.parts(of_element, &name, &wrong)?;
         self.collected("set", &receiver, expressions, parts.iter())
     }
 
@@ -231,18 +238,18 @@ impl Terms<'_> {
                         self.check_part(0, entry, value, &wrong_value)?;
                     }
                 }
+                let key_name = |_| format!("key({})", receiver.name);
+                let value_name = |_| format!("value({})", receiver.name);
                 let mut expressions = Vec::new();
                 for (own, entry) in parts {
-                    let name = format!("key({})", receiver.name);
                     expressions.extend(self.parts(
                         [(own, (**key).clone())].into_iter(),
-                        &name,
+                        &key_name,
                         &wrong_key,
                     )?);
-                    let name = format!("value({})", receiver.name);
                     expressions.extend(self.parts(
                         [(entry, (**value).clone())].into_iter(),
-                        &name,
+                        &value_name,
                         &wrong_value,
                     )?);
                 }
@@ -250,10 +257,8 @@ impl Terms<'_> {
                 self.collected("map", &receiver, expressions, parts)
             }
             CqlType::Udt(udt) => self.user(udt, parts, &receiver),
-            _ if parts.iter().any(|(name, _)| !is_name(name)) || parts.is_empty() => {
-                Err(not_for("map", &receiver))
-            }
-            _ => Err(not_for("user type", &receiver)),
+            _ if names_fields(parts) => Err(not_for("user type", &receiver)),
+            _ => Err(not_for("map", &receiver)),
         }
     }
 
@@ -263,13 +268,19 @@ impl Terms<'_> {
         parts: &[(Selectable, Selectable)],
         receiver: &Receiver<'_>,
     ) -> CqlResult<Typed> {
+        let mut entries: Vec<&(Selectable, Selectable)> = parts.iter().collect();
         if !self.columns {
             self.check_fields(udt, parts, receiver)?;
+            // A term's are built in the order of the type; names that it does not have come last.
+            entries.sort_by_key(|(name, _)| match name {
+                Selectable::Column(name) => field_place(udt, name.as_str()).unwrap_or(usize::MAX),
+                _ => usize::MAX,
+            });
         }
         let mut expressions = vec![Expression::NULL; udt.fields.len()];
-        for (at, (name, value)) in parts.iter().enumerate() {
+        for (at, (name, value)) in entries.iter().enumerate() {
             // Of a field that is named twice the last value counts.
-            if parts[at + 1..].iter().any(|(later, _)| later == name) {
+            if entries[at + 1..].iter().any(|(later, _)| later == name) {
                 continue;
             }
             let Selectable::Column(name) = name else {
@@ -283,7 +294,7 @@ impl Terms<'_> {
             })?;
             let (field, ty) = &udt.fields[place];
             let wrong = not_of_field(receiver, field);
-            let inner = format!("{}.{field}", receiver.name);
+            let inner = |_| format!("{}.{field}", receiver.name);
             if let Some(expression) = self
                 .parts([(value, ty.clone())].into_iter(), &inner, &wrong)?
                 .pop()
@@ -302,8 +313,7 @@ impl Terms<'_> {
         receiver: &Receiver<'_>,
     ) -> CqlResult<()> {
         for (field, ty) in &udt.fields {
-            let is_own = |(name, _): &&(Selectable, Selectable)| matches!(name, Selectable::Column(name) if name.as_str() == field);
-            if let Some((_, value)) = parts.iter().rev().find(is_own) {
+            if let Some(value) = value_of_field(parts, field) {
                 self.check_part(0, value, ty, &not_of_field(receiver, field))?;
             }
         }
@@ -325,10 +335,6 @@ fn calls(part: &Selectable) -> bool {
         Selectable::Map(parts) => parts.iter().any(|(key, value)| calls(key) || calls(value)),
         _ => false,
     }
-}
-
-fn is_name(key: &Selectable) -> bool {
-    matches!(key, Selectable::Column(_))
 }
 
 /// Refuses a list where none can be.

@@ -154,12 +154,27 @@ impl Terms<'_> {
                 CqlType::Map(..) if parts.is_empty() => Fit::Weak,
                 _ => Fit::No,
             },
+            // In a term the names of fields are no columns.
+            Selectable::Map(parts) if !self.columns && names_fields(parts) => match bare {
+                CqlType::Udt(udt) => {
+                    let of_field = |(field, ty): &(String, CqlType)| {
+                        let value = value_of_field(parts, field)?;
+                        Some(self.fit_all(std::iter::once(value), ty))
+                    };
+                    udt.fields
+                        .iter()
+                        .filter_map(of_field)
+                        .min()
+                        .map_or(Fit::Weak, |fit| fit.min(Fit::Weak))
+                }
+                _ => Fit::No,
+            },
             Selectable::Map(parts) => match bare {
                 CqlType::Map(key, value) => {
                     let keys = self.fit_all(parts.iter().map(|(key, _)| key), key);
                     keys.min(self.fit_all(parts.iter().map(|(_, value)| value), value))
                 }
-                CqlType::Udt(_) => Fit::Weak,
+                CqlType::Udt(_) if self.columns => Fit::Weak,
                 _ => Fit::No,
             },
             Selectable::Tuple(parts) => match (bare, parts.as_slice()) {
@@ -167,22 +182,19 @@ impl Terms<'_> {
                 (_, [single]) => self.fit(single, natural, ty),
                 _ => Fit::No,
             },
+            // What a term calculates has the type that is wanted of it, if it can have that: that it cannot is said when it is built.
+            Selectable::Arithmetic { .. } | Selectable::Negation(_) if !self.columns => {
+                match natural.map(CqlType::bare) == Some(bare) {
+                    true => Fit::Exact,
+                    false => Fit::Weak,
+                }
+            }
             _ => match natural {
                 // Of a selection nothing fits whose type is not known.
                 None if self.columns => Fit::No,
                 None => Fit::Weak,
                 Some(natural) if natural.bare() == bare => Fit::Exact,
                 Some(natural) if is_assignable(natural, ty) => Fit::Weak,
-                Some(natural)
-                    if !self.columns
-                        && matches!(
-                            of,
-                            Selectable::Arithmetic { .. } | Selectable::Negation(_)
-                        )
-                        && functions::can_cast(natural, ty) =>
-                {
-                    Fit::Weak
-                }
                 Some(_) => Fit::No,
             },
         }
@@ -194,6 +206,21 @@ impl Terms<'_> {
             .min()
             .unwrap_or(Fit::Weak)
     }
+}
+
+/// Whether the entries between braces are fields of a user type by name.
+pub(super) fn names_fields(parts: &[(Selectable, Selectable)]) -> bool {
+    let is_name = |(key, _): &(Selectable, Selectable)| matches!(key, Selectable::Column(_));
+    !parts.is_empty() && parts.iter().all(is_name)
+}
+
+/// What a user type's literal has for a field: of one that is named twice the last value counts.
+pub(super) fn value_of_field<'t>(
+    parts: &'t [(Selectable, Selectable)],
+    field: &str,
+) -> Option<&'t Selectable> {
+    let is_own = |(name, _): &&(Selectable, Selectable)| matches!(name, Selectable::Column(name) if name.as_str() == field);
+    parts.iter().rev().find(is_own).map(|(_, value)| value)
 }
 
 /// The column that an element, a field or a slice is of.

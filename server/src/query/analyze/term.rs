@@ -320,6 +320,18 @@ impl<'a> Terms<'a> {
                         ),
                     }));
                 }
+                // The hint in a term says what may stand there; what stands there is the receiver's value, as if there was no hint.
+                if let Some(receiver) = receiver.filter(|_| !self.columns) {
+                    return match is_assignable(&ty, receiver.ty) {
+                        true => self.typed(expression, Some(receiver)),
+                        false => Err(CqlError::invalid(format!(
+                            "Cannot assign value {} to {} of type {}",
+                            super::name::raw(of),
+                            receiver.name,
+                            receiver.ty
+                        ))),
+                    };
+                }
                 let typed = self.any(
                     expression,
                     Some(Receiver {

@@ -7,7 +7,7 @@ use super::{calendar, instant, number, text};
 use crate::error::CqlResult;
 
 /// Whether a cast exists.
-pub fn can_cast(from: &CqlType, to: &CqlType) -> bool {
+fn can_cast(from: &CqlType, to: &CqlType) -> bool {
     let (from, to) = (from.bare(), to.bare());
     if from == to {
         return true;

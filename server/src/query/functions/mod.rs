@@ -31,7 +31,7 @@ use crate::encode::order;
 use crate::encode::wire::{self, Elements};
 use crate::error::{CqlError, CqlResult};
 
-pub use cast::{can_cast, castable_to};
+pub use cast::castable_to;
 pub use signature::{Fit, Signature, is_assignable, resolve};
 
 /// When a statement is executed.
