@@ -25,6 +25,12 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra does not see that a descending column is a collection",
     },
     Kept {
+        statement: "SELECT *sum(c*[*|SELECT *avg(c*[*",
+        theirs: "0x2200 Invalid call to function sum, none of its type signatures match *|0x2200 Invalid call to function avg, none of its type signatures match *",
+        ours: "[*|prepared: *",
+        why: "Cassandra does not see that a descending column is a collection",
+    },
+    Kept {
         statement: "SELECT *((*, *",
         theirs: "0x2200 Type error: (*, *) cannot be passed as argument 0 of function system.* of type frozen<tuple<*frozen<*",
         ours: "[*|prepared: *|0x2200 *",
@@ -119,6 +125,12 @@ pub const KEPT: &[Kept] = &[
         theirs: "[*..*map<*",
         ours: "[*..*map<*",
         why: "Cassandra loses the last value of a slice of a map",
+    },
+    Kept {
+        statement: "SELECT JSON *[*..*]*",
+        theirs: "[[json] text]*[*..*]\\\": {*: \\\"\\\"*",
+        ours: "[[json] text]*",
+        why: "Cassandra loses values of a map of which several parts are asked for",
     },
     Kept {
         statement: "CREATE *INDEX *",
