@@ -33,7 +33,7 @@ use crate::database::Database;
 use crate::encode::key;
 use crate::encode::order::Spelling;
 use crate::error::{CqlError, CqlResult};
-use crate::query::analyze::restrict::{Filter, view_filters};
+use crate::query::analyze::restrict::{Filter, Judge, view_filters};
 use crate::query::check::{Check, checks};
 use crate::query::expression::{RowScope, Scope};
 use crate::query::functions::Moment;
@@ -337,7 +337,7 @@ impl Walk<'_> {
         let scope = Scope::of_values(&[], &moment);
         let values = key::partition_values(self.key, self.base.partition_key.len())?;
         for view in views {
-            let checks = checks(self.base, view.filters, &scope, None)?;
+            let checks = checks(self.base, view.filters, &scope, Judge::Any)?;
             let shown = |row: Option<&Row>, must_fit: bool| match row {
                 Some(row) => self.shown(view, &checks, &values, row, must_fit),
                 None => Ok(None),

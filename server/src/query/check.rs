@@ -1,6 +1,6 @@
 //! Filters with their values at hand, and whether a row passes them.
 //!
-//! What must hold: null passes nothing; texts are compared as the index that brings the rows folds them, on both sides.
+//! What must hold: null passes nothing; values are compared as Cassandra's judge of the rows does, texts as the index that brings them folds them, on both sides.
 
 use std::borrow::Cow;
 
@@ -9,8 +9,7 @@ use palladium_protocol::cql::ast::Operator;
 use palladium_protocol::types::CqlType;
 use palladium_storage::ColumnId;
 
-use super::analyze::indexes::IndexChoice;
-use super::analyze::restrict::{Filter, Test};
+use super::analyze::restrict::{Filter, Judge, Test};
 use super::expression::{self, Bound, Expression, RowScope, Scope, compare, same};
 use super::plan::{evaluated, not_null, spread, tuple_value, tuples};
 use crate::encode::wire::{Elements, Fields};
@@ -24,10 +23,20 @@ pub struct Check<'a> {
     kind: CheckKind,
     /// Texts are compared after this was done to them, on both sides: the column's index says so.
     fold: Option<Fold>,
-    /// Addresses of both kinds are compared as ones of IPv6, too: an SAI has them in that order, and its rows are tried in the other one, as in Cassandra.
-    as_ipv6: bool,
+    addresses: Addresses,
     /// Not only the value has to be the same but its spelling: a classic index finds one by its bytes, and a decimal may have several.
     as_spelled: bool,
+}
+
+/// In which order addresses are compared, and what else is.
+#[derive(Clone, Copy, PartialEq)]
+enum Addresses {
+    /// That of their bytes.
+    Bytes,
+    /// As ones of IPv6, all of them: storage-attached indexes have them in that order.
+    Ipv6,
+    /// A row has to pass in both.
+    Both,
 }
 
 enum CheckKind {
@@ -38,12 +47,12 @@ enum CheckKind {
     Element { key: Bytes, value: Bytes },
 }
 
-/// The filters of a WHERE, bound once for all rows. `choice`: the index that brings the rows. Those of its kind say how texts are compared.
+/// The filters of a WHERE, bound once for all rows.
 pub fn checks<'a>(
     table: &TableSchema,
     filters: &'a [Filter],
     scope: &Scope<'_>,
-    choice: Option<&IndexChoice>,
+    judge: Judge,
 ) -> CqlResult<Vec<Check<'a>>> {
     filters
         .iter()
@@ -83,7 +92,7 @@ pub fn checks<'a>(
                     value: part(expected, "map value")?,
                 },
             };
-            let fold = choice.and_then(|choice| fold(table, filter, choice));
+            let fold = fold(table, filter).filter(|_| judge.is_attached());
             let folded = |text: Bytes| match fold {
                 Some(fold) => Bytes::from(fold.apply(&text).into_owned()),
                 None => text,
@@ -98,8 +107,8 @@ pub fn checks<'a>(
                 columns: &filter.columns,
                 kind,
                 fold,
-                as_ipv6: choice.is_some_and(|choice| as_ipv6(table, filter, choice)),
-                as_spelled: choice.is_some_and(|choice| is_found_by_bytes(filter, choice)),
+                addresses: addresses(table, filter, judge),
+                as_spelled: is_found_by_bytes(filter, judge),
             })
         })
         .collect()
@@ -138,21 +147,20 @@ fn tuple_check(
 }
 
 /// Whether a filter is what a classic index is asked.
-fn is_found_by_bytes(filter: &Filter, choice: &IndexChoice) -> bool {
+fn is_found_by_bytes(filter: &Filter, judge: Judge) -> bool {
     matches!(filter.test, Test::Compare(Operator::Equal, _))
-        && filter.columns == [choice.column]
-        && !choice.index.is_sai()
+        && matches!(judge, Judge::Classic(column) if filter.columns == [column])
 }
 
-/// How the storage-attached index that answers a filter makes texts alike, if those bring the rows.
-fn fold(table: &TableSchema, filter: &Filter, choice: &IndexChoice) -> Option<Fold> {
+/// How the storage-attached index that answers a filter makes texts alike.
+pub fn fold(table: &TableSchema, filter: &Filter) -> Option<Fold> {
     let question = match &filter.test {
         Test::Compare(Operator::Equal, _) => Question::Equal,
         Test::Contains(_) => Question::Contains,
         Test::ContainsKey(_) => Question::ContainsKey,
         _ => return None,
     };
-    if !choice.index.is_sai() || filter.columns.len() != 1 {
+    if filter.columns.len() != 1 {
         return None;
     }
     let column = &table.columns[filter.columns[0]];
@@ -161,18 +169,19 @@ fn fold(table: &TableSchema, filter: &Filter, choice: &IndexChoice) -> Option<Fo
     index.fold()
 }
 
-/// Whether a filter is about a range of addresses that a storage-attached index answers, if those bring the rows.
-fn as_ipv6(table: &TableSchema, filter: &Filter, choice: &IndexChoice) -> bool {
-    let is_range =
-        matches!(&filter.test, Test::Compare(operator, _) if *operator != Operator::Equal);
-    let column = &table.columns[filter.columns[0]];
-    is_range
-        && choice.index.is_sai()
+fn addresses(table: &TableSchema, filter: &Filter, judge: Judge) -> Addresses {
+    match judge {
+        Judge::Attached if is_range_of_addresses(table, filter) => Addresses::Ipv6,
+        Judge::AttachedAndAny if is_range_of_addresses(table, filter) => Addresses::Both,
+        _ => Addresses::Bytes,
+    }
+}
+
+/// Whether a filter is about a range of a column of addresses.
+pub fn is_range_of_addresses(table: &TableSchema, filter: &Filter) -> bool {
+    matches!(&filter.test, Test::Compare(operator, _) if *operator != Operator::Equal)
         && filter.columns.len() == 1
-        && *column.ty.bare() == CqlType::Inet
-        && table
-            .indexes_of(&column.name)
-            .any(|index| index.is_sai() && index.answers(Question::Range, &column.ty))
+        && *table.columns[filter.columns[0]].ty.bare() == CqlType::Inet
 }
 
 /// An address of IPv4 in the clothes of IPv6.
@@ -247,9 +256,10 @@ impl<'a> Check<'a> {
     /// Whether the value of its one column passes; None if it does more than to compare it.
     fn compares(&self, ty: &CqlType, value: &[u8]) -> CqlResult<Option<bool>> {
         Ok(Some(match &self.kind {
-            CheckKind::Compare(operator, expected) if self.as_ipv6 => {
+            CheckKind::Compare(operator, expected) if self.addresses != Addresses::Bytes => {
                 holds(*operator, ipv6(value).cmp(&ipv6(expected)))
-                    && holds(*operator, compare(ty, value, expected)?)
+                    && (self.addresses == Addresses::Ipv6
+                        || holds(*operator, compare(ty, value, expected)?))
             }
             CheckKind::Compare(_, expected) if self.as_spelled => value == expected,
             CheckKind::Compare(operator, expected) => match self.fold {

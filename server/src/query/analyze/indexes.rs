@@ -51,6 +51,8 @@ pub struct Verdict {
     pub needs_filtering: bool,
     /// Cassandra would look into an index, be it one that brings nothing of what is left.
     pub asks_index: bool,
+    /// Storage-attached indexes are asked, be they ones that bring nothing: all that is tried is tried by them.
+    pub by_attached: bool,
     /// The first clustering column of which Cassandra asks an index as well. What is said of it and of those behind it is tried there, be it slices here.
     pub tried_from: Option<usize>,
     pub choice: Option<IndexChoice>,
@@ -137,6 +139,7 @@ pub fn decide(
         return Verdict {
             needs_filtering: is_range && has_clustering,
             asks_index: false,
+            by_attached: false,
             tried_from,
             choice: None,
         };
@@ -145,6 +148,9 @@ pub fn decide(
         needs_filtering: !groups(table)
             .any(|group| left.iter().all(|asked| asked.is_met_by(table, &group))),
         asks_index: is_answered,
+        by_attached: left
+            .iter()
+            .any(|asked| asked.is_answered_by_attached(table)),
         tried_from,
         choice: choice(table, &left),
     }
@@ -192,9 +198,18 @@ impl Asked {
 
     /// Whether some index answers some of its questions, of a tuple for some column.
     fn is_answered(&self, table: &TableSchema) -> bool {
+        self.is_answered_by(table, |_| true)
+    }
+
+    fn is_answered_by_attached(&self, table: &TableSchema) -> bool {
+        self.is_answered_by(table, Index::is_sai)
+    }
+
+    fn is_answered_by(&self, table: &TableSchema, is_meant: impl Fn(&Index) -> bool) -> bool {
         self.columns.iter().any(|place| {
             let column = &table.columns[*place];
-            table.indexes_of(&column.name).any(|index| {
+            let indexes = table.indexes_of(&column.name);
+            indexes.filter(|index| is_meant(index)).any(|index| {
                 let mut questions = self.questions.iter();
                 questions.any(|(question, _)| {
                     answers(index, *question, column) && !is_folded_range(index, *question)

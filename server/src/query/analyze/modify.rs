@@ -11,7 +11,7 @@ use palladium_protocol::types::CqlType;
 
 use super::assign::{assign, field_of};
 use super::condition::{CONDITIONAL_TIMESTAMP, PlannedCondition, conditions};
-use super::restrict::{Partition, Purpose, Restrictions, restrict};
+use super::restrict::{Judge, Partition, Purpose, Restrictions, restrict};
 use super::term::{Terms, undefined};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Bound, Expression};
@@ -202,6 +202,7 @@ fn insert_json(
             index: None,
             asks_index: false,
             tried_clustering: Vec::new(),
+            judge: Judge::Any,
             restricts_partition: true,
             lists_keys: false,
             token: None,

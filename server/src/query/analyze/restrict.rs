@@ -20,6 +20,7 @@ use super::indexes::{self, IndexChoice};
 use super::said::Said;
 use super::term::Terms;
 use crate::error::{CqlError, CqlResult};
+use crate::query::check::{fold, is_range_of_addresses};
 use crate::query::expression::Expression;
 use crate::schema::{Catalog, ColumnKind, TableSchema};
 
@@ -113,6 +114,25 @@ pub enum Test {
     },
 }
 
+/// Who tries rows: Cassandra's indexes compare values in ways of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judge {
+    /// Whoever tries those that no index brings.
+    Any,
+    /// The classic index of this column, which knows its values by their bytes; whatever else is said is tried as ever.
+    Classic(usize),
+    /// Storage-attached indexes, and nobody after them.
+    Attached,
+    /// Storage-attached indexes; what they brought is tried again as rows are that no index brings.
+    AttachedAndAny,
+}
+
+impl Judge {
+    pub fn is_attached(self) -> bool {
+        matches!(self, Judge::Attached | Judge::AttachedAndAny)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Restrictions {
     pub partition: Partition,
@@ -129,6 +149,7 @@ pub struct Restrictions {
     pub asks_index: bool,
     /// What is said of the clustering where Cassandra asks an index as well: then its values have to be values before anything else is looked at.
     pub tried_clustering: Vec<Filter>,
+    pub judge: Judge,
     /// Something is said of the partition key, be it enough or not.
     pub restricts_partition: bool,
     /// A column of the partition key is restricted by IN, be the rest of the key known or not.
@@ -327,6 +348,7 @@ impl Gathered {
         let mut asks_index = false;
         let mut tried_clustering = Vec::new();
         let mut needs_filtering = false;
+        let mut judge = Judge::Any;
         if selecting {
             let verdict = indexes::decide(table, &asked, is_range, is_filtered);
             asks_index = verdict.asks_index;
@@ -338,6 +360,17 @@ impl Gathered {
             }
             needs_filtering = verdict.needs_filtering && !filtering;
             index = verdict.choice;
+            judge = match &index {
+                _ if verdict.by_attached => {
+                    // Slices are in the order of the bytes.
+                    let tried = tried_clustering.iter();
+                    let tried = tried.filter(|filter| is_range_of_addresses(table, filter));
+                    filters.extend(tried.cloned());
+                    attached(table, is_range, &filters)
+                }
+                Some(choice) => Judge::Classic(choice.column),
+                None => Judge::Any,
+            };
         }
         let covered: usize = clustering
             .iter()
@@ -361,6 +394,7 @@ impl Gathered {
             index,
             asks_index,
             tried_clustering,
+            judge,
             clustering,
             restricts_partition,
             lists_keys,
@@ -585,6 +619,20 @@ fn named_keys(table: &TableSchema, said: &[Said]) -> Option<Vec<Alternatives>> {
         }
     };
     (0..table.partition_key.len()).map(of).collect()
+}
+
+/// Who tries rows that storage-attached indexes bring. Of a range Cassandra's coordinator has them tried again as long as they are told by more than keys, and
+/// no index makes texts alike.
+fn attached(table: &TableSchema, is_range: bool, filters: &[Filter]) -> Judge {
+    let is_told_by_keys = filters
+        .iter()
+        .flat_map(|filter| &filter.columns)
+        .all(|index| table.columns[*index].kind.is_primary_key());
+    let is_folded = filters.iter().any(|filter| fold(table, filter).is_some());
+    match is_range && !is_told_by_keys && !is_folded {
+        true => Judge::AttachedAndAny,
+        false => Judge::Attached,
+    }
 }
 
 /// The parts of the clustering from this column on, as filters.

@@ -11,7 +11,7 @@ use super::groups::{GroupBy, group_by, is_fixed};
 use super::nearest::{self, Near};
 use super::parts::Chosen;
 use super::restrict::{
-    Partition, Purpose, REQUIRES_FILTERING, Restrictions, SEVERAL_PARTITIONS, restrict,
+    Judge, Partition, Purpose, REQUIRES_FILTERING, Restrictions, SEVERAL_PARTITIONS, restrict,
 };
 use super::term::{ANY_COLUMN, Aggregate, Markers, Terms, undefined};
 use crate::error::{CqlError, CqlResult};
@@ -89,10 +89,13 @@ pub fn select(
         purpose,
         statics_only,
     );
-    let restrictions = match is_nearest {
+    let mut restrictions = match is_nearest {
         true => restrictions.map_err(|error| nearest::refused(table, statement, error))?,
         false => restrictions?,
     };
+    if is_nearest {
+        restrictions.judge = Judge::Attached;
+    }
     let (mut shown, specs) = selection(&mut terms, table, &statement.selection)?;
     let visible = shown.len();
     if statement.distinct {

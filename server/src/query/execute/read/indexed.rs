@@ -27,7 +27,7 @@ use crate::derived::layout::{self, Candidate, PLACE};
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::indexes::{IndexChoice, Sought};
-use crate::query::analyze::restrict::End;
+use crate::query::analyze::restrict::{End, Judge};
 use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::plan::Keys;
 use crate::schema::{Index, TableSchema};
@@ -130,6 +130,7 @@ impl Indexed {
     pub(super) fn new(
         table: &TableSchema,
         choice: &IndexChoice,
+        judge: Judge,
         keys: &Keys,
         scope: &Scope<'_>,
     ) -> CqlResult<Indexed> {
@@ -175,7 +176,13 @@ impl Indexed {
                 };
                 let (first, last) = tokens_of(&range);
                 let walk = Walk::Buckets(layout::bucket_of(first), layout::bucket_of(last));
-                (walk, slices_of_range(end(lower)?, end(upper)?))
+                // Entries stand in the order of bytes, where addresses between two others are not side by side.
+                let is_in_order = *ty.bare() != CqlType::Inet || judge != Judge::Attached;
+                let slices = match is_in_order {
+                    true => slices_of_range(end(lower)?, end(upper)?),
+                    false => slices_of_range(None, None),
+                };
+                (walk, slices)
             }
         };
         Ok(Indexed {

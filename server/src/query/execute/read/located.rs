@@ -6,7 +6,7 @@ use palladium_storage::Slices;
 
 use crate::error::CqlResult;
 use crate::query::analyze::SelectPlan;
-use crate::query::analyze::restrict::{Partition, Restrictions};
+use crate::query::analyze::restrict::{Judge, Partition, Restrictions};
 use crate::query::analyze::select::selected_columns;
 use crate::query::check;
 use crate::query::expression::Scope;
@@ -40,11 +40,10 @@ pub(super) fn wants_no_rows(plan: &SelectPlan, slices: &Slices) -> bool {
 pub(super) fn located(plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<(Keys, Positions)> {
     let (table, restrictions) = (&plan.table, &plan.restrictions);
     if !restrictions.tried_clustering.is_empty() {
-        check::checks(table, &restrictions.tried_clustering, scope, None)?;
+        check::checks(table, &restrictions.tried_clustering, scope, Judge::Any)?;
     }
     if !restrictions.filters.is_empty() {
-        let choice = restrictions.index.as_ref();
-        check::checks(table, &restrictions.filters, scope, choice)?;
+        check::checks(table, &restrictions.filters, scope, restrictions.judge)?;
     }
     if !matches!(restrictions.partition, Partition::Keys(_)) {
         let positions = plan::positions(table, restrictions, scope)?;

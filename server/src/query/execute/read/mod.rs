@@ -266,7 +266,11 @@ impl Select {
             ));
         }
         let mut indexed = match &plan.restrictions.index {
-            Some(choice) => Some(Box::new(Indexed::new(&plan.table, choice, &keys, &scope)?)),
+            Some(choice) => {
+                let judge = plan.restrictions.judge;
+                let indexed = Indexed::new(&plan.table, choice, judge, &keys, &scope)?;
+                Some(Box::new(indexed))
+            }
             None => None,
         };
         let mut resume = None;
@@ -526,7 +530,7 @@ impl Select {
             &plan.table,
             &plan.restrictions.filters,
             &scope,
-            plan.restrictions.index.as_ref(),
+            plan.restrictions.judge,
         )?;
         let mut ended = None;
         for partition in page.partitions {
