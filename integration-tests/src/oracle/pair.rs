@@ -1,6 +1,7 @@
 //! Both servers side by side: the same steps go to each at the same time, and what they say is held together.
 //!
 //! After a difference both may hold different rows, so the block's tables are emptied on both; after a difference in the schema the block ends.
+//! What Cassandra itself does not say twice alike is found out by asking it again: rows that it hides.
 //! Indexes and views are built behind the answer to their CREATE: nothing else is sent before both servers' own tables say that they are.
 
 use std::collections::BTreeSet;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::answer::{Answer, Reply};
+use super::answer::{Answer, Reply, Table};
 use super::compare;
 use super::kept;
 use super::step::{Batch, Block, Purpose, Step};
@@ -131,9 +132,15 @@ impl Pair {
             if accepted && builds(&step.text) {
                 difference = self.built(&block.keyspace, place, step).await;
             }
-            let Some(difference) = difference else {
+            let Some(mut difference) = difference else {
                 continue;
             };
+            if difference.kept.is_none()
+                && step.purpose == Purpose::Read
+                && self.hides_rows(step).await
+            {
+                difference.kept = Some(kept::HIDDEN_ROWS);
+            }
             let diverged = difference.theirs.is_refused() != difference.ours.is_refused();
             let is_kept = difference.kept.is_some();
             outcome.differences.push(difference);
@@ -151,6 +158,39 @@ impl Pair {
         for table in &block.tables {
             let text = format!("TRUNCATE {}.{table}", block.keyspace);
             self.both(&Request::plain(&text)).await;
+        }
+    }
+
+    /// Whether Cassandra shows fewer rows of the table that is read when it is asked for one of its columns than when it is asked for all.
+    async fn hides_rows(&mut self, step: &Step) -> bool {
+        let mut words = step.text.split([' ', ';']);
+        words.find(|word| *word == "FROM");
+        let Some(table) = words.next() else {
+            return false;
+        };
+        let Some(all) = self.rows_of("*", table, step).await else {
+            return false;
+        };
+        for column in &all.columns {
+            let column = format!("\"{}\"", column.name);
+            let own = self.rows_of(&column, table, step).await;
+            if own.is_some_and(|own| own.rows.len() < all.rows.len()) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// All of a table's rows as Cassandra has them at the time of a step.
+    async fn rows_of(&mut self, columns: &str, table: &str, step: &Step) -> Option<Table> {
+        let text = format!("SELECT {columns} FROM {table}");
+        let request = Request {
+            now_seconds: step.now_seconds,
+            ..Request::plain(&text)
+        };
+        match self.theirs.query(&request).await.answer {
+            Answer::Rows(rows) => Some(rows),
+            _ => None,
         }
     }
 

@@ -32,6 +32,10 @@ const KEPT: [&[Kept]; 5] = [
     NOT_YET,
 ];
 
+/// Why rows are missing of which Cassandra itself says that they are there: what a statement does not ask for is skipped where it is older than its row's own
+/// timestamp, be that one of a row whose time to live is over.
+pub const HIDDEN_ROWS: &str = "Cassandra hides a row whose time to live is over where its other columns, which are older, are not asked for";
+
 /// Who gives a warning that the other does not.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Only {
