@@ -119,13 +119,12 @@ fn check_part_is_frozen(whole: &Type, part: &Type) -> CqlResult<()> {
     )))
 }
 
-/// Whether values of the type hold durations, which have no order and so no place in a key.
+/// Whether values of the type hold durations, which have no order and so no place in a key. As in Cassandra a vector's do not count: they are in the order of
+/// their bytes.
 pub fn holds_durations(ty: &CqlType) -> bool {
     match ty.bare() {
         CqlType::Duration => true,
-        CqlType::List(element) | CqlType::Set(element) | CqlType::Vector(element, _) => {
-            holds_durations(element)
-        }
+        CqlType::List(element) | CqlType::Set(element) => holds_durations(element),
         CqlType::Map(key, value) => holds_durations(key) || holds_durations(value),
         CqlType::Tuple(fields) => fields.iter().any(holds_durations),
         CqlType::Udt(udt) => udt.fields.iter().any(|(_, field)| holds_durations(field)),

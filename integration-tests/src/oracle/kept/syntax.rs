@@ -73,7 +73,7 @@ pub const KEPT: &[Kept] = &[
         why: "BETWEEN, NOT IN and NOT CONTAINS came after CQL 3.4.7: the first is answered, the others are known by name",
     },
     Kept {
-        statement: "*[[[[[[[[[[[[[[[[[[[[*",
+        statement: "*[[[[[[[[[[[[[[[[[[[[*|*[ [ [ [ [ [ [ [ [ [ [ [ [ [ [ [ [ [ [ [*",
         theirs: "no answer in *",
         ours: "0x2000 *",
         why: "Cassandra's parser tries every reading of brackets within brackets, each twice as long as the one before",

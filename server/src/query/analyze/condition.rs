@@ -5,12 +5,13 @@ use palladium_protocol::cql::ast::{
 };
 use palladium_protocol::types::CqlType;
 
-use super::gather::{holds_duration, in_values};
+use super::gather::in_values;
 use super::restrict::Alternatives;
 use super::term::{Terms, undefined};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::Expression;
 use crate::schema::TableSchema;
+use crate::schema::resolve::holds_durations;
 
 #[derive(Debug, Clone)]
 pub enum PlannedCondition {
@@ -174,7 +175,7 @@ fn test(
 
 /// Durations have no order.
 fn check_slice_condition(ty: &CqlType, operator: Operator) -> CqlResult<()> {
-    if matches!(operator, Operator::Equal | Operator::NotEqual) || !holds_duration(ty) {
+    if matches!(operator, Operator::Equal | Operator::NotEqual) || !holds_durations(ty) {
         return Ok(());
     }
     Err(CqlError::invalid(match ty.bare() {

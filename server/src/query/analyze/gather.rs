@@ -12,6 +12,7 @@ use super::said::{Said, put_end};
 use super::term::{Terms, undefined};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::Expression;
+use crate::schema::resolve::holds_durations;
 use crate::schema::{Column, ColumnKind, TableSchema};
 
 /// The relations of a WHERE by the columns they are about.
@@ -390,7 +391,7 @@ fn find(table: &TableSchema, name: &Name) -> CqlResult<usize> {
 
 /// What has no order has no slices.
 fn check_slice(column: &Column, operator: Operator) -> CqlResult<()> {
-    if operator == Operator::Equal || !holds_duration(&column.ty) {
+    if operator == Operator::Equal || !holds_durations(&column.ty) {
         return Ok(());
     }
     let refused = match column.ty.bare() {
@@ -402,19 +403,6 @@ fn check_slice(column: &Column, operator: Operator) -> CqlResult<()> {
     Err(CqlError::invalid(format!(
         "Slice restrictions are not supported on {refused}"
     )))
-}
-
-/// Whether a duration is somewhere in it.
-pub fn holds_duration(ty: &CqlType) -> bool {
-    match ty.bare() {
-        CqlType::Duration => true,
-        // Cassandra does not look into vectors.
-        CqlType::List(inner) | CqlType::Set(inner) => holds_duration(inner),
-        CqlType::Map(key, value) => holds_duration(key) || holds_duration(value),
-        CqlType::Tuple(parts) => parts.iter().any(holds_duration),
-        CqlType::Udt(udt) => udt.fields.iter().any(|(_, ty)| holds_duration(ty)),
-        _ => false,
-    }
 }
 
 /// What consists of many cells is not compared as a whole.

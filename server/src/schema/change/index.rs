@@ -26,8 +26,8 @@ use crate::error::{CqlError, CqlResult};
 const SASI: &str = "org.apache.cassandra.index.sasi.SASIIndex";
 /// What USING may say for the classic index.
 const CLASSIC: &str = "legacy_local_table";
-/// What an index name may have at most.
-const NAME_CHARACTERS_MAX: usize = 48;
+/// What an index name may have at most: in Cassandra it is a folder's name behind a dot.
+const NAME_CHARACTERS_MAX: usize = 254;
 
 /// What Cassandra says of every index on vectors, also of those that the table has already.
 const VECTOR_WARNING: &str = "SAI ANN indexes on vector columns are experimental and are not recommended for production use.\n\
@@ -372,7 +372,7 @@ fn available_name(keyspace: &Keyspace, table: &str, column: &str) -> String {
 
 fn check_name(name: &str) -> CqlResult<()> {
     let word = |character: char| character.is_ascii_alphanumeric() || character == '_';
-    match !name.is_empty() && name.len() <= 4 * NAME_CHARACTERS_MAX && name.chars().all(word) {
+    match !name.is_empty() && name.len() <= NAME_CHARACTERS_MAX && name.chars().all(word) {
         true => Ok(()),
         false => Err(CqlError::config(format!("Illegal index name {name}"))),
     }
