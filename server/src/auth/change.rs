@@ -196,6 +196,7 @@ pub fn refused_to_nobody(statement: &Statement) -> CqlError {
 /// Checks a statement against a snapshot and makes the next one.
 pub fn plan(statement: &Statement, of: &Circumstances<'_>) -> CqlResult<Plan> {
     if !of.authority.authenticates() {
+        check_limits(statement, of)?;
         return Err(refused_to_nobody(statement));
     }
     match statement {
@@ -230,6 +231,17 @@ pub fn plan(statement: &Statement, of: &Circumstances<'_>) -> CqlResult<Plan> {
         Statement::ListUsers => list::users(of).map(Plan::Rows),
         _ => Err(CqlError::invalid("This statement is not about roles")),
     }
+}
+
+/// Where a new role may come from is looked at before who asks.
+fn check_limits(statement: &Statement, of: &Circumstances<'_>) -> CqlResult<()> {
+    let Statement::CreateRole(create) = statement else {
+        return Ok(());
+    };
+    let is_limit =
+        |option: &&RoleOption| matches!(option, RoleOption::Datacenters(_) | RoleOption::Cidrs(_));
+    let limits: Vec<RoleOption> = create.options.iter().filter(is_limit).cloned().collect();
+    settle(&limits, of).map(|_| ())
 }
 
 /// What a user's clauses mean for the role that it is.

@@ -9,6 +9,7 @@
 
 mod follow;
 mod modify;
+mod object_name;
 mod permission;
 mod relation;
 mod role;

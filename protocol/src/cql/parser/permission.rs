@@ -1,6 +1,6 @@
 //! GRANT, REVOKE and LIST: permissions and roles.
 
-use super::{Keyword, Kind, Parser, Reach, Result, Trouble};
+use super::{Keyword, Kind, Parser, Reach, Result, Trouble, object_name};
 use crate::cql::ast::{
     FunctionSignature, Grant, GrantRole, ListPermissions, ListRoles, Name, Permission, Permissions,
     Resource, Revoke, RevokeRole, Statement,
@@ -186,11 +186,17 @@ impl Parser<'_> {
             }
             Keyword::Mbean if self.ahead(1) == Kind::String => {
                 self.advance();
-                Ok(Resource::Mbean(self.string()?))
+                Ok(Resource::Mbean(object_name::canonical(
+                    self.string()?,
+                    false,
+                )?))
             }
             Keyword::Mbeans if self.ahead(1) == Kind::String => {
                 self.advance();
-                Ok(Resource::Mbeans(self.string()?))
+                Ok(Resource::Mbeans(object_name::canonical(
+                    self.string()?,
+                    true,
+                )?))
             }
             Keyword::Key if self.ahead(1) == Kind::String => {
                 self.advance();
