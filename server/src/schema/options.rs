@@ -138,8 +138,10 @@ impl TableOptions {
 
     /// These options with what ALTER names changed.
     pub fn alter<'a>(&self, properties: impl IntoIterator<Item = &'a Property>) -> CqlResult<Self> {
-        self.clone()
-            .with(&Properties::read(properties, &TABLE_PROPERTIES)?)
+        let properties = Properties::read(properties, &TABLE_PROPERTIES)?;
+        // Cassandra holds what ALTER names against the defaults, not against what the table has.
+        TableOptions::default().with(&properties)?;
+        self.clone().shaped(&properties)?.timed()
     }
 
     /// Refuses values that can be none of what an option takes. Names and bounds are looked at later.
@@ -152,30 +154,13 @@ impl TableOptions {
     }
 
     fn with(self, properties: &Properties<'_>) -> CqlResult<Self> {
-        let (mut options, time_to_live, gc_grace_seconds) = self.shaped(properties)?;
-        options.check()?;
-        set(
-            &mut options.default_time_to_live,
-            not_negative("default_time_to_live", time_to_live)?,
-        );
-        if options.default_time_to_live > TTL_SECONDS_MAX as u32 {
-            return Err(CqlError::config(format!(
-                "default_time_to_live must be less than or equal to {TTL_SECONDS_MAX} (got {})",
-                options.default_time_to_live
-            )));
-        }
-        set(
-            &mut options.gc_grace_seconds,
-            not_negative("gc_grace_seconds", gc_grace_seconds)?,
-        );
-        Ok(options)
+        let shaped = self.shaped(properties)?;
+        shaped.options.check()?;
+        shaped.timed()
     }
 
-    /// With the values that are named, within their bounds or not; those that have no place yet are beside it: time to live and grace.
-    fn shaped(
-        mut self,
-        properties: &Properties<'_>,
-    ) -> CqlResult<(Self, Option<i32>, Option<i32>)> {
+    /// With the values that are named, within their bounds or not.
+    fn shaped(mut self, properties: &Properties<'_>) -> CqlResult<Shaped> {
         if let Some(policy) = properties.text("additional_write_policy")? {
             self.additional_write_policy = retry::policy(&policy)?;
         }
@@ -231,7 +216,11 @@ impl TableOptions {
         if let Some(policy) = properties.text("speculative_retry")? {
             self.speculative_retry = retry::policy(&policy)?;
         }
-        Ok((self, time_to_live, gc_grace_seconds))
+        Ok(Shaped {
+            options: self,
+            time_to_live,
+            gc_grace_seconds,
+        })
     }
 
     fn check(&self) -> CqlResult<()> {
@@ -323,6 +312,35 @@ impl TableOptions {
                 string_literal(&self.speculative_retry)
             ),
         ]
+    }
+}
+
+/// Options with values of the right kind; those that may not be below zero have no place yet.
+struct Shaped {
+    options: TableOptions,
+    time_to_live: Option<i32>,
+    gc_grace_seconds: Option<i32>,
+}
+
+impl Shaped {
+    /// With time to live and grace, if they are within their bounds.
+    fn timed(self) -> CqlResult<TableOptions> {
+        let mut options = self.options;
+        set(
+            &mut options.default_time_to_live,
+            not_negative("default_time_to_live", self.time_to_live)?,
+        );
+        if options.default_time_to_live > TTL_SECONDS_MAX as u32 {
+            return Err(CqlError::config(format!(
+                "default_time_to_live must be less than or equal to {TTL_SECONDS_MAX} (got {})",
+                options.default_time_to_live
+            )));
+        }
+        set(
+            &mut options.gc_grace_seconds,
+            not_negative("gc_grace_seconds", self.gc_grace_seconds)?,
+        );
+        Ok(options)
     }
 }
 

@@ -120,15 +120,15 @@ pub fn nearest(
             "Descending ANN ordering is not supported",
         ));
     }
-    let index = table.indexes_of(&own.name).find(|index| index.is_sai());
-    let index = index.ok_or_else(|| {
-        CqlError::invalid("ANN ordering by vector requires the column to be indexed")
-    })?;
     if !matches!(own.ty.bare(), CqlType::Vector(element, _) if **element == CqlType::Float) {
         return Err(CqlError::invalid(
             "ANN ordering is only supported on float vector indexes",
         ));
     }
+    let index = table.indexes_of(&own.name).find(|index| index.is_sai());
+    let index = index.ok_or_else(|| {
+        CqlError::invalid("ANN ordering by vector requires the column to be indexed")
+    })?;
     if !terms.aggregates.is_empty() || !statement.group_by.is_empty() {
         return Err(CqlError::invalid(
             "Top-K queries can not be run with aggregation",

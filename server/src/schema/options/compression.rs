@@ -11,7 +11,10 @@ const PACKAGE: &str = "org.apache.cassandra.io.compress.";
 const CHUNK: &str = "chunk_length_in_kb";
 const RATIO: &str = "min_compress_ratio";
 const LEVEL: &str = "compression_level";
+const LZ4: &str = "LZ4Compressor";
 const ZSTD: &str = "ZstdCompressor";
+const LZ4_TYPE: &str = "lz4_compressor_type";
+const LZ4_LEVEL: &str = "lz4_high_compressor_level";
 
 /// Levels of zstd, and the one that Cassandra takes where none is named.
 const LEVELS: std::ops::RangeInclusive<i32> = -131_072..=22;
@@ -19,10 +22,7 @@ const LEVEL_DEFAULT: i32 = 3;
 
 /// Compressors and the options of each.
 const COMPRESSORS: [(&str, &[&str]); 5] = [
-    (
-        "LZ4Compressor",
-        &["lz4_compressor_type", "lz4_high_compressor_level"],
-    ),
+    (LZ4, &[LZ4_TYPE, LZ4_LEVEL]),
     ("SnappyCompressor", &[]),
     ("DeflateCompressor", &[]),
     (ZSTD, &[LEVEL]),
@@ -42,13 +42,17 @@ pub fn compression(mut options: BTreeMap<String, String>) -> CqlResult<BTreeMap<
     if options.is_empty() && enabled != Some(true) {
         return Ok(BTreeMap::from([("enabled".into(), "false".into())]));
     }
-    let (class, own_options) = compressor(options.get("class"))?;
-    let mut checked = BTreeMap::from([
-        ("class".to_owned(), format!("{PACKAGE}{class}")),
-        (CHUNK.to_owned(), chunk_length(options.get(CHUNK))?),
-    ]);
-    if let Some(text) = options.get(RATIO) {
-        checked.insert(RATIO.to_owned(), ratio(text)?);
+    // Numbers first, then what the compressor says, then bounds.
+    let class = named(options.get("class"))?;
+    let chunk = options.get(CHUNK).map(kilobytes).transpose()?;
+    let least = options.get(RATIO).map(ratio).transpose()?;
+    let (class, own_options) = compressor(class)?;
+    match class {
+        ZSTD => {
+            options.get(LEVEL).map(|text| level(text)).transpose()?;
+        }
+        LZ4 => check_lz4(&options)?,
+        _ => {}
     }
     let known = |name: &str| ["class", CHUNK, RATIO].contains(&name);
     let unknown: Vec<&str> = options
@@ -62,8 +66,12 @@ pub fn compression(mut options: BTreeMap<String, String>) -> CqlResult<BTreeMap<
             unknown.join(", ")
         )));
     }
-    if let Some(text) = options.get(LEVEL) {
-        level(text)?;
+    let mut checked = BTreeMap::from([
+        ("class".to_owned(), format!("{PACKAGE}{class}")),
+        (CHUNK.to_owned(), chunk_length(chunk)?),
+    ]);
+    if let Some(least) = least {
+        checked.insert(RATIO.to_owned(), ratio_within_bounds(least)?);
     }
     for (name, value) in options {
         checked.entry(name).or_insert(value);
@@ -118,20 +126,36 @@ fn level(text: &str) -> CqlResult<i32> {
     }
 }
 
-fn compressor(class: Option<&String>) -> CqlResult<(&'static str, &'static [&'static str])> {
-    let class = match class.map(String::as_str) {
-        None => {
-            return Err(CqlError::config(
-                "Missing sub-option 'class' for the 'compression' option.",
-            ));
-        }
-        Some("") => {
-            return Err(CqlError::config(
-                "The 'class' option must not be empty. To disable compression use 'enabled' : false",
-            ));
-        }
-        Some(class) => class,
-    };
+/// Options of a compressor that has two of them; here there is one, and it is fast.
+fn check_lz4(options: &BTreeMap<String, String>) -> CqlResult<()> {
+    let kind = options.get(LZ4_TYPE).map_or("fast", String::as_str);
+    if !["high", "fast"].contains(&kind) {
+        return Err(CqlError::config(format!(
+            "Invalid compressor type '{kind}' specified for LZ4 parameter '{LZ4_TYPE}'. Valid options are [high, fast]."
+        )));
+    }
+    let level = options.get(LZ4_LEVEL).map_or("9", String::as_str);
+    match level.parse() {
+        Ok(1..=17) => Ok(()),
+        _ => Err(CqlError::config(format!(
+            "Invalid value [{level}] for parameter '{LZ4_LEVEL}'. Value must be between 1 and 17."
+        ))),
+    }
+}
+
+fn named(class: Option<&String>) -> CqlResult<&str> {
+    match class.map(String::as_str) {
+        None => Err(CqlError::config(
+            "Missing sub-option 'class' for the 'compression' option.",
+        )),
+        Some("") => Err(CqlError::config(
+            "The 'class' option must not be empty. To disable compression use 'enabled' : false",
+        )),
+        Some(class) => Ok(class),
+    }
+}
+
+fn compressor(class: &str) -> CqlResult<(&'static str, &'static [&'static str])> {
     let full = match class.contains('.') {
         true => class.to_owned(),
         false => format!("{PACKAGE}{class}"),
@@ -142,13 +166,13 @@ fn compressor(class: Option<&String>) -> CqlResult<(&'static str, &'static [&'st
         .ok_or_else(|| CqlError::config(format!("Could not create Compression for type {full}")))
 }
 
-fn chunk_length(text: Option<&String>) -> CqlResult<String> {
-    let Some(text) = text else {
-        return Ok("16".into());
-    };
-    let kilobytes: i32 = text
-        .parse()
-        .map_err(|_| CqlError::config(format!("Invalid value for {CHUNK}")))?;
+fn kilobytes(text: &String) -> CqlResult<i32> {
+    text.parse()
+        .map_err(|_| CqlError::config(format!("Invalid value for {CHUNK}")))
+}
+
+fn chunk_length(kilobytes: Option<i32>) -> CqlResult<String> {
+    let kilobytes = kilobytes.unwrap_or(16);
     if kilobytes <= 0 {
         return Err(CqlError::config(format!(
             "Invalid negative or null {CHUNK}"
@@ -160,10 +184,12 @@ fn chunk_length(text: Option<&String>) -> CqlResult<String> {
     Ok(kilobytes.to_string())
 }
 
-fn ratio(text: &str) -> CqlResult<String> {
-    let ratio: f64 = text
-        .parse()
-        .map_err(|_| CqlError::config(format!("Invalid value for {RATIO}")))?;
+fn ratio(text: &String) -> CqlResult<f64> {
+    text.parse()
+        .map_err(|_| CqlError::config(format!("Invalid value for {RATIO}")))
+}
+
+fn ratio_within_bounds(ratio: f64) -> CqlResult<String> {
     if ratio != 0.0 && (ratio < 1.0 || ratio.is_nan()) {
         return Err(CqlError::config(format!(
             "{RATIO} can either be 0 or greater than or equal to 1"

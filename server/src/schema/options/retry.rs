@@ -11,10 +11,10 @@ pub fn policy(text: &str) -> CqlResult<String> {
         "NEVER" | "NONE" => return Ok("NEVER".into()),
         _ => {}
     }
-    if let Some(single) = single(text, &upper)? {
-        return Ok(single);
+    match single(text, &upper)? {
+        Some(single) => Ok(single),
+        None => hybrid(text, &upper),
     }
-    hybrid(&upper)?.ok_or_else(|| invalid(text))
 }
 
 fn invalid(text: &str) -> CqlError {
@@ -23,14 +23,15 @@ fn invalid(text: &str) -> CqlError {
     ))
 }
 
+/// A number without a sign or an exponent, as Cassandra's pattern has it.
+fn number(digits: &str) -> Option<f64> {
+    let is_plain = digits
+        .bytes()
+        .all(|one| one.is_ascii_digit() || one == b'.');
+    digits.parse().ok().filter(|_| is_plain)
+}
+
 fn single(text: &str, upper: &str) -> CqlResult<Option<String>> {
-    let number = |digits: &str| {
-        digits
-            .trim()
-            .parse::<f64>()
-            .ok()
-            .filter(|number| number.is_finite() && *number >= 0.0)
-    };
     for suffix in ["PERCENTILE", "P"] {
         if let Some(percentile) = upper.strip_suffix(suffix).and_then(number) {
             if percentile <= 0.0 || percentile >= 100.0 {
@@ -41,27 +42,31 @@ fn single(text: &str, upper: &str) -> CqlResult<Option<String>> {
             return Ok(Some(format!("{percentile}p")));
         }
     }
-    Ok(upper
-        .strip_suffix("MS")
-        .and_then(number)
-        .map(|millis| format!("{millis}ms")))
+    // What is below a millisecond is cut off.
+    let millis = upper.strip_suffix("MS").and_then(number);
+    Ok(millis.map(|millis| format!("{}ms", millis as i32)))
 }
 
-fn hybrid(upper: &str) -> CqlResult<Option<String>> {
-    let Some((function, rest)) = upper.split_once('(') else {
-        return Ok(None);
+fn hybrid(text: &str, upper: &str) -> CqlResult<String> {
+    let arguments = upper.split_once('(').and_then(|(function, rest)| {
+        let (left, right) = rest.strip_suffix(')')?.split_once(',')?;
+        ["MIN", "MAX"]
+            .contains(&function)
+            .then_some((function, left.trim(), right.trim()))
+    });
+    let (function, left, right) = arguments.ok_or_else(|| invalid(text))?;
+    let of = |argument: &str| single(argument, argument).ok().flatten();
+    let (left, right) = of(left).zip(of(right)).ok_or_else(|| invalid(text))?;
+    let kind = |policy: &str| match policy.ends_with('p') {
+        true => "PERCENTILE",
+        false => "FIXED",
     };
-    let Some((left, right)) = rest
-        .strip_suffix(')')
-        .and_then(|inner| inner.split_once(','))
-    else {
-        return Ok(None);
-    };
-    let (left, right) = (left.trim(), right.trim());
-    match (function, single(left, left)?, single(right, right)?) {
-        ("MIN" | "MAX", Some(left), Some(right)) if left.ends_with('p') != right.ends_with('p') => {
-            Ok(Some(format!("{function}({left},{right})")))
-        }
-        _ => Ok(None),
+    if kind(&left) == kind(&right) {
+        return Err(CqlError::config(format!(
+            "Invalid value {text} for option 'speculative_retry': MIN()/MAX() arguments should be of different types, but both are \
+             of type {}",
+            kind(&left)
+        )));
     }
+    Ok(format!("{function}({left},{right})"))
 }
