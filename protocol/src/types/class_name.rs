@@ -37,11 +37,9 @@ const NATIVE_CLASSES: [(CqlType, &str); 21] = [
 ];
 
 /// Classes of Cassandra that have no name in CQL; their values are bytes here.
-const OPAQUE: [&str; 6] = [
+const OPAQUE: [&str; 4] = [
     "CompositeType",
-    "DateType",
     "DynamicCompositeType",
-    "LegacyTimeUUIDType",
     "LexicalUUIDType",
     "PartitionerDefinedOrder",
 ];
@@ -195,10 +193,12 @@ impl<'a> ClassNameParser<'a> {
         }
         let class = name.strip_prefix(PACKAGE).unwrap_or(name);
         if let Some((ty, _)) = NATIVE_CLASSES.iter().find(|(_, own)| *own == class) {
-            self.skip_empty_parameters();
+            // As in Cassandra: what a type without parameters is given is not looked at.
+            self.skip_parameters()?;
             return Ok(ty.clone());
         }
         match class {
+            "LegacyTimeUUIDType" => Ok(CqlType::Timeuuid),
             // The name that timestamps had before Cassandra 2.
             "DateType" => Ok(CqlType::Timestamp),
             "ListType" => self.one(depth).map(CqlType::list),
@@ -276,6 +276,12 @@ impl<'a> ClassNameParser<'a> {
 
     /// An unknown class keeps its parameters as part of its name.
     fn custom(&mut self, start: &'a str) -> Result<CqlType, Malformed> {
+        self.skip_parameters()?;
+        let name = &start[..start.len() - self.rest.len()];
+        Ok(CqlType::Custom(name.into()))
+    }
+
+    fn skip_parameters(&mut self) -> Result<(), Malformed> {
         if self.rest.starts_with('(') {
             let mut open = 0;
             let end = self.rest.find(|c| {
@@ -288,14 +294,7 @@ impl<'a> ClassNameParser<'a> {
             });
             self.rest = &self.rest[end.ok_or(SYNTAX)? + 1..];
         }
-        let name = &start[..start.len() - self.rest.len()];
-        Ok(CqlType::Custom(name.into()))
-    }
-
-    fn skip_empty_parameters(&mut self) {
-        if let Some(rest) = self.rest.strip_prefix("()") {
-            self.rest = rest;
-        }
+        Ok(())
     }
 
     fn identifier(&mut self) -> &'a str {
@@ -392,7 +391,9 @@ mod tests {
         ] {
             assert_eq!(CqlType::from_class_name(&ty.class_name()), Ok(ty));
         }
-        assert_eq!(CqlType::from_class_name("Int32Type"), Ok(CqlType::Int));
+        for int in ["Int32Type", "Int32Type()", "Int32Type(UTF8Type, X(Y))"] {
+            assert_eq!(CqlType::from_class_name(int), Ok(CqlType::Int));
+        }
         for bytes in ["", " ", "("] {
             assert_eq!(CqlType::from_class_name(bytes), Ok(CqlType::Blob));
         }

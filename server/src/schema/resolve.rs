@@ -18,12 +18,74 @@ pub fn cql_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResult<
         catalog.user_type(keyspace, name).cloned()
     })?;
     ty.check_classes().map_err(CqlError::syntax)?;
-    Ok(match ty {
-        CqlType::Custom(class) if !class.contains('.') => {
-            CqlType::Custom(format!("{}{class}", CqlType::PACKAGE).into())
+    Ok(in_full(&ty))
+}
+
+/// Whether a type is written as the class of what comes in reversed order; as a clustering column it runs DESC.
+pub fn is_reversed(written: &Type) -> bool {
+    match written {
+        Type::Custom(class) => matches!(CqlType::from_class_name(class), Ok(CqlType::Reversed(_))),
+        _ => false,
+    }
+}
+
+/// The same type with its classes by their full names, and without a word on order: a column says that.
+fn in_full(ty: &CqlType) -> CqlType {
+    let part = |inner: &Arc<CqlType>| Arc::new(in_full(inner));
+    match ty {
+        CqlType::Reversed(inner) => in_full(inner),
+        CqlType::List(element) => CqlType::List(part(element)),
+        CqlType::Set(element) => CqlType::Set(part(element)),
+        CqlType::Vector(element, dimensions) => CqlType::Vector(part(element), *dimensions),
+        CqlType::Map(key, value) => CqlType::Map(part(key), part(value)),
+        CqlType::Tuple(fields) => CqlType::Tuple(fields.iter().map(in_full).collect()),
+        CqlType::Frozen(inner) => CqlType::Frozen(part(inner)),
+        CqlType::Custom(class) => CqlType::Custom(full_class(class).into()),
+        other => other.clone(),
+    }
+}
+
+/// `CompositeType(Int32Type)`, or with aliases `DynamicCompositeType(a=>Int32Type)`, with the package of each class.
+fn full_class(class: &str) -> String {
+    let (name, parameters) = match class.split_once('(') {
+        Some((name, rest)) => (name, rest.strip_suffix(')')),
+        None => (class, None),
+    };
+    let package = if name.contains('.') {
+        ""
+    } else {
+        CqlType::PACKAGE
+    };
+    let Some(parameters) = parameters else {
+        return format!("{package}{class}");
+    };
+    let mut parts = vec![String::new()];
+    let mut depth = 0;
+    for one in parameters.chars() {
+        match one {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(String::new());
+                continue;
+            }
+            _ => {}
         }
-        ty => ty,
-    })
+        if let Some(last) = parts.last_mut() {
+            last.push(one);
+        }
+    }
+    let full = |part: &String| {
+        let (alias, class) = part
+            .split_once("=>")
+            .map_or(("", part.as_str()), |(alias, class)| (alias.trim(), class));
+        let arrow = if alias.is_empty() { "" } else { "=>" };
+        let class = CqlType::from_class_name(class)
+            .map_or_else(|_| class.trim().to_owned(), |ty| in_full(&ty).class_name());
+        format!("{alias}{arrow}{class}")
+    };
+    let parts: Vec<String> = parts.iter().map(full).collect();
+    format!("{package}{name}({})", parts.join(","))
 }
 
 /// What a field of a user-defined type cannot be: a counter, or another user-defined type that is not frozen.
@@ -309,6 +371,13 @@ mod tests {
                 "'LexicalUUIDType'",
                 "'org.apache.cassandra.db.marshal.LexicalUUIDType'",
             ),
+            (
+                "'DynamicCompositeType(a=>Int32Type, b => CompositeType(UTF8Type))'",
+                "'org.apache.cassandra.db.marshal.DynamicCompositeType(a=>org.apache.cassandra.db.marshal.Int32Type,\
+                 b=>org.apache.cassandra.db.marshal.CompositeType(org.apache.cassandra.db.marshal.UTF8Type))'",
+            ),
+            ("'ReversedType(UTF8Type)'", "text"),
+            ("list<'ReversedType(Int32Type)'>", "list<int>"),
             ("vector<list<int>, 2>", "vector<list<int>, 2>"),
         ] {
             assert_eq!(resolved(text).as_deref(), Ok(shown), "{text}");

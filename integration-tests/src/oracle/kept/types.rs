@@ -252,4 +252,16 @@ pub const KEPT: &[Kept] = &[
         ours: "[*|prepared: *|0x2200 *",
         why: "Cassandra does not know a descending column's own type again",
     },
+    Kept {
+        statement: "CREATE TYPE *\"*\" *",
+        theirs: "schema: CREATED TYPE *",
+        ours: "0x2200 Invalid (reserved) user type name *",
+        why: "Cassandra shows and stores the type of such a column by the name of the native one, and takes it for that when it has started again",
+    },
+    Kept {
+        statement: "CREATE TABLE *vector<counter*|ALTER TABLE *vector<counter*",
+        theirs: "schema: *",
+        ours: "0x2200 Counters are not allowed inside vectors",
+        why: "a counter is no value: Cassandra stores vectors of them that no client reads back",
+    },
 ];

@@ -33,6 +33,8 @@ pub fn fits(literal: &Literal, ty: &CqlType) -> bool {
     use CqlType::*;
     match literal {
         Literal::Null => true,
+        // A class reads whatever is written.
+        _ if is_lexical(ty) => true,
         Literal::String(_) => matches!(
             ty,
             Ascii | Text | Inet | Date | Time | Timestamp | Custom(_)
@@ -60,6 +62,11 @@ pub fn fits(literal: &Literal, ty: &CqlType) -> bool {
         Literal::Blob(_) => matches!(ty, Blob | Tinyint | Custom(_)),
         Literal::Duration(_) => matches!(ty, Duration),
     }
+}
+
+/// Whether these are UUIDs in the order of their bytes, which CQL has no name for.
+fn is_lexical(ty: &CqlType) -> bool {
+    matches!(ty, CqlType::Custom(class) if class.ends_with(".LexicalUUIDType"))
 }
 
 /// The type a literal has by itself.
@@ -172,6 +179,12 @@ pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
                 days: duration.days,
                 nanoseconds: duration.nanoseconds,
             })
+        }
+        lexical if is_lexical(lexical) => {
+            let uuid = Uuid::parse_str(text);
+            let uuid =
+                uuid.map_err(|_| CqlError::invalid(format!("unable to make UUID from '{text}'")))?;
+            CqlValue::Custom(uuid.into_bytes().to_vec())
         }
         other => {
             return Err(CqlError::invalid(format!(

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use palladium_crypto::TableId;
 use palladium_protocol::cql::ast::{
-    ColumnDefinition, CopyTable, CreateTable, Direction, Mask, Name, PrimaryKey, Property,
-    TableOption,
+    ColumnDefinition, CopyTable, CreateTable, Direction, Mask, Name, NativeType, PrimaryKey,
+    Property, TableOption, Type,
 };
 use palladium_protocol::response::{Change, SchemaTarget};
 use palladium_protocol::types::CqlType;
@@ -100,8 +100,9 @@ pub fn copy(
     let source = catalog
         .table(from, copy.source.name.as_str())
         .ok_or_else(|| {
+            // The spelling is that of the Cassandra that has this statement, the one after 5.0.
             CqlError::invalid(format!(
-                "Souce Table '{from}'.'{}' doesn't exist",
+                "Souce Table '{from}.{}' doesn't exist",
                 copy.source.name.as_str()
             ))
         })?;
@@ -185,12 +186,19 @@ pub fn table_of(
             .map(|column| value_column(column, &types[column.name.as_str()])),
     );
     reverse(&mut columns, clustering_order(&create.options))?;
+    for column in &mut columns {
+        let mut written = create.columns.iter();
+        let written = written.find(|written| written.name.as_str() == column.name);
+        column.reversed |= column.kind == ColumnKind::Clustering
+            && written.is_some_and(|written| resolve::is_reversed(&written.of));
+    }
     match compact {
         true => check_compact(&columns)?,
         false => columns
             .iter()
             .try_for_each(|column| check_static(column, has_clustering))?,
     }
+    check_counters_by_class(keyspace, create, &columns)?;
     check_counters(&columns, &options)?;
     check_id(&create.options)?;
     check_table_name(keyspace, name)?;
@@ -488,6 +496,26 @@ pub(super) fn check_id_of(id: &Property) -> CqlResult<()> {
         true => Ok(()),
         false => Err(CqlError::config("Invalid table id")),
     }
+}
+
+/// A column that is a counter by its class alone does not make a table one of counters, and has no place in another.
+fn check_counters_by_class(
+    keyspace: &str,
+    create: &CreateTable,
+    columns: &[Column],
+) -> CqlResult<()> {
+    let mut written = create.columns.iter();
+    if written.any(|column| column.of == Type::Native(NativeType::Counter)) {
+        return Ok(());
+    }
+    let mut counters = columns.iter().filter(|column| column.ty.is_counter());
+    counters.next().map_or(Ok(()), |counter| {
+        Err(CqlError::config(format!(
+            "{keyspace}.{}: Cannot have a counter column (\"{}\") in a non counter table",
+            create.table.name.as_str(),
+            counter.name
+        )))
+    })
 }
 
 fn check_counters(columns: &[Column], options: &TableOptions) -> CqlResult<()> {
