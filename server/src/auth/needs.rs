@@ -22,6 +22,7 @@ use crate::error::{CqlError, CqlResult};
 use crate::permissions::Authority;
 use crate::query::analyze::{Body, ModifyPlan, SelectPlan};
 use crate::query::prepared::Statement;
+use crate::schema::change::REPLICATED;
 use crate::schema::{Catalog, KeyspaceKind, TableSchema};
 
 /// Whether everybody may read this table.
@@ -81,7 +82,8 @@ fn modify(authority: &Authority, asker: &Asker, plan: &ModifyPlan) -> CqlResult<
     })
 }
 
-/// Whether somebody may make a schema change, for a session in `keyspace`. What the change itself refuses of everybody is left to it.
+/// Whether somebody may make a schema change, for a session in `keyspace`. What the change itself refuses of everybody is left to it; what Cassandra refuses of
+/// everybody before it looks at the change is refused here, roles or not.
 pub fn check_schema(
     authority: &Authority,
     asker: &Asker,
@@ -89,14 +91,16 @@ pub fn check_schema(
     session: Option<&str>,
     catalog: &Catalog,
 ) -> CqlResult<()> {
-    if !authority.authorizes() {
-        return Ok(());
-    }
     let is_ours = |keyspace: &str| {
         let found = catalog.keyspace(keyspace);
         found.is_some_and(|keyspace| keyspace.kind != KeyspaceKind::User)
     };
     let check = |permission: Permission, resource: Resource| match &resource {
+        _ if is_fixed(permission, &resource) => Err(CqlError::unauthorized(format!(
+            "Cannot {} {resource}",
+            permission.name()
+        ))),
+        _ if !authority.authorizes() => Ok(()),
         Resource::Keyspace(keyspace)
         | Resource::AllTables(keyspace)
         | Resource::KeyspaceFunctions(keyspace)
@@ -209,6 +213,19 @@ pub fn check_schema(
         | Tree::ListRoles(_)
         | Tree::ListUsers
         | Tree::Describe(_) => Ok(()),
+    }
+}
+
+/// Whether nobody may do this: to tables of Cassandra's own that every node has the same of.
+fn is_fixed(permission: Permission, resource: &Resource) -> bool {
+    match resource {
+        Resource::Keyspace(keyspace) => {
+            permission == Permission::Drop && REPLICATED.contains(&keyspace.as_str())
+        }
+        Resource::AllTables(keyspace) | Resource::Table(keyspace, _) => {
+            permission != Permission::Select && REPLICATED.contains(&keyspace.as_str())
+        }
+        _ => false,
     }
 }
 

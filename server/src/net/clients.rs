@@ -32,6 +32,7 @@ pub struct Counts {
     requests: AtomicU64,
     prepared: AtomicU64,
     regular: AtomicU64,
+    under_way: AtomicU64,
 }
 
 /// Counts at one moment.
@@ -42,6 +43,8 @@ pub struct Counted {
     pub prepared: u64,
     /// Statements that came as text.
     pub regular: u64,
+    /// Requests that were begun and are not answered yet.
+    pub under_way: u64,
 }
 
 /// One connection, as others see it.
@@ -76,6 +79,7 @@ impl Counts {
         self.requests.store(counted.requests, Ordering::Relaxed);
         self.prepared.store(counted.prepared, Ordering::Relaxed);
         self.regular.store(counted.regular, Ordering::Relaxed);
+        self.under_way.store(counted.under_way, Ordering::Relaxed);
     }
 
     fn add(&self, counted: Counted) {
@@ -89,6 +93,7 @@ impl Counts {
             requests: self.requests.load(Ordering::Relaxed),
             prepared: self.prepared.load(Ordering::Relaxed),
             regular: self.regular.load(Ordering::Relaxed),
+            under_way: self.under_way.load(Ordering::Relaxed),
         }
     }
 }
@@ -137,6 +142,7 @@ impl Clients {
             all.requests += own.requests;
             all.prepared += own.prepared;
             all.regular += own.regular;
+            all.under_way += own.under_way;
         }
         all
     }
@@ -184,8 +190,9 @@ impl Place {
         let _ = self.client.started.set((version, options));
     }
 
-    /// Tells what was counted, and what of the session has changed.
-    pub fn tell(&mut self, session: &Session) {
+    /// Tells what was counted, how much is under way, and what of the session has changed.
+    pub fn tell(&mut self, session: &Session, under_way: usize) {
+        self.counted.under_way = under_way as u64;
         self.client.counts.store(self.counted);
         let is_same = |told: &Option<Arc<str>>, now: Option<&Arc<str>>| match (told, now) {
             (Some(told), Some(now)) => Arc::ptr_eq(told, now),
@@ -237,10 +244,12 @@ mod tests {
         let (mut one, other) = (clients.enter(peer), clients.enter(peer));
         one.count(&Request::Options);
         one.count(&Request::Options);
-        one.tell(&Session::new(peer));
+        one.tell(&Session::new(peer), 1);
         assert_eq!((clients.all().len(), clients.counted().requests), (2, 2));
+        assert_eq!(clients.counted().under_way, 1);
         drop(one);
         assert_eq!((clients.all().len(), clients.counted().requests), (1, 2));
+        assert_eq!(clients.counted().under_way, 0);
         drop(other);
         assert_eq!(clients.all().len(), 0);
     }

@@ -319,7 +319,7 @@ impl Connection {
             self.closing = true;
         }
         self.write(writes, acknowledgements);
-        self.place.tell(&self.session);
+        self.place.tell(&self.session, self.requests);
         begun
     }
 

@@ -37,9 +37,18 @@ pub fn replication(mut options: Options, keyspace: &str, data_center: &str) -> C
     }
 }
 
-/// Data that stays on its node; for system keyspaces.
-pub fn local() -> Options {
-    Options::from([("class".into(), LOCAL.into())])
+/// What a Cassandra says of a system keyspace: some it would keep on several nodes, the others stay where they are.
+pub fn of_system(keyspace: &str) -> Options {
+    let copies = match keyspace {
+        "system_auth" => 1,
+        "system_traces" => 2,
+        "system_distributed" => 3,
+        _ => return Options::from([("class".into(), LOCAL.into())]),
+    };
+    Options::from([
+        ("class".into(), SIMPLE.into()),
+        ("replication_factor".into(), copies.to_string()),
+    ])
 }
 
 fn simple(options: Options, keyspace: &str) -> CqlResult<Options> {

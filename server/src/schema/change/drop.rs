@@ -15,11 +15,6 @@ use crate::error::{CqlError, CqlResult};
 
 pub fn keyspace(catalog: &Catalog, drop: &DropKeyspace) -> CqlResult<Plan> {
     let name = drop.keyspace.as_str();
-    if ["system_auth", "system_traces"].contains(&name) {
-        return Err(CqlError::unauthorized(format!(
-            "Cannot DROP <keyspace {name}>"
-        )));
-    }
     check_modifiable(catalog, name)?;
     let Some(keyspace) = catalog.keyspace(name) else {
         return match drop.if_exists {

@@ -7,7 +7,7 @@ use palladium_protocol::response::{Change, SchemaTarget};
 
 use super::super::properties::Properties;
 use super::super::{Catalog, Keyspace, KeyspaceKind, replication};
-use super::{Circumstances, Plan, changed, check_modifiable, with_keyspace};
+use super::{Circumstances, Plan, REPLICATED, changed, check_modifiable, with_keyspace};
 use crate::error::{CqlError, CqlResult};
 
 /// `tags` is Amazon Keyspaces' and says nothing here.
@@ -24,6 +24,7 @@ pub fn create(
     let options = properties.map("replication")?;
     if let Some(there) = catalog.keyspace(name)
         && there.kind != KeyspaceKind::User
+        && !REPLICATED.contains(&name)
     {
         return Err(CqlError::invalid(format!(
             "System keyspace '{name}' is not user-modifiable"

@@ -339,7 +339,7 @@ fn check_not_ours(catalog: &Catalog, keyspace: &str) -> CqlResult<()> {
 }
 
 /// Keyspaces of Cassandra's own that every node has the same of.
-const REPLICATED: [&str; 3] = ["system_auth", "system_distributed", "system_traces"];
+pub const REPLICATED: [&str; 3] = ["system_auth", "system_distributed", "system_traces"];
 
 /// A keyspace that must be there.
 fn require_keyspace<'a>(catalog: &'a Catalog, keyspace: &str) -> CqlResult<&'a Arc<Keyspace>> {

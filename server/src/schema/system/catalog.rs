@@ -237,6 +237,25 @@ pub fn built_views(catalog: &Catalog, rows: &mut Rows<'_>) -> CqlResult<()> {
     Ok(())
 }
 
+/// `system_distributed.view_build_status`: each view, and whether it has what its base held before it.
+pub fn view_builds(catalog: &Catalog, host: uuid::Uuid, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for table in catalog.customer_tables() {
+        for view in table.views.iter().filter_map(|view| view.view.as_ref()) {
+            let status = match view.is_built {
+                true => "SUCCESS",
+                false => "STARTED",
+            };
+            rows.add(vec![
+                ("keyspace_name", text(&table.keyspace)),
+                ("view_name", text(&view.name)),
+                ("host_id", Some(CqlValue::Uuid(host))),
+                ("status", text(status)),
+            ])?;
+        }
+    }
+    Ok(())
+}
+
 /// `system."IndexInfo"`: the indexes that are built, by keyspace, whatever its column is called.
 pub fn built_indexes(catalog: &Catalog, rows: &mut Rows<'_>) -> CqlResult<()> {
     for table in catalog.customer_tables() {

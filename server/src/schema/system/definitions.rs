@@ -142,6 +142,29 @@ const SYSTEM_TRACES: Described = (
     ],
 );
 
+const SYSTEM_DISTRIBUTED: Described = (
+    "system_distributed",
+    KeyspaceKind::System,
+    "",
+    &[
+        "CREATE TABLE parent_repair_history (parent_id timeuuid PRIMARY KEY, columnfamily_names set<text>, exception_message text, \
+         exception_stacktrace text, finished_at timestamp, keyspace_name text, options map<text, text>, requested_ranges set<text>, \
+         started_at timestamp, successful_ranges set<text>) WITH comment = 'Repair history' AND compaction = {'class': \
+         'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', 'compaction_window_size': '1'} AND default_time_to_live \
+         = 2592000",
+        "CREATE TABLE partition_denylist (ks_name text, table_name text, key blob, PRIMARY KEY ((ks_name, table_name), key)) WITH comment \
+         = 'Partition keys which have been denied access'",
+        "CREATE TABLE repair_history (keyspace_name text, columnfamily_name text, id timeuuid, coordinator inet, coordinator_port int, \
+         exception_message text, exception_stacktrace text, finished_at timestamp, parent_id timeuuid, participants set<inet>, \
+         participants_v2 set<text>, range_begin text, range_end text, started_at timestamp, status text, PRIMARY KEY \
+         ((keyspace_name, columnfamily_name), id)) WITH comment = 'Repair history' AND compaction = {'class': \
+         'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', 'compaction_window_size': '1'} AND default_time_to_live \
+         = 2592000",
+        "CREATE TABLE view_build_status (keyspace_name text, view_name text, host_id uuid, status text, PRIMARY KEY ((keyspace_name, \
+         view_name), host_id)) WITH comment = 'Materialized View build status'",
+    ],
+);
+
 const SYSTEM_AUTH: Described = (
     "system_auth",
     KeyspaceKind::System,
@@ -296,6 +319,7 @@ static KEYSPACES: LazyLock<Vec<Arc<Keyspace>>> = LazyLock::new(|| {
         SYSTEM,
         SYSTEM_SCHEMA,
         SYSTEM_TRACES,
+        SYSTEM_DISTRIBUTED,
         SYSTEM_AUTH,
         SYSTEM_SCHEMA_MCS,
         SYSTEM_VIRTUAL_SCHEMA,
@@ -314,7 +338,7 @@ pub fn keyspaces() -> &'static [Arc<Keyspace>] {
 
 fn keyspace((name, kind, options, tables): Described) -> Keyspace {
     let mut keyspace = Keyspace::new(name, kind);
-    keyspace.replication = replication::local();
+    keyspace.replication = replication::of_system(name);
     for text in tables {
         let table = table(name, &format!("{text}{options}"));
         keyspace.tables.insert(table.name.clone(), Arc::new(table));

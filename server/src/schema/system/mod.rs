@@ -4,8 +4,8 @@
 //! SELECT ── the same road as any ──► ReadCommand ──► read: rows of the moment into a memtable, read like any other
 //! ```
 //!
-//! So filters, paging, aggregates and token ranges work alike. Keyspaces: `system`, `system_schema`, `system_auth`, `system_traces` as Cassandra
-//! has them, `system_virtual_schema` and `system_views` likewise, `system_schema_mcs` as Amazon Keyspaces has it, and
+//! So filters, paging, aggregates and token ranges work alike. Keyspaces: `system`, `system_schema`, `system_auth`, `system_traces`, `system_distributed` as
+//! Cassandra has them, `system_virtual_schema` and `system_views` likewise, `system_schema_mcs` as Amazon Keyspaces has it, and
 //! `system_palladium` for what this server adds.
 //!
 //! Read in this order: `definitions`, `rows`, `status`, `node` (this server), `catalog` (the schema), `auth` (the roles), `keyspaces` (Amazon's), `traces`, `views` and `latencies` (`system_views`),
@@ -43,9 +43,13 @@ pub fn add_keyspaces(catalog: &mut Catalog) {
     }
 }
 
-/// Whether rows of a table are found by any of its columns without ALLOW FILTERING: tags are asked for by keyspace and table, where Keyspaces has an index.
+/// Whether rows of a table are found by any of its columns without ALLOW FILTERING: Cassandra's virtual tables are in memory, and tags are asked for by keyspace
+/// and table, where Keyspaces has an index.
 pub fn is_found_by_all(table: &TableSchema) -> bool {
-    table.keyspace == "system_schema_mcs" && table.name == "tags"
+    match table.keyspace.as_str() {
+        "system_views" | "system_virtual_schema" => true,
+        keyspace => keyspace == "system_schema_mcs" && table.name == "tags",
+    }
 }
 
 /// Whether reading a virtual table waits: it stands on the disk, or shows what the manifest knows. See [`read_stored`].
@@ -101,6 +105,9 @@ fn read_with(
         ("system", "local") => node::local(database, &schema, &mut rows)?,
         ("system", "built_views") => catalog::built_views(&schema, &mut rows)?,
         ("system", "IndexInfo") => catalog::built_indexes(&schema, &mut rows)?,
+        ("system_distributed", "view_build_status") => {
+            catalog::view_builds(&schema, database.host_id, &mut rows)?
+        }
         ("system_traces", _) => traces::fill(database, table, command, asker, &mut rows)?,
         ("system", "compaction_history") => {
             views::compaction_history(database, &schema, &mut rows)?

@@ -1,4 +1,7 @@
 //! Rows made on demand, in the form that storage reads: values by column name become partitions of a memtable.
+//!
+//! Partitions come in the order of their tokens. Those of Cassandra's virtual keyspaces come in the order of their keys, as they do there: each partition's
+//! place among them stands in for its token, unless tokens are asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +9,9 @@ use bytes::Bytes;
 use palladium_protocol::types::CqlValue;
 use palladium_storage::memtable::Memtable;
 use palladium_storage::read::{Merge, PageBuilder, run};
-use palladium_storage::{Fault, PartitionUpdate, ReadCommand, ReadPage, Row};
+use palladium_storage::{
+    Fault, KeyRange, PartitionKey, PartitionUpdate, ReadCommand, ReadPage, Row, Token,
+};
 
 use super::super::{Column, TableSchema};
 use crate::encode::cell::{self, Stamp};
@@ -19,7 +24,8 @@ pub type Named = (&'static str, Option<CqlValue>);
 /// The rows of one table.
 pub struct Rows<'a> {
     table: &'a TableSchema,
-    memtable: Memtable,
+    /// The values of each key, so that rows can be sorted by them.
+    added: Vec<(Vec<Bytes>, PartitionKey, PartitionUpdate)>,
     stamp: Stamp,
 }
 
@@ -28,7 +34,7 @@ impl<'a> Rows<'a> {
     pub fn new(table: &'a TableSchema, now: i64) -> Self {
         Rows {
             table,
-            memtable: Memtable::new(),
+            added: Vec::new(),
             stamp: Stamp {
                 timestamp: now.saturating_mul(1_000_000),
                 ttl: 0,
@@ -51,7 +57,8 @@ impl<'a> Rows<'a> {
                 .map(|column| value(column).unwrap_or_default())
                 .collect()
         };
-        let partition = key::partition_key(&key_values(self.table.partition_columns()))?;
+        let names = key_values(self.table.partition_columns());
+        let partition = key::partition_key(&names)?;
         let columns = self.table.clustering_columns();
         let (clustering, _) = key::clustering(columns, &key_values(columns))?;
         let mut cells = Vec::new();
@@ -84,22 +91,74 @@ impl<'a> Rows<'a> {
             rows: vec![row],
             range_tombstones: Vec::new(),
         };
-        self.memtable.apply(&partition, &update)?;
+        self.added.push((names, partition, update));
         Ok(())
     }
 
     /// Reads them as any other table is read.
     pub fn read(&self, command: &ReadCommand) -> CqlResult<ReadPage> {
-        let mut merge = Merge::new(vec![self.memtable.cursor()]);
+        let memtable = Memtable::new();
+        let is_sorted = ["system_views", "system_virtual_schema"]
+            .contains(&self.table.keyspace.as_str())
+            && (command.range == KeyRange::all() || matches!(command.range, KeyRange::One(_)));
+        let mut command = command.clone();
+        if is_sorted {
+            let places = Places::of(self);
+            for (_, key, update) in &self.added {
+                memtable.apply(&places.place(key), update)?;
+            }
+            if let KeyRange::One(key) = &mut command.range {
+                *key = places.place(key);
+            }
+            if let Some(position) = &mut command.resume {
+                position.key = places.place(&position.key);
+            }
+        } else {
+            for (_, key, update) in &self.added {
+                memtable.apply(key, update)?;
+            }
+        }
+        let mut merge = Merge::new(vec![memtable.cursor()]);
         let mut page = PageBuilder::new();
         loop {
-            return match run(&mut merge, command, &mut page) {
+            return match run(&mut merge, &command, &mut page) {
                 Ok(page) => Ok(page.decoded()?),
                 // They are few.
                 Err(Fault::Turn) => continue,
                 Err(fault) => Err(fault.without_blocks().into()),
             };
         }
+    }
+}
+
+/// The keys of a table in order, each once.
+struct Places<'a> {
+    keys: Vec<&'a [Bytes]>,
+    columns: usize,
+}
+
+impl<'a> Places<'a> {
+    fn of(rows: &'a Rows<'_>) -> Self {
+        let mut keys: Vec<&[Bytes]> = rows.added.iter().map(|(key, ..)| &key[..]).collect();
+        keys.sort();
+        keys.dedup();
+        Places {
+            keys,
+            columns: rows.table.partition_key.len(),
+        }
+    }
+
+    /// A key with its place among them in place of its token. One that has gone since the last page lies where it would be.
+    fn place(&self, key: &PartitionKey) -> PartitionKey {
+        let Ok(values) = key::partition_values(key, self.columns) else {
+            return key.clone();
+        };
+        // The even ones are taken.
+        let token = match self.keys.binary_search(&&values[..]) {
+            Ok(place) => place as i64 * 2,
+            Err(place) => place as i64 * 2 - 1,
+        };
+        PartitionKey::new(Token(token), key.bytes().clone())
     }
 }
 

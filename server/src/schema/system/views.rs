@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::super::{Catalog, TableSchema};
 use super::latencies;
+use super::node::PARTITIONER;
 use super::rows::{Named, Rows, boolean, double, int, text, text_map};
 use crate::config::{Config, LogSyncSetting};
 use crate::database::Database;
@@ -298,7 +299,21 @@ fn sstable_tasks(database: &Database, schema: &Catalog, rows: &mut Rows<'_>) -> 
 fn thread_pools(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
     let (flushes, compactions) = database.engine.queue_activity();
     rows.add(pool("MemtableFlushWriter", flushes))?;
-    rows.add(pool("CompactionExecutor", compactions))
+    rows.add(pool("CompactionExecutor", compactions))?;
+    // Nothing waits between a request's arrival and its beginning. Whoever asks is under way.
+    let requests = database.clients.counted();
+    let under_way = requests.under_way.max(1);
+    let limit = database
+        .config
+        .connection_requests_max
+        .saturating_mul(database.config.connections_max);
+    let requests = QueueActivity {
+        running: usize::try_from(under_way).unwrap_or(usize::MAX),
+        limit,
+        finished: requests.requests.saturating_sub(requests.under_way),
+        waiting: 0,
+    };
+    rows.add(pool("Native-Transport-Requests", requests))
 }
 
 fn pool(name: &'static str, queue: QueueActivity) -> Vec<Named> {
@@ -317,18 +332,118 @@ fn settings(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
     for (name, value) in of_config(&database.config) {
         rows.add(vec![("name", text(name)), ("value", text(value))])?;
     }
+    for (name, value) in of_cassandra(&database.config) {
+        rows.add(vec![("name", text(name)), ("value", value.and_then(text))])?;
+    }
     for (name, value) in database.guardrails.settings() {
         rows.add(vec![("name", text(name)), ("value", value.and_then(text))])?;
     }
     Ok(())
 }
 
-/// Paths and names, no secret: what a passphrase is given by is left out.
-fn of_config(config: &Config) -> Vec<(&'static str, String)> {
-    let sync = match config.log_sync {
+/// The same and what is always so by the names of cassandra.yaml, which monitors and tools look for; None: nothing bounds it.
+fn of_cassandra(config: &Config) -> Vec<(&'static str, Option<String>)> {
+    let given = |text: &str| Some(text.to_owned());
+    let address = Some(config.listen.ip().to_string());
+    let sync = sync_of(config);
+    let timeouts = [
+        "cas_contention_timeout",
+        "counter_write_request_timeout",
+        "range_request_timeout",
+        "read_request_timeout",
+        "request_timeout",
+        "truncate_request_timeout",
+        "write_request_timeout",
+    ];
+    let off = [
+        "auto_snapshot",
+        "cdc_enabled",
+        "incremental_backups",
+        "read_thresholds_enabled",
+        "sasi_indexes_enabled",
+        "scripted_user_defined_functions_enabled",
+        "snapshot_before_compaction",
+        "transient_replication_enabled",
+        "user_defined_functions_enabled",
+    ];
+    let on = [
+        "default_secondary_index_enabled",
+        "materialized_views_enabled",
+        "start_native_transport",
+        "use_statements_enabled",
+    ];
+    let always = [
+        (
+            "commitlog_segment_size",
+            Some(mebibytes(config.log_segment_bytes)),
+        ),
+        ("commitlog_sync", given(sync)),
+        (
+            "commitlog_sync_period",
+            Some(format!("{}ms", config.log_sync_period_ms)),
+        ),
+        (
+            "commitlog_total_space",
+            Some(mebibytes(config.log_bytes_max)),
+        ),
+        (
+            "compaction_throughput",
+            Some(format!("{}MiB/s", config.compaction_throughput_mib)),
+        ),
+        (
+            "data_file_directories",
+            Some(format!("[{}]", config.data.display())),
+        ),
+        ("default_keyspace_rf", given("1")),
+        ("default_secondary_index", given("legacy_local_table")),
+        ("listen_address", address.clone()),
+        ("native_transport_idle_timeout", given("0ms")),
+        (
+            "native_transport_max_concurrent_connections",
+            Some(config.connections_max.to_string()),
+        ),
+        (
+            "native_transport_max_frame_size",
+            Some(mebibytes(config.frame_bytes_max as u64)),
+        ),
+        (
+            "native_transport_port",
+            Some(config.listen.port().to_string()),
+        ),
+        ("num_tokens", given("1")),
+        ("partitioner", given(PARTITIONER)),
+        ("rpc_address", address),
+        (
+            "slow_query_log_timeout",
+            Some(format!("{}ms", config.slow_query_timeout_ms)),
+        ),
+    ];
+    let flags = off.map(|name| (name, given("false")));
+    let flags = flags
+        .into_iter()
+        .chain(on.map(|name| (name, given("true"))));
+    let timeouts = timeouts.map(|name| (name, None));
+    always.into_iter().chain(flags).chain(timeouts).collect()
+}
+
+fn sync_of(config: &Config) -> &'static str {
+    match config.log_sync {
         LogSyncSetting::Group => "group",
         LogSyncSetting::Periodic => "periodic",
-    };
+    }
+}
+
+/// As cassandra.yaml has it, in bytes where that is not whole.
+fn mebibytes(bytes: u64) -> String {
+    match bytes % MEBIBYTE {
+        0 => format!("{}MiB", bytes / MEBIBYTE),
+        _ => format!("{bytes}B"),
+    }
+}
+
+/// Paths and names, no secret: what a passphrase is given by is left out.
+fn of_config(config: &Config) -> Vec<(&'static str, String)> {
+    let sync = sync_of(config);
     vec![
         ("audit_days", config.audit_days.to_string()),
         (
