@@ -69,19 +69,14 @@ pub fn check_batch(
             .sum();
         let bytes = bytes as u64;
         if bytes > least {
-            let fails = size.fail.filter(|bound| bytes > *bound);
-            let (bound, see) = match fails {
-                Some(bound) => (bound, " (see batch_size_fail_threshold)"),
-                None => (least, ""),
-            };
-            warnings.push(format!(
-                "Batch for [{}] is of size {bytes}, exceeding specified threshold of {bound} by {}.{see}",
-                names().join(", "),
-                bytes - bound
-            ));
-            if fails.is_some() {
+            if size.fail.is_some_and(|bound| bytes > bound) {
                 return Err(CqlError::invalid("Batch too large"));
             }
+            warnings.push(format!(
+                "Batch for [{}] is of size {bytes}, exceeding specified threshold of {least} by {}.",
+                names().join(", "),
+                bytes - least
+            ));
         }
     }
     let partitions: BTreeSet<_> = mutations.iter().map(|mutation| &mutation.key).collect();

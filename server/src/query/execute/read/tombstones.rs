@@ -2,14 +2,18 @@
 //!
 //! Counted for each partition that is named, or for the range of a page: what Cassandra reads as one command.
 
+use palladium_protocol::types::CqlType;
 use palladium_storage::{ReadPage, ReadRows};
 
-use super::{Keys, Select};
+use super::{Keys, Select, moment_in_seconds};
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::Limit;
 use crate::instruments::note_passed;
+use crate::query::analyze::restrict::{Alternatives, Constraint, End, Partition, Test};
+use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::functions::text;
+use crate::schema::Column;
 
 /// What the limits are where there is none.
 const NO_LIMIT: u32 = u32::MAX;
@@ -83,39 +87,157 @@ impl Select {
         ));
     }
 
-    /// The command, as its own client is told of it. Restrictions of the clustering are left out.
+    /// The command, as its own client is told of it. Tuples, and several values of one clustering column, are left out.
     fn as_cassandra_prints_it(&self) -> String {
         let plan = self.plan();
         let table = &plan.table;
-        let is_all = plan.is_aggregate() || plan.specs.len() == table.columns.len();
-        let shown = match is_all {
-            true => "*".to_owned(),
-            false => {
-                let names: Vec<&str> = plan.specs.iter().map(|spec| spec.name.as_str()).collect();
-                names.join(", ")
-            }
-        };
-        let mut text = format!("SELECT {shown} FROM {}", table.full_name());
-        if let Keys::Named(keys) = &self.keys
-            && let Some(key) = keys.get(self.next_key)
-            && let Ok(values) = key::partition_values(key, table.partition_key.len())
-        {
-            let parts: Vec<String> = table
-                .partition_columns()
-                .iter()
-                .zip(&values)
-                .map(|(column, value)| {
-                    format!("{} = {}", column.name, text::constant(&column.ty, value))
-                })
-                .collect();
-            text += &format!(" WHERE {}", parts.join(" AND "));
+        let mut text = format!("SELECT {} FROM {}", self.read_columns(), table.full_name());
+        let restrictions = self.restrictions();
+        if !restrictions.is_empty() {
+            text += &format!(" WHERE {}", restrictions.join(" AND "));
+        }
+        if plan.reversed {
+            let columns = table.clustering_columns().iter();
+            let columns = columns.map(|column| match column.reversed {
+                true => format!("{} ASC", column.name),
+                false => format!("{} DESC", column.name),
+            });
+            let columns: Vec<String> = columns.collect();
+            text += &format!(" ORDER BY {}", columns.join(", "));
         }
         // What is left of no limit is none either, however many rows were read.
         let left = plan.limit.as_ref().map_or(NO_LIMIT, |_| self.left);
         let limit = left.min(self.settings.page_size.unwrap_or(NO_LIMIT));
+        let per_partition = match plan.distinct {
+            true => 1,
+            false => self.per_partition,
+        };
         if limit != NO_LIMIT {
             text += &format!(" LIMIT {limit}");
         }
+        if per_partition != NO_LIMIT {
+            text += &format!(" PER PARTITION LIMIT {per_partition}");
+        }
+        if limit == NO_LIMIT && per_partition == NO_LIMIT && plan.is_aggregate() {
+            // Limits of an aggregate that has none are an empty text.
+            text.push(' ');
+        }
         text + " ALLOW FILTERING"
+    }
+
+    /// The columns beside the key that are shown or tried; all of them where that is none.
+    fn read_columns(&self) -> String {
+        let plan = self.plan();
+        let columns = &plan.table.columns;
+        let is_read = |place: usize, column: &Column| {
+            let mut filters = plan.restrictions.filters.iter();
+            !column.kind.is_primary_key()
+                && (plan.specs.iter().any(|spec| spec.name == column.name)
+                    || filters.any(|filter| filter.columns.contains(&place)))
+        };
+        let names = columns.iter().enumerate();
+        let names = names.filter(|(place, column)| is_read(*place, column));
+        let names: Vec<&str> = names.map(|(_, column)| column.name.as_str()).collect();
+        match names.is_empty() || plan.specs.len() == columns.len() {
+            true => "*".to_owned(),
+            false => names.join(", "),
+        }
+    }
+
+    /// What WHERE says, with its values.
+    fn restrictions(&self) -> Vec<String> {
+        let plan = self.plan();
+        let table = &plan.table;
+        let moment = moment_in_seconds(&self.database, &self.settings);
+        let scope = Scope::of_values(&self.bound, &moment);
+        let constant = |value: &Expression, ty: &CqlType| match value.evaluate(&scope) {
+            Ok(Bound::Value(value)) => Some(text::constant(ty, &value)),
+            _ => None,
+        };
+        let mut all = Vec::new();
+        if let Keys::Named(keys) = &self.keys
+            && let Some(key) = keys.get(self.next_key)
+            && let Ok(values) = key::partition_values(key, table.partition_key.len())
+        {
+            let columns = table.partition_columns().iter().zip(&values);
+            all.extend(columns.map(|(column, value)| {
+                format!("{} = {}", column.name, text::constant(&column.ty, value))
+            }));
+        }
+        let between = |name: &str, ty: &CqlType, lower: &Option<End>, upper: &Option<End>| {
+            let end = |end: &Option<End>, sign: &str| {
+                let end = end.as_ref()?;
+                let or_equal = if end.inclusive { "=" } else { "" };
+                Some(format!(
+                    "{name} {sign}{or_equal} {}",
+                    constant(&end.value, ty)?
+                ))
+            };
+            [end(lower, ">"), end(upper, "<")].into_iter().flatten()
+        };
+        if let Partition::Token { lower, upper } = &plan.restrictions.partition {
+            let names = table.partition_columns().iter();
+            let names: Vec<&str> = names.map(|column| column.name.as_str()).collect();
+            let name = format!("token({})", names.join(", "));
+            all.extend(between(&name, &CqlType::Bigint, lower, upper));
+        }
+        for part in plan
+            .restrictions
+            .clustering
+            .iter()
+            .filter(|part| !part.tuple)
+        {
+            let column = &table.clustering_columns()[part.first];
+            match &part.constraint {
+                Constraint::Among(Alternatives::One(value)) => {
+                    let value = constant(value, &column.ty);
+                    all.extend(value.map(|value| format!("{} = {value}", column.name)));
+                }
+                Constraint::Among(_) => {}
+                Constraint::Between { lower, upper } => {
+                    all.extend(between(&column.name, &column.ty, lower, upper));
+                }
+            }
+        }
+        for filter in plan
+            .restrictions
+            .filters
+            .iter()
+            .filter(|filter| !filter.tuple)
+        {
+            let Some(column) = filter.columns.first().map(|place| &table.columns[*place]) else {
+                continue;
+            };
+            let name = &column.name;
+            let (keys, elements) = match column.ty.bare() {
+                CqlType::Map(key, value) => (&**key, &**value),
+                CqlType::List(element) | CqlType::Set(element) => (&**element, &**element),
+                ty => (ty, ty),
+            };
+            let printed = |value: &Expression, ty: &CqlType, what: &str| {
+                Some(format!("{name}{what} {}", constant(value, ty)?))
+            };
+            all.extend(match &filter.test {
+                Test::Compare(operator, value) => {
+                    printed(value, &column.ty, &format!(" {}", operator.symbol()))
+                }
+                Test::Contains(value) => printed(value, elements, " CONTAINS"),
+                Test::ContainsKey(value) => printed(value, keys, " CONTAINS KEY"),
+                Test::Element {
+                    key,
+                    operator,
+                    value,
+                } => constant(key, keys).and_then(|key| {
+                    printed(value, elements, &format!("[{key}] {}", operator.symbol()))
+                }),
+                Test::In(Alternatives::Several(values)) => {
+                    let values = values.iter().map(|value| constant(value, &column.ty));
+                    let values: Option<Vec<String>> = values.collect();
+                    values.map(|values| format!("{name} IN [{}]", values.join(", ")))
+                }
+                Test::In(_) => None,
+            });
+        }
+        all
     }
 }
