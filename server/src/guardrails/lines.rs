@@ -10,6 +10,8 @@ pub enum Unit {
     Count,
     /// In settings with a unit, `5KiB`, or as a number.
     Bytes,
+    /// From now on, or back from now; in settings with a unit, `1d`.
+    Micros,
 }
 
 /// A threshold.
@@ -84,6 +86,8 @@ limits! {
     ItemsPerCollection "items_per_collection" Count OFF, "Detected collection {what} with {value} items, this exceeds the {kind} threshold of {threshold}.", "Detected collection {what} with {value} items, this exceeds the {kind} threshold of {threshold}.";
     MinimumReplicationFactor "minimum_replication_factor" Count OFF, "The keyspace {what} has a replication factor of {value}, below the {kind} threshold of {threshold}.", "The keyspace {what} has a replication factor of {value}, below the {kind} threshold of {threshold}.", minimum true;
     MaximumReplicationFactor "maximum_replication_factor" Count OFF, "The keyspace {what} has a replication factor of {value}, above the {kind} threshold of {threshold}.", "The keyspace {what} has a replication factor of {value}, above the {kind} threshold of {threshold}.";
+    MaximumTimestamp "maximum_timestamp" Micros OFF, "The modification to table {what} has a timestamp {value} after the maximum allowable {kind} threshold {threshold}", "The modification to table {what} has a timestamp {value} after the maximum allowable {kind} threshold {threshold}", reason "Timestamps too far in the future can lead to data that can't be easily overwritten";
+    MinimumTimestamp "minimum_timestamp" Micros OFF, "The modification to table {what} has a timestamp {value} before the minimum allowable {kind} threshold {threshold}", "The modification to table {what} has a timestamp {value} before the minimum allowable {kind} threshold {threshold}", reason "Timestamps too far in the past can cause writes can be unexpectedly lost";
     // These three have words of their own.
     BatchSize "batch_size" Bytes bounds(5 << 10, 50 << 10), "", "Batch too large";
     UnloggedBatch "unlogged_batch_across_partitions" Count Bounds { warn: Some(10), fail: None }, "", "";
@@ -146,7 +150,7 @@ lists! {
 }
 
 /// Settings of Cassandra 5.0 that are taken and mean nothing here; whoever sets one is told so when the server starts.
-pub const WITHOUT_EFFECT: [&str; 43] = [
+pub const WITHOUT_EFFECT: [&str; 39] = [
     "coordinator_read_size_fail_threshold",
     "coordinator_read_size_warn_threshold",
     "data_disk_usage_max_disk_size",
@@ -158,10 +162,6 @@ pub const WITHOUT_EFFECT: [&str; 43] = [
     "intersect_filtering_query_warned",
     "local_read_size_fail_threshold",
     "local_read_size_warn_threshold",
-    "maximum_timestamp_fail_threshold",
-    "maximum_timestamp_warn_threshold",
-    "minimum_timestamp_fail_threshold",
-    "minimum_timestamp_warn_threshold",
     "partition_size_fail_threshold",
     "partition_size_warn_threshold",
     "partition_tombstones_fail_threshold",

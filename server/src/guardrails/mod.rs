@@ -6,12 +6,13 @@
 //! allow_filtering_enabled = false                   schema (DDL)               "Guardrail tables violated: ..."
 //! ```
 //!
-//! Read on in `lines` (all of them, a line each), `settings` (reading them), `statement`, `values`, `batch` and `schema` (who asks when).
+//! Read on in `lines` (all of them, a line each), `settings` (reading them), `statement`, `age`, `values`, `batch` and `schema` (who asks when).
 //!
 //! Different from Cassandra on purpose: while roles are off, the guardrails hold for everybody; Cassandra then takes everybody for a superuser, whom none holds.
 //!
 //! What must hold: a guardrail that is off costs at most a comparison; what a statement alone decides is asked once, when it is prepared.
 
+mod age;
 mod batch;
 mod lines;
 mod schema;
@@ -19,15 +20,18 @@ mod settings;
 mod statement;
 mod values;
 
+use std::fmt::Display;
+
 use crate::error::{CqlError, CqlResult};
 
+pub use age::check_age;
 pub use batch::check_batch;
 pub use lines::{Flag, Limit, List};
 pub use schema::{check_change, check_kind, without_ignored};
 pub use statement::check_statement;
 pub use values::check_values;
 
-use lines::{FLAGS, LIMITS};
+use lines::{FLAGS, LIMITS, LimitLine};
 
 /// What is warned of, and what fails; None: never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -107,19 +111,11 @@ impl Guardrails {
             true => value < bound,
             false => value > bound,
         };
-        let say = |text: &str, kind: &str, bound: u64| {
-            let text = text
-                .replace("{what}", what)
-                .replace("{value}", &value.to_string())
-                .replace("{threshold}", &bound.to_string())
-                .replace("{kind}", kind);
-            violated(line.name, &text, line.reason)
-        };
         if let Some(bound) = bounds.fail.filter(|bound| passes(*bound)) {
-            return Err(CqlError::guardrail(say(line.failed, "failure", bound)));
+            return Err(line.fails(what, value, bound));
         }
         let bound = bounds.warn.filter(|bound| passes(*bound));
-        Ok(bound.map(|bound| say(line.warned, "warning", bound)))
+        Ok(bound.map(|bound| line.warns(what, value, bound)))
     }
 
     /// Refuses a feature that is off. `what` in place of the feature's own name, if given.
@@ -162,6 +158,32 @@ impl Guardrails {
             );
             violated(name, &text, None)
         }))
+    }
+}
+
+impl LimitLine {
+    fn fails(&self, what: &str, value: impl Display, bound: impl Display) -> CqlError {
+        CqlError::guardrail(self.says(self.failed, "failure", what, &value, &bound))
+    }
+
+    fn warns(&self, what: &str, value: impl Display, bound: impl Display) -> String {
+        self.says(self.warned, "warning", what, &value, &bound)
+    }
+
+    fn says(
+        &self,
+        text: &str,
+        kind: &str,
+        what: &str,
+        value: &dyn Display,
+        bound: &dyn Display,
+    ) -> String {
+        let text = text
+            .replace("{what}", what)
+            .replace("{value}", &value.to_string())
+            .replace("{threshold}", &bound.to_string())
+            .replace("{kind}", kind);
+        violated(self.name, &text, self.reason)
     }
 }
 

@@ -48,9 +48,11 @@ impl Guardrails {
                 _ => "fail",
             };
             let shown = |bound: Option<u64>| match (bound, line.unit) {
-                (Some(bound), _) => Some(bound.to_string()),
+                (Some(bound), Unit::Count) => Some(bound.to_string()),
+                (Some(bound), Unit::Bytes) => Some(written(bound)),
+                (Some(bound), Unit::Micros) => Some(written_age(bound)),
                 (None, Unit::Count) => Some("-1".to_owned()),
-                (None, Unit::Bytes) => None,
+                (None, Unit::Bytes | Unit::Micros) => None,
             };
             [
                 (format!("{}_warn_threshold", line.name), shown(bounds.warn)),
@@ -137,6 +139,7 @@ fn bound(unit: Unit, value: &Value) -> Result<Option<u64>, String> {
         Value::String(text) if text.is_empty() || text == "-1" => Ok(None),
         Value::String(text) => match unit {
             Unit::Bytes => size(text).map(Some),
+            Unit::Micros => age(text).map(Some),
             Unit::Count => text
                 .parse()
                 .map(Some)
@@ -159,6 +162,47 @@ fn size(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
+/// Units of time in microseconds, the largest first.
+const AGES: [(u64, &str); 6] = [
+    (86_400_000_000, "d"),
+    (3_600_000_000, "h"),
+    (60_000_000, "m"),
+    (1_000_000, "s"),
+    (1_000, "ms"),
+    (1, "us"),
+];
+
+/// `1d`, as cassandra.yaml writes it.
+fn age(text: &str) -> Result<u64, String> {
+    let wrong = || format!("'{text}' is no duration; durations look like 1d");
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let mut ages = AGES.into_iter();
+    let (micros, _) = ages
+        .find(|(_, unit)| *unit == &text[digits..])
+        .ok_or_else(wrong)?;
+    number.checked_mul(micros).ok_or_else(wrong)
+}
+
+/// A duration with the largest unit that it is a whole number of.
+fn written_age(micros: u64) -> String {
+    let mut ages = AGES.into_iter();
+    let (of, unit) = ages
+        .find(|(of, _)| micros > 0 && micros.is_multiple_of(*of))
+        .unwrap_or((1, "us"));
+    format!("{}{unit}", micros / of)
+}
+
+/// A size with the largest unit that it is a whole number of.
+fn written(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = |(shift, _): &(u32, &str)| bytes > 0 && bytes.trailing_zeros() >= *shift;
+    match units.into_iter().find(whole) {
+        Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
+        None => format!("{bytes}B"),
+    }
 }
 
 fn texts(value: &Value) -> Result<Vec<String>, String> {
@@ -200,6 +244,19 @@ mod tests {
         assert_eq!(guardrails.list(List::TablePropertiesWarned), ["comment"]);
         assert_eq!(guardrails.list(List::WriteLevelsDisallowed), ["ANY"]);
         assert!(!guardrails.is_on(Flag::GroupBy));
+    }
+
+    #[test]
+    fn a_size_is_shown_as_it_is_written() {
+        for text in ["5KiB", "50KiB", "1MiB", "3GiB", "1025B", "0B"] {
+            assert_eq!(written(size(text).expect("a size")), text);
+        }
+        for text in ["1d", "25h", "90s", "1500ms", "7us", "0us"] {
+            assert_eq!(written_age(age(text).expect("a duration")), text);
+        }
+        for text in ["1", "d", "1.5d", "1w", ""] {
+            assert!(age(text).is_err(), "{text}");
+        }
     }
 
     #[test]

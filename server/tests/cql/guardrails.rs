@@ -278,7 +278,7 @@ fn batches_are_weighed_as_cassandra_weighs_them() {
                 client,
                 &batch("", 100, "INSERT INTO a.t2 (k, c, v) VALUES (1#, 7, 7);"),
             );
-            assert_eq!(said[1], "0x2200 Batch too large");
+            assert_eq!(said, ["0x2200 Batch too large"]);
             let rows = client
                 .query("SELECT k FROM a.t2 WHERE k = 150 AND c = 7")
                 .rows();
@@ -316,6 +316,38 @@ fn many_tombstones_are_warned_of_and_too_many_end_the_read() {
                 with_error(client, answer),
                 [
                     "Read 0 live rows and 5 tombstone cells for query SELECT * FROM a.t2 WHERE k = 7 LIMIT 50 ALLOW FILTERING; token 1634052884888577606 (see tombstone_warn_threshold)"
+                ]
+            );
+            for (statement, tombstones, query) in [
+                (
+                    "SELECT * FROM a.t2 WHERE k = 7 AND c >= 1 AND v = 5 ALLOW FILTERING",
+                    4,
+                    "SELECT * FROM a.t2 WHERE k = 7 AND c >= 1 AND v = 5 LIMIT 50 ALLOW FILTERING",
+                ),
+                (
+                    "SELECT v FROM a.t2 WHERE k = 7 ORDER BY c DESC PER PARTITION LIMIT 2",
+                    5,
+                    "SELECT v FROM a.t2 WHERE k = 7 ORDER BY c DESC LIMIT 50 PER PARTITION LIMIT 2 ALLOW FILTERING",
+                ),
+                (
+                    "SELECT c FROM a.t2 WHERE k = 7 AND c > 0 AND c <= 9 AND v IN (1, 2) LIMIT 3 ALLOW FILTERING",
+                    4,
+                    "SELECT v FROM a.t2 WHERE k = 7 AND c > 0 AND c <= 9 AND v IN [1, 2] LIMIT 3 ALLOW FILTERING",
+                ),
+            ] {
+                let answer = client.query_page(statement, Some(50), None);
+                assert_eq!(
+                    with_error(client, answer),
+                    [format!(
+                        "Read 0 live rows and {tombstones} tombstone cells for query {query}; token 1634052884888577606 (see tombstone_warn_threshold)"
+                    )]
+                );
+            }
+            let answer = client.query_page("SELECT count(*) FROM a.t2 WHERE k = 7", None, None);
+            assert_eq!(
+                with_error(client, answer),
+                [
+                    "Read 0 live rows and 5 tombstone cells for query SELECT * FROM a.t2 WHERE k = 7  ALLOW FILTERING; token 1634052884888577606 (see tombstone_warn_threshold)"
                 ]
             );
             let answer = client.query_page("SELECT * FROM a.t2 WHERE k = 8", Some(50), None);

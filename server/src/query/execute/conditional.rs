@@ -31,8 +31,8 @@ use super::counter::Totals;
 use super::existing::{Existing, Found, PartitionId};
 use super::verdict::{self, Refusal};
 use super::write::{
-    Place, batch_timestamp, check_timestamp, check_without_keys, guard_batch, keys_of, merged,
-    needs_row, places_of, plans_of, stamp, update_of, write_type,
+    Place, batch_timestamp, check_age, check_timestamp, check_without_keys, guard_batch, keys_of,
+    merged, needs_row, places_of, plans_of, stamp, update_of, write_type,
 };
 use super::{Settings, moment, read_page, try_read};
 use crate::audit::Asker;
@@ -289,6 +289,12 @@ impl Latched<'_> {
         } else {
             let guardrails = database.guardrails_of(settings.is_superuser);
             guard(guardrails, settings, true, &mut warnings)?;
+            if guardrails.watches_timestamps() && !conditional {
+                for (plan, bound) in &plans {
+                    let scope = Scope::of_values(bound, &now);
+                    check_age(guardrails, plan, &scope, &mut warnings)?;
+                }
+            }
             if guardrails.watches_values() {
                 for table in &bases {
                     check_values(guardrails, table, &mutations, &mut warnings)?;

@@ -29,7 +29,7 @@ use crate::encode::cell::Stamp;
 use crate::encode::key;
 use crate::encode::order::Spelling;
 use crate::error::{CqlError, CqlResult};
-use crate::guardrails;
+use crate::guardrails::{self, Guardrails};
 use crate::query::Outcome;
 use crate::query::analyze::{Body, ModifyKind, ModifyPlan};
 use crate::query::answer::Response;
@@ -96,6 +96,9 @@ pub fn modify(
     let mut warnings = Vec::new();
     let guardrails = database.guardrails_of(settings.is_superuser);
     consistency::guard(guardrails, settings, true, &mut warnings)?;
+    if guardrails.watches_timestamps() {
+        check_age(guardrails, plan, &scope, &mut warnings)?;
+    }
     if guardrails.watches_values() {
         guardrails::check_values(guardrails, &plan.table, &mutations, &mut warnings)?;
     }
@@ -169,6 +172,13 @@ pub fn guard_batch(
     tables.sort_by_key(|table| table.id);
     tables.dedup_by_key(|table| table.id);
     let checked = consistency::guard(guardrails, settings, true, &mut warnings).and_then(|()| {
+        if guardrails.watches_timestamps() {
+            let moment = moment(database, settings);
+            for (plan, bound) in plans {
+                let scope = Scope::of_values(bound, &moment);
+                check_age(guardrails, plan, &scope, &mut warnings)?;
+            }
+        }
         if guardrails.watches_values() {
             for table in &tables {
                 guardrails::check_values(guardrails, table, mutations, &mut warnings)?;
@@ -297,6 +307,22 @@ pub fn merged(mutations: Vec<Mutation>) -> Vec<Mutation> {
 /// Refuses what is no timestamp, which is said of a statement that stands alone before all else.
 pub fn check_timestamp(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<()> {
     long(&plan.timestamp, scope, "timestamp").map(drop)
+}
+
+/// Holds the timestamp that a statement says, if it does, against the clock.
+pub fn check_age(
+    guardrails: &Guardrails,
+    plan: &ModifyPlan,
+    scope: &Scope<'_>,
+    warnings: &mut Vec<String>,
+) -> CqlResult<()> {
+    match long(&plan.timestamp, scope, "timestamp")? {
+        Some(said) => {
+            let (table, now) = (&plan.table.name, scope.moment.micros);
+            guardrails::check_age(guardrails, table, said, now, warnings)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Timestamp and TTL of a statement.
