@@ -44,8 +44,8 @@ pub fn compression(mut options: BTreeMap<String, String>) -> CqlResult<BTreeMap<
     }
     // Numbers first, then what the compressor says, then bounds.
     let class = named(options.get("class"))?;
-    let chunk = options.get(CHUNK).map(kilobytes).transpose()?;
-    let least = options.get(RATIO).map(ratio).transpose()?;
+    let chunk = options.get(CHUNK).map(|text| kilobytes(text)).transpose()?;
+    let least = options.get(RATIO).map(|text| ratio(text)).transpose()?;
     let (class, own_options) = compressor(class)?;
     match class {
         ZSTD => {
@@ -166,7 +166,7 @@ fn compressor(class: &str) -> CqlResult<(&'static str, &'static [&'static str])>
         .ok_or_else(|| CqlError::config(format!("Could not create Compression for type {full}")))
 }
 
-fn kilobytes(text: &String) -> CqlResult<i32> {
+fn kilobytes(text: &str) -> CqlResult<i32> {
     text.parse()
         .map_err(|_| CqlError::config(format!("Invalid value for {CHUNK}")))
 }
@@ -184,7 +184,7 @@ fn chunk_length(kilobytes: Option<i32>) -> CqlResult<String> {
     Ok(kilobytes.to_string())
 }
 
-fn ratio(text: &String) -> CqlResult<f64> {
+fn ratio(text: &str) -> CqlResult<f64> {
     text.parse()
         .map_err(|_| CqlError::config(format!("Invalid value for {RATIO}")))
 }
