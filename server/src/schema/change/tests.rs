@@ -592,4 +592,9 @@ fn what_stands_already_is_no_change() {
     world.nothing("ALTER TYPE ks.u ADD IF NOT EXISTS a int");
     world.nothing("ALTER TYPE ks.u RENAME IF EXISTS nope TO b");
     world.ok("ALTER TABLE ks.t ADD IF NOT EXISTS w int");
+    world.ok(
+        "CREATE MATERIALIZED VIEW ks.w AS SELECT * FROM ks.t WHERE k IS NOT NULL PRIMARY KEY (k)",
+    );
+    world.ok("ALTER MATERIALIZED VIEW ks.w WITH gc_grace_seconds = 1000");
+    world.nothing("ALTER MATERIALIZED VIEW ks.w WITH gc_grace_seconds = 1000");
 }

@@ -138,6 +138,9 @@ pub fn alter(
         }
         Arc::make_mut(view).options = options;
     }
+    if definition.views == base.definition().views {
+        return Ok(Plan::Nothing);
+    }
     let table = Arc::new(TableSchema::new(definition));
     let target = SchemaTarget::Table(name.to_owned());
     changed(
