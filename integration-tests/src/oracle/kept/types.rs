@@ -19,6 +19,12 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra does not see that a descending column is a collection",
     },
     Kept {
+        statement: "SELECT * FROM w*token(*{*",
+        theirs: "0x2200 Type error: {*} cannot be passed as argument * of function system.token of type frozen<*",
+        ours: "[*|prepared: *|0x2200 *",
+        why: "Cassandra does not know a descending column's own type again",
+    },
+    Kept {
         statement: "SELECT *count(c*[*",
         theirs: "0x2200 Type error: c*[*] cannot be passed as argument 0 of function system.count of type blob",
         ours: "*",
