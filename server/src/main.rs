@@ -145,7 +145,7 @@ struct Target {
     /// The server.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9042")]
     host: String,
-    /// The role to log in as, where the server asks for one. It takes a super-user, or one that may MODIFY system_palladium.maintenance.
+    /// The role to log in as, where the server asks for one; its password is sent in the clear. It takes a super-user, or one that may MODIFY system_palladium.maintenance.
     #[arg(long, value_name = "ROLE")]
     user: Option<String>,
     /// Read the role's password from this file descriptor and not from the terminal.

@@ -70,7 +70,9 @@ pub fn password_of(role: &str, descriptor: Option<u64>) -> Result<Zeroizing<Vec<
         return ask(&format!("Password of {role}: "), "--password-fd");
     };
     let first = lines_of(descriptor)?.into_iter().next();
-    first.ok_or_else(|| format!("file descriptor {descriptor} gives no password"))
+    first
+        .filter(|line| !line.is_empty())
+        .ok_or_else(|| format!("file descriptor {descriptor} gives no password"))
 }
 
 /// What a descriptor gives, line by line.
@@ -89,7 +91,7 @@ fn lines_of(descriptor: u64) -> Result<Vec<Zeroizing<Vec<u8>>>, String> {
 
 /// Asks at the terminal; `otherwise` is how to give it where there is none.
 fn ask(question: &str, otherwise: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-    let nobody = || format!("there is no terminal to ask at ({question}): give it by {otherwise}");
+    let nobody = || format!("{question}there is no terminal to ask at: give it by {otherwise}");
     // A process without a terminal of its own must not wait for somebody at another one.
     if !std::io::stdin().is_terminal() {
         return Err(nobody());

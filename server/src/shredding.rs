@@ -351,6 +351,8 @@ impl Shredding {
             range: command.range.clone(),
             limits: Limits {
                 per_partition: u32::MAX,
+                // Of the table behind it, which no client knows.
+                tombstones: u64::MAX,
                 ..command.limits
             },
             ..page_command(command.resume.clone(), command.now)

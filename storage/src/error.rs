@@ -34,7 +34,7 @@ pub enum Error {
     /// The caller asked for something that has no meaning here.
     #[error("invalid: {what}")]
     Invalid { what: String },
-    /// No room: on the disk or in the memory budget.
+    /// No room: on the disk, which may also be read-only for now, among the open files, or in the memory budget.
     #[error("full: {what}")]
     Full { what: String },
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use palladium_integration_tests::chance::long;
@@ -49,13 +49,10 @@ fn a_disk_that_becomes_read_only_refuses_writes_answers_reads_and_comes_back_by_
     runtime.block_on(async {
         let mut connection = begin(&node, 100, 50, &mut wanted).await;
         // Laid over it: a disk with files that are open for writing cannot be made read-only.
-        let data = node.data();
-        mount(&["--bind"], &data, &data);
-        mount(&["-o", "remount,bind,ro"], &data, &data);
+        let over = ReadOnly::lay_over(node.data());
         write_until_refused(&mut connection, &mut wanted, "Read-only").await;
         assert_eq!(read(&mut connection).await, wanted, "reads go on");
-        let taken = Command::new("umount").arg(&data).status();
-        assert!(taken.expect("umount can be started").success());
+        drop(over);
         write_again(&mut connection, &mut wanted).await;
         assert_eq!(read(&mut connection).await, wanted);
     });
@@ -71,6 +68,25 @@ fn node_with_a_disk() -> Node {
         disk_bytes: Some(DISK_BYTES),
         ..Settings::default()
     })
+}
+
+/// The same folder once more over itself, read-only.
+struct ReadOnly(PathBuf);
+
+impl ReadOnly {
+    fn lay_over(folder: PathBuf) -> Self {
+        mount(&["--bind"], &folder, &folder);
+        let over = ReadOnly(folder);
+        mount(&["-o", "remount,bind,ro"], &over.0, &over.0);
+        over
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        // What stays mounted is noticed by whoever writes next.
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
 }
 
 fn mount(options: &[&str], source: &Path, target: &Path) {

@@ -548,8 +548,8 @@ fn resource() -> BoxedStrategy<Resource> {
             Resource::Function(FunctionSignature { name, arguments })
         }),
         Just(Resource::AllMbeans),
-        any::<String>().prop_map(Resource::Mbean),
-        any::<String>().prop_map(Resource::Mbeans),
+        "[a-z.]{0,5}:[a-z]{1,3}=[a-z']{0,3}".prop_map(Resource::Mbean),
+        "[a-z.]{0,5}:[a-z]{1,3}=[a-z']{0,3},\\*".prop_map(Resource::Mbeans),
         Just(Resource::AllKeys),
         any::<String>().prop_map(Resource::Key),
     ]

@@ -116,8 +116,9 @@ impl<D: Disk> Folder<D> {
     pub fn log_create(&self, segment: u64, bytes: u64, header: &[u8]) -> Result<D::File> {
         let path = segment_path(segment);
         let begun = self.begin_segment(segment, bytes, header, &path);
-        if begun.is_err() {
-            let _ = self.disk.remove(&path);
+        // On a disk that is read-only it stays, and the next try finds it.
+        if begun.is_err() && self.disk.remove(&path).is_ok() {
+            lock(&self.prepared).remove(&segment);
         }
         begun
     }
@@ -129,15 +130,16 @@ impl<D: Disk> Folder<D> {
         header: &[u8],
         path: &str,
     ) -> Result<D::File> {
-        let prepared = lock(&self.prepared).remove(&segment);
+        let prepared = lock(&self.prepared).get(&segment).copied();
         let file = match prepared {
             Some(length) if length == bytes => self.open(path)?,
-            Some(_) => {
+            // Of another length, or what an earlier try could not remove.
+            _ => {
                 self.remove(path)?;
                 self.fill_segment(path, bytes)?
             }
-            None => self.fill_segment(path, bytes)?,
         };
+        lock(&self.prepared).remove(&segment);
         self.write(&file, path, 0, header)?;
         self.sync(&file, path)?;
         Ok(file)

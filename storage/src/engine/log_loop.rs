@@ -1,7 +1,7 @@
 //! The log's loop: takes the group that has formed, makes it durable, makes it visible, wakes its writers. One group at a time, in order.
 //!
 //! What must hold:
-//! - After a write or sync that failed nothing more is written; every later writer is told that the log is closed. A disk that was full when a segment was to
+//! - After a write or sync that failed nothing more is written; every later writer is told why. A disk that was full when a segment was to
 //!   begin has harmed nothing: that group's writers are told, and the log goes on.
 //! - A segment is released only by what the manifest says, durably, and never while it shows damage that a later start must see too.
 
@@ -28,7 +28,7 @@ pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>, mut log: CommitLog<B>)
     let over = Over(inner.clone());
     let end = until_the_end(&inner, &mut log).await;
     if let Err(error) = &end {
-        tracing::error!(%error, "writes are refused until the next start");
+        tracing::error!(%error, "writes are refused");
     }
     // With it go the data keys of its segment.
     drop(log);
@@ -60,7 +60,7 @@ async fn until_the_end<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>
             }
         }
         if !log.is_ready() {
-            return inner.log_end.get().cloned().unwrap_or(Err(Error::Closed));
+            return Err(inner.why_the_log_ended());
         }
     }
 }

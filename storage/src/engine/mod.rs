@@ -330,6 +330,16 @@ impl<B: Backend> Inner<B> {
         }
         let (done, synced) = oneshot::channel();
         self.forming.ask(group::Errand::Sync(done));
-        synced.await.unwrap_or(Err(Error::Closed))
+        synced
+            .await
+            .unwrap_or_else(|_| Err(self.why_the_log_ended()))
+    }
+
+    /// What whoever wants something of the log is told once it has ended.
+    pub(crate) fn why_the_log_ended(&self) -> Error {
+        match self.log_end.get() {
+            Some(Err(error)) => error.clone(),
+            _ => Error::Closed,
+        }
     }
 }

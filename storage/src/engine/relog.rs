@@ -92,7 +92,10 @@ async fn carry<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
     }
     let (done, carried) = oneshot::channel();
     inner.forming.ask(Errand::Carry(id, done));
-    match carried.await.unwrap_or(Err(Error::Closed))? {
+    match carried
+        .await
+        .unwrap_or_else(|_| Err(inner.why_the_log_ended()))?
+    {
         None => Ok(()),
         Some(floor) => {
             let edit = Edit::LogFloor { table: id, floor };

@@ -264,7 +264,7 @@ impl<B: Backend> Inner<B> {
     fn log_goes_on(&self) -> Result<()> {
         match self.log_end.get() {
             None => Ok(()),
-            Some(end) => Err(end.clone().err().unwrap_or(Error::Closed)),
+            Some(_) => Err(self.why_the_log_ended()),
         }
     }
 

@@ -504,7 +504,7 @@ mod tests {
             now: 1,
         };
         let page = rows.read(&command).unwrap();
-        assert_eq!(page.partitions.len(), 6);
+        assert_eq!(page.partitions.len(), 7);
         assert!(
             page.partitions
                 .iter()
