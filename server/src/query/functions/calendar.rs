@@ -1,4 +1,4 @@
-//! Dates and times as text: what Cassandra reads and prints, without a time zone database.
+//! Dates and times as text: what Cassandra reads and prints. Zones that are called by a name are next door, in [`super::zones`].
 //!
 //! Days count from 1970-01-01, in the proleptic Gregorian calendar. A timestamp without a zone is UTC.
 
@@ -209,9 +209,8 @@ fn with_time(text: &str) -> Option<i64> {
     }
     let days = lenient_days(year, u32::try_from(month).ok()?, u32::try_from(day).ok()?)?;
     let millis = ((hour * 60 + minute) * 60 + second) * 1000 + millis;
-    days.checked_mul(DAY_MILLIS)?
-        .checked_add(millis)?
-        .checked_sub(zone(rest)?)
+    let local = days.checked_mul(DAY_MILLIS)?.checked_add(millis)?;
+    in_zone(local, rest)
 }
 
 /// `yyyy-mm-dd[zone]`
@@ -225,9 +224,10 @@ fn midnight(text: &str) -> Option<i64> {
         .map(|(at, _)| at + 3)?;
     let (date, rest) = text.split_at_checked(end)?;
     let (year, month, day) = parse_ymd(date)?;
-    lenient_days(year, month, day)?
-        .checked_mul(DAY_MILLIS)?
-        .checked_sub(zone(rest)?)
+    in_zone(
+        lenient_days(year, month, day)?.checked_mul(DAY_MILLIS)?,
+        rest,
+    )
 }
 
 /// Days since 1970-01-01, where the 31st of a shorter month is its last day.
@@ -238,8 +238,16 @@ fn lenient_days(year: i64, month: u32, day: u32) -> Option<i64> {
     days_of(year, month, day.min(days_in_month(year, month)))
 }
 
+/// Milliseconds since 1970 of a time in the zone that is written behind it.
+fn in_zone(local_millis: i64, zone: &str) -> Option<i64> {
+    match fixed_offset(zone) {
+        Some(offset) => local_millis.checked_sub(offset),
+        None => super::zones::millis_of(local_millis, zone.strip_prefix(' ')?),
+    }
+}
+
 /// A zone's offset in milliseconds: nothing is UTC, `Z`, `+hh`, `+hhmm`, `+hh:mm`; behind a space also `UTC`, `GMT` and `UT`, alone or before `+hh:mm`.
-fn zone(text: &str) -> Option<i64> {
+fn fixed_offset(text: &str) -> Option<i64> {
     let Some(named) = text.strip_prefix(' ') else {
         return if text.is_empty() {
             Some(0)

@@ -1,7 +1,7 @@
 //! Native functions: what they are, and calling them. `signature` finds the one a call means. Old spellings (`toTimestamp`, `blobAsInt`) and new ones
 //! (`to_timestamp`, `blob_as_int`) mean the same.
 //!
-//! Read on in `signature`, then `cast`, `duration`, `mask` (over `digest`), `vector`, `timeuuid`, `calendar`, `number`, `logarithm`, `text`, `aggregate`.
+//! Read on in `signature`, then `cast`, `duration`, `mask` (over `digest`), `vector`, `timeuuid`, `calendar` (over `zones`), `number`, `logarithm`, `text`, `aggregate`.
 
 pub mod aggregate;
 pub mod calendar;
@@ -17,6 +17,7 @@ mod signature;
 pub mod text;
 pub mod timeuuid;
 mod vector;
+mod zones;
 
 use bytes::Bytes;
 use palladium_crypto::{Entropy, OsEntropy};
