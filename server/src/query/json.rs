@@ -6,6 +6,7 @@
 
 mod reader;
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use bytes::Bytes;
@@ -60,6 +61,33 @@ fn quote(text: &str, out: &mut String) {
         }
     }
     out.push('"');
+}
+
+/// The entries of an object by the names that they mean: without quotes case is of no account. Those that are written as they are meant come first, and give
+/// way to those that are not.
+fn fields_given(entries: &[(String, Json)]) -> Vec<(Cow<'_, str>, &Json)> {
+    let meant = |name: &'_ String| -> Option<String> {
+        let exact = name
+            .strip_prefix('"')
+            .and_then(|name| name.strip_suffix('"'));
+        let meant = exact.map_or_else(|| name.to_lowercase(), str::to_owned);
+        (meant != *name).then_some(meant)
+    };
+    let mut given: Vec<(Cow<'_, str>, &Json)> = Vec::new();
+    let mut other = Vec::new();
+    for (name, value) in entries {
+        match meant(name) {
+            None => given.push((Cow::Borrowed(name.as_str()), value)),
+            Some(meant) => other.push((meant, value)),
+        }
+    }
+    for (name, value) in other {
+        match given.iter_mut().find(|(there, _)| *there == name) {
+            Some(there) => there.1 = value,
+            None => given.push((Cow::Owned(name), value)),
+        }
+    }
+    given
 }
 
 /// Appends a value as JSON.
@@ -425,22 +453,14 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
             let Json::Object(entries) = json else {
                 return Err(expected(json, "a map"));
             };
+            let mut given = fields_given(entries);
             let mut out = Vec::new();
             for (name, ty) in &udt.fields {
-                let own = entries
-                    .iter()
-                    .find(|(given, _)| match given.strip_prefix('"') {
-                        Some(exact) => exact.strip_suffix('"') == Some(name),
-                        None => given.to_lowercase() == *name,
-                    });
-                put_field(ty, own.map_or(&Json::Null, |(_, value)| value), &mut out)?;
+                let own = given.iter().position(|(given, _)| given == name);
+                let own = own.map(|place| given.remove(place).1);
+                put_field(ty, own.unwrap_or(&Json::Null), &mut out)?;
             }
-            if let Some((unknown, _)) = entries.iter().find(|(given, _)| {
-                let given = given.trim_matches('"');
-                !udt.fields
-                    .iter()
-                    .any(|(name, _)| name.eq_ignore_ascii_case(given))
-            }) {
+            if let Some((unknown, _)) = given.first() {
                 return Err(CqlError::invalid(format!(
                     "Unknown field '{unknown}' in value of user defined type {}",
                     udt.name
