@@ -9,6 +9,7 @@
 //! What must hold: a column id is used once in the life of a table, so a cell of a dropped column can never be taken for
 //! one of its successor; `storage_columns` names exactly the static and regular columns that exist now.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -170,6 +171,12 @@ pub const FIRST_STORE: u16 = 1;
 /// Ids below are storage's own.
 pub const FIRST_COLUMN_ID: u32 = 1;
 
+/// The order of names in a row. Cassandra compares the first eight bytes as one signed number: a name that begins outside of ASCII stands before all others.
+fn by_name(a: &str, b: &str) -> Ordering {
+    let begins_in_ascii = |name: &str| name.as_bytes().first().is_none_or(u8::is_ascii);
+    (begins_in_ascii(a), a).cmp(&(begins_in_ascii(b), b))
+}
+
 impl TableSchema {
     /// Orders the columns and derives what is looked up often.
     pub fn new(definition: Definition) -> Self {
@@ -178,7 +185,7 @@ impl TableSchema {
             a.kind
                 .cmp(&b.kind)
                 .then_with(|| a.position.cmp(&b.position))
-                .then_with(|| a.name.as_bytes().cmp(b.name.as_bytes()))
+                .then_with(|| by_name(&a.name, &b.name))
         });
         let count = |kind| columns.iter().filter(|column| column.kind == kind).count();
         let partition = count(ColumnKind::PartitionKey);
