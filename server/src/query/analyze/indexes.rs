@@ -108,12 +108,14 @@ pub fn is_any_answered(table: &TableSchema, asked: &[Asked]) -> bool {
     asked.iter().any(|asked| asked.is_answered(table))
 }
 
-/// Decides. `is_range`: partitions are not named one by one. `needs_filtering`: of the clustering something is said that no slice says.
+/// Decides. `is_range`: partitions are not named one by one. `clustering_needs_filtering`: of the clustering something is said that no slice says.
+/// `is_nearest`: an attached index is asked for what is near, and its group has to answer the rest, too.
 pub fn decide(
     table: &TableSchema,
     asked: &[Asked],
     is_range: bool,
     clustering_needs_filtering: bool,
+    is_nearest: bool,
 ) -> Verdict {
     let is_answered = is_any_answered(table, asked);
     let with_clustering = clustering_needs_filtering || (is_range && is_answered);
@@ -145,7 +147,7 @@ pub fn decide(
         };
     }
     Verdict {
-        needs_filtering: !groups(table)
+        needs_filtering: !groups(table, is_nearest)
             .any(|group| left.iter().all(|asked| asked.is_met_by(table, &group))),
         asks_index: is_answered,
         by_attached: left
@@ -156,10 +158,11 @@ pub fn decide(
     }
 }
 
-fn groups(table: &TableSchema) -> impl Iterator<Item = Vec<&Arc<Index>>> {
+fn groups(table: &TableSchema, only_attached: bool) -> impl Iterator<Item = Vec<&Arc<Index>>> {
     let (attached, classic): (Vec<_>, Vec<_>) =
         table.indexes.iter().partition(|index| index.is_sai());
-    let classic = classic.into_iter().map(|index| vec![index]);
+    let classic = classic.into_iter().filter(move |_| !only_attached);
+    let classic = classic.map(|index| vec![index]);
     std::iter::once(attached).chain(classic)
 }
 

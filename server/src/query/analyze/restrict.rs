@@ -27,7 +27,11 @@ use crate::schema::{Catalog, ColumnKind, TableSchema};
 /// Which statement the WHERE belongs to; they allow different things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    Select { allow_filtering: bool },
+    Select {
+        allow_filtering: bool,
+    },
+    /// What is near is looked for in an index, and all else that is said has to be answered by its group.
+    SelectNearest,
     Insert,
     Update,
     Delete,
@@ -36,11 +40,15 @@ pub enum Purpose {
 impl Purpose {
     pub fn name(self) -> &'static str {
         match self {
-            Purpose::Select { .. } => "SELECT",
+            Purpose::Select { .. } | Purpose::SelectNearest => "SELECT",
             Purpose::Insert => "INSERT",
             Purpose::Update => "UPDATE",
             Purpose::Delete => "DELETE",
         }
+    }
+
+    fn is_select(self) -> bool {
+        matches!(self, Purpose::Select { .. } | Purpose::SelectNearest)
     }
 }
 
@@ -285,7 +293,7 @@ impl Gathered {
             == Purpose::Select {
                 allow_filtering: true,
             };
-        let selecting = matches!(purpose, Purpose::Select { .. });
+        let selecting = purpose.is_select();
         let mut filters = Vec::new();
         let asked = match selecting {
             true => indexes::asked(table, &self.said),
@@ -350,7 +358,8 @@ impl Gathered {
         let mut needs_filtering = false;
         let mut judge = Judge::Any;
         if selecting {
-            let verdict = indexes::decide(table, &asked, is_range, is_filtered);
+            let is_nearest = purpose == Purpose::SelectNearest;
+            let verdict = indexes::decide(table, &asked, is_range, is_filtered, is_nearest);
             asks_index = verdict.asks_index;
             if let Some(from) = verdict.tried_from {
                 tried_clustering = tried(table, &clustering, from)?;
@@ -419,7 +428,7 @@ impl Gathered {
         }
         match purpose {
             Purpose::Insert => Ok(()),
-            Purpose::Select { .. } => Err(CqlError::invalid(
+            Purpose::Select { .. } | Purpose::SelectNearest => Err(CqlError::invalid(
                 "Cannot restrict clustering columns when selecting only static columns",
             )),
             Purpose::Update | Purpose::Delete => Err(CqlError::invalid(format!(
@@ -450,7 +459,7 @@ impl Gathered {
         token: &mut Option<(Option<End>, Option<End>)>,
     ) -> CqlResult<Partition> {
         let said = self.take(table, ColumnKind::PartitionKey);
-        let selecting = matches!(purpose, Purpose::Select { .. });
+        let selecting = purpose.is_select();
         if let Some((lower, upper)) = self.token.take() {
             if !selecting {
                 return Err(CqlError::invalid(format!(

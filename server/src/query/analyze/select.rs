@@ -78,9 +78,11 @@ pub fn select(
         true => Vec::new(),
         false => ordered_columns(table, statement)?,
     };
-    let purpose = Purpose::Select {
-        allow_filtering: (statement.allow_filtering || system::is_found_by_all(table))
-            && !is_nearest,
+    let purpose = match is_nearest {
+        true => Purpose::SelectNearest,
+        false => Purpose::Select {
+            allow_filtering: statement.allow_filtering || system::is_found_by_all(table),
+        },
     };
     let restrictions = restrict(
         &mut terms,
