@@ -21,6 +21,15 @@ pub fn cql_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResult<
     Ok(in_full(&ty))
 }
 
+/// The type of a column as the schema at rest has it.
+pub fn stored_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResult<CqlType> {
+    let ty = types::resolve_stored(written, keyspace, &|keyspace, name| {
+        catalog.user_type(keyspace, name).cloned()
+    })?;
+    ty.check_classes().map_err(CqlError::syntax)?;
+    Ok(in_full(&ty))
+}
+
 /// Whether a type is written as the class of what comes in reversed order; as a clustering column it runs DESC.
 pub fn is_reversed(written: &Type) -> bool {
     match written {

@@ -18,6 +18,11 @@ pub fn resolve(written: &Type, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<
     Ok(ty)
 }
 
+/// The same of a column that is there already: a user-defined type may have got fields since with which it could not be made.
+pub fn resolve_stored(written: &Type, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<CqlType> {
+    convert(written, keyspace, lookup)
+}
+
 /// The type behind the name of a native one.
 pub fn native(of: NativeType) -> CqlType {
     match of {

@@ -195,14 +195,7 @@ fn add(
             in_keys.join(", ")
         ));
     }
-    let unfrozen = with_key(&|table| {
-        table.columns.iter().any(|column| matches!(&column.ty, CqlType::Udt(udt) if mentions(&column.ty) && udt.name == ty.name))
-    });
-    if !unfrozen.is_empty() && of.is_multi_cell() {
-        return Err(CqlError::invalid(
-            "Non-frozen UDTs with nested non-frozen collections are not supported",
-        ));
-    }
+    // Where the type stands unfrozen it may have such a field only from here: tables with it cannot be made, and each value is one cell.
     ty.fields.push((field.to_owned(), of));
     Ok(())
 }

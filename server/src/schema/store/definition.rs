@@ -449,7 +449,7 @@ fn column_kind(name: &str) -> Result<ColumnKind, String> {
 
 fn read_type(catalog: &Catalog, keyspace: &str, text: &str) -> Result<CqlType, String> {
     let ty = cql::parse_type(text).map_err(|error| error.to_string())?;
-    resolve::cql_type(catalog, keyspace, &ty).map_err(|error| error.message)
+    resolve::stored_type(catalog, keyspace, &ty).map_err(|error| error.message)
 }
 
 fn keyspace_mut<'a>(catalog: &'a mut Catalog, stored: &Stored) -> Result<&'a mut Keyspace, String> {

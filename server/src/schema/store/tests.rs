@@ -6,7 +6,7 @@ use crate::query::functions::Moment;
 use crate::query::functions::timeuuid::TimeUuids;
 use palladium_crypto::OsEntropy;
 
-const SCRIPT: [&str; 8] = [
+const SCRIPT: [&str; 11] = [
     "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1} AND durable_writes = false",
     "CREATE TYPE u (a int, b list<int>)",
     // Sorted by name it comes before the type it is made of.
@@ -18,6 +18,9 @@ const SCRIPT: [&str; 8] = [
     "ALTER TABLE t DROP w",
     "CREATE TABLE counters (k int PRIMARY KEY, n counter) WITH compression = {}",
     "ALTER TYPE u ADD c vector<float, 3>",
+    "CREATE TYPE grown (a int)",
+    "ALTER TABLE t ADD g grown",
+    "ALTER TYPE grown ADD b list<int>",
 ];
 
 fn world() -> Catalog {
