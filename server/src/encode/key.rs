@@ -28,7 +28,7 @@ const ROW: u8 = 0x80;
 const BEFORE: u8 = 0x00;
 const AFTER: u8 = 0xFF;
 
-/// Bytes of a partition key, and of one of its components.
+/// Bytes of a partition key, and of a row's clustering values together.
 const KEY_BYTES_MAX: usize = 65_535;
 
 /// Puts values together and finds their token. A single value is used as it is, without a copy.
@@ -39,10 +39,7 @@ pub fn partition_key(values: &[Bytes]) -> CqlResult<PartitionKey> {
         several => composite(several)?,
     };
     if bytes.len() > KEY_BYTES_MAX {
-        return Err(CqlError::invalid(format!(
-            "Key length of {} is longer than maximum of {KEY_BYTES_MAX}",
-            bytes.len()
-        )));
+        return Err(too_long(bytes.len()));
     }
     Ok(PartitionKey::new(Token(token_of(&bytes)), bytes))
 }
@@ -60,12 +57,22 @@ pub fn partition_key_of_view(values: &[Bytes]) -> CqlResult<PartitionKey> {
 fn composite(values: &[Bytes]) -> CqlResult<Bytes> {
     composite_key(values.iter().map(|value| &value[..]))
         .map(Bytes::from)
-        .ok_or_else(|| {
-            let longest = values.iter().map(Bytes::len).max().unwrap_or_default();
-            CqlError::invalid(format!(
-                "Key length of {longest} is longer than maximum of {KEY_BYTES_MAX}"
-            ))
-        })
+        .ok_or_else(|| too_long(values.iter().map(|value| value.len() + 3).sum()))
+}
+
+fn too_long(length: usize) -> CqlError {
+    CqlError::invalid(format!(
+        "Key length of {length} is longer than maximum of {KEY_BYTES_MAX}"
+    ))
+}
+
+/// Whether a row can be written at a position: all of its clustering values together are as long as a partition key at most. One can be asked for by longer ones.
+pub fn check_clustering(values: &[Bytes]) -> CqlResult<()> {
+    let length: usize = values.iter().map(Bytes::len).sum();
+    match length > KEY_BYTES_MAX {
+        true => Err(too_long(length)),
+        false => Ok(()),
+    }
 }
 
 /// The values of a partition key of `count` columns, in order.

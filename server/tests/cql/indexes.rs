@@ -223,6 +223,39 @@ fn a_value_too_long_for_an_index_keeps_it_from_nothing() {
     assert_eq!(found.rows.len(), 1);
     let (_, words) = client.query(&insert(3, &long)).error();
     assert!(words.starts_with("Cannot index value"), "{words}");
+    let asked = format!("SELECT k FROM ks.t WHERE v = '{long}'");
+    let (_, words) = client.query(&asked).error();
+    assert_eq!(words, "Index expression values may not be larger than 64K");
+    node.stop();
+}
+
+#[test]
+fn a_value_too_long_for_an_attached_index_is_written_and_not_found_by_it() {
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE ks.t (k int PRIMARY KEY, v text, s set<text>)")
+        .done();
+    client.query("CREATE INDEX ON ks.t (v) USING 'sai'").done();
+    client.query("CREATE INDEX ON ks.t (s) USING 'sai'").done();
+    client.wait_for_builds();
+    for (length, is_found) in [(8_192, true), (8_193, false), (70_000, false)] {
+        let value = "x".repeat(length);
+        client
+            .query(&format!(
+                "INSERT INTO ks.t (k, v, s) VALUES ({length}, '{value}', {{'{value}', '{length}'}})"
+            ))
+            .done();
+        for (asked, is_found) in [
+            (format!("v = '{value}'"), is_found),
+            (format!("s CONTAINS '{value}'"), is_found),
+            (format!("s CONTAINS '{length}'"), true),
+            (format!("k = {length}"), true),
+        ] {
+            let found = client.query(&format!("SELECT k FROM ks.t WHERE {asked}"));
+            assert_eq!(found.rows().rows.len() == 1, is_found, "{length}");
+        }
+    }
     node.stop();
 }
 

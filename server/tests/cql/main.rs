@@ -10,6 +10,7 @@ mod guardrails;
 mod indexes;
 mod instruments;
 mod keys;
+mod lengths;
 mod masking;
 mod nearest;
 mod outcomes;

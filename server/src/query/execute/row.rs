@@ -19,9 +19,6 @@ use crate::query::expression::{Bound, Expression, Scope, same};
 use crate::query::functions::timeuuid::mirrored_ticks;
 use crate::schema::{Column, TableSchema};
 
-/// Bytes of a collection's element or key.
-const ELEMENT_BYTES_MAX: usize = 65_535;
-
 /// A row under construction.
 pub struct RowWriter<'a> {
     pub table: &'a TableSchema,
@@ -124,7 +121,6 @@ impl RowWriter<'_> {
 
     fn append(&self, column: &Column, value: &Bytes, row: &mut Row) -> CqlResult<()> {
         let CqlType::List(_) = &column.ty else {
-            check_elements(&column.ty, value)?;
             cell::complex_cells(&column.ty, column.id, value, &self.stamp, &mut row.cells)?;
             return Ok(());
         };
@@ -208,12 +204,6 @@ impl RowWriter<'_> {
         let path_and_value = match &column.ty {
             CqlType::Map(key_type, _) => match value {
                 Bound::Value(value) => {
-                    if key.len() > ELEMENT_BYTES_MAX {
-                        return Err(CqlError::invalid(format!(
-                            "Map key is too long. Map keys are limited to {ELEMENT_BYTES_MAX} bytes but {} bytes keys provided",
-                            key.len()
-                        )));
-                    }
                     let (path, value) = cell::map_cell(key_type, &key, value)?;
                     (path, Some(value))
                 }
@@ -317,26 +307,4 @@ fn elements(value: &Bytes) -> CqlResult<Vec<Bytes>> {
         }
     }
     Ok(all)
-}
-
-fn check_elements(ty: &CqlType, value: &Bytes) -> CqlResult<()> {
-    let (what, elements, step) = match ty {
-        CqlType::Set(_) => ("Set", Elements::read(value)?, 1),
-        CqlType::Map(..) => ("Map", Elements::read_map(value)?, 2),
-        _ => return Ok(()),
-    };
-    for element in elements.step_by(step) {
-        let length = element?.map_or(0, <[u8]>::len);
-        if length > ELEMENT_BYTES_MAX {
-            return Err(CqlError::invalid(match what {
-                "Set" => format!(
-                    "Set value is too long. Set values are limited to {ELEMENT_BYTES_MAX} bytes but {length} bytes value provided"
-                ),
-                _ => format!(
-                    "Map key is too long. Map keys are limited to {ELEMENT_BYTES_MAX} bytes but {length} bytes keys provided"
-                ),
-            }));
-        }
-    }
-    Ok(())
 }

@@ -43,8 +43,8 @@ use crate::schema::{ColumnKind, TableKind, TableSchema};
 /// Cassandra's bound on TTL: 20 years.
 const TTL_MAX: i64 = 20 * 365 * 24 * 60 * 60;
 
-/// The last second that an expiry can be stored for, as Cassandra's: 2106-02-07T06:28:13Z.
-const EXPIRY_MAX: i64 = 4_294_967_293;
+/// The last second that an expiry can be stored for, as in Cassandra by its default configuration: 2038-01-19T03:14:06Z.
+const EXPIRY_MAX: i64 = 2_147_483_646;
 
 /// A position in a partition that a statement touches.
 pub enum Place {
@@ -335,7 +335,6 @@ pub fn stamp(
     let said = long(&plan.timestamp, scope, "timestamp")?;
     let default = i64::from(plan.table.options.default_time_to_live);
     let ttl = match long(&plan.ttl, scope, "TTL")? {
-        _ if plan.is_counter || plan.kind == ModifyKind::Delete => 0,
         None => default,
         Some(ttl) if ttl < 0 => {
             return Err(CqlError::invalid(format!(
@@ -351,12 +350,13 @@ pub fn stamp(
     };
     let now = scope.moment.seconds;
     if ttl > 0 && now.saturating_add(ttl) > EXPIRY_MAX {
-        return Err(CqlError::invalid(format!(
-            "Request on table {} with ttl of {ttl} seconds exceeds maximum supported expiration date of \
-             2106-02-07T06:28:13+00:00. In order to avoid this use a lower TTL or change the expiration date overflow policy.",
-            plan.table.full_name()
-        )));
+        return Err(expires_too_late(plan, ttl));
     }
+    // A deletion has none, and yet Cassandra refuses it with the rest.
+    let ttl = match plan.is_counter || plan.kind == ModifyKind::Delete {
+        true => 0,
+        false => ttl,
+    };
     let timestamp = said.or(client).unwrap_or(server);
     if timestamp == i64::MIN {
         return Err(CqlError::invalid(format!(
@@ -370,6 +370,19 @@ pub fn stamp(
         ttl: ttl as u32,
         now,
     })
+}
+
+fn expires_too_late(plan: &ModifyPlan, ttl: i64) -> CqlError {
+    let default = match plan.ttl {
+        None => "default ",
+        Some(_) => "",
+    };
+    CqlError::invalid(format!(
+        "Request on table {} with {default}ttl of {ttl} seconds exceeds maximum supported expiration date of \
+         2038-01-19T03:14:06+00:00. In order to avoid this use a lower TTL, change the expiration date overflow policy or upgrade to a \
+         version where this limitation is fixed. See CASSANDRA-14092 and CASSANDRA-14227 for more details.",
+        plan.table.full_name()
+    ))
 }
 
 /// A number of USING; unset counts as not said, and so does a null TTL.
@@ -498,6 +511,7 @@ fn row_place(table: &TableSchema, values: &[Bytes]) -> CqlResult<Place> {
     if table.clustering.is_empty() {
         return Ok(Place::Row(Clustering::SINGLE, None));
     }
+    key::check_clustering(values)?;
     let (clustering, spelling) = key::clustering(table.clustering_columns(), values)?;
     let raw = (spelling == Spelling::Lost).then(|| key::raw_clustering(values));
     Ok(Place::Row(clustering, raw))

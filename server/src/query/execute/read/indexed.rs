@@ -32,6 +32,8 @@ use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::plan::Keys;
 use crate::schema::{Index, TableSchema};
 
+/// Bytes of a value that a classic index is asked for.
+const SOUGHT_BYTES_MAX: usize = 65_535;
 /// Bytes of candidates of a range that are kept at once.
 const CANDIDATES_BYTES_MAX: usize = 4 << 20;
 /// What keeping a candidate costs beside its own bytes.
@@ -157,15 +159,18 @@ impl Indexed {
             },
             Keys::Nothing => KeyRange::all(),
         };
-        let of_value = |own: Vec<u8>| {
-            let walk = Walk::Value(layout::partition_of_value(&own));
-            (walk, slices_of_value(&range))
+        let of_value = |sought: &Bytes| -> CqlResult<_> {
+            if !index.is_sai() && sought.len() > SOUGHT_BYTES_MAX {
+                return Err(CqlError::invalid(
+                    "Index expression values may not be larger than 64K",
+                ));
+            }
+            let walk = Walk::Value(layout::partition_of_value(&term(index, &ty, sought)?));
+            Ok((walk, slices_of_value(&range)))
         };
         let (walk, slices) = match &choice.sought {
-            Sought::Equal(expression) => of_value(term(index, &ty, &value(expression)?)?),
-            Sought::Entry { key, value: of } => {
-                of_value(term(index, &ty, &entry_term(&value(key)?, &value(of)?))?)
-            }
+            Sought::Equal(expression) => of_value(&value(expression)?)?,
+            Sought::Entry { key, value: of } => of_value(&entry_term(&value(key)?, &value(of)?))?,
             Sought::Range { lower, upper } => {
                 let end = |end: &Option<End>| -> CqlResult<Option<(Vec<u8>, bool)>> {
                     let Some(end) = end else { return Ok(None) };
