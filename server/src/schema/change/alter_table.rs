@@ -326,6 +326,13 @@ fn drop(
             column.ty
         )));
     }
+    // Its rows are their one value; Cassandra fails at this, and the column stays.
+    if table.compact && !table.clustering.is_empty() {
+        return Err(CqlError::invalid(format!(
+            "Cannot drop {}, the value of a COMPACT STORAGE table",
+            dropped.as_str()
+        )));
+    }
     let dependent: Vec<&str> = table
         .indexes_of(dropped.as_str())
         .map(|index| index.name.as_str())
