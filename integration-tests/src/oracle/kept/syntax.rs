@@ -61,12 +61,6 @@ pub const KEPT: &[Kept] = &[
         why: "a syntax error has the same code; where it is seen, and in which words, is the parser's own",
     },
     Kept {
-        statement: "*",
-        theirs: "0x2000 Failed parsing statement*",
-        ours: "*",
-        why: "a number that Cassandra's parser fails at",
-    },
-    Kept {
         statement: "*BETWEEN*",
         theirs: "0x2000 *",
         ours: "*",

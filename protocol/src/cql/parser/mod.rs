@@ -9,6 +9,7 @@
 
 mod follow;
 mod modify;
+mod number;
 mod object_name;
 mod permission;
 mod relation;

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::types::native;
-use super::{Keyword, Kind, Parser, Reach, Result, Trouble, content};
+use super::{Keyword, Kind, Parser, Reach, Result, Trouble, content, number};
 use crate::cql::ast::{Arithmetic, Literal, Marker, Name, QualifiedName, Term};
 
 impl Parser<'_> {
@@ -128,7 +128,15 @@ impl Parser<'_> {
         let literal = match token.kind {
             Kind::String => Literal::String(content(self.text, token)),
             Kind::Integer => Literal::Integer(raw.into()),
-            Kind::Float => Literal::Float(raw.into()),
+            Kind::Float => {
+                if let Some(why) = number::fails(raw) {
+                    let text = self.text;
+                    return Err(Trouble::Sentence(format!(
+                        "Failed parsing statement: [{text}] reason: NumberFormatException {why}"
+                    )));
+                }
+                Literal::Float(raw.into())
+            }
             Kind::Boolean => Literal::Boolean(raw.into()),
             Kind::Duration => Literal::Duration(raw.into()),
             Kind::Uuid => {
