@@ -60,6 +60,11 @@ pub const KEPT_WARNINGS: &[KeptWarning] = &[
         why: "what an option does not do here is said",
     },
     KeptWarning {
+        of: Only::Ours,
+        text: "A table's id is drawn by the server; the ID in this statement was not used",
+        why: "a key belongs to a table's id, which must never be another table's again",
+    },
+    KeptWarning {
         of: Only::Theirs,
         text: "*anti-pattern due to ambiguity*",
         why: "Cassandra warns of USE once in a while; the statement is none the worse",
