@@ -1,4 +1,4 @@
-//! Dates and times as text: what Cassandra reads and prints. Zones that are called by a name are next door, in [`super::zones`].
+//! Dates and times as text: what Cassandra reads and prints. Zones that are called by a name are next door, in `zones`.
 //!
 //! Days count from 1970-01-01, in the proleptic Gregorian calendar. A timestamp without a zone is UTC.
 
