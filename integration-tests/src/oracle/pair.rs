@@ -137,6 +137,7 @@ impl Pair {
             };
             if difference.kept.is_none()
                 && step.purpose == Purpose::Read
+                && lacks_rows(&difference.theirs, &difference.ours)
                 && self.hides_rows(step).await
             {
                 difference.kept = Some(kept::HIDDEN_ROWS);
@@ -444,4 +445,19 @@ impl<'a> Request<'a> {
             now_seconds: None,
         }
     }
+}
+
+/// Whether the first answer has only rows of the second one, and fewer.
+fn lacks_rows(theirs: &Reply, ours: &Reply) -> bool {
+    let (Answer::Rows(theirs), Answer::Rows(ours)) = (&theirs.answer, &ours.answer) else {
+        return false;
+    };
+    let mut left: Vec<_> = ours.rows.iter().collect();
+    let mut is_ours = |row| {
+        let place = left.iter().position(|own| *own == row);
+        place.map(|place| left.swap_remove(place)).is_some()
+    };
+    theirs.columns == ours.columns
+        && theirs.rows.len() < ours.rows.len()
+        && theirs.rows.iter().all(&mut is_ours)
 }

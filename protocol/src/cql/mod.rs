@@ -49,6 +49,11 @@ pub fn parse(text: &str) -> Result<Statement, SyntaxError> {
     parser::parse(text).map(|(statement, _)| statement)
 }
 
+/// Reads a statement that was taken before and has been kept as text since. What is refused only today is no reason to lose it.
+pub fn parse_at_rest(text: &str) -> Result<Statement, SyntaxError> {
+    parser::parse_at_rest(text)
+}
+
 /// Like [`parse`], with all bind markers of the statement in text order.
 pub fn parse_with_markers(text: &str) -> Result<(Statement, Vec<ast::Marker>), SyntaxError> {
     parser::parse(text)

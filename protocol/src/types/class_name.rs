@@ -37,9 +37,10 @@ const NATIVE_CLASSES: [(CqlType, &str); 21] = [
 ];
 
 /// Classes of Cassandra that have no name in CQL; their values are bytes here.
-const OPAQUE: [&str; 4] = [
+const OPAQUE: [&str; 5] = [
     "CompositeType",
     "DynamicCompositeType",
+    "LegacyTimeUUIDType",
     "LexicalUUIDType",
     "PartitionerDefinedOrder",
 ];
@@ -198,7 +199,6 @@ impl<'a> ClassNameParser<'a> {
             return Ok(ty.clone());
         }
         match class {
-            "LegacyTimeUUIDType" => Ok(CqlType::Timeuuid),
             // The name that timestamps had before Cassandra 2.
             "DateType" => Ok(CqlType::Timestamp),
             "ListType" => self.one(depth).map(CqlType::list),
@@ -283,15 +283,19 @@ impl<'a> ClassNameParser<'a> {
 
     fn skip_parameters(&mut self) -> Result<(), Malformed> {
         if self.rest.starts_with('(') {
-            let mut open = 0;
+            let (mut open, mut deepest) = (0, 0);
             let end = self.rest.find(|c| {
                 match c {
                     '(' => open += 1,
                     ')' => open -= 1,
                     _ => {}
                 }
+                deepest = deepest.max(open);
                 open == 0
             });
+            if deepest > TYPE_DEPTH_MAX {
+                return Err(TOO_DEEP);
+            }
             self.rest = &self.rest[end.ok_or(SYNTAX)? + 1..];
         }
         Ok(())
@@ -350,6 +354,15 @@ mod tests {
             ty.class_name(),
             "org.apache.cassandra.db.marshal.VectorType(org.apache.cassandra.db.marshal.FloatType , 3)"
         );
+    }
+
+    #[test]
+    fn brackets_of_a_class_that_nobody_knows_are_not_deeper_than_types() {
+        let nested =
+            |depth: usize| format!("CompositeType{}{}", "(a".repeat(depth), ")".repeat(depth));
+        assert!(CqlType::from_class_name(&nested(TYPE_DEPTH_MAX)).is_ok());
+        assert!(CqlType::from_class_name(&nested(TYPE_DEPTH_MAX + 1)).is_err());
+        assert!(CqlType::from_class_name(&nested(100_000)).is_err());
     }
 
     #[test]

@@ -28,11 +28,9 @@ use crate::encode::{key, order, wire};
 use crate::error::{CqlError, CqlResult};
 use crate::schema::{Column, ColumnKind, Index, TableSchema};
 
-/// Bytes of a value that is too long for a classic index: a write of one is refused, as in Cassandra.
+/// Bytes of a value that is too long for an index: a write of one is refused, as Cassandra does for its classic ones. Its storage-attached ones leave out what is
+/// longer than 8 KiB and say nothing, so that rows are missing where they are asked for by that value.
 const TERM_BYTES_MAX: usize = 65_535;
-/// Bytes of a value in a storage-attached index, and of a vector, as in Cassandra by its default configuration. Longer ones are written and not found by it.
-const ATTACHED_TERM_BYTES_MAX: usize = 8 << 10;
-const VECTOR_BYTES_MAX: usize = 32 << 10;
 
 /// Adds the entries of a table's indexes for what these mutations say of its base, behind them.
 pub fn add(table: &TableSchema, mutations: &mut Vec<Mutation>) -> CqlResult<()> {
@@ -211,18 +209,7 @@ impl Entries<'_> {
         clustering: Option<&Clustering>,
         liveness: Liveness,
     ) -> CqlResult<()> {
-        if self.index.is_sai() {
-            let bytes_max = match self.index.is_of_vectors(&self.column.ty) {
-                true => VECTOR_BYTES_MAX,
-                false => ATTACHED_TERM_BYTES_MAX,
-            };
-            if value.len() > bytes_max {
-                if let TooLong::LeftOut(count) = &mut self.too_long {
-                    **count += 1;
-                }
-                return Ok(());
-            }
-        } else if value.len() >= TERM_BYTES_MAX {
+        if value.len() >= TERM_BYTES_MAX {
             if let TooLong::LeftOut(count) = &mut self.too_long {
                 **count += 1;
                 return Ok(());

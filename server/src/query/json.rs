@@ -7,6 +7,7 @@
 mod reader;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use bytes::Bytes;
@@ -81,10 +82,20 @@ fn fields_given(entries: &[(String, Json)]) -> Vec<(Cow<'_, str>, &Json)> {
             Some(meant) => other.push((meant, value)),
         }
     }
+    if other.is_empty() {
+        return given;
+    }
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for (place, (name, _)) in given.iter().enumerate() {
+        places.entry(name.to_string()).or_insert(place);
+    }
     for (name, value) in other {
-        match given.iter_mut().find(|(there, _)| *there == name) {
-            Some(there) => there.1 = value,
-            None => given.push((Cow::Owned(name), value)),
+        match places.get(&name) {
+            Some(place) => given[*place].1 = value,
+            None => {
+                places.insert(name.clone(), given.len());
+                given.push((Cow::Owned(name), value));
+            }
         }
     }
     given
@@ -599,5 +610,20 @@ mod tests {
         let mut out = String::new();
         print(&ty, Some(&value), &mut out).expect("a map");
         assert_eq!(out, text);
+    }
+
+    #[test]
+    fn many_names_in_another_case_are_read_in_one_walk() {
+        let mut entries: Vec<(String, Json)> = (0..300_000)
+            .map(|name| (format!("A{name}"), Json::Null))
+            .collect();
+        entries.insert(0, ("a7".into(), Json::Bool(false)));
+        let given = fields_given(&entries);
+        assert_eq!(given.len(), 300_000);
+        assert_eq!(
+            given[0],
+            (Cow::Borrowed("a7"), &Json::Null),
+            "the other gives way"
+        );
     }
 }

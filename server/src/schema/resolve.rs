@@ -21,13 +21,13 @@ pub fn cql_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResult<
     Ok(in_full(&ty))
 }
 
-/// The type of a column as the schema at rest has it.
+/// The type of a column as the schema at rest has it: as it was when the column was made, for its values stand on the disk in the order of that.
 pub fn stored_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResult<CqlType> {
     let ty = types::resolve_stored(written, keyspace, &|keyspace, name| {
         catalog.user_type(keyspace, name).cloned()
     })?;
     ty.check_classes().map_err(CqlError::syntax)?;
-    Ok(in_full(&ty))
+    Ok(ty)
 }
 
 /// Whether a type is written as the class of what comes in reversed order; as a clustering column it runs DESC.
@@ -49,7 +49,10 @@ fn in_full(ty: &CqlType) -> CqlType {
         CqlType::Map(key, value) => CqlType::Map(part(key), part(value)),
         CqlType::Tuple(fields) => CqlType::Tuple(fields.iter().map(in_full).collect()),
         CqlType::Frozen(inner) => CqlType::Frozen(part(inner)),
-        CqlType::Custom(class) => CqlType::Custom(full_class(class).into()),
+        CqlType::Custom(class) => match class.strip_prefix(CqlType::PACKAGE).unwrap_or(class) {
+            "LegacyTimeUUIDType" => CqlType::Timeuuid,
+            _ => CqlType::Custom(full_class(class).into()),
+        },
         other => other.clone(),
     }
 }

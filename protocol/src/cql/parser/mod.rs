@@ -32,11 +32,14 @@ type Result<T, E = Trouble> = std::result::Result<T, E>;
 
 /// Reads one statement; semicolons may follow.
 pub(super) fn parse(text: &str) -> Result<(Statement, Vec<Marker>), SyntaxError> {
+    run(text, |parser| parser.whole_statement())
+}
+
+/// Reads one that was taken before, whatever is said of such ones today.
+pub(super) fn parse_at_rest(text: &str) -> Result<Statement, SyntaxError> {
     run(text, |parser| {
-        let statement = parser.statement()?;
-        while parser.eat_symbol(";") {}
-        parser.expect(Kind::End)?;
-        Ok((statement, std::mem::take(&mut parser.markers)))
+        parser.is_at_rest = true;
+        parser.whole_statement().map(|(statement, _)| statement)
     })
 }
 
@@ -70,6 +73,7 @@ fn run<T>(text: &str, rule: impl FnOnce(&mut Parser<'_>) -> Result<T>) -> Result
         depth: 0,
         operators: 0,
         markers: Vec::new(),
+        is_at_rest: false,
     };
     match rule(&mut parser) {
         Ok(value) => match SyntaxError::blemish(text, &parser.read) {
@@ -97,9 +101,18 @@ struct Parser<'a> {
     /// Operators in the outermost term so far.
     operators: usize,
     markers: Vec<Marker>,
+    /// What is written was taken before: constants and classes are not judged again.
+    is_at_rest: bool,
 }
 
 impl Parser<'_> {
+    fn whole_statement(&mut self) -> Result<(Statement, Vec<Marker>)> {
+        let statement = self.statement()?;
+        while self.eat_symbol(";") {}
+        self.expect(Kind::End)?;
+        Ok((statement, std::mem::take(&mut self.markers)))
+    }
+
     fn token(&self) -> Token {
         self.read.tokens[self.at]
     }

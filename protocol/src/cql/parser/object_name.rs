@@ -2,6 +2,8 @@
 //!
 //! A name is a pattern where `*` or `?` stands in its domain or in a value, or `*` for more keys.
 
+use std::collections::HashSet;
+
 use super::{Result, Trouble};
 
 /// The name in Java's order; in the plural form it has to be a pattern.
@@ -52,6 +54,7 @@ fn parts(text: &str) -> Option<ObjectName<'_>> {
         properties: Vec::new(),
         has_more: false,
     };
+    let mut known = HashSet::new();
     loop {
         if let Some(after) = rest.strip_prefix('*')
             && !name.has_more
@@ -60,8 +63,8 @@ fn parts(text: &str) -> Option<ObjectName<'_>> {
             rest = after;
         } else {
             let (key, after) = rest.split_once('=')?;
-            let is_known = name.properties.iter().any(|(known, _)| *known == key);
-            if key.is_empty() || key.contains([':', ',', '*', '?', '\n']) || is_known {
+            let is_odd = key.is_empty() || key.contains([':', ',', '*', '?', '\n']);
+            if is_odd || !known.insert(key) {
                 return None;
             }
             let (value, after) = after.split_at(value_bytes(after)?);
@@ -98,6 +101,14 @@ mod tests {
 
     fn read(text: &str, is_plural: bool) -> Option<String> {
         canonical(text.to_owned(), is_plural).ok()
+    }
+
+    #[test]
+    fn many_keys_are_read_in_one_walk() {
+        let keys: Vec<String> = (0..500_000).map(|key| format!("k{key:06}=")).collect();
+        let text = format!("a:{}", keys.join(","));
+        assert_eq!(read(&text, false).as_deref(), Some(&*text));
+        assert_eq!(read(&format!("{text},k000000="), false), None);
     }
 
     #[test]

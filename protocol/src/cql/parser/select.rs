@@ -1,6 +1,6 @@
 //! SELECT: what is selected, from where, in which order.
 
-use super::{Keyword, Kind, Parser, Reach, Result, Trouble};
+use super::{Keyword, Kind, Parser, Reach, Result};
 use crate::cql::ast::{
     Arithmetic, CellFact, Direction, Literal, Ordering, OrderingKey, Select, Selectable, Selection,
     Selector,
@@ -242,7 +242,7 @@ impl Parser<'_> {
             !beyond && Self::starts_selectable(parser.kind()) && parser.marker_if_colon()
         });
         if let Some(to) = hint {
-            to.check_classes().map_err(Trouble::Sentence)?;
+            self.check_classes(&to)?;
             self.enter()?;
             let expression = Box::new(self.selectable_simple()?);
             self.leave();

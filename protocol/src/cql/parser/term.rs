@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::types::native;
 use super::{Keyword, Kind, Parser, Reach, Result, Trouble, content, number};
-use crate::cql::ast::{Arithmetic, Literal, Marker, Name, QualifiedName, Term};
+use crate::cql::ast::{Arithmetic, Literal, Marker, Name, QualifiedName, Term, Type};
 
 impl Parser<'_> {
     /// Any value.
@@ -129,7 +129,9 @@ impl Parser<'_> {
             Kind::String => Literal::String(content(self.text, token)),
             Kind::Integer => Literal::Integer(raw.into()),
             Kind::Float => {
-                if let Some(why) = number::fails(raw) {
+                if !self.is_at_rest
+                    && let Some(why) = number::fails(raw)
+                {
                     let text = self.text;
                     return Err(Trouble::Sentence(format!(
                         "Failed parsing statement: [{text}] reason: NumberFormatException {why}"
@@ -246,10 +248,18 @@ impl Parser<'_> {
         Ok(Term::Set(items))
     }
 
+    /// The classes that a hint names have to be there.
+    pub(super) fn check_classes(&self, to: &Type) -> Result<()> {
+        match self.is_at_rest {
+            true => Ok(()),
+            false => to.check_classes().map_err(Trouble::Sentence),
+        }
+    }
+
     /// `(a, b)` or `(type) term`
     fn parenthesis(&mut self) -> Result<Term> {
         if let Some(to) = self.type_hint(Self::starts_simple_term) {
-            to.check_classes().map_err(Trouble::Sentence)?;
+            self.check_classes(&to)?;
             return Ok(Term::TypeHint {
                 to,
                 term: Box::new(self.simple_term()?),

@@ -49,8 +49,7 @@ pub fn millis_of(local_millis: i64, name: &str) -> Option<i64> {
 fn zone(name: &str) -> Option<TimeZone> {
     let region = REGIONS.get(name).copied().unwrap_or(name);
     // Java reads `Etc/GMT` and is at a loss about what is left.
-    if region.len() > "Etc/GMT".len() && region.starts_with("Etc/GMT") && region != "Etc/Greenwich"
-    {
+    if region.len() > "Etc/GMT".len() && region.starts_with("Etc/GMT") {
         return None;
     }
     let zone = DATABASE.get(region).ok()?;

@@ -94,7 +94,7 @@ fn store_view(view: &View) -> StoredView {
 
 fn load_view(base: &str, stored: StoredView) -> Result<Arc<View>, String> {
     let text = format!("SELECT * FROM base WHERE {}", stored.relations);
-    let relations = match cql::parse(&text).map_err(|error| error.to_string())? {
+    let relations = match cql::parse_at_rest(&text).map_err(|error| error.to_string())? {
         Statement::Select(select) => select.relations,
         _ => {
             return Err(format!(

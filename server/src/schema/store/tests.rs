@@ -1,9 +1,11 @@
 use palladium_protocol::cql;
+use palladium_protocol::cql::ast::Type;
 
 use super::super::change::{Circumstances, Plan, plan};
 use super::*;
 use crate::query::functions::Moment;
 use crate::query::functions::timeuuid::TimeUuids;
+use crate::schema::resolve;
 use palladium_crypto::OsEntropy;
 
 const SCRIPT: [&str; 11] = [
@@ -133,4 +135,19 @@ fn a_definition_with_an_unknown_field_is_refused() {
     };
     let error = from_stored(vec![stored]).unwrap_err();
     assert!(error.contains("cannot be read"), "{error}");
+}
+
+#[test]
+fn what_is_judged_otherwise_today_is_read_as_it_was_stored() {
+    let catalog = world();
+    let class = format!("{}LegacyTimeUUIDType", CqlType::PACKAGE);
+    let written = Type::Custom(class.clone());
+    // Values of the class have an order of their own on the disk.
+    let stored = resolve::stored_type(&catalog, "ks", &written).unwrap();
+    assert_eq!(stored, CqlType::Custom(class.into()));
+    let today = resolve::cql_type(&catalog, "ks", &written).unwrap();
+    assert_eq!(today, CqlType::Timeuuid);
+    let text = "SELECT * FROM base WHERE v > 1e2147483648";
+    assert!(cql::parse(text).is_err());
+    assert!(cql::parse_at_rest(text).is_ok());
 }

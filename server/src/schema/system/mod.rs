@@ -37,9 +37,9 @@ pub use palladium::{is_writable, write};
 /// Puts the system keyspaces into a catalog that holds those of users.
 pub fn add_keyspaces(catalog: &mut Catalog) {
     for keyspace in definitions::keyspaces() {
-        catalog
-            .keyspaces
-            .insert(keyspace.name.clone(), keyspace.clone());
+        // A user's keyspace from before the name was taken stays what it is.
+        let there = catalog.keyspaces.entry(keyspace.name.clone());
+        there.or_insert_with(|| keyspace.clone());
     }
 }
 
