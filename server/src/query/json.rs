@@ -40,9 +40,9 @@ pub fn row(plan: &SelectPlan, values: &[Option<Bytes>]) -> CqlResult<String> {
 }
 
 fn column_name(name: &str) -> String {
-    match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => format!("\"{name}\""),
-        false => name.to_owned(),
+    match name == name.to_lowercase() {
+        true => name.to_owned(),
+        false => format!("\"{name}\""),
     }
 }
 

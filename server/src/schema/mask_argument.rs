@@ -33,7 +33,7 @@ fn unkept(ty: &CqlType) -> CqlError {
 /// The value of a constant that was printed here, or by a server that kept it as it was written.
 pub(super) fn read_back(printed: &str, ty: &CqlType) -> CqlResult<Option<Bytes>> {
     let broken = || CqlError::server("the argument of a mask cannot be read");
-    let read = cql::parse(&format!("SELECT f({printed}) FROM t"));
+    let read = cql::parse_at_rest(&format!("SELECT f({printed}) FROM t"));
     let Ok(Statement::Select(select)) = read else {
         return Err(broken());
     };

@@ -17,7 +17,7 @@ use crate::derived::nearest::metric;
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
 use crate::query::functions::Function;
-use crate::schema::{Catalog, Index, TableSchema};
+use crate::schema::{Catalog, ColumnKind, Index, TableSchema};
 
 /// As many rows can be asked for, as in Cassandra.
 pub const LIMIT_MAX: u32 = 1_000;
@@ -57,7 +57,13 @@ pub fn refused(table: &TableSchema, statement: &Select, error: CqlError) -> CqlE
             "{column} cannot be restricted by more than one relation if it includes an Equal"
         ));
     }
-    let is_indexed = |name: &Name| table.indexes_of(name.as_str()).next().is_some();
+    // Columns of the partition key are not asked for theirs.
+    let is_of_key = |name: &Name| {
+        let column = table.column(name.as_str());
+        column.is_some_and(|column| column.kind == ColumnKind::PartitionKey)
+    };
+    let is_indexed =
+        |name: &Name| is_of_key(name) || table.indexes_of(name.as_str()).next().is_some();
     let all_are_indexed = statement.relations.iter().all(|relation| match relation {
         Relation::Column { column, .. }
         | Relation::In { column, .. }

@@ -400,7 +400,7 @@ impl<'a> Terms<'a> {
     fn behind_mask(&mut self, column: &Column, mask: &ColumnMask) -> CqlResult<Typed> {
         let call = format!("SELECT {} FROM t", mask.around(&column.name));
         let broken = || CqlError::server("the mask of a column cannot be read");
-        let Ok(Statement::Select(select)) = cql::parse(&call) else {
+        let Ok(Statement::Select(select)) = cql::parse_at_rest(&call) else {
             return Err(broken());
         };
         let Selection::Items(items) = &select.selection else {
