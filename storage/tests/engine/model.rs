@@ -250,6 +250,11 @@ fn what_was_acknowledged_survives_every_crash() {
 }
 
 #[test]
+fn what_expires_while_it_is_read_may_be_gone_from_what_is_read_next() {
+    Story::tell(900_003_046, STEPS, &mut 0);
+}
+
+#[test]
 fn a_seed_tells_the_same_story_twice() {
     let tell = || Story::tell(11, STEPS, &mut 0);
     assert_eq!(tell(), tell());

@@ -17,7 +17,7 @@ use crate::derived::nearest::metric;
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
 use crate::query::functions::Function;
-use crate::schema::{Catalog, ColumnKind, Index, TableSchema};
+use crate::schema::{Catalog, Column, Index, TableSchema};
 
 /// As many rows can be asked for, as in Cassandra.
 pub const LIMIT_MAX: u32 = 1_000;
@@ -57,13 +57,23 @@ pub fn refused(table: &TableSchema, statement: &Select, error: CqlError) -> CqlE
             "{column} cannot be restricted by more than one relation if it includes an Equal"
         ));
     }
-    // Columns of the partition key are not asked for theirs.
-    let is_of_key = |name: &Name| {
-        let column = table.column(name.as_str());
-        column.is_some_and(|column| column.kind == ColumnKind::PartitionKey)
+    // Of a partition that is named nothing has to be indexed.
+    let is_named = |column: &Column| {
+        let mut relations = statement.relations.iter();
+        relations.any(|relation| match relation {
+            Relation::Column { column: own, .. } | Relation::In { column: own, .. } => {
+                own.as_str() == column.name
+            }
+            _ => false,
+        })
     };
-    let is_indexed =
-        |name: &Name| is_of_key(name) || table.indexes_of(name.as_str()).next().is_some();
+    let key = table.partition_columns();
+    let names_partition = key.iter().all(is_named);
+    let is_of_key = |name: &Name| key.iter().any(|column| column.name == name.as_str());
+    let is_indexed = |name: &Name| {
+        let is_indexed = table.indexes_of(name.as_str()).next().is_some();
+        is_indexed || (names_partition && is_of_key(name))
+    };
     let all_are_indexed = statement.relations.iter().all(|relation| match relation {
         Relation::Column { column, .. }
         | Relation::In { column, .. }

@@ -79,12 +79,21 @@ impl Story {
         let clock = self.clock();
         match self.table_rows(table, Store::BASE, clock.now) {
             Ok(found) => {
+                let clock = self.after_reading(clock);
                 self.check_places(table, 0..PARTITIONS, &found, clock);
                 self.check_whole(&found, table, &self.unknown);
                 self.check_mirror(found, table, clock);
             }
             Err(Error::Corrupt { .. }) if self.flipped.is_some() => self.check_around(table),
             Err(error) => self.excuse(&error),
+        }
+    }
+
+    /// The moment of a read that is over. What expired while it ran may be gone: a merge has dropped it by the clock of its own time.
+    fn after_reading(&self, clock: Clock) -> Clock {
+        Clock {
+            latest: clock.latest.max(self.now()),
+            ..clock
         }
     }
 
@@ -97,7 +106,10 @@ impl Story {
                 ..one(self.number(table), key)
             };
             match self.page_through(command) {
-                Ok(found) => self.check_places(table, key..key + 1, &found, clock),
+                Ok(found) => {
+                    let clock = self.after_reading(clock);
+                    self.check_places(table, key..key + 1, &found, clock);
+                }
                 Err(Error::Corrupt { .. }) => {}
                 Err(error) => self.excuse(&error),
             }
@@ -146,6 +158,8 @@ impl Story {
     /// What the derived store holds is what the base holds, as far back as it goes: no crash takes one and leaves the other.
     fn check_mirror(&self, mut base: Rows, table: u8, clock: Clock) {
         let oracle = &self.oracles[usize::from(table)];
+        let mirror = self.table_rows(table, oracle.mirror(), clock.now);
+        let clock = self.after_reading(clock);
         // What may be gone or not in each of them: also where nobody knows whether it was ever written, and where it was not seen because it had expired then.
         let may_differ = |place: &Place| {
             let known = oracle.known.get(place).copied();
@@ -157,7 +171,7 @@ impl Story {
             known.is_some_and(|version| version.mirror == oracle.mirror()) && !may_differ(place)
         };
         base.retain(|place, _| is_mirrored(place));
-        match self.table_rows(table, oracle.mirror(), clock.now) {
+        match mirror {
             Ok(mut found) => {
                 found.retain(|place, _| !may_differ(place));
                 let context = self.context();
