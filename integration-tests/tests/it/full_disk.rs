@@ -19,27 +19,17 @@ const DISK_BYTES: u64 = 48 << 20;
 
 #[test]
 fn a_full_disk_refuses_writes_answers_reads_and_comes_back_by_itself() {
-    if !long() {
-        return;
-    }
-    let node = node_with_a_disk();
-    let runtime = one_thread();
-    let mut wanted: BTreeMap<Place, u64> = BTreeMap::new();
-    runtime.block_on(async {
-        let mut connection = begin(&node, 100, 50, &mut wanted).await;
-        let ballast = node.data().join("ballast");
-        fill(&ballast);
-        write_until_refused(&mut connection, &mut wanted, "full").await;
-        assert_eq!(read(&mut connection).await, wanted, "reads go on");
-        fs::remove_file(&ballast).expect("the ballast can go");
-        write_again(&mut connection, &mut wanted).await;
-        assert_eq!(read(&mut connection).await, wanted);
-    });
-    assert_kept_over_a_kill(node, &runtime, &wanted);
+    tell("full", |node| Ballast::fill(node.data().join("ballast")));
 }
 
 #[test]
 fn a_disk_that_becomes_read_only_refuses_writes_answers_reads_and_comes_back_by_itself() {
+    // Laid over it: a disk with files that are open for writing cannot be made read-only.
+    tell("Read-only", |node| ReadOnly::lay_over(node.data()));
+}
+
+/// What happens while the disk takes nothing, and once it does again: as soon as what `trouble` gives is dropped. Refusals say `words`.
+fn tell<T>(words: &str, trouble: impl FnOnce(&Node) -> T) {
     if !long() {
         return;
     }
@@ -48,11 +38,10 @@ fn a_disk_that_becomes_read_only_refuses_writes_answers_reads_and_comes_back_by_
     let mut wanted: BTreeMap<Place, u64> = BTreeMap::new();
     runtime.block_on(async {
         let mut connection = begin(&node, 100, 50, &mut wanted).await;
-        // Laid over it: a disk with files that are open for writing cannot be made read-only.
-        let over = ReadOnly::lay_over(node.data());
-        write_until_refused(&mut connection, &mut wanted, "Read-only").await;
+        let trouble = trouble(&node);
+        write_until_refused(&mut connection, &mut wanted, words).await;
         assert_eq!(read(&mut connection).await, wanted, "reads go on");
-        drop(over);
+        drop(trouble);
         write_again(&mut connection, &mut wanted).await;
         assert_eq!(read(&mut connection).await, wanted);
     });
@@ -96,11 +85,23 @@ fn mount(options: &[&str], source: &Path, target: &Path) {
     assert!(mounted.success(), "mount {options:?}");
 }
 
-/// Takes all the room there is.
-fn fill(path: &Path) {
-    let mut file = File::create(path).expect("a file can be made");
-    for piece in [1 << 20, 4096] {
-        let zeros = vec![0; piece];
-        while file.write_all(&zeros).is_ok() {}
+/// A file that takes all the room there is.
+struct Ballast(PathBuf);
+
+impl Ballast {
+    fn fill(path: PathBuf) -> Self {
+        let mut file = File::create(&path).expect("a file can be made");
+        for piece in [1 << 20, 4096] {
+            let zeros = vec![0; piece];
+            while file.write_all(&zeros).is_ok() {}
+        }
+        Ballast(path)
+    }
+}
+
+impl Drop for Ballast {
+    fn drop(&mut self) {
+        // What stays is noticed by whoever writes next.
+        let _ = fs::remove_file(&self.0);
     }
 }

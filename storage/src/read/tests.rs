@@ -574,21 +574,8 @@ fn a_page_that_ends_with_its_partition_goes_on_after_it() {
             .apply(&testing::key(number), &PartitionUpdate::of_row(row))
             .unwrap();
     }
-    let command = ReadCommand {
-        table: TableId([0; 16]),
-        store: Store::BASE,
-        range: KeyRange::all(),
-        slices: Slices::all(),
-        reversed: false,
-        columns: Arc::default(),
-        limits: Limits {
-            rows: 1,
-            per_partition: 1,
-            ..Limits::NONE
-        },
-        resume: None,
-        now: NOW,
-    };
+    let mut command = everything();
+    (command.limits.rows, command.limits.per_partition) = (1, 1);
     let page = read(vec![memtable.cursor()], &command);
     let next = page.next.expect("two more partitions");
     assert_eq!(
@@ -607,20 +594,9 @@ fn a_page_of_no_bytes_has_a_row_however_many_say_nothing_before_it() {
             .apply(&testing::key(1), &PartitionUpdate::of_row(row))
             .unwrap();
     }
-    let command = ReadCommand {
-        table: TableId([0; 16]),
-        store: Store::BASE,
-        range: KeyRange::One(testing::key(1)),
-        slices: Slices::all(),
-        reversed: false,
-        columns: Arc::default(),
-        limits: Limits {
-            bytes: 0,
-            ..Limits::NONE
-        },
-        resume: None,
-        now: NOW,
-    };
+    let mut command = everything();
+    command.range = KeyRange::One(testing::key(1));
+    command.limits.bytes = 0;
     let page = read(vec![memtable.cursor()], &command);
     assert_eq!(page.partitions.len(), 1);
     assert_eq!(page.partitions[0].rows.len(), 1);
