@@ -348,21 +348,30 @@ fn builds(text: &str) -> bool {
     text.starts_with("CREATE") && (text.contains("INDEX") || text.contains("VIEW"))
 }
 
+/// Cassandra writes down twice that a view is built, the second time a little later.
 async fn is_built(asker: &mut Asker, keyspace: &str) -> bool {
+    let indexes =
+        format!("SELECT index_name FROM system_schema.indexes WHERE keyspace_name = '{keyspace}'");
+    let views =
+        format!("SELECT view_name FROM system_schema.views WHERE keyspace_name = '{keyspace}'");
     let pairs = [
         (
-            format!(
-                "SELECT index_name FROM system_schema.indexes WHERE keyspace_name = '{keyspace}'"
-            ),
+            &indexes,
             format!("SELECT index_name FROM system.\"IndexInfo\" WHERE table_name = '{keyspace}'"),
         ),
         (
-            format!("SELECT view_name FROM system_schema.views WHERE keyspace_name = '{keyspace}'"),
+            &views,
             format!("SELECT view_name FROM system.built_views WHERE keyspace_name = '{keyspace}'"),
+        ),
+        (
+            &views,
+            format!(
+                "SELECT view_name FROM system_distributed.view_build_status WHERE keyspace_name = '{keyspace}' AND status = 'SUCCESS' ALLOW FILTERING"
+            ),
         ),
     ];
     for (wanted, built) in pairs {
-        let wanted = names(asker, &wanted).await;
+        let wanted = names(asker, wanted).await;
         if !wanted.is_empty() && !wanted.is_subset(&names(asker, &built).await) {
             return false;
         }
