@@ -15,6 +15,7 @@ use palladium::env::RealEnv;
 use palladium::query::{self, Outcome, Response};
 use palladium::server::Server;
 use palladium::session::Session;
+use palladium_integration_tests::bench::request::{put_blob, put_int};
 use palladium_integration_tests::bench::workloads::standard;
 use palladium_integration_tests::raw::{opcode, put_frame};
 use palladium_protocol::limits::FrameLimits;
@@ -27,17 +28,29 @@ const BATCH: u64 = 64;
 const BATCHES: u64 = 16;
 const REQUESTS: u64 = BATCH * BATCHES;
 
+/// Rows of a partition that is read in slices.
+const PARTITION_ROWS: u64 = REQUESTS / 4;
+const SLICE_ROWS: u64 = 100;
+
 /// Each path and the operations in it; `measured_NAME` is its function.
-pub const ALL: [(&str, u64); 4] = [
+pub const ALL: [(&str, u64); 7] = [
     ("frame_decode", REQUESTS),
     ("prepared_write", REQUESTS),
     ("read_memtable", REQUESTS),
     ("read_cached_block", REQUESTS),
+    ("read_missing_key", REQUESTS),
+    ("slice_of_100", REQUESTS),
+    ("scan_of_1024", BATCHES),
 ];
 
 const INSERT: &str =
     "INSERT INTO bench.standard (key, c0, c1, c2, c3, c4) VALUES (?, ?, ?, ?, ?, ?)";
 const SELECT: &str = "SELECT c0, c1, c2, c3, c4 FROM bench.standard WHERE key = ?";
+
+const CREATE_ROWS: &str = "CREATE TABLE bench.rows (key blob, c int, v blob, PRIMARY KEY (key, c))";
+const INSERT_ROW: &str = "INSERT INTO bench.rows (key, c, v) VALUES (?, ?, ?)";
+const SLICE: &str = "SELECT c, v FROM bench.rows WHERE key = ? AND c >= ? LIMIT 100";
+const SCAN: &str = "SELECT key, c, v FROM bench.rows";
 
 /// Runs all paths, in a state in which a busy server has them.
 pub fn run_all() {
@@ -57,18 +70,39 @@ pub fn run_all() {
         desk.query(&statement);
     }
     let (insert, select) = (desk.prepare(INSERT), desk.prepare(SELECT));
-    let writes = requests(&insert, 6, standard::put_whole_row);
-    let reads = requests(&select, 1, standard::put_key);
+    let writes = requests(&insert, BATCH, 6, standard::put_whole_row);
+    let reads = requests(&select, BATCH, 1, standard::put_key);
+    let misses = requests(&select, BATCH, 1, |body, index| {
+        standard::put_key(body, REQUESTS + index);
+    });
 
     measured_frame_decode(&mut desk, &reads);
     // Written twice: the second time, rows and buffers are there.
     desk.write_all(&writes);
     measured_prepared_write(&mut desk, &writes);
     measured_read_memtable(&mut desk, &reads);
-    desk.query("INSERT INTO system_palladium.maintenance (operation, keyspace_name, table_name) VALUES ('flush', 'bench', 'standard')");
+    desk.flush("standard");
     // The first reads bring the blocks into the cache.
     desk.read_all(&reads);
     measured_read_cached_block(&mut desk, &reads);
+    measured_read_missing_key(&mut desk, &misses);
+
+    desk.query(CREATE_ROWS);
+    let (insert, slice, scan) = (
+        desk.prepare(INSERT_ROW),
+        desk.prepare(SLICE),
+        desk.prepare(SCAN),
+    );
+    desk.write_all(&requests(&insert, BATCH, 3, put_row));
+    desk.flush("rows");
+    let slices = requests(&slice, BATCH, 2, |body, index| {
+        standard::put_key(body, index / PARTITION_ROWS);
+        put_int(body, (index % (PARTITION_ROWS - SLICE_ROWS)) as i32);
+    });
+    let scans = requests(&scan, 1, 0, |_, _| {});
+    desk.read_all(&scans);
+    measured_slice_of_100(&mut desk, &slices);
+    measured_scan_of_1024(&mut desk, &scans);
     runtime.block_on(server.stop()).expect("a clean stop");
 }
 
@@ -82,12 +116,19 @@ fn config(folder: &Path) -> Config {
     }
 }
 
-/// Bytes of EXECUTE frames, a batch at a time.
-fn requests(id: &[u8], values: u16, put: fn(&mut BytesMut, u64)) -> Vec<Vec<u8>> {
+/// Values of a row of partitions that are read in slices.
+fn put_row(body: &mut BytesMut, index: u64) {
+    standard::put_key(body, index / PARTITION_ROWS);
+    put_int(body, (index % PARTITION_ROWS) as i32);
+    put_blob(body, &[index as u8; 100]);
+}
+
+/// Bytes of EXECUTE frames, a batch of so many at a time.
+fn requests(id: &[u8], batch_of: u64, values: u16, put: fn(&mut BytesMut, u64)) -> Vec<Vec<u8>> {
     (0..BATCHES)
         .map(|batch| {
             let mut bytes = BytesMut::new();
-            for index in 0..BATCH {
+            for index in 0..batch_of {
                 put_frame(&mut bytes, index as i16, opcode::EXECUTE, |body| {
                     body.put_u16(id.len() as u16);
                     body.put_slice(id);
@@ -95,7 +136,7 @@ fn requests(id: &[u8], values: u16, put: fn(&mut BytesMut, u64)) -> Vec<Vec<u8>>
                     body.put_u16(1);
                     body.put_u8(0x03);
                     body.put_u16(values);
-                    put(body, batch * BATCH + index);
+                    put(body, batch * batch_of + index);
                 });
             }
             bytes.to_vec()
@@ -136,6 +177,10 @@ impl<'a> Desk<'a> {
             body.put_u16(1);
             body.put_u8(0);
         })
+    }
+
+    fn flush(&mut self, table: &str) {
+        self.query(&format!("INSERT INTO system_palladium.maintenance (operation, keyspace_name, table_name) VALUES ('flush', 'bench', '{table}')"));
     }
 
     fn prepare(&mut self, text: &str) -> Vec<u8> {
@@ -251,4 +296,22 @@ fn measured_read_memtable(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
 fn measured_read_cached_block(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
     let ready = desk.read_all(batches);
     assert_eq!(ready, REQUESTS, "cached blocks are at hand");
+}
+
+#[inline(never)]
+fn measured_read_missing_key(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
+    let ready = desk.read_all(batches);
+    assert_eq!(ready, REQUESTS, "filters are at hand");
+}
+
+#[inline(never)]
+fn measured_slice_of_100(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
+    let ready = desk.read_all(batches);
+    assert_eq!(ready, REQUESTS, "slices of cached blocks are at hand");
+}
+
+#[inline(never)]
+fn measured_scan_of_1024(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
+    let ready = desk.read_all(batches);
+    assert_eq!(ready, BATCHES, "what a scan reads is cached, too");
 }
