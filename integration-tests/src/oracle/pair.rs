@@ -135,12 +135,8 @@ impl Pair {
             let Some(mut difference) = difference else {
                 continue;
             };
-            if difference.kept.is_none()
-                && step.purpose == Purpose::Read
-                && lacks_rows(&difference.theirs, &difference.ours)
-                && self.hides_rows(step).await
-            {
-                difference.kept = Some(kept::HIDDEN_ROWS);
+            if difference.kept.is_none() && step.purpose == Purpose::Read {
+                difference.kept = self.contradiction(step, &difference).await;
             }
             let diverged = difference.theirs.is_refused() != difference.ours.is_refused();
             let is_kept = difference.kept.is_some();
@@ -160,6 +156,50 @@ impl Pair {
             let text = format!("TRUNCATE {}.{table}", block.keyspace);
             self.both(&Request::plain(&text)).await;
         }
+    }
+
+    /// Why rows are missing at Cassandra of which it says itself that they are there.
+    async fn contradiction(
+        &mut self,
+        step: &Step,
+        difference: &Difference,
+    ) -> Option<&'static str> {
+        if lacks_rows(&difference.theirs, &difference.ours) && self.hides_rows(step).await {
+            return Some(kept::HIDDEN_ROWS);
+        }
+        match step.page_rows.is_some() && self.loses_rows_in_pages(step).await {
+            true => Some(kept::ROWS_LOST_IN_PAGES),
+            false => None,
+        }
+    }
+
+    /// Whether Cassandra shows fewer rows page by page than at once, where it shows what we do.
+    async fn loses_rows_in_pages(&mut self, step: &Step) -> bool {
+        let at_once = Step {
+            page_rows: None,
+            ..step.clone()
+        };
+        let (theirs, ours) = self.both(&request(&at_once, None)).await;
+        if compare::difference(&theirs, &ours).is_some() {
+            return false;
+        }
+        let Answer::Rows(whole) = theirs.answer else {
+            return false;
+        };
+        let mut shown = 0;
+        let mut state = None;
+        for _ in 0..PAGES_MAX {
+            let reply = self.theirs.query(&request(step, state.as_deref())).await;
+            let Answer::Rows(page) = reply.answer else {
+                return false;
+            };
+            shown += page.rows.len();
+            state = page.page_state;
+            if state.is_none() {
+                return shown < whole.rows.len();
+            }
+        }
+        false
     }
 
     /// Whether Cassandra shows fewer rows of the table that is read when it is asked for one of its columns than when it is asked for all.

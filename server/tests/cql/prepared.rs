@@ -553,6 +553,27 @@ fn what_is_unset_is_a_field_of_its_own_only_in_a_type_that_is_not_frozen_and_is_
     });
 }
 
+#[test]
+fn what_is_unset_is_sought_in_no_frozen_collection() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, m map<int, int>, f frozen<map<int, int>>, w int)")
+            .done();
+        for operator in ["CONTAINS", "CONTAINS KEY"] {
+            let cells = format!("UPDATE ks.t SET w = 1 WHERE k = 1 IF m {operator} ?");
+            let cells = client.prepare(&cells);
+            let rows = client.execute(&cells, &[Value::Unset]).rows();
+            assert_eq!(rows.rows[0][0], Some(vec![0].into()), "{operator}");
+            let frozen = format!("UPDATE ks.t SET w = 1 WHERE k = 1 IF f {operator} ?");
+            let frozen = client.prepare(&frozen);
+            let error = client.execute(&frozen, &[Value::Unset]).error();
+            let said = "Invalid 'unset' value in condition";
+            assert_eq!(error, (INVALID, said.to_owned()), "{operator}");
+        }
+    });
+}
+
 /// Runs a story on so many threads, each with a connection of its own.
 fn together(address: SocketAddr, clients: i32, story: impl Fn(i32, &mut Client) + Sync) {
     std::thread::scope(|scope| {

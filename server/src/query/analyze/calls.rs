@@ -256,6 +256,10 @@ impl Terms<'_> {
             if is_of_no_type(kind, argument) {
                 self.aggregate_of_unknown(kind, argument)?;
             }
+            // Which function is meant is settled before its argument is looked into.
+            if let Some(natural) = self.natural_type(argument) {
+                self.check_aggregate(kind, &natural)?;
+            }
             let ty = match self.compatible_type(argument) {
                 // What is counted and may be of any type is one.
                 None if kind == AggregateKind::Count => Some(CqlType::Blob),

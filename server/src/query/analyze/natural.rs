@@ -91,8 +91,9 @@ impl Terms<'_> {
             },
             Selectable::Element { of, .. } => match self.natural_type(of)?.bare() {
                 CqlType::Map(_, value) => Some((**value).clone()),
-                // Of a list there is none to be had, which is said when it is looked for.
-                CqlType::Set(element) | CqlType::List(element) => Some((**element).clone()),
+                CqlType::Set(element) => Some((**element).clone()),
+                // There is none to be had, which is said when it is looked for; until then it is what a list's cells are named by.
+                CqlType::List(_) => Some(CqlType::Timeuuid),
                 _ => None,
             },
             Selectable::Slice { of, .. } => self.natural_type(of),

@@ -279,6 +279,11 @@ fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<
         Bound::Unset => Err(CqlError::invalid("Invalid 'unset' value in condition")),
         other => Ok(other.value()),
     };
+    // What is unset is in no collection of cells; one that is frozen is not asked.
+    let sought = |expression: &Expression| match test.ty.is_multi_cell() {
+        true => Ok(expression.evaluate(scope)?.value()),
+        false => given(expression),
+    };
     match &test.test {
         ConditionKind::Compare(operator, expression) => {
             compared(*operator, &test.ty, value, given(expression)?)
@@ -311,16 +316,14 @@ fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<
             }
             Ok(false)
         }
-        ConditionKind::Contains(expression) => match (value, expression.evaluate(scope)?.value()) {
+        ConditionKind::Contains(expression) => match (value, sought(expression)?) {
             (Some(value), Some(wanted)) => contains(&test.ty, &value, &wanted),
             _ => Ok(false),
         },
-        ConditionKind::ContainsKey(expression) => {
-            match (value, expression.evaluate(scope)?.value()) {
-                (Some(value), Some(wanted)) => Ok(element(&test.ty, &value, &wanted)?.is_some()),
-                _ => Ok(false),
-            }
-        }
+        ConditionKind::ContainsKey(expression) => match (value, sought(expression)?) {
+            (Some(value), Some(wanted)) => Ok(element(&test.ty, &value, &wanted)?.is_some()),
+            _ => Ok(false),
+        },
     }
 }
 

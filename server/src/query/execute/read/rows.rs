@@ -128,7 +128,7 @@ impl Select {
         }
         if let Some(cells) = &cells_only {
             for row in rows.iter() {
-                if self.in_partition >= self.per_partition && plan.group_by.is_none() {
+                if self.is_done_with_partition() {
                     break;
                 }
                 if self.put_cells(plan, &at, Some(row), cells, &mut own)? && self.is_full() {
@@ -138,7 +138,7 @@ impl Select {
             return Ok(None);
         }
         for row in rows.into_rows() {
-            if self.in_partition >= self.per_partition && plan.group_by.is_none() {
+            if self.is_done_with_partition() {
                 break;
             }
             let row = row?;
@@ -165,6 +165,11 @@ impl Select {
             clustering: (!last).then(|| Clustering::copy_from(clustering)),
             returned_in_partition: self.in_partition,
         }
+    }
+
+    /// Whether no more of the partition at hand is shown: what is not looked at costs nothing, and is not found to be wrong.
+    fn is_done_with_partition(&self) -> bool {
+        self.in_partition >= self.per_partition && self.group.is_none()
     }
 
     pub(super) fn is_full(&self) -> bool {
