@@ -22,9 +22,11 @@ use crate::error::{Error, Result};
 pub(super) trait Disk: Send + Sync + 'static {
     type File: DiskFile;
 
-    /// Opens a file for reading and writing; `None` if there is none.
+    /// Opens a file for reading, which a disk that has become read-only still allows; `None` if there is none.
     fn open(&self, path: &str) -> io::Result<Option<Self::File>>;
-    /// Makes a file, which must be new.
+    /// Opens a file for reading and writing; `None` if there is none.
+    fn open_to_write(&self, path: &str) -> io::Result<Option<Self::File>>;
+    /// Makes a file, which must be new, to read and write it.
     fn create(&self, path: &str) -> io::Result<Self::File>;
     /// Takes a name away; one that is gone is no error.
     fn remove(&self, path: &str) -> io::Result<()>;
@@ -132,7 +134,7 @@ impl<D: Disk> Folder<D> {
     ) -> Result<D::File> {
         let prepared = lock(&self.prepared).get(&segment).copied();
         let file = match prepared {
-            Some(length) if length == bytes => self.open(path)?,
+            Some(length) if length == bytes => self.open_to_write(path)?,
             // Of another length, or what an earlier try could not remove.
             _ => {
                 self.remove(path)?;
@@ -149,7 +151,7 @@ impl<D: Disk> Folder<D> {
     /// gives it to whoever reads, and would say of another sync that all is well. So what is seen is written once more.
     pub fn log_sync(&self, segment: u64) -> Result<()> {
         let path = segment_path(segment);
-        let file = self.open(&path)?;
+        let file = self.open_to_write(&path)?;
         let size = self.size(&file, &path)?;
         let mut offset = 0;
         while offset < size {
@@ -213,7 +215,7 @@ impl<D: Disk> Folder<D> {
     }
 
     pub fn watermark_settle(&self, slot: usize) -> Result<()> {
-        let Some(file) = self.try_open(WATERMARK)? else {
+        let Some(file) = self.try_open_to_write(WATERMARK)? else {
             return Ok(());
         };
         let offset = (slot * WATERMARK_SLOT_BYTES) as u64;
@@ -306,7 +308,7 @@ impl<D: Disk> Folder<D> {
     pub fn root_settle(&self, table: TableId, holding: usize) -> Result<()> {
         let _one_at_a_time = lock(&self.roots);
         let path = root_path(table);
-        let Some(file) = self.try_open(&path)? else {
+        let Some(file) = self.try_open_to_write(&path)? else {
             return Ok(());
         };
         let copies = self.root_load(table)?;
@@ -434,7 +436,7 @@ impl<D: Disk> Folder<D> {
     pub fn manifest_append(&self, generation: u64, offset: u64, bytes: &[u8]) -> Result<()> {
         for copy in 0..2 {
             let path = manifest_path(generation, copy);
-            let file = self.open(&path)?;
+            let file = self.open_to_write(&path)?;
             let size = self.size(&file, &path)?;
             if size != offset {
                 return Err(Error::corrupt(format!(
@@ -484,9 +486,18 @@ impl<D: Disk> Folder<D> {
             .map_err(|source| io_error(path, "open", source))
     }
 
+    fn try_open_to_write(&self, path: &str) -> Result<Option<D::File>> {
+        self.disk
+            .open_to_write(path)
+            .map_err(|source| io_error(path, "open", source))
+    }
+
     fn open(&self, path: &str) -> Result<D::File> {
-        self.try_open(path)?
-            .ok_or_else(|| Error::corrupt(format!("{path} is missing")))
+        self.try_open(path)?.ok_or_else(|| missing(path))
+    }
+
+    fn open_to_write(&self, path: &str) -> Result<D::File> {
+        self.try_open_to_write(path)?.ok_or_else(|| missing(path))
     }
 
     fn create(&self, path: &str) -> Result<D::File> {
@@ -496,7 +507,7 @@ impl<D: Disk> Folder<D> {
     }
 
     fn open_or_create(&self, path: &str) -> Result<(D::File, bool)> {
-        match self.try_open(path)? {
+        match self.try_open_to_write(path)? {
             Some(file) => Ok((file, false)),
             None => Ok((self.create(path)?, true)),
         }
@@ -532,6 +543,10 @@ impl<D: Disk> Folder<D> {
     fn size(&self, file: &D::File, path: &str) -> Result<u64> {
         file.size().map_err(|source| io_error(path, "size", source))
     }
+}
+
+fn missing(path: &str) -> Error {
+    Error::corrupt(format!("{path} is missing"))
 }
 
 /// Exactly `length` bytes, or `Corrupt`.

@@ -86,6 +86,14 @@ impl LocalDisk {
         .map_err(|source| Error::io(format!("make {}", path.display()), source))
     }
 
+    fn open_by(&self, options: &OpenOptions, path: &str) -> io::Result<Option<LocalFile>> {
+        match options.open(self.directory.join(path)) {
+            Ok(file) => Ok(Some(self.file(file, path))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn file(&self, file: File, path: &str) -> LocalFile {
         let log_path =
             (self.log_is_direct && path.starts_with(LOG)).then(|| self.directory.join(path));
@@ -101,15 +109,11 @@ impl Disk for LocalDisk {
     type File = LocalFile;
 
     fn open(&self, path: &str) -> io::Result<Option<LocalFile>> {
-        match OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.directory.join(path))
-        {
-            Ok(file) => Ok(Some(self.file(file, path))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.open_by(OpenOptions::new().read(true), path)
+    }
+
+    fn open_to_write(&self, path: &str) -> io::Result<Option<LocalFile>> {
+        self.open_by(OpenOptions::new().read(true).write(true), path)
     }
 
     fn create(&self, path: &str) -> io::Result<LocalFile> {

@@ -109,6 +109,41 @@ async fn a_blob_is_whole_after_finish_and_gone_after_remove() {
 }
 
 #[tokio::test]
+async fn what_is_only_read_is_opened_for_reading_so_that_a_disk_that_became_read_only_allows_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let blob = StructureId([5; 16]);
+    let backend = open(directory.path());
+    let mut sink = backend.blob_create(blob).await.unwrap();
+    sink.write((&part(64)).into()).await.unwrap();
+    sink.finish().await.unwrap();
+    let path = directory.path().join(blob_path(blob));
+    assert_eq!(
+        access_modes(&path),
+        [libc::O_RDWR],
+        "still that of its sink"
+    );
+    drop(backend);
+    let backend = open(directory.path());
+    assert_eq!(backend.blob_read(blob, 0, 64).await.unwrap(), [0; 64]);
+    assert_eq!(access_modes(&path), [libc::O_RDONLY]);
+}
+
+/// How this process may use what it has open at `path`: the superuser may do more than a file's mode says, but not more than a descriptor's.
+fn access_modes(path: &Path) -> Vec<i32> {
+    let path = path.canonicalize().unwrap();
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let here = open.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to == path));
+    here.map(|entry| {
+        let told = Path::new("/proc/self/fdinfo").join(entry.file_name());
+        let told = std::fs::read_to_string(told).unwrap();
+        let flags = told.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = i32::from_str_radix(flags.unwrap().trim(), 8).unwrap();
+        flags & libc::O_ACCMODE
+    })
+    .collect()
+}
+
+#[tokio::test]
 async fn an_unknown_file_is_named_and_known_ones_are_not() {
     let directory = tempfile::tempdir().unwrap();
     let backend = open(directory.path());

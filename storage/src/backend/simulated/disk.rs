@@ -426,6 +426,7 @@ pub(super) struct SimulatedFile {
     disk: Arc<SimulatedDisk>,
     life: u64,
     file: u64,
+    is_writable: bool,
 }
 
 impl SimulatedLife {
@@ -433,12 +434,18 @@ impl SimulatedLife {
         action(self.disk.state().alive(self.life)?)
     }
 
-    fn file(&self, file: u64) -> SimulatedFile {
+    fn file(&self, file: u64, is_writable: bool) -> SimulatedFile {
         SimulatedFile {
             disk: self.disk.clone(),
             life: self.life,
             file,
+            is_writable,
         }
+    }
+
+    fn open_by(&self, path: &str, is_writable: bool) -> io::Result<Option<SimulatedFile>> {
+        let found = self.with(|state| Ok(state.names.get(path).copied()))?;
+        Ok(found.map(|file| self.file(file, is_writable)))
     }
 }
 
@@ -446,8 +453,11 @@ impl Disk for SimulatedLife {
     type File = SimulatedFile;
 
     fn open(&self, path: &str) -> io::Result<Option<SimulatedFile>> {
-        let found = self.with(|state| Ok(state.names.get(path).copied()))?;
-        Ok(found.map(|file| self.file(file)))
+        self.open_by(path, false)
+    }
+
+    fn open_to_write(&self, path: &str) -> io::Result<Option<SimulatedFile>> {
+        self.open_by(path, true)
     }
 
     fn create(&self, path: &str) -> io::Result<SimulatedFile> {
@@ -460,7 +470,7 @@ impl Disk for SimulatedLife {
             state.names.insert(path.to_owned(), file);
             Ok(file)
         })?;
-        Ok(self.file(file))
+        Ok(self.file(file, true))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
@@ -516,6 +526,13 @@ impl SimulatedFile {
     fn with<T>(&self, action: impl FnOnce(&mut State, u64) -> io::Result<T>) -> io::Result<T> {
         action(self.disk.state().alive(self.life)?, self.file)
     }
+
+    fn write(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        if !self.is_writable {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        self.with(|state, file| write(state, file, offset, bytes))
+    }
 }
 
 fn content(state: &mut State, file: u64) -> io::Result<&mut Content> {
@@ -559,11 +576,11 @@ impl DiskFile for SimulatedFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.with(|state, file| write(state, file, offset as usize, bytes))
+        self.write(offset as usize, bytes)
     }
 
     fn fill_zero(&self, bytes: u64) -> io::Result<()> {
-        self.with(|state, file| write(state, file, 0, &vec![0; bytes as usize]))
+        self.write(0, &vec![0; bytes as usize])
     }
 
     fn size(&self) -> io::Result<u64> {
