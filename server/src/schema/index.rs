@@ -114,6 +114,21 @@ impl Index {
         self.is_sai() && matches!(ty.bare(), CqlType::Vector(..))
     }
 
+    /// What Cassandra calls that which makes terms of an SAI's values.
+    pub fn analyzer(&self) -> String {
+        let said = ["case_sensitive", "normalize", "ascii"]
+            .iter()
+            .any(|option| self.options.contains_key(*option));
+        if !said {
+            return "NoOpAnalyzer".into();
+        }
+        let fold = self.fold().unwrap_or_default();
+        format!(
+            "NonTokenizingAnalyzer{{caseSensitive={}, normalized={}, ascii={}}}",
+            !fold.lower, fold.normalize, fold.ascii
+        )
+    }
+
     /// How texts are folded before they are compared; None: they are not.
     pub fn fold(&self) -> Option<Fold> {
         let says = |option: &str, value: &str| {
@@ -140,6 +155,11 @@ pub fn target_name(kind: IndexTargetKind) -> &'static str {
     }
 }
 
+/// Whether the terms of an SAI over this type are strings of bytes to Cassandra, and not numbers of a fixed length.
+pub fn is_literal(ty: &CqlType) -> bool {
+    !has_ranges(ty) && *ty != CqlType::Uuid
+}
+
 /// Whether an SAI answers ranges of this type: of texts, booleans and what is frozen it finds equal ones only.
 fn has_ranges(ty: &CqlType) -> bool {
     matches!(
@@ -161,7 +181,7 @@ fn has_ranges(ty: &CqlType) -> bool {
 }
 
 /// How an SAI makes different spellings of a text one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fold {
     pub lower: bool,
     pub normalize: bool,

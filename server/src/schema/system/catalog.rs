@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use palladium_protocol::types::{CqlType, CqlValue};
 
+use super::super::index::is_literal;
 use super::super::{
     Catalog, Column, ColumnKind, Keyspace, KeyspaceKind, TableOptions, TableSchema,
 };
@@ -263,6 +264,31 @@ pub fn built_indexes(catalog: &Catalog, rows: &mut Rows<'_>) -> CqlResult<()> {
             rows.add(vec![
                 ("table_name", text(&table.keyspace)),
                 ("index_name", text(&index.name)),
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+/// `system_views.sai_column_indexes`
+pub fn attached_indexes(catalog: &Catalog, rows: &mut Rows<'_>) -> CqlResult<()> {
+    for table in catalog.customer_tables() {
+        for index in table.indexes.iter().filter(|index| index.is_sai()) {
+            let Some(column) = table.column(&index.column) else {
+                continue;
+            };
+            rows.add(vec![
+                ("keyspace_name", text(&table.keyspace)),
+                ("index_name", text(&index.name)),
+                ("table_name", text(&table.name)),
+                ("column_name", text(&index.column)),
+                ("is_queryable", boolean(index.is_built)),
+                ("is_building", boolean(!index.is_built)),
+                (
+                    "is_string",
+                    boolean(is_literal(&index.term_type(&column.ty))),
+                ),
+                ("analyzer", text(index.analyzer())),
             ])?;
         }
     }

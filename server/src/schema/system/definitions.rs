@@ -255,7 +255,13 @@ const SYSTEM_VIEWS: Described = (
          table_name)))",
         "CREATE TABLE rows_per_read (keyspace_name text, table_name text, count bigint, max double, p50th double, p99th double, PRIMARY KEY \
          ((keyspace_name, table_name)))",
+        "CREATE TABLE sai_column_indexes (keyspace_name text, index_name text, analyzer text, column_name text, is_building boolean, \
+         is_queryable boolean, is_string boolean, table_name text, PRIMARY KEY (keyspace_name, index_name)) WITH comment = \
+         'Storage-attached column index metadata'",
         "CREATE TABLE settings (name text PRIMARY KEY, value text) WITH comment = 'current settings'",
+        "CREATE TABLE snapshots (name text, keyspace_name text, table_name text, created_at timestamp, ephemeral boolean, expires_at \
+         timestamp, size_on_disk bigint, true_size bigint, PRIMARY KEY (name, keyspace_name, table_name)) WITH comment = 'available \
+         snapshots'",
         "CREATE TABLE sstable_tasks (keyspace_name text, table_name text, task_id timeuuid, completion_ratio double, kind text, progress \
          bigint, sstables int, target_directory text, total bigint, unit text, PRIMARY KEY (keyspace_name, table_name, task_id)) WITH \
          comment = 'current sstable tasks'",

@@ -9,6 +9,7 @@ use palladium_storage::{Place, QueueActivity, ReadCommand, ReadPage, Store};
 use uuid::Uuid;
 
 use super::super::{Catalog, TableSchema};
+use super::catalog;
 use super::latencies;
 use super::node::PARTITIONER;
 use super::rows::{Named, Rows, boolean, double, int, text, text_map};
@@ -35,7 +36,10 @@ pub fn fill(
         "caches" => caches(database, rows),
         "clients" => clients(database, rows),
         "cql_metrics" => cql_metrics(database, rows),
+        "sai_column_indexes" => catalog::attached_indexes(schema, rows),
         "settings" => settings(database, rows),
+        // Nobody takes any yet.
+        "snapshots" => Ok(()),
         "sstable_tasks" => sstable_tasks(database, schema, rows),
         "thread_pools" => thread_pools(database, rows),
         _ => latencies::fill(database, schema, table, rows),
