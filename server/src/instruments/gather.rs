@@ -206,6 +206,11 @@ fn log(database: &Database, out: &mut Exposition) {
         "Bytes of all segments of the log.",
     )
     .count(&[], database.engine.memory().log_bytes);
+    out.gauge(
+        "palladium_log_stopped",
+        "1 once the log has stopped itself after a write or a sync that failed: reads go on, and nothing is written until the server is started again.",
+        usize::from(database.engine.log_has_stopped()),
+    );
     out.counter(
         "palladium_log_written_bytes_total",
         "Bytes of records that were appended.",

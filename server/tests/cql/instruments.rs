@@ -124,6 +124,7 @@ fn a_scraper_is_told_what_was_asked_and_no_name() {
     assert!(value(&metrics, "palladium_sent_bytes_total") > 1_000.0);
     assert!(value(&metrics, "palladium_memtable_bytes") > 0.0);
     assert!(value(&metrics, "palladium_log_group_seconds_count") > 12.0);
+    assert_eq!(value(&metrics, "palladium_log_stopped"), 0.0);
     assert!(value(&metrics, "process_resident_memory_bytes") > 1e6);
     let calls = "palladium_key_service_calls_total{service=\"local\",outcome=\"answered\"}";
     assert!(value(&metrics, calls) >= 1.0);

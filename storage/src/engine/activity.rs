@@ -344,6 +344,11 @@ impl<B: Backend> Engine<B> {
         self.inner.merges.finished().iter().cloned().collect()
     }
 
+    /// The log has stopped itself after a failure: reads go on, and nothing is written until the next start.
+    pub fn log_has_stopped(&self) -> bool {
+        self.inner.log_end.get().is_some_and(Result::is_err)
+    }
+
     /// What it has done since it was opened.
     pub fn tallied(&self) -> Tallied {
         let tallies = &self.inner.tallies;

@@ -405,6 +405,7 @@ fn memory_is_given_back_by_every_road_out() {
 fn a_failed_sync_stops_the_log_and_nothing_that_was_acknowledged_is_lost() {
     let mut world = World::with_tables(19, small(), 1);
     let expected = world.fill(0, 3, 3);
+    assert!(!world.engine.log_has_stopped());
     world.disk.fail_syncs(1);
     let unknown = world.try_put(0, (9, 9), 9);
     assert!(matches!(unknown, Err(Error::OutcomeUnknown { .. })));
@@ -412,6 +413,7 @@ fn a_failed_sync_stops_the_log_and_nothing_that_was_acknowledged_is_lost() {
         panic!("a write after a failed sync is taken");
     };
     assert!(error.to_string().contains("sync"), "says why: {error}");
+    assert!(world.engine.log_has_stopped(), "and who watches is told");
     assert_eq!(
         world.rows(0).unwrap(),
         expected,
@@ -423,6 +425,7 @@ fn a_failed_sync_stops_the_log_and_nothing_that_was_acknowledged_is_lost() {
     assert_eq!(world.rows(0).unwrap(), expected);
     assert!(world.stop().is_err());
     world.reopen(Crash::PowerLoss { seed: 19 });
+    assert!(!world.engine.log_has_stopped());
     world.unlock(0).unwrap();
     let mut found = world.rows(0).unwrap();
     found.remove(&(9, 9));
