@@ -5,7 +5,7 @@
 //! 3. **Cross-check.** The log knows the manifest's newest commit and the manifest the log's; a folder put together from copies of different age shows here.
 //! 4. **Roots.** Each is compared with the epoch and hash that the manifest recorded: the same, one ahead (a key switch that had not reached the manifest), or
 //!    an older copy put back.
-//! 5. **Blobs** that nothing refers to are removed: flushes and compactions that a crash cut short.
+//! 5. **Blobs** that nothing refers to are removed: flushes and compactions that a crash cut short, and what a drop had not come to.
 //!
 //! Damage stops the tables it hurts and nobody else, at this start and at every later one: the segments that show it stay as long as one of those tables is there,
 //! and the numbers of groups that are missing are not given again.
@@ -98,6 +98,7 @@ pub(crate) async fn open<B: Backend>(
         stale_entries: OnceLock::new(),
         obsolete: Mutex::default(),
         doubtful: Mutex::default(),
+        removing: futures::lock::Mutex::default(),
         log_damage,
         broken_groups,
         log_end: OnceLock::new(),

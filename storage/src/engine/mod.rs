@@ -122,6 +122,8 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) obsolete: Mutex<Vec<Arc<Sstable>>>,
     /// Blobs that a manifest commit named whose outcome is not known. The next commit that succeeds leaves them out for good.
     pub(crate) doubtful: Mutex<Vec<StructureId>>,
+    /// Held by who removes the files of a dropped table: one at a time, so that reads find threads free.
+    pub(crate) removing: futures::lock::Mutex<()>,
     /// Damage in the log that stops tables, as found at the start.
     pub(crate) log_damage: Vec<LogDamage>,
     /// Groups of which a share is damaged.

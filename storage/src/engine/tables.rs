@@ -1,7 +1,8 @@
 //! Which tables there are: create, drop, truncate.
 //!
 //! Durable order: a root before the manifest that records it, both before the answer; a drop destroys the root before anything is removed, and can be asked
-//! for again until it has succeeded.
+//! for again until it has succeeded. The files of what was dropped go behind the answer: without root and manifest entry nothing opens them, and what a crash
+//! leaves of them is an orphan that the next start removes.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
@@ -61,7 +62,7 @@ impl<B: Backend> Engine<B> {
             .collect()
     }
 
-    /// Destroys a table: first its root, durably, so that nothing of it can be opened any more; then the rest. After an error: ask again.
+    /// Destroys a table: first its root, durably, so that nothing of it can be opened any more; then the manifest's entry. Its files are removed behind the answer. After an error: ask again.
     pub async fn drop_table(&self, id: TableId) -> Result<()> {
         let inner = self.inner.clone();
         self.to_the_end(async move { inner.drop_table(id).await })
@@ -164,7 +165,7 @@ impl<B: Backend> Inner<B> {
         Ok(())
     }
 
-    async fn drop_table(&self, id: TableId) -> Result<()> {
+    async fn drop_table(self: &Arc<Self>, id: TableId) -> Result<()> {
         let table = self.tables.get(id)?;
         if let Some(open) = table.opened() {
             open.stop();
@@ -189,7 +190,7 @@ impl<B: Backend> Inner<B> {
         self.tables.remove(id);
         self.forming.ask(Errand::Release);
         let structures = entries.iter().flat_map(SstableEntry::structures);
-        self.remove_blobs(structures).await;
+        self.remove_behind(structures.collect());
         Ok(())
     }
 
@@ -344,6 +345,15 @@ impl<B: Backend> Inner<B> {
                 tracing::warn!(%structure, %error, "a blob that nothing refers to stays until the next start");
             }
         }
+    }
+
+    /// The same while whoever asked for it goes on. A closing engine waits for it.
+    fn remove_behind(self: &Arc<Self>, structures: Vec<StructureId>) {
+        let inner = self.clone();
+        self.start(async move {
+            let _one_at_a_time = inner.removing.lock().await;
+            inner.remove_blobs(structures.into_iter()).await;
+        });
     }
 
     /// SSTables that no version holds any more.

@@ -176,6 +176,35 @@ fn a_drop_that_failed_can_be_asked_for_again() {
 }
 
 #[test]
+fn a_drop_answers_when_its_key_is_destroyed_and_the_files_go_behind_it() {
+    for crash in [None, Some(Crash::Kill), Some(Crash::PowerLoss { seed: 9 })] {
+        let mut world = World::with_tables(9, small(), 2);
+        let kept = world.fill(1, 4, 4);
+        world.flush(1).unwrap();
+        let of_others = world.paths("blobs/");
+        world.fill(0, 4, 4);
+        world.flush(0).unwrap();
+        world
+            .disk
+            .slow_down(world.env.clone(), 9, Duration::from_secs(1));
+        world.env.run(world.engine.drop_table(id(0))).unwrap();
+        assert_ne!(world.paths("blobs/"), of_others, "nobody waits for these");
+        assert_eq!(world.paths("roots/").len(), 1, "and for this, everybody");
+        match crash {
+            None => world.env.advance(Duration::from_secs(60)),
+            Some(crash) => world.reopen(crash),
+        }
+        assert_eq!(world.engine.table_ids(), [id(1)]);
+        assert_eq!(world.paths("blobs/"), of_others);
+        world.disk.speed_up();
+        if crash.is_some() {
+            world.unlock(1).unwrap();
+        }
+        assert_eq!(world.rows(1).unwrap(), kept);
+    }
+}
+
+#[test]
 fn a_drop_destroys_a_root_that_could_not_be_read() {
     let mut world = World::with_tables(8, small(), 1);
     world.stop().unwrap();
