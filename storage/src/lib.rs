@@ -45,8 +45,8 @@ pub use backend::{Backend, LocalBackend, LocalOptions};
 pub use compaction::CompactionOptions;
 pub use companion::Companion;
 pub use engine::{
-    Beside, CacheActivity, Engine, FinishedMerge, Held, MergeActivity, NewTable, QueueActivity,
-    StaleEntries, Tallied, Ticket, Unsettled, Write,
+    Beside, CacheActivity, Engine, FinishedMerge, FlushActivity, Held, MergeActivity, NewTable,
+    QueueActivity, StaleEntries, Tallied, Ticket, Unsettled, Write,
 };
 pub use env::Env;
 pub use error::{Error, Result};

@@ -23,7 +23,7 @@ use crate::background::Jobs;
 use crate::cache::BlockCache;
 use crate::commitlog::{CommitLog, CommitLogOptions, Damage, DamageScope, Recovered};
 use crate::compaction::Pace;
-use crate::engine::{Forming, Inner, Merges, Shares, Tallies, Timestamps};
+use crate::engine::{Flushes, Forming, Inner, Merges, Shares, Tallies, Timestamps};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::latch::Latches;
@@ -90,6 +90,7 @@ pub(crate) async fn open<B: Backend>(
         latches: Latches::new(),
         jobs: Jobs::default(),
         merges: Merges::default(),
+        flushes: Flushes::default(),
         pace: Arc::new(Pace::new(options.compaction_throughput)),
         tallies: Tallies::default(),
         memtable_bytes: AtomicUsize::new(0),

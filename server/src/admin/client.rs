@@ -1,7 +1,7 @@
 //! Asks a running server to flush or compact: over CQL, as any client could, so that there is no second port and no second login.
 //!
 //! The statement is an INSERT into the virtual table `system_palladium.maintenance`; it is answered when the work is done. Meanwhile another connection asks
-//! `system_views.sstable_tasks` how far merges are, and standard error hears of it.
+//! `system_views.sstable_tasks` how far merges and flushes are, and standard error hears of it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -59,7 +59,7 @@ pub fn ask(
     }
 }
 
-/// Says how far merges are, once in a while, until it is told to stop.
+/// Says how far merges and flushes are, once in a while, until it is told to stop.
 fn tell_progress(server: &Server, is_done: &Receiver<()>) {
     let Ok(mut connection) = Connection::open(server) else {
         return;
@@ -75,7 +75,7 @@ fn tell_progress(server: &Server, is_done: &Receiver<()>) {
     }
 }
 
-/// `compaction of ks.t: 12 of 100 keys`
+/// `compaction of ks.t: 12000 of 100000 bytes`
 fn told(task: &serde_json::Value) -> String {
     let text = |name: &str| task[name].as_str().unwrap_or_default();
     format!(

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use palladium::config::Config;
 
 use crate::client::{Answer, Client, Node, Rows, Value};
+use crate::scene::wait_for;
 
 fn start(change: impl FnOnce(&mut Config)) -> Node {
     let mut config = Config {
@@ -265,6 +266,46 @@ fn text(rows: &Rows, row: usize, column: &str) -> String {
     let place = rows.columns.iter().position(|(name, _)| name == column);
     let cell = rows.rows[row][place.expect("a column of this name")].as_deref();
     String::from_utf8_lossy(cell.unwrap_or(b"null")).into_owned()
+}
+
+#[test]
+fn how_far_a_merge_is_is_told_in_bytes() {
+    // As long as that takes, it can be looked at.
+    let node = start(|config| config.compaction_throughput_mib = 1);
+    let mut client = Client::connect(node.address());
+    make_keyspace(&mut client);
+    client
+        .query("CREATE TABLE ks.sesame (k int PRIMARY KEY, v text) WITH compaction = {'class': 'SizeTieredCompactionStrategy', 'min_threshold': 2}")
+        .done();
+    let insert = client.prepare("INSERT INTO ks.sesame (k, v) VALUES (?, ?)");
+    let large = "x".repeat(1 << 20);
+    for _ in 0..2 {
+        for k in 0..10 {
+            client
+                .execute(&insert, &[Value::from(k), Value::from(large.as_str())])
+                .done();
+        }
+        client
+            .query("INSERT INTO system_palladium.maintenance (operation, keyspace_name, table_name) VALUES ('flush', 'ks', 'sesame')")
+            .done();
+    }
+    let merge = || {
+        let tasks =
+            client.query("SELECT * FROM system_views.sstable_tasks WHERE keyspace_name = 'ks'");
+        let tasks = tasks.rows();
+        let is_merge = !tasks.rows.is_empty() && text(&tasks, 0, "kind") == "compaction";
+        (is_merge && number(&tasks, 0, "progress") > 0).then_some(tasks)
+    };
+    let merge = wait_for(merge, "a merge has begun");
+    assert_eq!(text(&merge, 0, "table_name"), "sesame");
+    assert_eq!(text(&merge, 0, "unit"), "bytes");
+    let (progress, total) = (number(&merge, 0, "progress"), number(&merge, 0, "total"));
+    assert!(
+        progress <= total && total < 20 << 20,
+        "{progress} of {total}"
+    );
+    let ratio = progress as f64 / total as f64;
+    assert_eq!(double(&merge, 0, "completion_ratio"), ratio);
 }
 
 #[test]

@@ -65,6 +65,9 @@ pub struct MergeTask<B: Backend> {
     pub writer: WriterOptions,
     /// Asked between stretches of items, and of blocks that came from the disk before they are opened; its error ends the merge.
     pub proceed: Arc<dyn Fn() -> Result<()> + Send + Sync>,
+    /// Told of so many more bytes of the inputs' data that it has come to, once for each block that it reads. What lies in the cache is not read, and counts with
+    /// the next block that is.
+    pub progress: Arc<dyn Fn(u64) + Send + Sync>,
     /// Told which of the inputs a block could not be opened of: the merge ends, and would end so each time.
     pub damaged: Arc<dyn Fn(u64) + Send + Sync>,
 }
@@ -323,6 +326,7 @@ impl<'a, B: Backend> Run<'a, B> {
                 what: format!("structure {} is not part of the merge", address.structure),
             })?;
         let sstable = &self.task.inputs[input];
+        let before = self.ahead[input].reached();
         let block = sstable
             .fetch(
                 &Leased::new(&*self.task.backend, &*self.task.proceed),
@@ -336,6 +340,10 @@ impl<'a, B: Backend> Run<'a, B> {
                     (self.task.damaged)(sstable.id());
                 }
             })?;
+        let reached = self.ahead[input].reached();
+        if reached > before {
+            (self.task.progress)(reached - before);
+        }
         let bytes = block.bytes().len() as u64;
         self.blocks.add(address, block);
         let pace = &self.task.pace;

@@ -103,6 +103,7 @@ impl Table {
                 ..WriterOptions::default()
             },
             proceed: Arc::new(|| Ok(())),
+            progress: Arc::new(|_| ()),
             damaged: Arc::new(|_| ()),
         }
     }

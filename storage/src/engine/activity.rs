@@ -1,8 +1,8 @@
 //! What an engine is doing beside its requests, what it has done, and how its cache fares: for whoever shows it.
 //!
-//! What must hold: nothing here is on the road of each request. A merge counts its partitions, which it stops at anyway; a queue counts its jobs; the log reads
-//! its clock once or twice for a group. Of reads that memory answers each thread measures one in [`MEASURED_ONE_IN`]: two looks at a clock are a tenth of
-//! what such a read costs.
+//! What must hold: nothing here is on the road of each request. A merge counts the blocks that it reads, and a flush its partitions, told where it looks at its
+//! lease anyway; a queue counts its jobs; the log reads its clock once or twice for a group. Of reads that memory answers each thread measures one in
+//! [`MEASURED_ONE_IN`]: two looks at a clock are a tenth of what such a read costs.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
@@ -14,6 +14,7 @@ use palladium_crypto::TableId;
 use crate::backend::Backend;
 use crate::background::Queue;
 use crate::engine::{Engine, Shares};
+use crate::memtable::Memtable;
 use crate::metrics::{Distribution, Histogram};
 use crate::model::Store;
 use crate::read::{KeyRange, ReadCommand};
@@ -77,11 +78,21 @@ pub struct MergeActivity {
     pub table: TableId,
     pub store: Store,
     pub sstables: usize,
-    /// Of the SSTables that are merged.
+    /// Bytes of data that were read, as they lie on the disk, of so many.
     pub bytes: u64,
-    /// Partitions that were written, of so many at most.
-    pub partitions: u64,
-    pub partitions_max: u64,
+    pub bytes_max: u64,
+}
+
+/// A memtable that is being written out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlushActivity {
+    /// Of its own since the start.
+    pub number: u64,
+    pub table: TableId,
+    pub store: Store,
+    /// Bytes of memory whose content was written, of so many: told by the partitions that were, as if all were alike.
+    pub bytes: u64,
+    pub bytes_max: u64,
 }
 
 /// A merge that is over, and whose SSTables have taken the place of those it read.
@@ -194,124 +205,194 @@ pub struct Held {
     pub writes: Option<Distribution>,
 }
 
-/// The merges that run.
-#[derive(Default)]
-pub(crate) struct Merges {
-    running: Mutex<Vec<Arc<Running>>>,
-    /// The newest last.
-    finished: Mutex<VecDeque<FinishedMerge>>,
+/// Tasks under way of one kind.
+pub(crate) struct UnderWay<T> {
+    tasks: Mutex<Vec<(u64, Arc<T>)>>,
     begun: AtomicU64,
 }
 
-pub(crate) struct Running {
+/// A task is listed until this is dropped.
+pub(crate) struct Listed<'a, T> {
+    under_way: &'a UnderWay<T>,
     number: u64,
+    pub(crate) task: Arc<T>,
+}
+
+impl<T> Default for UnderWay<T> {
+    fn default() -> Self {
+        UnderWay {
+            tasks: Mutex::default(),
+            begun: AtomicU64::new(0),
+        }
+    }
+}
+
+impl<T> UnderWay<T> {
+    fn begin(&self, task: T) -> Listed<'_, T> {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        let task = Arc::new(task);
+        self.tasks().push((number, task.clone()));
+        Listed {
+            under_way: self,
+            number,
+            task,
+        }
+    }
+
+    fn all(&self) -> Vec<(u64, Arc<T>)> {
+        self.tasks().clone()
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<(u64, Arc<T>)>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Drop for Listed<'_, T> {
+    fn drop(&mut self) {
+        let own = self.number;
+        self.under_way.tasks().retain(|(number, _)| *number != own);
+    }
+}
+
+/// Memtables that are written out.
+pub(crate) type Flushes = UnderWay<Flush>;
+
+pub(crate) struct Flush {
     table: TableId,
     store: Store,
-    sstables: usize,
-    pub(crate) bytes: u64,
+    bytes_max: u64,
     partitions: AtomicU64,
     partitions_max: u64,
 }
 
-impl Running {
-    /// One more partition is done.
-    pub(crate) fn step(&self) {
-        self.partitions.fetch_add(1, Ordering::Relaxed);
+impl Flushes {
+    pub(crate) fn begin_with(
+        &self,
+        table: TableId,
+        store: Store,
+        memtable: &Memtable,
+    ) -> Listed<'_, Flush> {
+        self.begin(Flush {
+            table,
+            store,
+            bytes_max: memtable.bytes() as u64,
+            partitions: AtomicU64::new(0),
+            partitions_max: memtable.partitions() as u64,
+        })
+    }
+}
+
+impl Flush {
+    /// So many partitions are written by now.
+    pub(crate) fn reach(&self, partitions: u64) {
+        self.partitions.store(partitions, Ordering::Relaxed);
     }
 
-    fn partitions(&self) -> u64 {
+    /// As if each partition were as large as any other.
+    fn bytes(&self) -> u64 {
         let partitions = self.partitions.load(Ordering::Relaxed);
-        partitions.min(self.partitions_max)
+        share_of(self.bytes_max, partitions, self.partitions_max)
+    }
+}
+
+/// The merges that run, and those that are over.
+#[derive(Default)]
+pub(crate) struct Merges {
+    running: UnderWay<Running>,
+    /// The newest last.
+    finished: Mutex<VecDeque<FinishedMerge>>,
+}
+
+pub(crate) struct Running {
+    table: TableId,
+    store: Store,
+    sstables: usize,
+    /// Of all components of the SSTables that it merges.
+    pub(crate) bytes: u64,
+    /// Of their data, which it reads from the first to the last.
+    data_bytes: u64,
+    read: AtomicU64,
+}
+
+impl Running {
+    /// So many more bytes of data are read.
+    pub(crate) fn read(&self, bytes: u64) {
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed).min(self.data_bytes)
     }
 
     /// What it may still write.
     fn bytes_left(&self) -> u64 {
-        let left = self.partitions_max - self.partitions();
-        let share = left as f64 / self.partitions_max.max(1) as f64;
-        (self.bytes as f64 * share) as u64
+        let left = self.data_bytes - self.bytes_read();
+        share_of(self.bytes, left, self.data_bytes)
     }
 }
 
-/// A merge is listed until this is dropped.
-pub(crate) struct Listed<'a> {
-    merges: &'a Merges,
-    pub(crate) running: Arc<Running>,
+/// Of a whole as much as `part` is of `all`, and never more than the whole.
+fn share_of(whole: u64, part: u64, all: u64) -> u64 {
+    let share = u128::from(whole) * u128::from(part.min(all)) / u128::from(all.max(1));
+    u64::try_from(share).expect("not more than the whole")
 }
 
 impl Merges {
-    pub(crate) fn begin(&self, table: TableId, inputs: &[Arc<Sstable>]) -> Listed<'_> {
-        let partitions = inputs.iter().map(|input| input.statistics().partitions);
-        let running = Arc::new(Running {
-            number: self.begun.fetch_add(1, Ordering::Relaxed),
+    pub(crate) fn begin(&self, table: TableId, inputs: &[Arc<Sstable>]) -> Listed<'_, Running> {
+        self.running.begin(Running {
             table,
             store: inputs.first().map_or(Store::BASE, |input| input.store()),
             sstables: inputs.len(),
             bytes: inputs.iter().map(|input| input.bytes()).sum(),
-            partitions: AtomicU64::new(0),
-            partitions_max: partitions.sum(),
-        });
-        self.all().push(running.clone());
-        Listed {
-            merges: self,
-            running,
-        }
+            data_bytes: inputs.iter().map(|input| input.data_bytes()).sum(),
+            read: AtomicU64::new(0),
+        })
     }
 
     /// So many have begun since the start.
     pub(crate) fn begun(&self) -> u64 {
-        self.begun.load(Ordering::Relaxed)
+        self.running.begun.load(Ordering::Relaxed)
     }
 
     /// What running merges may still write.
     pub(crate) fn bytes_left(&self) -> u64 {
-        self.all().iter().map(|running| running.bytes_left()).sum()
+        let running = self.running.tasks();
+        running.iter().map(|(_, merge)| merge.bytes_left()).sum()
     }
 
     /// Of each running merge, how many SSTables it merges.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = usize> + use<> {
-        let sizes: Vec<usize> = self.all().iter().map(|running| running.sstables).collect();
-        sizes.into_iter()
+        let running = self.running.all().into_iter();
+        running.map(|(_, merge)| merge.sstables)
     }
 
-    fn finished(&self) -> MutexGuard<'_, VecDeque<FinishedMerge>> {
-        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn all(&self) -> MutexGuard<'_, Vec<Arc<Running>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Listed<'_> {
-    /// What it made has taken the place of what it read.
+    /// What a merge made has taken the place of what it read.
     pub(crate) fn finish(
         &self,
+        merge: &Listed<'_, Running>,
         finished_at: i64,
         bytes_out: u64,
         partitions_of: BTreeMap<usize, u64>,
     ) {
         let finished = FinishedMerge {
-            number: self.running.number,
-            table: self.running.table,
-            store: self.running.store,
+            number: merge.number,
+            table: merge.task.table,
+            store: merge.task.store,
             finished_at,
-            bytes_in: self.running.bytes,
+            bytes_in: merge.task.bytes,
             bytes_out,
             partitions_of,
         };
-        let mut all = self.merges.finished();
+        let mut all = self.finished();
         all.push_back(finished);
         if all.len() > FINISHED_MAX {
             all.pop_front();
         }
     }
-}
 
-impl Drop for Listed<'_> {
-    fn drop(&mut self) {
-        self.merges
-            .all()
-            .retain(|running| running.number != self.running.number);
+    fn finished(&self) -> MutexGuard<'_, VecDeque<FinishedMerge>> {
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -405,18 +486,29 @@ impl<B: Backend> Engine<B> {
 
     /// The merges that run.
     pub fn merge_activity(&self) -> Vec<MergeActivity> {
-        let all = self.inner.merges.all();
-        all.iter()
-            .map(|running| MergeActivity {
-                number: running.number,
-                table: running.table,
-                store: running.store,
-                sstables: running.sstables,
-                bytes: running.bytes,
-                partitions: running.partitions(),
-                partitions_max: running.partitions_max,
-            })
-            .collect()
+        let all = self.inner.merges.running.all().into_iter();
+        all.map(|(number, merge)| MergeActivity {
+            number,
+            table: merge.table,
+            store: merge.store,
+            sstables: merge.sstables,
+            bytes: merge.bytes_read(),
+            bytes_max: merge.data_bytes,
+        })
+        .collect()
+    }
+
+    /// The memtables that are being written out.
+    pub fn flush_activity(&self) -> Vec<FlushActivity> {
+        let all = self.inner.flushes.all().into_iter();
+        all.map(|(number, flush)| FlushActivity {
+            number,
+            table: flush.table,
+            store: flush.store,
+            bytes: flush.bytes(),
+            bytes_max: flush.bytes_max,
+        })
+        .collect()
     }
 }
 

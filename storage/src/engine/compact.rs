@@ -288,8 +288,8 @@ async fn carry_out<B: Backend>(
     };
     let began = inner.env.boot_nanos();
     let listed = inner.merges.begin(table.id, &inputs);
-    let bytes_in = listed.running.bytes;
-    let running = listed.running.clone();
+    let bytes_in = listed.task.bytes;
+    let running = listed.task.clone();
     let circumstances = inner.circumstances(table, open, store);
     let proceed = {
         let (inner, open) = (inner.clone(), open.clone());
@@ -301,7 +301,6 @@ async fn carry_out<B: Backend>(
     let outside = {
         let (open, ids) = (open.clone(), ids.clone());
         move |key: &PartitionKey| {
-            running.step();
             // Memtables first: a flush adds its SSTable before it removes the memtable, so that between the two nothing is missed.
             let in_memory = open.min_timestamp(store);
             let sstables = open.sstables();
@@ -340,6 +339,7 @@ async fn carry_out<B: Backend>(
             ..writer
         },
         proceed: Arc::new(proceed),
+        progress: Arc::new(move |bytes| running.read(bytes)),
         damaged: Arc::new(damaged),
     };
     let merged = merge(task).await.map_err(MergeError::Merging)?;
@@ -356,7 +356,10 @@ async fn carry_out<B: Backend>(
     exchange(inner, table, open, merged.removed, merged.added)
         .await
         .map_err(MergeError::Exchanging)?;
-    listed.finish(inner.env.wall_micros(), bytes_out, merged.partitions_of);
+    let now = inner.env.wall_micros();
+    inner
+        .merges
+        .finish(&listed, now, bytes_out, merged.partitions_of);
     let nanos = inner.env.boot_nanos().saturating_sub(began);
     inner.tallies.merged(nanos, bytes_in, bytes_out);
     Ok(())

@@ -55,7 +55,9 @@ use crate::root::Root;
 use crate::sstable::Sstable;
 use crate::table::Tables;
 
-pub use activity::{CacheActivity, FinishedMerge, Held, MergeActivity, QueueActivity, Tallied};
+pub use activity::{
+    CacheActivity, FinishedMerge, FlushActivity, Held, MergeActivity, QueueActivity, Tallied,
+};
 pub use companions::Beside;
 pub use group::Write;
 pub use keys::Unsettled;
@@ -63,7 +65,7 @@ pub use memory::Memory;
 pub use tables::NewTable;
 pub use ticket::Ticket;
 
-pub(crate) use activity::{Latencies, Merges, Tallies};
+pub(crate) use activity::{Flush, Flushes, Latencies, Merges, Tallies};
 pub(crate) use clock::Timestamps;
 pub(crate) use group::Forming;
 pub(crate) use log_loop::Shares;
@@ -103,6 +105,7 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) timestamps: Timestamps,
     pub(crate) jobs: Jobs,
     pub(crate) merges: Merges,
+    pub(crate) flushes: Flushes,
     /// What all merges together may read.
     pub(crate) pace: Arc<Pace>,
     pub(crate) tallies: Tallies,

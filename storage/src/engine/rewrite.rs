@@ -13,7 +13,7 @@ use crate::SPANS;
 use crate::backend::{Backend, Leased};
 use crate::background::Job;
 use crate::engine::group::Errand;
-use crate::engine::{Inner, compact};
+use crate::engine::{Flush, Inner, compact};
 use crate::error::{Error, Result};
 use crate::lease::Reading;
 use crate::manifest::{Edit, SstableEntry};
@@ -116,7 +116,8 @@ async fn write_out<B: Backend>(
     cursor
         .seek(&PartitionBound::MIN)
         .map_err(Fault::without_blocks)?;
-    let source = WhileLeased::new(cursor, inner.clone(), open.clone());
+    let listed = inner.flushes.begin_with(open.table, writer.store, memtable);
+    let source = WhileLeased::new(cursor, inner.clone(), open.clone(), listed.task.clone());
     let (backend, env) = (inner.backend.clone(), inner.env.clone());
     write_memtable::flush(source, backend, env, &open.ring(), writer).await
 }
@@ -237,11 +238,15 @@ async fn open_new<B: Backend>(
     Sstable::open(&Leased::new(&*inner.backend, &may_go_on), entry, ring).await
 }
 
-/// A memtable's cursor that ends with an error once the table's lease does: a lock does not wait until the last partition is written.
+/// A memtable's cursor that ends with an error once the table's lease does: a lock does not wait until the last partition is written. Where it looks, it tells how
+/// far it is.
 struct WhileLeased<S, B: Backend> {
     source: S,
     inner: Arc<Inner<B>>,
     open: Arc<OpenTable>,
+    flush: Arc<Flush>,
+    /// Left behind so far.
+    partitions: u64,
     until_check: u32,
 }
 
@@ -249,11 +254,13 @@ struct WhileLeased<S, B: Backend> {
 const ITEMS_BETWEEN_CHECKS: u32 = 256;
 
 impl<S: Source, B: Backend> WhileLeased<S, B> {
-    fn new(source: S, inner: Arc<Inner<B>>, open: Arc<OpenTable>) -> Self {
+    fn new(source: S, inner: Arc<Inner<B>>, open: Arc<OpenTable>, flush: Arc<Flush>) -> Self {
         WhileLeased {
             source,
             inner,
             open,
+            flush,
+            partitions: 0,
             until_check: ITEMS_BETWEEN_CHECKS,
         }
     }
@@ -262,6 +269,7 @@ impl<S: Source, B: Backend> WhileLeased<S, B> {
         self.until_check -= 1;
         if self.until_check == 0 {
             self.until_check = ITEMS_BETWEEN_CHECKS;
+            self.flush.reach(self.partitions);
             check_lease(&self.inner, &self.open).map_err(Fault::Error)?;
         }
         Ok(())
@@ -290,6 +298,7 @@ impl<S: Source, B: Backend> Source for WhileLeased<S, B> {
         self.source.gap()
     }
     fn next_partition(&mut self) -> Result<(), Fault> {
+        self.partitions += 1;
         self.source.next_partition()
     }
 }

@@ -21,6 +21,8 @@ pub struct ReadAhead {
     bytes: Vec<u8>,
     /// Where the last read ended.
     end: u64,
+    /// Where the last of the blocks ended that were asked for.
+    reached: u64,
     /// Up to there blocks are read one by one: a longer read has failed.
     trouble: u64,
     /// The index block used last, and its number.
@@ -46,6 +48,7 @@ impl ReadAhead {
             offset: 0,
             bytes: Vec::new(),
             end: 0,
+            reached: 0,
             trouble: 0,
             node: None,
         }
@@ -63,11 +66,23 @@ impl ReadAhead {
     }
 
     /// A block as it lies in the blob, if it has been read.
-    pub(super) fn block(&self, location: Location) -> Option<Vec<u8>> {
+    pub(super) fn block(&mut self, location: Location) -> Option<Vec<u8>> {
         let begin = location.offset.checked_sub(self.offset)?;
         let begin = usize::try_from(begin).ok()?;
         let end = begin.checked_add(location.sealed_bytes)?;
-        self.bytes.get(begin..end).map(<[u8]>::to_vec)
+        let block = self.bytes.get(begin..end)?.to_vec();
+        self.reach(location);
+        Some(block)
+    }
+
+    fn reach(&mut self, location: Location) {
+        let end = location.offset.saturating_add(location.sealed_bytes as u64);
+        self.reached = self.reached.max(end);
+    }
+
+    /// How far into the blob its blocks have been asked for.
+    pub fn reached(&self) -> u64 {
+        self.reached
     }
 
     /// How many bytes are to be read from a block's first one on, of a blob of `size` bytes; at least the block.
@@ -104,6 +119,7 @@ impl ReadAhead {
         self.end = location.offset.saturating_add(bytes.len() as u64);
         if bytes.len() == location.sealed_bytes {
             self.bytes = Vec::new();
+            self.reach(location);
             return Some(bytes);
         }
         self.bytes = bytes;
@@ -146,6 +162,7 @@ mod tests {
         }
         reads.retain(|read| *read > 0);
         assert_eq!(reads, [100, 200, 400, 800, 1_000, 1_000]);
+        assert_eq!(ahead.reached(), 3_100, "not what was read too far");
         assert_eq!(read(&mut ahead, &blob, at(9_000, 100)), 100);
         assert_eq!(read(&mut ahead, &blob, at(9_100, 100)), 200);
         assert_eq!(read(&mut ahead, &blob, at(9_300, 300)), 400);

@@ -279,6 +279,11 @@ impl Sstable {
         self.bytes
     }
 
+    /// Bytes of its data alone, as sealed.
+    pub fn data_bytes(&self) -> u64 {
+        self.data.size
+    }
+
     /// The table it belongs to.
     pub fn table(&self) -> TableId {
         self.table

@@ -1,11 +1,13 @@
 //! A disk of which every call takes up to 100 ms: writers share their waits, readers of what is in memory have none, and flushes and merges hold up nobody.
 
+use std::cell::RefCell;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::future::join_all;
-use palladium_storage::{Crash, Env};
+use palladium_storage::{Crash, Env, Error, Options};
 
-use crate::world::{Rows, World, everything, rows, small};
+use crate::world::{Rows, World, everything, id, rows, small};
 
 const SLOW: Duration = Duration::from_millis(100);
 
@@ -51,6 +53,60 @@ fn on_a_slow_disk_whoever_reads_memory_does_not_wait_for_who_writes() {
     assert_eq!(world.env.boot_nanos(), now);
     world.env.run(ticket)[0].clone().unwrap();
     assert_eq!(world.rows(0).unwrap().get(&(9, 9)), Some(&9));
+}
+
+/// What is told while an operation goes on, at each step.
+fn told<T>(
+    world: &World,
+    operation: impl Future<Output = Result<(), Error>>,
+    tell: impl Fn() -> Vec<T>,
+) -> Vec<T> {
+    let told = RefCell::new(Vec::new());
+    let mut operation = pin!(operation);
+    let told_at_each_step = async {
+        while futures::poll!(&mut operation).is_pending() {
+            told.borrow_mut().extend(tell());
+            world.env.sleep(Duration::from_micros(500)).await;
+        }
+    };
+    world.env.run(told_at_each_step);
+    assert!(tell().is_empty(), "nothing is under way any more");
+    told.into_inner()
+}
+
+#[test]
+fn how_far_a_flush_and_a_merge_are_is_told_in_bytes() {
+    let options = Options {
+        merge_bytes_max: 0,
+        ..small()
+    };
+    let world = World::with_tables(4, options, 1);
+    for value in 0..2 {
+        world.fill(0, 200, 8);
+        let in_memory = world.engine.memory().memtable_bytes as u64;
+        world.disk.slow_down(world.env.clone(), 4 + value, SLOW);
+        let engine = world.engine.clone();
+        let flushes = told(&world, engine.flush(Some(id(0))), || {
+            engine.flush_activity()
+        });
+        world.disk.speed_up();
+        let last = flushes.last().expect("it took its time");
+        assert_eq!(last.bytes_max, in_memory);
+        assert!(
+            last.bytes > in_memory / 2 && last.bytes <= in_memory,
+            "{last:?}"
+        );
+    }
+    world.disk.slow_down(world.env.clone(), 6, SLOW);
+    let engine = world.engine.clone();
+    let merges = told(&world, engine.compact(Some(id(0))), || {
+        engine.merge_activity()
+    });
+    let (first, last) = (&merges[0], merges.last().unwrap());
+    assert_eq!((first.sstables, last.sstables), (2, 2));
+    assert!(merges.iter().is_sorted_by_key(|merge| merge.bytes));
+    assert!(first.bytes < first.bytes_max / 2, "{first:?}");
+    assert_eq!(last.bytes, last.bytes_max, "it has read all");
 }
 
 #[test]

@@ -252,23 +252,19 @@ fn sstable_tasks(database: &Database, schema: &Catalog, rows: &mut Rows<'_>) -> 
         let Some((keyspace, table)) = name_of(schema, merge.table, merge.store) else {
             continue;
         };
-        // One name for each, in the form that Cassandra's clients expect.
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&merge.number.to_be_bytes());
-        id[6] = 0x10;
-        id[8] = 0x80;
-        let ratio = merge.partitions as f64 / merge.partitions_max.max(1) as f64;
-        rows.add(vec![
-            ("keyspace_name", text(keyspace)),
-            ("table_name", text(table)),
-            ("task_id", Some(CqlValue::Timeuuid(Uuid::from_bytes(id)))),
-            ("completion_ratio", double(ratio)),
-            ("kind", text("compaction")),
-            ("progress", bigint(merge.partitions)),
-            ("sstables", count(merge.sstables)),
-            ("total", bigint(merge.partitions_max)),
-            ("unit", text("keys")),
-        ])?;
+        let done = (merge.bytes, merge.bytes_max);
+        let mut task = in_bytes("compaction", 2 * merge.number, keyspace, table, done);
+        task.push(("sstables", count(merge.sstables)));
+        rows.add(task)?;
+    }
+    for flush in database.engine.flush_activity() {
+        let Some((keyspace, table)) = name_of(schema, flush.table, flush.store) else {
+            continue;
+        };
+        let done = (flush.bytes, flush.bytes_max);
+        let mut task = in_bytes("flush", 2 * flush.number + 1, keyspace, table, done);
+        task.push(("sstables", count(0)));
+        rows.add(task)?;
     }
     for ((id, store), share) in database.builds().iter() {
         let Some(table) = schema.customer_tables().find(|table| table.id == *id) else {
@@ -298,6 +294,30 @@ fn sstable_tasks(database: &Database, schema: &Catalog, rows: &mut Rows<'_>) -> 
         ])?;
     }
     Ok(())
+}
+
+/// A task of the engine: so many bytes of so many are done. Its number is its name, in the form that Cassandra's clients expect.
+fn in_bytes(
+    kind: &'static str,
+    number: u64,
+    keyspace: &str,
+    table: String,
+    (bytes, bytes_max): (u64, u64),
+) -> Vec<Named> {
+    let ratio = match bytes_max {
+        0 => 1.0,
+        _ => bytes as f64 / bytes_max as f64,
+    };
+    vec![
+        ("keyspace_name", text(keyspace)),
+        ("table_name", text(table)),
+        ("task_id", Some(timeuuid(0, number))),
+        ("completion_ratio", double(ratio)),
+        ("kind", text(kind)),
+        ("progress", bigint(bytes)),
+        ("total", bigint(bytes_max)),
+        ("unit", text("bytes")),
+    ]
 }
 
 fn thread_pools(database: &Database, rows: &mut Rows<'_>) -> CqlResult<()> {
