@@ -7,6 +7,7 @@ use palladium_protocol::cql::ast::Selectable;
 use palladium_protocol::types::{CqlType, UserType};
 
 use super::calls::folded;
+use super::literal;
 use super::natural::{names_fields, value_of_field};
 use super::parts::field_place;
 use super::term::{Receiver, Terms, cannot_infer, print};
@@ -159,6 +160,7 @@ impl Terms<'_> {
         receiver: Option<Receiver<'_>>,
     ) -> CqlResult<Typed> {
         let natural = self.natural_type(of);
+        let is_asked = receiver.is_some();
         let receiver = receiver
             .or(natural.as_ref().map(|ty| Receiver { name: "list", ty }))
             .ok_or_else(|| cannot_infer(&print(of)))?;
@@ -177,7 +179,7 @@ impl Terms<'_> {
             }
             _ => return Err(unexpected_list(receiver.ty)),
         };
-        let wrong = not_of_type(kind, receiver.name);
+        let wrong = not_of_type(kind, receiver.name, self.columns && !is_asked);
         let of_element = parts.iter().map(|part| (part, (**element).clone()));
         let name = |_| format!("value({})", receiver.name);
         let expressions = self.parts(of_element, &name, &wrong)?;
@@ -191,6 +193,7 @@ impl Terms<'_> {
         receiver: Option<Receiver<'_>>,
     ) -> CqlResult<Typed> {
         let natural = self.natural_type(of);
+        let is_asked = receiver.is_some();
         let receiver = receiver
             .or(natural.as_ref().map(|ty| Receiver { name: "set", ty }))
             .ok_or_else(|| cannot_infer(&print(of)))?;
@@ -202,7 +205,7 @@ impl Terms<'_> {
             }
             _ => return Err(not_for("set", &receiver)),
         };
-        let wrong = not_of_type("set", receiver.name);
+        let wrong = not_of_type("set", receiver.name, self.columns && !is_asked);
         let of_element = parts.iter().map(|part| (part, (**element).clone()));
         let name = |_| format!("value({})", receiver.name);
         let expressions = self.parts(of_element, &name, &wrong)?;
@@ -398,8 +401,18 @@ fn not_for(kind: &str, receiver: &Receiver<'_>) -> CqlError {
     ))
 }
 
-fn not_of_type(kind: &str, name: &str) -> impl Fn(usize, &Selectable, &CqlType) -> CqlError {
+/// Of what is selected, and has its type from its parts, a constant is refused as one that is selected by itself.
+fn not_of_type(
+    kind: &str,
+    name: &str,
+    selected: bool,
+) -> impl Fn(usize, &Selectable, &CqlType) -> CqlError {
     move |_, part, ty| {
+        if let (true, Selectable::Literal(constant)) = (selected, part)
+            && let Err(error) = literal::value(constant, ty, "[selection]")
+        {
+            return error;
+        }
         CqlError::invalid(format!(
             "Invalid {kind} literal for {name}: value {} is not of type {ty}",
             print(part)

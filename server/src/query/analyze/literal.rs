@@ -12,7 +12,7 @@ use palladium_protocol::types::{self, CqlType, CqlValue};
 use uuid::Uuid;
 
 use crate::error::{CqlError, CqlResult};
-use crate::query::functions::calendar;
+use crate::query::functions::{calendar, text};
 
 /// As Cassandra names it in errors.
 pub fn kind(literal: &Literal) -> &'static str {
@@ -80,9 +80,9 @@ pub fn natural_type(literal: &Literal) -> Option<CqlType> {
             Ok(_) => CqlType::Bigint,
             Err(_) => CqlType::Varint,
         },
-        Literal::Float(text) => match text.parse::<f64>() {
-            Ok(number) if number.is_infinite() && !text.contains("Infinity") => CqlType::Decimal,
-            _ => CqlType::Double,
+        Literal::Float(text) => match is_double(text) {
+            true => CqlType::Double,
+            false => CqlType::Decimal,
         },
         Literal::Boolean(_) => CqlType::Boolean,
         Literal::Uuid(text) => match Uuid::parse_str(text) {
@@ -92,6 +92,34 @@ pub fn natural_type(literal: &Literal) -> Option<CqlType> {
         Literal::Blob(_) => CqlType::Blob,
         Literal::Duration(_) => CqlType::Duration,
     })
+}
+
+/// Whether a double that is printed is the number that was written.
+fn is_double(written: &str) -> bool {
+    match written.parse::<f64>() {
+        Ok(number) if number.is_finite() => {
+            significant(written) == significant(&text::double(number))
+        }
+        // NaN and infinities are doubles; what is too large for one is none.
+        _ => written.ends_with(['N', 'y']),
+    }
+}
+
+/// The digits of a number without zeros at either end, and the power of ten of the last one.
+fn significant(text: &str) -> (String, i64) {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{}{fraction}", whole.trim_start_matches(['-', '+']));
+    let digits = digits.trim_start_matches('0');
+    let kept = digits.trim_end_matches('0');
+    let exponent: i64 = exponent.parse().unwrap_or(i64::from(i32::MAX));
+    match kept.is_empty() {
+        true => (String::new(), 0),
+        false => (
+            kept.to_owned(),
+            exponent - fraction.len() as i64 + (digits.len() - kept.len()) as i64,
+        ),
+    }
 }
 
 /// The value of a literal that is not null. `receiver` names what it is for.

@@ -1,10 +1,11 @@
 //! Aggregates: many rows in, one value out.
 //!
-//! Sums of fixed-width whole numbers wrap around and averages drop what is behind the point, as in Cassandra. Nulls do not
-//! count; only `COUNT(*)` counts rows.
+//! Sums of fixed-width whole numbers wrap around and averages drop what is behind the point, as in Cassandra. Floats are summed with what
+//! rounding loses (`RealSum`). Nulls do not count; only `COUNT(*)` counts rows.
 
 use bytes::Bytes;
-use num_bigint::BigInt;
+use num_bigint::{BigInt, Sign};
+use palladium_protocol::cql::ast::Arithmetic;
 use palladium_protocol::types::CqlType;
 
 use super::number::{self, Number};
@@ -63,6 +64,8 @@ pub struct Accumulator {
     ty: CqlType,
     count: i64,
     sum: Number,
+    /// The sum of floats, instead of `sum`.
+    reals: RealSum,
     /// Least or greatest value, with its ordered form.
     extreme: Option<(Vec<u8>, Bytes)>,
 }
@@ -70,7 +73,6 @@ pub struct Accumulator {
 impl Accumulator {
     pub fn new(kind: AggregateKind, ty: CqlType) -> Self {
         let sum = match ty.bare() {
-            CqlType::Float | CqlType::Double => Number::Real(0.0),
             CqlType::Decimal => Number::Decimal {
                 unscaled: BigInt::default(),
                 scale: 0,
@@ -82,6 +84,7 @@ impl Accumulator {
             ty,
             count: 0,
             sum,
+            reals: RealSum::default(),
             extreme: None,
         }
     }
@@ -96,12 +99,15 @@ impl Accumulator {
                     return Ok(());
                 };
                 self.count += 1;
+                if let Number::Real(real) = number {
+                    return self.reals.add(real, self.kind == AggregateKind::Avg);
+                }
                 if self.kind == AggregateKind::Avg && *self.ty.bare() == CqlType::Decimal {
                     self.sum = number::moved_average(&self.sum, &number, self.count)?;
                     return Ok(());
                 }
-                let operator = palladium_protocol::cql::ast::Arithmetic::Add;
-                self.sum = number::arithmetic(operator, &self.sum, &number, &self.sum_type())?;
+                self.sum =
+                    number::arithmetic(Arithmetic::Add, &self.sum, &number, &self.sum_type())?;
             }
             AggregateKind::Min | AggregateKind::Max => {
                 let mut position = Vec::new();
@@ -119,10 +125,13 @@ impl Accumulator {
         Ok(())
     }
 
-    /// Floats are summed as doubles, whole numbers without a bound until the end.
+    fn is_real(&self) -> bool {
+        matches!(self.ty.bare(), CqlType::Float | CqlType::Double)
+    }
+
+    /// Whole numbers are summed without a bound until the end.
     fn sum_type(&self) -> CqlType {
         match self.ty.bare() {
-            CqlType::Float | CqlType::Double => CqlType::Double,
             CqlType::Decimal => CqlType::Decimal,
             _ => CqlType::Varint,
         }
@@ -135,6 +144,13 @@ impl Accumulator {
             AggregateKind::Min | AggregateKind::Max => {
                 self.extreme.as_ref().map(|(_, value)| value.clone())
             }
+            AggregateKind::Sum if self.is_real() => {
+                Some(number::write(&Number::Real(self.reals.total()), &self.ty)?.into())
+            }
+            AggregateKind::Avg if self.is_real() => {
+                let average = self.reals.average(self.count);
+                Some(number::write(&Number::Real(average), &self.ty)?.into())
+            }
             AggregateKind::Sum => Some(number::write(&self.sum, &self.ty)?.into()),
             AggregateKind::Avg if self.count == 0 => {
                 Some(number::write(&self.sum, &self.ty)?.into())
@@ -145,10 +161,82 @@ impl Accumulator {
             }
             AggregateKind::Avg => {
                 let count = Number::Whole(self.count.into());
-                let operator = palladium_protocol::cql::ast::Arithmetic::Divide;
+                let operator = Arithmetic::Divide;
                 let quotient = number::arithmetic(operator, &self.sum, &count, &self.sum_type())?;
                 Some(number::write(&quotient, &self.ty)?.into())
             }
         })
+    }
+}
+
+/// Floats as Cassandra sums them: as doubles, each with what rounding took from the one before (Kahan's sum). Where the sum of an average
+/// has no place in a double, it is summed on as a decimal.
+#[derive(Debug, Clone, Default)]
+struct RealSum {
+    sum: f64,
+    compensation: f64,
+    /// Without compensation, which makes NaN of infinities.
+    simple: f64,
+    exact: Option<Number>,
+}
+
+impl RealSum {
+    fn add(&mut self, real: f64, averaged: bool) -> CqlResult<()> {
+        if let Some(exact) = self.exact.take() {
+            match real.is_finite() {
+                true => self.exact = Some(summed(&exact, real)?),
+                // Cassandra fails here. Nothing that is finite counts beside it.
+                false => (self.sum, self.compensation, self.simple) = (real, 0.0, real),
+            }
+            return Ok(());
+        }
+        self.simple += real;
+        let before = self.sum;
+        let step = real - self.compensation;
+        self.sum = before + step;
+        self.compensation = (self.sum - before) - step;
+        if averaged && self.sum.is_infinite() && before.is_finite() && real.is_finite() {
+            self.exact = Some(summed(&Number::Real(before), real)?);
+        }
+        Ok(())
+    }
+
+    fn total(&self) -> f64 {
+        match self.sum + self.compensation {
+            total if total.is_nan() && self.simple.is_infinite() => self.simple,
+            total => total,
+        }
+    }
+
+    fn average(&self, count: i64) -> f64 {
+        match (&self.exact, count) {
+            (_, 0) => 0.0,
+            (None, _) => self.total() / count as f64,
+            (Some(Number::Decimal { unscaled, scale }), _) => number::real(&Number::Decimal {
+                unscaled: rounded_half_even(unscaled, count),
+                scale: *scale,
+            }),
+            (Some(exact), _) => number::real(exact) / count as f64,
+        }
+    }
+}
+
+fn summed(sum: &Number, real: f64) -> CqlResult<Number> {
+    number::arithmetic(Arithmetic::Add, sum, &Number::Real(real), &CqlType::Decimal)
+}
+
+/// A quotient without digits behind the point, of two that are as near the even one.
+fn rounded_half_even(dividend: &BigInt, count: i64) -> BigInt {
+    let divisor = BigInt::from(count);
+    let (quotient, rest) = (dividend / &divisor, dividend % &divisor);
+    let away = match dividend.sign() {
+        Sign::Minus => -1,
+        _ => 1,
+    };
+    let twice = rest.magnitude() * 2u8;
+    match twice.cmp(divisor.magnitude()) {
+        std::cmp::Ordering::Less => quotient,
+        std::cmp::Ordering::Equal if !quotient.bit(0) => quotient,
+        _ => quotient + away,
     }
 }

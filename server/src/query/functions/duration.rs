@@ -12,13 +12,16 @@ use crate::error::{CqlError, CqlResult};
 const DAY_MILLIS: i64 = 86_400_000;
 const MILLI_NANOS: i64 = 1_000_000;
 
-/// A timestamp or date plus or minus a duration.
+/// A timestamp or date plus or minus a duration. Of what is empty there is none.
 pub(super) fn shift(
     operator: Arithmetic,
     ty: &CqlType,
     value: &Bytes,
     duration: &Bytes,
-) -> CqlResult<Bytes> {
+) -> CqlResult<Option<Bytes>> {
+    if value.is_empty() {
+        return Ok(None);
+    }
     let by = read(duration)?;
     let times = match operator {
         Arithmetic::Add => 1,
@@ -32,10 +35,11 @@ pub(super) fn shift(
     if *ty.bare() == CqlType::Date {
         require_days(&by)?;
     }
-    let millis =
-        instant(ty.bare(), value)?.ok_or_else(|| CqlError::invalid("Invalid empty date"))?;
+    let Some(millis) = instant(ty.bare(), value)? else {
+        return Ok(None);
+    };
     let shifted = moved(millis, &by, times).ok_or_else(out_of_range)?;
-    Ok(write(ty, shifted))
+    Ok(Some(write(ty, shifted)))
 }
 
 /// The last whole step from a starting point that is not after the value. Of what is empty there is none.

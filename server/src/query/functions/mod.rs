@@ -485,8 +485,7 @@ fn arithmetic(
         )
     };
     if matches!(right_type.bare(), CqlType::Duration) {
-        let shifted = duration::shift(operator, left_type, left, right);
-        return shifted.map(Some).map_err(failed);
+        return duration::shift(operator, left_type, left, right).map_err(failed);
     }
     let (Some(a), Some(b)) = (
         number::read(left_type, left)?,

@@ -28,6 +28,10 @@ const EXPONENT_MAX: i64 = 100_000;
 
 /// The number in a value; None if it is empty.
 pub fn read(ty: &CqlType, value: &[u8]) -> CqlResult<Option<Number>> {
+    // A tinyint of a key may be empty, which its type says it may not.
+    if value.is_empty() {
+        return Ok(None);
+    }
     let decoded = decode(ty.bare(), value).map_err(|error| CqlError::invalid(error.to_string()))?;
     Ok(Some(match decoded {
         CqlValue::Tinyint(number) => Number::Whole(number.into()),
