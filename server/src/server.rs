@@ -130,8 +130,8 @@ impl Server {
         let keyring = RecordedKeyring::new(keyring, audit.clone());
         let services = KeyServices::open(&config.kms)
             .await?
-            .with("local", keyring.clone())
-            .limited(config.call_limits());
+            .limited(config.call_limits())
+            .with_keyring(keyring.clone());
         let caller = Caller {
             env: env.clone(),
             audit: audit.clone(),

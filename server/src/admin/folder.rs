@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use palladium_crypto::{Keyring, Kms};
+use palladium_crypto::Keyring;
 use palladium_storage::verify::Inspection;
 use palladium_storage::{LocalBackend, LocalOptions};
 
@@ -53,7 +53,7 @@ impl Folder {
         let keyring = Arc::new(keyring);
         let services = KeyServices::open(&config.kms)
             .await?
-            .with("local", keyring.clone() as Arc<dyn Kms>);
+            .with_keyring(keyring.clone());
         let service = match service_key::fetch_once(&backend, &services).await {
             Ok(service) => service,
             Err(service_key::Attempt::Later(error)) => {

@@ -4,6 +4,8 @@
 //! waiting, best first:  requests ─ renewals by the end of their lease ─ background      one enters when a place is free and the bucket holds a token
 //! ```
 //!
+//! While requests wait, every other turn is for the best of the rest: however many requests there are, they let no lease end that is in use.
+//!
 //! The bucket fills at the rate of `calls_per_s` and holds one second's worth: 10,000 tables under one key are a trickle for their service, never a storm.
 //! It is kept as one number, the moment up to which its tokens are spent.
 //!
@@ -31,6 +33,14 @@ pub struct CallLimits {
     pub calls_max: usize,
     /// Calls in a second, on average.
     pub calls_per_s: u64,
+}
+
+impl CallLimits {
+    /// Of the keyring, which no network is asked for: what bounds it is the work of this machine.
+    pub const OF_KEYRING: CallLimits = CallLimits {
+        calls_max: 32,
+        calls_per_s: 1_000,
+    };
 }
 
 impl Default for CallLimits {
@@ -63,7 +73,25 @@ struct State {
     free: usize,
     spent_until_nanos: i64,
     arrivals: u64,
-    waiting: BTreeMap<(Urgency, u64), oneshot::Sender<Place>>,
+    waiting: BTreeMap<Rank, oneshot::Sender<Place>>,
+    /// Whether the last turn was a request's.
+    request_had_turn: bool,
+}
+
+/// Who goes before whom, and of equals who came first.
+type Rank = (Urgency, u64);
+
+impl State {
+    /// The first of all, or of those who are no requests if it is their turn.
+    fn next(&mut self) -> Option<oneshot::Sender<Place>> {
+        let mut first = self.waiting.first_entry()?.key().to_owned();
+        if first.0 == Urgency::Request && self.request_had_turn {
+            let rest = self.waiting.range((Urgency::Renewal(0), 0)..).next();
+            first = rest.map_or(first, |(rank, _)| *rank);
+        }
+        self.request_had_turn = first.0 == Urgency::Request;
+        self.waiting.remove(&first)
+    }
 }
 
 /// Leave to make one call, until dropped.
@@ -75,7 +103,7 @@ pub(super) struct Place {
 /// One who waits; gone from the list when dropped.
 struct Waiting<'a> {
     gate: &'a Gate,
-    rank: (Urgency, u64),
+    rank: Rank,
 }
 
 impl Gate {
@@ -87,6 +115,7 @@ impl Gate {
                 spent_until_nanos: -BUCKET_NANOS,
                 arrivals: 0,
                 waiting: BTreeMap::new(),
+                request_had_turn: false,
             }),
         })
     }
@@ -116,11 +145,14 @@ impl Gate {
         }
     }
 
-    /// How many could enter now without waiting.
+    /// How many could enter now without waiting for long, if they are no requests: while those alone wait, half of a second's calls.
     pub(super) fn room(&self, env: &Arc<dyn Env>) -> usize {
         let state = self.state();
-        if !state.waiting.is_empty() {
-            return 0;
+        if let Some(((urgency, _), _)) = state.waiting.last_key_value() {
+            return match urgency {
+                Urgency::Request => (self.limits.calls_per_s / 2).max(1) as usize,
+                _ => 0,
+            };
         }
         let saved = now(env) - self.spent(&state, now(env));
         state.free.min((saved / self.cost_nanos()) as usize)
@@ -139,10 +171,10 @@ impl Gate {
                 if state.waiting.is_empty() || !self.take(&mut state, now(env)) {
                     return;
                 }
-                state.waiting.pop_first()
+                state.next()
             };
             // One who has just left gives its place back at once.
-            if let Some((_, turn)) = called {
+            if let Some(turn) = called {
                 drop(turn.send(self.place(env)));
             }
         }
@@ -167,7 +199,7 @@ impl Gate {
     }
 
     /// When it is worth looking whether a token has come: at the turn of this rank.
-    fn pause(&self, rank: (Urgency, u64), now: i64) -> Duration {
+    fn pause(&self, rank: Rank, now: i64) -> Duration {
         let state = self.state();
         if state.free == 0 {
             return LOOK_AGAIN;
@@ -316,6 +348,44 @@ mod tests {
             }
         }
         assert_eq!(order, [3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn requests_without_end_keep_no_renewal_out() {
+        let (gate, _, env) = world(1, 1_000);
+        let mut inside = Some(at_once(&gate, &env));
+        assert_eq!(gate.room(&env), 0, "none but by waiting for the one inside");
+        let mut requests: Vec<_> = (0..3)
+            .map(|_| Box::pin(gate.enter(&env, Urgency::Request)))
+            .collect();
+        for request in &mut requests {
+            assert!(request.as_mut().now_or_never().is_none());
+        }
+        assert_eq!(gate.room(&env), 500, "renewals may come beside requests");
+        let mut renewal = Box::pin(gate.enter(&env, Urgency::Renewal(5)));
+        assert!(renewal.as_mut().now_or_never().is_none());
+        assert_eq!(gate.room(&env), 0, "no more of them than enter");
+        let mut turns = 0;
+        let entered = loop {
+            drop(inside.take());
+            turns += 1;
+            assert!(turns <= 2, "the renewal has no turn");
+            if let Some(entered) = renewal.as_mut().now_or_never() {
+                break entered;
+            }
+            // Another request comes for each that enters.
+            let next = Box::pin(gate.enter(&env, Urgency::Request));
+            requests.push(next);
+            let served =
+                requests
+                    .iter_mut()
+                    .position(|request| match request.as_mut().now_or_never() {
+                        Some(place) => inside.replace(place).is_none(),
+                        None => false,
+                    });
+            drop(requests.remove(served.expect("somebody enters at each turn")));
+        };
+        drop(entered);
     }
 
     #[test]

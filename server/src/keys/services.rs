@@ -7,6 +7,9 @@ use palladium_crypto::{CmkRef, Error as CryptoError, Kms, key_service_kinds};
 use super::gate::CallLimits;
 use super::service::{KeyService, ServiceStatus};
 
+/// What the names of the keyring's keys start with.
+const LOCAL: &str = "local";
+
 /// The services that a key's name can lead to.
 #[derive(Clone, Default)]
 pub struct KeyServices {
@@ -19,7 +22,7 @@ impl KeyServices {
     pub async fn open(settings: &toml::Table) -> Result<Self, String> {
         let mut services = KeyServices::default();
         // The keyring's table is read where the keyring is opened (`Config::local_keys`).
-        for (name, table) in settings.iter().filter(|(name, _)| *name != "local") {
+        for (name, table) in settings.iter().filter(|(name, _)| *name != LOCAL) {
             let kind = key_service_kinds()
                 .iter()
                 .find(|kind| kind.provider == name)
@@ -40,6 +43,13 @@ impl KeyServices {
     pub fn with(mut self, provider: &str, service: Arc<dyn Kms>) -> Self {
         self.services
             .push(KeyService::new(provider, service, self.limits));
+        self
+    }
+
+    /// Adds the keys of this machine, under bounds of their own.
+    pub fn with_keyring(mut self, keyring: Arc<dyn Kms>) -> Self {
+        let local = KeyService::new(LOCAL, keyring, CallLimits::OF_KEYRING);
+        self.services.push(local);
         self
     }
 
