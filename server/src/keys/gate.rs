@@ -4,7 +4,7 @@
 //! waiting, best first:  requests ─ renewals by the end of their lease ─ background      one enters when a place is free and the bucket holds a token
 //! ```
 //!
-//! While requests wait, every other turn is for the best of the rest: however many requests there are, they let no lease end that is in use.
+//! While requests wait, every other turn is a renewal's, if one waits: however many requests there are, they let no lease end that is in use.
 //!
 //! The bucket fills at the rate of `calls_per_s` and holds one second's worth: 10,000 tables under one key are a trickle for their service, never a storm.
 //! It is kept as one number, the moment up to which its tokens are spent.
@@ -82,12 +82,17 @@ struct State {
 type Rank = (Urgency, u64);
 
 impl State {
-    /// The first of all, or of those who are no requests if it is their turn.
+    /// The renewals that wait, the best first.
+    fn renewals(&self) -> impl Iterator<Item = Rank> {
+        let ranks = (Urgency::Renewal(0), 0)..(Urgency::Background, 0);
+        self.waiting.range(ranks).map(|(rank, _)| *rank)
+    }
+
+    /// The first of all, or of the renewals if it is their turn.
     fn next(&mut self) -> Option<oneshot::Sender<Place>> {
         let mut first = self.waiting.first_entry()?.key().to_owned();
         if first.0 == Urgency::Request && self.request_had_turn {
-            let rest = self.waiting.range((Urgency::Renewal(0), 0)..).next();
-            first = rest.map_or(first, |(rank, _)| *rank);
+            first = self.renewals().next().unwrap_or(first);
         }
         self.request_had_turn = first.0 == Urgency::Request;
         self.waiting.remove(&first)
@@ -145,14 +150,22 @@ impl Gate {
         }
     }
 
-    /// How many could enter now without waiting for long, if they are no requests: while those alone wait, half of a second's calls.
+    /// How many renewals may come now: while others wait, no more at a time than have their turn soon.
+    pub(super) fn room_for_renewals(&self, env: &Arc<dyn Env>) -> usize {
+        let state = self.state();
+        if state.waiting.is_empty() {
+            drop(state);
+            return self.room(env);
+        }
+        let beside = (self.limits.calls_per_s / 2).clamp(1, self.limits.calls_max as u64) as usize;
+        beside.saturating_sub(state.renewals().take(beside).count())
+    }
+
+    /// How many could enter now without waiting.
     pub(super) fn room(&self, env: &Arc<dyn Env>) -> usize {
         let state = self.state();
-        if let Some(((urgency, _), _)) = state.waiting.last_key_value() {
-            return match urgency {
-                Urgency::Request => (self.limits.calls_per_s / 2).max(1) as usize,
-                _ => 0,
-            };
+        if !state.waiting.is_empty() {
+            return 0;
         }
         let saved = now(env) - self.spent(&state, now(env));
         state.free.min((saved / self.cost_nanos()) as usize)
@@ -354,22 +367,30 @@ mod tests {
     fn requests_without_end_keep_no_renewal_out() {
         let (gate, _, env) = world(1, 1_000);
         let mut inside = Some(at_once(&gate, &env));
-        assert_eq!(gate.room(&env), 0, "none but by waiting for the one inside");
+        assert_eq!(
+            gate.room_for_renewals(&env),
+            0,
+            "nobody waits, one is inside"
+        );
+        let mut background = Box::pin(gate.enter(&env, Urgency::Background));
+        assert!(background.as_mut().now_or_never().is_none());
         let mut requests: Vec<_> = (0..3)
             .map(|_| Box::pin(gate.enter(&env, Urgency::Request)))
             .collect();
         for request in &mut requests {
             assert!(request.as_mut().now_or_never().is_none());
         }
-        assert_eq!(gate.room(&env), 500, "renewals may come beside requests");
+        assert_eq!(gate.room(&env), 0);
+        assert_eq!(gate.room_for_renewals(&env), 1, "beside all the others");
         let mut renewal = Box::pin(gate.enter(&env, Urgency::Renewal(5)));
         assert!(renewal.as_mut().now_or_never().is_none());
-        assert_eq!(gate.room(&env), 0, "no more of them than enter");
+        assert_eq!(gate.room_for_renewals(&env), 0, "no more than enter");
         let mut turns = 0;
         let entered = loop {
             drop(inside.take());
             turns += 1;
             assert!(turns <= 2, "the renewal has no turn");
+            assert!(background.as_mut().now_or_never().is_none());
             if let Some(entered) = renewal.as_mut().now_or_never() {
                 break entered;
             }

@@ -8,7 +8,8 @@
 //! One look at the tables, once a second or more often under short leases. A table in use is renewed at a random 40 to 70 % of its lease, so that no request ever
 //! waits for a renewal and tables of one key do not call in step. What needs no key service (to fall asleep, to close) is begun at once. What needs a call is begun
 //! only as far as the service's bucket and the key's share allow now, the earliest deadline first, and more as calls end; what is left is looked at anew with the next
-//! look. A service that does not answer delays nobody but the tables of its own keys, and 10,000 tables wait at no gate.
+//! look. A service that does not answer delays nobody but the tables of its own keys, and 10,000 tables wait at no gate: where requests fill the bucket, as many renewals
+//! as have their turns between them soon.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -63,6 +64,30 @@ struct Wish {
     urgency: Urgency,
     /// It was refused for itself, not for its key.
     is_refused: bool,
+}
+
+/// Calls that one look may still begin at a service.
+struct Rooms {
+    renewals: usize,
+    background: usize,
+    /// Of those in the background, for tables that were refused one by one.
+    refused: usize,
+}
+
+impl Rooms {
+    fn has_place(&self, is_to_open: bool, is_refused: bool) -> bool {
+        let places = match is_to_open {
+            true => self.background,
+            false => self.renewals,
+        };
+        places > 0 && !(is_refused && self.refused == 0)
+    }
+
+    fn take(&mut self, is_refused: bool) {
+        self.renewals = self.renewals.saturating_sub(1);
+        self.background = self.background.saturating_sub(1);
+        self.refused -= usize::from(is_refused);
+    }
 }
 
 impl<B: Backend> KeyKeeper<B> {
@@ -284,37 +309,26 @@ impl<B: Backend> Inner<B> {
 
     /// As many of the first wishes as their services have room for now and their keys allow; they are taken from the list.
     fn granted(&self, wishes: &mut VecDeque<Wish>, seen_max: usize) -> Vec<(Arc<Kept>, Work)> {
-        let mut rooms: HashMap<String, (usize, usize)> = HashMap::new();
+        let mut rooms: HashMap<String, Rooms> = HashMap::new();
         let mut granted = Vec::new();
         let mut left = VecDeque::new();
         for _ in 0..seen_max {
             let Some(wish) = wishes.pop_front() else {
                 break;
             };
-            let (room, for_refused) =
-                rooms
-                    .entry(wish.cmk.provider().to_owned())
-                    .or_insert_with(|| {
-                        let room = match self.services.of(&wish.cmk) {
-                            Ok(service) => service.room(&self.caller.env),
-                            Err(_) => ROOM_OF_NO_SERVICE,
-                        };
-                        (room, room.div_ceil(SHARE_OF_REFUSED))
-                    });
-            let is_full = *room == 0 || (wish.is_refused && *for_refused == 0);
-            let tending = match is_full {
-                true => None,
-                false => {
-                    let is_to_open = wish.urgency == Urgency::Background;
-                    self.key(&wish.cmk).tend(is_to_open)
-                }
+            let rooms = rooms
+                .entry(wish.cmk.provider().to_owned())
+                .or_insert_with(|| self.rooms(&wish.cmk));
+            let is_to_open = wish.urgency == Urgency::Background;
+            let tending = match rooms.has_place(is_to_open, wish.is_refused) {
+                true => self.key(&wish.cmk).tend(is_to_open),
+                false => None,
             };
             let Some(tending) = tending else {
                 left.push_back(wish);
                 continue;
             };
-            *room -= 1;
-            *for_refused -= usize::from(wish.is_refused);
+            rooms.take(wish.is_refused);
             if !wish.kept.is_tended.swap(true, Ordering::AcqRel) {
                 granted.push((wish.kept, Work::Ask(tending, wish.urgency)));
             }
@@ -322,6 +336,19 @@ impl<B: Backend> Inner<B> {
         left.append(wishes);
         *wishes = left;
         granted
+    }
+
+    fn rooms(&self, cmk: &CmkRef) -> Rooms {
+        let env = &self.caller.env;
+        let (renewals, background) = match self.services.of(cmk) {
+            Ok(service) => (service.room_for_renewals(env), service.room(env)),
+            Err(_) => (ROOM_OF_NO_SERVICE, ROOM_OF_NO_SERVICE),
+        };
+        Rooms {
+            renewals,
+            background,
+            refused: background.div_ceil(SHARE_OF_REFUSED),
+        }
     }
 
     async fn tend(&self, kept: Arc<Kept>, work: Work) {

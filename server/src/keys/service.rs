@@ -164,6 +164,11 @@ impl KeyService {
         self.kms.grants().is_some()
     }
 
+    /// How many renewals may come now.
+    pub(super) fn room_for_renewals(&self, env: &Arc<dyn Env>) -> usize {
+        self.gate.room_for_renewals(env)
+    }
+
     /// How many calls could be made now without waiting.
     pub(super) fn room(&self, env: &Arc<dyn Env>) -> usize {
         self.gate.room(env)

@@ -46,7 +46,7 @@ impl KeyServices {
         self
     }
 
-    /// Adds the keys of this machine, under bounds of their own.
+    /// Adds the keys of this machine, under bounds of their own: after [`limited`](Self::limited), which knows no difference.
     pub fn with_keyring(mut self, keyring: Arc<dyn Kms>) -> Self {
         let local = KeyService::new(LOCAL, keyring, CallLimits::OF_KEYRING);
         self.services.push(local);

@@ -279,9 +279,10 @@ impl Sstable {
         self.bytes
     }
 
-    /// Bytes of its data alone, as sealed.
+    /// Bytes of its blocks of rows, as sealed: without the dictionary behind them.
     pub fn data_bytes(&self) -> u64 {
-        self.data.size
+        let dictionary = self.statistics.layout.dictionary_bytes;
+        self.data.size.saturating_sub(dictionary)
     }
 
     /// The table it belongs to.

@@ -205,6 +205,20 @@ fn a_drop_answers_when_its_key_is_destroyed_and_the_files_go_behind_it() {
 }
 
 #[test]
+fn an_engine_that_closes_waits_for_the_files_of_a_dropped_table() {
+    let world = World::with_tables(9, small(), 1);
+    world.fill(0, 4, 4);
+    world.flush(0).unwrap();
+    world
+        .disk
+        .slow_down(world.env.clone(), 9, Duration::from_secs(1));
+    world.env.run(world.engine.drop_table(id(0))).unwrap();
+    assert_ne!(world.paths("blobs/"), Vec::<String>::new());
+    world.stop().unwrap();
+    assert_eq!(world.paths("blobs/"), Vec::<String>::new());
+}
+
+#[test]
 fn a_drop_destroys_a_root_that_could_not_be_read() {
     let mut world = World::with_tables(8, small(), 1);
     world.stop().unwrap();

@@ -64,7 +64,10 @@ fn told<T>(
     let told = RefCell::new(Vec::new());
     let mut operation = pin!(operation);
     let told_at_each_step = async {
-        while futures::poll!(&mut operation).is_pending() {
+        while futures::poll!(&mut operation)
+            .map(Result::unwrap)
+            .is_pending()
+        {
             told.borrow_mut().extend(tell());
             world.env.sleep(Duration::from_micros(500)).await;
         }
