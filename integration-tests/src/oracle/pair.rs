@@ -1,7 +1,7 @@
 //! Both servers side by side: the same steps go to each at the same time, and what they say is held together.
 //!
 //! After a difference both may hold different rows, so the block's tables are emptied on both; after a difference in the schema the block ends.
-//! What Cassandra itself does not say twice alike is found out by asking it again: rows that it hides.
+//! What Cassandra itself does not say twice alike is found out by asking it again: rows that it hides, or loses between pages.
 //! Indexes and views are built behind the answer to their CREATE: nothing else is sent before both servers' own tables say that they are.
 
 use std::collections::BTreeSet;
@@ -167,39 +167,39 @@ impl Pair {
         if lacks_rows(&difference.theirs, &difference.ours) && self.hides_rows(step).await {
             return Some(kept::HIDDEN_ROWS);
         }
-        match step.page_rows.is_some() && self.loses_rows_in_pages(step).await {
+        let is_of_rows = matches!(
+            (&difference.theirs.answer, &difference.ours.answer),
+            (Answer::Rows(_), Answer::Rows(_))
+        );
+        match is_of_rows && step.page_rows.is_some() && self.loses_rows_in_pages(step).await {
             true => Some(kept::ROWS_LOST_IN_PAGES),
             false => None,
         }
     }
 
-    /// Whether Cassandra shows fewer rows page by page than at once, where it shows what we do.
+    /// Whether Cassandra shows fewer rows page by page than at once, where we show page by page what both show at once.
     async fn loses_rows_in_pages(&mut self, step: &Step) -> bool {
         let at_once = Step {
             page_rows: None,
             ..step.clone()
         };
-        let (theirs, ours) = self.both(&request(&at_once, None)).await;
+        let askers = self.askers(step);
+        let whole = request(&at_once, None);
+        let (theirs, ours) = tokio::join!(askers.0.query(&whole), askers.1.query(&whole));
         if compare::difference(&theirs, &ours).is_some() {
             return false;
         }
-        let Answer::Rows(whole) = theirs.answer else {
+        let (Answer::Rows(whole), Answer::Rows(our_whole)) = (theirs.answer, ours.answer) else {
             return false;
         };
-        let mut shown = 0;
-        let mut state = None;
-        for _ in 0..PAGES_MAX {
-            let reply = self.theirs.query(&request(step, state.as_deref())).await;
-            let Answer::Rows(page) = reply.answer else {
-                return false;
-            };
-            shown += page.rows.len();
-            state = page.page_state;
-            if state.is_none() {
-                return shown < whole.rows.len();
-            }
-        }
-        false
+        let (theirs, ours) = (
+            rows_in_pages(askers.0, step).await,
+            rows_in_pages(askers.1, step).await,
+        );
+        ours.is_some_and(|ours| ours == our_whole.rows)
+            && theirs.is_some_and(|theirs| {
+                theirs.len() < whole.rows.len() && theirs.iter().all(|row| whole.rows.contains(row))
+            })
     }
 
     /// Whether Cassandra shows fewer rows of the table that is read when it is asked for one of its columns than when it is asked for all.
@@ -452,6 +452,24 @@ fn request<'a>(step: &'a Step, page_state: Option<&'a [u8]>) -> Request<'a> {
         page_state,
         now_seconds: step.now_seconds,
     }
+}
+
+/// All rows that one shows page by page; `None` if it refuses one.
+async fn rows_in_pages(asker: &mut Asker, step: &Step) -> Option<Vec<Vec<Option<bytes::Bytes>>>> {
+    let mut rows = Vec::new();
+    let mut state = None;
+    for _ in 0..PAGES_MAX {
+        let reply = asker.query(&request(step, state.as_deref())).await;
+        let Answer::Rows(page) = reply.answer else {
+            return None;
+        };
+        rows.extend(page.rows);
+        state = page.page_state;
+        if state.is_none() {
+            return Some(rows);
+        }
+    }
+    None
 }
 
 /// What one still says after the other's end; `None` if that is nothing but empty pages.

@@ -36,7 +36,8 @@ const KEPT: [&[Kept]; 5] = [
 /// timestamp, be that one of a row whose time to live is over.
 pub const HIDDEN_ROWS: &str = "Cassandra hides a row whose time to live is over where its other columns, which are older, are not asked for";
 
-/// Why rows are missing that Cassandra shows when it is asked for all of them at once: what a filter on a static column leaves out fills its pages none the less.
+/// Why rows are missing that Cassandra shows when it is asked for all of them at once. Seen where a filter on a static column leaves rows out, which fill its pages
+/// none the less.
 pub const ROWS_LOST_IN_PAGES: &str =
     "Cassandra loses rows when it is asked page by page, and shows them when asked at once";
 

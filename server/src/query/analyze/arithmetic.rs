@@ -24,7 +24,7 @@ impl Terms<'_> {
     ) -> CqlResult<Overload> {
         let mut weak = Vec::new();
         let mut exact: Option<Overload> = None;
-        let (of_left, of_right) = (self.natural_type(left), self.natural_type(right));
+        let (of_left, of_right) = (self.own_type(left), self.own_type(right));
         for overload in overloads(operator) {
             if receiver.is_some_and(|receiver| !is_assignable(&overload.returns, receiver)) {
                 continue;
@@ -101,7 +101,7 @@ impl Terms<'_> {
     ) -> CqlResult<CqlType> {
         let mut weak = Vec::new();
         let mut exact = None;
-        let natural = self.natural_type(inner);
+        let natural = self.own_type(inner);
         for ty in NUMBERS {
             let is_taken = receiver.is_none_or(|receiver| {
                 is_assignable(&ty, receiver) && (ty == CqlType::Counter) == receiver.is_counter()

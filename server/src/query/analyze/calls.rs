@@ -7,7 +7,6 @@
 use palladium_protocol::cql::ast::{Literal, QualifiedName, Selectable};
 use palladium_protocol::types::CqlType;
 
-use super::literal;
 use super::term::{Aggregate, Receiver, Terms, print, result_mismatch};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Bound, Expression, Scope, Typed};
@@ -29,7 +28,6 @@ impl Terms<'_> {
                 let dimensions = u16::try_from(parts.len()).ok()?;
                 Some(CqlType::Vector(CqlType::Float.into(), dimensions))
             }
-            Selectable::Literal(_) => self.compatible_type(argument),
             Selectable::Tuple(parts) if parts.len() > 1 => self.compatible_type(argument),
             // Looked for once: twice for each level of calls within calls would be twice as much work for each.
             _ => natural.clone(),
@@ -40,7 +38,6 @@ impl Terms<'_> {
     /// The type that something is most like.
     pub(super) fn compatible_type(&self, of: &Selectable) -> Option<CqlType> {
         match of {
-            Selectable::Literal(literal) => literal::natural_type(literal),
             Selectable::Tuple(parts) if parts.len() > 1 => {
                 let types: Option<Vec<CqlType>> = parts
                     .iter()
@@ -48,7 +45,7 @@ impl Terms<'_> {
                     .collect();
                 types.map(CqlType::tuple)
             }
-            other => self.natural_type(other),
+            other => self.own_type(other),
         }
     }
 
@@ -97,7 +94,7 @@ impl Terms<'_> {
         let name = name.name.as_str();
         let natural: Vec<Option<CqlType>> = arguments
             .iter()
-            .map(|argument| self.natural_type(argument))
+            .map(|argument| self.own_type(argument))
             .collect();
         let compatible = self.compatible(name, arguments, &natural);
         if let Some(kind) = AggregateKind::named(name) {
@@ -277,7 +274,7 @@ impl Terms<'_> {
         }
         let natural: Vec<Option<CqlType>> = arguments
             .iter()
-            .map(|argument| self.natural_type(argument))
+            .map(|argument| self.own_type(argument))
             .collect();
         let shown = |place: usize| print(&arguments[place]);
         let fit =

@@ -3,7 +3,7 @@
 //! A literal of these has no type of its own: the receiver says what it is, and `{}` may be an empty set, map or user type.
 //! Parts that do not fit are named in the words Cassandra has for each kind.
 
-use palladium_protocol::cql::ast::Selectable;
+use palladium_protocol::cql::ast::{Literal, Selectable};
 use palladium_protocol::types::{CqlType, UserType};
 
 use super::calls::folded;
@@ -56,6 +56,12 @@ impl Terms<'_> {
         ty: &CqlType,
         wrong: &dyn Fn(usize, &Selectable, &CqlType) -> CqlError,
     ) -> CqlResult<()> {
+        if let Selectable::Literal(constant) = part
+            && *constant != Literal::Null
+            && literal::fits(constant, ty.bare())
+        {
+            return Ok(());
+        }
         if self.fit_operand(part, self.natural_type(part).as_ref(), ty) != Fit::No {
             return Ok(());
         }
@@ -409,6 +415,7 @@ fn not_of_type(
 ) -> impl Fn(usize, &Selectable, &CqlType) -> CqlError {
     move |_, part, ty| {
         if let (true, Selectable::Literal(constant)) = (selected, part)
+            && *constant != Literal::Null
             && let Err(error) = literal::value(constant, ty, "[selection]")
         {
             return error;

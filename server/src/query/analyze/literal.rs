@@ -94,6 +94,14 @@ pub fn natural_type(literal: &Literal) -> Option<CqlType> {
     })
 }
 
+/// Whether a type is the one a literal has by itself. Which one that is of a number with a point is looked for only where it matters: it takes long.
+pub fn is_of_type(literal: &Literal, ty: &CqlType) -> bool {
+    match literal {
+        Literal::Float(_) if !matches!(ty, CqlType::Double | CqlType::Decimal) => false,
+        literal => natural_type(literal).as_ref() == Some(ty),
+    }
+}
+
 /// Whether a double that is printed is the number that was written.
 fn is_double(written: &str) -> bool {
     match written.parse::<f64>() {
@@ -112,7 +120,7 @@ fn significant(text: &str) -> (String, i64) {
     let digits = format!("{}{fraction}", whole.trim_start_matches(['-', '+']));
     let digits = digits.trim_start_matches('0');
     let kept = digits.trim_end_matches('0');
-    let exponent: i64 = exponent.parse().unwrap_or(i64::from(i32::MAX));
+    let exponent = i64::from(exponent.parse::<i32>().unwrap_or(i32::MAX));
     match kept.is_empty() {
         true => (String::new(), 0),
         false => (
@@ -259,7 +267,7 @@ fn float(text: &str) -> Option<f64> {
 /// `new BigDecimal(text)`: the scale is what was written.
 pub fn decimal(text: &str) -> Option<CqlValue> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+        Some((mantissa, exponent)) => (mantissa, i64::from(exponent.parse::<i32>().ok()?)),
         None => (text, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -272,4 +280,30 @@ pub fn decimal(text: &str) -> Option<CqlValue> {
         unscaled: digits.parse::<BigInt>().ok()?,
         scale,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exponent_that_no_number_has_is_no_decimal_and_no_end_of_the_server() {
+        for exponent in [i64::MIN, i64::MAX] {
+            let text = format!("1.5e{exponent}");
+            assert_eq!(decimal(&text), None, "{text}");
+            let literal = Literal::Float(text.clone());
+            assert_eq!(natural_type(&literal), Some(CqlType::Decimal), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_with_a_point_is_of_one_type() {
+        let one = Literal::Float("0.1".into());
+        let many = Literal::Float("0.10000000000000000000001".into());
+        for (literal, own) in [(one, CqlType::Double), (many, CqlType::Decimal)] {
+            for ty in [CqlType::Float, CqlType::Double, CqlType::Decimal] {
+                assert_eq!(is_of_type(&literal, &ty), ty == own, "{literal:?}: {ty}");
+            }
+        }
+    }
 }

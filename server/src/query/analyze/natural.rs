@@ -60,11 +60,13 @@ impl Terms<'_> {
                 let name = name.name.as_str();
                 let natural: Vec<_> = arguments
                     .iter()
-                    .map(|argument| self.natural_type(argument))
+                    .map(|argument| self.own_type(argument))
                     .collect();
                 match AggregateKind::named(name) {
                     Some(AggregateKind::Count) => return Some(CqlType::Bigint),
-                    Some(kind) => return kind.result_type(natural.first()?.as_ref()?),
+                    Some(kind) => {
+                        return kind.result_type(&self.natural_type(arguments.first()?)?);
+                    }
                     None => {}
                 }
                 let shown = |place: usize| print(&arguments[place]);
@@ -102,20 +104,13 @@ impl Terms<'_> {
                 _ => None,
             },
             Selectable::Arithmetic { left, right, .. } => {
-                let of = |side: &Selectable| match side {
-                    Selectable::Literal(literal) => literal::natural_type(literal),
-                    side => self.natural_type(side),
-                };
-                let (left, right) = (of(left)?, of(right)?);
+                let (left, right) = (self.own_type(left)?, self.own_type(right)?);
                 if *right.bare() == CqlType::Duration {
                     return Some(left);
                 }
                 functions::number::result_type(&left, &right)
             }
-            Selectable::Negation(inner) => match &**inner {
-                Selectable::Literal(literal) => literal::natural_type(literal),
-                inner => self.natural_type(inner),
-            },
+            Selectable::Negation(inner) => self.own_type(inner),
             Selectable::List(parts) => {
                 let known = parts.iter().find_map(|part| self.natural_type(part))?;
                 Some(CqlType::list(known.frozen()).frozen())
@@ -128,6 +123,15 @@ impl Terms<'_> {
         }
     }
 
+    /// The same, also of a literal.
+    pub(super) fn own_type(&self, of: &Selectable) -> Option<CqlType> {
+        match of {
+            Selectable::Literal(literal) => literal::natural_type(literal),
+            other => self.natural_type(other),
+        }
+    }
+
+    /// How well something fits a type. `natural` is what it has by itself; of a literal it may be known, or not.
     pub(super) fn fit(&self, of: &Selectable, natural: Option<&CqlType>, ty: &CqlType) -> Fit {
         let bare = ty.bare();
         match of {
@@ -135,7 +139,10 @@ impl Terms<'_> {
             Selectable::Literal(Literal::Null) if bare.is_counter() => Fit::No,
             Selectable::Literal(Literal::Null) | Selectable::Marker(_) => Fit::Weak,
             Selectable::Literal(literal)
-                if literal::natural_type(literal).as_ref() == Some(bare) =>
+                if natural.map_or_else(
+                    || literal::is_of_type(literal, bare),
+                    |natural| natural == bare,
+                ) =>
             {
                 Fit::Exact
             }

@@ -4,7 +4,7 @@
 //! rounding loses (`RealSum`). Nulls do not count; only `COUNT(*)` counts rows.
 
 use bytes::Bytes;
-use num_bigint::{BigInt, Sign};
+use num_bigint::BigInt;
 use palladium_protocol::cql::ast::Arithmetic;
 use palladium_protocol::types::CqlType;
 
@@ -213,7 +213,7 @@ impl RealSum {
             (_, 0) => 0.0,
             (None, _) => self.total() / count as f64,
             (Some(Number::Decimal { unscaled, scale }), _) => number::real(&Number::Decimal {
-                unscaled: rounded_half_even(unscaled, count),
+                unscaled: number::half_even(unscaled, &count.into()),
                 scale: *scale,
             }),
             (Some(exact), _) => number::real(exact) / count as f64,
@@ -223,20 +223,4 @@ impl RealSum {
 
 fn summed(sum: &Number, real: f64) -> CqlResult<Number> {
     number::arithmetic(Arithmetic::Add, sum, &Number::Real(real), &CqlType::Decimal)
-}
-
-/// A quotient without digits behind the point, of two that are as near the even one.
-fn rounded_half_even(dividend: &BigInt, count: i64) -> BigInt {
-    let divisor = BigInt::from(count);
-    let (quotient, rest) = (dividend / &divisor, dividend % &divisor);
-    let away = match dividend.sign() {
-        Sign::Minus => -1,
-        _ => 1,
-    };
-    let twice = rest.magnitude() * 2u8;
-    match twice.cmp(divisor.magnitude()) {
-        std::cmp::Ordering::Less => quotient,
-        std::cmp::Ordering::Equal if !quotient.bit(0) => quotient,
-        _ => quotient + away,
-    }
 }
