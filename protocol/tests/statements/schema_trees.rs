@@ -320,6 +320,7 @@ fn index_and_view_statement() -> BoxedStrategy<Statement> {
                         relations,
                         primary_key,
                         options,
+                        has_markers: false,
                     })
                 }
             ),
