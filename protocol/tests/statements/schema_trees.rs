@@ -320,7 +320,6 @@ fn index_and_view_statement() -> BoxedStrategy<Statement> {
                         relations,
                         primary_key,
                         options,
-                        has_markers: false,
                     })
                 }
             ),

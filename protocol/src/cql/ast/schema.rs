@@ -155,8 +155,6 @@ pub struct CreateView {
     pub relations: Vec<Relation>,
     pub primary_key: PrimaryKey,
     pub options: Vec<TableOption>,
-    /// Whether a bind marker stands anywhere in it, where none may.
-    pub has_markers: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]

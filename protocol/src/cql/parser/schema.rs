@@ -331,7 +331,6 @@ impl Parser<'_> {
             relations,
             primary_key,
             options,
-            has_markers: !self.markers.is_empty(),
         }))
     }
 

@@ -31,10 +31,7 @@ pub fn check(statement: &Statement, keyspace: Option<&str>) -> CqlResult<()> {
     }
     match statement {
         Statement::CreateTable(create) => check_has_key(create),
-        Statement::CreateView(create) => {
-            check_same_keyspace(create, keyspace)?;
-            check_no_markers(create)
-        }
+        Statement::CreateView(create) => check_same_keyspace(create, keyspace),
         _ => Ok(()),
     }
 }
@@ -164,15 +161,6 @@ fn check_same_keyspace(create: &CreateView, session: Option<&str>) -> CqlResult<
         true => Ok(()),
         false => Err(CqlError::invalid(
             "Cannot create a materialized view on a table in a different keyspace",
-        )),
-    }
-}
-
-fn check_no_markers(create: &CreateView) -> CqlResult<()> {
-    match create.has_markers {
-        false => Ok(()),
-        true => Err(CqlError::invalid(
-            "Bind variables are not allowed in CREATE MATERIALIZED VIEW statements",
         )),
     }
 }
