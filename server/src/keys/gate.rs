@@ -90,7 +90,7 @@ impl State {
 
     /// The first of all, or of the renewals if it is their turn.
     fn next(&mut self) -> Option<oneshot::Sender<Place>> {
-        let mut first = self.waiting.first_entry()?.key().to_owned();
+        let mut first = *self.waiting.keys().next()?;
         if first.0 == Urgency::Request && self.request_had_turn {
             first = self.renewals().next().unwrap_or(first);
         }

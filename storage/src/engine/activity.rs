@@ -267,7 +267,7 @@ pub(crate) struct Flush {
 }
 
 impl Flushes {
-    pub(crate) fn begin_with(
+    pub(crate) fn begin_flush(
         &self,
         table: TableId,
         store: Store,

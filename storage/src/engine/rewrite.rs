@@ -116,7 +116,9 @@ async fn write_out<B: Backend>(
     cursor
         .seek(&PartitionBound::MIN)
         .map_err(Fault::without_blocks)?;
-    let listed = inner.flushes.begin_with(open.table, writer.store, memtable);
+    let listed = inner
+        .flushes
+        .begin_flush(open.table, writer.store, memtable);
     let source = WhileLeased::new(cursor, inner.clone(), open.clone(), listed.task.clone());
     let (backend, env) = (inner.backend.clone(), inner.env.clone());
     write_memtable::flush(source, backend, env, &open.ring(), writer).await

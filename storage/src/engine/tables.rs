@@ -62,7 +62,8 @@ impl<B: Backend> Engine<B> {
             .collect()
     }
 
-    /// Destroys a table: first its root, durably, so that nothing of it can be opened any more; then the manifest's entry. Its files are removed behind the answer. After an error: ask again.
+    /// Destroys a table: first its root, durably, so that nothing of it can be opened any more; then the manifest's entry. Its files are removed behind the answer.
+    /// After an error: ask again.
     pub async fn drop_table(&self, id: TableId) -> Result<()> {
         let inner = self.inner.clone();
         self.to_the_end(async move { inner.drop_table(id).await })

@@ -182,12 +182,7 @@ fn a_drop_answers_when_its_key_is_destroyed_and_the_files_go_behind_it() {
         let kept = world.fill(1, 4, 4);
         world.flush(1).unwrap();
         let of_others = world.paths("blobs/");
-        world.fill(0, 4, 4);
-        world.flush(0).unwrap();
-        world
-            .disk
-            .slow_down(world.env.clone(), 9, Duration::from_secs(1));
-        world.env.run(world.engine.drop_table(id(0))).unwrap();
+        drop_on_a_slow_disk(&world);
         assert_ne!(world.paths("blobs/"), of_others, "nobody waits for these");
         assert_eq!(world.paths("roots/").len(), 1, "and for this, everybody");
         match crash {
@@ -207,15 +202,20 @@ fn a_drop_answers_when_its_key_is_destroyed_and_the_files_go_behind_it() {
 #[test]
 fn an_engine_that_closes_waits_for_the_files_of_a_dropped_table() {
     let world = World::with_tables(9, small(), 1);
+    drop_on_a_slow_disk(&world);
+    assert_ne!(world.paths("blobs/"), Vec::<String>::new());
+    world.stop().unwrap();
+    assert_eq!(world.paths("blobs/"), Vec::<String>::new());
+}
+
+/// Drops a table that has files, where removing one takes a while.
+fn drop_on_a_slow_disk(world: &World) {
     world.fill(0, 4, 4);
     world.flush(0).unwrap();
     world
         .disk
         .slow_down(world.env.clone(), 9, Duration::from_secs(1));
     world.env.run(world.engine.drop_table(id(0))).unwrap();
-    assert_ne!(world.paths("blobs/"), Vec::<String>::new());
-    world.stop().unwrap();
-    assert_eq!(world.paths("blobs/"), Vec::<String>::new());
 }
 
 #[test]

@@ -254,10 +254,11 @@ impl Terms<'_> {
                 self.aggregate_of_unknown(kind, argument)?;
             }
             // Which function is meant is settled before its argument is looked into.
-            if let Some(natural) = self.natural_type(argument) {
-                self.check_aggregate(kind, &natural)?;
+            let natural = self.natural_type(argument);
+            if let Some(natural) = &natural {
+                self.check_aggregate(kind, natural)?;
             }
-            let ty = match self.compatible_type(argument) {
+            let ty = match natural.or_else(|| self.compatible_type(argument)) {
                 // What is counted and may be of any type is one.
                 None if kind == AggregateKind::Count => Some(CqlType::Blob),
                 ty => ty,

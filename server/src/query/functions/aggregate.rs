@@ -148,7 +148,7 @@ impl Accumulator {
                 Some(number::write(&Number::Real(self.reals.total()), &self.ty)?.into())
             }
             AggregateKind::Avg if self.is_real() => {
-                let average = self.reals.average(self.count);
+                let average = self.reals.average(self.count)?;
                 Some(number::write(&Number::Real(average), &self.ty)?.into())
             }
             AggregateKind::Sum => Some(number::write(&self.sum, &self.ty)?.into()),
@@ -208,16 +208,16 @@ impl RealSum {
         }
     }
 
-    fn average(&self, count: i64) -> f64 {
-        match (&self.exact, count) {
+    fn average(&self, count: i64) -> CqlResult<f64> {
+        Ok(match (&self.exact, count) {
             (_, 0) => 0.0,
             (None, _) => self.total() / count as f64,
-            (Some(Number::Decimal { unscaled, scale }), _) => number::real(&Number::Decimal {
-                unscaled: number::half_even(unscaled, &count.into()),
-                scale: *scale,
-            }),
-            (Some(exact), _) => number::real(exact) / count as f64,
-        }
+            (Some(exact), _) => {
+                let (unscaled, scale) = number::decimal(exact)?;
+                let unscaled = number::half_even(&unscaled, &count.into());
+                number::real(&Number::Decimal { unscaled, scale })
+            }
+        })
     }
 }
 

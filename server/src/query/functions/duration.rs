@@ -19,9 +19,9 @@ pub(super) fn shift(
     value: &Bytes,
     duration: &Bytes,
 ) -> CqlResult<Option<Bytes>> {
-    if value.is_empty() {
+    let Some(millis) = instant(ty.bare(), value)? else {
         return Ok(None);
-    }
+    };
     let by = read(duration)?;
     let times = match operator {
         Arithmetic::Add => 1,
@@ -35,9 +35,6 @@ pub(super) fn shift(
     if *ty.bare() == CqlType::Date {
         require_days(&by)?;
     }
-    let Some(millis) = instant(ty.bare(), value)? else {
-        return Ok(None);
-    };
     let shifted = moved(millis, &by, times).ok_or_else(out_of_range)?;
     Ok(Some(write(ty, shifted)))
 }
