@@ -4,6 +4,7 @@
 //! is written after the data it names.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use palladium_crypto::{Anchor, AnchorError};
@@ -81,6 +82,7 @@ impl AnchorKeeper {
 
     /// Writes it down until the process ends.
     pub async fn run(self, engine: Engine) {
+        let keeper = Arc::new(self);
         let mut noted = engine.epoch();
         loop {
             tokio::time::sleep(PAUSE).await;
@@ -88,7 +90,10 @@ impl AnchorKeeper {
             if epoch == noted {
                 continue;
             }
-            match self.note(&engine) {
+            let (keeper, engine) = (keeper.clone(), engine.clone());
+            // A slow disk, or an operator who holds the file's lock, keeps no request waiting.
+            let written = tokio::task::spawn_blocking(move || keeper.note(&engine)).await;
+            match written.unwrap_or_else(|panic| Err(panic.to_string())) {
                 Ok(()) => noted = epoch,
                 Err(error) => tracing::error!(%error, "the anchor could not be written"),
             }

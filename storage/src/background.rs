@@ -14,6 +14,7 @@ use crate::engine::group::Errand;
 use crate::engine::{Inner, compact, keys, relog, rewrite};
 use crate::env::yield_now;
 use crate::error::Error;
+use crate::lease::Reading;
 
 /// How often the durable position is noted outside the log.
 const WATERMARK_PAUSE: Duration = Duration::from_secs(1);
@@ -21,6 +22,8 @@ const WATERMARK_PAUSE: Duration = Duration::from_secs(1);
 const LOOK_PAUSE: Duration = Duration::from_secs(60);
 /// Tables that are looked at before others may run.
 const TABLES_BETWEEN_YIELDS: usize = 64;
+/// A wall clock that goes so much further than time does was set.
+const STEP_AHEAD: Duration = Duration::from_secs(60);
 /// Before a failed job is tried again: a full disk does not get better by haste.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -171,9 +174,16 @@ pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>, queue: fn(&Jobs) -> &Q
     }
 }
 
-/// Asks for the watermark while the engine lives.
+/// Asks for the watermark while the engine lives, and says when the wall clock has been set ahead: what expires by it is gone, and its timestamps stay.
 pub(crate) async fn watermark<B: Backend>(inner: Weak<Inner<B>>) {
+    let mut before = None;
     while let Some(alive) = inner.upgrade() {
+        let clock = Reading::now(&*alive.env);
+        if let Some(before) = before.replace(clock)
+            && let Some(ahead) = stepped_ahead(before, clock)
+        {
+            tracing::warn!(?ahead, "the wall clock has been set ahead");
+        }
         let pause = alive.env.sleep(WATERMARK_PAUSE);
         drop(alive);
         pause.await;
@@ -181,6 +191,14 @@ pub(crate) async fn watermark<B: Backend>(inner: Weak<Inner<B>>) {
             alive.forming.ask(Errand::StoreWatermark);
         }
     }
+}
+
+/// By how much the wall clock went further than time did, where that is more than clocks are adjusted by.
+fn stepped_ahead(before: Reading, now: Reading) -> Option<Duration> {
+    let passed = now.boot_nanos.saturating_sub(before.boot_nanos) / 1_000;
+    let shown = u64::try_from(now.wall_micros.saturating_sub(before.wall_micros)).ok()?;
+    let ahead = Duration::from_micros(shown.saturating_sub(passed));
+    (ahead > STEP_AHEAD).then_some(ahead)
 }
 
 /// Looks at tables in which nothing happens, while the engine lives: one timer for all of them.
@@ -218,5 +236,25 @@ pub(crate) async fn sync<B: Backend>(inner: Weak<Inner<B>>, every: Duration) {
             let (done, _) = oneshot::channel();
             alive.forming.ask(Errand::Sync(done));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_ahead_is_told_from_time_that_passed() {
+        let at = |boot_seconds: u64, wall_seconds: i64| Reading {
+            boot_nanos: boot_seconds * 1_000_000_000,
+            wall_micros: wall_seconds * 1_000_000,
+        };
+        let before = at(10, 1_000);
+        // Also time that the machine slept through.
+        assert_eq!(stepped_ahead(before, at(11, 1_001)), None);
+        assert_eq!(stepped_ahead(before, at(4_010, 5_030)), None);
+        assert_eq!(stepped_ahead(before, at(11, 0)), None);
+        let ahead = Some(Duration::from_secs(3_600));
+        assert_eq!(stepped_ahead(before, at(11, 4_601)), ahead);
     }
 }

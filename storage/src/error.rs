@@ -37,6 +37,9 @@ pub enum Error {
     /// No room: on the disk, which may also be read-only for now, among the open files, or in the memory budget.
     #[error("full: {what}")]
     Full { what: String },
+    /// A row has grown larger than an SSTable takes: it stays where it is, and nothing that is tried again changes that.
+    #[error("too large: {what}")]
+    TooLarge { what: String },
 }
 
 /// Shorthand for results of this crate.

@@ -59,7 +59,7 @@ pub use model::{
 };
 pub use options::{Compression, LogSync, Options, TableOptions};
 pub use read::{
-    BlockAddress, Columns, EncodedRow, Fault, Item, KeyRange, Limits, PartitionBound,
+    BlockAddress, Columns, EncodedRow, Fault, Hidden, Item, KeyRange, Limits, PartitionBound,
     PartitionHead, PartitionRows, ReadCommand, ReadPage, ReadPosition, ReadRow, ReadRows, ReadWork,
     RowRef, ShowRow, Slices, Source,
 };

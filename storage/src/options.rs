@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::compaction::CompactionOptions;
+use crate::sstable::ROW_BYTES_MAX;
 
 /// When an appended group counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,9 @@ pub struct Options {
     pub group_bytes_max: usize,
     /// Bytes of one mutation. A group must fit a segment.
     pub mutation_bytes_max: usize,
+    /// Bytes of one row in an SSTable; many mutations together can make a larger one of a collection, which is then neither flushed nor merged. More than a memtable
+    /// usually holds.
+    pub row_bytes_max: usize,
     /// Merges that run at once: each may keep a processor busy.
     pub concurrent_compactors: usize,
     /// Bytes a second that all merges together may read; 0: as many as there are.
@@ -55,6 +59,7 @@ impl Default for Options {
             log_bytes_max: 1 << 30,
             group_bytes_max: 8 << 20,
             mutation_bytes_max: 16 << 20,
+            row_bytes_max: ROW_BYTES_MAX,
             concurrent_compactors: 2,
             compaction_throughput: 64 << 20,
         }

@@ -86,6 +86,8 @@ pub(crate) struct OpenTable {
     /// SSTables that are part of the table and could not be opened: who needs their store is told so.
     lost: Mutex<Vec<LostSstable>>,
     has_lost: AtomicBool,
+    /// A row in memory does not fit an SSTable: flushing it again and again would help nobody, and keep others from their turn.
+    is_outgrown: AtomicBool,
 }
 
 /// An SSTable that is damaged where it says what it holds. It stays in the version until an operator gives it up.
@@ -294,6 +296,7 @@ impl OpenTable {
             waiting: AtomicUsize::new(0),
             lost: Mutex::default(),
             has_lost: AtomicBool::new(false),
+            is_outgrown: AtomicBool::new(false),
         }
     }
 
@@ -328,6 +331,15 @@ impl OpenTable {
 
     fn lost(&self) -> MutexGuard<'_, Vec<LostSstable>> {
         self.lost.lock().expect("no holder of this lock panics")
+    }
+
+    /// Whether a flush has found a row that does not fit an SSTable.
+    pub(crate) fn set_outgrown(&self, is_outgrown: bool) {
+        self.is_outgrown.store(is_outgrown, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_outgrown(&self) -> bool {
+        self.is_outgrown.load(Ordering::Relaxed)
     }
 
     /// So many SSTables wait to be merged.

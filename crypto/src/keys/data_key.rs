@@ -40,11 +40,6 @@ impl DataKey {
         DataKey(Secret::random(entropy))
     }
 
-    #[cfg(feature = "test-util")]
-    pub fn into_secret(self) -> Secret<32> {
-        self.0
-    }
-
     pub fn cipher(&self) -> Cipher {
         Cipher::new(&self.0)
     }

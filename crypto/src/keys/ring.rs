@@ -139,17 +139,6 @@ impl KeyRing {
         Ok(key.wrap(target.active(), structure, kind, entropy))
     }
 
-    /// The bytes of a structure's data key, for a test that looks for them where they must not be.
-    #[cfg(feature = "test-util")]
-    pub fn expose_data_key(
-        &self,
-        wrapped: &WrappedDataKey,
-        structure: StructureId,
-        kind: StructureKind,
-    ) -> Result<crate::Secret<32>> {
-        Ok(self.unwrap(wrapped, structure, kind)?.into_secret())
-    }
-
     fn unwrap(
         &self,
         wrapped: &WrappedDataKey,

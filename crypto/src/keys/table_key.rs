@@ -164,12 +164,6 @@ impl TableKey {
         )
     }
 
-    /// The bytes of the key, for a test that looks for them where they must not be.
-    #[cfg(feature = "test-util")]
-    pub fn expose(&self) -> &Secret<32> {
-        &self.secret
-    }
-
     pub(super) fn secret(&self) -> &Secret<32> {
         &self.secret
     }

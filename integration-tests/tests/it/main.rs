@@ -7,6 +7,7 @@ mod architecture;
 mod at_rest;
 mod aws;
 mod budget;
+mod derivation;
 mod drivers;
 mod durability;
 mod full_disk;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use palladium::admin::folder::Folder;
 use palladium::config::Config;
 use palladium::keys::open_ring;
-use palladium_crypto::{EncryptionContext, KeyRing, Secret, StructureKind};
+use palladium_crypto::{EncryptionContext, KeyRing, Keyring, Kms, Secret, StructureKind};
 use palladium_integration_tests::chance::Chance;
 use palladium_integration_tests::memory::{Find, Haystack, Needle};
 use palladium_integration_tests::node::{Node, Settings, copy_folder};
@@ -19,6 +19,7 @@ use palladium_storage::sealed::{BLOB_HEADER_BYTES, SealedReader};
 use palladium_storage::verify::WrappedStructure;
 use palladium_storage::{Backend, Root};
 
+use crate::derivation::{self, KEY_BYTES};
 use crate::rows::{make_keyspace, text};
 
 /// The shortest lease there is, in seconds.
@@ -384,7 +385,9 @@ async fn keys_of(node: &Node) -> Vec<Needle> {
         .expect("the folder can be looked at")
         .expect("the folder is whole");
     let (root, ring) = ring_of(&folder).await;
-    let mut needles = vec![key_needle("table key", ring.active().expose())];
+    let plaintext = plaintext_of(&config, &folder, &root).await;
+    let table_key = derivation::table_key(&plaintext, folder.service.cluster, &root);
+    let mut needles = vec![key_needle("table key", &table_key)];
     let structures = folder.inspection.structures(root.table);
     for kind in [StructureKind::LogShare, StructureKind::SstableFilter] {
         assert!(
@@ -393,13 +396,17 @@ async fn keys_of(node: &Node) -> Vec<Needle> {
         );
     }
     for structure in structures {
-        let key = ring
-            .expose_data_key(&structure.wrapped, structure.structure, structure.kind)
-            .expect("a wrap of this table opens");
+        let key = derivation::data_key(
+            &table_key,
+            root.table,
+            &structure.wrapped,
+            structure.structure,
+            structure.kind,
+        );
         needles.push(key_needle("data key", &key));
         needles.push(Needle {
             kind: "key schedule",
-            bytes: third_round_key(key.expose()).to_vec(),
+            bytes: third_round_key(&key).to_vec(),
         });
         if structure.kind == StructureKind::SstableFilter {
             needles.extend(filters(&folder, &ring, &structure).await);
@@ -419,18 +426,30 @@ async fn ring_of(folder: &Folder) -> (Root, KeyRing) {
         .into_iter()
         .find(|root| root.cmk.to_string() == "local:first")
         .expect("one table is under this key");
-    let subscriber = folder.service.cluster.to_string();
-    let context = EncryptionContext::for_table("ks", "locked", &subscriber);
+    let context = context_of(folder);
     let ring = open_ring(&folder.services, &root, &context, folder.service.cluster)
         .await
         .expect("the key is enabled");
     (root, ring)
 }
 
-fn key_needle(kind: &'static str, key: &Secret<32>) -> Needle {
+/// What the key service makes of the root's blob.
+async fn plaintext_of(config: &Config, folder: &Folder, root: &Root) -> Secret<KEY_BYTES> {
+    let keyring = Keyring::open(&config.keyring).expect("the keyring can be read");
+    let context = context_of(folder);
+    let reply = keyring.decrypt(&root.cmk, &root.wrapped, &context).await;
+    reply.outcome.expect("the key is enabled")
+}
+
+fn context_of(folder: &Folder) -> EncryptionContext {
+    let subscriber = folder.service.cluster.to_string();
+    EncryptionContext::for_table("ks", "locked", &subscriber)
+}
+
+fn key_needle(kind: &'static str, key: &[u8; KEY_BYTES]) -> Needle {
     Needle {
         kind,
-        bytes: key.expose().to_vec(),
+        bytes: key.to_vec(),
     }
 }
 

@@ -372,6 +372,7 @@ impl Config {
             mutation_bytes_max: self.mutation_bytes_max(),
             concurrent_compactors: self.concurrent_compactors,
             compaction_throughput: self.compaction_throughput_mib.saturating_mul(1 << 20),
+            row_bytes_max: usual.row_bytes_max,
         }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Two slots are written in turn, each durable before the other is touched. A slot that cannot be read is either a store cut short or
 //! damage; the other one serves in both cases, and it is reported. What a start finds may be what a failed sync has left in the page cache: it is written once more first.
+//!
+//! What must hold: no ordinal is used twice. A store that failed has used its own, and the next one, into the same slot, takes another; nothing is appended to what may
+//! have been torn, so that the structure goes on after a failure as others do not.
 
 use palladium_crypto::{KeyRing, StructureKind};
 

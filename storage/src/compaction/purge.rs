@@ -6,7 +6,8 @@
 //!
 //! Pure: whether something goes depends on the deletion, the partition's oldest write outside, and the time handed in.
 //!
-//! What must hold: purging never changes what a read returns, now or after any later merge with what is outside.
+//! What must hold: purging never changes what a read returns, now or after any later merge with what is outside. One thing is as in Cassandra instead: of two cells
+//! of one timestamp that expire, the later one wins until the earlier one has become a tombstone, which wins over both.
 
 use crate::Result;
 use crate::model::{Cell, CellState, Deletion, Row};

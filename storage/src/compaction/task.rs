@@ -235,7 +235,9 @@ impl<'a, B: Backend> Run<'a, B> {
         }
         self.sift(&head, &mut begun, waiting).await?;
         if begun {
-            self.writer().end_partition()?;
+            let writer = self.writer();
+            writer.end_partition()?;
+            writer.write_out().await?;
         }
         self.breathe().await
     }

@@ -70,6 +70,12 @@ pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
                 // Whoever is free merges others of this table meanwhile.
                 inner.jobs.add(Job::Compact(id));
                 let merged = merge_sstables(inner, &table, &open, &plan).await;
+                if let Err(MergeError::Merging(Error::TooLarge { .. })) = &merged {
+                    // Which of them have the row is not known. Apart they can be read as ever.
+                    plan.sstables
+                        .iter()
+                        .for_each(|sstable| open.set_unreadable(*sstable));
+                }
                 let mut chosen = plan.sstables.iter();
                 if chosen.any(|sstable| open.unreadable().contains(sstable)) {
                     // It is set aside, and the others are merged without it.
@@ -145,6 +151,13 @@ pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
     if let Err(MergeError::Merging(Error::Corrupt { what })) = &written {
         tracing::error!(table = %id, sstable, what, "a damaged SSTable keeps its data keys: a rewrite goes on without it");
         open.set_unreadable(sstable);
+        inner.jobs.add(Job::Rewrite(id));
+        return Ok(());
+    }
+    // The key was switched so often meanwhile that the one this was written under is gone.
+    if let Err(MergeError::Exchanging(Error::KeyUnavailable { .. })) = &written
+        && check_lease(inner, &open).is_ok()
+    {
         inner.jobs.add(Job::Rewrite(id));
         return Ok(());
     }

@@ -559,10 +559,17 @@ impl<B: Backend> Inner<B> {
     }
 }
 
-/// Brings a switch to its end while the table is open.
+/// Brings a switch to its end while the table is open. While it is being opened, which may take long, others have their turn.
 pub(crate) async fn settle_open<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
     let table = inner.tables.get(id)?;
-    let _transition = table.transition.lock().await;
+    let Some(_transition) = table.transition.try_lock() else {
+        let (inner, table) = (inner.clone(), table.clone());
+        inner.clone().start(async move {
+            drop(table.transition.lock().await);
+            inner.jobs.add(Job::SettleKeys(id));
+        });
+        return Ok(());
+    };
     let _rewriting = table.rewriting.lock().await;
     let Some(root) = inner.root_of(id) else {
         return Ok(());

@@ -304,12 +304,23 @@ async fn carry<B: Backend>(
     log: &mut CommitLog<B>,
     table: TableId,
 ) -> Result<Option<u64>> {
+    let floor = {
+        let manifest = inner.manifest.lock().await;
+        let state = manifest.state().tables.get(&table);
+        state.map_or(u64::MAX, |state| state.log_floor)
+    };
+    // What is in SSTables since the last release does not come back.
     let mut shares: Vec<ShareAddress> = inner
         .shares
         .lock()
         .expect("no holder of this lock panics")
         .get(&table)
-        .map(|shares| shares.values().cloned().collect())
+        .map(|shares| {
+            shares
+                .range((floor, 0)..)
+                .map(|(_, share)| share.clone())
+                .collect()
+        })
         .unwrap_or_default();
     // A share whose group is known to be broken keeps its place, by which an unlock knows it.
     if shares

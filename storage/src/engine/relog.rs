@@ -85,7 +85,10 @@ fn is_carried<B: Backend>(inner: &Inner<B>, id: TableId, bytes: u64) -> bool {
 
 async fn carry<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
     let table = inner.tables.get(id)?;
-    let _transition = table.transition.lock().await;
+    // Who opens it reads its shares, for long if they are many: nobody else's flush waits for that, and the next segment asks again.
+    let Some(_transition) = table.transition.try_lock() else {
+        return Ok(());
+    };
     let _rewriting = table.rewriting.lock().await;
     if table.damage().is_some() || !inner.tables.holds(&table) {
         return Ok(());

@@ -21,7 +21,7 @@ use crate::memtable::{Memtable, TableMemtables, flush as write_memtable};
 use crate::model::{Deletion, PartitionBound, Store};
 use crate::read::{Fault, Item, PartitionHead, Slices, Source};
 use crate::sealed::from_crypto;
-use crate::sstable::{Sstable, WriterOptions};
+use crate::sstable::{ROW_BYTES_MAX, Sstable, WriterOptions};
 use crate::table::{OpenTable, Table};
 
 /// Writes a table's memtables out. A table without any, or closed, needs nothing.
@@ -42,46 +42,48 @@ async fn flush_table<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<(
     };
     let log_floor = open.freeze();
     let frozen = open.unflushed();
-    if !frozen.is_empty() {
-        inner.make_durable(log_floor - 1).await?;
+    if frozen.is_empty() {
+        return Ok(());
     }
-    for (place, memtables) in frozen.iter().enumerate() {
-        let began = inner.env.boot_nanos();
-        let is_last = place + 1 == frozen.len();
-        let mut added = Vec::new();
-        let sstables = match write_all_out(inner, &table, &open, memtables, &mut added).await {
-            Ok(sstables) => sstables,
+    inner.make_durable(log_floor - 1).await?;
+    let began = inner.env.boot_nanos();
+    let (mut added, mut sstables) = (Vec::new(), Vec::new());
+    for memtables in &frozen {
+        match write_all_out(inner, &table, &open, memtables, &mut added).await {
+            Ok(written) => sstables.extend(written),
             Err(error) => {
                 let structures = added.iter().flat_map(SstableEntry::structures);
                 inner.remove_blobs(structures).await;
+                open.set_outgrown(matches!(error, Error::TooLarge { .. }));
                 return Err(error);
             }
-        };
-        let bytes: u64 = added.iter().map(|entry| entry.bytes()).sum();
-        inner
-            .commit_manifest(&[Edit::AddSstables {
-                table: id,
-                added,
-                removed: Vec::new(),
-                // Only the newest memtable's flush says from where on the log is needed.
-                log_floor: is_last.then_some(log_floor),
-            }])
-            .await?;
-        open.replace_sstables(&[], sstables);
+        }
+    }
+    let bytes: u64 = added.iter().map(|entry| entry.bytes()).sum();
+    // All at once, those of earlier flushes that failed too: what is in an SSTable must not come back from the log when a merge has forgotten what deleted it.
+    inner
+        .commit_manifest(&[Edit::AddSstables {
+            table: id,
+            added,
+            removed: Vec::new(),
+            log_floor: Some(log_floor),
+        }])
+        .await?;
+    open.replace_sstables(&[], sstables);
+    open.set_outgrown(false);
+    for memtables in &frozen {
         inner.forget_memtables(&open, memtables);
-        let nanos = inner.env.boot_nanos().saturating_sub(began);
-        inner.tallies.flushes.add(nanos);
-        inner
-            .tallies
-            .flushed_bytes
-            .fetch_add(bytes, Ordering::Relaxed);
     }
-    if !frozen.is_empty() {
-        inner.forming.ask(Errand::Release);
-        // Also where all who could merge are busy.
-        compact::note_waiting(inner, &table.options.load().compaction, &open);
-        inner.jobs.add(Job::Compact(id));
-    }
+    let nanos = inner.env.boot_nanos().saturating_sub(began);
+    inner.tallies.flushes.add(nanos);
+    inner
+        .tallies
+        .flushed_bytes
+        .fetch_add(bytes, Ordering::Relaxed);
+    inner.forming.ask(Errand::Release);
+    // Also where all who could merge are busy.
+    compact::note_waiting(inner, &table.options.load().compaction, &open);
+    inner.jobs.add(Job::Compact(id));
     Ok(())
 }
 
@@ -124,7 +126,7 @@ async fn write_out<B: Backend>(
     write_memtable::flush(source, backend, env, &open.ring(), writer).await
 }
 
-/// Flushes the table whose memtables are largest, of those whose key is at hand.
+/// Flushes the table whose memtables are largest, of those whose key is at hand and that can be flushed at all.
 pub(crate) async fn flush_largest<B: Backend>(inner: &Arc<Inner<B>>) -> Result<()> {
     let clock = Reading::now(&*inner.env);
     let largest = inner
@@ -132,7 +134,9 @@ pub(crate) async fn flush_largest<B: Backend>(inner: &Arc<Inner<B>>) -> Result<(
         .all()
         .into_iter()
         .filter(|table| table.is_open(clock))
-        .filter_map(|table| Some((table.opened()?.memtable_bytes(), table.id)))
+        .filter_map(|table| Some((table.opened()?, table.id)))
+        .filter(|(open, _)| !open.is_outgrown())
+        .map(|(open, id)| (open.memtable_bytes(), id))
         .max();
     match largest {
         Some((bytes, id)) if bytes > 0 => flush(inner, id).await,
@@ -327,6 +331,7 @@ impl<B: Backend> Inner<B> {
             store,
             block_bytes: options.block_bytes,
             compression: options.compression,
+            row_bytes_max: self.options.row_bytes_max.min(ROW_BYTES_MAX),
         }
     }
 }

@@ -217,6 +217,7 @@ impl<B: Backend> Inner<B> {
         .await?;
         open.replace_sstables(&removed, Vec::new());
         open.forget_lost(&removed);
+        open.set_outgrown(false);
         for memtables in open.unflushed() {
             self.forget_memtables(&open, &memtables);
         }

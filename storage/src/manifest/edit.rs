@@ -30,7 +30,7 @@ pub struct Component {
 /// An SSTable: the directory of its components.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub struct SstableEntry {
-    /// Its number within the table; never used twice.
+    /// Its number within the table; no other one that is there has it.
     pub id: u64,
     /// Its level, where the strategy has levels.
     pub level: u8,

@@ -32,7 +32,7 @@ pub use point::{Point, PointPart};
 pub use row::{EncodedRow, ReadRow, RowRef};
 pub use rows::ReadRows;
 pub use source::{BlockAddress, Fault, Item, PartitionHead, ShowRow, Source};
-pub use visible::visible_row;
+pub use visible::{Hidden, visible_row};
 
 use crate::model::{ColumnId, Store};
 use palladium_crypto::TableId;

@@ -5,8 +5,8 @@
 //! meanwhile before the position are not seen, those after it are.
 
 use super::{
-    EncodedRow, Fault, KeyRange, Merge, PASSED_AT_ONCE, PartitionBound, PartitionHead, ReadCommand,
-    ReadRow, ReadRows, RowRef, Slices, Source, visible_row,
+    EncodedRow, Fault, Hidden, KeyRange, Merge, PASSED_AT_ONCE, PartitionBound, PartitionHead,
+    ReadCommand, ReadRow, ReadRows, RowRef, Slices, Source, visible_row,
 };
 use crate::Result;
 use crate::memtable::{Lookup, Memtable};
@@ -37,8 +37,7 @@ pub struct ReadPage<R = Vec<Row>> {
     pub partitions: Vec<PartitionRows<R>>,
     /// There may be more after this; None: there is not.
     pub next: Option<ReadPosition>,
-    /// How many deletions and expired cells were read past.
-    pub tombstones: u64,
+    pub hidden: Hidden,
     /// Where it was looked for.
     pub work: ReadWork,
 }
@@ -48,7 +47,7 @@ impl<R> Default for ReadPage<R> {
         ReadPage {
             partitions: Vec::new(),
             next: None,
-            tombstones: 0,
+            hidden: Hidden::default(),
             work: ReadWork::default(),
         }
     }
@@ -68,7 +67,7 @@ impl ReadPage<ReadRows> {
         Ok(ReadPage {
             partitions,
             next: self.next,
-            tombstones: self.tombstones,
+            hidden: self.hidden,
             work: self.work,
         })
     }
@@ -84,7 +83,7 @@ impl From<ReadPage> for ReadPage<ReadRows> {
         ReadPage {
             partitions: page.partitions.into_iter().map(partition).collect(),
             next: page.next,
-            tombstones: page.tombstones,
+            hidden: page.hidden,
             work: page.work,
         }
     }
@@ -115,8 +114,7 @@ pub struct PageBuilder {
 struct Filled {
     rows: u32,
     bytes: usize,
-    /// Read past.
-    tombstones: u64,
+    hidden: Hidden,
     /// Rows and partitions of which nothing was shown since others had a turn.
     passed: u32,
 }
@@ -124,7 +122,7 @@ struct Filled {
 impl Filled {
     fn is_enough(&self, command: &ReadCommand) -> bool {
         let limits = &command.limits;
-        limits.reached(self.rows, self.bytes) || self.tombstones > limits.tombstones
+        limits.reached(self.rows, self.bytes) || self.hidden.tombstones > limits.tombstones
     }
 
     /// Gives others a turn once in a while.
@@ -168,10 +166,11 @@ impl PageBuilder {
         let columns = &command.columns.statics;
         let static_row = head.static_row.clone();
         let static_row = static_row.and_then(|mut row| {
-            let tombstones = &mut self.filled.tombstones;
-            visible_row(&mut row, columns, command.now, tombstones).then_some(row)
+            let hidden = &mut self.filled.hidden;
+            visible_row(&mut row, columns, command.now, hidden).then_some(row)
         });
-        self.filled.tombstones += u64::from(head.deletion.is_some());
+        self.filled.hidden.tombstones += u64::from(head.deletion.is_some());
+        self.filled.hidden.note_deletions(head.deletion);
         let resumed = command
             .resume
             .as_ref()
@@ -210,11 +209,15 @@ impl PageBuilder {
             })?;
             if !shown {
                 if merge.peek()?.is_none() {
+                    filled.hidden.note_deletions(merge.gap());
                     return Ok(false);
                 }
-                match merge.pop().row {
+                let item = merge.pop();
+                let around = item.before.into_iter().chain(item.after);
+                filled.hidden.note_deletions(around);
+                match item.row {
                     Some(row) => partition.take(row, command, filled)?,
-                    None => filled.tombstones += 1,
+                    None => filled.hidden.tombstones += 1,
                 }
             }
             if filled.is_enough(command) {
@@ -255,7 +258,7 @@ impl PageBuilder {
 
     fn finish(&mut self, next: Option<ReadPosition>) -> ReadPage<ReadRows> {
         self.page.next = next;
-        self.page.tombstones = self.filled.tombstones;
+        self.page.hidden = self.filled.hidden;
         std::mem::take(&mut self.page)
     }
 }
@@ -295,8 +298,8 @@ impl Partition {
 
     /// Takes what is visible of a row, if anything is.
     fn take(&mut self, mut row: ReadRow, command: &ReadCommand, filled: &mut Filled) -> Result<()> {
-        let tombstones = &mut filled.tombstones;
-        if row.make_visible(&command.columns.regular, command.now, tombstones)? {
+        let hidden = &mut filled.hidden;
+        if row.make_visible(&command.columns.regular, command.now, hidden)? {
             let weight = row.as_ref().weight();
             self.rows.rows.push(row);
             self.count(weight, filled);
@@ -402,7 +405,7 @@ pub fn run_one(memtable: &Memtable, command: &ReadCommand) -> Result<Option<Read
             let mut row = row;
             crate::model::reconcile::shadow(&mut row, None);
             let columns = &command.columns.regular;
-            if visible_row(&mut row, columns, command.now, &mut page.tombstones) {
+            if visible_row(&mut row, columns, command.now, &mut page.hidden) {
                 page.partitions = vec![PartitionRows {
                     key: key.clone(),
                     static_row: None,

@@ -85,16 +85,15 @@ impl Point {
     /// The answer.
     pub fn page(self, command: &ReadCommand, key: &PartitionKey) -> Result<ReadPage<ReadRows>> {
         let PointPart { cover, row } = self.known;
-        let mut page = ReadPage {
-            tombstones: u64::from(cover.is_some()),
-            ..ReadPage::default()
-        };
+        let mut page = ReadPage::default();
+        page.hidden.tombstones += u64::from(cover.is_some());
+        page.hidden.note_deletions(cover);
         let Some(mut row) = row else {
             return Ok(page);
         };
         let columns = &command.columns.regular;
         if row.shadow(cover)?
-            && row.make_visible(columns, command.now, &mut page.tombstones)?
+            && row.make_visible(columns, command.now, &mut page.hidden)?
             && command.limits.rows > 0
             && command.limits.per_partition > 0
         {

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 
-use super::visible::visible_row;
+use super::visible::{Hidden, visible_row};
 use crate::Result;
 use crate::codec::Malformed;
 use crate::model::{CellRef, Clustering, ColumnId, Deletion, Row, RowView, StateRef, reconcile};
@@ -133,7 +133,7 @@ impl ReadRow {
         &mut self,
         columns: &[ColumnId],
         now: i64,
-        tombstones: &mut u64,
+        hidden: &mut Hidden,
     ) -> Result<bool> {
         if let ReadRow::Encoded { bytes, .. } = self
             && let Some(is_live) = seen_as_it_is(bytes, columns, now)?
@@ -142,7 +142,7 @@ impl ReadRow {
         }
         let row = self.decoded()?;
         reconcile::shadow(row, None);
-        Ok(visible_row(row, columns, now, tombstones))
+        Ok(visible_row(row, columns, now, hidden))
     }
 
     fn decoded(&mut self) -> Result<&mut Row> {
@@ -273,7 +273,7 @@ mod tests {
             prop_assert_eq!(cells(&one), cells(&other));
             prop_assert_eq!(one.shadow(active).unwrap(), other.shadow(active).unwrap());
             prop_assert_eq!(&one, &other);
-            let (mut dead, mut also_dead) = (0, 0);
+            let (mut dead, mut also_dead) = (Hidden::default(), Hidden::default());
             let seen = one.make_visible(&columns, now, &mut dead).unwrap();
             prop_assert_eq!(seen, other.make_visible(&columns, now, &mut also_dead).unwrap());
             prop_assert_eq!(dead, also_dead);
@@ -296,7 +296,11 @@ mod tests {
             bytes: bytes.into(),
         };
         assert!(cut.as_ref().each_cell(|_| {}).is_err());
-        assert!(cut.clone().make_visible(&[], 0, &mut 0).is_err());
+        assert!(
+            cut.clone()
+                .make_visible(&[], 0, &mut Hidden::default())
+                .is_err()
+        );
         assert!(cut.into_row().is_err());
     }
 }

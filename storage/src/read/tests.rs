@@ -367,6 +367,16 @@ fn memtables(spread: &[Writes]) -> Vec<Memtable> {
     spread.iter().map(one).collect()
 }
 
+/// The newest timestamp of what a page of one row shows, and of what it does not show.
+fn newest_of(page: &ReadPage) -> i64 {
+    let rows = page.partitions.iter().flat_map(|partition| &partition.rows);
+    let shown = rows.flat_map(|row| {
+        let cells = row.cells.iter().map(|cell| cell.timestamp);
+        cells.chain(row.liveness.map(|liveness| liveness.timestamp))
+    });
+    shown.fold(page.hidden.newest, i64::max)
+}
+
 /// The newest timestamp of anything written.
 fn newest(writes: &Writes) -> i64 {
     let of_row = |row: &Row| {
@@ -522,7 +532,17 @@ proptest! {
                 row.cells
             }).collect()
         };
-        prop_assert_eq!(cells(point.page(&command, key).unwrap().decoded().unwrap()), cells(merged));
+        let point = point.page(&command, key).unwrap().decoded().unwrap();
+        for (way, page) in [("by itself", &point), ("merged", &merged)] {
+            let mut later = Row::new(row.clone());
+            later.liveness = Some(Liveness::new(newest_of(page).saturating_add(1)));
+            let write = vec![(key.clone(), PartitionUpdate::of_row(later.clone()))];
+            let all = memtables(&[&spread[..], &[write]].concat());
+            let seen = read(all.iter().map(Memtable::cursor).collect(), &command);
+            let seen = seen.partitions.first().and_then(|partition| partition.rows.first());
+            prop_assert_eq!(seen.and_then(|row| row.liveness), later.liveness, "{}: {:?}", way, page);
+        }
+        prop_assert_eq!(cells(point), cells(merged));
     }
 
     #[test]
@@ -711,13 +731,13 @@ fn others_get_a_turn_while_rows_are_passed_that_nobody_sees() {
     }
     let command = everything();
     let (turns, page) = turns_of(&[&tombstones], &command);
-    assert_eq!((turns, page.tombstones), (3, u64::from(COUNT)));
+    assert_eq!((turns, page.hidden.tombstones), (3, u64::from(COUNT)));
     assert_eq!(page.partitions[0].rows.len(), 1);
     let (turns, page) = turns_of(&[&shadowed, &above], &command);
-    assert_eq!((turns, page.tombstones), (3, 1));
+    assert_eq!((turns, page.hidden.tombstones), (3, 1));
     assert_eq!(page.partitions[0].rows.len(), 1);
     let (turns, page) = turns_of(&[&partitions], &command);
-    assert_eq!((turns, page.tombstones), (3, u64::from(COUNT)));
+    assert_eq!((turns, page.hidden.tombstones), (3, u64::from(COUNT)));
     assert!(page.partitions.is_empty());
 }
 
@@ -738,8 +758,11 @@ fn a_read_gives_up_at_the_first_tombstone_too_many() {
     }
     let mut command = everything();
     command.limits.tombstones = 100;
-    assert_eq!(turns_of(&[&one], &command).1.tombstones, 101);
-    assert_eq!(turns_of(&[&one, &other], &command).1.tombstones, 101);
+    assert_eq!(turns_of(&[&one], &command).1.hidden.tombstones, 101);
+    assert_eq!(turns_of(&[&one, &other], &command).1.hidden.tombstones, 101);
     command.limits.tombstones = 1_001;
-    assert_eq!(turns_of(&[&one, &other], &command).1.tombstones, 1_001);
+    assert_eq!(
+        turns_of(&[&one, &other], &command).1.hidden.tombstones,
+        1_001
+    );
 }

@@ -3,13 +3,46 @@
 //! A row is visible if its liveness has not expired, or any cell of an existing column has a value. The clustering's raw spelling (column 0)
 //! makes no row live, and neither does a column that was dropped.
 
-use crate::model::{ColumnId, Row};
+use crate::model::{ColumnId, Deletion, Row};
 
-/// Leaves of a merged row what is visible, and says whether anything is. What was read past is added to `tombstones`.
+/// What a read went past and did not show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hidden {
+    /// How many deletions and expired cells.
+    pub tombstones: u64,
+    /// The greatest timestamp of any of it: what is written after that is seen. The least there is if nothing was hidden.
+    pub newest: i64,
+}
+
+impl Default for Hidden {
+    fn default() -> Self {
+        Hidden {
+            tombstones: 0,
+            newest: i64::MIN,
+        }
+    }
+}
+
+impl Hidden {
+    pub(super) fn note(&mut self, timestamp: i64) {
+        self.newest = self.newest.max(timestamp);
+    }
+
+    /// Notes deletions, which the caller counts.
+    pub(super) fn note_deletions(&mut self, deletions: impl IntoIterator<Item = Deletion>) {
+        for deletion in deletions {
+            self.note(deletion.timestamp);
+        }
+    }
+}
+
+/// Leaves of a merged row what is visible, and says whether anything is. What was read past is added to `hidden`.
 ///
 /// Live cells keep their timestamps, TTLs and expiries. Deletions have done their work in the merge and are removed.
-pub fn visible_row(row: &mut Row, columns: &[ColumnId], now: i64, tombstones: &mut u64) -> bool {
-    row.liveness = row.liveness.filter(|liveness| liveness.is_live(now));
+pub fn visible_row(row: &mut Row, columns: &[ColumnId], now: i64, hidden: &mut Hidden) -> bool {
+    if let Some(expired) = row.liveness.take_if(|liveness| !liveness.is_live(now)) {
+        hidden.note(expired.timestamp);
+    }
     let mut live = row.liveness.is_some();
     let mut dead = 0;
     // Both are sorted: one walk finds for each cell whether its column exists.
@@ -17,6 +50,7 @@ pub fn visible_row(row: &mut Row, columns: &[ColumnId], now: i64, tombstones: &m
     row.cells.retain(|cell| {
         if !cell.is_live(now) {
             dead += 1;
+            hidden.note(cell.timestamp);
             return false;
         }
         if cell.column == ColumnId::RAW_CLUSTERING {
@@ -30,9 +64,13 @@ pub fn visible_row(row: &mut Row, columns: &[ColumnId], now: i64, tombstones: &m
     if dead == 0 && !live && row.deletion.is_some() {
         dead = 1;
     }
-    *tombstones += dead;
-    row.deletion = None;
-    row.complex_deletions.clear();
+    hidden.tombstones += dead;
+    hidden.note_deletions(row.deletion.take());
+    hidden.note_deletions(
+        row.complex_deletions
+            .drain(..)
+            .map(|(_, deletion)| deletion),
+    );
     live
 }
 
@@ -63,7 +101,7 @@ mod tests {
     }
 
     fn visible(mut row: Row, now: i64) -> Option<Vec<u32>> {
-        visible_row(&mut row, &COLUMNS, now, &mut 0)
+        visible_row(&mut row, &COLUMNS, now, &mut Hidden::default())
             .then(|| row.cells.iter().map(|cell| cell.column.0).collect())
     }
 

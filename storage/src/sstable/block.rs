@@ -53,9 +53,11 @@ pub const RESTART_ITEMS: usize = 16;
 /// Restarts that a section can count.
 const RESTARTS_MAX: usize = u16::MAX as usize;
 
-/// Largest plaintext of one block. Rows are not split, so one huge row makes one huge block; this is the largest frame of the native
-/// protocol, and a row that outgrows it cannot be written.
-pub const BLOCK_BYTES_MAX: usize = 256 << 20;
+/// Largest plaintext of one block. Rows are not split, so one huge row makes one huge block.
+pub const BLOCK_BYTES_MAX: usize = 1 << 30;
+
+/// Largest row: with what stands before the first one of a partition it fits a block.
+pub const ROW_BYTES_MAX: usize = BLOCK_BYTES_MAX / 2;
 
 const CONTINUED: u8 = 1;
 const CONTINUES: u8 = 2;

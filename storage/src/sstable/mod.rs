@@ -41,6 +41,7 @@ pub mod writer;
 mod zstd;
 
 pub use ahead::ReadAhead;
+pub use block::ROW_BYTES_MAX;
 pub use cursor::SstableCursor;
 pub use reader::Sstable;
 pub use statistics::Statistics;

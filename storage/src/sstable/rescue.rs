@@ -209,6 +209,7 @@ impl Sstable {
                 writer.write_out().await?;
             }
             writer.end_partition()?;
+            writer.write_out().await?;
             partitions += 1;
         }
         Ok(partitions)

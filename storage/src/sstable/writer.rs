@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use palladium_crypto::{KeyRing, StructureId, StructureKind};
 
-use super::block::{BLOCK_BYTES_MAX, BlockBuilder, SectionHead};
+use super::block::{BlockBuilder, ROW_BYTES_MAX, SectionHead};
 use super::component::ComponentWriter;
 use super::envelope::{self, Packing};
 use super::filter::FilterBuilder;
@@ -59,6 +59,8 @@ pub struct WriterOptions {
     pub block_bytes: usize,
     /// How blocks are compressed before they are sealed.
     pub compression: Compression,
+    /// Bytes of the largest row, or of what stands before the first one of a partition.
+    pub row_bytes_max: usize,
 }
 
 impl Default for WriterOptions {
@@ -69,6 +71,7 @@ impl Default for WriterOptions {
             store: Store::BASE,
             block_bytes: 4096,
             compression: Compression::Lz4,
+            row_bytes_max: ROW_BYTES_MAX,
         }
     }
 }
@@ -310,9 +313,10 @@ impl<B: Backend> SstableWriter<B> {
                 partition.key.bytes().len() + static_bytes + 2 * ITEM_OVERHEAD_BYTES
             }
         };
-        if item_bytes.max(head_bytes) > BLOCK_BYTES_MAX / 2 {
-            return Err(Error::Full {
-                what: format!("a row of {item_bytes} bytes does not fit a block"),
+        let larger = item_bytes.max(head_bytes);
+        if larger > self.options.row_bytes_max {
+            return Err(Error::TooLarge {
+                what: format!("a row of {larger} bytes does not fit a block"),
             });
         }
         let would_be = self.block.bytes() + head_bytes + item_bytes;

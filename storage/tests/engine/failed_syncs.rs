@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use palladium_storage::{Crash, Env, Error};
+use palladium_storage::compaction::{SizeTiered, Strategy};
+use palladium_storage::{CompactionOptions, Crash, Deletion, Env, Error, TableOptions, Write};
 
-use crate::world::{World, id, small};
+use crate::world::{World, id, mutation, small};
 
 #[test]
 fn a_write_seen_after_a_failed_sync_and_a_restart_survives_a_loss_of_power() {
@@ -153,4 +154,61 @@ fn a_write_of_which_nobody_knows_is_opened_after_two_key_switches_and_a_restart(
     world.unlock(0).unwrap();
     expected.insert((9, 9), 9);
     assert_eq!(world.rows(0).unwrap(), expected);
+}
+
+#[test]
+fn what_half_a_flush_wrote_does_not_come_back_when_what_deleted_it_is_forgotten() {
+    for passing in 0..24 {
+        let mut world = World::with_tables(30, small(), 1);
+        let strategy = Strategy::SizeTiered(SizeTiered {
+            min_threshold: 2,
+            ..SizeTiered::default()
+        });
+        let options = TableOptions {
+            gc_grace_seconds: 0,
+            compaction: CompactionOptions {
+                strategy,
+                // The deletion stays until something is merged with it.
+                tombstones: None,
+                ..CompactionOptions::default()
+            },
+            ..TableOptions::default()
+        };
+        world.engine.set_options(id(0), options).unwrap();
+        let write = |mutation| {
+            let write = Write::new(vec![mutation]);
+            world
+                .env
+                .run(world.engine.write(vec![write]))
+                .remove(0)
+                .unwrap();
+        };
+        let mut deletion = mutation(0, (1, 1), 0, 100);
+        let row = &mut deletion.update.rows[0];
+        (row.liveness, row.cells) = (None, Vec::new());
+        row.deletion = Some(Deletion {
+            timestamp: 100,
+            local_deletion_time: 1,
+        });
+        write(deletion);
+        // What lives keeps its SSTable from going as a whole.
+        world.put(0, (9, 9), 9);
+        world.flush(0).unwrap();
+        // Older than its deletion, and later at the server: it waits in a memtable whose flush fails, with a second one behind it.
+        write(mutation(0, (1, 1), 7, 90));
+        world.disk.set_room(Some(0));
+        assert!(world.flush(0).is_err());
+        world.disk.set_room(None);
+        world.put(0, (2, 2), 2);
+        world.disk.fail_syncs_after(passing, 1);
+        let _ = world.flush(0);
+        world.disk.fail_syncs(0);
+        // Whatever can be merged is merged.
+        world.env.advance(Duration::from_secs(200));
+        let expected = [((2, 2), 2), ((9, 9), 9)].into();
+        assert_eq!(world.rows(0).unwrap(), expected, "{passing}");
+        world.reopen(Crash::Kill);
+        world.unlock(0).unwrap();
+        assert_eq!(world.rows(0).unwrap(), expected, "{passing}");
+    }
 }

@@ -3,6 +3,7 @@
 mod compression;
 mod failed_syncs;
 mod faults;
+mod large_rows;
 mod locks;
 mod model;
 mod periodic;

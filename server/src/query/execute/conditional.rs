@@ -210,12 +210,8 @@ impl Latched<'_> {
                     return Ok(None);
                 };
                 traces::note(|| super::read::noted(&page));
-                // One partition was read, without a limit.
-                let partition = page.decoded()?.partitions.into_iter().next();
-                if let Some(existing) = found.get_mut(plan.table.id, key)
-                    && let Some(partition) = partition
-                {
-                    existing.absorb(partition.static_row.map(|row| *row), partition.rows);
+                if let Some(existing) = found.get_mut(plan.table.id, key) {
+                    existing.absorb(page.decoded()?);
                 }
             }
         }

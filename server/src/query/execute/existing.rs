@@ -1,7 +1,7 @@
 //! What modifications that look first found in the partitions they latched.
 
 use palladium_crypto::TableId;
-use palladium_storage::{Clustering, PartitionKey, Row};
+use palladium_storage::{Clustering, PartitionKey, ReadPage, Row};
 
 /// A partition of a table.
 pub type PartitionId = (TableId, PartitionKey);
@@ -11,7 +11,7 @@ pub struct Existing {
     pub static_row: Option<Row>,
     /// In order, once they are settled.
     rows: Vec<Row>,
-    /// The greatest timestamp of any of it.
+    /// The greatest timestamp of any of it, and of what hides or has hidden anything there: what is written after that is seen.
     pub newest: i64,
 }
 
@@ -34,8 +34,14 @@ impl Existing {
         self.rows.get(at.ok()?)
     }
 
-    /// Adds what was read for another statement.
-    pub fn absorb(&mut self, static_row: Option<Row>, rows: Vec<Row>) {
+    /// Adds what was read for another statement: of this partition alone, and without a limit.
+    pub fn absorb(&mut self, page: ReadPage) {
+        self.newest = self.newest.max(page.hidden.newest);
+        let Some(partition) = page.partitions.into_iter().next() else {
+            return;
+        };
+        let static_row = partition.static_row.map(|row| *row);
+        let rows = partition.rows;
         for row in static_row.iter().chain(&rows) {
             self.newest = self.newest.max(newest(row));
         }

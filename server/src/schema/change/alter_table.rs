@@ -3,7 +3,6 @@
 //! A column that comes back after it was dropped gets a new id, so that old cells stay gone; Cassandra's rules for it hold all the
 //! same, because they are what its users know.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use palladium_protocol::cql::ast::{
@@ -117,8 +116,11 @@ pub fn alter(
             }
         }
         AlterTableAction::Rename { renames, .. } => {
-            for (from, to) in renames {
-                rename(table, &mut definition, from, to)?;
+            for (place, (from, to)) in renames.iter().enumerate() {
+                // Of several for one column the last one counts.
+                if !renames[place + 1..].iter().any(|(later, _)| later == from) {
+                    rename(table, &mut definition, from, to)?;
+                }
             }
         }
         AlterTableAction::DropCompactStorage => {
@@ -371,17 +373,12 @@ fn rename(
     from: &Name,
     to: &Name,
 ) -> CqlResult<()> {
-    let names: BTreeSet<&str> = definition
-        .columns
-        .iter()
-        .map(|column| column.name.as_str())
-        .collect();
-    let taken = names.contains(to.as_str());
-    let Some(column) = definition
-        .columns
-        .iter_mut()
-        .find(|column| column.name == from.as_str())
-    else {
+    // By the names of before: other columns that this statement renames keep theirs until its end.
+    let mut names = table.columns.iter().chain(&definition.columns);
+    let taken = names.any(|column| column.name == to.as_str());
+    let was_there = table.column(from.as_str()).is_some();
+    let mut columns = definition.columns.iter_mut();
+    let Some(column) = columns.find(|column| was_there && column.name == from.as_str()) else {
         return Err(CqlError::invalid(format!(
             "Undefined column name {from} in table {}",
             table.full_name()

@@ -211,12 +211,10 @@ fn is_in_key(kind: ColumnKind, ty: &CqlType, mentions: &dyn Fn(&CqlType) -> bool
 }
 
 fn rename(ty: &mut UserType, renames: &[(Name, Name)], if_exists: bool) -> CqlResult<()> {
+    // By the names of before, so that two fields may swap theirs.
+    let before: Vec<String> = ty.fields.iter().map(|(field, _)| field.clone()).collect();
     for (from, to) in renames {
-        let Some(place) = ty
-            .fields
-            .iter()
-            .position(|(field, _)| field == from.as_str())
-        else {
+        let Some(place) = before.iter().position(|field| field == from.as_str()) else {
             match if_exists {
                 true => continue,
                 false => {

@@ -10,6 +10,8 @@ const ROWS: &str = "rows_per_partition";
 
 /// Checked, with what was left out filled in as Cassandra does: not cached.
 pub fn caching(options: BTreeMap<String, String>) -> CqlResult<BTreeMap<String, String>> {
+    let value = |name: &str| options.get(name).map_or("NONE", String::as_str);
+    let (keys, rows) = (keys(value(KEYS))?, rows(value(ROWS))?);
     let unknown: Vec<&str> = options
         .keys()
         .map(String::as_str)
@@ -21,10 +23,9 @@ pub fn caching(options: BTreeMap<String, String>) -> CqlResult<BTreeMap<String, 
             unknown.join(", ")
         )));
     }
-    let value = |name: &str| options.get(name).map_or("NONE", String::as_str);
     Ok(BTreeMap::from([
-        (KEYS.to_owned(), keys(value(KEYS))?),
-        (ROWS.to_owned(), rows(value(ROWS))?),
+        (KEYS.to_owned(), keys),
+        (ROWS.to_owned(), rows),
     ]))
 }
 
@@ -40,13 +41,14 @@ fn keys(value: &str) -> CqlResult<String> {
 
 fn rows(value: &str) -> CqlResult<String> {
     let upper = value.to_ascii_uppercase();
-    let number = !value.is_empty()
-        && value.bytes().all(|byte| byte.is_ascii_digit())
-        && value.parse::<i32>().is_ok();
-    match upper.as_str() {
-        "ALL" | "NONE" => Ok(upper),
-        _ if number => Ok(upper),
-        _ => Err(CqlError::config(format!(
+    let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
+    let number = value.parse::<i32>().ok().filter(|_| is_number);
+    match (upper.as_str(), number) {
+        ("ALL" | "NONE", _) => Ok(upper),
+        (_, Some(0)) => Ok("NONE".into()),
+        (_, Some(i32::MAX)) => Ok("ALL".into()),
+        (_, Some(rows)) => Ok(rows.to_string()),
+        (_, None) => Err(CqlError::config(format!(
             "Invalid value '{value}' for caching sub-option '{ROWS}': only 'ALL', 'NONE', and integer values are allowed"
         ))),
     }

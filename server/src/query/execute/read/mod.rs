@@ -496,7 +496,7 @@ impl Select {
             .iter()
             .map(|partition| 1 + partition.rows.len())
             .sum();
-        let passed = usize::try_from(page.tombstones).unwrap_or(EFFORT_MAX);
+        let passed = usize::try_from(page.hidden.tombstones).unwrap_or(EFFORT_MAX);
         let opened = (page.work.blocks as usize).saturating_mul(EFFORT_OF_BLOCK);
         let effort = rows.saturating_add(passed).saturating_add(opened);
         self.effort = self.effort.saturating_add(effort + EFFORT_OF_PAGE);
@@ -670,7 +670,7 @@ pub fn noted(page: &ReadPage<ReadRows>) -> String {
     let work = &page.work;
     let mut text = format!(
         "Read {rows} live rows and {} tombstone cells from {} memtables and {} SSTables",
-        page.tombstones, work.memtables, work.sstables
+        page.hidden.tombstones, work.memtables, work.sstables
     );
     if work.skipped > 0 {
         text += &format!(", {} more skipped by their filters", work.skipped);

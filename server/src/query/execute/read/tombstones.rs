@@ -41,8 +41,8 @@ impl Select {
     pub(super) fn count_tombstones(&mut self, page: &ReadPage<ReadRows>) -> CqlResult<()> {
         let rows = page.partitions.iter().map(|one| one.rows.len() as u64);
         let rows = rows.sum::<u64>();
-        note_passed(rows, page.tombstones);
-        self.passed.tombstones += page.tombstones;
+        note_passed(rows, page.hidden.tombstones);
+        self.passed.tombstones += page.hidden.tombstones;
         self.passed.rows += rows;
         if let Some(partition) = page.partitions.last() {
             self.passed.token = partition.key.token().0;
