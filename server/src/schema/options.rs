@@ -17,9 +17,11 @@ mod tests;
 use std::collections::BTreeMap;
 
 use palladium_protocol::cql::ast::Property;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::properties::{Properties, java_double, map_literal, string_literal};
+use super::properties::{
+    Properties, is_java_class, java_double, map_literal, read_java_double, string_literal,
+};
 use crate::error::{CqlError, CqlResult};
 
 /// The options of one table, valid as they stand.
@@ -28,12 +30,14 @@ use crate::error::{CqlError, CqlResult};
 pub struct TableOptions {
     pub additional_write_policy: String,
     pub allow_auto_snapshot: bool,
+    #[serde(deserialize_with = "number_or_null")]
     pub bloom_filter_fp_chance: f64,
     pub caching: BTreeMap<String, String>,
     pub cdc: bool,
     pub comment: String,
     pub compaction: BTreeMap<String, String>,
     pub compression: BTreeMap<String, String>,
+    #[serde(deserialize_with = "number_or_null")]
     pub crc_check_chance: f64,
     /// Seconds; 0 is forever.
     pub default_time_to_live: u32,
@@ -46,6 +50,11 @@ pub struct TableOptions {
     pub min_index_interval: i32,
     pub read_repair: String,
     pub speculative_retry: String,
+}
+
+/// Cassandra takes NaN for a chance, and JSON, which has no such number, says null for it.
+fn number_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 /// The names WITH may use for a table, ours and Amazon Keyspaces' included.
@@ -226,7 +235,7 @@ impl TableOptions {
     fn check(&self) -> CqlResult<()> {
         compaction::check(&self.compaction)?;
         let chance = self.bloom_filter_fp_chance;
-        if chance <= BLOOM_CHANCE_MIN || chance > 1.0 || chance.is_nan() {
+        if chance <= BLOOM_CHANCE_MIN || chance > 1.0 {
             return Err(CqlError::config(format!(
                 "bloom_filter_fp_chance must be larger than {} and less than or equal to 1.0 (got {})",
                 java_double(BLOOM_CHANCE_MIN),
@@ -234,7 +243,7 @@ impl TableOptions {
             )));
         }
         let chance = self.crc_check_chance;
-        if !(0.0..=1.0).contains(&chance) {
+        if !(0.0..=1.0).contains(&chance) && !chance.is_nan() {
             return Err(CqlError::config(format!(
                 "crc_check_chance must be larger than or equal to 0 and smaller than or equal to 1.0 (got {})",
                 java_double(chance)

@@ -91,9 +91,9 @@ impl<'a> Properties<'a> {
         let Some(text) = self.text(name)? else {
             return Ok(None);
         };
-        text.parse()
+        read_java_double(&text)
             .map(Some)
-            .map_err(|_| CqlError::syntax(format!("Invalid double value {text} for '{name}'")))
+            .ok_or_else(|| CqlError::syntax(format!("Invalid double value {text} for '{name}'")))
     }
 
     pub fn integer(&self, name: &str) -> CqlResult<Option<i32>> {
@@ -119,10 +119,14 @@ fn text_map(name: &str, value: &PropertyValue) -> CqlResult<BTreeMap<String, Str
         .collect()
 }
 
-/// A floating-point number as Java prints it: `0.01`, `1.0`, `6.71E-5`.
+/// A floating-point number as Java prints it: `0.01`, `1.0`, `6.71E-5`, `Infinity`.
 pub fn java_double(number: f64) -> String {
     let size = number.abs();
-    if number == 0.0 || (1e-3..1e7).contains(&size) || !number.is_finite() {
+    if number.is_infinite() {
+        let sign = if number < 0.0 { "-" } else { "" };
+        return format!("{sign}Infinity");
+    }
+    if number == 0.0 || (1e-3..1e7).contains(&size) || number.is_nan() {
         return format!("{number:?}");
     }
     let text = format!("{number:E}");
@@ -131,6 +135,38 @@ pub fn java_double(number: f64) -> String {
         true => format!("{digits}E{exponent}"),
         false => format!("{digits}.0E{exponent}"),
     }
+}
+
+/// A number as Java's `parseDouble` reads it: space may be around it, and a letter for its type behind it.
+pub fn read_java_double(text: &str) -> Option<f64> {
+    let text = text.trim_matches(|one: char| one <= ' ');
+    let (sign, size) = match text.strip_prefix('-') {
+        Some(size) => (-1.0, size),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let size = match size {
+        "NaN" => f64::NAN,
+        "Infinity" => f64::INFINITY,
+        digits => {
+            let digits = digits.strip_suffix(['f', 'F', 'd', 'D']).unwrap_or(digits);
+            // Rust reads words for what is no number as well, in any case.
+            let is_number = digits.starts_with(|one: char| one.is_ascii_digit() || one == '.');
+            digits.parse::<f64>().ok().filter(|_| is_number)?
+        }
+    };
+    Some(sign * size)
+}
+
+/// Classes of `java.lang` that a statement may name for one of Cassandra's: they are found, and are of another kind.
+const JAVA_CLASSES: [&str; 10] = [
+    "Boolean", "Class", "Double", "Float", "Integer", "Long", "Number", "Object", "String",
+    "Thread",
+];
+
+/// Whether a class is there without being Cassandra's.
+pub fn is_java_class(class: &str) -> bool {
+    let name = class.strip_prefix("java.lang.");
+    name.is_some_and(|name| JAVA_CLASSES.contains(&name))
 }
 
 /// A map as CQL writes it: `{'a': 'b', 'c': 'd'}`.
@@ -149,7 +185,7 @@ pub fn string_literal(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::java_double;
+    use super::{java_double, read_java_double};
 
     #[test]
     fn doubles_are_printed_as_java_prints_them() {
@@ -161,8 +197,34 @@ mod tests {
             (1e-9, "1.0E-9"),
             (6.71e-5, "6.71E-5"),
             (1.5e10, "1.5E10"),
+            (f64::INFINITY, "Infinity"),
+            (f64::NEG_INFINITY, "-Infinity"),
+            (f64::NAN, "NaN"),
         ] {
             assert_eq!(java_double(number), text);
         }
+    }
+
+    #[test]
+    fn doubles_are_read_as_java_reads_them() {
+        for (text, number) in [
+            ("0.1f", Some(0.1)),
+            (" 0.5\t", Some(0.5)),
+            (".5D", Some(0.5)),
+            ("1.e-1d", Some(0.1)),
+            ("+2", Some(2.0)),
+            ("-Infinity", Some(f64::NEG_INFINITY)),
+            ("inf", None),
+            ("infinity", None),
+            ("nan", None),
+            ("NaNf", None),
+            ("0.5dd", None),
+            ("+-1", None),
+            ("d", None),
+            ("", None),
+        ] {
+            assert_eq!(read_java_double(text), number, "{text}");
+        }
+        assert!(read_java_double("+NaN").is_some_and(f64::is_nan));
     }
 }

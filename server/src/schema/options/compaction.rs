@@ -6,7 +6,6 @@ mod engine;
 mod unified;
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::str::FromStr;
 
 pub use self::engine::for_storage;
@@ -134,15 +133,25 @@ fn strategy(class: Option<&String>) -> CqlResult<(&'static str, &'static [&'stat
         .into_iter()
         .find(|(name, ..)| full.strip_prefix(PACKAGE) == Some(name))
         .ok_or_else(|| {
-            CqlError::config(format!("Unable to find compaction strategy class '{full}'"))
+            // The words are those of another kind of strategy, in Cassandra too.
+            CqlError::config(match super::is_java_class(&full) {
+                true => format!(
+                    "Compaction strategy class {full} is not derived from AbstractReplicationStrategy"
+                ),
+                false => format!("Unable to find compaction strategy class '{full}'"),
+            })
         })
 }
 
 fn check_shared(options: &Options) -> CqlResult<()> {
-    let threshold: Option<f64> = number(options, "tombstone_threshold", "int (base10)")?;
+    let threshold = double(options, "tombstone_threshold", "int (base10)")?;
     if let Some(threshold) = threshold.filter(|threshold| *threshold < 0.0) {
+        let shown = match threshold.is_finite() {
+            true => format!("{threshold:.6}"),
+            false => super::java_double(threshold),
+        };
         return Err(CqlError::config(format!(
-            "tombstone_threshold must be greater than 0, but was {threshold:.6}"
+            "tombstone_threshold must be greater than 0, but was {shown}"
         )));
     }
     let interval: Option<i64> = number(options, "tombstone_compaction_interval", "int (base10)")?;
@@ -190,8 +199,8 @@ fn check_buckets(options: &Options) -> CqlResult<()> {
             "min_sstable_size must be non negative: {size}"
         )));
     }
-    let low = number(options, "bucket_low", "float")?.unwrap_or(0.5);
-    let high = number(options, "bucket_high", "float")?.unwrap_or(1.5);
+    let low = double(options, "bucket_low", "float")?.unwrap_or(0.5);
+    let high = double(options, "bucket_high", "float")?.unwrap_or(1.5);
     if high <= low {
         return Err(CqlError::config(format!(
             "bucket_high value ({}) is less than or equal to the bucket_low value ({})",
@@ -263,11 +272,24 @@ fn check_time_window(options: &Options) -> CqlResult<()> {
     }
 }
 
-fn number<T: FromStr + Display>(options: &Options, name: &str, kind: &str) -> CqlResult<Option<T>> {
+fn number<T: FromStr>(options: &Options, name: &str, kind: &str) -> CqlResult<Option<T>> {
+    read(options, name, kind, |text| text.parse().ok())
+}
+
+fn double(options: &Options, name: &str, kind: &str) -> CqlResult<Option<f64>> {
+    read(options, name, kind, super::read_java_double)
+}
+
+fn read<T>(
+    options: &Options,
+    name: &str,
+    kind: &str,
+    reader: impl Fn(&str) -> Option<T>,
+) -> CqlResult<Option<T>> {
     options
         .get(name)
         .map(|text| {
-            text.parse().map_err(|_| {
+            reader(text).ok_or_else(|| {
                 CqlError::config(format!("{text} is not a parsable {kind} for {name}"))
             })
         })

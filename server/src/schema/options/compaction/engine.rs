@@ -7,6 +7,7 @@ use palladium_storage::compaction::{
     Expiry, Leveled, Resolution, SizeTiered, Strategy, TimeWindow, TombstoneCompaction, Unified,
 };
 
+use super::super::read_java_double;
 use super::{Options, PACKAGE, unified};
 
 /// What the engine does under these options.
@@ -31,6 +32,12 @@ fn number<T: FromStr>(options: &Options, name: &str, default: T) -> T {
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+fn double(options: &Options, name: &str, default: f64) -> f64 {
+    let text = options.get(name);
+    text.and_then(|text| read_java_double(text))
+        .unwrap_or(default)
+}
+
 fn is(options: &Options, name: &str, value: &str) -> bool {
     let text = options.get(name);
     text.is_some_and(|text| text.eq_ignore_ascii_case(value))
@@ -40,8 +47,8 @@ fn tiers(options: &Options, default: SizeTiered) -> SizeTiered {
     SizeTiered {
         min_threshold: number(options, "min_threshold", default.min_threshold),
         max_threshold: number(options, "max_threshold", default.max_threshold),
-        bucket_low: number(options, "bucket_low", default.bucket_low),
-        bucket_high: number(options, "bucket_high", default.bucket_high),
+        bucket_low: double(options, "bucket_low", default.bucket_low),
+        bucket_high: double(options, "bucket_high", default.bucket_high),
         min_sstable_size: number(options, "min_sstable_size", default.min_sstable_size),
     }
 }
@@ -114,7 +121,7 @@ fn tombstones(options: &Options, class: &str) -> Option<TombstoneCompaction> {
     let default = TombstoneCompaction::default();
     let [threshold, interval, unchecked] = names;
     Some(TombstoneCompaction {
-        tombstone_threshold: number(options, threshold, default.tombstone_threshold),
+        tombstone_threshold: double(options, threshold, default.tombstone_threshold),
         tombstone_compaction_interval: number(
             options,
             interval,
