@@ -39,12 +39,22 @@ fn single(text: &str, upper: &str) -> CqlResult<Option<String>> {
                     "Invalid value {text} for PERCENTILE option 'speculative_retry': must be between (0.0 and 100.0)"
                 )));
             }
-            return Ok(Some(format!("{percentile}p")));
+            return Ok(Some(format!("{}p", shown(percentile))));
         }
     }
     // What is below a millisecond is cut off.
     let millis = upper.strip_suffix("MS").and_then(number);
     Ok(millis.map(|millis| format!("{}ms", millis as i32)))
+}
+
+/// With four decimals at most, the last one rounded half to even.
+fn shown(percentile: f64) -> String {
+    // Java finds nothing of a number whose first digit would be the fifth decimal and a 5; as binary this one is a little more.
+    if percentile <= 0.00005 {
+        return "0".to_owned();
+    }
+    let text = format!("{percentile:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn hybrid(text: &str, upper: &str) -> CqlResult<String> {
@@ -69,4 +79,29 @@ fn hybrid(text: &str, upper: &str) -> CqlResult<String> {
         )));
     }
     Ok(format!("{function}({left},{right})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::policy;
+
+    #[test]
+    fn percentiles_are_shown_with_four_decimals() {
+        for (text, shown) in [
+            ("99p", "99p"),
+            ("99.123456p", "99.1235p"),
+            ("12.34565p", "12.3456p"),
+            ("12.34575p", "12.3458p"),
+            ("99.99999p", "100p"),
+            ("90p", "90p"),
+            (".5p", "0.5p"),
+            ("5.p", "5p"),
+            ("0.00005p", "0p"),
+            ("0.000050001p", "0.0001p"),
+            ("0.00001p", "0p"),
+            ("MAX(12.34565p, 10ms)", "MAX(12.3456p,10ms)"),
+        ] {
+            assert_eq!(policy(text).unwrap(), shown, "{text}");
+        }
+    }
 }
