@@ -16,6 +16,9 @@ const ZSTD: &str = "ZstdCompressor";
 const LZ4_TYPE: &str = "lz4_compressor_type";
 const LZ4_LEVEL: &str = "lz4_high_compressor_level";
 
+/// Chunks whose bytes an `int` can count.
+const KILOBYTES_MAX: i32 = i32::MAX / 1024;
+
 /// Levels of zstd, and the one that Cassandra takes where none is named.
 const LEVELS: std::ops::RangeInclusive<i32> = -131_072..=22;
 const LEVEL_DEFAULT: i32 = 3;
@@ -66,12 +69,18 @@ pub fn compression(mut options: BTreeMap<String, String>) -> CqlResult<BTreeMap<
             unknown.join(", ")
         )));
     }
+    let chunk = chunk_length(chunk)?;
     let mut checked = BTreeMap::from([
         ("class".to_owned(), format!("{PACKAGE}{class}")),
-        (CHUNK.to_owned(), chunk_length(chunk)?),
+        (CHUNK.to_owned(), chunk.to_string()),
     ]);
+    options.remove(RATIO);
     if let Some(least) = least {
-        checked.insert(RATIO.to_owned(), ratio_within_bounds(least)?);
+        check_ratio(least, chunk)?;
+        // Of 0, which is the default, nothing is said.
+        if least != 0.0 {
+            checked.insert(RATIO.to_owned(), super::java_double(least));
+        }
     }
     for (name, value) in options {
         checked.entry(name).or_insert(value);
@@ -163,15 +172,25 @@ fn compressor(class: &str) -> CqlResult<(&'static str, &'static [&'static str])>
     COMPRESSORS
         .into_iter()
         .find(|(name, _)| full.strip_prefix(PACKAGE) == Some(name))
-        .ok_or_else(|| CqlError::config(format!("Could not create Compression for type {full}")))
+        .ok_or_else(|| match super::is_java_class(&full) {
+            true => CqlError::config("create method not found"),
+            false => CqlError::config(format!("Could not create Compression for type {full}")),
+        })
 }
 
 fn kilobytes(text: &str) -> CqlResult<i32> {
-    text.parse()
-        .map_err(|_| CqlError::config(format!("Invalid value for {CHUNK}")))
+    let kilobytes: i32 = text
+        .parse()
+        .map_err(|_| CqlError::config(format!("Invalid value for {CHUNK}")))?;
+    match kilobytes > KILOBYTES_MAX {
+        false => Ok(kilobytes),
+        true => Err(CqlError::config(format!(
+            "Value of {CHUNK} is too large ({kilobytes})"
+        ))),
+    }
 }
 
-fn chunk_length(kilobytes: Option<i32>) -> CqlResult<String> {
+fn chunk_length(kilobytes: Option<i32>) -> CqlResult<i32> {
     let kilobytes = kilobytes.unwrap_or(16);
     if kilobytes <= 0 {
         return Err(CqlError::config(format!(
@@ -181,19 +200,26 @@ fn chunk_length(kilobytes: Option<i32>) -> CqlResult<String> {
     if !kilobytes.unsigned_abs().is_power_of_two() {
         return Err(CqlError::config(format!("{CHUNK} must be a power of 2")));
     }
-    Ok(kilobytes.to_string())
+    Ok(kilobytes)
 }
 
 fn ratio(text: &str) -> CqlResult<f64> {
-    text.parse()
-        .map_err(|_| CqlError::config(format!("Invalid value for {RATIO}")))
+    super::read_java_double(text)
+        .ok_or_else(|| CqlError::config(format!("Invalid value for {RATIO}")))
 }
 
-fn ratio_within_bounds(ratio: f64) -> CqlResult<String> {
-    if ratio != 0.0 && (ratio < 1.0 || ratio.is_nan()) {
-        return Err(CqlError::config(format!(
-            "{RATIO} can either be 0 or greater than or equal to 1"
-        )));
+/// What Cassandra holds against the chunk are the bytes that a compressed one may have. They are an `int`: more than it holds are as many as it holds, and
+/// those are never too many.
+fn check_ratio(ratio: f64, kilobytes: i32) -> CqlResult<()> {
+    let chunk_bytes = f64::from(kilobytes) * 1024.0;
+    let compressed_bytes_max = (chunk_bytes / ratio).ceil() as i32;
+    if compressed_bytes_max < 0 {
+        return Err(CqlError::config(format!("Invalid negative {RATIO}")));
     }
-    Ok(super::java_double(ratio))
+    match f64::from(compressed_bytes_max) > chunk_bytes && compressed_bytes_max < i32::MAX {
+        false => Ok(()),
+        true => Err(CqlError::config(format!(
+            "{RATIO} can either be 0 or greater than or equal to 1"
+        ))),
+    }
 }
