@@ -145,7 +145,7 @@ pub fn cell_bytes(cell: &Cell) -> usize {
 }
 
 /// Texts in the order of Java's `HashSet`, as Cassandra lists them.
-fn as_java_set(texts: BTreeSet<String>) -> Vec<String> {
+pub fn as_java_set(texts: BTreeSet<String>) -> Vec<String> {
     let mut buckets = 16u32;
     while f64::from(buckets) * 0.75 < texts.len() as f64 {
         buckets *= 2;

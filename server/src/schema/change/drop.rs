@@ -7,6 +7,7 @@ use palladium_protocol::response::{Change, SchemaTarget};
 use palladium_protocol::types::CqlType;
 
 use super::super::{Catalog, TableSchema, resolve};
+use super::keyspace::check_name;
 use super::{
     Circumstances, Effect, Plan, base_of_view, changed, check_modifiable, keyspace_of,
     with_keyspace,
@@ -16,6 +17,7 @@ use crate::error::{CqlError, CqlResult};
 pub fn keyspace(catalog: &Catalog, drop: &DropKeyspace) -> CqlResult<Plan> {
     let name = drop.keyspace.as_str();
     check_modifiable(catalog, name)?;
+    check_name(name)?;
     let Some(keyspace) = catalog.keyspace(name) else {
         return match drop.if_exists {
             true => Ok(Plan::Nothing),

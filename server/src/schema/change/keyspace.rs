@@ -7,7 +7,7 @@ use palladium_protocol::response::{Change, SchemaTarget};
 
 use super::super::properties::Properties;
 use super::super::{Catalog, Keyspace, KeyspaceKind, replication};
-use super::{Circumstances, Plan, REPLICATED, changed, check_modifiable, with_keyspace};
+use super::{Circumstances, Plan, changed, check_modifiable, check_not_ours, with_keyspace};
 use crate::error::{CqlError, CqlResult};
 
 /// `tags` is Amazon Keyspaces' and says nothing here.
@@ -22,14 +22,7 @@ pub fn create(
     let name = create.keyspace.as_str();
     let properties = Properties::read(&create.properties, &PROPERTIES)?;
     let options = properties.map("replication")?;
-    if let Some(there) = catalog.keyspace(name)
-        && there.kind != KeyspaceKind::User
-        && !REPLICATED.contains(&name)
-    {
-        return Err(CqlError::invalid(format!(
-            "System keyspace '{name}' is not user-modifiable"
-        )));
-    }
+    check_not_ours(catalog, name)?;
     check_name(name)?;
     let options =
         options.ok_or_else(|| CqlError::invalid("Missing mandatory option 'replication'"))?;
@@ -43,7 +36,8 @@ pub fn create(
         return Err(CqlError::config("Missing replication strategy class"));
     }
     let mut keyspace = Keyspace::new(name, KeyspaceKind::User);
-    keyspace.replication = replication::replication(options, name, circumstances.data_center)?;
+    keyspace.replication =
+        replication::replication(options, &BTreeMap::new(), name, circumstances.data_center)?;
     keyspace.durable_writes = properties.boolean("durable_writes")?.unwrap_or(true);
     let warning = replication::warning(&keyspace.replication, name);
     changed(
@@ -56,7 +50,7 @@ pub fn create(
     .planned()
 }
 
-fn check_name(name: &str) -> CqlResult<()> {
+pub fn check_name(name: &str) -> CqlResult<()> {
     let valid = !name.is_empty()
         && name
             .bytes()
@@ -82,6 +76,7 @@ pub fn alter(
 ) -> CqlResult<Plan> {
     let name = alter.keyspace.as_str();
     check_modifiable(catalog, name)?;
+    check_name(name)?;
     let Some(there) = catalog.keyspace(name) else {
         return match alter.if_exists {
             true => Ok(Plan::Nothing),
@@ -95,8 +90,14 @@ pub fn alter(
     // Tags of a keyspace are Amazon Keyspaces' and say nothing here.
     if let KeyspaceAction::With(properties) = &alter.action {
         let properties = Properties::read(properties, &PROPERTIES)?;
-        if let Some(options) = properties.map("replication")? {
-            keyspace.replication = altered(options, there, circumstances)?;
+        let options = properties.map("replication")?;
+        if let Some(options) = options.filter(|options| !options.is_empty()) {
+            keyspace.replication = replication::replication(
+                options,
+                &there.replication,
+                name,
+                circumstances.data_center,
+            )?;
         }
         keyspace.durable_writes = properties
             .boolean("durable_writes")?
@@ -123,12 +124,4 @@ pub fn alter(
     )
     .with_warnings(warnings)
     .planned()
-}
-
-fn altered(
-    options: BTreeMap<String, String>,
-    there: &Keyspace,
-    circumstances: &Circumstances<'_>,
-) -> CqlResult<BTreeMap<String, String>> {
-    replication::replication(options, &there.name, circumstances.data_center)
 }

@@ -319,9 +319,9 @@ fn no_aggregate(
 
 /// Whether a keyspace that is there may be changed by users; ours may not.
 fn check_modifiable(catalog: &Catalog, keyspace: &str) -> CqlResult<()> {
-    match catalog.keyspace(keyspace).map(|keyspace| keyspace.kind) {
-        None | Some(KeyspaceKind::User) => Ok(()),
-        Some(KeyspaceKind::System | KeyspaceKind::Virtual) => Err(CqlError::unauthorized(format!(
+    match is_ours(catalog, keyspace) {
+        false => Ok(()),
+        true => Err(CqlError::unauthorized(format!(
             "{keyspace} keyspace is not user-modifiable."
         ))),
     }
@@ -329,13 +329,22 @@ fn check_modifiable(catalog: &Catalog, keyspace: &str) -> CqlResult<()> {
 
 /// The same for what has nobody's permission to ask for, because it is not there.
 fn check_not_ours(catalog: &Catalog, keyspace: &str) -> CqlResult<()> {
-    match catalog.keyspace(keyspace).map(|keyspace| keyspace.kind) {
-        _ if REPLICATED.contains(&keyspace) => Ok(()),
-        None | Some(KeyspaceKind::User) => Ok(()),
-        Some(KeyspaceKind::System | KeyspaceKind::Virtual) => Err(CqlError::invalid(format!(
+    match is_ours(catalog, keyspace) && !REPLICATED.contains(&keyspace) {
+        false => Ok(()),
+        true => Err(CqlError::invalid(format!(
             "System keyspace '{keyspace}' is not user-modifiable"
         ))),
     }
+}
+
+/// Whether a name is that of a keyspace of the server's own. Those that each node has for itself are meant by their names in capitals too.
+fn is_ours(catalog: &Catalog, keyspace: &str) -> bool {
+    let lower = keyspace.to_ascii_lowercase();
+    let there = match catalog.keyspace(keyspace) {
+        None if !REPLICATED.contains(&lower.as_str()) => catalog.keyspace(&lower),
+        there => there,
+    };
+    there.is_some_and(|there| there.kind != KeyspaceKind::User)
 }
 
 /// Keyspaces of Cassandra's own that every node has the same of.
