@@ -440,6 +440,12 @@ fn with(
     if table.is_counter() {
         check_counter_ttl(&definition.options)?;
     }
+    if table.has_views() && definition.options.gc_grace_seconds == 0 {
+        return Err(CqlError::invalid(
+            "Cannot alter gc_grace_seconds of the base table of a materialized view to 0, since this value is used to TTL undelivered updates. \
+             Setting gc_grace_seconds too low might cause undelivered updates to expire before being replayed.",
+        ));
+    }
     let custom = Custom::read(properties)?;
     definition.custom_properties.extend(custom.properties);
     let names_a_key = custom.encryption.is_some();

@@ -482,7 +482,7 @@ fn reverse<'a>(
     Ok(())
 }
 
-fn check_id(options: &[TableOption]) -> CqlResult<()> {
+pub(super) fn check_id(options: &[TableOption]) -> CqlResult<()> {
     match properties(options).find(|property| property.name.as_str() == "id") {
         Some(id) => check_id_of(id),
         None => Ok(()),

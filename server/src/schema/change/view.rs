@@ -12,7 +12,7 @@ use palladium_storage::Store;
 
 use super::super::view::View;
 use super::super::{Catalog, ColumnKind, Keyspace, TableOptions, TableSchema, resolve};
-use super::create_table::{check_table_name, properties};
+use super::create_table::{check_id, check_table_name, properties};
 use super::hashed::in_hash_order;
 use super::written::clustering_order;
 use super::{
@@ -438,6 +438,7 @@ fn options(create: &CreateView) -> CqlResult<TableOptions> {
              corresponding data in the parent table.",
         ));
     }
+    check_id(&create.options)?;
     Ok(options)
 }
 
