@@ -213,9 +213,15 @@ fn not_yet(
             }
         }
         Statement::CreateAggregate(create) => Err(no_aggregate(catalog, create, circumstances)?),
-        Statement::CreateFunction(_) => Err(CqlError::invalid(
-            "User-defined functions are disabled in cassandra.yaml - set user_defined_functions_enabled=true to enable",
-        )),
+        Statement::CreateFunction(create) => {
+            check_not_ours(catalog, keyspace_of(&create.name, circumstances)?)?;
+            Err(match create.or_replace && create.if_not_exists {
+                true => replace_if_not_exists(),
+                false => CqlError::invalid(
+                    "User-defined functions are disabled in cassandra.yaml - set user_defined_functions_enabled=true to enable",
+                ),
+            })
+        }
         Statement::CreateTrigger(create) => {
             let keyspace = keyspace_of(&create.table, circumstances)?;
             let table = create.table.name.as_str();
@@ -279,6 +285,10 @@ fn frozen(what: &str, ty: &Type, found_in: Option<&str>) -> CqlError {
     ))
 }
 
+fn replace_if_not_exists() -> CqlError {
+    CqlError::invalid("Cannot use both 'OR REPLACE' and 'IF NOT EXISTS' directives")
+}
+
 /// Why an aggregate cannot be made: its state function is not there, since there are none. What is wrong with its types comes first.
 fn no_aggregate(
     catalog: &Catalog,
@@ -286,7 +296,6 @@ fn no_aggregate(
     circumstances: &Circumstances<'_>,
 ) -> CqlResult<CqlError> {
     let keyspace = keyspace_of(&create.name, circumstances)?;
-    check_modifiable(catalog, keyspace)?;
     if catalog.keyspace(keyspace).is_none() {
         return Ok(CqlError::config(format!(
             "Keyspace {keyspace} doesn't exist"
@@ -295,10 +304,9 @@ fn no_aggregate(
     for ty in create.arguments.iter().chain([&create.state_type]) {
         resolve::cql_type(catalog, keyspace, ty)?;
     }
+    check_not_ours(catalog, keyspace)?;
     if create.or_replace && create.if_not_exists {
-        return Ok(CqlError::invalid(
-            "Cannot use both 'OR REPLACE' and 'IF NOT EXISTS' directives",
-        ));
+        return Ok(replace_if_not_exists());
     }
     if let Some(ty) = create.arguments.iter().find(|ty| is_frozen_by_name(ty)) {
         return Ok(frozen("Argument", ty, Some(keyspace)));
