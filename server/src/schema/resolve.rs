@@ -252,6 +252,25 @@ pub fn with_user_type(ty: &CqlType, changed: &Arc<UserType>) -> CqlType {
     }
 }
 
+/// The same type with tuples in the places of user-defined types, which can change or go while it stays: so it is kept of a column that was dropped. As in
+/// Cassandra those in vectors stay what they are.
+pub fn without_user_types(ty: &CqlType) -> CqlType {
+    let part = |inner: &Arc<CqlType>| Arc::new(without_user_types(inner));
+    match ty {
+        CqlType::List(element) => CqlType::List(part(element)),
+        CqlType::Set(element) => CqlType::Set(part(element)),
+        CqlType::Map(key, value) => CqlType::Map(part(key), part(value)),
+        CqlType::Tuple(fields) => CqlType::Tuple(fields.iter().map(without_user_types).collect()),
+        CqlType::Frozen(inner) => without_user_types(inner).frozen(),
+        CqlType::Udt(udt) => {
+            let fields = udt.fields.iter();
+            let fields = fields.map(|(_, field)| types::freeze(without_user_types(field)));
+            CqlType::Tuple(fields.collect())
+        }
+        other => other.clone(),
+    }
+}
+
 /// The same user-defined type, with the new definition of another one in its fields.
 pub fn user_type_with(udt: &UserType, changed: &Arc<UserType>) -> UserType {
     UserType {
@@ -393,6 +412,29 @@ mod tests {
             ("vector<list<int>, 2>", "vector<list<int>, 2>"),
         ] {
             assert_eq!(resolved(text).as_deref(), Ok(shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn tuples_outlive_user_defined_types() {
+        for (text, shown) in [
+            ("frozen<u>", "frozen<tuple<int>>"),
+            ("frozen<w>", "frozen<tuple<frozen<list<int>>>>"),
+            ("map<frozen<u>, int>", "map<frozen<tuple<int>>, int>"),
+            (
+                "frozen<list<frozen<u>>>",
+                "frozen<list<frozen<tuple<int>>>>",
+            ),
+            (
+                "tuple<int, frozen<u>>",
+                "frozen<tuple<int, frozen<tuple<int>>>>",
+            ),
+            ("vector<frozen<u>, 2>", "vector<frozen<u>, 2>"),
+            ("list<int>", "list<int>"),
+        ] {
+            let written = palladium_protocol::cql::parse_type(text).unwrap();
+            let ty = cql_type(&catalog(), "ks", &written).unwrap();
+            assert_eq!(without_user_types(&ty).to_string(), shown, "{text}");
         }
     }
 }

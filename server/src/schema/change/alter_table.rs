@@ -282,19 +282,69 @@ fn check_comes_back(before: &DroppedColumn, column: &Column, is_counter: bool) -
     }
 }
 
-/// Whether bytes of the dropped column are no trap for the new one, as Cassandra sees it: both have the same fixed length, or none, and are of one cell both or not.
+/// Whether bytes of the dropped column are no trap for the new one, as Cassandra sees it: they are values of it, of the same length if there is but one, and are
+/// of one cell both or not.
 fn may_come_back_as(before: &CqlType, now: &CqlType) -> bool {
-    let length = |ty: &CqlType| match ty.bare() {
-        CqlType::Boolean => Some(1),
-        CqlType::Int | CqlType::Float => Some(4),
-        CqlType::Bigint | CqlType::Double | CqlType::Timestamp => Some(8),
-        CqlType::Uuid | CqlType::Timeuuid => Some(16),
-        _ => None,
-    };
-    match before.is_multi_cell() || now.is_multi_cell() {
-        true => before.to_string() == now.to_string(),
-        false => length(before) == length(now),
+    reads_as(before, now)
+        && before.fixed_bytes() == now.fixed_bytes()
+        && before.is_multi_cell() == now.is_multi_cell()
+}
+
+/// Whether values of one type are values of the other. A user-defined type takes none of a tuple, though they look the same.
+fn reads_as(before: &CqlType, now: &CqlType) -> bool {
+    let is_frozen = !before.is_multi_cell() && !now.is_multi_cell();
+    match (before.bare(), now.bare()) {
+        (_, CqlType::Blob)
+        | (CqlType::Bigint, CqlType::Timestamp)
+        | (CqlType::Timestamp, CqlType::Bigint)
+        | (CqlType::Timeuuid, CqlType::Uuid) => true,
+        (CqlType::Tuple(before), CqlType::Tuple(now)) => {
+            begins(before.iter(), now.iter(), reads_as)
+        }
+        (CqlType::Tuple(_), CqlType::Udt(_)) => false,
+        (CqlType::List(before), CqlType::List(now)) if is_frozen => reads_as(before, now),
+        (CqlType::Map(key, value), CqlType::Map(new_key, new_value)) if is_frozen => {
+            sorts_as(key, new_key) && reads_as(value, new_value)
+        }
+        _ => sorts_as(before, now),
     }
+}
+
+/// Whether values of one type are values of the other, and in the same order.
+fn sorts_as(before: &CqlType, now: &CqlType) -> bool {
+    let has_cells = before.is_multi_cell();
+    let same_cells = has_cells == now.is_multi_cell();
+    // What is in cells is in no order.
+    let part = |before: &CqlType, now: &CqlType| match has_cells {
+        true => may_come_back_as(before, now),
+        false => sorts_as(before, now),
+    };
+    match (before.bare(), now.bare()) {
+        (CqlType::Ascii, CqlType::Text) | (CqlType::Ascii | CqlType::Text, CqlType::Blob) => true,
+        (CqlType::Tuple(before), CqlType::Tuple(now)) => {
+            begins(before.iter(), now.iter(), sorts_as)
+        }
+        (CqlType::Tuple(before), CqlType::Udt(now)) => {
+            let now = now.fields.iter().map(|(_, field)| field);
+            begins(before.iter(), now, sorts_as)
+        }
+        (CqlType::List(before), CqlType::List(now)) => same_cells && part(before, now),
+        (CqlType::Set(before), CqlType::Set(now)) => same_cells && sorts_as(before, now),
+        (CqlType::Map(key, value), CqlType::Map(new_key, new_value)) => {
+            same_cells && sorts_as(key, new_key) && part(value, new_value)
+        }
+        (before, now) => before == now,
+    }
+}
+
+/// Whether fields are the first of the others: more may come behind them.
+fn begins<'a>(
+    mut before: impl ExactSizeIterator<Item = &'a CqlType>,
+    mut now: impl ExactSizeIterator<Item = &'a CqlType>,
+    fits: fn(&CqlType, &CqlType) -> bool,
+) -> bool {
+    before.len() <= now.len()
+        && before.all(|before| now.next().is_some_and(|now| fits(before, now)))
 }
 
 fn not_found(table: &TableSchema, column: &Name) -> CqlError {
@@ -367,7 +417,7 @@ fn drop(
         .retain(|before| before.name != column.name);
     definition.dropped.push(DroppedColumn {
         name: column.name,
-        ty: column.ty,
+        ty: resolve::without_user_types(&column.ty),
         is_static: column.kind == ColumnKind::Static,
         id: column.id,
         dropped_at,
