@@ -196,9 +196,8 @@ fn prepare<'a>(
             .partition_columns()
             .iter()
             .chain(schema.clustering_columns());
-        let names = own
-            .map(|column| column.name.as_str())
-            .chain(view.not_null());
+        // What else the statement calls IS NOT NULL may be null, as in Cassandra.
+        let names = own.map(|column| column.name.as_str());
         prepared.push(Prepared {
             view: schema,
             store: view.store,

@@ -203,8 +203,26 @@ impl RowScope<'_> {
         let Some(row) = row else { return Ok(None) };
         let cells = row.cells_of(column.id);
         if !column.ty.is_multi_cell() {
-            // What is frozen has one time, whatever part of it is asked for.
-            return Ok(cells.first().and_then(|cell| self.one_fact(fact, cell)));
+            let Some((cell, value)) = cells.first().and_then(|cell| Some((cell, cell.value()?)))
+            else {
+                return Ok(None);
+            };
+            // What is frozen has one time, whatever part of it is asked for, if it has that.
+            let is_there = match part {
+                Part::Whole | Part::Slice { .. } => true,
+                Part::Field(field) => match Fields::read(value).nth(*field) {
+                    Some(value) => value?.is_some(),
+                    None => false,
+                },
+                Part::Element(key) => match key.evaluate(scope)? {
+                    Bound::Value(key) => element(&column.ty, value, &key)?.is_some(),
+                    _ => false,
+                },
+            };
+            return Ok(match is_there {
+                true => self.one_fact(fact, cell),
+                false => None,
+            });
         }
         let wanted: Vec<&Cell> = match part {
             Part::Whole => cells.iter().collect(),

@@ -40,14 +40,6 @@ impl View {
         relations.join(" AND ")
     }
 
-    /// The columns that must have a value because the statement says so.
-    pub fn not_null(&self) -> impl Iterator<Item = &str> {
-        self.relations.iter().filter_map(|relation| match relation {
-            Relation::IsNotNull { column } => Some(column.as_str()),
-            _ => None,
-        })
-    }
-
     /// What the statement says beside IS NOT NULL.
     pub fn conditions(&self) -> impl Iterator<Item = &Relation> {
         let is_condition = |relation: &&Relation| !matches!(relation, Relation::IsNotNull { .. });

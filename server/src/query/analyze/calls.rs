@@ -7,6 +7,7 @@
 use palladium_protocol::cql::ast::{Literal, QualifiedName, Selectable};
 use palladium_protocol::types::CqlType;
 
+use super::natural::names_fields;
 use super::term::{Aggregate, Receiver, Terms, print, result_mismatch};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Bound, Expression, Scope, Typed};
@@ -29,6 +30,9 @@ impl Terms<'_> {
                 Some(CqlType::Vector(CqlType::Float.into(), dimensions))
             }
             Selectable::Tuple(parts) if parts.len() > 1 => self.compatible_type(argument),
+            Selectable::List(_) | Selectable::Set(_) | Selectable::Map(_) => {
+                self.compatible_type(argument)
+            }
             // Looked for once: twice for each level of calls within calls would be twice as much work for each.
             _ => natural.clone(),
         };
@@ -45,8 +49,34 @@ impl Terms<'_> {
                     .collect();
                 types.map(CqlType::tuple)
             }
+            Selectable::List(parts) => {
+                let element = self.common_type(parts.iter())?;
+                Some(CqlType::list(element.frozen()).frozen())
+            }
+            Selectable::Set(parts) => {
+                let element = self.common_type(parts.iter())?;
+                Some(CqlType::Set(element.frozen().into()).frozen())
+            }
+            // In a selection it might be a user type's value, of which nothing is known.
+            Selectable::Map(parts) if !self.columns && !names_fields(parts) => {
+                let key = self.common_type(parts.iter().map(|(key, _)| key))?;
+                let value = self.common_type(parts.iter().map(|(_, value)| value))?;
+                Some(CqlType::Map(key.frozen().into(), value.frozen().into()).frozen())
+            }
             other => self.own_type(other),
         }
+    }
+
+    /// Of the types that some elements are most like, the one that all others can be taken for.
+    fn common_type<'t>(&self, parts: impl Iterator<Item = &'t Selectable>) -> Option<CqlType> {
+        let mut types: Vec<CqlType> = Vec::new();
+        for ty in parts.filter_map(|part| self.compatible_type(part)) {
+            if !types.contains(&ty) {
+                types.push(ty);
+            }
+        }
+        let takes_all = |ty: &&CqlType| types.iter().all(|other| is_assignable(other, ty));
+        types.iter().find(takes_all).cloned()
     }
 
     /// An aggregate of something whose type is not known.
@@ -235,10 +265,7 @@ impl Terms<'_> {
             if !self.columns {
                 return self.aggregate(kind, None);
             }
-            if kind == AggregateKind::Count
-                && let [Selectable::Literal(Literal::Integer(one))] = arguments
-                && one == "1"
-            {
+            if kind == AggregateKind::Count && counts_rows(arguments) {
                 return self.aggregate(kind, None);
             }
             if arguments.len() != 1 && matches!(kind, AggregateKind::Sum | AggregateKind::Avg) {
@@ -254,7 +281,13 @@ impl Terms<'_> {
                 self.aggregate_of_unknown(kind, argument)?;
             }
             // Which function is meant is settled before its argument is looked into.
-            let natural = self.natural_type(argument);
+            let natural = match (kind, argument) {
+                (
+                    AggregateKind::Min | AggregateKind::Max,
+                    Selectable::List(_) | Selectable::Set(_) | Selectable::Map(_),
+                ) => None,
+                _ => self.natural_type(argument),
+            };
             if let Some(natural) = &natural {
                 self.check_aggregate(kind, natural)?;
             }
@@ -290,7 +323,8 @@ impl Terms<'_> {
         };
         // What comes out is looked at before what goes in.
         if let Some(receiver) = receiver.filter(|_| !self.columns)
-            && !is_assignable(&signature.returns, receiver.ty)
+            && (receiver.ty.is_multi_cell() && matches!(signature.returns, CqlType::Frozen(_))
+                || !is_assignable(&signature.returns, receiver.ty))
         {
             return Err(result_mismatch(name, &signature.returns, &receiver));
         }
@@ -351,6 +385,11 @@ impl Terms<'_> {
             ty: returns,
         })
     }
+}
+
+/// Whether what is counted is a constant: then rows are.
+pub(super) fn counts_rows(arguments: &[Selectable]) -> bool {
+    matches!(arguments, [Selectable::Literal(literal)] if *literal != Literal::Null)
 }
 
 /// The types that are summed; all but the last one may be null.

@@ -297,7 +297,8 @@ impl Terms<'_> {
             };
             let place = field_place(udt, name.as_str()).ok_or_else(|| {
                 CqlError::invalid(format!(
-                    "Unknown field '{name}' in value of user defined type {}",
+                    "Unknown field '{}' in value of user defined type {}",
+                    name.as_str(),
                     udt.name
                 ))
             })?;

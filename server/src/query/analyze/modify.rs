@@ -240,15 +240,8 @@ pub fn update(
             )));
         }
         let operation = assign(terms, column, assignment)?;
-        let whole = |operation: &Operation| {
-            !matches!(
-                operation,
-                Operation::SetElement { .. }
-                    | Operation::SetField { .. }
-                    | Operation::Append(_)
-                    | Operation::Remove(_)
-            )
-        };
+        let whole =
+            |operation: &Operation| matches!(operation, Operation::Set(_) | Operation::Delete);
         let clash = operations
             .iter()
             .any(|(own, before)| *own == index && (whole(before) || whole(&operation)));

@@ -2,6 +2,7 @@
 
 use palladium_protocol::cql::ast::{Literal, Name, QualifiedName, Selectable, Term, Type};
 
+use super::calls::counts_rows;
 use super::literal;
 use super::term::{Terms, as_selectable};
 use crate::query::functions::operator_name;
@@ -22,12 +23,7 @@ pub fn of(expression: &Selectable) -> String {
                 .keyspace
                 .as_ref()
                 .map_or("system", |keyspace| keyspace.as_str());
-            if name.name == "count"
-                && matches!(
-                    arguments.as_slice(),
-                    [Selectable::Literal(Literal::Integer(_))]
-                )
-            {
+            if name.name == "count" && counts_rows(arguments) {
                 return "count".into();
             }
             format!("{keyspace}.{}({})", name.name.as_str(), all(arguments))

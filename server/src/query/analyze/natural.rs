@@ -64,6 +64,9 @@ impl Terms<'_> {
                     .collect();
                 match AggregateKind::named(name) {
                     Some(AggregateKind::Count) => return Some(CqlType::Bigint),
+                    Some(AggregateKind::Min | AggregateKind::Max) => {
+                        return self.compatible_type(arguments.first()?);
+                    }
                     Some(kind) => {
                         return kind.result_type(&self.natural_type(arguments.first()?)?);
                     }
@@ -186,7 +189,16 @@ impl Terms<'_> {
                 _ => Fit::No,
             },
             Selectable::Tuple(parts) => match (bare, parts.as_slice()) {
-                (CqlType::Tuple(_), _) => Fit::Weak,
+                (CqlType::Tuple(types), _) => {
+                    let fits = |(part, ty): (&Selectable, &CqlType)| {
+                        let natural = self.natural_type(part);
+                        self.fit_operand(part, natural.as_ref(), ty) != Fit::No
+                    };
+                    match parts.len() <= types.len() && parts.iter().zip(types.iter()).all(fits) {
+                        true => Fit::Weak,
+                        false => Fit::No,
+                    }
+                }
                 (_, [single]) => self.fit(single, natural, ty),
                 _ => Fit::No,
             },

@@ -309,11 +309,14 @@ impl<'a> Terms<'a> {
                     |keyspace: &str, name: &str| catalog.user_type(keyspace, name).cloned();
                 resolve::check(to, false)?;
                 let ty = types::resolve(to, self.keyspace, &lookup)?;
-                let name = format!("({ty}){}", print(expression));
+                let name = print(of);
                 let natural = self.natural_type(expression);
                 if self.fit(expression, natural.as_ref(), &ty) == Fit::No {
                     return Err(CqlError::invalid(match self.columns {
-                        true => format!("Cannot assign value {name} to {name} of type {ty}"),
+                        true => format!(
+                            "Cannot assign value {name} to {name} of type {}",
+                            ty.frozen()
+                        ),
                         false => format!(
                             "Cannot cast value {} to type {ty}",
                             super::name::raw(expression)

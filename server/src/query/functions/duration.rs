@@ -32,8 +32,9 @@ pub(super) fn shift(
             ));
         }
     };
-    if *ty.bare() == CqlType::Date {
-        require_days(&by)?;
+    match ty.bare() {
+        CqlType::Date => require_days(&by)?,
+        _ => require_millis(&by)?,
     }
     let shifted = moved(millis, &by, times).ok_or_else(out_of_range)?;
     Ok(Some(write(ty, shifted)))
@@ -172,10 +173,19 @@ fn read(duration: &Bytes) -> CqlResult<Duration> {
 }
 
 fn require_days(by: &Duration) -> CqlResult<()> {
-    match by.nanoseconds {
+    require(by, by.nanoseconds, "day")
+}
+
+fn require_millis(by: &Duration) -> CqlResult<()> {
+    require(by, by.nanoseconds % MILLI_NANOS, "millisecond")
+}
+
+/// There are no nanoseconds beyond what is precise.
+fn require(by: &Duration, beyond: i64, precision: &str) -> CqlResult<()> {
+    match beyond {
         0 => Ok(()),
         _ => Err(CqlError::invalid(format!(
-            "The duration must have a day precision. Was: {}",
+            "The duration must have a {precision} precision. Was: {}",
             text::duration(by)
         ))),
     }
@@ -185,7 +195,7 @@ fn out_of_range() -> CqlError {
     CqlError::invalid("The date is out of range")
 }
 
-/// Milliseconds so many durations later.
+/// Milliseconds so many durations later. Beyond the last there is the first again, as in Java.
 fn moved(millis: i64, by: &Duration, times: i64) -> Option<i64> {
     let days = millis.div_euclid(DAY_MILLIS);
     let of_day = millis.rem_euclid(DAY_MILLIS);
@@ -199,10 +209,9 @@ fn moved(millis: i64, by: &Duration, times: i64) -> Option<i64> {
         0 => days,
         _ => months::day_of(month + months, day),
     };
-    let days = days.checked_add(i64::from(by.days).checked_mul(times)?)?;
-    days.checked_mul(DAY_MILLIS)?
-        .checked_add(of_day)?
-        .checked_add((by.nanoseconds / MILLI_NANOS).checked_mul(times)?)
+    let days = i128::from(days) + i128::from(by.days) * i128::from(times);
+    let nanos = i128::from(by.nanoseconds / MILLI_NANOS) * i128::from(times);
+    Some((days * i128::from(DAY_MILLIS) + i128::from(of_day) + nanos) as i64)
 }
 
 /// Beyond what 64 bits of milliseconds reach.

@@ -114,19 +114,13 @@ fn letters(
 ) -> CqlResult<String> {
     let text =
         std::str::from_utf8(text).map_err(|_| CqlError::invalid("String didn't validate."))?;
-    let count = |bytes: Option<Bytes>| -> CqlResult<usize> {
-        let Some(bytes) = bytes else { return Ok(0) };
-        let number = bytes[..]
-            .try_into()
-            .map(i32::from_be_bytes)
-            .unwrap_or_default();
-        usize::try_from(number).map_err(|_| {
-            CqlError::invalid(format!(
-                "Value for begin must be null or non-negative, but got {number}"
-            ))
-        })
+    // Fewer than none are none.
+    let count = |bytes: Option<Bytes>| {
+        let number = bytes.and_then(|bytes| bytes[..].try_into().ok());
+        let number = number.map_or(0, i32::from_be_bytes);
+        usize::try_from(number).unwrap_or(0)
     };
-    let (begin, end) = (count(begin)?, count(end)?);
+    let (begin, end) = (count(begin), count(end));
     let padding = match padding {
         None => PADDING,
         Some(padding) => {

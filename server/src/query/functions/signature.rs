@@ -153,7 +153,11 @@ fn candidates(
         },
         "from_json" | "fromjson" => match receiver {
             Some(ty) => vec![signature(Function::FromJson, [Text], ty.clone())],
-            None => Vec::new(),
+            None => {
+                return Err(CqlError::invalid(format!(
+                    "{name}() cannot be used in the selection clause of a SELECT statement"
+                )));
+            }
         },
         "similarity_cosine" | "similarity_euclidean" | "similarity_dot_product" => {
             let function = match name {
@@ -206,6 +210,7 @@ fn candidates(
 fn made_for_arguments(name: &str) -> Option<(usize, &'static [&'static str])> {
     Some(match name {
         "to_json" | "tojson" | "mask_default" | "mask_null" => (1, &["any"]),
+        "from_json" | "fromjson" => (1, &["text"]),
         "mask_hash" => (1, &["any", "[text]"]),
         "mask_replace" => (2, &["any", "any"]),
         "mask_inner" | "mask_outer" => (3, &["[text|varchar|ascii]", "int", "int", "[text]"]),
@@ -236,7 +241,10 @@ fn check_parameter(
     let same = matches!(parameters[0], "vector<float, n>") || name == "mask_replace";
     let other = arguments.iter().flatten().next().filter(|_| same);
     let Some(ty) = arguments[place].as_ref().or(other) else {
-        if matches!(parameters[place], "int" | "[text|varchar|ascii]" | "[text]") {
+        if matches!(
+            parameters[place],
+            "int" | "[text|varchar|ascii]" | "[text]" | "text"
+        ) {
             return Ok(());
         }
         return Err(CqlError::invalid(format!(
@@ -271,7 +279,9 @@ fn check_parameter(
         "[text|varchar|ascii]" if !matches!(bare, CqlType::Text | CqlType::Ascii) => {
             "an argument of type [text|varchar|ascii]"
         }
-        "[text]" if !matches!(bare, CqlType::Text | CqlType::Ascii) => "an argument of type text",
+        "[text]" | "text" if !matches!(bare, CqlType::Text | CqlType::Ascii) => {
+            "an argument of type text"
+        }
         _ => return Ok(()),
     };
     Err(CqlError::invalid(format!(

@@ -56,17 +56,12 @@ impl Json {
     }
 }
 
-/// Reads a whole text.
+/// Reads the value that a text begins with. What stands behind it is not looked at, as in Cassandra.
 pub fn parse(text: &str) -> CqlResult<Json> {
     let mut reader = Reader { text, at: 0 };
-    let value = reader.value(0);
-    reader.space();
-    match value {
-        Some(value) if reader.at == text.len() => Ok(value),
-        _ => Err(CqlError::invalid(format!(
-            "Could not decode JSON string as a map: {text}"
-        ))),
-    }
+    reader
+        .value(0)
+        .ok_or_else(|| CqlError::invalid(format!("Could not decode JSON string as a map: {text}")))
 }
 
 struct Reader<'a> {
@@ -148,12 +143,13 @@ impl<'a> Reader<'a> {
     fn number(&mut self) -> Option<Json> {
         let rest = self.rest();
         let end = rest
-            .find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E'))
+            .find(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '+' | '.')))
             .unwrap_or(rest.len());
         let text = &rest[..end];
-        text.parse::<f64>().ok()?;
-        self.at += end;
-        Some(Json::Number(text.to_owned()))
+        is_number(text).then(|| {
+            self.at += end;
+            Json::Number(text.to_owned())
+        })
     }
 
     fn string(&mut self) -> Option<String> {
@@ -194,11 +190,30 @@ impl<'a> Reader<'a> {
                         };
                         text.push(char::from_u32(code)?);
                     }
-                    other => text.push(other),
+                    other @ ('"' | '\\' | '/') => text.push(other),
+                    _ => return None,
                 },
+                c if c < ' ' => return None,
                 c => text.push(c),
             }
         }
         None
     }
+}
+
+/// Whether JSON has such a number: neither a plus nor a zero before it, and digits on both sides of a point.
+fn is_number(text: &str) -> bool {
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let text = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (text, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (mantissa, None),
+    };
+    let has_one_way = is_digits(whole) && (whole.len() == 1 || !whole.starts_with('0'));
+    let is_exponent = |text: &str| is_digits(text.strip_prefix(['-', '+']).unwrap_or(text));
+    has_one_way && fraction.is_none_or(is_digits) && exponent.is_none_or(is_exponent)
 }
