@@ -26,6 +26,8 @@ use crate::schema::{Catalog, TableSchema};
 
 /// A statement takes a few KiB with what it was analyzed for; so many are tens of MiB.
 const STATEMENTS_MAX: usize = 10_000;
+/// Of those that are kept, one in so many makes room at once.
+const FORGOTTEN_SHARE: usize = 32;
 /// Bytes of all statements, as [`Statement`]s are weighed.
 const STATEMENTS_BYTES_MAX: usize = 128 << 20;
 /// Bytes of one: an eighth of a tree is its text.
@@ -291,16 +293,21 @@ impl Prepared {
             || self.bytes.load(Ordering::Relaxed) + weight > STATEMENTS_BYTES_MAX
     }
 
-    /// Whether there was one to forget.
+    /// Forgets those that were not used for longest: some at once, since to find them each one is looked at. Whether there was any.
     fn forget_oldest(&self) -> bool {
-        let oldest = self
+        let mut all: Vec<(u64, [u8; 16])> = self
             .statements
             .iter()
-            .min_by_key(|entry| entry.last_used.load(Ordering::Relaxed))
-            .map(|entry| *entry.key());
-        self.evicted
-            .fetch_add(u64::from(oldest.is_some()), Ordering::Relaxed);
-        oldest.inspect(|id| self.forget(id)).is_some()
+            .map(|entry| (entry.last_used.load(Ordering::Relaxed), *entry.key()))
+            .collect();
+        if all.is_empty() {
+            return false;
+        }
+        let count = all.len().div_ceil(FORGOTTEN_SHARE);
+        all.select_nth_unstable(count - 1);
+        all[..count].iter().for_each(|(_, id)| self.forget(id));
+        self.evicted.fetch_add(count as u64, Ordering::Relaxed);
+        true
     }
 
     pub fn forget(&self, id: &[u8; 16]) {
@@ -375,6 +382,20 @@ mod tests {
             .collect();
         let held: Vec<bool> = ids.iter().map(|id| prepared.get(id).is_some()).collect();
         assert_eq!(held, [true, false, true, true]);
+    }
+
+    #[test]
+    fn of_many_statements_some_make_room_at_once_and_none_that_was_used_since() {
+        let prepared = Prepared::new(&SeededEntropy::new(1)).at_most(100);
+        let names: Vec<String> = (0..101).map(|number| number.to_string()).collect();
+        for name in &names {
+            prepared.put(statement(name)).expect("a small statement");
+            prepared.get(&statement_id("0", None));
+        }
+        assert_eq!((prepared.len(), prepared.evicted()), (97, 4));
+        let is_kept = |name: &String| prepared.get(&statement_id(name, None)).is_some();
+        let gone: Vec<&String> = names.iter().filter(|name| !is_kept(name)).collect();
+        assert_eq!(gone, ["1", "2", "3", "4"]);
     }
 
     #[test]
