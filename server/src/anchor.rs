@@ -4,7 +4,7 @@
 //! is written after the data it names.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use palladium_crypto::{Anchor, AnchorError};
@@ -23,6 +23,8 @@ pub struct AnchorKeeper {
     service: ServiceKey,
     incarnation: u64,
     known_epoch: u64,
+    /// Held from the look at the epoch until it is written down: who comes later writes no earlier one.
+    noting: Arc<Mutex<()>>,
 }
 
 impl AnchorKeeper {
@@ -46,6 +48,7 @@ impl AnchorKeeper {
             service: service.clone(),
             incarnation: known.as_ref().map_or(1, |anchor| anchor.incarnation + 1),
             known_epoch: known.as_ref().map_or(0, |anchor| anchor.epoch),
+            noting: Arc::default(),
         };
         if known.is_none() {
             keeper.write(0)?;
@@ -66,6 +69,7 @@ impl AnchorKeeper {
 
     /// Writes down how far the folder is.
     pub fn note(&self, engine: &Engine) -> Result<(), String> {
+        let _noting = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
         self.write(engine.epoch())
     }
 
@@ -82,7 +86,6 @@ impl AnchorKeeper {
 
     /// Writes it down until the process ends.
     pub async fn run(self, engine: Engine) {
-        let keeper = Arc::new(self);
         let mut noted = engine.epoch();
         loop {
             tokio::time::sleep(PAUSE).await;
@@ -90,7 +93,7 @@ impl AnchorKeeper {
             if epoch == noted {
                 continue;
             }
-            let (keeper, engine) = (keeper.clone(), engine.clone());
+            let (keeper, engine) = (self.clone(), engine.clone());
             // A slow disk, or an operator who holds the file's lock, keeps no request waiting.
             let written = tokio::task::spawn_blocking(move || keeper.note(&engine)).await;
             match written.unwrap_or_else(|panic| Err(panic.to_string())) {

@@ -38,8 +38,8 @@ pub struct Options {
     pub group_bytes_max: usize,
     /// Bytes of one mutation. A group must fit a segment.
     pub mutation_bytes_max: usize,
-    /// Bytes of one row in an SSTable; many mutations together can make a larger one of a collection, which is then neither flushed nor merged. More than a memtable
-    /// usually holds.
+    /// Bytes of one row in an SSTable, by default more than a memtable usually holds; many mutations together can make a larger one of a collection, which is then neither
+    /// flushed nor merged.
     pub row_bytes_max: usize,
     /// Merges that run at once: each may keep a processor busy.
     pub concurrent_compactors: usize,

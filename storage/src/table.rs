@@ -52,6 +52,8 @@ pub(crate) struct Table {
     /// Held while a memtable is flushed, SSTables are exchanged or the log floor moves: one at a time.
     pub(crate) rewriting: futures::lock::Mutex<()>,
     damage: OnceLock<String>,
+    /// Somebody waits to bring a switch to its end.
+    pub(crate) is_to_be_settled: AtomicBool,
     /// A new root was to be put in the old one's place, and nobody knows whether it stands there.
     pub(crate) is_root_unsure: AtomicBool,
     used: AtomicBool,
@@ -81,6 +83,8 @@ pub(crate) struct OpenTable {
     sstables: ArcSwap<Vec<Arc<Sstable>>>,
     /// SSTables that a rewrite could not read: the others are not held up by them.
     unreadable: Mutex<BTreeSet<u64>>,
+    /// SSTables that hold a row which would outgrow one if they were merged. They are as good as any, and stay apart.
+    apart: Mutex<BTreeSet<u64>>,
     /// SSTables that wait to be merged, when compaction last looked.
     waiting: AtomicUsize,
     /// SSTables that are part of the table and could not be opened: who needs their store is told so.
@@ -127,6 +131,7 @@ impl Table {
             looked_at: AtomicI64::new(0),
             rewriting: futures::lock::Mutex::new(()),
             damage: OnceLock::new(),
+            is_to_be_settled: AtomicBool::new(false),
             is_root_unsure: AtomicBool::new(false),
             used: AtomicBool::new(false),
             stops: AtomicU64::new(0),
@@ -293,6 +298,7 @@ impl OpenTable {
             }),
             sstables: ArcSwap::from_pointee(newest_first(sstables)),
             unreadable: Mutex::default(),
+            apart: Mutex::default(),
             waiting: AtomicUsize::new(0),
             lost: Mutex::default(),
             has_lost: AtomicBool::new(false),
@@ -333,11 +339,12 @@ impl OpenTable {
         self.lost.lock().expect("no holder of this lock panics")
     }
 
-    /// Whether a flush has found a row that does not fit an SSTable.
+    /// Notes what a flush has found.
     pub(crate) fn set_outgrown(&self, is_outgrown: bool) {
         self.is_outgrown.store(is_outgrown, Ordering::Relaxed);
     }
 
+    /// Whether a row in memory does not fit an SSTable.
     pub(crate) fn is_outgrown(&self) -> bool {
         self.is_outgrown.load(Ordering::Relaxed)
     }
@@ -355,6 +362,11 @@ impl OpenTable {
     /// A rewrite cannot read this SSTable.
     pub(crate) fn set_unreadable(&self, sstable: u64) {
         self.unreadable().insert(sstable);
+    }
+
+    /// SSTables that are merged with no others since the table was opened.
+    pub(crate) fn apart(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.apart.lock().expect("no holder of this lock panics")
     }
 
     /// SSTables that a rewrite could not read since the table was opened.

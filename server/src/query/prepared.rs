@@ -305,15 +305,19 @@ impl Prepared {
         }
         let count = all.len().div_ceil(FORGOTTEN_SHARE);
         all.select_nth_unstable(count - 1);
-        all[..count].iter().for_each(|(_, id)| self.forget(id));
-        self.evicted.fetch_add(count as u64, Ordering::Relaxed);
+        let forgotten = all[..count].iter().filter(|(_, id)| self.forget(id));
+        let forgotten = forgotten.count() as u64;
+        self.evicted.fetch_add(forgotten, Ordering::Relaxed);
         true
     }
 
-    pub fn forget(&self, id: &[u8; 16]) {
-        if let Some((_, statement)) = self.statements.remove(id) {
-            self.bytes.fetch_sub(statement.weight(), Ordering::Relaxed);
-        }
+    /// Whether it was there.
+    pub fn forget(&self, id: &[u8; 16]) -> bool {
+        let Some((_, statement)) = self.statements.remove(id) else {
+            return false;
+        };
+        self.bytes.fetch_sub(statement.weight(), Ordering::Relaxed);
+        true
     }
 
     /// How many there are.

@@ -97,7 +97,8 @@ fn a_view_shows_what_its_base_says() {
             expected.retain(|row| match *name {
                 "by_v" => has(row, 2),
                 "by_c" => true,
-                _ => has(row, 2) && has(row, 3) && is_one(row),
+                // That `w` is not null is written and holds nothing back: it is in no key.
+                _ => has(row, 2) && is_one(row),
             });
             let found = sorted(&mut client, &format!("SELECT {shown} FROM {name}"));
             let without_ttl = |rows: Vec<Vec<Option<Bytes>>>| -> Vec<Vec<Option<Bytes>>> {

@@ -92,7 +92,7 @@ impl CompactionOptions {
         }
         let idle: Vec<&SstableSummary> = sstables
             .iter()
-            .filter(|sstable| !is_busy(sstable) && !sstable.is_damaged)
+            .filter(|sstable| !is_busy(sstable) && !sstable.is_set_aside)
             .collect();
         self.strategy
             .choose(&idle, circumstances.now)
@@ -106,7 +106,8 @@ impl CompactionOptions {
 
     /// SSTables that wait to be merged: how far compaction is behind.
     pub fn waiting(&self, sstables: &[SstableSummary], now: i64) -> usize {
-        let all: Vec<&SstableSummary> = sstables.iter().collect();
+        let all = sstables.iter().filter(|sstable| !sstable.is_set_aside);
+        let all: Vec<&SstableSummary> = all.collect();
         match self.enabled {
             true => self.strategy.waiting(&all, now),
             false => 0,

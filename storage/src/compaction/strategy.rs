@@ -28,8 +28,8 @@ pub struct SstableSummary {
     pub entries: u64,
     /// Tombstones and expiries by the second from which they count, a coarse ascending histogram.
     pub tombstones: Vec<(i64, u64)>,
-    /// A merge could not read it: it is merged with nothing, and may still hold what others hide.
-    pub is_damaged: bool,
+    /// A merge could not read it, or not write what it was to be merged into: it is merged with nothing, and may still hold what others hide.
+    pub is_set_aside: bool,
 }
 
 impl SstableSummary {
@@ -211,7 +211,7 @@ pub(super) mod tests {
             partitions: 1_000_000,
             entries: 100,
             tombstones: Vec::new(),
-            is_damaged: false,
+            is_set_aside: false,
         }
     }
 
@@ -254,9 +254,9 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_left_alone_and_the_others_are_merged() {
+    fn what_is_set_aside_is_left_alone_and_the_others_are_merged() {
         let mut all: Vec<_> = (1..=5).map(|id| sstable(id, 100 * MIB)).collect();
-        all[1].is_damaged = true;
+        all[1].is_set_aside = true;
         assert_eq!(merged(choose(&all, &[])), [1, 3, 4, 5]);
         let leveled = CompactionOptions {
             strategy: Strategy::Leveled(Leveled::default()),

@@ -70,15 +70,15 @@ pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
                 // Whoever is free merges others of this table meanwhile.
                 inner.jobs.add(Job::Compact(id));
                 let merged = merge_sstables(inner, &table, &open, &plan).await;
-                if let Err(MergeError::Merging(Error::TooLarge { .. })) = &merged {
-                    // Which of them have the row is not known. Apart they can be read as ever.
-                    plan.sstables
-                        .iter()
-                        .for_each(|sstable| open.set_unreadable(*sstable));
+                let is_too_large =
+                    matches!(&merged, Err(MergeError::Merging(Error::TooLarge { .. })));
+                if is_too_large {
+                    // Which of them have the row is not known.
+                    open.apart().extend(&plan.sstables);
                 }
                 let mut chosen = plan.sstables.iter();
-                if chosen.any(|sstable| open.unreadable().contains(sstable)) {
-                    // It is set aside, and the others are merged without it.
+                if is_too_large || chosen.any(|sstable| open.unreadable().contains(sstable)) {
+                    // What was in the way is set aside, and the others are merged without it.
                     drop(claim);
                     inner.jobs.add(Job::Compact(id));
                     return merged.map(|()| true).map_err(Error::from);
@@ -208,10 +208,10 @@ fn choose<B: Backend>(
 
 fn summaries(open: &OpenTable, store: Store) -> Vec<SstableSummary> {
     let sstables = open.sstables();
-    let unreadable = open.unreadable();
+    let (unreadable, apart) = (open.unreadable(), open.apart());
     let own = sstables.iter().filter(|sstable| sstable.store() == store);
     own.map(|sstable| SstableSummary {
-        is_damaged: unreadable.contains(&sstable.id()),
+        is_set_aside: unreadable.contains(&sstable.id()) || apart.contains(&sstable.id()),
         ..sstable.summary()
     })
     .collect()

@@ -563,11 +563,14 @@ impl<B: Backend> Inner<B> {
 pub(crate) async fn settle_open<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
     let table = inner.tables.get(id)?;
     let Some(_transition) = table.transition.try_lock() else {
-        let (inner, table) = (inner.clone(), table.clone());
-        inner.clone().start(async move {
-            drop(table.transition.lock().await);
-            inner.jobs.add(Job::SettleKeys(id));
-        });
+        if !table.is_to_be_settled.swap(true, Ordering::AcqRel) {
+            let (inner, table) = (inner.clone(), table.clone());
+            inner.clone().start(async move {
+                drop(table.transition.lock().await);
+                table.is_to_be_settled.store(false, Ordering::Release);
+                inner.jobs.add(Job::SettleKeys(id));
+            });
+        }
         return Ok(());
     };
     let _rewriting = table.rewriting.lock().await;

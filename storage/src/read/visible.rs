@@ -10,7 +10,8 @@ use crate::model::{ColumnId, Deletion, Row};
 pub struct Hidden {
     /// How many deletions and expired cells.
     pub tombstones: u64,
-    /// The greatest timestamp of any of it: what is written after that is seen. The least there is if nothing was hidden.
+    /// The greatest timestamp of any of it: what is written after that into what was read is seen. The least there is if nothing was hidden. Of several slices, only the
+    /// last one is asked what covers it without a word in it.
     pub newest: i64,
 }
 

@@ -57,7 +57,7 @@ const RESTARTS_MAX: usize = u16::MAX as usize;
 pub const BLOCK_BYTES_MAX: usize = 1 << 30;
 
 /// Largest row: with what stands before the first one of a partition it fits a block.
-pub const ROW_BYTES_MAX: usize = BLOCK_BYTES_MAX / 2;
+pub const ROW_BYTES_MAX: usize = (BLOCK_BYTES_MAX - (1 << 20)) / 2;
 
 const CONTINUED: u8 = 1;
 const CONTINUES: u8 = 2;

@@ -332,7 +332,7 @@ impl Sstable {
             partitions: statistics.partitions,
             entries: statistics.entries,
             tombstones: statistics.deletion_times.clone(),
-            is_damaged: false,
+            is_set_aside: false,
         }
     }
 

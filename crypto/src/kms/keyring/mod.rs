@@ -218,7 +218,7 @@ impl Keyring {
     }
 
     /// Asks the file as it is now. An edit overwrites the file that it has replaced; whoever was reading it looks again. What is overdue is
-    /// destroyed by edits alone: a look never writes.
+    /// destroyed by edits alone: a look never writes the keyring.
     fn look<T>(&self, ask: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
         for _ in 1..LOOKS_MAX {
             let file = Arc::new(snapshot::open(&self.path)?);
@@ -228,6 +228,8 @@ impl Keyring {
                 answer => return answer,
             }
         }
+        // Who was overtaken so often looks once while nobody edits. A reader that may not lock has its look all the same.
+        let _lock = durable::lock(&self.path).ok();
         let file = Arc::new(snapshot::open(&self.path)?);
         ask(&Snapshot::take(file, &self.path, &self.kept)?)
     }

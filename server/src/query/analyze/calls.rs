@@ -41,6 +41,9 @@ impl Terms<'_> {
 
     /// The type that something is most like.
     pub(super) fn compatible_type(&self, of: &Selectable) -> Option<CqlType> {
+        if !self.may_look(1) {
+            return None;
+        }
         match of {
             Selectable::Tuple(parts) if parts.len() > 1 => {
                 let types: Option<Vec<CqlType>> = parts
@@ -71,9 +74,15 @@ impl Terms<'_> {
     fn common_type<'t>(&self, parts: impl Iterator<Item = &'t Selectable>) -> Option<CqlType> {
         let mut types: Vec<CqlType> = Vec::new();
         for ty in parts.filter_map(|part| self.compatible_type(part)) {
+            if !self.may_look(types.len()) {
+                return None;
+            }
             if !types.contains(&ty) {
                 types.push(ty);
             }
+        }
+        if !self.may_look(types.len().saturating_mul(types.len())) {
+            return None;
         }
         let takes_all = |ty: &&CqlType| types.iter().all(|other| is_assignable(other, ty));
         types.iter().find(takes_all).cloned()
@@ -280,7 +289,7 @@ impl Terms<'_> {
             if is_of_no_type(kind, argument) {
                 self.aggregate_of_unknown(kind, argument)?;
             }
-            // Which function is meant is settled before its argument is looked into.
+            // Which function is meant is settled before its argument is looked into. The least and greatest of collections have the type that all their elements fit.
             let natural = match (kind, argument) {
                 (
                     AggregateKind::Min | AggregateKind::Max,

@@ -20,14 +20,19 @@ const LOOKS_MAX: usize = 1 << 23;
 const LOOKS_OF_CALL: usize = 64;
 
 impl Terms<'_> {
+    /// Counts looks. False once there were too many for one statement.
+    pub(super) fn may_look(&self, looks: usize) -> bool {
+        self.looks.set(self.looks.get().saturating_add(looks));
+        self.looks.get() <= LOOKS_MAX
+    }
+
     /// The type of an expression by itself, where it has one. None of any when too many were looked at.
     pub(super) fn natural_type(&self, of: &Selectable) -> Option<CqlType> {
         let looks = match of {
             Selectable::Function { .. } => LOOKS_OF_CALL,
             _ => 1,
         };
-        self.looks.set(self.looks.get() + looks);
-        if self.looks.get() > LOOKS_MAX {
+        if !self.may_look(looks) {
             return None;
         }
         match of {

@@ -434,9 +434,9 @@ fn rename(
     // By the names of before: other columns that this statement renames keep theirs until its end.
     let mut names = table.columns.iter().chain(&definition.columns);
     let taken = names.any(|column| column.name == to.as_str());
-    let was_there = table.column(from.as_str()).is_some();
-    let mut columns = definition.columns.iter_mut();
-    let Some(column) = columns.find(|column| was_there && column.name == from.as_str()) else {
+    let is_meant = |column: &&mut Column| column.name == from.as_str();
+    let there = table.column(from.as_str());
+    let Some(column) = there.and_then(|_| definition.columns.iter_mut().find(is_meant)) else {
         return Err(CqlError::invalid(format!(
             "Undefined column name {from} in table {}",
             table.full_name()
