@@ -328,8 +328,9 @@ impl Reading {
                 scope,
             );
         }
-        // After a clean stop nothing was under way, so what could have been a crash was not one.
-        if self.recovered.is_clean_stop {
+        // The last store of a clean stop is the watermark that names its end record: where that one is whole nothing was under way, and what could have been a crash was not one.
+        let was_stopped = self.recovered.is_clean_stop && self.durable == self.last;
+        if was_stopped {
             for what in std::mem::take(&mut self.recovered.unfinished) {
                 self.report(0, 0, what, DamageScope::Survived);
             }

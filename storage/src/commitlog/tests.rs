@@ -208,6 +208,42 @@ fn a_clean_stop_leaves_an_end_record_and_the_next_life_goes_on() {
 }
 
 #[test]
+fn a_stop_that_was_cut_short_is_no_damage() {
+    let mut leave_a_part = 0;
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        let (mut log, _) = world.open();
+        world.commit(&mut log, 1).unwrap();
+        // The end record, or the watermark behind it.
+        let passing = seed % 2;
+        world.disk.fail_writes_after(passing, 1);
+        world.env.run(log.close()).unwrap_err();
+        drop(log);
+        let (_, recovered) = world.open();
+        assert_eq!(recovered.is_clean_stop, passing == 1, "seed {seed}");
+        assert_eq!(recovered.damage, [], "seed {seed}");
+        assert_eq!(sequences(&recovered, A), [1], "seed {seed}");
+        leave_a_part += recovered.unfinished.len();
+    }
+    assert!(leave_a_part > 0);
+}
+
+#[test]
+fn once_a_stop_is_whole_a_slot_that_is_not_is_damage() {
+    let mut world = World::new(14);
+    let (mut log, _) = world.open();
+    world.commit(&mut log, 1).unwrap();
+    world.env.run(log.close()).unwrap();
+    drop(log);
+    // The watermark of the stop stands in slot 1, the one before it in slot 0.
+    world.disk.flip("log/watermark", 200, 0);
+    let (_, recovered) = world.open();
+    assert_eq!(recovered.damage.len(), 1);
+    assert_eq!(recovered.unfinished, Vec::<String>::new());
+    assert_eq!(sequences(&recovered, A), [1]);
+}
+
+#[test]
 fn a_crash_at_any_sync_keeps_every_acknowledged_group() {
     for sync in 1..90 {
         let mut world = World::new(sync);

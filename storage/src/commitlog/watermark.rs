@@ -103,9 +103,10 @@ pub(super) async fn load<B: Backend>(backend: &B, service: &KeyRing) -> Result<F
             continue;
         }
         if slot.len() != PAGE {
-            found
-                .unfinished
-                .push(format!("log watermark: slot {index} is cut short"));
+            found.unfinished.push(format!(
+                "log watermark: slot {index} is cut short; the other slot serves"
+            ));
+            continue;
         }
         match decode(slot, service) {
             Some((header, record)) if header.counter > found.counter => {
