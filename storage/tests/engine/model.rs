@@ -255,6 +255,17 @@ fn what_expires_while_it_is_read_may_be_gone_from_what_is_read_next() {
 }
 
 #[test]
+fn a_stop_whose_watermark_fails_looks_like_a_crash() {
+    Story::tell(910_000_575, STEPS, &mut 0);
+}
+
+#[test]
+fn what_may_have_expired_or_been_emptied_stays_in_its_mirror_or_not() {
+    Story::tell(910_001_132, STEPS, &mut 0);
+    Story::tell(910_002_143, STEPS, &mut 0);
+}
+
+#[test]
 fn a_seed_tells_the_same_story_twice() {
     let tell = || Story::tell(11, STEPS, &mut 0);
     assert_eq!(tell(), tell());

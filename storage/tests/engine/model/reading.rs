@@ -139,11 +139,13 @@ impl Story {
                 .iter()
                 .find(|version| !is_absent && version.fits(value, clock));
             match seen {
-                // That the table was emptied explains it, too: one that may have expired is not taken for known.
+                // That the table was emptied explains it, too: one that may have expired is not taken for known. One that was known before may stand in the mirror still.
                 Some(version)
                     if oracle.may_be_empty && value.is_none() && version.at(clock).is_some() =>
                 {
-                    oracle.known.remove(&place);
+                    if known != Some(*version) {
+                        oracle.known.remove(&place);
+                    }
                 }
                 Some(version) => drop(oracle.known.insert(place, *version)),
                 None if is_absent => {}
