@@ -75,6 +75,8 @@ pub struct Typed {
 #[derive(Debug, Clone)]
 pub enum Expression {
     Constant(Bound),
+    /// A constant that is no value: refused by whoever looks at it, as a bound one is.
+    Refused(Box<CqlError>),
     /// The bound value of that number.
     Marker(usize),
     /// A column of the table, by its place.
@@ -316,6 +318,7 @@ impl Expression {
     pub fn evaluate(&self, scope: &Scope<'_>) -> CqlResult<Bound> {
         Ok(match self {
             Expression::Constant(value) => value.clone(),
+            Expression::Refused(refused) => return Err((**refused).clone()),
             Expression::Marker(index) => match scope.bound.get(*index) {
                 Some(Ok(value)) => value.clone(),
                 Some(Err(refused)) => return Err((**refused).clone()),

@@ -308,7 +308,7 @@ fn keeps_order(function: Function, is_known: &[bool]) -> bool {
 /// Whether the value does not depend on a row, nor on when it is asked for.
 fn is_known(of: &Expression) -> bool {
     match of {
-        Expression::Constant(_) | Expression::Marker(_) => true,
+        Expression::Constant(_) | Expression::Refused(_) | Expression::Marker(_) => true,
         Expression::Call {
             function,
             arguments,

@@ -89,7 +89,8 @@ pub fn natural_type(literal: &Literal) -> Option<CqlType> {
             Ok(uuid) if uuid.get_version_num() == 1 => CqlType::Timeuuid,
             _ => CqlType::Uuid,
         },
-        Literal::Blob(_) => CqlType::Blob,
+        // As Cassandra has it, however many bytes there are.
+        Literal::Blob(_) => CqlType::Tinyint,
         Literal::Duration(_) => CqlType::Duration,
     })
 }
@@ -130,7 +131,7 @@ fn significant(text: &str) -> (String, i64) {
     }
 }
 
-/// The value of a literal that is not null. `receiver` names what it is for.
+/// The value of a literal that is not null. `receiver` names what it is for. Bytes that were written as bytes are taken as they are: `refused` tells of those that are no value.
 pub fn value(literal: &Literal, ty: &CqlType, receiver: &str) -> CqlResult<Bytes> {
     let whole = ty;
     let ty = ty.bare();
@@ -148,16 +149,16 @@ pub fn value(literal: &Literal, ty: &CqlType, receiver: &str) -> CqlResult<Bytes
                 text.get(2..).unwrap_or_default()
             ))
         })?;
-        return match *ty == CqlType::Tinyint && bytes.len() > 1 {
-            true => Err(CqlError::invalid(format!(
-                "Expected 1 byte for a tinyint ({})",
-                bytes.len()
-            ))),
-            false => Ok(bytes),
-        };
+        return Ok(bytes);
     }
     let text = literal.raw_text();
     parse(ty, &text).map(|value| value.to_bytes().into())
+}
+
+/// Why the bytes of a literal are no value of the type: a byte may be written as a blob, and a blob has any length.
+pub fn refused(ty: &CqlType, value: &[u8]) -> Option<CqlError> {
+    (*ty.bare() == CqlType::Tinyint && value.len() > 1)
+        .then(|| CqlError::invalid(format!("Expected 1 byte for a tinyint ({})", value.len())))
 }
 
 /// Strings are shown in quotes, everything else as it is.

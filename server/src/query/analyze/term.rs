@@ -193,7 +193,13 @@ impl<'a> Terms<'a> {
                 self.call(Function::CurrentTimestamp, Vec::new(), CqlType::Timestamp)?
                     .expression
             }
-            literal => Expression::constant(literal::value(literal, receiver.ty, receiver.name)?),
+            literal => {
+                let value = literal::value(literal, receiver.ty, receiver.name)?;
+                match literal::refused(receiver.ty, &value) {
+                    Some(refused) => Expression::Refused(Box::new(refused)),
+                    None => Expression::constant(value),
+                }
+            }
         })
     }
 
