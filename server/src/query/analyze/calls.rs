@@ -13,7 +13,7 @@ use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Bound, Expression, Scope, Typed};
 use crate::query::functions::aggregate::AggregateKind;
 use crate::query::functions::timeuuid::TimeUuids;
-use crate::query::functions::{self, Fit, Function, Moment, is_assignable};
+use crate::query::functions::{self, Fit, Function, Moment, is_assignable, unquoted};
 
 impl Terms<'_> {
     /// What is known of the types of a function's arguments, given those that they have by themselves; a literal has the type it is most like.
@@ -119,18 +119,17 @@ impl Terms<'_> {
 
     pub(super) fn known_function(
         &self,
-        name: &QualifiedName,
+        called: &QualifiedName,
         arguments: &[Selectable],
     ) -> CqlResult<()> {
-        if name
+        if called
             .keyspace
             .as_ref()
             .is_some_and(|keyspace| *keyspace != "system")
         {
-            return Err(self.unknown_function(&raw(name)));
+            return Err(self.unknown_function(&unquoted(called)));
         }
-        let written = raw(name);
-        let name = name.name.as_str();
+        let name = called.name.as_str();
         let natural: Vec<Option<CqlType>> = arguments
             .iter()
             .map(|argument| self.own_type(argument))
@@ -167,9 +166,9 @@ impl Terms<'_> {
         let shown = |place: usize| print(&arguments[place]);
         let fit =
             |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
-        match functions::resolve(name, &compatible, None, self.table, &shown, &fit)? {
+        match functions::resolve(called, &compatible, None, self.table, &shown, &fit)? {
             Some(_) => Ok(()),
-            None => Err(self.unknown_function(&written)),
+            None => Err(self.unknown_function(&unquoted(called))),
         }
     }
 
@@ -253,6 +252,14 @@ impl Terms<'_> {
         })
     }
 
+    /// The type of what an aggregate takes. The least and greatest of collections have the type that all their elements fit.
+    pub(super) fn aggregated_type(&self, kind: AggregateKind, of: &Selectable) -> Option<CqlType> {
+        match kind {
+            AggregateKind::Min | AggregateKind::Max => self.compatible_type(of),
+            _ => self.natural_type(of).or_else(|| self.compatible_type(of)),
+        }
+    }
+
     /// Whether there is an aggregate for values of a type.
     pub(super) fn check_aggregate(&self, kind: AggregateKind, ty: &CqlType) -> CqlResult<()> {
         if kind.result_type(ty).is_some() {
@@ -266,10 +273,11 @@ impl Terms<'_> {
 
     pub(super) fn function(
         &mut self,
-        name: &str,
+        called: &QualifiedName,
         arguments: &[Selectable],
         receiver: Option<Receiver<'_>>,
     ) -> CqlResult<Typed> {
+        let name = called.name.as_str();
         if let Some(kind) = AggregateKind::named(name) {
             if !self.columns {
                 return self.aggregate(kind, None);
@@ -289,22 +297,15 @@ impl Terms<'_> {
             if is_of_no_type(kind, argument) {
                 self.aggregate_of_unknown(kind, argument)?;
             }
-            // Which function is meant is settled before its argument is looked into. The least and greatest of collections have the type that all their elements fit.
-            let natural = match (kind, argument) {
-                (
-                    AggregateKind::Min | AggregateKind::Max,
-                    Selectable::List(_) | Selectable::Set(_) | Selectable::Map(_),
-                ) => None,
-                _ => self.natural_type(argument),
-            };
-            if let Some(natural) = &natural {
-                self.check_aggregate(kind, natural)?;
-            }
-            let ty = match natural.or_else(|| self.compatible_type(argument)) {
+            // Which function is meant is settled before its argument is looked into.
+            let ty = match self.aggregated_type(kind, argument) {
                 // What is counted and may be of any type is one.
                 None if kind == AggregateKind::Count => Some(CqlType::Blob),
                 ty => ty,
             };
+            if let Some(ty) = &ty {
+                self.check_aggregate(kind, ty)?;
+            }
             let receiver_name = format!("arg0(system.{name})");
             let receiver = ty.as_ref().map(|ty| Receiver {
                 name: &receiver_name,
@@ -326,9 +327,9 @@ impl Terms<'_> {
         let is_typed = !self.columns || matches!(name, "from_json" | "fromjson");
         let wanted = receiver.filter(|_| is_typed).map(|receiver| receiver.ty);
         let compatible = self.compatible(name, arguments, &natural);
-        let found = functions::resolve(name, &compatible, wanted, self.table, &shown, &fit)?;
+        let found = functions::resolve(called, &compatible, wanted, self.table, &shown, &fit)?;
         let Some(signature) = found else {
-            return Err(self.unknown_function(name));
+            return Err(self.unknown_function(&unquoted(called)));
         };
         // What comes out is looked at before what goes in.
         if let Some(receiver) = receiver.filter(|_| !self.columns)
@@ -428,14 +429,6 @@ fn none_fits(kind: AggregateKind) -> CqlError {
         kind.name(),
         listed(kind, &NUMBERS)
     ))
-}
-
-/// A name without the quotes that reading it would take.
-fn raw(name: &QualifiedName) -> String {
-    match &name.keyspace {
-        Some(keyspace) => format!("{}.{}", keyspace.as_str(), name.name.as_str()),
-        None => name.name.as_str().to_owned(),
-    }
 }
 
 fn is_null(of: &Selectable) -> bool {

@@ -10,7 +10,7 @@ use super::calls::folded;
 use super::literal;
 use super::natural::{names_fields, value_of_field};
 use super::parts::field_place;
-use super::term::{Receiver, Terms, cannot_infer, print};
+use super::term::{Receiver, Terms, cannot_infer, is_hint_for, print};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
 use crate::query::functions::Fit;
@@ -62,12 +62,18 @@ impl Terms<'_> {
         {
             return Ok(());
         }
-        if self.fit_operand(part, self.natural_type(part).as_ref(), ty) != Fit::No {
+        let natural = self.natural_type(part);
+        let is_hinted = !self.columns && matches!(part, Selectable::TypeHint { .. });
+        let is_hint_for = |natural: &CqlType| !is_hinted || is_hint_for(natural, ty);
+        if self.fit_operand(part, natural.as_ref(), ty) != Fit::No
+            && natural.as_ref().is_none_or(is_hint_for)
+        {
             return Ok(());
         }
         Err(match no_place_for_list(part, ty) {
             Some(ty) => unexpected_list(ty),
-            None => wrong(place, part, ty),
+            None if self.columns => wrong(place, part, ty),
+            None => wrong(place, &self.as_shown(part), ty),
         })
     }
 
@@ -226,6 +232,9 @@ impl Terms<'_> {
     ) -> CqlResult<Typed> {
         let receiver = receiver.ok_or_else(|| cannot_infer(&print(of)))?;
         match receiver.ty.bare() {
+            CqlType::Udt(udt) => self.user(udt, parts, &receiver),
+            // In a term names are fields and no keys.
+            _ if names_fields(parts) && !self.columns => Err(not_for("user type", &receiver)),
             CqlType::Map(key, value) => {
                 let wrong_key = |_: usize, part: &Selectable, ty: &CqlType| {
                     CqlError::invalid(format!(
@@ -265,7 +274,6 @@ impl Terms<'_> {
                 let parts = parts.iter().flat_map(|(key, value)| [key, value]);
                 self.collected("map", &receiver, expressions, parts)
             }
-            CqlType::Udt(udt) => self.user(udt, parts, &receiver),
             _ if names_fields(parts) => Err(not_for("user type", &receiver)),
             _ => Err(not_for("map", &receiver)),
         }

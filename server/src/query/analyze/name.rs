@@ -26,6 +26,11 @@ pub fn of(expression: &Selectable) -> String {
             if name.name == "count" && counts_rows(arguments) {
                 return "count".into();
             }
+            if let (Some(to), [cast]) =
+                (name.name.as_str().strip_prefix("cast_as_"), &arguments[..])
+            {
+                return format!("cast({} as {to})", of(cast));
+            }
             format!("{keyspace}.{}({})", name.name.as_str(), all(arguments))
         }
         Selectable::Field { of: whole, field } => format!("{}.{}", of(whole), field.as_str()),
@@ -121,11 +126,11 @@ impl Terms<'_> {
         raw(&self.as_shown(&as_selectable(of)))
     }
 
-    fn as_shown(&self, of: &Selectable) -> Selectable {
+    pub(super) fn as_shown(&self, of: &Selectable) -> Selectable {
         let boxed = |of: &Selectable| Box::new(self.as_shown(of));
         let all = |parts: &[Selectable]| parts.iter().map(|part| self.as_shown(part)).collect();
         match of {
-            Selectable::Cast { expression, to } => {
+            Selectable::Cast { expression, to } if self.columns => {
                 let own = self.natural_type(expression);
                 match own.is_some_and(|own| *own.bare() == types::native(*to)) {
                     true => self.as_shown(expression),

@@ -61,19 +61,19 @@ impl Terms<'_> {
                     false => one,
                 })
             }
-            Selectable::Function { name, arguments } => {
-                let name = name.name.as_str();
+            Selectable::Function {
+                name: called,
+                arguments,
+            } => {
+                let name = called.name.as_str();
                 let natural: Vec<_> = arguments
                     .iter()
                     .map(|argument| self.own_type(argument))
                     .collect();
                 match AggregateKind::named(name) {
                     Some(AggregateKind::Count) => return Some(CqlType::Bigint),
-                    Some(AggregateKind::Min | AggregateKind::Max) => {
-                        return self.compatible_type(arguments.first()?);
-                    }
                     Some(kind) => {
-                        return kind.result_type(&self.natural_type(arguments.first()?)?);
+                        return kind.result_type(&self.aggregated_type(kind, arguments.first()?)?);
                     }
                     None => {}
                 }
@@ -82,7 +82,7 @@ impl Terms<'_> {
                     self.fit(&arguments[place], natural[place].as_ref(), ty)
                 };
                 let signature = functions::resolve(
-                    name,
+                    called,
                     &self.compatible(name, arguments, &natural),
                     None,
                     self.table,

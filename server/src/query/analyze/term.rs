@@ -289,6 +289,12 @@ impl<'a> Terms<'a> {
             }
             Selectable::CountRows => self.aggregate(AggregateKind::Count, None),
             Selectable::CellFact { fact, of } => self.fact(*fact, of),
+            // In a term a cast is a call like any other.
+            Selectable::Cast { expression, to } if !self.columns => {
+                let name = Name::exact(format!("cast_as_{}", to.name()));
+                let name = QualifiedName::new(Name::exact("system"), name);
+                self.function(&name, std::slice::from_ref(expression), receiver)
+            }
             Selectable::Cast { expression, to } => {
                 let written = to.name();
                 let to = types::native(*to);
@@ -304,7 +310,7 @@ impl<'a> Terms<'a> {
                 {
                     return Err(self.unknown_function(&name.to_string()));
                 }
-                self.function(name.name.as_str(), arguments, receiver)
+                self.function(name, arguments, receiver)
             }
             Selectable::Field { of, field } => self.field(of, field),
             Selectable::Element { of, key } => self.element(of, key),
@@ -331,11 +337,11 @@ impl<'a> Terms<'a> {
                 }
                 // The hint in a term says what may stand there; what stands there is the receiver's value, as if there was no hint.
                 if let Some(receiver) = receiver.filter(|_| !self.columns) {
-                    return match is_assignable(&ty, receiver.ty) {
+                    return match is_hint_for(&ty, receiver.ty) {
                         true => self.typed(expression, Some(receiver)),
                         false => Err(CqlError::invalid(format!(
                             "Cannot assign value {} to {} of type {}",
-                            super::name::raw(of),
+                            super::name::raw(&self.as_shown(of)),
                             receiver.name,
                             receiver.ty
                         ))),
@@ -508,6 +514,12 @@ pub(super) fn cannot_infer(text: &str) -> CqlError {
     CqlError::invalid(format!(
         "Cannot infer type for term {text} in selection clause (try using a cast to force a type)"
     ))
+}
+
+/// Whether what is hinted to be of one type may stand in a term where the other is wanted: what consists of cells is nothing frozen.
+pub(super) fn is_hint_for(hinted: &CqlType, wanted: &CqlType) -> bool {
+    let is_alike = hinted.is_multi_cell() == wanted.is_multi_cell();
+    is_assignable(hinted, wanted) && (is_alike || *wanted.bare() == CqlType::Blob)
 }
 
 fn mismatch(of: &Selectable, from: &CqlType, receiver: &Receiver<'_>) -> CqlError {

@@ -3,9 +3,10 @@
 //! A name may stand for several functions that differ in what they take. The types that are known decide; where a bind
 //! marker has none, every type fits weakly, and the receiver may settle it.
 
+use palladium_protocol::cql::ast::QualifiedName;
 use palladium_protocol::types::CqlType;
 
-use super::{Function, number};
+use super::{Function, castable_to, number};
 use crate::error::{CqlError, CqlResult};
 use crate::schema::TableSchema;
 
@@ -38,6 +39,12 @@ fn candidates(
     shown: &dyn Fn(usize) -> String,
 ) -> CqlResult<Vec<Signature>> {
     use CqlType::*;
+    let of_receiver = [receiver.cloned(), None];
+    let arguments = match (name, arguments) {
+        // What replaces what is unknown is of the type that is wanted.
+        ("mask_replace", [None, _]) => &of_receiver[..],
+        _ => arguments,
+    };
     let known = |place: usize| arguments.get(place).cloned().flatten();
     if let Some((least, parameters)) = made_for_arguments(name) {
         if arguments.len() < least || arguments.len() > parameters.len() {
@@ -105,24 +112,16 @@ fn candidates(
         "log10" => numeric(Function::Log10),
         "round" => numeric(Function::Round),
         "map_keys" => match known(0).as_ref().map(CqlType::bare) {
-            Some(Map(key, value)) => {
+            Some(Map(key, _)) => {
                 let keys = CqlType::Set(key.clone()).frozen();
-                vec![signature(
-                    Function::MapKeys,
-                    [Map(key.clone(), value.clone()).frozen()],
-                    keys,
-                )]
+                vec![signature(Function::MapKeys, known(0), keys)]
             }
             _ => Vec::new(),
         },
         "map_values" => match known(0).as_ref().map(CqlType::bare) {
-            Some(Map(key, value)) => {
+            Some(Map(_, value)) => {
                 let values = CqlType::List(value.clone()).frozen();
-                vec![signature(
-                    Function::MapValues,
-                    [Map(key.clone(), value.clone()).frozen()],
-                    values,
-                )]
+                vec![signature(Function::MapValues, known(0), values)]
             }
             _ => Vec::new(),
         },
@@ -202,7 +201,10 @@ fn candidates(
             )
         })
         .collect(),
-        _ => blob_conversion(name).into_iter().collect(),
+        _ => blob_conversion(name)
+            .into_iter()
+            .chain(casts(name))
+            .collect(),
     })
 }
 
@@ -238,8 +240,11 @@ fn check_parameter(
     arguments: &[Option<CqlType>],
     shown: &dyn Fn(usize) -> String,
 ) -> CqlResult<()> {
-    let same = matches!(parameters[0], "vector<float, n>") || name == "mask_replace";
-    let other = arguments.iter().flatten().next().filter(|_| same);
+    let other = match parameters[0] {
+        "vector<float, n>" => arguments.iter().flatten().next(),
+        _ if name == "mask_replace" => arguments[0].as_ref(),
+        _ => None,
+    };
     let Some(ty) = arguments[place].as_ref().or(other) else {
         if matches!(
             parameters[place],
@@ -354,6 +359,18 @@ fn blob_conversion(name: &str) -> Option<Signature> {
     None
 }
 
+/// `cast_as_text` and its like: one for each type that can be cast.
+fn casts(name: &str) -> Vec<Signature> {
+    let to = name.strip_prefix("cast_as_");
+    let Some(to) = to.filter(|to| *to != "varchar").and_then(CqlType::native) else {
+        return Vec::new();
+    };
+    let types = castable_to(&to).into_iter();
+    types
+        .map(|from| signature(Function::Cast, [from], to.clone()))
+        .collect()
+}
+
 /// Whether a value of one type may stand where the other is wanted without a change of its bytes.
 pub fn is_assignable(from: &CqlType, to: &CqlType) -> bool {
     let (from, to) = (from.bare(), to.bare());
@@ -394,16 +411,25 @@ pub enum Fit {
     Exact,
 }
 
+/// A name without the quotes that reading it would take.
+pub fn unquoted(name: &QualifiedName) -> String {
+    match &name.keyspace {
+        Some(keyspace) => format!("{}.{}", keyspace.as_str(), name.name.as_str()),
+        None => name.name.as_str().to_owned(),
+    }
+}
+
 /// The function that a call means: of several, one whose value the receiver takes. `fit` tells how an argument (by its place) fits a type,
 /// `shown` how it is written. None: no function of that name.
 pub fn resolve(
-    name: &str,
+    called: &QualifiedName,
     arguments: &[Option<CqlType>],
     receiver: Option<&CqlType>,
     table: Option<&TableSchema>,
     shown: &dyn Fn(usize) -> String,
     fit: &dyn Fn(usize, &CqlType) -> Fit,
 ) -> CqlResult<Option<Signature>> {
+    let name = called.name.as_str();
     let candidates = candidates(name, arguments, receiver, table, shown)?;
     if candidates.is_empty() {
         return Ok(None);
@@ -457,12 +483,14 @@ pub fn resolve(
     };
     match rated.as_slice() {
         [] => Err(CqlError::invalid(format!(
-            "Invalid call to function {name}, none of its type signatures match (known type signatures: {})",
+            "Invalid call to function {}, none of its type signatures match (known type signatures: {})",
+            unquoted(called),
             listed(&candidates.iter().collect::<Vec<_>>())
         ))),
         [(_, only)] => Ok(Some((*only).clone())),
         several => Err(CqlError::invalid(format!(
-            "Ambiguous call to function {name} (can be matched by following signatures: {}): use type casts to disambiguate",
+            "Ambiguous call to function {} (can be matched by following signatures: {}): use type casts to disambiguate",
+            unquoted(called),
             listed(&several.iter().map(|(_, one)| *one).collect::<Vec<_>>())
         ))),
     }
