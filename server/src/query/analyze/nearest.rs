@@ -22,6 +22,9 @@ use crate::schema::{Catalog, Column, Index, TableSchema};
 /// As many rows can be asked for, as in Cassandra.
 pub const LIMIT_MAX: u32 = 1_000;
 
+/// What is said of an ordering by a column that has no index.
+const NOT_INDEXED: &str = "ANN ordering by vector requires the column to be indexed";
+
 /// What rows are to be near to.
 #[derive(Debug)]
 pub struct Near {
@@ -47,12 +50,12 @@ pub fn is_asked(statement: &Select) -> bool {
 
 /// What an error of the WHERE means where all that is restricted must be indexed.
 pub fn refused(table: &TableSchema, statement: &Select, error: CqlError) -> CqlError {
+    let ordered = statement.order_by.first().map(|ordering| &ordering.by);
+    let column = match ordered {
+        Some(OrderingKey::Ann { column, .. }) => column.as_str(),
+        _ => "",
+    };
     if error.message == VECTORS_ARE_NOT_COMPARED {
-        let ordered = statement.order_by.first().map(|ordering| &ordering.by);
-        let column = match ordered {
-            Some(OrderingKey::Ann { column, .. }) => column.as_str(),
-            _ => "",
-        };
         return CqlError::invalid(format!(
             "{column} cannot be restricted by more than one relation if it includes an Equal"
         ));
@@ -83,6 +86,7 @@ pub fn refused(table: &TableSchema, statement: &Select, error: CqlError) -> CqlE
         _ => false,
     });
     match error.message == REQUIRES_FILTERING && !all_are_indexed {
+        true if table.indexes_of(column).next().is_none() => CqlError::invalid(NOT_INDEXED),
         true => CqlError::invalid(
             "ANN ordering by vector requires all restricted column(s) to be indexed",
         ),
@@ -142,8 +146,13 @@ pub fn nearest(
         ));
     }
     let index = table.indexes_of(&own.name).find(|index| index.is_sai());
+    // An index of another kind is one that would have its rows tried.
+    let has_other = table.indexes_of(&own.name).next().is_some();
     let index = index.ok_or_else(|| {
-        CqlError::invalid("ANN ordering by vector requires the column to be indexed")
+        CqlError::invalid(match has_other && !statement.allow_filtering {
+            true => REQUIRES_FILTERING,
+            false => NOT_INDEXED,
+        })
     })?;
     if !terms.aggregates.is_empty() || !statement.group_by.is_empty() {
         return Err(CqlError::invalid(
