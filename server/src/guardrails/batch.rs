@@ -16,6 +16,7 @@ use super::values::value_bytes;
 use super::{Guardrails, Limit};
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
+use crate::schema::hashed::{in_hash_order, of_text};
 use crate::schema::{Column, TableSchema};
 
 const CELL_BYTES: usize = 20;
@@ -44,7 +45,7 @@ pub fn check_batch(
             .filter_map(table_of)
             .map(|table| table.full_name())
             .collect();
-        as_java_set(names)
+        in_hash_order(names, |name| of_text(name))
     };
     // Tables that share a partition's key in one keyspace are one mutation in Cassandra.
     let keys: BTreeSet<_> = mutations
@@ -142,32 +143,4 @@ fn row_bytes(clustering: &[Column], row: &Row) -> usize {
 /// Bytes of a cell.
 pub fn cell_bytes(cell: &Cell) -> usize {
     CELL_BYTES + cell.path.len() + value_bytes(cell)
-}
-
-/// Texts in the order of Java's `HashSet`, as Cassandra lists them.
-pub fn as_java_set(texts: BTreeSet<String>) -> Vec<String> {
-    let mut buckets = 16u32;
-    while f64::from(buckets) * 0.75 < texts.len() as f64 {
-        buckets *= 2;
-    }
-    let bucket = |text: &String| {
-        let hash = text.encode_utf16().fold(0u32, |hash, unit| {
-            hash.wrapping_mul(31).wrapping_add(u32::from(unit))
-        });
-        (hash ^ hash >> 16) & (buckets - 1)
-    };
-    let mut texts: Vec<String> = texts.into_iter().collect();
-    texts.sort_by_key(bucket);
-    texts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_listed_as_java_lists_them() {
-        let names = ["a.t2", "a.t3"].map(str::to_owned);
-        assert_eq!(as_java_set(names.into()), ["a.t3", "a.t2"]);
-    }
 }

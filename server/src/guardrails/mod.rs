@@ -25,7 +25,7 @@ use std::fmt::Display;
 use crate::error::{CqlError, CqlResult};
 
 pub use age::check_age;
-pub use batch::{as_java_set, check_batch};
+pub use batch::check_batch;
 pub use lines::{Flag, Limit, List};
 pub use schema::{check_change, check_kind, without_ignored};
 pub use statement::check_statement;

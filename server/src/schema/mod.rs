@@ -5,12 +5,13 @@
 //!
 //! Read in this order: `catalog` (keyspaces, user types), `table` (columns and their places), `index`, `view`, `types` and `resolve` (types as
 //! written); `mask`; `properties`, `options`, `custom`, `replication` (what WITH may say); `change` (statements as changes of the
-//! catalog); `turns` (who changes it when); `store` (the catalog at rest); `system` (the tables that are made when somebody asks); `describe`.
+//! catalog); `turns` (who changes it when); `store` (the catalog at rest); `hashed` (the order of a hash table); `system` (the tables that are made when somebody asks); `describe`.
 
 pub mod catalog;
 pub mod change;
 pub mod custom;
 pub mod describe;
+pub mod hashed;
 pub mod index;
 pub mod mask;
 mod mask_argument;

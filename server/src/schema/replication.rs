@@ -8,9 +8,9 @@
 
 use std::collections::BTreeMap;
 
+use super::hashed::{in_hash_order, of_text};
 use super::properties::is_java_class;
 use crate::error::{CqlError, CqlResult};
-use crate::guardrails::as_java_set;
 
 const PACKAGE: &str = "org.apache.cassandra.locator.";
 const SIMPLE: &str = "org.apache.cassandra.locator.SimpleStrategy";
@@ -116,13 +116,13 @@ fn prepared(mut options: Options, before: &Options, data_center: &str) -> Option
 }
 
 fn topology(mut options: Options, keyspace: &str, data_center: &str) -> CqlResult<Options> {
-    for name in as_java_set(options.keys().cloned().collect()) {
+    for name in in_hash_order(options.keys(), |name| of_text(name)) {
         if name.eq_ignore_ascii_case(FACTOR) {
             return Err(CqlError::config(format!(
                 "{FACTOR} should not appear as an option at construction time for NetworkTopologyStrategy"
             )));
         }
-        factor(&options[&name])?;
+        factor(&options[name])?;
     }
     if options.is_empty() {
         return Err(CqlError::config(
@@ -135,8 +135,8 @@ fn topology(mut options: Options, keyspace: &str, data_center: &str) -> CqlResul
 }
 
 fn recognized(options: &Options, known: &str, strategy: &str, keyspace: &str) -> CqlResult<()> {
-    let names = as_java_set(options.keys().cloned().collect());
-    match names.iter().find(|name| *name != known) {
+    let names = in_hash_order(options.keys(), |name| of_text(name));
+    match names.into_iter().find(|name| *name != known) {
         None => Ok(()),
         Some(unknown) => Err(CqlError::config(format!(
             "Unrecognized strategy option {{{unknown}}} passed to {strategy} for keyspace {keyspace}"

@@ -13,11 +13,11 @@ use palladium_protocol::types::CqlType;
 use palladium_storage::ColumnId;
 
 use super::super::custom::{self, Custom};
+use super::super::hashed::{in_hash_order, of_identifier};
 use super::super::{
     Catalog, Column, ColumnKind, Definition, DroppedColumn, TableSchema, mask, resolve,
 };
 use super::create_table::{check_counter_ttl, check_id_of, check_static, value_column};
-use super::hashed::in_hash_order;
 use super::index::vector_warnings;
 use super::{Circumstances, Effect, Plan, changed, keyspace_of, require_keyspace, with_keyspace};
 use crate::error::{CqlError, CqlResult};
@@ -106,14 +106,7 @@ pub fn alter(
             columns,
             timestamp,
         } => {
-            // They are a set: one that is named twice goes once.
-            let mut names: Vec<&Name> = Vec::new();
-            for column in columns {
-                if !names.contains(&column) {
-                    names.push(column);
-                }
-            }
-            for column in in_hash_order(&names, |name| name.as_str()) {
+            for column in in_hash_order(columns, |name| of_identifier(name.as_str())) {
                 drop(
                     table,
                     &mut definition,

@@ -13,12 +13,12 @@ use palladium_protocol::types::CqlType;
 use palladium_storage::ColumnId;
 
 use super::super::custom::Custom;
+use super::super::hashed::{in_hash_order, of_identifier};
 use super::super::table::{FIRST_COLUMN_ID, FIRST_STORE};
 use super::super::{
     Catalog, Column, ColumnKind, ColumnMask, Definition, Keyspace, TableKind, TableOptions,
     TableSchema, mask, resolve,
 };
-use super::hashed::in_hash_order;
 use super::written::clustering_order;
 use super::{
     Circumstances, Effect, Plan, changed, check_modifiable, keyspace_of, require_keyspace,
@@ -166,17 +166,18 @@ pub fn table_of(
     let compact = create.options.contains(&TableOption::CompactStorage);
     let primary_key = primary_key(create)?;
     let mut masks: BTreeMap<&str, ColumnMask> = BTreeMap::new();
-    let types: BTreeMap<&str, CqlType> = in_hash_order(&create.columns, |of| of.name.as_str())
-        .into_iter()
-        .map(|column| {
-            let ty = resolve::cql_type(catalog, keyspace, &column.of)?;
-            if let Some(mask) = &column.mask {
-                let name = column.name.as_str();
-                masks.insert(name, mask_of(mask, name, &ty, circumstances)?);
-            }
-            Ok((column.name.as_str(), ty))
-        })
-        .collect::<CqlResult<_>>()?;
+    let types: BTreeMap<&str, CqlType> =
+        in_hash_order(&create.columns, |of| of_identifier(of.name.as_str()))
+            .into_iter()
+            .map(|column| {
+                let ty = resolve::cql_type(catalog, keyspace, &column.of)?;
+                if let Some(mask) = &column.mask {
+                    let name = column.name.as_str();
+                    masks.insert(name, mask_of(mask, name, &ty, circumstances)?);
+                }
+                Ok((column.name.as_str(), ty))
+            })
+            .collect::<CqlResult<_>>()?;
     let mut columns = key_columns(name, create, &primary_key, &types)?;
     let has_clustering = !primary_key.clustering.is_empty();
     let others = other_columns(create, &columns);

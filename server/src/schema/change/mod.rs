@@ -12,7 +12,6 @@
 mod alter_table;
 mod create_table;
 mod drop;
-mod hashed;
 mod index;
 mod keyspace;
 mod user_type;

@@ -10,10 +10,10 @@ use palladium_protocol::response::{Change, SchemaTarget};
 use palladium_protocol::types::CqlType;
 use palladium_storage::Store;
 
+use super::super::hashed::{in_hash_order, of_identifier};
 use super::super::view::View;
 use super::super::{Catalog, ColumnKind, Keyspace, TableOptions, TableSchema, resolve};
 use super::create_table::{check_id, check_table_name, properties};
-use super::hashed::in_hash_order;
 use super::written::clustering_order;
 use super::{
     Circumstances, Effect, Plan, changed, check_modifiable, check_not_ours, keyspace_of,
@@ -226,7 +226,7 @@ fn selected(
             let column = base.column(name);
             column.is_some_and(|column| column.kind == ColumnKind::Static)
         };
-        let mut names = in_hash_order(names, |name| name).into_iter();
+        let mut names = in_hash_order(names, |name| of_identifier(name)).into_iter();
         match names.find(|name| is_static(name)) {
             Some(name) => Err(CqlError::invalid(format!(
                 "Cannot include static column '{name}' in materialized view '{view}'"
@@ -354,9 +354,8 @@ fn check_base_key(base: &TableSchema, view: &str, create: &CreateView) -> CqlRes
         )));
     }
     let own: Vec<&str> = key_columns(create).map(Name::as_str).collect();
-    let others: Vec<&str> = in_hash_order(&own, |name| name)
+    let others: Vec<&str> = in_hash_order(own, |name| of_identifier(name))
         .into_iter()
-        .copied()
         .filter(|name| {
             base.column(name)
                 .is_some_and(|column| !column.kind.is_primary_key())
@@ -408,9 +407,8 @@ fn check_where(
         restricted.insert(base.columns[column].name.clone());
     }
     let own: Vec<&str> = key_columns(create).map(Name::as_str).collect();
-    let missing: Vec<&str> = in_hash_order(&own, |name| name)
+    let missing: Vec<&str> = in_hash_order(own, |name| of_identifier(name))
         .into_iter()
-        .copied()
         .filter(|name| !restricted.contains(*name))
         .collect();
     if !missing.is_empty() {
