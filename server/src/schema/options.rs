@@ -6,6 +6,7 @@
 //! What must hold: a value of [`TableOptions`] is valid as it stands; [`TableOptions::alter`] is the only way to change one.
 
 mod caching;
+mod chance;
 mod compaction;
 mod compression;
 mod effect;
@@ -17,8 +18,9 @@ mod tests;
 use std::collections::BTreeMap;
 
 use palladium_protocol::cql::ast::Property;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
+pub use self::chance::Chance;
 use super::properties::{
     Properties, is_java_class, java_double, map_literal, read_java_double, string_literal,
 };
@@ -30,15 +32,13 @@ use crate::error::{CqlError, CqlResult};
 pub struct TableOptions {
     pub additional_write_policy: String,
     pub allow_auto_snapshot: bool,
-    #[serde(deserialize_with = "number_or_null")]
-    pub bloom_filter_fp_chance: f64,
+    pub bloom_filter_fp_chance: Chance,
     pub caching: BTreeMap<String, String>,
     pub cdc: bool,
     pub comment: String,
     pub compaction: BTreeMap<String, String>,
     pub compression: BTreeMap<String, String>,
-    #[serde(deserialize_with = "number_or_null")]
-    pub crc_check_chance: f64,
+    pub crc_check_chance: Chance,
     /// Seconds; 0 is forever.
     pub default_time_to_live: u32,
     pub extensions: BTreeMap<String, Vec<u8>>,
@@ -50,11 +50,6 @@ pub struct TableOptions {
     pub min_index_interval: i32,
     pub read_repair: String,
     pub speculative_retry: String,
-}
-
-/// Cassandra takes NaN for a chance, and JSON, which has no such number, says null for it.
-fn number_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
-    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 /// The names WITH may use for a table, ours and Amazon Keyspaces' included.
@@ -94,7 +89,7 @@ impl Default for TableOptions {
         TableOptions {
             additional_write_policy: "99p".into(),
             allow_auto_snapshot: true,
-            bloom_filter_fp_chance: 0.01,
+            bloom_filter_fp_chance: Chance(0.01),
             caching: map(&[("keys", "ALL"), ("rows_per_partition", "NONE")]),
             cdc: false,
             comment: String::new(),
@@ -110,7 +105,7 @@ impl Default for TableOptions {
                 ("chunk_length_in_kb", "16"),
                 ("class", "org.apache.cassandra.io.compress.LZ4Compressor"),
             ]),
-            crc_check_chance: 1.0,
+            crc_check_chance: Chance(1.0),
             default_time_to_live: 0,
             extensions: BTreeMap::new(),
             gc_grace_seconds: 864_000,
@@ -140,7 +135,7 @@ impl TableOptions {
         if properties.value("bloom_filter_fp_chance").is_none()
             && compaction::is_leveled(&options.compaction)
         {
-            options.bloom_filter_fp_chance = 0.1;
+            options.bloom_filter_fp_chance = Chance(0.1);
         }
         Ok(options)
     }
@@ -179,7 +174,7 @@ impl TableOptions {
         );
         set(
             &mut self.bloom_filter_fp_chance,
-            properties.double("bloom_filter_fp_chance")?,
+            properties.double("bloom_filter_fp_chance")?.map(Chance),
         );
         if let Some(options) = properties.map("caching")? {
             self.caching = caching::caching(options)?;
@@ -194,7 +189,7 @@ impl TableOptions {
         }
         set(
             &mut self.crc_check_chance,
-            properties.double("crc_check_chance")?,
+            properties.double("crc_check_chance")?.map(Chance),
         );
         // Cassandra lets clients name extensions and keeps none of them.
         properties.map("extensions")?;
@@ -234,7 +229,7 @@ impl TableOptions {
 
     fn check(&self) -> CqlResult<()> {
         compaction::check(&self.compaction)?;
-        let chance = self.bloom_filter_fp_chance;
+        let Chance(chance) = self.bloom_filter_fp_chance;
         if chance <= BLOOM_CHANCE_MIN || chance > 1.0 {
             return Err(CqlError::config(format!(
                 "bloom_filter_fp_chance must be larger than {} and less than or equal to 1.0 (got {})",
@@ -242,7 +237,7 @@ impl TableOptions {
                 java_double(chance)
             )));
         }
-        let chance = self.crc_check_chance;
+        let Chance(chance) = self.crc_check_chance;
         if !(0.0..=1.0).contains(&chance) && !chance.is_nan() {
             return Err(CqlError::config(format!(
                 "crc_check_chance must be larger than or equal to 0 and smaller than or equal to 1.0 (got {})",
@@ -294,17 +289,14 @@ impl TableOptions {
                 string_literal(&self.additional_write_policy)
             ),
             format!("allow_auto_snapshot = {}", self.allow_auto_snapshot),
-            format!(
-                "bloom_filter_fp_chance = {}",
-                java_double(self.bloom_filter_fp_chance)
-            ),
+            format!("bloom_filter_fp_chance = {}", self.bloom_filter_fp_chance),
             format!("caching = {}", map_literal(&self.caching)),
             format!("cdc = {}", self.cdc),
             format!("comment = {}", string_literal(&self.comment)),
             format!("compaction = {}", map_literal(&self.compaction)),
             format!("compression = {}", map_literal(&self.compression)),
             format!("memtable = {}", string_literal(&self.memtable)),
-            format!("crc_check_chance = {}", java_double(self.crc_check_chance)),
+            format!("crc_check_chance = {}", self.crc_check_chance),
             format!("default_time_to_live = {}", self.default_time_to_live),
             format!("extensions = {{{}}}", extensions.join(", ")),
             format!("gc_grace_seconds = {}", self.gc_grace_seconds),

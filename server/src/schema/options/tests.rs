@@ -197,7 +197,7 @@ fn options_are_shown_as_cassandra_normalizes_them() {
         assert_eq!(shown(with, option), line, "{with}");
     }
     let leveled = create("compaction = {'class': 'LeveledCompactionStrategy'}").unwrap();
-    assert_eq!(leveled.bloom_filter_fp_chance, 0.1);
+    assert_eq!(leveled.bloom_filter_fp_chance, Chance(0.1));
 }
 
 #[test]
@@ -297,4 +297,15 @@ fn zstd_and_its_level_reach_the_engine_and_other_names_mean_lz4() {
         let options = create(with).unwrap();
         assert_eq!(options.for_storage().compression, compression, "{with}");
     }
+}
+
+#[test]
+fn a_chance_that_is_no_number_is_no_change_of_itself() {
+    let options = create("crc_check_chance = 'NaN'").expect("NaN is taken");
+    assert_eq!(options, options.clone());
+    let text = serde_json::to_string(&options).expect("options are JSON");
+    let read: TableOptions = serde_json::from_str(&text).expect("and are read back");
+    assert_eq!(read, options);
+    assert_eq!(read.without_effect(&options), None);
+    assert_ne!(read, TableOptions::default());
 }

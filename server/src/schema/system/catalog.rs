@@ -129,7 +129,7 @@ fn options(options: &TableOptions) -> Vec<Named> {
         ),
         (
             "bloom_filter_fp_chance",
-            double(options.bloom_filter_fp_chance),
+            double(options.bloom_filter_fp_chance.0),
         ),
         ("caching", text_map(&options.caching)),
         // Shown only by a Cassandra that has change data capture switched on.
@@ -137,7 +137,7 @@ fn options(options: &TableOptions) -> Vec<Named> {
         ("comment", text(&options.comment)),
         ("compaction", text_map(&options.compaction)),
         ("compression", text_map(&options.compression)),
-        ("crc_check_chance", double(options.crc_check_chance)),
+        ("crc_check_chance", double(options.crc_check_chance.0)),
         ("dclocal_read_repair_chance", double(0.0)),
         (
             "default_time_to_live",

@@ -7,8 +7,8 @@ use palladium_storage::compaction::{
     Expiry, Leveled, Resolution, SizeTiered, Strategy, TimeWindow, TombstoneCompaction, Unified,
 };
 
-use super::super::read_java_double;
 use super::{Options, PACKAGE, unified};
+use crate::error::CqlResult;
 
 /// What the engine does under these options.
 pub fn for_storage(options: &Options) -> CompactionOptions {
@@ -28,14 +28,15 @@ pub fn for_storage(options: &Options) -> CompactionOptions {
 }
 
 fn number<T: FromStr>(options: &Options, name: &str, default: T) -> T {
-    let text = options.get(name);
-    text.and_then(|text| text.parse().ok()).unwrap_or(default)
+    said(super::number(options, name, "number"), default)
 }
 
 fn double(options: &Options, name: &str, default: f64) -> f64 {
-    let text = options.get(name);
-    text.and_then(|text| read_java_double(text))
-        .unwrap_or(default)
+    said(super::double(options, name, "number"), default)
+}
+
+fn said<T>(read: CqlResult<Option<T>>, default: T) -> T {
+    read.ok().flatten().unwrap_or(default)
 }
 
 fn is(options: &Options, name: &str, value: &str) -> bool {
