@@ -325,7 +325,12 @@ pub fn value(ty: &CqlType, text: &[u8]) -> CqlResult<Option<Bytes>> {
         CqlError::function_failure("system", "from_json", vec!["text".into()], message)
     };
     let text = std::str::from_utf8(text).map_err(|_| failed("String didn't validate.".into()))?;
-    match parse(text).map_err(|error| failed(error.message))? {
+    let json = parse(text).map_err(|_| {
+        failed(format!(
+            "execution of 'system.from_json[text]' failed: Could not decode JSON string '{text}': no value of JSON"
+        ))
+    })?;
+    match json {
         Json::Null => Ok(None),
         json => {
             let value = read_bytes(ty, &json).map_err(|error| failed(error.message))?;

@@ -103,6 +103,12 @@ pub const KEPT: &[Kept] = &[
         why: "a time beyond the end of a day is refused, whichever way it comes",
     },
     Kept {
+        statement: "*blob_as_time(*|*blobastime(*",
+        theirs: "done|[*",
+        ours: "0x2200 In call to function system.blob*time, value 0x* is not a valid binary representation for type time",
+        why: "a time beyond the end of a day is refused, whichever way it comes",
+    },
+    Kept {
         statement: "SELECT *min((c*, *))*|SELECT *max((c*, *))*",
         theirs: "[*tuple<*",
         ours: "[*tuple<*",
@@ -160,6 +166,12 @@ pub const KEPT: &[Kept] = &[
         statement: "*",
         theirs: "done|[*|prepared: *|0x2200 *|0x2100 *",
         ours: "0x2200 Invalid * constant (*) for * of type *tuple<*",
+        why: "Cassandra parses a bare constant as the internal text of a tuple",
+    },
+    Kept {
+        statement: "*",
+        theirs: "done|[*|prepared: *",
+        ours: "0x2200 Invalid tuple literal for *: component * is not of type *tuple<*",
         why: "Cassandra parses a bare constant as the internal text of a tuple",
     },
     Kept {

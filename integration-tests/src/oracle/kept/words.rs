@@ -86,6 +86,12 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "*",
+        theirs: "0x1400 execution of 'system.from_json[text]' failed: Could not decode JSON string '*': com.fasterxml.*",
+        ours: "0x1400 execution of 'system.from_json[text]' failed: Could not decode JSON string '*': no value of JSON *",
+        why: "the words of Jackson are not ours",
+    },
+    Kept {
+        statement: "*",
         theirs: "0x2200 Invalid ASCII character in string literal: java.nio.*",
         ours: "0x2200 Invalid ASCII character in string literal: *",
         why: "the words of Java are not ours",

@@ -13,6 +13,7 @@ use palladium_protocol::types::CqlType;
 use palladium_storage::Store;
 
 use super::super::index::{Index, target_name};
+use super::super::properties::is_java_class;
 use super::super::{Catalog, Column, ColumnKind, Keyspace, TableSchema, resolve};
 use super::{
     Circumstances, Effect, Plan, changed, check_modifiable, check_not_ours, keyspace_of,
@@ -386,6 +387,9 @@ fn class_of(class: &str) -> CqlResult<()> {
         _ if class == SASI => Err(CqlError::invalid(
             "SASI indexes are disabled. Enable in cassandra.yaml to use.",
         )),
+        _ if is_java_class(class) => Err(CqlError::config(format!(
+            "Specified Indexer class ({class}) does not implement the Indexer interface"
+        ))),
         _ => Err(CqlError::config(format!(
             "Unable to find custom indexer class '{class}'"
         ))),
