@@ -208,11 +208,7 @@ impl<'a, B: Backend> Run<'a, B> {
             oldest_outside: (self.task.oldest_outside)(&head.key),
         };
         let head = purge.head(head);
-        // A partition is begun with the first thing that is left of it, so that one of which nothing is leaves no trace.
-        let mut begun = head.deletion.is_some() || head.static_row.is_some();
-        if begun {
-            self.writer().begin_partition(&head)?;
-        }
+        self.writer().begin_partition(&head)?;
         let everything = Slices::all();
         self.ask(|merge| merge.open(&everything, false)).await?;
         let mut waiting = Vec::new();
@@ -224,48 +220,32 @@ impl<'a, B: Backend> Run<'a, B> {
                 continue;
             };
             if self.sieve.is_none() {
-                self.keep(&head, &mut begun, item).await?;
+                self.keep(item).await?;
                 continue;
             }
             waiting.push(item);
             if waiting.len() >= ROWS_AT_ONCE {
-                self.sift(&head, &mut begun, std::mem::take(&mut waiting))
-                    .await?;
+                self.sift(&head.key, std::mem::take(&mut waiting)).await?;
             }
         }
-        self.sift(&head, &mut begun, waiting).await?;
-        if begun {
-            let writer = self.writer();
-            writer.end_partition()?;
-            writer.write_out().await?;
-        }
+        self.sift(&head.key, waiting).await?;
+        self.writer().end_partition().await?;
         self.breathe().await
     }
 
     /// Writes those of some rows that are not stale.
-    async fn sift(
-        &mut self,
-        head: &PartitionHead,
-        begun: &mut bool,
-        items: Vec<Item>,
-    ) -> Result<()> {
+    async fn sift(&mut self, key: &PartitionKey, items: Vec<Item>) -> Result<()> {
         let Some(sieve) = &mut self.sieve else {
             return Ok(());
         };
-        for item in sieve.sift(&head.key, items).await {
-            self.keep(head, begun, item).await?;
+        for item in sieve.sift(key, items).await {
+            self.keep(item).await?;
         }
         self.breathe().await
     }
 
-    async fn keep(&mut self, head: &PartitionHead, begun: &mut bool, item: Item) -> Result<()> {
-        if !*begun {
-            self.writer().begin_partition(head)?;
-            *begun = true;
-        }
-        let writer = self.writer();
-        writer.push(&item)?;
-        writer.write_out().await?;
+    async fn keep(&mut self, item: Item) -> Result<()> {
+        self.writer().push(&item).await?;
         self.items += 1;
         self.breathe().await
     }
@@ -284,16 +264,7 @@ impl<'a, B: Backend> Run<'a, B> {
 
     async fn finish_writer(&mut self) -> Result<()> {
         if let Some(writer) = self.writer.take() {
-            let structures = writer.structures();
-            match writer.finish().await {
-                Ok(entry) => self.added.extend(entry),
-                Err(error) => {
-                    for structure in structures {
-                        let _ = self.task.backend.blob_remove(structure).await;
-                    }
-                    return Err(error);
-                }
-            }
+            self.added.extend(writer.finish().await?);
         }
         Ok(())
     }

@@ -25,20 +25,14 @@ pub async fn flush<B: Backend, S: Source>(
     ring: &KeyRing,
     options: WriterOptions,
 ) -> Result<Option<SstableEntry>> {
-    let mut writer = SstableWriter::new(backend.clone(), env, ring, options);
-    if let Err(error) = write_all(source, &mut writer).await {
-        writer.abandon().await;
-        return Err(error);
-    }
-    let structures = writer.structures();
-    let finished = writer.finish().await;
-    if finished.is_err() {
-        for structure in structures {
-            // What cannot be removed now is an orphan that recovery removes.
-            let _ = backend.blob_remove(structure).await;
+    let mut writer = SstableWriter::new(backend, env, ring, options);
+    match write_all(source, &mut writer).await {
+        Ok(()) => writer.finish().await,
+        Err(error) => {
+            writer.abandon().await;
+            Err(error)
         }
     }
-    finished
 }
 
 async fn write_all<B: Backend, S: Source>(
@@ -50,22 +44,11 @@ async fn write_all<B: Backend, S: Source>(
         source
             .open(&everything, false)
             .map_err(Fault::without_blocks)?;
-        let mut begun = head.deletion.is_some() || head.static_row.is_some();
-        if begun {
-            writer.begin_partition(&head)?;
-        }
+        writer.begin_partition(&head)?;
         while source.peek().map_err(Fault::without_blocks)?.is_some() {
-            if !begun {
-                writer.begin_partition(&head)?;
-                begun = true;
-            }
-            writer.push(&source.pop())?;
-            writer.write_out().await?;
+            writer.push(&source.pop()).await?;
         }
-        if begun {
-            writer.end_partition()?;
-            writer.write_out().await?;
-        }
+        writer.end_partition().await?;
         source.next_partition().map_err(Fault::without_blocks)?;
     }
     Ok(())

@@ -205,11 +205,9 @@ impl Sstable {
                 .ask(|cursor| cursor.peek().map(|item| item.is_some()))
                 .await?
             {
-                writer.push(&walk.cursor.pop())?;
-                writer.write_out().await?;
+                writer.push(&walk.cursor.pop()).await?;
             }
-            writer.end_partition()?;
-            writer.write_out().await?;
+            writer.end_partition().await?;
             partitions += 1;
         }
         Ok(partitions)

@@ -5,11 +5,14 @@
 //!                 └──► FilterBuilder, StatisticsBuilder                                  └──► NodeBuilder ──► index component
 //! ```
 //!
-//! Building is pure and never waits; [`SstableWriter::write_out`] does the waiting and is called between items. One data block waits,
-//! because only the next one, or the end, says whether it is the last: the end is part of the seal. Where a dictionary is to be trained, the first megabyte waits.
+//! Building is pure and never waits; each item, and the end of each partition, then writes out what has been gathered, where that is worth a write. One data block
+//! waits, because only the next one, or the end, says whether it is the last: the end is part of the seal. Where a dictionary is to be trained, the first megabyte waits.
 //!
-//! What must hold: keys ascend, positions inside a partition ascend, and what an item says is open before it is what the one before
-//! it left open. Each is checked here, just before it would become unreadable.
+//! What must hold:
+//! - Keys ascend, positions inside a partition ascend, and what an item says is open before it is what the one before it left open. Each is checked here, just
+//!   before it would become unreadable.
+//! - A partition of which nothing is said, no deletion, no static row, no item, leaves no trace.
+//! - After an error of [`SstableWriter::finish`] nothing of the SSTable is left; after another one, once [`SstableWriter::abandon`] has been called.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -157,7 +160,7 @@ struct OpenPartition {
 }
 
 impl<B: Backend> SstableWriter<B> {
-    /// Begins an SSTable under the active key of the ring. Nothing is on the disk before the first [`Self::write_out`].
+    /// Begins an SSTable under the active key of the ring. Nothing is on the disk before the first item.
     pub fn new(backend: Arc<B>, env: Arc<dyn Env>, ring: &KeyRing, options: WriterOptions) -> Self {
         let component = |kind| ComponentWriter::new(SealedWriter::new(ring, env.entropy(), kind));
         let options = WriterOptions {
@@ -194,22 +197,16 @@ impl<B: Backend> SstableWriter<B> {
         }
     }
 
-    /// Begins a partition. Keys ascend.
+    /// Begins a partition. Keys ascend. It is part of the SSTable with the first thing that is said of it.
     pub fn begin_partition(&mut self, head: &PartitionHead) -> Result<()> {
         if self.partition.is_some() || self.last.as_ref().is_some_and(|last| last.key >= head.key) {
             return Err(out_of_order("partitions"));
-        }
-        if let Some(segment) = self.filter.push(head.key.token()) {
-            self.seal_filter(&segment, false)?;
         }
         let static_row = head.static_row.as_ref().map(|row| {
             let mut encoded = Wiped::new(Vec::with_capacity(row.weight()));
             row.encode(&mut encoded);
             encoded
         });
-        let encoded = static_row.as_ref().map(|row| &row[..]);
-        self.statistics
-            .partition(&head.key, head.deletion, encoded)?;
         self.partition = Some(OpenPartition {
             key: head.key.clone(),
             deletion: head.deletion,
@@ -223,7 +220,12 @@ impl<B: Backend> SstableWriter<B> {
     }
 
     /// Adds a row or boundary to the partition. Positions ascend.
-    pub fn push(&mut self, item: &Item) -> Result<()> {
+    pub async fn push(&mut self, item: &Item) -> Result<()> {
+        self.add(item)?;
+        self.write_out().await
+    }
+
+    fn add(&mut self, item: &Item) -> Result<()> {
         let partition = self
             .partition
             .as_ref()
@@ -269,19 +271,20 @@ impl<B: Backend> SstableWriter<B> {
     }
 
     /// Ends the partition. Every range deletion is closed.
-    pub fn end_partition(&mut self) -> Result<()> {
-        if self
-            .partition
-            .as_ref()
-            .is_none_or(|partition| partition.open.is_some())
-        {
+    pub async fn end_partition(&mut self) -> Result<()> {
+        self.close_partition()?;
+        self.write_out().await
+    }
+
+    fn close_partition(&mut self) -> Result<()> {
+        let Some(partition) = self.partition.as_ref().filter(|it| it.open.is_none()) else {
             return Err(out_of_order("range deletions"));
-        }
-        let opened = self
-            .partition
-            .as_ref()
-            .is_some_and(|partition| partition.in_block);
-        if !opened {
+        };
+        if !partition.begun {
+            if partition.deletion.is_none() && partition.static_row.is_none() {
+                self.partition = None;
+                return Ok(());
+            }
             self.make_room(&Bytes::new(), 0)?;
         }
         self.block.end_section(false);
@@ -297,6 +300,20 @@ impl<B: Backend> SstableWriter<B> {
             });
         }
         Ok(())
+    }
+
+    /// The partition becomes part of the SSTable.
+    fn count_partition(&mut self) -> Result<()> {
+        let Some(partition) = &self.partition else {
+            return Err(out_of_order("partitions"));
+        };
+        let static_row = partition.static_row.as_ref().map(|row| &row[..]);
+        self.statistics
+            .partition(&partition.key, partition.deletion, static_row)?;
+        match self.filter.push(partition.key.token()) {
+            Some(segment) => self.seal_filter(&segment, false),
+            None => Ok(()),
+        }
     }
 
     /// Makes sure that a section of the partition is open and has room for an item at `position`, in this block or the next.
@@ -324,6 +341,13 @@ impl<B: Backend> SstableWriter<B> {
             && (would_be > self.options.block_bytes || self.block.is_section_full())
         {
             self.cut()?;
+        }
+        let partition = self
+            .partition
+            .as_ref()
+            .expect("only called inside a partition");
+        if !partition.begun {
+            self.count_partition()?;
         }
         let partition = self
             .partition
@@ -482,23 +506,13 @@ impl<B: Backend> SstableWriter<B> {
     }
 
     /// Writes what has been gathered, if it is worth a write.
-    pub async fn write_out(&mut self) -> Result<()> {
+    async fn write_out(&mut self) -> Result<()> {
         for component in [&mut self.data, &mut self.index, &mut self.filter_component] {
             if component.is_due() {
                 component.write_out(&self.backend).await?;
             }
         }
         Ok(())
-    }
-
-    /// Adds a partition with all its items, and writes.
-    pub async fn append(&mut self, head: &PartitionHead, items: &[Item]) -> Result<()> {
-        self.begin_partition(head)?;
-        for item in items {
-            self.push(item)?;
-        }
-        self.end_partition()?;
-        self.write_out().await
     }
 
     /// Bytes of data so far: what the data component would have now, if what waits did not shrink.
@@ -509,8 +523,8 @@ impl<B: Backend> SstableWriter<B> {
         }
     }
 
-    /// Names of the blobs, for whoever has to remove them after a failure.
-    pub fn structures(&self) -> [StructureId; 4] {
+    /// Names of the blobs.
+    fn structures(&self) -> [StructureId; 4] {
         [
             self.data.structure(),
             self.index.structure(),
@@ -520,7 +534,16 @@ impl<B: Backend> SstableWriter<B> {
     }
 
     /// Ends the SSTable; its blobs are durable on return. None, and nothing on the disk, if there was no partition.
-    pub async fn finish(mut self) -> Result<Option<SstableEntry>> {
+    pub async fn finish(self) -> Result<Option<SstableEntry>> {
+        let (backend, structures) = (self.backend.clone(), self.structures());
+        let finished = self.finish_all().await;
+        if finished.is_err() {
+            remove(&*backend, structures).await;
+        }
+        finished
+    }
+
+    async fn finish_all(mut self) -> Result<Option<SstableEntry>> {
         if self.partition.is_some() {
             return Err(out_of_order("partitions"));
         }
@@ -593,13 +616,16 @@ impl<B: Backend> SstableWriter<B> {
 
     /// Gives up: removes what has been written.
     pub async fn abandon(self) {
-        let structures = self.structures();
-        let backend = self.backend.clone();
+        let (backend, structures) = (self.backend.clone(), self.structures());
         drop(self);
-        for structure in structures {
-            // What cannot be removed now is an orphan that recovery removes.
-            let _ = backend.blob_remove(structure).await;
-        }
+        remove(&*backend, structures).await;
+    }
+}
+
+async fn remove<B: Backend>(backend: &B, structures: [StructureId; 4]) {
+    for structure in structures {
+        // What cannot be removed now is an orphan that recovery removes.
+        let _ = backend.blob_remove(structure).await;
     }
 }
 

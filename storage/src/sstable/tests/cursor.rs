@@ -345,8 +345,9 @@ fn out_of_order_is_refused_before_it_is_written() {
         let written = world.try_write(partitions, &WriterOptions::default());
         assert!(matches!(written, Err(Error::Invalid { .. })));
     };
-    refused(&[partition(2, vec![]), partition(1, vec![])]);
-    refused(&[partition(1, vec![]), partition(1, vec![])]);
+    let one_row = || items_of(vec![row(1)], &no_tombstones);
+    refused(&[partition(2, one_row()), partition(1, one_row())]);
+    refused(&[partition(1, one_row()), partition(1, one_row())]);
     let mut items = items_of(vec![row(1), row(2)], &no_tombstones);
     items.reverse();
     refused(&[partition(1, items)]);
@@ -360,6 +361,35 @@ fn out_of_order_is_refused_before_it_is_written() {
         row: None,
     };
     refused(&[partition(1, vec![never_closed])]);
+}
+
+#[test]
+fn a_partition_of_which_nothing_is_said_leaves_no_trace() {
+    let world = World::new(8);
+    let partition = |token: i64, deletion, items| Contents {
+        head: PartitionHead {
+            key: key(token, "k"),
+            deletion,
+            static_row: None,
+        },
+        items,
+    };
+    let row = random_row(&mut Dice::new(1), row_position(1));
+    let said = [
+        partition(2, None, items_of(vec![row], &RangeTombstoneList::new())),
+        partition(4, Some(deletion(1)), vec![]),
+    ];
+    let [first, last] = said.clone();
+    let silent = |token| partition(token, None, vec![]);
+    let all = [silent(1), first, silent(3), last, silent(5)];
+    let sstable = world
+        .open(&world.write(&all, &WriterOptions::default()))
+        .expect("whole");
+    assert_eq!(sstable.statistics().partitions, 2);
+    let present = [1, 2, 3, 4, 5].map(|token| sstable.may_contain(&key(token, "k")));
+    assert_eq!(present, [false, true, false, true, false]);
+    let written = world.try_write(&[silent(1)], &WriterOptions::default());
+    assert!(written.expect("nothing to fail").is_none());
 }
 
 #[test]

@@ -69,7 +69,11 @@ impl World {
         );
         self.env.run(async {
             for Contents { head, items } in partitions {
-                writer.append(head, items).await?;
+                writer.begin_partition(head)?;
+                for item in items {
+                    writer.push(item).await?;
+                }
+                writer.end_partition().await?;
             }
             writer.finish().await
         })
