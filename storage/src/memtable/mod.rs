@@ -44,7 +44,7 @@ use buckets::Buckets;
 use bytes::Bytes;
 use partition::Partition;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 /// Partitions of a memtable that the processor's own memory holds: nothing is gained by asking for them.
 const PARTITIONS_NEAR: usize = 1024;
@@ -53,10 +53,6 @@ const PARTITIONS_NEAR: usize = 1024;
 pub struct Memtable {
     partitions: Buckets,
     bytes: AtomicUsize,
-    /// The smallest log sequence reserved; `u64::MAX` for none.
-    oldest: AtomicU64,
-    /// Mutations appended to the log that are neither applied nor cancelled yet.
-    reserved: AtomicU64,
     min_timestamp: AtomicI64,
 }
 
@@ -82,8 +78,6 @@ impl Memtable {
         Memtable {
             partitions: Buckets::new(),
             bytes: AtomicUsize::new(0),
-            oldest: AtomicU64::new(u64::MAX),
-            reserved: AtomicU64::new(0),
             min_timestamp: AtomicI64::new(i64::MAX),
         }
     }
@@ -216,28 +210,6 @@ impl Memtable {
     /// The smallest timestamp written, of anything; `i64::MAX` if nothing was.
     pub fn min_timestamp(&self) -> i64 {
         self.min_timestamp.load(Ordering::Relaxed)
-    }
-
-    /// A mutation for this memtable was given its place in the log. Each reservation is settled once.
-    pub fn reserve(&self, sequence: u64) {
-        self.oldest.fetch_min(sequence, Ordering::AcqRel);
-        self.reserved.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// A reserved mutation was applied, or never will be.
-    pub fn settle(&self) {
-        let before = self.reserved.fetch_sub(1, Ordering::AcqRel);
-        debug_assert!(before > 0, "settled more often than reserved");
-    }
-
-    /// Every reservation is settled: what it holds is all it will hold, once no new ones come.
-    pub fn is_settled(&self) -> bool {
-        self.reserved.load(Ordering::Acquire) == 0
-    }
-
-    /// The smallest log sequence it holds or waits for; the log must be kept from there until it is flushed.
-    pub fn min_log_position(&self) -> Option<u64> {
-        Some(self.oldest.load(Ordering::Acquire)).filter(|sequence| *sequence != u64::MAX)
     }
 
     /// Forgets everything and zeroes it. Cursors see no more partitions.

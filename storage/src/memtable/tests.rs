@@ -77,7 +77,6 @@ fn an_empty_memtable_owns_nothing() {
     let memtable = Memtable::new();
     assert!(memtable.is_empty());
     assert_eq!(memtable.bytes(), 0);
-    assert_eq!(memtable.min_log_position(), None);
     assert_eq!(memtable.min_timestamp(), i64::MAX);
     assert!(keys_in_order(&memtable, &PartitionBound::MIN).is_empty());
 }
@@ -171,18 +170,6 @@ fn bytes_are_counted_and_given_back() {
     memtable.wipe();
     assert_eq!(memtable.bytes(), 0);
     assert!(matches!(memtable.read_one(&key).unwrap(), Lookup::Absent));
-}
-
-#[test]
-fn reservations_hold_the_log() {
-    let memtable = Memtable::new();
-    memtable.reserve(9);
-    memtable.reserve(7);
-    assert_eq!(memtable.min_log_position(), Some(7));
-    memtable.settle();
-    assert!(!memtable.is_settled());
-    memtable.settle();
-    assert!(memtable.is_settled());
 }
 
 #[test]
