@@ -454,7 +454,7 @@ fn a_new_key_version_begins_a_new_structure_and_both_open() {
         // Rings of different versions come from different secrets here; the newer one knows both.
         world.env.run(committed).unwrap();
     }
-    log.roll_key(A);
+    log.forget_key(A);
     let share = Share {
         table: A,
         records: records(5),

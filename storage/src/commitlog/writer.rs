@@ -198,16 +198,11 @@ impl<B: Backend> CommitLog<B> {
         Ok(())
     }
 
-    /// The next share of that table gets a new data key, under the ring it comes with. Call when the table's key is switched.
-    pub fn roll_key(&mut self, table: TableId) {
+    /// Forgets the data key of a table that is closed or switched: its next share gets a new one, under the ring it comes with.
+    pub fn forget_key(&mut self, table: TableId) {
         if let Some(active) = &mut self.active {
             active.tables.forget(table);
         }
-    }
-
-    /// Forgets the data keys of a table that is locked or dropped.
-    pub fn forget_keys(&mut self, table: TableId) {
-        self.roll_key(table);
     }
 
     /// What each segment holds.

@@ -227,7 +227,7 @@ async fn run_errand<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, e
     let result = match errand {
         Errand::Release => release(inner, log).await,
         Errand::ForgetKey(table, done) => {
-            log.forget_keys(table);
+            log.forget_key(table);
             let _ = done.send(());
             Ok(())
         }
