@@ -81,26 +81,35 @@ pub(crate) struct OpenTable {
     is_closing: AtomicBool,
     memory: RwLock<Memory>,
     sstables: ArcSwap<Vec<Arc<Sstable>>>,
-    /// SSTables that a rewrite could not read: the others are not held up by them.
-    unreadable: Mutex<BTreeSet<u64>>,
-    /// SSTables that hold a row which would outgrow one if they were merged. They are as good as any, and stay apart.
-    apart: Mutex<BTreeSet<u64>>,
+    /// SSTables that nothing is merged with, since the table was opened.
+    set_aside: Mutex<BTreeMap<u64, Aside>>,
+    /// Whether one of them is lost: asked by each read.
+    has_lost: AtomicBool,
     /// SSTables that wait to be merged, when compaction last looked.
     waiting: AtomicUsize,
-    /// SSTables that are part of the table and could not be opened: who needs their store is told so.
-    lost: Mutex<Vec<LostSstable>>,
-    has_lost: AtomicBool,
     /// A row in memory does not fit an SSTable: flushing it again and again would help nobody, and keep others from their turn.
     is_outgrown: AtomicBool,
 }
 
-/// An SSTable that is damaged where it says what it holds. It stays in the version until an operator gives it up.
-#[derive(Debug, Clone)]
-pub(crate) struct LostSstable {
-    pub(crate) id: u64,
-    pub(crate) store: Store,
-    /// What is wrong with it.
-    pub(crate) what: String,
+/// Why an SSTable is set aside, the worst last.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Aside {
+    /// It holds a row that would outgrow an SSTable if it were merged. It is as good as any.
+    Apart,
+    /// A merge or a rewrite could not read it: the others are not held up by it.
+    Unreadable,
+    /// It is damaged where it says what it holds, and could not be opened: who needs its store is told so. It stays in the version until an operator gives it up.
+    Lost {
+        store: Store,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl Aside {
+    fn is_lost(&self) -> bool {
+        matches!(self, Aside::Lost { .. })
+    }
 }
 
 /// The memtables of a table.
@@ -297,46 +306,61 @@ impl OpenTable {
                 applied: AtomicU64::new(applied),
             }),
             sstables: ArcSwap::from_pointee(newest_first(sstables)),
-            unreadable: Mutex::default(),
-            apart: Mutex::default(),
-            waiting: AtomicUsize::new(0),
-            lost: Mutex::default(),
+            set_aside: Mutex::default(),
             has_lost: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
             is_outgrown: AtomicBool::new(false),
         }
     }
 
-    /// The table has these SSTables, too, and nobody can read them: what they hold, or hide, is not known.
-    pub(crate) fn set_lost(&self, lost: Vec<LostSstable>) {
-        self.unreadable().extend(lost.iter().map(|lost| lost.id));
-        self.has_lost.store(!lost.is_empty(), Ordering::Release);
-        *self.lost() = lost;
+    /// Nothing is merged with this SSTable any more. Of two reasons the worse one stays.
+    pub(crate) fn set_aside(&self, sstable: u64, why: Aside) {
+        let is_lost = why.is_lost();
+        let mut aside = self.aside();
+        let worst = match aside.remove(&sstable) {
+            Some(known) => known.max(why),
+            None => why,
+        };
+        aside.insert(sstable, worst);
+        self.has_lost.fetch_or(is_lost, Ordering::Release);
+    }
+
+    pub(crate) fn is_set_aside(&self, sstable: u64) -> bool {
+        self.aside().contains_key(&sstable)
+    }
+
+    /// Whether a merge or a rewrite of this SSTable would fail again.
+    pub(crate) fn is_unreadable(&self, sstable: u64) -> bool {
+        let aside = self.aside();
+        aside.get(&sstable).is_some_and(|why| *why != Aside::Apart)
+    }
+
+    /// What could not be read is tried again; but for what could not be opened, and is not here.
+    pub(crate) fn try_unreadable_again(&self) {
+        self.aside().retain(|_, why| *why != Aside::Unreadable);
     }
 
     /// Ids of those that could not be opened.
     pub(crate) fn lost_ids(&self) -> Vec<u64> {
-        self.lost().iter().map(|lost| lost.id).collect()
-    }
-
-    /// They are no part of the table any more.
-    pub(crate) fn forget_lost(&self, ids: &[u64]) {
-        let mut lost = self.lost();
-        lost.retain(|lost| !ids.contains(&lost.id));
-        self.has_lost.store(!lost.is_empty(), Ordering::Release);
+        let aside = self.aside();
+        let lost = aside.iter().filter(|(_, why)| why.is_lost());
+        lost.map(|(sstable, _)| *sstable).collect()
     }
 
     /// What is wrong with an SSTable of a store that could not be opened; None: all of the store can be.
-    fn lost_of(&self, store: Store) -> Option<String> {
+    fn lost_of(&self, wanted: Store) -> Option<String> {
         if !self.has_lost.load(Ordering::Acquire) {
             return None;
         }
-        let lost = self.lost();
-        let found = lost.iter().find(|lost| lost.store == store);
-        found.map(|lost| lost.what.clone())
+        self.aside().values().find_map(|why| match why {
+            Aside::Lost { store, what } if *store == wanted => Some(what.clone()),
+            _ => None,
+        })
     }
 
-    fn lost(&self) -> MutexGuard<'_, Vec<LostSstable>> {
-        self.lost.lock().expect("no holder of this lock panics")
+    fn aside(&self) -> MutexGuard<'_, BTreeMap<u64, Aside>> {
+        let aside = self.set_aside.lock();
+        aside.expect("no holder of this lock panics")
     }
 
     /// Notes what a flush has found.
@@ -357,23 +381,6 @@ impl OpenTable {
     /// SSTables that wait to be merged: writers slow down for them.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
-    }
-
-    /// A rewrite cannot read this SSTable.
-    pub(crate) fn set_unreadable(&self, sstable: u64) {
-        self.unreadable().insert(sstable);
-    }
-
-    /// SSTables that are merged with no others since the table was opened.
-    pub(crate) fn apart(&self) -> MutexGuard<'_, BTreeSet<u64>> {
-        self.apart.lock().expect("no holder of this lock panics")
-    }
-
-    /// SSTables that a rewrite could not read since the table was opened.
-    pub(crate) fn unreadable(&self) -> MutexGuard<'_, BTreeSet<u64>> {
-        self.unreadable
-            .lock()
-            .expect("no holder of this lock panics")
     }
 
     pub(crate) fn ring(&self) -> Arc<KeyRing> {
@@ -598,7 +605,7 @@ impl OpenTable {
         sstables.iter().map(|sstable| sstable.store()).collect()
     }
 
-    /// Replaces SSTables: `removed` by id, `added` in their place.
+    /// Replaces SSTables: `removed` by id, those that were set aside too, `added` in their place.
     pub(crate) fn replace_sstables(&self, removed: &[u64], added: Vec<Arc<Sstable>>) {
         let current = self.sstables.load();
         let next = current
@@ -608,6 +615,11 @@ impl OpenTable {
             .chain(added)
             .collect();
         self.sstables.store(Arc::new(newest_first(next)));
+        // Afterwards: until then a read may still have those before, and lacks what is lost.
+        let mut aside = self.aside();
+        aside.retain(|sstable, _| !removed.contains(sstable));
+        let has_lost = aside.values().any(Aside::is_lost);
+        self.has_lost.store(has_lost, Ordering::Release);
     }
 }
 

@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::manifest::SstableEntry;
 use crate::model::{PartitionKey, Store};
 use crate::sstable::{Sstable, WriterOptions};
-use crate::table::{OpenTable, Table};
+use crate::table::{Aside, OpenTable, Table};
 
 /// Segments for which a merge leaves room: the log must go on while one is written.
 const LOG_SEGMENTS_LEFT: u64 = 2;
@@ -74,10 +74,12 @@ pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
                     matches!(&merged, Err(MergeError::Merging(Error::TooLarge { .. })));
                 if is_too_large {
                     // Which of them have the row is not known.
-                    open.apart().extend(&plan.sstables);
+                    for sstable in &plan.sstables {
+                        open.set_aside(*sstable, Aside::Apart);
+                    }
                 }
                 let mut chosen = plan.sstables.iter();
-                if is_too_large || chosen.any(|sstable| open.unreadable().contains(sstable)) {
+                if is_too_large || chosen.any(|sstable| open.is_unreadable(*sstable)) {
                     // What was in the way is set aside, and the others are merged without it.
                     drop(claim);
                     inner.jobs.add(Job::Compact(id));
@@ -132,9 +134,8 @@ pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
     let next = {
         let manifest = inner.manifest.lock().await;
         let state = manifest.state().tables.get(&id);
-        let unreadable = open.unreadable();
         let mut left = state.iter().flat_map(|state| state.to_rewrite());
-        left.find(|entry| !unreadable.contains(&entry.id))
+        left.find(|entry| !open.is_unreadable(entry.id))
             .map(|entry| (entry.id, entry.level))
     };
     let Some((sstable, level)) = next else {
@@ -150,7 +151,7 @@ pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
     // Of what else is damaged, the manifest or the SSTable that was written just now, this one is not to blame.
     if let Err(MergeError::Merging(Error::Corrupt { what })) = &written {
         tracing::error!(table = %id, sstable, what, "a damaged SSTable keeps its data keys: a rewrite goes on without it");
-        open.set_unreadable(sstable);
+        open.set_aside(sstable, Aside::Unreadable);
         inner.jobs.add(Job::Rewrite(id));
         return Ok(());
     }
@@ -208,10 +209,9 @@ fn choose<B: Backend>(
 
 fn summaries(open: &OpenTable, store: Store) -> Vec<SstableSummary> {
     let sstables = open.sstables();
-    let (unreadable, apart) = (open.unreadable(), open.apart());
     let own = sstables.iter().filter(|sstable| sstable.store() == store);
     own.map(|sstable| SstableSummary {
-        is_set_aside: unreadable.contains(&sstable.id()) || apart.contains(&sstable.id()),
+        is_set_aside: open.is_set_aside(sstable.id()),
         ..sstable.summary()
     })
     .collect()
@@ -327,7 +327,7 @@ async fn carry_out<B: Backend>(
         let open = open.clone();
         move |sstable| {
             tracing::error!(table = %open.table, sstable, "a damaged SSTable is left out of merges until the table is opened again");
-            open.set_unreadable(sstable);
+            open.set_aside(sstable, Aside::Unreadable);
         }
     };
     let stale = (store != Store::BASE)

@@ -31,7 +31,7 @@ use crate::memtable::TableMemtables;
 use crate::root::{self, Root, RootState};
 use crate::sealed::from_crypto;
 use crate::sstable::Sstable;
-use crate::table::{LostSstable, OpenTable, Opening, Table, TableKeys};
+use crate::table::{Aside, OpenTable, Opening, Table, TableKeys};
 
 /// Data keys that are wrapped anew before others get a turn: some 100 microseconds.
 const WRAPS_BETWEEN_YIELDS: usize = 16;
@@ -202,7 +202,7 @@ impl<B: Backend> Inner<B> {
             .await?;
         if let Some(open) = self.tables.get(id)?.opened() {
             // Asked again, it tries again.
-            open.unreadable().clear();
+            open.try_unreadable_again();
         }
         self.jobs.add(Job::Rewrite(id));
         Ok(())
@@ -212,9 +212,8 @@ impl<B: Backend> Inner<B> {
     fn unreadable_of(&self, state: &TableState, id: TableId) -> usize {
         let open = self.tables.get(id).ok().and_then(|table| table.opened());
         open.map_or(0, |open| {
-            let unreadable = open.unreadable();
             let left = state.to_rewrite();
-            left.filter(|entry| unreadable.contains(&entry.id)).count()
+            left.filter(|entry| open.is_unreadable(entry.id)).count()
         })
     }
 
@@ -475,8 +474,8 @@ impl<B: Backend> Inner<B> {
                 // The others are read as ever, where nothing of their store is asked for; and the table is written.
                 Err(Error::Corrupt { what }) => {
                     tracing::error!(table = %id, sstable = entry.id, what, "a damaged SSTable cannot be opened: reads of its store fail until it is given up");
-                    let (id, store) = (entry.id, entry.store);
-                    lost.push(LostSstable { id, store, what });
+                    let store = entry.store;
+                    lost.push((entry.id, Aside::Lost { store, what }));
                 }
                 Err(other) => return Err(other),
             }
@@ -522,7 +521,9 @@ impl<B: Backend> Inner<B> {
         }
         may_go_on()?;
         let open = OpenTable::new(id, keys, memtables, dropped_stores, applied, sstables);
-        open.set_lost(lost);
+        for (sstable, why) in lost {
+            open.set_aside(sstable, why);
+        }
         Ok(open)
     }
 
@@ -564,11 +565,11 @@ pub(crate) async fn settle_open<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) 
     let table = inner.tables.get(id)?;
     let Some(_transition) = table.transition.try_lock() else {
         if !table.is_to_be_settled.swap(true, Ordering::AcqRel) {
-            let (inner, table) = (inner.clone(), table.clone());
-            inner.clone().start(async move {
+            let (engine, table) = (inner.clone(), table.clone());
+            inner.start(async move {
                 drop(table.transition.lock().await);
                 table.is_to_be_settled.store(false, Ordering::Release);
-                inner.jobs.add(Job::SettleKeys(id));
+                engine.jobs.add(Job::SettleKeys(id));
             });
         }
         return Ok(());

@@ -216,7 +216,6 @@ impl<B: Backend> Inner<B> {
         }])
         .await?;
         open.replace_sstables(&removed, Vec::new());
-        open.forget_lost(&removed);
         open.set_outgrown(false);
         for memtables in open.unflushed() {
             self.forget_memtables(&open, &memtables);
@@ -251,9 +250,8 @@ impl<B: Backend> Inner<B> {
         self.memtable_bytes.fetch_sub(bytes, Ordering::Relaxed);
         let removed: Vec<u64> = dropped.iter().map(|entry| entry.id).collect();
         let before = open.sstables();
-        open.replace_sstables(&removed, Vec::new());
         // The blobs of one that could not be opened go with the next start.
-        open.forget_lost(&removed);
+        open.replace_sstables(&removed, Vec::new());
         let replaced = before
             .iter()
             .filter(|sstable| removed.contains(&sstable.id()));

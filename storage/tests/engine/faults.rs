@@ -388,6 +388,20 @@ fn an_sstable_that_cannot_be_opened_fails_reads_and_not_writes_and_nothing_is_fo
 }
 
 #[test]
+fn a_rewrite_passes_over_an_sstable_that_cannot_be_opened_and_rests() {
+    let (world, _) = with_a_lost_sstable(11);
+    let engine = world.engine.clone();
+    world.env.spawn(Box::pin(async move {
+        engine.rewrite(id(0)).await.unwrap();
+    }));
+    world.env.run_some(100_000);
+    assert!(!world.env.run_some(1), "it goes round and round");
+    world.env.run(world.env.sleep(Duration::from_secs(1)));
+    let left = world.env.run(world.engine.unsettled())[&id(0)];
+    assert_eq!((left.sstables_to_rewrite, left.sstables_unreadable), (1, 1));
+}
+
+#[test]
 fn an_sstable_that_cannot_be_opened_is_given_up_whole_and_the_others_stay() {
     let (mut world, mut expected) = with_a_lost_sstable(10);
     world.put(0, (201, 0), 2);
