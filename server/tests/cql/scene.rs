@@ -51,6 +51,12 @@ impl MovedEnv {
         holding
     }
 
+    /// Whether it has come.
+    pub fn has_held_one(&self) -> bool {
+        let held = self.held.lock().expect("no holder of this lock panics");
+        held.is_none()
+    }
+
     /// Sets the wall clock, and it alone, so much later; or earlier.
     pub fn step_wall(&self, seconds: i64) {
         self.wall_seconds.fetch_add(seconds, Ordering::SeqCst);

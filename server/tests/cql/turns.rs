@@ -78,6 +78,9 @@ fn a_table_that_is_being_destroyed_is_deleting_and_its_name_is_free_when_it_is_g
         let dropping = begun(client, "DROP TABLE ks.t");
         let is_shown = || (status(client, "t") == ["DELETING"]).then_some(());
         wait_for(is_shown, "the table is being destroyed");
+        // That is shown before the engine is asked: until then the next task could be somebody else's, who would wait for ever.
+        let is_held = || scene.env.has_held_one().then_some(());
+        wait_for(is_held, "the engine is destroying the table");
         let known = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = 'ks'";
         assert!(texts(client, known).is_empty());
         let (code, words) = client.query("SELECT * FROM ks.t").error();
