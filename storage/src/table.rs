@@ -106,6 +106,15 @@ pub(crate) enum Aside {
     },
 }
 
+impl Memory {
+    fn frozen(&self) -> Frozen {
+        Frozen {
+            memtables: self.frozen.clone(),
+            log_floor: self.frozen_before,
+        }
+    }
+}
+
 impl Aside {
     fn is_lost(&self) -> bool {
         matches!(self, Aside::Lost { .. })
@@ -115,14 +124,36 @@ impl Aside {
 /// The memtables of a table.
 struct Memory {
     active: Arc<TableMemtables>,
-    /// Oldest first; each leaves when its SSTables are in the manifest.
+    /// Oldest first; they leave when their SSTables are in the manifest.
     frozen: Vec<Arc<TableMemtables>>,
+    /// The first group of the log that is not in them, nor in SSTables.
+    frozen_before: u64,
     /// Derived stores that have ended: what is still under way to them is not applied.
     dropped_stores: BTreeSet<Store>,
     /// What others keep beside derived stores.
     companions: BTreeMap<Store, Arc<dyn Companion>>,
     /// The newest group whose share for this table has been applied. Moves only under the lock, so that who holds it exclusively sees whole groups.
     applied: AtomicU64,
+}
+
+/// What waits to be written out, of this flush and of earlier ones that failed.
+pub(crate) struct Frozen {
+    /// Oldest first.
+    pub(crate) memtables: Vec<Arc<TableMemtables>>,
+    /// The first group of the log that the table needs once they are in SSTables.
+    pub(crate) log_floor: u64,
+}
+
+impl Frozen {
+    /// The memtables of each store that something was written to, the base first.
+    pub(crate) fn by_store(&self) -> BTreeMap<Store, Vec<Arc<Memtable>>> {
+        let mut stores: BTreeMap<Store, Vec<Arc<Memtable>>> = BTreeMap::new();
+        let all = self.memtables.iter().flat_map(|memtables| memtables.all());
+        for (store, memtable) in all.filter(|(_, memtable)| !memtable.is_empty()) {
+            stores.entry(store).or_default().push(memtable);
+        }
+        stores
+    }
 }
 
 /// Leave to work on an open table. While one is held the table's secrets stay in memory.
@@ -301,6 +332,7 @@ impl OpenTable {
             memory: RwLock::new(Memory {
                 active: Arc::new(memtables),
                 frozen: Vec::new(),
+                frozen_before: 0,
                 dropped_stores,
                 companions: BTreeMap::new(),
                 applied: AtomicU64::new(applied),
@@ -527,32 +559,29 @@ impl OpenTable {
             .sum()
     }
 
-    /// Takes the active memtable out of the writers' way, if anything is in it. Gives the log position behind all that is frozen now.
-    pub(crate) fn freeze(&self) -> u64 {
+    /// Takes the active memtable out of the writers' way, if anything is in it. Gives all that is frozen now.
+    pub(crate) fn freeze(&self) -> Frozen {
         let mut memory = self.memory.write().expect("no holder of this lock panics");
         if !memory.active.is_empty() {
             let memtables = std::mem::take(&mut memory.active);
             memory.frozen.push(memtables);
         }
-        memory.applied.load(Ordering::Acquire) + 1
+        memory.frozen_before = memory.applied.load(Ordering::Acquire) + 1;
+        memory.frozen()
     }
 
-    /// The frozen memtables, oldest first: those of this flush and of earlier ones that failed.
-    pub(crate) fn unflushed(&self) -> Vec<Arc<TableMemtables>> {
-        self.memory
-            .read()
-            .expect("no holder of this lock panics")
-            .frozen
-            .clone()
+    /// What was frozen before and is still there.
+    pub(crate) fn frozen(&self) -> Frozen {
+        let memory = self.memory.read().expect("no holder of this lock panics");
+        memory.frozen()
     }
 
-    /// The memtables' SSTables are durable and can be read: forget the memtables.
-    pub(crate) fn forget(&self, memtables: &Arc<TableMemtables>) {
-        self.memory
-            .write()
-            .expect("no holder of this lock panics")
-            .frozen
-            .retain(|frozen| !Arc::ptr_eq(frozen, memtables));
+    /// All that is frozen is elsewhere, durably, and can be read there: forget it.
+    pub(crate) fn forget_frozen(&self) {
+        let mut memory = self.memory.write().expect("no holder of this lock panics");
+        let gone = std::mem::take(&mut memory.frozen);
+        // Wiped when writers are no longer held up.
+        drop((memory, gone));
     }
 
     /// Forgets what is in memory of a derived store that has ended, and says how many bytes that was. Nothing is applied to it any more.

@@ -271,14 +271,17 @@ impl Flushes {
         &self,
         table: TableId,
         store: Store,
-        memtable: &Memtable,
+        memtables: &[Arc<Memtable>],
     ) -> Listed<'_, Flush> {
+        let bytes = memtables.iter().map(|memtable| memtable.bytes() as u64);
+        let partitions = memtables.iter();
+        let partitions = partitions.map(|memtable| memtable.partitions() as u64);
         self.begin(Flush {
             table,
             store,
-            bytes_max: memtable.bytes() as u64,
+            bytes_max: bytes.sum(),
             partitions: AtomicU64::new(0),
-            partitions_max: memtable.partitions() as u64,
+            partitions_max: partitions.sum(),
         })
     }
 }
@@ -471,7 +474,9 @@ impl<B: Backend> Engine<B> {
                     table: table.id,
                     is_open: open.is_some(),
                     memtable_bytes: open.as_ref().map_or(0, |open| open.memtable_bytes()),
-                    memtables_frozen: open.as_ref().map_or(0, |open| open.unflushed().len()),
+                    memtables_frozen: open
+                        .as_ref()
+                        .map_or(0, |open| open.frozen().memtables.len()),
                     sstables: open.as_ref().map(|open| open.sstables().len()),
                     log_bytes: log.0,
                     log_groups: log.1,

@@ -4,7 +4,8 @@
 //! table's log floor moves behind the old ones. Ten thousand dirty tables do not mean ten thousand files, and a locked table holds back nobody else.
 //!
 //! What must hold: between the copy and the new floor nobody moves the table's floor or empties it, or a later replay would bring back what a truncation
-//! removed. So both of the table's locks are held.
+//! removed. So both of the table's locks are held. And nothing of the table is frozen: what is written out later moves the floor to where it ended when it was frozen,
+//! and what was carried stands behind that.
 
 use std::sync::Arc;
 
@@ -89,7 +90,13 @@ async fn carry<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
     let Some(_transition) = table.transition.try_lock() else {
         return Ok(());
     };
-    let _rewriting = table.rewriting.lock().await;
+    let rewriting = table.rewriting.lock().await;
+    let open = table.opened();
+    if open.is_some_and(|open| !open.frozen().memtables.is_empty()) {
+        // What a flush has left.
+        drop(rewriting);
+        return rewrite::flush(inner, id).await;
+    }
     if table.damage().is_some() || !inner.tables.holds(&table) {
         return Ok(());
     }

@@ -2,6 +2,17 @@
 //!
 //! A flush holds the table's `rewriting` all along, a merge ([`super::compact`]) only while it exchanges SSTables: flushes, truncations and key switches go on while
 //! it runs, and it looks at the end whether what it read is still there.
+//!
+//! ```text
+//! left by a flush that failed ──► one SSTable for each store ──► manifest: these, and the log's floor behind them
+//! written since               ──► one SSTable for each store ──► the same, behind these
+//! ```
+//!
+//! What must hold:
+//! - All memtables that are written out together, and all their stores, come into the manifest in one edit, with the log's floor behind all that they hold and before
+//!   all that they do not. What is in an SSTable must not come back from the log when a merge has forgotten what deleted it; what is in none must come back.
+//! - So what is frozen is not carried to the log's end ([`super::relog`]): it would stand there behind what was written since.
+//! - What earlier flushes have left is one piece, however many they were: read as one ([`Merge`]), what deletes something in it makes it smaller.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,12 +28,12 @@ use crate::engine::{Flush, Inner, compact};
 use crate::error::{Error, Result};
 use crate::lease::Reading;
 use crate::manifest::{Edit, SstableEntry};
-use crate::memtable::{Memtable, TableMemtables, flush as write_memtable};
+use crate::memtable::{Memtable, flush as write_memtables};
 use crate::model::{Deletion, PartitionBound, Store};
-use crate::read::{Fault, Item, PartitionHead, Slices, Source};
+use crate::read::{Fault, Item, Merge, PartitionHead, Slices, Source};
 use crate::sealed::from_crypto;
 use crate::sstable::{ROW_BYTES_MAX, Sstable, WriterOptions};
-use crate::table::{OpenTable, Table};
+use crate::table::{Frozen, OpenTable, Table};
 
 /// Writes a table's memtables out. A table without any, or closed, needs nothing.
 pub(crate) async fn flush<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
@@ -40,40 +51,49 @@ async fn flush_table<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<(
     let Some(open) = table.opened() else {
         return Ok(());
     };
-    let log_floor = open.freeze();
-    let frozen = open.unflushed();
-    if frozen.is_empty() {
+    // What an earlier flush has left goes first, by itself: where there is little room it may fit. But for a row that fits no SSTable: with what was written since, it
+    // may have become smaller.
+    if !open.is_outgrown() {
+        write_out(inner, &table, &open, open.frozen()).await?;
+    }
+    write_out(inner, &table, &open, open.freeze()).await
+}
+
+/// Writes out all that is frozen, in the table's `rewriting`.
+async fn write_out<B: Backend>(
+    inner: &Arc<Inner<B>>,
+    table: &Table,
+    open: &Arc<OpenTable>,
+    frozen: Frozen,
+) -> Result<()> {
+    if frozen.memtables.is_empty() {
         return Ok(());
     }
-    inner.make_durable(log_floor - 1).await?;
+    inner.make_durable(frozen.log_floor - 1).await?;
     let began = inner.env.boot_nanos();
-    let (mut added, mut sstables) = (Vec::new(), Vec::new());
-    for memtables in &frozen {
-        match write_all_out(inner, &table, &open, memtables, &mut added).await {
-            Ok(written) => sstables.extend(written),
-            Err(error) => {
-                let structures = added.iter().flat_map(SstableEntry::structures);
-                inner.remove_blobs(structures).await;
-                open.set_outgrown(matches!(error, Error::TooLarge { .. }));
-                return Err(error);
-            }
+    let mut added = Vec::new();
+    let written = write_stores(inner, table, open, &frozen, &mut added).await;
+    let outgrown = matches!(&written, Err(Error::TooLarge { .. }));
+    open.set_outgrown(outgrown);
+    let sstables = match written {
+        Ok(sstables) => sstables,
+        Err(error) => {
+            let structures = added.iter().flat_map(SstableEntry::structures);
+            inner.remove_blobs(structures).await;
+            return Err(error);
         }
-    }
+    };
     let bytes: u64 = added.iter().map(|entry| entry.bytes()).sum();
-    // All at once, those of earlier flushes that failed too: what is in an SSTable must not come back from the log when a merge has forgotten what deleted it.
     inner
         .commit_manifest(&[Edit::AddSstables {
-            table: id,
+            table: table.id,
             added,
             removed: Vec::new(),
-            log_floor: Some(log_floor),
+            log_floor: Some(frozen.log_floor),
         }])
         .await?;
     open.replace_sstables(&[], sstables);
-    open.set_outgrown(false);
-    for memtables in &frozen {
-        inner.forget_memtables(&open, memtables);
-    }
+    inner.forget_frozen(open, &frozen);
     let nanos = inner.env.boot_nanos().saturating_sub(began);
     inner.tallies.flushes.add(nanos);
     inner
@@ -82,24 +102,24 @@ async fn flush_table<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<(
         .fetch_add(bytes, Ordering::Relaxed);
     inner.forming.ask(Errand::Release);
     // Also where all who could merge are busy.
-    compact::note_waiting(inner, &table.options.load().compaction, &open);
-    inner.jobs.add(Job::Compact(id));
+    compact::note_waiting(inner, &table.options.load().compaction, open);
+    inner.jobs.add(Job::Compact(table.id));
     Ok(())
 }
 
-/// Writes what was frozen together: an SSTable for each store that has something. `added` names all that was written, also after an error.
-async fn write_all_out<B: Backend>(
+/// An SSTable for each store that has something. `added` names all that was written, also after an error.
+async fn write_stores<B: Backend>(
     inner: &Arc<Inner<B>>,
     table: &Table,
     open: &Arc<OpenTable>,
-    memtables: &TableMemtables,
+    frozen: &Frozen,
     added: &mut Vec<SstableEntry>,
 ) -> Result<Vec<Arc<Sstable>>> {
     let mut sstables = Vec::new();
-    for (store, memtable) in memtables.all() {
+    for (store, memtables) in frozen.by_store() {
         let mut writer = inner.writer_options(table, store).await;
         writer.id += added.len() as u64;
-        if let Some(entry) = write_out(inner, open, &memtable, writer).await? {
+        if let Some(entry) = write_store(inner, open, &memtables, writer).await? {
             added.push(entry.clone());
             sstables.push(open_new(inner, open, &entry, &open.ring()).await?);
         }
@@ -107,23 +127,24 @@ async fn write_all_out<B: Backend>(
     Ok(sstables)
 }
 
-async fn write_out<B: Backend>(
+async fn write_store<B: Backend>(
     inner: &Arc<Inner<B>>,
     open: &Arc<OpenTable>,
-    memtable: &Arc<Memtable>,
+    memtables: &[Arc<Memtable>],
     writer: WriterOptions,
 ) -> Result<Option<SstableEntry>> {
     check_lease(inner, open)?;
-    let mut cursor = memtable.shared_cursor();
-    cursor
+    let cursors = memtables.iter().map(|memtable| memtable.shared_cursor());
+    let mut merge = Merge::new(cursors.collect());
+    merge
         .seek(&PartitionBound::MIN)
         .map_err(Fault::without_blocks)?;
     let listed = inner
         .flushes
-        .begin_flush(open.table, writer.store, memtable);
-    let source = WhileLeased::new(cursor, inner.clone(), open.clone(), listed.task.clone());
+        .begin_flush(open.table, writer.store, memtables);
+    let source = WhileLeased::new(merge, inner.clone(), open.clone(), listed.task.clone());
     let (backend, env) = (inner.backend.clone(), inner.env.clone());
-    write_memtable::flush(source, backend, env, &open.ring(), writer).await
+    write_memtables::flush(source, backend, env, &open.ring(), writer).await
 }
 
 /// Flushes the table whose memtables are largest, of those whose key is at hand and that can be flushed at all.
@@ -244,7 +265,7 @@ async fn open_new<B: Backend>(
     Sstable::open(&Leased::new(&*inner.backend, &may_go_on), entry, ring).await
 }
 
-/// A memtable's cursor that ends with an error once the table's lease does: a lock does not wait until the last partition is written. Where it looks, it tells how
+/// A cursor over memtables that ends with an error once the table's lease does: a lock does not wait until the last partition is written. Where it looks, it tells how
 /// far it is.
 struct WhileLeased<S, B: Backend> {
     source: S,

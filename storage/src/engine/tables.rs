@@ -22,7 +22,7 @@ use crate::memtable::TableMemtables;
 use crate::model::Store;
 use crate::options::TableOptions;
 use crate::root::{self, Root};
-use crate::table::{OpenTable, Table, TableKeys};
+use crate::table::{Frozen, OpenTable, Table, TableKeys};
 
 /// How often a closing gate looks whether the last pass has been returned.
 const DRAIN_PAUSE: Duration = Duration::from_millis(2);
@@ -200,8 +200,8 @@ impl<B: Backend> Inner<B> {
         let _rewriting = table.rewriting.lock().await;
         let open = self.pass(&table)?;
         self.log_goes_on()?;
-        let log_floor = open.freeze();
-        self.make_durable(log_floor - 1).await?;
+        let frozen = open.freeze();
+        self.make_durable(frozen.log_floor - 1).await?;
         let sstables = open.sstables();
         let lost = open.lost_ids();
         let mut entries = self.sstable_entries(id).await;
@@ -212,14 +212,12 @@ impl<B: Backend> Inner<B> {
             table: id,
             added: Vec::new(),
             removed: removed.clone(),
-            log_floor: Some(log_floor),
+            log_floor: Some(frozen.log_floor),
         }])
         .await?;
         open.replace_sstables(&removed, Vec::new());
         open.set_outgrown(false);
-        for memtables in open.unflushed() {
-            self.forget_memtables(&open, &memtables);
-        }
+        self.forget_frozen(&open, &frozen);
         self.retire(sstables.iter().cloned());
         // They remember what is gone.
         open.detach(None);
@@ -364,11 +362,12 @@ impl<B: Backend> Inner<B> {
             .extend(sstables);
     }
 
-    /// Memtables whose data is elsewhere, durably.
-    pub(crate) fn forget_memtables(&self, open: &OpenTable, memtables: &Arc<TableMemtables>) {
-        open.forget(memtables);
+    /// Memtables whose data is elsewhere, durably: all that were frozen. In the table's `rewriting`, so that no others are by now.
+    pub(crate) fn forget_frozen(&self, open: &OpenTable, frozen: &Frozen) {
+        open.forget_frozen();
+        let bytes = frozen.memtables.iter().map(|memtables| memtables.bytes());
         self.memtable_bytes
-            .fetch_sub(memtables.bytes(), Ordering::Relaxed);
+            .fetch_sub(bytes.sum(), Ordering::Relaxed);
     }
 
     pub(crate) fn root_of(&self, id: TableId) -> Option<Root> {

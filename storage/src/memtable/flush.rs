@@ -1,9 +1,9 @@
-//! A frozen memtable becomes an SSTable.
+//! Frozen memtables become an SSTable.
 //!
-//! Only the writing: freezing before it, and the manifest edit, the log's release and the wipe after it are the table's. Nothing is
-//! purged here; what a memtable says, its SSTable says.
+//! Only the writing: freezing and merging before it, and the manifest edit, the log's release and the wipe after it are the table's. Nothing is
+//! purged here; what the memtables say, their SSTable says.
 //!
-//! What must hold: after an error nothing of the SSTable is left, and the memtable is as it was: the flush can be tried again.
+//! What must hold: after an error nothing of the SSTable is left, and the memtables are as they were: the flush can be tried again.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::model::Slices;
 use crate::read::{Fault, Source};
 use crate::sstable::{SstableWriter, WriterOptions};
 
-/// Writes all that a memtable's cursor shows. None if it shows nothing.
+/// Writes all that a source shows. None if it shows nothing.
 pub async fn flush<B: Backend, S: Source>(
     source: S,
     backend: Arc<B>,

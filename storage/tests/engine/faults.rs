@@ -188,6 +188,25 @@ fn where_not_all_fits_the_smaller_sstables_are_merged() {
 }
 
 #[test]
+fn what_an_earlier_flush_left_is_written_by_itself_where_there_is_room_for_it() {
+    let mut world = World::with_tables(12, small(), 1);
+    left_alone(&world);
+    world.put(0, (500, 0), 7);
+    world.disk.set_room(Some(0));
+    assert!(matches!(world.flush(0), Err(Error::Full { .. })));
+    world.disk.set_room(None);
+    let mut expected = world.fill(0, 250, 4);
+    expected.insert((500, 0), 7);
+    world.disk.set_room(Some(8 << 10));
+    assert!(matches!(world.flush(0), Err(Error::Full { .. })));
+    assert_eq!(world.paths("blobs/").len(), 4, "one SSTable");
+    world.disk.set_room(None);
+    world.reopen(Crash::PowerLoss { seed: 12 });
+    world.unlock(0).unwrap();
+    assert_eq!(world.rows(0).unwrap(), expected);
+}
+
+#[test]
 fn writers_slow_down_for_sstables_that_wait_and_never_by_more_than_100_ms() {
     let options = Options {
         // Nothing is ever merged at this pace.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use palladium_crypto::StructureId;
-use palladium_storage::{Cell, CellState, Error, Mutation, Options, Write};
+use palladium_storage::{Cell, CellState, Deletion, Error, Mutation, Options, Write};
 
 use crate::world::{COLUMN, World, id, mutation, one, small};
 
@@ -74,6 +74,36 @@ fn a_row_that_fits_no_sstable_keeps_no_other_table_from_being_flushed() {
     world.env.run(world.engine.truncate(id(0))).unwrap();
     add_element(&world, 0, 10);
     world.flush(0).unwrap();
+    assert_eq!(elements(&world), 1);
+}
+
+#[test]
+fn a_row_that_fitted_no_sstable_is_written_out_with_what_made_it_smaller() {
+    let options = Options {
+        row_bytes_max: ROW_BYTES_MAX,
+        ..small()
+    };
+    let mut world = World::with_tables(3, options, 1);
+    for number in 0..8 {
+        add_element(&world, number, 8 << 10);
+    }
+    assert!(matches!(world.flush(0), Err(Error::TooLarge { .. })));
+    let timestamp = world.engine.next_timestamp();
+    let mut cleared = mutation(0, (0, 0), 0, timestamp);
+    let row = &mut cleared.update.rows[0];
+    row.cells.clear();
+    row.deletion = Some(Deletion {
+        timestamp,
+        local_deletion_time: world.engine.now_seconds(),
+    });
+    let write = Write::new(vec![cleared]);
+    let written = world.env.run(world.engine.write(vec![write])).remove(0);
+    written.unwrap();
+    add_element(&world, 9, 8 << 10);
+    world.flush(0).unwrap();
+    assert_eq!(elements(&world), 1);
+    world.reopen(palladium_storage::Crash::PowerLoss { seed: 3 });
+    world.unlock(0).unwrap();
     assert_eq!(elements(&world), 1);
 }
 
