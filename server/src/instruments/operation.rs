@@ -3,7 +3,7 @@
 use palladium_crypto::TableId;
 use palladium_protocol::cql::ast::BatchKind;
 
-use crate::query::analyze::restrict::Partition;
+use crate::query::analyze::restrictions::Partition;
 use crate::query::analyze::{Body, ModifyPlan};
 use crate::schema::{TableKind, TableSchema};
 

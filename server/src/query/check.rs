@@ -9,7 +9,7 @@ use palladium_protocol::cql::ast::Operator;
 use palladium_protocol::types::CqlType;
 use palladium_storage::ColumnId;
 
-use super::analyze::restrict::{Filter, Judge, Test};
+use super::analyze::restrictions::{Filter, Judge, Test};
 use super::expression::{self, Bound, Expression, RowScope, Scope, compare, same};
 use super::plan::{evaluated, not_null, spread, tuple_value, tuples};
 use crate::encode::wire::{Elements, Fields};

@@ -13,7 +13,7 @@
 use bytes::Bytes;
 use palladium_storage::{Clustering, KeyRange, PartitionBound, PartitionKey, Slices, Token};
 
-use super::analyze::restrict::{Alternatives, Constraint, End, Partition, Restrictions};
+use super::analyze::restrictions::{Alternatives, Constraint, End, Partition, Restrictions};
 use super::expression::{Bound, Scope};
 use crate::encode::wire::{Elements, Fields};
 use crate::encode::{key, order};

@@ -24,7 +24,7 @@ use super::index::Index;
 use super::view::{View, schema_of};
 use crate::derived::views;
 use crate::error::CqlResult;
-use crate::query::analyze::restrict::Filter;
+use crate::query::analyze::restrictions::Filter;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ColumnKind {

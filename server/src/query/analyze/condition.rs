@@ -6,7 +6,7 @@ use palladium_protocol::cql::ast::{
 use palladium_protocol::types::CqlType;
 
 use super::gather::in_values;
-use super::restrict::Alternatives;
+use super::restrictions::Alternatives;
 use super::term::{Terms, undefined};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::Expression;

@@ -7,7 +7,8 @@ use palladium_protocol::cql::ast::{InValues, Name, Operator, Relation, Term};
 use palladium_protocol::types::CqlType;
 
 use super::indexes;
-use super::restrict::{Alternatives, Constraint, End, Purpose, Test};
+use super::restrict::Purpose;
+use super::restrictions::{Alternatives, Constraint, End, Test};
 use super::said::{Said, put_end};
 use super::term::{Terms, undefined};
 use crate::error::{CqlError, CqlResult};

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use palladium_protocol::cql::ast::{Name, Operator, Select, Selectable};
 use palladium_protocol::types::CqlType;
 
-use super::restrict::{Alternatives, Constraint, Partition, Restrictions, Test};
+use super::restrictions::{Alternatives, Constraint, Partition, Restrictions, Test};
 use super::term::{Terms, undefined};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Bound, Expression, Scope, Typed};

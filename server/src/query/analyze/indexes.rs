@@ -10,7 +10,7 @@ use std::sync::Arc;
 use palladium_protocol::cql::ast::Operator;
 use palladium_protocol::types::CqlType;
 
-use super::restrict::{Alternatives, Constraint, End, Test};
+use super::restrictions::{Alternatives, Constraint, End, Test};
 use super::said::Said;
 use crate::query::expression::Expression;
 use crate::schema::index::Question;

@@ -1,7 +1,7 @@
 //! A statement gets its meaning: names are looked up in one snapshot of the catalog, values get types, and what makes no
 //! sense is refused in Cassandra's words.
 //!
-//! Read on in `term` (values; `calls`, `arithmetic`, `parts`, `construct`, `natural`, `literal` and `name` beside it), `gather`, `said` and `restrict` (WHERE), then `select` (with `groups`) and `modify` (with `assign` and `condition`).
+//! Read on in `term` (values; `calls`, `arithmetic`, `parts`, `construct`, `natural`, `literal` and `name` beside it), `gather`, `said` and `restrict` (WHERE; `key` and `restrictions` beside it), then `select` (with `groups`) and `modify` (with `assign` and `condition`).
 //!
 //! What must hold: analysis reads no table and no clock. Its result can be kept as long as the table it was made for is the
 //! one in the catalog.
@@ -14,6 +14,7 @@ mod construct;
 mod gather;
 mod groups;
 pub mod indexes;
+mod key;
 pub mod literal;
 mod modify;
 pub mod name;
@@ -21,6 +22,7 @@ mod natural;
 pub mod nearest;
 pub mod parts;
 pub mod restrict;
+pub mod restrictions;
 mod said;
 pub mod select;
 pub mod term;

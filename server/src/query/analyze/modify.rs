@@ -11,7 +11,8 @@ use palladium_protocol::types::CqlType;
 
 use super::assign::{assign, field_of};
 use super::condition::{CONDITIONAL_TIMESTAMP, PlannedCondition, conditions};
-use super::restrict::{Judge, Partition, Purpose, Restrictions, restrict};
+use super::restrict::{Purpose, restrict};
+use super::restrictions::{Judge, Partition, Restrictions};
 use super::term::{Terms, undefined};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Bound, Expression};

@@ -6,7 +6,7 @@
 use palladium_protocol::cql::ast::Operator;
 use palladium_protocol::types::CqlType;
 
-use super::restrict::{Alternatives, Constraint, End, Test};
+use super::restrictions::{Alternatives, Constraint, End, Filter, Test};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::Expression;
 use crate::schema::TableSchema;
@@ -153,4 +153,35 @@ pub(super) fn put_end(
         inclusive: matches!(operator, Operator::GreaterOrEqual | Operator::LessOrEqual),
     });
     Ok(())
+}
+
+/// What is said of columns, as conditions to try on each row.
+pub(super) fn filters_of(said: Said) -> CqlResult<Vec<Filter>> {
+    let mut tests = said.others;
+    match said.constraint {
+        None => {}
+        Some(Constraint::Among(Alternatives::One(value))) => {
+            tests.push(Test::Compare(Operator::Equal, value))
+        }
+        Some(Constraint::Among(alternatives)) => tests.push(Test::In(alternatives)),
+        Some(Constraint::Between { lower, upper }) => {
+            for (end, open, closed) in [
+                (lower, Operator::Greater, Operator::GreaterOrEqual),
+                (upper, Operator::Less, Operator::LessOrEqual),
+            ] {
+                if let Some(end) = end {
+                    let operator = if end.inclusive { closed } else { open };
+                    tests.push(Test::Compare(operator, end.value));
+                }
+            }
+        }
+    }
+    Ok(tests
+        .into_iter()
+        .map(|test| Filter {
+            columns: said.columns.clone(),
+            tuple: said.tuple,
+            test,
+        })
+        .collect())
 }

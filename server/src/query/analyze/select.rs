@@ -10,9 +10,8 @@ use palladium_protocol::types::CqlType;
 use super::groups::{GroupBy, group_by, is_fixed};
 use super::nearest::{self, Near};
 use super::parts::Chosen;
-use super::restrict::{
-    Judge, Partition, Purpose, REQUIRES_FILTERING, Restrictions, SEVERAL_PARTITIONS, restrict,
-};
+use super::restrict::{Purpose, REQUIRES_FILTERING, SEVERAL_PARTITIONS, restrict};
+use super::restrictions::{Judge, Partition, Restrictions};
 use super::term::{ANY_COLUMN, Aggregate, Markers, Terms, undefined};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};

@@ -11,7 +11,7 @@ use super::conditional::rows_of;
 use super::existing::Existing;
 use super::write::{keys_of, places_of};
 use crate::error::{CqlError, CqlResult};
-use crate::query::analyze::restrict::{Alternatives, Constraint};
+use crate::query::analyze::restrictions::{Alternatives, Constraint};
 use crate::query::analyze::{
     ColumnTest, ConditionKind, ModifyKind, ModifyPlan, PlannedCondition, TestTarget,
 };

@@ -27,7 +27,7 @@ use crate::derived::layout::{self, Candidate, PLACE};
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::indexes::{IndexChoice, Sought};
-use crate::query::analyze::restrict::{End, Judge};
+use crate::query::analyze::restrictions::{End, Judge};
 use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::plan::Keys;
 use crate::schema::{Index, TableSchema};

@@ -6,7 +6,7 @@ use palladium_storage::Slices;
 
 use crate::error::CqlResult;
 use crate::query::analyze::SelectPlan;
-use crate::query::analyze::restrict::{Judge, Partition, Restrictions};
+use crate::query::analyze::restrictions::{Judge, Partition, Restrictions};
 use crate::query::analyze::select::selected_columns;
 use crate::query::check;
 use crate::query::expression::Scope;

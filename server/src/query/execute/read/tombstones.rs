@@ -10,7 +10,7 @@ use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::Limit;
 use crate::instruments::note_passed;
-use crate::query::analyze::restrict::{Alternatives, Constraint, End, Partition, Test};
+use crate::query::analyze::restrictions::{Alternatives, Constraint, End, Partition, Test};
 use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::functions::text;
 use crate::schema::Column;
