@@ -19,6 +19,7 @@ use futures::StreamExt;
 use palladium_crypto::{KeyRing, StructureId, TableId};
 
 use crate::backend::Backend;
+use crate::backend::fields::is_zero;
 use crate::background::Jobs;
 use crate::cache::BlockCache;
 use crate::commitlog::{CommitLog, CommitLogOptions, Damage, DamageScope, Recovered};
@@ -53,6 +54,7 @@ pub(crate) async fn open<B: Backend>(
     for note in &report.notes {
         tracing::warn!(note, "the manifest was read with a spare copy");
     }
+    check_log_is_there(&*backend, &report).await?;
     let log_options = CommitLogOptions {
         segment_bytes: options.log_segment_bytes,
         incarnation: manifest.sequence() + 1,
@@ -139,6 +141,25 @@ pub(crate) async fn check_not_beheaded<B: Backend>(backend: &B, service: &KeyRin
         ));
     }
     Ok(())
+}
+
+/// A manifest that was ever committed to has a log beside it. To open the folder without one would begin another log, and make the loss forgotten.
+pub(crate) async fn check_log_is_there<B: Backend>(
+    backend: &B,
+    report: &ManifestReport,
+) -> Result<()> {
+    let has_log = async || -> Result<bool> {
+        let slots = backend.watermark_load().await?;
+        let has_watermark = slots.iter().any(|slot| !is_zero(slot));
+        Ok(has_watermark || !backend.log_list().await?.is_empty())
+    };
+    match report.sequence == 0 || has_log().await? {
+        true => Ok(()),
+        false => Err(Error::corrupt(format!(
+            "the log is missing, and the manifest knows its groups up to {}",
+            report.log_sequence
+        ))),
+    }
 }
 
 type Roots = HashMap<TableId, Root>;

@@ -79,6 +79,10 @@ impl Inspection {
         report
             .damage
             .extend(log.damage.iter().map(|damage| damage.to_string()));
+        let is_log_there = recovery::check_log_is_there(backend, &manifest).await;
+        report
+            .damage
+            .extend(is_log_there.err().map(|error| error.to_string()));
         let missing = recovery::check_ages(&manifest, &log).unwrap_or_else(|error| {
             report.damage.push(error.to_string());
             None

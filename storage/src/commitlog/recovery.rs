@@ -330,9 +330,10 @@ impl Reading {
         }
         // The last store of a clean stop is the watermark that names its end record: where that one is whole nothing was under way, and what could have been a crash was not one.
         let was_stopped = self.recovered.is_clean_stop && self.durable == self.last;
-        if was_stopped {
-            for what in std::mem::take(&mut self.recovered.unfinished) {
-                self.report(0, 0, what, DamageScope::Survived);
+        for what in std::mem::take(&mut self.recovered.unfinished) {
+            match was_stopped {
+                true => self.report(0, 0, what, DamageScope::Survived),
+                false => self.torn.push(format!("log watermark: {what}")),
             }
         }
         self.recovered.unfinished.append(&mut self.torn);

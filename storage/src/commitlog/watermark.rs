@@ -103,9 +103,9 @@ pub(super) async fn load<B: Backend>(backend: &B, service: &KeyRing) -> Result<F
             continue;
         }
         if slot.len() != PAGE {
-            found.unfinished.push(format!(
-                "log watermark: slot {index} is cut short; the other slot serves"
-            ));
+            found
+                .unfinished
+                .push(format!("slot {index} is cut short; the other slot serves"));
             continue;
         }
         match decode(slot, service) {
@@ -125,9 +125,9 @@ pub(super) async fn load<B: Backend>(backend: &B, service: &KeyRing) -> Result<F
     if found.counter >= 2
         && let Some(index) = slots.iter().position(|slot| is_zero(slot))
     {
-        found.unfinished.push(format!(
-            "log watermark: slot {index} is empty; the other slot serves"
-        ));
+        found
+            .unfinished
+            .push(format!("slot {index} is empty; the other slot serves"));
     }
     Ok(found)
 }

@@ -271,6 +271,31 @@ fn groups_missing_at_the_logs_end_stay_missing_at_every_start() {
 }
 
 #[test]
+fn a_folder_without_its_log_is_opened_by_no_start_and_is_whole_once_the_log_is_back() {
+    let mut world = World::with_tables(33, small(), 1);
+    let expected = world.fill(0, 3, 3);
+    world.flush(0).unwrap();
+    world.stop().unwrap();
+    let whole = files(&world.disk);
+    let mut without = whole.clone();
+    without.retain(|path, _| !path.starts_with("log/"));
+    let disk = disk_of(&without);
+    for start in 0..3 {
+        assert!(world.move_to(disk.clone()).is_err(), "start {start}");
+        assert_eq!(files(&disk), without, "start {start}: nothing was written");
+    }
+    let mut back = files(&disk);
+    back.extend(
+        whole
+            .into_iter()
+            .filter(|(path, _)| path.starts_with("log/")),
+    );
+    world.move_to(disk_of(&back)).unwrap();
+    world.unlock(0).unwrap();
+    assert_eq!(world.rows(0).unwrap(), expected);
+}
+
+#[test]
 fn a_folder_without_its_manifest_is_not_taken_for_a_new_one() {
     let mut world = World::with_tables(10, small(), 1);
     let expected = world.fill(0, 3, 3);

@@ -173,7 +173,11 @@ impl Scene {
             Ok(report) if !self.was_stopped => {
                 !report.damage.is_empty() || !report.warnings.is_empty()
             }
-            Ok(report) => !report.damage.is_empty(),
+            // A clean stop ends with a watermark. Where that one is damaged, it may have been cut short itself.
+            Ok(report) => {
+                let is_watermark = |line: &String| line.starts_with("log watermark: ");
+                !report.damage.is_empty() || report.warnings.iter().any(is_watermark)
+            }
             Err(_) => true,
         }
     }
