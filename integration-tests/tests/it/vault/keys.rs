@@ -5,8 +5,8 @@ use palladium_integration_tests::owners::vault::POLICY;
 use serde_json::{Value, json};
 
 use super::{
-    base64, context, denied, double, is_invalid, is_tampered, key, make_key, on_both, open, run,
-    settings, with_token,
+    base64, context, data_key, denied, double, is_invalid, is_tampered, key, make_key, on_both,
+    open, opened, run, settings, with_token,
 };
 
 #[test]
@@ -40,14 +40,7 @@ fn what_vault_generates_or_encrypts_it_decrypts() {
             .await
             .outcome
             .expect("it encrypts");
-        assert!(
-            vault
-                .decrypt(&orders, &ciphertext, &context("a"))
-                .await
-                .outcome
-                .expect("it decrypts")
-                == plaintext
-        );
+        assert!(opened(&vault, &orders, &ciphertext, "a").await == plaintext);
     });
 }
 
@@ -59,12 +52,7 @@ fn another_context_another_key_or_a_changed_byte_does_not_decrypt() {
             make_key(&mut owner, "other"),
         );
         let vault = with_token(&mut owner).await;
-        let good = vault
-            .generate_data_key(&orders, &context("a"))
-            .await
-            .outcome
-            .expect("a data key")
-            .ciphertext;
+        let good = data_key(&vault, &orders, "a").await.ciphertext;
         assert!(is_tampered(
             vault.decrypt(&orders, &good, &context("b")).await
         ));
@@ -106,51 +94,22 @@ fn a_rotated_key_opens_what_older_versions_made_until_its_owner_forbids_it() {
     on_both(|mut owner| async move {
         let orders = make_key(&mut owner, "orders");
         let vault = with_token(&mut owner).await;
-        let old = vault
-            .generate_data_key(&orders, &context("a"))
-            .await
-            .outcome
-            .expect("a data key");
+        let old = data_key(&vault, &orders, "a").await;
         owner.must("POST", "transit/keys/orders/rotate", Value::Null);
-        assert!(
-            vault
-                .decrypt(&orders, &old.ciphertext, &context("a"))
-                .await
-                .outcome
-                .expect("rotated")
-                == old.plaintext
-        );
+        assert!(opened(&vault, &orders, &old.ciphertext, "a").await == old.plaintext);
 
         owner.forbid_old_versions("orders");
-        let new = vault
-            .generate_data_key(&orders, &context("b"))
-            .await
-            .outcome
-            .expect("a data key");
+        let new = data_key(&vault, &orders, "b").await;
         // It speaks of one version, not of the key: a table under the newer one goes on.
         assert_eq!(
             denied(vault.decrypt(&orders, &old.ciphertext, &context("a")).await),
             DenialReason::AccessDenied
         );
         assert!(!DenialReason::AccessDenied.is_key_wide());
-        assert!(
-            vault
-                .decrypt(&orders, &new.ciphertext, &context("b"))
-                .await
-                .outcome
-                .expect("the newest version")
-                == new.plaintext
-        );
+        assert!(opened(&vault, &orders, &new.ciphertext, "b").await == new.plaintext);
 
         owner.allow_old_versions("orders");
-        assert!(
-            vault
-                .decrypt(&orders, &old.ciphertext, &context("a"))
-                .await
-                .outcome
-                .expect("allowed again")
-                == old.plaintext
-        );
+        assert!(opened(&vault, &orders, &old.ciphertext, "a").await == old.plaintext);
     });
 }
 
@@ -231,11 +190,7 @@ fn a_policy_without_the_key_denies_it_and_with_it_gives_it_back() {
             make_key(&mut owner, "other"),
         );
         let vault = with_token(&mut owner).await;
-        let generated = vault
-            .generate_data_key(&orders, &context("a"))
-            .await
-            .outcome
-            .expect("a data key");
+        let generated = data_key(&vault, &orders, "a").await;
         owner.revoke("orders");
         assert_eq!(
             denied(
@@ -253,20 +208,9 @@ fn a_policy_without_the_key_denies_it_and_with_it_gives_it_back() {
             denied(vault.generate_data_key(&orders, &context("a")).await),
             DenialReason::AccessDenied
         );
-        vault
-            .generate_data_key(&other, &context("a"))
-            .await
-            .outcome
-            .expect("the neighbour is not touched");
+        data_key(&vault, &other, "a").await;
         owner.grant("orders");
-        assert!(
-            vault
-                .decrypt(&orders, &generated.ciphertext, &context("a"))
-                .await
-                .outcome
-                .expect("given back")
-                == generated.plaintext
-        );
+        assert!(opened(&vault, &orders, &generated.ciphertext, "a").await == generated.plaintext);
     });
 }
 
@@ -275,11 +219,7 @@ fn a_deleted_key_is_not_found() {
     on_both(|mut owner| async move {
         let orders = make_key(&mut owner, "orders");
         let vault = with_token(&mut owner).await;
-        let generated = vault
-            .generate_data_key(&orders, &context("a"))
-            .await
-            .outcome
-            .expect("a data key");
+        let generated = data_key(&vault, &orders, "a").await;
         owner.must(
             "POST",
             "transit/keys/orders/config",

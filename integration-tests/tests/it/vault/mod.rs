@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use palladium_crypto::{
-    CmkRef, DenialReason, EncryptionContext, Error, Kms, Reply, UnavailableReason,
-    key_service_kinds,
+    CmkRef, DenialReason, EncryptionContext, Error, GeneratedKey, Kms, Reply, Secret,
+    UnavailableReason, key_service_kinds,
 };
 use palladium_integration_tests::chance::long;
 use palladium_integration_tests::owners::vault::{Dev, Double, Service, TakeAway, VaultOwner};
@@ -75,6 +75,16 @@ fn key(name: &str) -> CmkRef {
 
 fn context(table: &str) -> EncryptionContext {
     EncryptionContext::for_table("shop", table, "subscriber")
+}
+
+async fn data_key(vault: &Arc<dyn Kms>, key: &CmkRef, table: &str) -> GeneratedKey {
+    let reply = vault.generate_data_key(key, &context(table)).await;
+    reply.outcome.expect("a data key")
+}
+
+async fn opened(vault: &Arc<dyn Kms>, key: &CmkRef, ciphertext: &[u8], table: &str) -> Secret<32> {
+    let reply = vault.decrypt(key, ciphertext, &context(table)).await;
+    reply.outcome.expect("the key of this table")
 }
 
 fn denied<T>(reply: Reply<T>) -> DenialReason {

@@ -9,7 +9,8 @@ use palladium_integration_tests::owners::write_private;
 use serde_json::{Value, json};
 
 use super::{
-    context, denied, double, make_key, on_both, open, run, unavailable, wait_for, with_token,
+    context, data_key, denied, double, make_key, on_both, open, opened, run, unavailable, wait_for,
+    with_token,
 };
 
 #[test]
@@ -17,11 +18,7 @@ fn a_revoked_token_of_our_own_is_no_denial_and_a_new_one_in_the_file_is_taken() 
     on_both(|mut owner| async move {
         let orders = make_key(&mut owner, "orders");
         let vault = with_token(&mut owner).await;
-        let generated = vault
-            .generate_data_key(&orders, &context("a"))
-            .await
-            .outcome
-            .expect("a data key");
+        let generated = data_key(&vault, &orders, "a").await;
         let token = std::fs::read_to_string(owner.token_file()).expect("the file is there");
         owner.must("POST", "auth/token/revoke", json!({"token": token.trim()}));
         let (reason, message) = unavailable(
@@ -35,14 +32,7 @@ fn a_revoked_token_of_our_own_is_no_denial_and_a_new_one_in_the_file_is_taken() 
             "{message}"
         );
         owner.write_token(&owner.make_token(json!({"policies": [POLICY]})));
-        assert!(
-            vault
-                .decrypt(&orders, &generated.ciphertext, &context("a"))
-                .await
-                .outcome
-                .expect("a new token")
-                == generated.plaintext
-        );
+        assert!(opened(&vault, &orders, &generated.ciphertext, "a").await == generated.plaintext);
         std::fs::remove_file(owner.token_file()).expect("a file can be removed");
         unavailable(
             vault
@@ -60,11 +50,7 @@ fn a_token_that_may_not_look_itself_up_never_makes_a_denial() {
             &owner.make_token(json!({"policies": [POLICY], "no_default_policy": true})),
         );
         let vault = with_token(&mut owner).await;
-        let generated = vault
-            .generate_data_key(&orders, &context("a"))
-            .await
-            .outcome
-            .expect("a data key");
+        let generated = data_key(&vault, &orders, "a").await;
         owner.revoke("orders");
         unavailable(
             vault
@@ -103,20 +89,9 @@ fn an_approle_logs_in_and_again_when_its_token_is_gone() {
             json!({"token_policies": [POLICY], "token_ttl": "1h"}),
         );
         let vault = open(settings).await.expect("the settings are good");
-        let generated = vault
-            .generate_data_key(&orders, &context("a"))
-            .await
-            .outcome
-            .expect("a data key");
+        let generated = data_key(&vault, &orders, "a").await;
         end_tokens(&mut owner);
-        assert!(
-            vault
-                .decrypt(&orders, &generated.ciphertext, &context("a"))
-                .await
-                .outcome
-                .expect("a new login")
-                == generated.plaintext
-        );
+        assert!(opened(&vault, &orders, &generated.ciphertext, "a").await == generated.plaintext);
         // A denial stays a denial, and costs no login.
         owner.revoke("orders");
         assert_eq!(
@@ -145,14 +120,7 @@ fn an_approle_logs_in_and_again_when_its_token_is_gone() {
         );
         assert!(message.contains("secret"), "{message}");
         write_secret_id(&owner);
-        assert!(
-            vault
-                .decrypt(&orders, &generated.ciphertext, &context("a"))
-                .await
-                .outcome
-                .expect("a new secret id")
-                == generated.plaintext
-        );
+        assert!(opened(&vault, &orders, &generated.ciphertext, "a").await == generated.plaintext);
     });
 }
 
@@ -174,11 +142,7 @@ fn a_token_is_renewed_while_nobody_asks_for_a_key() {
         owner.write_token(&owner.make_token(json!({"policies": [POLICY], "ttl": "1s"})));
         let vault = with_token(&mut owner).await;
         wait_for(async || owner.double().count("POST auth/token/renew-self") >= 3).await;
-        vault
-            .generate_data_key(&orders, &context("a"))
-            .await
-            .outcome
-            .expect("a data key");
+        data_key(&vault, &orders, "a").await;
     });
 }
 
@@ -194,11 +158,7 @@ fn a_role_logs_in_anew_when_its_token_cannot_be_renewed() {
             let settings = app_role(&mut owner, how);
             let vault = open(settings).await.expect("the settings are good");
             wait_for(async || owner.double().count("POST auth/approle/login") >= 3).await;
-            vault
-                .generate_data_key(&orders, &context("a"))
-                .await
-                .outcome
-                .expect("a data key");
+            data_key(&vault, &orders, "a").await;
         });
     }
 }
@@ -226,11 +186,7 @@ fn a_real_token_outlives_its_first_time_to_live() {
         // Three times as long as any of them would live without care.
         tokio::time::sleep(Duration::from_secs(20)).await;
         for vault in [by_token, by_batch, by_capped] {
-            vault
-                .generate_data_key(&orders, &context("a"))
-                .await
-                .outcome
-                .expect("a data key");
+            data_key(&vault, &orders, "a").await;
         }
     });
 }

@@ -5,7 +5,8 @@ use palladium_integration_tests::owners::vault::{Double, Reaction};
 use serde_json::json;
 
 use super::{
-    context, double, make_key, on_both, open, run, settings, unavailable, wait_for, with_token,
+    context, data_key, double, make_key, on_both, open, run, settings, unavailable, wait_for,
+    with_token,
 };
 
 #[test]
@@ -13,11 +14,7 @@ fn a_sealed_vault_is_out_of_reach_and_then_all_is_there() {
     on_both(|mut owner| async move {
         let orders = make_key(&mut owner, "orders");
         let vault = with_token(&mut owner).await;
-        let generated = vault
-            .generate_data_key(&orders, &context("a"))
-            .await
-            .outcome
-            .expect("a data key");
+        let generated = data_key(&vault, &orders, "a").await;
         owner.seal();
         let (reason, message) = unavailable(
             vault
@@ -46,11 +43,7 @@ fn whatever_goes_wrong_on_the_way_is_out_of_reach() {
         let mut settings = settings(&mut owner);
         settings["request_timeout_s"] = json!(1);
         let vault = open(settings).await.expect("the settings are good");
-        let generated = vault
-            .generate_data_key(&orders, &context("a"))
-            .await
-            .outcome
-            .expect("a data key");
+        let generated = data_key(&vault, &orders, "a").await;
         let answer = |status, body: &str| Reaction::Answer {
             status,
             body: body.as_bytes().to_vec(),
