@@ -136,10 +136,8 @@ impl<B: Backend> Inner<B> {
                 what: format!("table {} is there already", new.id),
             });
         }
-        self.log_goes_on()?;
         // What the log holds under this id is from an earlier table of that name, and is not this one's.
-        let last = self.appended.load(Ordering::Acquire);
-        self.make_durable(last).await?;
+        let last = self.make_all_durable().await?;
         let mut edits = vec![Edit::CreateTable {
             table: new.id,
             log_floor: last + 1,
@@ -166,8 +164,17 @@ impl<B: Backend> Inner<B> {
         Ok(())
     }
 
+    /// What was acknowledged so far outlives what is made or destroyed now: a definition that was removed must not come back without its table. Gives the last group.
+    async fn make_all_durable(&self) -> Result<u64> {
+        self.log_goes_on()?;
+        let last = self.appended.load(Ordering::Acquire);
+        self.make_durable(last).await?;
+        Ok(last)
+    }
+
     async fn drop_table(self: &Arc<Self>, id: TableId) -> Result<()> {
         let table = self.tables.get(id)?;
+        self.make_all_durable().await?;
         if let Some(open) = table.opened() {
             open.stop();
         }
@@ -231,6 +238,7 @@ impl<B: Backend> Inner<B> {
 
     async fn drop_store(self: &Arc<Self>, id: TableId, store: Store) -> Result<()> {
         let table = self.tables.get(id)?;
+        self.make_all_durable().await?;
         // One that opens meanwhile would have what is dropped here.
         let _transition = table.transition.lock().await;
         let _rewriting = table.rewriting.lock().await;

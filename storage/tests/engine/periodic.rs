@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use palladium_storage::{Crash, LogSync, Options};
+use palladium_storage::{Crash, LogSync, Options, Store};
 
 use crate::world::{World, id, small};
 
@@ -79,5 +79,23 @@ fn a_floor_is_never_ahead_of_what_the_log_will_have() {
             [((61, 0), seed)].into(),
             "seed {seed}"
         );
+    }
+}
+
+/// The schema's row goes before its table does: if the table is gone after a loss of power, so is the row.
+#[test]
+fn what_was_written_before_a_drop_is_durable_once_something_was_destroyed() {
+    for seed in 1..20 {
+        let mut world = World::with_tables(seed, periodic(), 2);
+        let expected = world.fill(0, 3, 4);
+        let (engine, dropped) = (world.engine.clone(), id(1));
+        match seed % 2 {
+            0 => world.env.run(engine.drop_table(dropped)).unwrap(),
+            _ => world.env.run(engine.drop_store(dropped, Store(1))).unwrap(),
+        }
+        drop(engine);
+        world.reopen(Crash::PowerLoss { seed });
+        world.unlock(0).unwrap();
+        assert_eq!(world.rows(0).unwrap(), expected, "seed {seed}");
     }
 }

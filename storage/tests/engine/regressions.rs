@@ -542,7 +542,7 @@ fn a_new_generation_whose_predecessor_cannot_be_removed_counts_all_the_same() {
 }
 
 #[test]
-fn a_failed_log_takes_no_truncation_that_a_later_start_would_undo() {
+fn a_failed_log_takes_no_truncation_and_no_drop_that_a_later_start_would_undo() {
     for seed in 1..20 {
         let mut world = World::with_tables(seed, small(), 1);
         let expected = world.fill(0, 3, 3);
@@ -551,6 +551,9 @@ fn a_failed_log_takes_no_truncation_that_a_later_start_would_undo() {
         let truncated = world.env.run(world.engine.truncate(id(0)));
         assert!(matches!(truncated, Err(Error::Stopped { .. })));
         assert!(matches!(world.create(1), Err(Error::Stopped { .. })));
+        // What its last group says may stand at the next start, and would speak of a table that is not there.
+        let dropped = world.env.run(world.engine.drop_table(id(0)));
+        assert!(matches!(dropped, Err(Error::Stopped { .. })));
         world.reopen(Crash::PowerLoss { seed });
         world.unlock(0).unwrap();
         let mut found = world.rows(0).unwrap();
