@@ -191,7 +191,7 @@ async fn load_tables<B: Backend>(
                 }
                 match (&good.root, &good.note) {
                     // One that is ahead of the manifest is nobody's word until its key has verified it: the older copy stays beside it.
-                    (Some(_), _) if good.is_ahead => root::settle(backend, id).await?,
+                    (Some(_), _) if good.is_ahead => root::harden(backend, id).await?,
                     (Some(root), Some(_)) => {
                         if let Err(error) = root::heal(backend, root).await {
                             tracing::warn!(table = %id, %error, "the damaged copy of a root stays");

@@ -245,7 +245,7 @@ fn loaded(table: TableId, copies: [RootCopy; 2]) -> Result<LoadedRoot> {
 }
 
 /// Makes the newest copy durable, as it is seen: after a sync that failed it may not be, and whoever is shown it would lose it with the power.
-pub async fn settle<B: Backend>(backend: &B, table: TableId) -> Result<()> {
+pub async fn harden<B: Backend>(backend: &B, table: TableId) -> Result<()> {
     let copies = backend
         .root_load(table)
         .await?
@@ -253,7 +253,7 @@ pub async fn settle<B: Backend>(backend: &B, table: TableId) -> Result<()> {
     let newest = RootCopy::newest(&copies);
     let holding = copies.iter().position(|copy| copy == newest);
     match (newest, holding) {
-        (RootCopy::Live { .. }, Some(holding)) => backend.root_settle(table, holding).await,
+        (RootCopy::Live { .. }, Some(holding)) => backend.root_harden(table, holding).await,
         _ => Ok(()),
     }
 }
@@ -311,7 +311,7 @@ pub async fn replace<B: Backend>(backend: &B, root: &Root, expected: u64) -> Res
             state: RootState::Live(found),
             ..
         }) if *found == *root => {
-            settle(backend, root.table).await?;
+            harden(backend, root.table).await?;
             heal(backend, root).await
         }
         _ => Err(error),

@@ -214,7 +214,7 @@ impl<D: Disk> Folder<D> {
         Ok(())
     }
 
-    pub fn watermark_settle(&self, slot: usize) -> Result<()> {
+    pub fn watermark_harden(&self, slot: usize) -> Result<()> {
         let Some(file) = self.try_open_to_write(WATERMARK)? else {
             return Ok(());
         };
@@ -305,7 +305,7 @@ impl<D: Disk> Folder<D> {
         Ok([copy(0), copy(1)])
     }
 
-    pub fn root_settle(&self, table: TableId, holding: usize) -> Result<()> {
+    pub fn root_harden(&self, table: TableId, holding: usize) -> Result<()> {
         let _one_at_a_time = lock(&self.roots);
         let path = root_path(table);
         let Some(file) = self.try_open_to_write(&path)? else {

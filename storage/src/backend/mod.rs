@@ -160,7 +160,7 @@ pub trait Backend: Send + Sync + 'static {
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Makes a slot durable, as it is seen: after a sync that failed it may not be.
-    fn watermark_settle(&self, slot: usize) -> impl Future<Output = Result<()>> + Send;
+    fn watermark_harden(&self, slot: usize) -> impl Future<Output = Result<()>> + Send;
 
     /// Both watermark slots as they stand; empty when there never was one.
     fn watermark_load(&self) -> impl Future<Output = Result<[Vec<u8>; 2]>> + Send;
@@ -212,7 +212,7 @@ pub trait Backend: Send + Sync + 'static {
     }
 
     /// Makes the copy that holds durable: it is seen after a commit that was cut short, and may not be.
-    fn root_settle(
+    fn root_harden(
         &self,
         table: TableId,
         holding: usize,

@@ -108,7 +108,7 @@ impl<B: Backend> CommitLog<B> {
         }
         if let Some(slot) = found.watermark.newest_slot() {
             // So may the newest watermark. The next one goes to the other slot, and until it is durable this one has to hold.
-            backend.watermark_settle(slot).await?;
+            backend.watermark_harden(slot).await?;
         }
         // Nobody needs them, says the newest watermark: not before that word is durable.
         for segment in &found.leftovers {

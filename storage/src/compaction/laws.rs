@@ -147,7 +147,7 @@ proptest! {
     ) {
         let options = options_of(strategy);
         let mut heap = heap_of(sstables);
-        heap.settle(&options);
+        heap.merge_until_it_rests(&options);
         let all: Vec<&SstableSummary> = heap.sstables.iter().collect();
         match &options.strategy {
             Strategy::SizeTiered(_) => prop_assert_eq!(options.waiting(&heap.sstables, heap.now), 0),

@@ -71,7 +71,7 @@ impl Heap {
     ///
     /// # Panics
     /// When that does not end.
-    pub fn settle(&mut self, options: &CompactionOptions) -> u64 {
+    pub fn merge_until_it_rests(&mut self, options: &CompactionOptions) -> u64 {
         for count in 0..10_000 {
             match self.choose(options, &BTreeSet::new()) {
                 Choice::Rest => return count,
@@ -197,7 +197,7 @@ fn under_load(name: &'static str, strategy: Strategy, distinct: f64, seconds_bet
     for _ in 0..FLUSHES {
         heap.now += seconds_between;
         heap.flush(FLUSH_BYTES);
-        heap.settle(&options);
+        heap.merge_until_it_rests(&options);
         depths += heap.depth();
         deepest = deepest.max(heap.depth());
     }
@@ -344,7 +344,7 @@ fn small_flushes_are_not_merged_again_and_again() {
         for _ in 0..FLUSHES {
             heap.now += 60;
             heap.flush(MIB);
-            heap.settle(&options);
+            heap.merge_until_it_rests(&options);
         }
         let amplification =
             (heap.flushed_bytes + heap.merged_bytes) as f64 / heap.flushed_bytes as f64;

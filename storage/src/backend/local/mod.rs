@@ -216,8 +216,8 @@ impl Backend for LocalBackend {
         self.blocking(move |shared| shared.folder.watermark_store(slot, &bytes))
     }
 
-    fn watermark_settle(&self, slot: usize) -> impl Future<Output = Result<()>> + Send {
-        self.blocking(move |shared| shared.folder.watermark_settle(slot))
+    fn watermark_harden(&self, slot: usize) -> impl Future<Output = Result<()>> + Send {
+        self.blocking(move |shared| shared.folder.watermark_harden(slot))
     }
 
     fn watermark_load(&self) -> impl Future<Output = Result<[Vec<u8>; 2]>> + Send {
@@ -297,12 +297,12 @@ impl Backend for LocalBackend {
         self.blocking(move |shared| shared.folder.roots_load(&tables))
     }
 
-    fn root_settle(
+    fn root_harden(
         &self,
         table: TableId,
         holding: usize,
     ) -> impl Future<Output = Result<()>> + Send {
-        self.blocking(move |shared| shared.folder.root_settle(table, holding))
+        self.blocking(move |shared| shared.folder.root_harden(table, holding))
     }
 
     fn root_commit(

@@ -191,8 +191,8 @@ impl Backend for SimulatedBackend {
             .await
     }
 
-    async fn watermark_settle(&self, slot: usize) -> Result<()> {
-        self.slowly(move |folder| folder.watermark_settle(slot))
+    async fn watermark_harden(&self, slot: usize) -> Result<()> {
+        self.slowly(move |folder| folder.watermark_harden(slot))
             .await
     }
 
@@ -258,8 +258,8 @@ impl Backend for SimulatedBackend {
         self.slowly(|folder| folder.root_load(table)).await
     }
 
-    async fn root_settle(&self, table: TableId, holding: usize) -> Result<()> {
-        self.slowly(move |folder| folder.root_settle(table, holding))
+    async fn root_harden(&self, table: TableId, holding: usize) -> Result<()> {
+        self.slowly(move |folder| folder.root_harden(table, holding))
             .await
     }
 
