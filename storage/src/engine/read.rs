@@ -144,6 +144,34 @@ impl PointReading<'_> {
         cache: &BlockCache,
         command: &ReadCommand,
     ) -> Result<ReadPage<ReadRows>, Fault> {
+        let page = self.look(cache, command);
+        page.map_err(|fault| match fault {
+            Fault::Error(Error::Corrupt { .. }) => {
+                self.blame(cache, command.store).unwrap_or(fault)
+            }
+            other => other,
+        })
+    }
+
+    /// Which SSTable has a row that is none, and where.
+    #[cold]
+    fn blame(&self, cache: &BlockCache, store: Store) -> Option<Fault> {
+        let blocks: &dyn BlockLookup = match &self.blocks {
+            Some(blocks) => &**blocks,
+            None => cache,
+        };
+        let looked_into = self.sstables.iter().take(self.next + 1);
+        let mut own = looked_into.filter(|sstable| sstable.store() == store);
+        let blamed = own.find_map(|sstable| sstable.blame(blocks, self.key, self.row));
+        blamed.map(Fault::Error)
+    }
+
+    #[inline]
+    fn look(
+        &mut self,
+        cache: &BlockCache,
+        command: &ReadCommand,
+    ) -> Result<ReadPage<ReadRows>, Fault> {
         let blocks: &dyn BlockLookup = match &self.blocks {
             Some(blocks) => &**blocks,
             None => cache,
@@ -151,7 +179,7 @@ impl PointReading<'_> {
         while let Some(sstable) = self.sstables.get(self.next) {
             if self
                 .point
-                .is_settled(sstable.statistics().timestamps.1, command)?
+                .is_decided(sstable.statistics().timestamps.1, command)?
             {
                 break;
             }

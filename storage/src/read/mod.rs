@@ -15,7 +15,7 @@
 //!
 //! A row stays bytes on all of this road, until something of it has to be changed: `row`. In a page they lie close together: `rows`.
 //!
-//! `point` is the short way for a row that is named exactly: no merge, and no source older than what settles the answer.
+//! `point` is the short way for a row that is named exactly: no merge, and no source older than what decides the answer.
 
 mod merge;
 mod page;

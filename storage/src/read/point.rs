@@ -57,7 +57,7 @@ impl Point {
     }
 
     /// Whether nothing written at `older` or before can change the answer.
-    pub fn is_settled(&self, older: i64, command: &ReadCommand) -> Result<bool> {
+    pub fn is_decided(&self, older: i64, command: &ReadCommand) -> Result<bool> {
         let cover = self.known.cover;
         match &self.known.row {
             None => Ok(cover.is_some_and(|deletion| deletion.deletes(older))),
@@ -68,7 +68,7 @@ impl Point {
                     liveness: view.liveness,
                     has_complex_deletions: view.has_complex_deletions(),
                 };
-                Ok(known.settles(older, command, view.cells())?)
+                Ok(known.decides(older, command, view.cells())?)
             }
             Some(ReadRow::Decoded(row)) => {
                 let known = KnownRow {
@@ -77,7 +77,7 @@ impl Point {
                     has_complex_deletions: !row.complex_deletions.is_empty(),
                 };
                 let cells = row.cells.iter().map(|cell| Ok(cell.as_ref()));
-                Ok(known.settles(older, command, cells)?)
+                Ok(known.decides(older, command, cells)?)
             }
         }
     }
@@ -117,7 +117,7 @@ struct KnownRow {
 }
 
 impl KnownRow {
-    fn settles<'a>(
+    fn decides<'a>(
         &self,
         older: i64,
         command: &ReadCommand,

@@ -518,7 +518,7 @@ proptest! {
         order.sort_by_key(|(newest, _)| std::cmp::Reverse(*newest));
         let mut point = Point::default();
         for (newest, memtable) in order {
-            if point.is_settled(newest, &command).unwrap() {
+            if point.is_decided(newest, &command).unwrap() {
                 break;
             }
             if let Some(part) = memtable.point(key, row) {

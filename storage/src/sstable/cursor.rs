@@ -164,7 +164,7 @@ impl SstableCursor {
             .as_ref()
             .is_some_and(|partition| partition.place == self.place);
         if !known {
-            let Some((place, first)) = self.settle()? else {
+            let Some((place, first)) = self.section_here()? else {
                 return Ok(None);
             };
             self.place = place;
@@ -185,7 +185,7 @@ impl SstableCursor {
     }
 
     /// The section at the current place, moving on to the next block if the place is past the end of its own.
-    fn settle(&mut self) -> Result<Option<(Place, Section)>, Fault> {
+    fn section_here(&mut self) -> Result<Option<(Place, Section)>, Fault> {
         let mut place = self.place;
         loop {
             if place.block >= self.sstable.data_blocks() {
@@ -636,7 +636,9 @@ impl Source for SstableCursor {
             let Some(walk) = &mut self.walk else {
                 return Ok(());
             };
-            if !walk.show_rows(show)? {
+            let block = walk.block;
+            let wants_more = walk.show_rows(show);
+            if !wants_more.map_err(|error| self.in_block(block, error))? {
                 return Ok(());
             }
         }

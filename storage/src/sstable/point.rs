@@ -18,6 +18,32 @@ impl Sstable {
         key: &PartitionKey,
         position: &Clustering,
     ) -> Result<Option<PointPart>, Fault> {
+        let (_, part) = self.point_in(blocks, key, position)?;
+        Ok(part)
+    }
+
+    /// What is wrong with the row that it has, if that is none: whoever reads it later does not know the block. Asked after an error; a block that is not at hand any
+    /// more is not blamed.
+    pub fn blame(
+        &self,
+        blocks: &dyn BlockLookup,
+        key: &PartitionKey,
+        position: &Clustering,
+    ) -> Option<Error> {
+        let (block, part) = self.point_in(blocks, key, position).ok()?;
+        match part?.row?.into_row() {
+            Err(Error::Corrupt { what }) => Some(self.malformed(block, &what)),
+            _ => None,
+        }
+    }
+
+    /// The same with the block that it stands in, or would.
+    fn point_in(
+        &self,
+        blocks: &dyn BlockLookup,
+        key: &PartitionKey,
+        position: &Clustering,
+    ) -> Result<(u32, Option<PointPart>), Fault> {
         // The last block that begins at or before the row has it, or what covers it: each section restates its partition.
         let target = Target::Inside {
             token: key.token().0,
@@ -55,6 +81,6 @@ impl Sstable {
                     }))
                 }
             });
-        Ok(found.map_err(in_block)?)
+        Ok((block, found.map_err(in_block)?))
     }
 }

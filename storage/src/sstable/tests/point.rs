@@ -76,3 +76,60 @@ fn a_row_of_a_wide_partition_takes_one_index_block_and_one_data_block() {
     assert!(found.is_some_and(|part| part.row.is_some()));
     assert_eq!(driver.misses, 2);
 }
+
+#[test]
+fn a_row_that_is_none_is_told_with_its_block_by_a_read_of_it_and_by_a_scan() {
+    let world = World::new(2);
+    let row = random_row(&mut Dice::new(3), row_position(1));
+    let mut encoded = Vec::new();
+    row.encode(&mut encoded);
+    let contents = Contents {
+        head: PartitionHead {
+            key: key(7, "k"),
+            deletion: None,
+            static_row: None,
+        },
+        items: items_of(vec![row], &RangeTombstoneList::new()),
+    };
+    let entry = world.write(&[contents], &WriterOptions::default());
+    let sstable = world.open(&entry).expect("whole");
+    let blocks = Arc::new(FetchedBlocks::passing(Arc::new(BlockCache::new(0))));
+    // What a faulty writer would have sealed: the block is authentic, and the row has no end.
+    let broken = |plain: crate::cache::PlainBlock| {
+        let mut bytes = plain.bytes().to_vec();
+        let at = bytes
+            .windows(encoded.len())
+            .position(|found| found == encoded);
+        if let Some(at) = at {
+            bytes[at..at + encoded.len()].fill(0xFF);
+        }
+        crate::cache::PlainBlock::sharing(bytes.into())
+    };
+    let fetch = |address| {
+        let fetched = sstable.fetch(&*world.backend, &*blocks, address, None);
+        let block = world.env.run(fetched).expect("whole");
+        blocks.add(address, broken(block));
+    };
+    let (key, position) = (key(7, "k"), row_position(1));
+    while let Err(Fault::Miss(address)) = sstable.point(&*blocks, &key, &position) {
+        fetch(address);
+    }
+    let named = sstable.blame(&*blocks, &key, &position);
+    let named = named.expect("it is no row").to_string();
+    assert!(named.contains("block 0"), "{named}");
+    let mut cursor = sstable.cursor(blocks.clone());
+    let shown = loop {
+        let opened = cursor.open(&crate::model::Slices::all(), false);
+        let shown = opened.and_then(|()| {
+            cursor.show_rows(&mut |row| crate::read::RowRef::Encoded(row).to_row().map(|_| true))
+        });
+        match shown {
+            Err(Fault::Miss(address)) => fetch(address),
+            other => break other,
+        }
+    };
+    let Err(Fault::Error(error)) = shown else {
+        panic!("{shown:?}");
+    };
+    assert_eq!(error.to_string(), named);
+}
