@@ -256,15 +256,18 @@ fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
         }
         // Two clocks, not one that a statement set.
         Type::Native("bigint", _) => are_clocks(left, right),
-        // A count, and of each number its length and its eight bytes.
-        Type::List(inner)
-            if **inner == Type::Native("bigint", Kind::Integer) && left.len() == right.len() =>
-        {
-            let numbers = left[4..].chunks(12).zip(right[4..].chunks(12));
-            left[..4] == right[..4]
-                && numbers.into_iter().all(|(left, right)| {
-                    left == right || left.len() == 12 && are_clocks(&left[4..], &right[4..])
-                })
+        // Of a part that was never written there is none.
+        Type::List(inner) if **inner == Type::Native("bigint", Kind::Integer) => {
+            match (numbers(left), numbers(right)) {
+                (Some(left), Some(right)) => {
+                    left.len() == right.len()
+                        && left.iter().zip(&right).all(|pair| match pair {
+                            (Some(left), Some(right)) => are_clocks(left, right),
+                            (left, right) => left == right,
+                        })
+                }
+                _ => false,
+            }
         }
         Type::Native("text", _) if column.name == "[json]" => {
             without_casts(&without_clocks(left)) == without_casts(&without_clocks(right))
@@ -285,6 +288,24 @@ fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
             read(left) == read(right)
         }
     }
+}
+
+/// The numbers of a list; null has no bytes.
+fn numbers(mut list: &[u8]) -> Option<Vec<Option<&[u8]>>> {
+    let count = list.try_get_i32().ok()?;
+    let mut numbers = Vec::new();
+    for _ in 0..count {
+        let number = match usize::try_from(list.try_get_i32().ok()?) {
+            Ok(bytes) => {
+                let (number, rest) = list.split_at_checked(bytes)?;
+                list = rest;
+                Some(number)
+            }
+            Err(_) => None,
+        };
+        numbers.push(number);
+    }
+    Some(numbers)
 }
 
 /// Whether both are readings of a clock at about the same time.
@@ -507,4 +528,44 @@ pub fn template(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLOCK_US: i64 = 1_795_766_279_032_000;
+
+    fn list(numbers: &[Option<i64>]) -> Bytes {
+        let mut out = (numbers.len() as i32).to_be_bytes().to_vec();
+        for number in numbers {
+            match number {
+                Some(number) => {
+                    out.extend(8_i32.to_be_bytes());
+                    out.extend(number.to_be_bytes());
+                }
+                None => out.extend((-1_i32).to_be_bytes()),
+            }
+        }
+        out.into()
+    }
+
+    #[test]
+    fn clocks_are_alike_also_beside_what_was_never_written() {
+        let column = Column {
+            keyspace: "ks".into(),
+            table: "t".into(),
+            name: "writetime(s)".into(),
+            ty: Type::List(Box::new(Type::Native("bigint", Kind::Integer))),
+        };
+        let alike = |left: &[Option<i64>], right: &[Option<i64>]| {
+            alike(&column, Some(&list(left)), Some(&list(right)))
+        };
+        let (theirs, ours) = (Some(CLOCK_US), Some(CLOCK_US - 54));
+        assert!(alike(&[None, theirs], &[None, ours]));
+        assert!(alike(&[theirs, Some(2)], &[ours, Some(2)]));
+        assert!(!alike(&[theirs, None], &[None, ours]));
+        assert!(!alike(&[theirs, Some(2)], &[ours, Some(3)]));
+        assert!(!alike(&[theirs], &[ours, None]));
+    }
 }
