@@ -423,15 +423,25 @@ fn not_of_type(
     selected: bool,
 ) -> impl Fn(usize, &Selectable, &CqlType) -> CqlError {
     move |_, part, ty| {
-        if let (true, Selectable::Literal(constant)) = (selected, part)
-            && *constant != Literal::Null
-            && let Err(error) = literal::value(constant, ty, "[selection]")
-        {
+        if let Some(error) = refused_constant(part, ty).filter(|_| selected) {
             return error;
         }
         CqlError::invalid(format!(
             "Invalid {kind} literal for {name}: value {} is not of type {ty}",
             print(part)
         ))
+    }
+}
+
+/// What is said of the first constant in something that is selected, and that cannot be of its type.
+fn refused_constant(part: &Selectable, ty: &CqlType) -> Option<CqlError> {
+    match (part, ty.bare()) {
+        (Selectable::Literal(Literal::Null), _) => None,
+        (Selectable::Literal(constant), _) => literal::value(constant, ty, "[selection]").err(),
+        (Selectable::List(parts), CqlType::List(of))
+        | (Selectable::Set(parts), CqlType::Set(of)) => {
+            parts.iter().find_map(|part| refused_constant(part, of))
+        }
+        _ => None,
     }
 }
