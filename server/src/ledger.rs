@@ -6,6 +6,7 @@
 //! requests   an eighth      past it a request is told Overloaded
 //! graphs     an eighth      of vector indexes; past it every row is compared
 //! sstables   what they need filters, tops of indexes, keys of open SSTables
+//! log_addresses             some 200 bytes for each share of the log; bounded by `log_bytes_max`
 //! merges, prepared_statements, traces, keys    bounded by settings of their own
 //! rest       the program, stacks, buffers on their way, and what the allocator has not given back
 //! ```
@@ -116,6 +117,7 @@ impl Ledger {
                 database.traces.size().1,
                 Some(traces::KEPT_BYTES_MAX),
             ),
+            account("log_addresses", memory.log_address_bytes, None),
             account("keys", key_bytes(), None),
         ];
         let resident = resident_bytes();

@@ -24,7 +24,7 @@ use crate::background::Jobs;
 use crate::cache::BlockCache;
 use crate::commitlog::{CommitLog, CommitLogOptions, Damage, DamageScope, Recovered};
 use crate::compaction::Pace;
-use crate::engine::{Flushes, Forming, Inner, Merges, Shares, Tallies, Timestamps};
+use crate::engine::{Flushes, Forming, Inner, LogShares, Merges, Tallies, Timestamps};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::latch::Latches;
@@ -81,7 +81,7 @@ pub(crate) async fn open<B: Backend>(
     let broken_groups = damage.filter_map(broken_group).collect();
     remove_orphans(&*backend, &manifest.state().tables).await?;
     let inner = Inner {
-        shares: Mutex::new(shares_from(&recovered, &manifest.state().tables)),
+        shares: shares_from(&recovered, &manifest.state().tables),
         epoch: AtomicU64::new(manifest.sequence()),
         log_bytes: AtomicU64::new(log.segments().len() as u64 * options.log_segment_bytes),
         timestamps: Timestamps::starting_above(recovered.timestamp_high_water),
@@ -310,23 +310,16 @@ fn broken_group(damage: &Damage) -> Option<u64> {
 }
 
 /// What each table must replay: its shares from its floor on.
-fn shares_from(
-    recovered: &Recovered,
-    states: &BTreeMap<TableId, TableState>,
-) -> HashMap<TableId, Shares> {
-    let mut needed: HashMap<TableId, Shares> = HashMap::new();
+fn shares_from(recovered: &Recovered, states: &BTreeMap<TableId, TableState>) -> LogShares {
+    let needed = LogShares::default();
     for (table, addresses) in &recovered.tables {
         let Some(state) = states.get(table) else {
             continue;
         };
-        let shares: Shares = addresses
+        let from_floor = addresses
             .iter()
-            .filter(|address| address.sequence >= state.log_floor)
-            .map(|address| ((address.sequence, address.offset), address.clone()))
-            .collect();
-        if !shares.is_empty() {
-            needed.insert(*table, shares);
-        }
+            .filter(|address| address.sequence >= state.log_floor);
+        needed.add(from_floor.cloned());
     }
     needed
 }

@@ -48,10 +48,8 @@ impl<B: Backend> Engine<B> {
                 structure.created_seconds = owner.map(|one| one.statistics().created_at);
             }
         }
-        let shares = inner.shares.lock().expect("no holder of this lock panics");
-        if let Some(shares) = shares.get(&id) {
-            structures.extend(of_shares(shares.values()));
-        }
+        let in_log = inner.shares.of(id, |shares| of_shares(shares.values()));
+        structures.extend(in_log.into_iter().flatten());
         structures
     }
 }

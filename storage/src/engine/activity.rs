@@ -466,10 +466,9 @@ impl<B: Backend> Engine<B> {
         tables
             .map(|table| {
                 let open = table.opened();
-                // The log's loop needs this for each group: it is held for one table at a time.
-                let log = self.inner.shares.lock();
-                let log = log.expect("no holder of this lock panics");
-                let log = log.get(&table.id).map_or((0, 0, None), in_log);
+                // One table at a time: the log's loop needs them for each group.
+                let log = self.inner.shares.of(table.id, in_log);
+                let log = log.unwrap_or((0, 0, None));
                 Held {
                     table: table.id,
                     is_open: open.is_some(),

@@ -1,7 +1,7 @@
 //! Groups: what many writers hand over while one sync is under way becomes the next group of the log.
 //!
 //! ```text
-//! writers --submit--> forming group --take--> log loop: seal, append, sync --> apply to memtables --> settle tickets
+//! writers --submit--> forming group --take--> log loop: seal, append, sync --> apply to memtables --> tell tickets
 //! ```
 //!
 //! A write enters the forming group only under a living lease, with its table's pass; the pass keeps the key ring until the group is applied, so that a
@@ -82,7 +82,7 @@ impl Drop for Group {
         }
         // Whoever still waits would wait for ever: the loop has died over this group.
         for outcome in &self.outcomes {
-            outcome.settle(Err(Error::OutcomeUnknown {
+            outcome.tell(Err(Error::OutcomeUnknown {
                 what: "the log stopped".into(),
             }));
         }
@@ -308,7 +308,7 @@ impl Forming {
         };
         drop(errands);
         for outcome in &group.outcomes {
-            outcome.settle(Err(why.clone()));
+            outcome.tell(Err(why.clone()));
         }
     }
 }

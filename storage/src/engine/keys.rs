@@ -19,8 +19,7 @@ use palladium_crypto::{KeyRing, KeyVersion, TableId};
 
 use crate::backend::{Backend, Leased};
 use crate::background::Job;
-use crate::commitlog::{ShareAddress, ShareReader};
-use crate::engine::group::Errand;
+use crate::commitlog::ShareReader;
 use crate::engine::tables::recorded;
 use crate::engine::{Engine, Inner, record, rewrite};
 use crate::env::yield_now;
@@ -240,11 +239,8 @@ impl<B: Backend> Inner<B> {
         open.set_ring(ring.clone());
         open.renew(keys.lease);
         // The log draws a new data key by itself when it sees another version; this is for a switch that keeps the number.
-        // Waited for, so that no group under way is still sealed under a version that the next switch takes for unneeded.
-        let (done, forgotten) = futures::channel::oneshot::channel();
-        self.forming.ask(Errand::ForgetKey(id, done));
-        // An error says that the log has stopped: then nothing is sealed any more.
-        let _ = forgotten.await;
+        // Afterwards no group under way is sealed under a version that the next switch takes for unneeded.
+        self.forget_log_key(id).await;
         if let Err(error) = self.settle(&root, &ring).await {
             tracing::warn!(table = %id, %error, "a key switch is durable and not yet recorded");
             self.jobs.add(Job::SettleKeys(id));
@@ -320,12 +316,9 @@ impl<B: Backend> Inner<B> {
         let mut versions: BTreeSet<KeyVersion> = components
             .map(|component| component.wrapped.version)
             .collect();
-        {
-            let shares = self.shares.lock().expect("no holder of this lock panics");
-            if let Some(shares) = shares.get(&id) {
-                versions.extend(shares.values().map(|share| share.wrapped.version));
-            }
-        }
+        self.shares.of(id, |shares| {
+            versions.extend(shares.values().map(|share| share.wrapped.version));
+        });
         if self.log_end.get().is_some()
             && let Some(root) = self.root_of(id)
         {
@@ -481,14 +474,7 @@ impl<B: Backend> Inner<B> {
             }
         }
         // No pass is out, so no group under way holds anything of this table: the list is complete.
-        let shares: Vec<ShareAddress> = {
-            let shares = self.shares.lock().expect("no holder of this lock panics");
-            let known = shares.get(&id);
-            known
-                .map(|known| known.range((floor, 0)..).map(|(_, share)| share.clone()))
-                .map(Iterator::collect)
-                .unwrap_or_default()
-        };
+        let shares = self.shares.needed_from(id, floor);
         let memtables = TableMemtables::default();
         let mut applied = floor.saturating_sub(1);
         let mut replay = ShareReader::new(&disk, &shares, &keys.ring)?;

@@ -5,7 +5,7 @@
 //!   begin has harmed nothing: that group's writers are told, and the log goes on.
 //! - A segment is released only by what the manifest says, durably, and never while it shows damage that a later start must see too.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,9 +19,6 @@ use crate::engine::Inner;
 use crate::engine::group::{Errand, Group, Work};
 use crate::error::{Error, Result};
 use crate::options::LogSync;
-
-/// Where a table's log shares stand: by group, and by offset where a group holds several.
-pub(crate) type Shares = BTreeMap<(u64, u64), ShareAddress>;
 
 /// Runs until the engine closes or the log fails.
 pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>, mut log: CommitLog<B>) {
@@ -100,13 +97,13 @@ fn share_between(value: usize, first: usize, last: usize) -> f64 {
 
 async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut group: Group) {
     let began = inner.env.boot_nanos();
-    let settle = |group: &Group, result: Result<()>| {
+    let tell = |group: &Group, result: Result<()>| {
         for outcome in &group.outcomes {
-            outcome.settle(result.clone());
+            outcome.tell(result.clone());
         }
     };
     if group.shares.is_empty() {
-        return settle(&group, Ok(()));
+        return tell(&group, Ok(()));
     }
     let shares: Vec<(Share, Arc<KeyRing>)> = group
         .shares
@@ -133,12 +130,12 @@ async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut g
         Err(error) if log.is_ready() => {
             tracing::warn!(%error, "a group was refused by the log before anything of it was written");
             inner.jobs.add(Job::RelieveLog);
-            return settle(&group, Err(error));
+            return tell(&group, Err(error));
         }
         Err(error) => {
             note_end(inner, log, &error);
             let what = error.to_string();
-            return settle(&group, Err(Error::OutcomeUnknown { what }));
+            return tell(&group, Err(Error::OutcomeUnknown { what }));
         }
     }
     let since = || inner.env.boot_nanos().saturating_sub(began);
@@ -161,7 +158,7 @@ async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut g
     }
     // Before anybody is told: who asks again at once finds them free.
     group.unlatch();
-    settle(&group, Ok(()));
+    tell(&group, Ok(()));
 }
 
 /// Before anybody is told of a failure: what the last group left may be there at the next start, so from here on no table forgets a key or counts on its floor.
@@ -174,15 +171,7 @@ fn note_end<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>, error: &Error) {
 }
 
 fn appended<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>, addresses: Vec<ShareAddress>) {
-    {
-        let mut known = inner.shares.lock().expect("no holder of this lock panics");
-        for address in addresses {
-            known
-                .entry(address.table)
-                .or_default()
-                .insert((address.sequence, address.offset), address);
-        }
-    }
+    inner.shares.add(addresses);
     inner.appended.store(log.last_sequence(), Ordering::Release);
     inner
         .durable
@@ -280,16 +269,7 @@ async fn release<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>) -> R
             .filter(|damage| damage.hurt.iter().any(|table| tables.contains_key(table)));
         (floors, hurting.map(|damage| damage.segment).min())
     };
-    {
-        let mut known = inner.shares.lock().expect("no holder of this lock panics");
-        known.retain(|table, shares| match floors.get(table) {
-            Some(floor) => {
-                *shares = shares.split_off(&(*floor, 0));
-                !shares.is_empty()
-            }
-            None => false,
-        });
-    }
+    inner.shares.forget_below(&floors);
     log.keep_from(damaged_from.unwrap_or(u64::MAX));
     let released = log
         .release(&|table| floors.get(&table).copied().unwrap_or(u64::MAX))
@@ -310,18 +290,7 @@ async fn carry<B: Backend>(
         state.map_or(u64::MAX, |state| state.log_floor)
     };
     // What is in SSTables since the last release does not come back.
-    let mut shares: Vec<ShareAddress> = inner
-        .shares
-        .lock()
-        .expect("no holder of this lock panics")
-        .get(&table)
-        .map(|shares| {
-            shares
-                .range((floor, 0)..)
-                .map(|(_, share)| share.clone())
-                .collect()
-        })
-        .unwrap_or_default();
+    let mut shares = inner.shares.needed_from(table, floor);
     // A share whose group is known to be broken keeps its place, by which an unlock knows it.
     if shares
         .iter()

@@ -1,7 +1,7 @@
 //! What an engine holds in memory, added up in one place, and the bounds that whoever watches the whole process may move while it runs.
 //!
 //! What must hold: nothing is counted here on the road of a request. Memtables are counted when a group is applied, the cache knows its bytes, an open SSTable
-//! its own, a merge what it may keep; whoever asks adds them up.
+//! its own, a merge what it may keep, the log's shares are as many as there are; whoever asks adds them up.
 
 use std::sync::atomic::Ordering;
 
@@ -24,6 +24,8 @@ pub struct Memory {
     pub sstable_bytes: usize,
     /// What running merges may keep.
     pub merge_bytes: usize,
+    /// Where each table's shares of the log stand. Bounded by the log's length.
+    pub log_address_bytes: usize,
     /// All segments of the log, on the disk.
     pub log_bytes: u64,
 }
@@ -43,6 +45,7 @@ impl<B: Backend> Engine<B> {
                 .sizes()
                 .map(|sstables| kept_bytes(sstables, inner.options.merge_bytes_max))
                 .sum(),
+            log_address_bytes: inner.shares.memory_bytes(),
             log_bytes: inner.log_bytes.load(Ordering::Acquire),
         }
     }

@@ -6,6 +6,7 @@
 //! create, drop, truncate                                                                         engine::tables
 //! attach, beside, detach: what others keep in memory beside a derived store                       engine::companions
 //! unlock, lock, sleep, switch_key                                                                engine::keys
+//! floors of the log: from where on each table needs it                                         engine::shares
 //! memory, bound_memory: what is held, and what may be                                            engine::memory
 //! flush, compact; carry what closed tables left in the log                                       engine::rewrite, compact, relog, background
 //! ```
@@ -28,6 +29,7 @@ pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod relog;
 pub(crate) mod rewrite;
+mod shares;
 mod tables;
 mod ticket;
 
@@ -68,7 +70,7 @@ pub use ticket::Ticket;
 pub(crate) use activity::{Flush, Flushes, Latencies, Merges, Tallies};
 pub(crate) use clock::Timestamps;
 pub(crate) use group::Forming;
-pub(crate) use log_loop::Shares;
+pub(crate) use shares::{LogShares, Shares};
 
 /// How often a closing engine looks whether everybody has finished.
 const CLOSE_PAUSE: Duration = Duration::from_millis(1);
@@ -98,8 +100,8 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) forming: Forming,
     pub(crate) manifest: futures::lock::Mutex<Manifest<B>>,
     pub(crate) roots: Mutex<HashMap<TableId, Root>>,
-    /// Where each table's log shares stand, from its floor on: what an unlock replays.
-    pub(crate) shares: Mutex<HashMap<TableId, Shares>>,
+    /// What an unlock replays.
+    pub(crate) shares: LogShares,
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) latches: Latches,
     pub(crate) timestamps: Timestamps,
@@ -253,12 +255,7 @@ impl<B: Backend> Engine<B> {
 
     /// Tables that the log holds something of: they keep its segments until they are opened and flushed.
     pub fn tables_with_log(&self) -> Vec<TableId> {
-        let shares = self
-            .inner
-            .shares
-            .lock()
-            .expect("no holder of this lock panics");
-        shares.keys().copied().collect()
+        self.inner.shares.holders()
     }
 
     /// Accepts nothing more, finishes what was accepted and what is under way, closes all tables, and then the log. An error: the log had failed, or its end
@@ -333,11 +330,26 @@ impl<B: Backend> Inner<B> {
         if self.durable.load(Ordering::Acquire) >= sequence {
             return Ok(());
         }
-        let (done, synced) = oneshot::channel();
-        self.forming.ask(group::Errand::Sync(done));
-        synced
-            .await
-            .unwrap_or_else(|_| Err(self.why_the_log_ended()))
+        let synced = self.ask_log(group::Errand::Sync).await;
+        synced.unwrap_or_else(|| Err(self.why_the_log_ended()))
+    }
+
+    /// Asks the log's loop for something, and waits for its answer. None: the log has ended.
+    pub(crate) async fn ask_log<T>(
+        &self,
+        errand: impl FnOnce(oneshot::Sender<T>) -> group::Errand,
+    ) -> Option<T> {
+        let (done, answer) = oneshot::channel();
+        self.forming.ask(errand(done));
+        answer.await.ok()
+    }
+
+    /// The log forgets a table's data key: the next share gets a new one, under the ring that is used then. Waited for: no group under way is sealed under it afterwards.
+    pub(crate) async fn forget_log_key(&self, table: TableId) {
+        // None: with the log its keys have gone.
+        let _ = self
+            .ask_log(|done| group::Errand::ForgetKey(table, done))
+            .await;
     }
 
     /// What whoever wants something of the log is told once it has ended.

@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 
-use futures::channel::oneshot;
 use palladium_crypto::TableId;
 
 use crate::backend::Backend;
@@ -24,7 +23,7 @@ const SMALL_MEMTABLE_BYTES: usize = 256 << 10;
 /// Empties the first quarter of the log's segments, as far as their tables allow.
 pub(crate) async fn relieve<B: Backend>(inner: &Arc<Inner<B>>) -> Result<()> {
     let mut outcome = Ok(());
-    for (id, bytes) in pinning_the_front(inner) {
+    for (id, bytes) in inner.shares.pinning_the_front() {
         let relieved = match is_carried(inner, id, bytes) {
             true => carry(inner, id).await,
             false => rewrite::flush(inner, id).await,
@@ -40,36 +39,6 @@ pub(crate) async fn relieve<B: Backend>(inner: &Arc<Inner<B>>) -> Result<()> {
         Err(error @ (Error::Io { .. } | Error::Full { .. })) => Err(error),
         _ => Ok(()),
     }
-}
-
-/// Tables with shares in the first quarter of the segments that hold any, and how many sealed bytes they have in the log.
-fn pinning_the_front<B: Backend>(inner: &Inner<B>) -> Vec<(TableId, u64)> {
-    let shares = inner.shares.lock().expect("no holder of this lock panics");
-    let firsts = shares
-        .iter()
-        .filter_map(|(table, shares)| Some((*table, shares.values().next()?.segment)));
-    let firsts: Vec<(TableId, u64)> = firsts.collect();
-    let newest = shares
-        .values()
-        .filter_map(|shares| Some(shares.values().next_back()?.segment))
-        .max()
-        .unwrap_or(0);
-    let oldest = firsts
-        .iter()
-        .map(|(_, segment)| *segment)
-        .min()
-        .unwrap_or(0);
-    let border = oldest + (newest - oldest) / 4;
-    let mut pinning: Vec<(TableId, u64)> = firsts
-        .into_iter()
-        .filter(|(_, segment)| *segment <= border)
-        .map(|(table, _)| {
-            let lengths = shares[&table].values().map(|share| u64::from(share.length));
-            (table, lengths.sum())
-        })
-        .collect();
-    pinning.sort();
-    pinning
 }
 
 fn is_carried<B: Backend>(inner: &Inner<B>, id: TableId, bytes: u64) -> bool {
@@ -100,12 +69,8 @@ async fn carry<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
     if table.damage().is_some() || !inner.tables.holds(&table) {
         return Ok(());
     }
-    let (done, carried) = oneshot::channel();
-    inner.forming.ask(Errand::Carry(id, done));
-    match carried
-        .await
-        .unwrap_or_else(|_| Err(inner.why_the_log_ended()))?
-    {
+    let carried = inner.ask_log(|done| Errand::Carry(id, done)).await;
+    match carried.unwrap_or_else(|| Err(inner.why_the_log_ended()))? {
         None => Ok(()),
         Some(floor) => {
             let edit = Edit::LogFloor { table: id, floor };

@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use futures::channel::oneshot;
 use palladium_crypto::{StructureId, TableId};
 
 use crate::backend::Backend;
@@ -175,9 +174,8 @@ impl<B: Backend> Inner<B> {
     async fn drop_table(self: &Arc<Self>, id: TableId) -> Result<()> {
         let table = self.tables.get(id)?;
         self.make_all_durable().await?;
-        if let Some(open) = table.opened() {
-            open.stop();
-        }
+        // Also whoever opens it: that may take long, and comes to nothing.
+        table.stop();
         let _transition = table.transition.lock().await;
         if !self.tables.holds(&table) {
             return Ok(());
@@ -310,10 +308,7 @@ impl<B: Backend> Inner<B> {
         self.memtable_bytes
             .fetch_sub(open.memtable_bytes(), Ordering::Relaxed);
         drop(open);
-        let (done, forgotten) = oneshot::channel();
-        self.forming.ask(Errand::ForgetKey(table.id, done));
-        // An error: the log has ended, and its keys with it.
-        let _ = forgotten.await;
+        self.forget_log_key(table.id).await;
     }
 
     pub(crate) async fn sstable_entries(&self, id: TableId) -> Vec<SstableEntry> {

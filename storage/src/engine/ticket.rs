@@ -18,7 +18,7 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// Tells the waiting ticket how the group ended. Only the first word counts.
-    pub(crate) fn settle(&self, result: Result<()>) {
+    pub(crate) fn tell(&self, result: Result<()>) {
         let _ = self.result.set(result);
         self.waker.wake();
     }
