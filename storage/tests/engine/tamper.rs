@@ -167,10 +167,21 @@ impl Scene {
         answered
     }
 
+    /// Whether nothing differs but what stands in the watermark: the last that a stop writes.
+    fn is_of_the_watermark(&self, files: &Files) -> bool {
+        let is_as_it_was = |path: &String, bytes: &Vec<u8>| match files.get(path) {
+            Some(found) if path == "log/watermark" => found.len() == bytes.len(),
+            found => found == Some(bytes),
+        };
+        self.files
+            .iter()
+            .all(|(path, bytes)| is_as_it_was(path, bytes))
+    }
+
     fn is_named(&self, files: &Files) -> bool {
         match inspect(&disk_of(files), &self.world.env) {
-            // After a crash some damage looks like a write cut short, and is said to.
-            Ok(report) if !self.was_stopped => {
+            // After a crash some damage looks like a write cut short, and is said to. So does damage of a stop's last word.
+            Ok(report) if !self.was_stopped || self.is_of_the_watermark(files) => {
                 !report.damage.is_empty() || !report.warnings.is_empty()
             }
             // A clean stop ends with a watermark. Where that one is damaged, it may have been cut short itself.
