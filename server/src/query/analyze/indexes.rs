@@ -221,17 +221,23 @@ impl Asked {
         })
     }
 
-    /// Whether one group answers all of it. Of several CONTAINS a classic index answers one.
+    /// Whether one group answers all of it. Of several CONTAINS a classic index answers one; a storage-attached one that answers one of them has the others tried.
     fn is_met_by(&self, table: &TableSchema, group: &[&Arc<Index>]) -> bool {
+        let is_of_parts = |question| {
+            matches!(
+                question,
+                Question::Contains | Question::ContainsKey | Question::Entry
+            )
+        };
         self.columns.iter().all(|place| {
             let column = &table.columns[*place];
             let own = || group.iter().filter(|index| index.column == column.name);
-            let is_sai = own().any(|index| index.is_sai());
-            (self.questions.len() == 1 || is_sai)
-                && self
-                    .questions
-                    .iter()
-                    .all(|(question, _)| own().any(|index| answers(index, *question, column)))
+            let is_answered = |question| own().any(|index| answers(index, question, column));
+            let mut questions = self.questions.iter().map(|(question, _)| *question);
+            match own().any(|index| index.is_sai()) {
+                true if questions.clone().all(is_of_parts) => questions.any(is_answered),
+                is_sai => (questions.len() == 1 || is_sai) && questions.all(is_answered),
+            }
         })
     }
 }
