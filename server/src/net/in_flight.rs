@@ -1,10 +1,16 @@
-//! Bytes that connections hold: requests that have arrived in part or wait for their answers, and answers that wait for their reader.
+//! Bytes that connections hold: requests that have arrived in part or wait for their answers, and answers that are gathered or wait for their reader.
 //!
 //! Each connection reports what it holds; past the bound a request is told Overloaded instead of being begun, and a large request that has arrived in part
-//! is told so and cut off. Requests of the handshake are small and always answered.
+//! is told so and cut off. Requests of the handshake are small and always answered. An answer that grows large has a share of its own until it is encoded: where the
+//! others hold too much, it is given up and its reader told Overloaded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Pages of the largest size that fit together.
+const PAGES_AT_ONCE: usize = 32;
+const PAGE_BYTES_MIN: usize = 1 << 20;
+const PAGE_BYTES_MAX: usize = 16 << 20;
 
 /// What all connections hold together.
 #[derive(Debug)]
@@ -15,8 +21,9 @@ pub struct InFlight {
     given_up: AtomicUsize,
 }
 
-/// The share of one connection; gives it back when dropped.
-pub(super) struct Share {
+/// The share of one connection, or of one answer until it is encoded; gives it back when dropped.
+#[derive(Debug)]
+pub struct Share {
     all: Arc<InFlight>,
     bytes: usize,
 }
@@ -31,7 +38,8 @@ impl InFlight {
         })
     }
 
-    pub(super) fn share(self: &Arc<Self>) -> Share {
+    /// A share that holds nothing yet.
+    pub fn share(self: &Arc<Self>) -> Share {
         Share {
             all: self.clone(),
             bytes: 0,
@@ -43,6 +51,11 @@ impl InFlight {
         self.given_up.swap(0, Ordering::Relaxed)
     }
 
+    /// Bytes at which a page of rows ends before it has all the rows that were asked for, so that many readers have room beside each other.
+    pub fn page_bytes_max(&self) -> usize {
+        (self.bytes_max / PAGES_AT_ONCE).clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX)
+    }
+
     /// What is held now.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
@@ -50,8 +63,8 @@ impl InFlight {
 }
 
 impl Share {
-    /// This connection holds so much now.
-    pub(super) fn report(&mut self, bytes: usize) {
+    /// It holds so much now.
+    pub fn report(&mut self, bytes: usize) {
         match bytes >= self.bytes {
             true => self
                 .all
@@ -70,9 +83,16 @@ impl Share {
         self.all.given_up.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Whether all connections together hold more than they may.
+    /// Whether all together hold more than they may.
     pub(super) fn is_too_much(&self) -> bool {
         self.all.bytes() > self.all.bytes_max
+    }
+}
+
+impl Share {
+    /// Whether all the others together hold more than all may: who is alone may go on, however large its answer becomes.
+    pub fn is_too_much_beside_others(&self) -> bool {
+        self.all.bytes().saturating_sub(self.bytes) > self.all.bytes_max
     }
 }
 
@@ -97,5 +117,16 @@ mod tests {
         assert_eq!((all.bytes(), one.is_too_much()), (90, false));
         drop(one);
         assert_eq!(all.bytes(), 10);
+    }
+
+    #[test]
+    fn who_is_alone_may_hold_what_many_may_not() {
+        let all = InFlight::new(100);
+        let (mut one, mut other) = (all.share(), all.share());
+        one.report(200);
+        assert!(!one.is_too_much_beside_others());
+        assert!(other.is_too_much_beside_others());
+        other.report(101);
+        assert!(one.is_too_much_beside_others());
     }
 }

@@ -15,7 +15,7 @@ mod listener;
 mod scrape;
 
 pub use clients::Clients;
-pub use in_flight::InFlight;
+pub use in_flight::{InFlight, Share};
 pub use listener::Listener;
 pub use scrape::Scrapes;
 

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::prepared::Statement;
 use crate::audit::Asker;
 use crate::error::CqlError;
+use crate::net::Share;
 
 /// An answer.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ pub enum RowsMetadata {
 pub struct Cells {
     pub bytes: BytesMut,
     pub rows: i32,
+    /// What large ones hold of the memory for requests and answers.
+    pub held: Option<Share>,
 }
 
 impl Cells {

@@ -1,6 +1,8 @@
 //! Pages of what is taken together: no group is on two of them, whatever their size.
 
-use crate::client::{Client, Rows, with_server};
+use palladium::config::Config;
+
+use crate::client::{Client, Node, Rows, with_server};
 
 fn rows_of(client: &mut Client, statement: &str, size: i32) -> Vec<Rows> {
     let mut pages: Vec<Rows> = Vec::new();
@@ -64,4 +66,40 @@ fn no_group_is_cut_by_a_page() {
         let pages = rows_of(&mut client, "SELECT count(*) FROM ks.t", 1);
         assert_eq!(pages.len(), 1);
     });
+}
+
+/// Under a small budget a page ends at its bytes, before it has all the rows that were asked for; whoever follows it gets each row once.
+#[test]
+fn a_page_of_large_rows_ends_early_and_the_next_goes_on_behind_it() {
+    let node = Node::start_with(Config {
+        memory_bytes: 64 << 20,
+        ..Config::default()
+    });
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (k int, c int, v blob, PRIMARY KEY (k, c))")
+        .done();
+    let value = "7a".repeat(100_000);
+    for (k, c) in (0..6).flat_map(|k| (0..20).map(move |c| (k, c))) {
+        client
+            .query(&format!(
+                "INSERT INTO t (k, c, v) VALUES ({k}, {c}, 0x{value})"
+            ))
+            .done();
+    }
+    for statement in [
+        "SELECT k, c, v FROM t",
+        "SELECT k, c, v FROM t WHERE k = 3",
+        "SELECT k, c, v FROM t WHERE k IN (1, 4, 5)",
+        "SELECT k, c, v FROM t PER PARTITION LIMIT 15",
+        "SELECT k, c, v FROM t LIMIT 50",
+    ] {
+        let keys = statement.replace("k, c, v", "k, c");
+        let whole = client.query(&keys).rows().rows;
+        let pages = rows_of(&mut client, statement, 5000);
+        assert!(pages.len() > 1, "{statement}");
+        let joined = pages.into_iter().flat_map(|page| page.rows);
+        let joined: Vec<_> = joined.map(|row| row[..2].to_vec()).collect();
+        assert_eq!(joined, whole, "{statement}");
+    }
 }

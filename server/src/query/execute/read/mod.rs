@@ -67,6 +67,8 @@ const EFFORT_OF_PAGE: usize = 10;
 const EFFORT_OF_BLOCK: usize = 5;
 /// Reads in memory share a reading of the clocks for so long.
 const EFFORT_OF_READING: usize = 200;
+/// Bytes of an answer that nobody counts: its connection does once it is encoded.
+const SMALL_ANSWER_BYTES: usize = 64 << 10;
 /// Bytes of one answer: what a driver can still take in.
 const ANSWER_BYTES_MAX: usize = 200 << 20;
 
@@ -146,6 +148,8 @@ struct Select {
     per_partition: u32,
     /// Rows that the page still has room for.
     page_left: u32,
+    /// Bytes at which the page ends though it has room for more rows.
+    page_bytes_max: usize,
     /// Shown of the partition at hand, with those of earlier pages.
     in_partition: u32,
     partition_at_hand: Option<PartitionKey>,
@@ -289,6 +293,12 @@ impl Select {
             }
             resume = Some(state.position);
         }
+        // What is looked up, put together or sorted before it is shown is bounded by rows alone.
+        let is_plain = !plan.is_aggregate() && plan.sort.is_none() && indexed.is_none();
+        let page_bytes_max = match paged.is_some() && is_plain {
+            true => database.in_flight.page_bytes_max(),
+            false => usize::MAX,
+        };
         let by_server = settings.now_seconds.is_none();
         let near = near::begin(
             &database,
@@ -305,6 +315,7 @@ impl Select {
             done: matches!(keys, Keys::Nothing)
                 || matches!(&keys, Keys::Named(keys) if keys.is_empty()),
             page_left: paged.unwrap_or(u32::MAX),
+            page_bytes_max,
             in_partition: resume
                 .as_ref()
                 .map_or(0, |position: &ReadPosition| position.returned_in_partition),
@@ -328,6 +339,7 @@ impl Select {
             cells: Cells {
                 bytes: BytesMut::with_capacity(CELLS_BYTES),
                 rows: 0,
+                held: None,
             },
             group: None,
             group_end: None,
@@ -465,7 +477,7 @@ impl Select {
                     false if exact => self.per_partition,
                     false => u32::MAX,
                 },
-                bytes: INNER_BYTES,
+                bytes: INNER_BYTES.min(self.page_bytes_max),
                 tombstones: self.tombstones_left(),
             },
             resume: self.resume.take(),
@@ -541,14 +553,10 @@ impl Select {
         }
         drop(checks);
         self.bound = bound;
-        if self.cells.bytes.len() > ANSWER_BYTES_MAX {
-            return Err(CqlError::invalid(
-                "The result is too large for one answer: use paging",
-            ));
-        }
+        self.check_bytes()?;
         match (ended, page.next) {
             (Some(position), _) => self.stop(position),
-            (None, Some(position)) if self.page_left == 0 => self.stop(position),
+            (None, Some(position)) if self.is_page_full() => self.stop(position),
             (None, Some(position)) => {
                 self.resume = Some(position);
                 if let Some(indexed) = &mut self.indexed {
@@ -565,7 +573,7 @@ impl Select {
                 };
                 self.advance();
                 match last {
-                    Some(key) if self.page_left == 0 && !self.done && self.left > 0 => {
+                    Some(key) if self.is_page_full() && !self.done && self.left > 0 => {
                         self.stop(ReadPosition {
                             key,
                             clustering: None,
@@ -578,6 +586,31 @@ impl Select {
         }
         self.ask_graph(rows);
         Ok(())
+    }
+
+    fn is_page_full(&self) -> bool {
+        self.page_left == 0 || self.cells.bytes.len() >= self.page_bytes_max
+    }
+
+    /// What has been gathered is small, or there is room for it beside what others hold.
+    fn check_bytes(&mut self) -> CqlResult<()> {
+        if self.cells.bytes.len() <= SMALL_ANSWER_BYTES {
+            return Ok(());
+        }
+        if self.cells.bytes.len() > ANSWER_BYTES_MAX {
+            return Err(CqlError::invalid(
+                "The result is too large for one answer: use paging",
+            ));
+        }
+        let all = &self.database.in_flight;
+        let held = self.cells.held.get_or_insert_with(|| all.share());
+        held.report(self.cells.bytes.capacity());
+        match held.is_too_much_beside_others() {
+            true => Err(CqlError::overloaded(
+                "The server holds as many bytes of answers as it may hold",
+            )),
+            false => Ok(()),
+        }
     }
 
     /// The page is full, or nothing more is wanted.
