@@ -150,7 +150,7 @@ impl RecordedKeyring {
     fn look(&self) -> Result<u64, CryptoError> {
         // What was known before the file was read: another call may see a newer file meanwhile, and then this one was not old when it was read.
         let newest = self.newest.load(Ordering::Acquire);
-        let edits = self.keyring.edit_counter()?;
+        let edits = self.keyring.edit_counter().map_err(silent)?;
         if edits < newest {
             return Err(CryptoError::Unavailable {
                 reason: UnavailableReason::Unreachable,
@@ -172,6 +172,17 @@ impl RecordedKeyring {
             Ok(_) => call(&self.keyring),
             Err(error) => Box::pin(std::future::ready(Err(error).into())),
         }
+    }
+}
+
+/// A keyring that cannot be read says nothing of its keys, whatever is wrong with the file: it is out of reach, and no table is damaged.
+fn silent(error: CryptoError) -> CryptoError {
+    match error {
+        CryptoError::Denied { .. } | CryptoError::Unavailable { .. } => error,
+        broken => CryptoError::Unavailable {
+            reason: UnavailableReason::Unreachable,
+            message: broken.to_string(),
+        },
     }
 }
 

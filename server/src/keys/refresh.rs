@@ -432,8 +432,9 @@ impl<B: Backend> Inner<B> {
         let asked = self.ask(kept, purpose).await;
         // From here on what the log holds is read, which may take longer than many leases.
         drop(tending.call);
-        if let Err(error) = self.open_with(kept, purpose, asked).await {
-            tracing::debug!(table = %kept.id, %error, "still inaccessible");
+        if self.open_with(kept, purpose, asked).await.is_err() {
+            // What a client is told names the table; why it is closed was logged when that began.
+            tracing::debug!(table = %kept.id, "still inaccessible");
             kept.postpone(trouble::background_at(self.now_nanos()));
         }
         drop(tending.opening);

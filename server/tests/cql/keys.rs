@@ -1,8 +1,11 @@
 //! Keys as a client sees them: statuses, lineage, services and grants in CQL; ALTERs at once; a grant that is revoked and made again.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
 use palladium_crypto::GrantId;
 
-use crate::client::Client;
+use crate::client::{Client, Node};
 use crate::scene::{INVALID, Scene, UNAUTHORIZED, alter, begin, texts};
 
 #[test]
@@ -150,4 +153,23 @@ fn an_alias_is_shown_as_its_key() {
     scene.serve(|_, client| {
         assert_eq!(client.query("SELECT * FROM ks.t").rows().rows.len(), 1);
     });
+}
+
+#[test]
+fn a_keyring_that_is_torn_or_open_to_others_is_out_of_reach_and_damages_no_table() {
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    let whole = fs::read(node.keyring()).expect("the keyring's file");
+    let in_mode = |mode| fs::set_permissions(node.keyring(), Permissions::from_mode(mode)).unwrap();
+    let create = "CREATE TABLE t (k int PRIMARY KEY)";
+    let mut refused = || client.query(create).error();
+    in_mode(0o644);
+    let (_, message) = refused();
+    assert!(message.contains("Unreachable"), "{message}");
+    in_mode(0o600);
+    fs::write(node.keyring(), &whole[..whole.len() / 2]).unwrap();
+    let (_, message) = refused();
+    assert!(message.contains("Unreachable"), "{message}");
+    fs::write(node.keyring(), &whole).unwrap();
+    client.query(create).done();
 }
