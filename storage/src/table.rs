@@ -49,6 +49,8 @@ pub(crate) struct Table {
     pub(crate) merging: Claims,
     /// The second in which compaction last looked at it without being asked.
     pub(crate) looked_at: AtomicI64,
+    /// Rewrites that were asked for: a merge that drew its data keys before the newest of them has not been written for it.
+    pub(crate) rewrites: AtomicU64,
     /// Held while a memtable is flushed, SSTables are exchanged or the log floor moves: one at a time.
     pub(crate) rewriting: futures::lock::Mutex<()>,
     damage: OnceLock<String>,
@@ -169,6 +171,7 @@ impl Table {
             transition: futures::lock::Mutex::new(()),
             merging: Claims::default(),
             looked_at: AtomicI64::new(0),
+            rewrites: AtomicU64::new(0),
             rewriting: futures::lock::Mutex::new(()),
             damage: OnceLock::new(),
             is_to_be_settled: AtomicBool::new(false),

@@ -89,7 +89,8 @@ pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
             }
             None => {
                 let expired = claim.sstables().to_vec();
-                exchange(inner, &table, &open, expired, Vec::new()).await?;
+                let rewrites = table.rewrites.load(Ordering::Acquire);
+                exchange(inner, &table, &open, expired, Vec::new(), rewrites).await?;
             }
         }
         drop(claim);
@@ -136,9 +137,9 @@ pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
         let state = manifest.state().tables.get(&id);
         let mut left = state.iter().flat_map(|state| state.to_rewrite());
         left.find(|entry| !open.is_unreadable(entry.id))
-            .map(|entry| (entry.id, entry.level))
+            .map(|entry| (entry.id, entry.level, entry.store))
     };
-    let Some((sstable, level)) = next else {
+    let Some((sstable, level, store)) = next else {
         return Ok(());
     };
     let plan = Plan {
@@ -147,6 +148,8 @@ pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
         outputs: Outputs::One,
         is_divisible: false,
     };
+    let free = inner.backend.room().await?;
+    let plan = fitting(plan, &summaries(&open, store), inner.room_of(free))?;
     let written = merge_sstables(inner, &table, &open, &plan).await;
     // Of what else is damaged, the manifest or the SSTable that was written just now, this one is not to blame.
     if let Err(MergeError::Merging(Error::Corrupt { what })) = &written {
@@ -335,6 +338,7 @@ async fn carry_out<B: Backend>(
         .flatten();
     let forgets = stale.is_some();
     let writer = inner.writer_options(table, store).await;
+    let rewrites_before = table.rewrites.load(Ordering::Acquire);
     let task = MergeTask {
         backend: inner.backend.clone(),
         env: inner.env.clone(),
@@ -366,9 +370,16 @@ async fn carry_out<B: Backend>(
         }
     }
     let bytes_out = merged.added.iter().map(|entry| entry.bytes()).sum();
-    exchange(inner, table, open, merged.removed, merged.added)
-        .await
-        .map_err(MergeError::Exchanging)?;
+    exchange(
+        inner,
+        table,
+        open,
+        merged.removed,
+        merged.added,
+        rewrites_before,
+    )
+    .await
+    .map_err(MergeError::Exchanging)?;
     let now = inner.env.wall_micros();
     inner
         .merges

@@ -184,6 +184,10 @@ impl<B: Backend> Inner<B> {
     async fn begin_rewrite(self: &Arc<Self>, id: TableId) -> Result<()> {
         // What the log holds under its present key is not needed any more once this is out.
         rewrite::flush(self, id).await?;
+        let table = self.tables.get(id)?;
+        // No merge gives its SSTables their ids meanwhile.
+        let rewriting = table.rewriting.lock().await;
+        table.rewrites.fetch_add(1, Ordering::AcqRel);
         let rewrite = {
             let manifest = self.manifest.lock().await;
             let state = manifest.state().tables.get(&id);
@@ -199,7 +203,8 @@ impl<B: Backend> Inner<B> {
         };
         self.commit_manifest(&[Edit::Rewrite { table: id, rewrite }])
             .await?;
-        if let Some(open) = self.tables.get(id)?.opened() {
+        drop(rewriting);
+        if let Some(open) = table.opened() {
             // Asked again, it tries again.
             open.try_unreadable_again();
         }

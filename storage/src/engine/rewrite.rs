@@ -27,7 +27,7 @@ use crate::engine::group::Errand;
 use crate::engine::{Flush, Inner, compact};
 use crate::error::{Error, Result};
 use crate::lease::Reading;
-use crate::manifest::{Edit, SstableEntry};
+use crate::manifest::{Edit, Rewrite, SstableEntry};
 use crate::memtable::{Memtable, flush as write_memtables};
 use crate::model::{Deletion, PartitionBound, Store};
 use crate::read::{Fault, Item, Merge, PartitionHead, Slices, Source};
@@ -192,6 +192,7 @@ pub(super) async fn exchange<B: Backend>(
     open: &Arc<OpenTable>,
     removed: Vec<u64>,
     mut added: Vec<SstableEntry>,
+    rewrites_before: u64,
 ) -> Result<()> {
     let _rewriting = table.rewriting.lock().await;
     let made: Vec<StructureId> = added.iter().flat_map(SstableEntry::structures).collect();
@@ -203,14 +204,21 @@ pub(super) async fn exchange<B: Backend>(
             return unfit.map(drop);
         }
     };
-    inner
-        .commit_manifest(&[Edit::AddSstables {
-            table: open.table,
-            added,
-            removed: removed.clone(),
-            log_floor: None,
-        }])
-        .await?;
+    let again = match table.rewrites.load(Ordering::Acquire) == rewrites_before {
+        true => None,
+        false => inner.rewrite_with(open.table, &added).await,
+    };
+    let mut edits = vec![Edit::AddSstables {
+        table: open.table,
+        added,
+        removed: removed.clone(),
+        log_floor: None,
+    }];
+    edits.extend(again);
+    inner.commit_manifest(&edits).await?;
+    if edits.len() > 1 {
+        inner.jobs.add(Job::Rewrite(open.table));
+    }
     let before = open.sstables();
     open.replace_sstables(&removed, opened);
     let replaced = before
@@ -335,6 +343,19 @@ pub(super) fn check_lease<B: Backend>(inner: &Inner<B>, open: &OpenTable) -> Res
 }
 
 impl<B: Backend> Inner<B> {
+    /// A rewrite that these SSTables belong to as well: their data keys were drawn before it was asked for.
+    async fn rewrite_with(&self, table: TableId, added: &[SstableEntry]) -> Option<Edit> {
+        let below = added.iter().map(|entry| entry.id + 1).max()?;
+        let manifest = self.manifest.lock().await;
+        let state = manifest.state().tables.get(&table)?;
+        let so_far = state.rewrite.map_or(0, |rewrite| rewrite.total);
+        let rewrite = Rewrite {
+            below,
+            total: so_far.saturating_add(u32::try_from(added.len()).unwrap_or(u32::MAX)),
+        };
+        Some(Edit::Rewrite { table, rewrite })
+    }
+
     /// How the next SSTable of a table's store is written.
     pub(super) async fn writer_options(&self, table: &Table, store: Store) -> WriterOptions {
         let id = {

@@ -115,6 +115,33 @@ fn one_damaged_sstable_holds_up_no_other_one_of_a_rewrite() {
 }
 
 #[test]
+fn what_a_merge_writes_that_drew_its_keys_before_a_rewrite_was_asked_for_is_written_again() {
+    let mut met = 0;
+    for millis in (0..40).map(|step| step * 25) {
+        let (world, expected) = filled(19);
+        world.flush(0).unwrap();
+        let before: BTreeSet<String> = world.paths("blobs/").into_iter().collect();
+        let slow = Duration::from_millis(100);
+        world.disk.slow_down(world.env.clone(), 19 + millis, slow);
+        let engine = world.engine.clone();
+        world.env.spawn(Box::pin(async move {
+            let _ = engine.compact(Some(id(0))).await;
+        }));
+        world.env.advance(Duration::from_millis(millis));
+        let begun: BTreeSet<String> = world.paths("blobs/").into_iter().collect();
+        let is_under_way = begun.is_superset(&before) && begun.len() > before.len();
+        world.env.run(world.engine.rewrite(id(0))).unwrap();
+        world.env.advance(Duration::from_secs(60));
+        wait_until_settled(&world);
+        let after: BTreeSet<String> = world.paths("blobs/").into_iter().collect();
+        assert!(after.is_disjoint(&begun), "after {millis} ms");
+        assert_eq!(world.rows(0).unwrap(), expected);
+        met += u32::from(is_under_way);
+    }
+    assert!(met > 0, "no rewrite was asked for in mid-merge");
+}
+
+#[test]
 fn a_rewrite_of_an_empty_table_is_over_at_once() {
     let world = World::with_tables(12, small(), 1);
     world.env.run(world.engine.rewrite(id(0))).unwrap();
