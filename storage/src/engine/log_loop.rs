@@ -258,6 +258,8 @@ async fn sync<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>) -> Resu
 async fn release<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>) -> Result<()> {
     let (floors, damaged_from) = {
         let manifest = inner.manifest.lock().await;
+        // The watermark that lets segments go names the commit whose floors let them.
+        log.note_manifest(manifest.sequence());
         let tables = &manifest.state().tables;
         let floors: HashMap<TableId, u64> = tables
             .iter()
