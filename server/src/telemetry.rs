@@ -5,6 +5,7 @@
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -31,6 +32,8 @@ pub fn start(config: &Config) -> Result<Telemetry, String> {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // A span is a line of its own once it is over, with how long it took: no event stands in it.
+        .with_span_events(FmtSpan::CLOSE)
         .with_filter(filter);
     let subscriber = tracing_subscriber::registry().with(lines);
     if config.otlp_endpoint.is_empty() {

@@ -1,6 +1,7 @@
 //! The process as the system sees it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -63,4 +64,41 @@ fn the_server_is_not_dumpable() {
     let other = start(Command::new("sleep").arg("60"));
     assert_eq!(owner(&other), user);
     assert_eq!(owner(&server), 0);
+}
+
+#[test]
+fn a_request_is_a_line_of_the_log_where_the_filter_lets_spans_through() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut server = Running(
+        Command::new(env!("CARGO_BIN_EXE_palladium"))
+            .current_dir(folder.path())
+            .args(["--listen", "127.0.0.1:0"])
+            .env("PALLADIUM_LOG", "palladium=debug")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it can be run"),
+    );
+    let mut ready = String::new();
+    let output = server.0.stdout.take().expect("it is piped");
+    BufReader::new(output)
+        .read_line(&mut ready)
+        .expect("it says when it is ready");
+    let address = ready
+        .trim_end()
+        .rsplit(' ')
+        .next()
+        .expect("it says where it listens");
+    let mut client = TcpStream::connect(address).expect("it listens");
+    let startup = b"\x04\0\0\0\x01\0\0\0\x16\0\x01\0\x0bCQL_VERSION\0\x053.0.0";
+    let query = b"\x04\0\0\x01\x07\0\0\0\x23\0\0\0\x1cSELECT key FROM system.local\0\x01\0";
+    client
+        .write_all(&[&startup[..], query].concat())
+        .expect("it takes frames");
+    let log = BufReader::new(server.0.stderr.take().expect("it is piped"));
+    let is_closed_span =
+        |line: &String| line.contains(" request{") && line.contains("}: palladium::span: close");
+    let found = log.lines().map_while(Result::ok).find(is_closed_span);
+    let line = found.expect("the server ends with its log");
+    assert!(line.contains("operation"), "{line}");
 }
