@@ -1,6 +1,6 @@
 //! The process as the system sees it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -95,10 +95,13 @@ fn a_request_is_a_line_of_the_log_where_the_filter_lets_spans_through() {
     client
         .write_all(&[&startup[..], query].concat())
         .expect("it takes frames");
-    let log = BufReader::new(server.0.stderr.take().expect("it is piped"));
-    let is_closed_span =
-        |line: &String| line.contains(" request{") && line.contains("}: palladium::span: close");
-    let found = log.lines().map_while(Result::ok).find(is_closed_span);
-    let line = found.expect("the server ends with its log");
-    assert!(line.contains("operation"), "{line}");
+    // READY, and the head of the rows: the request is over.
+    client.read_exact(&mut [0; 18]).expect("it answers");
+    let process = rustix::process::Pid::from_child(&server.0);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).expect("it runs");
+    let mut log = String::new();
+    let mut lines = server.0.stderr.take().expect("it is piped");
+    lines.read_to_string(&mut log).expect("it writes text");
+    let is_over = |line: &str| line.contains("operation=") && line.contains("span: close");
+    assert!(log.lines().any(is_over), "{log}");
 }
