@@ -16,7 +16,7 @@ pub type KeyVersion = u32;
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident, $what:literal, $print:path) => {
         $(#[$doc])*
-        #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+        #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash)]
         pub struct $name(pub [u8; 16]);
 
         impl $name {
@@ -31,6 +31,13 @@ macro_rules! identifier {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 $print(&self.0, f)
+            }
+        }
+
+        /// As it is displayed: logs show what it stands in by Debug, and whoever reads them looks for the name.
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
             }
         }
 
@@ -142,6 +149,7 @@ mod tests {
         let text = table.to_string();
         assert_eq!(text, "30313233-3435-3637-3839-616263646566");
         assert_eq!(text.parse::<TableId>().unwrap(), table);
+        assert_eq!(format!("{:?}", Some(table)), format!("Some({text})"));
     }
 
     #[test]
