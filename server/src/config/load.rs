@@ -149,6 +149,25 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_holds_no_request_and_a_data_center_without_a_name_are_refused() {
+        for (text, refusal) in [
+            ("memory_bytes = 0", None),
+            ("memory_bytes = 16777216", None),
+            (
+                "memory_bytes = 16777215",
+                Some("memory_bytes must be at least"),
+            ),
+            ("data_center = \"\"", Some("data_center must not be empty")),
+        ] {
+            let error = load_text(text, &[]).err();
+            assert_eq!(error.is_some(), refusal.is_some(), "{text}");
+            if let (Some(error), Some(refusal)) = (error, refusal) {
+                assert!(error.contains(refusal), "{error}");
+            }
+        }
+    }
+
+    #[test]
     fn a_password_that_is_no_text_is_refused_without_being_quoted() {
         for value in ["12345", "12345.5", "[12345]", "{ a = 12345 }"] {
             let text = format!("default_superuser_password = {value}");

@@ -26,6 +26,8 @@ use crate::keys::CallLimits;
 
 /// The shortest lease: one call must not outlast it.
 const KEY_CALL_TIMEOUT_S_MAX: u64 = 10;
+/// Less memory than this holds no memtable, no block and no request of any size beside each other.
+const MEMORY_BYTES_MIN: u64 = 16 << 20;
 
 /// Bytes of opened blocks that a merge keeps, at least and at most: below, what is read ahead is too little; more is of no use.
 const MERGE_BYTES: (usize, usize) = (2 << 20, 32 << 20);
@@ -250,6 +252,14 @@ impl Config {
             || self.prepared_statements_max == 0
         {
             return Err("connections_max, connection_requests_max and prepared_statements_max must be at least 1".into());
+        }
+        if (1..MEMORY_BYTES_MIN).contains(&self.memory_bytes) {
+            return Err(format!(
+                "memory_bytes must be at least {MEMORY_BYTES_MIN} (16 MiB), or 0 for half of the machine"
+            ));
+        }
+        if self.data_center.is_empty() {
+            return Err("data_center must not be empty: drivers look for this server in it".into());
         }
         if !(1..=64).contains(&self.concurrent_compactors) {
             return Err("concurrent_compactors must be from 1 to 64".into());
