@@ -41,6 +41,12 @@ impl AnchorKeeper {
                 ));
             }
             Err(_) if is_new => None,
+            Err(error @ AnchorError::Missing) => {
+                return Err(format!(
+                    "anchor {}: {error}; if it is lost for good, `palladium accept-rollback` takes the data folder as it is",
+                    path.display()
+                ));
+            }
             Err(error) => return Err(format!("anchor {}: {error}", path.display())),
         };
         let keeper = AnchorKeeper {

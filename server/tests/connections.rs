@@ -376,6 +376,7 @@ async fn a_first_start_writes_its_anchor_before_any_data() {
     std::fs::remove_file(folder.path().join("keyring.anchor")).unwrap();
     let refusal = start().await.err().expect("data without its anchor");
     assert!(refusal.contains("there is no anchor"), "{refusal}");
+    assert!(refusal.contains("palladium accept-rollback"), "{refusal}");
     std::fs::remove_dir_all(&data).unwrap();
     start().await.unwrap().stop().await.unwrap();
     assert!(keyring.exists());
