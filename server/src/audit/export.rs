@@ -6,12 +6,12 @@
 //!    └──────── what the file knows now ───────────┘
 //! ```
 //!
-//! A head that finds the place taken is not shown; a newer one is, a minute later. The thread keeps the newest head that could not be written and tries it again
+//! A head that finds the place taken takes it: the newest is what the file is to hold. The thread keeps the newest head that could not be written and tries it again
 //! each minute, whether or not the trail moves on. When the server stops, the thread is waited for so long and no longer: it is
 //! no task of the runtime's, so a call that never returns keeps no process alive.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -25,7 +25,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(60);
 
 /// Where heads are handed in to be exported.
 pub(super) struct Exporter {
-    heads: SyncSender<Head>,
+    place: Arc<Place>,
     /// Ends with the thread.
     over: oneshot::Receiver<()>,
     /// The newest record of which the thread was given the head: it writes it as soon as the file lets it.
@@ -35,7 +35,8 @@ pub(super) struct Exporter {
 impl Exporter {
     /// Starts the thread. The heads that the file holds already come by the other end, if it can be read.
     pub(super) fn start(file: PathBuf) -> (Exporter, oneshot::Receiver<Vec<Head>>) {
-        let (heads, waiting) = sync_channel(1);
+        let place = Arc::new(Place::default());
+        let waiting = place.clone();
         let (tell, exported) = oneshot::channel();
         let (ended, over) = oneshot::channel();
         let started = std::thread::Builder::new()
@@ -49,35 +50,96 @@ impl Exporter {
             tracing::error!(%error, "the audit trail's head is not exported: there is no thread for it");
         }
         let exporter = Exporter {
-            heads,
+            place,
             over,
             shown: 0,
         };
         (exporter, exported)
     }
 
-    /// Hands in a head, unless it was the last one, or the one before is still on its way.
+    /// Hands in a head, unless it was the last one.
     pub(super) fn show(&mut self, head: &Head) {
         if head.sequence() == self.shown {
             return;
         }
-        match self.heads.try_send(head.clone()) {
-            Ok(()) => self.shown = head.sequence(),
-            Err(TrySendError::Full(_)) => {
-                tracing::error!("the audit trail's head is not exported: its file does not answer");
-            }
-            Err(TrySendError::Disconnected(_)) => {}
+        self.shown = head.sequence();
+        if self.place.put(head.clone()) {
+            tracing::warn!(
+                "the audit trail's head is exported late: its file has not taken the one before yet"
+            );
         }
     }
 
     /// Waits for what was handed in.
     pub(super) async fn finish(self) {
-        let Exporter { heads, over, .. } = self;
-        drop(heads);
+        let Exporter { place, over, .. } = self;
+        place.close();
         if tokio::time::timeout(LAST_EXPORT_MAX, over).await.is_err() {
             tracing::error!(
                 "the audit trail's last head is not exported: its file does not answer"
             );
+        }
+    }
+}
+
+/// The newest head that the thread has not taken yet.
+#[derive(Default)]
+struct Place {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    head: Option<Head>,
+    is_closed: bool,
+}
+
+/// What the thread is to do next.
+#[derive(Debug, PartialEq)]
+enum Next {
+    Write(Head),
+    TryAgain,
+    End,
+}
+
+impl Place {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another one was still there, which this one stands for as well.
+    fn put(&self, head: Head) -> bool {
+        let before = self.waiting().head.replace(head);
+        self.changed.notify_one();
+        before.is_some()
+    }
+
+    fn close(&self) {
+        self.waiting().is_closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits for the next head, and no longer than the pause if there is one. What was put before the end comes before the end.
+    fn next(&self, pause: Option<Duration>) -> Next {
+        let is_idle = |waiting: &mut Waiting| waiting.head.is_none() && !waiting.is_closed;
+        let waiting = self.waiting();
+        let mut waiting = match pause {
+            None => self
+                .changed
+                .wait_while(waiting, is_idle)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(pause) => {
+                self.changed
+                    .wait_timeout_while(waiting, pause, is_idle)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
+        match (waiting.head.take(), waiting.is_closed) {
+            (Some(head), _) => Next::Write(head),
+            (None, true) => Next::End,
+            (None, false) => Next::TryAgain,
         }
     }
 }
@@ -108,22 +170,9 @@ impl FileOfHeads {
             tracing::error!(error, file = %self.path.display(), "the audit trail's head is not exported");
         }
     }
-
-    /// The next head; None: it is time to try again.
-    fn next(&self, waiting: &Receiver<Head>) -> Result<Option<Head>, RecvTimeoutError> {
-        if self.unwritten.is_none() {
-            let head = waiting.recv();
-            return head.map(Some).map_err(|_| RecvTimeoutError::Disconnected);
-        }
-        match waiting.recv_timeout(RETRY_PAUSE) {
-            Ok(head) => Ok(Some(head)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(ended) => Err(ended),
-        }
-    }
 }
 
-fn serve(mut file: FileOfHeads, waiting: &Receiver<Head>, tell: oneshot::Sender<Vec<Head>>) {
+fn serve(mut file: FileOfHeads, waiting: &Place, tell: oneshot::Sender<Vec<Head>>) {
     match head::read_exported(&file.path) {
         Ok(exported) => {
             // A server that has stopped meanwhile wants to know nothing.
@@ -133,8 +182,12 @@ fn serve(mut file: FileOfHeads, waiting: &Receiver<Head>, tell: oneshot::Sender<
             tracing::error!(error, file = %file.path.display(), "the exported heads of the audit trail cannot be read");
         }
     }
-    while let Ok(newer) = file.next(waiting) {
-        file.write(newer);
+    loop {
+        match waiting.next(file.unwritten.is_some().then_some(RETRY_PAUSE)) {
+            Next::Write(newer) => file.write(Some(newer)),
+            Next::TryAgain => file.write(None),
+            Next::End => break,
+        }
     }
     // The server stops: one last try.
     file.write(None);
@@ -149,6 +202,19 @@ mod tests {
             r#"{{"version":1,"cluster":"c","sequence":{sequence},"hash":"h{sequence}","at":1,"public_key":"p","signature":"s"}}"#
         );
         Head::from_bytes(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_newest_head_waits_for_a_file_that_is_being_written_and_is_not_lost_at_the_end() {
+        let place = Place::default();
+        assert!(!place.put(head(1)));
+        assert_eq!(place.next(None), Next::Write(head(1)));
+        // The thread is at work now.
+        assert!(!place.put(head(2)));
+        assert!(place.put(head(3)));
+        place.close();
+        assert_eq!(place.next(None), Next::Write(head(3)));
+        assert_eq!(place.next(Some(RETRY_PAUSE)), Next::End);
     }
 
     #[test]
