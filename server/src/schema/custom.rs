@@ -28,6 +28,11 @@ pub const IDENTIFIER: &str = "kms_key_identifier";
 pub const CUSTOMER_MANAGED: &str = "CUSTOMER_MANAGED_KMS_KEY";
 pub const SERVICE_OWNED: &str = "AWS_OWNED_KMS_KEY";
 
+const POINT_IN_TIME: &str = "point_in_time_recovery";
+const STATUS: &str = "status";
+const ENABLED: &str = "enabled";
+const STATUSES: [&str; 2] = [ENABLED, "disabled"];
+
 /// What `custom_properties` may hold.
 const KNOWN: [&str; 10] = [
     "auto_scaling_settings",
@@ -91,10 +96,41 @@ impl Custom {
             if name == ENCRYPTION {
                 self.encryption = Some(specification(value)?);
             } else {
+                check_value(&name, value)?;
                 self.properties.insert(name, value.clone());
             }
         }
         Ok(())
+    }
+}
+
+/// What of the other properties would promise something that this server does not do, or is no value of theirs.
+fn check_value(name: &str, value: &PropertyValue) -> CqlResult<()> {
+    let wrong = || CqlError::invalid(format!("{name} should be a map"));
+    let (field, allowed) = match name {
+        POINT_IN_TIME => (STATUS, STATUSES),
+        "client_side_timestamps" | "ttl" => (STATUS, STATUSES),
+        "capacity_mode" => ("throughput_mode", ["pay_per_request", "provisioned"]),
+        _ => return value.map().map(|_| ()).ok_or_else(wrong),
+    };
+    let mut found = None;
+    for (key, value) in value.map().ok_or_else(wrong)? {
+        if key.raw_text().eq_ignore_ascii_case(field) {
+            found = Some(value.text().ok_or_else(|| {
+                CqlError::invalid(format!("{field} in {name} should be a string"))
+            })?);
+        }
+    }
+    let text = found.ok_or_else(|| CqlError::invalid(format!("{field} is missing in {name}")))?;
+    let [first, second] = allowed;
+    match text.to_ascii_lowercase() {
+        word if name == POINT_IN_TIME && word == ENABLED => Err(CqlError::invalid(
+            "Restores from a point in time are not supported by this server yet: point_in_time_recovery cannot be enabled",
+        )),
+        word if allowed.contains(&word.as_str()) => Ok(()),
+        _ => Err(CqlError::invalid(format!(
+            "Unknown {field} '{text}' in {name}: only {first} and {second} are allowed"
+        ))),
     }
 }
 
@@ -351,6 +387,48 @@ mod tests {
             ),
         ] {
             assert_eq!(read(with).unwrap_err(), message, "{with}");
+        }
+    }
+
+    #[test]
+    fn a_property_that_would_be_shown_and_not_kept_or_is_no_value_is_refused() {
+        for (properties, message) in [
+            (
+                "'point_in_time_recovery': {'status': 'Enabled'}",
+                Some(
+                    "Restores from a point in time are not supported by this server yet: point_in_time_recovery cannot be enabled",
+                ),
+            ),
+            ("'point_in_time_recovery': {'status': 'DISABLED'}", None),
+            (
+                "'point_in_time_recovery': 'enabled'",
+                Some("point_in_time_recovery should be a map"),
+            ),
+            (
+                "'point_in_time_recovery': {}",
+                Some("status is missing in point_in_time_recovery"),
+            ),
+            (
+                "'ttl': {'status': 'perhaps'}",
+                Some("Unknown status 'perhaps' in ttl: only enabled and disabled are allowed"),
+            ),
+            (
+                "'client_side_timestamps': {'status': {'a': 'b'}}",
+                Some("status in client_side_timestamps should be a string"),
+            ),
+            (
+                "'capacity_mode': {'throughput_mode': 'fast'}",
+                Some(
+                    "Unknown throughput_mode 'fast' in capacity_mode: only pay_per_request and provisioned are allowed",
+                ),
+            ),
+            (
+                "'cdc_specification': 'x'",
+                Some("cdc_specification should be a map"),
+            ),
+        ] {
+            let read = read(&format!("custom_properties = {{{properties}}}"));
+            assert_eq!(read.err().as_deref(), message, "{properties}");
         }
     }
 

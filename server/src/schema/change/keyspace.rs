@@ -10,9 +10,10 @@ use super::super::{Catalog, Keyspace, KeyspaceKind, replication};
 use super::{Circumstances, Plan, changed, check_modifiable, check_not_ours, with_keyspace};
 use crate::error::{CqlError, CqlResult};
 
-/// `tags` is Amazon Keyspaces' and says nothing here.
+/// `tags` is Amazon Keyspaces'; whoever says it is told that it is not kept.
 const PROPERTIES: [&str; 3] = ["replication", "durable_writes", "tags"];
 const NAME_CHARACTERS_MAX: usize = 48;
+const TAGS_ARE_LOST: &str = "Tags of a keyspace are not kept by this server";
 
 pub fn create(
     catalog: &Catalog,
@@ -39,14 +40,18 @@ pub fn create(
     keyspace.replication =
         replication::replication(options, &BTreeMap::new(), name, circumstances.data_center)?;
     keyspace.durable_writes = properties.boolean("durable_writes")?.unwrap_or(true);
-    let warning = replication::warning(&keyspace.replication, name);
+    let lost = properties.value("tags").map(|_| TAGS_ARE_LOST.to_owned());
+    let warnings = replication::warning(&keyspace.replication, name)
+        .into_iter()
+        .chain(lost);
+    let warnings: Vec<String> = warnings.collect();
     changed(
         with_keyspace(catalog, keyspace),
         Change::Created,
         name,
         SchemaTarget::Keyspace,
     )
-    .with_warnings(warning)
+    .with_warnings(warnings)
     .planned()
 }
 
@@ -87,7 +92,9 @@ pub fn alter(
     };
     let mut keyspace = Keyspace::clone(there);
     let mut warnings = Vec::new();
-    // Tags of a keyspace are Amazon Keyspaces' and say nothing here.
+    if let KeyspaceAction::AddTags(_) = &alter.action {
+        warnings.push(TAGS_ARE_LOST.into());
+    }
     if let KeyspaceAction::With(properties) = &alter.action {
         let properties = Properties::read(properties, &PROPERTIES)?;
         let options = properties.map("replication")?;
