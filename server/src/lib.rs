@@ -30,6 +30,7 @@ pub mod keys;
 pub mod ledger;
 pub mod memory;
 pub mod net;
+pub mod output;
 pub mod passphrase;
 pub mod permissions;
 pub mod query;

@@ -8,7 +8,7 @@ use palladium::admin::accept_rollback::Consent;
 use palladium::admin::client::{Login, Server};
 use palladium::admin::{self, keyring, verify};
 use palladium::wiping::WipingAllocator;
-use palladium::{config, passphrase, server};
+use palladium::{config, output, passphrase, server};
 use palladium_crypto::PublicKey;
 
 #[global_allocator]
@@ -161,10 +161,12 @@ fn main() -> ExitCode {
     palladium::wiping::give_free_pages_back_soon();
     palladium::memory::protect();
     let arguments = Arguments::parse();
+    let serves = arguments.command.is_none();
     match run(arguments) {
-        Ok(code) => code,
+        Ok(code) if serves => code,
+        Ok(code) => output::ended(code),
         Err(error) => {
-            eprintln!("palladium: {error}");
+            output::complain(format_args!("palladium: {error}"));
             ExitCode::from(2)
         }
     }

@@ -38,6 +38,7 @@ use crate::net::{InFlight, Listener, Scrapes};
 use crate::passphrase;
 use crate::permissions::Authority;
 use crate::query::{PageSeal, Prepared};
+use crate::say;
 use crate::schema::store;
 use crate::schema::turns::Turns;
 use crate::service_key::{self, ServiceKey};
@@ -84,7 +85,8 @@ pub fn run(config: Config) -> Result<ExitCode, String> {
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
         };
-        println!("palladium is ready on {}", server.address());
+        // Whoever cannot be told finds the port open.
+        say!("palladium is ready on {}", server.address());
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

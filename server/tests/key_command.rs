@@ -51,6 +51,12 @@ impl Desk {
         command
     }
 
+    /// Its output goes nowhere: to a full disk, or to a reader who has left.
+    fn unheard(&self, arguments: &[&str], output: impl Into<Stdio>) -> Outcome {
+        let child = self.command(arguments).stdout(output).spawn().unwrap();
+        Outcome::from(child.wait_with_output().unwrap())
+    }
+
     fn with_input(&self, arguments: &[&str], input: &[u8]) -> Outcome {
         let child = self.command(arguments).spawn().unwrap();
         Outcome::from(feed(child, input).wait_with_output().unwrap())
@@ -121,6 +127,25 @@ fn a_key_is_made_shown_rotated_taken_away_and_given_back() {
     );
     desk.refused(&["enable", "nobody"], "holds no key local:nobody");
     desk.refused(&["create", "orders"], "exists already");
+}
+
+#[test]
+fn a_key_whose_name_cannot_be_printed_is_made_and_the_command_says_so() {
+    let desk = Desk::new();
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let outcome = desk.unheard(&["key", "create", "orders"], full.unwrap());
+    outcome.is_refused("standard output cannot be written");
+    assert!(desk.must(&["list"]).starts_with("local:orders\tenabled"));
+}
+
+#[test]
+fn a_reader_who_has_left_ends_no_command() {
+    let desk = Desk::new();
+    desk.must(&["create", "orders"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let outcome = desk.unheard(&["key", "list"], writer);
+    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
 }
 
 #[test]

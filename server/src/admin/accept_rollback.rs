@@ -26,6 +26,7 @@ use crate::audit::{self, Asker, Event, Standing, Trail};
 use crate::config::Config;
 use crate::env::RealEnv;
 use crate::keyring_record;
+use crate::say;
 use crate::server::open_engine;
 use crate::service_table::{self, SCHEMA_TABLE};
 
@@ -95,16 +96,16 @@ async fn accept(config: &Config, consent: Consent) -> Result<u8, String> {
     let folder = match Folder::open(config).await? {
         Ok(folder) => folder,
         Err(damage) => {
-            println!("damage: {damage}");
+            say!("damage: {damage}");
             return Ok(DAMAGED);
         }
     };
     for damage in folder.inspection.damage() {
-        println!("warning: damage that stays: {damage}");
+        say!("warning: damage that stays: {damage}");
     }
     let found = look(config, &folder).await?;
     if !found.is_older() && !found.is_keyring_older() {
-        println!(
+        say!(
             "nothing is to be accepted: the folder is as new as its anchor, and the keyring as new as the folder knows"
         );
         return Ok(WHOLE);
@@ -117,11 +118,11 @@ async fn accept(config: &Config, consent: Consent) -> Result<u8, String> {
         );
     }
     if !consent.yes {
-        println!("nothing was changed; --yes accepts this");
+        say!("nothing was changed; --yes accepts this");
         return Ok(NOT_CHECKED);
     }
     let epoch = record(config, folder, &found).await?;
-    println!("accepted: the folder stands at epoch {epoch}, and the server may start");
+    say!("accepted: the folder stands at epoch {epoch}, and the server may start");
     Ok(WHOLE)
 }
 
@@ -149,20 +150,23 @@ async fn look(config: &Config, folder: &Folder) -> Result<Found, String> {
 
 fn tell(found: &Found) {
     match &found.anchor {
-        Ok(anchor) if found.is_older() => println!(
+        Ok(anchor) if found.is_older() => say!(
             "the folder stands at epoch {}, and epoch {} was seen (start {}): what was written in between is not in it",
-            found.folder_epoch, anchor.epoch, anchor.incarnation
+            found.folder_epoch,
+            anchor.epoch,
+            anchor.incarnation
         ),
         Ok(_) => {}
-        Err(why) => println!(
+        Err(why) => say!(
             "{why}: whether the folder, at epoch {}, is an older copy cannot be told",
             found.folder_epoch
         ),
     }
     if found.is_keyring_older() {
-        println!(
+        say!(
             "the keyring has seen {} edits, and one with {} was in use",
-            found.keyring_edits, found.recorded_edits
+            found.keyring_edits,
+            found.recorded_edits
         );
     }
 }
@@ -224,7 +228,7 @@ fn export(config: &Config, trail: &Trail) -> Result<(), String> {
     });
     if is_ahead {
         let kept = audit::set_aside(&path, "before-rollback")?;
-        println!(
+        say!(
             "exported heads of the newer audit trail are kept in {}",
             kept.display()
         );

@@ -16,6 +16,7 @@ use palladium_crypto::PublicKey;
 use super::folder::{DAMAGED, Folder, OLDER, WHOLE, in_runtime};
 use crate::audit::{self, Checked};
 use crate::config::Config;
+use crate::say;
 use crate::service_table::{self, EVENTS_TABLE};
 
 /// Checks the trail and prints what it finds.
@@ -47,36 +48,38 @@ async fn check(config: &Config, pinned: Option<PublicKey>) -> Result<u8, String>
     let checked = match look(config).await? {
         Ok(checked) => checked,
         Err(damage) => {
-            println!("damage: {damage}");
+            say!("damage: {damage}");
             return Ok(DAMAGED);
         }
     };
-    println!("public key {}", checked.public_key);
+    say!("public key {}", checked.public_key);
     for sequence in &checked.unfinished {
-        println!(
+        say!(
             "warning: the server started at record {sequence} and had not stopped: what it was about to write then is not here"
         );
     }
-    println!(
+    say!(
         "records {} to {} follow each other, up to hash {}",
-        checked.first, checked.last.sequence, checked.last.hash
+        checked.first,
+        checked.last.sequence,
+        checked.last.hash
     );
     match checked.exported {
-        0 => println!(
+        0 => say!(
             "warning: no exported head speaks of these records, so only the service's key vouches for them"
         ),
-        heads => println!("{heads} exported heads are found again"),
+        heads => say!("{heads} exported heads are found again"),
     }
     if let Some(pinned) = pinned.filter(|pinned| *pinned != checked.public_key) {
-        println!("damage: the trail is signed under another key than {pinned}");
+        say!("damage: the trail is signed under another key than {pinned}");
         return Ok(DAMAGED);
     }
     if let Some(damage) = checked.damage {
-        println!("damage: {damage}");
+        say!("damage: {damage}");
         return Ok(DAMAGED);
     }
     if let Some(older) = checked.older {
-        println!("older: {older}");
+        say!("older: {older}");
         return Ok(OLDER);
     }
     Ok(WHOLE)

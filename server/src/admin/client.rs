@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use crate::output::complain;
 use bytes::{BufMut, BytesMut};
 use palladium_protocol::limits::FrameLimits;
 use palladium_protocol::wire::primitive::{put_bytes, put_long_string, put_string};
@@ -70,7 +71,7 @@ fn tell_progress(server: &Server, is_done: &Receiver<()>) {
             .ok()
             .and_then(|answer| json_rows(&answer));
         for line in lines.into_iter().flatten() {
-            eprintln!("{}", told(&line));
+            complain(told(&line));
         }
     }
 }

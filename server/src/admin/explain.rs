@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::folder::{Folder, WHOLE, backend, in_runtime};
 use crate::config::Config;
+use crate::say;
 use crate::schema::store;
 use crate::service_table;
 
@@ -28,7 +29,7 @@ pub fn run(config: &Config, as_json: bool) -> ExitCode {
     in_runtime("explain", async {
         let (explanation, names) = look(config).await?;
         match as_json {
-            true => println!("{:#}", to_json(&explanation, &names)),
+            true => say!("{:#}", to_json(&explanation, &names)),
             false => print(&explanation, &names),
         }
         Ok(WHOLE)
@@ -89,7 +90,7 @@ fn name_of(id: TableId, names: &Result<Names, String>) -> Option<(String, String
 }
 
 fn print(explanation: &Explanation, names: &Result<Names, String>) {
-    println!("this folder needs these KMS keys:");
+    say!("this folder needs these KMS keys:");
     for (key, tables) in needed(explanation) {
         let of_service = tables.contains(&SERVICE);
         let count = tables.len() - usize::from(of_service);
@@ -98,23 +99,24 @@ fn print(explanation: &Explanation, names: &Result<Names, String>) {
             (true, count) => format!("the service's own key, {count} tables"),
             (false, count) => format!("{count} tables"),
         };
-        println!("  {key}\t{what}");
+        say!("  {key}\t{what}");
     }
     if let Err(why) = names {
-        println!("names of keyspaces and tables are not known: {why}");
+        say!("names of keyspaces and tables are not known: {why}");
     }
     let epoch = explanation
         .epoch
         .map_or("unknown".to_owned(), |epoch| epoch.to_string());
-    println!(
+    say!(
         "epoch {epoch}; {} log segments of {} bytes",
-        explanation.log_segments, explanation.log_bytes
+        explanation.log_segments,
+        explanation.log_bytes
     );
     for (id, table) in &explanation.tables {
         let name = name_of(*id, names).map_or_else(String::new, |(keyspace, name)| {
             format!(" {keyspace}.{name}")
         });
-        println!("table {id}{name}: root {}", standing(*id, &table.root));
+        say!("table {id}{name}: root {}", standing(*id, &table.root));
         if let RootState::Live(root) = &table.root {
             let keys: Vec<String> = keys_of(root).map(CmkRef::to_string).collect();
             let versions: Vec<String> = root
@@ -122,7 +124,7 @@ fn print(explanation: &Explanation, names: &Result<Names, String>) {
                 .iter()
                 .map(|(version, fingerprint)| format!("{version} ({fingerprint})"))
                 .collect();
-            println!(
+            say!(
                 "  under {}; epoch {}; table key versions {}, newest {}",
                 keys.join(" or "),
                 root.epoch,
@@ -131,10 +133,10 @@ fn print(explanation: &Explanation, names: &Result<Names, String>) {
             );
         }
         if !table.is_named {
-            println!("  left over: the manifest does not name it");
+            say!("  left over: the manifest does not name it");
         }
         for structure in &table.structures {
-            println!("  {}", line(structure));
+            say!("  {}", line(structure));
         }
     }
 }

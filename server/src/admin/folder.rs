@@ -9,6 +9,7 @@ use palladium_storage::{LocalBackend, LocalOptions};
 
 use crate::config::Config;
 use crate::keys::KeyServices;
+use crate::output::complain;
 use crate::passphrase;
 use crate::service_key::{self, ServiceKey};
 
@@ -96,7 +97,7 @@ pub fn in_runtime(command: &str, work: impl Future<Output = Result<u8, String>>)
     match done {
         Ok(code) => ExitCode::from(code),
         Err(why) => {
-            eprintln!("palladium {command}: not done: {why}");
+            complain(format_args!("palladium {command}: not done: {why}"));
             ExitCode::from(NOT_CHECKED)
         }
     }

@@ -16,7 +16,9 @@ use palladium_crypto::{
 use zeroize::Zeroizing;
 
 use crate::config::Config;
+use crate::output::complain;
 use crate::passphrase::{self, Passphrases};
+use crate::say;
 
 /// Raw, or digits with a newline; one more byte tells a longer file.
 const MATERIAL_FILE_BYTES_MAX: u64 = 66;
@@ -159,13 +161,13 @@ pub fn run(action: KeyAction, config: &Config) -> Result<(), String> {
             .map_err(text),
         KeyAction::Rotate { name } => {
             let rotations = desk.unlock()?.key_rotate(&name).map_err(text)?;
-            println!("local:{name}\trotations {rotations}");
+            say!("local:{name}\trotations {rotations}");
             Ok(())
         }
         KeyAction::ScheduleDeletion { name, days } => {
             let keyring = desk.open_for_taking(&name, "deleted")?;
             let date = keyring.key_schedule_deletion(&name, days).map_err(text)?;
-            println!("local:{name}\tdeletion {date}");
+            say!("local:{name}\tdeletion {date}");
             Ok(())
         }
         KeyAction::CancelDeletion { name } => desk.open()?.key_cancel_deletion(&name).map_err(text),
@@ -258,12 +260,12 @@ impl Desk<'_> {
         let keyring = self.open_for_taking(name, "unmarked: the configuration names it")?;
         let unmarked = keyring.key_unmark_service(name).map_err(text)?;
         match unmarked.is_empty() {
-            true => println!("local:{name}\tis marked as no server's own key"),
-            false => eprintln!(
+            true => say!("local:{name}\tis marked as no server's own key"),
+            false => complain(format_args!(
                 "warning: local:{name} was marked as the own key of servers that call it {}. Whoever takes it away now takes all tables of such a server, for good if the \
                  key is deleted. A server that has it for its own marks it again when it starts.",
                 unmarked.join(", ")
-            ),
+            )),
         }
         Ok(())
     }
@@ -297,7 +299,7 @@ impl Desk<'_> {
             .open_or_make()?
             .key_create_with_policy(name, policy)
             .map_err(text)?;
-        println!("{cmk}");
+        say!("{cmk}");
         Ok(())
     }
 
@@ -309,7 +311,7 @@ impl Desk<'_> {
             .open_or_make()?
             .key_import(name, material, policy)
             .map_err(text)?;
-        println!("{cmk}");
+        say!("{cmk}");
         Ok(())
     }
 
@@ -327,10 +329,10 @@ impl Desk<'_> {
     fn list(&self) -> Result<(), String> {
         let keyring = self.open()?;
         for key in keyring.key_list().map_err(text)? {
-            println!("{}", line(&key));
+            say!("{}", line(&key));
         }
         for key in keyring.key_list_destroyed().map_err(text)? {
-            println!("local:{}\tdestroyed\t{}", key.name, key.at);
+            say!("local:{}\tdestroyed\t{}", key.name, key.at);
         }
         Ok(())
     }
@@ -357,17 +359,17 @@ impl Desk<'_> {
             .open()?
             .grant_create(&arguments.name, &request)
             .map_err(text)?;
-        println!("{}", id.0);
+        say!("{}", id.0);
         Ok(())
     }
 
     fn grants(&self, name: &str) -> Result<(), String> {
         let (live, revoked) = self.open()?.grant_list(name).map_err(text)?;
         live.iter()
-            .for_each(|grant| println!("{}", grant_line(grant, "live")));
+            .for_each(|grant| say!("{}", grant_line(grant, "live")));
         revoked
             .iter()
-            .for_each(|grant| println!("{}", grant_line(grant, "revoked")));
+            .for_each(|grant| say!("{}", grant_line(grant, "revoked")));
         Ok(())
     }
 

@@ -32,6 +32,7 @@ use crate::audit::{Asker, Event, Standing};
 use crate::config::Config;
 use crate::derived::build;
 use crate::env::RealEnv;
+use crate::say;
 use crate::schema::store;
 use crate::server::open_engine;
 use crate::service_key::ServiceKey;
@@ -51,7 +52,7 @@ async fn salvage(config: &Config, yes: bool) -> Result<u8, String> {
     let folder = match Folder::open(config).await? {
         Ok(folder) => folder,
         Err(damage) => {
-            println!("damage that is not mended here: {damage}");
+            say!("damage that is not mended here: {damage}");
             return Ok(DAMAGED);
         }
     };
@@ -74,7 +75,7 @@ async fn salvage(config: &Config, yes: bool) -> Result<u8, String> {
         match ring(&subscriber, &services, &service, id, root, names.get(&id)).await {
             Ok(ring) => rings.push((ring, of_service)),
             Err(why) => {
-                println!("not looked at: table {id}: {why}");
+                say!("not looked at: table {id}: {why}");
                 is_all = false;
             }
         }
@@ -82,11 +83,11 @@ async fn salvage(config: &Config, yes: bool) -> Result<u8, String> {
     let found = look(&inspection, &files, &rings).await?;
     is_all &= !found.is_beyond;
     if found.wrecks.is_empty() {
-        println!("nothing is to be given up");
+        say!("nothing is to be given up");
         return Ok(if is_all { WHOLE } else { DAMAGED });
     }
     if !yes {
-        println!(
+        say!(
             "nothing was changed; --yes gives this up for good. What is lost may have been deletions: rows that they hid are seen again. A copy of the folder, or another copy of the \
              disk, is worth more than what is kept here"
         );
@@ -126,7 +127,7 @@ async fn look<'a>(
             false => "lost",
         };
         for line in &wreck.losses {
-            println!("{what}: table {id}: {line}");
+            say!("{what}: table {id}: {line}");
         }
         match of_service {
             true => found.is_beyond = true,
@@ -194,8 +195,8 @@ async fn give_up(
     let env: Arc<dyn Env> = Arc::new(RealEnv::default());
     let kept = salvage::discard(files, env, service.ring.clone(), &inspection, &wrecks).await;
     for line in kept.map_err(|error| format!("not all was given up: {error}; ask again"))? {
-        println!("kept: {line}");
+        say!("kept: {line}");
     }
-    println!("given up: the server may start");
+    say!("given up: the server may start");
     Ok(())
 }

@@ -19,6 +19,7 @@ use palladium_storage::{Place, RootState};
 
 use super::folder::{DAMAGED, Folder, NOT_CHECKED, WHOLE, backend, in_runtime};
 use crate::config::Config;
+use crate::say;
 use crate::service_table::{self, SHREDS_TABLE};
 use crate::shredding::{self, Certificate, Shredded};
 
@@ -28,15 +29,15 @@ pub fn list(config: &Config, as_json: bool) -> ExitCode {
         let folder = match Folder::open(config).await? {
             Ok(folder) => folder,
             Err(damage) => {
-                println!("damage: {damage}");
+                say!("damage: {damage}");
                 return Ok(DAMAGED);
             }
         };
         for certificate in certificates(&folder).await? {
             match (as_json, certificate.verify()) {
-                (true, _) => println!("{}", certificate.to_text()),
-                (false, Ok(shredded)) => println!("{}", line(&shredded)),
-                (false, Err(why)) => println!("damage: a certificate: {why}"),
+                (true, _) => say!("{}", certificate.to_text()),
+                (false, Ok(shredded)) => say!("{}", line(&shredded)),
+                (false, Err(why)) => say!("damage: a certificate: {why}"),
             }
         }
         Ok(WHOLE)
@@ -94,11 +95,11 @@ async fn check(config: &Config, path: &Path, pinned: Option<PublicKey>) -> Resul
     let shredded = match certificate.verify() {
         Ok(shredded) => shredded,
         Err(why) => {
-            println!("damage: the certificate: {why}");
+            say!("damage: the certificate: {why}");
             return Ok(DAMAGED);
         }
     };
-    println!("{}", line(&shredded));
+    say!("{}", line(&shredded));
     let backend = backend(config)?;
     let explanation = explain(&backend).await.map_err(|error| error.to_string())?;
     let public_key = certificate.public_key()?;
@@ -116,14 +117,14 @@ async fn check(config: &Config, path: &Path, pinned: Option<PublicKey>) -> Resul
         found.push("the manifest names the table".into());
     }
     for wrap in &found {
-        println!("damage: {wrap}");
+        say!("damage: {wrap}");
     }
     if let Some(pinned) = pinned.filter(|pinned| *pinned != public_key) {
-        println!("damage: the certificate is signed under another key than {pinned}");
+        say!("damage: the certificate is signed under another key than {pinned}");
         return Ok(DAMAGED);
     }
     if own.as_ref().is_ok_and(|own| *own != public_key) && pinned.is_none() {
-        println!(
+        say!(
             "damage: the certificate is signed under {public_key}, which is not this folder's key"
         );
         return Ok(DAMAGED);
@@ -134,12 +135,12 @@ async fn check(config: &Config, path: &Path, pinned: Option<PublicKey>) -> Resul
     leftovers(&explanation, &shredded);
     match (&own, pinned) {
         (Ok(_), _) | (_, Some(_)) => {
-            println!("this folder holds no wrap of these keys");
-            println!("not promised: {}", shredded.no_promise);
+            say!("this folder holds no wrap of these keys");
+            say!("not promised: {}", shredded.no_promise);
             Ok(WHOLE)
         }
         (Err(why), None) => {
-            println!(
+            say!(
                 "not checked: nobody vouches for the key {public_key}: {why}; --public-key compares it with one that was pinned"
             );
             Ok(NOT_CHECKED)
@@ -195,7 +196,7 @@ fn leftovers(explanation: &Explanation, shredded: &Shredded) {
         .find(|(id, _)| id.to_string() == shredded.table);
     for structure in table.iter().flat_map(|(_, table)| &table.structures) {
         if let Place::Segment(number) = structure.place {
-            println!(
+            say!(
                 "note: log segment {number} still holds {} sealed bytes of the table, which nothing in this folder opens; the segment goes when it is written out",
                 structure.bytes
             );

@@ -18,6 +18,7 @@ use super::age::{Age, Ages};
 use super::folder::{DAMAGED, Folder, NOT_CHECKED, OLDER, WHOLE, in_runtime};
 use crate::config::Config;
 use crate::keys::{KeyServices, open_ring};
+use crate::say;
 use crate::schema::store;
 use crate::service_key::ServiceKey;
 use crate::service_table::{self, SCHEMA_TABLE};
@@ -32,7 +33,7 @@ async fn check(config: &Config) -> Result<u8, String> {
     let folder = match Folder::open(config).await? {
         Ok(folder) => folder,
         Err(damage) => {
-            println!("damage: {damage}");
+            say!("damage: {damage}");
             return Ok(DAMAGED);
         }
     };
@@ -47,7 +48,7 @@ async fn check(config: &Config) -> Result<u8, String> {
     let names = match store::names_of(&inspection, &backend, &service).await {
         Ok(names) => names,
         Err(what) => {
-            println!("damage: {what}");
+            say!("damage: {what}");
             BTreeMap::new()
         }
     };
@@ -76,25 +77,25 @@ pub(super) async fn subscriber_of(
 
 fn tell(ages: &Ages, report: Report) -> u8 {
     for line in &report.warnings {
-        println!("warning: {line}");
+        say!("warning: {line}");
     }
     for line in &report.damage {
-        println!("damage: {line}");
+        say!("damage: {line}");
     }
     for line in &report.unchecked {
-        println!("not checked: {line}");
+        say!("not checked: {line}");
     }
-    println!("{} structures opened and whole", report.structures);
+    say!("{} structures opened and whole", report.structures);
     let (mut is_older, mut is_checked) = (false, report.unchecked.is_empty());
     for (what, age) in [("folder", ages.of_folder()), ("keyring", ages.of_keyring())] {
         match age {
             Age::Newest => {}
             Age::Older(how) => {
-                println!("older: {how}");
+                say!("older: {how}");
                 is_older = true;
             }
             Age::Unknown(why) => {
-                println!("not checked: the age of the {what}: {why}");
+                say!("not checked: the age of the {what}: {why}");
                 is_checked = false;
             }
         }
