@@ -19,6 +19,7 @@ pub mod auth;
 pub mod config;
 pub mod database;
 pub mod derived;
+pub mod descriptors;
 pub mod encode;
 pub mod env;
 pub mod error;

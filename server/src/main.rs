@@ -160,6 +160,7 @@ struct Target {
 fn main() -> ExitCode {
     palladium::wiping::give_free_pages_back_soon();
     palladium::memory::protect();
+    palladium::descriptors::raise_limit();
     let arguments = Arguments::parse();
     let serves = arguments.command.is_none();
     match run(arguments) {

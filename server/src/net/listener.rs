@@ -2,17 +2,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::complaint::Complaint;
 use super::connection::Connection;
 use super::told_to_stop;
 use crate::database::Database;
+use crate::descriptors;
 
 /// Connections too many that are told so at a time; those beyond are just closed.
 const REFUSALS_MAX: usize = 256;
+/// Before the next try, when a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// An open port.
 pub struct Listener {
@@ -38,8 +43,13 @@ impl Listener {
     /// Serves until `stopping` turns true, then waits until each connection has answered what it had begun.
     pub async fn serve(self, database: Arc<Database>, stopping: watch::Receiver<bool>) {
         let mut told = stopping.clone();
-        let places = Arc::new(Semaphore::new(database.config.connections_max));
-        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+        let granted = descriptors::Places::granted(descriptors::Places {
+            connections: database.config.connections_max,
+            refusals: REFUSALS_MAX,
+        });
+        let mut trouble = Complaint::default();
+        let places = Arc::new(Semaphore::new(granted.connections));
+        let refusals = Arc::new(Semaphore::new(granted.refusals));
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -62,9 +72,11 @@ impl Listener {
                         });
                     }
                     Err(error) => {
-                        // Out of file descriptors, most likely: what is open goes on, and closing one makes room.
-                        tracing::warn!(%error, "cannot accept a connection");
-                        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                        // Out of file descriptors, in spite of the reserve: whoever needs a file is refused as well until one is closed.
+                        if trouble.is_due(Instant::now()) {
+                            tracing::warn!(%error, "cannot accept a connection");
+                        }
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}

@@ -8,6 +8,7 @@
 //! (THROW_ON_OVERLOAD, as Cassandra has it) is told Overloaded past the second. Past the last every request is told Overloaded.
 
 mod clients;
+mod complaint;
 mod connection;
 mod handshake;
 mod in_flight;

@@ -4,21 +4,27 @@
 //! first line means nothing. Off unless an address is set; refused at the start on an address that other machines reach, unless the operator insists: nobody
 //! is asked who he is here (see `Config::check_metrics`). What is answered names no keyspace, table, role or key.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::complaint::Complaint;
 use super::told_to_stop;
 use crate::database::Database;
 use crate::instruments::{CONTENT_TYPE, gather};
 
 /// Scrapers at a time; others wait.
-const SCRAPERS_MAX: usize = 4;
+const SCRAPERS_MAX: usize = 64;
+/// Answers that are made at a time: each is a look at everything that is counted.
+const GATHERINGS_MAX: usize = 4;
+/// How long a scraper may take until it has said what it wants: who says nothing keeps its place no longer.
+const HEAD_PATIENCE: Duration = Duration::from_secs(1);
 /// How long one may take, from connecting to the last byte of its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of a request's head.
@@ -48,6 +54,8 @@ impl Scrapes {
     /// Answers until `stopping` turns true.
     pub async fn serve(self, database: Arc<Database>, mut stopping: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(SCRAPERS_MAX));
+        let gatherings = Arc::new(Semaphore::new(GATHERINGS_MAX));
+        let mut trouble = Complaint::default();
         let mut scrapes = JoinSet::new();
         loop {
             let Ok(place) = places.clone().acquire_owned().await else {
@@ -57,14 +65,17 @@ impl Scrapes {
                 accepted = self.socket.accept() => match accepted {
                     Ok((socket, _)) => {
                         let database = database.clone();
+                        let gatherings = gatherings.clone();
                         scrapes.spawn(async move {
                             // A scraper that leaves early, or comes to nothing, is its own business.
-                            let _ = tokio::time::timeout(PATIENCE, answer(socket, &database)).await;
+                            let _ = tokio::time::timeout(PATIENCE, answer(socket, &database, &gatherings)).await;
                             drop(place);
                         });
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "cannot accept a scraper");
+                        if trouble.is_due(Instant::now()) {
+                            tracing::warn!(%error, "cannot accept a scraper");
+                        }
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 },
@@ -75,25 +86,46 @@ impl Scrapes {
     }
 }
 
-async fn answer(mut socket: TcpStream, database: &Database) -> std::io::Result<()> {
-    let mut head = Vec::new();
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        if head.len() >= HEAD_BYTES_MAX {
-            let text = response("431 Request Header Fields Too Large", "", true);
-            return end(socket, &text).await;
+async fn answer(
+    mut socket: TcpStream,
+    database: &Database,
+    gatherings: &Semaphore,
+) -> io::Result<()> {
+    let text = match tokio::time::timeout(HEAD_PATIENCE, read_head(&mut socket)).await?? {
+        Head::Whole(head) => {
+            let _turn = gatherings.acquire().await;
+            respond(&head, || gather(database))
         }
-        let mut bytes = [0; 1024];
-        match socket.read(&mut bytes).await? {
-            0 => return Ok(()),
-            read => head.extend_from_slice(&bytes[..read]),
-        }
-    }
-    let text = respond(&head, || gather(database));
+        Head::TooLong => response("431 Request Header Fields Too Large", "", true),
+        Head::CutOff => return Ok(()),
+    };
     end(socket, &text).await
 }
 
+/// What a scraper asks, up to the empty line.
+enum Head {
+    Whole(Vec<u8>),
+    TooLong,
+    CutOff,
+}
+
+async fn read_head(socket: &mut TcpStream) -> io::Result<Head> {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        if head.len() >= HEAD_BYTES_MAX {
+            return Ok(Head::TooLong);
+        }
+        let mut bytes = [0; 1024];
+        match socket.read(&mut bytes).await? {
+            0 => return Ok(Head::CutOff),
+            read => head.extend_from_slice(&bytes[..read]),
+        }
+    }
+    Ok(Head::Whole(head))
+}
+
 /// Ends the connection so that the answer arrives.
-async fn end(mut socket: TcpStream, text: &str) -> std::io::Result<()> {
+async fn end(mut socket: TcpStream, text: &str) -> io::Result<()> {
     socket.write_all(text.as_bytes()).await?;
     socket.shutdown().await?;
     let mut ignored = [0; 1024];
