@@ -283,7 +283,9 @@ impl From<palladium_storage::Error> for CqlError {
                 Self::overloaded(error.to_string())
             }
             Error::Closed => Self::overloaded("The server is shutting down"),
-            Error::Invalid { .. } | Error::TooLarge { .. } => Self::server(error.to_string()),
+            Error::Older { .. } | Error::Invalid { .. } | Error::TooLarge { .. } => {
+                Self::server(error.to_string())
+            }
         }
     }
 }

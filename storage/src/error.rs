@@ -8,6 +8,9 @@ pub enum Error {
     /// Bytes on the disk are not what was written. The data they held cannot be served.
     #[error("corrupt: {what}")]
     Corrupt { what: String },
+    /// Bytes that were written here, but not the newest: somebody has seen more of this folder. An operator may take it for the true one.
+    #[error("{what}")]
+    Older { what: String },
     /// The table's key is not at hand: fetch it and call again, or tell the client why not.
     #[error("the key of table {table} is not available")]
     KeyUnavailable { table: TableId },

@@ -2,7 +2,8 @@
 //!
 //! 1. **Manifest.** What the tables are made of, and which epoch each root has. Sealed under the service's key: no table's key is needed.
 //! 2. **Log.** Which groups are there and whose shares stand in them; the chain of seals says what is torn and what is damaged.
-//! 3. **Cross-check.** The log knows the manifest's newest commit and the manifest the log's; a folder put together from copies of different age shows here.
+//! 3. **Cross-check.** The log knows the manifest's newest commit and the manifest the log's; a folder put together from copies of different age shows here. One of which both
+//!    are older is known by whoever has seen a newer group of the log.
 //! 4. **Roots.** Each is compared with the epoch and hash that the manifest recorded: the same, one ahead (a key switch that had not reached the manifest), or
 //!    an older copy put back.
 //! 5. **Blobs** that nothing refers to are removed: flushes and compactions that a crash cut short, and what a drop had not come to.
@@ -62,6 +63,7 @@ pub(crate) async fn open<B: Backend>(
     let (mut log, recovered) =
         CommitLog::recover(backend.clone(), env.clone(), service, log_options).await?;
     let missing = check_ages(&report, &recovered)?;
+    check_seen(&report, &recovered, options.log_sequence_seen)?;
     // Floors and commits speak of these groups, though the log has lost them.
     log.skip_to(report.log_sequence);
     // A start is a commit of its own: it raises the epoch, so that no two incarnations are the same.
@@ -225,6 +227,23 @@ pub(crate) fn check_ages(report: &ManifestReport, recovered: &Recovered) -> Resu
         what: format!("groups {first} to {last} are missing at the log's end"),
         scope: DamageScope::Groups { first, last },
     }))
+}
+
+/// The last group that manifest or log speak of; those that are missing count: their loss is known, and no number is given twice.
+pub(crate) fn last_group_known(report: &ManifestReport, recovered: &Recovered) -> u64 {
+    recovered.last_sequence.max(report.log_sequence)
+}
+
+fn check_seen(report: &ManifestReport, recovered: &Recovered, seen: u64) -> Result<()> {
+    let last = last_group_known(report, recovered);
+    if last < seen {
+        return Err(Error::Older {
+            what: format!(
+                "this data folder is older than its anchor: its log ends at group {last}, and group {seen} was seen; an older copy was put back"
+            ),
+        });
+    }
+    Ok(())
 }
 
 /// A table's root as found good.

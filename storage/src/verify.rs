@@ -56,6 +56,8 @@ pub struct Inspection {
     pub(crate) missing: Option<Damage>,
     /// The newest group that the manifest knows of.
     pub(crate) log_sequence: u64,
+    /// The newest group that anything here speaks of.
+    last_group_known: u64,
     roots: BTreeMap<TableId, Root>,
     report: Report,
 }
@@ -109,6 +111,7 @@ impl Inspection {
             .extend(unknown.iter().map(|file| format!("unknown file {file}")));
         report.warnings.extend(orphans(backend, &state).await?);
         Ok(Inspection {
+            last_group_known: recovery::last_group_known(&manifest, &log),
             state,
             log,
             missing,
@@ -130,6 +133,11 @@ impl Inspection {
     /// The manifest's newest commit.
     pub fn epoch(&self) -> u64 {
         self.report.epoch
+    }
+
+    /// The newest group of the log, one that is missing included: what an anchor remembers, too.
+    pub fn log_sequence(&self) -> u64 {
+        self.last_group_known
     }
 
     /// Whether the manifest names this table.

@@ -253,6 +253,11 @@ impl<B: Backend> Engine<B> {
         self.inner.epoch.load(Ordering::Acquire)
     }
 
+    /// The newest group of the log that a loss of power leaves. It never goes back; an anchor outside remembers it beside the epoch, which a write does not raise.
+    pub fn log_sequence(&self) -> u64 {
+        self.inner.durable.load(Ordering::Acquire)
+    }
+
     /// Tables that the log holds something of: they keep its segments until they are opened and flushed.
     pub fn tables_with_log(&self) -> Vec<TableId> {
         self.inner.shares.holders()

@@ -9,6 +9,7 @@ mod model;
 mod periodic;
 mod regressions;
 mod rewrite;
+mod rollback;
 mod slow_disk;
 mod stores;
 mod switch;

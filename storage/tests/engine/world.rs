@@ -386,9 +386,10 @@ impl World {
         self.env.run(self.engine.close())
     }
 
-    /// Ends this life and begins the next. All tables are closed.
+    /// Ends this life and begins the next. All tables are closed. How far the log was known to be durable is remembered outside: no crash leaves less.
     pub fn try_reopen(&mut self, crash: Crash) -> Result<()> {
         self.env.drop_tasks();
+        self.options.log_sequence_seen = self.engine.log_sequence();
         self.disk.crash(crash);
         self.try_reopen_as_it_is()
     }
