@@ -3,12 +3,18 @@
 //! ```text
 //! offset  size
 //!      0     8   "PALLANCH"
-//!      8     2   format u16 BE, 1
+//!      8     2   format u16 BE, 2
 //!     10    16   cluster id
 //!     26     8   incarnation u64 BE, raised at each start
 //!     34     8   epoch u64 BE, the newest that is known to be durable
-//!     42    32   HMAC-SHA256 over all before it, under the service key's derived secret "anchor"
+//!     42     8   log sequence u64 BE, of the newest group of the log that is known to be durable; 0: none is known
+//!     50    32   HMAC-SHA256 over all before it, under the service key's derived secret "anchor"
 //! ```
+//!
+//! Format 1 has no log sequence: its MAC stands at 42. It is read as one that knows of no group, and the next note is of format 2.
+//!
+//! The epoch is raised by a start, by a stop and by what changes tables; a write moves the log alone. With both, a folder put back between two commits of the
+//! manifest is seen as well.
 //!
 //! It is written after the data it names, as a new file that is synced and renamed: a crash leaves the old anchor, which names
 //! older data and refuses nothing, or the new one. The MAC keeps out damage and whoever does not hold the service's key; it cannot
@@ -24,10 +30,16 @@ use crate::keys::TableKey;
 use crate::secret::equal;
 
 const MAGIC: &[u8; 8] = b"PALLANCH";
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
+/// Of the format that knows no log.
+const FIRST_FORMAT: u16 = 1;
 const MAC_LABEL: &str = "anchor";
-const SIGNED_BYTES: usize = 8 + 2 + 16 + 8 + 8;
-const ANCHOR_BYTES: usize = SIGNED_BYTES + 32;
+const FIRST_SIGNED_BYTES: usize = 8 + 2 + 16 + 8 + 8;
+const SIGNED_BYTES: usize = FIRST_SIGNED_BYTES + 8;
+const MAC_BYTES: usize = 32;
+const ANCHOR_BYTES: usize = SIGNED_BYTES + MAC_BYTES;
+const TOO_SHORT: AnchorError = AnchorError::Damaged("too short");
+const TOO_LONG: AnchorError = AnchorError::Damaged("too long");
 
 /// What was durable, seen from outside the data folder.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
@@ -38,6 +50,8 @@ pub struct Anchor {
     pub incarnation: u64,
     /// The newest epoch.
     pub epoch: u64,
+    /// The newest group of the log; 0: none is known.
+    pub log_sequence: u64,
 }
 
 /// Why there is no anchor to be had; each has a remedy of its own.
@@ -70,15 +84,11 @@ impl Anchor {
         service: &TableKey,
     ) -> Result<Anchor, AnchorError> {
         let bytes = durable::read(path, ANCHOR_BYTES as u64).map_err(|error| match error {
-            Error::Tampered { .. } => AnchorError::Damaged("too long"),
+            Error::Tampered { .. } => TOO_LONG,
             other => AnchorError::File(other),
         })?;
         let bytes = bytes.ok_or(AnchorError::Missing)?;
-        let bytes: &[u8; ANCHOR_BYTES] = bytes
-            .as_slice()
-            .try_into()
-            .map_err(|_| AnchorError::Damaged("too short"))?;
-        Anchor::from_bytes(bytes, cluster, service)
+        Anchor::from_bytes(&bytes, cluster, service)
     }
 
     /// Replaces the anchor at `path`; durable when it returns.
@@ -94,23 +104,32 @@ impl Anchor {
         bytes[10..26].copy_from_slice(&self.cluster.0);
         bytes[26..34].copy_from_slice(&self.incarnation.to_be_bytes());
         bytes[34..42].copy_from_slice(&self.epoch.to_be_bytes());
+        bytes[42..50].copy_from_slice(&self.log_sequence.to_be_bytes());
         let mac = mac(&bytes[..SIGNED_BYTES], service);
         bytes[SIGNED_BYTES..].copy_from_slice(&mac);
         bytes
     }
 
     fn from_bytes(
-        bytes: &[u8; ANCHOR_BYTES],
+        bytes: &[u8],
         expected: ClusterId,
         service: &TableKey,
     ) -> Result<Self, AnchorError> {
-        let (signed, stored_mac) = bytes.split_at(SIGNED_BYTES);
-        if &signed[..8] != MAGIC {
+        let (magic, rest) = bytes.split_at_checked(8).ok_or(TOO_SHORT)?;
+        if magic != MAGIC {
             return Err(AnchorError::Damaged("not an anchor"));
         }
-        let format = u16::from_be_bytes([signed[8], signed[9]]);
-        if format != FORMAT {
-            return Err(Error::Unsupported(format!("anchor of format {format}")).into());
+        let format = u16::from_be_bytes(*rest.first_chunk().ok_or(TOO_SHORT)?);
+        let signed_bytes = match format {
+            FORMAT => SIGNED_BYTES,
+            FIRST_FORMAT => FIRST_SIGNED_BYTES,
+            _ => return Err(Error::Unsupported(format!("anchor of format {format}")).into()),
+        };
+        let (signed, stored_mac) = bytes.split_at_checked(signed_bytes).ok_or(TOO_SHORT)?;
+        match stored_mac.len() {
+            MAC_BYTES => {}
+            0..MAC_BYTES => return Err(TOO_SHORT),
+            _ => return Err(TOO_LONG),
         }
         // Before the MAC, because another installation's service key is another key: "other cluster" says more than "damaged".
         let found = ClusterId(signed[10..26].try_into().expect("sixteen bytes"));
@@ -120,10 +139,16 @@ impl Anchor {
         if !equal(&mac(signed, service), stored_mac) {
             return Err(AnchorError::Damaged("its MAC does not match"));
         }
+        let number =
+            |at: usize| u64::from_be_bytes(signed[at..at + 8].try_into().expect("eight bytes"));
         Ok(Anchor {
             cluster: found,
-            incarnation: u64::from_be_bytes(signed[26..34].try_into().expect("eight bytes")),
-            epoch: u64::from_be_bytes(signed[34..42].try_into().expect("eight bytes")),
+            incarnation: number(26),
+            epoch: number(34),
+            log_sequence: match format {
+                FORMAT => number(42),
+                _ => 0,
+            },
         })
     }
 }

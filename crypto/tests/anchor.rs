@@ -20,6 +20,7 @@ fn anchor(epoch: u64) -> Anchor {
         cluster: CLUSTER,
         incarnation: 2,
         epoch,
+        log_sequence: epoch / 2,
     }
 }
 

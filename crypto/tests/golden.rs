@@ -1,6 +1,6 @@
 //! Bytes of every released format still open, and the same seed still makes the same bytes.
 //!
-//! `golden/v1.txt` holds a sample of each format, `golden/keyring.*` keyrings of both versions. A change that alters one of them is a new
+//! `golden/v1.txt` holds a sample of each format, `golden/keyring.*` and `golden/anchor.*` those of which there are two versions. A change that alters one of them is a new
 //! format: it gets a new version, a new sample beside the old one, and the old one keeps opening.
 
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +21,10 @@ const ANCHOR: Anchor = Anchor {
     cluster: CLUSTER,
     incarnation: 3,
     epoch: 0x0102_0304_0506_0708,
+    log_sequence: 0x1112_1314_1516_1718,
 };
+const FIRST_ANCHOR: &str = include_str!("golden/anchor.v1.hex");
+const SECOND_ANCHOR: &str = include_str!("golden/anchor.v2.hex");
 const KEYRING: &str = include_str!("golden/keyring.v1.json");
 const SECOND_KEYRING: &str = include_str!("golden/keyring.v2.jsonl");
 const PROTECTED_KEYRING: &str = include_str!("golden/keyring.v2.protected.jsonl");
@@ -64,6 +67,10 @@ fn golden(name: &str) -> Vec<u8> {
         .filter_map(|line| line.split_once(' '))
         .find_map(|(found, digits)| (found == name).then_some(digits))
         .unwrap_or_else(|| panic!("no sample of {name}"));
+    bytes(digits)
+}
+
+fn bytes(digits: &str) -> Vec<u8> {
     let pairs = (0..digits.len()).step_by(2);
     pairs
         .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
@@ -94,8 +101,6 @@ async fn samples() -> String {
         .await
         .outcome
         .unwrap();
-    let anchor_path = folder.path().join("anchor");
-    ANCHOR.write(&anchor_path, &table_key(1)).unwrap();
     let mut seeded = [0; 19];
     SeededEntropy::new(3).fill(&mut seeded);
 
@@ -112,7 +117,6 @@ async fn samples() -> String {
             hex(table_key(1).derive_secret("golden").expose()),
         ),
         ("keyring_blob", hex(&blob)),
-        ("anchor", hex(&std::fs::read(&anchor_path).unwrap())),
         ("seeded_entropy", hex(&seeded)),
     ]
     .map(|(name, digits)| format!("{name} {digits}\n"))
@@ -253,9 +257,20 @@ fn a_keyring_of_the_first_format_becomes_one_of_the_second_with_its_next_edit() 
 }
 
 #[test]
-fn anchors_of_the_first_format_are_read() {
+fn anchors_of_both_formats_are_read_and_of_the_second_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("anchor");
-    std::fs::write(&path, golden("anchor")).unwrap();
-    assert_eq!(Anchor::read(&path, CLUSTER, &table_key(1)).unwrap(), ANCHOR);
+    let read = |digits: &str| {
+        std::fs::write(&path, bytes(digits.trim_end())).unwrap();
+        Anchor::read(&path, CLUSTER, &table_key(1)).unwrap()
+    };
+    let first = Anchor {
+        log_sequence: 0,
+        ..ANCHOR
+    };
+    ANCHOR.write(&path, &table_key(1)).unwrap();
+    let made = hex(&std::fs::read(&path).unwrap());
+    assert_eq!(made, SECOND_ANCHOR.trim_end(), "made now:\n{made}");
+    assert_eq!(read(SECOND_ANCHOR), ANCHOR);
+    assert_eq!(read(FIRST_ANCHOR), first);
 }

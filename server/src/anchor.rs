@@ -1,10 +1,12 @@
-//! Keeps the newest epoch outside the data folder, so that an older folder put back is seen.
+//! Keeps the newest epoch and the newest group of the log outside the data folder, so that an older folder put back is seen.
 //!
-//! What must hold: the anchor is read before the engine opens (opening is a commit, and an older folder would come nearer to its anchor with each refusal); it
-//! is written after the data it names.
+//! What must hold: the anchor is read before the engine opens, and the engine opens nothing older (opening is a commit, and an older folder would come nearer to its anchor
+//! with each refusal); it is written after the data it names is durable. A loss of power at any moment leaves a folder that is as new as its anchor, or newer.
+//!
+//! What was written in the last second before a crash may not be noted yet: a copy that lacks no more than that is not told from the folder itself.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use palladium_crypto::{Anchor, AnchorError};
@@ -13,7 +15,7 @@ use crate::Engine;
 use crate::config::Config;
 use crate::service_key::ServiceKey;
 
-/// Between two notes of the newest epoch.
+/// Between two notes of how far the folder is: the log may move all the time.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The anchor of a running server.
@@ -22,9 +24,25 @@ pub struct AnchorKeeper {
     path: PathBuf,
     service: ServiceKey,
     incarnation: u64,
-    known_epoch: u64,
-    /// Held from the look at the epoch until it is written down: who comes later writes no earlier one.
-    noting: Arc<Mutex<()>>,
+    known: Seen,
+    /// What stands in the file by this server's hand. Held from the look at the engine until it is written down: who comes later writes nothing earlier.
+    noted: Arc<Mutex<Option<Seen>>>,
+}
+
+/// How far a folder has come.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Seen {
+    epoch: u64,
+    log_sequence: u64,
+}
+
+impl Seen {
+    fn of(engine: &Engine) -> Self {
+        Seen {
+            epoch: engine.epoch(),
+            log_sequence: engine.log_sequence(),
+        }
+    }
 }
 
 impl AnchorKeeper {
@@ -53,37 +71,53 @@ impl AnchorKeeper {
             path,
             service: service.clone(),
             incarnation: known.as_ref().map_or(1, |anchor| anchor.incarnation + 1),
-            known_epoch: known.as_ref().map_or(0, |anchor| anchor.epoch),
-            noting: Arc::default(),
+            known: known.as_ref().map_or(Seen::default(), |anchor| Seen {
+                epoch: anchor.epoch,
+                log_sequence: anchor.log_sequence,
+            }),
+            noted: Arc::default(),
         };
         if known.is_none() {
-            keeper.write(0)?;
+            keeper.write(Seen::default())?;
         }
         Ok(keeper)
     }
 
     /// A folder that knows less than the anchor is an older copy.
     pub fn check(&self, epoch: u64) -> Result<(), String> {
-        match epoch < self.known_epoch {
+        match epoch < self.known.epoch {
             true => Err(format!(
                 "this data folder is older than its anchor: it stands at epoch {epoch}, and epoch {} was seen; an older copy was put back",
-                self.known_epoch
+                self.known.epoch
             )),
             false => Ok(()),
         }
     }
 
-    /// Writes down how far the folder is.
-    pub fn note(&self, engine: &Engine) -> Result<(), String> {
-        let _noting = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
-        self.write(engine.epoch())
+    /// So far the log has come: the engine, which reads it, opens no folder that knows less.
+    pub fn known_log_sequence(&self) -> u64 {
+        self.known.log_sequence
     }
 
-    fn write(&self, epoch: u64) -> Result<(), String> {
+    /// Writes down how far the folder is.
+    pub fn note(&self, engine: &Engine) -> Result<(), String> {
+        let mut noted = self.noted();
+        let seen = Seen::of(engine);
+        self.write(seen)?;
+        *noted = Some(seen);
+        Ok(())
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Option<Seen>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, seen: Seen) -> Result<(), String> {
         let anchor = Anchor {
             cluster: self.service.cluster,
             incarnation: self.incarnation,
-            epoch,
+            epoch: seen.epoch,
+            log_sequence: seen.log_sequence,
         };
         anchor
             .write(&self.path, self.service.ring.active())
@@ -92,19 +126,16 @@ impl AnchorKeeper {
 
     /// Writes it down until the process ends.
     pub async fn run(self, engine: Engine) {
-        let mut noted = engine.epoch();
         loop {
             tokio::time::sleep(PAUSE).await;
-            let epoch = engine.epoch();
-            if epoch == noted {
+            if *self.noted() == Some(Seen::of(&engine)) {
                 continue;
             }
             let (keeper, engine) = (self.clone(), engine.clone());
             // A slow disk, or an operator who holds the file's lock, keeps no request waiting.
             let written = tokio::task::spawn_blocking(move || keeper.note(&engine)).await;
-            match written.unwrap_or_else(|panic| Err(panic.to_string())) {
-                Ok(()) => noted = epoch,
-                Err(error) => tracing::error!(%error, "the anchor could not be written"),
+            if let Err(error) = written.unwrap_or_else(|panic| Err(panic.to_string())) {
+                tracing::error!(%error, "the anchor could not be written");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Starting and stopping, each in one order.
 //!
-//! Start: lock the data folder; keyring; the service's key; the anchor against the manifest; the engine (roots, manifest, log); the audit trail; system tables, schema and roles; the
+//! Start: lock the data folder; keyring; the service's key; the anchor against the manifest; the engine (roots, manifest, log, and the anchor against the log); the audit trail; system tables, schema and roles; the
 //! record of the keyring; roots without a table are swept, and certificates of what a crash left half dropped are made; the keeper learns the tables; the port opens. Customer tables start dormant: no key service of theirs is asked before a request comes.
 //!
 //! Stop: the port closes; connections answer what they had begun; the audit trail is written to its end; the engine syncs, notes its watermark and closes; the anchor is written.
@@ -14,7 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use palladium_crypto::{Passphrase, UnixSeconds};
 use palladium_storage::manifest::Manifest;
-use palladium_storage::{Backend, Env, LocalBackend, LocalOptions};
+use palladium_storage::{Backend, Env, LocalBackend, LocalOptions, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -148,7 +148,8 @@ impl Server {
             .await
             .map_err(say)?;
         anchor.check(found.sequence)?;
-        let (engine, trail) = open_engine(backend, &env, &service, &config).await?;
+        let seen = anchor.known_log_sequence();
+        let (engine, trail) = open_engine(backend, &env, &service, &config, seen).await?;
         let writing = Writing::begin(trail.clone(), waiting, config.audit_head_path());
         let opened = Opened {
             config,
@@ -188,7 +189,10 @@ impl Server {
             audit,
             trail,
         } = opened;
-        anchor.note(&engine)?;
+        // Served all the same, and noted later: an anchor that stays behind refuses nothing.
+        if let Err(error) = anchor.note(&engine) {
+            tracing::error!(%error, "the anchor could not be written");
+        }
         let mut catalog = store::load(&engine, &service).await?;
         keyring.check(&engine).await?;
         keyring.mark_service(&config.service_cmk()?);
@@ -342,18 +346,23 @@ struct Opened {
     trail: Arc<Trail>,
 }
 
-/// Opens the engine, and the audit trail in it.
+/// Opens the engine, and the audit trail in it. `seen`: the newest group of the log that the anchor knows; 0 where an older copy is to be opened too.
 pub(crate) async fn open_engine(
     backend: LocalBackend,
     env: &Arc<dyn Env>,
     service: &ServiceKey,
     config: &Config,
+    seen: u64,
 ) -> Result<(Engine, Arc<Trail>), String> {
+    let options = Options {
+        log_sequence_seen: seen,
+        ..config.engine_options()
+    };
     let engine = Engine::open(
         Arc::new(backend),
         env.clone(),
         service.ring.clone(),
-        config.engine_options(),
+        options,
     )
     .await
     .map_err(|error| error.to_string())?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! look: how old is the folder, how old the keyring ─► say what is lost ─► --yes
-//! do:   record in the folder's audit trail ─► the older keyring, if that too ─► exported heads of the newer trail set aside ─► anchor: next incarnation, this epoch
+//! do:   record in the folder's audit trail ─► the older keyring, if that too ─► exported heads of the newer trail set aside ─► anchor: next incarnation, this epoch, this end of the log
 //! ```
 //!
 //! What must hold: the anchor comes last. A crash before it leaves a folder that is refused as it was before; asking again writes a second record.
@@ -44,6 +44,8 @@ pub struct Consent {
 struct Found {
     /// Where the folder stands.
     folder_epoch: u64,
+    /// The newest group of its log.
+    folder_log_sequence: u64,
     /// What the anchor knows; the inner error: it cannot be read, and why.
     anchor: Result<Anchor, String>,
     /// Edits that the keyring has seen.
@@ -55,7 +57,9 @@ struct Found {
 impl Found {
     fn is_older(&self) -> bool {
         match &self.anchor {
-            Ok(anchor) => self.folder_epoch < anchor.epoch,
+            Ok(anchor) => {
+                self.folder_epoch < anchor.epoch || self.folder_log_sequence < anchor.log_sequence
+            }
             Err(_) => true,
         }
     }
@@ -68,6 +72,10 @@ impl Found {
     fn context(&self) -> EncryptionContext {
         let mut told = BTreeMap::from([
             ("folder epoch".to_owned(), self.folder_epoch.to_string()),
+            (
+                "folder log group".to_owned(),
+                self.folder_log_sequence.to_string(),
+            ),
             ("keyring edits".to_owned(), self.keyring_edits.to_string()),
             (
                 "keyring edits recorded".to_owned(),
@@ -77,6 +85,7 @@ impl Found {
         match &self.anchor {
             Ok(anchor) => {
                 told.insert("anchor epoch".into(), anchor.epoch.to_string());
+                told.insert("anchor log group".into(), anchor.log_sequence.to_string());
                 told.insert("incarnation".into(), anchor.incarnation.to_string());
             }
             Err(why) => {
@@ -140,6 +149,7 @@ async fn look(config: &Config, folder: &Folder) -> Result<Found, String> {
     };
     Ok(Found {
         folder_epoch: ages.folder_epoch,
+        folder_log_sequence: ages.folder_log_sequence,
         anchor,
         keyring_edits: ages
             .keyring_edits
@@ -150,11 +160,15 @@ async fn look(config: &Config, folder: &Folder) -> Result<Found, String> {
 
 fn tell(found: &Found) {
     match &found.anchor {
-        Ok(anchor) if found.is_older() => say!(
+        Ok(anchor) if found.folder_epoch < anchor.epoch => say!(
             "the folder stands at epoch {}, and epoch {} was seen (start {}): what was written in between is not in it",
             found.folder_epoch,
             anchor.epoch,
             anchor.incarnation
+        ),
+        Ok(anchor) if found.is_older() => say!(
+            "the folder's log ends at group {}, and group {} was seen (start {}): what was written in between is not in it",
+            found.folder_log_sequence, anchor.log_sequence, anchor.incarnation
         ),
         Ok(_) => {}
         Err(why) => say!(
@@ -178,7 +192,7 @@ async fn record(config: &Config, folder: Folder, found: &Found) -> Result<u64, S
         backend, service, ..
     } = folder;
     let env: Arc<dyn Env> = Arc::new(RealEnv::default());
-    let (engine, trail) = open_engine(backend, &env, &service, config).await?;
+    let (engine, trail) = open_engine(backend, &env, &service, config, 0).await?;
     let event = Event {
         context: Some(found.context()),
         asker: Asker {
@@ -207,6 +221,7 @@ async fn record(config: &Config, folder: Folder, found: &Found) -> Result<u64, S
             .as_ref()
             .map_or(1, |anchor| anchor.incarnation.saturating_add(1)),
         epoch,
+        log_sequence: engine.log_sequence(),
     };
     anchor
         .write(&config.anchor_path(), service.ring.active())

@@ -2,7 +2,7 @@
 //!
 //! | what | compared with | which is kept |
 //! |---|---|---|
-//! | the folder's epoch | the anchor's | outside the folder |
+//! | the folder's epoch, and the newest group of its log | the anchor's | outside the folder |
 //! | the keyring's edits | those that were recorded | in the folder |
 
 use palladium_crypto::{Anchor, AnchorError};
@@ -15,6 +15,7 @@ use crate::service_table::{self, SCHEMA_TABLE};
 /// Where both stand. An inner error says why that is not known.
 pub(super) struct Ages {
     pub folder_epoch: u64,
+    pub folder_log_sequence: u64,
     pub anchor: Result<Anchor, AnchorError>,
     pub keyring_edits: Result<u64, String>,
     pub recorded_edits: Result<u64, String>,
@@ -40,6 +41,7 @@ impl Ages {
         let edits = folder.keyring.edit_counter();
         Ages {
             folder_epoch: folder.inspection.epoch(),
+            folder_log_sequence: folder.inspection.log_sequence(),
             anchor: Anchor::read(
                 &config.anchor_path(),
                 service.cluster,
@@ -52,11 +54,15 @@ impl Ages {
 
     /// The folder against its anchor. Without one nobody knows: a server refuses that too, unless the folder is new.
     pub fn of_folder(&self) -> Age {
-        let epoch = self.folder_epoch;
+        let (epoch, group) = (self.folder_epoch, self.folder_log_sequence);
         match &self.anchor {
             Ok(anchor) if anchor.epoch > epoch => Age::Older(format!(
                 "the folder stands at epoch {epoch}, and the anchor knows {}",
                 anchor.epoch
+            )),
+            Ok(anchor) if anchor.log_sequence > group => Age::Older(format!(
+                "the folder's log ends at group {group}, and the anchor knows {}",
+                anchor.log_sequence
             )),
             Ok(_) => Age::Newest,
             // Nothing was ever committed: there is nothing that could be an older copy.

@@ -147,7 +147,8 @@ async fn record(
 ) -> Result<(), String> {
     let say = |error: palladium_storage::Error| error.to_string();
     let env: Arc<dyn Env> = Arc::new(RealEnv::default());
-    let (engine, trail) = open_engine(files, &env, service, config).await?;
+    // Its age has been looked at.
+    let (engine, trail) = open_engine(files, &env, service, config, 0).await?;
     let event = |(wreck, ring): &(Wreck, &KeyRing)| {
         let mut losses = wreck.losses.join("\n");
         let end = losses.floor_char_boundary(RECORDED_CHARACTERS_MAX);

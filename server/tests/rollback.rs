@@ -1,0 +1,228 @@
+//! A process that is killed, and a data folder that goes back in time: which of the two it was is told by the anchor.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Long enough for any machine; nothing waits for it where all is well.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A folder with data and keyring, and the commands on it.
+struct Place(tempfile::TempDir);
+
+/// Killed with the test, at the latest.
+struct Running {
+    process: Child,
+    address: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn data(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_palladium"));
+        command.current_dir(self.0.path()).args(arguments);
+        command
+    }
+
+    /// A server that is ready; an error: all that it said before it gave up.
+    fn start(&self) -> Result<Running, String> {
+        let mut process = self
+            .command(&["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::from(
+                fs::File::create(self.0.path().join("errors")).unwrap(),
+            ))
+            .spawn()
+            .unwrap();
+        let mut ready = String::new();
+        let output = process.stdout.take().unwrap();
+        BufReader::new(output).read_line(&mut ready).unwrap();
+        match ready.trim_end().strip_prefix("palladium is ready on ") {
+            Some(address) => Ok(Running {
+                process,
+                address: address.to_owned(),
+            }),
+            None => {
+                process.wait().unwrap();
+                Err(fs::read_to_string(self.0.path().join("errors")).unwrap())
+            }
+        }
+    }
+
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command(arguments).output().unwrap();
+        let text = String::from_utf8([stdout, stderr].concat()).unwrap();
+        (status.code(), text)
+    }
+
+    /// Epoch and newest group of the log, as they stand in the clear in the anchor.
+    fn anchor(&self) -> (u64, u64) {
+        let bytes = fs::read(self.0.path().join("keyring.anchor")).unwrap();
+        let number = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+        (number(34), number(42))
+    }
+
+    /// Waits until the running server has noted more of the log.
+    fn wait_for_note_beyond(&self, log_sequence: u64) -> (u64, u64) {
+        let began = Instant::now();
+        loop {
+            let noted = self.anchor();
+            if noted.1 > log_sequence {
+                return noted;
+            }
+            assert!(began.elapsed() < PATIENCE, "the log's end is not noted");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// A connection of v4 that waits for each answer.
+struct Client(TcpStream);
+
+impl Client {
+    fn of(server: &Running) -> Client {
+        let mut client = Client(TcpStream::connect(&server.address).unwrap());
+        let mut body = 1u16.to_be_bytes().to_vec();
+        for text in ["CQL_VERSION", "3.0.0"] {
+            body.extend((text.len() as u16).to_be_bytes());
+            body.extend(text.as_bytes());
+        }
+        assert_eq!(client.ask(1, &body), Some(2), "it is ready");
+        client
+    }
+
+    /// The opcode of the answer; None: the server is gone.
+    fn ask(&mut self, opcode: u8, body: &[u8]) -> Option<u8> {
+        let mut frame = vec![4, 0, 0, 0, opcode];
+        frame.extend((body.len() as u32).to_be_bytes());
+        frame.extend(body);
+        self.0.write_all(&frame).ok()?;
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).ok()?;
+        let length = u32::from_be_bytes(head[5..].try_into().unwrap());
+        let mut answer = vec![0; length as usize];
+        self.0.read_exact(&mut answer).ok()?;
+        Some(head[4])
+    }
+
+    fn query(&mut self, text: &str) -> Option<u8> {
+        let mut body = (text.len() as u32).to_be_bytes().to_vec();
+        body.extend(text.as_bytes());
+        body.extend([0, 1, 0]);
+        self.ask(7, &body)
+    }
+
+    fn must(&mut self, text: &str) {
+        assert_eq!(self.query(text), Some(8), "{text}");
+    }
+
+    fn make_table(&mut self) {
+        self.must("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}");
+        self.must("CREATE TABLE ks.t (k int PRIMARY KEY)");
+        self.must("INSERT INTO ks.t (k) VALUES (1)");
+    }
+}
+
+fn copy(source: &Path, target: &Path) {
+    fs::create_dir_all(target).unwrap();
+    for entry in fs::read_dir(source).unwrap() {
+        let entry = entry.unwrap();
+        let target = target.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+/// Puts back what was kept of the data folder after writes that no commit of the manifest followed, and a kill.
+fn put_back_after_a_kill(part: &str) {
+    let place = Place::new();
+    let server = place.start().unwrap();
+    let mut client = Client::of(&server);
+    client.make_table();
+    let (part, older) = (place.data().join(part), place.0.path().join("older"));
+    copy(&part, &older);
+    let (_, before) = place.wait_for_note_beyond(0);
+    let mut noted = place.anchor();
+    // What is noted may be of before the copy was made: so long until it is not.
+    for k in 0..2 {
+        client.must(&format!("INSERT INTO ks.t (k) VALUES (1{k})"));
+        noted = place.wait_for_note_beyond(before.max(noted.1));
+    }
+    drop(server);
+    fs::remove_dir_all(&part).unwrap();
+    copy(&older, &part);
+
+    for _ in 0..2 {
+        let refusal = place.start().err().expect("an older copy was served");
+        assert!(refusal.contains("its log ends at group"), "{refusal}");
+        assert!(refusal.contains("an older copy was put back"), "{refusal}");
+        let (code, text) = place.run(&["verify", "data"]);
+        assert_eq!(code, Some(3), "{text}");
+        assert!(text.contains("older: the folder's log ends"), "{text}");
+    }
+    let (code, text) = place.run(&["accept-rollback", "data"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("what was written in between"), "{text}");
+    let (code, text) = place.run(&["accept-rollback", "data", "--yes"]);
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = place.run(&["verify", "data"]);
+    assert_eq!(code, Some(0), "{text}");
+    let server = place.start().unwrap();
+    Client::of(&server).must("INSERT INTO ks.t (k) VALUES (2)");
+}
+
+#[test]
+fn an_older_folder_of_the_same_run_is_refused_after_a_kill() {
+    put_back_after_a_kill("");
+}
+
+#[test]
+fn an_older_log_of_the_same_run_is_refused_after_a_kill() {
+    put_back_after_a_kill("log");
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_no_folder_that_is_older_than_its_anchor() {
+    let place = Place::new();
+    let mut server = place.start().unwrap();
+    Client::of(&server).make_table();
+    for round in 0..6u64 {
+        let mut client = Client::of(&server);
+        let writing = std::thread::spawn(move || {
+            let mut k = 0;
+            while client.query(&format!("INSERT INTO ks.t (k) VALUES ({k})")) == Some(8) {
+                k += 1;
+            }
+        });
+        // Before, at and after a note.
+        std::thread::sleep(Duration::from_millis(350 * round));
+        drop(server);
+        writing.join().unwrap();
+        let (code, text) = place.run(&["verify", "data"]);
+        assert_eq!(code, Some(0), "round {round}: {text}");
+        server = place.start().unwrap();
+    }
+}
