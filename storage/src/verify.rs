@@ -136,7 +136,7 @@ impl Inspection {
     }
 
     /// The newest group of the log, one that is missing included: what an anchor remembers, too.
-    pub fn log_sequence(&self) -> u64 {
+    pub fn last_group_known(&self) -> u64 {
         self.last_group_known
     }
 

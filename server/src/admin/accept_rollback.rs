@@ -168,7 +168,9 @@ fn tell(found: &Found) {
         ),
         Ok(anchor) if found.is_older() => say!(
             "the folder's log ends at group {}, and group {} was seen (start {}): what was written in between is not in it",
-            found.folder_log_sequence, anchor.log_sequence, anchor.incarnation
+            found.folder_log_sequence,
+            anchor.log_sequence,
+            anchor.incarnation
         ),
         Ok(_) => {}
         Err(why) => say!(

@@ -41,7 +41,7 @@ impl Ages {
         let edits = folder.keyring.edit_counter();
         Ages {
             folder_epoch: folder.inspection.epoch(),
-            folder_log_sequence: folder.inspection.log_sequence(),
+            folder_log_sequence: folder.inspection.last_group_known(),
             anchor: Anchor::read(
                 &config.anchor_path(),
                 service.cluster,
