@@ -1,9 +1,9 @@
 //! Keeps the newest epoch and the newest group of the log outside the data folder, so that an older folder put back is seen.
 //!
-//! What must hold: the anchor is read before the engine opens, and the engine opens nothing older (opening is a commit, and an older folder would come nearer to its anchor
-//! with each refusal); it is written after the data it names is durable. A loss of power at any moment leaves a folder that is as new as its anchor, or newer.
+//! What must hold: the anchor is read before the engine opens, and the engine commits nothing to what is older (or an older folder would come nearer to its anchor with each
+//! refusal); it is written after the data it names is durable, and names no more of the log than the folder's own watermark does. A loss of power at any moment leaves a folder that is as new as its anchor, or newer.
 //!
-//! What was written in the last second before a crash may not be noted yet: a copy that lacks no more than that is not told from the folder itself.
+//! What was written in the last two seconds before a crash may not be noted yet, nor what was written while the anchor could not be (its disk is full, say; the log tells): a copy that lacks no more than that is not told from the folder itself.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -112,6 +112,7 @@ pub(crate) async fn open<B: Backend>(
         logging: Arc::default(),
         appended: AtomicU64::new(log.last_sequence()),
         durable: AtomicU64::new(log.last_sequence()),
+        watermark: AtomicU64::new(log.stored_sequence()),
         tables,
         backend,
         env,

@@ -5,7 +5,7 @@
 //! do:   record in the folder's audit trail ─► the older keyring, if that too ─► exported heads of the newer trail set aside ─► anchor: next incarnation, this epoch, this end of the log
 //! ```
 //!
-//! What must hold: the anchor comes last. A crash before it leaves a folder that is refused as it was before; asking again writes a second record.
+//! What must hold: the anchor comes last. A crash before it leaves a folder that is refused as before, or that the record has made as new as its anchor; asking again writes a second record.
 //!
 //! | exit | meaning |
 //! |---|---|

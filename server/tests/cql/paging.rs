@@ -77,13 +77,14 @@ fn a_page_of_large_rows_ends_early_and_the_next_goes_on_behind_it() {
     });
     let mut client = Client::in_keyspace(node.address());
     client
-        .query("CREATE TABLE t (k int, c int, v blob, PRIMARY KEY (k, c))")
+        .query("CREATE TABLE t (k int, c int, d int, v blob, PRIMARY KEY (k, c))")
         .done();
     let value = "7a".repeat(100_000);
     for (k, c) in (0..6).flat_map(|k| (0..20).map(move |c| (k, c))) {
         client
             .query(&format!(
-                "INSERT INTO t (k, c, v) VALUES ({k}, {c}, 0x{value})"
+                "INSERT INTO t (k, c, d, v) VALUES ({k}, {c}, {}, 0x{value})",
+                c % 2
             ))
             .done();
     }
@@ -93,6 +94,8 @@ fn a_page_of_large_rows_ends_early_and_the_next_goes_on_behind_it() {
         "SELECT k, c, v FROM t WHERE k IN (1, 4, 5)",
         "SELECT k, c, v FROM t PER PARTITION LIMIT 15",
         "SELECT k, c, v FROM t LIMIT 50",
+        "SELECT k, c, v FROM t WHERE d = 1 PER PARTITION LIMIT 8 ALLOW FILTERING",
+        "SELECT k, c, v FROM t WHERE d = 0 LIMIT 33 ALLOW FILTERING",
     ] {
         let keys = statement.replace("k, c, v", "k, c");
         let whole = client.query(&keys).rows().rows;

@@ -281,6 +281,11 @@ impl<B: Backend> CommitLog<B> {
         Ok(())
     }
 
+    /// The newest group that the watermark on the disk names.
+    pub fn stored_sequence(&self) -> u64 {
+        self.stored.as_ref().map_or(0, |record| record.sequence)
+    }
+
     /// Stores how far the log is durable, if that has changed. Each second, and before anything relies on it.
     pub async fn store_watermark(&mut self) -> Result<()> {
         let fresh = super::watermark::fresh();

@@ -122,8 +122,8 @@ pub(crate) fn is_due<B: Backend>(inner: &Inner<B>, table: &Table) -> bool {
     })
 }
 
-/// Writes the oldest SSTable that is left of a rewrite again: merged with nothing but itself it gets new data keys. One that is damaged stays as it is, and is
-/// left out until the table is opened again.
+/// Writes the oldest SSTable that is left of a rewrite, and that there is room for, again: merged with nothing but itself it gets new data keys. One that is damaged stays as it
+/// is, and is left out until the table is opened again.
 pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
     let table = inner.tables.get(id)?;
     let _whole = table.merging.claim_all(&*inner.env).await;
@@ -132,24 +132,25 @@ pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
         return Ok(());
     };
     check_lease(inner, &open)?;
-    let next = {
+    let left: Vec<(Plan, Store)> = {
         let manifest = inner.manifest.lock().await;
         let state = manifest.state().tables.get(&id);
-        let mut left = state.iter().flat_map(|state| state.to_rewrite());
-        left.find(|entry| !open.is_unreadable(entry.id))
-            .map(|entry| (entry.id, entry.level, entry.store))
+        let left = state.iter().flat_map(|state| state.to_rewrite());
+        left.filter(|entry| !open.is_unreadable(entry.id))
+            .map(|entry| (alone(entry), entry.store))
+            .collect()
     };
-    let Some((sstable, level, store)) = next else {
-        return Ok(());
+    let room = inner.room_of(inner.backend.room().await?);
+    let mut waits = None;
+    let fits = left.into_iter().find_map(|(plan, store)| {
+        fitting(plan, &summaries(&open, store), room)
+            .map_err(|error| waits = Some(error))
+            .ok()
+    });
+    let Some(plan) = fits else {
+        return waits.map_or(Ok(()), Err);
     };
-    let plan = Plan {
-        sstables: vec![sstable],
-        level,
-        outputs: Outputs::One,
-        is_divisible: false,
-    };
-    let free = inner.backend.room().await?;
-    let plan = fitting(plan, &summaries(&open, store), inner.room_of(free))?;
+    let sstable = plan.sstables[0];
     let written = merge_sstables(inner, &table, &open, &plan).await;
     // Of what else is damaged, the manifest or the SSTable that was written just now, this one is not to blame.
     if let Err(MergeError::Merging(Error::Corrupt { what })) = &written {
@@ -230,6 +231,16 @@ pub(super) fn note_waiting<B: Backend>(
     let stores = open.stores().into_iter();
     let waiting = stores.map(|store| options.waiting(&summaries(open, store), now));
     open.set_waiting(waiting.max().unwrap_or(0));
+}
+
+/// Writes an SSTable again as it is.
+fn alone(entry: &SstableEntry) -> Plan {
+    Plan {
+        sstables: vec![entry.id],
+        level: entry.level,
+        outputs: Outputs::One,
+        is_divisible: false,
+    }
 }
 
 /// The plan, or what of it there is room for: the largest SSTables wait.

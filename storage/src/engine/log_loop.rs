@@ -53,7 +53,9 @@ async fn until_the_end<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>
             }
             Work::Close => {
                 log.note_manifest(inner.epoch.load(Ordering::Acquire));
-                return log.close().await;
+                let closed = log.close().await;
+                note_watermark(inner, log);
+                return closed;
             }
         }
         if !log.is_ready() {
@@ -238,6 +240,7 @@ async fn run_errand<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, e
             synced
         }
     };
+    note_watermark(inner, log);
     if let Err(error) = result {
         tracing::warn!(%error, "housekeeping of the log failed; it is tried again");
     }
@@ -321,6 +324,12 @@ async fn carry<B: Backend>(
         shares = rest;
     }
     Ok(first)
+}
+
+fn note_watermark<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>) {
+    inner
+        .watermark
+        .store(log.stored_sequence(), Ordering::Release);
 }
 
 fn note_bytes<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>) {

@@ -145,6 +145,8 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) appended: AtomicU64,
     /// The newest group known to be durable: every manifest commit says that it knows it.
     pub(crate) durable: AtomicU64,
+    /// The newest group that the log's watermark names.
+    pub(crate) watermark: AtomicU64,
 }
 
 impl<B: Backend> Engine<B> {
@@ -253,9 +255,10 @@ impl<B: Backend> Engine<B> {
         self.inner.epoch.load(Ordering::Acquire)
     }
 
-    /// The newest group of the log that a loss of power leaves. It never goes back; an anchor outside remembers it beside the epoch, which a write does not raise.
+    /// The newest group that the log's watermark names. It never goes back; an anchor outside remembers it beside the epoch, which a write does not raise. No more than the folder
+    /// itself knows: a tail that is lost stays damage, and is not taken for an older copy.
     pub fn log_sequence(&self) -> u64 {
-        self.inner.durable.load(Ordering::Acquire)
+        self.inner.watermark.load(Ordering::Acquire)
     }
 
     /// Tables that the log holds something of: they keep its segments until they are opened and flushed.

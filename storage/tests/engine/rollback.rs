@@ -6,13 +6,18 @@ use palladium_storage::{Crash, Error, LogSync, Options};
 
 use crate::world::{World, disk_of, files, small};
 
+/// Long enough for the watermark to be stored.
+const NOTED: Duration = Duration::from_secs(2);
+
 #[test]
 fn an_older_copy_is_refused_by_the_log_alone_however_often_it_is_tried() {
     let mut world = World::with_tables(1, small(), 1);
     let kept = world.fill(0, 3, 4);
+    world.env.advance(NOTED);
     let (older, epoch) = (files(&world.disk), world.engine.epoch());
     let end = world.engine.log_sequence();
     world.put(0, (50, 0), 1);
+    world.env.advance(NOTED);
     assert_eq!(world.engine.epoch(), epoch, "a write alone raises no epoch");
     world.options.log_sequence_seen = world.engine.log_sequence();
     let disk = disk_of(&older);
@@ -37,6 +42,7 @@ fn an_older_log_alone_is_refused_too() {
     let mut older = files(&world.disk);
     older.retain(|path, _| path.starts_with("log/"));
     world.put(0, (50, 0), 1);
+    world.env.advance(NOTED);
     world.options.log_sequence_seen = world.engine.log_sequence();
     let mut mixed = files(&world.disk);
     mixed.retain(|path, _| !path.starts_with("log/"));
@@ -59,6 +65,30 @@ fn a_log_that_is_gone_and_missed_is_damage_and_no_older_copy() {
     assert!(matches!(world.unlock(0), Err(Error::Corrupt { .. })));
     // And it goes on behind them, so that what is noted does not go back.
     assert!(world.engine.log_sequence() >= seen);
+}
+
+/// A tail behind the watermark may be lost to damage, and is no sign of an older copy: what is called known outside is what the watermark names.
+#[test]
+fn a_damaged_tail_behind_the_watermark_stops_no_start() {
+    let mut world = World::with_tables(4, small(), 2);
+    world.fill(0, 3, 4);
+    world.env.advance(NOTED);
+    world.put(0, (50, 0), 1);
+    world.options.log_sequence_seen = world.engine.log_sequence();
+    world.env.drop_tasks();
+    world.disk.crash(Crash::Kill);
+    let mut cut = files(&world.disk);
+    let (_, newest) = cut
+        .iter_mut()
+        .rfind(|(path, bytes)| path.contains("segment") && bytes.iter().any(|byte| *byte != 0))
+        .expect("the log has a segment");
+    let end = newest
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .expect("it holds something");
+    newest[end / 4096 * 4096..].fill(0);
+    world.move_to(disk_of(&cut)).unwrap();
+    world.unlock(1).unwrap();
 }
 
 /// [`World::reopen`] opens what the crash has left as somebody would who has noted how far the log was durable, right before it.

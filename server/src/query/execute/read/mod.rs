@@ -556,7 +556,16 @@ impl Select {
         self.check_bytes()?;
         match (ended, page.next) {
             (Some(position), _) => self.stop(position),
-            (None, Some(position)) if self.is_page_full() => self.stop(position),
+            (None, Some(position)) if self.is_page_full() => {
+                // Storage counts what it has read, the limit of a partition what was shown.
+                let is_begun = position.clustering.is_some()
+                    && self.partition_at_hand.as_ref() == Some(&position.key);
+                let returned_in_partition = if is_begun { self.in_partition } else { 0 };
+                self.stop(ReadPosition {
+                    returned_in_partition,
+                    ..position
+                });
+            }
             (None, Some(position)) => {
                 self.resume = Some(position);
                 if let Some(indexed) = &mut self.indexed {
