@@ -229,3 +229,23 @@ fn a_kill_at_any_moment_leaves_no_folder_that_is_older_than_its_anchor() {
         server = place.start().unwrap();
     }
 }
+
+#[test]
+fn an_anchor_that_cannot_be_written_keeps_no_start_and_is_written_later() {
+    let place = Place::new();
+    let server = place.start().unwrap();
+    Client::of(&server).make_table();
+    drop(server);
+    // Where a folder lies no lock can be taken, and without it nothing is written.
+    let lock = place.0.path().join("keyring.anchor.lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    let noted = place.anchor();
+    let server = place.start().unwrap();
+    Client::of(&server).must("SELECT k FROM ks.t");
+    Client::of(&server).must("INSERT INTO ks.t (k) VALUES (2)");
+    assert_eq!(place.anchor(), noted);
+    fs::remove_dir(&lock).unwrap();
+    let (epoch, _) = place.wait_for_note_beyond(noted.1);
+    assert!(epoch > noted.0, "a start is a commit");
+}
