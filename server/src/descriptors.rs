@@ -3,21 +3,16 @@
 //! A server without a free descriptor can read no SSTable, begin no log segment and replace no anchor or keyring: it would refuse every table while clients idle.
 //! So connections may have what `connections_max` says or what is left beside the reserve, whichever is less.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
+
+use crate::resource_limit;
 
 /// Descriptors that no connection gets: SSTables, the log, the keyring and what stands beside it, calls to key services, scrapers.
 const RESERVE: usize = 4096;
 
-/// Raises the limit to what the operator allows. A refusal leaves it as it was.
+/// Raises the limit to what the operator allows.
 pub fn raise_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
+    resource_limit::raise(Resource::Nofile);
 }
 
 /// How many sockets of clients there may be at a time.

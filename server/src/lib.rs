@@ -36,6 +36,7 @@ pub mod passphrase;
 pub mod permissions;
 pub mod query;
 pub mod records;
+mod resource_limit;
 pub mod schema;
 pub mod server;
 pub mod service_key;

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
-};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+
+use crate::resource_limit;
 
 /// Between two looks at how many pages could not be locked.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -16,15 +16,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Key bytes must not reach a core file, nor the swap where that can be helped. Called before the first key is there.
 pub fn protect() {
     forbid_core_dumps();
-    let limit = getrlimit(Resource::Memlock);
-    // What the operator allows is asked for; a refusal leaves the limit as it was, and the watch tells when that is too little.
-    let _ = setrlimit(
-        Resource::Memlock,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
+    // Where that is refused, the watch tells when what there is is too little.
+    resource_limit::raise(Resource::Memlock);
 }
 
 /// Says once that key bytes may reach the swap.

@@ -87,9 +87,7 @@ impl Share {
     pub(super) fn is_too_much(&self) -> bool {
         self.all.bytes() > self.all.bytes_max
     }
-}
 
-impl Share {
     /// Whether all the others together hold more than all may: who is alone may go on, however large its answer becomes.
     pub fn is_too_much_beside_others(&self) -> bool {
         self.all.bytes().saturating_sub(self.bytes) > self.all.bytes_max
