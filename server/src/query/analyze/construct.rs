@@ -8,6 +8,7 @@ use palladium_protocol::types::{CqlType, UserType};
 
 use super::calls::folded;
 use super::literal;
+use super::name::raw;
 use super::natural::{names_fields, value_of_field};
 use super::parts::field_place;
 use super::term::{Receiver, Terms, cannot_infer, is_hint_for, print};
@@ -191,7 +192,7 @@ impl Terms<'_> {
             }
             _ => return Err(unexpected_list(receiver.ty)),
         };
-        let wrong = not_of_type(kind, receiver.name, self.columns && !is_asked);
+        let wrong = self.not_of_type(kind, receiver.name, is_asked);
         let of_element = parts.iter().map(|part| (part, (**element).clone()));
         let name = |_| format!("value({})", receiver.name);
         let expressions = self.parts(of_element, &name, &wrong)?;
@@ -217,11 +218,39 @@ impl Terms<'_> {
             }
             _ => return Err(not_for("set", &receiver)),
         };
-        let wrong = not_of_type("set", receiver.name, self.columns && !is_asked);
+        let wrong = self.not_of_type("set", receiver.name, is_asked);
         let of_element = parts.iter().map(|part| (part, (**element).clone()));
         let name = |_| format!("value({})", receiver.name);
         let expressions = self.parts(of_element, &name, &wrong)?;
         self.collected("set", &receiver, expressions, parts.iter())
+    }
+
+    /// Of what is selected, and has its type from its parts, a constant is refused as one that is selected by itself.
+    fn not_of_type<'n>(
+        &self,
+        kind: &'static str,
+        name: &'n str,
+        is_asked: bool,
+    ) -> impl Fn(usize, &Selectable, &CqlType) -> CqlError + use<'n> {
+        let has_own_type = self.columns && !is_asked;
+        let print = self.printer();
+        move |_, part, ty| {
+            if let Some(error) = refused_constant(part, ty).filter(|_| has_own_type) {
+                return error;
+            }
+            CqlError::invalid(format!(
+                "Invalid {kind} literal for {name}: value {} is not of type {ty}",
+                print(part)
+            ))
+        }
+    }
+
+    /// How parts of a literal are repeated: a term's as it was written down by then.
+    fn printer(&self) -> fn(&Selectable) -> String {
+        match self.columns {
+            true => print,
+            false => raw,
+        }
     }
 
     pub(super) fn map(
@@ -236,6 +265,7 @@ impl Terms<'_> {
             // In a term names are fields and no keys.
             _ if names_fields(parts) && !self.columns => Err(not_for("user type", &receiver)),
             CqlType::Map(key, value) => {
+                let print = self.printer();
                 let wrong_key = |_: usize, part: &Selectable, ty: &CqlType| {
                     CqlError::invalid(format!(
                         "Invalid map literal for {}: key {} is not of type {ty}",
@@ -414,23 +444,6 @@ fn not_for(kind: &str, receiver: &Receiver<'_>) -> CqlError {
         "Invalid {kind} literal for {} of type {}",
         receiver.name, receiver.ty
     ))
-}
-
-/// Of what is selected, and has its type from its parts, a constant is refused as one that is selected by itself.
-fn not_of_type(
-    kind: &str,
-    name: &str,
-    selected: bool,
-) -> impl Fn(usize, &Selectable, &CqlType) -> CqlError {
-    move |_, part, ty| {
-        if let Some(error) = refused_constant(part, ty).filter(|_| selected) {
-            return error;
-        }
-        CqlError::invalid(format!(
-            "Invalid {kind} literal for {name}: value {} is not of type {ty}",
-            print(part)
-        ))
-    }
 }
 
 /// What is said of the first constant in something that is selected, and that cannot be of its type.

@@ -277,9 +277,16 @@ fn refusal(columns: &[Column], of: &Expression, written: Option<&str>) -> Option
             let takes: Vec<String> = arguments
                 .iter()
                 .zip(is_known)
-                .map(|(argument, is_known)| match is_known {
-                    true => format!("{}(constant)", shown(argument)),
-                    false => shown(argument),
+                .map(|(argument, is_known)| {
+                    // What stands in for a value is of its type.
+                    let ty = match function {
+                        Function::MaskReplace => shown(&arguments[0]),
+                        _ => shown(argument),
+                    };
+                    match is_known {
+                        true => format!("{ty}(constant)"),
+                        false => ty,
+                    }
                 })
                 .collect();
             let called = function.called(arguments, returns);

@@ -4,8 +4,10 @@ use palladium_protocol::cql::ast::{Literal, Name, QualifiedName, Selectable, Ter
 
 use super::calls::counts_rows;
 use super::literal;
+use super::natural::{names_fields, value_of_field};
 use super::term::{Terms, as_selectable};
 use crate::query::functions::operator_name;
+use crate::schema::hashed::{in_hash_order, of_identifier};
 use crate::schema::types;
 
 /// `system.now()`, `writetime(v)`, `m['a']`, `cast(v as text)`.
@@ -47,6 +49,7 @@ pub fn of(expression: &Selectable) -> String {
         Selectable::Tuple(parts) => format!("({})", all(parts)),
         Selectable::List(parts) => format!("[{}]", all(parts)),
         Selectable::Set(parts) => format!("{{{}}}", all(parts)),
+        Selectable::Map(parts) if names_fields(parts) => named(fields(parts), of),
         Selectable::Map(parts) => {
             let entries: Vec<_> = parts
                 .iter()
@@ -93,6 +96,10 @@ pub fn raw(term: &Selectable) -> String {
         Selectable::Tuple(parts) => format!("({})", all(parts)),
         Selectable::List(parts) => format!("[{}]", all(parts)),
         Selectable::Set(parts) => format!("{{{}}}", all(parts)),
+        Selectable::Map(parts) if names_fields(parts) => {
+            let hashed = in_hash_order(fields(parts), |(name, _)| of_identifier(name));
+            named(hashed, raw)
+        }
         Selectable::Map(parts) => {
             let entries: Vec<_> = parts
                 .iter()
@@ -102,6 +109,29 @@ pub fn raw(term: &Selectable) -> String {
         }
         other => of(other),
     }
+}
+
+/// The fields of a user type's literal in the order of their names' first places, each with its value.
+fn fields(parts: &[(Selectable, Selectable)]) -> Vec<(&str, &Selectable)> {
+    let mut fields: Vec<(&str, &Selectable)> = Vec::new();
+    for (name, _) in parts {
+        if let Selectable::Column(name) = name
+            && let name = name.as_str()
+            && !fields.iter().any(|(other, _)| *other == name)
+            && let Some(value) = value_of_field(parts, name)
+        {
+            fields.push((name, value));
+        }
+    }
+    fields
+}
+
+fn named(fields: Vec<(&str, &Selectable)>, shown: impl Fn(&Selectable) -> String) -> String {
+    let fields: Vec<_> = fields
+        .into_iter()
+        .map(|(name, value)| format!("{name}: {}", shown(value)))
+        .collect();
+    format!("{{{}}}", fields.join(", "))
 }
 
 pub fn constant(literal: &Literal) -> String {
