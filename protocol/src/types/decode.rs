@@ -31,7 +31,17 @@ const NANOSECONDS_IN_A_DAY: i64 = 86_400_000_000_000;
 
 /// Are these bytes a value of that type?
 pub fn validate(ty: &CqlType, bytes: &[u8]) -> Result<()> {
-    walk(ty, bytes, &mut Check).map(|_| ())
+    match ty.bare() {
+        CqlType::List(element) => {
+            collection("list", bytes, &[element], Nulls::NotedToTheEnd, &mut Check).map(drop)
+        }
+        _ => walk(ty, bytes, &mut Check),
+    }
+}
+
+/// Are these bytes a list of such values, or of nulls among them? What is bound to an IN.
+pub fn validate_alternatives(element: &CqlType, bytes: &[u8]) -> Result<()> {
+    collection("list", bytes, &[element], Nulls::Taken, &mut Check).map(drop)
 }
 
 /// The value these bytes are.
@@ -101,15 +111,15 @@ impl Visit for Build {
 fn walk<V: Visit>(ty: &CqlType, bytes: &[u8], visit: &mut V) -> Result<V::Value> {
     match ty.bare() {
         CqlType::List(element) => {
-            let parts = collection("list", bytes, &[element], visit)?;
+            let parts = collection("list", bytes, &[element], Nulls::Refused, visit)?;
             Ok(visit.many(parts, Whole::List))
         }
         CqlType::Set(element) => {
-            let parts = collection("set", bytes, &[element], visit)?;
+            let parts = collection("set", bytes, &[element], Nulls::Refused, visit)?;
             Ok(visit.many(parts, Whole::Set))
         }
         CqlType::Map(key, value) => {
-            let parts = collection("map", bytes, &[key, value], visit)?;
+            let parts = collection("map", bytes, &[key, value], Nulls::Refused, visit)?;
             Ok(visit.many(parts, Whole::Map))
         }
         CqlType::Tuple(fields) => {
@@ -278,11 +288,21 @@ fn duration(bytes: &[u8]) -> Result<Duration> {
     })
 }
 
+/// What an element without a value is.
+#[derive(Clone, Copy, PartialEq)]
+enum Nulls {
+    Refused,
+    /// The same, but whatever else is wrong is told first.
+    NotedToTheEnd,
+    Taken,
+}
+
 /// Elements of a list, set or map: `types` has one type, or a key's and a value's.
 fn collection<V: Visit>(
     kind: &str,
     bytes: &[u8],
     types: &[&CqlType],
+    nulls: Nulls,
     visit: &mut V,
 ) -> Result<Vec<Option<V::Value>>> {
     let short = || MarshalError(format!("Not enough bytes to read a {kind}"));
@@ -291,12 +311,19 @@ fn collection<V: Visit>(
     if count < 0 {
         return fail(format!("The data cannot be deserialized as a {kind}"));
     }
+    let refused = || fail("Null value read when not allowed");
+    let mut has_nulls = false;
     let mut parts = Vec::new();
     for _ in 0..count {
         for ty in types {
             let (length, after) = rest.split_first_chunk::<4>().ok_or_else(short)?;
             let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
-                return fail("Null value read when not allowed");
+                if nulls == Nulls::Refused {
+                    return refused();
+                }
+                has_nulls = true;
+                rest = after;
+                continue;
             };
             let (part, after) = after.split_at_checked(length).ok_or_else(short)?;
             rest = after;
@@ -308,6 +335,9 @@ fn collection<V: Visit>(
     }
     if !rest.is_empty() {
         return fail(format!("Unexpected extraneous bytes after {kind} value"));
+    }
+    if has_nulls && nulls == Nulls::NotedToTheEnd {
+        return refused();
     }
     Ok(parts)
 }

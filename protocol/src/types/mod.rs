@@ -16,6 +16,6 @@ pub mod value;
 pub mod vint;
 
 pub use cql_type::{CqlType, UserType};
-pub use decode::{MarshalError, decode, validate};
+pub use decode::{MarshalError, decode, validate, validate_alternatives};
 pub use token::{composite_key, split_composite_key, token_of};
 pub use value::{CqlValue, Duration};

@@ -86,15 +86,18 @@ pub struct Marker {
     pub ty: CqlType,
     /// Whether values hold sets or maps that have to be put in order.
     pub has_order: bool,
+    /// Whether it is the list of an IN, in which a null may stand.
+    pub lists_alternatives: bool,
 }
 
 impl Statement {
     pub fn new(checked: Checked, text: &str, keyspace: Option<&str>, catalog: &Catalog) -> Self {
-        let Checked {
-            body,
-            markers,
-            key_markers,
-        } = checked;
+        let Checked { body, markers } = checked;
+        let columns: Vec<ColumnSpec> = markers
+            .specs
+            .iter()
+            .map(|spec| spec.column.clone())
+            .collect();
         let result = match &body {
             Body::Select(plan) => {
                 let specs = result_specs(plan);
@@ -109,13 +112,15 @@ impl Statement {
                 false => text.to_owned(),
             },
             keyspace: keyspace.map(str::to_owned),
-            bind: BindMetadata::new(&markers, key_markers),
+            bind: BindMetadata::new(&columns, markers.key),
             markers: markers
+                .specs
                 .into_iter()
                 .map(|spec| Marker {
-                    has_order: wire::has_order(&spec.ty),
-                    name: spec.name,
-                    ty: spec.ty,
+                    has_order: wire::has_order(&spec.column.ty),
+                    lists_alternatives: spec.lists_alternatives,
+                    name: spec.column.name,
+                    ty: spec.column.ty,
                 })
                 .collect(),
             asked: Asked {
@@ -365,8 +370,7 @@ mod tests {
     fn statement(text: &str) -> Arc<Statement> {
         let checked = Checked {
             body: Body::Use("ks".into()),
-            markers: Vec::new(),
-            key_markers: Vec::new(),
+            markers: Default::default(),
         };
         Arc::new(Statement::new(checked, text, None, &Catalog::default()))
     }

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use palladium_protocol::request::Values;
-use palladium_protocol::types::validate;
+use palladium_protocol::types::{CqlType, validate, validate_alternatives};
 use palladium_protocol::wire::Value;
 
 use super::expression::{Bound, Given};
@@ -55,7 +55,11 @@ fn one(marker: &Marker, value: Value<'_>, body: &Bytes) -> CqlResult<Bound> {
         Value::Unset => return Ok(Bound::Unset),
         Value::Bytes(bytes) => bytes,
     };
-    validate(&marker.ty, bytes).map_err(|error| CqlError::invalid(error.to_string()))?;
+    let checked = match (marker.lists_alternatives, &marker.ty) {
+        (true, CqlType::List(element)) => validate_alternatives(element, bytes),
+        (_, ty) => validate(ty, bytes),
+    };
+    checked.map_err(|error| CqlError::invalid(error.to_string()))?;
     let value = body.slice_ref(bytes);
     if marker.has_order {
         let ordered = match wire::normalize(&marker.ty, &value)? {

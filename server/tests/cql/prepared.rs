@@ -553,6 +553,66 @@ fn what_is_unset_is_a_field_of_its_own_only_in_a_type_that_is_not_frozen_and_is_
     });
 }
 
+/// As Cassandra answers, except where it fails by itself: a null in a tuple's place, and one that a list would keep.
+#[test]
+fn a_null_in_the_list_of_an_in_is_a_value_that_a_key_cannot_have_and_a_column_can() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        for statement in [
+            "CREATE TABLE ks.t (k int, c int, v int, l list<int>, PRIMARY KEY (k, c))",
+            "INSERT INTO ks.t (k, c) VALUES (1, 1)",
+            "INSERT INTO ks.t (k, c, v) VALUES (1, 2, 5)",
+        ] {
+            client.query(statement).done();
+        }
+        let list = |parts: &[i32]| {
+            let bytes = parts.iter().flat_map(|part| part.to_be_bytes());
+            Value::Bytes(bytes.collect())
+        };
+        let null = || list(&[1, -1]);
+        let null_and_five = || list(&[2, -1, 4, 5]);
+        let short = || list(&[397, -5]);
+        let longer = || list(&[1, -1, 6]);
+        let null_in = |column: &str| format!("Invalid null value in condition for column {column}");
+        let not_enough = "Not enough bytes to read a list";
+        let key = "SELECT c FROM ks.t WHERE k IN ?";
+        let row = "DELETE FROM ks.t WHERE k = 1 AND c IN ?";
+        let stored = "INSERT INTO ks.t (k, c, l) VALUES (1, 1, ?)";
+        for (statement, value, expected) in [
+            (key, null(), &null_in("k")[..]),
+            (key, null_and_five(), &null_in("k")),
+            (key, short(), not_enough),
+            (row, null(), &null_in("c")),
+            (
+                row,
+                longer(),
+                "Unexpected extraneous bytes after list value",
+            ),
+            (stored, null_and_five(), "Null value read when not allowed"),
+            (stored, short(), not_enough),
+        ] {
+            let prepared = client.prepare(statement);
+            let error = client.execute(&prepared, &[value]).error();
+            assert_eq!(error, (INVALID, expected.to_owned()), "{statement}");
+        }
+        let filter = client.prepare("SELECT c FROM ks.t WHERE v IN ? ALLOW FILTERING");
+        assert!(client.execute(&filter, &[null()]).rows().rows.is_empty());
+        let rows = client.execute(&filter, &[null_and_five()]).rows().rows;
+        assert_eq!(rows.iter().map(|row| int(&row[0])).collect::<Vec<_>>(), [2]);
+        let condition = "UPDATE ks.t SET l = [1] WHERE k = 1 AND c = ? IF v IN ?";
+        let condition = client.prepare(condition);
+        for (row, value, applied) in [
+            (2, null(), 0),
+            (1, list(&[1, 4, 5]), 0),
+            (1, null_and_five(), 1),
+            (2, null_and_five(), 1),
+        ] {
+            let rows = client.execute(&condition, &[row.into(), value]).rows();
+            assert_eq!(rows.rows[0][0], Some(vec![applied].into()), "{row}");
+        }
+    });
+}
+
 #[test]
 fn what_is_unset_is_sought_in_no_frozen_collection() {
     with_server(|address| {

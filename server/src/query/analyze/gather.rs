@@ -579,17 +579,13 @@ pub fn in_values(
             Ok(some_of(values?))
         }
         InValues::Marker(marker) => {
-            let ty = CqlType::list(ty.clone());
             // A tuple's name has its own parentheses, and IN does not add to them.
             let bare = name
                 .strip_prefix('(')
                 .and_then(|name| name.strip_suffix(')'))
                 .unwrap_or(name);
-            Ok(Alternatives::Listed(terms.marker(
-                marker,
-                &format!("in({bare})"),
-                &ty,
-            )))
+            let name = format!("in({bare})");
+            Ok(Alternatives::Listed(terms.alternatives(marker, &name, ty)))
         }
     }
 }

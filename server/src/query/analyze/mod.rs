@@ -31,7 +31,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use palladium_protocol::cql::ast::{self, BatchKind, Modification, QualifiedName, Statement, Term};
-use palladium_protocol::response::ColumnSpec;
 use palladium_protocol::types::CqlType;
 
 use self::term::{Markers, Terms};
@@ -50,10 +49,7 @@ pub use select::{SelectPlan, result_specs};
 #[derive(Debug)]
 pub struct Checked {
     pub body: Body,
-    /// The specification of each bind marker.
-    pub markers: Vec<ColumnSpec>,
-    /// Markers of the partition key in the key's order; empty if it is not wholly bound.
-    pub key_markers: Vec<u16>,
+    pub markers: Markers,
 }
 
 #[derive(Debug)]
@@ -140,8 +136,7 @@ pub fn analyze(
             let (plan, markers) = select::select(catalog, &table, select, false)?;
             Ok(Checked {
                 body: Body::Select(Box::new(plan)),
-                markers: markers.specs,
-                key_markers: markers.key,
+                markers,
             })
         }
         Statement::Insert(insert) => {
@@ -225,8 +220,7 @@ pub fn masked(
     restricted.dedup();
     let checked = Checked {
         body: Body::Select(Box::new(plan)),
-        markers: markers.specs,
-        key_markers: markers.key,
+        markers,
     };
     Ok(Some((checked, restricted)))
 }
@@ -234,8 +228,7 @@ pub fn masked(
 fn without_markers(body: Body) -> Checked {
     Checked {
         body,
-        markers: Vec::new(),
-        key_markers: Vec::new(),
+        markers: Markers::default(),
     }
 }
 
@@ -243,8 +236,7 @@ fn modification(plan: ModifyPlan, markers: Markers) -> CqlResult<Checked> {
     check_modification(&plan)?;
     Ok(Checked {
         body: Body::Modify(Box::new(plan)),
-        markers: markers.specs,
-        key_markers: markers.key,
+        markers,
     })
 }
 
@@ -340,8 +332,7 @@ fn batch(catalog: &Catalog, keyspace: Option<&str>, batch: &ast::Batch) -> CqlRe
             timestamp,
             statements,
         }),
-        markers: markers.specs,
-        key_markers: markers.key,
+        markers,
     })
 }
 

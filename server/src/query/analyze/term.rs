@@ -40,11 +40,19 @@ pub struct Aggregate {
 }
 
 /// The bind markers of a statement.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Markers {
-    pub specs: Vec<ColumnSpec>,
+    pub specs: Vec<MarkerSpec>,
     /// Those of the partition key in the key's order; empty if it is not wholly bound.
     pub key: Vec<u16>,
+}
+
+/// What a bind marker stands for.
+#[derive(Debug, Clone)]
+pub struct MarkerSpec {
+    pub column: ColumnSpec,
+    /// Whether it is the list of an IN, in which a null may stand.
+    pub lists_alternatives: bool,
 }
 
 /// The surroundings of the statement being analyzed, and what is found out on the way.
@@ -57,7 +65,7 @@ pub struct Terms<'a> {
     pub columns: bool,
     /// Whether a masked column means its mask: for those who may not see behind it.
     pub masked: bool,
-    markers: Vec<Option<ColumnSpec>>,
+    markers: Vec<Option<MarkerSpec>>,
     pub aggregates: Vec<Aggregate>,
     pub(super) inside_aggregate: bool,
     pub(super) asks_for_time: bool,
@@ -97,7 +105,7 @@ impl<'a> Terms<'a> {
     /// The specification of every marker, in order, and which of them are the partition key's.
     pub fn into_markers(self) -> CqlResult<Markers> {
         let key = self.table.map(|table| key_of(table, self.key_markers));
-        let specs: CqlResult<Vec<ColumnSpec>> = self
+        let specs: CqlResult<Vec<MarkerSpec>> = self
             .markers
             .into_iter()
             .map(|spec| {
@@ -118,17 +126,32 @@ impl<'a> Terms<'a> {
     }
 
     /// Goes on with the markers of another statement of the same batch.
-    pub fn with_markers(mut self, markers: Vec<Option<ColumnSpec>>) -> Self {
+    pub fn with_markers(mut self, markers: Vec<Option<MarkerSpec>>) -> Self {
         self.markers = markers;
         self
     }
 
-    pub fn take_markers(&mut self) -> Vec<Option<ColumnSpec>> {
+    pub fn take_markers(&mut self) -> Vec<Option<MarkerSpec>> {
         std::mem::take(&mut self.markers)
     }
 
     /// A bind marker for this receiver. Its name is its own, or the receiver's.
     pub fn marker(&mut self, marker: &Marker, name: &str, ty: &CqlType) -> Expression {
+        self.any_marker(marker, name, ty, false)
+    }
+
+    /// A bind marker for the list of an IN: `element` is what its values are.
+    pub fn alternatives(&mut self, marker: &Marker, name: &str, element: &CqlType) -> Expression {
+        self.any_marker(marker, name, &CqlType::list(element.clone()), true)
+    }
+
+    fn any_marker(
+        &mut self,
+        marker: &Marker,
+        name: &str,
+        ty: &CqlType,
+        lists_alternatives: bool,
+    ) -> Expression {
         if self.markers.len() <= marker.index {
             self.markers.resize(marker.index + 1, None);
         }
@@ -136,11 +159,14 @@ impl<'a> Terms<'a> {
             Some(table) => (table.keyspace.clone(), table.name.clone()),
             None => (self.keyspace.to_owned(), String::new()),
         };
-        self.markers[marker.index] = Some(ColumnSpec {
-            keyspace,
-            table,
-            name: marker.name.as_ref().map_or(name, Name::as_str).to_owned(),
-            ty: ty.clone(),
+        self.markers[marker.index] = Some(MarkerSpec {
+            column: ColumnSpec {
+                keyspace,
+                table,
+                name: marker.name.as_ref().map_or(name, Name::as_str).to_owned(),
+                ty: ty.clone(),
+            },
+            lists_alternatives,
         });
         Expression::Marker(marker.index)
     }
@@ -148,8 +174,8 @@ impl<'a> Terms<'a> {
     /// Says that a marker is for something that is in no table.
     pub fn name_place(&mut self, marker: &Marker, place: &str) {
         if let Some(Some(spec)) = self.markers.get_mut(marker.index) {
-            spec.keyspace = place.to_owned();
-            spec.table = place.to_owned();
+            spec.column.keyspace = place.to_owned();
+            spec.column.table = place.to_owned();
         }
     }
 
