@@ -146,7 +146,7 @@ impl Pair {
             if diverged && step.purpose == Purpose::Schema {
                 break;
             }
-            if (!is_kept || step.purpose == Purpose::Write) && !self.empty(block).await {
+            if (!is_kept || step.purpose != Purpose::Read) && !self.empty(block).await {
                 break;
             }
         }
@@ -171,7 +171,12 @@ impl Pair {
         step: &Step,
         difference: &Difference,
     ) -> Option<&'static str> {
-        if lacks_rows(&difference.theirs, &difference.ours) && self.hides_rows(step).await {
+        let lacks_rows = match step.page_rows {
+            // A page is filled with what stands behind a row that is hidden.
+            Some(_) => self.lacks_rows_at_once(step).await,
+            None => lacks_rows(&difference.theirs, &difference.ours),
+        };
+        if lacks_rows && self.hides_rows(step).await {
             return Some(kept::HIDDEN_ROWS);
         }
         let is_of_rows = matches!(
@@ -182,6 +187,18 @@ impl Pair {
             true => Some(kept::ROWS_LOST_IN_PAGES),
             false => None,
         }
+    }
+
+    /// Whether Cassandra has fewer rows than we have when both are asked for all of them at once.
+    async fn lacks_rows_at_once(&mut self, step: &Step) -> bool {
+        let at_once = Step {
+            page_rows: None,
+            ..step.clone()
+        };
+        let askers = self.askers(step);
+        let whole = request(&at_once, None);
+        let (theirs, ours) = tokio::join!(askers.0.query(&whole), askers.1.query(&whole));
+        lacks_rows(&theirs, &ours)
     }
 
     /// Whether Cassandra shows fewer rows page by page than at once, where we show page by page what both show at once.

@@ -270,4 +270,16 @@ pub const KEPT: &[Kept] = &[
         ours: "0x2200 Counters are not allowed inside vectors",
         why: "a counter is no value: Cassandra stores vectors of them that no client reads back",
     },
+    Kept {
+        statement: "*c*null*",
+        theirs: "0x2200 Ambiguous '*' operation with args NULL and *",
+        ours: "0x2200 Invalid null value in condition for column c*|0x2200 * cannot be cast to *|[*",
+        why: "Cassandra does not know a descending column's own type again",
+    },
+    Kept {
+        statement: "SELECT *count(c*.*",
+        theirs: "0x2200 Type error: c*.* cannot be passed as argument 0 of function system.count of type blob",
+        ours: "*",
+        why: "Cassandra does not know a descending column's own type again",
+    },
 ];
