@@ -147,8 +147,12 @@ impl Terms<'_> {
             {
                 return self.aggregate_of_unknown(kind, of);
             }
+            if kind == AggregateKind::Count && arguments.len() != 1 {
+                return Err(wrong_count(kind, arguments));
+            }
+            // Of what is selected a constant stands for the row.
             if let ([of], AggregateKind::Count) = (arguments, kind)
-                && !matches!(of, Selectable::Literal(_))
+                && !(self.columns && matches!(of, Selectable::Literal(_)))
                 && self.fit(of, self.natural_type(of).as_ref(), &CqlType::Blob) == Fit::No
             {
                 return self.aggregate_of_unknown(kind, of);
@@ -280,6 +284,7 @@ impl Terms<'_> {
         let name = called.name.as_str();
         if let Some(kind) = AggregateKind::named(name) {
             if !self.columns {
+                self.known_function(called, arguments)?;
                 return self.aggregate(kind, None);
             }
             if kind == AggregateKind::Count && counts_rows(arguments) {
@@ -289,10 +294,7 @@ impl Terms<'_> {
                 return Err(none_fits(kind));
             }
             let [argument] = arguments else {
-                return Err(CqlError::invalid(format!(
-                    "Invalid number of arguments in call to function system.{name}: 1 required but {} provided",
-                    arguments.len()
-                )));
+                return Err(wrong_count(kind, arguments));
             };
             if is_of_no_type(kind, argument) {
                 self.aggregate_of_unknown(kind, argument)?;
@@ -440,6 +442,14 @@ fn is_marker(of: &Selectable) -> bool {
 }
 
 /// Whether Cassandra finds no type for what an aggregate is of: one in parentheses might be a tuple, and a null could be any number.
+fn wrong_count(kind: AggregateKind, arguments: &[Selectable]) -> CqlError {
+    CqlError::invalid(format!(
+        "Invalid number of arguments in call to function system.{}: 1 required but {} provided",
+        kind.name(),
+        arguments.len()
+    ))
+}
+
 fn is_of_no_type(kind: AggregateKind, of: &Selectable) -> bool {
     match kind {
         AggregateKind::Min | AggregateKind::Max => {

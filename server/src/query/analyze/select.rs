@@ -69,10 +69,10 @@ pub fn select(
     let mut terms = Terms::new(catalog, &table.keyspace, Some(table));
     terms.masked = masked;
     let is_nearest = nearest::is_asked(statement);
+    let statics_only = looks_at_statics_alone(&mut terms, table, &statement.selection)?;
     if is_nearest {
         nearest::check_ordering(catalog, table, statement)?;
     }
-    let statics_only = looks_at_statics_alone(&mut terms, table, &statement.selection)?;
     let ordered = match is_nearest {
         true => Vec::new(),
         false => ordered_columns(table, statement)?,
