@@ -185,7 +185,14 @@ impl<B: Backend> Engine<B> {
 
     /// A timestamp that was never given before: microseconds.
     pub fn next_timestamp(&self) -> i64 {
-        self.inner.timestamps.next(self.inner.env.wall_micros())
+        self.next_timestamp_and_seconds().0
+    }
+
+    /// The same, and the wall clock in seconds, by one reading of the clock.
+    pub fn next_timestamp_and_seconds(&self) -> (i64, i64) {
+        let wall_micros = self.inner.env.wall_micros();
+        let timestamp = self.inner.timestamps.next(wall_micros);
+        (timestamp, wall_micros.div_euclid(1_000_000))
     }
 
     /// The wall clock in seconds, for expiry.

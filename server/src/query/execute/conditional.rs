@@ -166,14 +166,15 @@ impl Latched<'_> {
             return Ok(None);
         }
         let conditional = plans.iter().any(|(plan, _)| plan.condition.is_some());
+        let begun = moment(database, settings);
         if conditional {
-            check_conditional(&plans, batch.is_some(), &moment(database, settings))?;
+            check_conditional(&plans, batch.is_some(), &begun)?;
         } else if let (None, [(plan, bound)]) = (batch, &plans[..]) {
-            check_timestamp(plan, &Scope::of_values(bound, &moment(database, settings)))?;
+            check_timestamp(plan, &Scope::of_values(bound, &begun))?;
         }
         // Once: a key may be made anew each time it is asked for.
-        let keys = keys_of_all(database, &plans, settings)?;
-        let timestamp = batch_timestamp(statements, &moment(database, settings))?;
+        let keys = keys_of_all(&plans, &begun)?;
+        let timestamp = batch_timestamp(statements, &begun)?;
         let partitions = partitions_of(&plans, &keys);
         if patience == Patience::None && partitions.len() > PARTITIONS_AT_ONCE_MAX {
             return Ok(None);
@@ -499,14 +500,12 @@ async fn write(
 
 /// The partitions that each statement names.
 fn keys_of_all(
-    database: &Database,
     plans: &[(&ModifyPlan, &[Given])],
-    settings: &Settings,
+    moment: &Moment<'_>,
 ) -> CqlResult<Vec<Vec<PartitionKey>>> {
-    let now = moment(database, settings);
     let keys = plans
         .iter()
-        .map(|(plan, bound)| keys_of(plan, &Scope::of_values(bound, &now)));
+        .map(|(plan, bound)| keys_of(plan, &Scope::of_values(bound, moment)));
     keys.collect()
 }
 

@@ -51,11 +51,10 @@ pub struct Settings {
 
 /// The moment of one execution.
 pub fn moment<'a>(database: &'a Database, settings: &Settings) -> Moment<'a> {
+    let (micros, seconds) = database.engine.next_timestamp_and_seconds();
     Moment {
-        micros: database.engine.next_timestamp(),
-        seconds: settings
-            .now_seconds
-            .unwrap_or_else(|| database.engine.now_seconds()),
+        micros,
+        seconds: settings.now_seconds.unwrap_or(seconds),
         uuids: &database.prepared.uuids,
     }
 }
