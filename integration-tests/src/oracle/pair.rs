@@ -142,8 +142,13 @@ impl Pair {
             }
             let diverged = difference.theirs.is_refused() != difference.ours.is_refused();
             let is_kept = difference.kept.is_some();
+            let (theirs, ours) = (&difference.theirs.answer, &difference.ours.answer);
+            let changes_schema = [theirs, ours]
+                .into_iter()
+                .any(|answer| matches!(answer, Answer::SchemaChange(_)));
+            let is_lost = diverged && (step.purpose == Purpose::Schema || changes_schema);
             outcome.differences.push(difference);
-            if diverged && step.purpose == Purpose::Schema {
+            if is_lost {
                 break;
             }
             if (!is_kept || step.purpose != Purpose::Read) && !self.empty(block).await {
