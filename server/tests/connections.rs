@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
 use palladium::config::Config;
@@ -11,12 +13,52 @@ use palladium::server::Server;
 use palladium_protocol::limits::FrameLimits;
 use palladium_protocol::wire::primitive::{put_long_string, put_string};
 use palladium_protocol::wire::{Decoder, Frame, Opcode};
+use palladium_storage::Env;
+use palladium_storage::env::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 const OVERLOADED: i32 = 0x1001;
+const UNAUTHORIZED: i32 = 0x2100;
+
+/// How long a test waits for what goes on beside it.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// From one look at it to the next.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The real world, but for clocks that the test moves ahead.
+#[derive(Default)]
+struct AheadEnv {
+    real: RealEnv,
+    seconds: AtomicU64,
+}
+
+impl AheadEnv {
+    fn advance(&self, seconds: u64) {
+        self.seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Env for AheadEnv {
+    fn wall_micros(&self) -> i64 {
+        self.real.wall_micros() + self.seconds.load(Ordering::SeqCst) as i64 * 1_000_000
+    }
+    fn boot_nanos(&self) -> u64 {
+        self.real.boot_nanos() + self.seconds.load(Ordering::SeqCst) * 1_000_000_000
+    }
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.real.spawn(task);
+    }
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.real.sleep(duration)
+    }
+    fn entropy(&self) -> &dyn palladium_crypto::Entropy {
+        self.real.entropy()
+    }
+}
 
 struct World {
+    env: Arc<AheadEnv>,
     server: Server,
     _folder: tempfile::TempDir,
 }
@@ -37,13 +79,35 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let mut config = config(folder.path());
         change(&mut config);
-        let server = Server::start(config, Arc::new(RealEnv::default()))
-            .await
-            .unwrap();
+        let env = Arc::new(AheadEnv::default());
+        let server = Server::start(config, env.clone()).await.unwrap();
         World {
+            env,
             server,
             _folder: folder,
         }
+    }
+
+    /// A client that asks and does not read, and whose socket takes in little.
+    async fn deaf(&self) -> Client {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 << 10).unwrap();
+        let mut client = Client {
+            socket: socket.connect(self.server.address()).await.unwrap(),
+            decoder: Decoder::of_responses(FrameLimits::default()),
+        };
+        client.startup(&[]).await;
+        client
+    }
+
+    /// Bytes that connections hold.
+    fn held(&self) -> usize {
+        self.server.database().in_flight.bytes()
+    }
+
+    /// Connections that are open.
+    fn connections(&self) -> usize {
+        self.server.database().clients.connections().0
     }
 
     async fn client(&self) -> Client {
@@ -108,6 +172,12 @@ impl Client {
         self.send(stream, Opcode::Query, &body).await;
     }
 
+    /// Asks and waits for a refusal.
+    async fn refused(&mut self, text: &str) -> i32 {
+        self.query(0, text).await;
+        code(&self.next().await.unwrap())
+    }
+
     /// Asks and waits.
     async fn run(&mut self, text: &str) {
         self.query(0, text).await;
@@ -131,6 +201,27 @@ fn code(frame: &Frame) -> i32 {
 
 fn words(frame: &Frame) -> String {
     String::from_utf8_lossy(&frame.body).into_owned()
+}
+
+/// Waits until something is so.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Eight rows that make two MiB.
+async fn fill(client: &mut Client, table: &str) {
+    let text = "x".repeat(256 << 10);
+    for row in 0..8 {
+        client
+            .run(&format!(
+                "INSERT INTO {table} (a, b) VALUES ({row}, '{text}')"
+            ))
+            .await;
+    }
 }
 
 const KEYSPACE: &str =
@@ -257,6 +348,109 @@ async fn a_slow_reader_holds_nobody_up() {
         assert_eq!(slow.next().await.unwrap().opcode, Opcode::Result);
         answers += 1;
     }
+}
+
+#[tokio::test]
+async fn clients_that_do_not_read_take_nothing_from_who_holds_little_and_are_closed() {
+    let world = World::start(|_| {}).await;
+    let crowded_at = world.server.database().config.request_bytes_max() / 4 * 3;
+    let mut client = world.client().await;
+    client.run(KEYSPACE).await;
+    client
+        .run("CREATE TABLE ks.t (a int PRIMARY KEY, b text)")
+        .await;
+    fill(&mut client, "ks.t").await;
+    let mut deaf = Vec::new();
+    for _ in 0..16 {
+        deaf.push(world.deaf().await);
+    }
+    // What was refused while others gathered is asked for once more.
+    let began = Instant::now();
+    while world.held() <= crowded_at {
+        assert!(began.elapsed() < PATIENCE, "{} bytes", world.held());
+        for client in &mut deaf {
+            client.query(1, "SELECT * FROM ks.t").await;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    client
+        .run("INSERT INTO ks.t (a, b) VALUES (100, 'little')")
+        .await;
+    client.run("SELECT b FROM ks.t WHERE a = 100").await;
+    assert_eq!(client.refused("SELECT * FROM ks.t").await, OVERLOADED);
+    assert!(world.held() > crowded_at, "nobody has read anything");
+    world.env.advance(31);
+    until("who does not read is closed", || world.held() <= crowded_at).await;
+    client.run("SELECT * FROM ks.t").await;
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_closed_in_the_end_though_there_is_room() {
+    let world = World::start(|_| {}).await;
+    let mut deaf = world.deaf().await;
+    for stream in 0..2_000 {
+        deaf.query(stream, "SELECT * FROM system_schema.columns")
+            .await;
+    }
+    // It has come to the end of what its socket takes, at one time or another.
+    until("it is closed", || {
+        world.env.advance(301);
+        world.connections() == 0
+    })
+    .await;
+    assert_eq!(world.held(), 0);
+}
+
+#[tokio::test]
+async fn rows_that_wait_for_their_reader_keep_the_key_in_use_and_leave_no_more_once_it_is_taken_away()
+ {
+    const ASKED: i16 = 20;
+    let world = World::start(|config| config.key_lease_s = 60).await;
+    let keyring = palladium_crypto::Keyring::open(world._folder.path().join("keyring")).unwrap();
+    keyring.key_create("owner").unwrap();
+    let mut client = world.client().await;
+    client.run(KEYSPACE).await;
+    client
+        .run("CREATE TABLE ks.t (a int PRIMARY KEY, b text) WITH encryption = {'kms_key': 'local:owner'}")
+        .await;
+    fill(&mut client, "ks.t").await;
+    let mut deaf = world.deaf().await;
+    for stream in 0..ASKED {
+        deaf.query(stream, "SELECT * FROM ks.t").await;
+    }
+    let (mut before, mut looks) = (0, 0);
+    until("its socket takes nothing more", || {
+        looks = match world.held() == before && before > 0 {
+            true => looks + 1,
+            false => 0,
+        };
+        before = world.held();
+        looks == 50
+    })
+    .await;
+    // Nobody else uses the table. What waits is used, or its lease would end: the first renewal may be for the reads.
+    let keys = &world.server.database().keys;
+    let catalog = world.server.database().catalog.load_full();
+    let id = catalog.require_table("ks", "t").unwrap().id;
+    for _ in 0..3 {
+        let lease = keys.lease(id).expect("the table is open");
+        world.env.advance(43);
+        until("the lease is renewed", || {
+            keys.lease(id).expect("the table stays open") != lease
+        })
+        .await;
+    }
+    assert_eq!((world.held(), world.connections()), (before, 2));
+    keyring.key_disable("owner").unwrap();
+    world.env.advance(43);
+    until("who has not read is closed", || world.connections() == 1).await;
+    assert_eq!(world.held(), 0);
+    assert_eq!(client.refused("SELECT * FROM ks.t").await, UNAUTHORIZED);
+    // What the kernel had is all that comes.
+    let mut came = Vec::new();
+    let _ = deaf.socket.read_to_end(&mut came).await;
+    assert!(came.len() < ASKED as usize * (2 << 20), "{}", came.len());
 }
 
 #[tokio::test]

@@ -5,24 +5,33 @@
 //!                                        ├─ Write ─► one batch ─► engine ─► ticket ─┐
 //!                                        └─ Later ─► future ────────────────────────┴─► out ─► one socket write
 //! ```
+//!
+//! What must hold: rows of a table leave, and wait here for a slow reader, only as long as the table's lease lives; and nobody's socket is waited for without an
+//! end.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{FutureExt, future::BoxFuture};
+use palladium_crypto::TableId;
 use palladium_protocol::limits::FrameLimits;
 use palladium_protocol::request::Request;
 use palladium_protocol::response::{Event, WriteType};
 use palladium_protocol::wire::{Decoder, Encoder, Frame, Version};
-use palladium_storage::Write;
-use tokio::io::AsyncWriteExt;
+use palladium_storage::{Reading, Write};
+use smallvec::SmallVec;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, watch};
+use tokio::time::MissedTickBehavior;
 
 use super::clients;
 use super::handshake::{self, Greeting};
@@ -39,8 +48,17 @@ use crate::session::Session;
 /// Room that is made in the buffer for one read of a socket: at first little, twice as much after each time that a read filled it.
 const FIRST_ROOM_BYTES: usize = 1 << 10;
 const ROOM_BYTES_MAX: usize = 16 << 10;
-/// A connection that has said nothing for so long gives its buffers up, and goes on with new ones when it says something.
+/// A connection that has said nothing for so long gives its buffers up, and goes on with new ones when it says something. One that is busy takes new ones as often:
+/// what stood in the old ones is wiped with them.
 const QUIET: Duration = Duration::from_secs(1);
+/// While a socket takes nothing, from one look at the leases of what waits for it to the next. A table that is locked is out of memory within 5 s.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// For how long a socket may take nothing while all connections together hold too much: others are refused for the sake of its reader, whose own patience is
+/// usually less (drivers give a request up after 2 to 12 s).
+const STALL_NANOS_MAX_IN_NEED: u64 = 30 * 1_000_000_000;
+/// The same while there is room. Its reader may be held up in a debugger, or work through a page before he reads on; for good it is not, as nothing else would
+/// ever end it: a peer that answers the kernel's probes with a closed window is not dead.
+const STALL_NANOS_MAX: u64 = 300 * 1_000_000_000;
 /// Bytes read from a socket before the requests in them are begun.
 const READ_BYTES_MAX: usize = 256 << 10;
 /// Bytes of answers after which no further request is begun until they have left: a reader that is slow finds its own requests waiting. With one more answer of
@@ -87,6 +105,8 @@ pub(super) struct Connection {
     decoder: Decoder,
     encoder: Encoder,
     out: BytesMut,
+    /// The tables whose rows stand in `out`: they share the fate of its bytes.
+    shown: SmallVec<[TableId; 2]>,
     under_way: FuturesUnordered<BoxFuture<'static, Vec<Answer>>>,
     /// Answers that came while earlier ones were being sent.
     ready: VecDeque<Answer>,
@@ -97,6 +117,8 @@ pub(super) struct Connection {
     held: Share,
     /// When the newest bytes came.
     arrived: Instant,
+    /// Since when its buffers are the ones they are.
+    buffers_since: Instant,
     /// What was answered since the last write of the socket.
     runs: Runs,
     /// Its place among the clients that others see.
@@ -123,13 +145,15 @@ impl Connection {
             decoder: Decoder::new(limits),
             encoder: Encoder::new(),
             out: BytesMut::new(),
+            shown: SmallVec::new(),
             under_way: FuturesUnordered::new(),
             ready: VecDeque::new(),
             requests: 0,
             request_bytes: 0,
             part_bytes: 0,
-            held: database.in_flight.share(),
+            held: database.in_flight.share_of_connection(),
             arrived: Instant::now(),
+            buffers_since: Instant::now(),
             runs: Runs::default(),
             place: database.clients.enter(peer),
             events: None,
@@ -268,6 +292,7 @@ impl Connection {
         self.encoder.give_up_buffers();
         self.runs.give_up_buffers();
         self.out = BytesMut::new();
+        self.shown = SmallVec::new();
         self.ready = VecDeque::new();
     }
 
@@ -381,7 +406,8 @@ impl Connection {
             self.greet(stream, bytes, greeting);
             return;
         }
-        if self.held.is_too_much() {
+        let is_too_much = self.held.is_too_much();
+        if is_too_much && self.kept_bytes() + bytes > self.held.fair_bytes() {
             self.overloaded(
                 stream,
                 "The server holds as many bytes of requests as it may hold",
@@ -394,7 +420,13 @@ impl Connection {
             self.runs.keep(text);
         }
         match outcome {
-            Outcome::Ready(response) => self.encode(stream, response, taken),
+            Outcome::Ready(response) => {
+                let response = match is_too_much {
+                    true => self.if_it_fits(response),
+                    false => response,
+                };
+                self.encode(stream, response, taken);
+            }
             Outcome::Write { write, done, kind } => match self.database.keys_at_hand(&write) {
                 true => {
                     self.requests += 1;
@@ -451,7 +483,7 @@ impl Connection {
         self.request_bytes += bytes;
         self.under_way.push(Box::pin(async move {
             let mut passed = Passed::default();
-            let response = std::future::poll_fn(|context| {
+            let response = poll_fn(|context| {
                 let polled = response.as_mut().poll(context);
                 // Before others run on this thread.
                 passed = passed.and(take_passed());
@@ -527,6 +559,15 @@ impl Connection {
                 self.database.instruments.errors.count(error.code());
                 true
             }
+            Response::Rows(rows) => {
+                if let Some(table) = rows.leased_table()
+                    && self.shown.last() != Some(&table)
+                    && !self.shown.contains(&table)
+                {
+                    self.shown.push(table);
+                }
+                false
+            }
             _ => false,
         };
         self.runs.add(taken, failed);
@@ -560,7 +601,7 @@ impl Connection {
 
     /// Tells how much this connection holds.
     fn report(&mut self) {
-        let bytes = self.part_bytes() + self.request_bytes + self.out.len();
+        let bytes = self.part_bytes() + self.kept_bytes();
         self.held.report(bytes);
     }
 
@@ -571,33 +612,138 @@ impl Connection {
         }
     }
 
-    /// Sends all answers. What is under way goes on meanwhile: it may hold a latch that others wait for, and this reader may be slow.
+    /// Bytes of what was begun: of requests, and of answers that nobody else counts.
+    fn kept_bytes(&self) -> usize {
+        let ready = self.ready.iter();
+        let ready: usize = ready.map(|answer| answer.response.uncounted_bytes()).sum();
+        self.request_bytes + self.out.len() + ready
+    }
+
+    /// The answer; or, while all hold too much, a refusal in place of rows that are more than this connection may hold then.
+    fn if_it_fits(&self, response: Response) -> Response {
+        let bytes = response.uncounted_bytes();
+        match bytes > 0 && self.kept_bytes() + bytes > self.held.fair_bytes() {
+            true => {
+                CqlError::overloaded("The server holds as many bytes of answers as it may hold")
+                    .into()
+            }
+            false => response,
+        }
+    }
+
+    /// Sends all answers. Most sockets take them at once.
     async fn send(&mut self) -> std::io::Result<()> {
         self.encoder.flush(&mut self.out);
         self.report();
-        let mut sent = 0;
-        while sent < self.out.len() {
-            tokio::select! {
-                biased;
-                written = self.socket.write(&self.out[sent..]) => match written? {
-                    0 => return Err(std::io::ErrorKind::WriteZero.into()),
-                    bytes => sent += bytes,
-                },
-                Some(answers) = self.under_way.next(), if !self.under_way.is_empty() => {
-                    self.ready.extend(answers);
-                }
-            }
-        }
-        if sent == 0 {
+        let bytes = self.out.len();
+        if bytes == 0 {
             return Ok(());
         }
-        self.settle(sent);
+        let sent = match write_now(&mut self.socket, &self.out).await {
+            Poll::Ready(written) => some(written?)?,
+            Poll::Pending => 0,
+        };
+        if sent < bytes {
+            // Apart, so that no connection sets memory aside for it.
+            Box::pin(self.send_rest(sent)).await?;
+        }
+        self.settle(bytes);
+        self.shown.clear();
         match self.out.capacity() > OUT_BYTES_KEPT {
             true => self.out = BytesMut::new(),
             false => self.out.clear(),
         }
+        if self.arrived.saturating_duration_since(self.buffers_since) >= QUIET {
+            self.renew_buffers();
+        }
         self.report();
         Ok(())
+    }
+
+    /// Sends the rest as the reader takes it, who may be slow. What is under way goes on meanwhile: it may hold a latch that others wait for.
+    ///
+    /// The clocks are read before each write, and while there is none: what waits here was read from its tables a while ago.
+    async fn send_rest(&mut self, mut sent: usize) -> std::io::Result<()> {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut taken_at_nanos = self.database.engine.reading().boot_nanos;
+        while sent < self.out.len() {
+            let may_write = tokio::select! {
+                biased;
+                writable = self.socket.writable() => {
+                    writable?;
+                    true
+                }
+                Some(answers) = self.under_way.next(), if !self.under_way.is_empty() => {
+                    self.put_by(answers);
+                    continue;
+                }
+                _ = look.tick() => false,
+            };
+            let clock = self.database.engine.reading();
+            if !self.may_show(clock) {
+                return Err(
+                    self.cut("the key of a table was taken away whose rows it has not read")
+                );
+            }
+            if may_write {
+                match self.socket.try_write(&self.out[sent..]) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    written => {
+                        sent += some(written?)?;
+                        taken_at_nanos = clock.boot_nanos;
+                    }
+                }
+            }
+            let stall_nanos_max = match self.held.is_too_much() {
+                true => STALL_NANOS_MAX_IN_NEED,
+                false => STALL_NANOS_MAX,
+            };
+            if clock.boot_nanos.saturating_sub(taken_at_nanos) > stall_nanos_max {
+                return Err(self.cut("it does not read its answers"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers that came while earlier ones wait for their reader.
+    fn put_by(&mut self, answers: Vec<Answer>) {
+        for mut answer in answers {
+            if self.held.is_too_much() {
+                answer.response = self.if_it_fits(answer.response);
+            }
+            self.ready.push_back(answer);
+        }
+        self.report();
+    }
+
+    /// Whether everything that waits for the reader may still be shown.
+    fn may_show(&self, clock: Reading) -> bool {
+        let ready = self.ready.iter();
+        let ready = ready.filter_map(|answer| answer.response.rows()?.leased_table());
+        let mut before = None;
+        let mut tables = self.shown.iter().copied().chain(ready);
+        tables.all(|table| {
+            before.replace(table) == Some(table) || self.database.engine.is_usable(table, clock)
+        })
+    }
+
+    /// Has the connection end at once: what its socket still holds is not sent either, and what waits here is wiped when it is freed.
+    fn cut(&self, why: &'static str) -> std::io::Error {
+        tracing::info!(peer = %self.session.peer, why, "a connection is closed");
+        if let Err(error) = self.socket.set_zero_linger() {
+            tracing::debug!(%error, "the socket keeps what it holds until its reader leaves");
+        }
+        std::io::Error::new(ErrorKind::TimedOut, why)
+    }
+
+    /// Takes new buffers in place of those that are empty: a busy connection would show the rows of an hour ago in their tails.
+    #[cold]
+    fn renew_buffers(&mut self) {
+        self.buffers_since = self.arrived;
+        self.decoder.give_up_buffers();
+        self.encoder.give_up_buffers();
+        self.out = BytesMut::new();
     }
 }
 
@@ -614,6 +760,19 @@ impl Connection {
         if self.under_way.is_empty() && self.ready.is_empty() {
             self.runs.forget_texts();
         }
+    }
+}
+
+/// Offers bytes to a socket once.
+async fn write_now(socket: &mut TcpStream, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *socket).poll_write(context, bytes))).await
+}
+
+/// Bytes that were written, of more than none.
+fn some(bytes: usize) -> std::io::Result<usize> {
+    match bytes {
+        0 => Err(ErrorKind::WriteZero.into()),
+        bytes => Ok(bytes),
     }
 }
 
@@ -653,7 +812,7 @@ async fn read_all(
             match socket.try_read_buf(input) {
                 Ok(0) => return Ok(total),
                 Ok(bytes) => total += bytes,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
             if total >= READ_BYTES_MAX {

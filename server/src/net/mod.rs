@@ -5,7 +5,8 @@
 //!
 //! Bounds: connections at a time, requests under way on each, bytes of a request, bytes of answers that wait for their reader, bytes of all of this together.
 //! Past the first a client is told Overloaded and closed. Past the second and fourth its socket is not read until answers have left; a client that asks for it
-//! (THROW_ON_OVERLOAD, as Cassandra has it) is told Overloaded past the second. Past the last every request is told Overloaded.
+//! (THROW_ON_OVERLOAD, as Cassandra has it) is told Overloaded past the second. Past the last every request is told Overloaded
+//! whose connection holds more than little. A socket that takes nothing is closed after a while, and at once when the rows that wait for it may not be shown any more.
 
 mod clients;
 mod complaint;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use palladium_crypto::TableId;
 use palladium_protocol::response::{
     EncodedMetadata, ErrorResponse, Event, MetadataMode, Prepared, Response as View,
     ResultResponse, RowsWriter, SchemaChange, Supported,
@@ -15,10 +16,12 @@ use palladium_protocol::wire::primitive::put_bytes;
 use palladium_protocol::wire::{Encoder, Extras, Opcode, Version};
 use uuid::Uuid;
 
+use super::analyze::Body;
 use super::prepared::Statement;
 use crate::audit::Asker;
 use crate::error::CqlError;
 use crate::net::Share;
+use crate::schema::TableKind;
 
 /// An answer.
 #[derive(Debug)]
@@ -56,7 +59,9 @@ pub struct Rows {
 pub enum RowsMetadata {
     /// Those the statement was prepared with.
     Statement(Arc<Statement>),
-    /// Others: conditional updates, DESCRIBE.
+    /// Others, of this table: conditional updates.
+    OfTable(TableId, EncodedMetadata),
+    /// Others, of no table: DESCRIBE, LIST.
     Own(EncodedMetadata),
 }
 
@@ -93,6 +98,23 @@ impl Response {
         match self {
             Response::Warned(answer, _) | Response::Traced(answer, _) => answer.unwrapped(),
             answer => answer,
+        }
+    }
+
+    /// The rows that it shows, if it does.
+    #[inline]
+    pub fn rows(&self) -> Option<&Rows> {
+        match self.unwrapped() {
+            Response::Rows(rows) => Some(rows),
+            _ => None,
+        }
+    }
+
+    /// Bytes of rows that nobody counts: large ones have a share of their own.
+    pub fn uncounted_bytes(&self) -> usize {
+        match self.rows() {
+            Some(rows) if rows.cells.held.is_none() => rows.cells.bytes.capacity(),
+            _ => 0,
         }
     }
 
@@ -165,10 +187,23 @@ impl Response {
 }
 
 impl Rows {
+    /// The table that the rows are from, if its key has an owner: they may be shown as long as its lease lives.
+    #[inline]
+    pub fn leased_table(&self) -> Option<TableId> {
+        match &self.metadata {
+            RowsMetadata::Statement(statement) => match &statement.body {
+                Body::Select(plan) if plan.table.kind == TableKind::User => Some(plan.table.id),
+                _ => None,
+            },
+            RowsMetadata::OfTable(table, _) => Some(*table),
+            RowsMetadata::Own(_) => None,
+        }
+    }
+
     fn put(&self, version: Version, out: &mut BytesMut) {
         let metadata = match &self.metadata {
             RowsMetadata::Statement(statement) => &statement.result,
-            RowsMetadata::Own(metadata) => metadata,
+            RowsMetadata::OfTable(_, metadata) | RowsMetadata::Own(metadata) => metadata,
         };
         // The head of a message without rows, then the number of rows put right, then their cells.
         let head = RowsWriter::begin(

@@ -244,6 +244,14 @@ impl<B: Backend> Engine<B> {
             .is_ok_and(|table| table.is_open(clock))
     }
 
+    /// The same at `clock`, for whoever still has data of the table to send: that is use of it, so its lease is renewed meanwhile.
+    pub fn is_usable(&self, table: TableId, clock: Reading) -> bool {
+        self.inner
+            .tables
+            .get(table)
+            .is_ok_and(|table| table.pass(clock).is_ok())
+    }
+
     /// The lease of an open table.
     pub fn lease(&self, table: TableId) -> Option<Lease> {
         Some(self.inner.tables.get(table).ok()?.opened()?.lease())

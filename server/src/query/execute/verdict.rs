@@ -171,7 +171,10 @@ fn answer(
         cells.put_row(std::iter::once(Some(&flag[..])).chain(values.iter().map(Option::as_deref)));
     }
     Response::Rows(Rows {
-        metadata: RowsMetadata::Own(EncodedMetadata::new(&specs, metadata_id(&specs))),
+        metadata: RowsMetadata::OfTable(
+            table.id,
+            EncodedMetadata::new(&specs, metadata_id(&specs)),
+        ),
         // Which columns come depends on the outcome, so a client never knows them before.
         mode: MetadataMode::Full,
         paging_state: None,
