@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use palladium_crypto::{ClusterId, TableId};
 use palladium_protocol::response::{Event, WriteType};
 use palladium_storage::{Store, Write};
-use tokio::sync::{RwLock, broadcast};
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::Engine;
@@ -79,8 +79,6 @@ pub struct Database {
     pub building: Mutex<BTreeMap<(TableId, Store), f64>>,
     /// Memory for the graphs of vector indexes.
     pub graphs: Arc<Budget>,
-    /// Bases of views that are being written to or truncated.
-    pub gates: Mutex<BTreeMap<TableId, Arc<RwLock<()>>>>,
     /// Catalogs that were replaced, as long as somebody may write by them.
     pub past: Mutex<Vec<Weak<Catalog>>>,
 }
@@ -108,14 +106,6 @@ impl Database {
     /// The builds under way.
     pub fn builds(&self) -> MutexGuard<'_, BTreeMap<(TableId, Store), f64>> {
         self.building.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The gate of a table: whoever writes what he derives from its rows goes through it (`read`), from before he looks at them until his write is applied; TRUNCATE
-    /// closes it (`write`). Behind the latches; several in the order of their tables.
-    pub fn gate(&self, table: TableId) -> Arc<RwLock<()>> {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        gates.retain(|_, gate| Arc::strong_count(gate) > 1);
-        gates.entry(table).or_default().clone()
     }
 
     /// Replaces the catalog. Whoever writes holds the catalog he has understood his statement by, or an older one, until his write is handed to the

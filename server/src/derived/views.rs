@@ -16,7 +16,7 @@
 //! written. In pieces it would be seen half done, and a crash would leave it so.
 //!
 //! What must hold: nobody writes to a base with views outside the latch of the partition, and both are one write. Nobody truncates the base between what a write
-//! has read and what it writes (`Database::gate`).
+//! has read and what it writes: TRUNCATE takes the latch of the whole table.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -140,7 +140,6 @@ pub async fn rebuild(
 ) -> CqlResult<()> {
     let catalog = database.catalog.load_full();
     let latch = database.engine.latch(base.id, key).await;
-    let _gate = database.gate(base.id).read_owned().await;
     let views = prepare(&catalog, base, Some(store))?;
     let walk = Walk {
         database,

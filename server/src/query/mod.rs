@@ -320,15 +320,9 @@ fn execute(
                 if let Err(error) = database.keys.ensure(table.id, &settings.asker).await {
                     return error.into();
                 }
-                // To its end with the gate closed, also if the client leaves meanwhile.
-                let truncated = tokio::spawn(async move {
-                    let _closed = database.gate(table.id).write_owned().await;
-                    database.engine.truncate(table.id).await
-                });
-                match truncated.await {
-                    Ok(Ok(())) => Response::Void,
-                    Ok(Err(error)) => CqlError::from(error).into(),
-                    Err(_) => CqlError::server("TRUNCATE was cut short").into(),
+                match database.engine.truncate(table.id).await {
+                    Ok(()) => Response::Void,
+                    Err(error) => CqlError::from(error).into(),
                 }
             })))
         }

@@ -23,8 +23,6 @@ use palladium_storage::{
     ReadPage, ReadRows, Row, Slices, Store, Write,
 };
 
-use tokio::sync::OwnedRwLockReadGuard;
-
 use super::condition::{applies, check_conditional, is_about_rows};
 use super::consistency::guard;
 use super::counter::Totals;
@@ -85,8 +83,6 @@ enum Decided {
 /// What is held until a write is applied.
 struct Held {
     latch: LatchGuard,
-    /// Of tables whose views are written along.
-    gates: Vec<OwnedRwLockReadGuard<()>>,
     /// Until it is handed over: whoever builds an index waits for those who do not know of it. Who begins requests holds one as old for those that were decided
     /// at once.
     catalog: Arc<Catalog>,
@@ -309,9 +305,7 @@ impl Latched<'_> {
         }
         bases.retain(|table| has_views(table));
         bases.sort_by_key(|table| table.id);
-        let mut gates = Vec::new();
         for table in bases {
-            gates.push(database.gate(table.id).read_owned().await);
             views::add(database, &catalog, table, &mut mutations, &settings.asker).await?;
         }
         let answer = match conditional {
@@ -326,11 +320,7 @@ impl Latched<'_> {
             mutations,
             kind,
             done,
-            held: Held {
-                latch,
-                gates,
-                catalog,
-            },
+            held: Held { latch, catalog },
         }))
     }
 
@@ -471,25 +461,8 @@ async fn write(
     let write = Write::new(mutations);
     database.open_for(&write, asker).await?;
     traces::note(|| format!("Appending {} mutations to commitlog", write.mutations.len()));
-    let Held {
-        latch,
-        gates,
-        catalog,
-    } = held;
-    let ticket = database.engine.write(vec![write.under(latch)]);
-    let results = match gates.is_empty() {
-        true => ticket.await,
-        // Gone through until the write is applied, also if the client leaves meanwhile.
-        false => {
-            let applied = tokio::spawn(async move {
-                let results = ticket.await;
-                drop(gates);
-                results
-            });
-            let is_lost = |_| CqlError::server("The write was cut short");
-            applied.await.map_err(is_lost)?
-        }
-    };
+    let Held { latch, catalog } = held;
+    let results = database.engine.write(vec![write.under(latch)]).await;
     drop(catalog);
     // Of a table that has just been closed: why.
     let refused = |error| database.write_refused(error, kind);
