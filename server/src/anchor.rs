@@ -7,11 +7,12 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palladium_crypto::{Anchor, AnchorError};
 
 use crate::Engine;
+use crate::complaint::Complaint;
 use crate::config::Config;
 use crate::service_key::ServiceKey;
 
@@ -126,6 +127,7 @@ impl AnchorKeeper {
 
     /// Writes it down until the process ends.
     pub async fn run(self, engine: Engine) {
+        let mut complaint = Complaint::default();
         loop {
             tokio::time::sleep(PAUSE).await;
             if *self.noted() == Some(Seen::of(&engine)) {
@@ -134,7 +136,9 @@ impl AnchorKeeper {
             let (keeper, engine) = (self.clone(), engine.clone());
             // A slow disk, or an operator who holds the file's lock, keeps no request waiting.
             let written = tokio::task::spawn_blocking(move || keeper.note(&engine)).await;
-            if let Err(error) = written.unwrap_or_else(|panic| Err(panic.to_string())) {
+            if let Err(error) = written.unwrap_or_else(|panic| Err(panic.to_string()))
+                && complaint.is_due(Instant::now())
+            {
                 tracing::error!(%error, "the anchor could not be written");
             }
         }

@@ -16,6 +16,7 @@ pub mod admin;
 mod anchor;
 pub mod audit;
 pub mod auth;
+mod complaint;
 pub mod config;
 pub mod database;
 pub mod derived;

@@ -8,9 +8,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::complaint::Complaint;
 use super::connection::Connection;
 use super::told_to_stop;
+use crate::complaint::Complaint;
 use crate::database::Database;
 use crate::descriptors;
 

@@ -9,7 +9,6 @@
 //! whose connection holds more than little. A socket that takes nothing is closed after a while, and at once when the rows that wait for it may not be shown any more.
 
 mod clients;
-mod complaint;
 mod connection;
 mod handshake;
 mod in_flight;

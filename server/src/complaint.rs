@@ -1,4 +1,4 @@
-//! What would be logged many times a second while it lasts is logged once in a while.
+//! What would be logged each second, or many times in one, while it lasts is logged once in a while.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,13 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// One kind of trouble.
 #[derive(Default)]
-pub(super) struct Complaint {
+pub struct Complaint {
     said_at: Option<Instant>,
 }
 
 impl Complaint {
     /// Whether it is to be logged; then it is not for a while.
-    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+    pub fn is_due(&mut self, now: Instant) -> bool {
         let is_due = self.said_at.is_none_or(|said_at| now >= said_at + PAUSE);
         if is_due {
             self.said_at = Some(now);
