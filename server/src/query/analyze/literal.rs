@@ -12,6 +12,7 @@ use palladium_protocol::types::{self, CqlType, CqlValue};
 use uuid::Uuid;
 
 use crate::error::{CqlError, CqlResult};
+use crate::query::functions::number::{DIGITS_MAX, too_many_digits};
 use crate::query::functions::{calendar, text};
 
 /// As Cassandra names it in errors.
@@ -169,6 +170,9 @@ fn shown(literal: &Literal) -> String {
 /// Text as a value of a type that has no parameters.
 pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
     let unable = |what: &str| CqlError::invalid(format!("Unable to make {what} from '{text}'"));
+    if text.len() > DIGITS_MAX && matches!(ty, CqlType::Varint | CqlType::Decimal) {
+        return Err(too_many_digits());
+    }
     Ok(match ty {
         CqlType::Ascii if !text.is_ascii() => {
             return Err(CqlError::invalid(format!(
@@ -267,6 +271,9 @@ fn float(text: &str) -> Option<f64> {
 
 /// `new BigDecimal(text)`: the scale is what was written.
 pub fn decimal(text: &str) -> Option<CqlValue> {
+    if text.len() > DIGITS_MAX {
+        return None;
+    }
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, i64::from(exponent.parse::<i32>().ok()?)),
         None => (text, 0),
@@ -286,6 +293,17 @@ pub fn decimal(text: &str) -> Option<CqlValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// To read it takes the square of its length.
+    #[test]
+    fn a_number_of_too_many_digits_is_refused_without_repeating_it() {
+        let most = "7".repeat(DIGITS_MAX);
+        for ty in [CqlType::Varint, CqlType::Decimal] {
+            assert!(parse(&ty, &most).is_ok(), "{ty}");
+            let refused = parse(&ty, &format!("{most}7")).unwrap_err();
+            assert_eq!(refused, too_many_digits(), "{ty}");
+        }
+    }
 
     #[test]
     fn an_exponent_that_no_number_has_is_no_decimal_and_no_end_of_the_server() {

@@ -20,11 +20,28 @@ pub enum Number {
 /// Digits after the point that a quotient gets at least and at most.
 const QUOTIENT_SCALE_MIN: i64 = 32;
 const QUOTIENT_SCALE_MAX: i64 = 1000;
-/// Bits of a number that is divided with all of its digits, 100,000: the work grows with their square.
-const DIVIDED_BITS_MAX: u64 = 332_193;
+/// Digits of a number that is read from a text, printed or calculated with: the work grows with their square, and others wait for the processor meanwhile.
+/// What is only stored and read again may be longer.
+pub const DIGITS_MAX: usize = 10_000;
+/// The same in bits.
+const BITS_MAX: u64 = 33_220;
 
 /// Powers of ten beyond this are not worked out: their digits would not fit a value.
 const EXPONENT_MAX: i64 = 100_000;
+
+/// Refuses what has too many digits to be printed or calculated with.
+pub fn check_digits(number: &BigInt) -> CqlResult<()> {
+    match number.bits() > BITS_MAX {
+        true => Err(too_many_digits()),
+        false => Ok(()),
+    }
+}
+
+pub fn too_many_digits() -> CqlError {
+    CqlError::invalid(format!(
+        "A number of more than {DIGITS_MAX} digits can be bound and read, but not written out, printed or calculated with"
+    ))
+}
 
 /// The number in a value; None if it is empty.
 pub fn read(ty: &CqlType, value: &[u8]) -> CqlResult<Option<Number>> {
@@ -38,10 +55,16 @@ pub fn read(ty: &CqlType, value: &[u8]) -> CqlResult<Option<Number>> {
         CqlValue::Smallint(number) => Number::Whole(number.into()),
         CqlValue::Int(number) => Number::Whole(number.into()),
         CqlValue::Bigint(number) | CqlValue::Counter(number) => Number::Whole(number.into()),
-        CqlValue::Varint(number) => Number::Whole(number),
+        CqlValue::Varint(number) => {
+            check_digits(&number)?;
+            Number::Whole(number)
+        }
         CqlValue::Float(number) => Number::Real(number.into()),
         CqlValue::Double(number) => Number::Real(number),
-        CqlValue::Decimal { unscaled, scale } => Number::Decimal { unscaled, scale },
+        CqlValue::Decimal { unscaled, scale } => {
+            check_digits(&unscaled)?;
+            Number::Decimal { unscaled, scale }
+        }
         _ => return Ok(None),
     }))
 }
@@ -208,6 +231,13 @@ pub fn arithmetic(
     right: &Number,
     ty: &CqlType,
 ) -> CqlResult<Number> {
+    for operand in [left, right] {
+        match operand {
+            Number::Whole(number) => check_digits(number)?,
+            Number::Decimal { unscaled, .. } => check_digits(unscaled)?,
+            Number::Real(_) => {}
+        }
+    }
     match ty.bare() {
         CqlType::Float | CqlType::Double => {
             let (a, b) = (real(left), real(right));
@@ -329,10 +359,8 @@ pub fn divide(a: &(BigInt, i32), b: &(BigInt, i32)) -> CqlResult<Number> {
     if b.0.sign() == Sign::NoSign {
         return Err(CqlError::invalid("BigInteger divide by zero"));
     }
-    let bits = a.0.bits().max(b.0.bits());
-    if bits > DIVIDED_BITS_MAX {
-        return Err(CqlError::invalid("Overflow"));
-    }
+    check_digits(&a.0)?;
+    check_digits(&b.0)?;
     // Where its first digit will be: it gets no fewer of them than behind a point.
     let before = |of: &(BigInt, i32)| {
         let digits = of.0.magnitude().to_string().len() as i64;

@@ -7,6 +7,7 @@ use palladium_protocol::types::{CqlType, CqlValue, Duration, decode};
 
 use super::calendar;
 use super::java_digits::Binary;
+use super::number::check_digits;
 use crate::error::{CqlError, CqlResult};
 
 /// A value of a type without parameters as plain text.
@@ -18,8 +19,14 @@ pub fn plain(ty: &CqlType, value: &[u8]) -> CqlResult<String> {
         CqlValue::Int(number) => number.to_string(),
         CqlValue::Smallint(number) => number.to_string(),
         CqlValue::Tinyint(number) => number.to_string(),
-        CqlValue::Varint(number) => number.to_string(),
-        CqlValue::Decimal { unscaled, scale } => decimal(&unscaled, scale),
+        CqlValue::Varint(number) => {
+            check_digits(&number)?;
+            number.to_string()
+        }
+        CqlValue::Decimal { unscaled, scale } => {
+            check_digits(&unscaled)?;
+            decimal(&unscaled, scale)
+        }
         CqlValue::Boolean(value) => value.to_string(),
         CqlValue::Float(number) => float(number),
         CqlValue::Double(number) => double(number),
