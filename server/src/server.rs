@@ -233,7 +233,9 @@ impl Server {
             audit,
             trail,
             shredding,
-            prepared: Prepared::new(env.entropy()).at_most(config.prepared_statements_max),
+            prepared: Prepared::new(env.entropy())
+                .at_most(config.prepared_statements_max)
+                .within(config.prepared_bytes_max()),
             guardrails_of_superusers,
             guardrails,
             traces: Traces::default(),
@@ -244,7 +246,6 @@ impl Server {
             turns: Turns::default(),
             building: Mutex::default(),
             graphs: Arc::new(Budget::new(config.graph_bytes_max())),
-            gates: Mutex::default(),
             past: Mutex::default(),
             instruments: Instruments::new(
                 Duration::from_millis(config.slow_query_timeout_ms),

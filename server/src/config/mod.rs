@@ -344,6 +344,11 @@ impl Config {
         self.memory_budget() / 8
     }
 
+    /// Bytes that prepared statements may take together; there is a greatest bound beside it.
+    pub fn prepared_bytes_max(&self) -> usize {
+        self.memory_budget() / 8
+    }
+
     /// Bytes that one write may change, as Cassandra bounds them: half a segment of the log.
     pub fn mutation_bytes_max(&self) -> usize {
         (self.log_segment_bytes / 2) as usize

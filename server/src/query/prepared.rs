@@ -28,12 +28,17 @@ use crate::schema::{Catalog, TableSchema};
 const STATEMENTS_MAX: usize = 10_000;
 /// Of those that are kept, one in so many makes room at once.
 const FORGOTTEN_SHARE: usize = 32;
-/// Bytes of all statements, as [`Statement`]s are weighed.
+/// Bytes of all statements at most, as [`Statement`]s are weighed.
 const STATEMENTS_BYTES_MAX: usize = 128 << 20;
-/// Bytes of one: an eighth of a tree is its text.
-const STATEMENT_BYTES_MAX: usize = STATEMENTS_BYTES_MAX / 16;
+/// A single one may take so much of them.
+const LARGEST_SHARE: usize = 4;
 /// About how much a statement takes beside what grows with its text.
 const STATEMENT_BYTES_BASE: usize = 4 << 10;
+/// About how much of a tree and of its metadata comes from a byte of text, from an element of a list (a column, a marker, a value; measured: 170 to 200), and
+/// from a statement of a batch.
+const TEXT_FACTOR: usize = 8;
+const ELEMENT_BYTES: usize = 224;
+const BATCHED_BYTES: usize = 2 << 10;
 
 /// A statement ready to be executed, prepared or not.
 #[derive(Debug)]
@@ -160,7 +165,11 @@ impl Statement {
 
     /// About how many bytes of memory it takes: text, tree, metadata.
     fn weight(&self) -> usize {
-        STATEMENT_BYTES_BASE + 8 * self.text.len()
+        let count = |wanted: u8| self.text.bytes().filter(|byte| *byte == wanted).count();
+        STATEMENT_BYTES_BASE
+            + TEXT_FACTOR * self.text.len()
+            + ELEMENT_BYTES * count(b',')
+            + BATCHED_BYTES * count(b';')
     }
 
     /// Whether the statement still means in this catalog what it meant when it was analyzed.
@@ -237,6 +246,7 @@ pub fn metadata_id(specs: &[ColumnSpec]) -> [u8; 16] {
 pub struct Prepared {
     statements: DashMap<[u8; 16], Arc<Statement>>,
     statements_max: usize,
+    bytes_max: usize,
     /// The weight of all of them.
     bytes: AtomicUsize,
     clock: AtomicU64,
@@ -251,6 +261,7 @@ impl Prepared {
         Prepared {
             statements: DashMap::new(),
             statements_max: STATEMENTS_MAX,
+            bytes_max: STATEMENTS_BYTES_MAX,
             bytes: AtomicUsize::new(0),
             clock: AtomicU64::new(1),
             evicted: AtomicU64::new(0),
@@ -262,6 +273,14 @@ impl Prepared {
     pub fn at_most(self, statements_max: usize) -> Self {
         Prepared {
             statements_max: statements_max.max(1),
+            ..self
+        }
+    }
+
+    /// With another bound on their bytes, if it is less.
+    pub fn within(self, bytes_max: usize) -> Self {
+        Prepared {
+            bytes_max: bytes_max.min(STATEMENTS_BYTES_MAX),
             ..self
         }
     }
@@ -278,9 +297,10 @@ impl Prepared {
     /// Keeps a statement; past a bound, those that were not used for longest go.
     pub fn put(&self, statement: Arc<Statement>) -> CqlResult<()> {
         let weight = statement.weight();
-        if weight > STATEMENT_BYTES_MAX {
+        let largest = self.bytes_max / LARGEST_SHARE;
+        if weight > largest {
             return Err(CqlError::invalid(format!(
-                "Prepared statement of size {weight} bytes is larger than allowed maximum of {STATEMENT_BYTES_MAX} bytes"
+                "Prepared statement of size {weight} bytes is larger than allowed maximum of {largest} bytes"
             )));
         }
         let now = self.clock.fetch_add(1, Ordering::Relaxed);
@@ -295,7 +315,7 @@ impl Prepared {
 
     fn is_full(&self, weight: usize) -> bool {
         self.statements.len() >= self.statements_max
-            || self.bytes.load(Ordering::Relaxed) + weight > STATEMENTS_BYTES_MAX
+            || self.bytes.load(Ordering::Relaxed) + weight > self.bytes_max
     }
 
     /// Forgets those that were not used for longest: some at once, since to find them each one is looked at. Whether there was any.
@@ -408,23 +428,24 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_and_given_back() {
-        let prepared = Prepared::new(&SeededEntropy::new(1));
-        let large = "x".repeat(STATEMENT_BYTES_MAX / 16);
+        let prepared = Prepared::new(&SeededEntropy::new(1)).within(16 << 20);
+        let large = "x".repeat(100_000);
         for number in 0..100 {
             let text = format!("{large}{number}");
             prepared
                 .put(statement(&text))
                 .expect("a statement within its bound");
         }
-        assert!(prepared.bytes.load(Ordering::Relaxed) <= STATEMENTS_BYTES_MAX);
+        assert!(prepared.bytes.load(Ordering::Relaxed) <= 16 << 20);
         for statement in prepared.all() {
             prepared.forget(&statement.id);
         }
         assert_eq!(prepared.bytes.load(Ordering::Relaxed), 0);
-        assert!(
-            prepared
-                .put(statement(&"x".repeat(STATEMENT_BYTES_MAX)))
-                .is_err()
-        );
+        // Markers and columns take far more than their text.
+        for element in ["?,", "p,", "x"] {
+            let count = (4 << 20) / if element == "x" { 8 } else { 224 };
+            let refused = prepared.put(statement(&element.repeat(count)));
+            assert!(refused.is_err(), "{element}");
+        }
     }
 }
