@@ -18,7 +18,7 @@ use palladium_storage::{
 };
 
 use super::entries::{self, TooLong};
-use super::layout::LAYOUT;
+use super::layout;
 use super::{nearest, views};
 use crate::Engine;
 use crate::audit::Asker;
@@ -78,7 +78,7 @@ pub async fn resume(database: &Arc<Database>) {
 /// Gives a store of its own to each index whose entries stand in an older layout. There it is built; the old store ends with those that nobody names.
 async fn renew(database: &Arc<Database>) {
     let catalog = database.catalog.load_full();
-    let is_old = |index: &Arc<Index>| index.layout != LAYOUT;
+    let is_old = |index: &Arc<Index>| index.layout != layout::current(index);
     for table in catalog.customer_tables() {
         if !table.indexes.iter().any(is_old) {
             continue;
@@ -90,7 +90,7 @@ async fn renew(database: &Arc<Database>) {
                 };
                 let index = Arc::make_mut(index);
                 index.store = store;
-                index.layout = LAYOUT;
+                index.layout = layout::current(index);
                 index.is_built = false;
             }
         });

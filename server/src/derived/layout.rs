@@ -17,7 +17,8 @@
 //! reads it; and the buckets follow each other as the base does, so that a page looks at the buckets it needs and at no others. Entries of vectors stand in order
 //! alone: nobody asks for a value, and all are read for a graph (`nearest`).
 //!
-//! This is layout 2. In layout 1 all entries of an index were one partition, by value and place; an index that has it is made anew at the start.
+//! This is layout 2. In layout 1 all entries of an index were one partition, by value and place. Of an index that folds texts to ASCII it is layout 3: until then
+//! marks that stand alone were lost and few letters were folded. An index that has an earlier one is made anew at the start.
 //!
 //! What must hold: no entry of a partition is a prefix of another one. Values are prefix-free, and so are positions in one table; entries of whole partitions and
 //! of rows never meet in one index. Two values that share their partition, because they are long and begin alike, cost a row tried in vain.
@@ -30,9 +31,18 @@ use palladium_storage::{Clustering, PartitionKey, Token};
 
 use crate::encode::order::{self, Cursor};
 use crate::error::{CqlError, CqlResult};
+use crate::schema::Index;
 
-/// The layout of the entries that are written.
-pub const LAYOUT: u8 = 2;
+const LAYOUT: u8 = 2;
+const FOLDED_LAYOUT: u8 = 3;
+
+/// The layout in which an index's entries are written.
+pub fn current(index: &Index) -> u8 {
+    match index.fold() {
+        Some(fold) if fold.ascii => FOLDED_LAYOUT,
+        _ => LAYOUT,
+    }
+}
 
 /// Before a place that stands alone: no clustering begins with FF, or is beyond all of them.
 pub const PLACE: u8 = 0x40;

@@ -21,7 +21,7 @@ use palladium_storage::{
 };
 
 use super::entries::{self, TooLong};
-use super::layout::{self, LAYOUT};
+use super::layout;
 use crate::database::Database;
 use crate::encode::key;
 use crate::error::CqlResult;
@@ -40,7 +40,9 @@ fn of_store(database: &Weak<Database>, id: TableId, store: Store) -> Option<Stal
     let catalog = database.upgrade()?.catalog.load_full();
     let table = catalog.table_by_id(id)?.clone();
     let mut indexes = table.indexes.iter();
-    let index = indexes.find(|index| index.store == store && index.layout == LAYOUT)?;
+    let is_kept =
+        |index: &&Arc<Index>| index.store == store && index.layout == layout::current(index);
+    let index = indexes.find(is_kept)?;
     let column = table.column(&index.column)?;
     let of = Arc::new(Of {
         database: database.clone(),

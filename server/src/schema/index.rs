@@ -6,13 +6,13 @@
 //! What must hold: `store` is used once in the life of a table, also if the index is dropped and made again.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 use palladium_protocol::cql::ast::{IndexTargetKind, Name};
 use palladium_protocol::types::CqlType;
 use palladium_storage::Store;
 use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
 
 /// An index, as its table knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,32 +208,24 @@ impl Fold {
     }
 }
 
-/// Letters without their marks, and the letters of Latin scripts that have no decomposition.
+/// What each letter is folded to: a line for each, a tab, and the letters. Measured of Cassandra 5.0.6, letter by letter of the basic plane.
+const FOLDED: &str = include_str!("ascii_folding.txt");
+
+static ASCII: LazyLock<HashMap<char, &str>> = LazyLock::new(|| {
+    let lines = FOLDED.lines().filter_map(|line| line.split_once('\t'));
+    let letters = |(ascii, letters): (&'static str, &'static str)| {
+        letters.chars().map(move |letter| (letter, ascii))
+    };
+    lines.flat_map(letters).collect()
+});
+
+/// Letters without the marks that are a part of them, and what looks alike; a mark that stands alone is kept.
 fn to_ascii(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for letter in text.nfkd().filter(|letter| !is_combining_mark(*letter)) {
-        match letter {
-            'Æ' => out.push_str("AE"),
-            'æ' => out.push_str("ae"),
-            'Œ' => out.push_str("OE"),
-            'œ' => out.push_str("oe"),
-            'ß' => out.push_str("ss"),
-            'ẞ' => out.push_str("SS"),
-            'Þ' => out.push_str("TH"),
-            'þ' => out.push_str("th"),
-            'Ø' => out.push('O'),
-            'ø' => out.push('o'),
-            'Đ' | 'Ð' => out.push('D'),
-            'đ' | 'ð' => out.push('d'),
-            'Ł' => out.push('L'),
-            'ł' => out.push('l'),
-            'Ħ' => out.push('H'),
-            'ħ' => out.push('h'),
-            'ı' => out.push('i'),
-            '‘' | '’' => out.push('\''),
-            '“' | '”' => out.push('"'),
-            '–' | '—' => out.push('-'),
-            other => out.push(other),
+    for letter in text.chars() {
+        match ASCII.get(&letter).filter(|_| !letter.is_ascii()) {
+            Some(ascii) => out.push_str(ascii),
+            None => out.push(letter),
         }
     }
     out
@@ -258,6 +250,19 @@ mod tests {
             ascii: false,
             ..all
         };
+        let ascii = Fold {
+            ascii: true,
+            ..Fold::default()
+        };
+        for (text, folded) in [
+            ("é", "e"),
+            // A mark that stands alone is no part of its letter.
+            ("e\u{301}", "e\u{301}"),
+            ("Ǽ⓫ﬁ«", "AE11fi\""),
+            ("Άй½", "Άй½"),
+        ] {
+            assert_eq!(&*ascii.apply(text.as_bytes()), folded.as_bytes());
+        }
         assert_eq!(&*normalize.apply("e\u{301}".as_bytes()), "é".as_bytes());
         assert_eq!(&*normalize.apply(b"\xff"), b"\xff", "no text is left alone");
     }

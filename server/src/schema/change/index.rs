@@ -19,7 +19,7 @@ use super::{
     Circumstances, Effect, Plan, changed, check_modifiable, check_not_ours, keyspace_of,
     with_keyspace,
 };
-use crate::derived::layout::LAYOUT;
+use crate::derived::layout;
 use crate::derived::nearest;
 use crate::error::{CqlError, CqlResult};
 
@@ -80,7 +80,7 @@ pub fn create(
     }
     let (column, target) = target(table, create, class.is_some(), &options)?;
     check_target(table, column, target)?;
-    let index = Index {
+    let mut index = Index {
         name: named.map_or_else(
             || available_name(there, &table.name, &column.name),
             str::to_owned,
@@ -90,9 +90,10 @@ pub fn create(
         class,
         options,
         store: Store(table.next_store),
-        layout: LAYOUT,
+        layout: 0,
         is_built: false,
     };
+    index.layout = layout::current(&index);
     let twin = table.indexes.iter().find(|other| {
         other.column == index.column
             && other.target == index.target

@@ -11,7 +11,7 @@ use palladium_storage::{ColumnId, Store};
 use serde::{Deserialize, Serialize};
 
 use super::Stored;
-use crate::derived::layout::LAYOUT;
+use crate::derived::layout;
 use crate::schema::index::{Index, target_name};
 use crate::schema::table::{ColumnMask, DroppedColumn, FIRST_STORE};
 use crate::schema::view::View;
@@ -272,7 +272,7 @@ fn load_index(stored: StoredIndex) -> Result<Arc<Index>, String> {
             stored.target
         )
     })?;
-    Ok(Arc::new(Index {
+    let mut index = Index {
         name: stored.name,
         column: stored.column,
         target,
@@ -280,9 +280,11 @@ fn load_index(stored: StoredIndex) -> Result<Arc<Index>, String> {
         options: stored.options,
         store: Store(stored.store),
         layout: stored.layout,
-        // Entries that stand elsewhere than they are looked for answer nothing: it is made anew (`derived::build`).
-        is_built: stored.is_built && stored.layout == LAYOUT,
-    }))
+        is_built: stored.is_built,
+    };
+    // Entries that stand elsewhere than they are looked for answer nothing: it is made anew (`derived::build`).
+    index.is_built &= index.layout == layout::current(&index);
+    Ok(Arc::new(index))
 }
 
 fn store_property(value: &PropertyValue) -> StoredProperty {
