@@ -9,7 +9,7 @@ use palladium_protocol::wire::Value;
 
 use super::expression::{Bound, Given};
 use super::prepared::Marker;
-use crate::encode::wire;
+use crate::encode::wire::{self, Elements};
 use crate::error::{CqlError, CqlResult};
 
 /// The values of a statement's markers, slices of the frame they came in.
@@ -60,7 +60,12 @@ fn one(marker: &Marker, value: Value<'_>, body: &Bytes) -> CqlResult<Bound> {
         (_, ty) => validate(ty, bytes),
     };
     checked.map_err(|error| CqlError::invalid(error.to_string()))?;
-    let value = body.slice_ref(bytes);
+    let value = match &marker.ty {
+        CqlType::List(element) if marker.lists_alternatives => {
+            without_empties(element, body.slice_ref(bytes))?
+        }
+        _ => body.slice_ref(bytes),
+    };
     if marker.has_order {
         let ordered = match wire::normalize(&marker.ty, &value)? {
             std::borrow::Cow::Borrowed(_) => None,
@@ -71,4 +76,45 @@ fn one(marker: &Marker, value: Value<'_>, body: &Bytes) -> CqlResult<Bound> {
         }
     }
     Ok(Bound::Value(value))
+}
+
+/// The list of an IN in which what is empty is null, where the type has no empty values of its own: Cassandra reads them as values, and there is none.
+fn without_empties(element: &CqlType, list: Bytes) -> CqlResult<Bytes> {
+    use CqlType::*;
+    let has_none = matches!(
+        element.bare(),
+        Bigint
+            | Boolean
+            | Counter
+            | Decimal
+            | Double
+            | Float
+            | Inet
+            | Int
+            | Timestamp
+            | Timeuuid
+            | Uuid
+            | Varint
+    );
+    if !has_none {
+        return Ok(list);
+    }
+    let mut elements = Elements::read(&list)?;
+    if !elements.clone().any(|part| part == Ok(Some(&[]))) {
+        return Ok(list);
+    }
+    let mut out = Vec::with_capacity(list.len());
+    out.extend((elements.left() as i32).to_be_bytes());
+    elements.try_for_each(|part| match part? {
+        None | Some([]) => {
+            out.extend((-1i32).to_be_bytes());
+            Ok::<_, CqlError>(())
+        }
+        Some(part) => {
+            out.extend((part.len() as i32).to_be_bytes());
+            out.extend_from_slice(part);
+            Ok(())
+        }
+    })?;
+    Ok(out.into())
 }

@@ -306,6 +306,15 @@ impl Client {
         self.query_page(statement, None, None)
     }
 
+    /// The same with a timestamp in its parameters.
+    pub fn query_at(&mut self, timestamp: i64, statement: &str) -> Answer {
+        let mut body = (statement.len() as u32).to_be_bytes().to_vec();
+        body.extend_from_slice(statement.as_bytes());
+        body.extend([0, 1, 0x20]);
+        body.extend(timestamp.to_be_bytes());
+        self.ask(QUERY, &body)
+    }
+
     /// A statement whose answer nobody waits for.
     pub fn send_query(&mut self, statement: &str) {
         self.send_queries(&[statement]);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use crate::client::{Answer, Client, Prepared, Value, with_server};
 use md5::{Digest, Md5};
@@ -581,6 +582,7 @@ fn a_null_in_the_list_of_an_in_is_a_value_that_a_key_cannot_have_and_a_column_ca
         for (statement, value, expected) in [
             (key, null(), &null_in("k")[..]),
             (key, null_and_five(), &null_in("k")),
+            (key, list(&[1, 0]), &null_in("k")),
             (key, short(), not_enough),
             (row, null(), &null_in("c")),
             (
@@ -595,6 +597,14 @@ fn a_null_in_the_list_of_an_in_is_a_value_that_a_key_cannot_have_and_a_column_ca
             let error = client.execute(&prepared, &[value]).error();
             assert_eq!(error, (INVALID, expected.to_owned()), "{statement}");
         }
+        let varint = "CREATE TABLE ks.e (k int, t varint, x text, PRIMARY KEY ((k, t), x))";
+        client.query(varint).done();
+        let varint = client.prepare("SELECT x FROM ks.e WHERE k = 1 AND t IN ?");
+        let error = client.execute(&varint, &[list(&[1, 0])]).error();
+        assert_eq!(error, (INVALID, null_in("t")));
+        let text = client.prepare("SELECT x FROM ks.e WHERE k = 1 AND t = 1 AND x IN ?");
+        let rows = client.execute(&text, &[list(&[1, 0])]).rows();
+        assert!(rows.rows.is_empty(), "a text may be empty");
         let filter = client.prepare("SELECT c FROM ks.t WHERE v IN ? ALLOW FILTERING");
         assert!(client.execute(&filter, &[null()]).rows().rows.is_empty());
         let rows = client.execute(&filter, &[null_and_five()]).rows().rows;
@@ -661,6 +671,66 @@ fn counters_lose_no_increment_to_each_other() {
         });
         let rows = client.query("SELECT n FROM ks.c WHERE k = 1").rows();
         assert_eq!(rows.rows[0][0].as_deref(), Some(&200i64.to_be_bytes()[..]));
+    });
+}
+
+/// It would read the old total and write the new one behind it.
+#[test]
+fn an_increment_is_wholly_before_a_truncate_or_wholly_behind_it() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.c (k int PRIMARY KEY, n counter)")
+            .done();
+        let (begun, done) = (AtomicI64::new(0), AtomicI64::new(0));
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut client = Client::connect(address);
+                    let update = client.prepare("UPDATE ks.c SET n = n + 1 WHERE k = 1");
+                    while !is_over.load(Ordering::SeqCst) {
+                        begun.fetch_add(1, Ordering::SeqCst);
+                        client.execute(&update, &[]).done();
+                        done.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+            let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                for _ in 0..20 {
+                    let before = done.load(Ordering::SeqCst);
+                    client.query("TRUNCATE ks.c").done();
+                    let rows = client.query("SELECT n FROM ks.c WHERE k = 1").rows();
+                    let since = begun.load(Ordering::SeqCst) - before;
+                    let total = rows.rows.first().and_then(|row| row[0].as_deref());
+                    let total = total.map_or(0, |total| {
+                        i64::from_be_bytes(total.try_into().expect("a counter"))
+                    });
+                    assert!(total <= since, "{total} of {since} increments");
+                }
+            }));
+            is_over.store(true, Ordering::SeqCst);
+            found.expect("no total that was truncated comes back");
+        });
+    });
+}
+
+#[test]
+fn a_counter_that_was_given_a_timestamp_of_the_future_still_goes_down() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.c (k int PRIMARY KEY, n counter)")
+            .done();
+        client
+            .query_at(i64::MAX, "UPDATE ks.c SET n = n + 5 WHERE k = 1")
+            .done();
+        client
+            .query_at(i64::MAX, "UPDATE ks.c SET n = n - 3 WHERE k = 1")
+            .done();
+        client.query("UPDATE ks.c SET n = n - 1 WHERE k = 1").done();
+        let rows = client.query("SELECT n FROM ks.c WHERE k = 1").rows();
+        assert_eq!(rows.rows[0][0].as_deref(), Some(&1i64.to_be_bytes()[..]));
     });
 }
 

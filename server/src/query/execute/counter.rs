@@ -73,7 +73,11 @@ impl Totals {
                     )
                 });
                 *total = total.wrapping_add(delta);
-                *timestamp = stamp.timestamp.max(timestamp.saturating_add(1));
+                let above = timestamp.checked_add(1).ok_or_else(|| {
+                    CqlError::invalid("The counter was written with the last timestamp there is")
+                })?;
+                // A timestamp of the future would leave ever fewer for what comes after it.
+                *timestamp = stamp.timestamp.min(scope.moment.micros).max(above);
                 let (total, timestamp) = (*total, *timestamp);
                 let own = Stamp { timestamp, ..stamp };
                 let value = Bytes::copy_from_slice(&total.to_be_bytes());

@@ -195,15 +195,15 @@ fn wrong_tables_are_refused_in_cassandras_words() {
     for (definition, message) in [
         (
             "(k int, v int)",
-            "No PRIMARY KEY specifed for table 't' (exactly one required)",
+            "No PRIMARY KEY specifed for table 'ks.t' (exactly one required)",
         ),
         (
             "(k int PRIMARY KEY, v int PRIMARY KEY)",
-            "Multiple PRIMARY KEY specified for table 't' (exactly one required)",
+            "Multiple PRIMARY KEY specified for table 'ks.t' (exactly one required)",
         ),
         (
             "(k int PRIMARY KEY, k int)",
-            "Duplicate column 'k' declaration for table 't'",
+            "Duplicate column 'k' declaration for table 'ks.t'",
         ),
         (
             "(k int, PRIMARY KEY (z))",
@@ -261,7 +261,7 @@ fn wrong_tables_are_refused_in_cassandras_words() {
         ),
         (
             "(k int, c int, PRIMARY KEY (k, c)) WITH CLUSTERING ORDER BY (c DESC, c ASC)",
-            "Duplicate column 'c' in CLUSTERING ORDER BY clause for table 't'",
+            "Duplicate column 'c' in CLUSTERING ORDER BY clause for table 'ks.t'",
         ),
         ("(k int PRIMARY KEY) WITH ID = 'abc'", "Invalid table id"),
         (

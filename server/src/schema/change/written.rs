@@ -112,9 +112,23 @@ fn types(statement: &Statement) -> Vec<&Type> {
     }
 }
 
+/// A table's name as errors about the text repeat it.
+fn as_written(name: &QualifiedName) -> String {
+    match &name.keyspace {
+        Some(keyspace) => format!("{}.{}", keyspace.as_str(), name.name.as_str()),
+        None => name.name.as_str().to_owned(),
+    }
+}
+
 fn check_names(create: &CreateTable) -> CqlResult<()> {
-    let name = create.table.name.as_str();
+    let name = as_written(&create.table);
+    let several = || {
+        CqlError::invalid(format!(
+            "Multiple PRIMARY KEY specified for table '{name}' (exactly one required)"
+        ))
+    };
     let mut seen = BTreeSet::new();
+    let mut is_marked = false;
     for column in &create.columns {
         if !seen.insert(column.name.as_str()) {
             return Err(CqlError::invalid(format!(
@@ -122,12 +136,12 @@ fn check_names(create: &CreateTable) -> CqlResult<()> {
                 column.name.as_str()
             )));
         }
+        if column.primary_key && std::mem::replace(&mut is_marked, true) {
+            return Err(several());
+        }
     }
-    let marked = create.columns.iter().filter(|column| column.primary_key);
-    if create.primary_keys.len() + marked.count() > 1 {
-        return Err(CqlError::invalid(format!(
-            "Multiple PRIMARY KEY specified for table '{name}' (exactly one required)"
-        )));
+    if create.primary_keys.len() + usize::from(is_marked) > 1 {
+        return Err(several());
     }
     let mut ordered = BTreeSet::new();
     for (column, _) in clustering_order(&create.options) {
@@ -147,7 +161,7 @@ fn check_has_key(create: &CreateTable) -> CqlResult<()> {
         true => Ok(()),
         false => Err(CqlError::invalid(format!(
             "No PRIMARY KEY specifed for table '{}' (exactly one required)",
-            create.table.name.as_str()
+            as_written(&create.table)
         ))),
     }
 }
