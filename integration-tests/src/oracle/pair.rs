@@ -184,6 +184,9 @@ impl Pair {
         if lacks_rows && self.hides_rows(step).await {
             return Some(kept::HIDDEN_ROWS);
         }
+        if lacks_rows && self.is_blind_beside_an_index(step).await {
+            return Some(kept::FROZEN_CONTAINS);
+        }
         let is_of_rows = matches!(
             (&difference.theirs.answer, &difference.ours.answer),
             (Answer::Rows(_), Answer::Rows(_))
@@ -249,6 +252,47 @@ impl Pair {
             }
         }
         false
+    }
+
+    /// Whether Cassandra finds rows by a statement's CONTAINS alone and by all else that it says, where it lacks some by both together.
+    async fn is_blind_beside_an_index(&mut self, step: &Step) -> bool {
+        let text = step.text.trim_end_matches(';');
+        let Some((from, relations)) = text
+            .split_once(" FROM ")
+            .and_then(|(_, rest)| rest.split_once(" WHERE "))
+        else {
+            return false;
+        };
+        let end = [
+            " GROUP BY ",
+            " ORDER BY ",
+            " PER PARTITION ",
+            " LIMIT ",
+            " ALLOW ",
+        ];
+        let end = end.iter().filter_map(|word| relations.find(word)).min();
+        let relations = &relations[..end.unwrap_or(relations.len())];
+        let (contains, others): (Vec<&str>, Vec<&str>) = relations
+            .split(" AND ")
+            .partition(|relation| relation.contains(" CONTAINS "));
+        if contains.is_empty() || others.is_empty() {
+            return false;
+        }
+        for relations in [contains, others] {
+            let text = format!(
+                "SELECT * FROM {from} WHERE {} ALLOW FILTERING",
+                relations.join(" AND ")
+            );
+            let request = Request {
+                now_seconds: step.now_seconds,
+                ..Request::plain(&text)
+            };
+            match self.theirs.query(&request).await.answer {
+                Answer::Rows(rows) if !rows.rows.is_empty() => {}
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// All of a table's rows as Cassandra has them at the time of a step.

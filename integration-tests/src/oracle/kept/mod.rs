@@ -36,6 +36,9 @@ const KEPT: [&[Kept]; 5] = [
 /// timestamp, be that one of a row whose time to live is over.
 pub const HIDDEN_ROWS: &str = "Cassandra hides a row whose time to live is over where its other columns, which are older, are not asked for";
 
+/// Why rows are missing where a storage-attached index is asked beside a filter that it does not answer.
+pub const FROZEN_CONTAINS: &str = "Cassandra finds nothing in frozen collections that stand beside what an index of the attached kind answers";
+
 /// Why rows are missing that Cassandra shows when it is asked for all of them at once. Seen where a filter on a static column leaves rows out, which fill its pages
 /// none the less.
 pub const ROWS_LOST_IN_PAGES: &str =

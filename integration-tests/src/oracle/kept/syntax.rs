@@ -78,4 +78,10 @@ pub const KEPT: &[Kept] = &[
         ours: "0x2000 *|0x2200 *",
         why: "Cassandra's parser tries every reading of brackets within brackets, each twice as long as the one before",
     },
+    Kept {
+        statement: "SELECT *) AS *,*",
+        theirs: "0x2200 Undefined column name as in table *",
+        ours: "0x2000 *no viable alternative at input *",
+        why: "AS behind parentheses is an alias, and not the name of a column that has a type in front",
+    },
 ];
