@@ -71,6 +71,6 @@ pub use table::TableKeys;
 pub const SPANS: &str = "palladium::span";
 
 #[cfg(any(test, feature = "test-util"))]
-pub use backend::{Crash, SimulatedBackend, SimulatedDisk};
+pub use backend::{Crash, HeldCalls, SimulatedBackend, SimulatedDisk};
 #[cfg(any(test, feature = "test-util"))]
 pub use env::SimulatedEnv;

@@ -25,7 +25,9 @@ use crate::background::Jobs;
 use crate::cache::BlockCache;
 use crate::commitlog::{CommitLog, CommitLogOptions, Damage, DamageScope, Recovered};
 use crate::compaction::Pace;
-use crate::engine::{Flushes, Forming, Inner, LogShares, Merges, Tallies, Timestamps};
+use crate::engine::{
+    Floors, Flushes, Forming, Inner, LogPositions, LogShares, Merges, Tallies, Timestamps,
+};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::latch::Latches;
@@ -85,7 +87,8 @@ pub(crate) async fn open<B: Backend>(
     let inner = Inner {
         shares: shares_from(&recovered, &manifest.state().tables),
         epoch: AtomicU64::new(manifest.sequence()),
-        log_bytes: AtomicU64::new(log.segments().len() as u64 * options.log_segment_bytes),
+        floors: Mutex::new(Floors::of(manifest.state(), manifest.sequence())),
+        positions: Mutex::new(LogPositions::of(&log, &options)),
         timestamps: Timestamps::starting_above(recovered.timestamp_high_water),
         forming: Forming::new(options.group_bytes_max, options.mutation_bytes_max),
         cache: Arc::new(BlockCache::new(options.cache_bytes)),
@@ -110,9 +113,6 @@ pub(crate) async fn open<B: Backend>(
         is_closed: AtomicBool::new(false),
         running: Arc::default(),
         logging: Arc::default(),
-        appended: AtomicU64::new(log.last_sequence()),
-        durable: AtomicU64::new(log.last_sequence()),
-        watermark: AtomicU64::new(log.stored_sequence()),
         tables,
         backend,
         env,

@@ -187,9 +187,15 @@ impl<D: Disk> Folder<D> {
         Ok(segments)
     }
 
-    pub fn log_remove(&self, segment: u64) -> Result<()> {
-        lock(&self.prepared).remove(&segment);
-        self.remove(&segment_path(segment))?;
+    /// One sync of the folder for all of them, and none for nothing.
+    pub fn log_remove(&self, segments: &[u64]) -> Result<()> {
+        if segments.is_empty() {
+            return Ok(());
+        }
+        for segment in segments {
+            lock(&self.prepared).remove(segment);
+            self.remove(&segment_path(*segment))?;
+        }
         self.sync_folder(LOG)
     }
 

@@ -107,7 +107,7 @@ fn write() -> Arc<SimulatedDisk> {
                 .unwrap();
         }
         log.note_manifest(manifest.sequence());
-        log.close().await.unwrap();
+        log.close(true).await.unwrap();
     });
     drop(backend);
     env.drop_tasks();

@@ -43,7 +43,7 @@ pub use leased::{Leased, MayGoOn, Reads};
 pub use local::{LocalBackend, LocalOptions};
 pub use public::Public;
 #[cfg(any(test, feature = "test-util"))]
-pub use simulated::{Crash, SimulatedBackend, SimulatedDisk};
+pub use simulated::{Crash, HeldCalls, SimulatedBackend, SimulatedDisk};
 pub use slot::{ROOT_BYTES_MAX, RootCopy};
 
 /// What may be written: sealed bytes, or bytes from the closed list of public ones.
@@ -149,8 +149,8 @@ pub trait Backend: Send + Sync + 'static {
     /// All segments, by number.
     fn log_list(&self) -> impl Future<Output = Result<Vec<LogSegment>>> + Send;
 
-    /// Removes a segment that nobody needs.
-    fn log_remove(&self, segment: u64) -> impl Future<Output = Result<()>> + Send;
+    /// Removes segments that nobody needs. After an error any of them may be gone; one that is gone already is no error.
+    fn log_remove(&self, segments: &[u64]) -> impl Future<Output = Result<()>> + Send;
 
     /// Stores a watermark in slot 0 or 1; durable on return.
     fn watermark_store(

@@ -32,6 +32,7 @@ use crate::error::Result;
 mod group;
 pub mod layout;
 mod recovery;
+mod removal;
 mod replay;
 mod scan;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use palladium_crypto::{ClusterId, CmkRef, KeyRing, Secret, TableId, TableKey};
 
 use super::layout::{GroupHeader, PAGE};
 use super::*;
-use crate::backend::{Crash, Durability, SimulatedBackend, SimulatedDisk};
+use crate::backend::{Crash, Durability, HeldCalls, SimulatedBackend, SimulatedDisk};
 use crate::env::SimulatedEnv;
 use crate::error::Error;
 
@@ -66,6 +66,21 @@ impl World {
 
     fn open(&mut self) -> (Log, Recovered) {
         self.try_open().unwrap()
+    }
+
+    /// Lets segments go, and gives their removal the time that it needs.
+    fn release(&self, log: &mut Log, floor: impl Fn(TableId) -> u64) -> Result<()> {
+        log.let_go(floor);
+        let released = self.env.run(log.release());
+        self.env.run_ready();
+        released
+    }
+
+    /// The paths of all segments.
+    fn segments(&self) -> Vec<String> {
+        let mut paths = self.disk.paths();
+        paths.retain(|path| path.contains("segment"));
+        paths
     }
 
     fn commit(&self, log: &mut Log, sequence: u64) -> Result<()> {
@@ -195,7 +210,7 @@ fn a_clean_stop_leaves_an_end_record_and_the_next_life_goes_on() {
     let mut world = World::new(2);
     let (mut log, _) = world.open();
     world.commit(&mut log, 1).unwrap();
-    world.env.run(log.close()).unwrap();
+    world.env.run(log.close(true)).unwrap();
     assert!(matches!(world.commit(&mut log, 2), Err(Error::Closed)));
     drop(log);
     let (mut log, recovered) = world.open();
@@ -217,7 +232,7 @@ fn a_stop_that_was_cut_short_is_no_damage() {
         // The end record, or the watermark behind it.
         let passing = seed % 2;
         world.disk.fail_writes_after(passing, 1);
-        world.env.run(log.close()).unwrap_err();
+        world.env.run(log.close(true)).unwrap_err();
         drop(log);
         let (_, recovered) = world.open();
         assert_eq!(recovered.is_clean_stop, passing == 1, "seed {seed}");
@@ -233,7 +248,7 @@ fn once_a_stop_is_whole_a_slot_that_is_not_is_damage() {
     let mut world = World::new(14);
     let (mut log, _) = world.open();
     world.commit(&mut log, 1).unwrap();
-    world.env.run(log.close()).unwrap();
+    world.env.run(log.close(true)).unwrap();
     drop(log);
     // The watermark of the stop stands in slot 1, the one before it in slot 0.
     world.disk.flip("log/watermark", 200, 0);
@@ -300,7 +315,7 @@ fn write_until_it_fails(world: &World, log: &mut Log, first: u64, last: u64) -> 
         let floor = sequence.saturating_sub(6);
         let _ = match sequence % 5 {
             0 => world.env.run(log.store_watermark()),
-            1 => world.env.run(log.release(&|_| floor)),
+            1 => world.release(log, |_| floor),
             _ => Ok(()),
         };
     }
@@ -374,7 +389,7 @@ fn a_failed_sync_closes_the_log_and_nothing_is_tried_again() {
     let syncs = world.disk.syncs();
     assert!(matches!(world.commit(&mut log, 2), Err(Error::Closed)));
     assert!(matches!(world.commit(&mut log, 3), Err(Error::Closed)));
-    assert!(matches!(world.env.run(log.close()), Err(Error::Closed)));
+    assert!(matches!(world.env.run(log.close(true)), Err(Error::Closed)));
     assert_eq!(world.disk.syncs(), syncs);
 }
 
@@ -408,7 +423,7 @@ fn segments_go_from_the_front_once_no_table_needs_them() {
     }
     let before = log.segments().len();
     let floors = |table| if table == A { 41 } else { 15 };
-    world.env.run(log.release(&floors)).unwrap();
+    world.release(&mut log, floors).unwrap();
     assert!((2..before).contains(&log.segments().len()));
     assert!(log.segments().values().next().unwrap().tables[&B] >= 15);
     drop(log);
@@ -427,7 +442,7 @@ fn a_locked_tables_shares_are_carried_out_and_still_open() {
     let carried = world.env.run(log.carry(41, &old)).unwrap();
     assert_eq!(carried.len(), 5);
     let floors = |table| if table == B { 11 } else { 41 };
-    world.env.run(log.release(&floors)).unwrap();
+    world.release(&mut log, floors).unwrap();
     drop(log);
     let (_, recovered) = world.open();
     assert_eq!(recovered.damage, []);
@@ -573,7 +588,7 @@ fn segments_go_only_once_the_watermark_that_says_so_is_durable() {
         assert!(log.segments().len() > 3);
         // The watermark that lets segments go is in the page cache alone.
         world.disk.fail_syncs(1);
-        world.env.run(log.release(&|_| 61)).unwrap_err();
+        world.release(&mut log, |_| 61).unwrap_err();
         drop(log);
         world.env.drop_tasks();
         world.disk.crash(Crash::Kill);
@@ -590,29 +605,89 @@ fn segments_go_only_once_the_watermark_that_says_so_is_durable() {
 
 #[test]
 fn a_segment_that_could_not_be_removed_is_removed_by_the_next_release() {
-    // The first sync is the watermark's, those behind it are the removals'.
-    for passing in 0..4 {
+    // The first sync is the watermark's, the one behind it is that of all removals.
+    for passing in 0..2 {
         let mut world = World::new(23);
         let (mut log, _) = world.open();
         for sequence in 1..=60 {
             world.commit(&mut log, sequence).unwrap();
         }
-        let segments = |world: &World| {
-            let paths = world.disk.paths().into_iter();
-            paths.filter(|path| path.contains("segment")).count()
-        };
-        let before = segments(&world);
+        let before = log.on_disk();
         assert!(before > 5);
         world.disk.fail_syncs_after(passing, 1);
-        world.env.run(log.release(&|_| 61)).unwrap_err();
-        assert_eq!(before - segments(&world), passing as usize);
-        world.env.run(log.release(&|_| 61)).unwrap();
-        assert_eq!(log.segments().len(), 1);
+        let released = world.release(&mut log, |_| 61);
+        assert_eq!(released.is_ok(), passing == 1);
+        assert_eq!(log.on_disk(), before, "none is known to be gone");
+        world.release(&mut log, |_| 61).unwrap();
+        assert_eq!((log.segments().len(), log.on_disk()), (1, 1));
         let prepared = 1;
-        assert!(segments(&world) <= 1 + prepared, "after {passing}");
+        assert!(world.segments().len() <= 1 + prepared, "after {passing}");
         drop(log);
         let (_, recovered) = world.open();
         assert_eq!(recovered.damage, []);
+    }
+}
+
+#[test]
+fn many_segments_are_removed_with_one_sync() {
+    let mut world = World::new(24);
+    let (mut log, _) = world.open();
+    for sequence in 1..=60 {
+        world.commit(&mut log, sequence).unwrap();
+    }
+    assert!(log.segments().len() > 5);
+    let before = world.disk.syncs();
+    world.release(&mut log, |_| 61).unwrap();
+    assert_eq!(log.on_disk(), 1);
+    let (watermark, removals) = (1, 1);
+    assert_eq!(world.disk.syncs() - before, watermark + removals);
+}
+
+#[test]
+fn groups_are_committed_while_segments_are_being_removed() {
+    let mut world = World::new(25);
+    let (mut log, _) = world.open();
+    for sequence in 1..=60 {
+        world.commit(&mut log, sequence).unwrap();
+    }
+    let before = log.on_disk();
+    world.disk.hold(HeldCalls::LogRemovals, true);
+    world.release(&mut log, |_| 61).unwrap();
+    for sequence in 61..=70 {
+        world.commit(&mut log, sequence).unwrap();
+    }
+    assert!(log.on_disk() > before, "none has gone yet");
+    // A second go while the first is under way.
+    world.release(&mut log, |_| 71).unwrap();
+    world.disk.hold(HeldCalls::LogRemovals, false);
+    world.env.run(log.close(true)).unwrap();
+    assert_eq!(log.on_disk(), 1);
+}
+
+#[test]
+fn segments_that_were_let_go_may_be_gone_in_any_order() {
+    for gone in 0..16u64 {
+        let mut world = World::new(26);
+        let (mut log, _) = world.open();
+        for sequence in 1..=60 {
+            world.commit(&mut log, sequence).unwrap();
+        }
+        let released: Vec<String> = world.segments().into_iter().take(4).collect();
+        assert!(log.segments().len() > released.len());
+        world.disk.hold(HeldCalls::LogRemovals, true);
+        world.release(&mut log, |_| 61).unwrap();
+        drop(log);
+        world.env.drop_tasks();
+        world.disk.crash(Crash::PowerLoss { seed: gone });
+        for (number, path) in released.iter().enumerate() {
+            if gone >> number & 1 == 1 {
+                world.disk.replace(path, None);
+            }
+        }
+        let (_, recovered) = world.open();
+        assert_eq!(recovered.damage, [], "{gone:b}");
+        assert_eq!(recovered.last_sequence, 60);
+        assert!(released.iter().all(|path| !world.segments().contains(path)));
     }
 }
 

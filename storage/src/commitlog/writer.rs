@@ -4,7 +4,7 @@
 //! segment if need be, which may say `Full`), seal, write, sync, and only then move on. A future dropped half-way leaves the log
 //! closed, because nobody knows what reached the disk.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::channel::oneshot;
@@ -15,6 +15,7 @@ use super::layout::{
     GroupHeader, GroupKind, Origin, PAGE, SEGMENT_HEADER_PAGES, SealRecord, SegmentHeader,
     SegmentRecord, Trailer, WatermarkRecord, chain,
 };
+use super::removal::{self, Removals};
 use super::watermark::WatermarkWriter;
 use super::{
     CommitLogOptions, Damage, DamageScope, GROUP_BYTES_MAX, Recovered, SegmentTables, Share,
@@ -49,8 +50,9 @@ pub struct CommitLog<B: Backend> {
     is_closed: bool,
     /// Segments from here on stay, whatever the tables say.
     keep_from: u64,
-    /// Segments that nobody needs and that are still to be removed.
-    released: VecDeque<u64>,
+    /// Segments that nobody needs, until a watermark says so.
+    released: Vec<u64>,
+    removals: Arc<Removals>,
 }
 
 /// A place in the chain of seals.
@@ -111,9 +113,7 @@ impl<B: Backend> CommitLog<B> {
             backend.watermark_harden(slot).await?;
         }
         // Nobody needs them, says the newest watermark: not before that word is durable.
-        for segment in &found.leftovers {
-            backend.log_remove(*segment).await?;
-        }
+        backend.log_remove(&found.leftovers).await?;
         let mut log = CommitLog {
             watermark: WatermarkWriter::new(&*env, &service, options.incarnation, &found.watermark),
             backend,
@@ -132,7 +132,8 @@ impl<B: Backend> CommitLog<B> {
             stored: None,
             is_closed: false,
             keep_from: u64::MAX,
-            released: VecDeque::new(),
+            released: Vec::new(),
+            removals: Arc::default(),
         };
         log.store_watermark().await?;
         Ok((log, found.recovered))
@@ -243,7 +244,7 @@ impl<B: Backend> CommitLog<B> {
 
     /// Segments that are on the disk, those that are still to be removed included.
     pub fn on_disk(&self) -> usize {
-        self.segments.len() + self.released.len()
+        self.segments.len() + self.released.len() + self.removals.len()
     }
 
     /// Segments from `segment` on are not released: they hold damage that later starts must see too.
@@ -251,10 +252,8 @@ impl<B: Backend> CommitLog<B> {
         self.keep_from = segment;
     }
 
-    /// Removes segments from the front that nobody needs: `floor(table)` is the first group that the table still needs. What an earlier call could not remove is
-    /// tried again.
-    pub async fn release(&mut self, floor: &(dyn Fn(TableId) -> u64 + Sync)) -> Result<()> {
-        self.ready()?;
+    /// Lets segments go from the front that nobody needs: `floor(table)` is the first group that the table still needs. [`Self::release`] removes them.
+    pub fn let_go(&mut self, floor: impl Fn(TableId) -> u64) {
         let newest = self.segments.keys().next_back().copied();
         let is_free = |number: u64, segment: &SegmentTables| {
             Some(number) != newest
@@ -267,17 +266,19 @@ impl<B: Backend> CommitLog<B> {
         while let Some(oldest) = self.segments.first_entry()
             && is_free(*oldest.key(), oldest.get())
         {
-            self.released.push_back(oldest.remove_entry().0);
+            self.released.push(oldest.remove_entry().0);
         }
-        if self.released.is_empty() {
-            return Ok(());
+    }
+
+    /// Has the segments removed that were let go, behind whoever appends. What could not be removed earlier is tried again.
+    pub async fn release(&mut self) -> Result<()> {
+        self.ready()?;
+        if !self.released.is_empty() {
+            // First the watermark: a segment missing behind what it says would be damage. Below it they may go in any order.
+            self.store_watermark().await?;
+            self.removals.add(std::mem::take(&mut self.released));
         }
-        // First the watermark: a segment missing behind what it says would be damage.
-        self.store_watermark().await?;
-        while let Some(number) = self.released.front() {
-            self.backend.log_remove(*number).await?;
-            self.released.pop_front();
-        }
+        removal::begin(&self.removals, &self.backend, &*self.env);
         Ok(())
     }
 
@@ -307,10 +308,10 @@ impl<B: Backend> CommitLog<B> {
         Ok(())
     }
 
-    /// Stops cleanly: an end record, a watermark, and no more.
-    pub async fn close(&mut self) -> Result<()> {
+    /// Stops: an end record if it is clean, a watermark, and no more.
+    pub async fn close(&mut self, is_clean: bool) -> Result<()> {
         self.ready()?;
-        if self.active.is_some() {
+        if is_clean && self.active.is_some() {
             self.write(
                 GroupKind::End,
                 self.last.sequence,
@@ -326,6 +327,7 @@ impl<B: Backend> CommitLog<B> {
             // An error: it has ended too.
             let _ = preparing.done.await;
         }
+        self.removals.have_ended().await;
         Ok(())
     }
 
@@ -426,7 +428,13 @@ impl<B: Backend> CommitLog<B> {
         ];
         let both = [page, page].concat();
         let seal = chain(sealed.bytes());
-        match self.backend.log_create(segment, bytes, &both).await {
+        let mut created = self.backend.log_create(segment, bytes, &both).await;
+        if matches!(created, Err(Error::Full { .. })) && self.removals.len() > 0 {
+            // Nothing was begun, and room is being made.
+            self.removals.have_ended().await;
+            created = self.backend.log_create(segment, bytes, &both).await;
+        }
+        match created {
             Err(error @ Error::Full { .. }) => return Err(error),
             Err(error) => {
                 self.is_closed = true;

@@ -373,7 +373,7 @@ async fn carry_out<B: Backend>(
     let merged = merge(task).await.map_err(MergeError::Merging)?;
     if forgets {
         // What made an entry stale must not be lost where the entry is.
-        let seen = inner.appended.load(Ordering::Acquire);
+        let seen = inner.log_positions().appended;
         if let Err(error) = inner.make_durable(seen).await {
             let made = merged.added.iter().flat_map(SstableEntry::structures);
             inner.remove_blobs(made).await;

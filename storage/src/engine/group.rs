@@ -96,7 +96,7 @@ pub(crate) enum Work {
     /// Housekeeping between groups, asked for by somebody else.
     Errands(Vec<Errand>),
     /// Nothing more will come.
-    Close,
+    Close { is_clean: bool },
 }
 
 /// Work on the log that must stand between two groups.
@@ -129,6 +129,7 @@ struct Inner {
     refusal: Option<Error>,
     /// Nothing more comes: the loop ends when it has done what is here.
     is_closed: bool,
+    is_clean: bool,
     /// The loop has ended: nobody runs errands any more.
     is_over: bool,
     loop_waker: Option<Waker>,
@@ -266,10 +267,11 @@ impl Forming {
         inner.refusal.get_or_insert(why);
     }
 
-    /// Lets the loop end once it has done what is here. Writers have been refused before.
-    pub(crate) fn close(&self) {
+    /// Lets the loop end once it has done what is here. Writers have been refused before. One that is not clean looks like a crash to the next start.
+    pub(crate) fn close(&self, is_clean: bool) {
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
         inner.is_closed = true;
+        inner.is_clean = is_clean;
         let waker = inner.loop_waker.take();
         drop(inner);
         if let Some(waker) = waker {
@@ -288,7 +290,9 @@ impl Forming {
                 return Poll::Ready(Work::Commit(std::mem::take(&mut inner.group)));
             }
             if inner.is_closed {
-                return Poll::Ready(Work::Close);
+                return Poll::Ready(Work::Close {
+                    is_clean: inner.is_clean,
+                });
             }
             inner.loop_waker = Some(context.waker().clone());
             Poll::Pending

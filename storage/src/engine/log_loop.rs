@@ -4,8 +4,8 @@
 //! - After a write or sync that failed nothing more is written; every later writer is told why. A disk that was full when a segment was to
 //!   begin has harmed nothing: that group's writers are told, and the log goes on.
 //! - A segment is released only by what the manifest says, durably, and never while it shows damage that a later start must see too.
+//! - The loop waits for no commit of the manifest and for no file that goes: it reads the floors that the newest commit has published (`shares`), and segments are removed behind it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -51,10 +51,10 @@ async fn until_the_end<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>
                 slow_down(inner, &group).await;
                 commit(inner, log, group).await;
             }
-            Work::Close => {
+            Work::Close { is_clean } => {
                 log.note_manifest(inner.epoch.load(Ordering::Acquire));
-                let closed = log.close().await;
-                note_watermark(inner, log);
+                let closed = log.close(is_clean).await;
+                inner.publish_positions(log);
                 return closed;
             }
         }
@@ -154,7 +154,7 @@ async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut g
         }
     }
     // Asked once for each new segment: more often would only carry the same shares again.
-    let is_long = inner.log_bytes.load(Ordering::Relaxed) >= inner.options.log_bytes_max;
+    let is_long = inner.log_positions().bytes >= inner.options.log_bytes_max;
     if is_long && log.segments().len() > segments {
         inner.jobs.add(Job::RelieveLog);
     }
@@ -174,11 +174,7 @@ fn note_end<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>, error: &Error) {
 
 fn appended<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>, addresses: Vec<ShareAddress>) {
     inner.shares.add(addresses);
-    inner.appended.store(log.last_sequence(), Ordering::Release);
-    inner
-        .durable
-        .store(log.durable_sequence(), Ordering::Release);
-    note_bytes(inner, log);
+    inner.publish_positions(log);
 }
 
 /// Makes a durable group visible, and asks for flushes where memtables have grown large.
@@ -240,7 +236,7 @@ async fn run_errand<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, e
             synced
         }
     };
-    note_watermark(inner, log);
+    inner.publish_positions(log);
     if let Err(error) = result {
         tracing::warn!(%error, "housekeeping of the log failed; it is tried again");
     }
@@ -251,36 +247,25 @@ async fn sync<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>) -> Resu
     log.sync().await?;
     let nanos = inner.env.boot_nanos().saturating_sub(began);
     inner.tallies.log_syncs.add(nanos);
-    inner
-        .durable
-        .store(log.durable_sequence(), Ordering::Release);
+    inner.publish_positions(log);
     Ok(())
 }
 
 /// Removes segments that no table needs, and forgets their shares.
 async fn release<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>) -> Result<()> {
-    let (floors, damaged_from) = {
-        let manifest = inner.manifest.lock().await;
+    {
+        let floors = inner.floors();
         // The watermark that lets segments go names the commit whose floors let them.
-        log.note_manifest(manifest.sequence());
-        let tables = &manifest.state().tables;
-        let floors: HashMap<TableId, u64> = tables
-            .iter()
-            .map(|(table, state)| (*table, state.log_floor))
-            .collect();
-        let hurting = inner
-            .log_damage
-            .iter()
-            .filter(|damage| damage.hurt.iter().any(|table| tables.contains_key(table)));
-        (floors, hurting.map(|damage| damage.segment).min())
-    };
-    inner.shares.forget_below(&floors);
-    log.keep_from(damaged_from.unwrap_or(u64::MAX));
-    let released = log
-        .release(&|table| floors.get(&table).copied().unwrap_or(u64::MAX))
-        .await;
-    note_bytes(inner, log);
-    released
+        log.note_manifest(floors.commit);
+        let is_there = |table: &TableId| floors.tables.contains_key(table);
+        let damage = inner.log_damage.iter();
+        let hurting = damage.filter(|damage| damage.hurt.iter().any(is_there));
+        let damaged_from = hurting.map(|damage| damage.segment).min();
+        log.keep_from(damaged_from.unwrap_or(u64::MAX));
+        inner.shares.forget_below(&floors.tables);
+        log.let_go(|table| floors.floor(table));
+    }
+    log.release().await
 }
 
 /// Carries a table's shares to the log's end in groups of their own.
@@ -289,11 +274,8 @@ async fn carry<B: Backend>(
     log: &mut CommitLog<B>,
     table: TableId,
 ) -> Result<Option<u64>> {
-    let floor = {
-        let manifest = inner.manifest.lock().await;
-        let state = manifest.state().tables.get(&table);
-        state.map_or(u64::MAX, |state| state.log_floor)
-    };
+    // Nobody moves it meanwhile: see `relog`.
+    let floor = inner.floors().floor(table);
     // What is in SSTables since the last release does not come back.
     let mut shares = inner.shares.needed_from(table, floor);
     // A share whose group is known to be broken keeps its place, by which an unlock knows it.
@@ -324,17 +306,6 @@ async fn carry<B: Backend>(
         shares = rest;
     }
     Ok(first)
-}
-
-fn note_watermark<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>) {
-    inner
-        .watermark
-        .store(log.stored_sequence(), Ordering::Release);
-}
-
-fn note_bytes<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>) {
-    let bytes = log.on_disk() as u64 * inner.options.log_segment_bytes;
-    inner.log_bytes.store(bytes, Ordering::Relaxed);
 }
 
 impl<B: Backend> Inner<B> {

@@ -46,7 +46,7 @@ impl<B: Backend> Engine<B> {
                 .map(|sstables| kept_bytes(sstables, inner.options.merge_bytes_max))
                 .sum(),
             log_address_bytes: inner.shares.memory_bytes(),
-            log_bytes: inner.log_bytes.load(Ordering::Acquire),
+            log_bytes: inner.log_positions().bytes,
         }
     }
 

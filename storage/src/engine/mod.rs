@@ -7,6 +7,7 @@
 //! attach, beside, detach: what others keep in memory beside a derived store                       engine::companions
 //! unlock, lock, sleep, switch_key                                                                engine::keys
 //! floors of the log: from where on each table needs it                                         engine::shares
+//! how far the log is written, durable, and noted to be                                         engine::positions
 //! memory, bound_memory: what is held, and what may be                                            engine::memory
 //! flush, compact; carry what closed tables left in the log                                       engine::rewrite, compact, relog, background
 //! ```
@@ -25,6 +26,7 @@ pub(crate) mod group;
 pub(crate) mod keys;
 mod log_loop;
 mod memory;
+mod positions;
 pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod relog;
@@ -70,7 +72,8 @@ pub use ticket::Ticket;
 pub(crate) use activity::{Flush, Flushes, Latencies, Merges, Tallies};
 pub(crate) use clock::Timestamps;
 pub(crate) use group::Forming;
-pub(crate) use shares::{LogShares, Shares};
+pub(crate) use positions::LogPositions;
+pub(crate) use shares::{Floors, LogShares, Shares};
 
 /// How often a closing engine looks whether everybody has finished.
 const CLOSE_PAUSE: Duration = Duration::from_millis(1);
@@ -100,6 +103,8 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) forming: Forming,
     pub(crate) manifest: futures::lock::Mutex<Manifest<B>>,
     pub(crate) roots: Mutex<HashMap<TableId, Root>>,
+    /// What of the manifest the log's loop needs.
+    pub(crate) floors: Mutex<Floors>,
     /// What an unlock replays.
     pub(crate) shares: LogShares,
     pub(crate) cache: Arc<BlockCache>,
@@ -117,8 +122,6 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) memtable_bytes_max: AtomicUsize,
     /// Bytes of memtables from which on writes are refused: as above, or more while a smaller bound is on its way.
     pub(crate) refused_from: AtomicUsize,
-    /// Bytes of all log segments.
-    pub(crate) log_bytes: AtomicU64,
     /// The manifest's newest sequence: what an anchor remembers.
     pub(crate) epoch: AtomicU64,
     /// Who knows which rows of derived stores are stale.
@@ -141,12 +144,8 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) running: Arc<()>,
     /// Held by the log's loop as long as it holds the engine.
     pub(crate) logging: Arc<()>,
-    /// The newest group appended.
-    pub(crate) appended: AtomicU64,
-    /// The newest group known to be durable: every manifest commit says that it knows it.
-    pub(crate) durable: AtomicU64,
-    /// The newest group that the log's watermark names.
-    pub(crate) watermark: AtomicU64,
+    /// How far the log is, as its loop said last.
+    pub(crate) positions: Mutex<LogPositions>,
 }
 
 impl<B: Backend> Engine<B> {
@@ -273,7 +272,7 @@ impl<B: Backend> Engine<B> {
     /// The newest group that the log's watermark names. It never goes back; an anchor outside remembers it beside the epoch, which a write does not raise. No more than the folder
     /// itself knows: a tail that is lost stays damage, and is not taken for an older copy.
     pub fn log_sequence(&self) -> u64 {
-        self.inner.watermark.load(Ordering::Acquire)
+        self.inner.log_positions().noted
     }
 
     /// Tables that the log holds something of: they keep its segments until they are opened and flushed.
@@ -294,12 +293,11 @@ impl<B: Backend> Engine<B> {
             inner.close_table(&table).await;
         }
         // A log that has failed has nothing to sync; its own end says so.
-        let _ = inner
-            .make_durable(inner.appended.load(Ordering::Acquire))
-            .await;
+        let _ = inner.make_durable(inner.log_positions().appended).await;
         // Manifest and log each note where the other one ends: an older copy of either, put back, is seen.
         let noted = inner.commit_manifest(&[]).await;
-        inner.forming.close();
+        // A commit that failed may have left something of itself, and a log that ended cleanly would say that nothing was under way.
+        inner.forming.close(noted.is_ok());
         inner.wait_for_holders(&inner.logging).await;
         let end = inner.log_end.get().cloned();
         end.unwrap_or(Err(Error::Closed)).and(noted)
@@ -350,7 +348,7 @@ impl<B: Backend> Inner<B> {
     /// Waits until the log is durable up to a group. A floor in the manifest must not be ahead of what the log will still have after a loss of power: the
     /// numbers between would be given again, below the floor.
     pub(crate) async fn make_durable(&self, sequence: u64) -> Result<()> {
-        if self.durable.load(Ordering::Acquire) >= sequence {
+        if self.log_positions().durable >= sequence {
             return Ok(());
         }
         let synced = self.ask_log(group::Errand::Sync).await;

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! What follows from it: an unlock replays the shares from the floor on (`keys`); what is below is forgotten here, and a segment in which nobody needs anything goes,
-//! the oldest first (`log_loop`). When the log is long, whoever needs something of its front is written out or carried (`relog`).
+//! the oldest first (`log_loop`), by the floors as the newest commit of the manifest says them: nobody waits for one that is under way. When the log is long, whoever needs something of its front is written out or carried (`relog`).
 //!
 //! What must hold:
 //! - A floor moves only in its table's `rewriting`, and never back.
@@ -34,6 +34,43 @@ use std::sync::{Mutex, MutexGuard};
 use palladium_crypto::TableId;
 
 use crate::commitlog::ShareAddress;
+use crate::manifest::{Edit, State, TableState};
+
+/// The floors as the manifest's newest commit says them, for those who cannot wait while another commit goes to the disk: a segment is released by these, and each of them is
+/// durable. Never held across a wait.
+pub(crate) struct Floors {
+    /// The commit.
+    pub(crate) commit: u64,
+    /// Of each table in the manifest.
+    pub(crate) tables: HashMap<TableId, u64>,
+}
+
+impl Floors {
+    /// As a start finds them.
+    pub(crate) fn of(state: &State, commit: u64) -> Self {
+        let floor = |(table, state): (&TableId, &TableState)| (*table, state.log_floor);
+        Floors {
+            commit,
+            tables: state.tables.iter().map(floor).collect(),
+        }
+    }
+
+    /// A commit has made `edits` durable, and the manifest is in `state` by it. Costs what was edited, not what there is.
+    pub(crate) fn committed(&mut self, edits: &[Edit], state: &State, commit: u64) {
+        self.commit = commit;
+        for table in edits.iter().map(Edit::table) {
+            match state.tables.get(&table) {
+                Some(state) => self.tables.insert(table, state.log_floor),
+                None => self.tables.remove(&table),
+            };
+        }
+    }
+
+    /// The first group that a table still needs; none of one that is not there.
+    pub(crate) fn floor(&self, table: TableId) -> u64 {
+        self.tables.get(&table).copied().unwrap_or(u64::MAX)
+    }
+}
 
 /// The shares of one table: by group, and by offset where a group holds several.
 pub(crate) type Shares = BTreeMap<(u64, u64), ShareAddress>;

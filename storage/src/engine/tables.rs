@@ -14,7 +14,7 @@ use palladium_crypto::{StructureId, TableId};
 use crate::backend::Backend;
 use crate::background::Job;
 use crate::engine::group::Errand;
-use crate::engine::{Engine, Inner, compact, rewrite};
+use crate::engine::{Engine, Floors, Inner, compact, rewrite};
 use crate::error::{Error, Result};
 use crate::manifest::{Edit, SstableEntry};
 use crate::memtable::TableMemtables;
@@ -166,7 +166,7 @@ impl<B: Backend> Inner<B> {
     /// What was acknowledged so far outlives what is made or destroyed now: a definition that was removed must not come back without its table. Gives the last group.
     async fn make_all_durable(&self) -> Result<u64> {
         self.log_goes_on()?;
-        let last = self.appended.load(Ordering::Acquire);
+        let last = self.log_positions().appended;
         self.make_durable(last).await?;
         Ok(last)
     }
@@ -324,17 +324,23 @@ impl<B: Backend> Inner<B> {
     /// Makes edits durable, and remembers the epoch.
     pub(crate) async fn commit_manifest(&self, edits: &[Edit]) -> Result<()> {
         let mut manifest = self.manifest.lock().await;
-        manifest.note_log(self.durable.load(Ordering::Acquire));
+        manifest.note_log(self.log_positions().durable);
         if let Err(error) = manifest.commit(edits).await {
             self.doubtful()
                 .extend(edits.iter().flat_map(added_structures));
             return Err(error);
         }
         self.epoch.store(manifest.sequence(), Ordering::Release);
+        self.floors()
+            .committed(edits, manifest.state(), manifest.sequence());
         let unreferenced = std::mem::take(&mut *self.doubtful());
         drop(manifest);
         self.remove_blobs(unreferenced.into_iter()).await;
         Ok(())
+    }
+
+    pub(crate) fn floors(&self) -> MutexGuard<'_, Floors> {
+        self.floors.lock().expect("no holder of this lock panics")
     }
 
     fn doubtful(&self) -> MutexGuard<'_, Vec<StructureId>> {

@@ -203,8 +203,9 @@ impl Backend for LocalBackend {
         self.blocking(|shared| shared.folder.log_list())
     }
 
-    fn log_remove(&self, segment: u64) -> impl Future<Output = Result<()>> + Send {
-        self.blocking(move |shared| shared.folder.log_remove(segment))
+    fn log_remove(&self, segments: &[u64]) -> impl Future<Output = Result<()>> + Send {
+        let segments = segments.to_vec();
+        self.blocking(move |shared| shared.folder.log_remove(&segments))
     }
 
     fn watermark_store(

@@ -73,7 +73,7 @@ async fn a_prepared_segment_is_used_and_an_unexpected_append_is_refused() {
         .log_append(8, 0, &[(&part(4096)).into()], Durability::Now)
         .await;
     assert!(matches!(refused, Err(Error::Invalid { .. })));
-    backend.log_remove(7).await.unwrap();
+    backend.log_remove(&[7]).await.unwrap();
     assert!(backend.log_list().await.unwrap().is_empty());
 }
 
@@ -262,7 +262,7 @@ async fn log_and_manifest_live_through_several_lives_on_real_files() {
                     .unwrap();
             }
             if life % 2 == 0 {
-                log.close().await.unwrap();
+                log.close(true).await.unwrap();
             }
             drop((log, manifest));
             // What is still being prepared holds the backend for a moment.

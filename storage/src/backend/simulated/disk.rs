@@ -36,6 +36,17 @@ pub enum Crash {
     PowerLoss { seed: u64 },
 }
 
+/// Calls that can be made to wait.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Debug)]
+pub enum HeldCalls {
+    /// The sync behind an append to the log; what is appended is written.
+    LogSyncs,
+    /// Removals of segments.
+    LogRemovals,
+    /// Commits of the manifest, before anything of them is written.
+    ManifestCommits,
+}
+
 /// Files in memory, shared by the backends that come and go with each crash.
 pub struct SimulatedDisk {
     state: Mutex<State>,
@@ -61,8 +72,7 @@ struct State {
     failing_waits: u32,
     slowness: Option<Slowness>,
     room_bytes: Option<u64>,
-    /// What is appended to the log is written, and its sync waits.
-    holds_log_syncs: bool,
+    holds: BTreeSet<HeldCalls>,
     held: Vec<Waker>,
 }
 
@@ -124,7 +134,7 @@ impl SimulatedDisk {
         state.failing_syncs = Failing::default();
         state.failing_writes = Failing::default();
         state.failing_reads = Failing::default();
-        state.holds_log_syncs = false;
+        state.holds.clear();
         state.failing_waits = 0;
         if let Crash::PowerLoss { seed } = crash {
             lose_power(&mut state, &SeededEntropy::new(seed));
@@ -211,18 +221,26 @@ impl SimulatedDisk {
 
     /// As long as it is so, what is appended to the log is written and not durable: whoever appends waits. A crash ends it.
     pub fn hold_log_syncs(&self, is_held: bool) {
+        self.hold(HeldCalls::LogSyncs, is_held);
+    }
+
+    /// As long as it is so, calls of this kind wait. A crash ends it.
+    pub fn hold(&self, calls: HeldCalls, is_held: bool) {
         let mut state = self.state();
-        state.holds_log_syncs = is_held;
+        match is_held {
+            true => state.holds.insert(calls),
+            false => state.holds.remove(&calls),
+        };
         let held = std::mem::take(&mut state.held);
         drop(state);
         held.into_iter().for_each(Waker::wake);
     }
 
-    /// Ready when the log may be synced.
-    pub(super) async fn log_syncs_go_on(&self) {
+    /// Ready when calls of this kind do not wait.
+    pub(super) async fn goes_on(&self, calls: HeldCalls) {
         poll_fn(|context| {
             let mut state = self.state();
-            if !state.holds_log_syncs {
+            if !state.holds.contains(&calls) {
                 return Poll::Ready(());
             }
             state.held.push(context.waker().clone());

@@ -28,7 +28,7 @@ use super::{Backend, BlobSink, Durability, LogSegment, Part, Public, RootCopy, g
 use crate::env::yield_now;
 use crate::error::{Error, Result};
 
-pub use self::disk::{Crash, SimulatedDisk};
+pub use self::disk::{Crash, HeldCalls, SimulatedDisk};
 
 /// One life on a simulated disk.
 pub struct SimulatedBackend {
@@ -153,7 +153,7 @@ impl Backend for SimulatedBackend {
         self.slowly(write).await?;
         match durability {
             Durability::Now => {
-                self.shared.disk.log_syncs_go_on().await;
+                self.shared.disk.goes_on(HeldCalls::LogSyncs).await;
                 self.slowly(|_| self.on_segment(segment, "sync", DiskFile::sync))
                     .await
             }
@@ -181,8 +181,9 @@ impl Backend for SimulatedBackend {
         self.slowly(Folder::log_list).await
     }
 
-    async fn log_remove(&self, segment: u64) -> Result<()> {
-        self.slowly(|folder| folder.log_remove(segment)).await
+    async fn log_remove(&self, segments: &[u64]) -> Result<()> {
+        self.shared.disk.goes_on(HeldCalls::LogRemovals).await;
+        self.slowly(|folder| folder.log_remove(segments)).await
     }
 
     async fn watermark_store(&self, slot: usize, parts: &[Part<'_>]) -> Result<()> {
@@ -293,6 +294,7 @@ impl Backend for SimulatedBackend {
 
     async fn manifest_create(&self, generation: u64, parts: &[Part<'_>]) -> Result<()> {
         let bytes = joined(parts);
+        self.shared.disk.goes_on(HeldCalls::ManifestCommits).await;
         self.slowly(|folder| folder.manifest_create(generation, &bytes))
             .await
     }
@@ -304,6 +306,7 @@ impl Backend for SimulatedBackend {
         parts: &[Part<'_>],
     ) -> Result<()> {
         let bytes = joined(parts);
+        self.shared.disk.goes_on(HeldCalls::ManifestCommits).await;
         self.slowly(|folder| folder.manifest_append(generation, offset, &bytes))
             .await
     }

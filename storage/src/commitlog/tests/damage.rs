@@ -136,7 +136,7 @@ fn no_flipped_bit_of_a_closed_log_passes_unseen() {
         for sequence in 1..=6 {
             world.commit(&mut log, sequence).unwrap();
         }
-        world.env.run(log.close()).unwrap();
+        world.env.run(log.close(true)).unwrap();
         drop(log);
         world.env.drop_tasks();
         world.disk.crash(Crash::Kill);
