@@ -108,6 +108,11 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
+    /// Whether a frame begins here, whole or not.
+    pub fn begins(bytes: &[u8]) -> bool {
+        bytes.starts_with(FRAME_MAGIC)
+    }
+
     /// The frame at the beginning of `bytes`, if a whole one stands there.
     pub fn parse(bytes: &'a [u8]) -> Option<Frame<'a>> {
         let mut fields = FieldReader::new(bytes);

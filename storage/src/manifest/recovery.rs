@@ -132,6 +132,11 @@ fn read_generation(
     )))
 }
 
+/// Whether bytes are a frame, or what is left of one, or have a whole one further on.
+fn holds_a_frame(bytes: &[u8]) -> bool {
+    Frame::begins(bytes) || (0..bytes.len()).any(|at| Frame::parse(&bytes[at..]).is_some())
+}
+
 struct Reading<'a> {
     generation: u64,
     offset: usize,
@@ -179,17 +184,33 @@ impl<'a> Reading<'a> {
                 Ok(Some(checked))
             }
             (None, None) if rest[1].is_empty() && !was_whole[0] => {
-                // A commit cut short left something behind, or nothing.
-                self.found.needs_generation |= !rest[0].is_empty();
+                if !rest[0].is_empty() {
+                    let what = "a commit was cut short, or somebody added to it";
+                    let text = self.note_text(0, what);
+                    self.found.report.unfinished.push(text);
+                    self.found.needs_generation = true;
+                }
+                Ok(None)
+            }
+            // No commit comes to copy 1 before its frame is durable in copy 0. So nothing was cut short, and nothing of copy 0 is missing: had a whole frame been cut off
+            // it as well, the log would know of the commit.
+            (None, None)
+                if rest[0].is_empty() && !holds_a_frame(rest[1]) && !self.is_at_start() =>
+            {
+                self.note(1, "something stands behind the newest frame");
                 Ok(None)
             }
             (None, None) => {
-                if self.offset == GENERATION_HEADER_BYTES {
+                if self.is_at_start() {
                     return Ok(None);
                 }
                 Err(self.corrupt("no copy of a frame is whole"))
             }
         }
+    }
+
+    fn is_at_start(&self) -> bool {
+        self.offset == GENERATION_HEADER_BYTES
     }
 
     /// Opens the record and compares. `None` if the frame is not what its record says or its record does not open.

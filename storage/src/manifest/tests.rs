@@ -260,6 +260,42 @@ fn one_copy_damaged_anywhere_is_survived_reported_and_healed() {
 }
 
 #[test]
+fn what_stands_behind_the_newest_frame_of_one_copy_is_named_and_mended() {
+    for copy in 0..2 {
+        for added in [&b"x"[..], &[0; 300], &b"PMF and so on"[..]] {
+            let world = World::written(3, 3);
+            let (path, mut bytes) = world.file(copy);
+            let end = bytes.len();
+            bytes.extend(added);
+            world.disk.replace(&path, Some(bytes));
+            let (manifest, report) = world.open();
+            assert_eq!(tables_in(&manifest), 3);
+            // Only copy 0 may have it from a commit that was cut short.
+            let said = [&report.unfinished, &report.notes][copy];
+            assert_eq!(said.len(), 1, "copy {copy}: {report:?}");
+            assert!(said[0].contains(&format!("copy {copy} at {end}")));
+            drop(manifest);
+            let healed = world.open().1;
+            assert_eq!([healed.notes, healed.unfinished].concat(), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_was_cut_short_is_not_believed_where_the_other_has_a_damaged_frame() {
+    for damaged in 1..5 {
+        let world = World::written(4, 4);
+        let frames = world.frames(0);
+        let (first, bytes) = world.file(0);
+        world
+            .disk
+            .replace(&first, Some(bytes[..frames[damaged]].to_vec()));
+        world.disk.flip(&world.file(1).0, frames[damaged] + 30, 0);
+        assert!(matches!(world.try_open(), Err(Error::Corrupt { .. })));
+    }
+}
+
+#[test]
 fn both_copies_damaged_in_different_frames_are_survived_and_in_the_same_frame_they_are_corrupt() {
     let world = World::written(4, 4);
     let frames = world.frames(0);
