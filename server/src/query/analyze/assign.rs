@@ -6,13 +6,15 @@ use palladium_protocol::types::CqlType;
 use super::modify::Operation;
 use super::term::Terms;
 use crate::error::{CqlError, CqlResult};
+use crate::query::functions::number;
 use crate::schema::Column;
 
-/// One assignment of SET.
+/// One assignment of SET. `sees_row`: the statement has conditions, and so it is decided on the row as it is.
 pub fn assign(
     terms: &mut Terms<'_>,
     column: &Column,
     assignment: &Assignment,
+    sees_row: bool,
 ) -> CqlResult<Operation> {
     let name = &column.name;
     let counter = column.ty.is_counter();
@@ -43,10 +45,23 @@ pub fn assign(
             delta: terms.term(value, name, &CqlType::Counter)?,
             down: true,
         }),
+        Assignment::Add { value, .. } if sees_row && is_number_or_text(&column.ty) => {
+            Ok(Operation::Add(terms.term(value, name, &column.ty)?))
+        }
         Assignment::Add { value, .. } => {
+            let text = format!("{name} = {name} + {}", super::name::term(value));
+            if let CqlType::Tuple(_) | CqlType::Udt(_) = column.ty.bare() {
+                return invalid(format!(
+                    "Invalid operation ({text}) for tuple column {name}"
+                ));
+            }
             require_collection(
                 column,
-                &format!("{name} = {name} + {}", super::name::term(value)),
+                &text,
+                match sees_row {
+                    true => "non-numeric and non-text type",
+                    false => "non counter column",
+                },
             )?;
             let added = terms.term(value, name, &column.ty);
             let is_map = matches!(column.ty, CqlType::Map(..));
@@ -56,10 +71,8 @@ pub fn assign(
             })?))
         }
         Assignment::Subtract { value, .. } => {
-            require_collection(
-                column,
-                &format!("{name} = {name} - {}", super::name::term(value)),
-            )?;
+            let text = format!("{name} = {name} - {}", super::name::term(value));
+            require_collection(column, &text, "non counter column")?;
             Ok(Operation::Remove(match &column.ty {
                 // A hinted set is frozen, and none to take keys away by.
                 CqlType::Map(..) if matches!(value, Term::TypeHint { .. }) => {
@@ -167,20 +180,19 @@ fn element_text(name: &str, key: &Term, value: &Term) -> String {
     )
 }
 
-fn require_collection(column: &Column, text: &str) -> CqlResult<()> {
-    match &column.ty {
-        CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..) => Ok(()),
-        CqlType::Frozen(_) => Err(CqlError::invalid(format!(
-            "Invalid operation ({text}) for frozen collection column {}",
-            column.name
-        ))),
-        CqlType::Tuple(_) => Err(CqlError::invalid(format!(
-            "Invalid operation ({text}) for tuple column {}",
-            column.name
-        ))),
-        _ => Err(CqlError::invalid(format!(
-            "Invalid operation ({text}) for non counter column {}",
-            column.name
-        ))),
-    }
+fn is_number_or_text(ty: &CqlType) -> bool {
+    number::result_type(ty, ty).is_some() || matches!(ty, CqlType::Text | CqlType::Ascii)
+}
+
+/// `otherwise`: what is said of a column that holds no collection.
+fn require_collection(column: &Column, text: &str, otherwise: &str) -> CqlResult<()> {
+    let kind = match (&column.ty, column.ty.bare()) {
+        (CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..), _) => return Ok(()),
+        (_, CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..)) => "frozen collection column",
+        _ => otherwise,
+    };
+    Err(CqlError::invalid(format!(
+        "Invalid operation ({text}) for {kind} {}",
+        column.name
+    )))
 }

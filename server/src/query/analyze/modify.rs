@@ -68,6 +68,8 @@ pub enum Operation {
         value: Expression,
     },
     DeleteField(usize),
+    /// Something on top of a number, or behind a text, that is there: only with conditions, so that the row has been read.
+    Add(Expression),
     /// A counter's change.
     Count {
         delta: Expression,
@@ -240,7 +242,7 @@ pub fn update(
                 "PRIMARY KEY part {name} found in SET part"
             )));
         }
-        let operation = assign(terms, column, assignment)?;
+        let operation = assign(terms, column, assignment, condition.is_some())?;
         let whole =
             |operation: &Operation| matches!(operation, Operation::Set(_) | Operation::Delete);
         let clash = operations

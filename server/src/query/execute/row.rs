@@ -6,6 +6,7 @@
 //! What must hold: a row leaves here with cells and complex deletions in order, none twice.
 
 use bytes::Bytes;
+use palladium_protocol::cql::ast::Arithmetic;
 use palladium_protocol::types::CqlType;
 use palladium_storage::{Cell, Row};
 
@@ -16,6 +17,7 @@ use crate::encode::wire::Elements;
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::Operation;
 use crate::query::expression::{Bound, Expression, Scope, same};
+use crate::query::functions::number;
 use crate::query::functions::timeuuid::mirrored_ticks;
 use crate::schema::{Column, TableSchema};
 
@@ -84,6 +86,7 @@ impl RowWriter<'_> {
                 row.cells
                     .push(self.stamp.cell(column.id, path, self.stamp.tombstone()));
             }
+            Operation::Add(value) => self.add(column, value, row)?,
             Operation::Count { .. } => {
                 return Err(CqlError::server("counters are changed under their latch"));
             }
@@ -134,6 +137,43 @@ impl RowWriter<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// Adds to what is there: of nothing nothing comes. What the same statement has added before counts, and of two sums the one with the greater bytes stays,
+    /// as in Cassandra.
+    fn add(&self, column: &Column, value: &Expression, row: &mut Row) -> CqlResult<()> {
+        let own = row.cells.iter().filter(|cell| cell.column == column.id);
+        let Some(current) = own
+            .map(cell_value)
+            .max()
+            .or_else(|| Some(cell_value(self.existing?.cell(column.id)?)))
+        else {
+            return Ok(());
+        };
+        let value = value.evaluate(self.scope)?;
+        let is_text = matches!(column.ty, CqlType::Text | CqlType::Ascii);
+        let sum = match value {
+            Bound::Value(value) if is_text => [&current[..], &value[..]].concat(),
+            // The same text, written anew.
+            Bound::Unset if is_text => current.to_vec(),
+            Bound::Unset => return Ok(()),
+            value => {
+                let value = value.value().unwrap_or_default();
+                let sides = (
+                    number::read(&column.ty, current)?,
+                    number::read(&column.ty, &value)?,
+                );
+                let (Some(left), Some(right)) = sides else {
+                    return Err(CqlError::invalid(format!(
+                        "Invalid null or empty value for addition to column {}",
+                        column.name
+                    )));
+                };
+                let sum = number::arithmetic(Arithmetic::Add, &left, &right, &column.ty)?;
+                number::write(&sum, &column.ty)?
+            }
+        };
+        self.set(column, sum.into(), row)
     }
 
     fn prepend(&self, column: &Column, value: &Bytes, row: &mut Row) -> CqlResult<()> {
@@ -290,7 +330,7 @@ impl RowWriter<'_> {
     }
 }
 
-/// Whether the operation has to see the row before it can say what changes.
+/// Whether the operation has to see the row before it can say what changes. What adds to a number or a text stands beside conditions, and sees it by them.
 pub fn needs_existing(column: &Column, operation: &Operation) -> bool {
     matches!(column.ty, CqlType::List(_))
         && matches!(
