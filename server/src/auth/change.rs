@@ -196,7 +196,7 @@ pub fn refused_to_nobody(statement: &Statement) -> CqlError {
 /// Checks a statement against a snapshot and makes the next one.
 pub fn plan(statement: &Statement, of: &Circumstances<'_>) -> CqlResult<Plan> {
     if !of.authority.authenticates() {
-        check_limits(statement, of)?;
+        check_before_login(statement, of)?;
         return Err(refused_to_nobody(statement));
     }
     match statement {
@@ -233,11 +233,39 @@ pub fn plan(statement: &Statement, of: &Circumstances<'_>) -> CqlResult<Plan> {
     }
 }
 
-/// Where a new role may come from is looked at before who asks.
-fn check_limits(statement: &Statement, of: &Circumstances<'_>) -> CqlResult<()> {
-    let Statement::CreateRole(create) = statement else {
-        return Ok(());
-    };
+/// What is looked at before who asks: that something is named and said, functions, and where a new role may come from.
+fn check_before_login(statement: &Statement, of: &Circumstances<'_>) -> CqlResult<()> {
+    match statement {
+        Statement::CreateRole(create) => {
+            check_named(create.role.as_str())?;
+            check_limits(create, of)
+        }
+        Statement::CreateUser(create) => check_named(create.user.as_str()),
+        Statement::AlterRole(alter) if alter.options.is_empty() => Err(alters_nothing()),
+        Statement::AlterUser(alter) if alter.password.is_none() && alter.superuser.is_none() => {
+            Err(alters_nothing())
+        }
+        Statement::Grant(granted) => grant::check_function(&granted.resource),
+        Statement::Revoke(revoked) => grant::check_function(&revoked.resource),
+        Statement::ListPermissions(asked) => {
+            asked.resource.iter().try_for_each(grant::check_qualified)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_named(name: &str) -> CqlResult<()> {
+    match name.is_empty() {
+        true => Err(CqlError::invalid("Role name can't be an empty string")),
+        false => Ok(()),
+    }
+}
+
+fn alters_nothing() -> CqlError {
+    CqlError::invalid("ALTER [ROLE|USER] can't be empty")
+}
+
+fn check_limits(create: &CreateRole, of: &Circumstances<'_>) -> CqlResult<()> {
     let is_limit =
         |option: &&RoleOption| matches!(option, RoleOption::Datacenters(_) | RoleOption::Cidrs(_));
     let limits: Vec<RoleOption> = create.options.iter().filter(is_limit).cloned().collect();
@@ -438,9 +466,7 @@ fn create(create: &CreateRole, of: &Circumstances<'_>) -> CqlResult<Plan> {
         ));
     }
     let settled = settle(&create.options, of)?;
-    if name.is_empty() {
-        return Err(CqlError::invalid("Role name can't be an empty string"));
-    }
+    check_named(name)?;
     if name.len() > NAME_BYTES_MAX || name.contains('\0') {
         return Err(CqlError::invalid(format!(
             "A role's name has at most {NAME_BYTES_MAX} bytes, and no NUL among them"
@@ -478,7 +504,7 @@ fn alter(alter: &AlterRole, of: &Circumstances<'_>) -> CqlResult<Plan> {
         };
     }
     if settled.is_empty() {
-        return Err(CqlError::invalid("ALTER [ROLE|USER] can't be empty"));
+        return Err(alters_nothing());
     }
     let mut roles = of.roles.next();
     let warnings = settled.warnings(of);

@@ -1,9 +1,10 @@
 //! GRANT and REVOKE: roles to roles, permissions to roles. And what a schema change grants and revokes by itself.
 
-use palladium_protocol::cql::ast::{Grant, GrantRole, Name, Permission, Revoke, RevokeRole};
+use palladium_protocol::cql::ast::{self, Grant, GrantRole, Name, Permission, Revoke, RevokeRole};
 use palladium_protocol::response::{Change as Kind, SchemaChange, SchemaTarget};
 
 use super::change::{Change, Circumstances, Plan, Told, changed, check_role, role};
+use super::resource::UNQUALIFIED;
 use super::{PermissionSet, Resource, Roles};
 use crate::audit::{Asker, Standing};
 use crate::error::{CqlError, CqlResult};
@@ -133,18 +134,45 @@ fn check(
             grantee.as_str()
         )));
     }
-    if let Resource::Function(keyspace, _) | Resource::KeyspaceFunctions(keyspace) = resource
-        && keyspace == "system"
-    {
-        return Err(CqlError::invalid(
-            "Altering permissions on builtin functions is not supported",
-        ));
+    if let Resource::Function(keyspace, _) | Resource::KeyspaceFunctions(keyspace) = resource {
+        check_not_native(keyspace)?;
     }
     match resource.exists(of.catalog, |role| of.roles.get(role).is_some()) {
         true => Ok(()),
         false => Err(CqlError::invalid(format!(
             "Resource {resource} doesn't exist"
         ))),
+    }
+}
+
+/// What is said of a function before it is known who asks: it is named with its keyspace, and is none of the server's own.
+pub(super) fn check_function(resource: &ast::Resource) -> CqlResult<()> {
+    check_qualified(resource)?;
+    match resource {
+        ast::Resource::Function(signature) => {
+            let mut keyspace = signature.name.keyspace.iter();
+            keyspace.try_for_each(|keyspace| check_not_native(keyspace.as_str()))
+        }
+        ast::Resource::KeyspaceFunctions(keyspace) => check_not_native(keyspace.as_str()),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn check_qualified(resource: &ast::Resource) -> CqlResult<()> {
+    match resource {
+        ast::Resource::Function(signature) if signature.name.keyspace.is_none() => {
+            Err(CqlError::invalid(UNQUALIFIED))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_not_native(keyspace: &str) -> CqlResult<()> {
+    match keyspace {
+        "system" => Err(CqlError::invalid(
+            "Altering permissions on builtin functions is not supported",
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -57,6 +57,10 @@ use Resource::{
     KeyspaceFunctions, Mbean, Role, Table,
 };
 
+/// What is said of a function without its keyspace, whichever the session is in.
+pub(super) const UNQUALIFIED: &str =
+    "In this context function name must be explictly qualified by a keyspace";
+
 impl Resource {
     /// A table.
     pub fn table(keyspace: &str, table: &str) -> Resource {
@@ -197,8 +201,10 @@ impl Resource {
                     .map(ToString::to_string)
                     .collect();
                 let name = signature.name.name.as_str();
+                let keyspace = signature.name.keyspace.as_ref();
+                let keyspace = keyspace.ok_or_else(|| CqlError::invalid(UNQUALIFIED))?;
                 Function(
-                    keyspace_of(&signature.name)?,
+                    keyspace.as_str().to_owned(),
                     format!("{name}({})", arguments.join(", ")),
                 )
             }
