@@ -39,6 +39,8 @@ pub struct Keyspace {
     /// `class` and what belongs to it, as `system_schema.keyspaces` shows them.
     pub replication: BTreeMap<String, String>,
     pub durable_writes: bool,
+    /// Amazon Keyspaces': kept and shown.
+    pub tags: BTreeMap<String, String>,
     pub tables: BTreeMap<String, Arc<TableSchema>>,
     pub types: BTreeMap<String, Arc<UserType>>,
     pub kind: KeyspaceKind,
@@ -109,6 +111,7 @@ impl Keyspace {
             name: name.into(),
             replication: BTreeMap::new(),
             durable_writes: true,
+            tags: BTreeMap::new(),
             tables: BTreeMap::new(),
             types: BTreeMap::new(),
             kind,

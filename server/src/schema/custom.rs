@@ -31,19 +31,26 @@ pub const SERVICE_OWNED: &str = "AWS_OWNED_KMS_KEY";
 const POINT_IN_TIME: &str = "point_in_time_recovery";
 const STATUS: &str = "status";
 const ENABLED: &str = "enabled";
-const STATUSES: [&str; 2] = [ENABLED, "disabled"];
+const DISABLED: &str = "disabled";
+const STATUSES: [&str; 2] = [ENABLED, DISABLED];
+const CAPACITY: &str = "capacity_mode";
+const THROUGHPUT: &str = "throughput_mode";
+const PROVISIONED: &str = "provisioned";
+const TIME_TO_LIVE: &str = "ttl";
+const CLIENT_TIMESTAMPS: &str = "client_side_timestamps";
+const CHANGES: &str = "cdc_specification";
 
 /// What `custom_properties` may hold.
 const KNOWN: [&str; 10] = [
     "auto_scaling_settings",
-    "capacity_mode",
-    "cdc_specification",
-    "client_side_timestamps",
+    CAPACITY,
+    CHANGES,
+    CLIENT_TIMESTAMPS,
     ENCRYPTION,
-    "point_in_time_recovery",
+    POINT_IN_TIME,
     "replica_specifications",
     "replica_updates",
-    "ttl",
+    TIME_TO_LIVE,
     "warm_throughput",
 ];
 
@@ -109,8 +116,8 @@ fn check_value(name: &str, value: &PropertyValue) -> CqlResult<()> {
     let wrong = || CqlError::invalid(format!("{name} should be a map"));
     let (field, allowed) = match name {
         POINT_IN_TIME => (STATUS, STATUSES),
-        "client_side_timestamps" | "ttl" => (STATUS, STATUSES),
-        "capacity_mode" => ("throughput_mode", ["pay_per_request", "provisioned"]),
+        CLIENT_TIMESTAMPS | TIME_TO_LIVE => (STATUS, STATUSES),
+        CAPACITY => (THROUGHPUT, ["pay_per_request", PROVISIONED]),
         _ => return value.map().map(|_| ()).ok_or_else(wrong),
     };
     let mut found = None;
@@ -132,6 +139,50 @@ fn check_value(name: &str, value: &PropertyValue) -> CqlResult<()> {
             "Unknown {field} '{text}' in {name}: only {first} and {second} are allowed"
         ))),
     }
+}
+
+/// What to say of properties that are new or differ from `before` and change nothing but what is shown.
+pub fn without_effect(
+    properties: &BTreeMap<String, PropertyValue>,
+    before: &BTreeMap<String, PropertyValue>,
+) -> Option<String> {
+    let differs = |name: &&String| before.get(*name) != properties.get(*name);
+    let inert = properties
+        .iter()
+        .filter(|(name, value)| is_inert(name, value));
+    let names: Vec<&str> = inert
+        .map(|(name, _)| name)
+        .filter(differs)
+        .map(String::as_str)
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "Custom properties that are stored and shown and change nothing else on this server: {}",
+            names.join(", ")
+        )
+    })
+}
+
+/// Whether a property asks for what this server does not do. TTLs and timestamps of clients are always taken: to enable them is kept, to disable them is not.
+fn is_inert(name: &str, value: &PropertyValue) -> bool {
+    match name {
+        TAGS | POINT_IN_TIME => false,
+        TIME_TO_LIVE | CLIENT_TIMESTAMPS => says(value, STATUS, DISABLED),
+        CAPACITY => says(value, THROUGHPUT, PROVISIONED),
+        CHANGES => !says(value, STATUS, DISABLED),
+        _ => true,
+    }
+}
+
+fn says(value: &PropertyValue, field: &str, word: &str) -> bool {
+    flat(value)
+        .iter()
+        .any(|(name, text)| name.eq_ignore_ascii_case(field) && text.eq_ignore_ascii_case(word))
+}
+
+/// Takes away what an earlier version stored and this one would not: nothing restores a table to a point in time, so none is shown as if it could be.
+pub fn forget_promises(properties: &mut BTreeMap<String, PropertyValue>) {
+    properties.retain(|name, value| name != POINT_IN_TIME || !says(value, STATUS, ENABLED));
 }
 
 fn plain_encryption(options: &BTreeMap<String, String>) -> CqlResult<(Encryption, bool)> {
@@ -217,31 +268,42 @@ fn text_map(entries: BTreeMap<String, String>) -> PropertyValue {
     )
 }
 
-/// Adds tags to those that are there.
+/// Adds tags to those of a table.
 pub fn add_tags(
     properties: &mut BTreeMap<String, PropertyValue>,
     added: &PropertyMap,
 ) -> CqlResult<()> {
     let mut tags = tags(properties);
+    tag(&mut tags, added)?;
+    properties.insert(TAGS.into(), text_map(tags));
+    Ok(())
+}
+
+/// Adds tags to those that are there.
+pub fn tag(tags: &mut BTreeMap<String, String>, added: &PropertyMap) -> CqlResult<()> {
     for (name, value) in added {
         let text = value
             .text()
             .ok_or_else(|| CqlError::invalid("the value of a tag is a string"))?;
         tags.insert(name.raw_text(), text);
     }
-    properties.insert(TAGS.into(), text_map(tags));
     Ok(())
 }
 
-/// Removes tags by their names.
+/// Removes tags of a table by their names.
 pub fn drop_tags(properties: &mut BTreeMap<String, PropertyValue>, dropped: &PropertyMap) {
     let mut tags = tags(properties);
-    for (name, _) in dropped {
-        tags.remove(&name.raw_text());
-    }
+    untag(&mut tags, dropped);
     properties.remove(TAGS);
     if !tags.is_empty() {
         properties.insert(TAGS.into(), text_map(tags));
+    }
+}
+
+/// Removes tags by their names.
+pub fn untag(tags: &mut BTreeMap<String, String>, dropped: &PropertyMap) {
+    for (name, _) in dropped {
+        tags.remove(&name.raw_text());
     }
 }
 
@@ -290,10 +352,13 @@ pub fn describe(
             string_literal(&cmk.to_string())
         ));
     }
-    if let Some(tags) = properties.get(TAGS) {
-        lines.push(format!("tags = {}", value_literal(tags)));
-    }
+    lines.extend(describe_tags(&tags(properties)));
     lines
+}
+
+/// What of WITH makes these tags again.
+pub fn describe_tags(tags: &BTreeMap<String, String>) -> Option<String> {
+    (!tags.is_empty()).then(|| format!("tags = {}", value_literal(&text_map(tags.clone()))))
 }
 
 fn value_literal(value: &PropertyValue) -> String {
@@ -430,6 +495,58 @@ mod tests {
             let read = read(&format!("custom_properties = {{{properties}}}"));
             assert_eq!(read.err().as_deref(), message, "{properties}");
         }
+    }
+
+    #[test]
+    fn only_what_asks_for_what_is_not_done_is_warned_of() {
+        let nothing = BTreeMap::new();
+        for (properties, warned) in [
+            ("'ttl': {'status': 'enabled'}", None),
+            ("'client_side_timestamps': {'STATUS': 'Enabled'}", None),
+            ("'point_in_time_recovery': {'status': 'disabled'}", None),
+            (
+                "'capacity_mode': {'throughput_mode': 'PAY_PER_REQUEST'}",
+                None,
+            ),
+            ("'cdc_specification': {'status': 'disabled'}", None),
+            ("'ttl': {'status': 'disabled'}", Some("ttl")),
+            (
+                "'cdc_specification': {'status': 'ENABLED', 'view_type': 'NEW_IMAGE'}, 'capacity_mode': {'throughput_mode': \
+                 'PROVISIONED', 'read_capacity_units': 1}, 'client_side_timestamps': {'status': 'disabled'}",
+                Some("capacity_mode, cdc_specification, client_side_timestamps"),
+            ),
+        ] {
+            let custom = read(&format!(
+                "custom_properties = {{{properties}}} AND tags = {{'a': 'b'}}"
+            ))
+            .unwrap();
+            let warning = without_effect(&custom.properties, &nothing);
+            let names = warning.as_ref().and_then(|text| text.split(": ").nth(1));
+            assert_eq!(names, warned, "{properties}");
+            assert_eq!(
+                without_effect(&custom.properties, &custom.properties),
+                None,
+                "what was there before is not said again"
+            );
+        }
+    }
+
+    #[test]
+    fn a_recovery_that_an_earlier_version_stored_as_enabled_is_forgotten() {
+        let text = |text: &str| Literal::String(text.to_owned());
+        let status = |status| {
+            PropertyValue::Map(vec![(text("status"), PropertyValue::Literal(text(status)))])
+        };
+        let mut properties = BTreeMap::from([
+            (POINT_IN_TIME.to_owned(), status("Enabled")),
+            (TIME_TO_LIVE.to_owned(), status("enabled")),
+        ]);
+        forget_promises(&mut properties);
+        assert_eq!(
+            properties.keys().collect::<Vec<_>>(),
+            [TIME_TO_LIVE],
+            "what works stays"
+        );
     }
 
     #[test]

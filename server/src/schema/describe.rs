@@ -356,8 +356,10 @@ pub fn create_keyspace(keyspace: &Keyspace) -> String {
     entries.extend(
         others.map(|(name, value)| format!("{}: {}", string_literal(name), string_literal(value))),
     );
+    let tags = custom::describe_tags(&keyspace.tags);
+    let tags = tags.map(|tags| format!(" AND {tags}")).unwrap_or_default();
     format!(
-        "CREATE KEYSPACE {name} WITH replication = {{{}}}  AND durable_writes = {};",
+        "CREATE KEYSPACE {name} WITH replication = {{{}}}  AND durable_writes = {}{tags};",
         entries.join(", "),
         keyspace.durable_writes
     )

@@ -178,6 +178,10 @@ pub fn alter(
     if asked.rewrite {
         changed = changed.with_effect(Effect::Rewrite(altered.id));
     }
+    changed = changed.with_warnings(custom::without_effect(
+        &altered.custom_properties,
+        &table.custom_properties,
+    ));
     if altered.options != table.options {
         changed = changed.with_warnings(altered.options.without_effect(&table.options));
         changed = changed.with_effect(Effect::SetOptions(altered));

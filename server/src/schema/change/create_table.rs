@@ -12,7 +12,7 @@ use palladium_protocol::response::{Change, SchemaTarget};
 use palladium_protocol::types::CqlType;
 use palladium_storage::ColumnId;
 
-use super::super::custom::Custom;
+use super::super::custom::{self, Custom};
 use super::super::hashed::{in_hash_order, of_identifier};
 use super::super::table::{FIRST_COLUMN_ID, FIRST_STORE};
 use super::super::{
@@ -56,7 +56,9 @@ pub fn create(
             "A table's id is drawn by the server; the ID in this statement was not used".to_owned()
         });
     let shown_only = table.options.without_effect(&TableOptions::default());
-    let warnings = ignored_id.into_iter().chain(shown_only).collect();
+    let custom = custom::without_effect(&table.custom_properties, &BTreeMap::new());
+    let warnings = ignored_id.into_iter().chain(shown_only).chain(custom);
+    let warnings = warnings.collect();
     add(catalog, there, table, warnings)
 }
 
@@ -138,7 +140,13 @@ pub fn copy(
     definition.encryption = custom.encryption.unwrap_or(definition.encryption);
     definition.custom_properties.extend(custom.properties);
     let table = Arc::new(TableSchema::new(definition));
-    add(catalog, there, table, shown_only.into_iter().collect())
+    let custom = custom::without_effect(&table.custom_properties, &source.custom_properties);
+    add(
+        catalog,
+        there,
+        table,
+        shown_only.into_iter().chain(custom).collect(),
+    )
 }
 
 fn has_user_type(ty: &CqlType) -> bool {

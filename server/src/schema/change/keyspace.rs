@@ -6,14 +6,13 @@ use palladium_protocol::cql::ast::{AlterKeyspace, CreateKeyspace, KeyspaceAction
 use palladium_protocol::response::{Change, SchemaTarget};
 
 use super::super::properties::Properties;
-use super::super::{Catalog, Keyspace, KeyspaceKind, replication};
+use super::super::{Catalog, Keyspace, KeyspaceKind, custom, replication};
 use super::{Circumstances, Plan, changed, check_modifiable, check_not_ours, with_keyspace};
 use crate::error::{CqlError, CqlResult};
 
-/// `tags` is Amazon Keyspaces'; whoever says it is told that it is not kept.
+/// `tags` is Amazon Keyspaces'.
 const PROPERTIES: [&str; 3] = ["replication", "durable_writes", "tags"];
 const NAME_CHARACTERS_MAX: usize = 48;
-const TAGS_ARE_LOST: &str = "Tags of a keyspace are not kept by this server";
 
 pub fn create(
     catalog: &Catalog,
@@ -40,11 +39,10 @@ pub fn create(
     keyspace.replication =
         replication::replication(options, &BTreeMap::new(), name, circumstances.data_center)?;
     keyspace.durable_writes = properties.boolean("durable_writes")?.unwrap_or(true);
-    let lost = properties.value("tags").map(|_| TAGS_ARE_LOST.to_owned());
-    let warnings = replication::warning(&keyspace.replication, name)
+    keyspace.tags = properties.map(custom::TAGS)?.unwrap_or_default();
+    let warnings: Vec<String> = replication::warning(&keyspace.replication, name)
         .into_iter()
-        .chain(lost);
-    let warnings: Vec<String> = warnings.collect();
+        .collect();
     changed(
         with_keyspace(catalog, keyspace),
         Change::Created,
@@ -92,8 +90,10 @@ pub fn alter(
     };
     let mut keyspace = Keyspace::clone(there);
     let mut warnings = Vec::new();
-    if let KeyspaceAction::AddTags(_) = &alter.action {
-        warnings.push(TAGS_ARE_LOST.into());
+    match &alter.action {
+        KeyspaceAction::AddTags(added) => custom::tag(&mut keyspace.tags, added)?,
+        KeyspaceAction::DropTags(dropped) => custom::untag(&mut keyspace.tags, dropped),
+        KeyspaceAction::With(_) => {}
     }
     if let KeyspaceAction::With(properties) = &alter.action {
         let properties = Properties::read(properties, &PROPERTIES)?;
@@ -109,6 +109,9 @@ pub fn alter(
         keyspace.durable_writes = properties
             .boolean("durable_writes")?
             .unwrap_or(keyspace.durable_writes);
+        if let Some(tags) = properties.map(custom::TAGS)? {
+            keyspace.tags = tags;
+        }
         warnings.extend(replication::warning(&keyspace.replication, name));
         if replication::copies(&keyspace.replication) > replication::copies(&there.replication) {
             warnings.push(
@@ -117,7 +120,8 @@ pub fn alter(
         }
     }
     let is_same = keyspace.replication == there.replication
-        && keyspace.durable_writes == there.durable_writes;
+        && keyspace.durable_writes == there.durable_writes
+        && keyspace.tags == there.tags;
     if is_same && matches!(alter.action, KeyspaceAction::With(_)) {
         return Ok(warnings
             .pop()

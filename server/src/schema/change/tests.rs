@@ -4,6 +4,7 @@ use palladium_protocol::cql;
 use super::*;
 use crate::query::functions::Moment;
 use crate::query::functions::timeuuid::TimeUuids;
+use crate::schema::describe::create_keyspace;
 use palladium_crypto::OsEntropy;
 
 /// A catalog that statements change, one after the other.
@@ -93,6 +94,26 @@ impl World {
 }
 
 #[test]
+fn a_custom_property_that_does_nothing_here_is_warned_of_once() {
+    const SAID: &str =
+        "Custom properties that are stored and shown and change nothing else on this server: ";
+    let mut world = World::new();
+    let plain = world.ok("CREATE TABLE ks.plain (k int PRIMARY KEY)");
+    assert_eq!(plain.warnings, Vec::<String>::new());
+    let created = world.ok(
+        "CREATE TABLE ks.t (k int PRIMARY KEY) WITH custom_properties = {'capacity_mode': {'throughput_mode': 'PROVISIONED'}}",
+    );
+    assert_eq!(created.warnings, [format!("{SAID}capacity_mode")]);
+    let altered = world.ok(
+        "ALTER TABLE ks.t WITH custom_properties = {'cdc_specification': {'view_type': 'NEW_IMAGE'}}",
+    );
+    assert_eq!(altered.warnings, [format!("{SAID}cdc_specification")]);
+    let altered =
+        world.ok("ALTER TABLE ks.t WITH custom_properties = {'ttl': {'status': 'enabled'}}");
+    assert_eq!(altered.warnings, Vec::<String>::new());
+}
+
+#[test]
 fn keyspaces_are_made_changed_and_dropped() {
     let mut world = World::new();
     let many = world.ok("CREATE KEYSPACE many WITH replication = {'class': 'NetworkTopologyStrategy', 'datacenter1': 2}");
@@ -136,6 +157,13 @@ fn keyspaces_are_made_changed_and_dropped() {
         ]
     );
     world.ok("ALTER KEYSPACE ks WITH durable_writes = false");
+    let tagged = world.ok("ALTER KEYSPACE ks ADD TAGS {'team': 'it''s', 'stage': 'test'}");
+    assert_eq!(tagged.warnings, Vec::<String>::new());
+    world.ok("ALTER KEYSPACE ks DROP TAGS {'stage': 'test'}");
+    let ks = world.catalog.keyspace("ks").unwrap();
+    assert!(
+        create_keyspace(ks).ends_with("AND durable_writes = false AND tags = {'team': 'it''s'};")
+    );
     assert!(!world.catalog.keyspace("ks").unwrap().durable_writes);
     world.refused(
         "ALTER KEYSPACE nope WITH durable_writes = true",

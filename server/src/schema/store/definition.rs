@@ -17,7 +17,7 @@ use crate::schema::table::{ColumnMask, DroppedColumn, FIRST_STORE};
 use crate::schema::view::View;
 use crate::schema::{
     Catalog, Column, ColumnKind, Definition, Encryption, Keyspace, KeyspaceKind, TableKind,
-    TableOptions, TableSchema, resolve,
+    TableOptions, TableSchema, custom, resolve,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -25,6 +25,9 @@ use crate::schema::{
 pub(super) struct StoredKeyspace {
     pub(super) replication: BTreeMap<String, String>,
     pub(super) durable_writes: bool,
+    /// Absent: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) tags: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -320,6 +323,7 @@ pub(super) fn from_stored(stored: Vec<Stored>) -> Result<Catalog, String> {
         let mut keyspace = Keyspace::new(stored.keyspace.clone(), KeyspaceKind::User);
         keyspace.replication = definition.replication;
         keyspace.durable_writes = definition.durable_writes;
+        keyspace.tags = definition.tags;
         catalog
             .keyspaces
             .insert(stored.keyspace.clone(), Arc::new(keyspace));
@@ -409,6 +413,11 @@ fn load_table(catalog: &Catalog, stored: &Stored) -> Result<TableSchema, String>
             Encryption::Customer(CmkRef::parse(&name).map_err(|error| error.to_string())?)
         }
     };
+    let properties = table.custom_properties.into_iter();
+    let mut custom_properties = properties
+        .map(|(name, value)| (name, load_property(value)))
+        .collect();
+    custom::forget_promises(&mut custom_properties);
     let indexes = table.indexes.into_iter().map(load_index);
     let indexes = indexes.collect::<Result<_, String>>()?;
     let views = table.views.into_iter();
@@ -427,11 +436,7 @@ fn load_table(catalog: &Catalog, stored: &Stored) -> Result<TableSchema, String>
         dropped,
         next_column_id: table.next_column_id,
         encryption,
-        custom_properties: table
-            .custom_properties
-            .into_iter()
-            .map(|(name, value)| (name, load_property(value)))
-            .collect(),
+        custom_properties,
         kind: TableKind::User,
         compact: table.compact,
     }))

@@ -86,6 +86,7 @@ fn keyspace_definition(keyspace: &Arc<Keyspace>) -> String {
     json(&StoredKeyspace {
         replication: keyspace.replication.clone(),
         durable_writes: keyspace.durable_writes,
+        tags: keyspace.tags.clone(),
     })
 }
 

@@ -9,7 +9,8 @@ use crate::schema::resolve;
 use palladium_crypto::OsEntropy;
 
 const SCRIPT: [&str; 11] = [
-    "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1} AND durable_writes = false",
+    "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1} AND durable_writes = false \
+     AND tags = {'team': 'it''s'}",
     "CREATE TYPE u (a int, b list<int>)",
     // Sorted by name it comes before the type it is made of.
     "CREATE TYPE a (x frozen<u>)",
@@ -70,6 +71,7 @@ fn a_catalog_comes_back_from_its_rows() {
     system::add_keyspaces(&mut after);
     assert_eq!(digest(&after), digest(&before));
     assert!(Change::between(&before, &after).is_empty());
+    assert_eq!(after.keyspace("ks").unwrap().tags["team"], "it's");
     let (before, after) = (
         before.table("ks", "t").unwrap(),
         after.table("ks", "t").unwrap(),

@@ -202,7 +202,7 @@ const SYSTEM_SCHEMA_MCS: Described = (
          kind text, position int, type text, PRIMARY KEY (keyspace_name, table_name, column_name)) WITH comment = 'column \
          definitions'",
         "CREATE TABLE tags (resource_id text PRIMARY KEY, keyspace_name text, resource_name text, resource_type text, tags \
-         frozen<map<text, text>>) WITH comment = 'tags of tables'",
+         frozen<map<text, text>>) WITH comment = 'tags of keyspaces and tables'",
         "CREATE TABLE types (keyspace_name text, type_name text, field_names frozen<list<text>>, field_types frozen<list<text>>, status \
          text, PRIMARY KEY (keyspace_name, type_name)) WITH comment = 'user defined type definitions'",
     ],

@@ -28,6 +28,12 @@ pub fn fill(
             "keyspaces" => rows.add(catalog::keyspace_row(keyspace))?,
             "types" => catalog::types(keyspace, rows)?,
             what => {
+                if what == "tags" {
+                    // No id of a table is the name of a keyspace: it has dashes.
+                    let id = keyspace.name.clone();
+                    let of_keyspace = (id, keyspace.name.as_str(), "keyspace");
+                    tags(of_keyspace, &keyspace.name, &keyspace.tags, rows)?;
+                }
                 for of in keyspace.tables.values() {
                     match what {
                         "tables" => {
@@ -35,7 +41,11 @@ pub fn fill(
                             rows.add(table_row(database, of, status, asker))?
                         }
                         "columns" => catalog::columns(of, rows)?,
-                        "tags" => tags(of, rows)?,
+                        "tags" => {
+                            let of_table = (of.id.to_string(), of.name.as_str(), "table");
+                            let own = custom::tags(&of.custom_properties);
+                            tags(of_table, &of.keyspace, &own, rows)?
+                        }
                         _ => {}
                     }
                 }
@@ -107,16 +117,20 @@ fn custom_properties(database: &Database, table: &TableSchema, asker: &Asker) ->
     ))
 }
 
-fn tags(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
-    let tags = custom::tags(&table.custom_properties);
+fn tags(
+    (id, name, kind): (String, &str, &str),
+    keyspace: &str,
+    tags: &BTreeMap<String, String>,
+    rows: &mut Rows<'_>,
+) -> CqlResult<()> {
     if tags.is_empty() {
         return Ok(());
     }
     rows.add(vec![
-        ("resource_id", text(table.id.to_string())),
-        ("keyspace_name", text(&table.keyspace)),
-        ("resource_name", text(&table.name)),
-        ("resource_type", text("table")),
-        ("tags", text_map(&tags)),
+        ("resource_id", text(id)),
+        ("keyspace_name", text(keyspace)),
+        ("resource_name", text(name)),
+        ("resource_type", text(kind)),
+        ("tags", text_map(tags)),
     ])
 }
