@@ -31,12 +31,7 @@ const NANOSECONDS_IN_A_DAY: i64 = 86_400_000_000_000;
 
 /// Are these bytes a value of that type?
 pub fn validate(ty: &CqlType, bytes: &[u8]) -> Result<()> {
-    match ty.bare() {
-        CqlType::List(element) => {
-            collection("list", bytes, &[element], Nulls::NotedToTheEnd, &mut Check).map(drop)
-        }
-        _ => walk(ty, bytes, &mut Check),
-    }
+    outermost(ty, bytes, &mut Check)
 }
 
 /// Are these bytes a list of such values, or of nulls among them? What is bound to an IN.
@@ -46,7 +41,18 @@ pub fn validate_alternatives(element: &CqlType, bytes: &[u8]) -> Result<()> {
 
 /// The value these bytes are.
 pub fn decode(ty: &CqlType, bytes: &[u8]) -> Result<CqlValue> {
-    walk(ty, bytes, &mut Build)
+    outermost(ty, bytes, &mut Build)
+}
+
+/// A list that is no part of another value is read to its end before a null in it is refused.
+fn outermost<V: Visit>(ty: &CqlType, bytes: &[u8], visit: &mut V) -> Result<V::Value> {
+    match ty.bare() {
+        CqlType::List(element) => {
+            let parts = collection("list", bytes, &[element], Nulls::NotedToTheEnd, visit)?;
+            Ok(visit.many(parts, Whole::List))
+        }
+        _ => walk(ty, bytes, visit),
+    }
 }
 
 /// What to make of the parts of a value: nothing, or the value itself.

@@ -6,8 +6,8 @@
 //!                                        └─ Later ─► future ────────────────────────┴─► out ─► one socket write
 //! ```
 //!
-//! What must hold: rows of a table leave, and wait here for a slow reader, only as long as the table's lease lives; and nobody's socket is waited for without an
-//! end.
+//! What must hold: rows of a table leave, and wait here for a slow reader, only as long as the table's lease lives; and no socket that takes nothing is
+//! waited for without an end.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -620,9 +620,14 @@ impl Connection {
     }
 
     /// The answer; or, while all hold too much, a refusal in place of rows that are more than this connection may hold then.
+    ///
+    /// What a conditional write came to is no such thing: it has been done, and nobody else tells.
     fn if_it_fits(&self, response: Response) -> Response {
         let bytes = response.uncounted_bytes();
-        match bytes > 0 && self.kept_bytes() + bytes > self.held.fair_bytes() {
+        match bytes > 0
+            && !response.tells_of_a_write()
+            && self.kept_bytes() + bytes > self.held.fair_bytes()
+        {
             true => {
                 CqlError::overloaded("The server holds as many bytes of answers as it may hold")
                     .into()

@@ -186,6 +186,14 @@ impl Response {
     }
 }
 
+impl Response {
+    /// Whether it says what became of a write, which nothing else can say.
+    pub fn tells_of_a_write(&self) -> bool {
+        self.rows()
+            .is_some_and(|rows| matches!(rows.metadata, RowsMetadata::OfTable(..)))
+    }
+}
+
 impl Rows {
     /// The table that the rows are from, if its key has an owner: they may be shown as long as its lease lives.
     #[inline]

@@ -166,9 +166,16 @@ impl Statement {
     /// About how many bytes of memory it takes: text, tree, metadata.
     fn weight(&self) -> usize {
         let count = |wanted: u8| self.text.bytes().filter(|byte| *byte == wanted).count();
+        let shown = match &self.body {
+            Body::Select(plan) => plan.shown.len(),
+            _ => 0,
+        };
+        let elements = count(b',').max(self.markers.len() + shown);
+        // What masks show is a plan of its own.
+        let plans = 1 + usize::from(self.masked.is_some());
         STATEMENT_BYTES_BASE
             + TEXT_FACTOR * self.text.len()
-            + ELEMENT_BYTES * count(b',')
+            + ELEMENT_BYTES * elements * plans
             + BATCHED_BYTES * count(b';')
     }
 
@@ -442,8 +449,8 @@ mod tests {
         }
         assert_eq!(prepared.bytes.load(Ordering::Relaxed), 0);
         // Markers and columns take far more than their text.
-        for element in ["?,", "p,", "x"] {
-            let count = (4 << 20) / if element == "x" { 8 } else { 224 };
+        for (element, bytes) in [("?,", ELEMENT_BYTES), ("x", TEXT_FACTOR)] {
+            let count = (4 << 20) / bytes;
             let refused = prepared.put(statement(&element.repeat(count)));
             assert!(refused.is_err(), "{element}");
         }

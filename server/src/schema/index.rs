@@ -223,7 +223,11 @@ static ASCII: LazyLock<HashMap<char, &str>> = LazyLock::new(|| {
 fn to_ascii(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
-        match ASCII.get(&letter).filter(|_| !letter.is_ascii()) {
+        let folded = match letter.is_ascii() {
+            true => None,
+            false => ASCII.get(&letter),
+        };
+        match folded {
             Some(ascii) => out.push_str(ascii),
             None => out.push(letter),
         }

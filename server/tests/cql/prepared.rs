@@ -731,6 +731,16 @@ fn a_counter_that_was_given_a_timestamp_of_the_future_still_goes_down() {
         client.query("UPDATE ks.c SET n = n - 1 WHERE k = 1").done();
         let rows = client.query("SELECT n FROM ks.c WHERE k = 1").rows();
         assert_eq!(rows.rows[0][0].as_deref(), Some(&1i64.to_be_bytes()[..]));
+        // The clock of a client that is ahead: what it adds behind its own deletion is seen.
+        let ahead = 4_000_000_000_000_000;
+        client
+            .query_at(ahead, "DELETE FROM ks.c WHERE k = 2")
+            .done();
+        client
+            .query_at(ahead + 1, "UPDATE ks.c SET n = n + 7 WHERE k = 2")
+            .done();
+        let rows = client.query("SELECT n FROM ks.c WHERE k = 2").rows();
+        assert_eq!(rows.rows[0][0].as_deref(), Some(&7i64.to_be_bytes()[..]));
     });
 }
 

@@ -71,7 +71,12 @@ pub(super) fn begin<B: Backend>(removals: &Arc<Removals>, backend: &Arc<B>, env:
 
 async fn remove<B: Backend>(removals: &Removals, backend: &B) {
     loop {
-        let segments = removals.state().segments.clone();
+        let segments = {
+            let mut state = removals.state();
+            // In one hold of the lock: whoever adds now begins anew.
+            state.is_running = !state.segments.is_empty();
+            state.segments.clone()
+        };
         if segments.is_empty() {
             return;
         }

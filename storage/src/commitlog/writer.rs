@@ -310,6 +310,16 @@ impl<B: Backend> CommitLog<B> {
 
     /// Stops: an end record if it is clean, a watermark, and no more.
     pub async fn close(&mut self, is_clean: bool) -> Result<()> {
+        let ended = self.end(is_clean).await;
+        if let Some(preparing) = self.preparing.take() {
+            // An error: it has ended too.
+            let _ = preparing.done.await;
+        }
+        self.removals.have_ended().await;
+        ended
+    }
+
+    async fn end(&mut self, is_clean: bool) -> Result<()> {
         self.ready()?;
         if is_clean && self.active.is_some() {
             self.write(
@@ -323,11 +333,6 @@ impl<B: Backend> CommitLog<B> {
         self.store_watermark().await?;
         self.is_closed = true;
         self.active = None;
-        if let Some(preparing) = self.preparing.take() {
-            // An error: it has ended too.
-            let _ = preparing.done.await;
-        }
-        self.removals.have_ended().await;
         Ok(())
     }
 

@@ -202,6 +202,8 @@ impl<B: Backend> Inner<B> {
 
     async fn truncate(self: &Arc<Self>, id: TableId) -> Result<()> {
         let table = self.tables.get(id)?;
+        // A flush that is under way is waited for before others are kept waiting.
+        drop(table.rewriting.lock().await);
         // Before the table's own lock: whoever holds a latch may wait for a flush.
         let _latched = self.latches.acquire_table(id).await;
         let _rewriting = table.rewriting.lock().await;

@@ -441,7 +441,6 @@ fn is_marker(of: &Selectable) -> bool {
     matches!(of, Selectable::Marker(_))
 }
 
-/// Whether Cassandra finds no type for what an aggregate is of: one in parentheses might be a tuple, and a null could be any number.
 fn wrong_count(kind: AggregateKind, arguments: &[Selectable]) -> CqlError {
     CqlError::invalid(format!(
         "Invalid number of arguments in call to function system.{}: 1 required but {} provided",
@@ -450,6 +449,7 @@ fn wrong_count(kind: AggregateKind, arguments: &[Selectable]) -> CqlError {
     ))
 }
 
+/// Whether Cassandra finds no type for what an aggregate is of: one in parentheses might be a tuple, and a null could be any number.
 fn is_of_no_type(kind: AggregateKind, of: &Selectable) -> bool {
     match kind {
         AggregateKind::Min | AggregateKind::Max => {

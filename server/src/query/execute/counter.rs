@@ -76,8 +76,10 @@ impl Totals {
                 let above = timestamp.checked_add(1).ok_or_else(|| {
                     CqlError::invalid("The counter was written with the last timestamp there is")
                 })?;
-                // A timestamp of the future would leave ever fewer for what comes after it.
-                *timestamp = stamp.timestamp.min(scope.moment.micros).max(above);
+                // A timestamp of the future would leave ever fewer for what comes after it: it goes no further than to be seen.
+                let hidden = existing.map_or(i64::MIN, |existing| existing.newest_deletion);
+                let far_enough = scope.moment.micros.max(hidden.saturating_add(1));
+                *timestamp = stamp.timestamp.min(far_enough).max(above);
                 let (total, timestamp) = (*total, *timestamp);
                 let own = Stamp { timestamp, ..stamp };
                 let value = Bytes::copy_from_slice(&total.to_be_bytes());

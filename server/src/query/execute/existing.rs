@@ -13,6 +13,8 @@ pub struct Existing {
     rows: Vec<Row>,
     /// The greatest timestamp of any of it, and of what hides or has hidden anything there: what is written after that is seen.
     pub newest: i64,
+    /// That of what hides or has hidden anything there.
+    pub newest_deletion: i64,
 }
 
 impl Default for Existing {
@@ -21,6 +23,7 @@ impl Default for Existing {
             static_row: None,
             rows: Vec::new(),
             newest: i64::MIN,
+            newest_deletion: i64::MIN,
         }
     }
 }
@@ -37,6 +40,7 @@ impl Existing {
     /// Adds what was read for another statement: of this partition alone, and without a limit.
     pub fn absorb(&mut self, page: ReadPage) {
         self.newest = self.newest.max(page.hidden.newest);
+        self.newest_deletion = self.newest_deletion.max(page.hidden.newest);
         let Some(partition) = page.partitions.into_iter().next() else {
             return;
         };
