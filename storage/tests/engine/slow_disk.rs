@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::channel::oneshot;
+use futures::future::{Either, join_all, select};
 use palladium_storage::{Crash, Env, Error, HeldCalls, Options};
 
 use crate::world::{Rows, World, everything, id, rows, small};
@@ -139,39 +140,61 @@ fn on_a_slow_disk_a_flush_and_a_merge_hold_up_no_writer() {
     assert_eq!(world.rows(0).unwrap(), expected);
 }
 
-/// A world whose log has segments that nobody needs, and two tables; the second has something to be flushed.
+/// A world whose log is long with what the first table has to flush. The second has something to flush, too.
 fn world_with_a_long_log(seed: u64) -> (World, Rows) {
-    let world = World::with_tables(seed, small(), 2);
+    let world = World::with_tables(seed, small(), 3);
     let expected = world.fill(0, 400, 4);
     world.put(1, (0, 0), 1);
     (world, expected)
+}
+
+/// Writes that are acknowledged while something does not come to an end: long before it would on any disk.
+fn put_meanwhile(world: &World, expected: &mut Rows) {
+    for value in 0..20 {
+        let ticket = world
+            .engine
+            .write(vec![world.write(0, (500, value), value)]);
+        let patience = world.env.sleep(Duration::from_secs(60));
+        match world.env.run(select(ticket, patience)) {
+            Either::Left((results, _)) => results[0].clone().unwrap(),
+            Either::Right(_) => panic!("write {value} waits"),
+        }
+        expected.insert((500, value), value);
+    }
+}
+
+/// The log's loop is busy; one flush has asked it to let segments go, and an operation on another table has begun, whose commit of the manifest does not come to an end.
+/// Gives the end of that operation once the loop has gone on.
+fn let_go_while_a_commit_waits(
+    world: &World,
+    flushed: u8,
+    operation: impl Future<Output = Result<(), Error>> + Send + 'static,
+) -> oneshot::Receiver<Result<(), Error>> {
+    world.disk.hold(HeldCalls::LogSyncs, true);
+    let busy = world.engine.write(vec![world.write(2, (1, 1), 1)]);
+    world.env.run_ready();
+    world.flush(flushed).unwrap();
+    world.disk.hold(HeldCalls::ManifestCommits, true);
+    let (done, ended) = oneshot::channel();
+    world.env.spawn(Box::pin(async move {
+        let _ = done.send(operation.await);
+    }));
+    world.env.run_ready();
+    world.disk.hold(HeldCalls::LogSyncs, false);
+    world.env.run(busy)[0].clone().unwrap();
+    world.env.run_ready();
+    ended
 }
 
 #[test]
 fn writes_are_acknowledged_while_a_commit_of_the_manifest_waits_for_the_disk() {
     let (world, mut expected) = world_with_a_long_log(7);
     let segments = world.paths("log/segment").len();
-    // While the log's loop is busy the first flush asks it to let segments go ..
-    world.disk.hold(HeldCalls::LogSyncs, true);
-    let busy = world.engine.write(vec![world.write(1, (1, 1), 1)]);
-    world.env.run_ready();
-    world.flush(0).unwrap();
-    // .. and the second one's commit does not come to an end.
-    world.disk.hold(HeldCalls::ManifestCommits, true);
     let engine = world.engine.clone();
-    let (done, mut ended) = futures::channel::oneshot::channel();
-    world.env.spawn(Box::pin(async move {
-        let _ = done.send(engine.truncate(id(1)).await);
-    }));
-    world.env.run_ready();
-    world.disk.hold(HeldCalls::LogSyncs, false);
-    world.env.run(busy)[0].clone().unwrap();
-    for value in 0..20 {
-        world.put(0, (500, value), value);
-        expected.insert((500, value), value);
-    }
+    let truncated = async move { engine.truncate(id(1)).await };
+    let mut ended = let_go_while_a_commit_waits(&world, 0, truncated);
+    put_meanwhile(&world, &mut expected);
     assert!(matches!(ended.try_recv(), Ok(None)), "it is under way");
-    world.env.run_ready();
     assert!(
         world.paths("log/segment").len() < segments,
         "by the floors of the first flush"
@@ -184,16 +207,16 @@ fn writes_are_acknowledged_while_a_commit_of_the_manifest_waits_for_the_disk() {
 #[test]
 fn what_an_unfinished_commit_would_let_go_stays_in_the_log() {
     let (mut world, expected) = world_with_a_long_log(8);
-    world.disk.hold(HeldCalls::ManifestCommits, true);
-    let engine = world.engine.clone();
-    world.env.spawn(Box::pin(async move {
-        let _ = engine.flush(Some(id(0))).await;
-    }));
-    world.env.run_ready();
     let segments = world.paths("log/segment");
-    // Another one asks for what can go.
-    world.env.advance(Duration::from_secs(5));
-    assert_eq!(world.paths("log/segment"), segments);
+    let engine = world.engine.clone();
+    let flushed = async move { engine.flush(Some(id(0))).await };
+    let mut ended = let_go_while_a_commit_waits(&world, 1, flushed);
+    assert!(matches!(ended.try_recv(), Ok(None)), "it is under way");
+    assert!(
+        segments
+            .iter()
+            .all(|path| world.paths("log/segment").contains(path))
+    );
     world.reopen(Crash::PowerLoss { seed: 8 });
     world.unlock(0).unwrap();
     assert_eq!(world.rows(0).unwrap(), expected);
@@ -201,17 +224,16 @@ fn what_an_unfinished_commit_would_let_go_stays_in_the_log() {
 
 #[test]
 fn writes_are_acknowledged_while_segments_are_being_removed() {
-    let (world, _) = world_with_a_long_log(9);
+    let (world, mut expected) = world_with_a_long_log(9);
     world.disk.hold(HeldCalls::LogRemovals, true);
     let segments = world.paths("log/segment").len();
     world.flush(0).unwrap();
     world.flush(1).unwrap();
-    for value in 0..20 {
-        world.put(0, (500, value), value);
-    }
+    put_meanwhile(&world, &mut expected);
     assert!(world.paths("log/segment").len() >= segments);
     world.disk.hold(HeldCalls::LogRemovals, false);
     world.env.run_ready();
     assert!(world.paths("log/segment").len() < segments);
+    assert_eq!(world.rows(0).unwrap(), expected);
     world.stop().unwrap();
 }

@@ -341,3 +341,65 @@ fn a_watermark_cut_to_its_first_slot_is_named() {
         scene.answers(&files, &mutation);
     }
 }
+
+/// The paths of both copies of the manifest.
+fn manifest_copies(files: &Files) -> [String; 2] {
+    let copy = |end: &str| {
+        let mut paths = files.keys();
+        paths.rfind(|path| path.starts_with("manifest/") && path.ends_with(end))
+    };
+    ["-0", "-1"].map(|end| copy(end).expect("both copies are there").clone())
+}
+
+#[test]
+fn bytes_behind_a_copy_of_the_manifest_are_named_and_the_next_start_mends_them() {
+    for was_stopped in [true, false] {
+        for copy in 0..2 {
+            let scene = if was_stopped { scene(5) } else { killed(5) };
+            let path = &manifest_copies(&scene.files)[copy];
+            let mut world = scene.world;
+            let mut bytes = scene.files[path].clone();
+            bytes.push(7);
+            let disk = disk_of(&scene.files);
+            disk.replace(path, Some(bytes));
+            let report = inspect(&disk, &world.env).unwrap();
+            // Of a server that was killed copy 0 may have it from a commit that was cut short.
+            let said = match was_stopped || copy == 1 {
+                true => report.damage,
+                false => report.warnings,
+            };
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(said[0].contains(&format!("copy {copy} at")), "{said:?}");
+            world.move_to(disk).unwrap();
+            for (table, expected) in (0..TABLES).zip(&scene.expected) {
+                world.unlock(table).unwrap();
+                assert_eq!(&world.rows(table).unwrap(), expected);
+            }
+            world.stop().unwrap();
+            world.env.drop_tasks();
+            world.disk.crash(Crash::Kill);
+            let report = world.inspect().unwrap();
+            assert_eq!((report.damage, report.warnings), (vec![], vec![]));
+        }
+    }
+}
+
+#[test]
+fn a_stop_whose_commit_of_the_manifest_fails_half_way_looks_like_a_crash() {
+    let mut world = World::with_tables(6, small(), 1);
+    let expected = world.fill(0, 3, 3);
+    world.disk.fail_writes_after(0, 1);
+    world.stop().unwrap_err();
+    world.env.drop_tasks();
+    world.disk.crash(Crash::Kill);
+    let report = world.inspect().unwrap();
+    assert_eq!(report.damage, [""; 0]);
+    assert!(
+        report.warnings[0].contains("copy 0"),
+        "{:?}",
+        report.warnings
+    );
+    world.reopen(Crash::Kill);
+    world.unlock(0).unwrap();
+    assert_eq!(world.rows(0).unwrap(), expected);
+}
