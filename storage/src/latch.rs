@@ -8,14 +8,15 @@
 //! [`Latches::try_acquire`]: those who do not wait would pass those who do, again and again.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard};
+use std::task::{Poll, Waker};
 
 use futures::lock::{Mutex, OwnedMutexGuard};
 use palladium_crypto::TableId;
 use smallvec::SmallVec;
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use crate::model::PartitionKey;
 
@@ -27,7 +28,7 @@ const TABLE_STRIPES: usize = 256;
 
 /// All latches of an engine.
 pub(crate) struct Latches {
-    tables: Vec<Arc<RwLock<()>>>,
+    tables: Vec<Arc<TableLatch>>,
     stripes: Vec<Stripe>,
     hasher: RandomState,
 }
@@ -58,13 +59,7 @@ impl Drop for Waiting<'_> {
 #[must_use = "a latch dropped at once protects nothing"]
 pub struct LatchGuard {
     held: SmallVec<[OwnedMutexGuard<()>; 1]>,
-    _tables: SmallVec<[OwnedRwLockReadGuard<()>; 1]>,
-}
-
-/// Nobody else holds a latch of the table's partitions until this is dropped.
-#[must_use = "a latch dropped at once protects nothing"]
-pub(crate) struct TableGuard {
-    _table: OwnedRwLockWriteGuard<()>,
+    _tables: SmallVec<[Shared; 1]>,
 }
 
 impl Latches {
@@ -79,7 +74,7 @@ impl Latches {
     pub(crate) async fn acquire(&self, partitions: &[(TableId, PartitionKey)]) -> LatchGuard {
         let mut tables = SmallVec::new();
         for table in self.tables_of(partitions) {
-            tables.push(self.tables[table].clone().read_owned().await);
+            tables.push(self.tables[table].share().await);
         }
         let mut held = SmallVec::new();
         for stripe in self.stripes_of(partitions) {
@@ -95,16 +90,13 @@ impl Latches {
 
     /// Waits until nobody holds a latch of the table, and lets nobody have one.
     pub(crate) async fn acquire_table(&self, table: TableId) -> TableGuard {
-        let table = self.tables[self.table_stripe(table)].clone();
-        TableGuard {
-            _table: table.write_owned().await,
-        }
+        self.tables[self.table_stripe(table)].take().await
     }
 
     /// All of them, or None: somebody has one.
     pub(crate) fn try_acquire(&self, partitions: &[(TableId, PartitionKey)]) -> Option<LatchGuard> {
         let tables = self.tables_of(partitions).into_iter();
-        let tables = tables.map(|table| self.tables[table].clone().try_read_owned().ok());
+        let tables = tables.map(|table| self.tables[table].try_share());
         let tables = tables.collect::<Option<_>>()?;
         let stripes = self.stripes_of(partitions).into_iter();
         let held = stripes.map(|stripe| {
@@ -139,6 +131,100 @@ impl Latches {
     }
 }
 
+/// The latch of a table: shared by those who hold latches of its partitions, or had by one alone, who is let in before those who would share it.
+#[derive(Default)]
+struct TableLatch {
+    state: std::sync::Mutex<TableState>,
+}
+
+#[derive(Default)]
+struct TableState {
+    sharing: usize,
+    is_taken: bool,
+    /// How many want it alone.
+    wanting: usize,
+    waiting: Vec<Waker>,
+}
+
+/// A share of a table's latch.
+struct Shared(Arc<TableLatch>);
+
+/// Nobody else holds a latch of the table's partitions until this is dropped.
+#[must_use = "a latch dropped at once protects nothing"]
+pub(crate) struct TableGuard(Arc<TableLatch>);
+
+/// Somebody wants it alone, until it is dropped.
+struct Wanting<'a>(&'a TableLatch);
+
+impl TableLatch {
+    fn try_share(self: &Arc<Self>) -> Option<Shared> {
+        let mut state = self.state();
+        let is_free = !state.is_taken && state.wanting == 0;
+        is_free.then(|| {
+            state.sharing += 1;
+            Shared(self.clone())
+        })
+    }
+
+    async fn share(self: &Arc<Self>) -> Shared {
+        poll_fn(|context| {
+            let mut state = self.state();
+            if !state.is_taken && state.wanting == 0 {
+                state.sharing += 1;
+                return Poll::Ready(Shared(self.clone()));
+            }
+            state.waiting.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    async fn take(self: &Arc<Self>) -> TableGuard {
+        self.state().wanting += 1;
+        let _wanting = Wanting(self);
+        poll_fn(|context| {
+            let mut state = self.state();
+            if !state.is_taken && state.sharing == 0 {
+                state.is_taken = true;
+                return Poll::Ready(TableGuard(self.clone()));
+            }
+            state.waiting.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn change(&self, change: impl FnOnce(&mut TableState)) {
+        let mut state = self.state();
+        change(&mut state);
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn state(&self) -> MutexGuard<'_, TableState> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.0.change(|state| state.sharing -= 1);
+    }
+}
+
+impl Drop for TableGuard {
+    fn drop(&mut self) {
+        self.0.change(|state| state.is_taken = false);
+    }
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        self.0.change(|state| state.wanting -= 1);
+    }
+}
+
 /// Each once.
 fn in_order(wanted: impl Iterator<Item = usize>) -> SmallVec<[usize; 4]> {
     let mut wanted: SmallVec<[usize; 4]> = wanted.collect();
@@ -155,6 +241,9 @@ impl fmt::Debug for LatchGuard {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::Context;
+
     use futures::FutureExt;
 
     use super::*;
@@ -178,7 +267,49 @@ mod tests {
         assert!(whole.is_some());
         assert!(latches.try_acquire(&one).is_none());
         assert!(latches.acquire(&other).now_or_never().is_none());
+        // Who wants it alone is let in before who would share it, and is woken.
+        let mut truncating = pin!(latches.acquire_table(table));
+        assert!(truncating.as_mut().now_or_never().is_none());
+        drop(whole);
+        assert!(latches.try_acquire(&one).is_none());
+        let whole = truncating.now_or_never();
+        assert!(whole.is_some());
         drop(whole);
         assert!(latches.try_acquire(&one).is_some());
+    }
+
+    #[test]
+    fn whoever_waits_for_a_tables_latch_is_woken() {
+        let latch = Arc::new(TableLatch::default());
+        let shared = latch.try_share().expect("it is free");
+        let (waker, woken) = counting_waker();
+        let mut taking = pin!(latch.take());
+        let mut context = Context::from_waker(&waker);
+        assert!(taking.as_mut().poll(&mut context).is_pending());
+        let mut sharing = pin!(latch.share());
+        assert!(sharing.as_mut().poll(&mut context).is_pending());
+        drop(shared);
+        assert_eq!(woken.0.swap(0, Ordering::Relaxed), 2);
+        let Poll::Ready(taken) = taking.as_mut().poll(&mut context) else {
+            panic!("it is free");
+        };
+        assert!(sharing.as_mut().poll(&mut context).is_pending());
+        drop(taken);
+        assert!(woken.0.load(Ordering::Relaxed) > 0);
+        assert!(sharing.as_mut().poll(&mut context).is_ready());
+    }
+
+    /// Counts how often it is woken.
+    struct Woken(AtomicUsize);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn counting_waker() -> (Waker, Arc<Woken>) {
+        let woken = Arc::new(Woken(AtomicUsize::new(0)));
+        (woken.clone().into(), woken)
     }
 }
