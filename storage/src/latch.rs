@@ -156,37 +156,44 @@ pub(crate) struct TableGuard(Arc<TableLatch>);
 /// Somebody wants it alone, until it is dropped.
 struct Wanting<'a>(&'a TableLatch);
 
+impl TableState {
+    fn share(&mut self) -> bool {
+        let is_free = !self.is_taken && self.wanting == 0;
+        self.sharing += usize::from(is_free);
+        is_free
+    }
+
+    fn take(&mut self) -> bool {
+        let is_free = !self.is_taken && self.sharing == 0;
+        self.is_taken |= is_free;
+        is_free
+    }
+}
+
 impl TableLatch {
     fn try_share(self: &Arc<Self>) -> Option<Shared> {
-        let mut state = self.state();
-        let is_free = !state.is_taken && state.wanting == 0;
-        is_free.then(|| {
-            state.sharing += 1;
-            Shared(self.clone())
-        })
+        let is_shared = self.state().share();
+        is_shared.then(|| Shared(self.clone()))
     }
 
     async fn share(self: &Arc<Self>) -> Shared {
-        poll_fn(|context| {
-            let mut state = self.state();
-            if !state.is_taken && state.wanting == 0 {
-                state.sharing += 1;
-                return Poll::Ready(Shared(self.clone()));
-            }
-            state.waiting.push(context.waker().clone());
-            Poll::Pending
-        })
-        .await
+        self.until(TableState::share).await;
+        Shared(self.clone())
     }
 
     async fn take(self: &Arc<Self>) -> TableGuard {
         self.state().wanting += 1;
         let _wanting = Wanting(self);
+        self.until(TableState::take).await;
+        TableGuard(self.clone())
+    }
+
+    /// Tries again after each change until it succeeds.
+    async fn until(&self, attempt: fn(&mut TableState) -> bool) {
         poll_fn(|context| {
             let mut state = self.state();
-            if !state.is_taken && state.sharing == 0 {
-                state.is_taken = true;
-                return Poll::Ready(TableGuard(self.clone()));
+            if attempt(&mut state) {
+                return Poll::Ready(());
             }
             state.waiting.push(context.waker().clone());
             Poll::Pending

@@ -199,31 +199,31 @@ impl Pair {
 
     /// Whether Cassandra has fewer rows than we have when both are asked for all of them at once.
     async fn lacks_rows_at_once(&mut self, step: &Step) -> bool {
+        let (theirs, ours) = self.at_once(step).await;
+        lacks_rows(&theirs, &ours)
+    }
+
+    /// What both answer to a step that is not asked page by page.
+    async fn at_once(&mut self, step: &Step) -> (Reply, Reply) {
         let at_once = Step {
             page_rows: None,
             ..step.clone()
         };
         let askers = self.askers(step);
         let whole = request(&at_once, None);
-        let (theirs, ours) = tokio::join!(askers.0.query(&whole), askers.1.query(&whole));
-        lacks_rows(&theirs, &ours)
+        tokio::join!(askers.0.query(&whole), askers.1.query(&whole))
     }
 
     /// Whether Cassandra shows fewer rows page by page than at once, where we show page by page what both show at once.
     async fn loses_rows_in_pages(&mut self, step: &Step) -> bool {
-        let at_once = Step {
-            page_rows: None,
-            ..step.clone()
-        };
-        let askers = self.askers(step);
-        let whole = request(&at_once, None);
-        let (theirs, ours) = tokio::join!(askers.0.query(&whole), askers.1.query(&whole));
+        let (theirs, ours) = self.at_once(step).await;
         if compare::difference(&theirs, &ours).is_some() {
             return false;
         }
         let (Answer::Rows(whole), Answer::Rows(our_whole)) = (theirs.answer, ours.answer) else {
             return false;
         };
+        let askers = self.askers(step);
         let (theirs, ours) = (
             rows_in_pages(askers.0, step).await,
             rows_in_pages(askers.1, step).await,
