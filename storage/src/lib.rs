@@ -7,10 +7,11 @@
 //! backend · sealed · cache        sealed blocks in and out
 //! commitlog · sstable · manifest  three formats, strangers to each other (root beside them)
 //! memtable · read · compaction    what moves between them
-//! table · recovery · background
+//! table · recovery · background   (aside: what of a table is damaged)
 //! engine                          the face (structure beside it; verify, explain: for folders that nobody has open)
 //! ```
 
+mod aside;
 pub mod backend;
 mod background;
 pub mod cache;

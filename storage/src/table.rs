@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use palladium_crypto::{KeyRing, TableId};
 
+use crate::aside::SetAside;
 use crate::compaction::claims::Claims;
 use crate::companion::Companion;
 use crate::engine::Latencies;
@@ -84,28 +85,11 @@ pub(crate) struct OpenTable {
     memory: RwLock<Memory>,
     sstables: ArcSwap<Vec<Arc<Sstable>>>,
     /// SSTables that nothing is merged with, since the table was opened.
-    set_aside: Mutex<BTreeMap<u64, Aside>>,
-    /// Whether one of them is lost: asked by each read.
-    has_lost: AtomicBool,
+    pub(crate) aside: SetAside,
     /// SSTables that wait to be merged, when compaction last looked.
     waiting: AtomicUsize,
     /// A row in memory does not fit an SSTable: flushing it again and again would help nobody, and keep others from their turn.
     is_outgrown: AtomicBool,
-}
-
-/// Why an SSTable is set aside, the worst last.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Aside {
-    /// It holds a row that would outgrow an SSTable if it were merged. It is as good as any.
-    Apart,
-    /// A merge or a rewrite could not read it: the others are not held up by it.
-    Unreadable,
-    /// It is damaged where it says what it holds, and could not be opened: who needs its store is told so. It stays in the version until an operator gives it up.
-    Lost {
-        store: Store,
-        /// What is wrong with it.
-        what: String,
-    },
 }
 
 impl Memory {
@@ -114,12 +98,6 @@ impl Memory {
             memtables: self.frozen.clone(),
             log_floor: self.frozen_before,
         }
-    }
-}
-
-impl Aside {
-    fn is_lost(&self) -> bool {
-        matches!(self, Aside::Lost { .. })
     }
 }
 
@@ -341,61 +319,10 @@ impl OpenTable {
                 applied: AtomicU64::new(applied),
             }),
             sstables: ArcSwap::from_pointee(newest_first(sstables)),
-            set_aside: Mutex::default(),
-            has_lost: AtomicBool::new(false),
+            aside: SetAside::default(),
             waiting: AtomicUsize::new(0),
             is_outgrown: AtomicBool::new(false),
         }
-    }
-
-    /// Nothing is merged with this SSTable any more. Of two reasons the worse one stays.
-    pub(crate) fn set_aside(&self, sstable: u64, why: Aside) {
-        let is_lost = why.is_lost();
-        let mut aside = self.aside();
-        let worst = match aside.remove(&sstable) {
-            Some(known) => known.max(why),
-            None => why,
-        };
-        aside.insert(sstable, worst);
-        self.has_lost.fetch_or(is_lost, Ordering::Release);
-    }
-
-    pub(crate) fn is_set_aside(&self, sstable: u64) -> bool {
-        self.aside().contains_key(&sstable)
-    }
-
-    /// Whether a merge or a rewrite of this SSTable would fail again.
-    pub(crate) fn is_unreadable(&self, sstable: u64) -> bool {
-        let aside = self.aside();
-        aside.get(&sstable).is_some_and(|why| *why != Aside::Apart)
-    }
-
-    /// What could not be read is tried again; but for what could not be opened, and is not here.
-    pub(crate) fn try_unreadable_again(&self) {
-        self.aside().retain(|_, why| *why != Aside::Unreadable);
-    }
-
-    /// Ids of those that could not be opened.
-    pub(crate) fn lost_ids(&self) -> Vec<u64> {
-        let aside = self.aside();
-        let lost = aside.iter().filter(|(_, why)| why.is_lost());
-        lost.map(|(sstable, _)| *sstable).collect()
-    }
-
-    /// What is wrong with an SSTable of a store that could not be opened; None: all of the store can be.
-    fn lost_of(&self, wanted: Store) -> Option<String> {
-        if !self.has_lost.load(Ordering::Acquire) {
-            return None;
-        }
-        self.aside().values().find_map(|why| match why {
-            Aside::Lost { store, what } if *store == wanted => Some(what.clone()),
-            _ => None,
-        })
-    }
-
-    fn aside(&self) -> MutexGuard<'_, BTreeMap<u64, Aside>> {
-        let aside = self.set_aside.lock();
-        aside.expect("no holder of this lock panics")
     }
 
     /// Notes what a flush has found.
@@ -515,7 +442,7 @@ impl OpenTable {
     /// What is left of a store that has ended, or that lacks an SSTable which could not be opened, is no answer: asked when a read has taken memtables and SSTables of
     /// the store.
     pub(crate) fn check_store(&self, store: Store) -> Result<()> {
-        if let Some(what) = self.lost_of(store) {
+        if let Some(what) = self.aside.lost_of(store) {
             return Err(Error::corrupt(what));
         }
         if store == Store::BASE {
@@ -538,7 +465,7 @@ impl OpenTable {
     /// The oldest write to a store that is in no SSTable which can be read, in microseconds; `i64::MAX` if there is none. What an SSTable holds that could not be opened
     /// may be as old as anything.
     pub(crate) fn min_timestamp(&self, store: Store) -> i64 {
-        if self.lost_of(store).is_some() {
+        if self.aside.lost_of(store).is_some() {
             return i64::MIN;
         }
         let memtables = self.memtables(store);
@@ -648,10 +575,7 @@ impl OpenTable {
             .collect();
         self.sstables.store(Arc::new(newest_first(next)));
         // Afterwards: until then a read may still have those before, and lacks what is lost.
-        let mut aside = self.aside();
-        aside.retain(|sstable, _| !removed.contains(sstable));
-        let has_lost = aside.values().any(Aside::is_lost);
-        self.has_lost.store(has_lost, Ordering::Release);
+        self.aside.forget(removed);
     }
 }
 

@@ -16,6 +16,7 @@ use palladium_crypto::TableId;
 use tracing::Instrument;
 
 use crate::SPANS;
+use crate::aside::Aside;
 use crate::backend::Backend;
 use crate::background::Job;
 use crate::compaction::task::oldest_outside;
@@ -28,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::manifest::SstableEntry;
 use crate::model::{PartitionKey, Store};
 use crate::sstable::{Sstable, WriterOptions};
-use crate::table::{Aside, OpenTable, Table};
+use crate::table::{OpenTable, Table};
 
 /// Segments for which a merge leaves room: the log must go on while one is written.
 const LOG_SEGMENTS_LEFT: u64 = 2;
@@ -75,11 +76,11 @@ pub(crate) async fn compact_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
                 if is_too_large {
                     // Which of them have the row is not known.
                     for sstable in &plan.sstables {
-                        open.set_aside(*sstable, Aside::Apart);
+                        open.aside.add(*sstable, Aside::Apart);
                     }
                 }
                 let mut chosen = plan.sstables.iter();
-                if is_too_large || chosen.any(|sstable| open.is_unreadable(*sstable)) {
+                if is_too_large || chosen.any(|sstable| open.aside.is_unreadable(*sstable)) {
                     // What was in the way is set aside, and the others are merged without it.
                     drop(claim);
                     inner.jobs.add(Job::Compact(id));
@@ -136,7 +137,7 @@ pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
         let manifest = inner.manifest.lock().await;
         let state = manifest.state().tables.get(&id);
         let left = state.iter().flat_map(|state| state.to_rewrite());
-        left.filter(|entry| !open.is_unreadable(entry.id))
+        left.filter(|entry| !open.aside.is_unreadable(entry.id))
             .map(|entry| (alone(entry), entry.store))
             .collect()
     };
@@ -155,7 +156,7 @@ pub(crate) async fn rewrite_once<B: Backend>(inner: &Arc<Inner<B>>, id: TableId)
     // Of what else is damaged, the manifest or the SSTable that was written just now, this one is not to blame.
     if let Err(MergeError::Merging(Error::Corrupt { what })) = &written {
         tracing::error!(table = %id, sstable, what, "a damaged SSTable keeps its data keys: a rewrite goes on without it");
-        open.set_aside(sstable, Aside::Unreadable);
+        open.aside.add(sstable, Aside::Unreadable);
         inner.jobs.add(Job::Rewrite(id));
         return Ok(());
     }
@@ -215,7 +216,7 @@ fn summaries(open: &OpenTable, store: Store) -> Vec<SstableSummary> {
     let sstables = open.sstables();
     let own = sstables.iter().filter(|sstable| sstable.store() == store);
     own.map(|sstable| SstableSummary {
-        is_set_aside: open.is_set_aside(sstable.id()),
+        is_set_aside: open.aside.has(sstable.id()),
         ..sstable.summary()
     })
     .collect()
@@ -341,7 +342,7 @@ async fn carry_out<B: Backend>(
         let open = open.clone();
         move |sstable| {
             tracing::error!(table = %open.table, sstable, "a damaged SSTable is left out of merges until the table is opened again");
-            open.set_aside(sstable, Aside::Unreadable);
+            open.aside.add(sstable, Aside::Unreadable);
         }
     };
     let stale = (store != Store::BASE)

@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 
 use palladium_crypto::{KeyRing, KeyVersion, TableId};
 
+use crate::aside::Aside;
 use crate::backend::{Backend, Leased};
 use crate::background::Job;
 use crate::commitlog::ShareReader;
@@ -30,7 +31,7 @@ use crate::memtable::TableMemtables;
 use crate::root::{self, Root, RootState};
 use crate::sealed::from_crypto;
 use crate::sstable::Sstable;
-use crate::table::{Aside, OpenTable, Opening, Table, TableKeys};
+use crate::table::{OpenTable, Opening, Table, TableKeys};
 
 /// Data keys that are wrapped anew before others get a turn: some 100 microseconds.
 const WRAPS_BETWEEN_YIELDS: usize = 16;
@@ -206,7 +207,7 @@ impl<B: Backend> Inner<B> {
         drop(rewriting);
         if let Some(open) = table.opened() {
             // Asked again, it tries again.
-            open.try_unreadable_again();
+            open.aside.try_unreadable_again();
         }
         self.jobs.add(Job::Rewrite(id));
         Ok(())
@@ -217,7 +218,8 @@ impl<B: Backend> Inner<B> {
         let open = self.tables.get(id).ok().and_then(|table| table.opened());
         open.map_or(0, |open| {
             let left = state.to_rewrite();
-            left.filter(|entry| open.is_unreadable(entry.id)).count()
+            left.filter(|entry| open.aside.is_unreadable(entry.id))
+                .count()
         })
     }
 
@@ -513,7 +515,7 @@ impl<B: Backend> Inner<B> {
         may_go_on()?;
         let open = OpenTable::new(id, keys, memtables, dropped_stores, applied, sstables);
         for (sstable, why) in lost {
-            open.set_aside(sstable, why);
+            open.aside.add(sstable, why);
         }
         Ok(open)
     }

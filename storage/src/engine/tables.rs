@@ -212,7 +212,7 @@ impl<B: Backend> Inner<B> {
         let frozen = open.freeze();
         self.make_durable(frozen.log_floor - 1).await?;
         let sstables = open.sstables();
-        let lost = open.lost_ids();
+        let lost = open.aside.lost_ids();
         let mut entries = self.sstable_entries(id).await;
         entries.retain(|entry| lost.contains(&entry.id));
         let opened = sstables.iter().map(|sstable| sstable.id());
