@@ -42,8 +42,8 @@ use self::analyze::{Body, analyze};
 use self::execute::Settings;
 use self::expression::Given;
 use self::prepared::Statement;
-use crate::audit::{Asker, Standing};
-use crate::auth::change::{is_about_roles, refused_to_nobody};
+use crate::audit::Asker;
+use crate::auth::change::is_about_roles;
 use crate::database::Database;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::{self, Flag};
@@ -153,7 +153,11 @@ fn prepare(
         Some(statement) => statement,
         None => {
             let statement = Arc::new(understand(database, request.query, keyspace)?);
-            check_named(session, &statement)?;
+            if let Body::Other(tree) = &statement.body
+                && is_about_roles(tree)
+            {
+                execute::role::check_asked_by_somebody(database, keyspace, tree, session.asker())?;
+            }
             check_schema(database, &statement)?;
             check_keepable(&statement)?;
             database.prepared.put(statement.clone())?;
@@ -178,17 +182,6 @@ fn execute_prepared(
     };
     let settings = settings(frame, &request.params, mode, session.asker())?;
     execute(database, session, statement, bound, settings)
-}
-
-/// Nobody prepares what only somebody may ask for.
-fn check_named(session: &Session, statement: &Statement) -> CqlResult<()> {
-    let Body::Other(tree) = &statement.body else {
-        return Ok(());
-    };
-    match is_about_roles(tree) && session.asker().standing == Standing::Anonymous {
-        true => Err(refused_to_nobody(tree)),
-        false => Ok(()),
-    }
 }
 
 /// What no schema would have is not prepared either.

@@ -10,6 +10,8 @@ use palladium_protocol::types::{self, CqlType, CqlValue};
 
 const UNPREPARED: i32 = 0x2500;
 const INVALID: i32 = 0x2200;
+const UNAUTHORIZED: i32 = 0x2100;
+const ANONYMOUS: &str = "You have to be logged in and not anonymous to perform this request";
 const PROTOCOL_ERROR: i32 = 0x000A;
 
 fn int(value: &Option<bytes::Bytes>) -> i32 {
@@ -824,5 +826,36 @@ fn an_empty_batch_is_no_error() {
             client.query("BEGIN BATCH APPLY BATCH"),
             Answer::Void
         ));
+    });
+}
+
+#[test]
+fn who_has_not_logged_in_hears_the_same_when_statements_about_roles_are_prepared() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        let invalid = |message: &str| (INVALID, message.to_owned());
+        let nobody = || (UNAUTHORIZED, ANONYMOUS.to_owned());
+        for (statement, expected) in [
+            ("LIST ROLES", nobody()),
+            ("DROP ROLE r", nobody()),
+            ("CREATE ROLE r WITH ACCESS TO ALL DATACENTERS", nobody()),
+            ("ALTER ROLE r", invalid("ALTER [ROLE|USER] can't be empty")),
+            ("ALTER USER r", invalid("ALTER [ROLE|USER] can't be empty")),
+            (
+                "CREATE ROLE ''",
+                invalid("Role name can't be an empty string"),
+            ),
+            (
+                "GRANT EXECUTE ON FUNCTION system.now() TO r",
+                invalid("Altering permissions on builtin functions is not supported"),
+            ),
+        ] {
+            assert_eq!(client.query(statement).error(), expected, "{statement}");
+            assert_eq!(
+                client.try_prepare(statement).error(),
+                expected,
+                "{statement}"
+            );
+        }
     });
 }

@@ -75,7 +75,7 @@ impl Parser<'_> {
             Keyword::Options => {
                 self.advance();
                 self.expect_symbol("=")?;
-                Ok(RoleOption::Options(self.property_map()?))
+                Ok(RoleOption::Options(self.property_map(false)?))
             }
             Keyword::Superuser => Ok(RoleOption::Superuser(self.role_flag()?)),
             Keyword::Login => Ok(RoleOption::Login(self.role_flag()?)),

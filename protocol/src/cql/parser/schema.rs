@@ -9,7 +9,9 @@ use crate::cql::ast::{
 };
 
 /// Property names that Amazon Keyspaces takes in any case.
-const CASELESS_PROPERTIES: [&str; 2] = ["custom_properties", "tags"];
+const CASELESS_PROPERTIES: [&str; 2] = [CUSTOM_PROPERTIES, "tags"];
+/// The one property whose values are maps.
+const CUSTOM_PROPERTIES: &str = "custom_properties";
 
 impl Parser<'_> {
     /// CREATE, ALTER or DROP and the word behind it, which the caller has seen.
@@ -48,7 +50,8 @@ impl Parser<'_> {
             return self.no_viable_from(self.at - 2);
         }
         let value = if self.is_symbol("{") {
-            PropertyValue::Map(self.property_map()?)
+            let of_maps = name.as_str() == CUSTOM_PROPERTIES;
+            PropertyValue::Map(self.property_map(of_maps)?)
         } else {
             self.property_value()?
         };
@@ -69,14 +72,14 @@ impl Parser<'_> {
         }
     }
 
-    /// `{'k': 'v'}` with constants, or maps again as values.
-    pub(super) fn property_map(&mut self) -> Result<PropertyMap> {
+    /// `{'k': 'v'}` with constants; `of_maps`: or maps again as values.
+    pub(super) fn property_map(&mut self, of_maps: bool) -> Result<PropertyMap> {
         self.enter()?;
         self.expect_symbol("{")?;
         let mut map: PropertyMap = Vec::new();
         if !self.eat_symbol("}") {
             loop {
-                let (key, value) = self.property_entry()?;
+                let (key, value) = self.property_entry(of_maps)?;
                 if map.iter().any(|(k, _)| k.raw_text() == key.raw_text()) {
                     return Err(Trouble::Sentence(format!(
                         "Multiple definition for property {}",
@@ -94,17 +97,12 @@ impl Parser<'_> {
         Ok(map)
     }
 
-    fn property_entry(&mut self) -> Result<(Literal, PropertyValue)> {
+    fn property_entry(&mut self, of_maps: bool) -> Result<(Literal, PropertyValue)> {
         let key = self.term()?;
         self.expect_symbol(":")?;
-        let map = self.is_symbol("{");
-        let nested = match map {
-            true => Some(self.property_map()?),
-            false => None,
-        };
-        let value = match nested {
-            Some(map) => Ok(PropertyValue::Map(map)),
-            None => self.term().map(constant)?.map(PropertyValue::Literal),
+        let value = match of_maps && self.is_symbol("{") {
+            true => Ok(PropertyValue::Map(self.property_map(of_maps)?)),
+            false => self.term().map(constant)?.map(PropertyValue::Literal),
         };
         let key = constant(key).map_err(|key| {
             let reason = bind_reason(&key);
@@ -140,11 +138,11 @@ impl Parser<'_> {
         let action = match self.kind() {
             Kind::Keyword(Keyword::Add) if self.is_word(1, "tags") => {
                 self.skip_two();
-                KeyspaceAction::AddTags(self.property_map()?)
+                KeyspaceAction::AddTags(self.property_map(false)?)
             }
             Kind::Keyword(Keyword::Drop) if self.is_word(1, "tags") => {
                 self.skip_two();
-                KeyspaceAction::DropTags(self.property_map()?)
+                KeyspaceAction::DropTags(self.property_map(false)?)
             }
             _ => {
                 self.expect_keyword(Keyword::With)?;

@@ -272,7 +272,7 @@ impl Parser<'_> {
     fn add_columns(&mut self) -> Result<AlterTableAction> {
         if self.tags_follow() {
             self.skip_two();
-            return Ok(AlterTableAction::AddTags(self.property_map()?));
+            return Ok(AlterTableAction::AddTags(self.property_map(false)?));
         }
         self.advance();
         let if_not_exists = self.eat_if_not_exists()?;
@@ -292,7 +292,7 @@ impl Parser<'_> {
     fn drop_columns(&mut self) -> Result<AlterTableAction> {
         if self.tags_follow() {
             self.skip_two();
-            return Ok(AlterTableAction::DropTags(self.property_map()?));
+            return Ok(AlterTableAction::DropTags(self.property_map(false)?));
         }
         self.advance();
         if self.is(Keyword::Compact) && self.ahead(1) == Kind::Keyword(Keyword::Storage) {

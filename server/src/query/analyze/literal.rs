@@ -140,7 +140,7 @@ pub fn value(literal: &Literal, ty: &CqlType, receiver: &str) -> CqlResult<Bytes
         return Err(CqlError::invalid(format!(
             "Invalid {} constant ({}) for \"{receiver}\" of type {whole}",
             kind(literal),
-            shown(literal),
+            literal.raw_text(),
         )));
     }
     if let Literal::Blob(text) = literal {
@@ -160,11 +160,6 @@ pub fn value(literal: &Literal, ty: &CqlType, receiver: &str) -> CqlResult<Bytes
 pub fn refused(ty: &CqlType, value: &[u8]) -> Option<CqlError> {
     (*ty.bare() == CqlType::Tinyint && value.len() > 1)
         .then(|| CqlError::invalid(format!("Expected 1 byte for a tinyint ({})", value.len())))
-}
-
-/// Strings are shown in quotes, everything else as it is.
-fn shown(literal: &Literal) -> String {
-    literal.raw_text()
 }
 
 /// Text as a value of a type that has no parameters.

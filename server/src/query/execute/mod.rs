@@ -9,7 +9,7 @@ mod consistency;
 mod counter;
 mod existing;
 pub mod read;
-mod role;
+pub mod role;
 mod row;
 pub mod schema;
 mod verdict;

@@ -16,9 +16,10 @@ use palladium_protocol::response::{EncodedMetadata, MetadataMode};
 use palladium_storage::Write;
 use zeroize::Zeroizing;
 
-use crate::audit::{Asker, Event};
+use crate::audit::{Asker, Event, Standing};
 use crate::auth::change::{
-    Change, Circumstances, Plan, Told, plain_password, plan, start_of, told_of_refused,
+    Change, Circumstances, Plan, Told, plain_password, plan, refused_to_nobody, start_of,
+    told_of_refused,
 };
 use crate::auth::list::Listing;
 use crate::auth::{Roles, SaltedHash, password, store};
@@ -62,6 +63,21 @@ pub fn begin(
             Err(_) => CqlError::server("The change of roles was cut short").into(),
         }
     }))
+}
+
+/// Nobody prepares what only somebody may ask for, and is told what asking for it would be answered with.
+pub fn check_asked_by_somebody(
+    database: &Database,
+    keyspace: Option<&str>,
+    tree: &Statement,
+    asker: &Asker,
+) -> CqlResult<()> {
+    if asker.standing != Standing::Anonymous {
+        return Ok(());
+    }
+    let roles = database.authority.roles();
+    planned(database, &roles, tree, keyspace, asker, None)?;
+    Err(refused_to_nobody(tree))
 }
 
 /// Recorded, and answered with the error.
