@@ -28,6 +28,10 @@ impl Reply {
     pub fn is_refused(&self) -> bool {
         matches!(self.answer, Answer::Refused(_) | Answer::Gone(_))
     }
+
+    pub fn has_rows(&self) -> bool {
+        matches!(self.answer, Answer::Rows(_))
+    }
 }
 
 #[derive(Debug, Clone)]

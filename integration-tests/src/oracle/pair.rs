@@ -1,8 +1,10 @@
 //! Both servers side by side: the same steps go to each at the same time, and what they say is held together.
 //!
 //! After a difference both may hold different rows, so the block's tables are emptied on both; after a difference in the schema the block ends.
-//! What Cassandra itself does not say twice alike is found out by asking it again: rows that it hides, or loses between pages.
+//! What Cassandra itself does not say twice alike is found out by asking it again (`contradiction`).
 //! Indexes and views are built behind the answer to their CREATE: nothing else is sent before both servers' own tables say that they are.
+
+mod contradiction;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::answer::{Answer, Reply, Table};
+use super::answer::{Answer, Reply};
 use super::compare;
 use super::kept;
 use super::step::{Batch, Block, Purpose, Step};
@@ -24,6 +26,8 @@ const BUILD_LIMIT: Duration = Duration::from_secs(60);
 const BUILD_POLL: Duration = Duration::from_millis(10);
 /// The code of an error that says that a table was not emptied.
 const TRUNCATE_ERROR: i32 = 0x1003;
+/// The code of an error that says that a write failed.
+const WRITE_FAILURE: i32 = 0x1500;
 
 /// Two servers.
 pub struct Pair {
@@ -147,8 +151,11 @@ impl Pair {
                 .into_iter()
                 .any(|answer| matches!(answer, Answer::SchemaChange(_)));
             let is_lost = diverged && (step.purpose == Purpose::Schema || changes_schema);
+            // What Cassandra has agreed on and failed to write it writes with the next condition on its partition.
+            let is_half_written = matches!(theirs, Answer::Refused(refusal) if refusal.code == WRITE_FAILURE)
+                && difference.step.text.contains(" IF ");
             outcome.differences.push(difference);
-            if is_lost {
+            if is_lost || is_half_written {
                 break;
             }
             if (!is_kept || step.purpose != Purpose::Read) && !self.empty(block).await {
@@ -168,144 +175,6 @@ impl Pair {
             is_empty &= !matches!(theirs.answer, Answer::Refused(refusal) if refusal.code == TRUNCATE_ERROR);
         }
         is_empty
-    }
-
-    /// Why rows are missing at Cassandra of which it says itself that they are there.
-    async fn contradiction(
-        &mut self,
-        step: &Step,
-        difference: &Difference,
-    ) -> Option<&'static str> {
-        let lacks_rows = match step.page_rows {
-            // A page is filled with what stands behind a row that is hidden.
-            Some(_) => self.lacks_rows_at_once(step).await,
-            None => lacks_rows(&difference.theirs, &difference.ours),
-        };
-        if lacks_rows && self.hides_rows(step).await {
-            return Some(kept::HIDDEN_ROWS);
-        }
-        if lacks_rows && self.is_blind_beside_an_index(step).await {
-            return Some(kept::FROZEN_CONTAINS);
-        }
-        let is_of_rows = matches!(
-            (&difference.theirs.answer, &difference.ours.answer),
-            (Answer::Rows(_), Answer::Rows(_))
-        );
-        match is_of_rows && step.page_rows.is_some() && self.loses_rows_in_pages(step).await {
-            true => Some(kept::ROWS_LOST_IN_PAGES),
-            false => None,
-        }
-    }
-
-    /// Whether Cassandra has fewer rows than we have when both are asked for all of them at once.
-    async fn lacks_rows_at_once(&mut self, step: &Step) -> bool {
-        let (theirs, ours) = self.at_once(step).await;
-        lacks_rows(&theirs, &ours)
-    }
-
-    /// What both answer to a step that is not asked page by page.
-    async fn at_once(&mut self, step: &Step) -> (Reply, Reply) {
-        let at_once = Step {
-            page_rows: None,
-            ..step.clone()
-        };
-        let askers = self.askers(step);
-        let whole = request(&at_once, None);
-        tokio::join!(askers.0.query(&whole), askers.1.query(&whole))
-    }
-
-    /// Whether Cassandra shows fewer rows page by page than at once, where we show page by page what both show at once.
-    async fn loses_rows_in_pages(&mut self, step: &Step) -> bool {
-        let (theirs, ours) = self.at_once(step).await;
-        if compare::difference(&theirs, &ours).is_some() {
-            return false;
-        }
-        let (Answer::Rows(whole), Answer::Rows(our_whole)) = (theirs.answer, ours.answer) else {
-            return false;
-        };
-        let askers = self.askers(step);
-        let (theirs, ours) = (
-            rows_in_pages(askers.0, step).await,
-            rows_in_pages(askers.1, step).await,
-        );
-        ours.is_some_and(|ours| ours == our_whole.rows)
-            && theirs.is_some_and(|theirs| {
-                theirs.len() < whole.rows.len() && theirs.iter().all(|row| whole.rows.contains(row))
-            })
-    }
-
-    /// Whether Cassandra shows fewer rows of the table that is read when it is asked for one of its columns than when it is asked for all.
-    async fn hides_rows(&mut self, step: &Step) -> bool {
-        let mut words = step.text.split([' ', ';']);
-        words.find(|word| *word == "FROM");
-        let Some(table) = words.next() else {
-            return false;
-        };
-        let Some(all) = self.rows_of("*", table, step).await else {
-            return false;
-        };
-        for column in &all.columns {
-            let column = format!("\"{}\"", column.name);
-            let own = self.rows_of(&column, table, step).await;
-            if own.is_some_and(|own| own.rows.len() < all.rows.len()) {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Whether Cassandra finds rows by a statement's CONTAINS alone and by all else that it says, where it lacks some by both together.
-    async fn is_blind_beside_an_index(&mut self, step: &Step) -> bool {
-        let text = step.text.trim_end_matches(';');
-        let Some((from, relations)) = text
-            .split_once(" FROM ")
-            .and_then(|(_, rest)| rest.split_once(" WHERE "))
-        else {
-            return false;
-        };
-        let end = [
-            " GROUP BY ",
-            " ORDER BY ",
-            " PER PARTITION ",
-            " LIMIT ",
-            " ALLOW ",
-        ];
-        let end = end.iter().filter_map(|word| relations.find(word)).min();
-        let relations = &relations[..end.unwrap_or(relations.len())];
-        let (contains, others): (Vec<&str>, Vec<&str>) = relations
-            .split(" AND ")
-            .partition(|relation| relation.contains(" CONTAINS "));
-        if contains.is_empty() || others.is_empty() {
-            return false;
-        }
-        for relations in [contains, others] {
-            let text = format!(
-                "SELECT * FROM {from} WHERE {} ALLOW FILTERING",
-                relations.join(" AND ")
-            );
-            let request = Request {
-                now_seconds: step.now_seconds,
-                ..Request::plain(&text)
-            };
-            match self.theirs.query(&request).await.answer {
-                Answer::Rows(rows) if !rows.rows.is_empty() => {}
-                _ => return false,
-            }
-        }
-        true
-    }
-
-    /// All of a table's rows as Cassandra has them at the time of a step.
-    async fn rows_of(&mut self, columns: &str, table: &str, step: &Step) -> Option<Table> {
-        let text = format!("SELECT {columns} FROM {table}");
-        let request = Request {
-            now_seconds: step.now_seconds,
-            ..Request::plain(&text)
-        };
-        match self.theirs.query(&request).await.answer {
-            Answer::Rows(rows) => Some(rows),
-            _ => None,
-        }
     }
 
     async fn both(&mut self, request: &Request<'_>) -> (Reply, Reply) {
@@ -527,24 +396,6 @@ fn request<'a>(step: &'a Step, page_state: Option<&'a [u8]>) -> Request<'a> {
     }
 }
 
-/// All rows that one shows page by page; `None` if it refuses one.
-async fn rows_in_pages(asker: &mut Asker, step: &Step) -> Option<Vec<Vec<Option<bytes::Bytes>>>> {
-    let mut rows = Vec::new();
-    let mut state = None;
-    for _ in 0..PAGES_MAX {
-        let reply = asker.query(&request(step, state.as_deref())).await;
-        let Answer::Rows(page) = reply.answer else {
-            return None;
-        };
-        rows.extend(page.rows);
-        state = page.page_state;
-        if state.is_none() {
-            return Some(rows);
-        }
-    }
-    None
-}
-
 /// What one still says after the other's end; `None` if that is nothing but empty pages.
 async fn behind_the_end(
     asker: &mut Asker,
@@ -585,19 +436,4 @@ impl<'a> Request<'a> {
             now_seconds: None,
         }
     }
-}
-
-/// Whether the first answer has only rows of the second one, and fewer.
-fn lacks_rows(theirs: &Reply, ours: &Reply) -> bool {
-    let (Answer::Rows(theirs), Answer::Rows(ours)) = (&theirs.answer, &ours.answer) else {
-        return false;
-    };
-    let mut left: Vec<_> = ours.rows.iter().collect();
-    let mut is_ours = |row| {
-        let place = left.iter().position(|own| *own == row);
-        place.map(|place| left.swap_remove(place)).is_some()
-    };
-    theirs.columns == ours.columns
-        && theirs.rows.len() < ours.rows.len()
-        && theirs.rows.iter().all(&mut is_ours)
 }

@@ -92,6 +92,11 @@ impl Asker {
         }
     }
 
+    /// The keyspace that its connections are in.
+    pub fn keyspace(&self) -> Option<&str> {
+        self.keyspace.as_deref()
+    }
+
     /// The keyspace that a connection opened anew must be in.
     pub fn remember_keyspace(&mut self, keyspace: &str) {
         self.keyspace = Some(keyspace.to_owned());

@@ -119,6 +119,23 @@ impl Type {
         }
     }
 
+    /// Whether vectors in it are made of a user-defined type of this name.
+    pub fn has_vectors_of_user(&self, name: &str) -> bool {
+        match self {
+            Type::Native(_) => false,
+            Type::Vector(ty, _) => ty.names_user(name),
+            Type::List(ty) | Type::Set(ty) | Type::Frozen(ty) => ty.has_vectors_of_user(name),
+            Type::Map(key, value) => {
+                key.has_vectors_of_user(name) || value.has_vectors_of_user(name)
+            }
+            Type::Tuple(parts) => parts.iter().any(|part| part.has_vectors_of_user(name)),
+            Type::User(user) => {
+                let mut fields = user.fields.iter();
+                fields.any(|(_, ty)| ty.has_vectors_of_user(name))
+            }
+        }
+    }
+
     /// Whether arithmetic, sums and averages take it.
     pub fn is_number(&self) -> bool {
         matches!(self, Type::Native(name) if is_number(name))

@@ -13,6 +13,12 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra lists the columns in the order of a hash table, another one at each start",
     },
     Kept {
+        statement: "TRUNCATE *",
+        theirs: "0x1003 Truncate failed on replica *",
+        ours: "*",
+        why: "a failure of Cassandra's own says nothing about the statement",
+    },
+    Kept {
         statement: "*",
         theirs: "0x1300 Operation failed*",
         ours: "*",

@@ -39,6 +39,12 @@ pub const HIDDEN_ROWS: &str = "Cassandra hides a row whose time to live is over 
 /// Why rows are missing where a storage-attached index is asked beside a filter that it does not answer.
 pub const FROZEN_CONTAINS: &str = "Cassandra finds nothing in frozen collections that stand beside what an index of the attached kind answers";
 
+/// Why rows are missing where a classic index over a static column is asked beside a clustering.
+pub const INDEXED_STATIC: &str = "Cassandra finds nothing by an index over a static column where the key of the row is told as well";
+
+/// Why a view's rows are others than ours.
+pub const NO_MIRROR: &str = "Cassandra's view has other rows than its base: a row that was gone once and was written again with an older timestamp stays away";
+
 /// Why rows are missing that Cassandra shows when it is asked for all of them at once. Seen where a filter on a static column leaves rows out, which fill its pages
 /// none the less.
 pub const ROWS_LOST_IN_PAGES: &str =
@@ -128,6 +134,11 @@ pub fn kept(statement: &str, theirs: &Reply, ours: &Reply) -> Option<&'static st
         && compare::is_part(&theirs, &ours)
     {
         return Some("Cassandra leaves the mask of a column behind that was dropped");
+    }
+    let is_of_all =
+        fits("SELECT *FROM system_schema*", statement) && !statement.contains(" WHERE ");
+    if is_of_all && theirs.has_rows() && ours.has_rows() {
+        return Some("each has system tables of its own");
     }
     let (theirs, ours) = (theirs.to_string(), ours.to_string());
     let any = |patterns: &str, text: &str| patterns.split('|').any(|pattern| fits(pattern, text));

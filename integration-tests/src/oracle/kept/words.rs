@@ -204,4 +204,10 @@ pub const KEPT: &[Kept] = &[
         ours: "[*where_clause *''*",
         why: "a quote in a string of a view's condition is stored so that it can be read again",
     },
+    Kept {
+        statement: "ALTER TYPE * ADD *",
+        theirs: "schema: UPDATED TYPE *",
+        ours: "0x2200 Cannot add new field * as the type is being used in clustering, sets or map keys by the following tables: *",
+        why: "a type that keys are made of gets no field whose values are spelled in several ways",
+    },
 ];

@@ -1,0 +1,248 @@
+//! What Cassandra does not say twice alike: rows that it hides, loses between pages, does not find beside an index, or leaves out of a view.
+//!
+//! What must hold: nothing is believed to be a mistake of Cassandra's that it does not contradict itself, asked in another way on the same rows.
+
+use super::{PAGES_MAX, Pair, names, request};
+use crate::oracle::answer::{Answer, Reply, Table};
+use crate::oracle::compare;
+use crate::oracle::kept;
+use crate::oracle::pair::Difference;
+use crate::oracle::step::Step;
+use crate::oracle::wire::{Asker, Request};
+
+impl Pair {
+    /// Why rows are missing at Cassandra of which it says itself that they are there.
+    pub(super) async fn contradiction(
+        &mut self,
+        step: &Step,
+        difference: &Difference,
+    ) -> Option<&'static str> {
+        let is_of_rows = matches!(
+            (&difference.theirs.answer, &difference.ours.answer),
+            (Answer::Rows(_), Answer::Rows(_))
+        );
+        if !is_of_rows {
+            return None;
+        }
+        let lacks_rows = match step.page_rows {
+            // A page is filled with what stands behind a row that is hidden.
+            Some(_) => self.lacks_rows_at_once(step).await,
+            None => lacks_rows(&difference.theirs, &difference.ours),
+        };
+        if lacks_rows && self.hides_rows(step).await {
+            return Some(kept::HIDDEN_ROWS);
+        }
+        let contains = |relation: &str| relation.contains(" CONTAINS ");
+        if lacks_rows && self.is_blind_to_both(step, contains).await {
+            return Some(kept::FROZEN_CONTAINS);
+        }
+        let of_statics = |relation: &str| relation.starts_with('s');
+        if lacks_rows && self.is_blind_to_both(step, of_statics).await {
+            return Some(kept::INDEXED_STATIC);
+        }
+        if self.is_no_mirror(step).await {
+            return Some(kept::NO_MIRROR);
+        }
+        match step.page_rows.is_some() && self.loses_rows_in_pages(step).await {
+            true => Some(kept::ROWS_LOST_IN_PAGES),
+            false => None,
+        }
+    }
+
+    /// Whether Cassandra has fewer rows than we have when both are asked for all of them at once.
+    async fn lacks_rows_at_once(&mut self, step: &Step) -> bool {
+        let (theirs, ours) = self.at_once(step).await;
+        lacks_rows(&theirs, &ours)
+    }
+
+    /// What both answer to a step that is not asked page by page.
+    async fn at_once(&mut self, step: &Step) -> (Reply, Reply) {
+        let at_once = Step {
+            page_rows: None,
+            ..step.clone()
+        };
+        let askers = self.askers(step);
+        let whole = request(&at_once, None);
+        tokio::join!(askers.0.query(&whole), askers.1.query(&whole))
+    }
+
+    /// Whether Cassandra shows fewer rows page by page than at once, where we show page by page what both show at once.
+    async fn loses_rows_in_pages(&mut self, step: &Step) -> bool {
+        let (theirs, ours) = self.at_once(step).await;
+        if compare::difference(&theirs, &ours).is_some() {
+            return false;
+        }
+        let (Answer::Rows(whole), Answer::Rows(our_whole)) = (theirs.answer, ours.answer) else {
+            return false;
+        };
+        let askers = self.askers(step);
+        let (theirs, ours) = (
+            rows_in_pages(askers.0, step).await,
+            rows_in_pages(askers.1, step).await,
+        );
+        ours.is_some_and(|ours| ours == our_whole.rows)
+            && theirs.is_some_and(|theirs| {
+                theirs.len() < whole.rows.len() && theirs.iter().all(|row| whole.rows.contains(row))
+            })
+    }
+
+    /// Whether Cassandra shows fewer rows of the table that is read when it is asked for one of its columns than when it is asked for all.
+    async fn hides_rows(&mut self, step: &Step) -> bool {
+        let Some(table) = table_of(&step.text) else {
+            return false;
+        };
+        let Some(all) = rows_of(&mut self.theirs, "*", table, step).await else {
+            return false;
+        };
+        for column in &all.columns {
+            let column = format!("\"{}\"", column.name);
+            let own = rows_of(&mut self.theirs, &column, table, step).await;
+            if own.is_some_and(|own| own.rows.len() < all.rows.len()) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether Cassandra finds a row by some of a statement's relations, and the same one by all others.
+    async fn is_blind_to_both(
+        &mut self,
+        step: &Step,
+        is_of_the_first: impl Fn(&str) -> bool,
+    ) -> bool {
+        let Some((table, relations)) = relations(&step.text) else {
+            return false;
+        };
+        let (first, others): (Vec<&str>, Vec<&str>) = relations
+            .into_iter()
+            .partition(|relation| is_of_the_first(relation));
+        if first.is_empty() || others.is_empty() {
+            return false;
+        }
+        let mut found = Vec::new();
+        for relations in [first, others] {
+            let from = format!("{table} WHERE {} ALLOW FILTERING", relations.join(" AND "));
+            match rows_of(&mut self.theirs, "*", &from, step).await {
+                Some(table) => found.push(table.rows),
+                None => return false,
+            }
+        }
+        found[0].iter().any(|row| found[1].contains(row))
+    }
+
+    /// Whether a view of Cassandra's has other rows than its base table has at Cassandra itself, where ours has just those.
+    async fn is_no_mirror(&mut self, step: &Step) -> bool {
+        let (Some(view), Some(keyspace)) = (table_of(&step.text), self.theirs.keyspace()) else {
+            return false;
+        };
+        let about = |column: &str, table: &str, name: &str| {
+            format!(
+                "SELECT {column} FROM system_schema.{table} WHERE keyspace_name = '{keyspace}' AND {name} = '{view}'"
+            )
+        };
+        let bases = about("base_table_name", "views", "view_name");
+        let columns = about("column_name, kind", "columns", "table_name");
+        let bases = names(&mut self.theirs, &bases).await;
+        let columns = self.theirs.query(&Request::plain(&columns)).await;
+        let (Some(base), Answer::Rows(columns)) = (bases.first(), columns.answer) else {
+            return false;
+        };
+        let base = String::from_utf8_lossy(base);
+        let of_key = columns
+            .rows
+            .iter()
+            .filter(|row| row[1].as_deref() != Some(b"regular"));
+        let key: Vec<String> = of_key
+            .filter_map(|row| row[0].as_deref())
+            .map(|name| format!("\"{}\"", String::from_utf8_lossy(name)))
+            .collect();
+        let key = key.join(", ");
+        let of_base = keys_of(&mut self.theirs, &key, &base, step).await;
+        let of_view = keys_of(&mut self.theirs, &key, view, step).await;
+        let ours = keys_of(&mut self.ours, &key, view, step).await;
+        of_base.is_some() && of_base == ours && of_base != of_view
+    }
+}
+
+/// The table that a SELECT reads.
+fn table_of(text: &str) -> Option<&str> {
+    let mut words = text.split([' ', ';']);
+    words.find(|word| *word == "FROM");
+    words.next()
+}
+
+/// The table that a SELECT reads, and the relations of its WHERE.
+fn relations(text: &str) -> Option<(&str, Vec<&str>)> {
+    let text = text.trim_end_matches(';');
+    let (_, rest) = text.split_once(" FROM ")?;
+    let (table, relations) = rest.split_once(" WHERE ")?;
+    let ends = [
+        " GROUP BY ",
+        " ORDER BY ",
+        " PER PARTITION ",
+        " LIMIT ",
+        " ALLOW ",
+    ];
+    let end = ends.iter().filter_map(|word| relations.find(word)).min();
+    let relations = &relations[..end.unwrap_or(relations.len())];
+    Some((table, relations.split(" AND ").collect()))
+}
+
+/// All of a table's rows as a server has them at the time of a step.
+async fn rows_of(asker: &mut Asker, columns: &str, from: &str, step: &Step) -> Option<Table> {
+    let text = format!("SELECT {columns} FROM {from}");
+    let request = Request {
+        now_seconds: step.now_seconds,
+        ..Request::plain(&text)
+    };
+    match asker.query(&request).await.answer {
+        Answer::Rows(rows) => Some(rows),
+        _ => None,
+    }
+}
+
+/// The keys of a view that rows of a table have, in one order.
+async fn keys_of(
+    asker: &mut Asker,
+    key: &str,
+    table: &str,
+    step: &Step,
+) -> Option<Vec<Vec<Option<bytes::Bytes>>>> {
+    let mut rows = rows_of(asker, key, table, step).await?.rows;
+    rows.retain(|row| row.iter().all(Option::is_some));
+    rows.sort();
+    Some(rows)
+}
+
+/// Whether the first answer has only rows of the second one, and fewer.
+fn lacks_rows(theirs: &Reply, ours: &Reply) -> bool {
+    let (Answer::Rows(theirs), Answer::Rows(ours)) = (&theirs.answer, &ours.answer) else {
+        return false;
+    };
+    let mut left: Vec<_> = ours.rows.iter().collect();
+    let mut is_ours = |row| {
+        let place = left.iter().position(|own| *own == row);
+        place.map(|place| left.swap_remove(place)).is_some()
+    };
+    theirs.columns == ours.columns
+        && theirs.rows.len() < ours.rows.len()
+        && theirs.rows.iter().all(&mut is_ours)
+}
+
+/// All rows that one shows page by page; `None` if it refuses one.
+async fn rows_in_pages(asker: &mut Asker, step: &Step) -> Option<Vec<Vec<Option<bytes::Bytes>>>> {
+    let mut rows = Vec::new();
+    let mut state = None;
+    for _ in 0..PAGES_MAX {
+        let reply = asker.query(&request(step, state.as_deref())).await;
+        let Answer::Rows(page) = reply.answer else {
+            return None;
+        };
+        rows.extend(page.rows);
+        state = page.page_state;
+        if state.is_none() {
+            return Some(rows);
+        }
+    }
+    None
+}
