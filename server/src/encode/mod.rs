@@ -29,12 +29,17 @@ pub struct Malformed(&'static str);
 impl Malformed {
     pub(crate) const SHORT: Malformed = Malformed("a value ends too early");
     pub(crate) const LENGTH: Malformed = Malformed("a value has a length its type cannot have");
+    pub(crate) const DIGITS: Malformed =
+        Malformed("a decimal of more than 65535 bytes has no order");
     pub(crate) const MARKER: Malformed = Malformed("a key holds a marker that means nothing");
 }
 
 impl From<Malformed> for crate::error::CqlError {
-    /// Values are checked when they are bound, so what fails here came from storage.
+    /// Values are checked when they are bound, so what fails here came from storage; but for those that are sound and too long to be compared.
     fn from(malformed: Malformed) -> Self {
-        crate::error::CqlError::read_failure(malformed.to_string())
+        match malformed {
+            Malformed::DIGITS => crate::error::CqlError::invalid(malformed.to_string()),
+            _ => crate::error::CqlError::read_failure(malformed.to_string()),
+        }
     }
 }

@@ -262,6 +262,17 @@ fn one_decimal_has_one_place_and_says_that_its_spelling_is_lost() {
     );
 }
 
+/// To find its digits takes time by the square of their number.
+#[test]
+fn a_decimal_of_more_digits_than_a_key_holds_has_no_place() {
+    let place = |bytes: usize| {
+        let wire = [&[0; 4][..], &vec![0x7F; bytes]].concat();
+        order::encode(&CqlType::Decimal, Some(&wire), false, &mut Vec::new())
+    };
+    assert!(place(65_535).is_ok());
+    assert_eq!(place(65_536), Err(super::Malformed::DIGITS));
+}
+
 #[test]
 fn an_empty_value_comes_before_all_others_and_after_null() {
     let place = |value: Option<&[u8]>| {
