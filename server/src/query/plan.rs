@@ -309,14 +309,16 @@ fn token_range(lower: Option<&End>, upper: Option<&End>, scope: &Scope<'_>) -> C
     let read = |end: &End| token_of_end(end, scope);
     let start = match lower {
         None => PartitionBound::MIN,
+        // The ring's first token is in front of every key, also of the empty one, which a view may have and whose token it is.
         Some(end) => match (read(end)?, end.inclusive) {
+            (i64::MIN, _) => PartitionBound::MIN,
             (token, true) => PartitionBound::BeforeToken(Token(token)),
             (token, false) => PartitionBound::AfterToken(Token(token)),
         },
     };
     let end = match upper {
         None => PartitionBound::MAX,
-        // The ring's first token as an end means all the way round.
+        // As an end it means all the way round.
         Some(end) => match (read(end)?, end.inclusive) {
             (i64::MIN, _) => PartitionBound::MAX,
             (token, true) => PartitionBound::AfterToken(Token(token)),

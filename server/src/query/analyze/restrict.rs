@@ -18,7 +18,7 @@ use palladium_protocol::types::CqlType;
 use super::gather::Gathered;
 use super::indexes;
 use super::restrictions::{
-    Alternatives, ClusteringPart, Constraint, Filter, Judge, Partition, Restrictions,
+    Alternatives, ClusteringPart, Constraint, Filter, Judge, Partition, Restrictions, Test,
 };
 use super::said::{Said, filters_of};
 use super::term::Terms;
@@ -147,7 +147,12 @@ impl Gathered {
             true => indexes::asked(table, &self.said),
             false => Vec::new(),
         };
-        let is_lenient = filtering || indexes::is_any_answered(table, &asked);
+        // An index over vectors counts until it is found that it compares none.
+        let asks_vectors = self.said.iter().any(|said| {
+            matches!(said.constraint, Some(Constraint::Among(_)))
+                && has_indexed_vector(table, &said.columns)
+        });
+        let is_lenient = filtering || asks_vectors || indexes::is_any_answered(table, &asked);
         let restricts_partition = self.token.is_some()
             || self.said.iter().any(|said| {
                 let first = said.columns.first();
@@ -177,10 +182,15 @@ impl Gathered {
         let is_filtered = filters.len() > before;
         // What is left is about columns outside the key.
         let mut outside: Vec<usize> = Vec::new();
+        let mut filters_outside = Vec::new();
         for said in self.said {
             outside.extend(&said.columns);
-            filters.extend(filters_of(said)?);
+            filters_outside.extend(filters_of(said)?);
         }
+        // Cassandra's order, in which values are found wanting.
+        filters_outside
+            .sort_by_key(|filter| (filter.columns.first().copied(), place(&filter.test)));
+        filters.append(&mut filters_outside);
         if !outside.is_empty() {
             if !selecting {
                 outside.sort();
@@ -284,6 +294,15 @@ impl Gathered {
                 purpose.name()
             ))),
         }
+    }
+}
+
+/// Where a test stands among those of its column: what is said of values comes before keys, and these before entries.
+fn place(test: &Test) -> usize {
+    match test {
+        Test::Compare(..) | Test::In(_) | Test::Contains(_) => 0,
+        Test::ContainsKey(_) => 1,
+        Test::Element { .. } => 2,
     }
 }
 

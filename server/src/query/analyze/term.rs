@@ -465,8 +465,8 @@ fn names_a_column(of: &Selectable) -> bool {
         Selectable::Tuple(parts) | Selectable::List(parts) | Selectable::Set(parts) => {
             parts.iter().any(names_a_column)
         }
-        // A map with a value that names none counts as all of them.
-        Selectable::Map(parts) => !parts.is_empty(),
+        // A map with a value that names none counts as all of them; so in turns, one within another.
+        Selectable::Map(parts) => parts.iter().any(|(_, value)| !names_a_column(value)),
         Selectable::TypeHint { expression, .. } => names_a_column(expression),
         _ => true,
     }

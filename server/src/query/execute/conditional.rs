@@ -371,8 +371,9 @@ impl Latched<'_> {
             ));
         };
         let table = &first.table;
+        // As in Cassandra, what a batch writes without a condition does not count.
         let touches = |kind: ColumnKind| {
-            plans.iter().any(|(plan, _)| {
+            conditional.iter().any(|(plan, _)| {
                 let rows = kind == ColumnKind::Regular && !plan.statics_only;
                 rows || plan
                     .operations
