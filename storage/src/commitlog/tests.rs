@@ -669,6 +669,29 @@ fn groups_are_committed_while_segments_are_being_removed() {
 }
 
 #[test]
+fn on_a_full_disk_segments_that_nobody_needs_go_before_a_group_is_refused() {
+    let mut world = World::new(27);
+    let (mut log, _) = world.open();
+    for sequence in 1..=60 {
+        world.commit(&mut log, sequence).unwrap();
+        // Each slot of the watermark is there.
+        world.env.run(log.store_watermark()).unwrap();
+    }
+    let before = log.on_disk();
+    log.let_go(|_| 61);
+    world.disk.set_room(Some(0));
+    for sequence in 61..=80 {
+        world.commit(&mut log, sequence).unwrap();
+    }
+    assert!(log.on_disk() < before);
+    drop(log);
+    world.disk.set_room(None);
+    let (_, recovered) = world.open();
+    assert_eq!(recovered.damage, []);
+    assert_eq!(recovered.last_sequence, 80);
+}
+
+#[test]
 fn segments_that_were_let_go_may_be_gone_in_any_order() {
     for gone in 0..16u64 {
         let mut world = World::new(26);

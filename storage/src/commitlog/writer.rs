@@ -433,9 +433,12 @@ impl<B: Backend> CommitLog<B> {
         ];
         let both = [page, page].concat();
         let seal = chain(sealed.bytes());
+        // Asked before: what goes while the segment is being made leaves nothing to ask for behind it.
+        let may_get_room = self.removals.len() > 0 || !self.released.is_empty();
         let mut created = self.backend.log_create(segment, bytes, &both).await;
-        if matches!(created, Err(Error::Full { .. })) && self.removals.len() > 0 {
-            // Nothing was begun, and room is being made.
+        if matches!(created, Err(Error::Full { .. })) && may_get_room {
+            // Nothing was begun, and room is being made. An error: the disk is as full as before, and that is said.
+            let _ = self.release().await;
             self.removals.have_ended().await;
             created = self.backend.log_create(segment, bytes, &both).await;
         }

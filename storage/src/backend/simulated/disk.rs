@@ -493,7 +493,12 @@ impl Disk for SimulatedLife {
 
     fn remove(&self, path: &str) -> io::Result<()> {
         self.with(|state| {
-            state.names.remove(path);
+            let removed = state.names.remove(path);
+            let bytes = removed.and_then(|file| state.files.get(&file));
+            let bytes = bytes.map_or(0, |content| content.current.len() as u64);
+            if let Some(room) = &mut state.room_bytes {
+                *room += bytes;
+            }
             Ok(())
         })
     }
