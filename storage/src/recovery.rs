@@ -263,11 +263,13 @@ pub(crate) async fn load_root<B: Backend>(
     id: TableId,
     state: &TableState,
 ) -> Result<Result<GoodRoot, String>> {
+    /// It was damaged.
+    pub(crate) is_altered: bool,
     Ok(judged(id, root::load(backend, id).await?, state))
 }
 
 fn judged(id: TableId, loaded: LoadedRoot, state: &TableState) -> Result<GoodRoot, String> {
-    let note = loaded.note;
+    let (note, is_altered) = (loaded.note, loaded.is_altered);
     let good = |root, is_ahead| {
         Ok(GoodRoot {
             root,
@@ -282,6 +284,7 @@ fn judged(id: TableId, loaded: LoadedRoot, state: &TableState) -> Result<GoodRoo
         RootState::Destroyed => Err(format!("the root of table {id} was destroyed")),
         RootState::Damaged => Err(format!("both copies of the root of table {id} are damaged")),
         RootState::Live(root) => match root::standing(&root, state.epoch, &state.root_hash) {
+            is_altered,
             Standing::Current => good(Some(*root), false),
             Standing::Ahead => good(Some(*root), true),
             Standing::RolledBack => Err(format!(

@@ -203,6 +203,8 @@ pub struct LoadedRoot {
     pub state: RootState,
     /// One copy was damaged or older than the other, and survived. Commit the root again to heal it.
     pub note: Option<String>,
+    /// That is damage, and no replacement that was cut short.
+    pub is_altered: bool,
 }
 
 /// Reads the newest copy of a table's root.
@@ -229,19 +231,24 @@ fn loaded(table: TableId, copies: [RootCopy; 2]) -> Result<LoadedRoot> {
         RootCopy::Absent => RootState::Missing,
         // A first commit that never counted.
         RootCopy::Damaged if RootCopy::is_unfinished(&copies) => RootState::Missing,
-        RootCopy::Damaged => RootState::Damaged,
+        RootCopy::Damaged | RootCopy::Altered => RootState::Damaged,
         RootCopy::Destroyed { .. } => RootState::Destroyed,
         RootCopy::Live { bytes, .. } => RootState::Live(Box::new(Root::decode(bytes)?)),
     };
     let note = copies.iter().position(|copy| copy != newest).map(|index| {
         let standing = match (&copies[index], copies[index].version()) {
-            (RootCopy::Damaged, _) => "is damaged",
+            (RootCopy::Damaged | RootCopy::Altered, _) => "is damaged",
             (_, Some(version)) if Some(version) == newest.version() => "differs",
             _ => "is older",
         };
         format!("root of table {table}: copy {index} {standing}, the other one holds")
     });
-    Ok(LoadedRoot { state, note })
+    let is_altered = copies.contains(&RootCopy::Altered);
+    Ok(LoadedRoot {
+        state,
+        note,
+        is_altered,
+    })
 }
 
 /// Makes the newest copy durable, as it is seen: after a sync that failed it may not be, and whoever is shown it would lose it with the power.

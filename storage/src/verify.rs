@@ -96,7 +96,7 @@ impl Inspection {
         for (id, table) in &state.tables {
             match recovery::load_root(backend, *id, table).await? {
                 Ok(loaded) => {
-                    match was_stopped && !loaded.is_ahead {
+                    match loaded.is_altered || (was_stopped && !loaded.is_ahead) {
                         true => report.damage.extend(loaded.note),
                         false => report.warnings.extend(loaded.note),
                     }

@@ -308,7 +308,8 @@ impl<D: Disk> Folder<D> {
             true => RootCopy::Damaged,
             false => slot::decode(table, &slots[index * SLOT_BYTES..][..SLOT_BYTES]),
         };
-        Ok([copy(0), copy(1)])
+        let (first, second) = slots.split_at(SLOT_BYTES);
+        Ok(slot::compare([copy(0), copy(1)], [first, second]))
     }
 
     pub fn root_harden(&self, table: TableId, holding: usize) -> Result<()> {

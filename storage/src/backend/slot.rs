@@ -33,8 +33,10 @@ const DESTROYED: u8 = 2;
 pub enum RootCopy {
     /// There is nothing: no file, or a slot never written.
     Absent,
-    /// There is something that nobody wrote.
+    /// There is something that nobody wrote, or not to its end.
     Damaged,
+    /// The same, and it is the other, whole copy but for a few bytes: a write that was cut short leaves more of the root that it was to bring, or less of this one.
+    Altered,
     /// A root.
     Live { version: u64, bytes: Vec<u8> },
     /// A root was here and has been destroyed.
@@ -46,7 +48,7 @@ impl RootCopy {
     pub fn version(&self) -> Option<u64> {
         match self {
             RootCopy::Live { version, .. } | RootCopy::Destroyed { version } => Some(*version),
-            RootCopy::Absent | RootCopy::Damaged => None,
+            RootCopy::Absent | RootCopy::Damaged | RootCopy::Altered => None,
         }
     }
 
@@ -92,6 +94,32 @@ fn encode(state: u8, table: TableId, version: u64, root: &[u8]) -> Vec<u8> {
     let crc = slot_crc(slot.bytes(), root);
     slot.u32(crc).raw(root).zero(ROOT_BYTES_MAX - root.len());
     slot.into_bytes()
+}
+
+/// Sectors are written whole, and each that another root is written to differs in many bytes: keys, wrapped, and tags.
+const SECTOR_BYTES: usize = 512;
+/// More bytes of a sector than these are another root's.
+const ALTERED_BYTES_MAX: usize = 8;
+
+/// Tells what a copy that is not whole was, by one that is.
+pub(super) fn compare(copies: [RootCopy; 2], slots: [&[u8]; 2]) -> [RootCopy; 2] {
+    let is_altered = || {
+        let sectors = slots.map(|slot| slot.chunks(SECTOR_BYTES));
+        let [first, second] = sectors;
+        let differing = |(a, b): (&[u8], &[u8])| a.iter().zip(b).filter(|(a, b)| a != b).count();
+        let in_each: Vec<usize> = first.zip(second).map(differing).collect();
+        in_each.iter().all(|bytes| *bytes <= ALTERED_BYTES_MAX)
+            && in_each.iter().any(|bytes| *bytes > 0)
+    };
+    match copies {
+        [RootCopy::Damaged, live @ RootCopy::Live { .. }] if is_altered() => {
+            [RootCopy::Altered, live]
+        }
+        [live @ RootCopy::Live { .. }, RootCopy::Damaged] if is_altered() => {
+            [live, RootCopy::Altered]
+        }
+        copies => copies,
+    }
 }
 
 /// Reads a slot of `table` as the disk gave it.
@@ -164,6 +192,31 @@ mod tests {
         }
         for length in 0..64 {
             assert_ne!(decode(TABLE, &slot[..length]), copy);
+        }
+    }
+
+    #[test]
+    fn a_few_bytes_are_altered_and_a_sector_of_another_root_is_a_write_cut_short() {
+        let [old, new] = [1u8, 2].map(|byte| encode_live(TABLE, u64::from(byte), &[byte; 700]));
+        let live = RootCopy::Live {
+            version: 1,
+            bytes: vec![1; 700],
+        };
+        for flipped in [3, 40, 600, 20_000] {
+            let mut slot = old.clone();
+            slot[flipped] ^= 0x10;
+            let copies = [RootCopy::Damaged, live.clone()];
+            let [copy, other] = compare(copies, [&slot, &old]);
+            assert_eq!((copy, other), (RootCopy::Altered, live.clone()));
+        }
+        let first = [&new[..512], &old[512..]].concat();
+        let second = [&old[..512], &new[512..]].concat();
+        let destroyed = [&encode_destroyed(TABLE, 2)[..512], &old[512..]].concat();
+        let cut = [&old[..512], &[0; SLOT_BYTES - 512]].concat();
+        for slot in [first, second, destroyed, cut] {
+            assert_eq!(decode(TABLE, &slot), RootCopy::Damaged);
+            let copies = [live.clone(), RootCopy::Damaged];
+            assert_eq!(compare(copies.clone(), [&old, &slot]), copies);
         }
     }
 

@@ -403,3 +403,25 @@ fn a_stop_whose_commit_of_the_manifest_fails_half_way_looks_like_a_crash() {
     world.unlock(0).unwrap();
     assert_eq!(world.rows(0).unwrap(), expected);
 }
+
+/// A crash explains what is not written to its end, and no few bytes of a root that was.
+#[test]
+fn a_flipped_copy_of_a_root_is_damage_also_after_a_kill() {
+    for at in [3, 60, 32768 + 12, 32768 + 100] {
+        let mut world = World::with_tables(46, small(), 1);
+        world.fill(0, 2, 2);
+        world.env.drop_tasks();
+        world.disk.crash(Crash::Kill);
+        assert_eq!(world.inspect().unwrap().damage, [""; 0]);
+        let path = world.paths("roots/").remove(0);
+        world.disk.flip(&path, at, 2);
+        let damage = world.inspect().unwrap().damage;
+        assert_eq!(damage.len(), 1, "{at}: {damage:?}");
+        assert!(damage[0].contains("root of table"), "{damage:?}");
+        // The start mends it.
+        world.try_reopen_as_it_is().unwrap();
+        world.env.drop_tasks();
+        world.disk.crash(Crash::Kill);
+        assert_eq!(world.inspect().unwrap().damage, [""; 0]);
+    }
+}
