@@ -47,6 +47,9 @@ pub struct Options {
     pub concurrent_compactors: usize,
     /// Bytes a second that all merges together may read; 0: as many as there are.
     pub compaction_throughput: u64,
+    /// Files of what was dropped or emptied that may wait for their removal before whoever makes more of them waits, too: each is room on the disk that others do not have. A
+    /// table of many SSTables has some hundreds.
+    pub removals_waiting_max: usize,
 }
 
 impl Default for Options {
@@ -65,6 +68,7 @@ impl Default for Options {
             row_bytes_max: ROW_BYTES_MAX,
             concurrent_compactors: 2,
             compaction_throughput: 64 << 20,
+            removals_waiting_max: 4_096,
         }
     }
 }

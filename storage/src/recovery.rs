@@ -108,6 +108,7 @@ pub(crate) async fn open<B: Backend>(
         doubtful: Mutex::default(),
         removing: futures::lock::Mutex::default(),
         log_damage,
+        removals_waiting: Arc::default(),
         broken_groups,
         log_end: OnceLock::new(),
         is_closed: AtomicBool::new(false),

@@ -389,6 +389,7 @@ impl Config {
             concurrent_compactors: self.concurrent_compactors,
             compaction_throughput: self.compaction_throughput_mib.saturating_mul(1 << 20),
             row_bytes_max: usual.row_bytes_max,
+            removals_waiting_max: usual.removals_waiting_max,
         }
     }
 }

@@ -130,8 +130,10 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) obsolete: Mutex<Vec<Arc<Sstable>>>,
     /// Blobs that a manifest commit named whose outcome is not known. The next commit that succeeds leaves them out for good.
     pub(crate) doubtful: Mutex<Vec<StructureId>>,
-    /// Held by who removes the files of a dropped table: one at a time, so that reads find threads free.
+    /// Held by who removes the files of what was dropped or emptied: one at a time, so that reads find threads free.
     pub(crate) removing: futures::lock::Mutex<()>,
+    /// Files of what was dropped or emptied that are still to be removed.
+    pub(crate) removals_waiting: Arc<AtomicUsize>,
     /// Damage in the log that stops tables, as found at the start.
     pub(crate) log_damage: Vec<LogDamage>,
     /// Groups of which a share is damaged.

@@ -167,6 +167,12 @@ pub(crate) async fn flush_largest<B: Backend>(inner: &Arc<Inner<B>>) -> Result<(
 
 /// Removes the blobs of SSTables that nobody reads any more.
 pub(crate) async fn remove_obsolete<B: Backend>(inner: &Inner<B>) {
+    let structures = take_obsolete(inner);
+    inner.remove_blobs(structures.into_iter()).await;
+}
+
+/// What SSTables that nobody reads any more are made of, for who removes it; nothing of them is in memory.
+pub(super) fn take_obsolete<B: Backend>(inner: &Inner<B>) -> Vec<StructureId> {
     let unread: Vec<StructureId> = {
         let mut obsolete = inner
             .obsolete
@@ -181,8 +187,8 @@ pub(crate) async fn remove_obsolete<B: Backend>(inner: &Inner<B>) {
     };
     if !unread.is_empty() {
         inner.cache.forget(&unread.iter().copied().collect());
-        inner.remove_blobs(unread.into_iter()).await;
     }
+    unread
 }
 
 /// Makes an exchange of SSTables durable, then visible. If a truncation was faster, what was made of the old ones is thrown away.

@@ -1,11 +1,11 @@
 //! Which tables there are: create, drop, truncate.
 //!
 //! Durable order: a root before the manifest that records it, both before the answer; a drop destroys the root before anything is removed, and can be asked
-//! for again until it has succeeded. The files of what was dropped go behind the answer: without root and manifest entry nothing opens them, and what a crash
+//! for again until it has succeeded. The files of what was dropped or emptied go behind the answer: nothing in the manifest names them, and what a crash
 //! leaves of them is an orphan that the next start removes.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -196,7 +196,7 @@ impl<B: Backend> Inner<B> {
         self.tables.remove(id);
         self.forming.ask(Errand::Release);
         let structures = entries.iter().flat_map(SstableEntry::structures);
-        self.remove_behind(structures.collect());
+        self.remove_behind(structures.collect()).await;
         Ok(())
     }
 
@@ -205,8 +205,8 @@ impl<B: Backend> Inner<B> {
         // A flush that is under way is waited for before others are kept waiting.
         drop(table.rewriting.lock().await);
         // Before the table's own lock: whoever holds a latch may wait for a flush.
-        let _latched = self.latches.acquire_table(id).await;
-        let _rewriting = table.rewriting.lock().await;
+        let latched = self.latches.acquire_table(id).await;
+        let rewriting = table.rewriting.lock().await;
         let open = self.pass(&table)?;
         self.log_goes_on()?;
         let frozen = open.freeze();
@@ -230,11 +230,11 @@ impl<B: Backend> Inner<B> {
         self.retire(sstables.iter().cloned());
         // They remember what is gone.
         open.detach(None);
-        drop((sstables, open));
-        let lost = entries.iter().flat_map(SstableEntry::structures);
-        self.remove_blobs(lost).await;
+        drop((sstables, open, rewriting, latched));
         self.forming.ask(Errand::Release);
-        rewrite::remove_obsolete(self).await;
+        let lost = entries.iter().flat_map(SstableEntry::structures);
+        let obsolete = rewrite::take_obsolete(self);
+        self.remove_behind(lost.chain(obsolete).collect()).await;
         Ok(())
     }
 
@@ -242,8 +242,8 @@ impl<B: Backend> Inner<B> {
         let table = self.tables.get(id)?;
         self.make_all_durable().await?;
         // One that opens meanwhile would have what is dropped here.
-        let _transition = table.transition.lock().await;
-        let _rewriting = table.rewriting.lock().await;
+        let transition = table.transition.lock().await;
+        let rewriting = table.rewriting.lock().await;
         let entries = self.sstable_entries(id).await;
         let dropped = entries.iter().filter(|entry| entry.store == store);
         let dropped: Vec<&SstableEntry> = dropped.collect();
@@ -251,7 +251,7 @@ impl<B: Backend> Inner<B> {
             .await?;
         let Some(open) = table.opened() else {
             let structures = dropped.iter().flat_map(|entry| entry.structures());
-            self.remove_blobs(structures).await;
+            self.remove_behind(structures.collect()).await;
             return Ok(());
         };
         let bytes = open.drop_store(store);
@@ -264,8 +264,8 @@ impl<B: Backend> Inner<B> {
             .iter()
             .filter(|sstable| removed.contains(&sstable.id()));
         self.retire(replaced.cloned());
-        drop((before, open));
-        rewrite::remove_obsolete(self).await;
+        drop((before, open, rewriting, transition));
+        self.remove_behind(rewrite::take_obsolete(self)).await;
         Ok(())
     }
 
@@ -358,13 +358,23 @@ impl<B: Backend> Inner<B> {
         }
     }
 
-    /// The same while whoever asked for it goes on. A closing engine waits for it.
-    fn remove_behind(self: &Arc<Self>, structures: Vec<StructureId>) {
+    /// The same while whoever asked for it goes on, unless too many wait already: then he waits with them, and makes no more of them. A closing engine waits for it.
+    async fn remove_behind(self: &Arc<Self>, structures: Vec<StructureId>) {
+        if structures.is_empty() {
+            return;
+        }
+        let waiting = Waiting::enter(&self.removals_waiting, structures.len());
+        let is_long = waiting.before >= self.options.removals_waiting_max;
         let inner = self.clone();
-        self.start(async move {
+        let removal = async move {
             let _one_at_a_time = inner.removing.lock().await;
             inner.remove_blobs(structures.into_iter()).await;
-        });
+            drop(waiting);
+        };
+        match is_long {
+            true => removal.await,
+            false => self.start(removal),
+        }
     }
 
     /// SSTables that no version holds any more.
@@ -391,6 +401,30 @@ impl<B: Backend> Inner<B> {
     pub(crate) fn set_root(&self, root: Root) {
         let mut roots = self.roots.lock().expect("no holder of this lock panics");
         roots.insert(root.table, root);
+    }
+}
+
+/// Files that wait for their removal.
+struct Waiting {
+    all: Arc<AtomicUsize>,
+    own: usize,
+    /// So many waited already.
+    before: usize,
+}
+
+impl Waiting {
+    fn enter(all: &Arc<AtomicUsize>, own: usize) -> Waiting {
+        Waiting {
+            all: all.clone(),
+            own,
+            before: all.fetch_add(own, Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.own, Ordering::Relaxed);
     }
 }
 

@@ -8,7 +8,7 @@ use futures::channel::oneshot;
 use futures::future::{Either, join_all, select};
 use palladium_storage::{Crash, Env, Error, HeldCalls, Options};
 
-use crate::world::{Rows, World, everything, id, rows, small};
+use crate::world::{self, Rows, World, everything, id, rows, small};
 
 const SLOW: Duration = Duration::from_millis(100);
 
@@ -236,4 +236,68 @@ fn writes_are_acknowledged_while_segments_are_being_removed() {
     assert!(world.paths("log/segment").len() < segments);
     assert_eq!(world.rows(0).unwrap(), expected);
     world.stop().unwrap();
+}
+
+/// Whether an operation answers while no file goes.
+fn answers(world: &World, operation: impl Future<Output = Result<(), Error>>) -> bool {
+    let patience = world.env.sleep(Duration::from_secs(60));
+    let operation = pin!(operation);
+    match world.env.run(select(operation, patience)) {
+        Either::Left((result, _)) => {
+            result.unwrap();
+            true
+        }
+        Either::Right(_) => false,
+    }
+}
+
+#[test]
+fn truncate_and_the_end_of_a_store_answer_while_files_are_being_removed() {
+    let world = World::with_tables(10, small(), 1);
+    let store = palladium_storage::Store(1);
+    for value in 0..2 {
+        let mut derived = world::mutation(0, (value, 0), value, world.engine.next_timestamp());
+        derived.store = store;
+        let write = palladium_storage::Write::new(vec![derived]);
+        world.env.run(world.engine.write(vec![write]))[0]
+            .clone()
+            .unwrap();
+        world.put(0, (value, 1), value);
+        world.flush(0).unwrap();
+    }
+    let files = world.paths("blobs/").len();
+    world.disk.hold(HeldCalls::BlobRemovals, true);
+    assert!(answers(&world, world.engine.drop_store(id(0), store)));
+    assert!(answers(&world, world.engine.truncate(id(0))));
+    assert_eq!(world.rows(0).unwrap(), Rows::new());
+    assert_eq!(world.paths("blobs/").len(), files);
+    world.disk.hold(HeldCalls::BlobRemovals, false);
+    world.stop().unwrap();
+    assert_eq!(world.paths("blobs/").len(), 0);
+}
+
+#[test]
+fn whoever_empties_more_tables_than_files_may_wait_waits_for_their_removal() {
+    let options = Options {
+        removals_waiting_max: 8,
+        ..small()
+    };
+    let world = World::with_tables(11, options, 5);
+    for table in 0..5 {
+        world.put(table, (1, 1), 1);
+        world.flush(table).unwrap();
+    }
+    world.disk.hold(HeldCalls::BlobRemovals, true);
+    let answered: Vec<bool> = (0..5)
+        .map(|table| match table % 2 {
+            0 => answers(&world, world.engine.truncate(id(table))),
+            _ => answers(&world, world.engine.drop_table(id(table))),
+        })
+        .collect();
+    // Of four files each; also who waits has emptied his table.
+    assert_eq!(answered, [true, true, false, false, false]);
+    assert_eq!(world.rows(2).unwrap(), Rows::new());
+    world.disk.hold(HeldCalls::BlobRemovals, false);
+    world.stop().unwrap();
+    assert_eq!(world.paths("blobs/").len(), 0);
 }

@@ -45,6 +45,8 @@ pub enum HeldCalls {
     LogRemovals,
     /// Commits of the manifest, before anything of them is written.
     ManifestCommits,
+    /// Removals of blobs.
+    BlobRemovals,
 }
 
 /// Files in memory, shared by the backends that come and go with each crash.

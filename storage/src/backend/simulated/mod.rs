@@ -252,6 +252,7 @@ impl Backend for SimulatedBackend {
     }
 
     async fn blob_remove(&self, blob: StructureId) -> Result<()> {
+        self.shared.disk.goes_on(HeldCalls::BlobRemovals).await;
         self.slowly(|folder| folder.blob_remove(blob)).await
     }
 
