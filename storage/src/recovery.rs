@@ -107,8 +107,8 @@ pub(crate) async fn open<B: Backend>(
         obsolete: Mutex::default(),
         doubtful: Mutex::default(),
         removing: futures::lock::Mutex::default(),
-        log_damage,
         removals_waiting: Arc::default(),
+        log_damage,
         broken_groups,
         log_end: OnceLock::new(),
         is_closed: AtomicBool::new(false),
@@ -215,10 +215,11 @@ async fn load_tables<B: Backend>(
 /// A log that has seen a newer manifest belongs to a newer folder: nothing here can be trusted. A manifest that has seen a newer log says which groups are
 /// missing at the log's end.
 pub(crate) fn check_ages(report: &ManifestReport, recovered: &Recovered) -> Result<Option<Damage>> {
-    if recovered.manifest_sequence > report.sequence {
+    let known = newest_commit_known(recovered);
+    if known > report.sequence {
         return Err(Error::corrupt(format!(
-            "the manifest ends at commit {}, and the log knows commit {}: an older manifest was put back",
-            report.sequence, recovered.manifest_sequence
+            "the manifest ends at commit {}, and the log knows commit {known}: an older manifest was put back",
+            report.sequence
         )));
     }
     let first = recovered.last_sequence + 1;
@@ -229,6 +230,12 @@ pub(crate) fn check_ages(report: &ManifestReport, recovered: &Recovered) -> Resu
         what: format!("groups {first} to {last} are missing at the log's end"),
         scope: DamageScope::Groups { first, last },
     }))
+}
+
+/// The newest commit that the log speaks of. A start names itself after the commit that it is about to make, so that the one before it was there.
+pub(crate) fn newest_commit_known(recovered: &Recovered) -> u64 {
+    let before_start = recovered.incarnation.saturating_sub(1);
+    recovered.manifest_sequence.max(before_start)
 }
 
 /// The last group that manifest or log speak of; those that are missing count: their loss is known, and no number is given twice.
@@ -254,6 +261,8 @@ pub(crate) struct GoodRoot {
     pub(crate) root: Option<Root>,
     /// A spare copy was damaged, or its replacement cut short.
     pub(crate) note: Option<String>,
+    /// It was damaged.
+    pub(crate) is_altered: bool,
     /// The manifest has not recorded it: a switch was cut short, and one copy may still be the old one.
     pub(crate) is_ahead: bool,
 }
@@ -264,8 +273,6 @@ pub(crate) async fn load_root<B: Backend>(
     id: TableId,
     state: &TableState,
 ) -> Result<Result<GoodRoot, String>> {
-    /// It was damaged.
-    pub(crate) is_altered: bool,
     Ok(judged(id, root::load(backend, id).await?, state))
 }
 
@@ -275,6 +282,7 @@ fn judged(id: TableId, loaded: LoadedRoot, state: &TableState) -> Result<GoodRoo
         Ok(GoodRoot {
             root,
             note,
+            is_altered,
             is_ahead,
         })
     };
@@ -285,7 +293,6 @@ fn judged(id: TableId, loaded: LoadedRoot, state: &TableState) -> Result<GoodRoo
         RootState::Destroyed => Err(format!("the root of table {id} was destroyed")),
         RootState::Damaged => Err(format!("both copies of the root of table {id} are damaged")),
         RootState::Live(root) => match root::standing(&root, state.epoch, &state.root_hash) {
-            is_altered,
             Standing::Current => good(Some(*root), false),
             Standing::Ahead => good(Some(*root), true),
             Standing::RolledBack => Err(format!(

@@ -5,6 +5,8 @@
 //! ```text
 //! a damaged SSTable   every partition whose blocks all open is written into a new one; the rest goes with the old one
 //! damage in the log   what the table's shares still say is written into SSTables; then the table's floor moves behind the damage
+//! a table's entry     one that the manifest has lost is made anew, under the root that is there, for what the log holds
+//! the manifest        a newest commit that is whole in no copy: the one before it is taken
 //! ```
 //!
 //! What must hold: new SSTables are durable before the manifest names them, in one commit for each table; after an error the folder is as it was, but for blobs that the
@@ -16,13 +18,15 @@ use palladium_crypto::{KeyRing, TableId};
 
 use crate::backend::Backend;
 use crate::commitlog::{self, DamageScope};
-use crate::engine::record;
+use crate::engine::{record, recorded};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::manifest::{Edit, Manifest, SstableEntry};
 use crate::memtable::{TableMemtables, flush};
 use crate::model::{PartitionBound, Store};
 use crate::read::{Fault, Source};
+use crate::recovery::newest_commit_known;
+use crate::root::{self, RootState};
 use crate::sstable::rescue::Survey;
 use crate::sstable::{Sstable, WriterOptions};
 use crate::verify::Inspection;
@@ -195,6 +199,48 @@ impl Wreck {
         }
         Ok(())
     }
+}
+
+/// What would be given up to go back to the manifest's commit before the newest, if that is what it takes to read it: a line. It was some edits, and nobody can say which.
+pub async fn lost_commit<B: Backend>(backend: &B, service: &KeyRing) -> Result<Option<String>> {
+    Manifest::what_to_give_up(backend, service).await
+}
+
+/// Goes back to the commit before it. What it said of tables, they say themselves where they can: a new root opens, what was written out is in the log still. Else the next
+/// look at the folder names what is missing.
+pub async fn give_up_commit<B: Backend>(
+    backend: Arc<B>,
+    env: Arc<dyn Env>,
+    service: Arc<KeyRing>,
+) -> Result<()> {
+    let log = commitlog::inspect(&*backend, &service).await?;
+    let known = newest_commit_known(&log);
+    Manifest::give_up_the_newest(backend, env, service, known).await
+}
+
+/// Gives the manifest entries of tables that it has lost, under the roots that are there still: what the log holds of them is read again, what was written out is gone. Gives a
+/// line for each.
+pub async fn restore_tables<B: Backend>(
+    backend: Arc<B>,
+    env: Arc<dyn Env>,
+    service: Arc<KeyRing>,
+    tables: &[TableId],
+) -> Result<Vec<String>> {
+    let (mut manifest, _) = Manifest::recover(backend.clone(), env, service).await?;
+    let mut lines = Vec::new();
+    for &table in tables {
+        let RootState::Live(root) = root::load(&*backend, table).await?.state else {
+            lines.push(format!(
+                "nothing of table {table}: its root is gone, too; DROP TABLE ends it"
+            ));
+            continue;
+        };
+        let log_floor = 1;
+        let edits = [Edit::CreateTable { table, log_floor }, recorded(&root)];
+        manifest.commit(&edits).await?;
+        lines.push(format!("table {table}: what the log still says of it"));
+    }
+    Ok(lines)
 }
 
 /// Discards what wrecks have lost and keeps the rest, table by table. Gives a line for each thing that was kept.

@@ -67,6 +67,7 @@ pub use group::Write;
 pub use keys::Unsettled;
 pub use memory::Memory;
 pub use tables::NewTable;
+pub(crate) use tables::recorded;
 pub use ticket::Ticket;
 
 pub(crate) use activity::{Flush, Flushes, Latencies, Merges, Tallies};

@@ -5,7 +5,7 @@
 
 use palladium_crypto::{StructureId, TableId, WRAPPED_DATA_KEY_BYTES, WrappedDataKey};
 
-use crate::backend::fields::{FieldReader, FieldWriter};
+use crate::backend::fields::{FieldReader, FieldWriter, is_zero};
 use crate::sealed::TAG_BYTES;
 
 const FORMAT_VERSION: u16 = 1;
@@ -67,6 +67,8 @@ pub struct FrameHead<'a> {
 const FRAME_MAGIC: &[u8; 4] = b"PMFR";
 const FRAME_FIXED_BYTES: usize = 164;
 const _: () = assert!(FRAME_FIXED_BYTES == 48 + WRAPPED_DATA_KEY_BYTES);
+/// A frame without edits, about no table.
+const FRAME_BYTES_MIN: usize = FRAME_FIXED_BYTES + RECORD_FIXED_BYTES + TAG_BYTES + 4;
 
 impl FrameHead<'_> {
     /// Bytes of the whole frame.
@@ -108,9 +110,20 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Whether a frame begins here, whole or not.
-    pub fn begins(bytes: &[u8]) -> bool {
-        bytes.starts_with(FRAME_MAGIC)
+    /// Whether `bytes` may be what damage has left of a frame: any one thing of its head stands where it should, or there is enough of it to have been one. Zeros are
+    /// nobody's.
+    pub fn may_be_left_of(bytes: &[u8], generation: u64, sequence: u64) -> bool {
+        let begins = FRAME_MAGIC
+            .iter()
+            .zip(bytes)
+            .all(|(magic, byte)| magic == byte);
+        let number_at = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+        let length = bytes.get(8..).and_then(|rest| rest.first_chunk());
+        (begins && !bytes.is_empty())
+            || length.is_some_and(|length| u32::from_le_bytes(*length) as usize == bytes.len())
+            || number_at(16) == Some(generation)
+            || number_at(24) == Some(sequence)
+            || (bytes.len() >= FRAME_BYTES_MIN && !is_zero(bytes))
     }
 
     /// The frame at the beginning of `bytes`, if a whole one stands there.
@@ -176,12 +189,13 @@ pub struct Record {
     pub tables: Vec<(TableId, u64, [u8; 32])>,
 }
 
+const RECORD_FIXED_BYTES: usize = 92;
 const RECORD_TABLE_BYTES: usize = 16 + 8 + 32;
 
 impl Record {
     /// Bytes of a sealed record about so many tables.
     pub fn sealed_bytes(tables: usize) -> usize {
-        92 + tables * RECORD_TABLE_BYTES + TAG_BYTES
+        RECORD_FIXED_BYTES + tables * RECORD_TABLE_BYTES + TAG_BYTES
     }
 
     /// The plaintext.

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use palladium_crypto::{KeyRing, Sealed, StructureKind, TableId};
 
 use self::frame::{FrameHead, FrameKind, GenerationHeader, Record};
+use self::recovery::{Found, NewestFrame};
 use crate::backend::fields::FieldWriter;
 use crate::backend::{Backend, Part, Public};
 use crate::env::Env;
@@ -55,6 +56,8 @@ pub struct ManifestReport {
     pub notes: Vec<String>,
     /// What a crash explains and looks the same as damage to the newest frame of one copy: a commit cut short.
     pub unfinished: Vec<String>,
+    /// The newest frame is whole in no copy, and an operator has given it up.
+    pub given_up: Option<String>,
     /// There was no manifest: a new folder, if nothing else is in it.
     pub is_new: bool,
 }
@@ -99,8 +102,34 @@ impl<B: Backend> Manifest<B> {
         env: Arc<dyn Env>,
         service: Arc<KeyRing>,
     ) -> Result<(Manifest<B>, ManifestReport)> {
-        let found = recovery::read(&*backend, &service).await?;
-        let mut manifest = Manifest {
+        let found = recovery::read(&*backend, &service, NewestFrame::IsNeeded).await?;
+        let report = found.report.clone();
+        let mut manifest = Self::of(backend, env, service, found);
+        if manifest.needs_generation {
+            manifest.begin_generation(manifest.state.clone()).await?;
+        }
+        Ok((manifest, report))
+    }
+
+    /// Goes back to the commit before a newest one that is whole in no copy, at an operator's order. Its own number, and all up to `known`, are not given again: whoever has
+    /// seen them sees something newer.
+    pub async fn give_up_the_newest(
+        backend: Arc<B>,
+        env: Arc<dyn Env>,
+        service: Arc<KeyRing>,
+        known: u64,
+    ) -> Result<()> {
+        let mut found = recovery::read(&*backend, &service, NewestFrame::MayBeGivenUp).await?;
+        if found.report.given_up.is_none() {
+            return Ok(());
+        }
+        found.report.sequence = found.report.sequence.saturating_add(1).max(known);
+        let mut manifest = Self::of(backend, env, service, found);
+        manifest.begin_generation(manifest.state.clone()).await
+    }
+
+    fn of(backend: Arc<B>, env: Arc<dyn Env>, service: Arc<KeyRing>, found: Found) -> Self {
+        Manifest {
             backend,
             env,
             service,
@@ -113,17 +142,19 @@ impl<B: Backend> Manifest<B> {
             previous: found.previous,
             log_sequence: found.report.log_sequence,
             needs_generation: found.needs_generation,
-        };
-        if manifest.needs_generation {
-            manifest.begin_generation(manifest.state.clone()).await?;
         }
-        Ok((manifest, found.report))
     }
 
     /// Reads the manifest and changes nothing, for `verify` and `explain`.
     pub async fn inspect(backend: &B, service: &KeyRing) -> Result<(State, ManifestReport)> {
-        let found = recovery::read(backend, service).await?;
+        let found = recovery::read(backend, service, NewestFrame::IsNeeded).await?;
         Ok((found.state, found.report))
+    }
+
+    /// What an operator would give up to have the commit before the newest one, if the newest is whole in no copy. Changes nothing.
+    pub async fn what_to_give_up(backend: &B, service: &KeyRing) -> Result<Option<String>> {
+        let found = recovery::read(backend, service, NewestFrame::MayBeGivenUp).await?;
+        Ok(found.report.given_up)
     }
 
     /// What stands in the clear, without a key to vouch for it, and the newest commit. None: no copy can be read.

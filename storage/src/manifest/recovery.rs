@@ -2,7 +2,10 @@
 //!
 //! Both copies hold the same bytes at the same offsets, so each frame is taken from whichever copy holds it whole. Copy 0 is written
 //! and synced before copy 1 is touched: a frame in copy 0 alone is a commit cut short (or a lost tail of copy 1), one in copy 1 alone
-//! is damage, and a place where neither is whole and copy 1 goes on is damage that nothing makes good.
+//! is damage, and a place where neither is whole and copy 1 goes on is damage that nothing makes good: an operator may go back to the commit before it.
+//!
+//! What cannot be told here: a newest frame gone from both copies, or gone from copy 1 and damaged in copy 0, looks like one that was never finished. The log, or the
+//! anchor outside the folder, may know of its commit; each hears of it within a second.
 
 use palladium_crypto::{KeyRing, StructureKind};
 
@@ -30,8 +33,21 @@ pub(super) struct Found {
     pub needs_generation: bool,
 }
 
+/// What becomes of a newest frame that is whole in no copy and was no commit cut short.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub(super) enum NewestFrame {
+    /// Nothing is opened.
+    IsNeeded,
+    /// The commit before it is taken: an operator said so.
+    MayBeGivenUp,
+}
+
 /// Reads the newest generation that was ever finished.
-pub(super) async fn read<B: Backend>(backend: &B, service: &KeyRing) -> Result<Found> {
+pub(super) async fn read<B: Backend>(
+    backend: &B,
+    service: &KeyRing,
+    newest_frame: NewestFrame,
+) -> Result<Found> {
     let generations = backend.manifest_list().await?;
     let newest = generations.last().copied().unwrap_or(0);
     for &generation in generations.iter().rev() {
@@ -39,7 +55,7 @@ pub(super) async fn read<B: Backend>(backend: &B, service: &KeyRing) -> Result<F
             backend.manifest_read(generation, 0).await?,
             backend.manifest_read(generation, 1).await?,
         ];
-        if let Some(mut found) = read_generation(generation, &copies, service)? {
+        if let Some(mut found) = read_generation(generation, &copies, service, newest_frame)? {
             found.newest_generation = newest;
             // Older ones are there still, or an unfinished newer one is: a new generation sweeps them.
             found.needs_generation |= generations.len() > 1;
@@ -102,6 +118,7 @@ fn read_generation(
     generation: u64,
     copies: &[Option<Vec<u8>>; 2],
     service: &KeyRing,
+    newest_frame: NewestFrame,
 ) -> Result<Option<Found>> {
     let bytes = [0, 1].map(|copy| copies[copy].as_deref().unwrap_or(&[]));
     let header = GenerationHeader { generation }.encode();
@@ -112,6 +129,7 @@ fn read_generation(
         found: Found::default(),
         bytes,
         service,
+        gives_up_the_newest: newest_frame == NewestFrame::MayBeGivenUp,
     };
     while let Some(checked) = reading.next_frame()? {
         reading.take(checked)?;
@@ -132,9 +150,9 @@ fn read_generation(
     )))
 }
 
-/// Whether bytes are a frame, or what is left of one, or have a whole one further on.
-fn holds_a_frame(bytes: &[u8]) -> bool {
-    Frame::begins(bytes) || (0..bytes.len()).any(|at| Frame::parse(&bytes[at..]).is_some())
+/// Whether a whole frame stands anywhere in these bytes.
+fn holds_a_whole_frame(bytes: &[u8]) -> bool {
+    (0..bytes.len()).any(|at| Frame::parse(&bytes[at..]).is_some())
 }
 
 struct Reading<'a> {
@@ -143,6 +161,7 @@ struct Reading<'a> {
     found: Found,
     bytes: [&'a [u8]; 2],
     service: &'a KeyRing,
+    gives_up_the_newest: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -192,21 +211,35 @@ impl<'a> Reading<'a> {
                 }
                 Ok(None)
             }
-            // No commit comes to copy 1 before its frame is durable in copy 0. So nothing was cut short, and nothing of copy 0 is missing: had a whole frame been cut off
-            // it as well, the log would know of the commit.
-            (None, None)
-                if rest[0].is_empty() && !holds_a_frame(rest[1]) && !self.is_at_start() =>
-            {
+            (None, None) if self.is_at_start() => Ok(None),
+            // No commit comes to copy 1 before its frame is durable in copy 0. So nothing was cut short: either somebody added to copy 1, or copy 0 has lost a frame of
+            // which this is what is left.
+            (None, None) if rest[0].is_empty() && !self.may_be_of_the_next_frame(rest[1]) => {
                 self.note(1, "something stands behind the newest frame");
                 Ok(None)
             }
-            (None, None) => {
-                if self.is_at_start() {
-                    return Ok(None);
-                }
-                Err(self.corrupt("no copy of a frame is whole"))
+            (None, None) if was_whole.contains(&true) => {
+                Err(self.corrupt("a frame that nobody wrote"))
             }
+            (None, None) if rest.iter().any(|rest| holds_a_whole_frame(rest)) => {
+                Err(self.corrupt("no copy of a frame is whole, and others follow it"))
+            }
+            (None, None) if self.gives_up_the_newest => {
+                let what = "the newest commit is whole in no copy";
+                self.found.report.given_up = Some(self.at(what));
+                self.found.needs_generation = true;
+                Ok(None)
+            }
+            (None, None) => Err(self.corrupt(
+                "no copy of the newest frame is whole; salvage goes back to the commit before it",
+            )),
         }
+    }
+
+    /// Whether bytes behind the newest frame may be what is left of the next one.
+    fn may_be_of_the_next_frame(&self, bytes: &[u8]) -> bool {
+        let (generation, sequence) = (self.generation, self.found.report.sequence + 1);
+        Frame::may_be_left_of(bytes, generation, sequence) || holds_a_whole_frame(bytes)
     }
 
     fn is_at_start(&self) -> bool {
@@ -306,10 +339,14 @@ impl<'a> Reading<'a> {
     }
 
     fn corrupt(&self, what: &str) -> Error {
-        Error::corrupt(format!(
+        Error::corrupt(self.at(what))
+    }
+
+    fn at(&self, what: &str) -> String {
+        format!(
             "manifest generation {} at {}: {what}",
             self.generation, self.offset
-        ))
+        )
     }
 
     fn finish(mut self) -> Found {

@@ -295,6 +295,90 @@ fn a_copy_that_was_cut_short_is_not_believed_where_the_other_has_a_damaged_frame
     }
 }
 
+/// The newest frame cut off copy 0 and, in copy 1, damaged by `damage`, which gets its bytes.
+fn newest_frame_lost(seed: u64, damage: impl Fn(&mut Vec<u8>)) -> World {
+    let world = World::written(seed, 4);
+    let frames = world.frames(0);
+    let newest = frames[frames.len() - 2];
+    let (first, bytes) = world.file(0);
+    world.disk.replace(&first, Some(bytes[..newest].to_vec()));
+    let (second, bytes) = world.file(1);
+    let mut frame = bytes[newest..].to_vec();
+    damage(&mut frame);
+    let bytes = [&bytes[..newest], &frame].concat();
+    world.disk.replace(&second, Some(bytes));
+    world
+}
+
+#[test]
+fn a_newest_frame_lost_from_one_copy_and_damaged_in_its_first_bytes_is_not_taken_for_an_older_state()
+ {
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 7] = [
+        ("its magic", |frame| frame[0] ^= 1),
+        ("its length", |frame| frame[9] ^= 1),
+        ("its first sector", |frame| {
+            let end = frame.len().min(512);
+            frame[..end - 8].fill(0xab);
+        }),
+        ("cut in its magic", |frame| frame.truncate(2)),
+        ("cut in its head", |frame| frame.truncate(20)),
+        ("cut, and its magic", |frame| {
+            frame.truncate(40);
+            frame[..4].fill(0);
+        }),
+        ("cut, and its first words", |frame| {
+            frame.truncate(40);
+            frame[..20].fill(0);
+        }),
+    ];
+    for (what, damage) in damages {
+        let world = newest_frame_lost(4, damage);
+        match world.try_open().map(|_| ()) {
+            Err(Error::Corrupt { what: said }) => assert!(said.contains("salvage"), "{said}"),
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_operator_may_go_back_to_the_commit_before_a_newest_one_that_is_whole_in_no_copy() {
+    let world = newest_frame_lost(4, |frame| frame[0] ^= 1);
+    let backend = Arc::new(SimulatedBackend::open(&world.disk).unwrap());
+    let (env, service) = (world.env.clone(), service());
+    let what = world
+        .env
+        .run(TestManifest::what_to_give_up(&backend, &service));
+    assert!(what.unwrap().unwrap().contains("the newest commit"));
+    let known = 90;
+    let given_up = TestManifest::give_up_the_newest(backend, env, service, known);
+    world.env.run(given_up).unwrap();
+    let (mut manifest, report) = world.open();
+    assert_eq!(tables_in(&manifest), 3);
+    assert!(report.sequence > known, "no number is given twice");
+    assert_eq!([report.notes, report.unfinished].concat(), [""; 0]);
+    world.commit(&mut manifest, 3).unwrap();
+    drop(manifest);
+    assert_eq!(tables_in(&world.open().0), 4);
+}
+
+#[test]
+fn nothing_is_given_up_of_a_manifest_that_can_be_read_or_is_damaged_before_its_newest_frame() {
+    let ask = |world: &World| {
+        let backend = SimulatedBackend::open(&world.disk).unwrap();
+        world
+            .env
+            .run(TestManifest::what_to_give_up(&backend, &service()))
+    };
+    let world = World::written(4, 4);
+    assert_eq!(ask(&world).unwrap(), None);
+    let frames = world.frames(0);
+    for copy in 0..2 {
+        world.disk.flip(&world.file(copy).0, frames[2] + 30, 0);
+    }
+    assert!(matches!(ask(&world), Err(Error::Corrupt { .. })));
+}
+
 #[test]
 fn both_copies_damaged_in_different_frames_are_survived_and_in_the_same_frame_they_are_corrupt() {
     let world = World::written(4, 4);
