@@ -83,6 +83,7 @@ pub(crate) async fn open<B: Backend>(
         .filter(|damage| !damage.hurt.is_empty())
         .collect();
     let broken_groups = damage.filter_map(broken_group).collect();
+    let was_whole = report.notes.is_empty() && recovered.damage.is_empty() && missing.is_none();
     remove_orphans(&*backend, &manifest.state().tables).await?;
     let inner = Inner {
         shares: shares_from(&recovered, &manifest.state().tables),
@@ -108,6 +109,7 @@ pub(crate) async fn open<B: Backend>(
         doubtful: Mutex::default(),
         removing: futures::lock::Mutex::default(),
         removals_waiting: Arc::default(),
+        was_whole,
         log_damage,
         broken_groups,
         log_end: OnceLock::new(),

@@ -145,6 +145,13 @@ impl Inspection {
         self.state.tables.contains_key(&id)
     }
 
+    /// Somebody names a table that the manifest does not have.
+    pub fn miss_table(&mut self, id: TableId) {
+        self.report.damage.push(format!(
+            "table {id} stands in the schema and not in the manifest; salvage takes what the log still holds of it"
+        ));
+    }
+
     /// What was found damaged so far.
     pub fn damage(&self) -> &[String] {
         &self.report.damage
@@ -312,7 +319,9 @@ async fn orphans<B: Backend>(backend: &B, state: &State) -> Result<Vec<String>> 
         .collect();
     for table in backend.root_list().await? {
         if table != SERVICE && !state.tables.contains_key(&table) {
-            warnings.push(format!("the root of table {table} is named by nothing"));
+            warnings.push(format!(
+                "the root of table {table} is named by nothing; the next start removes it"
+            ));
         }
     }
     Ok(warnings)

@@ -36,6 +36,44 @@ pub struct Folder {
     pub inspection: Inspection,
 }
 
+/// What opens a folder.
+pub struct Keys {
+    /// The key services of the configuration.
+    pub services: KeyServices,
+    /// The keyring.
+    pub keyring: Arc<Keyring>,
+    /// The service's key.
+    pub service: ServiceKey,
+}
+
+impl Keys {
+    /// Fetches them. An outer error: they cannot be had; an inner one: what names them is damaged.
+    pub async fn of(
+        backend: &LocalBackend,
+        config: &Config,
+    ) -> Result<Result<Keys, String>, String> {
+        let keyring =
+            Keyring::open(&config.keyring).map_err(|error| format!("keyring: {error}"))?;
+        let passphrase = passphrase::of(&keyring, config)?;
+        passphrase::unlock(&keyring, passphrase.as_ref())?;
+        let keyring = Arc::new(keyring);
+        let services = KeyServices::open(&config.kms)
+            .await?
+            .with_keyring(keyring.clone());
+        match service_key::fetch_once(backend, &services).await {
+            Ok(service) => Ok(Ok(Keys {
+                services,
+                keyring,
+                service,
+            })),
+            Err(service_key::Attempt::Later(error)) => {
+                Err(format!("the service's own key: {error}"))
+            }
+            Err(service_key::Attempt::Hopeless(what)) => Ok(Err(what)),
+        }
+    }
+}
+
 impl Folder {
     /// Opens the folder that the configuration names. An outer error: it cannot be looked at; an inner one: it is damaged.
     pub async fn open(config: &Config) -> Result<Result<Folder, String>, String> {
@@ -47,20 +85,13 @@ impl Folder {
         backend: LocalBackend,
         config: &Config,
     ) -> Result<Result<Folder, String>, String> {
-        let keyring =
-            Keyring::open(&config.keyring).map_err(|error| format!("keyring: {error}"))?;
-        let passphrase = passphrase::of(&keyring, config)?;
-        passphrase::unlock(&keyring, passphrase.as_ref())?;
-        let keyring = Arc::new(keyring);
-        let services = KeyServices::open(&config.kms)
-            .await?
-            .with_keyring(keyring.clone());
-        let service = match service_key::fetch_once(&backend, &services).await {
-            Ok(service) => service,
-            Err(service_key::Attempt::Later(error)) => {
-                return Err(format!("the service's own key: {error}"));
-            }
-            Err(service_key::Attempt::Hopeless(what)) => return Ok(Err(what)),
+        let Keys {
+            services,
+            keyring,
+            service,
+        } = match Keys::of(&backend, config).await? {
+            Ok(keys) => keys,
+            Err(damage) => return Ok(Err(damage)),
         };
         let inspection = match Inspection::open(&backend, &service.ring).await {
             Ok(inspection) => inspection,

@@ -1,12 +1,13 @@
 //! `palladium salvage DIR`: an operator gives up what is damaged of a data folder, keeps what is whole around it, and that is written down in it.
 //!
 //! ```text
+//! back: a manifest whose newest commit is whole in no copy: with --yes, the one before it, so that the rest can be looked at
 //! look: every block of every table whose key is at hand ─► say what is lost ─► --yes
-//! do:   record in the folder's audit trail, a line for each table ─► indexes and views of these tables are to be built anew ─► discard (storage::salvage) ─► say what was kept
+//! do:   record in the folder's audit trail, a line for each table ─► indexes and views of these tables are to be built anew ─► discard (storage::salvage), and entries for tables that only the schema names ─► say what was kept
 //! ```
 //!
 //! What must hold: without `--yes` nothing is changed. The record comes first: what goes is written down before it goes; a crash between the two leaves a record of what
-//! was not done yet, and asking again does it. Tables whose key is not at hand are left as they are, and so are the service's own: what they say no operator can
+//! was not done yet, and asking again does it. (A commit that is given up is written down behind it: there is no other way to write.) Tables whose key is not at hand are left as they are, and so are the service's own: what they say no operator can
 //! give up without knowing it. No index and no view of a table that has lost something answers as if it had not. An older folder is not made newer by a record: it is refused, as the server refuses it.
 //!
 //! | exit | meaning |
@@ -26,8 +27,8 @@ use palladium_storage::{Env, LocalBackend};
 
 use super::accept_rollback::operator;
 use super::age::{Age, Ages};
-use super::folder::{DAMAGED, Folder, NOT_CHECKED, WHOLE, backend, in_runtime};
-use super::verify::{ring, subscriber_of};
+use super::folder::{DAMAGED, Folder, Keys, NOT_CHECKED, WHOLE, backend, in_runtime};
+use super::verify::{missing, ring, subscriber_of};
 use crate::audit::{Asker, Event, Standing};
 use crate::config::Config;
 use crate::derived::build;
@@ -49,6 +50,14 @@ pub fn run(config: &Config, yes: bool) -> ExitCode {
 type Names = BTreeMap<TableId, (String, String)>;
 
 async fn salvage(config: &Config, yes: bool) -> Result<u8, String> {
+    let mut losses = Vec::new();
+    if let Some(lost) = lost_commit(config, yes).await? {
+        if !yes {
+            say!("nothing was changed; --yes takes the commit before it, and looks at the rest");
+            return Ok(NOT_CHECKED);
+        }
+        losses.push((None, lost));
+    }
     let folder = match Folder::open(config).await? {
         Ok(folder) => folder,
         Err(damage) => {
@@ -82,7 +91,15 @@ async fn salvage(config: &Config, yes: bool) -> Result<u8, String> {
     }
     let found = look(&inspection, &files, &rings).await?;
     is_all &= !found.is_beyond;
-    if found.wrecks.is_empty() {
+    let of_wrecks = found.wrecks.iter();
+    losses.extend(of_wrecks.map(|(wreck, ring)| (Some(ring.table()), wreck.losses.join("\n"))));
+    let missing = missing(&inspection, &names);
+    for id in &missing {
+        let lost = "what was written out of the log, and its entry in the manifest".to_owned();
+        say!("lost: table {id}: {lost}");
+        losses.push((Some(*id), lost));
+    }
+    if losses.is_empty() {
         say!("nothing is to be given up");
         return Ok(if is_all { WHOLE } else { DAMAGED });
     }
@@ -93,10 +110,30 @@ async fn salvage(config: &Config, yes: bool) -> Result<u8, String> {
         );
         return Ok(NOT_CHECKED);
     }
-    record(config, files, &service, &found.wrecks, &names).await?;
+    record(config, files, &service, &losses, &names).await?;
     drop((inspection, found));
-    give_up(config, &service, &rings).await?;
+    give_up(config, &service, &rings, &missing).await?;
     Ok(if is_all { WHOLE } else { DAMAGED })
+}
+
+/// What is lost of a manifest whose newest commit is whole in no copy; with `yes` it is given up.
+async fn lost_commit(config: &Config, yes: bool) -> Result<Option<String>, String> {
+    let files = Arc::new(backend(config)?);
+    // What is damaged otherwise is said by who opens the folder.
+    let Ok(Keys { service, .. }) = Keys::of(&files, config).await? else {
+        return Ok(None);
+    };
+    let Ok(Some(lost)) = salvage::lost_commit(&*files, &service.ring).await else {
+        return Ok(None);
+    };
+    say!("lost: {lost}");
+    if yes {
+        let env: Arc<dyn Env> = Arc::new(RealEnv::default());
+        let given_up = salvage::give_up_commit(files, env, service.ring.clone()).await;
+        given_up.map_err(|error| error.to_string())?;
+        say!("given up: the folder stands at the commit before it");
+    }
+    Ok(Some(lost))
 }
 
 struct Found<'a> {
@@ -142,24 +179,19 @@ async fn record(
     config: &Config,
     files: LocalBackend,
     service: &ServiceKey,
-    wrecks: &[(Wreck, &KeyRing)],
+    losses: &[(Option<TableId>, String)],
     names: &Names,
 ) -> Result<(), String> {
     let say = |error: palladium_storage::Error| error.to_string();
     let env: Arc<dyn Env> = Arc::new(RealEnv::default());
     // Its age has been looked at.
     let (engine, trail) = open_engine(files, &env, service, config, 0).await?;
-    let event = |(wreck, ring): &(Wreck, &KeyRing)| {
-        let mut losses = wreck.losses.join("\n");
-        let end = losses.floor_char_boundary(RECORDED_CHARACTERS_MAX);
-        losses.truncate(end);
-        let told = BTreeMap::from([
-            ("table".to_owned(), ring.table().to_string()),
-            ("lost".to_owned(), losses),
-        ]);
-        let name = names.get(&ring.table());
+    let event = |(table, lost): &(Option<TableId>, String)| {
+        let end = lost.floor_char_boundary(RECORDED_CHARACTERS_MAX);
+        let mut told = BTreeMap::from([("lost".to_owned(), lost[..end].to_owned())]);
+        told.extend(table.map(|table| ("table".to_owned(), table.to_string())));
         Event {
-            table: name.cloned(),
+            table: table.and_then(|table| names.get(&table)).cloned(),
             context: Some(EncryptionContext(told)),
             asker: Asker {
                 standing: Standing::Server,
@@ -169,9 +201,9 @@ async fn record(
             ..Event::of_server("SALVAGE", env.wall_micros())
         }
     };
-    let events: Vec<Event> = wrecks.iter().map(event).collect();
+    let events: Vec<Event> = losses.iter().map(event).collect();
     trail.append(&events).await.map_err(say)?;
-    let tables: Vec<TableId> = wrecks.iter().map(|(_, ring)| ring.table()).collect();
+    let tables: Vec<TableId> = losses.iter().filter_map(|(table, _)| *table).collect();
     build::begin_anew(&engine, service, &tables).await?;
     engine.close().await.map_err(say)
 }
@@ -181,6 +213,7 @@ async fn give_up(
     config: &Config,
     service: &ServiceKey,
     rings: &[(KeyRing, bool)],
+    missing: &[TableId],
 ) -> Result<(), String> {
     let files = Arc::new(backend(config)?);
     let inspection = Inspection::open(&*files, &service.ring).await;
@@ -194,8 +227,11 @@ async fn give_up(
         }
     }
     let env: Arc<dyn Env> = Arc::new(RealEnv::default());
-    let kept = salvage::discard(files, env, service.ring.clone(), &inspection, &wrecks).await;
-    for line in kept.map_err(|error| format!("not all was given up: {error}; ask again"))? {
+    let again = |error| format!("not all was given up: {error}; ask again");
+    let ring = || service.ring.clone();
+    let kept = salvage::discard(files.clone(), env.clone(), ring(), &inspection, &wrecks).await;
+    let restored = salvage::restore_tables(files, env, ring(), missing).await;
+    for line in kept.map_err(again)?.iter().chain(&restored.map_err(again)?) {
         say!("kept: {line}");
     }
     say!("given up: the server may start");

@@ -52,6 +52,9 @@ async fn check(config: &Config) -> Result<u8, String> {
             BTreeMap::new()
         }
     };
+    for id in missing(&inspection, &names) {
+        inspection.miss_table(id);
+    }
     let subscriber = subscriber_of(config, &inspection, &backend, &service).await;
     for (id, root) in inspection.tables() {
         match ring(&subscriber, &services, &service, id, root, names.get(&id)).await {
@@ -60,6 +63,15 @@ async fn check(config: &Config) -> Result<u8, String> {
         }
     }
     Ok(tell(&ages, inspection.finish()))
+}
+
+/// Tables that the schema names and the manifest does not have.
+pub(super) fn missing(
+    inspection: &Inspection,
+    names: &BTreeMap<TableId, (String, String)>,
+) -> Vec<TableId> {
+    let known = names.keys().copied();
+    known.filter(|id| !inspection.has_table(*id)).collect()
 }
 
 /// Who its tables' key services are told subscribes.

@@ -75,15 +75,34 @@ pub async fn resume(database: &Arc<Database>) {
     }
 }
 
-/// Gives a store of its own to each index whose entries stand in an older layout. There it is built; the old store ends with those that nobody names.
+/// Gives a store of its own to each index whose entries stand in an older layout, and to each index and view whose store has ended, though it is named still. There it is
+/// built; the old store ends with those that nobody names.
 async fn renew(database: &Arc<Database>) {
     let catalog = database.catalog.load_full();
-    let is_old = |index: &Arc<Index>| index.layout != layout::current(index);
     for table in catalog.customer_tables() {
-        if !table.indexes.iter().any(is_old) {
+        let ended = database.engine.dropped_stores(table.id).await;
+        let is_old = |index: &Arc<Index>| {
+            index.layout != layout::current(index) || ended.contains(&index.store)
+        };
+        let is_gone = |store: Store| ended.contains(&store);
+        if !table.indexes.iter().any(is_old)
+            && !table.views.iter().any(|view| is_gone(view.store()))
+        {
             continue;
         }
         let renewed = database.change_table(table, |definition| {
+            for view in definition
+                .views
+                .iter_mut()
+                .filter(|view| is_gone(view.store))
+            {
+                let Some(store) = fresh_store(&mut definition.next_store) else {
+                    continue;
+                };
+                let view = Arc::make_mut(view);
+                view.store = store;
+                view.is_built = false;
+            }
             for index in definition.indexes.iter_mut().filter(|index| is_old(index)) {
                 let Some(store) = fresh_store(&mut definition.next_store) else {
                     continue;

@@ -239,7 +239,7 @@ fn everything(now: i64) -> ReadCommand {
     }
 }
 
-/// Destroys what a crash left behind: tables that no row of the schema names.
+/// Destroys what a crash left behind: tables that no row of the schema names, and roots of tables that were never made. A table that only the schema names stands damaged.
 pub async fn sweep(engine: &Engine, catalog: &Catalog) -> Result<(), String> {
     let known: BTreeSet<TableId> = catalog
         .keyspaces
@@ -258,17 +258,18 @@ pub async fn sweep(engine: &Engine, catalog: &Catalog) -> Result<(), String> {
         }
     }
     for table in catalog.customer_tables() {
+        // The manifest has lost what is acknowledged: that stops this table, and it is the operator's to say what becomes of it.
         if !engine.has_table(table.id) {
-            return Err(format!(
-                "table {} stands in the schema and not in the manifest",
-                table.full_name()
-            ));
+            tracing::error!(table = %table.id, "a table stands in the schema and not in the manifest: it can be salvaged, or dropped");
+            engine.miss_table(table.id, table.options.for_storage());
+            continue;
         }
         engine
             .set_options(table.id, table.options.for_storage())
             .map_err(|error| error.to_string())?;
     }
-    Ok(())
+    let swept = engine.sweep_roots(&known).await;
+    swept.map_err(|error| error.to_string())
 }
 
 /// A key switch commits the root first. Where a crash kept the schema's row from following, the root is right: shows each table under the key it is under.

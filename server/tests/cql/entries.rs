@@ -253,3 +253,38 @@ fn an_index_in_an_older_layout_is_made_anew_at_the_start() {
     assert_eq!(ended.into_iter().collect::<Vec<_>>(), [Store(1)]);
     node.stop();
 }
+
+/// Whatever ended it: what the schema names and nobody can write to any more would be empty for ever.
+#[test]
+fn an_index_and_a_view_whose_store_has_ended_are_made_anew_at_the_start() {
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    for statement in [
+        "CREATE TABLE t (k int PRIMARY KEY, v int)",
+        "CREATE INDEX by_v ON t (v)",
+        "CREATE MATERIALIZED VIEW of_v AS SELECT * FROM t WHERE v IS NOT NULL AND k IS NOT NULL PRIMARY KEY (v, k)",
+    ] {
+        client.query(statement).done();
+    }
+    client.wait_for_builds();
+    for k in 0..20 {
+        let insert = format!("INSERT INTO t (k, v) VALUES ({k}, {})", k % 2);
+        client.query(&insert).done();
+    }
+    let table = node.database().catalog.load().table("ks", "t").cloned();
+    let table = table.expect("it is there").id;
+    for store in [Store(1), Store(2)] {
+        let ended = node.database().engine.drop_store(table, store);
+        node.run(ended).expect("the manifest is written");
+    }
+    let node = node.restart();
+    let mut client = Client::connect(node.address());
+    client.wait_for_builds();
+    for query in [
+        "SELECT k FROM ks.t WHERE v = 1",
+        "SELECT k FROM ks.of_v WHERE v = 1",
+    ] {
+        assert_eq!(client.query(query).rows().rows.len(), 10, "{query}");
+    }
+    node.stop();
+}

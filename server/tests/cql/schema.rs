@@ -145,3 +145,40 @@ fn changes_from_many_clients_leave_one_schema_that_a_restart_keeps() {
     assert_eq!(schema_version(&mut client), version);
     node.stop();
 }
+
+#[test]
+fn a_table_that_only_the_schema_names_stops_alone_and_can_be_dropped() {
+    const READ_FAILURE: i32 = 0x1300;
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    let create = "CREATE TABLE ks.lost (k int PRIMARY KEY, v int)";
+    for statement in [create, "CREATE TABLE ks.kept (k int PRIMARY KEY, v int)"] {
+        client.query(statement).done();
+    }
+    client
+        .query("INSERT INTO ks.kept (k, v) VALUES (1, 1)")
+        .done();
+    let lost = node.database().catalog.load().table("ks", "lost").cloned();
+    let lost = lost.expect("it is there").id;
+    // Behind the schema's back.
+    let dropped = node.database().engine.drop_table(lost);
+    node.run(dropped).expect("the manifest is written");
+    let node = node.restart();
+    let mut client = Client::connect(node.address());
+    for _ in 0..2 {
+        let (code, words) = client.query("SELECT * FROM ks.lost").error();
+        assert_eq!(code, READ_FAILURE, "{words}");
+        let rows = client.query("SELECT * FROM ks.kept").rows().rows;
+        assert_eq!(rows.len(), 1);
+    }
+    client.query("DROP TABLE ks.lost").done();
+    client.query(create).done();
+    client
+        .query("INSERT INTO ks.lost (k, v) VALUES (1, 1)")
+        .done();
+    let node = node.restart();
+    let mut client = Client::connect(node.address());
+    let rows = client.query("SELECT * FROM ks.lost").rows().rows;
+    assert_eq!(rows.len(), 1);
+    node.stop();
+}

@@ -135,6 +135,8 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) removing: futures::lock::Mutex<()>,
     /// Files of what was dropped or emptied that are still to be removed.
     pub(crate) removals_waiting: Arc<AtomicUsize>,
+    /// At the start neither the manifest nor the log was damaged, copies that served included.
+    pub(crate) was_whole: bool,
     /// Damage in the log that stops tables, as found at the start.
     pub(crate) log_damage: Vec<LogDamage>,
     /// Groups of which a share is damaged.

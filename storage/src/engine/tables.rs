@@ -20,7 +20,7 @@ use crate::manifest::{Edit, SstableEntry};
 use crate::memtable::TableMemtables;
 use crate::model::Store;
 use crate::options::TableOptions;
-use crate::root::{self, Root};
+use crate::root::{self, Root, SERVICE};
 use crate::table::{Frozen, OpenTable, Table, TableKeys};
 
 /// How often a closing gate looks whether the last pass has been returned.
@@ -46,7 +46,7 @@ impl<B: Backend> Engine<B> {
             .await
     }
 
-    /// Whether the manifest has this table.
+    /// Whether the manifest has this table, or should.
     pub fn has_table(&self, id: TableId) -> bool {
         self.inner.tables.get(id).is_ok()
     }
@@ -59,6 +59,36 @@ impl<B: Backend> Engine<B> {
             .iter()
             .map(|table| table.id)
             .collect()
+    }
+
+    /// Says that somebody names a table that the manifest does not have. It stands there damaged, so that nobody takes it for an empty one, until it is dropped.
+    pub fn miss_table(&self, id: TableId, options: TableOptions) {
+        if self.has_table(id) {
+            return;
+        }
+        let table = Table::new(id, options);
+        table.set_damaged(format!(
+            "table {id} stands in the schema and not in the manifest; salvage takes what the log still holds of it, DROP TABLE ends it"
+        ));
+        self.inner.tables.insert(Arc::new(table));
+        // What the log holds of it stays.
+        self.inner.floors().tables.insert(id, 1);
+    }
+
+    /// Destroys the roots of tables that were never made: neither the manifest has them nor `known`. Where manifest or log was damaged at the start nothing is destroyed: what
+    /// named them may be what is lost.
+    pub async fn sweep_roots(&self, known: &BTreeSet<TableId>) -> Result<()> {
+        let inner = &self.inner;
+        if !inner.was_whole {
+            return Ok(());
+        }
+        for id in inner.backend.root_list().await? {
+            if id != SERVICE && !known.contains(&id) && !self.has_table(id) {
+                tracing::info!(table = %id, "destroying the root of a table that was never made");
+                inner.backend.root_destroy(id).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Destroys a table: first its root, durably, so that nothing of it can be opened any more; then the manifest's entry. Its files are removed behind the answer.

@@ -5,6 +5,7 @@ mod failed_syncs;
 mod faults;
 mod large_rows;
 mod locks;
+mod lost;
 mod model;
 mod periodic;
 mod regressions;
