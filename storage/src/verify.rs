@@ -320,7 +320,7 @@ async fn orphans<B: Backend>(backend: &B, state: &State) -> Result<Vec<String>> 
     for table in backend.root_list().await? {
         if table != SERVICE && !state.tables.contains_key(&table) {
             warnings.push(format!(
-                "the root of table {table} is named by nothing; the next start removes it"
+                "the root of table {table} is not named by the manifest; unless the schema names it, the next start removes it"
             ));
         }
     }
