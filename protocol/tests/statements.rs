@@ -295,3 +295,22 @@ proptest! {
         }
     }
 }
+
+/// Were each compared with all before it, this would take the better part of an hour.
+#[test]
+fn what_is_named_once_is_found_out_without_comparing_everything() {
+    let entries = |count: usize, one: fn(usize) -> String, between: &str| {
+        let parts: Vec<String> = (0..count).map(one).collect();
+        parts.join(between)
+    };
+    let map = entries(100_000, |n| format!("'{n}': 'v'"), ", ");
+    let properties = entries(100_000, |n| format!("p{n} = 1"), " AND ");
+    let assignments = entries(100_000, |n| format!("m[{n}] = 1"), ", ");
+    for text in [
+        format!("CREATE KEYSPACE k WITH replication = {{{map}}}"),
+        format!("ALTER TABLE t WITH {properties}"),
+        format!("UPDATE t SET {assignments} WHERE k = 1"),
+    ] {
+        assert!(cql::parse(&text).is_ok(), "{}", &text[..40]);
+    }
+}

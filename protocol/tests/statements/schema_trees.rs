@@ -45,27 +45,34 @@ fn flat_map() -> BoxedStrategy<PropertyMap> {
     map_of(constant().prop_map(PropertyValue::Literal).boxed()).boxed()
 }
 
-fn property_value() -> BoxedStrategy<PropertyValue> {
+/// A name and its value; maps of maps for the one that may have them.
+fn property() -> BoxedStrategy<Property> {
     let literal = constant().prop_map(PropertyValue::Literal).boxed();
-    let nested = literal.prop_recursive(3, 12, 4, |inner| {
+    let nested = literal.clone().prop_recursive(3, 12, 4, |inner| {
         map_of(inner.boxed()).prop_map(PropertyValue::Map)
     });
     let words = ["all", "default", "text", "ttl", "key"];
-    prop_oneof![
-        4 => nested,
+    let value = prop_oneof![
+        2 => literal,
+        2 => flat_map().prop_map(PropertyValue::Map),
         1 => select(words.to_vec()).prop_map(|word| PropertyValue::Word(word.into())),
+    ];
+    prop_oneof![
+        4 => (ident(), value),
+        1 => (Just(Name::exact("custom_properties")), nested),
     ]
+    .prop_map(|(name, value)| Property { name, value })
     .boxed()
 }
 
 /// Properties with names that differ.
 fn properties(least: usize) -> BoxedStrategy<Vec<Property>> {
-    vec((ident(), property_value()), least..4)
+    vec(property(), least..4)
         .prop_map(|all| {
             let mut kept: Vec<Property> = Vec::new();
-            for (name, value) in all {
-                if kept.iter().all(|other| other.name != name) {
-                    kept.push(Property { name, value });
+            for property in all {
+                if kept.iter().all(|other| other.name != property.name) {
+                    kept.push(property);
                 }
             }
             kept

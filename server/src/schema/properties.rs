@@ -1,4 +1,4 @@
-//! What stands behind WITH, before anybody knows what it means: names with texts and maps, each name once.
+//! What stands behind WITH, before anybody knows what it means: names with texts and maps, each name once, as the parser has seen to.
 //!
 //! The readers here give Cassandra's errors for a value of the wrong shape; ranges are checked by whoever knows the option.
 
@@ -15,21 +15,12 @@ pub struct Properties<'a> {
 }
 
 impl<'a> Properties<'a> {
-    /// Takes the properties of a statement; none may come twice, and each must be one of `known`.
+    /// Takes the properties of a statement; each must be one of `known`.
     pub fn read(
         properties: impl IntoIterator<Item = &'a Property>,
         known: &[&str],
     ) -> CqlResult<Self> {
-        let mut entries: Vec<&Property> = Vec::new();
-        for property in properties {
-            let name = property.name.as_str();
-            if entries.iter().any(|other| other.name.as_str() == name) {
-                return Err(CqlError::syntax(format!(
-                    "Multiple definitions for property '{name}'"
-                )));
-            }
-            entries.push(property);
-        }
+        let entries: Vec<&Property> = properties.into_iter().collect();
         match entries
             .iter()
             .find(|property| !known.contains(&property.name.as_str()))

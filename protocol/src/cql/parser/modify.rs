@@ -1,5 +1,7 @@
 //! INSERT, UPDATE, DELETE and BATCH.
 
+use std::collections::HashSet;
+
 use super::{Keyword, Kind, Parser, Reach, Result, Trouble, content};
 use crate::cql::ast::{
     Assignment, Attribute, Batch, BatchKind, ColumnCondition, Condition, ConditionTarget,
@@ -80,9 +82,10 @@ impl Parser<'_> {
         let using = self.using()?;
         self.expect_keyword(Keyword::Set)?;
         let mut assignments: Vec<Assignment> = Vec::new();
+        let mut assigned = Assigned::default();
         loop {
             let assignment = self.assignment()?;
-            if assignments.iter().any(|other| clash(other, &assignment)) {
+            if !assigned.takes(&assignment) {
                 return Err(Trouble::Sentence(format!(
                     "Multiple incompatible setting of column {}",
                     assignment.column().as_str()
@@ -311,14 +314,27 @@ impl Parser<'_> {
     }
 }
 
-/// Whether two assignments of one statement contradict: a whole column is set, and set or changed once more, or one field is set twice.
-fn clash(one: &Assignment, other: &Assignment) -> bool {
-    one.column() == other.column()
-        && match (one, other) {
-            (Assignment::Set { .. }, _) | (_, Assignment::Set { .. }) => true,
-            (Assignment::Field { field: one, .. }, Assignment::Field { field: other, .. }) => {
-                one == other
+/// What a statement has assigned so far.
+#[derive(Default)]
+struct Assigned {
+    columns: HashSet<Name>,
+    whole: HashSet<Name>,
+    fields: HashSet<(Name, Name)>,
+}
+
+impl Assigned {
+    /// Notes one more. False if it contradicts another: a whole column is set, and set or changed once more, or one field is set twice.
+    fn takes(&mut self, assignment: &Assignment) -> bool {
+        let column = assignment.column();
+        let is_new = self.columns.insert(column.clone());
+        match assignment {
+            Assignment::Set { .. } => {
+                self.whole.insert(column.clone());
+                is_new
             }
-            _ => false,
+            _ if self.whole.contains(column) => false,
+            Assignment::Field { field, .. } => self.fields.insert((column.clone(), field.clone())),
+            _ => true,
         }
+    }
 }

@@ -1,5 +1,7 @@
 //! Keyspaces, types, indexes, views, functions, aggregates, triggers, and properties.
 
+use std::collections::HashSet;
+
 use super::{Keyword, Kind, Parser, Reach, Result, Trouble};
 use crate::cql::ast::{
     AlterKeyspace, AlterType, AlterTypeAction, CreateAggregate, CreateFunction, CreateIndex,
@@ -23,9 +25,10 @@ impl Parser<'_> {
     /// `WITH property (AND property)*`, behind WITH.
     pub(super) fn properties(&mut self) -> Result<Vec<Property>> {
         let mut properties: Vec<Property> = Vec::new();
+        let mut names = HashSet::new();
         loop {
             let property = self.property()?;
-            if properties.iter().any(|other| other.name == property.name) {
+            if !names.insert(property.name.clone()) {
                 return Err(twice(&property));
             }
             properties.push(property);
@@ -77,10 +80,11 @@ impl Parser<'_> {
         self.enter()?;
         self.expect_symbol("{")?;
         let mut map: PropertyMap = Vec::new();
+        let mut keys = HashSet::new();
         if !self.eat_symbol("}") {
             loop {
                 let (key, value) = self.property_entry(of_maps)?;
-                if map.iter().any(|(k, _)| k.raw_text() == key.raw_text()) {
+                if !keys.insert(key.raw_text()) {
                     return Err(Trouble::Sentence(format!(
                         "Multiple definition for property {}",
                         key.raw_text()

@@ -1,5 +1,7 @@
 //! CREATE, ALTER, DROP and RESTORE TABLE.
 
+use std::collections::HashSet;
+
 use super::schema::twice;
 use super::{Keyword, Kind, Parser, Result, Trouble};
 use crate::cql::ast::{
@@ -133,16 +135,13 @@ impl Parser<'_> {
         rule: impl Fn(&mut Self) -> Result<TableOption>,
     ) -> Result<Vec<TableOption>> {
         let mut options: Vec<TableOption> = Vec::new();
+        let mut names = HashSet::new();
         loop {
             let option = rule(self)?;
-            if let TableOption::Property(property) = &option {
-                let again = options.iter().any(|other| match other {
-                    TableOption::Property(other) => other.name == property.name,
-                    _ => false,
-                });
-                if again {
-                    return Err(twice(property));
-                }
+            if let TableOption::Property(property) = &option
+                && !names.insert(property.name.clone())
+            {
+                return Err(twice(property));
             }
             options.push(option);
             if !self.eat(Keyword::And) {

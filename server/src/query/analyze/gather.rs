@@ -293,18 +293,18 @@ impl Gathered {
         let met: Vec<usize> = (0..self.said.len())
             .filter(|place| self.said[*place].meets(&new))
             .collect();
-        let Some((place, others)) = met.split_first() else {
-            self.said.push(new);
-            return self.check_order(table, is_clustering, last, first, is_slice, purpose);
-        };
-        let mut merged = self.said[*place].clone().merged(table, new.clone())?;
-        for other in others {
-            merged = self.said[*other].clone().merged(table, merged)?;
+        // Taken out and not copied: what is said of a column may be long.
+        let taken: Vec<Said> = met
+            .iter()
+            .rev()
+            .map(|place| self.said.remove(*place))
+            .collect();
+        let mut merged = new;
+        for own in taken.into_iter().rev() {
+            merged = own.merged(table, merged)?;
         }
-        self.said[*place] = merged;
-        for other in others.iter().rev() {
-            self.said.remove(*other);
-        }
+        let place = met.first().copied().unwrap_or(self.said.len());
+        self.said.insert(place, merged);
         self.check_order(table, is_clustering, last, first, is_slice, purpose)
     }
 
