@@ -4,14 +4,15 @@
 //! token = [authorization id] 00 name 00 password
 //! ```
 //!
-//! Hashing is slow on purpose, so it happens on the blocking pool, as many at a time as there are processors; and what was verified is remembered, as a keyed
-//! digest in memory, until the role's hash is another one: thousands of connections of one application cost one hash.
+//! Hashing is slow on purpose, so it happens on the blocking pool, as many at a time as there are processors, of each client address one; and what was verified is
+//! remembered, as a keyed digest in memory, until the role's hash is another one: thousands of connections of one application cost one hash. New hashes, which
+//! statements ask for, have a place of their own.
 //!
 //! What must hold: a name that is no role costs as much as a wrong password, and is told the same; who floods us with wrong passwords cannot push what
 //! matters out of the audit trail.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use palladium_crypto::{EncryptionContext, Entropy, sha256};
@@ -25,6 +26,8 @@ use crate::error::{CqlError, CqlResult};
 
 /// Roles whose password is remembered as verified; a digest takes about a hundred bytes.
 const VERIFIED_MAX: usize = 10_000;
+/// Addresses beyond which those that nobody waits at are forgotten.
+const ADDRESSES_SWEPT: usize = 1_024;
 /// Failures that are recorded one by one before they are counted.
 const FAILURES_BURST: i64 = 100;
 /// Microseconds after which one more is recorded.
@@ -34,7 +37,12 @@ pub const TOKEN_BYTES_MAX: usize = 32 << 10;
 
 /// What logins share.
 pub struct Logins {
+    /// Hashes that are compared at a time.
     places: Arc<Semaphore>,
+    /// Hashes that statements make at a time.
+    making: Arc<Semaphore>,
+    /// One place for each address that somebody logs in from.
+    addresses: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
     verified: Mutex<HashMap<String, Verified>>,
     /// Digests of passwords mean nothing beyond this process.
     digest_key: Zeroizing<[u8; 32]>,
@@ -71,6 +79,8 @@ impl Logins {
         });
         Logins {
             places: Arc::new(Semaphore::new(places)),
+            making: Arc::new(Semaphore::new(1)),
+            addresses: Mutex::default(),
             verified: Mutex::new(HashMap::new()),
             digest_key,
             decoy: decoy
@@ -80,19 +90,13 @@ impl Logins {
         }
     }
 
-    /// Runs slow work on hashes, when its turn comes. The place is taken until the work is over, even if nobody waits for it any more.
-    pub async fn hashing<T: Send + 'static>(
+    /// Makes a hash for a statement, when its turn comes. The place is taken until the work is over, even if nobody waits for it any more.
+    pub async fn make<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> CqlResult<T> {
-        let place = self.places.clone().acquire_owned().await;
-        let done = tokio::task::spawn_blocking(move || {
-            let done = work();
-            drop(place);
-            done
-        });
-        done.await
-            .map_err(|_| CqlError::server("The password could not be checked"))
+        let place = self.making.clone().acquire_owned().await;
+        hashing(place.ok(), work).await
     }
 
     /// Whether it is the role's password; None stands for a role that has none or is none.
@@ -101,17 +105,24 @@ impl Logins {
         name: &str,
         hash: Option<SaltedHash>,
         password: Zeroizing<String>,
+        client: IpAddr,
     ) -> CqlResult<bool> {
         let digest = sha256(&[&*self.digest_key, password.as_bytes()]);
-        if let Some(hash) = &hash
-            && self.was_verified(name, hash, &digest)
-        {
+        let was_verified = || {
+            let hash = hash.as_ref();
+            hash.is_some_and(|hash| self.was_verified(name, hash, &digest))
+        };
+        if was_verified() {
             return Ok(true);
         }
+        let turn = self.place_of(client).acquire_owned().await.ok();
+        // Another connection of the same application was before this one.
+        if was_verified() {
+            return Ok(true);
+        }
+        let place = self.places.clone().acquire_owned().await.ok();
         let tried = hash.clone().unwrap_or_else(|| self.decoy.clone());
-        let fits = self
-            .hashing(move || password::verify(&password, &tried))
-            .await?;
+        let fits = hashing((turn, place), move || password::verify(&password, &tried)).await?;
         match hash.filter(|_| fits) {
             Some(hash) => {
                 self.remember(name, Verified { hash, digest });
@@ -119,6 +130,19 @@ impl Logins {
             }
             None => Ok(false),
         }
+    }
+
+    /// The place of an address. Those that nobody waits at are forgotten when there are many.
+    fn place_of(&self, client: IpAddr) -> Arc<Semaphore> {
+        let mut addresses = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if addresses.len() >= ADDRESSES_SWEPT {
+            addresses.retain(|_, place| Arc::strong_count(place) > 1);
+        }
+        let place = addresses.entry(client);
+        place.or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
     }
 
     fn was_verified(&self, name: &str, hash: &SaltedHash, digest: &[u8; 32]) -> bool {
@@ -135,6 +159,20 @@ impl Logins {
         }
         verified.insert(name.to_owned(), known);
     }
+}
+
+/// Slow work, on the blocking pool. What is held is let go when it is over.
+async fn hashing<T: Send + 'static>(
+    held: impl Send + 'static,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> CqlResult<T> {
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(held);
+        done
+    });
+    done.await
+        .map_err(|_| CqlError::server("The password could not be checked"))
 }
 
 impl Default for Failures {
@@ -224,7 +262,7 @@ pub async fn log_in(
     let hash = role.and_then(|role| role.salted_hash.clone());
     let fits = authority
         .logins
-        .is_password(&name, hash, credentials.password)
+        .is_password(&name, hash, credentials.password, client.ip())
         .await?;
     let outcome = match known.as_ref().filter(|_| fits) {
         None => Err(CqlError::bad_credentials(format!(
@@ -309,6 +347,32 @@ mod tests {
         assert!(read(b"a\0b\0c\0d").unwrap_err().contains("NUL"));
     }
 
+    fn address(number: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, number])
+    }
+
+    #[tokio::test]
+    async fn a_crowd_at_one_address_keeps_nobody_else_waiting() {
+        let entropy = SeededEntropy::new(2);
+        let logins = Logins::new(&entropy, 4, true);
+        let hash = password::hash("secret", 4, password::salt(&entropy)).unwrap();
+        let crowd = logins.place_of(address(1)).acquire_owned().await.unwrap();
+        let log_in = |number| {
+            let password = Zeroizing::new("secret".to_owned());
+            logins.is_password("bob", Some(hash.clone()), password, address(number))
+        };
+        let mut behind_it = std::pin::pin!(log_in(1));
+        assert!(futures::poll!(behind_it.as_mut()).is_pending());
+        assert!(log_in(2).await.unwrap());
+        // What was verified meanwhile is not hashed again, which there would be no place for.
+        let places = logins.places.available_permits() as u32;
+        let _all = logins.places.acquire_many(places).await.unwrap();
+        drop(crowd);
+        let patience = std::time::Duration::from_secs(60);
+        let known = tokio::time::timeout(patience, behind_it).await;
+        assert!(known.expect("it needs no place").unwrap());
+    }
+
     #[tokio::test]
     async fn a_verified_password_is_remembered_until_the_hash_is_another_one() {
         let entropy = SeededEntropy::new(1);
@@ -318,7 +382,7 @@ mod tests {
         let fits = async |hash: Option<&SaltedHash>, text: &str| {
             let password = Zeroizing::new(text.to_owned());
             logins
-                .is_password("bob", hash.cloned(), password)
+                .is_password("bob", hash.cloned(), password, address(1))
                 .await
                 .unwrap()
         };

@@ -247,7 +247,13 @@ impl Connection {
                 }
                 read = read_all(&mut self.socket, self.decoder.input(), room), if may_read => {
                     match read? {
-                        0 => self.closing = true,
+                        0 => {
+                            self.closing = true;
+                            // Nobody is there to hear what comes of his password; others wait behind it.
+                            if self.session.is_logging_in() {
+                                self.under_way.clear();
+                            }
+                        }
                         bytes => {
                             if bytes >= room {
                                 room = ROOM_BYTES_MAX.min(2 * room);

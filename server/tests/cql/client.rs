@@ -201,11 +201,15 @@ impl Client {
 
     /// AUTH_RESPONSE: opcode and body of the answer.
     pub fn log_in(&mut self, token: &[u8]) -> (u8, Bytes) {
+        self.send_log_in(token);
+        self.next_answer()
+    }
+
+    /// AUTH_RESPONSE whose answer is not waited for.
+    pub fn send_log_in(&mut self, token: &[u8]) {
         let mut body = (token.len() as u32).to_be_bytes().to_vec();
         body.extend_from_slice(token);
         self.send(AUTH_RESPONSE, &body);
-        let (opcode, _, body) = self.receive();
-        (opcode, body)
     }
 
     /// REGISTER for schema changes.

@@ -180,7 +180,7 @@ async fn hashed(database: &Database, text: &str) -> CqlResult<SaltedHash> {
     let (rounds, salt) = (authority.rounds, authority.salt());
     authority
         .logins
-        .hashing(move || password::hash(&text, rounds, salt))
+        .make(move || password::hash(&text, rounds, salt))
         .await?
 }
 
