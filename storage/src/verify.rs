@@ -74,6 +74,7 @@ impl Inspection {
         let was_stopped = log.is_clean_stop && log.manifest_sequence == manifest.sequence;
         report.damage.extend(manifest.notes.iter().cloned());
         report.warnings.extend(log.unfinished.iter().cloned());
+        report.warnings.extend(manifest.begun.iter().cloned());
         match was_stopped {
             true => report.damage.extend(manifest.unfinished.iter().cloned()),
             false => report.warnings.extend(manifest.unfinished.iter().cloned()),

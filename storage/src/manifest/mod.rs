@@ -56,6 +56,9 @@ pub struct ManifestReport {
     pub notes: Vec<String>,
     /// What a crash explains and looks the same as damage to the newest frame of one copy: a commit cut short.
     pub unfinished: Vec<String>,
+    /// What stands behind the newest frame of copy 0 and never was a commit. A start cut short leaves it, also behind a clean stop: its first commit comes before its
+    /// first word in the log.
+    pub begun: Vec<String>,
     /// The newest frame is whole in no copy, and an operator has given it up.
     pub given_up: Option<String>,
     /// There was no manifest: a new folder, if nothing else is in it.

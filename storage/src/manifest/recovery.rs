@@ -206,7 +206,7 @@ impl<'a> Reading<'a> {
                 if !rest[0].is_empty() {
                     let what = "a commit was cut short, or somebody added to it";
                     let text = self.note_text(0, what);
-                    self.found.report.unfinished.push(text);
+                    self.found.report.begun.push(text);
                     self.found.needs_generation = true;
                 }
                 Ok(None)

@@ -246,7 +246,7 @@ fn one_copy_damaged_anywhere_is_survived_reported_and_healed() {
             world.disk.flip(&path, byte, (byte % 8) as u8);
             let (manifest, report) = world.open();
             assert_eq!(tables_in(&manifest), 3);
-            let notes = [report.notes, report.unfinished].concat();
+            let notes = [report.notes, report.unfinished, report.begun].concat();
             assert!(!notes.is_empty(), "copy {copy} byte {byte} passed unseen");
             assert!(notes[0].contains(&format!("copy {copy}")), "{notes:?}");
             drop(manifest);
@@ -271,12 +271,12 @@ fn what_stands_behind_the_newest_frame_of_one_copy_is_named_and_mended() {
             let (manifest, report) = world.open();
             assert_eq!(tables_in(&manifest), 3);
             // Only copy 0 may have it from a commit that was cut short.
-            let said = [&report.unfinished, &report.notes][copy];
+            let said = [&report.begun, &report.notes][copy];
             assert_eq!(said.len(), 1, "copy {copy}: {report:?}");
             assert!(said[0].contains(&format!("copy {copy} at {end}")));
             drop(manifest);
             let healed = world.open().1;
-            assert_eq!([healed.notes, healed.unfinished].concat(), [""; 0]);
+            assert_eq!([healed.notes, healed.begun].concat(), [""; 0]);
         }
     }
 }

@@ -260,6 +260,12 @@ fn a_stop_whose_watermark_fails_looks_like_a_crash() {
 }
 
 #[test]
+fn a_start_that_is_cut_short_behind_a_clean_stop_looks_like_a_crash() {
+    Story::tell(910_004_305, STEPS, &mut 0);
+    Story::tell(910_006_579, STEPS, &mut 0);
+}
+
+#[test]
 fn what_may_have_expired_or_been_emptied_stays_in_its_mirror_or_not() {
     Story::tell(910_001_132, STEPS, &mut 0);
     Story::tell(910_002_143, STEPS, &mut 0);
