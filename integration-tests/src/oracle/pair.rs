@@ -23,6 +23,7 @@ const PAGES_MAX: usize = 200;
 
 /// Indexes and views of a block's few rows are built sooner on a machine that is alive.
 const BUILD_LIMIT: Duration = Duration::from_secs(60);
+const NOT_BUILT: &str = "an index or a view is not built";
 const BUILD_POLL: Duration = Duration::from_millis(10);
 /// The code of an error that says that a table was not emptied.
 const TRUNCATE_ERROR: i32 = 0x1003;
@@ -150,7 +151,8 @@ impl Pair {
             let changes_schema = [theirs, ours]
                 .into_iter()
                 .any(|answer| matches!(answer, Answer::SchemaChange(_)));
-            let is_lost = diverged && (step.purpose == Purpose::Schema || changes_schema);
+            let is_lost = diverged && (step.purpose == Purpose::Schema || changes_schema)
+                || difference.heading == NOT_BUILT;
             // What Cassandra has agreed on and failed to write it writes with the next condition on its partition.
             let is_half_written = matches!(theirs, Answer::Refused(refusal) if refusal.code == WRITE_FAILURE)
                 && difference.step.text.contains(" IF ");
@@ -316,7 +318,7 @@ impl Pair {
                         false => format!("not built in {} s", BUILD_LIMIT.as_secs()),
                     })
                 };
-                let heading = "an index or a view is not built".to_owned();
+                let heading = NOT_BUILT.to_owned();
                 return Some(difference(place, step, says(theirs), says(ours), heading));
             }
             tokio::time::sleep(BUILD_POLL).await;
