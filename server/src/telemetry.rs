@@ -5,6 +5,7 @@
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -23,6 +24,7 @@ pub struct Telemetry {
 
 /// Starts logging, with a filter as the setting `log` has it, and the export of spans, if `otlp_endpoint` names a collector. What is given back ends both.
 pub fn start(config: &Config) -> Result<Telemetry, String> {
+    check_levels(&config.log)?;
     // Below that level the AWS SDK writes whole requests.
     let filter = EnvFilter::try_new(format!(
         "{},aws_smithy_runtime=info,aws_sdk_kms=info,aws_sdk_sts=info",
@@ -55,5 +57,40 @@ pub fn start(config: &Config) -> Result<Telemetry, String> {
         Ok(Telemetry {
             _spans: Some(spans),
         })
+    }
+}
+
+/// A word that is no level would be taken for a target's name, and nothing else be logged any more.
+fn check_levels(log: &str) -> Result<(), String> {
+    let is_understood = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    match log
+        .split(',')
+        .map(str::trim)
+        .find(|part| !is_understood(part))
+    {
+        None => Ok(()),
+        Some(part) => Err(format!(
+            "log: '{part}' is no level: off, error, warn, info, debug, trace, or TARGET=LEVEL"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_does_not_switch_the_log_off() {
+        for right in [
+            "warn",
+            "INFO",
+            "info,palladium=debug",
+            "warn, palladium::net=trace",
+        ] {
+            assert_eq!(check_levels(right), Ok(()), "{right}");
+        }
+        for wrong in ["wran", "palladium", "info,wran"] {
+            assert!(check_levels(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -37,6 +37,7 @@ pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>, mut log: CommitLog<B>)
 }
 
 async fn until_the_end<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>) -> Result<()> {
+    let mut refusals = Refusals::default();
     loop {
         match inner.forming.next().await {
             Work::Errands(errands) => {
@@ -49,7 +50,7 @@ async fn until_the_end<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>
             }
             Work::Commit(group) => {
                 slow_down(inner, &group).await;
-                commit(inner, log, group).await;
+                commit(inner, log, group, &mut refusals).await;
             }
             Work::Close { is_clean } => {
                 log.note_manifest(inner.epoch.load(Ordering::Acquire));
@@ -97,7 +98,34 @@ fn share_between(value: usize, first: usize, last: usize) -> f64 {
     (beyond / last.saturating_sub(first).max(1) as f64).min(1.0)
 }
 
-async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut group: Group) {
+/// Groups that the log has refused. A full disk refuses thousands in a second, and what is said of them may stand on that disk.
+#[derive(Default)]
+struct Refusals {
+    said_at: Option<u64>,
+    unsaid: u64,
+}
+
+impl Refusals {
+    const PAUSE_NANOS: u64 = 10_000_000_000;
+
+    /// Counts one more. How many there were since the last word about them, if it is time for the next.
+    fn counted(&mut self, now: u64) -> Option<u64> {
+        self.unsaid += 1;
+        let is_due = |said_at| now >= said_at + Self::PAUSE_NANOS;
+        if !self.said_at.is_none_or(is_due) {
+            return None;
+        }
+        self.said_at = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+async fn commit<B: Backend>(
+    inner: &Arc<Inner<B>>,
+    log: &mut CommitLog<B>,
+    mut group: Group,
+    refusals: &mut Refusals,
+) {
     let began = inner.env.boot_nanos();
     let tell = |group: &Group, result: Result<()>| {
         for outcome in &group.outcomes {
@@ -130,7 +158,9 @@ async fn commit<B: Backend>(inner: &Arc<Inner<B>>, log: &mut CommitLog<B>, mut g
     {
         Ok(addresses) => appended(inner, log, addresses),
         Err(error) if log.is_ready() => {
-            tracing::warn!(%error, "a group was refused by the log before anything of it was written");
+            if let Some(groups) = refusals.counted(inner.env.boot_nanos()) {
+                tracing::warn!(%error, groups, "the log refused groups before anything of them was written");
+            }
             inner.jobs.add(Job::RelieveLog);
             return tell(&group, Err(error));
         }
@@ -315,5 +345,18 @@ impl<B: Backend> Inner<B> {
         if let Ok(table) = self.tables.get(table) {
             table.set_damaged(error.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_groups_are_counted_and_said_once_in_a_while() {
+        let mut refusals = Refusals::default();
+        let second = 1_000_000_000;
+        let said = (0..2_001).filter_map(|turn| refusals.counted(turn * second / 100));
+        assert_eq!(said.collect::<Vec<u64>>(), [1, 1_000, 1_000]);
     }
 }
