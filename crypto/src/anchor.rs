@@ -93,8 +93,7 @@ impl Anchor {
 
     /// Replaces the anchor at `path`; durable when it returns.
     pub fn write(&self, path: &Path, service: &TableKey) -> Result<(), AnchorError> {
-        let _lock = durable::lock(path)?;
-        Ok(durable::replace(path, &self.to_bytes(service))?)
+        Ok(durable::lock(path)?.replace(&self.to_bytes(service))?)
     }
 
     fn to_bytes(self, service: &TableKey) -> [u8; ANCHOR_BYTES] {

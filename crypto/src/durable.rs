@@ -7,8 +7,12 @@
 //! Whoever owns the old file owns the new one: root, who edits for a server that runs as somebody else, gives it back to that user, and anybody else
 //! may not replace it at all. What is made where nothing was belongs to the folder's owner when root makes it.
 //!
-//! Where the files hold a secret, an old one is overwritten once nobody can find it any more, and so is one that was never finished. What a journal, a snapshot, a
-//! backup or a remapping device keeps of it is beyond this, and what a crash in between leaves.
+//! A path may be a symbolic link: the file that it leads to is the one that is locked and replaced, and the link stays a link. A link is followed if it is root's,
+//! ours, or of whom the file is: else whoever may write a folder could have root write elsewhere.
+//!
+//! Where the files hold a secret, an old one is overwritten once nobody can find it any more, and so is one that was never finished. One that has another name (a
+//! hard link) can be found, and is left as it is: it is somebody's copy. What a journal, a snapshot, a backup or a remapping device keeps of it is beyond this, and
+//! what a crash in between leaves.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -21,6 +25,8 @@ use crate::error::{Error, Result};
 
 const OWNER_ONLY: u32 = 0o600;
 const ROOT: u32 = 0;
+/// As many links as the kernel follows.
+const LINKS_MAX: usize = 40;
 
 /// Reads a file of at most `bytes_max` bytes into memory that is wiped; `None` if there is no such file.
 pub fn read(path: &Path, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u8>>>> {
@@ -49,14 +55,95 @@ pub(crate) fn read_open(file: &File, path: &Path, bytes_max: u64) -> Result<Zero
     Ok(bytes)
 }
 
-/// Replaces the file, then overwrites what it was.
-pub(crate) fn replace_and_wipe(path: &Path, bytes: &[u8]) -> Result<()> {
-    let old = OpenOptions::new()
-        .write(true)
-        .open(path)
-        .map_err(|error| Error::io("open", path, error))?;
-    replace(path, bytes)?;
-    wipe(old).map_err(|error| Error::io("overwrite the old copy of", path, error))
+/// The writers' lock on one file, whatever links led to it; it ends with this value.
+pub struct Locked {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// What became of the file that was replaced.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub(crate) enum Old {
+    Wiped,
+    /// It has another name, and is left under it.
+    HasAnotherName,
+}
+
+impl Locked {
+    /// The file itself: no link.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Replaces the file, or makes it.
+    pub fn replace(&self, bytes: &[u8]) -> Result<()> {
+        replace(&self.path, bytes)
+    }
+
+    /// Replaces the file, then overwrites what it was.
+    pub(crate) fn replace_and_wipe(&self, bytes: &[u8]) -> Result<Old> {
+        let path = &self.path;
+        let old = OpenOptions::new()
+            .write(true)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+            .open(path)
+            .map_err(|error| Error::io("open", path, error))?;
+        replace(path, bytes)?;
+        let wiped = old.metadata().and_then(|metadata| match metadata.nlink() {
+            0 => wipe(old).map(|()| Old::Wiped),
+            _ => Ok(Old::HasAnotherName),
+        });
+        wiped.map_err(|error| Error::io("overwrite the old copy of", path, error))
+    }
+}
+
+/// The file that a path leads to, or would be made at. An error, if somebody else's link leads there.
+pub fn real(path: &Path) -> Result<PathBuf> {
+    let mut real = path.to_owned();
+    let mut owners = Vec::new();
+    loop {
+        let fail = |error| Error::io("look at", &real, error);
+        match real.symlink_metadata() {
+            Ok(metadata) if metadata.is_symlink() => owners.push(metadata.uid()),
+            Ok(_) => break,
+            Err(error) if error.kind() == ErrorKind::NotFound => break,
+            Err(error) => return Err(fail(error)),
+        }
+        if owners.len() > LINKS_MAX {
+            return Err(Error::invalid(format!(
+                "{}: more than {LINKS_MAX} symbolic links, one after the other",
+                path.display()
+            )));
+        }
+        let target = real.read_link().map_err(fail)?;
+        real = folder_of(&real).join(target);
+    }
+    if owners.is_empty() {
+        return Ok(real);
+    }
+    let there = match real.metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => folder_of(&real).metadata(),
+        there => there,
+    };
+    let owner = there
+        .map_err(|error| Error::io("look at the owner of", &real, error))?
+        .uid();
+    let user = rustix::process::geteuid().as_raw();
+    match owners
+        .into_iter()
+        .find(|&link| !may_lead(user, link, owner))
+    {
+        None => Ok(real),
+        Some(link) => Err(Error::invalid(format!(
+            "{} is a symbolic link of user {link} to {}, which belongs to user {owner}: it is not followed",
+            path.display(),
+            real.display()
+        ))),
+    }
+}
+
+fn may_lead(user: u32, link: u32, target: u32) -> bool {
+    link == ROOT || link == user || link == target
 }
 
 fn wipe(mut old: File) -> std::io::Result<()> {
@@ -65,8 +152,8 @@ fn wipe(mut old: File) -> std::io::Result<()> {
     old.sync_all()
 }
 
-/// Replaces the file, or makes it.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Replaces a file that is no link, or makes it.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let owner = Owner::of(path)?;
     let fresh = beside(path, "new");
     // What a crash left behind; whoever writes holds the lock, so it is nobody's.
@@ -103,11 +190,12 @@ fn discard(fresh: &Path) -> Result<()> {
     }
 }
 
-/// Waits for the writers' lock on `path`; it ends with the file that is given back.
-pub fn lock(path: &Path) -> Result<File> {
-    let lock = beside(path, "lock");
+/// Waits for the writers' lock on the file that `path` leads to.
+pub fn lock(path: &Path) -> Result<Locked> {
+    let path = real(path)?;
+    let lock = beside(&path, "lock");
     let fail = |error| Error::io("lock", &lock, error);
-    let owner = Owner::of(path)?;
+    let owner = Owner::of(&path)?;
     let made = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -125,7 +213,7 @@ pub fn lock(path: &Path) -> Result<File> {
         Err(error) => return Err(fail(error)),
     };
     file.lock().map_err(fail)?;
-    Ok(file)
+    Ok(Locked { path, _lock: file })
 }
 
 fn write_synced(path: &Path, bytes: &[u8], owner: &Owner) -> std::io::Result<()> {
@@ -221,7 +309,11 @@ mod tests {
         assert!(!may_replace(SERVER + 1, SERVER) && !may_replace(SERVER, ROOT));
     }
 
-    /// Another name for the same bytes shows what became of them.
+    fn edit(path: &Path, bytes: &[u8]) -> Old {
+        lock(path).unwrap().replace_and_wipe(bytes).unwrap()
+    }
+
+    /// A file that is still open shows what became of it.
     #[test]
     fn what_an_edit_leaves_behind_is_overwritten() {
         let folder = tempfile::tempdir().unwrap();
@@ -229,7 +321,7 @@ mod tests {
         let secret = b"thirty-two bytes of key material";
         replace(&path, secret).unwrap();
         let old = File::open(&path).unwrap();
-        replace_and_wipe(&path, b"another").unwrap();
+        edit(&path, b"another");
         assert_eq!(&**read_open(&old, &path, 64).unwrap(), &[0; 32]);
 
         // A crash before the rename.
@@ -247,6 +339,64 @@ mod tests {
         replace(&path, b"a fourth").unwrap();
         assert_eq!(std::fs::read(&elsewhere).unwrap(), secret);
         assert_eq!(std::fs::read(&path).unwrap(), b"a fourth");
+    }
+
+    #[test]
+    fn a_link_stays_a_link_and_the_file_that_it_leads_to_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (there, here) = (folder.path().join("there"), folder.path().join("here"));
+        for made in [&there, &here] {
+            std::fs::create_dir(made).unwrap();
+        }
+        let (file, link) = (there.join("file"), here.join("link"));
+        std::os::unix::fs::symlink("../there/file", here.join("second")).unwrap();
+        std::os::unix::fs::symlink("second", &link).unwrap();
+        let names = |folder: &Path| {
+            let names = std::fs::read_dir(folder).unwrap();
+            let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+
+        // It is made where the link leads, and then replaced there.
+        lock(&link).unwrap().replace(b"one").unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"one");
+        let old = File::open(&link).unwrap();
+        assert_eq!(edit(&link, b"two"), Old::Wiped);
+        assert_eq!(std::fs::read(&file).unwrap(), b"two");
+        assert_eq!(&**read_open(&old, &link, 64).unwrap(), &[0; 3]);
+        assert_eq!(link.read_link().unwrap(), Path::new("second"));
+        assert_eq!(names(&here), ["link", "second"]);
+        assert_eq!(
+            names(&there),
+            ["file", "file.lock"],
+            "one lock for both names"
+        );
+
+        std::os::unix::fs::symlink("ring", here.join("ring")).unwrap();
+        let error = lock(&here.join("ring")).err().unwrap().to_string();
+        assert!(error.contains("symbolic links"), "{error}");
+    }
+
+    #[test]
+    fn a_link_is_followed_for_root_only_where_its_owner_could_write_himself() {
+        assert!(may_lead(ROOT, ROOT, SERVER) && may_lead(ROOT, SERVER, SERVER));
+        assert!(may_lead(SERVER, SERVER, SERVER) && may_lead(SERVER, ROOT, SERVER));
+        assert!(!may_lead(ROOT, SERVER, ROOT) && !may_lead(SERVER, SERVER + 1, SERVER));
+    }
+
+    #[test]
+    fn what_has_another_name_is_not_overwritten_under_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, copy) = (folder.path().join("keyring"), folder.path().join("copy"));
+        replace(&path, b"one").unwrap();
+        std::fs::hard_link(&path, &copy).unwrap();
+        assert_eq!(edit(&path, b"two"), Old::HasAnotherName);
+        assert_eq!(std::fs::read(&copy).unwrap(), b"one");
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        // The new file has no other name.
+        assert_eq!(edit(&path, b"three"), Old::Wiped);
+        assert_eq!(std::fs::read(&copy).unwrap(), b"one");
     }
 
     /// As root, in a folder of the server's; as anybody else, in a folder of one's own.
@@ -273,8 +423,7 @@ mod tests {
 
         give(&path, SERVER + 1);
         let before = owner(&path);
-        replace_and_wipe(&path, b"two").unwrap();
-        drop(lock(&path).unwrap());
+        edit(&path, b"two");
         assert_eq!(owner(&path), before);
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
     }

@@ -89,6 +89,9 @@ impl RecordedKeyring {
 
     /// Records edits that this folder does not know of.
     pub async fn note(&self, engine: &Engine) {
+        if self.keyring.has_left_copy() {
+            tracing::warn!(keyring = %self.keyring.path().display(), "an edit of the keyring left what it replaced as it was: the file has another name (a hard link), with all material of then");
+        }
         let edits = match self.look() {
             Ok(edits) => edits,
             Err(error) => {

@@ -558,6 +558,33 @@ async fn an_older_copy_of_the_keyring_is_refused() {
     start().await.unwrap().stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn links_to_the_keyring_the_anchor_and_the_audit_head_stay_links_and_their_files_are_written()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let start = || Server::start(config(folder.path()), Arc::new(RealEnv::default()));
+    start().await.unwrap().stop().await.unwrap();
+    let elsewhere = folder.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let names = ["keyring", "keyring.anchor", "keyring.audit-head"];
+    let before = names.map(|name| {
+        let (link, file) = (folder.path().join(name), elsewhere.join(name));
+        std::fs::rename(&link, &file).unwrap();
+        std::os::unix::fs::symlink(&file, link).unwrap();
+        std::fs::read(file).unwrap()
+    });
+    let server = start().await.unwrap();
+    let keyring = palladium_crypto::Keyring::open(folder.path().join("keyring")).unwrap();
+    keyring.key_create("owner").unwrap();
+    server.stop().await.unwrap();
+    for (name, before) in std::iter::zip(names, before) {
+        let (link, file) = (folder.path().join(name), elsewhere.join(name));
+        assert_eq!(link.read_link().unwrap(), file, "{name}");
+        assert_ne!(std::fs::read(&file).unwrap(), before, "{name} was written");
+    }
+    start().await.unwrap().stop().await.unwrap();
+}
+
 /// As a crash between the first commit and the first note of it would leave it.
 #[tokio::test]
 async fn a_first_start_writes_its_anchor_before_any_data() {

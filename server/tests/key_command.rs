@@ -130,6 +130,29 @@ fn a_key_is_made_shown_rotated_taken_away_and_given_back() {
 }
 
 #[test]
+fn a_keyring_behind_a_link_is_edited_where_it_is_and_one_with_another_name_is_not_overwritten_under_it()
+ {
+    let desk = Desk::new();
+    desk.must(&["create", "orders"]);
+    std::fs::create_dir(desk.path("safe")).unwrap();
+    std::fs::rename(desk.path("keyring"), desk.path("safe/keyring")).unwrap();
+    std::os::unix::fs::symlink("safe/keyring", desk.path("keyring")).unwrap();
+    desk.must(&["disable", "orders"]);
+    let link = desk.path("keyring").read_link();
+    assert_eq!(link.unwrap(), std::path::Path::new("safe/keyring"));
+    assert!(desk.path("safe/keyring.lock").exists());
+    assert!(desk.keyring().contains("\"Disabled\""));
+
+    std::fs::hard_link(desk.path("safe/keyring"), desk.path("copy")).unwrap();
+    let before = desk.keyring();
+    let outcome = desk.key(&["enable", "orders"]);
+    assert_eq!(outcome.code, 0);
+    assert!(outcome.err.contains("another name"), "{}", outcome.err);
+    assert_eq!(std::fs::read_to_string(desk.path("copy")).unwrap(), before);
+    assert_eq!(desk.key(&["disable", "orders"]).err, "", "it is said once");
+}
+
+#[test]
 fn a_key_whose_name_cannot_be_printed_is_made_and_the_command_says_so() {
     let desk = Desk::new();
     let full = std::fs::File::options().write(true).open("/dev/full");

@@ -3,6 +3,7 @@
 //! The service's own key stands under all that is the server's, so it cannot be disabled, deleted or closed to those without a grant, nor can the name by which
 //! the configuration calls it be led to another key.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -150,7 +151,16 @@ pub enum Operation {
 
 /// Does it.
 pub fn run(action: KeyAction, config: &Config) -> Result<(), String> {
-    let desk = Desk { config };
+    let desk = Desk {
+        config,
+        keyring: OnceCell::new(),
+    };
+    let done = act(action, &desk);
+    desk.warn_of_copy();
+    done
+}
+
+fn act(action: KeyAction, desk: &Desk<'_>) -> Result<(), String> {
     match action {
         KeyAction::Create { name, grants_only } => desk.create(&name, grants_only),
         KeyAction::List => desk.list(),
@@ -220,35 +230,52 @@ pub fn run(action: KeyAction, config: &Config) -> Result<(), String> {
 /// Where an owner stands: the keyring, and what the configuration says of the service's own key.
 struct Desk<'a> {
     config: &'a Config,
+    /// Once it is open.
+    keyring: OnceCell<Keyring>,
 }
 
 impl Desk<'_> {
-    fn open(&self) -> Result<Keyring, String> {
-        Keyring::open(&self.config.keyring).map_err(text)
+    fn open(&self) -> Result<&Keyring, String> {
+        if let Some(keyring) = self.keyring.get() {
+            return Ok(keyring);
+        }
+        let keyring = Keyring::open(&self.config.keyring).map_err(text)?;
+        Ok(self.keyring.get_or_init(|| keyring))
     }
 
     /// With the passphrase: for whoever makes material.
-    fn unlock(&self) -> Result<Keyring, String> {
+    fn unlock(&self) -> Result<&Keyring, String> {
         let keyring = self.open()?;
-        let passphrase = passphrase::of(&keyring, self.config)?;
-        passphrase::unlock(&keyring, passphrase.as_ref())?;
+        let passphrase = passphrase::of(keyring, self.config)?;
+        passphrase::unlock(keyring, passphrase.as_ref())?;
         Ok(keyring)
     }
 
-    fn open_or_make(&self) -> Result<Keyring, String> {
+    fn open_or_make(&self) -> Result<&Keyring, String> {
         match self.config.keyring.exists() {
             true => self.unlock(),
             false => {
                 let passphrase = passphrase::of_configured_keyring(self.config)?;
-                passphrase::make(&self.config.keyring, passphrase.as_ref())
+                let keyring = passphrase::make(&self.config.keyring, passphrase.as_ref())?;
+                Ok(self.keyring.get_or_init(|| keyring))
             }
         }
     }
 
+    /// An owner who protects a keyring, or has a key destroyed, must know that a copy is left in which it is not.
+    fn warn_of_copy(&self) {
+        if self.keyring.get().is_some_and(Keyring::has_left_copy) {
+            complain(format_args!(
+                "warning: {} had another name (a hard link): what it was before this edit stands under that name still, with all material of then, and is not overwritten",
+                self.config.keyring.display()
+            ));
+        }
+    }
+
     /// For what takes a key away: anyone's but the service's own.
-    fn open_for_taking(&self, name: &str, done: &str) -> Result<Keyring, String> {
+    fn open_for_taking(&self, name: &str, done: &str) -> Result<&Keyring, String> {
         let keyring = self.open()?;
-        match self.is_service_key(&keyring, name)? {
+        match self.is_service_key(keyring, name)? {
             true => Err(format!(
                 "local:{name} is the service's own key; it cannot be {done}"
             )),
@@ -271,7 +298,7 @@ impl Desk<'_> {
     }
 
     /// For what leads an alias elsewhere.
-    fn open_for_naming(&self, alias: &str) -> Result<Keyring, String> {
+    fn open_for_naming(&self, alias: &str) -> Result<&Keyring, String> {
         match self.config.service_cmk()?.to_string() == format!("local:{alias}") {
             true => Err(format!(
                 "local:{alias} is what the configuration calls the service's own key; it must stay what it is"
@@ -377,8 +404,8 @@ impl Desk<'_> {
         let keyring = self.open()?;
         let mut passphrases = Passphrases::of(self.config)?;
         if keyring.is_protected().map_err(text)? {
-            let old = passphrases.next_of(&keyring)?;
-            passphrase::unlock(&keyring, Some(&old))?;
+            let old = passphrases.next_of(keyring)?;
+            passphrase::unlock(keyring, Some(&old))?;
         }
         let new = passphrases.next_new()?;
         keyring

@@ -156,7 +156,8 @@ pub fn read_exported(path: &Path) -> Result<Vec<Head>, String> {
 /// Adds a head to the file and forgets the oldest ones. A file that cannot be read is kept beside the new one: it may be what somebody looks for.
 pub fn export(path: &Path, head: &Head) -> Result<(), String> {
     let say = |error: palladium_crypto::Error| error.to_string();
-    let _lock = durable::lock(path).map_err(say)?;
+    let locked = durable::lock(path).map_err(say)?;
+    let path = locked.path();
     let mut heads = match read_exported(path) {
         Ok(heads) => heads,
         Err(error) => {
@@ -179,11 +180,12 @@ pub fn export(path: &Path, head: &Head) -> Result<(), String> {
         text.extend_from_slice(&line.to_bytes());
         text.push(b'\n');
     }
-    durable::replace(path, &text).map_err(say)
+    locked.replace(&text).map_err(say)
 }
 
-/// Gives the file another name, so that what it says is kept and no longer compared. Says which.
+/// Gives the file another name, so that what it says is kept and no longer compared. Says which. Where a link leads to the file, the link stays.
 pub fn set_aside(path: &Path, why: &str) -> Result<std::path::PathBuf, String> {
+    let path = &durable::real(path).map_err(|error| error.to_string())?;
     for number in 1u32.. {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{why}-{number}"));

@@ -13,7 +13,7 @@
 //! The file protects a data folder that is lost without it, and a keyring that is lost without its passphrase, if it has one; nothing more: who
 //! may write the file may do all that its owner may. It is made 0600 and is refused when others may read it. No key and no answer is kept
 //! between calls: each looks at the file, so an edit by another process is seen at the next Decrypt. Editors exclude each other (`durable`),
-//! each edit raises a counter, and a crash leaves the old file or the new one.
+//! each edit raises a counter, and a crash leaves the old file or the new one. Where the path is a link, the file that it leads to is edited.
 
 mod contents;
 mod date;
@@ -28,9 +28,10 @@ mod snapshot;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::durable;
+use crate::durable::{self, Old};
 use crate::entropy::{Entropy, OsEntropy};
 use crate::error::{Error, Result};
 use crate::kdf::PassphraseCost;
@@ -59,13 +60,15 @@ pub struct Keyring {
     unlocked: Mutex<Option<Arc<Unlocked>>>,
     /// What the file said when it was last looked at.
     kept: Mutex<Option<Arc<Index>>>,
+    /// An edit of ours has replaced a file that has another name.
+    has_left_copy: AtomicBool,
 }
 
 /// What an edit does to the file.
 enum Write {
     /// Nothing changed.
     No,
-    /// A new file takes the place of the old one, which is overwritten: its material may be destroyed one day, or sealed.
+    /// A new file takes the place of the old one, which is overwritten, unless it has another name: its material may be destroyed one day, or sealed.
     Yes,
 }
 
@@ -109,11 +112,16 @@ impl Keyring {
 
     fn begin(self, contents: &Contents<Body>) -> Result<Keyring> {
         let path = &self.path;
-        let _lock = durable::lock(path)?;
+        // A link that leads to nothing is somebody's mistake, or a disk that is not there: no place for a new keyring.
+        let refused = || Error::invalid(format!("{} exists already", path.display()));
         if path.symlink_metadata().is_ok() {
-            return Err(Error::invalid(format!("{} exists already", path.display())));
+            return Err(refused());
         }
-        durable::replace(path, &file::print(contents)?)?;
+        let locked = durable::lock(path)?;
+        if locked.path().symlink_metadata().is_ok() {
+            return Err(refused());
+        }
+        locked.replace(&file::print(contents)?)?;
         Ok(self)
     }
 
@@ -125,6 +133,7 @@ impl Keyring {
             grant_credential: None,
             unlocked: Mutex::default(),
             kept: Mutex::default(),
+            has_left_copy: AtomicBool::new(false),
         }
     }
 
@@ -147,6 +156,11 @@ impl Keyring {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Has an edit since the last question left what it replaced as it was, because that file has another name (a hard link)?
+    pub fn has_left_copy(&self) -> bool {
+        self.has_left_copy.swap(false, Ordering::AcqRel)
     }
 
     /// How many edits were made. A server that has seen a higher number knows that this is an older copy.
@@ -235,8 +249,8 @@ impl Keyring {
     }
 
     fn edit<T>(&self, change: impl FnOnce(&mut Contents<Body>) -> Result<(T, Write)>) -> Result<T> {
-        let _lock = durable::lock(&self.path)?;
-        let mut contents = snapshot::read_whole(&self.path)?;
+        let locked = durable::lock(&self.path)?;
+        let mut contents = snapshot::read_whole(locked.path())?;
         let destroys = contents.destroy_overdue(self.now());
         let (answer, write) = change(&mut contents)?;
         if let (Write::No, false) = (write, destroys) {
@@ -245,7 +259,9 @@ impl Keyring {
         contents.edits = contents.edits.checked_add(1).ok_or_else(|| {
             Error::invalid("the keyring's counter of edits is at its end: it takes no more edits")
         })?;
-        durable::replace_and_wipe(&self.path, &file::print(&contents)?)?;
+        if locked.replace_and_wipe(&file::print(&contents)?)? == Old::HasAnotherName {
+            self.has_left_copy.store(true, Ordering::Release);
+        }
         Ok(answer)
     }
 
