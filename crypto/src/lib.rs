@@ -44,8 +44,8 @@ pub use keys::{
 pub use kms::{
     Answering, BoxFuture, DestroyedKey, GeneratedKey, Grant, GrantId, GrantMaker, GrantOperation,
     GrantPurpose, GrantRequest, Grants, KeyDescription, KeyPolicy, KeyServiceKind, KeyState,
-    Keyring, KeyringEntry, KeyringGrant, KeyringOverview, Kms, Opening, Passphrase, Reply,
-    Settings, UnixSeconds, key_service_kinds,
+    Keyring, KeyringEntry, KeyringGrant, KeyringMoment, KeyringOverview, Kms, Opening, Passphrase,
+    Reply, Settings, Succession, UnixSeconds, key_service_kinds,
 };
 pub use locked::{LockedMemory, locked_memory};
 pub use seal::{

@@ -1,6 +1,6 @@
 //! Bytes of every released format still open, and the same seed still makes the same bytes.
 //!
-//! `golden/v1.txt` holds a sample of each format, `golden/keyring.*` and `golden/anchor.*` those of which there are two versions. A change that alters one of them is a new
+//! `golden/v1.txt` holds a sample of each format, `golden/keyring.*` and `golden/anchor.*` those of which there is more than one version. A change that alters one of them is a new
 //! format: it gets a new version, a new sample beside the old one, and the old one keeps opening.
 
 use std::os::unix::fs::PermissionsExt;
@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use palladium_crypto::{
     Anchor, ClusterId, CmkRef, EncryptionContext, Entropy, GrantOperation, GrantRequest, KeyPolicy,
-    KeyRing, KeyState, Keyring, Kms, Passphrase, PassphraseCost, Secret, SeededEntropy,
-    StructureId, StructureKind, TableId, TableKey, UnixSeconds, WrappedDataKey, WrappedTableKey,
+    KeyRing, KeyState, Keyring, KeyringMoment, Kms, Passphrase, PassphraseCost, Secret,
+    SeededEntropy, StructureId, StructureKind, Succession, TableId, TableKey, UnixSeconds,
+    WrappedDataKey, WrappedTableKey,
 };
 
 const CLUSTER: ClusterId = ClusterId(*b"golden cluster 1");
@@ -27,7 +28,9 @@ const FIRST_ANCHOR: &str = include_str!("golden/anchor.v1.hex");
 const SECOND_ANCHOR: &str = include_str!("golden/anchor.v2.hex");
 const KEYRING: &str = include_str!("golden/keyring.v1.json");
 const SECOND_KEYRING: &str = include_str!("golden/keyring.v2.jsonl");
-const PROTECTED_KEYRING: &str = include_str!("golden/keyring.v2.protected.jsonl");
+const SECOND_PROTECTED_KEYRING: &str = include_str!("golden/keyring.v2.protected.jsonl");
+const THIRD_KEYRING: &str = include_str!("golden/keyring.v3.jsonl");
+const THIRD_PROTECTED_KEYRING: &str = include_str!("golden/keyring.v3.protected.jsonl");
 const CHEAP: PassphraseCost = PassphraseCost {
     memory_kib: PassphraseCost::MEMORY_KIB_MIN,
     passes: 1,
@@ -172,7 +175,7 @@ async fn keyrings_and_their_blobs_of_the_first_format_open() {
 }
 
 /// Every kind of line that a keyring's file can have.
-fn second_keyring(folder: &Path) -> Keyring {
+fn third_keyring(folder: &Path) -> Keyring {
     let now = UnixSeconds(1_795_633_630);
     let keyring = Keyring::create_new(folder.join("keyring"), Arc::new(SeededEntropy::new(6)))
         .unwrap()
@@ -209,23 +212,28 @@ fn second_keyring(folder: &Path) -> Keyring {
 #[test]
 fn a_keyring_made_from_the_same_seed_has_the_same_text() {
     let folder = tempfile::tempdir().unwrap();
-    let keyring = second_keyring(folder.path());
+    let keyring = third_keyring(folder.path());
     let made = std::fs::read_to_string(keyring.path()).unwrap();
-    assert_eq!(made, SECOND_KEYRING, "made now:\n{made}");
+    assert_eq!(made, THIRD_KEYRING, "made now:\n{made}");
 }
 
 #[test]
 fn a_keyring_protected_from_the_same_seed_has_the_same_text() {
     let folder = tempfile::tempdir().unwrap();
-    let keyring = second_keyring(folder.path());
+    let keyring = third_keyring(folder.path());
     keyring.protect(&passphrase(), CHEAP).unwrap();
     let made = std::fs::read_to_string(keyring.path()).unwrap();
-    assert_eq!(made, PROTECTED_KEYRING, "made now:\n{made}");
+    assert_eq!(made, THIRD_PROTECTED_KEYRING, "made now:\n{made}");
 }
 
 #[tokio::test]
-async fn keyrings_of_the_second_format_open() {
-    for (text, is_protected) in [(SECOND_KEYRING, false), (PROTECTED_KEYRING, true)] {
+async fn keyrings_of_the_second_and_third_format_open() {
+    for (text, is_protected) in [
+        (SECOND_KEYRING, false),
+        (SECOND_PROTECTED_KEYRING, true),
+        (THIRD_KEYRING, false),
+        (THIRD_PROTECTED_KEYRING, true),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let keyring = keyring_file(folder.path(), text);
         assert_eq!(keyring.is_protected().unwrap(), is_protected);
@@ -240,13 +248,25 @@ async fn keyrings_of_the_second_format_open() {
 }
 
 #[test]
-fn a_keyring_of_the_first_format_becomes_one_of_the_second_with_its_next_edit() {
+fn a_keyring_of_an_older_format_becomes_one_of_the_third_with_its_next_edit() {
+    for (older, edits) in [(KEYRING, 3), (SECOND_KEYRING, 13)] {
+        let folder = tempfile::tempdir().unwrap();
+        let keyring = keyring_file(folder.path(), older);
+        let (before, _) = keyring.since(&KeyringMoment::default()).unwrap();
+        assert_eq!(before.edits, edits);
+        keyring.key_disable("golden").unwrap();
+        let text = std::fs::read_to_string(keyring.path()).unwrap();
+        let digest = &hex(&palladium_crypto::sha256(&[older.as_bytes()]))[..32];
+        let head = format!(
+            "{{\"format\":\"palladium keyring\",\"version\":3,\"edits\":{}}}\n{{\"history\":{{\"digests\":\"{digest}\"}}}}\n",
+            edits + 1
+        );
+        assert!(text.starts_with(&head), "{text}");
+        assert_eq!(keyring.since(&before).unwrap().1, Succession::Continues);
+    }
     let folder = tempfile::tempdir().unwrap();
     let keyring = keyring_file(folder.path(), KEYRING);
     keyring.key_disable("golden").unwrap();
-    let text = std::fs::read_to_string(keyring.path()).unwrap();
-    let head = "{\"format\":\"palladium keyring\",\"version\":2,\"edits\":4}\n";
-    assert!(text.starts_with(head), "{text}");
     let states: Vec<_> = keyring
         .key_list()
         .unwrap()

@@ -1,18 +1,20 @@
 //! The newest state of the keyring that this folder has seen, so that an older copy of the keyring put back does not bring back a key that was taken away.
 //!
-//! The keyring counts its edits. The newest count is one of the server's records (`records`): name "keyring", value u64, big-endian. A keyring with a lower count is
-//! refused at start; one that goes back while the server runs gives no keys until it is whole again. An edit is recorded within a second of its use or of the
-//! next look at it, and what it changed is an event of the audit trail (`keyring_changes`).
+//! The keyring counts its edits, and remembers which files they have replaced. The newest moment (`KeyringMoment`: count and digest) is one of the server's records
+//! (`records`): name "keyring", value u64 big-endian and 16 bytes; a record of 8 bytes is one of a release that counted alone. A keyring that does not continue that
+//! moment, because its count is lower or because the history of its file does not contain it, is refused at start; one that goes back while the server runs gives no keys
+//! until it is whole again. An edit is recorded within a second of its use or of the next look at it, and what it changed is an event of the audit trail
+//! (`keyring_changes`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use palladium_crypto::{
     Answering, CmkRef, EncryptionContext, Error as CryptoError, GeneratedKey, Grant, GrantId,
-    GrantRequest, Grants, KeyDescription, Keyring, Kms, Secret, UnavailableReason,
+    GrantRequest, Grants, KeyDescription, Keyring, KeyringMoment, Kms, Secret, Succession,
+    UnavailableReason,
 };
 use palladium_storage::LocalBackend;
 use palladium_storage::verify::TableReader;
@@ -32,10 +34,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The keyring, as long as it does not go back in time.
 pub struct RecordedKeyring {
     keyring: Keyring,
-    /// The most edits that were ever seen.
-    newest: AtomicU64,
-    /// Those that this folder knows of.
-    recorded: AtomicU64,
+    /// The newest that was ever seen.
+    newest: Mutex<KeyringMoment>,
+    /// What this folder knows of.
+    recorded: Mutex<KeyringMoment>,
     /// What it looked like when an edit was recorded last; None: not known.
     seen: tokio::sync::Mutex<Option<Seen>>,
     audit: Audit,
@@ -46,8 +48,8 @@ impl RecordedKeyring {
     pub fn new(keyring: Keyring, audit: Audit) -> Arc<Self> {
         Arc::new(RecordedKeyring {
             keyring,
-            newest: AtomicU64::new(0),
-            recorded: AtomicU64::new(0),
+            newest: Mutex::default(),
+            recorded: Mutex::default(),
             seen: tokio::sync::Mutex::default(),
             audit,
         })
@@ -58,15 +60,21 @@ impl RecordedKeyring {
         let recorded = read(engine)
             .await
             .map_err(|error| format!("the record of the keyring cannot be read: {error}"))?;
-        self.newest.fetch_max(recorded, Ordering::AcqRel);
-        self.recorded.store(recorded, Ordering::Release);
+        *held(&self.newest) = recorded;
+        *held(&self.recorded) = recorded;
         let keys = records::read(engine, KEYRING_KEYS)
             .await
             .map_err(|error| format!("what was seen of the keyring cannot be read: {error}"))?;
         *self.seen.lock().await = Seen::read(&keys);
-        self.look()
-            .map(drop)
-            .map_err(|error| format!("keyring {}: {error}", self.keyring.path().display()))
+        let path = self.keyring.path().display();
+        let known = self.keyring.since(&recorded);
+        let (moment, succession) = known.map_err(|error| format!("keyring {path}: {error}"))?;
+        match refusal(succession, &moment, &recorded) {
+            None => Ok(()),
+            Some(why) => Err(format!(
+                "keyring {path}: {why}; palladium accept-rollback --keyring-too takes it for the true one all the same"
+            )),
+        }
     }
 
     /// The service's own key is not to be taken from it, whoever edits the keyring. After the check alone: an edit would make an older copy look newer.
@@ -92,31 +100,37 @@ impl RecordedKeyring {
         if self.keyring.has_left_copy() {
             tracing::warn!(keyring = %self.keyring.path().display(), "an edit of the keyring left what it replaced as it was: the file has another name (a hard link), with all material of then");
         }
-        let edits = match self.look() {
-            Ok(edits) => edits,
+        let moment = match self.look() {
+            Ok(moment) => moment,
             Err(error) => {
                 tracing::error!(%error, "the keyring gives no keys");
                 return;
             }
         };
-        let recorded = self.recorded.load(Ordering::Acquire);
-        if edits <= recorded {
+        let recorded = *held(&self.recorded);
+        if moment == recorded {
             return;
         }
-        if let Err(error) = self.record(engine, recorded).await {
+        if let Err(error) = self.record(engine, recorded.edits).await {
             tracing::warn!(error, "the state of the keyring is not recorded yet");
         }
     }
 
     /// Tells what has changed, then writes down what it looks like, then the count: after a crash in between it is told again, and never left out.
     async fn record(&self, engine: &Engine, recorded: u64) -> Result<(), String> {
-        let overview = self.keyring.overview().map_err(|error| error.to_string())?;
+        // One after the other, so that what is written down last is the newest.
         let mut seen = self.seen.lock().await;
+        let newest = *held(&self.newest);
+        let looked = self.keyring.overview_since(&newest);
+        let (overview, succession) = looked.map_err(|error| error.to_string())?;
+        let moment = overview.moment;
+        self.admit(succession, &moment, &newest)
+            .map_err(|error| error.to_string())?;
         let now = Seen::of(&overview);
         // What a folder sees first is no change.
         let changes = seen.as_ref().map(|before| now.changes_since(before));
         for change in changes.unwrap_or_default() {
-            let edits = format!("{recorded} to {}", overview.edits);
+            let edits = format!("{recorded} to {}", moment.edits);
             let told = BTreeMap::from([
                 ("change".to_owned(), change.what),
                 ("edits".to_owned(), edits),
@@ -141,29 +155,40 @@ impl RecordedKeyring {
             .await
             .map_err(|error| error.to_string())?;
         *seen = Some(now);
-        drop(seen);
-        write(engine, overview.edits)
+        write(engine, moment)
             .await
             .map_err(|error| error.to_string())?;
-        self.recorded.fetch_max(overview.edits, Ordering::AcqRel);
+        *held(&self.recorded) = moment;
         Ok(())
     }
 
-    /// How many edits it has seen; an error if it had seen more before.
-    fn look(&self) -> Result<u64, CryptoError> {
+    /// Where it stands; an error if that does not continue what was seen before.
+    fn look(&self) -> Result<KeyringMoment, CryptoError> {
         // What was known before the file was read: another call may see a newer file meanwhile, and then this one was not old when it was read.
-        let newest = self.newest.load(Ordering::Acquire);
-        let edits = self.keyring.edit_counter().map_err(silent)?;
-        if edits < newest {
+        let newest = *held(&self.newest);
+        let (moment, succession) = self.keyring.since(&newest).map_err(silent)?;
+        self.admit(succession, &moment, &newest)?;
+        Ok(moment)
+    }
+
+    /// Takes a moment that continues what was known when the file was read.
+    fn admit(
+        &self,
+        succession: Succession,
+        moment: &KeyringMoment,
+        known: &KeyringMoment,
+    ) -> Result<(), CryptoError> {
+        if let Some(message) = refusal(succession, moment, known) {
             return Err(CryptoError::Unavailable {
                 reason: UnavailableReason::Unreachable,
-                message: format!(
-                    "this is an older copy of the keyring: it has seen {edits} edits, and one with {newest} was in use"
-                ),
+                message,
             });
         }
-        self.newest.fetch_max(edits, Ordering::AcqRel);
-        Ok(edits)
+        let mut newest = held(&self.newest);
+        if moment.edits > newest.edits || newest.digest.is_none() {
+            *newest = *moment;
+        }
+        Ok(())
     }
 
     /// Asks the keyring, if it has not gone back.
@@ -175,6 +200,31 @@ impl RecordedKeyring {
             Ok(_) => call(&self.keyring),
             Err(error) => Box::pin(std::future::ready(Err(error).into())),
         }
+    }
+}
+
+fn held(moment: &Mutex<KeyringMoment>) -> std::sync::MutexGuard<'_, KeyringMoment> {
+    moment.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why a keyring is not taken for the one that was in use at the moment `known`.
+pub fn refusal(
+    succession: Succession,
+    now: &KeyringMoment,
+    known: &KeyringMoment,
+) -> Option<String> {
+    let (edits, newest) = (now.edits, known.edits);
+    match succession {
+        Succession::Continues => None,
+        Succession::Older => Some(format!(
+            "this is an older copy of the keyring: it has seen {edits} edits, and one with {newest} was in use"
+        )),
+        Succession::Another => Some(format!(
+            "this is another copy of the keyring: it has seen {edits} edits, but the one that was in use with {newest} is not what they were made on; an older copy was put back and edited"
+        )),
+        Succession::Forgotten => Some(format!(
+            "whether this is the keyring that was in use cannot be told: it has seen {edits} edits, and {newest} when it was recorded; it does not remember so many, or was edited by an older release"
+        )),
     }
 }
 
@@ -247,30 +297,29 @@ impl Grants for RecordedKeyring {
 pub async fn recorded(
     reader: &TableReader,
     backend: &LocalBackend,
-) -> palladium_storage::Result<u64> {
+) -> palladium_storage::Result<KeyringMoment> {
     let records = records::read_looking(reader, backend, RECORDS).await?;
     Ok(newest(&records))
 }
 
-/// Records what a keyring has seen although more was recorded: an operator has accepted an older copy.
-pub async fn accept(engine: &Engine, edits: u64) -> palladium_storage::Result<()> {
-    write(engine, edits).await
+/// Records a keyring that does not continue the one that was recorded: an operator has accepted a copy.
+pub async fn accept(engine: &Engine, moment: KeyringMoment) -> palladium_storage::Result<()> {
+    write(engine, moment).await
 }
 
-async fn read(engine: &Engine) -> palladium_storage::Result<u64> {
+async fn read(engine: &Engine) -> palladium_storage::Result<KeyringMoment> {
     let records = records::read(engine, RECORDS).await?;
     Ok(newest(&records))
 }
 
-fn newest(records: &[(Bytes, Bytes)]) -> u64 {
-    let counts = records
-        .iter()
-        .filter(|(name, _)| name == KEYRING)
-        .filter_map(|(_, value)| value.as_ref().try_into().ok().map(u64::from_be_bytes));
-    counts.max().unwrap_or(0)
+fn newest(records: &[(Bytes, Bytes)]) -> KeyringMoment {
+    let record = records.iter().find(|(name, _)| name == KEYRING);
+    record
+        .and_then(|(_, value)| KeyringMoment::from_bytes(value))
+        .unwrap_or_default()
 }
 
-async fn write(engine: &Engine, edits: u64) -> palladium_storage::Result<()> {
-    let record = (KEYRING.to_vec(), Some(edits.to_be_bytes().to_vec()));
+async fn write(engine: &Engine, moment: KeyringMoment) -> palladium_storage::Result<()> {
+    let record = (KEYRING.to_vec(), Some(moment.to_bytes()));
     records::write(engine, RECORDS, vec![record]).await
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! system_palladium.schema    one partition for each kind of record; clustering: the record's name, as bytes; one column: its value
 //!
-//! "records"      "keyring"                    how many edits the keyring has seen            keyring_record
+//! "records"      "keyring"                    how many edits the keyring has seen, and which file it was    keyring_record
 //! "records"      "subscriber"                 who the key services are told subscribes        subscriber
 //! "keyring_keys" a key of the keyring           what was seen of it last                        keyring_changes
 //! "grants"       table id, purpose, KMS key   a grant that this server has made              keys::grants

@@ -558,6 +558,66 @@ async fn an_older_copy_of_the_keyring_is_refused() {
     start().await.unwrap().stop().await.unwrap();
 }
 
+/// As many edits, or more, make an older copy no newer.
+#[tokio::test]
+async fn an_older_keyring_that_was_put_back_and_edited_is_refused_and_taken_when_an_operator_says_so()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || Server::start(config(folder.path()), Arc::new(RealEnv::default()));
+    let path = folder.path().join("keyring");
+    start().await.unwrap().stop().await.unwrap();
+    let keyring = palladium_crypto::Keyring::open(&path).unwrap();
+    keyring.key_create("a").unwrap();
+    let older = std::fs::read(&path).unwrap();
+    // Edits that no server looked at, each alone, are of the same keyring.
+    keyring.key_disable("a").unwrap();
+    keyring.alias_set("x", "a").unwrap();
+    start().await.unwrap().stop().await.unwrap();
+    let newer = std::fs::read(&path).unwrap();
+
+    std::fs::write(&path, &older).unwrap();
+    for alias in ["x", "y", "z"] {
+        keyring.alias_set(alias, "a").unwrap();
+        let refusal = start().await.err().expect("a disabled key came back");
+        assert!(
+            refusal.contains("copy of the keyring"),
+            "{alias}: {refusal}"
+        );
+    }
+    let edited = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &newer).unwrap();
+    let server = start().await.unwrap();
+    // While it runs: no key is given.
+    std::fs::write(&path, &edited).unwrap();
+    let keys = &server.database().keys;
+    let default = palladium_crypto::CmkRef::parse("default").unwrap();
+    let (table, asker) = (
+        palladium_crypto::TableId([7; 16]),
+        palladium::audit::Asker::server(),
+    );
+    let asked = keys.generate("ks", "t", table, &default, &asker).await;
+    let error = asked.err().unwrap();
+    assert!(error.message.contains("another copy"), "{error}");
+    server.stop().await.unwrap();
+
+    let config = config(folder.path());
+    let accept = |keyring_too| {
+        let config = config.clone();
+        let consent = palladium::admin::accept_rollback::Consent {
+            yes: true,
+            keyring_too,
+        };
+        let accepting = std::thread::spawn(move || {
+            let code = palladium::admin::accept_rollback::run(&config, consent);
+            code == std::process::ExitCode::SUCCESS
+        });
+        accepting.join().unwrap()
+    };
+    assert!(!accept(false), "the keyring, too, is to be accepted");
+    assert!(accept(true));
+    start().await.unwrap().stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn links_to_the_keyring_the_anchor_and_the_audit_head_stay_links_and_their_files_are_written()
 {

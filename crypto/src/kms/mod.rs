@@ -44,7 +44,7 @@ use crate::secret::Secret;
 pub use grants::{Grant, GrantId, GrantOperation, GrantPurpose, GrantRequest, Grants};
 pub use keyring::{
     DestroyedKey, GrantMaker, KeyPolicy, KeyState, Keyring, KeyringEntry, KeyringGrant,
-    KeyringOverview, Passphrase, UnixSeconds,
+    KeyringMoment, KeyringOverview, Passphrase, Succession, UnixSeconds,
 };
 #[cfg(any(test, feature = "test-util"))]
 pub use scripted::{Behavior, Call, Operation, ScriptedKms};

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use palladium_crypto::{Anchor, AnchorError, EncryptionContext};
+use palladium_crypto::{Anchor, AnchorError, EncryptionContext, KeyringMoment, Succession};
 use palladium_storage::Env;
 
 use super::age::Ages;
@@ -48,10 +48,12 @@ struct Found {
     folder_log_sequence: u64,
     /// What the anchor knows; the inner error: it cannot be read, and why.
     anchor: Result<Anchor, String>,
-    /// Edits that the keyring has seen.
-    keyring_edits: u64,
-    /// Edits that the folder knows of.
-    recorded_edits: u64,
+    /// Where the keyring stands.
+    keyring: KeyringMoment,
+    /// What the folder knows of it.
+    recorded: KeyringMoment,
+    /// How the one follows on the other.
+    succession: Succession,
 }
 
 impl Found {
@@ -64,8 +66,12 @@ impl Found {
         }
     }
 
-    fn is_keyring_older(&self) -> bool {
-        self.keyring_edits < self.recorded_edits
+    fn is_keyring_another(&self) -> bool {
+        self.succession != Succession::Continues
+    }
+
+    fn keyring_refusal(&self) -> Option<String> {
+        keyring_record::refusal(self.succession, &self.keyring, &self.recorded)
     }
 
     /// For whoever reads the trail.
@@ -76,12 +82,15 @@ impl Found {
                 "folder log group".to_owned(),
                 self.folder_log_sequence.to_string(),
             ),
-            ("keyring edits".to_owned(), self.keyring_edits.to_string()),
+            ("keyring edits".to_owned(), self.keyring.edits.to_string()),
             (
                 "keyring edits recorded".to_owned(),
-                self.recorded_edits.to_string(),
+                self.recorded.edits.to_string(),
             ),
         ]);
+        if let Some(why) = self.keyring_refusal() {
+            told.insert("keyring".into(), why);
+        }
         match &self.anchor {
             Ok(anchor) => {
                 told.insert("anchor epoch".into(), anchor.epoch.to_string());
@@ -113,16 +122,16 @@ async fn accept(config: &Config, consent: Consent) -> Result<u8, String> {
         say!("warning: damage that stays: {damage}");
     }
     let found = look(config, &folder).await?;
-    if !found.is_older() && !found.is_keyring_older() {
+    if !found.is_older() && !found.is_keyring_another() {
         say!(
             "nothing is to be accepted: the folder is as new as its anchor, and the keyring as new as the folder knows"
         );
         return Ok(WHOLE);
     }
     tell(&found);
-    if found.is_keyring_older() && !consent.keyring_too {
+    if found.is_keyring_another() && !consent.keyring_too {
         return Err(
-            "the keyring is an older copy; --keyring-too accepts it: keys that were taken away since may be there again"
+            "the keyring is an older copy, or another one; --keyring-too accepts it: keys that were taken away since may be there again"
                 .into(),
         );
     }
@@ -147,14 +156,14 @@ async fn look(config: &Config, folder: &Folder) -> Result<Found, String> {
             ));
         }
     };
+    let (keyring, succession) = ages.keyring.map_err(|error| format!("keyring: {error}"))?;
     Ok(Found {
         folder_epoch: ages.folder_epoch,
         folder_log_sequence: ages.folder_log_sequence,
         anchor,
-        keyring_edits: ages
-            .keyring_edits
-            .map_err(|error| format!("keyring: {error}"))?,
-        recorded_edits: ages.recorded_edits?,
+        keyring,
+        recorded: ages.recorded?,
+        succession,
     })
 }
 
@@ -178,12 +187,8 @@ fn tell(found: &Found) {
             found.folder_epoch
         ),
     }
-    if found.is_keyring_older() {
-        say!(
-            "the keyring has seen {} edits, and one with {} was in use",
-            found.keyring_edits,
-            found.recorded_edits
-        );
+    if let Some(why) = found.keyring_refusal() {
+        say!("{why}");
     }
 }
 
@@ -205,11 +210,11 @@ async fn record(config: &Config, folder: Folder, found: &Found) -> Result<u64, S
         ..Event::of_server("ACCEPT ROLLBACK", env.wall_micros())
     };
     trail.append(&[event]).await.map_err(say)?;
-    if found.is_keyring_older() {
+    if found.is_keyring_another() {
         service_table::open(&engine, &service, SCHEMA_TABLE, Default::default())
             .await
             .map_err(say)?;
-        keyring_record::accept(&engine, found.keyring_edits)
+        keyring_record::accept(&engine, found.keyring)
             .await
             .map_err(say)?;
     }

@@ -3,9 +3,9 @@
 //! | what | compared with | which is kept |
 //! |---|---|---|
 //! | the folder's epoch, and the newest group of its log | the anchor's | outside the folder |
-//! | the keyring's edits | those that were recorded | in the folder |
+//! | the keyring's edits and history | the moment that was recorded | in the folder |
 
-use palladium_crypto::{Anchor, AnchorError};
+use palladium_crypto::{Anchor, AnchorError, KeyringMoment, Succession};
 
 use super::folder::Folder;
 use crate::config::Config;
@@ -17,8 +17,9 @@ pub(super) struct Ages {
     pub folder_epoch: u64,
     pub folder_log_sequence: u64,
     pub anchor: Result<Anchor, AnchorError>,
-    pub keyring_edits: Result<u64, String>,
-    pub recorded_edits: Result<u64, String>,
+    /// Where the keyring stands, and how that follows on what was recorded.
+    pub keyring: Result<(KeyringMoment, Succession), String>,
+    pub recorded: Result<KeyringMoment, String>,
 }
 
 /// Whether something is older than it should be.
@@ -37,8 +38,9 @@ impl Ages {
             let reader = folder.inspection.reader(&folder.backend, &ring).await?;
             keyring_record::recorded(&reader, &folder.backend).await
         };
-        let recorded_edits = recorded.await.map_err(|error| error.to_string());
-        let edits = folder.keyring.edit_counter();
+        let recorded = recorded.await.map_err(|error| error.to_string());
+        let known = recorded.as_ref().copied().unwrap_or_default();
+        let keyring = folder.keyring.since(&known);
         Ages {
             folder_epoch: folder.inspection.epoch(),
             folder_log_sequence: folder.inspection.last_group_known(),
@@ -47,8 +49,8 @@ impl Ages {
                 service.cluster,
                 service.ring.active(),
             ),
-            keyring_edits: edits.map_err(|error| error.to_string()),
-            recorded_edits,
+            keyring: keyring.map_err(|error| error.to_string()),
+            recorded,
         }
     }
 
@@ -73,12 +75,19 @@ impl Ages {
 
     /// The keyring against what the folder has recorded of it.
     pub fn of_keyring(&self) -> Age {
-        match (&self.recorded_edits, &self.keyring_edits) {
-            (Err(error), _) | (_, Err(error)) => Age::Unknown(error.clone()),
-            (Ok(recorded), Ok(edits)) if edits < recorded => Age::Older(format!(
-                "the keyring has seen {edits} edits, and the folder knows of {recorded}"
+        let ((now, succession), recorded) = match (&self.keyring, &self.recorded) {
+            (Err(error), _) | (_, Err(error)) => return Age::Unknown(error.clone()),
+            (Ok(keyring), Ok(recorded)) => (keyring, recorded),
+        };
+        let why = keyring_record::refusal(*succession, now, recorded);
+        match (succession, why) {
+            (_, None) => Age::Newest,
+            (Succession::Older, _) => Age::Older(format!(
+                "the keyring has seen {} edits, and the folder knows of {}",
+                now.edits, recorded.edits
             )),
-            _ => Age::Newest,
+            (Succession::Forgotten, Some(why)) => Age::Unknown(why),
+            (_, Some(why)) => Age::Older(why),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::date::UnixSeconds;
+use super::history::{FileDigest, HISTORY_MAX};
 use super::passphrase::{Protection, SEALED_BYTES};
 use crate::error::{DenialReason, Error, Result};
 use crate::keys::{CmkRef, EncryptionContext};
@@ -41,6 +42,8 @@ const CONTEXT_TEXT_BYTES_MAX: usize = 1024;
 #[derive(PartialEq, Debug)]
 pub(super) struct Contents<M> {
     pub edits: u64,
+    /// Of the files that the newest edits have replaced, the newest last.
+    pub history: Vec<FileDigest>,
     pub protection: Option<Protection>,
     /// SHA-256 of each credential that may make grants.
     pub grantors: Vec<[u8; 32]>,
@@ -183,6 +186,7 @@ impl<M> Default for Contents<M> {
     fn default() -> Self {
         Contents {
             edits: 0,
+            history: Vec::new(),
             protection: None,
             grantors: Vec::new(),
             keys: Vec::new(),
@@ -252,6 +256,7 @@ impl<M> Contents<M> {
             .collect();
         Ok(Contents {
             edits: self.edits,
+            history: self.history,
             protection: self.protection,
             grantors: self.grantors,
             keys: keys?,
@@ -262,6 +267,9 @@ impl<M> Contents<M> {
 
     /// Says what does not hold.
     pub fn check(&self) -> std::result::Result<(), &'static str> {
+        if self.history.len() > HISTORY_MAX || self.history.len() as u64 > self.edits {
+            return Err("its history is longer than it may be");
+        }
         let mut names = HashSet::new();
         for name in self
             .keys

@@ -1,7 +1,8 @@
-//! The keyring's file, version 2: one JSON object on each line, in this order.
+//! The keyring's file, version 3: one JSON object on each line, in this order.
 //!
 //! ```text
-//! {"format":"palladium keyring","version":2,"edits":17}              edits: raised by every edit
+//! {"format":"palladium keyring","version":3,"edits":17}              edits: raised by every edit
+//! {"history":{"digests":16 B each}}                                 of the files that edits have replaced, the newest last (`history`); at most 1,024
 //! {"protection":{"kdf":"argon2id","memory_kib":65536,"passes":3,"lanes":4,"salt":16 B,"mark":32 B}}      only under a passphrase
 //! {"grantor":{"sha256":32 B}}                                        a credential that may make grants; at most 16
 //! {"key":{"name":"orders","state":"Enabled","policy":"open"}}        at most 10,000
@@ -17,7 +18,8 @@
 //! ```
 //!
 //! Bytes (B) are lower-case hexadecimal digits. The checksum tells a torn or hand-edited file from a good one, so that damage is an error and
-//! never a lost key; it keeps no secret and stops no forger. A file of version 1 (`first_version`) is read, too; the next edit writes version 2.
+//! never a lost key; it keeps no secret and stops no forger. Files of version 2, which has no history, and of version 1 (`first_version`) are read, too; the next edit
+//! writes version 3.
 //!
 //! What is read borrows its digits from the text, so that reading copies no key. What is written is measured first and then written into memory
 //! of that size, so that growing leaves no copies behind.
@@ -35,6 +37,7 @@ use super::contents::{
 };
 use super::date::UnixSeconds;
 use super::first_version;
+use super::history::{DIGEST_BYTES, FileDigest};
 use super::passphrase::{Protection, SEALED_BYTES};
 use crate::error::Error;
 use crate::hex;
@@ -44,7 +47,9 @@ use crate::kms::{GrantId, GrantOperation};
 use crate::secret::{Secret, equal};
 
 pub(super) const FORMAT: &str = "palladium keyring";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// Without a history.
+const SECOND_VERSION: u32 = 2;
 const KDF: &str = "argon2id";
 /// More than all limits together come to in practice: 50,000 grants of a table each are 20 MB.
 pub(super) const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -86,6 +91,7 @@ struct AnyHead<'a> {
 #[serde(rename_all = "snake_case")]
 enum Line<'a> {
     #[serde(borrow)]
+    History(HistoryLine<'a>),
     Protection(ProtectionLine<'a>),
     Grantor(GrantorLine<'a>),
     Key(KeyLine<'a>),
@@ -94,6 +100,12 @@ enum Line<'a> {
     Revoked(GrantLine<'a>),
     Alias(AliasLine<'a>),
     Destroyed(DestroyedLine<'a>),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HistoryLine<'a> {
+    digests: Cow<'a, str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -177,10 +189,13 @@ pub(super) fn parse(text: &[u8]) -> Result<Contents<Digits<'_>>, Problem> {
     if head.format != FORMAT {
         return Err(Problem::Damaged("not a keyring"));
     }
-    if head.version != VERSION {
+    if !matches!(head.version, SECOND_VERSION | VERSION) {
         return Err(Problem::Version(head.version));
     }
     let contents = parse_lines(checked(text)?)?;
+    if head.version == SECOND_VERSION && !contents.history.is_empty() {
+        return Err(Problem::Damaged("a history, in a version that has none"));
+    }
     contents.check().map_err(Problem::Damaged)?;
     Ok(contents)
 }
@@ -224,6 +239,15 @@ fn parse_lines(lines: &[u8]) -> Result<Contents<Digits<'_>>, Problem> {
 
 fn add<'a>(contents: &mut Contents<Digits<'a>>, line: Line<'a>) -> Option<()> {
     match line {
+        Line::History(line) => {
+            if !contents.history.is_empty()
+                || contents.protection.is_some()
+                || !contents.keys.is_empty()
+            {
+                return None;
+            }
+            contents.history = history(&line.digests)?;
+        }
         Line::Protection(line) => {
             if line.kdf != KDF || contents.protection.is_some() || !contents.keys.is_empty() {
                 return None;
@@ -276,6 +300,18 @@ fn add<'a>(contents: &mut Contents<Digits<'a>>, line: Line<'a>) -> Option<()> {
         }),
     }
     Some(())
+}
+
+fn history(digits: &str) -> Option<Vec<FileDigest>> {
+    // Only what is written is read: none of them is no line.
+    let (digests, []) = digits.as_bytes().as_chunks::<{ 2 * DIGEST_BYTES }>() else {
+        return None;
+    };
+    let digests: Option<Vec<FileDigest>> = digests
+        .iter()
+        .map(|digits| hex::decode(std::str::from_utf8(digits).ok()?))
+        .collect();
+    digests.filter(|digests| !digests.is_empty())
 }
 
 fn state(state: KeyState, deletion: Option<u64>) -> Option<State> {
@@ -378,6 +414,10 @@ fn write_lines(contents: &Contents<Body>, out: &mut impl Write) {
             edits: contents.edits,
         },
     );
+    if !contents.history.is_empty() {
+        let digests = hex::encode(contents.history.as_flattened()).into();
+        put(out, &Line::History(HistoryLine { digests }));
+    }
     if let Some(protection) = &contents.protection {
         put(
             out,

@@ -8,7 +8,8 @@
 //! 3. `snapshot`: one look at the file, cheap enough for each Decrypt.
 //! 4. `owner`: what `palladium key` does to keys. `grants`: who may use them for what.
 //! 5. `passphrase`: the material, sealed inside the file.
-//! 6. `service`: the keyring as a server asks it.
+//! 6. `history`: by what a copy that was put back is seen.
+//! 7. `service`: the keyring as a server asks it.
 //!
 //! The file protects a data folder that is lost without it, and a keyring that is lost without its passphrase, if it has one; nothing more: who
 //! may write the file may do all that its owner may. It is made 0600 and is refused when others may read it. No key and no answer is kept
@@ -20,6 +21,7 @@ mod date;
 mod file;
 mod first_version;
 mod grants;
+mod history;
 mod owner;
 mod passphrase;
 mod service;
@@ -42,6 +44,7 @@ use snapshot::{Index, Snapshot};
 
 pub use contents::{DestroyedKey, GrantMaker, KeyPolicy, KeyState, KeyringGrant};
 pub use date::UnixSeconds;
+pub use history::{KeyringMoment, Succession};
 pub use owner::{KeyringEntry, KeyringOverview};
 pub use passphrase::Passphrase;
 
@@ -163,7 +166,7 @@ impl Keyring {
         self.has_left_copy.swap(false, Ordering::AcqRel)
     }
 
-    /// How many edits were made. A server that has seen a higher number knows that this is an older copy.
+    /// How many edits were made. What is compared with what was seen before is more than the number ([`Keyring::since`]).
     pub fn edit_counter(&self) -> Result<u64> {
         self.look(|snapshot| Ok(snapshot.index.contents.edits))
     }
@@ -250,7 +253,7 @@ impl Keyring {
 
     fn edit<T>(&self, change: impl FnOnce(&mut Contents<Body>) -> Result<(T, Write)>) -> Result<T> {
         let locked = durable::lock(&self.path)?;
-        let mut contents = snapshot::read_whole(locked.path())?;
+        let (mut contents, digest) = snapshot::read_whole(locked.path())?;
         let destroys = contents.destroy_overdue(self.now());
         let (answer, write) = change(&mut contents)?;
         if let (Write::No, false) = (write, destroys) {
@@ -259,6 +262,7 @@ impl Keyring {
         contents.edits = contents.edits.checked_add(1).ok_or_else(|| {
             Error::invalid("the keyring's counter of edits is at its end: it takes no more edits")
         })?;
+        contents.remember(digest);
         if locked.replace_and_wipe(&file::print(&contents)?)? == Old::HasAnotherName {
             self.has_left_copy.store(true, Ordering::Release);
         }

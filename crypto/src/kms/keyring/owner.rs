@@ -19,6 +19,7 @@ use super::contents::{
     MATERIALS_MAX, Origin, SERVICE_NAMES_MAX, State, not_found,
 };
 use super::date::UnixSeconds;
+use super::history::KeyringMoment;
 use super::snapshot::{Place, Snapshot, locked};
 use super::{Keyring, Write};
 use crate::error::{Error, Result};
@@ -58,8 +59,8 @@ pub struct KeyringEntry {
 /// What may be shown of a keyring.
 #[derive(Clone, Eq, PartialEq, Debug)]
 pub struct KeyringOverview {
-    /// How many edits were made.
-    pub edits: u64,
+    /// How many edits were made, and which file it is.
+    pub moment: KeyringMoment,
     /// When the newest one was, by the file's own date.
     pub written: UnixSeconds,
     /// Is its material sealed under a passphrase?
@@ -304,21 +305,7 @@ impl Keyring {
 
     /// All that may be shown, of one moment.
     pub fn overview(&self) -> Result<KeyringOverview> {
-        self.look(|snapshot| {
-            let contents = &snapshot.index.contents;
-            Ok(KeyringOverview {
-                edits: contents.edits,
-                written: snapshot.written(),
-                is_protected: contents.protection.is_some(),
-                grantors: contents.grantors.len(),
-                keys: contents
-                    .keys
-                    .iter()
-                    .map(|key| contents.entry(key))
-                    .collect(),
-                destroyed: contents.destroyed.clone(),
-            })
-        })
+        self.look(|snapshot| Ok(snapshot.overview()))
     }
 
     /// The keys that are no more, the oldest first.
@@ -380,6 +367,24 @@ fn check_not_called<M>(contents: &Contents<M>, alias: &str) -> Result<()> {
         true => Err(Error::invalid(format!(
             "local:{alias} is what a server calls its own key; it must stay what it is"
         ))),
+    }
+}
+
+impl Snapshot {
+    pub(super) fn overview(&self) -> KeyringOverview {
+        let contents = &self.index.contents;
+        KeyringOverview {
+            moment: self.moment(),
+            written: self.written(),
+            is_protected: contents.protection.is_some(),
+            grantors: contents.grantors.len(),
+            keys: contents
+                .keys
+                .iter()
+                .map(|key| contents.entry(key))
+                .collect(),
+            destroyed: contents.destroyed.clone(),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::contents::{Body, Contents, Entry, Key, KeyPolicy, not_found};
 use super::date::UnixSeconds;
 use super::file::{self, Digits, FILE_BYTES_MAX, Problem};
 use super::grants::GrantIndex;
+use super::history::{self, FileDigest};
 use super::passphrase::{SEALED_BYTES, Unlocked};
 use crate::durable;
 use crate::error::{Error, Result, UnavailableReason};
@@ -41,6 +42,7 @@ pub(super) struct Snapshot {
 /// What the file says, without the material.
 pub(super) struct Index {
     stamp: Stamp,
+    pub digest: FileDigest,
     pub contents: Contents<Place>,
     positions: HashMap<String, usize>,
     /// Of each key whose policy asks for grants.
@@ -80,15 +82,15 @@ pub(super) fn is_replaced(path: &Path, file: &File) -> bool {
     }
 }
 
-/// Everything that the file says, with the material.
-pub(super) fn read_whole(path: &Path) -> Result<Contents<Body>> {
+/// Everything that the file says, with the material; and what tells it from other files.
+pub(super) fn read_whole(path: &Path) -> Result<(Contents<Body>, FileDigest)> {
     let text = durable::read_open(&open(path)?, path, FILE_BYTES_MAX)?;
-    let contents = parse(&text, path)?;
-    contents.map(|_, _, digits| {
+    let contents = parse(&text, path)?.map(|_, _, digits| {
         digits
             .decode()
             .ok_or_else(|| Error::tampered("digits that were checked a moment ago"))
-    })
+    })?;
+    Ok((contents, history::digest(&text)))
 }
 
 fn metadata(file: &File, path: &Path) -> Result<Metadata> {
@@ -158,7 +160,7 @@ impl Snapshot {
                 digest: kdf::sha256(&[text.as_bytes()]),
             })
         })?;
-        let index = Arc::new(Index::new(stamp, contents));
+        let index = Arc::new(Index::new(stamp, history::digest(&text), contents));
         *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(index.clone());
         Ok(Snapshot { file, index })
     }
@@ -218,7 +220,7 @@ pub(super) fn locked() -> Error {
 }
 
 impl Index {
-    fn new(stamp: Stamp, contents: Contents<Place>) -> Index {
+    fn new(stamp: Stamp, digest: FileDigest, contents: Contents<Place>) -> Index {
         let keys = || contents.keys.iter().enumerate();
         let positions = keys()
             .map(|(position, key)| (key.name.clone(), position))
@@ -229,6 +231,7 @@ impl Index {
             .collect();
         Index {
             stamp,
+            digest,
             positions,
             grants,
             contents,

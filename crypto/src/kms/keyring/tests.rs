@@ -129,8 +129,10 @@ fn contents() -> impl Strategy<Value = Contents<Body>> {
     proptest::option::of(protection()).prop_flat_map(|protection| {
         let keys = proptest::collection::vec(key(protection.is_some()), 0..4);
         let grantors = proptest::collection::vec(any::<[u8; 32]>(), 0..3);
-        (any::<u64>(), keys, grantors, 0..4usize, any::<u64>()).prop_map(
-            move |(edits, keys, grantors, others, at)| {
+        let history = proptest::collection::vec(any::<[u8; 16]>(), 0..4);
+        let edits = (history, any::<u64>());
+        (edits, keys, grantors, 0..4usize, any::<u64>()).prop_map(
+            move |((history, edits), keys, grantors, others, at)| {
                 let keys: Vec<Key<Body>> = (0..)
                     .zip(keys)
                     .map(|(number, key)| Key {
@@ -140,7 +142,8 @@ fn contents() -> impl Strategy<Value = Contents<Body>> {
                     .collect();
                 let aliases = (0..others).filter(|_| !keys.is_empty());
                 Contents {
-                    edits,
+                    edits: edits.max(history.len() as u64),
+                    history,
                     protection: protection.clone(),
                     grantors,
                     aliases: aliases
