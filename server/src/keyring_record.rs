@@ -7,8 +7,8 @@
 //! (`keyring_changes`).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use palladium_crypto::{
@@ -21,7 +21,8 @@ use palladium_storage::verify::TableReader;
 
 use crate::Engine;
 use crate::audit::{Asker, Audit, Event};
-use crate::keyring_changes::{KEYRING_KEYS, Seen};
+use crate::complaint::Complaint;
+use crate::keyring_changes::{Changed, KEYRING_KEYS, Seen};
 use crate::records;
 
 const RECORDS: &str = "records";
@@ -40,6 +41,8 @@ pub struct RecordedKeyring {
     recorded: Mutex<KeyringMoment>,
     /// What it looked like when an edit was recorded last; None: not known.
     seen: tokio::sync::Mutex<Option<Seen>>,
+    /// That it gives no keys, or is not recorded.
+    trouble: Mutex<Complaint>,
     audit: Audit,
 }
 
@@ -51,6 +54,7 @@ impl RecordedKeyring {
             newest: Mutex::default(),
             recorded: Mutex::default(),
             seen: tokio::sync::Mutex::default(),
+            trouble: Mutex::default(),
             audit,
         })
     }
@@ -103,7 +107,9 @@ impl RecordedKeyring {
         let moment = match self.look() {
             Ok(moment) => moment,
             Err(error) => {
-                tracing::error!(%error, "the keyring gives no keys");
+                if self.is_complaint_due() {
+                    tracing::error!(%error, "the keyring gives no keys");
+                }
                 return;
             }
         };
@@ -111,9 +117,15 @@ impl RecordedKeyring {
         if moment == recorded {
             return;
         }
-        if let Err(error) = self.record(engine, recorded.edits).await {
+        if let Err(error) = self.record(engine, recorded.edits).await
+            && self.is_complaint_due()
+        {
             tracing::warn!(error, "the state of the keyring is not recorded yet");
         }
+    }
+
+    fn is_complaint_due(&self) -> bool {
+        held(&self.trouble).is_due(Instant::now())
     }
 
     /// Tells what has changed, then writes down what it looks like, then the count: after a crash in between it is told again, and never left out.
@@ -129,7 +141,11 @@ impl RecordedKeyring {
         let now = Seen::of(&overview);
         // What a folder sees first is no change.
         let changes = seen.as_ref().map(|before| now.changes_since(before));
-        for change in changes.unwrap_or_default() {
+        let changes = match changes {
+            Some(none) if none.is_empty() && moment.edits > recorded => vec![Changed::nothing()],
+            changes => changes.unwrap_or_default(),
+        };
+        for change in changes {
             let edits = format!("{recorded} to {}", moment.edits);
             let told = BTreeMap::from([
                 ("change".to_owned(), change.what),
@@ -203,8 +219,8 @@ impl RecordedKeyring {
     }
 }
 
-fn held(moment: &Mutex<KeyringMoment>) -> std::sync::MutexGuard<'_, KeyringMoment> {
-    moment.lock().unwrap_or_else(PoisonError::into_inner)
+fn held<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why a keyring is not taken for the one that was in use at the moment `known`.

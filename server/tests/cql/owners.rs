@@ -211,6 +211,24 @@ fn edits_of_the_keyring_are_in_the_trail_also_those_made_while_the_server_was_st
 }
 
 #[test]
+fn edits_that_undo_each_other_before_anybody_looks_are_told_as_edits() {
+    let scene = Scene::new(false);
+    scene.serve(|_, client| begin(client));
+    scene.keyring().key_disable("other").expect("it is there");
+    scene.keyring().key_enable("other").expect("it is there");
+    scene.serve(|_, client| {
+        wait_for(
+            || {
+                let told = edits(client).join("\n");
+                told.contains("all that is told of it is as it was")
+                    .then_some(())
+            },
+            "that there were edits is told",
+        );
+    });
+}
+
+#[test]
 fn the_subscriber_of_a_folder_stays_what_it_was_at_its_first_start() {
     let mut scene = Scene::new(false);
     scene.config.subscriber_id = "111122223333".into();

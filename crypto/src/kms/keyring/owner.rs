@@ -12,11 +12,13 @@
 //! A rotation adds material and forgets none: what the older ones had encrypted still decrypts. What is destroyed is gone for good, unless the
 //! owner has brought its material and brings it again.
 
+use std::collections::BTreeMap;
+
 use zeroize::Zeroizing;
 
 use super::contents::{
     ALIASES_MAX, Body, Contents, DestroyedKey, Entry, KEYS_MAX, Key, KeyPolicy, KeyState,
-    MATERIALS_MAX, Origin, SERVICE_NAMES_MAX, State, not_found,
+    KeyringGrant, MATERIALS_MAX, Origin, SERVICE_NAMES_MAX, State, not_found,
 };
 use super::date::UnixSeconds;
 use super::history::KeyringMoment;
@@ -63,10 +65,12 @@ pub struct KeyringOverview {
     pub moment: KeyringMoment,
     /// When the newest one was, by the file's own date.
     pub written: UnixSeconds,
-    /// Is its material sealed under a passphrase?
-    pub is_protected: bool,
-    /// How many credentials may make grants.
-    pub grantors: usize,
+    /// The salt of the passphrase under which its material is sealed, if it is: each passphrase that is set has another one. Public.
+    pub salt: Option<[u8; 16]>,
+    /// SHA-256 of each credential that may make grants.
+    pub grantors: Vec<[u8; 32]>,
+    /// The live grants, by the names of their keys.
+    pub grants: BTreeMap<String, Vec<KeyringGrant>>,
     /// All keys, in the order of their making.
     pub keys: Vec<KeyringEntry>,
     /// The keys that are no more, the oldest first.
@@ -376,8 +380,14 @@ impl Snapshot {
         KeyringOverview {
             moment: self.moment(),
             written: self.written(),
-            is_protected: contents.protection.is_some(),
-            grantors: contents.grantors.len(),
+            salt: contents.protection.as_ref().map(|known| known.salt),
+            grantors: contents.grantors.clone(),
+            grants: contents
+                .keys
+                .iter()
+                .filter(|key| !key.grants.is_empty())
+                .map(|key| (key.name.clone(), key.grants.clone()))
+                .collect(),
             keys: contents
                 .keys
                 .iter()
