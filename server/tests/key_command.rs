@@ -130,6 +130,36 @@ fn a_key_is_made_shown_rotated_taken_away_and_given_back() {
 }
 
 #[test]
+fn every_command_takes_a_key_as_the_first_one_printed_it() {
+    let desk = Desk::new();
+    let printed = desk.must(&["create", "local:orders", "--grants-only"]);
+    assert_eq!(printed, "local:orders\n");
+    let key = printed.trim_end();
+    for command in [
+        &["disable", key][..],
+        &["enable", key],
+        &["rotate", key],
+        &["alias", "local:current", key],
+        &["unalias", "local:current"],
+        &["schedule-deletion", key],
+        &["cancel-deletion", key],
+        &["enable", key],
+        &["policy", key, "open"],
+        &["unmark-service", key],
+    ] {
+        desk.must(command);
+    }
+    let grant = desk.must(&["grant", key]);
+    desk.must(&["grants", key]);
+    desk.must(&["revoke", key, grant.trim_end()]);
+    let material = desk.private("material", [7; 32]);
+    let brought = ["import", "local:brought", "--material-file", &material];
+    assert_eq!(desk.must(&brought), "local:brought\n");
+    desk.refused(&["disable", "local:nobody"], "no key local:nobody");
+    desk.refused(&["disable", "local:default"], "the service's own key");
+}
+
+#[test]
 fn a_keyring_behind_a_link_is_edited_where_it_is_and_one_with_another_name_is_not_overwritten_under_it()
  {
     let desk = Desk::new();

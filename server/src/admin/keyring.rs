@@ -4,6 +4,7 @@
 //! the configuration calls it be led to another key.
 
 use std::cell::OnceCell;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ pub enum KeyAction {
     /// Make a key of fresh material; makes the keyring, too, if there is none.
     Create {
         /// 1 to 128 of A-Z a-z 0-9 . _ -
+        #[arg(value_parser = key_name)]
         name: String,
         /// Let the server use it only for what a grant allows.
         #[arg(long)]
@@ -38,22 +40,36 @@ pub enum KeyAction {
     /// Show the keys: name, state, policy, rotations, grants, aliases, date of deletion.
     List,
     /// Give a key back.
-    Enable { name: String },
+    Enable {
+        #[arg(value_parser = key_name)]
+        name: String,
+    },
     /// Take a key away.
-    Disable { name: String },
+    Disable {
+        #[arg(value_parser = key_name)]
+        name: String,
+    },
     /// Give a key new material. What was encrypted under the old still decrypts.
-    Rotate { name: String },
+    Rotate {
+        #[arg(value_parser = key_name)]
+        name: String,
+    },
     /// Take a key away now, and destroy its material after some days.
     ScheduleDeletion {
+        #[arg(value_parser = key_name)]
         name: String,
         /// 7 to 30.
         #[arg(long, default_value_t = 30)]
         days: u32,
     },
     /// Keep a key that was to be deleted; it is disabled then.
-    CancelDeletion { name: String },
+    CancelDeletion {
+        #[arg(value_parser = key_name)]
+        name: String,
+    },
     /// Make a key of your own material, which you keep a copy of elsewhere. The same material again opens what it had sealed.
     Import {
+        #[arg(value_parser = key_name)]
         name: String,
         /// 32 bytes, or 64 hexadecimal digits; nobody else may be able to read it (0600). `-`: standard input.
         #[arg(long, value_name = "FILE")]
@@ -65,16 +81,25 @@ pub enum KeyAction {
     /// Give a key another name, or lead an alias to another key.
     Alias {
         /// The other name.
+        #[arg(value_parser = key_name)]
         alias: String,
         /// The key.
+        #[arg(value_parser = key_name)]
         target: String,
     },
     /// Take an alias away. The key stays.
-    Unalias { alias: String },
+    Unalias {
+        #[arg(value_parser = key_name)]
+        alias: String,
+    },
     /// Let a key be taken away that a server once had for its own, say by a wrong setting. A server whose own key it still is cannot start without it.
-    UnmarkService { name: String },
+    UnmarkService {
+        #[arg(value_parser = key_name)]
+        name: String,
+    },
     /// Say who may use a key: open (whoever holds the keyring), or grants-only.
     Policy {
+        #[arg(value_parser = key_name)]
         name: String,
         #[arg(value_enum)]
         policy: Policy,
@@ -83,12 +108,16 @@ pub enum KeyAction {
     Grant(GrantArguments),
     /// Take a grant away.
     Revoke {
+        #[arg(value_parser = key_name)]
         name: String,
         /// As `grant` and `grants` print it.
         grant: String,
     },
     /// Show a key's grants, and those that were revoked.
-    Grants { name: String },
+    Grants {
+        #[arg(value_parser = key_name)]
+        name: String,
+    },
     /// Draw a credential with which a server may make grants itself, into a new file; `[kms.local] grant_credential_file` gives it to the server.
     Grantor {
         /// Where the credential is written, or was.
@@ -110,6 +139,7 @@ pub enum KeyAction {
 /// A grant by the owner's hand.
 #[derive(Args)]
 pub struct GrantArguments {
+    #[arg(value_parser = key_name)]
     name: String,
     /// Only for tables of this keyspace.
     #[arg(long, value_name = "KEYSPACE")]
@@ -147,6 +177,12 @@ pub enum Operation {
     Encrypt,
     /// Let the server end this grant itself.
     Retire,
+}
+
+/// A key's name, as its owner types it, or as commands print it and statements name it: `local:NAME`. (No key's own name has a colon.)
+fn key_name(text: &str) -> Result<String, Infallible> {
+    let name = text.strip_prefix("local:").unwrap_or(text);
+    Ok(name.to_owned())
 }
 
 /// Does it.
