@@ -116,6 +116,8 @@ pub(super) fn said(error: &CryptoError) -> String {
     match error {
         CryptoError::Denied { reason, message } => format!("{reason}: {message}"),
         CryptoError::Unavailable { reason, message } => format!("{reason}: {message}"),
+        // A name that was mistyped, or a limit: nothing is damaged.
+        CryptoError::Invalid(message) => format!("Invalid: {message}"),
         other => format!("{}: {other}", Reason::of(other)),
     }
 }
@@ -135,6 +137,15 @@ mod tests {
         assert_eq!(iso8601(951_782_400_000_000), "2000-02-29T00:00:00Z");
         assert_eq!(iso8601(1_798_761_599_999_999), "2026-12-31T23:59:59Z");
         assert_eq!(iso8601(-1), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_request_that_is_wrong_is_not_told_as_damage() {
+        let error = CryptoError::Invalid("'vault:orders' names no key of Vault".into());
+        assert_eq!(
+            said(&error),
+            "Invalid: 'vault:orders' names no key of Vault"
+        );
     }
 
     #[test]

@@ -149,6 +149,8 @@ impl Refusal {
             {
                 NoAnswer
             }
+            // Whatever its name, as long as it is no name of another thing.
+            (NoAnswer, _) if self.status == Some(429) => Throttled,
             // STS speaks of this server, never of a key.
             (_, Operation::GetCallerIdentity) => NoAnswer,
             // A table's key was encrypted by a request that was right, so this one is right, too.
@@ -278,6 +280,15 @@ mod tests {
             refusal(400, "AccessDeniedException").meaning(GetCallerIdentity),
             NoAnswer
         );
+    }
+
+    #[test]
+    fn too_many_requests_are_throttling_whatever_they_are_called() {
+        for code in ["KeyOnVacationException", "429", ""] {
+            assert_eq!(refusal(429, code).meaning(Decrypt), Throttled, "{code}");
+        }
+        let denied = refusal(429, "DisabledException").meaning(Decrypt);
+        assert_eq!(denied, Denied(DenialReason::Disabled));
     }
 
     #[test]
