@@ -5,7 +5,8 @@
 //! local:NAME                   a key of the local keyring, or an alias; NAME = [A-Za-z0-9._-]{1,128}
 //! arn:aws:kms:...              a key or alias of AWS KMS (also arn:aws-cn:, arn:aws-us-gov:)
 //! ID, alias/NAME               the same in the server's own region; ID = a UUID, or mrk- and 32 hexadecimal digits
-//! vault:..., pkcs11:..., kmip:...   what follows is the provider's own business
+//! pkcs11:token=...;object=...   a key on a PKCS#11 token (`token_key`)
+//! vault:..., kmip:...          what follows is the provider's own business
 //! ```
 //!
 //! The text goes into the table key's derivation, so it is kept to the letter. An ARN never resolves to another provider.
@@ -13,6 +14,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::token_key::TokenKey;
 use crate::error::{Error, Result};
 
 /// Longest name accepted. AWS allows 2048 for a key identifier.
@@ -21,6 +23,7 @@ const LOCAL_NAME_BYTES_MAX: usize = 128;
 const DEFAULT: &str = "default";
 const LOCAL: &str = "local";
 const AWS: &str = "aws";
+const PKCS11: &str = "pkcs11";
 
 /// The name of a key in a key service.
 #[derive(Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
@@ -46,11 +49,19 @@ impl CmkRef {
         }
         match text.split_once(':') {
             Some((LOCAL, name)) => CmkRef::local(name),
-            Some((provider @ ("vault" | "pkcs11" | "kmip"), name)) if !name.is_empty() => {
+            Some((PKCS11, name)) => {
+                // Before anything is asked, recorded or shown of it: what stands there may be a PIN.
+                TokenKey::parse(name).map_err(|what| {
+                    Error::invalid(format!("the name of a PKCS#11 key is refused: {what}"))
+                })?;
+                Ok(CmkRef::new(PKCS11, name))
+            }
+            Some((provider @ ("vault" | "kmip"), name)) if !name.is_empty() => {
                 Ok(CmkRef::new(provider, name))
             }
             _ => Err(Error::invalid(format!(
-                "'{text}' names no KMS key: expected default, local:NAME, arn:aws:kms:..., an AWS key id, alias/NAME, vault:..., pkcs11:... or kmip:..."
+                "'{}' names no KMS key: expected default, local:NAME, arn:aws:kms:..., an AWS key id, alias/NAME, vault:..., pkcs11:... or kmip:...",
+                CmkRef::without_values(text)
             ))),
         }
     }
@@ -59,6 +70,12 @@ impl CmkRef {
     pub fn local(name: &str) -> Result<CmkRef> {
         check_local_name(name)?;
         Ok(CmkRef::new(LOCAL, name))
+    }
+
+    /// As much of a text that names no key as may be repeated: what follows may be a PIN.
+    pub fn without_values(text: &str) -> &str {
+        let end = text.find(['=', '?']);
+        &text[..end.unwrap_or(text.len())]
     }
 
     fn new(provider: &str, name: &str) -> CmkRef {
@@ -195,9 +212,14 @@ mod tests {
             "DEFAULT",
             "none",
             "vault:a\nb",
+            "pkcs11:",
+            "pkcs11:object=b",
+            "pkcs11:token=a;object=b;pin-value=9753",
+            "PKCS11:token=a;object=b;pin-value=9753",
             &long,
         ] {
-            assert!(CmkRef::parse(text).is_err(), "{text}");
+            let refusal = CmkRef::parse(text).expect_err(text).to_string();
+            assert!(!refusal.contains("9753"), "{refusal}");
         }
     }
 }

@@ -30,6 +30,7 @@ mod context;
 mod data_key;
 mod ring;
 mod table_key;
+mod token_key;
 mod wrap;
 
 pub use cmk::CmkRef;
@@ -38,3 +39,5 @@ pub(crate) use data_key::DataKey;
 pub use data_key::{WRAPPED_DATA_KEY_BYTES, WrappedDataKey};
 pub use ring::KeyRing;
 pub use table_key::{Fingerprint, TableKey, WRAPPED_TABLE_KEY_BYTES, WrappedTableKey};
+#[cfg(feature = "kms-pkcs11")]
+pub(crate) use token_key::TokenKey;

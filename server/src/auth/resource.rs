@@ -214,7 +214,9 @@ impl Resource {
             ast::Resource::Key(name) => {
                 // One key, one name: as the catalog spells it.
                 let key = CmkRef::parse(name).map_err(|error| {
-                    CqlError::invalid(format!("Resource <key {name}> doesn't exist: {error}"))
+                    // A refusal is recorded.
+                    let shown = CmkRef::without_values(name);
+                    CqlError::invalid(format!("Resource <key {shown}> doesn't exist: {error}"))
                 })?;
                 Key(key.to_string())
             }

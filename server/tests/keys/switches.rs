@@ -137,7 +137,7 @@ async fn of_two_switches_at_once_one_wins_and_the_other_says_why() {
 #[tokio::test]
 async fn a_key_without_a_service_is_refused_by_name() {
     let world = World::new().await;
-    let nowhere = CmkRef::parse("pkcs11:hsm/key").unwrap();
+    let nowhere = CmkRef::parse("pkcs11:token=hsm;object=key").unwrap();
     let error = world.alter(ORDERS, &nowhere).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Invalid);
     assert!(

@@ -16,11 +16,10 @@
 //!   all are held, calls wait in a short queue until the caller's deadline makes them unavailable.
 //! - **A PIN that was refused is not tried again** until its file changes: tokens lock themselves after a few.
 //!
-//! `name` reads the key's name, `token` keeps sessions and logs in, `key` works with a key that was found, `answers` says what a code means.
+//! `keys::token_key` reads the key's name, `token` keeps sessions and logs in, `key` works with a key that was found, `answers` says what a code means.
 
 mod answers;
 mod key;
-mod name;
 mod threads;
 mod token;
 
@@ -29,13 +28,12 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use self::name::KeyName;
 use self::threads::Threads;
 use self::token::{Found, Module};
 use super::{Answering, GeneratedKey, KeyDescription, KeyServiceKind, Kms, Opening, Settings};
 use crate::entropy::OsEntropy;
 use crate::error::{Error, Result};
-use crate::keys::{CmkRef, EncryptionContext};
+use crate::keys::{CmkRef, EncryptionContext, TokenKey};
 use crate::secret::Secret;
 
 /// The line of this service.
@@ -73,13 +71,22 @@ struct Pkcs11Kms {
     threads: Threads,
 }
 
+fn named(key: &CmkRef) -> Result<TokenKey> {
+    if key.provider() != "pkcs11" {
+        return Err(Error::Unsupported(format!(
+            "a PKCS#11 token resolves pkcs11:... only, not {key}"
+        )));
+    }
+    TokenKey::parse(key.name()).map_err(Error::invalid)
+}
+
 impl Pkcs11Kms {
     async fn with_key<T: Send + 'static>(
         &self,
         key: &CmkRef,
         work: impl Fn(&Found<'_>) -> token::Outcome<T> + Send + 'static,
     ) -> Result<T> {
-        let name = KeyName::of(key)?;
+        let name = named(key)?;
         self.threads
             .call(move |tokens| tokens.with_key(&name, &work))
             .await

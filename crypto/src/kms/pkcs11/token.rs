@@ -23,8 +23,8 @@ use cryptoki::types::AuthPin;
 use zeroize::Zeroizing;
 
 use super::answers;
-use super::name::KeyName;
 use crate::error::{DenialReason, Error, Result, UnavailableReason};
+use crate::keys::TokenKey;
 use crate::private_file::{self, Readers};
 
 /// Longest PIN file that is read, in bytes; PINs have a few dozen at most.
@@ -224,7 +224,7 @@ struct Kept {
 pub(super) struct Found<'a> {
     pub session: &'a Session,
     pub handle: ObjectHandle,
-    pub name: &'a KeyName,
+    pub name: &'a TokenKey,
 }
 
 impl Tokens {
@@ -239,7 +239,7 @@ impl Tokens {
     /// Finds the key and works with it.
     pub fn with_key<T>(
         &mut self,
-        name: &KeyName,
+        name: &TokenKey,
         work: &impl Fn(&Found<'_>) -> Outcome<T>,
     ) -> Result<T> {
         self.module.load()?;
@@ -279,7 +279,7 @@ impl Tokens {
     fn kept_or_fresh<T>(
         &mut self,
         library: &Pkcs11,
-        name: &KeyName,
+        name: &TokenKey,
         work: &impl Fn(&Found<'_>) -> Outcome<T>,
     ) -> Outcome<T> {
         if let Some(kept) = self.sessions.get(&name.token) {
@@ -316,7 +316,7 @@ impl Tokens {
 }
 
 impl Kept {
-    fn find<'a>(&'a self, library: &Pkcs11, name: &'a KeyName) -> Outcome<Found<'a>> {
+    fn find<'a>(&'a self, library: &Pkcs11, name: &'a TokenKey) -> Outcome<Found<'a>> {
         let mut template = vec![
             Attribute::Class(ObjectClass::SECRET_KEY),
             Attribute::Token(true),
@@ -341,7 +341,7 @@ impl Kept {
     }
 
     /// Nothing was found: because nothing is there, or because this session sees nothing?
-    fn nothing_found(&self, library: &Pkcs11, name: &KeyName) -> Failure {
+    fn nothing_found(&self, library: &Pkcs11, name: &TokenKey) -> Failure {
         let state = self
             .session
             .get_session_info()
