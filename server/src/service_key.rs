@@ -11,6 +11,11 @@
 //! | absent | there | any | refused: the root of the service's key is missing |
 //!
 //! The cluster id is derived from this key, so that it is as random, and can be had only with it.
+//!
+//! An alias is followed once, when the key is drawn: the root has the key's own name. Roots of earlier releases may name an alias, which goes into the key's
+//! derivation and stays; where it has been led elsewhere, the configured key is asked to open the root.
+//!
+//! A key service that gives another key may give the right one later, as one that gives none; the keyring is a file here, and what it gives now it gives again.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +29,9 @@ use palladium_storage::{Backend, LocalBackend, Root, RootState, SERVICE, root};
 
 use crate::audit::{Asker, Audit};
 use crate::config::Config;
-use crate::keys::{Asked, Caller, KeyServices, Urgency};
+use crate::keys::{
+    Asked, Caller, KeyServices, Urgency, another_key, judged, lasting_name, not_what_was_generated,
+};
 use crate::passphrase;
 
 /// The only version: the service's key has no switch yet.
@@ -154,7 +161,7 @@ pub(crate) async fn fetch(
         };
         let attempt = match is_first_start {
             true => draw(backend, services, cmk, &quiet).await,
-            false => fetch_with(backend, services, &quiet).await,
+            false => fetch_with(backend, services, cmk, &quiet).await,
         };
         drop(quiet);
         while let Some(event) = waiting.next().await {
@@ -179,14 +186,18 @@ pub enum Attempt {
     Hopeless(String),
 }
 
-impl From<CryptoError> for Attempt {
-    fn from(error: CryptoError) -> Self {
+impl Attempt {
+    /// What a call about this key came to.
+    fn failed(error: CryptoError, cmk: &CmkRef) -> Self {
         match error {
             CryptoError::Denied { .. } | CryptoError::Unavailable { .. } => Attempt::Later(error),
+            CryptoError::Tampered { .. } if cmk.provider() != "local" => Attempt::Later(error),
             error => Attempt::Hopeless(format!("the service's own key: {error}")),
         }
     }
 }
+
+/// Draws the key under the one that is named, or that an alias leads to now.
 
 async fn draw(
     backend: &LocalBackend,
@@ -194,21 +205,39 @@ async fn draw(
     cmk: &CmkRef,
     caller: &Caller,
 ) -> Result<ServiceKey, Attempt> {
-    let context = context();
-    let generated = call(services, "GenerateDataKey", cmk, &context, caller, |kms| {
-        kms.generate_data_key(cmk, &context)
-    })
-    .await?;
+    let failed = |error| Attempt::failed(error, cmk);
+    let described = call(services, "DescribeKey", cmk, None, caller, |kms| {
+        kms.describe(cmk)
+    });
+    let lasting = described
+        .await
+        .and_then(|description| lasting_name(cmk, description))
+        .map_err(failed)?;
+    draw_under(backend, services, &lasting, caller).await
+}
+
+async fn draw_under(
+    backend: &LocalBackend,
+    services: &KeyServices,
+    cmk: &CmkRef,
+    caller: &Caller,
+) -> Result<ServiceKey, Attempt> {
+    let failed = |error| Attempt::failed(error, cmk);
+    let context = &context();
+    let told = Some(context);
+    let generated = call(services, "GenerateDataKey", cmk, told, caller, |kms| {
+        kms.generate_data_key(cmk, context)
+    });
+    let generated = generated.await.map_err(failed)?;
     // What cannot be decrypted again must not become the key of everything.
-    let again = call(services, "Decrypt", cmk, &context, caller, |kms| {
-        kms.decrypt(cmk, &generated.ciphertext, &context)
-    })
-    .await?;
-    if again != generated.plaintext {
-        return Err(Attempt::Hopeless(format!(
-            "{cmk} gave back another key than it generated"
-        )));
-    }
+    let again = call(services, "Decrypt", cmk, told, caller, |kms| {
+        let again = kms.decrypt(cmk, &generated.ciphertext, context);
+        judged(again, |again| match again == generated.plaintext {
+            true => Ok(()),
+            false => Err(not_what_was_generated()),
+        })
+    });
+    again.await.map_err(failed)?;
     let key = derive(&generated.plaintext, cmk);
     let mut root = Root {
         table: SERVICE,
@@ -238,7 +267,7 @@ async fn call<'a, T>(
     services: &'a KeyServices,
     operation: &'static str,
     cmk: &'a CmkRef,
-    context: &'a EncryptionContext,
+    context: Option<&'a EncryptionContext>,
     caller: &'a Caller,
     send: impl FnOnce(&'a dyn Kms) -> Answering<'a, T>,
 ) -> Result<T, CryptoError> {
@@ -247,7 +276,7 @@ async fn call<'a, T>(
         operation,
         table: Some((CONTEXT_KEYSPACE, CONTEXT_TABLE)),
         key: cmk,
-        context: Some(context),
+        context,
         asker: &asker,
         urgency: Urgency::Request,
     };
@@ -258,13 +287,15 @@ async fn call<'a, T>(
 pub async fn fetch_once(
     backend: &LocalBackend,
     services: &KeyServices,
+    cmk: &CmkRef,
 ) -> Result<ServiceKey, Attempt> {
-    fetch_with(backend, services, &Caller::unrecorded()).await
+    fetch_with(backend, services, cmk, &Caller::unrecorded()).await
 }
 
 async fn fetch_with(
     backend: &LocalBackend,
     services: &KeyServices,
+    configured: &CmkRef,
     caller: &Caller,
 ) -> Result<ServiceKey, Attempt> {
     let loaded = root::load(backend, SERVICE)
@@ -278,15 +309,52 @@ async fn fetch_with(
     if let Some(note) = loaded.note {
         tracing::warn!(note, "a spare copy is damaged");
     }
-    let context = context();
-    let plaintext = call(services, "Decrypt", &root.cmk, &context, caller, |kms| {
-        kms.decrypt(&root.cmk, &root.wrapped, &context)
+    let error = match open(services, &root, &root.cmk, caller).await {
+        Ok(key) => return Ok(ServiceKey::new(key)),
+        Err(error) => error,
+    };
+    let is_another = matches!(
+        error,
+        CryptoError::Denied { .. } | CryptoError::Tampered { .. }
+    );
+    let failed = Attempt::failed(error, &root.cmk);
+    if !is_another || *configured == root.cmk {
+        return Err(failed);
+    }
+    match open(services, &root, configured, caller).await {
+        Ok(key) => {
+            tracing::warn!(
+                root = %root.cmk,
+                configured = %configured,
+                "the service's own key is opened by the configured key: the name in its root leads elsewhere by now"
+            );
+            Ok(ServiceKey::new(key))
+        }
+        Err(error @ CryptoError::Unavailable { .. }) => Err(Attempt::Later(error)),
+        // It is not the key either: what is wrong with the one that the root names is what there is to know.
+        Err(_) => Err(failed),
+    }
+}
+
+/// What a root's key is, by the word of a key service that is asked for it by this name.
+async fn open(
+    services: &KeyServices,
+    root: &Root,
+    name: &CmkRef,
+    caller: &Caller,
+) -> Result<TableKey, CryptoError> {
+    let context = &context();
+    call(services, "Decrypt", name, Some(context), caller, |kms| {
+        let answer = kms.decrypt(name, &root.wrapped, context);
+        judged(answer, |plaintext| {
+            let key = derive(&plaintext, &root.cmk);
+            match root.verify(&key) {
+                Ok(()) => Ok(key),
+                Err(_) => Err(another_key("this server")),
+            }
+        })
     })
-    .await?;
-    let key = derive(&plaintext, &root.cmk);
-    root.verify(&key)
-        .map_err(|error| Attempt::Hopeless(error.to_string()))?;
-    Ok(ServiceKey::new(key))
+    .await
 }
 
 /// The cluster id comes from this key, so it cannot go into it.
@@ -296,6 +364,9 @@ fn derive(plaintext: &Secret<32>, cmk: &CmkRef) -> TableKey {
 
 #[cfg(test)]
 mod tests {
+    use palladium_crypto::{Behavior, ScriptedKms};
+    use palladium_storage::LocalOptions;
+
     use super::*;
 
     #[test]
@@ -316,5 +387,116 @@ mod tests {
         assert!(is_inside(&linked_folder.join("not there yet"), &data));
         assert!(is_inside(&hidden, &linked_folder));
         assert!(!is_inside(&other.join("not there yet"), &data));
+    }
+
+    fn cmk(name: &str) -> CmkRef {
+        CmkRef::parse(name).unwrap()
+    }
+
+    /// An empty data folder.
+    struct Place {
+        backend: LocalBackend,
+        folder: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let folder = tempfile::tempdir().unwrap();
+            let data = folder.path().join("data");
+            let backend = LocalBackend::open(&data, LocalOptions::default()).unwrap();
+            Place { backend, folder }
+        }
+
+        async fn root(&self) -> Root {
+            match root::load(&self.backend, SERVICE).await.unwrap().state {
+                RootState::Live(root) => *root,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        async fn fetch(&self, kms: &KeyServices, name: &str) -> Result<ServiceKey, Attempt> {
+            fetch_once(&self.backend, kms, &cmk(name)).await
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alias_is_followed_once_when_the_services_key_is_drawn() {
+        let place = Place::new();
+        let kms = Arc::new(ScriptedKms::new(3));
+        kms.set_alias(&cmk("vault:alias"), &cmk("vault:own"));
+        let services = KeyServices::default().with("vault", kms.clone());
+        let caller = Caller::unrecorded();
+        let alias = cmk("vault:alias");
+        let drawn = fetch(&place.backend, &services, &alias, true, &caller).await;
+        let drawn = drawn.unwrap();
+        assert_eq!(place.root().await.cmk, cmk("vault:own"));
+        // Led elsewhere, it still is what the configuration says.
+        kms.set_alias(&alias, &cmk("vault:other"));
+        let fetched = place.fetch(&services, "vault:alias").await.ok().unwrap();
+        assert_eq!(fetched.cluster, drawn.cluster);
+    }
+
+    #[tokio::test]
+    async fn a_root_whose_alias_was_led_elsewhere_opens_by_the_configured_key() {
+        let place = Place::new();
+        let keyring = Keyring::create_new(
+            &place.folder.path().join("keyring"),
+            Arc::new(palladium_crypto::OsEntropy),
+        );
+        let keyring = Arc::new(keyring.unwrap());
+        for name in ["own", "other"] {
+            keyring.key_create(name).unwrap();
+        }
+        keyring.alias_set("alias", "own").unwrap();
+        let services = KeyServices::default().with("local", keyring.clone());
+        // As earlier releases did.
+        let caller = Caller::unrecorded();
+        let drawn = draw_under(&place.backend, &services, &cmk("local:alias"), &caller).await;
+        let drawn = drawn.ok().unwrap();
+        keyring.alias_set("alias", "other").unwrap();
+        for wrong in ["local:alias", "local:other", "local:nobody"] {
+            let refused = place.fetch(&services, wrong).await;
+            assert!(matches!(refused, Err(Attempt::Hopeless(_))), "{wrong}");
+        }
+        let fetched = place.fetch(&services, "local:own").await.ok().unwrap();
+        assert_eq!(fetched.cluster, drawn.cluster);
+    }
+
+    #[tokio::test]
+    async fn another_key_from_a_service_may_be_followed_by_the_right_one() {
+        let place = Place::new();
+        let kms = Arc::new(ScriptedKms::new(3));
+        let own = cmk("vault:own");
+        let services = KeyServices::default().with("vault", kms.clone());
+        let caller = Caller::unrecorded();
+        let drawn = fetch(&place.backend, &services, &own, true, &caller).await;
+        let drawn = drawn.unwrap();
+        for wrong in [Behavior::Another, Behavior::Tampered] {
+            kms.set(&own, wrong);
+            let refused = place.fetch(&services, "vault:own").await;
+            assert!(matches!(refused, Err(Attempt::Later(_))), "{wrong:?}");
+        }
+        kms.set(&own, Behavior::Another);
+        let Err(Attempt::Later(error)) = place.fetch(&services, "vault:own").await else {
+            panic!("it is the wrong key");
+        };
+        let words = "the key service gave another key than that of this server";
+        assert!(error.to_string().contains(words), "{error}");
+        kms.set(&own, Behavior::Ok);
+        let fetched = place.fetch(&services, "vault:own").await.ok().unwrap();
+        assert_eq!(fetched.cluster, drawn.cluster);
+    }
+
+    #[tokio::test]
+    async fn another_key_from_the_keyring_ends_the_start() {
+        let place = Place::new();
+        let keyring = Arc::new(ScriptedKms::new(3));
+        let services = KeyServices::default().with("local", keyring.clone());
+        let (own, caller) = (cmk("local:own"), Caller::unrecorded());
+        let drawn = fetch(&place.backend, &services, &own, true, &caller).await;
+        drawn.unwrap();
+        keyring.set(&own, Behavior::Another);
+        let refused = place.fetch(&services, "local:own").await;
+        assert!(matches!(refused, Err(Attempt::Hopeless(_))));
     }
 }

@@ -61,6 +61,16 @@ pub struct Reply<T> {
     pub request_id: Option<String>,
 }
 
+impl<T> Reply<T> {
+    /// The same reply, once what was answered has been looked at.
+    pub fn and_then<U>(self, look: impl FnOnce(T) -> Result<U>) -> Reply<U> {
+        Reply {
+            outcome: self.outcome.and_then(look),
+            request_id: self.request_id,
+        }
+    }
+}
+
 impl<T> From<Result<T>> for Reply<T> {
     /// The reply of a service that gives its requests no names.
     fn from(outcome: Result<T>) -> Self {

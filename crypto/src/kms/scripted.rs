@@ -43,6 +43,8 @@ pub enum Behavior {
     Held,
     /// Says that the ciphertext does not authenticate: another key stands under this name.
     Tampered,
+    /// Decrypts, and gives another key than was encrypted.
+    Another,
 }
 
 /// One of the trait's calls.
@@ -392,7 +394,7 @@ impl Script {
         task: &Context<'_>,
     ) -> Poll<Result<()>> {
         match behavior {
-            Behavior::Ok => Poll::Ready(Ok(())),
+            Behavior::Ok | Behavior::Another => Poll::Ready(Ok(())),
             Behavior::Tampered if operation != Operation::Decrypt => Poll::Ready(Ok(())),
             Behavior::Tampered => Poll::Ready(Err(Error::tampered("by the script"))),
             // Describing a key that is not usable works, as with real services; only a key that is not there, or not ours to
@@ -481,6 +483,12 @@ impl Kms for ScriptedKms {
         Box::pin(async move {
             if let Err(error) = self.act(Operation::Decrypt, key, Some(context)).await {
                 return Err(error).into();
+            }
+            let behavior = self
+                .script()
+                .behavior(Operation::Decrypt, key, Some(context));
+            if behavior == Behavior::Another {
+                return Ok(Secret::from_bytes([0x5a; 32])).into();
             }
             match &self.keys {
                 Keys::Of(inner) => inner.decrypt(key, ciphertext, context).await,

@@ -60,7 +60,8 @@ impl Keys {
         let services = KeyServices::open(&config.kms)
             .await?
             .with_keyring(keyring.clone());
-        match service_key::fetch_once(backend, &services).await {
+        let cmk = config.service_cmk()?;
+        match service_key::fetch_once(backend, &services, &cmk).await {
             Ok(service) => Ok(Ok(Keys {
                 services,
                 keyring,

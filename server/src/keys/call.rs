@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use palladium_crypto::{
-    CmkRef, DenialReason, EncryptionContext, Error as CryptoError, KeyRing, KeyVersion, TableId,
+    CmkRef, DenialReason, EncryptionContext, Error as CryptoError, KeyDescription, KeyRing,
+    KeyVersion, TableId,
 };
 use palladium_storage::{Backend, Lease, Reading, Root};
 
 use super::gate::Urgency;
 use super::key::Key;
-use super::service::{Asked, Called, KeyService};
+use super::service::{Asked, Called, KeyService, judged};
 use super::state::Kept;
 use super::{Inner, Reason, ladder, trouble};
 use crate::audit::Asker;
@@ -168,17 +169,14 @@ impl<B: Backend> Inner<B> {
         let key = self.key(&root.cmk);
         let _turn = key.turn().await;
         let asked = purpose.asks("Decrypt", &root.cmk, Some(&context));
-        let called = service
+        service
             .call(&self.caller, asked, |kms| {
-                kms.decrypt(&root.cmk, &root.wrapped, &context)
+                let answer = kms.decrypt(&root.cmk, &root.wrapped, &context);
+                judged(answer, |plaintext| {
+                    ladder::climb(root, &plaintext, self.options.cluster)
+                })
             })
-            .await;
-        Called {
-            outcome: called
-                .outcome
-                .and_then(|plaintext| ladder::climb(root, &plaintext, self.options.cluster)),
-            sent: called.sent,
-        }
+            .await
     }
 
     /// The lasting name of a key that may be used: an alias is followed.
@@ -192,18 +190,7 @@ impl<B: Backend> Inner<B> {
         let called = service
             .call(&self.caller, asked, |kms| kms.describe(cmk))
             .await;
-        let description = called.outcome?;
-        if description.key.provider() != cmk.provider() {
-            return Err(CryptoError::Invalid(format!(
-                "the key service says that {cmk} is {}, which it does not hold",
-                description.key
-            )));
-        }
-        match description.denial {
-            Some(reason) => Err(denied(reason)),
-            None if !description.enabled => Err(denied(DenialReason::Disabled)),
-            None => Ok(description.key),
-        }
+        lasting_name(cmk, called.outcome?)
     }
 
     /// A fresh table key under `cmk`, after a round trip that proves it can be fetched again; with the lease that its Decrypt began.
@@ -227,14 +214,14 @@ impl<B: Backend> Inner<B> {
         let asked = purpose.asks("Decrypt", cmk, Some(context));
         let called = service
             .call(&self.caller, asked, |kms| {
-                kms.decrypt(cmk, &generated.ciphertext, context)
+                let again = kms.decrypt(cmk, &generated.ciphertext, context);
+                judged(again, |again| match again == generated.plaintext {
+                    true => Ok(()),
+                    false => Err(ladder::not_what_was_generated()),
+                })
             })
             .await;
-        if called.outcome? != generated.plaintext {
-            return Err(CryptoError::Tampered {
-                what: "the key service gave back another key than it generated".into(),
-            });
-        }
+        called.outcome?;
         let lease = Lease::starting_at(called.sent, self.options.lease_seconds);
         // Only of keys that tables are under. If a denial came meanwhile, whoever opens the table finds it.
         if let Some(known) = self.keys.get(cmk)
@@ -244,6 +231,24 @@ impl<B: Backend> Inner<B> {
         }
         let key = ladder::NewKey::new(generated, self.options.cluster, table, version, cmk);
         Ok((key, lease))
+    }
+}
+
+/// The lasting name of a key that was described by a name that it may lose; an error if it may not be used.
+pub(crate) fn lasting_name(
+    named: &CmkRef,
+    description: KeyDescription,
+) -> Result<CmkRef, CryptoError> {
+    if description.key.provider() != named.provider() {
+        return Err(CryptoError::Invalid(format!(
+            "the key service says that {named} is {}, which it does not hold",
+            description.key
+        )));
+    }
+    match description.denial {
+        Some(reason) => Err(denied(reason)),
+        None if !description.enabled => Err(denied(DenialReason::Disabled)),
+        None => Ok(description.key),
     }
 }
 

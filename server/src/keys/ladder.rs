@@ -17,7 +17,8 @@ pub(super) struct NewKey {
     wrapped: Vec<u8>,
 }
 
-/// Derives the newest key and unwraps the others; every fingerprint must be the one in the root.
+/// Derives the newest key and unwraps the others; every fingerprint must be the one in the root. A service that gave another key has damaged nothing here, but that
+/// cannot be told from a root that was changed.
 pub(super) fn climb(
     root: &Root,
     plaintext: &Secret<32>,
@@ -25,15 +26,29 @@ pub(super) fn climb(
 ) -> Result<KeyRing, CryptoError> {
     let active = TableKey::derive(plaintext, cluster, root.table, root.version, &root.cmk);
     root.verify(&active)
-        .map_err(|error| CryptoError::Tampered {
-            what: error.to_string(),
-        })?;
+        .map_err(|_| another_key(&format!("table {}", root.table)))?;
     let older = root
         .older
         .iter()
         .map(|wrapped| active.unwrap_older(wrapped))
         .collect::<Result<_, _>>()?;
     Ok(KeyRing::new(active, older))
+}
+
+/// What was decrypted is not the key that a root is signed by.
+pub(crate) fn another_key(whose: &str) -> CryptoError {
+    CryptoError::Tampered {
+        what: format!(
+            "the key service gave another key than that of {whose}, or its root was changed"
+        ),
+    }
+}
+
+/// What was decrypted is not what had just been generated.
+pub(crate) fn not_what_was_generated() -> CryptoError {
+    CryptoError::Tampered {
+        what: "the key service gave back another key than it generated".into(),
+    }
 }
 
 impl NewKey {

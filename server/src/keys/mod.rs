@@ -59,11 +59,13 @@ use self::state::{Kept, State};
 use crate::audit::{Asker, Audit};
 use crate::error::{CqlError, CqlResult};
 use crate::permissions::Authority;
+pub(crate) use call::lasting_name;
 pub use gate::CallLimits;
 pub(crate) use gate::Urgency;
 pub use grants::GrantRecord;
+pub(crate) use ladder::{another_key, not_what_was_generated};
 pub use lineage::KeyLife;
-pub(crate) use service::{Asked, Caller};
+pub(crate) use service::{Asked, Caller, judged};
 pub use service::{KeyService, ServiceStatus};
 pub use services::KeyServices;
 pub use trouble::{Reason, Trouble, iso8601};
@@ -142,10 +144,11 @@ pub async fn open_ring(
     let service = services.of(&root.cmk)?;
     let called = service
         .call(&caller, asked, |kms| {
-            kms.decrypt(&root.cmk, &root.wrapped, context)
+            let answer = kms.decrypt(&root.cmk, &root.wrapped, context);
+            judged(answer, |plaintext| ladder::climb(root, &plaintext, cluster))
         })
         .await;
-    ladder::climb(root, &called.outcome?, cluster)
+    called.outcome
 }
 
 impl<B: Backend> KeyKeeper<B> {

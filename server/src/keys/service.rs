@@ -1,7 +1,7 @@
 //! One key service: every call to it goes through here.
 //!
 //! ```text
-//! call ─► gate (how many, how often) ─► the service, at most `timeout` ─► statistics ─► audit trail ─► answer
+//! call ─► gate (how many, how often) ─► the service, at most `timeout` ─► (is it what was asked for?) ─► statistics ─► audit trail ─► answer
 //! ```
 //!
 //! What must hold:
@@ -127,6 +127,14 @@ impl Caller {
             message: message.into(),
         })
     }
+}
+
+/// An answer that counts only once it was looked at: what it gave that is of no use is a call that failed.
+pub(crate) fn judged<'a, T: Send + 'a, U: 'a>(
+    answer: Answering<'a, T>,
+    look: impl FnOnce(T) -> Result<U, CryptoError> + Send + 'a,
+) -> Answering<'a, U> {
+    Box::pin(async move { answer.await.and_then(look) })
 }
 
 impl KeyService {

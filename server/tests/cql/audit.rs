@@ -141,7 +141,8 @@ impl Scene {
             let backend = LocalBackend::open(&self.config.data, LocalOptions::default()).unwrap();
             let keyring = Arc::new(Keyring::open(&self.config.keyring).unwrap());
             let services = KeyServices::default().with("local", keyring as Arc<dyn Kms>);
-            let Ok(service) = service_key::fetch_once(&backend, &services).await else {
+            let cmk = self.config.service_cmk().unwrap();
+            let Ok(service) = service_key::fetch_once(&backend, &services, &cmk).await else {
                 panic!("the service's key is in the keyring");
             };
             let engine = Engine::open(
@@ -334,8 +335,8 @@ fn more_records_than_a_segment_holds_are_read_and_checked() {
     });
     let checked = scene.look();
     assert_eq!(checked.damage, None);
-    // The key of the service, generated and decrypted; START, the events, STOP.
-    assert_eq!(checked.last.sequence, events + 4);
+    // The key of the service, described, generated and decrypted; START, the events, STOP.
+    assert_eq!(checked.last.sequence, events + 5);
     scene.serve(|server| {
         let mut client = Client::connect(server.address());
         let count = client
@@ -361,15 +362,15 @@ fn a_changed_record_shows() {
 fn a_changed_record_with_a_hash_that_fits_it_shows_at_the_next_one() {
     let scene = Scene::new();
     scene.live();
-    // Record 3 says that the server has started, and its head is exported.
-    let (record, _) = scene.stored(4);
-    let (_, before) = scene.stored(3);
+    // Record 4 says that the server has started, and its head is exported.
+    let (record, _) = scene.stored(5);
+    let (_, before) = scene.stored(4);
     let forged = forged(&record);
     let hash = Hash(before.as_ref().try_into().unwrap()).after(&forged);
     let hash = Bytes::copy_from_slice(&hash.0);
-    scene.tamper(vec![row(4, vec![(RECORD, forged), (HASH, hash)])]);
+    scene.tamper(vec![row(5, vec![(RECORD, forged), (HASH, hash)])]);
     let damage = scene.look().damage.expect("the change shows");
-    assert!(damage.starts_with("record 5 is not what"), "{damage}");
+    assert!(damage.starts_with("record 6 is not what"), "{damage}");
 }
 
 fn forged(record: &Bytes) -> Bytes {
@@ -530,4 +531,28 @@ fn a_damaged_trail_stops_nothing_but_itself() {
     });
     scene.must_end_with(1, &["audit", "verify"], true);
     scene.must_end_with(1, &["verify"], true);
+}
+
+#[test]
+fn a_pin_in_the_name_of_a_key_is_neither_shown_nor_recorded() {
+    let scene = Scene::new();
+    scene.serve(|server| {
+        let mut client = Client::connect(server.address());
+        scene.make_keyspace(&mut client);
+        let told = "SELECT count(*) FROM system_palladium.kms_calls";
+        let before = client.query(told).rows().rows;
+        for name in [
+            "pkcs11:token=tk;object=a;pin-value=5678",
+            "pkcs11:token=tk;object=a?pin-value=5678",
+            "PKCS11:token=tk;object=a;pin-value=5678",
+        ] {
+            let (_, words) = client
+                .query(&format!(
+                    "CREATE TABLE ks.t (k int PRIMARY KEY) WITH encryption = {{'kms_key': '{name}'}}"
+                ))
+                .error();
+            assert!(!words.contains("5678"), "{words}");
+        }
+        assert_eq!(client.query(told).rows().rows, before);
+    });
 }

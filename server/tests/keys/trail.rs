@@ -151,3 +151,25 @@ async fn nothing_is_asked_once_the_trail_is_closed() {
     assert_eq!(error.code(), ErrorCode::Unavailable, "{error}");
     assert_eq!(world.kms.total(), calls, "a call that nobody recorded");
 }
+
+#[tokio::test]
+async fn another_key_than_the_tables_is_told_as_that_and_as_a_call_that_failed() {
+    let world = World::asleep().await;
+    world.events().await;
+    world.kms.set(&owner(), Behavior::Another);
+    let error = world.refused(ORDERS).await;
+    assert_eq!(error.code(), ErrorCode::ReadFailure, "{error}");
+    let words = "the key service gave another key than that of table ";
+    assert!(error.message.contains(words), "{error}");
+    assert!(!error.message.contains("corrupt"), "{error}");
+    let events = world.events().await;
+    let [event] = events.as_slice() else {
+        panic!("one call was made: {events:?}");
+    };
+    let said = event.outcome.clone().expect_err("it was the wrong key");
+    assert!(said.contains(words), "{said}");
+    assert!(world.keeper.services()[0].last_error.is_some());
+    world.kms.set(&owner(), Behavior::Ok);
+    world.env.advance(6);
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+}

@@ -15,7 +15,7 @@ use aws_sdk_kms::types::{GrantConstraints, GrantListEntry, GrantOperation as Aws
 use super::clients::{Clients, RegionClient};
 use super::errors::{Meaning, Operation, Refusal};
 use super::settings::Grantee;
-use super::{AwsKms, answered, pairs, then};
+use super::{AwsKms, answered, pairs};
 use crate::error::{DenialReason, Error, Result, UnavailableReason};
 use crate::keys::{CmkRef, EncryptionContext};
 use crate::kms::{Answering, Grant, GrantId, GrantOperation, GrantRequest, Grants, Reply};
@@ -166,7 +166,7 @@ impl AwsKms {
                     .await);
             }
         };
-        Ok(then(answered(output), |output| {
+        Ok(answered(output).and_then(|output| {
             let id = output.grant_id.map(GrantId).ok_or_else(|| {
                 Error::unavailable(
                     UnavailableReason::Unreachable,
@@ -254,7 +254,7 @@ impl AwsKms {
                 None => request.key_id(key.name()).grant_id(&grant.0),
             };
             let refusal = match request.send().await {
-                Ok(output) => return Ok(then(answered(output), |_| Ok(()))),
+                Ok(output) => return Ok(answered(output).and_then(|_| Ok(()))),
                 Err(error) => Refusal::of(&error),
             };
             let meaning = refusal.meaning(Operation::RetireGrant);

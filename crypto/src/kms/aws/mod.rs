@@ -223,7 +223,7 @@ impl Kms for AwsKms {
                         .send()
                 })
                 .await;
-            then(reply, |output| self.described(key, output.key_metadata))
+            reply.and_then(|output| self.described(key, output.key_metadata))
         })
     }
 
@@ -249,7 +249,7 @@ impl Kms for AwsKms {
                     },
                 )
                 .await;
-            then(reply, |output| {
+            reply.and_then(|output| {
                 let plaintext = plaintext_of(output.plaintext);
                 self.must_be_about(key, output.key_id.as_deref())?;
                 Ok(GeneratedKey {
@@ -281,7 +281,7 @@ impl Kms for AwsKms {
                         .send()
                 })
                 .await;
-            then(reply, |output| {
+            reply.and_then(|output| {
                 let plaintext = plaintext_of(output.plaintext);
                 self.must_be_about(key, output.key_id.as_deref())?;
                 plaintext
@@ -307,7 +307,7 @@ impl Kms for AwsKms {
                         .send()
                 })
                 .await;
-            then(reply, |output| {
+            reply.and_then(|output| {
                 self.must_be_about(key, output.key_id.as_deref())?;
                 ciphertext_of(output.ciphertext_blob)
             })
@@ -392,11 +392,4 @@ fn bounded_id(id: &str) -> String {
         .filter(char::is_ascii_graphic)
         .take(REQUEST_ID_BYTES_MAX)
         .collect()
-}
-
-fn then<T, U>(reply: Reply<T>, read: impl FnOnce(T) -> Result<U>) -> Reply<U> {
-    Reply {
-        outcome: reply.outcome.and_then(read),
-        request_id: reply.request_id,
-    }
 }
