@@ -179,7 +179,8 @@ impl<B: Backend> Inner<B> {
         }
     }
 
-    /// Makes the table's grants where that is this server's to do.
+    /// Makes the table's grants where that is this server's to do, and where they let anybody in: the server's own key in the keyring is open to it for good, and a
+    /// credential that was withdrawn must not stop every CREATE.
     async fn allowed(
         &self,
         service: &KeyService,
@@ -187,7 +188,8 @@ impl<B: Backend> Inner<B> {
         cmk: &CmkRef,
         purpose: Purpose<'_>,
     ) -> CqlResult<()> {
-        if !service.makes_grants() {
+        let is_own = *cmk == self.options.service_cmk && cmk.provider() == "local";
+        if is_own || !service.makes_grants() {
             return Ok(());
         }
         match self.make_grants(service, id, cmk, purpose).await {

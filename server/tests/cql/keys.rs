@@ -173,3 +173,40 @@ fn a_keyring_that_is_torn_or_open_to_others_is_out_of_reach_and_damages_no_table
     fs::write(node.keyring(), &whole).unwrap();
     client.query(create).done();
 }
+
+#[test]
+fn a_grant_credential_that_was_withdrawn_stops_no_table_under_the_servers_own_key() {
+    let scene = Scene::new(true);
+    scene.serve(|_, client| {
+        begin(client);
+        let grants = "SELECT key FROM system_palladium.grants";
+        let before = texts(client, grants);
+        assert_eq!(before, ["local:orders", "local:orders"]);
+        scene
+            .keyring()
+            .grantor_withdraw(&scene.path("grantor"))
+            .expect("it is known");
+        let create = |table: &str, options: &str| {
+            format!("CREATE TABLE ks.{table} (k int PRIMARY KEY){options}")
+        };
+        client.query(&create("plain", "")).done();
+        client
+            .query(&create(
+                "named",
+                " WITH encryption = {'kms_key': 'default'}",
+            ))
+            .done();
+        client
+            .query("ALTER TABLE ks.named WITH encryption = {'kms_key': 'default'}")
+            .done();
+        assert_eq!(texts(client, grants), before);
+        // Where grants let the server in, nothing goes without them.
+        let (code, words) = client
+            .query(&create(
+                "more",
+                " WITH encryption = {'kms_key': 'local:orders'}",
+            ))
+            .error();
+        assert_eq!(code, INVALID, "{words}");
+    });
+}
