@@ -21,7 +21,7 @@ use palladium_storage::Env;
 
 use crate::audit::{Asker, Standing};
 use crate::auth::cidr::CidrGroups;
-use crate::auth::login::{Failures, Logins};
+use crate::auth::login::Logins;
 use crate::auth::{PermissionSet, Resource, Role, Roles, needs, password};
 use crate::config::{CidrMode, Config};
 use crate::error::{CqlError, CqlResult};
@@ -47,8 +47,6 @@ pub struct Authority {
     pub rounds: u32,
     /// What logins share.
     pub logins: Logins,
-    /// Role statements that were refused.
-    pub refusals: Failures,
     env: Arc<dyn Env>,
     roles: ArcSwap<Roles>,
     version: AtomicU64,
@@ -77,7 +75,6 @@ impl Authority {
             service_cmk: config.service_cmk()?,
             rounds,
             logins: Logins::new(env.entropy(), rounds, config.authenticates()),
-            refusals: Failures::default(),
             env,
             version: AtomicU64::new(roles.version()),
             roles: ArcSwap::from_pointee(roles),

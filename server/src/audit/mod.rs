@@ -4,7 +4,7 @@
 //! it holds no key byte, no value and no literal.
 //!
 //! ```text
-//! Audit::record ─► bounded channel ─► writer: many events, one write ─► trail (the server's own table, chained by hashes) ─► system_palladium.kms_calls
+//! Audit::record ─► (what repeats is counted) ─► bounded channel ─► writer: many events, one write ─► trail (the server's own table, chained by hashes) ─► system_palladium.kms_calls
 //!                                        └─ each minute: the head, signed ─► KEYRING.audit-head, log                     └─► palladium audit verify
 //! ```
 //!
@@ -17,12 +17,13 @@
 //! What the chain proves, and what not: who does not hold the service's key cannot change, remove or reorder a record unseen. Who holds it can write another
 //! trail and sign it; only a head that somebody else kept (the exported file, the log) tells that it is another one.
 //!
-//! Read on in `record` (one event), `head` (what is signed and exported), `trail` (the table), `writer`, `check` (the whole chain, offline).
+//! Read on in `record` (one event), `repeats` (what is only counted), `head` (what is signed and exported), `trail` (the table), `writer`, `check` (the whole chain, offline).
 
 mod check;
 mod export;
 mod head;
 mod record;
+mod repeats;
 mod trail;
 mod writer;
 
@@ -36,6 +37,7 @@ use tokio::sync::{mpsc, watch};
 pub use check::{Checked, check};
 pub use head::{Head, Place, export, read_exported, set_aside};
 pub use record::{Hash, Record};
+use repeats::Repeats;
 pub use trail::{Entry, SEGMENT_ROWS, Span, Trail, TrailLimits};
 pub use writer::Writing;
 
@@ -142,16 +144,19 @@ impl Event {
 pub struct Audit {
     /// None: nothing is recorded.
     events: Option<mpsc::Sender<Event>>,
+    repeats: Arc<Repeats>,
     is_closed: watch::Receiver<bool>,
 }
 
 /// Room for one event that is about to happen; holds nothing where nothing is recorded.
-pub struct Room(Option<mpsc::OwnedPermit<Event>>);
+pub struct Room(Option<(mpsc::OwnedPermit<Event>, Arc<Repeats>)>);
 
 impl Room {
-    /// Hands the event in, without waiting.
+    /// Hands the event in, without waiting; one that repeats is only counted.
     pub fn record(self, event: Event) {
-        if let Some(permit) = self.0 {
+        if let Some((permit, repeats)) = self.0
+            && let Some(event) = repeats.admit(event)
+        {
             permit.send(event);
         }
     }
@@ -160,6 +165,7 @@ impl Room {
 /// What was handed in and is not written yet.
 pub struct Waiting {
     events: mpsc::Receiver<Event>,
+    repeats: Arc<Repeats>,
     is_closed: watch::Sender<bool>,
 }
 
@@ -174,6 +180,11 @@ impl Waiting {
         self.events.try_recv().ok()
     }
 
+    /// What was only counted until now, because it repeated.
+    pub fn counted(&self) -> Vec<Event> {
+        self.repeats.counted()
+    }
+
     /// Takes nothing more in; what waits, and what room was taken for, can still be had.
     fn close(&mut self) {
         self.events.close();
@@ -186,12 +197,15 @@ impl Audit {
     pub fn new() -> (Audit, Waiting) {
         let (events, waiting) = mpsc::channel(WAITING_MAX);
         let (close, is_closed) = watch::channel(false);
+        let repeats = Arc::new(Repeats::default());
         let audit = Audit {
             events: Some(events),
+            repeats: repeats.clone(),
             is_closed,
         };
         let waiting = Waiting {
             events: waiting,
+            repeats,
             is_closed: close,
         };
         (audit, waiting)
@@ -201,6 +215,7 @@ impl Audit {
     pub fn none() -> Audit {
         Audit {
             events: None,
+            repeats: Arc::default(),
             is_closed: watch::channel(false).1,
         }
     }
@@ -217,14 +232,18 @@ impl Audit {
     /// Waits for room for one event. None: the trail is closed, and what cannot be recorded is not to happen.
     pub async fn room(&self) -> Option<Room> {
         match self.events.clone() {
-            Some(events) => Some(Room(Some(events.reserve_owned().await.ok()?))),
+            Some(events) => {
+                let permit = events.reserve_owned().await.ok()?;
+                Some(Room(Some((permit, self.repeats.clone()))))
+            }
             None => Some(Room(None)),
         }
     }
 
-    /// Hands an event in. Waits while too many wait to be written.
+    /// Hands an event in; one that repeats is only counted. Waits while too many wait to be written.
     pub async fn record(&self, event: Event) {
         if let Some(events) = &self.events
+            && let Some(event) = self.repeats.admit(event)
             && let Err(late) = events.send(event).await
         {
             tracing::error!("an event came after the audit trail had been closed");

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! START ─► { events, as they come, at most 256 a write } ─► STOP
-//!              each minute: prune; the head, if it has moved, to the file (`export`, which may hang) and to the log
+//!              each minute: the newest of what was only counted; prune; the head, if it has moved, to the file (`export`, which may hang) and to the log
 //! ```
 //!
 //! A write that fails for a reason that passes (a full disk) is tried again with the same events, until the server stops; meanwhile the channel fills, and in the
@@ -90,6 +90,7 @@ impl Writer {
                     None => self.is_stopping = true,
                 },
                 _ = pauses.tick() => {
+                    self.tell_counted().await;
                     self.prune().await;
                     self.show();
                 }
@@ -99,6 +100,7 @@ impl Writer {
         while let Some(event) = self.waiting.next().await {
             self.take(event).await;
         }
+        self.tell_counted().await;
         let over = Event::of_server("STOP", self.trail.now_micros());
         self.write(vec![over]).await;
         self.show();
@@ -115,6 +117,14 @@ impl Writer {
             }
         }
         self.write(batch).await;
+    }
+
+    /// Writes the newest of what was only counted.
+    async fn tell_counted(&mut self) {
+        let counted = self.waiting.counted();
+        for batch in counted.chunks(BATCH_MAX) {
+            self.write(batch.to_vec()).await;
+        }
     }
 
     async fn write(&mut self, batch: Vec<Event>) {

@@ -8,14 +8,13 @@
 //! remembered, as a keyed digest in memory, until the role's hash is another one: thousands of connections of one application cost one hash. New hashes, which
 //! statements ask for, have a place of their own.
 //!
-//! What must hold: a name that is no role costs as much as a wrong password, and is told the same; who floods us with wrong passwords cannot push what
-//! matters out of the audit trail.
+//! What must hold: a name that is no role costs as much as a wrong password, and is told the same.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use palladium_crypto::{EncryptionContext, Entropy, sha256};
+use palladium_crypto::{Entropy, sha256};
 use tokio::sync::Semaphore;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -28,10 +27,6 @@ use crate::error::{CqlError, CqlResult};
 const VERIFIED_MAX: usize = 10_000;
 /// Addresses beyond which those that nobody waits at are forgotten.
 const ADDRESSES_SWEPT: usize = 1_024;
-/// Failures that are recorded one by one before they are counted.
-const FAILURES_BURST: i64 = 100;
-/// Microseconds after which one more is recorded.
-const FAILURE_EVERY: i64 = 1_000_000;
 /// Bytes of a token: a name and a password.
 pub const TOKEN_BYTES_MAX: usize = 32 << 10;
 
@@ -48,23 +43,12 @@ pub struct Logins {
     digest_key: Zeroizing<[u8; 32]>,
     /// What is verified where there is no role or no password.
     decoy: SaltedHash,
-    failures: Failures,
 }
 
 /// A password that opened this hash.
 struct Verified {
     hash: SaltedHash,
     digest: [u8; 32],
-}
-
-/// How many failures of one kind may still be recorded: a flood of them must not push what matters out of the audit trail.
-pub struct Failures(Mutex<Allowance>);
-
-struct Allowance {
-    left: i64,
-    since: i64,
-    /// Those that were not, since the last one that was.
-    not_recorded: u64,
 }
 
 impl Logins {
@@ -86,7 +70,6 @@ impl Logins {
             decoy: decoy
                 .and_then(Result::ok)
                 .unwrap_or_else(|| SaltedHash(String::new())),
-            failures: Failures::default(),
         }
     }
 
@@ -175,41 +158,6 @@ async fn hashing<T: Send + 'static>(
         .map_err(|_| CqlError::server("The password could not be checked"))
 }
 
-impl Default for Failures {
-    fn default() -> Self {
-        Failures(Mutex::new(Allowance {
-            left: FAILURES_BURST,
-            since: 0,
-            not_recorded: 0,
-        }))
-    }
-}
-
-impl Failures {
-    /// None: this one is only counted. Otherwise what is recorded with it: how many before it were not, if any.
-    pub fn recorded(&self, now: i64) -> Option<Option<(String, String)>> {
-        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let earned = now.saturating_sub(left.since) / FAILURE_EVERY;
-        if earned > 0 {
-            left.left = left.left.saturating_add(earned).min(FAILURES_BURST);
-            left.since = now;
-        }
-        if left.left == 0 {
-            left.not_recorded += 1;
-            return None;
-        }
-        left.left -= 1;
-        let before = std::mem::take(&mut left.not_recorded);
-        let entry = || {
-            (
-                "failures not recorded before".to_owned(),
-                before.to_string(),
-            )
-        };
-        Some((before > 0).then(entry))
-    }
-}
-
 /// A name and a password.
 struct Credentials {
     name: String,
@@ -294,16 +242,8 @@ async fn record(
     succeeded: bool,
 ) {
     let now = database.trail.now_micros();
-    let mut context = None;
-    if !succeeded {
-        match database.authority.logins.failures.recorded(now) {
-            None => return,
-            Some(more) => context = more.map(|entry| EncryptionContext([entry].into())),
-        }
-    }
     let latency = u64::try_from(now.saturating_sub(begun)).unwrap_or_default();
     let event = Event {
-        context,
         outcome: match succeeded {
             true => Ok(()),
             false => Err("AccessDenied: wrong credentials, or a role that may not log in".into()),
@@ -393,16 +333,5 @@ mod tests {
         assert!(!fits(Some(&first), "wrong").await);
         assert!(!fits(Some(&second), "secret").await);
         assert!(!fits(None, "secret").await);
-    }
-
-    #[test]
-    fn a_flood_of_failures_is_counted() {
-        let failures = Failures::default();
-        let now = 1_000 * FAILURE_EVERY;
-        let recorded = (0..1_000).filter(|_| failures.recorded(now) == Some(None));
-        assert_eq!(recorded.count() as i64, FAILURES_BURST);
-        let next = failures.recorded(now + FAILURE_EVERY);
-        let before = next.flatten().map(|(_, count)| count);
-        assert_eq!(before, Some((1_000 - FAILURES_BURST).to_string()));
     }
 }

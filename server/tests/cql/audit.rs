@@ -534,6 +534,43 @@ fn a_damaged_trail_stops_nothing_but_itself() {
 }
 
 #[test]
+fn refused_keys_push_nothing_out_of_the_audit_trail() {
+    const REFUSED: usize = 1_000;
+    let scene = Scene::new();
+    scene.serve(|server| {
+        let mut client = Client::connect(server.address());
+        scene.make_keyspace(&mut client);
+        for number in 0..REFUSED {
+            client
+                .query(&format!(
+                    "CREATE TABLE ks.t{number} (k int PRIMARY KEY) WITH encryption = {{'kms_key': 'local:nope{number}'}}"
+                ))
+                .error();
+        }
+    });
+    scene.serve(|server| {
+        let mut client = Client::connect(server.address());
+        for operation in ["DescribeKey", "CREATE TABLE"] {
+            let told = client
+                .query(&format!(
+                    "SELECT context['not recorded before'], key FROM system_palladium.kms_calls WHERE operation = '{operation}' AND outcome = 'failed' ALLOW FILTERING"
+                ))
+                .rows()
+                .rows;
+            let counted: Vec<usize> = told
+                .iter()
+                .filter_map(|row| text(&row[0]).parse().ok())
+                .collect();
+            assert!(told.len() < REFUSED / 2, "{}", told.len());
+            assert_eq!(told.len() + counted.iter().sum::<usize>(), REFUSED);
+            // Newest first.
+            assert_eq!(text(&told[0][1]), format!("local:nope{}", REFUSED - 1));
+        }
+    });
+    assert_eq!(scene.look().damage, None);
+}
+
+#[test]
 fn a_pin_in_the_name_of_a_key_is_neither_shown_nor_recorded() {
     let scene = Scene::new();
     scene.serve(|server| {

@@ -153,6 +153,63 @@ async fn nothing_is_asked_once_the_trail_is_closed() {
 }
 
 #[tokio::test]
+async fn who_switches_a_table_to_the_same_key_again_and_again_is_counted() {
+    let world = World::new().await;
+    world.events().await;
+    let alice = Asker {
+        standing: Standing::Role(1),
+        who: "alice".into(),
+        client: Some(SocketAddr::from(([192, 0, 2, 7], 50_000))),
+    };
+    let mut recorded = Vec::new();
+    for _ in 0..150 {
+        // The gate lets more calls through, and by the wall clock no time has passed.
+        world.env.advance(1);
+        world.env.wall_ahead.fetch_sub(1, Ordering::SeqCst);
+        world.keeper.switch(ORDERS, &owner(), &alice).await.unwrap();
+        recorded.extend(world.events().await);
+    }
+    for operation in ["DescribeKey", "GenerateDataKey", "Decrypt"] {
+        let of = recorded.iter().filter(|event| event.operation == operation);
+        assert_eq!(of.count(), 100, "{operation}");
+    }
+    // What others do meanwhile is recorded as ever.
+    let bob = Asker {
+        standing: Standing::Role(2),
+        who: "bob".into(),
+        ..alice.clone()
+    };
+    world.keeper.switch(ORDERS, &owner(), &bob).await.unwrap();
+    assert_eq!(world.events().await.len(), 4);
+    // The next one of each kind says how many there were: two Decrypts for each switch.
+    world.env.advance(1);
+    world.keeper.switch(ORDERS, &owner(), &alice).await.unwrap();
+    let counted = |event: &Event| {
+        event
+            .context
+            .as_ref()?
+            .0
+            .get("not recorded before")
+            .cloned()
+    };
+    let told: Vec<(&str, Option<String>)> = world
+        .events()
+        .await
+        .iter()
+        .map(|event| (event.operation, counted(event)))
+        .collect();
+    let told_of = |count: u64| Some(count.to_string());
+    assert_eq!(
+        told,
+        [
+            ("DescribeKey", told_of(50)),
+            ("Decrypt", told_of(200)),
+            ("GenerateDataKey", told_of(50))
+        ]
+    );
+}
+
+#[tokio::test]
 async fn another_key_than_the_tables_is_told_as_that_and_as_a_call_that_failed() {
     let world = World::asleep().await;
     world.events().await;

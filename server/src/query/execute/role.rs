@@ -83,7 +83,7 @@ pub fn check_asked_by_somebody(
 /// Recorded, and answered with the error.
 fn refused(database: &Arc<Database>, tree: &Statement, error: CqlError, asker: &Asker) -> Outcome {
     let now = database.trail.now_micros();
-    let Some(event) = refusal(database, tree, &error, now, asker) else {
+    let Some(event) = refusal(tree, &error, now, asker) else {
         return Outcome::Ready(error.into());
     };
     let database = database.clone();
@@ -93,20 +93,12 @@ fn refused(database: &Arc<Database>, tree: &Statement, error: CqlError, asker: &
     }))
 }
 
-/// What is recorded of a refused statement, unless there are too many of them.
-fn refusal(
-    database: &Database,
-    tree: &Statement,
-    error: &CqlError,
-    begun: i64,
-    asker: &Asker,
-) -> Option<Event> {
+/// What is recorded of a refused statement; None: it only asks.
+fn refusal(tree: &Statement, error: &CqlError, begun: i64, asker: &Asker) -> Option<Event> {
     let told = told_of_refused(tree)?;
-    let more = database.authority.refusals.recorded(begun)?;
     let role = ("role".to_owned(), told.role);
-    let context = std::iter::once(role).chain(more).collect();
     Some(Event {
-        context: Some(EncryptionContext(context)),
+        context: Some(EncryptionContext([role].into())),
         outcome: Err(start_of(&error.message, REASON_BYTES_MAX).to_owned()),
         asker: asker.clone(),
         ..Event::of_server(told.operation, begun)
@@ -151,7 +143,7 @@ async fn change(
         Ok(Plan::Rows(listing)) => return Ok(shown(listing)),
         Ok(Plan::Change(change)) => *change,
         Err(error) => {
-            if let Some(event) = refusal(database, tree, &error, begun, asker) {
+            if let Some(event) = refusal(tree, &error, begun, asker) {
                 database.audit.record(event).await;
             }
             return Err(error);
