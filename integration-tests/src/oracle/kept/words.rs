@@ -210,4 +210,22 @@ pub const KEPT: &[Kept] = &[
         ours: "0x2200 Cannot add new field * as the type is being used in clustering, sets or map keys by the following tables: *",
         why: "a type that keys are made of gets no field whose values are spelled in several ways",
     },
+    Kept {
+        statement: "SELECT *FROM system_schema.views*|DESCRIBE *",
+        theirs: "[*IS NOT NULL*{f*: *, f*: *",
+        ours: "[*IS NOT NULL*{f*: *, f*: *",
+        why: "the fields of a value in a view's condition stay in their order; Cassandra has them in that of a hash table",
+    },
+    Kept {
+        statement: "DESCRIBE *",
+        theirs: "[*WHERE *IS NOT NULL*'*'*'*",
+        ours: "[*WHERE *IS NOT NULL*''*",
+        why: "a quote in a string of a view's condition is stored so that it can be read again",
+    },
+    Kept {
+        statement: "SELECT *WHERE c* = [*",
+        theirs: "0x2200 Use of ANN OF in an ORDER BY clause requires a LIMIT *",
+        ours: "*",
+        why: "Cassandra takes the equality of a clustering vector with an index for a search for what is near",
+    },
 ];

@@ -447,6 +447,7 @@ fn contains(terms: &mut Terms<'_>, own: &Column, key: bool, value: &Term) -> Cql
 
 /// The types of key and value of `m[key] = value`.
 fn check_element(own: &Column, operator: Operator) -> CqlResult<(&CqlType, &CqlType)> {
+    check_slice(own, operator)?;
     let name = &own.name;
     Err(CqlError::invalid(match (own.ty.bare(), &own.ty) {
         (CqlType::List(_), _) => {

@@ -297,10 +297,17 @@ fn target<'a>(
                 check_target(table, column, *target)?;
             }
             check_custom()?;
-            let names: Vec<&str> = several
-                .iter()
-                .map(|(column, _)| column.name.as_str())
-                .collect();
+            let shown = |(column, kind): &(&Column, IndexTargetKind)| {
+                let name = &column.name;
+                match kind {
+                    IndexTargetKind::Simple => name.clone(),
+                    IndexTargetKind::Values => format!("values({name})"),
+                    IndexTargetKind::Keys => format!("keys({name})"),
+                    IndexTargetKind::Entries => format!("entries({name})"),
+                    IndexTargetKind::Full => format!("full({name})"),
+                }
+            };
+            let names: Vec<String> = several.iter().map(shown).collect();
             Err(CqlError::invalid(format!(
                 "A storage-attached index cannot be created over multiple columns: {}",
                 names.join(", ")
