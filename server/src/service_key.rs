@@ -198,7 +198,6 @@ impl Attempt {
 }
 
 /// Draws the key under the one that is named, or that an alias leads to now.
-
 async fn draw(
     backend: &LocalBackend,
     services: &KeyServices,
@@ -440,7 +439,7 @@ mod tests {
     async fn a_root_whose_alias_was_led_elsewhere_opens_by_the_configured_key() {
         let place = Place::new();
         let keyring = Keyring::create_new(
-            &place.folder.path().join("keyring"),
+            place.folder.path().join("keyring"),
             Arc::new(palladium_crypto::OsEntropy),
         );
         let keyring = Arc::new(keyring.unwrap());

@@ -206,8 +206,8 @@ pub async fn lost_commit<B: Backend>(backend: &B, service: &KeyRing) -> Result<O
     Manifest::what_to_give_up(backend, service).await
 }
 
-/// Goes back to the commit before it. What it said of tables, they say themselves where they can: a new root opens, what was written out is in the log still. Else the next
-/// look at the folder names what is missing.
+/// Goes back to the commit before it. What it said of tables, they say themselves where they can: a new root opens, what was written out is in the log still unless its
+/// segments have been released since. Then rows are gone that nothing here names.
 pub async fn give_up_commit<B: Backend>(
     backend: Arc<B>,
     env: Arc<dyn Env>,
@@ -218,20 +218,29 @@ pub async fn give_up_commit<B: Backend>(
     Manifest::give_up_the_newest(backend, env, service, known).await
 }
 
-/// Gives the manifest entries of tables that it has lost, under the roots that are there still: what the log holds of them is read again, what was written out is gone. Gives a
-/// line for each.
+/// What came of tables that the manifest has lost.
+#[derive(Debug)]
+pub struct Restored {
+    /// A line for each.
+    pub lines: Vec<String>,
+    pub is_all: bool,
+}
+
+/// Gives the manifest entries of tables that it has lost, under the roots that are there still: what the log holds of them is read again, what was written out is gone.
 pub async fn restore_tables<B: Backend>(
     backend: Arc<B>,
     env: Arc<dyn Env>,
     service: Arc<KeyRing>,
     tables: &[TableId],
-) -> Result<Vec<String>> {
+) -> Result<Restored> {
     let (mut manifest, _) = Manifest::recover(backend.clone(), env, service).await?;
-    let mut lines = Vec::new();
+    let (mut lines, mut is_all) = (Vec::new(), true);
     for &table in tables {
-        let RootState::Live(root) = root::load(&*backend, table).await?.state else {
+        let found = root::load(&*backend, table).await.map(|found| found.state);
+        let Ok(RootState::Live(root)) = found else {
+            is_all = false;
             lines.push(format!(
-                "nothing of table {table}: its root is gone, too; DROP TABLE ends it"
+                "nothing of table {table}: its root is gone or damaged, too; DROP TABLE ends it"
             ));
             continue;
         };
@@ -240,7 +249,7 @@ pub async fn restore_tables<B: Backend>(
         manifest.commit(&edits).await?;
         lines.push(format!("table {table}: what the log still says of it"));
     }
-    Ok(lines)
+    Ok(Restored { lines, is_all })
 }
 
 /// Discards what wrecks have lost and keeps the rest, table by table. Gives a line for each thing that was kept.

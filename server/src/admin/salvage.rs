@@ -3,7 +3,7 @@
 //! ```text
 //! back: a manifest whose newest commit is whole in no copy: with --yes, the one before it, so that the rest can be looked at
 //! look: every block of every table whose key is at hand ─► say what is lost ─► --yes
-//! do:   record in the folder's audit trail, a line for each table ─► indexes and views of these tables are to be built anew ─► discard (storage::salvage), and entries for tables that only the schema names ─► say what was kept
+//! do:   entries for tables that only the schema names ─► record in the folder's audit trail, a line for each table ─► indexes and views of these tables are to be built anew ─► discard (storage::salvage) ─► say what was kept
 //! ```
 //!
 //! What must hold: without `--yes` nothing is changed. The record comes first: what goes is written down before it goes; a crash between the two leaves a record of what
@@ -53,7 +53,10 @@ async fn salvage(config: &Config, yes: bool) -> Result<u8, String> {
     let mut losses = Vec::new();
     if let Some(lost) = lost_commit(config, yes).await? {
         if !yes {
-            say!("nothing was changed; --yes takes the commit before it, and looks at the rest");
+            say!(
+                "nothing was changed; --yes takes the commit before it, and looks at the rest: what only that commit named goes, be it rows that had left the log. Make a copy of \
+                 the folder first"
+            );
             return Ok(NOT_CHECKED);
         }
         losses.push((None, lost));
@@ -110,9 +113,11 @@ async fn salvage(config: &Config, yes: bool) -> Result<u8, String> {
         );
         return Ok(NOT_CHECKED);
     }
+    // Before the folder is opened to write this down: a log that nobody's entry holds goes with the next segment.
+    is_all &= restore(config, &service, &missing).await?;
     record(config, files, &service, &losses, &names).await?;
     drop((inspection, found));
-    give_up(config, &service, &rings, &missing).await?;
+    give_up(config, &service, &rings).await?;
     Ok(if is_all { WHOLE } else { DAMAGED })
 }
 
@@ -208,12 +213,30 @@ async fn record(
     engine.close().await.map_err(say)
 }
 
+/// Gives tables that only the schema names their entries in the manifest. Nothing goes by it. False: some of them have no root any more.
+async fn restore(
+    config: &Config,
+    service: &ServiceKey,
+    missing: &[TableId],
+) -> Result<bool, String> {
+    if missing.is_empty() {
+        return Ok(true);
+    }
+    let files = Arc::new(backend(config)?);
+    let env: Arc<dyn Env> = Arc::new(RealEnv::default());
+    let restored = salvage::restore_tables(files, env, service.ring.clone(), missing).await;
+    let restored = restored.map_err(|error| error.to_string())?;
+    for line in &restored.lines {
+        say!("kept: {line}");
+    }
+    Ok(restored.is_all)
+}
+
 /// Looks once more, at the folder as the record left it, and discards.
 async fn give_up(
     config: &Config,
     service: &ServiceKey,
     rings: &[(KeyRing, bool)],
-    missing: &[TableId],
 ) -> Result<(), String> {
     let files = Arc::new(backend(config)?);
     let inspection = Inspection::open(&*files, &service.ring).await;
@@ -228,10 +251,9 @@ async fn give_up(
     }
     let env: Arc<dyn Env> = Arc::new(RealEnv::default());
     let again = |error| format!("not all was given up: {error}; ask again");
-    let ring = || service.ring.clone();
-    let kept = salvage::discard(files.clone(), env.clone(), ring(), &inspection, &wrecks).await;
-    let restored = salvage::restore_tables(files, env, ring(), missing).await;
-    for line in kept.map_err(again)?.iter().chain(&restored.map_err(again)?) {
+    let ring = service.ring.clone();
+    let kept = salvage::discard(files, env, ring, &inspection, &wrecks).await;
+    for line in &kept.map_err(again)? {
         say!("kept: {line}");
     }
     say!("given up: the server may start");

@@ -12,7 +12,7 @@
 //!
 //! A description of a key is about no table. What this server does by itself has a pace of its own and is always recorded.
 //!
-//! What must hold: what one role repeats hides nothing of another's, a count is never lost, and what is kept of kinds has a bound.
+//! What must hold: what one role repeats hides nothing of another's, a count is lost by a kill alone, and what is kept of kinds has a bound.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

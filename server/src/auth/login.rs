@@ -115,7 +115,7 @@ impl Logins {
         }
     }
 
-    /// The place of an address. Those that nobody waits at are forgotten when there are many.
+    /// The place of an address; of IPv6 the networks that one host may have are one. Those that nobody waits at are forgotten when there are many.
     fn place_of(&self, client: IpAddr) -> Arc<Semaphore> {
         let mut addresses = self
             .addresses
@@ -124,6 +124,10 @@ impl Logins {
         if addresses.len() >= ADDRESSES_SWEPT {
             addresses.retain(|_, place| Arc::strong_count(place) > 1);
         }
+        let client = match client.to_canonical() {
+            IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+            address => address,
+        };
         let place = addresses.entry(client);
         place.or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
     }

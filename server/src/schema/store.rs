@@ -248,6 +248,14 @@ pub async fn sweep(engine: &Engine, catalog: &Catalog) -> Result<(), String> {
         .map(|table| table.id)
         .chain(service_table::ALL)
         .collect();
+    for table in catalog.customer_tables() {
+        // The manifest has lost what is acknowledged: that stops this table, and it is the operator's to say what becomes of it. Before anything else: what is dropped lets
+        // go of the log.
+        if !engine.has_table(table.id) {
+            tracing::error!(table = %table.id, "a table stands in the schema and not in the manifest: it can be salvaged, or dropped");
+            engine.miss_table(table.id, table.options.for_storage());
+        }
+    }
     for id in engine.table_ids() {
         if !known.contains(&id) {
             tracing::info!(table = %id, "finishing the removal of a table that the schema does not name");
@@ -258,12 +266,6 @@ pub async fn sweep(engine: &Engine, catalog: &Catalog) -> Result<(), String> {
         }
     }
     for table in catalog.customer_tables() {
-        // The manifest has lost what is acknowledged: that stops this table, and it is the operator's to say what becomes of it.
-        if !engine.has_table(table.id) {
-            tracing::error!(table = %table.id, "a table stands in the schema and not in the manifest: it can be salvaged, or dropped");
-            engine.miss_table(table.id, table.options.for_storage());
-            continue;
-        }
         engine
             .set_options(table.id, table.options.for_storage())
             .map_err(|error| error.to_string())?;

@@ -113,7 +113,9 @@ fn a_table_that_the_manifest_has_lost_is_salvaged_out_of_the_log() {
     let (env, service) = (world.env.clone(), service_ring());
     let tables = [id(1), id(5)];
     let restored = salvage::restore_tables(backend, env, service, &tables);
-    let lines = world.env.run(restored).unwrap();
+    let restored = world.env.run(restored).unwrap();
+    let lines = &restored.lines;
+    assert!(!restored.is_all);
     assert!(lines[0].contains("the log still says"), "{lines:?}");
     assert!(lines[1].contains("its root is gone"), "{lines:?}");
     world.move_to(disk).unwrap();

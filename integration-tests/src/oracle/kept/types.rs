@@ -15,7 +15,7 @@ pub const KEPT: &[Kept] = &[
     Kept {
         statement: "SELECT *FROM w*",
         theirs: "0x2200 Column v* cannot be used as a map|0x2200 Function system.* requires a * argument, but found argument v* of type *",
-        ours: "*",
+        ours: "[*|prepared: *|0x2200 *",
         why: "Cassandra does not see that a descending column is a collection",
     },
     Kept {
@@ -27,7 +27,7 @@ pub const KEPT: &[Kept] = &[
     Kept {
         statement: "SELECT *(*.f*)*FROM w*",
         theirs: "0x2200 Cannot infer type of argument *.f* in call to function *: use type casts to disambiguate",
-        ours: "*",
+        ours: "[*|prepared: *|0x2200 *",
         why: "Cassandra does not know a descending column's own type again",
     },
     Kept {
@@ -69,7 +69,7 @@ pub const KEPT: &[Kept] = &[
     Kept {
         statement: "SELECT *mask_replace(c*, ((*",
         theirs: "0x2200 Type error: ((*)) cannot be passed as argument 1 of function system.mask_replace of type frozen<tuple<frozen<tuple<*",
-        ours: "[*|prepared: *",
+        ours: "[*|prepared: *|0x2200 *",
         why: "Cassandra does not know a descending column's own type again",
     },
     Kept {

@@ -225,7 +225,7 @@ pub const KEPT: &[Kept] = &[
     Kept {
         statement: "SELECT *WHERE c* = [*",
         theirs: "0x2200 Use of ANN OF in an ORDER BY clause requires a LIMIT *",
-        ours: "*",
+        ours: "[*|prepared: *|0x2200 *",
         why: "Cassandra takes the equality of a clustering vector with an index for a search for what is near",
     },
 ];

@@ -40,7 +40,7 @@ impl Pair {
         if lacks_rows && self.is_blind_to_both(step, of_statics).await {
             return Some(kept::INDEXED_STATIC);
         }
-        if self.is_no_mirror(step).await {
+        if lacks_rows && self.is_no_mirror(step).await {
             return Some(kept::NO_MIRROR);
         }
         match step.page_rows.is_some() && self.loses_rows_in_pages(step).await {
