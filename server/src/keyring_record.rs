@@ -117,7 +117,7 @@ impl RecordedKeyring {
         if moment == recorded {
             return;
         }
-        if let Err(error) = self.record(engine, recorded.edits).await
+        if let Err(error) = self.record(engine).await
             && self.is_complaint_due()
         {
             tracing::warn!(error, "the state of the keyring is not recorded yet");
@@ -129,9 +129,10 @@ impl RecordedKeyring {
     }
 
     /// Tells what has changed, then writes down what it looks like, then the count: after a crash in between it is told again, and never left out.
-    async fn record(&self, engine: &Engine, recorded: u64) -> Result<(), String> {
-        // One after the other, so that what is written down last is the newest.
+    async fn record(&self, engine: &Engine) -> Result<(), String> {
+        // One after the other, so that what is written down last is the newest. What the one before wrote down is no news.
         let mut seen = self.seen.lock().await;
+        let recorded = held(&self.recorded).edits;
         let newest = *held(&self.newest);
         let looked = self.keyring.overview_since(&newest);
         let (overview, succession) = looked.map_err(|error| error.to_string())?;
@@ -170,10 +171,11 @@ impl RecordedKeyring {
         records::write(engine, KEYRING_KEYS, records)
             .await
             .map_err(|error| error.to_string())?;
-        *seen = Some(now);
         write(engine, moment)
             .await
             .map_err(|error| error.to_string())?;
+        // With the moment, whatever ends this in between: facts without it would look like an edit of which nothing is left.
+        *seen = Some(now);
         *held(&self.recorded) = moment;
         Ok(())
     }
