@@ -114,8 +114,8 @@ async fn salvage(config: &Config, yes: bool) -> Result<u8, String> {
         return Ok(NOT_CHECKED);
     }
     // Before the folder is opened to write this down: a log that nobody's entry holds goes with the next segment.
-    is_all &= restore(config, &service, &missing).await?;
-    record(config, files, &service, &losses, &names).await?;
+    is_all &= restore(files, &service, &missing).await?;
+    record(config, &service, &losses, &names).await?;
     drop((inspection, found));
     give_up(config, &service, &rings).await?;
     Ok(if is_all { WHOLE } else { DAMAGED })
@@ -182,7 +182,6 @@ async fn look<'a>(
 /// Writes down what goes, and that what was derived from it is to be built anew.
 async fn record(
     config: &Config,
-    files: LocalBackend,
     service: &ServiceKey,
     losses: &[(Option<TableId>, String)],
     names: &Names,
@@ -190,7 +189,7 @@ async fn record(
     let say = |error: palladium_storage::Error| error.to_string();
     let env: Arc<dyn Env> = Arc::new(RealEnv::default());
     // Its age has been looked at.
-    let (engine, trail) = open_engine(files, &env, service, config, 0).await?;
+    let (engine, trail) = open_engine(backend(config)?, &env, service, config, 0).await?;
     let event = |(table, lost): &(Option<TableId>, String)| {
         let end = lost.floor_char_boundary(RECORDED_CHARACTERS_MAX);
         let mut told = BTreeMap::from([("lost".to_owned(), lost[..end].to_owned())]);
@@ -215,15 +214,14 @@ async fn record(
 
 /// Gives tables that only the schema names their entries in the manifest. Nothing goes by it. False: some of them have no root any more.
 async fn restore(
-    config: &Config,
+    files: LocalBackend,
     service: &ServiceKey,
     missing: &[TableId],
 ) -> Result<bool, String> {
     if missing.is_empty() {
         return Ok(true);
     }
-    let files = Arc::new(backend(config)?);
-    let env: Arc<dyn Env> = Arc::new(RealEnv::default());
+    let (files, env) = (Arc::new(files), Arc::new(RealEnv::default()));
     let restored = salvage::restore_tables(files, env, service.ring.clone(), missing).await;
     let restored = restored.map_err(|error| error.to_string())?;
     for line in &restored.lines {

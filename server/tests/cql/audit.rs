@@ -534,6 +534,36 @@ fn a_damaged_trail_stops_nothing_but_itself() {
 }
 
 #[test]
+fn a_table_without_entry_and_root_is_told_by_salvage_and_stays_damage() {
+    let scene = Scene::new();
+    scene.serve(|server| {
+        let mut client = Client::connect(server.address());
+        scene.make_keyspace(&mut client);
+        client
+            .query("CREATE TABLE ks.lost (k int PRIMARY KEY)")
+            .done();
+        let database = server.database();
+        let lost = database.catalog.load().table("ks", "lost").cloned();
+        // Behind the schema's back.
+        let dropped = database.engine.drop_table(lost.expect("it is there").id);
+        scene
+            .wait_for(dropped)
+            .expect("the manifest can be written");
+    });
+    scene.must_end_with(1, &["verify"], true);
+    scene.must_end_with(1, &["salvage", "--yes"], true);
+    scene.serve(|server| {
+        let mut client = Client::connect(server.address());
+        let told = client
+            .query("SELECT outcome FROM system_palladium.kms_calls WHERE operation = 'SALVAGE' ALLOW FILTERING")
+            .rows();
+        assert_eq!(told.rows.len(), 1);
+        client.query("DROP TABLE ks.lost").done();
+    });
+    scene.must_end_with(0, &["verify"], true);
+}
+
+#[test]
 fn refused_keys_push_nothing_out_of_the_audit_trail() {
     const REFUSED: usize = 1_000;
     let scene = Scene::new();
