@@ -413,6 +413,13 @@ mod tests {
             }
         }
 
+        /// The first start of all.
+        async fn draw(&self, kms: &KeyServices, name: &str) -> ServiceKey {
+            let caller = Caller::unrecorded();
+            let drawn = fetch(&self.backend, kms, &cmk(name), true, &caller).await;
+            drawn.unwrap()
+        }
+
         async fn fetch(&self, kms: &KeyServices, name: &str) -> Result<ServiceKey, Attempt> {
             fetch_once(&self.backend, kms, &cmk(name)).await
         }
@@ -424,13 +431,10 @@ mod tests {
         let kms = Arc::new(ScriptedKms::new(3));
         kms.set_alias(&cmk("vault:alias"), &cmk("vault:own"));
         let services = KeyServices::default().with("vault", kms.clone());
-        let caller = Caller::unrecorded();
-        let alias = cmk("vault:alias");
-        let drawn = fetch(&place.backend, &services, &alias, true, &caller).await;
-        let drawn = drawn.unwrap();
+        let drawn = place.draw(&services, "vault:alias").await;
         assert_eq!(place.root().await.cmk, cmk("vault:own"));
         // Led elsewhere, it still is what the configuration says.
-        kms.set_alias(&alias, &cmk("vault:other"));
+        kms.set_alias(&cmk("vault:alias"), &cmk("vault:other"));
         let fetched = place.fetch(&services, "vault:alias").await.ok().unwrap();
         assert_eq!(fetched.cluster, drawn.cluster);
     }
@@ -467,9 +471,7 @@ mod tests {
         let kms = Arc::new(ScriptedKms::new(3));
         let own = cmk("vault:own");
         let services = KeyServices::default().with("vault", kms.clone());
-        let caller = Caller::unrecorded();
-        let drawn = fetch(&place.backend, &services, &own, true, &caller).await;
-        let drawn = drawn.unwrap();
+        let drawn = place.draw(&services, "vault:own").await;
         for wrong in [Behavior::Another, Behavior::Tampered] {
             kms.set(&own, wrong);
             let refused = place.fetch(&services, "vault:own").await;
@@ -491,10 +493,8 @@ mod tests {
         let place = Place::new();
         let keyring = Arc::new(ScriptedKms::new(3));
         let services = KeyServices::default().with("local", keyring.clone());
-        let (own, caller) = (cmk("local:own"), Caller::unrecorded());
-        let drawn = fetch(&place.backend, &services, &own, true, &caller).await;
-        drawn.unwrap();
-        keyring.set(&own, Behavior::Another);
+        place.draw(&services, "local:own").await;
+        keyring.set(&cmk("local:own"), Behavior::Another);
         let refused = place.fetch(&services, "local:own").await;
         assert!(matches!(refused, Err(Attempt::Hopeless(_))));
     }

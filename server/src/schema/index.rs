@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::sync::LazyLock;
 
 use palladium_protocol::cql::ast::{IndexTargetKind, Name};
@@ -52,11 +53,7 @@ impl Index {
 
     /// As `system_schema.indexes` and DESCRIBE spell it.
     pub fn target_text(&self) -> String {
-        let column = Name::exact(&self.column);
-        match self.target {
-            IndexTargetKind::Simple => column.to_string(),
-            kind => format!("{}({column})", target_name(kind)),
-        }
+        target_text(self.target, Name::exact(&self.column))
     }
 
     /// What `system_schema.indexes` calls its options.
@@ -141,6 +138,14 @@ impl Index {
             ascii: says("ascii", "true"),
         };
         (fold.lower || fold.normalize || fold.ascii).then_some(fold)
+    }
+}
+
+/// What of a column is indexed, as Cassandra spells it: `v`, `keys(m)`.
+pub fn target_text(kind: IndexTargetKind, column: impl Display) -> String {
+    match kind {
+        IndexTargetKind::Simple => column.to_string(),
+        kind => format!("{}({column})", target_name(kind)),
     }
 }
 

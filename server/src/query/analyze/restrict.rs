@@ -149,13 +149,11 @@ impl Gathered {
         };
         // An index over vectors counts until it is found that it compares none.
         let asks_vectors = self.said.iter().any(|said| {
-            let is_one = |alternatives: &Alternatives| match alternatives {
-                Alternatives::One(_) => true,
-                Alternatives::Several(values) => values.len() == 1,
-                Alternatives::Listed(_) => false,
-            };
-            matches!(&said.constraint, Some(Constraint::Among(values)) if is_one(values))
-                && has_indexed_vector(table, &said.columns)
+            let is_one = matches!(
+                said.constraint,
+                Some(Constraint::Among(Alternatives::One(_)))
+            );
+            is_one && has_indexed_vector(table, &said.columns)
         });
         let is_lenient = filtering || asks_vectors || indexes::is_any_answered(table, &asked);
         let restricts_partition = self.token.is_some()

@@ -12,7 +12,7 @@ use palladium_protocol::response::{Change, SchemaTarget};
 use palladium_protocol::types::CqlType;
 use palladium_storage::Store;
 
-use super::super::index::{Index, target_name};
+use super::super::index::{Index, target_name, target_text};
 use super::super::properties::is_java_class;
 use super::super::{Catalog, Column, ColumnKind, Keyspace, TableSchema, resolve};
 use super::{
@@ -297,17 +297,10 @@ fn target<'a>(
                 check_target(table, column, *target)?;
             }
             check_custom()?;
-            let shown = |(column, kind): &(&Column, IndexTargetKind)| {
-                let name = &column.name;
-                match kind {
-                    IndexTargetKind::Simple => name.clone(),
-                    IndexTargetKind::Values => format!("values({name})"),
-                    IndexTargetKind::Keys => format!("keys({name})"),
-                    IndexTargetKind::Entries => format!("entries({name})"),
-                    IndexTargetKind::Full => format!("full({name})"),
-                }
-            };
-            let names: Vec<String> = several.iter().map(shown).collect();
+            let names: Vec<String> = several
+                .iter()
+                .map(|(column, kind)| target_text(*kind, &column.name))
+                .collect();
             Err(CqlError::invalid(format!(
                 "A storage-attached index cannot be created over multiple columns: {}",
                 names.join(", ")
