@@ -216,6 +216,9 @@ pub fn put_framed_with(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out[start + width - 1] &= 0x7f;
 }
 
+/// A varint or a zigzag takes at most so many bytes.
+pub const NUMBER_BYTES_MAX: usize = 10;
+
 /// How many bytes a varint takes.
 pub fn varint_len(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)

@@ -187,9 +187,9 @@ impl Wreck {
                     share.sequence
                 ));
             }
-            for mutation in record::mutations(records)? {
-                if !state.dropped_stores.contains(&mutation.store) {
-                    memtables.apply(mutation.store, &mutation.key, &mutation.update)?;
+            for update in record::updates(records)?.iter() {
+                if !state.dropped_stores.contains(&update.store()) {
+                    memtables.apply(update)?;
                 }
             }
         }

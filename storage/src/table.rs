@@ -27,7 +27,7 @@ use crate::engine::Latencies;
 use crate::error::{Error, Result};
 use crate::lease::{Lease, LeaseCell, Reading};
 use crate::memtable::{Memtable, TableMemtables};
-use crate::model::{PartitionKey, PartitionUpdate, Store};
+use crate::model::{EncodedUpdate, Store};
 use crate::options::TableOptions;
 use crate::sstable::Sstable;
 
@@ -383,27 +383,28 @@ impl OpenTable {
     pub(crate) fn apply<'a>(
         &self,
         sequence: u64,
-        updates: impl Iterator<Item = (Store, &'a PartitionKey, &'a PartitionUpdate)> + Clone,
+        updates: impl Iterator<Item = EncodedUpdate<'a>> + Clone,
     ) -> Result<isize> {
         let memory = self.memory.read().expect("no holder of this lock panics");
         let before = memory.active.bytes();
-        let expect = |(store, key, _): (Store, &PartitionKey, &PartitionUpdate)| {
-            if store == Store::BASE {
-                memory.active.base().expect_write(key);
+        let expect = |update: EncodedUpdate<'_>| {
+            if update.store() == Store::BASE {
+                memory.active.base().expect_write(update.key());
             }
         };
         // The first one is needed at once.
         let mut expected = updates.clone().skip(1);
         expected.by_ref().take(UPDATES_AHEAD).for_each(expect);
-        for (store, key, update) in updates {
+        for update in updates {
             expected.next().into_iter().for_each(expect);
+            let store = update.store();
             if store == Store::BASE || !memory.dropped_stores.contains(&store) {
-                memory.active.apply(store, key, update)?;
+                memory.active.apply(update)?;
             }
             if store != Store::BASE
                 && let Some(companion) = memory.companions.get(&store)
             {
-                companion.applied(key, update);
+                companion.applied(update.key(), &update.decode()?);
             }
         }
         memory.applied.fetch_max(sequence, Ordering::Release);

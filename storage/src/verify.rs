@@ -16,7 +16,6 @@ use crate::engine::record;
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, State, TableState};
 use crate::memtable::TableMemtables;
-use crate::model::Mutation;
 use crate::read::{ReadCommand, ReadPage};
 use crate::recovery;
 use crate::root::{self, Root, RootState, SERVICE};
@@ -237,14 +236,10 @@ impl Inspection {
         }
         for address in self.log.tables.get(&id).into_iter().flatten() {
             if address.sequence >= table.log_floor {
-                for mutation in
-                    record::mutations(commitlog::read_share(backend, address, ring).await?)?
-                {
-                    let Mutation {
-                        store, key, update, ..
-                    } = &mutation;
-                    if !table.dropped_stores.contains(store) {
-                        reader.memtables.apply(*store, key, update)?;
+                let records = commitlog::read_share(backend, address, ring).await?;
+                for update in record::updates(records)?.iter() {
+                    if !table.dropped_stores.contains(&update.store()) {
+                        reader.memtables.apply(update)?;
                     }
                 }
             }

@@ -13,13 +13,14 @@ use std::task::{Poll, Waker};
 
 use futures::channel::oneshot;
 use palladium_crypto::TableId;
+use smallvec::SmallVec;
 use zeroize::Zeroize;
 
 use crate::engine::record;
 use crate::engine::ticket::{Outcome, Ticket};
 use crate::error::{Error, Result};
 use crate::latch::LatchGuard;
-use crate::model::Mutation;
+use crate::model::{EncodedUpdates, Mutation};
 use crate::table::Pass;
 
 /// One atomic change: all of its mutations in one log group, or none.
@@ -53,8 +54,31 @@ impl Write {
 pub(crate) struct GroupShare {
     pub(crate) pass: Pass,
     pub(crate) records: Vec<u8>,
-    /// The same mutations as they are applied once the group is durable.
-    pub(crate) mutations: Vec<Mutation>,
+    /// The same as they are applied once the group is durable.
+    pub(crate) updates: EncodedUpdates,
+}
+
+/// How much there is of a share.
+struct Length {
+    records: usize,
+    updates: usize,
+}
+
+impl GroupShare {
+    fn length(&self) -> Length {
+        Length {
+            records: self.records.len(),
+            updates: self.updates.len(),
+        }
+    }
+
+    /// Adds a mutation of the group's write of that number, which has so many.
+    fn add(&mut self, write: u32, members: u32, mutation: Mutation) {
+        let update = self
+            .updates
+            .push(mutation.store, mutation.key, &mutation.update);
+        record::append(&mut self.records, write, members, mutation.table, &update);
+    }
 }
 
 /// A group on its way to the log.
@@ -69,6 +93,26 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    fn share(&mut self, table: TableId, pass: Pass) -> &mut GroupShare {
+        self.shares.entry(table).or_insert_with(|| GroupShare {
+            pass,
+            records: Vec::new(),
+            updates: EncodedUpdates::default(),
+        })
+    }
+
+    /// Takes back what was added to a share since it had this length.
+    fn cut(&mut self, table: TableId, before: Length) {
+        let Some(share) = self.shares.get_mut(&table) else {
+            return;
+        };
+        share.records.truncate(before.records);
+        share.updates.truncate(before.updates);
+        if share.updates.is_empty() {
+            self.shares.remove(&table);
+        }
+    }
+
     /// It is applied: its partitions are others' to look at.
     pub(crate) fn unlatch(&mut self) {
         self.latches.clear();
@@ -187,46 +231,29 @@ impl Forming {
         let members = u32::try_from(write.mutations.len()).map_err(|_| Error::Invalid {
             what: "too many mutations in one write".into(),
         })?;
-        let mut passes: Vec<(TableId, Pass)> = Vec::new();
+        let mut passes: SmallVec<[(TableId, Pass); 1]> = SmallVec::new();
         for mutation in &write.mutations {
             if !passes.iter().any(|(table, _)| *table == mutation.table) {
                 passes.push((mutation.table, pass(mutation.table)?));
             }
         }
-        let ordinal = group.writes;
-        let before: Vec<(TableId, usize)> = passes
+        let before: SmallVec<[(TableId, Length); 1]> = passes
             .into_iter()
-            .map(|(table, pass)| {
-                let share = group.shares.entry(table).or_insert_with(|| GroupShare {
-                    pass,
-                    records: Vec::new(),
-                    mutations: Vec::new(),
-                });
-                (table, share.records.len())
-            })
+            .map(|(table, pass)| (table, group.share(table, pass).length()))
             .collect();
-        for mutation in &write.mutations {
-            let share = group
-                .shares
-                .get_mut(&mutation.table)
-                .expect("every table of the write has its share: made above");
-            record::append(&mut share.records, ordinal, members, mutation);
+        for mutation in write.mutations {
+            let share = group.shares.get_mut(&mutation.table);
+            let share = share.expect("every table of the write has its share: made above");
+            share.add(group.writes, members, mutation);
         }
         let grown: usize = before
             .iter()
-            .map(|(table, length)| group.shares[table].records.len() - length)
+            .map(|(table, before)| group.shares[table].records.len() - before.records)
             .sum();
         if grown > self.mutation_bytes_max {
-            for (table, length) in before {
-                let share = group
-                    .shares
-                    .get_mut(&table)
-                    .expect("every table of the write has its share: made above");
-                share.records.truncate(length);
-                if length == 0 {
-                    group.shares.remove(&table);
-                }
-            }
+            before
+                .into_iter()
+                .for_each(|(table, before)| group.cut(table, before));
             return Err(Error::Invalid {
                 what: format!(
                     "Mutation of {grown} bytes is too large for the maximum size of {}",
@@ -237,13 +264,6 @@ impl Forming {
         group.writes += 1;
         group.bytes += grown;
         group.latches.extend(write.latch);
-        for mutation in write.mutations {
-            let share = group
-                .shares
-                .get_mut(&mutation.table)
-                .expect("every table of the write has its share: made above");
-            share.mutations.push(mutation);
-        }
         Ok(())
     }
 

@@ -505,9 +505,9 @@ impl<B: Backend> Inner<B> {
                     share.sequence
                 )));
             }
-            for mutation in record::mutations(records)? {
-                if !dropped_stores.contains(&mutation.store) {
-                    memtables.apply(mutation.store, &mutation.key, &mutation.update)?;
+            for update in record::updates(records)?.iter() {
+                if !dropped_stores.contains(&update.store()) {
+                    memtables.apply(update)?;
                 }
             }
             applied = share.sequence;

@@ -180,7 +180,7 @@ async fn commit<B: Backend>(
     let nanos = since();
     for (id, share) in &group.shares {
         if let Ok(table) = inner.tables.get(*id) {
-            table.latencies.written(nanos, share.mutations.len());
+            table.latencies.written(nanos, share.updates.len());
         }
     }
     // Asked once for each new segment: more often would only carry the same shares again.
@@ -211,11 +211,7 @@ fn appended<B: Backend>(inner: &Inner<B>, log: &CommitLog<B>, addresses: Vec<Sha
 fn apply<B: Backend>(inner: &Arc<Inner<B>>, sequence: u64, group: &Group) {
     let mut grown = 0isize;
     for (table, share) in &group.shares {
-        let updates = share
-            .mutations
-            .iter()
-            .map(|mutation| (mutation.store, &mutation.key, &mutation.update));
-        match share.pass.apply(sequence, updates) {
+        match share.pass.apply(sequence, share.updates.iter()) {
             Ok(bytes) => grown += bytes,
             Err(error) => inner.damaged(*table, error),
         }

@@ -13,33 +13,41 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use palladium_crypto::TableId;
 
 use crate::error::{Error, Result};
-use crate::model::Mutation;
+use crate::model::{EncodedUpdate, EncodedUpdates, Mutation, put_mutation};
 use crate::wiped::Wiped;
 
 const HEADER_BYTES: usize = 12;
 
 /// Appends one record.
-pub(crate) fn append(share: &mut Vec<u8>, write: u32, members: u32, mutation: &Mutation) {
+pub(crate) fn append(
+    share: &mut Vec<u8>,
+    write: u32,
+    members: u32,
+    table: TableId,
+    update: &EncodedUpdate<'_>,
+) {
     let start = share.len();
     share.extend_from_slice(&write.to_le_bytes());
     share.extend_from_slice(&members.to_le_bytes());
     share.extend_from_slice(&[0; 4]);
-    mutation.encode(share);
+    put_mutation(share, table, update);
     let bytes = (share.len() - start - HEADER_BYTES) as u32;
     share[start + 8..start + HEADER_BYTES].copy_from_slice(&bytes.to_le_bytes());
 }
 
-/// The mutations of an opened share, in order.
-pub(crate) fn mutations(share: Vec<u8>) -> Result<Vec<Mutation>> {
+/// What an opened share changes, in order.
+pub(crate) fn updates(share: Vec<u8>) -> Result<EncodedUpdates> {
     let mut rest = Wiped::new(share).into_bytes();
-    let mut mutations = Vec::new();
+    let mut updates = EncodedUpdates::default();
     while !rest.is_empty() {
         let (_, record) = split(&mut rest)?;
-        mutations.push(Mutation::decode(record)?);
+        let mutation = Mutation::decode(record)?;
+        updates.push(mutation.store, mutation.key, &mutation.update);
     }
-    Ok(mutations)
+    Ok(updates)
 }
 
 /// Whether a write in this share has members in other tables.

@@ -35,10 +35,10 @@ pub use partition::{WHOLE_BYTES_MAX, WHOLE_ROWS_MAX};
 pub(crate) use stores::TableMemtables;
 
 use crate::model::{
-    Clustering, PartitionBound, PartitionKey, PartitionUpdate, Row, RowView, UpdateView,
+    Clustering, EncodedUpdate, EncodedUpdates, PartitionBound, PartitionKey, PartitionUpdate, Row,
+    Store, UpdateView,
 };
 use crate::read::{PointPart, ReadRow};
-use crate::wiped::Wiped;
 use crate::{Error, Result};
 use buckets::Buckets;
 use bytes::Bytes;
@@ -84,19 +84,19 @@ impl Memtable {
 
     /// Adds what an update says, and tells by how many bytes it has grown.
     pub fn apply(&self, key: &PartitionKey, update: &PartitionUpdate) -> Result<isize> {
-        let mut encoded = Wiped::new(Vec::with_capacity(256));
-        update.encode(&mut encoded);
-        self.apply_encoded(key, &encoded)
+        self.apply_encoded(EncodedUpdates::default().push(Store::BASE, key.clone(), update))
     }
 
-    /// Adds what an encoded update says. It is checked before anything changes. Tells by how many bytes it has grown.
-    pub fn apply_encoded(&self, key: &PartitionKey, update: &[u8]) -> Result<isize> {
+    /// Adds what an encoded update says, and tells by how many bytes it has grown.
+    pub fn apply_encoded(&self, update: EncodedUpdate<'_>) -> Result<isize> {
         let refused = |_| Error::corrupt("an encoded partition update");
-        let update = UpdateView::parse(update).map_err(refused)?;
-        let min_timestamp = min_timestamp(&update).map_err(refused)?;
+        let view = UpdateView::parse(update.bytes()).map_err(refused)?;
         self.min_timestamp
-            .fetch_min(min_timestamp, Ordering::Relaxed);
-        let growth = self.partitions.apply(key, &update).map_err(refused)?;
+            .fetch_min(update.min_timestamp(), Ordering::Relaxed);
+        let growth = self
+            .partitions
+            .apply(update.key(), &view)
+            .map_err(refused)?;
         if growth >= 0 {
             self.bytes
                 .fetch_add(growth.unsigned_abs(), Ordering::Relaxed);
@@ -226,21 +226,4 @@ fn first_from<R>(
     see: impl FnMut(i64, &Partition) -> R,
 ) -> Option<R> {
     memtable.partitions.first_from(from, see)
-}
-
-/// Checks every row and finds the smallest timestamp.
-fn min_timestamp(update: &UpdateView<'_>) -> Result<i64, crate::codec::Malformed> {
-    let mut min = update
-        .deletion
-        .map_or(i64::MAX, |deletion| deletion.timestamp);
-    if let Some(row) = update.static_row {
-        min = min.min(RowView::parse(row)?.min_timestamp()?);
-    }
-    for tombstone in update.range_tombstones() {
-        min = min.min(tombstone?.deletion.timestamp);
-    }
-    for row in update.rows() {
-        min = min.min(RowView::parse(row?.1)?.min_timestamp()?);
-    }
-    Ok(min)
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::Memtable;
 use crate::Result;
-use crate::model::{PartitionKey, PartitionUpdate, Store};
+use crate::model::{EncodedUpdate, Store};
 
 /// What one table has in memory since its last flush.
 #[derive(Default)]
@@ -37,14 +37,10 @@ impl TableMemtables {
     }
 
     /// Adds what an update says.
-    pub(crate) fn apply(
-        &self,
-        store: Store,
-        key: &PartitionKey,
-        update: &PartitionUpdate,
-    ) -> Result<()> {
+    pub(crate) fn apply(&self, update: EncodedUpdate<'_>) -> Result<()> {
+        let store = update.store();
         if store == Store::BASE {
-            self.base.apply(key, update)?;
+            self.base.apply_encoded(update)?;
             return Ok(());
         }
         let memtable = match self.of(store) {
@@ -55,7 +51,7 @@ impl TableMemtables {
                 derived.entry(store).or_default().clone()
             }
         };
-        let growth = memtable.apply(key, update)?;
+        let growth = memtable.apply_encoded(update)?;
         self.derived_bytes.fetch_add(growth, Ordering::Relaxed);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::partition::Partition;
 use super::*;
-use crate::model::testing::{self, position};
+use crate::model::testing;
 use crate::model::{
     Cell, CellState, ColumnId, Deletion, Liveness, RangeTombstone, RangeTombstoneList, Slices,
     Store, Token,
@@ -170,18 +170,6 @@ fn bytes_are_counted_and_given_back() {
     memtable.wipe();
     assert_eq!(memtable.bytes(), 0);
     assert!(matches!(memtable.read_one(&key).unwrap(), Lookup::Absent));
-}
-
-#[test]
-fn a_damaged_update_changes_nothing() {
-    let memtable = Memtable::new();
-    let key = testing::key(0);
-    let mut encoded = Vec::new();
-    only_row(1, b"value").encode(&mut encoded);
-    encoded.pop();
-    assert!(memtable.apply_encoded(&key, &encoded).is_err());
-    assert!(memtable.is_empty());
-    assert_eq!(memtable.bytes(), 0);
 }
 
 #[test]
@@ -354,23 +342,6 @@ fn writers_and_readers_share_a_memtable() {
     }
 }
 
-proptest! {
-    #[test]
-    fn encoded_or_not_an_update_does_the_same(updates in prop::collection::vec(testing::update(), 1..6), at in position()) {
-        let (plain, encoded) = (Memtable::new(), Memtable::new());
-        let key = testing::key(1);
-        for update in &updates {
-            plain.apply(&key, update).unwrap();
-            let mut bytes = Vec::new();
-            update.encode(&mut bytes);
-            encoded.apply_encoded(&key, &bytes).unwrap();
-        }
-        let slices = Slices::one(Clustering::MIN, at);
-        prop_assert!(items(&plain, &slices, true) == items(&encoded, &slices, true));
-        prop_assert_eq!(plain.bytes(), encoded.bytes());
-    }
-}
-
 #[test]
 fn the_memtables_of_a_table_know_their_sum() {
     let memtables = TableMemtables::default();
@@ -383,7 +354,10 @@ fn the_memtables_of_a_table_know_their_sum() {
         let value = vec![number; usize::from(255 - number)];
         for store in [Store::BASE, Store(1), Store(2)] {
             let update = only_row(i64::from(number), &value);
-            memtables.apply(store, &key, &update).unwrap();
+            let mut updates = EncodedUpdates::default();
+            memtables
+                .apply(updates.push(store, key.clone(), &update))
+                .unwrap();
         }
         assert_eq!(memtables.bytes(), sum(&memtables), "after {number}");
     }

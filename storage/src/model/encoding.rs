@@ -20,7 +20,7 @@
 //! The clustering is not part of it: whoever keeps the row keeps its position beside it, and a length around it.
 
 use super::{Cell, CellRef, Clustering, ColumnId, Deletion, Liveness, Row, StateRef};
-use crate::codec::{Malformed, Reader, put_framed, put_varint, put_zigzag};
+use crate::codec::{Malformed, NUMBER_BYTES_MAX, Reader, put_framed, put_varint, put_zigzag};
 use crate::{Error, Result};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -64,6 +64,17 @@ impl Row {
             writer.cell(cell.as_ref());
         }
         writer.finish();
+    }
+
+    /// The encoded form is no longer than this.
+    pub fn encoded_bytes_max(&self) -> usize {
+        const HEAD: usize = 2 + size_of::<i64>() + 5 * NUMBER_BYTES_MAX;
+        const CELL: usize = 1 + 6 * NUMBER_BYTES_MAX;
+        let cells = self
+            .cells
+            .iter()
+            .map(|cell| CELL + cell.path.len() + cell.value().map_or(0, |value| value.len()));
+        HEAD + 3 * NUMBER_BYTES_MAX * self.complex_deletions.len() + cells.sum::<usize>()
     }
 
     /// Reads the encoded form back; paths and values are slices of `bytes`.
@@ -212,6 +223,13 @@ impl<'a> RowWriter<'a> {
     }
 }
 
+/// Whether nothing but a value follows a cell's flags, written at the base.
+fn is_only_value(flags: u8) -> bool {
+    let is_live = flags & STATE == LIVE
+        || flags & (STATE | EXPIRES_AS_LIVENESS) == EXPIRING | EXPIRES_AS_LIVENESS;
+    is_live && flags & (OWN_TIMESTAMP | PATH) == 0 && flags >> COLUMN_SHIFT != COLUMN_FOLLOWS
+}
+
 /// The second a timestamp in microseconds lies in.
 fn second_of(timestamp: i64) -> i64 {
     timestamp.div_euclid(1_000_000)
@@ -336,22 +354,28 @@ impl<'a> RowView<'a> {
         }
     }
 
-    /// The smallest timestamp of anything in the row; `i64::MAX` if it says nothing. Reads, and so checks, every cell.
-    pub fn min_timestamp(&self) -> Result<i64, Malformed> {
-        let mut min = self
-            .liveness
-            .map_or(i64::MAX, |liveness| liveness.timestamp);
-        min = min.min(
-            self.deletion
-                .map_or(i64::MAX, |deletion| deletion.timestamp),
-        );
-        for (_, deletion) in self.complex_deletions()? {
-            min = min.min(deletion.timestamp);
+    /// Whether nothing of an older row is left once this one is written over it: the two have the same cells, or this one more behind them, and are plain enough
+    /// for that to be seen without reading values. False does not say that something is left.
+    pub fn replaces(&self, older: &RowView<'_>) -> Result<bool, Malformed> {
+        let is_plain = |row: &RowView<'_>| row.deletion.is_none() && row.complex.is_empty();
+        let lives_on = older.liveness.is_none() || self.liveness.is_some();
+        if self.base <= older.base || !lives_on || !is_plain(self) || !is_plain(older) {
+            return Ok(false);
         }
-        for cell in self.cells() {
-            min = min.min(cell?.timestamp);
+        let (mut own, mut others) = (Reader::new(self.cells), Reader::new(older.cells));
+        while !others.is_empty() {
+            if own.is_empty() {
+                return Ok(false);
+            }
+            let (cell, other) = (own.u8()?, others.u8()?);
+            let is_alike = cell >> COLUMN_SHIFT == other >> COLUMN_SHIFT;
+            if !is_alike || !is_only_value(cell) || !is_only_value(other) {
+                return Ok(false);
+            }
+            own.framed()?;
+            others.framed()?;
         }
-        Ok(min)
+        Ok(true)
     }
 
     /// The row owned: paths and values are slices of `source`, the bytes this view was parsed from (or those around them).

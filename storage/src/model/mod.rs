@@ -22,6 +22,7 @@
 
 mod bound;
 mod cell;
+mod encoded;
 pub mod encoding;
 mod key;
 mod mutation;
@@ -36,8 +37,9 @@ mod tests;
 
 pub use bound::{KeyRange, PartitionBound, Slices};
 pub use cell::{Cell, CellRef, CellState, ColumnId, StateRef};
+pub use encoded::{EncodedUpdate, EncodedUpdates};
 pub use encoding::RowView;
 pub use key::{Clustering, PartitionKey, Store, Token};
-pub use mutation::{Mutation, PartitionUpdate, UpdateView};
+pub use mutation::{Mutation, PartitionUpdate, UpdateView, put_mutation};
 pub use row::{Liveness, Row};
 pub use tombstone::{Deletion, RangeTombstone, RangeTombstoneList};

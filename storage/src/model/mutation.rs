@@ -12,9 +12,12 @@
 //! A memtable takes an update as these bytes ([`UpdateView`]): a row nobody else wrote is copied as it stands, never decoded.
 
 use super::{
-    Clustering, Deletion, PartitionKey, RangeTombstone, Row, RowView, Store, Token, reconcile,
+    Clustering, Deletion, EncodedUpdate, PartitionKey, RangeTombstone, Row, RowView, Store, Token,
+    reconcile,
 };
-use crate::codec::{Malformed, Reader, put_framed, put_framed_with, put_varint, put_zigzag};
+use crate::codec::{
+    Malformed, NUMBER_BYTES_MAX, Reader, put_framed, put_framed_with, put_varint, put_zigzag,
+};
 use crate::{Error, Result};
 use bytes::Bytes;
 use palladium_crypto::TableId;
@@ -104,6 +107,28 @@ impl PartitionUpdate {
         *self = reconcile::partitions(own, other);
     }
 
+    /// The smallest timestamp of anything in it; `i64::MAX` if it says nothing.
+    pub fn min_timestamp(&self) -> i64 {
+        let deletion = self.deletion.iter().map(|deletion| deletion.timestamp);
+        let ranges = self.range_tombstones.iter();
+        let ranges = ranges.map(|tombstone| tombstone.deletion.timestamp);
+        let rows = self.static_row.iter().chain(&self.rows);
+        let all = deletion.chain(ranges).chain(rows.map(Row::min_timestamp));
+        all.min().unwrap_or(i64::MAX)
+    }
+
+    /// The encoded form is no longer than this.
+    pub fn encoded_bytes_max(&self) -> usize {
+        const HEAD: usize = 1 + 2 * NUMBER_BYTES_MAX;
+        let ranges = self.range_tombstones.iter().map(|tombstone| {
+            4 * NUMBER_BYTES_MAX + tombstone.start.0.len() + tombstone.end.0.len()
+        });
+        let rows = self.static_row.iter().chain(&self.rows);
+        let rows =
+            rows.map(|row| 2 * NUMBER_BYTES_MAX + row.clustering.0.len() + row.encoded_bytes_max());
+        HEAD + NUMBER_BYTES_MAX + ranges.sum::<usize>() + rows.sum::<usize>()
+    }
+
     fn is_sorted(&self) -> bool {
         self.rows.is_sorted_by(|a, b| a.clustering < b.clustering)
     }
@@ -167,13 +192,7 @@ impl PartitionUpdate {
 impl Mutation {
     /// Appends the encoded form.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.table.0);
-        out.extend_from_slice(&self.key.token().0.to_le_bytes());
-        put_framed(out, self.key.bytes());
-        if self.store != Store::BASE {
-            out.push(STORE);
-            out.extend_from_slice(&self.store.0.to_le_bytes());
-        }
+        put_head(out, self.table, self.store, &self.key);
         self.update.encode(out);
     }
 
@@ -205,6 +224,23 @@ impl Mutation {
             key,
             update: PartitionUpdate::decode(bytes.slice_ref(update))?,
         })
+    }
+}
+
+/// Appends the encoded form of a mutation whose update is encoded.
+pub fn put_mutation(out: &mut Vec<u8>, table: TableId, update: &EncodedUpdate<'_>) {
+    put_head(out, table, update.store(), update.key());
+    out.extend_from_slice(update.bytes());
+}
+
+/// What stands before the update.
+fn put_head(out: &mut Vec<u8>, table: TableId, store: Store, key: &PartitionKey) {
+    out.extend_from_slice(&table.0);
+    out.extend_from_slice(&key.token().0.to_le_bytes());
+    put_framed(out, key.bytes());
+    if store != Store::BASE {
+        out.push(STORE);
+        out.extend_from_slice(&store.0.to_le_bytes());
     }
 }
 

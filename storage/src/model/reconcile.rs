@@ -175,6 +175,10 @@ fn merge_sorted<T>(
 /// Two encoded rows at one position, appended to `out`. Copies cell bytes once and allocates nothing, unless complex deletions are involved.
 pub fn encoded_rows(a: &[u8], b: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let (left, right) = (RowView::parse(a)?, RowView::parse(b)?);
+    if right.replaces(&left)? {
+        out.extend_from_slice(b);
+        return Ok(());
+    }
     if left.has_complex_deletions() || right.has_complex_deletions() {
         return encoded_complex_rows(a, b, out);
     }

@@ -118,6 +118,18 @@ impl Row {
         });
     }
 
+    /// The smallest timestamp of anything in it; `i64::MAX` if it says nothing.
+    pub fn min_timestamp(&self) -> i64 {
+        let liveness = self.liveness.iter().map(|liveness| liveness.timestamp);
+        let deletions = self.complex_deletions.iter().map(|(_, deletion)| deletion);
+        let deletions = self.deletion.iter().chain(deletions);
+        let cells = self.cells.iter().map(|cell| cell.timestamp);
+        let all = liveness
+            .chain(deletions.map(|deletion| deletion.timestamp))
+            .chain(cells);
+        all.min().unwrap_or(i64::MAX)
+    }
+
     /// About how many bytes of memory the row takes with its values.
     pub fn weight(&self) -> usize {
         let values: usize = self

@@ -166,6 +166,32 @@ proptest! {
     }
 
     #[test]
+    fn a_row_written_over_its_like_is_merged_as_others_are(
+        times in (0i64..3, 0i64..3),
+        cells in prop::collection::vec((1u32..9, testing::state(), testing::state()), 0..5),
+        more in prop::option::of(testing::cell()),
+        liveness in (prop::option::of(testing::liveness()), prop::option::of(testing::liveness())),
+    ) {
+        let row = |timestamp: i64, liveness: Option<Liveness>, cells: Vec<Cell>| {
+            let liveness = liveness.map(|liveness| Liveness { timestamp, ..liveness });
+            let mut row = Row { liveness, cells, ..Row::new(Clustering::SINGLE) };
+            row.sort();
+            row
+        };
+        let cell = |timestamp: i64, column: u32, state: &CellState| Cell {
+            column: ColumnId(column), path: Bytes::new(), timestamp, state: state.clone(),
+        };
+        let older = cells.iter().map(|(column, state, _)| cell(times.0, *column, state));
+        let newer = cells.iter().map(|(column, _, state)| cell(times.1, *column, state));
+        let older = row(times.0, liveness.0, older.collect());
+        let newer = row(times.1, liveness.1, newer.chain(more).collect());
+        let mut out = Vec::new();
+        reconcile::encoded_rows(&encoded(&older), &encoded(&newer), &mut out).unwrap();
+        let merged = Row::decode(Clustering::SINGLE, out.into()).unwrap();
+        prop_assert!(merged == reconcile::rows(older, newer, None));
+    }
+
+    #[test]
     fn a_row_written_in_disorder_is_encoded_in_order(row in testing::row(), shuffled in any::<u64>()) {
         let mut disorder = row.clone();
         let places = disorder.cells.len().max(1);
@@ -173,6 +199,31 @@ proptest! {
         disorder.complex_deletions.reverse();
         prop_assert_eq!(encoded(&disorder), encoded(&row));
     }
+}
+
+#[test]
+fn a_whole_row_replaces_an_older_one_without_a_look_at_values() {
+    let row = |timestamp: i64, values: &[&'static [u8]]| {
+        let cells = values.iter().enumerate().map(|(column, value)| Cell {
+            column: ColumnId(column as u32 + 1),
+            ..live(timestamp, value)
+        });
+        let row = Row {
+            liveness: Some(Liveness::new(timestamp)),
+            cells: cells.collect(),
+            ..Row::new(Clustering::SINGLE)
+        };
+        encoded(&row)
+    };
+    let replaces = |newer: &[u8], older: &[u8]| {
+        let (newer, older) = (RowView::parse(newer), RowView::parse(older));
+        newer.unwrap().replaces(&older.unwrap()).unwrap()
+    };
+    let older = row(1, &[b"a", b"b"]);
+    assert!(replaces(&row(2, &[b"c", b"d"]), &older));
+    assert!(replaces(&row(2, &[b"c", b"d", b"more"]), &older));
+    assert!(!replaces(&row(2, &[b"c"]), &older), "b is left");
+    assert!(!replaces(&row(1, &[b"c", b"d"]), &older), "values decide");
 }
 
 fn live(timestamp: i64, value: &'static [u8]) -> Cell {
