@@ -164,10 +164,8 @@ impl Database {
 
     /// Whether a write can go to the log now, without asking a key service first.
     pub fn keys_at_hand(&self, write: &Write) -> bool {
-        write
-            .mutations
-            .iter()
-            .all(|mutation| self.engine.lease_alive(mutation.table))
+        let tables = write.mutations.iter().map(|mutation| mutation.table);
+        self.engine.all_alive(tables)
     }
 
     /// Opens the tables of a write. One that was open may have fallen asleep while another one was opened: it is asked for once more.

@@ -13,11 +13,12 @@
 //! - While a pass of an old `OpenTable` is out, no new one is admitted: a group under way could otherwise be durable and missing from the new memtable.
 //! - A lock is taken in this order: transition, merging, rewriting.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use foldhash::fast::RandomState;
 use palladium_crypto::{KeyRing, TableId};
 
 use crate::aside::SetAside;
@@ -179,7 +180,8 @@ impl Table {
 
     /// Whether a pass would be given, without using the table.
     pub(crate) fn is_open(&self, clock: Reading) -> bool {
-        self.damage.get().is_none() && self.opened().is_some_and(|open| open.is_alive_at(clock))
+        let is_alive = |open: &Pass| open.is_alive_at(clock);
+        self.damage.get().is_none() && self.open.load().as_ref().is_some_and(is_alive)
     }
 
     /// The open table, whatever its lease: for applying what is already durable and for closing.
@@ -586,22 +588,33 @@ fn newest_first(mut sstables: Vec<Arc<Sstable>>) -> Vec<Arc<Sstable>> {
     sstables
 }
 
+type ById = HashMap<TableId, Arc<Table>, RandomState>;
+
 /// Which tables an engine has: read on every request, changed by DDL.
 #[derive(Default)]
 pub(crate) struct Tables {
-    by_id: ArcSwap<std::collections::HashMap<TableId, Arc<Table>>>,
+    by_id: ArcSwap<ById>,
     changing: Mutex<()>,
 }
 
 impl Tables {
     pub(crate) fn get(&self, id: TableId) -> Result<Arc<Table>> {
-        self.by_id
-            .load()
-            .get(&id)
-            .cloned()
-            .ok_or_else(|| Error::Invalid {
+        self.see(id, |table| Ok(table.clone()))
+    }
+
+    /// Looks at a table in passing.
+    #[inline]
+    pub(crate) fn see<T>(
+        &self,
+        id: TableId,
+        look: impl FnOnce(&Arc<Table>) -> Result<T>,
+    ) -> Result<T> {
+        match self.by_id.load().get(&id) {
+            Some(table) => look(table),
+            None => Err(Error::Invalid {
                 what: format!("no table {id}"),
-            })
+            }),
+        }
     }
 
     /// Whether this very table is still one of them.
@@ -640,7 +653,7 @@ impl Tables {
         });
     }
 
-    fn change(&self, edit: impl FnOnce(&mut std::collections::HashMap<TableId, Arc<Table>>)) {
+    fn change(&self, edit: impl FnOnce(&mut ById)) {
         let _one_at_a_time = self.changing.lock().expect("no holder of this lock panics");
         let mut next = self.by_id.load().as_ref().clone();
         edit(&mut next);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
+use foldhash::quality::RandomState;
 use md5::{Digest, Md5};
 use palladium_crypto::Entropy;
 use palladium_protocol::response::{BindMetadata, ColumnSpec, EncodedMetadata};
@@ -251,7 +252,7 @@ pub fn metadata_id(specs: &[ColumnSpec]) -> [u8; 16] {
 /// The statements this server holds, and what executing needs beside them.
 #[derive(Debug)]
 pub struct Prepared {
-    statements: DashMap<[u8; 16], Arc<Statement>>,
+    statements: DashMap<[u8; 16], Arc<Statement>, RandomState>,
     statements_max: usize,
     bytes_max: usize,
     /// The weight of all of them.
@@ -266,7 +267,7 @@ impl Prepared {
     /// Nothing prepared yet.
     pub fn new(entropy: &dyn Entropy) -> Self {
         Prepared {
-            statements: DashMap::new(),
+            statements: DashMap::default(),
             statements_max: STATEMENTS_MAX,
             bytes_max: STATEMENTS_BYTES_MAX,
             bytes: AtomicUsize::new(0),

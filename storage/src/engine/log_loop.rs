@@ -179,9 +179,11 @@ async fn commit<B: Backend>(
     apply(inner, sequence, &group);
     let nanos = since();
     for (id, share) in &group.shares {
-        if let Ok(table) = inner.tables.get(*id) {
+        // A table that is gone has nothing to note.
+        let _ = inner.tables.see(*id, |table| {
             table.latencies.written(nanos, share.updates.len());
-        }
+            Ok(())
+        });
     }
     // Asked once for each new segment: more often would only carry the same shares again.
     let is_long = inner.log_positions().bytes >= inner.options.log_bytes_max;

@@ -57,7 +57,7 @@ use crate::options::{LogSync, Options};
 use crate::recovery::{self, LogDamage};
 use crate::root::Root;
 use crate::sstable::Sstable;
-use crate::table::Tables;
+use crate::table::{Table, Tables};
 
 pub use activity::{
     CacheActivity, FinishedMerge, FlushActivity, Held, MergeActivity, QueueActivity, Tallied,
@@ -207,7 +207,7 @@ impl<B: Backend> Engine<B> {
     /// Hands a batch of writes over. Each is atomic; all share one wait and one wake-up.
     pub fn write(&self, writes: Vec<Write>) -> Ticket {
         let inner = &self.inner;
-        let clock = Reading::now(&*inner.env);
+        let clock = self.reading();
         let full = inner.memtable_bytes.load(Ordering::Relaxed)
             >= inner.refused_from.load(Ordering::Relaxed);
         if full {
@@ -220,7 +220,7 @@ impl<B: Backend> Engine<B> {
                     what: "memtables are full and being flushed".into(),
                 });
             }
-            inner.tables.get(table)?.pass(clock)
+            inner.tables.see(table, |table| table.pass(clock))
         })
     }
 
@@ -241,19 +241,26 @@ impl<B: Backend> Engine<B> {
 
     /// Whether the table is open under a living lease: asked once before a response with its data leaves.
     pub fn lease_alive(&self, table: TableId) -> bool {
-        let clock = Reading::now(&*self.inner.env);
-        self.inner
-            .tables
-            .get(table)
-            .is_ok_and(|table| table.is_open(clock))
+        self.all_alive([table])
     }
 
-    /// The same at `clock`, for whoever still has data of the table to send: that is use of it, so its lease is renewed meanwhile.
+    /// The same of several tables, which may be named more than once in a row.
+    pub fn all_alive(&self, tables: impl IntoIterator<Item = TableId>) -> bool {
+        let clock = self.reading();
+        let mut before = None;
+        tables.into_iter().all(|id| {
+            let is_known = before.replace(id) == Some(id);
+            let is_open = |table: &Arc<Table>| Ok(table.is_open(clock));
+            is_known || self.inner.tables.see(id, is_open).unwrap_or(false)
+        })
+    }
+
+    /// Whether the table may be used at `clock`, for whoever still has data of it to send: that is use of it, so its lease is renewed meanwhile.
     pub fn is_usable(&self, table: TableId, clock: Reading) -> bool {
         self.inner
             .tables
-            .get(table)
-            .is_ok_and(|table| table.pass(clock).is_ok())
+            .see(table, |table| table.pass(clock))
+            .is_ok()
     }
 
     /// The lease of an open table.

@@ -275,9 +275,11 @@ impl<B: Backend> Engine<B> {
     /// A read is over that was measured.
     fn note_read(&self, command: &ReadCommand, began: u64) {
         let nanos = self.inner.env.boot_nanos().saturating_sub(began);
-        if let Ok(table) = self.inner.tables.get(command.table) {
+        // A table that is gone has nothing to note.
+        let _ = self.inner.tables.see(command.table, |table| {
             table.latencies.read(command, nanos);
-        }
+            Ok(())
+        });
     }
 
     fn try_read_now(
@@ -340,7 +342,10 @@ impl<B: Backend> Engine<B> {
 
     #[inline]
     fn attempt<'c>(&self, command: &'c ReadCommand, clock: Reading) -> Result<Attempt<'c>> {
-        let pass = self.inner.tables.get(command.table)?.pass(clock)?;
+        let pass = self
+            .inner
+            .tables
+            .see(command.table, |table| table.pass(clock))?;
         match command.point() {
             Some((key, row)) => self
                 .begin_point(pass, command, key, row)

@@ -7,9 +7,11 @@
 //! one mutation; all of them are one write, so all or nothing is durable.
 
 use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::quality::RandomState;
 use palladium_crypto::TableId;
 use palladium_protocol::cql::ast::BatchKind;
 use palladium_protocol::response::WriteType;
@@ -287,15 +289,15 @@ pub fn merged(mutations: Vec<Mutation>) -> Vec<Mutation> {
     if mutations.len() < 2 {
         return mutations;
     }
-    let mut places = std::collections::HashMap::with_capacity(mutations.len());
+    let mut places = HashMap::with_capacity_and_hasher(mutations.len(), RandomState::default());
     let mut all: Vec<Mutation> = Vec::with_capacity(mutations.len());
     for mutation in mutations {
         match places.entry((mutation.table, mutation.key.clone())) {
-            std::collections::hash_map::Entry::Occupied(place) => {
+            Entry::Occupied(place) => {
                 let own: &mut Mutation = &mut all[*place.get()];
                 own.update.absorb(mutation.update);
             }
-            std::collections::hash_map::Entry::Vacant(place) => {
+            Entry::Vacant(place) => {
                 place.insert(all.len());
                 all.push(mutation);
             }
