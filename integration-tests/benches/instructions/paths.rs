@@ -33,9 +33,11 @@ const PARTITION_ROWS: u64 = REQUESTS / 4;
 const SLICE_ROWS: u64 = 100;
 
 /// Each path and the operations in it; `measured_NAME` is its function.
-pub const ALL: [(&str, u64); 7] = [
+pub const ALL: [(&str, u64); 9] = [
     ("frame_decode", REQUESTS),
     ("prepared_write", REQUESTS),
+    ("logged_batch_of_10", REQUESTS),
+    ("counter", REQUESTS),
     ("read_memtable", REQUESTS),
     ("read_cached_block", REQUESTS),
     ("read_missing_key", REQUESTS),
@@ -50,6 +52,11 @@ const SELECT: &str = "SELECT c0, c1, c2, c3, c4 FROM bench.standard WHERE key = 
 const CREATE_ROWS: &str = "CREATE TABLE bench.rows (key blob, c int, v blob, PRIMARY KEY (key, c))";
 const INSERT_ROW: &str = "INSERT INTO bench.rows (key, c, v) VALUES (?, ?, ?)";
 const SLICE: &str = "SELECT c, v FROM bench.rows WHERE key = ? AND c >= ? LIMIT 100";
+const CREATE_COUNTERS: &str = "CREATE TABLE bench.counters (key blob PRIMARY KEY, n counter)";
+const COUNT: &str = "UPDATE bench.counters SET n = n + 1 WHERE key = ?";
+
+const BATCH_STATEMENTS: u64 = 10;
+
 const SCAN: &str = "SELECT key, c, v FROM bench.rows";
 
 /// Runs all paths, in a state in which a busy server has them.
@@ -80,12 +87,21 @@ pub fn run_all() {
     // Written twice: the second time, rows and buffers are there.
     desk.write_all(&writes);
     measured_prepared_write(&mut desk, &writes);
+    let batches = logged_batches(&insert);
+    desk.write_all(&batches);
+    measured_logged_batch_of_10(&mut desk, &batches);
     measured_read_memtable(&mut desk, &reads);
     desk.flush("standard");
     // The first reads bring the blocks into the cache.
     desk.read_all(&reads);
     measured_read_cached_block(&mut desk, &reads);
     measured_read_missing_key(&mut desk, &misses);
+
+    desk.query(CREATE_COUNTERS);
+    let count = desk.prepare(COUNT);
+    let counts = requests(&count, BATCH, 1, standard::put_key);
+    desk.write_all(&counts);
+    measured_counter(&mut desk, &counts);
 
     desk.query(CREATE_ROWS);
     let (insert, slice, scan) = (
@@ -137,6 +153,32 @@ fn requests(id: &[u8], batch_of: u64, values: u16, put: fn(&mut BytesMut, u64)) 
                     body.put_u8(0x03);
                     body.put_u16(values);
                     put(body, batch * batch_of + index);
+                });
+            }
+            bytes.to_vec()
+        })
+        .collect()
+}
+
+/// Bytes of BATCH frames of ten whole rows each, rows that are there.
+fn logged_batches(id: &[u8]) -> Vec<Vec<u8>> {
+    (0..BATCHES)
+        .map(|batch| {
+            let mut bytes = BytesMut::new();
+            for index in 0..BATCH {
+                put_frame(&mut bytes, index as i16, opcode::BATCH, |body| {
+                    body.put_u8(0);
+                    body.put_u16(BATCH_STATEMENTS as u16);
+                    for row in 0..BATCH_STATEMENTS {
+                        body.put_u8(1);
+                        body.put_u16(id.len() as u16);
+                        body.put_slice(id);
+                        body.put_u16(6);
+                        standard::put_whole_row(body, (batch * BATCH + index + row) % REQUESTS);
+                    }
+                    // Consistency ONE; nothing else is said.
+                    body.put_u16(1);
+                    body.put_u8(0);
                 });
             }
             bytes.to_vec()
@@ -222,6 +264,7 @@ impl<'a> Desk<'a> {
     /// Begins what a read has brought, as a connection does; gives the number of answers that were ready at once.
     fn serve(&mut self, bytes: &[u8]) -> u64 {
         let (mut writes, mut waiting, mut ready) = (Vec::new(), Vec::new(), 0);
+        let (mut later, mut streams) = (Vec::new(), Vec::new());
         self.decoder.feed(bytes);
         while let Some(frame) = self.decoder.next_frame().expect("whole frames") {
             let request = Request::decode(&frame).expect("a request");
@@ -236,8 +279,8 @@ impl<'a> Desk<'a> {
                     waiting.push((frame.stream, done));
                 }
                 Outcome::Later(answer) => {
-                    let answer = self.runtime.block_on(answer);
-                    self.answer(frame.stream, &answer);
+                    later.push(answer);
+                    streams.push(frame.stream);
                 }
             }
         }
@@ -247,6 +290,11 @@ impl<'a> Desk<'a> {
                 result.expect("a write");
                 self.answer(*stream, answer);
             }
+        }
+        // Behind the writes, which hold latches that these may wait for.
+        let answers = self.runtime.block_on(futures::future::join_all(later));
+        for (stream, answer) in streams.into_iter().zip(&answers) {
+            self.answer(stream, answer);
         }
         self.encoder.flush(&mut self.out);
         black_box(&self.out);
@@ -283,6 +331,16 @@ fn measured_frame_decode(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
 
 #[inline(never)]
 fn measured_prepared_write(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
+    desk.write_all(batches);
+}
+
+#[inline(never)]
+fn measured_logged_batch_of_10(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
+    desk.write_all(batches);
+}
+
+#[inline(never)]
+fn measured_counter(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
     desk.write_all(batches);
 }
 

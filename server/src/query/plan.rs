@@ -12,6 +12,7 @@
 
 use bytes::Bytes;
 use palladium_storage::{Clustering, KeyRange, PartitionBound, PartitionKey, Slices, Token};
+use smallvec::{SmallVec, smallvec};
 
 use super::analyze::restrictions::{Alternatives, Constraint, End, Partition, Restrictions};
 use super::expression::{Bound, Scope};
@@ -23,11 +24,14 @@ use crate::schema::{Column, TableSchema};
 /// Partitions or positions that one statement may name: the product of its IN lists.
 const COMBINATIONS_MAX: usize = 65_535;
 
+/// Most statements name one.
+pub type NamedKeys = SmallVec<[PartitionKey; 1]>;
+
 /// Which partitions.
 #[derive(Debug, Clone)]
 pub enum Keys {
     /// In the order of their values, each once.
-    Named(Vec<PartitionKey>),
+    Named(NamedKeys),
     Range(KeyRange),
     /// No partition can fit.
     Nothing,
@@ -186,7 +190,7 @@ pub fn keys(
                 error.message == EMPTY_KEY && !within(palladium_protocol::types::token_of(&[]))
             };
             let mut keys = match named {
-                Err(error) if is_left_out(&error) => Vec::new(),
+                Err(error) if is_left_out(&error) => NamedKeys::new(),
                 keys => keys?,
             };
             keys.retain(|key| within(key.token().0));
@@ -200,11 +204,11 @@ fn named_keys(
     table: &TableSchema,
     columns: &[Alternatives],
     scope: &Scope<'_>,
-) -> CqlResult<Vec<PartitionKey>> {
+) -> CqlResult<NamedKeys> {
     let names = table.partition_columns();
     if let ([Alternatives::One(value)], [column]) = (columns, names) {
         let value = not_null(value.evaluate(scope)?, &column.name)?;
-        return Ok(vec![key::partition_key(&[value])?]);
+        return Ok(smallvec![key::partition_key(&[value])?]);
     }
     if columns.iter().all(|of| matches!(of, Alternatives::One(_))) {
         let mut values = Vec::with_capacity(columns.len());
@@ -213,7 +217,7 @@ fn named_keys(
                 values.push(not_null(value.evaluate(scope)?, &column.name)?);
             }
         }
-        return Ok(vec![key::partition_key(&values)?]);
+        return Ok(smallvec![key::partition_key(&values)?]);
     }
     let mut combinations: Vec<Vec<Bytes>> = vec![Vec::with_capacity(columns.len())];
     for (of, column) in columns.iter().zip(names) {
@@ -226,7 +230,7 @@ fn named_keys(
         })?;
     }
     if let [single] = combinations.as_slice() {
-        return Ok(vec![key::partition_key(single)?]);
+        return Ok(smallvec![key::partition_key(single)?]);
     }
     // As Cassandra: in the order of the values, not of the tokens, and of two spellings of one value the first.
     let mut placed = Vec::with_capacity(combinations.len());
@@ -335,7 +339,7 @@ fn token_range(lower: Option<&End>, upper: Option<&End>, scope: &Scope<'_>) -> C
 /// Clustering prefixes that equalities name, and what a slice at their end says.
 pub struct Positions {
     /// Values of the leading clustering columns, one list for each combination, in the order of the clustering.
-    pub prefixes: Vec<Vec<Bytes>>,
+    pub prefixes: SmallVec<[Vec<Bytes>; 1]>,
     /// Stretches behind each prefix; empty if the prefix is all there is.
     slice: Option<SliceEnds>,
 }
@@ -361,7 +365,7 @@ pub fn positions(
     scope: &Scope<'_>,
 ) -> CqlResult<Positions> {
     let columns = table.clustering_columns();
-    let mut prefixes: Vec<Vec<Bytes>> = vec![Vec::with_capacity(columns.len())];
+    let mut prefixes: SmallVec<[Vec<Bytes>; 1]> = smallvec![Vec::with_capacity(columns.len())];
     let mut slice = None;
     for part in &restrictions.clustering {
         // An IN of nothing: what else is said is not looked at.
@@ -379,15 +383,17 @@ pub fn positions(
             }
             Constraint::Among(of) if !part.tuple => {
                 let values = alternatives(of, &own[0].name, scope)?;
-                prefixes = product(prefixes, &values, |prefix, value| {
+                let all = product(prefixes.into_vec(), &values, |prefix, value| {
                     prefix.push(value.clone())
-                })?;
+                });
+                prefixes = all?.into();
             }
             Constraint::Among(of) => {
                 let values = tuples(of, own, scope)?;
-                prefixes = product(prefixes, &values, |prefix, values| {
+                let all = product(prefixes.into_vec(), &values, |prefix, values| {
                     prefix.extend_from_slice(values)
-                })?;
+                });
+                prefixes = all?.into();
             }
             Constraint::Between { lower, upper } => {
                 let end = |end: &Option<End>| -> CqlResult<Option<Edge>> {
@@ -425,7 +431,7 @@ impl Positions {
     /// Nothing is said of the clustering.
     pub fn all() -> Self {
         Positions {
-            prefixes: vec![Vec::new()],
+            prefixes: smallvec![Vec::new()],
             slice: None,
         }
     }

@@ -116,7 +116,8 @@ impl KeyRange {
 /// The rows a read wants inside a partition: sorted slices that share nothing, each `start < row < end`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slices {
-    stretches: Arc<[(Clustering, Clustering)]>,
+    /// None: the whole partition, as most reads want it. To share one stretch of it would be to count its readers, from every core.
+    stretches: Option<Arc<[(Clustering, Clustering)]>>,
     /// The only position that can be inside, where whoever made the slices knows that there is one.
     only_row: Option<Clustering>,
 }
@@ -124,25 +125,25 @@ pub struct Slices {
 impl Slices {
     /// The whole partition.
     pub fn all() -> Slices {
-        static ALL: LazyLock<Slices> =
-            LazyLock::new(|| Slices::one(Clustering::MIN, Clustering::max()));
-        ALL.clone()
+        Slices {
+            stretches: None,
+            only_row: None,
+        }
     }
 
     fn of(stretches: Arc<[(Clustering, Clustering)]>) -> Slices {
         Slices {
-            stretches,
+            stretches: Some(stretches),
             only_row: None,
         }
     }
 
     /// The whole partition of a table without clustering columns: it has one row.
     pub fn single() -> Slices {
-        static SINGLE: LazyLock<Slices> = LazyLock::new(|| Slices {
+        Slices {
             only_row: Some(Clustering::SINGLE),
             ..Slices::all()
-        });
-        SINGLE.clone()
+        }
     }
 
     /// One row, and the slice around it.
@@ -167,7 +168,9 @@ impl Slices {
 
     /// One slice; nothing if it is empty.
     pub fn one(start: Clustering, end: Clustering) -> Slices {
-        if start < end {
+        if start == Clustering::MIN && end == Clustering::max() {
+            Slices::all()
+        } else if start < end {
             Slices::of(Arc::new([(start, end)]))
         } else {
             Slices::none()
@@ -189,25 +192,32 @@ impl Slices {
                 _ => joined.push((start, end)),
             }
         }
-        Slices::of(joined.into())
+        match joined.as_slice() {
+            [(start, end)] => Slices::one(start.clone(), end.clone()),
+            _ => Slices::of(joined.into()),
+        }
     }
 
     /// The slices, in order.
     pub fn as_slice(&self) -> &[(Clustering, Clustering)] {
-        &self.stretches
+        static WHOLE: LazyLock<[(Clustering, Clustering); 1]> =
+            LazyLock::new(|| [(Clustering::MIN, Clustering::max())]);
+        match &self.stretches {
+            Some(stretches) => stretches,
+            None => &*WHOLE,
+        }
     }
 
     /// No row can be inside.
     pub fn is_empty(&self) -> bool {
-        self.stretches.is_empty()
+        self.as_slice().is_empty()
     }
 
     /// The row at this position is wanted.
     pub fn contains(&self, position: &[u8]) -> bool {
-        let index = self
-            .stretches
-            .partition_point(|(_, end)| compare(&end.0, position).is_le());
-        self.stretches
+        let stretches = self.as_slice();
+        let index = stretches.partition_point(|(_, end)| compare(&end.0, position).is_le());
+        stretches
             .get(index)
             .is_some_and(|(start, _)| compare(&start.0, position).is_lt())
     }

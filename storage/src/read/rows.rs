@@ -109,6 +109,11 @@ impl ReadRows {
             clustering: row.clustering.len() as u32,
             row: row.bytes.len(),
         });
+        if self.bytes.capacity() == 0 {
+            // Most often it stays the only one.
+            self.bytes
+                .reserve_exact(row.clustering.len() + row.bytes.len());
+        }
         self.bytes.extend_from_slice(row.clustering);
         self.bytes.extend_from_slice(row.bytes);
     }

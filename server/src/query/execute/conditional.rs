@@ -44,6 +44,7 @@ use crate::query::analyze::{ModifyPlan, Operation};
 use crate::query::answer::Response;
 use crate::query::expression::{Given, Scope};
 use crate::query::functions::Moment;
+use crate::query::plan::NamedKeys;
 use crate::query::prepared::Statement;
 use crate::schema::{Catalog, ColumnKind, TableSchema};
 use crate::traces;
@@ -476,7 +477,7 @@ async fn write(
 fn keys_of_all(
     plans: &[(&ModifyPlan, &[Given])],
     moment: &Moment<'_>,
-) -> CqlResult<Vec<Vec<PartitionKey>>> {
+) -> CqlResult<Vec<NamedKeys>> {
     let keys = plans
         .iter()
         .map(|(plan, bound)| keys_of(plan, &Scope::of_values(bound, moment)));
@@ -484,10 +485,7 @@ fn keys_of_all(
 }
 
 /// All of them, in order and each once.
-fn partitions_of(
-    plans: &[(&ModifyPlan, &[Given])],
-    keys: &[Vec<PartitionKey>],
-) -> Vec<PartitionId> {
+fn partitions_of(plans: &[(&ModifyPlan, &[Given])], keys: &[NamedKeys]) -> Vec<PartitionId> {
     let mut partitions = Vec::with_capacity(plans.len());
     for ((plan, _), keys) in plans.iter().zip(keys) {
         partitions.extend(keys.iter().map(|key| (plan.table.id, key.clone())));
@@ -500,7 +498,7 @@ fn partitions_of(
 /// The partition that conditional statements are about: all of a request are about one.
 fn conditional_key<'k>(
     plans: &[(&ModifyPlan, &[Given])],
-    keys: &'k [Vec<PartitionKey>],
+    keys: &'k [NamedKeys],
 ) -> Option<&'k PartitionKey> {
     let mut all = plans.iter().zip(keys);
     let conditional = all.find(|((plan, _), _)| plan.condition.is_some());

@@ -59,11 +59,14 @@ pub fn moment<'a>(database: &'a Database, settings: &Settings) -> Moment<'a> {
     }
 }
 
-/// The moment of a statement that only needs to know what has expired: one clock is read, and no timestamp is used up.
-pub fn moment_in_seconds<'a>(database: &'a Database, settings: &Settings) -> Moment<'a> {
-    let seconds = settings
-        .now_seconds
-        .unwrap_or_else(|| database.engine.now_seconds());
+/// The moment of a statement that only needs to know what has expired: no timestamp is used up.
+pub fn moment_in_seconds<'a>(
+    database: &'a Database,
+    settings: &Settings,
+    clock: Reading,
+) -> Moment<'a> {
+    let seconds = clock.wall_micros.div_euclid(1_000_000);
+    let seconds = settings.now_seconds.unwrap_or(seconds);
     Moment {
         micros: seconds.saturating_mul(1_000_000),
         seconds,

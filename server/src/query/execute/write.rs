@@ -16,8 +16,7 @@ use palladium_crypto::TableId;
 use palladium_protocol::cql::ast::BatchKind;
 use palladium_protocol::response::WriteType;
 use palladium_storage::{
-    CellState, Clustering, ColumnId, Mutation, PartitionKey, PartitionUpdate, RangeTombstone, Row,
-    Store, Write,
+    CellState, Clustering, ColumnId, Mutation, PartitionUpdate, RangeTombstone, Row, Store, Write,
 };
 
 use super::conditional;
@@ -39,7 +38,7 @@ use crate::query::expression::{Bound, Expression, Given, Scope};
 use crate::query::functions::Moment;
 use crate::query::json;
 use crate::query::masks;
-use crate::query::plan::{self, Keys};
+use crate::query::plan::{self, Keys, NamedKeys};
 use crate::schema::{ColumnKind, TableKind, TableSchema};
 
 /// Cassandra's bound on TTL: 20 years.
@@ -438,7 +437,7 @@ pub fn check_without_keys(
 /// Adds the mutations of a statement that needs no look at the table.
 pub fn mutations_of(
     plan: &ModifyPlan,
-    keys: Vec<PartitionKey>,
+    keys: NamedKeys,
     scope: &Scope<'_>,
     stamp: &Stamping<'_>,
     out: &mut Vec<Mutation>,
@@ -461,10 +460,12 @@ pub fn mutations_of(
 }
 
 /// The partitions a modification names.
-pub fn keys_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Vec<PartitionKey>> {
+pub fn keys_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<NamedKeys> {
     if let Some(insert) = &plan.json {
         let document = json::document(plan, insert, scope)?;
-        return Ok(vec![key::partition_key(&document.partition()?)?]);
+        return Ok(smallvec::smallvec![key::partition_key(
+            &document.partition()?
+        )?]);
     }
     match plan::keys(&plan.table, &plan.restrictions, scope)? {
         Keys::Named(keys) => Ok(keys),

@@ -73,16 +73,18 @@ impl Select {
         {
             return Ok(false);
         }
-        let group = self.group.get_or_insert_with(|| Group {
-            key: place,
-            accumulators: accumulators(plan),
-            first: Some(FirstRow {
-                partition: at.partition.to_vec(),
-                clustering: at.clustering.to_vec(),
-                statics: at.statics.cloned(),
-                row: at.row.cloned(),
-            }),
-            end: None,
+        let group = self.group.get_or_insert_with(|| {
+            Box::new(Group {
+                key: place,
+                accumulators: accumulators(plan),
+                first: Some(FirstRow {
+                    partition: at.partition.to_vec(),
+                    clustering: at.clustering.to_vec(),
+                    statics: at.statics.cloned(),
+                    row: at.row.cloned(),
+                }),
+                end: None,
+            })
         });
         if plan.group_by.is_some() {
             let clustering = at.row.map(|row| row.clustering.clone());

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use palladium_storage::{
-    KeyRange, Limits, PartitionKey, ReadCommand, ReadPage, ReadPosition, ReadRows, Slices,
+    KeyRange, Limits, PartitionKey, ReadCommand, ReadPage, ReadPosition, ReadRows, Reading, Slices,
 };
 
 use self::groups::{Group, Kept, accumulators};
@@ -79,11 +79,11 @@ pub fn select(
     bound: Vec<Given>,
     settings: Settings,
 ) -> Outcome {
-    let mut select = match Select::new(database.clone(), statement, bound, settings) {
+    let (mut clock, mut is_new_from) = (database.engine.reading(), EFFORT_OF_READING);
+    let mut select = match Select::boxed(database.clone(), statement, bound, settings, clock) {
         Ok(select) => select,
         Err(error) => return Outcome::Ready(error.into()),
     };
-    let (mut clock, mut is_new_from) = (database.engine.reading(), EFFORT_OF_READING);
     loop {
         let Some(command) = select.next_command() else {
             return Outcome::Ready(select.finish().unwrap_or_else(Response::from));
@@ -154,9 +154,9 @@ struct Select {
     in_partition: u32,
     partition_at_hand: Option<PartitionKey>,
     /// Where the page ended, if there may be more.
-    page_state: Option<PageState>,
+    page_state: Option<Box<PageState>>,
     cells: Cells,
-    group: Option<Group>,
+    group: Option<Box<Group>>,
     /// Where the group ended that filled the answer.
     group_end: Option<ReadPosition>,
     kept: Vec<Kept>,
@@ -169,17 +169,19 @@ struct Select {
 }
 
 impl Select {
-    fn new(
+    /// In a box: it is large, and moved often.
+    fn boxed(
         database: Arc<Database>,
         statement: Arc<Statement>,
         bound: Vec<Given>,
         settings: Settings,
-    ) -> CqlResult<Self> {
+        clock: Reading,
+    ) -> CqlResult<Box<Self>> {
         super::consistency::check_read(&settings)?;
         let plan = plan_of(&statement);
         let moment = match plan.asks_for_time {
             true => moment(&database, &settings),
-            false => moment_in_seconds(&database, &settings),
+            false => moment_in_seconds(&database, &settings, clock),
         };
         let scope = Scope::of_values(&bound, &moment);
         let limit = |expression: &Option<Expression>, name: &str| -> CqlResult<u32> {
@@ -227,29 +229,21 @@ impl Select {
         let (keys, positions) = located(plan, &scope)?;
         let guardrails = database.guardrails_of(settings.is_superuser);
         super::consistency::guard(guardrails, &settings, false, &mut warnings)?;
-        let asked = [
-            (Limit::PageSize, settings.page_size.unwrap_or(0) as usize),
-            (Limit::InSelectCartesianProduct, positions.prefixes.len()),
-        ];
-        for (limit, value) in asked {
-            let what = match limit {
-                Limit::PageSize => plan.table.name.as_str(),
-                _ => "clustering key",
-            };
-            warnings.extend(guardrails.check(limit, value as u64, what)?);
-        }
+        let mut guard = |limit, value: usize, what: &str| -> CqlResult<()> {
+            if let Some(warning) = guardrails.check(limit, value as u64, what)? {
+                warnings.push(warning);
+            }
+            Ok(())
+        };
+        let table_name = &plan.table.name;
+        let page_size = settings.page_size.unwrap_or(0) as usize;
+        guard(Limit::PageSize, page_size, table_name)?;
+        let prefixes = positions.prefixes.len();
+        guard(Limit::InSelectCartesianProduct, prefixes, "clustering key")?;
         if let Keys::Named(keys) = &keys {
-            let count = keys.len() as u64;
-            warnings.extend(guardrails.check(
-                Limit::InSelectCartesianProduct,
-                count,
-                "partition key",
-            )?);
-            warnings.extend(guardrails.check(
-                Limit::PartitionKeysInSelect,
-                count,
-                &plan.table.name,
-            )?);
+            let count = keys.len();
+            guard(Limit::InSelectCartesianProduct, count, "partition key")?;
+            guard(Limit::PartitionKeysInSelect, count, table_name)?;
         }
         let slices = positions.slices(&plan.table)?;
         // Of groups a page holds so many; one answer for all rows is never cut, nor is what is nearest.
@@ -311,7 +305,7 @@ impl Select {
         )?;
         traces::note(|| executing(plan, &keys));
         let (micros, seconds) = (moment.micros, moment.seconds);
-        let mut select = Select {
+        let mut select = Box::new(Select {
             done: matches!(keys, Keys::Nothing)
                 || matches!(&keys, Keys::Named(keys) if keys.is_empty()),
             page_left: paged.unwrap_or(u32::MAX),
@@ -347,7 +341,7 @@ impl Select {
             effort: 0,
             passed: Passed::default(),
             warnings,
-        };
+        });
         if let (Some(indexed), Some(position)) = (&mut indexed, &select.resume) {
             let statement = select.statement.clone();
             let plan = plan_of(&statement);
@@ -374,6 +368,14 @@ impl Select {
         plan_of(&self.statement)
     }
 
+    fn moment<'a>(&self, database: &'a Database) -> Moment<'a> {
+        Moment {
+            micros: self.micros,
+            seconds: self.seconds,
+            uuids: &database.prepared.uuids,
+        }
+    }
+
     /// A scan over much that is in memory gives others a turn.
     fn has_read_enough_at_once(&self) -> bool {
         self.effort >= EFFORT_MAX
@@ -384,7 +386,7 @@ impl Select {
         Response::from(error).with_warnings(std::mem::take(&mut self.warnings))
     }
 
-    async fn run(mut self, command: ReadCommand) -> CqlResult<Response> {
+    async fn run(mut self: Box<Self>, command: ReadCommand) -> CqlResult<Response> {
         match self.read_on(command).await {
             Ok(()) => self.finish(),
             Err(error) => Ok(self.failed(error)),
@@ -532,11 +534,7 @@ impl Select {
         let statement = self.statement.clone();
         let plan = plan_of(&statement);
         let bound = std::mem::take(&mut self.bound);
-        let moment = Moment {
-            micros: self.micros,
-            seconds: self.seconds,
-            uuids: &database.prepared.uuids,
-        };
+        let moment = self.moment(&database);
         let scope = Scope::of_values(&bound, &moment);
         let checks = check::checks(
             &plan.table,
@@ -639,35 +637,31 @@ impl Select {
             }
         };
         if self.left > 0 && !was_last && !(is_last && may_not) {
-            self.page_state = Some(PageState {
+            self.page_state = Some(Box::new(PageState {
                 position,
                 left: self.left,
-            });
+            }));
         }
     }
 
     /// The answer.
-    fn finish(mut self) -> CqlResult<Response> {
+    fn finish(mut self: Box<Self>) -> CqlResult<Response> {
         self.warn_of_tombstones();
         let statement = self.statement.clone();
         let plan = plan_of(&statement);
         let database = self.database.clone();
         let bound = std::mem::take(&mut self.bound);
-        let moment = Moment {
-            micros: self.micros,
-            seconds: self.seconds,
-            uuids: &database.prepared.uuids,
-        };
+        let moment = self.moment(&database);
         let scope = Scope::of_values(&bound, &moment);
         if plan.is_aggregate() {
             if self.group.is_none() && plan.group_by.is_none() && self.cells.rows == 0 {
                 // No rows are a group too.
-                self.group = Some(Group {
+                self.group = Some(Box::new(Group {
                     key: Vec::new(),
                     accumulators: accumulators(plan),
                     first: None,
                     end: None,
-                });
+                }));
             }
             if !self.is_full() {
                 self.close_group(plan, &scope)?;

@@ -5,7 +5,7 @@
 use palladium_protocol::types::CqlType;
 use palladium_storage::{ReadPage, ReadRows};
 
-use super::{Keys, Select, moment_in_seconds};
+use super::{Keys, Select};
 use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::Limit;
@@ -148,7 +148,7 @@ impl Select {
     fn restrictions(&self) -> Vec<String> {
         let plan = self.plan();
         let table = &plan.table;
-        let moment = moment_in_seconds(&self.database, &self.settings);
+        let moment = self.moment(&self.database);
         let scope = Scope::of_values(&self.bound, &moment);
         let constant = |value: &Expression, ty: &CqlType| match value.evaluate(&scope) {
             Ok(Bound::Value(value)) => Some(text::constant(ty, &value)),
