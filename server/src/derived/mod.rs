@@ -24,3 +24,6 @@ pub mod layout;
 pub mod nearest;
 pub mod stale;
 pub mod views;
+
+/// A moment at which nothing has expired yet, in seconds: what is derived carries its own time to live.
+const NOTHING_EXPIRED: i64 = i64::MIN;

@@ -21,7 +21,7 @@ use palladium_storage::{
 };
 
 use super::entries::{self, TooLong};
-use super::layout;
+use super::{NOTHING_EXPIRED, layout};
 use crate::database::Database;
 use crate::encode::key;
 use crate::error::CqlResult;
@@ -134,8 +134,7 @@ impl Of {
                 ..Limits::NONE
             },
             resume: None,
-            // Before anything expires.
-            now: i64::MIN,
+            now: NOTHING_EXPIRED,
         };
         let page = database.engine.read(command).await?;
         let mut update = PartitionUpdate::default();

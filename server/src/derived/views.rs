@@ -28,6 +28,7 @@ use palladium_storage::{
     Store, Write,
 };
 
+use super::NOTHING_EXPIRED;
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::encode::key;
@@ -133,13 +134,18 @@ pub async fn add(
 /// Writes the rows of one view for these rows of a partition, as they are now.
 pub async fn rebuild(
     database: &Database,
-    base: &Arc<TableSchema>,
+    table: &TableSchema,
     store: Store,
     key: &PartitionKey,
     rows: Vec<Clustering>,
 ) -> CqlResult<()> {
+    let latch = database.engine.latch(table.id, key).await;
+    // Under the latch: a column that was added since the build began may have been written, and what is written here is newer.
     let catalog = database.catalog.load_full();
-    let latch = database.engine.latch(base.id, key).await;
+    let base = catalog.table(&table.keyspace, &table.name);
+    let Some(base) = base.filter(|base| base.id == table.id) else {
+        return Ok(());
+    };
     let views = prepare(&catalog, base, Some(store))?;
     let walk = Walk {
         database,
@@ -312,7 +318,8 @@ impl Walk<'_> {
                 ..Limits::NONE
             },
             resume,
-            now: self.seconds,
+            // Who shows a view looks at the clock: one that was ahead for a while must leave no rows behind.
+            now: NOTHING_EXPIRED,
         };
         Ok(match update {
             None => engine.read(command).await?,

@@ -65,6 +65,17 @@ fn count(client: &mut Client, query: &str) -> usize {
     u64::from_be_bytes(number.try_into().expect("a bigint")) as usize
 }
 
+fn wait_for_a_build(client: &mut Client) {
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < PATIENCE, "no build was seen");
+        let tasks = client.query("SELECT * FROM system_views.sstable_tasks");
+        if !tasks.rows().rows.is_empty() {
+            break;
+        }
+    }
+}
+
 /// Kills a server in the middle of a build, starts it again, and waits until everything is built.
 fn killed_in_mid_build(folder: &Path, statement: &str) -> Process {
     let server = Process::start(folder);
@@ -77,14 +88,7 @@ fn killed_in_mid_build(folder: &Path, statement: &str) -> Process {
         // Its answer may never come.
         client.send_query(&statement);
     });
-    let begun = Instant::now();
-    loop {
-        assert!(begun.elapsed() < PATIENCE, "no build was seen");
-        let tasks = client.query("SELECT * FROM system_views.sstable_tasks");
-        if !tasks.rows().rows.is_empty() {
-            break;
-        }
-    }
+    wait_for_a_build(&mut client);
     server.kill();
     maker.join().expect("it only sends");
     let server = Process::start(folder);
@@ -123,6 +127,42 @@ fn builds_that_were_killed_go_on_after_a_restart() {
         all
     );
     assert_eq!(count(&mut client, "SELECT COUNT(*) FROM by_v"), all);
+}
+
+/// What is written into a column that is added in mid-build is newer than what the build writes of the same row.
+#[test]
+fn a_column_that_is_added_while_a_view_is_built_is_shown_by_it() {
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (k int, c int, v int, w int, PRIMARY KEY (k, c))")
+        .done();
+    let insert = client.prepare("INSERT INTO t (k, c, v, w) VALUES (?, ?, 1, 1)");
+    for k in 0..PARTITIONS {
+        let rows: Vec<_> = (0..ROWS_IN_PARTITION)
+            .map(|c| (&insert, vec![k.into(), c.into()]))
+            .collect();
+        client.batch(&rows).done();
+    }
+    let address = node.address();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut client = Client::connect(address);
+            client.query("USE ks").done();
+            client.query(BY_V).done();
+        });
+        wait_for_a_build(&mut client);
+        client.query("ALTER TABLE t ADD n int").done();
+        for k in 0..PARTITIONS {
+            client
+                .query(&format!("UPDATE t SET n = 7 WHERE k = {k} AND c = 0"))
+                .done();
+        }
+    });
+    client.wait_for_builds();
+    let shown = "SELECT COUNT(*) FROM by_v WHERE n = 7 ALLOW FILTERING";
+    assert_eq!(count(&mut client, shown), PARTITIONS as usize);
+    node.stop();
 }
 
 /// Traced writes travel alone, past the road that the others share: an index that is made meanwhile must have them, too.

@@ -108,6 +108,33 @@ fn a_wall_clock_that_is_set_by_hours_misleads_no_write() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_for_a_while_leaves_no_rows_in_views_that_their_base_has_not() {
+    let scene = Scene::new(false);
+    scene.serve(|_, client| {
+        begin(client);
+        for statement in [
+            "CREATE TABLE ks.v (k int PRIMARY KEY, v int, w int)",
+            "CREATE MATERIALIZED VIEW ks.by_v AS SELECT * FROM ks.v WHERE v IS NOT NULL AND k IS NOT NULL PRIMARY KEY (v, k)",
+            "INSERT INTO ks.v (k, v, w) VALUES (1, 1, 1) USING TTL 1800",
+        ] {
+            client.query(statement).done();
+        }
+        scene.env.step_wall(HOUR);
+        client.query("UPDATE ks.v SET v = 2 WHERE k = 1").done();
+        let base = |client: &mut Client| number(client, "SELECT v, k, w FROM ks.v");
+        let view = |client: &mut Client| number(client, "SELECT v, k, w FROM ks.by_v");
+        assert_eq!(base(client), ["2", "1", "-"]);
+        assert_eq!(view(client), ["2", "1", "-"]);
+        scene.env.step_wall(-HOUR);
+        assert_eq!(base(client), ["2", "1", "1"]);
+        assert_eq!(view(client), ["2", "1", "1"]);
+        client.query("DELETE FROM ks.v WHERE k = 1").done();
+        assert!(base(client).is_empty());
+        assert!(view(client).is_empty());
+    });
+}
+
+#[test]
 fn what_has_a_time_to_live_lives_by_the_clock_on_the_wall() {
     let scene = Scene::new(false);
     scene.serve(|_, client| {
