@@ -51,7 +51,7 @@ pub struct Verdict {
     pub needs_filtering: bool,
     /// Cassandra would look into an index, be it one that brings nothing of what is left.
     pub asks_index: bool,
-    /// Storage-attached indexes are asked, be they ones that bring nothing: all that is tried is tried by them.
+    /// Storage-attached indexes are asked, be they ones that bring nothing: all that is tried is tried by them. No classic one is, which would be asked first.
     pub by_attached: bool,
     /// The first clustering column of which Cassandra asks an index as well. What is said of it and of those behind it is tried there, be it slices here.
     pub tried_from: Option<usize>,
@@ -146,15 +146,18 @@ pub fn decide(
             choice: None,
         };
     }
+    let is_answered_by = |is_meant: fn(&Index) -> bool| {
+        left.iter()
+            .any(|asked| asked.is_answered_by(table, is_meant))
+    };
+    let by_classic = !is_nearest && is_answered_by(|index| !index.is_sai());
     Verdict {
         needs_filtering: !groups(table, is_nearest)
             .any(|group| left.iter().all(|asked| asked.is_met_by(table, &group))),
         asks_index: is_answered,
-        by_attached: left
-            .iter()
-            .any(|asked| asked.is_answered_by_attached(table)),
+        by_attached: !by_classic && is_answered_by(Index::is_sai),
         tried_from,
-        choice: choice(table, &left),
+        choice: choice(table, &left, is_nearest),
     }
 }
 
@@ -166,15 +169,16 @@ fn groups(table: &TableSchema, only_attached: bool) -> impl Iterator<Item = Vec<
     std::iter::once(attached).chain(classic)
 }
 
-/// An equality before a range, and what is built before what is not.
-fn choice(table: &TableSchema, left: &[&Asked]) -> Option<IndexChoice> {
+/// What is built before what is not, then a classic index before an attached one, as Cassandra asks them, and an equality before a range.
+fn choice(table: &TableSchema, left: &[&Asked], is_nearest: bool) -> Option<IndexChoice> {
     let mut choices: Vec<IndexChoice> = left
         .iter()
         .flat_map(|asked| asked.answered_by(table))
         .collect();
     choices.sort_by_key(|choice| {
         let is_range = matches!(choice.sought, Sought::Range { .. });
-        (!choice.index.is_built, is_range)
+        let is_of_last_kind = choice.index.is_sai() != is_nearest;
+        (!choice.index.is_built, is_of_last_kind, is_range)
     });
     choices.into_iter().next()
 }
@@ -202,10 +206,6 @@ impl Asked {
     /// Whether some index answers some of its questions, of a tuple for some column.
     fn is_answered(&self, table: &TableSchema) -> bool {
         self.is_answered_by(table, |_| true)
-    }
-
-    fn is_answered_by_attached(&self, table: &TableSchema) -> bool {
-        self.is_answered_by(table, Index::is_sai)
     }
 
     fn is_answered_by(&self, table: &TableSchema, is_meant: impl Fn(&Index) -> bool) -> bool {

@@ -238,8 +238,8 @@ impl Gathered {
                     filters.extend(tried.cloned());
                     attached(table, is_range, &filters)
                 }
-                Some(choice) => Judge::Classic(choice.column),
-                None => Judge::Any,
+                Some(choice) if !choice.index.is_sai() => Judge::Classic(choice.column),
+                _ => Judge::Any,
             };
         }
         let covered: usize = clustering
