@@ -320,6 +320,7 @@ fn index_and_view_statement() -> BoxedStrategy<Statement> {
             .prop_map(
                 |(head, selection, table, relations, primary_key, options)| {
                     Statement::CreateView(CreateView {
+                        has_markers: format!("{selection:?}{relations:?}").contains("Marker("),
                         if_not_exists: head.0,
                         view: head.1,
                         selection,

@@ -155,6 +155,8 @@ pub struct CreateView {
     pub relations: Vec<Relation>,
     pub primary_key: PrimaryKey,
     pub options: Vec<TableOption>,
+    /// Bind markers have no place in it, which is said before anything else.
+    pub has_markers: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]

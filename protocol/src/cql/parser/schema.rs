@@ -333,6 +333,7 @@ impl Parser<'_> {
             relations,
             primary_key,
             options,
+            has_markers: !self.markers.is_empty(),
         }))
     }
 

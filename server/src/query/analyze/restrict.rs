@@ -118,11 +118,6 @@ pub fn view_filters<'a>(
     for relation in relations {
         gathered.add(&mut terms, base, relation, purpose)?;
     }
-    if !terms.into_markers()?.specs.is_empty() {
-        return Err(CqlError::invalid(
-            "Bind variables are not allowed in CREATE MATERIALIZED VIEW statements",
-        ));
-    }
     let mut filters = Vec::new();
     for said in gathered.said {
         filters.extend(filters_of(said)?);

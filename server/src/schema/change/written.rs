@@ -31,7 +31,15 @@ pub fn check(statement: &Statement, keyspace: Option<&str>) -> CqlResult<()> {
     }
     match statement {
         Statement::CreateTable(create) => check_has_key(create),
-        Statement::CreateView(create) => check_same_keyspace(create, keyspace),
+        Statement::CreateView(create) => {
+            check_same_keyspace(create, keyspace)?;
+            match create.has_markers {
+                true => Err(CqlError::invalid(
+                    "Bind variables are not allowed in CREATE MATERIALIZED VIEW statements",
+                )),
+                false => Ok(()),
+            }
+        }
         _ => Ok(()),
     }
 }
