@@ -85,12 +85,16 @@ pub fn refused(table: &TableSchema, statement: &Select, error: CqlError) -> CqlE
         | Relation::Element { column, .. } => is_indexed(column),
         _ => false,
     });
-    match error.message == REQUIRES_FILTERING && !all_are_indexed {
-        true if table.indexes_of(column).next().is_none() => CqlError::invalid(NOT_INDEXED),
-        true => CqlError::invalid(
+    if error.message != REQUIRES_FILTERING {
+        return error;
+    }
+    match restriction(table, statement) {
+        Err(own) if own.message != NOT_INDEXED && own.message != REQUIRES_FILTERING => own,
+        _ if all_are_indexed => error,
+        _ if table.indexes_of(column).next().is_none() => CqlError::invalid(NOT_INDEXED),
+        _ => CqlError::invalid(
             "ANN ordering by vector requires all restricted column(s) to be indexed",
         ),
-        false => error,
     }
 }
 
@@ -108,15 +112,12 @@ pub fn check_ordering(catalog: &Catalog, table: &TableSchema, statement: &Select
     Ok(())
 }
 
-/// The ordering of a SELECT that asks for what is nearest.
-pub fn nearest(
-    terms: &mut Terms<'_>,
-    table: &TableSchema,
+/// The index of an ordering, and the column's place. To Cassandra it is one more restriction: what is wrong with it is said behind what is wrong with those of
+/// the WHERE, and before anything else of the SELECT is looked at.
+pub fn restriction<'t>(
+    table: &'t TableSchema,
     statement: &Select,
-) -> CqlResult<Option<Nearest>> {
-    if !is_asked(statement) {
-        return Ok(None);
-    }
+) -> CqlResult<(&'t Arc<Index>, usize)> {
     let [ordering] = &statement.order_by[..] else {
         let mut orderings = statement.order_by.iter();
         let is_ann = |by: &OrderingKey| matches!(by, OrderingKey::Ann { .. });
@@ -127,14 +128,11 @@ pub fn nearest(
             },
         ));
     };
-    let OrderingKey::Ann { column, near } = &ordering.by else {
-        return Ok(None);
-    };
+    let (OrderingKey::Ann { column, .. } | OrderingKey::Column(column)) = &ordering.by;
     let place = table
         .column_index(column.as_str())
         .ok_or_else(|| undefined(table, column))?;
     let own = &table.columns[place];
-    let to = terms.term(near, &own.name, &own.ty)?;
     if ordering.direction == Direction::Descending {
         return Err(CqlError::invalid(
             "Descending ANN ordering is not supported",
@@ -154,6 +152,22 @@ pub fn nearest(
             false => NOT_INDEXED,
         })
     })?;
+    Ok((index, place))
+}
+
+/// The ordering of a SELECT that asks for what is nearest.
+pub fn nearest(
+    terms: &mut Terms<'_>,
+    table: &TableSchema,
+    statement: &Select,
+) -> CqlResult<Option<Nearest>> {
+    let by = statement.order_by.first().map(|ordering| &ordering.by);
+    let Some(OrderingKey::Ann { near, .. }) = by else {
+        return Ok(None);
+    };
+    let (index, place) = restriction(table, statement)?;
+    let own = &table.columns[place];
+    let to = terms.term(near, &own.name, &own.ty)?;
     if !terms.aggregates.is_empty() || !statement.group_by.is_empty() {
         return Err(CqlError::invalid(
             "Top-K queries can not be run with aggregation",

@@ -95,6 +95,11 @@ pub fn select(
         false => restrictions?,
     };
     if is_nearest {
+        if restrictions.needs_filtering {
+            let error = CqlError::invalid(REQUIRES_FILTERING);
+            return Err(nearest::refused(table, statement, error));
+        }
+        nearest::restriction(table, statement)?;
         restrictions.judge = Judge::Attached;
     }
     let (mut shown, specs) = selection(&mut terms, table, &statement.selection)?;
@@ -136,11 +141,7 @@ pub fn select(
         false => order_by(table, &ordered, &restrictions)?,
     };
     if restrictions.needs_filtering {
-        let error = CqlError::invalid(REQUIRES_FILTERING);
-        return Err(match is_nearest {
-            true => nearest::refused(table, statement, error),
-            false => error,
-        });
+        return Err(CqlError::invalid(REQUIRES_FILTERING));
     }
     let limit = limit(&mut terms, statement.limit.as_ref(), "[limit]")?;
     let per_partition_limit = limit_of_partition(&mut terms, statement)?;
