@@ -2,7 +2,7 @@
 
 use palladium::config::Config;
 
-use crate::client::{Client, Node, Rows, with_server};
+use crate::client::{Answer, Client, Node, Rows, with_server};
 
 fn rows_of(client: &mut Client, statement: &str, size: i32) -> Vec<Rows> {
     let mut pages: Vec<Rows> = Vec::new();
@@ -105,4 +105,32 @@ fn a_page_of_large_rows_ends_early_and_the_next_goes_on_behind_it() {
         let joined: Vec<_> = joined.map(|row| row[..2].to_vec()).collect();
         assert_eq!(joined, whole, "{statement}");
     }
+}
+
+#[test]
+fn a_slice_that_ends_at_a_null_cannot_be_paged_in_another_order_either() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (p int, c int, d int, PRIMARY KEY (p, c, d)) WITH CLUSTERING ORDER BY (c DESC, d DESC)")
+            .done();
+        let mut refused = |relations: &str| {
+            let statement =
+                format!("SELECT * FROM ks.t WHERE p IN (1, 2) AND {relations} ORDER BY c ASC");
+            let page = client.query_page(&statement, Some(1), None);
+            matches!(page, Answer::Error(0x2200, message) if message.starts_with("Cannot page queries"))
+        };
+        for relations in [
+            "c > null",
+            "c = 1 AND d >= null",
+            "c IN (1, 2) AND d > null",
+            "c > 0",
+        ] {
+            assert!(refused(relations), "{relations}");
+        }
+        // What is no slice at all has no order.
+        for relations in ["c IN ()", "c > 5 AND c < 1"] {
+            assert!(!refused(relations), "{relations}");
+        }
+    });
 }

@@ -13,8 +13,8 @@ use crate::query::expression::Scope;
 use crate::query::plan::{self, Keys, Positions};
 use crate::schema::ColumnKind;
 
-/// Whether no row can be meant: then nothing is read. Where rows are named one by one, a static row may be.
-pub(super) fn wants_no_rows(plan: &SelectPlan, slices: &Slices) -> bool {
+/// Whether no row can be meant: then nothing is read. Where rows are named one by one, a static row may be; a slice that a null alone ends is one as ever.
+pub(super) fn wants_no_rows(plan: &SelectPlan, positions: &Positions, slices: &Slices) -> bool {
     let table = &plan.table;
     let has_statics = || {
         let is_static = |index: &usize| table.columns[*index].kind == ColumnKind::Static;
@@ -33,6 +33,7 @@ pub(super) fn wants_no_rows(plan: &SelectPlan, slices: &Slices) -> bool {
     };
     !table.clustering.is_empty()
         && slices.as_slice().is_empty()
+        && !positions.is_open_at_null()
         && (!plan.restrictions.is_full_clustering || !has_statics())
 }
 
@@ -53,7 +54,7 @@ pub(super) fn located(plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<(Keys, 
         // A key that cannot be is none to look for where no rows are wanted.
         Err(error) if error.message == plan::EMPTY_KEY => {
             let positions = plan::positions(table, restrictions, scope)?;
-            return match wants_no_rows(plan, &positions.slices(table)?) {
+            return match wants_no_rows(plan, &positions, &positions.slices(table)?) {
                 true => Ok((Keys::Nothing, positions)),
                 false => Err(error),
             };

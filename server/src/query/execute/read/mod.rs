@@ -252,7 +252,7 @@ impl Select {
         let paged = settings.page_size.filter(|_| !is_whole);
         let is_nothing = matches!(&keys, Keys::Named(keys) if keys.is_empty())
             || matches!(keys, Keys::Nothing)
-            || wants_no_rows(plan, &slices);
+            || wants_no_rows(plan, &positions, &slices);
         if plan.sort.is_some()
             && plan.nearest.is_none()
             && settings.page_size.is_some()
