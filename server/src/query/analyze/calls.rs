@@ -30,6 +30,8 @@ impl Terms<'_> {
                 Some(CqlType::Vector(CqlType::Float.into(), dimensions))
             }
             Selectable::Tuple(parts) if parts.len() > 1 => self.compatible_type(argument),
+            // In parentheses it might be a tuple: a function that is made for what it takes is told no type.
+            Selectable::Tuple(_) if functions::is_made_for_arguments(name) => None,
             Selectable::List(_) | Selectable::Set(_) | Selectable::Map(_) => {
                 self.compatible_type(argument)
             }
@@ -45,7 +47,9 @@ impl Terms<'_> {
             return None;
         }
         match of {
-            Selectable::Tuple(parts) if parts.len() > 1 => {
+            // Of one in parentheses nothing is known: it might be a tuple.
+            Selectable::Tuple(parts) if parts.len() == 1 => None,
+            Selectable::Tuple(parts) => {
                 let types: Option<Vec<CqlType>> = parts
                     .iter()
                     .map(|part| self.compatible_type(part))

@@ -23,11 +23,10 @@ fn all_of(parts: &[Selectable]) -> String {
 impl Terms<'_> {
     fn parts<'t>(
         &mut self,
-        parts: impl Iterator<Item = (&'t Selectable, CqlType)>,
+        mut parts: Vec<(&'t Selectable, CqlType)>,
         name: &dyn Fn(usize) -> String,
         wrong: &dyn Fn(usize, &Selectable, &CqlType) -> CqlError,
     ) -> CqlResult<Vec<Expression>> {
-        let mut parts: Vec<(&Selectable, CqlType)> = parts.collect();
         // Of a term all parts are looked at before any is built; of a selection one after the other.
         if !self.columns {
             for (place, (part, ty)) in parts.iter().enumerate() {
@@ -159,7 +158,7 @@ impl Terms<'_> {
             ))
         };
         let parts = self.parts(
-            parts.iter().zip(types.iter().cloned()),
+            parts.iter().zip(types.iter().cloned()).collect(),
             &|place| format!("{}[{place}]", receiver.name),
             &wrong,
         )?;
@@ -193,7 +192,10 @@ impl Terms<'_> {
             _ => return Err(unexpected_list(receiver.ty)),
         };
         let wrong = self.not_of_type(kind, receiver.name, is_asked);
-        let of_element = parts.iter().map(|part| (part, (**element).clone()));
+        let of_element = parts.iter();
+        let of_element = of_element
+            .map(|part| (part, self.read_as(part, natural.as_ref(), element)))
+            .collect();
         let name = |_| format!("value({})", receiver.name);
         let expressions = self.parts(of_element, &name, &wrong)?;
         self.collected(kind, &receiver, expressions, parts.iter())
@@ -219,10 +221,27 @@ impl Terms<'_> {
             _ => return Err(not_for("set", &receiver)),
         };
         let wrong = self.not_of_type("set", receiver.name, is_asked);
-        let of_element = parts.iter().map(|part| (part, (**element).clone()));
+        let of_element = parts.iter();
+        let of_element = of_element
+            .map(|part| (part, self.read_as(part, natural.as_ref(), element)))
+            .collect();
         let name = |_| format!("value({})", receiver.name);
         let expressions = self.parts(of_element, &name, &wrong)?;
         self.collected("set", &receiver, expressions, parts.iter())
+    }
+
+    /// The type by which an element is read. A text beside an ASCII column has to be ASCII where all of it is selected, whatever else it stands beside.
+    fn read_as(&self, part: &Selectable, natural: Option<&CqlType>, element: &CqlType) -> CqlType {
+        let is_beside_ascii = || match natural.map(CqlType::bare) {
+            Some(CqlType::List(own) | CqlType::Set(own)) => *own.bare() == CqlType::Ascii,
+            _ => false,
+        };
+        let is_text = *element.bare() == CqlType::Text;
+        match self.columns && is_text && matches!(part, Selectable::Literal(_)) && is_beside_ascii()
+        {
+            true => CqlType::Ascii,
+            false => element.clone(),
+        }
     }
 
     /// Of what is selected, and has its type from its parts, a constant is refused as one that is selected by itself.
@@ -291,12 +310,12 @@ impl Terms<'_> {
                 let mut expressions = Vec::new();
                 for (own, entry) in parts {
                     expressions.extend(self.parts(
-                        [(own, (**key).clone())].into_iter(),
+                        vec![(own, (**key).clone())],
                         &key_name,
                         &wrong_key,
                     )?);
                     expressions.extend(self.parts(
-                        [(entry, (**value).clone())].into_iter(),
+                        vec![(entry, (**value).clone())],
                         &value_name,
                         &wrong_value,
                     )?);
@@ -343,10 +362,7 @@ impl Terms<'_> {
             let (field, ty) = &udt.fields[place];
             let wrong = not_of_field(receiver, field);
             let inner = |_| format!("{}.{field}", receiver.name);
-            if let Some(expression) = self
-                .parts([(value, ty.clone())].into_iter(), &inner, &wrong)?
-                .pop()
-            {
+            if let Some(expression) = self.parts(vec![(value, ty.clone())], &inner, &wrong)?.pop() {
                 expressions[place] = expression;
             }
         }

@@ -33,7 +33,7 @@ use crate::encode::wire::{self, Elements};
 use crate::error::{CqlError, CqlResult};
 
 pub use cast::castable_to;
-pub use signature::{Fit, Signature, is_assignable, resolve, unquoted};
+pub use signature::{Fit, Signature, is_assignable, is_made_for_arguments, resolve, unquoted};
 
 /// When a statement is executed.
 #[derive(Debug, Clone, Copy)]

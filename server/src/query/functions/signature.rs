@@ -208,6 +208,11 @@ fn candidates(
     })
 }
 
+/// Whether a function is made for the types of its arguments, which have to be known then.
+pub fn is_made_for_arguments(name: &str) -> bool {
+    made_for_arguments(name).is_some()
+}
+
 /// What a function takes that is made for the types of its arguments: a word for each, the later ones optional.
 fn made_for_arguments(name: &str) -> Option<(usize, &'static [&'static str])> {
     Some(match name {
