@@ -39,11 +39,21 @@ pub const HIDDEN_ROWS: &str = "Cassandra hides a row whose time to live is over 
 /// Why rows are missing where a storage-attached index is asked beside a filter that it does not answer.
 pub const FROZEN_CONTAINS: &str = "Cassandra finds nothing in frozen collections that stand beside what an index of the attached kind answers";
 
+/// Why rows are there that are not meant.
+pub const ANY_VECTOR: &str = "Cassandra takes any vector for the one that is meant where it stands beside what an index of the attached kind answers";
+
 /// Why rows are missing where a classic index over a static column is asked beside a clustering.
 pub const INDEXED_STATIC: &str = "Cassandra finds nothing by an index over a static column where the key of the row is told as well";
 
 /// Why a view's rows are others than ours.
 pub const NO_MIRROR: &str = "Cassandra's view has other rows than its base: a row that was gone once and was written again with an older timestamp stays away";
+
+/// Why a view has rows that its base has not.
+pub const UNREADABLE_BASE: &str =
+    "Cassandra cannot read the view's own base, where a column was dropped before its last write";
+
+/// Why partitions of a view come in another order.
+pub const DESCENDING_KEY: &str = "Cassandra lists partitions of a view from the last value to the first where its base's clustering descends; a key has no order in its own tables";
 
 /// Why rows are missing that Cassandra shows when it is asked for all of them at once. Seen where a filter on a static column leaves rows out, which fill its pages
 /// none the less.
@@ -135,6 +145,9 @@ pub fn kept(statement: &str, theirs: &Reply, ours: &Reply) -> Option<&'static st
     {
         return Some("Cassandra leaves the mask of a column behind that was dropped");
     }
+    if fits("ALTER TYPE *", statement) && lists_tables_alike(&theirs, &ours) {
+        return Some("the tables that use a type are in the order of a hash table");
+    }
     let is_of_all =
         fits("SELECT *FROM system_schema*", statement) && !statement.contains(" WHERE ");
     if is_of_all && theirs.has_rows() && ours.has_rows() {
@@ -148,6 +161,19 @@ pub fn kept(statement: &str, theirs: &Reply, ours: &Reply) -> Option<&'static st
             any(kept.statement, statement) && any(kept.theirs, &theirs) && any(kept.ours, &ours)
         })
         .map(|kept| kept.why)
+}
+
+/// Whether both are the same error, but for the order of the tables that it lists at its end.
+fn lists_tables_alike(theirs: &Reply, ours: &Reply) -> bool {
+    let listed = |reply: &Reply| {
+        let text = reply.to_string();
+        let (words, tables) = text.split_once(" by the following tables: ")?;
+        let mut tables: Vec<String> = tables.split(", ").map(str::to_owned).collect();
+        tables.sort();
+        Some((words.to_owned(), tables))
+    };
+    let theirs = listed(theirs);
+    theirs.is_some() && theirs == listed(ours)
 }
 
 /// No statement may make the server fail, or end the connection, whatever Cassandra makes of it.
@@ -266,6 +292,19 @@ mod tests {
             None
         );
         assert_eq!(kept("SELECT", &refused(theirs), &rows(&[])), None);
+    }
+
+    #[test]
+    fn tables_that_use_a_type_are_the_same_ones_in_any_order() {
+        let with = |tables: &str| {
+            refused(&format!(
+                "Cannot add new field f as the type is being used in partition key by the following tables: {tables}"
+            ))
+        };
+        let alter = "ALTER TYPE u ADD f int";
+        assert!(kept(alter, &with("k.a, k.b"), &with("k.b, k.a")).is_some());
+        assert_eq!(kept(alter, &with("k.a, k.b"), &with("k.b, k.c")), None);
+        assert_eq!(kept(alter, &with("k.a, k.b"), &refused("another")), None);
     }
 
     #[test]

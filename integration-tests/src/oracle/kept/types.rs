@@ -213,7 +213,7 @@ pub const KEPT: &[Kept] = &[
     Kept {
         statement: "*CAST(c*",
         theirs: "0x2200 Invalid call to function system.cast_as_*",
-        ours: "[*",
+        ours: "[*|0x2200 Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.",
         why: "Cassandra does not know a descending column's own type again",
     },
     Kept {
@@ -224,7 +224,7 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "*",
-        theirs: "0x2200 Cannot infer type of argument c*",
+        theirs: "0x2200 Cannot infer type of argument c*|0x2200 Cannot infer type of argument r*.f*",
         ours: "*",
         why: "Cassandra does not see that a descending column is a collection",
     },
@@ -272,7 +272,7 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "SELECT *CAST(r*|SELECT *CAST(p* FROM w*|SELECT *CAST(v* FROM w*",
-        theirs: "0x2200 r* cannot be cast to *|0x2200 p* cannot be cast to *|0x2200 v* cannot be cast to *|0x2200 Invalid call to function system.cast_as_*",
+        theirs: "0x2200 r* cannot be cast to *|0x2200 s* cannot be cast to *|0x2200 p* cannot be cast to *|0x2200 v* cannot be cast to *|0x2200 Invalid call to function system.cast_as_*",
         ours: "[*|prepared: *|0x2200 *",
         why: "Cassandra does not know a descending column's own type again",
     },

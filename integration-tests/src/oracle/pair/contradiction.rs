@@ -3,12 +3,25 @@
 //! What must hold: nothing is believed to be a mistake of Cassandra's that it does not contradict itself, asked in another way on the same rows.
 
 use super::{PAGES_MAX, Pair, names, request};
-use crate::oracle::answer::{Answer, Reply, Table};
+use crate::oracle::answer::{Answer, Reply, Table, Type};
 use crate::oracle::compare;
 use crate::oracle::kept;
 use crate::oracle::pair::Difference;
 use crate::oracle::step::Step;
 use crate::oracle::wire::{Asker, Request};
+
+/// The code of an error that says that a read failed.
+const READ_FAILURE: i32 = 0x1300;
+
+/// A view as Cassandra's own tables describe it.
+struct View {
+    keyspace: String,
+    name: String,
+    base: String,
+    /// All columns of its key, as a statement selects them.
+    key: String,
+    partition_key: Vec<String>,
+}
 
 impl Pair {
     /// Why rows are missing at Cassandra of which it says itself that they are there.
@@ -29,6 +42,7 @@ impl Pair {
             Some(_) => self.lacks_rows_at_once(step).await,
             None => lacks_rows(&difference.theirs, &difference.ours),
         };
+        let lacks_rows = lacks_rows || self.lacks_rows_of_where(step).await;
         if lacks_rows && self.hides_rows(step).await {
             return Some(kept::HIDDEN_ROWS);
         }
@@ -43,6 +57,15 @@ impl Pair {
         if lacks_rows && self.is_no_mirror(step).await {
             return Some(kept::NO_MIRROR);
         }
+        if self.takes_any_vector(step).await {
+            return Some(kept::ANY_VECTOR);
+        }
+        if self.is_of_unreadable_base(step).await {
+            return Some(kept::UNREADABLE_BASE);
+        }
+        if self.lists_descending_keys(step).await {
+            return Some(kept::DESCENDING_KEY);
+        }
         match step.page_rows.is_some() && self.loses_rows_in_pages(step).await {
             true => Some(kept::ROWS_LOST_IN_PAGES),
             false => None,
@@ -53,6 +76,55 @@ impl Pair {
     async fn lacks_rows_at_once(&mut self, step: &Step) -> bool {
         let (theirs, ours) = self.at_once(step).await;
         lacks_rows(&theirs, &ours)
+    }
+
+    /// Whether Cassandra has fewer rows than we have under the same WHERE: groups, limits and what is taken together do not show it.
+    async fn lacks_rows_of_where(&mut self, step: &Step) -> bool {
+        let selected = selected(&step.text).filter(|columns| !columns.contains('('));
+        for columns in selected.into_iter().chain(["*"]) {
+            let Some(plain) = plain(step, columns) else {
+                return false;
+            };
+            if self.lacks_rows_at_once(&plain).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether Cassandra's rows are ours and others of which it says itself that a vector in them is not what is meant.
+    async fn takes_any_vector(&mut self, step: &Step) -> bool {
+        let (Some(plain), Some((table, relations))) = (plain(step, "*"), relations(&step.text))
+        else {
+            return false;
+        };
+        let (theirs, ours) = self.at_once(&plain).await;
+        let (Answer::Rows(theirs), Answer::Rows(ours)) = (theirs.answer, ours.answer) else {
+            return false;
+        };
+        let vectors: Vec<&str> = theirs
+            .columns
+            .iter()
+            .filter(
+                |column| matches!(&column.ty, Type::Custom(name) if name.contains("VectorType(")),
+            )
+            .map(|column| column.name.as_str())
+            .collect();
+        let of_vectors = relations.iter().filter(|relation| {
+            relation
+                .split(' ')
+                .next()
+                .is_some_and(|name| vectors.contains(&name))
+        });
+        let mut left = theirs.rows.clone();
+        for relation in of_vectors {
+            let from = format!("{table} WHERE {relation} ALLOW FILTERING");
+            let Some(alone) = rows_of(&mut self.theirs, "*", &from, step).await else {
+                return false;
+            };
+            left.retain(|row| alone.rows.contains(row));
+        }
+        left.len() < theirs.rows.len() && left == ours.rows
     }
 
     /// What both answer to a step that is not asked page by page.
@@ -130,12 +202,89 @@ impl Pair {
 
     /// Whether a view of Cassandra's has other rows than its base table has at Cassandra itself, where ours has just those.
     async fn is_no_mirror(&mut self, step: &Step) -> bool {
-        let (Some(view), Some(keyspace)) = (table_of(&step.text), self.theirs.keyspace()) else {
+        let Some(View {
+            name, base, key, ..
+        }) = self.view(step).await
+        else {
             return false;
         };
-        let about = |column: &str, table: &str, name: &str| {
+        let of_base = keys_of(&mut self.theirs, &key, &base, step).await;
+        let of_view = keys_of(&mut self.theirs, &key, &name, step).await;
+        let ours = keys_of(&mut self.ours, &key, &name, step).await;
+        of_base.is_some() && of_base == ours && of_base != of_view
+    }
+
+    /// Whether a view has rows of a base that Cassandra fails to read, where ours has just those of its own.
+    async fn is_of_unreadable_base(&mut self, step: &Step) -> bool {
+        let Some(View {
+            name, base, key, ..
+        }) = self.view(step).await
+        else {
+            return false;
+        };
+        let all = format!("SELECT * FROM {base}");
+        let all = Request {
+            now_seconds: step.now_seconds,
+            ..Request::plain(&all)
+        };
+        let fails = matches!(
+            self.theirs.query(&all).await.answer,
+            Answer::Refused(refusal) if refusal.code == READ_FAILURE
+        );
+        let of_base = keys_of(&mut self.ours, &key, &base, step).await;
+        fails && of_base.is_some() && of_base == keys_of(&mut self.ours, &key, &name, step).await
+    }
+
+    /// Whether several partitions of a view are named whose key has a column that descends in the base, and both have the same rows in them.
+    async fn lists_descending_keys(&mut self, step: &Step) -> bool {
+        let Some(view) = self.view(step).await else {
+            return false;
+        };
+        let (Some(plain), Some((_, relations))) = (plain(step, "*"), relations(&step.text)) else {
+            return false;
+        };
+        let lists = |column: &String| {
+            let list = format!("{column} IN ");
+            relations.iter().any(|relation| relation.starts_with(&list))
+        };
+        let descends = format!(
+            "SELECT column_name, clustering_order FROM system_schema.columns WHERE keyspace_name = '{}' AND table_name = '{}'",
+            view.keyspace, view.base
+        );
+        let Answer::Rows(orders) = self.theirs.query(&Request::plain(&descends)).await.answer
+        else {
+            return false;
+        };
+        let descends = |column: &String| {
+            orders.rows.iter().any(|row| {
+                row[0].as_deref() == Some(column.as_bytes()) && row[1].as_deref() == Some(b"desc")
+            })
+        };
+        if !view
+            .partition_key
+            .iter()
+            .any(|column| lists(column) && descends(column))
+        {
+            return false;
+        }
+        let (theirs, ours) = self.at_once(&plain).await;
+        match (theirs.answer, ours.answer) {
+            (Answer::Rows(mut theirs), Answer::Rows(mut ours)) if theirs.rows != ours.rows => {
+                theirs.rows.sort();
+                ours.rows.sort();
+                theirs.rows == ours.rows
+            }
+            _ => false,
+        }
+    }
+
+    /// What Cassandra's own tables say of the view that a step reads, if it reads one.
+    async fn view(&mut self, step: &Step) -> Option<View> {
+        let name = table_of(&step.text)?;
+        let keyspace = self.theirs.keyspace()?.to_owned();
+        let about = |column: &str, table: &str, of: &str| {
             format!(
-                "SELECT {column} FROM system_schema.{table} WHERE keyspace_name = '{keyspace}' AND {name} = '{view}'"
+                "SELECT {column} FROM system_schema.{table} WHERE keyspace_name = '{keyspace}' AND {of} = '{name}'"
             )
         };
         let bases = about("base_table_name", "views", "view_name");
@@ -143,22 +292,24 @@ impl Pair {
         let bases = names(&mut self.theirs, &bases).await;
         let columns = self.theirs.query(&Request::plain(&columns)).await;
         let (Some(base), Answer::Rows(columns)) = (bases.first(), columns.answer) else {
-            return false;
+            return None;
         };
-        let base = String::from_utf8_lossy(base);
-        let of_key = columns
-            .rows
-            .iter()
-            .filter(|row| row[1].as_deref() != Some(b"regular"));
-        let key: Vec<String> = of_key
-            .filter_map(|row| row[0].as_deref())
-            .map(|name| format!("\"{}\"", String::from_utf8_lossy(name)))
-            .collect();
-        let key = key.join(", ");
-        let of_base = keys_of(&mut self.theirs, &key, &base, step).await;
-        let of_view = keys_of(&mut self.theirs, &key, view, step).await;
-        let ours = keys_of(&mut self.ours, &key, view, step).await;
-        of_base.is_some() && of_base == ours && of_base != of_view
+        let of_kind = |is_meant: fn(&[u8]) -> bool| -> Vec<String> {
+            let rows = columns.rows.iter();
+            let rows = rows.filter(|row| row[1].as_deref().is_some_and(is_meant));
+            rows.filter_map(|row| row[0].as_deref())
+                .map(|name| String::from_utf8_lossy(name).into_owned())
+                .collect()
+        };
+        let key = of_kind(|kind| kind != b"regular");
+        let key: Vec<String> = key.iter().map(|name| format!("\"{name}\"")).collect();
+        Some(View {
+            name: name.to_owned(),
+            base: String::from_utf8_lossy(base).into_owned(),
+            key: key.join(", "),
+            partition_key: of_kind(|kind| kind == b"partition_key"),
+            keyspace,
+        })
     }
 }
 
@@ -167,6 +318,28 @@ fn table_of(text: &str) -> Option<&str> {
     let mut words = text.split([' ', ';']);
     words.find(|word| *word == "FROM");
     words.next()
+}
+
+/// What a SELECT shows.
+fn selected(text: &str) -> Option<&str> {
+    let (columns, _) = text.strip_prefix("SELECT ")?.split_once(" FROM ")?;
+    Some(columns)
+}
+
+/// The same rows, one by one: these columns of a step's table under its WHERE, and nothing that limits, groups or orders them.
+fn plain(step: &Step, columns: &str) -> Option<Step> {
+    let text = match relations(&step.text) {
+        Some((table, relations)) => format!(
+            "SELECT {columns} FROM {table} WHERE {} ALLOW FILTERING",
+            relations.join(" AND ")
+        ),
+        None => format!("SELECT {columns} FROM {}", table_of(&step.text)?),
+    };
+    Some(Step {
+        text,
+        page_rows: None,
+        ..step.clone()
+    })
 }
 
 /// The table that a SELECT reads, and the relations of its WHERE.
@@ -243,4 +416,26 @@ async fn rows_in_pages(asker: &mut Asker, step: &Step) -> Option<Vec<Vec<Option<
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{plain, selected};
+    use crate::oracle::step::{Purpose, Step};
+
+    #[test]
+    fn rows_are_asked_for_one_by_one_under_the_same_where() {
+        let asked = |text: &str, columns: &str| {
+            plain(&Step::plain(Purpose::Read, text), columns).map(|step| step.text)
+        };
+        let grouped = "SELECT max(v) FROM t WHERE a = 1 AND b > 2 GROUP BY a LIMIT 3;";
+        assert_eq!(
+            asked(grouped, "*").as_deref(),
+            Some("SELECT * FROM t WHERE a = 1 AND b > 2 ALLOW FILTERING")
+        );
+        assert_eq!(selected(grouped), Some("max(v)"));
+        let all = "SELECT v FROM t;";
+        assert_eq!(asked(all, "v").as_deref(), Some("SELECT v FROM t"));
+        assert_eq!(asked("TRUNCATE t;", "*"), None);
+    }
 }
