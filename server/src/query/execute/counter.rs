@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use foldhash::quality::RandomState;
 use palladium_storage::{CellState, Clustering, PartitionKey, PartitionUpdate, Row};
 
 use super::existing::{Existing, PartitionId};
@@ -18,7 +19,7 @@ type CounterPlace = (PartitionId, Option<Clustering>, usize);
 
 /// Counters' totals as the statements of one request leave them, each on top of the one before.
 #[derive(Default)]
-pub struct Totals(HashMap<CounterPlace, (i64, i64)>);
+pub struct Totals(HashMap<CounterPlace, (i64, i64), RandomState>);
 
 impl Totals {
     /// What one statement makes of its counters in one partition.
