@@ -9,11 +9,12 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::task::{Poll, Waker};
 
+use foldhash::quality::RandomState;
 use futures::lock::{Mutex, OwnedMutexGuard};
 use palladium_crypto::TableId;
 use smallvec::SmallVec;
@@ -67,7 +68,7 @@ impl Latches {
         Latches {
             tables: (0..TABLE_STRIPES).map(|_| Arc::default()).collect(),
             stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
         }
     }
 

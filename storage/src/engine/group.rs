@@ -50,6 +50,9 @@ impl Write {
     }
 }
 
+/// Set aside for a share at most before it is needed.
+const ROOM_BYTES_MAX: usize = 256 << 10;
+
 /// One table's part of a group.
 pub(crate) struct GroupShare {
     pub(crate) pass: Pass,
@@ -73,10 +76,10 @@ impl GroupShare {
     }
 
     /// Adds a mutation of the group's write of that number, which has so many.
-    fn add(&mut self, write: u32, members: u32, mutation: Mutation) {
+    fn add(&mut self, write: u32, members: u32, mutation: &Mutation) {
         let update = self
             .updates
-            .push(mutation.store, mutation.key, &mutation.update);
+            .push(mutation.store, mutation.key.clone(), &mutation.update);
         record::append(&mut self.records, write, members, mutation.table, &update);
     }
 }
@@ -90,14 +93,29 @@ pub(crate) struct Group {
     latches: Vec<LatchGuard>,
     writes: u32,
     bytes: usize,
+    /// Bytes that its first share sets aside: growing copies, and wipes what was copied.
+    room: usize,
 }
 
 impl Group {
+    /// What a group is likely to take: what the one before it took.
+    fn like(before: &Group) -> Group {
+        let largest = before.shares.values().map(|share| share.records.len());
+        let mut group = Group::default();
+        group.room = largest.max().unwrap_or(0).min(ROOM_BYTES_MAX);
+        group
+    }
+
     fn share(&mut self, table: TableId, pass: Pass) -> &mut GroupShare {
+        // One of many tables gets what it needs as it comes.
+        let room = match self.shares.is_empty() {
+            true => self.room,
+            false => 0,
+        };
         self.shares.entry(table).or_insert_with(|| GroupShare {
             pass,
-            records: Vec::new(),
-            updates: EncodedUpdates::default(),
+            records: Vec::with_capacity(room),
+            updates: EncodedUpdates::with_capacity(room),
         })
     }
 
@@ -241,7 +259,7 @@ impl Forming {
             .into_iter()
             .map(|(table, pass)| (table, group.share(table, pass).length()))
             .collect();
-        for mutation in write.mutations {
+        for mutation in &write.mutations {
             let share = group.shares.get_mut(&mutation.table);
             let share = share.expect("every table of the write has its share: made above");
             share.add(group.writes, members, mutation);
@@ -307,7 +325,8 @@ impl Forming {
                 return Poll::Ready(Work::Errands(std::mem::take(&mut inner.errands)));
             }
             if !inner.group.outcomes.is_empty() {
-                return Poll::Ready(Work::Commit(std::mem::take(&mut inner.group)));
+                let next = Group::like(&inner.group);
+                return Poll::Ready(Work::Commit(std::mem::replace(&mut inner.group, next)));
             }
             if inner.is_closed {
                 return Poll::Ready(Work::Close {

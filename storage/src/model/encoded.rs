@@ -62,6 +62,14 @@ struct Entry {
 }
 
 impl EncodedUpdates {
+    /// None yet, and room for those that take so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        EncodedUpdates {
+            bytes: Wiped::new(Vec::with_capacity(bytes)),
+            entries: Vec::new(),
+        }
+    }
+
     /// Adds one, and gives it back encoded.
     pub fn push(
         &mut self,

@@ -507,15 +507,18 @@ fn conditional_key<'k>(
 
 /// Reads the rows a statement is about, as they are now.
 fn command_of(plan: &ModifyPlan, key: &PartitionKey, scope: &Scope<'_>) -> CqlResult<ReadCommand> {
-    let mut stretches = Vec::new();
-    for position in rows_of(plan, scope)? {
-        stretches.push(key::around(&position));
-    }
+    let slices = match plan.table.clustering.is_empty() {
+        true => Slices::all(),
+        false => {
+            let rows = rows_of(plan, scope)?;
+            Slices::new(rows.iter().map(key::around).collect())
+        }
+    };
     Ok(ReadCommand {
         table: plan.table.id,
         store: Store::BASE,
         range: KeyRange::One(key.clone()),
-        slices: Slices::new(stretches),
+        slices,
         reversed: false,
         columns: plan.table.storage_columns.clone(),
         limits: Limits::NONE,

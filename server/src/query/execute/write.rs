@@ -283,9 +283,20 @@ pub fn plans_of(
     plans
 }
 
+/// Whether no two are of one partition, as in most batches.
+fn are_apart(mutations: &[Mutation]) -> bool {
+    if mutations.len() < 2 {
+        return true;
+    }
+    let mut seen = HashSet::with_capacity_and_hasher(mutations.len(), RandomState::default());
+    mutations
+        .iter()
+        .all(|mutation| seen.insert((mutation.table, &mutation.key)))
+}
+
 /// One mutation for each partition.
 pub fn merged(mutations: Vec<Mutation>) -> Vec<Mutation> {
-    if mutations.len() < 2 {
+    if are_apart(&mutations) {
         return mutations;
     }
     let mut places = HashMap::with_capacity_and_hasher(mutations.len(), RandomState::default());
