@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use palladium_crypto::TableId;
 use palladium_storage::{
-    KeyRange, Limits, Mutation, PartitionBound, PartitionRows, PartitionUpdate, ReadCommand,
-    ReadPosition, Slices, Store, Token, Write,
+    Cell, KeyRange, Limits, PartitionBound, PartitionRows, PartitionUpdate, ReadCommand,
+    ReadPosition, Row, Slices, Store, Token, Write,
 };
 
-use super::entries::{self, TooLong};
+use super::entries::{self, Entry, TooLong};
 use super::layout;
 use super::{NOTHING_EXPIRED, nearest, views};
 use crate::Engine;
@@ -25,7 +25,7 @@ use crate::audit::Asker;
 use crate::database::Database;
 use crate::error::CqlResult;
 use crate::records;
-use crate::schema::{Index, TableSchema, View, store};
+use crate::schema::{Column, ColumnKind, Index, TableSchema, View, store};
 use crate::service_key::ServiceKey;
 
 /// The kind of record that says how far a build has come.
@@ -34,6 +34,10 @@ const RECORDS: &str = "index_builds";
 const PAGE_ROWS: u32 = 500;
 /// Bytes that are read at a time.
 const PAGE_BYTES: usize = 1 << 20;
+/// Cells of a row whose entries are in memory at a time. Each names the row: those of a large set under a long key take far more than the row itself.
+const PIECE_CELLS: usize = 500;
+/// What an entry costs beside its own bytes, and no less.
+const ENTRY_BYTES: usize = 128;
 /// Pages after which the position is noted.
 const PAGES_PER_NOTE: u32 = 64;
 /// Before a build that could not go on (a locked table, a full disk) is tried again.
@@ -370,24 +374,26 @@ impl<'a> Build<'a> {
     async fn derive(&mut self, partitions: Vec<PartitionRows>) -> CqlResult<()> {
         match &self.of {
             Derived::Index(index) => {
-                let mut entries = Vec::new();
+                let Some(column) = self.table.column(&index.column) else {
+                    return Ok(());
+                };
+                let mut waiting = Waiting::new(self.database, &self.table, index);
                 for partition in partitions {
-                    let update = PartitionUpdate {
-                        static_row: partition.static_row.map(|row| *row),
-                        rows: partition.rows,
-                        ..PartitionUpdate::default()
-                    };
-                    entries::of_update(
-                        &self.table,
-                        index,
-                        &partition.key,
-                        &update,
-                        TooLong::LeftOut(&mut self.left_out),
-                        &mut entries,
-                    )?;
+                    let key = partition.key.clone();
+                    for update in pieces(column, partition) {
+                        let mut entries = Vec::new();
+                        entries::of_update(
+                            &self.table,
+                            index,
+                            &key,
+                            &update,
+                            TooLong::LeftOut(&mut self.left_out),
+                            &mut entries,
+                        )?;
+                        waiting.take(entries).await?;
+                    }
                 }
-                self.write(entries::entries_written(&self.table, index, entries))
-                    .await
+                waiting.write().await
             }
             Derived::View(_) => {
                 for partition in partitions {
@@ -404,23 +410,107 @@ impl<'a> Build<'a> {
         }
     }
 
-    async fn write(&self, mutations: Vec<Mutation>) -> CqlResult<()> {
-        if mutations.is_empty() {
-            return Ok(());
-        }
-        let write = Write::new(mutations);
-        for result in self.database.engine.write(vec![write]).await {
-            result?;
-        }
-        Ok(())
-    }
-
     async fn note(&self) -> CqlResult<()> {
         let token = self.position.as_ref().map(|position| position.key.token());
         let value = token.map(|token| token.0.to_be_bytes().to_vec());
         let change = (name_of(&self.table, self.store), value);
         Ok(records::write(&self.database.engine, RECORDS, vec![change]).await?)
     }
+}
+
+/// What one partition says of a column, in pieces whose entries are few.
+fn pieces(column: &Column, partition: PartitionRows) -> Vec<PartitionUpdate> {
+    let static_row = partition.static_row.map(|row| *row);
+    let cut = |row: &Row| -> Vec<Row> {
+        let cells = row.cells_of(column.id).chunks(PIECE_CELLS);
+        let piece = |cells: &[Cell]| Row {
+            cells: cells.to_vec(),
+            ..Row::new(row.clustering.clone())
+        };
+        cells.map(piece).collect()
+    };
+    let of_static = |row| PartitionUpdate {
+        static_row: Some(row),
+        ..PartitionUpdate::default()
+    };
+    let of_rows = |rows| PartitionUpdate {
+        rows,
+        ..PartitionUpdate::default()
+    };
+    match column.kind {
+        // One entry for all of it.
+        ColumnKind::PartitionKey => vec![PartitionUpdate {
+            static_row,
+            ..of_rows(partition.rows)
+        }],
+        ColumnKind::Clustering => partition
+            .rows
+            .into_iter()
+            .map(|row| of_rows(vec![row]))
+            .collect(),
+        ColumnKind::Static => static_row.iter().flat_map(cut).map(of_static).collect(),
+        ColumnKind::Regular => partition
+            .rows
+            .iter()
+            .flat_map(cut)
+            .map(|row| of_rows(vec![row]))
+            .collect(),
+    }
+}
+
+/// Entries that are not written yet. They are hints, and nothing needs two of them together: they go in as many writes as it takes, all of them before the walk goes on.
+struct Waiting<'a> {
+    database: &'a Database,
+    table: &'a TableSchema,
+    index: &'a Index,
+    entries: Vec<Entry>,
+    bytes: usize,
+    /// Of one write: far less than is refused, so that there is room for an entry that is longer alone.
+    bytes_max: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(database: &'a Database, table: &'a TableSchema, index: &'a Index) -> Self {
+        Waiting {
+            database,
+            table,
+            index,
+            entries: Vec::new(),
+            bytes: 0,
+            bytes_max: database.config.mutation_bytes_max() / 4,
+        }
+    }
+
+    /// Takes some more, and writes those before them that fill a write.
+    async fn take(&mut self, more: Vec<Entry>) -> CqlResult<()> {
+        for entry in more {
+            let bytes = entry_bytes(&entry);
+            if self.bytes + bytes > self.bytes_max {
+                self.write().await?;
+            }
+            self.bytes += bytes;
+            self.entries.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Writes what there is.
+    async fn write(&mut self) -> CqlResult<()> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        self.bytes = 0;
+        let entries = std::mem::take(&mut self.entries);
+        let write = Write::new(entries::entries_written(self.table, self.index, entries));
+        for result in self.database.engine.write(vec![write]).await {
+            result?;
+        }
+        Ok(())
+    }
+}
+
+fn entry_bytes((partition, row): &Entry) -> usize {
+    partition.bytes().len() + row.clustering.0.len() + ENTRY_BYTES
 }
 
 /// The table as the schema knows it now, and its index in this store.

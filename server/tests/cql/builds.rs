@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
+use palladium::config::Config;
 use palladium_crypto::Keyring;
 
 use crate::client::{Answer, Client, Node};
@@ -341,5 +342,88 @@ fn what_is_truncated_while_others_write_leaves_a_view_that_shows_its_base() {
     assert_eq!(sorted(&mut client, "t WHERE w = 1"), base);
     client.query("TRUNCATE t").done();
     assert_eq!(sorted(&mut client, "by_v").len(), 0);
+    node.stop();
+}
+
+/// Writes of half a MiB at most, as small as an operator can make them.
+fn small_writes() -> Config {
+    Config {
+        log_segment_bytes: 1 << 20,
+        ..Config::default()
+    }
+}
+
+/// Each element of a set has an entry, or two, that names the row: a page of rows with long keys makes far more of them than one write takes.
+#[test]
+fn entries_beyond_one_write_are_written_in_several() {
+    const ROWS: usize = 20;
+    const ELEMENTS: i32 = 100;
+    let node = Node::start_with(small_writes());
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (k text, c int, w text, s set<int>, PRIMARY KEY (k, c))")
+        .done();
+    for row in 0..ROWS {
+        let key = format!("{row:02000}");
+        for (c, from) in [(0, 0), (1, ELEMENTS)] {
+            let elements: Vec<String> = (from..from + ELEMENTS).map(|n| n.to_string()).collect();
+            let elements = elements.join(", ");
+            client
+                .query(&format!(
+                    "INSERT INTO t (k, c, w, s) VALUES ('{key}', {c}, '{key}', {{{elements}}})"
+                ))
+                .done();
+        }
+    }
+    for (of, asked) in [
+        ("s", "s CONTAINS 7"),
+        ("s", "s CONTAINS 150"),
+        ("c", "c = 1"),
+    ] {
+        for using in ["", " USING 'sai'"] {
+            client
+                .query(&format!("CREATE INDEX i ON t ({of}){using}"))
+                .done();
+            client.wait_for_builds();
+            let found = client.query(&format!("SELECT k FROM t WHERE {asked}"));
+            assert_eq!(found.rows().rows.len(), ROWS, "{asked}{using}");
+            client.query("DROP INDEX i").done();
+        }
+    }
+    node.stop();
+}
+
+/// One row whose entries are more than one write takes.
+#[test]
+fn the_entries_of_one_row_are_written_in_several_writes() {
+    const ELEMENTS: usize = 20_000;
+    const STEP: usize = 5_000;
+    let node = Node::start_with(small_writes());
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (k int, c int, s set<int>, z set<int> STATIC, PRIMARY KEY (k, c))")
+        .done();
+    for from in (0..ELEMENTS).step_by(STEP) {
+        let elements: Vec<String> = (from..from + STEP).map(|n| n.to_string()).collect();
+        let elements = elements.join(", ");
+        client
+            .query(&format!(
+                "UPDATE t SET s = s + {{{elements}}}, z = z + {{{elements}}} WHERE k = 1 AND c = 1"
+            ))
+            .done();
+    }
+    for of in ["s", "z"] {
+        for using in ["", " USING 'sai'"] {
+            client
+                .query(&format!("CREATE INDEX i ON t ({of}){using}"))
+                .done();
+            client.wait_for_builds();
+            for element in [0, STEP, ELEMENTS - 1] {
+                let found = client.query(&format!("SELECT c FROM t WHERE {of} CONTAINS {element}"));
+                assert_eq!(found.rows().rows.len(), 1, "{of} {element}{using}");
+            }
+            client.query("DROP INDEX i").done();
+        }
+    }
     node.stop();
 }
