@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use palladium_crypto::TableId;
 use palladium_storage::{
-    Cell, KeyRange, Limits, PartitionBound, PartitionRows, PartitionUpdate, ReadCommand,
-    ReadPosition, Row, Slices, Store, Token, Write,
+    Cell, Clustering, KeyRange, Limits, PartitionBound, PartitionKey, PartitionRows,
+    PartitionUpdate, ReadCommand, ReadPosition, Row, Slices, Store, Token, Write,
 };
 
 use super::entries::{self, Entry, TooLong};
@@ -319,9 +319,7 @@ impl<'a> Build<'a> {
             }
             tokio::task::yield_now().await;
         }
-        if self.left_out > 0 {
-            tracing::warn!(table = %self.table.id, store = self.store.0, values = self.left_out, "values that are too long are not in an index");
-        }
+        self.tell_left_out();
         let (table, store) = (self.table.clone(), self.store);
         self.database
             .change_table(&table, |definition| {
@@ -342,6 +340,22 @@ impl<'a> Build<'a> {
             nearest::begin(self.database, &table, &index);
         }
         Ok(())
+    }
+
+    /// Says of what was there before that it is not in here: whoever looks for it finds nothing.
+    fn tell_left_out(&self) {
+        let (table, count) = (&self.table, self.left_out);
+        match &self.of {
+            _ if count == 0 => {}
+            Derived::Index(index) => {
+                tracing::warn!(table = %table.id, index = index.name, values = count, "values that are too long are not in an index");
+            }
+            Derived::View(view) => {
+                let view = table.views.iter().find(|own| own.store() == view.store);
+                let name = view.map(|view| view.full_name());
+                tracing::warn!(table = %table.id, view = name, rows = count, "rows that have no place in a materialized view are not in it: their keys are too long or without an order, or they are larger than a write");
+            }
+        }
     }
 
     /// Says how far the walk has come, for `system_views.sstable_tasks`: tokens are spread evenly.
@@ -396,14 +410,13 @@ impl<'a> Build<'a> {
                 waiting.write().await
             }
             Derived::View(_) => {
-                for partition in partitions {
-                    let rows = partition
-                        .rows
-                        .into_iter()
-                        .map(|row| row.clustering)
-                        .collect();
-                    views::rebuild(self.database, &self.table, self.store, &partition.key, rows)
-                        .await?;
+                let bytes_max = self.database.config.mutation_bytes_max() / 2;
+                for PartitionRows { key, rows, .. } in partitions {
+                    for rows in portions(&key, rows, bytes_max) {
+                        self.left_out +=
+                            views::rebuild(self.database, &self.table, self.store, &key, rows)
+                                .await?;
+                    }
                 }
                 Ok(())
             }
@@ -456,6 +469,27 @@ fn pieces(column: &Column, partition: PartitionRows) -> Vec<PartitionUpdate> {
             .map(|row| of_rows(vec![row]))
             .collect(),
     }
+}
+
+/// Rows of one partition as a view gets them: as many together as one write takes easily, or one that is longer alone.
+fn portions(key: &PartitionKey, rows: Vec<Row>, bytes_max: usize) -> Vec<Vec<Clustering>> {
+    let mut portions: Vec<Vec<Clustering>> = Vec::new();
+    let mut room = 0;
+    for row in rows {
+        // Each row of a view names the base's key, and what stands in order may take twice its bytes.
+        let bytes = 2 * (key.bytes().len() + row.weight());
+        match portions.last_mut().filter(|_| bytes <= room) {
+            Some(portion) => {
+                room -= bytes;
+                portion.push(row.clustering);
+            }
+            None => {
+                room = bytes_max.saturating_sub(bytes);
+                portions.push(vec![row.clustering]);
+            }
+        }
+    }
+    portions
 }
 
 /// Entries that are not written yet. They are hints, and nothing needs two of them together: they go in as many writes as it takes, all of them before the walk goes on.

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use palladium_protocol::ErrorCode;
 use palladium_storage::{
     Cell, CellState, Clustering, ColumnId, Deletion, KeyRange, Limits, Liveness, Mutation,
     PartitionKey, PartitionRows, PartitionUpdate, ReadCommand, ReadPage, ReadPosition, Row, Slices,
@@ -49,6 +50,8 @@ const PAGE_ROWS: u32 = 1_000;
 const PAGE_BYTES: usize = 1 << 20;
 /// What a change of a row costs beside its own bytes.
 const CHANGE_BYTES: usize = 64;
+/// What a write of one row alone costs beside it, and no less.
+const WRITE_BYTES: usize = 512;
 
 /// What writes mean for views.
 struct Derived {
@@ -56,6 +59,8 @@ struct Derived {
     bytes: usize,
     /// What the engine takes as one write.
     bytes_max: usize,
+    /// Rows that were there before the view and have no place in it.
+    left_out: u64,
 }
 
 impl Derived {
@@ -64,6 +69,7 @@ impl Derived {
             mutations: Vec::new(),
             bytes: 0,
             bytes_max: database.config.mutation_bytes_max(),
+            left_out: 0,
         }
     }
 
@@ -131,20 +137,20 @@ pub async fn add(
     Ok(())
 }
 
-/// Writes the rows of one view for these rows of a partition, as they are now.
+/// Writes the rows of one view for these rows of a partition, as they are now, and says how many are left out. They go in one write: whoever asks for several has seen to that.
 pub async fn rebuild(
     database: &Database,
     table: &TableSchema,
     store: Store,
     key: &PartitionKey,
     rows: Vec<Clustering>,
-) -> CqlResult<()> {
+) -> CqlResult<u64> {
     let latch = database.engine.latch(table.id, key).await;
     // Under the latch: a column that was added since the build began may have been written, and what is written here is newer.
     let catalog = database.catalog.load_full();
     let base = catalog.table(&table.keyspace, &table.name);
     let Some(base) = base.filter(|base| base.id == table.id) else {
-        return Ok(());
+        return Ok(0);
     };
     let views = prepare(&catalog, base, Some(store))?;
     let walk = Walk {
@@ -160,7 +166,7 @@ pub async fn rebuild(
     walk.derive(&views, &BTreeMap::new(), &after, &mut derived)?;
     let mutations = derived.mutations;
     if mutations.is_empty() {
-        return Ok(());
+        return Ok(derived.left_out);
     }
     for result in database
         .engine
@@ -169,7 +175,7 @@ pub async fn rebuild(
     {
         result?;
     }
-    Ok(())
+    Ok(derived.left_out)
 }
 
 /// The rows of a view's store as rows of the view.
@@ -236,6 +242,21 @@ fn clipped(slices: &Slices, start: &Clustering, end: &Clustering) -> Slices {
     Slices::new(slices.as_slice().iter().map(clip).collect())
 }
 
+/// Whether it is the row's own values that a view has no place for: a key that is too long, a number that has no order. Nothing that is tried again changes that.
+fn has_no_place(error: &CqlError) -> bool {
+    error.code() == ErrorCode::Invalid
+}
+
+/// Tells whoever wrote to a base which view has no place for that.
+fn refused_by(view: &TableSchema, error: CqlError) -> CqlError {
+    let message = format!(
+        "{} (in materialized view {})",
+        error.message,
+        view.full_name()
+    );
+    CqlError { message, ..error }
+}
+
 fn by_place(partitions: Vec<PartitionRows>) -> BTreeMap<Clustering, Row> {
     let rows = partitions.into_iter().flat_map(|partition| partition.rows);
     rows.map(|row| (row.clustering.clone(), row)).collect()
@@ -247,7 +268,7 @@ struct Walk<'a> {
     base: &'a Arc<TableSchema>,
     key: &'a PartitionKey,
     seconds: i64,
-    /// They were there before the view: one that has no place in it is left out.
+    /// They were there before the view: one that has no place in it is left out and keeps it from nothing.
     is_rebuild: bool,
 }
 
@@ -344,8 +365,8 @@ impl Walk<'_> {
         let values = key::partition_values(self.key, self.base.partition_key.len())?;
         for view in views {
             let checks = checks(self.base, view.filters, &scope, Judge::Any)?;
-            let shown = |row: Option<&Row>, must_fit: bool| match row {
-                Some(row) => self.shown(view, &checks, &values, row, must_fit),
+            let shown = |row: Option<&Row>| match row {
+                Some(row) => self.shown(view, &checks, &values, row),
                 None => Ok(None),
             };
             let mut changes: BTreeMap<PartitionKey, Vec<Row>> = BTreeMap::new();
@@ -353,8 +374,21 @@ impl Walk<'_> {
                 .keys()
                 .filter(|clustering| !after.contains_key(clustering));
             for clustering in after.keys().chain(gone) {
-                let old = shown(before.get(clustering), false)?;
-                let new = shown(after.get(clustering), !self.is_rebuild)?;
+                let old = match shown(before.get(clustering)) {
+                    // It was there before the view, and left out.
+                    Err(error) if has_no_place(&error) => None,
+                    old => old?,
+                };
+                let new = match shown(after.get(clustering)) {
+                    Err(error) if has_no_place(&error) => match self.is_rebuild {
+                        true => {
+                            out.left_out += 1;
+                            None
+                        }
+                        false => return Err(refused_by(view.view, error)),
+                    },
+                    new => new?,
+                };
                 if old == new {
                     continue;
                 }
@@ -373,6 +407,11 @@ impl Walk<'_> {
                     changes.entry(old.key).or_default().push(row);
                 }
                 if let Some(new) = new {
+                    let alone = new.key.bytes().len() + new.clustering.0.len() + new.row.len();
+                    if self.is_rebuild && alone + WRITE_BYTES > out.bytes_max {
+                        out.left_out += 1;
+                        continue;
+                    }
                     out.count(new.clustering.0.len() + new.row.len())?;
                     let (key, row) = new.into_row(micros, self.seconds);
                     changes.entry(key).or_default().push(row);
@@ -393,14 +432,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// What a view shows of a row of the base. `must_fit`: a key that is too long is an error; otherwise the view does not show it.
+    /// What a view shows of a row of the base. An error may say that the row has no place in it ([`has_no_place`]).
     fn shown(
         &self,
         of: &Prepared<'_>,
         checks: &[Check<'_>],
         partition: &[Bytes],
         row: &Row,
-        must_fit: bool,
     ) -> CqlResult<Option<Shown>> {
         let raw = row.cell(ColumnId::RAW_CLUSTERING).and_then(Cell::value);
         let columns = self.base.clustering_columns();
@@ -439,11 +477,7 @@ impl Walk<'_> {
         for column in of.view.partition_columns() {
             key_values.push(value(column)?.unwrap_or_default());
         }
-        let view_key = match key::partition_key_of_view(&key_values) {
-            Ok(key) => key,
-            Err(error) if must_fit => return Err(error),
-            Err(_) => return Ok(None),
-        };
+        let view_key = key::partition_key_of_view(&key_values)?;
         let mut positions = Vec::new();
         for column in of.view.clustering_columns() {
             positions.push(value(column)?.unwrap_or_default());

@@ -1,5 +1,6 @@
 //! Indexes and views that are made of a table with rows in it while things happen: the process is killed, others write, the key goes.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use palladium::config::Config;
 use palladium_crypto::Keyring;
 
@@ -27,11 +29,15 @@ struct Process {
 
 impl Process {
     fn start(folder: &Path) -> Process {
+        Process::start_with_log(folder, Stdio::null())
+    }
+
+    fn start_with_log(folder: &Path, log: Stdio) -> Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_palladium"))
             .current_dir(folder)
             .args(["--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .expect("it can be run");
         let mut ready = String::new();
@@ -426,4 +432,159 @@ fn the_entries_of_one_row_are_written_in_several_writes() {
         }
     }
     node.stop();
+}
+
+fn int(value: i32) -> Vec<Option<Bytes>> {
+    vec![Some(Bytes::copy_from_slice(&value.to_be_bytes()))]
+}
+
+fn sorted(client: &mut Client, query: &str) -> Vec<Vec<Option<Bytes>>> {
+    let mut rows = client.query(query).rows().rows;
+    rows.sort();
+    rows
+}
+
+#[test]
+fn a_row_that_is_larger_than_a_write_is_left_out_of_a_view() {
+    let node = Node::start_with(small_writes());
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (k int PRIMARY KEY, v int, x text, y text, z text)")
+        .done();
+    let long = "x".repeat(200_000);
+    for column in ["x", "y", "z"] {
+        client
+            .query(&format!("UPDATE t SET {column} = '{long}' WHERE k = 1"))
+            .done();
+    }
+    for k in [1, 2] {
+        client
+            .query(&format!("UPDATE t SET v = 7 WHERE k = {k}"))
+            .done();
+    }
+    client
+        .query("CREATE MATERIALIZED VIEW by_v AS SELECT * FROM t WHERE v IS NOT NULL AND k IS NOT NULL PRIMARY KEY (v, k)")
+        .done();
+    client.wait_for_builds();
+    let shown = "SELECT k FROM by_v";
+    assert_eq!(sorted(&mut client, shown), [int(2)]);
+    // It finds its place once it fits.
+    client.query("DELETE x FROM t WHERE k = 1").done();
+    assert_eq!(sorted(&mut client, shown), [int(1), int(2)]);
+    node.stop();
+}
+
+/// What a page of rows shows in a view may be more than one write takes, though each row is not.
+#[test]
+fn rows_that_fit_one_by_one_are_all_in_a_view() {
+    const ROWS: i32 = 40;
+    let node = Node::start_with(small_writes());
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (k text, c int, v int, x text, PRIMARY KEY (k, c))")
+        .done();
+    let insert = client.prepare("INSERT INTO t (k, c, v, x) VALUES (?, ?, 7, ?)");
+    // Rows that are long, and short ones under a long key.
+    let (long, key) = ("x".repeat(300_000), "k".repeat(40_000));
+    for c in 0..3 {
+        client
+            .execute(&insert, &["a".into(), c.into(), long.as_str().into()])
+            .done();
+    }
+    for c in 3..ROWS {
+        client
+            .execute(&insert, &[key.as_str().into(), c.into(), "".into()])
+            .done();
+    }
+    client
+        .query("CREATE MATERIALIZED VIEW by_v AS SELECT * FROM t WHERE v IS NOT NULL AND k IS NOT NULL AND c IS NOT NULL PRIMARY KEY (v, k, c)")
+        .done();
+    client.wait_for_builds();
+    let all: Vec<_> = (0..ROWS).map(int).collect();
+    assert_eq!(sorted(&mut client, "SELECT c FROM by_v"), all);
+    node.stop();
+}
+
+#[test]
+fn a_decimal_without_an_order_is_left_out_of_a_view() {
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (k int PRIMARY KEY, x decimal)")
+        .done();
+    let long = format!("blob_as_decimal(0x00000000{})", "01".repeat(70_000));
+    let insert = |k: i32, x: &str| format!("INSERT INTO t (k, x) VALUES ({k}, {x})");
+    client.query(&insert(1, &long)).done();
+    client.query(&insert(2, "1.5")).done();
+    client
+        .query("CREATE MATERIALIZED VIEW by_x AS SELECT * FROM t WHERE x IS NOT NULL AND k IS NOT NULL PRIMARY KEY (k, x)")
+        .done();
+    client.wait_for_builds();
+    let shown = "SELECT k FROM by_x";
+    assert_eq!(sorted(&mut client, shown), [int(2)]);
+    let (_, words) = client.query(&insert(3, &long)).error();
+    assert_eq!(
+        words,
+        "a decimal of more than 65535 bytes has no order (in materialized view ks.by_x)"
+    );
+    client.query(&insert(1, "2.5")).done();
+    assert_eq!(sorted(&mut client, shown), [int(1), int(2)]);
+    node.stop();
+}
+
+#[test]
+fn a_write_that_a_view_has_no_place_for_is_told_which_one() {
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (k int PRIMARY KEY, x text, v int)")
+        .done();
+    let long = "x".repeat(70_000);
+    client
+        .query(&format!("INSERT INTO t (k, x, v) VALUES (1, '{long}', 1)"))
+        .done();
+    client
+        .query("CREATE MATERIALIZED VIEW by_x AS SELECT * FROM t WHERE x IS NOT NULL AND k IS NOT NULL PRIMARY KEY (x, k)")
+        .done();
+    client.wait_for_builds();
+    let (_, words) = client.query("UPDATE t SET v = 5 WHERE k = 1").error();
+    assert_eq!(
+        words,
+        "Key length of 70000 is longer than maximum of 65535 (in materialized view ks.by_x)"
+    );
+    client.query("UPDATE t SET x = 'short' WHERE k = 1").done();
+    assert_eq!(sorted(&mut client, "SELECT k FROM by_x"), [int(1)]);
+    node.stop();
+}
+
+#[test]
+fn the_log_says_how_much_a_build_has_left_out() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let log = folder.path().join("log");
+    let output = File::create(&log).expect("a file");
+    let server = Process::start_with_log(folder.path(), output.into());
+    let mut client = Client::in_keyspace(server.address);
+    client
+        .query("CREATE TABLE t (k int PRIMARY KEY, x text)")
+        .done();
+    let long = "zyx".repeat(25_000);
+    for k in 0..3 {
+        client
+            .query(&format!("INSERT INTO t (k, x) VALUES ({k}, '{long}')"))
+            .done();
+    }
+    client.query("CREATE INDEX of_x ON t (x)").done();
+    client
+        .query("CREATE MATERIALIZED VIEW by_x AS SELECT * FROM t WHERE x IS NOT NULL AND k IS NOT NULL PRIMARY KEY (x, k)")
+        .done();
+    client.wait_for_builds();
+    server.kill();
+    let log = std::fs::read_to_string(&log).expect("a log");
+    let says = |words: &[&str]| {
+        log.lines()
+            .any(|line| line.contains("WARN") && words.iter().all(|word| line.contains(word)))
+    };
+    assert!(says(&["of_x", "values=3"]), "{log}");
+    assert!(says(&["ks.by_x", "rows=3"]), "{log}");
+    assert!(!log.contains("zyxzyx"));
 }
