@@ -14,7 +14,12 @@ pub struct Complaint {
 impl Complaint {
     /// Whether it is to be logged; then it is not for a while.
     pub fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self.said_at.is_none_or(|said_at| now >= said_at + PAUSE);
+        self.is_due_each(PAUSE, now)
+    }
+
+    /// The same with another pause.
+    pub fn is_due_each(&mut self, pause: Duration, now: Instant) -> bool {
+        let is_due = self.said_at.is_none_or(|said_at| now >= said_at + pause);
         if is_due {
             self.said_at = Some(now);
         }

@@ -9,7 +9,7 @@
 //! What must hold: when the walk begins, every write that did not know of the index is visible. What is written from then on brings its own entries.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palladium_crypto::TableId;
 use palladium_storage::{
@@ -22,6 +22,7 @@ use super::layout;
 use super::{NOTHING_EXPIRED, nearest, views};
 use crate::Engine;
 use crate::audit::Asker;
+use crate::complaint::Complaint;
 use crate::database::Database;
 use crate::error::CqlResult;
 use crate::records;
@@ -42,6 +43,8 @@ const ENTRY_BYTES: usize = 128;
 const PAGES_PER_NOTE: u32 = 64;
 /// Before a build that could not go on (a locked table, a full disk) is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Before it is said again of a build that it cannot go on: a table may be locked for months.
+const REMINDER: Duration = Duration::from_secs(600);
 /// How long whoever made an index waits for it: long enough for most tables in tests and small ones in life.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -203,6 +206,7 @@ fn begin(
     tokio::spawn(async move {
         let mut is_first = true;
         let mut reason = None;
+        let mut complaint = Complaint::default();
         while let Some(database) = database.upgrade() {
             if is_first {
                 database.past_is_over().await;
@@ -210,12 +214,15 @@ fn begin(
             }
             match attempt(&database, &table, store).await {
                 Ok(()) => return,
-                // Its words may name the table.
-                Err(error) if reason != Some(error.code()) => {
-                    reason = Some(error.code());
-                    tracing::info!(table = %table.id, store = store.0, code = error.code() as i32, "an index is built later");
+                Err(error) => {
+                    if reason != Some(error.code()) {
+                        reason = Some(error.code());
+                        complaint = Complaint::default();
+                    }
+                    if complaint.is_due_each(REMINDER, Instant::now()) {
+                        tracing::warn!(table = %table.id, store = store.0, reason = error.message, "an index or a view is built later");
+                    }
                 }
-                Err(_) => {}
             }
             drop(database);
             tokio::time::sleep(RETRY_PAUSE).await;

@@ -588,3 +588,39 @@ fn the_log_says_how_much_a_build_has_left_out() {
     assert!(says(&["ks.by_x", "rows=3"]), "{log}");
     assert!(!log.contains("zyxzyx"));
 }
+
+#[test]
+fn the_log_says_why_a_build_cannot_go_on_and_not_each_second() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Process::start(folder.path());
+    let keyring = Keyring::open(folder.path().join("keyring")).expect("the keyring");
+    keyring.key_create("first").expect("a key");
+    let mut client = Client::in_keyspace(server.address);
+    client
+        .query("CREATE TABLE t (k int PRIMARY KEY, w int) WITH encryption = {'kms_key': 'local:first'}")
+        .done();
+    client.query("INSERT INTO t (k, w) VALUES (1, 3)").done();
+    server.kill();
+    keyring.key_disable("first").expect("it is there");
+    let log = folder.path().join("log");
+    let output = File::create(&log).expect("a file");
+    let server = Process::start_with_log(folder.path(), output.into());
+    let mut client = Client::connect(server.address);
+    client.query("CREATE INDEX ON ks.t (w)").done();
+    std::thread::sleep(Duration::from_secs(4));
+    keyring.key_enable("first").expect("it is there");
+    client.wait_for_builds();
+    let asked = "SELECT k FROM ks.t WHERE w = 3";
+    assert_eq!(sorted(&mut client, asked), [int(1)]);
+    server.kill();
+    let log = std::fs::read_to_string(&log).expect("a log");
+    let lines = log.lines().filter(|line| line.contains("built later"));
+    let lines: Vec<&str> = lines.collect();
+    let [line] = lines[..] else {
+        panic!("one line says it: {lines:?}");
+    };
+    assert!(
+        line.contains("WARN") && line.contains("KMS_KEY_INACCESSIBLE"),
+        "{line}"
+    );
+}
