@@ -3,18 +3,23 @@
 //! ```text
 //! offset  size
 //!      0     8   "PALLANCH"
-//!      8     2   format u16 BE, 2
+//!      8     2   format u16 BE, 3
 //!     10    16   cluster id
 //!     26     8   incarnation u64 BE, raised at each start
 //!     34     8   epoch u64 BE, the newest that is known to be durable
 //!     42     8   log sequence u64 BE, of the newest group of the log that is known to be durable; 0: none is known
-//!     50    32   HMAC-SHA256 over all before it, under the service key's derived secret "anchor"
+//!     50    16   lineage of the folder; zero: the first one
+//!     66    32   HMAC-SHA256 over all before it, under the service key's derived secret "anchor"
 //! ```
 //!
-//! Format 1 has no log sequence: its MAC stands at 42. It is read as one that knows of no group, and the next note is of format 2.
+//! Format 2 has no lineage: its MAC stands at 50. It is read as one of the first lineage, which every folder was of when it was written. Format 1 has no log sequence either: its MAC
+//! stands at 42, and it is read as one that knows of no group. The next note is of format 3.
 //!
 //! The epoch is raised by a start, by a stop and by what changes tables; a write moves the log alone. With both, a folder put back between two commits of the
 //! manifest is seen as well.
+//!
+//! Neither tells a folder that was given up, when an older copy was accepted in its place, from the one that went on: it may have come as far. Their lineages do. The folder has its own in
+//! each record of its manifest.
 //!
 //! It is written after the data it names, as a new file that is synced and renamed: a crash leaves the old anchor, which names
 //! older data and refuses nothing, or the new one. The MAC keeps out damage and whoever does not hold the service's key; it cannot
@@ -24,18 +29,21 @@ use std::path::Path;
 
 use crate::durable;
 use crate::error::Error;
-use crate::ids::ClusterId;
+use crate::ids::{ClusterId, Lineage};
 use crate::kdf;
 use crate::keys::TableKey;
 use crate::secret::equal;
 
 const MAGIC: &[u8; 8] = b"PALLANCH";
-const FORMAT: u16 = 2;
-/// Of the format that knows no log.
+const FORMAT: u16 = 3;
+/// Of the format that knows no lineage.
+const SECOND_FORMAT: u16 = 2;
+/// Of the format that knows no log either.
 const FIRST_FORMAT: u16 = 1;
 const MAC_LABEL: &str = "anchor";
 const FIRST_SIGNED_BYTES: usize = 8 + 2 + 16 + 8 + 8;
-const SIGNED_BYTES: usize = FIRST_SIGNED_BYTES + 8;
+const SECOND_SIGNED_BYTES: usize = FIRST_SIGNED_BYTES + 8;
+const SIGNED_BYTES: usize = SECOND_SIGNED_BYTES + 16;
 const MAC_BYTES: usize = 32;
 const ANCHOR_BYTES: usize = SIGNED_BYTES + MAC_BYTES;
 const TOO_SHORT: AnchorError = AnchorError::Damaged("too short");
@@ -52,6 +60,8 @@ pub struct Anchor {
     pub epoch: u64,
     /// The newest group of the log; 0: none is known.
     pub log_sequence: u64,
+    /// Which history of the folder this was seen of.
+    pub lineage: Lineage,
 }
 
 /// Why there is no anchor to be had; each has a remedy of its own.
@@ -104,6 +114,7 @@ impl Anchor {
         bytes[26..34].copy_from_slice(&self.incarnation.to_be_bytes());
         bytes[34..42].copy_from_slice(&self.epoch.to_be_bytes());
         bytes[42..50].copy_from_slice(&self.log_sequence.to_be_bytes());
+        bytes[50..66].copy_from_slice(&self.lineage.0);
         let mac = mac(&bytes[..SIGNED_BYTES], service);
         bytes[SIGNED_BYTES..].copy_from_slice(&mac);
         bytes
@@ -121,6 +132,7 @@ impl Anchor {
         let format = u16::from_be_bytes(*rest.first_chunk().ok_or(TOO_SHORT)?);
         let signed_bytes = match format {
             FORMAT => SIGNED_BYTES,
+            SECOND_FORMAT => SECOND_SIGNED_BYTES,
             FIRST_FORMAT => FIRST_SIGNED_BYTES,
             _ => return Err(Error::Unsupported(format!("anchor of format {format}")).into()),
         };
@@ -145,8 +157,12 @@ impl Anchor {
             incarnation: number(26),
             epoch: number(34),
             log_sequence: match format {
-                FORMAT => number(42),
-                _ => 0,
+                FIRST_FORMAT => 0,
+                _ => number(42),
+            },
+            lineage: match format {
+                FORMAT => Lineage(signed[50..66].try_into().expect("sixteen bytes")),
+                _ => Lineage::FIRST,
             },
         })
     }

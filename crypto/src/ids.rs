@@ -1,6 +1,6 @@
 //! The public names that seals and keys are bound to: which table, which structure, which cluster, which kind of structure.
 //!
-//! All of them are on the closed list of what may be written in the clear, so they are plain data with public fields.
+//! All of them are on the closed list of what may be written in the clear, so they are plain data with public fields. (A lineage is bound to nothing, and sealed where a folder holds it.)
 //! They stand in key derivations and in associated data; a byte of one that changes makes everything under it refuse to open.
 
 use std::fmt;
@@ -68,6 +68,21 @@ identifier!(
     /// One installation, drawn at its first start.
     ClusterId, "cluster id", write_uuid
 );
+identifier!(
+    /// One history of a data folder: drawn anew where an operator takes an older copy for the true one, so that what was given up then is told from what went on.
+    Lineage, "lineage", write_hex
+);
+
+impl Lineage {
+    /// Of a folder whose history was never set back.
+    pub const FIRST: Lineage = Lineage([0; 16]);
+}
+
+impl Default for Lineage {
+    fn default() -> Self {
+        Lineage::FIRST
+    }
+}
 
 /// What a structure is. The number is part of every seal and never changes its meaning.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]

@@ -35,7 +35,7 @@ pub use aead::CIPHER_IS_REAL;
 pub use anchor::{Anchor, AnchorError};
 pub use entropy::{Entropy, OsEntropy};
 pub use error::{DenialReason, Error, IoFailure, Result, UnavailableReason};
-pub use ids::{ClusterId, KeyVersion, StructureId, StructureKind, TableId};
+pub use ids::{ClusterId, KeyVersion, Lineage, StructureId, StructureKind, TableId};
 pub use kdf::{PassphraseCost, sha256};
 pub use keys::{
     CmkRef, EncryptionContext, Fingerprint, KeyRing, TableKey, WRAPPED_DATA_KEY_BYTES,

@@ -1,6 +1,8 @@
 //! The anchor is missing, damaged, of another cluster, or right.
 
-use palladium_crypto::{Anchor, AnchorError, ClusterId, CmkRef, Secret, TableId, TableKey};
+use palladium_crypto::{
+    Anchor, AnchorError, ClusterId, CmkRef, Lineage, Secret, TableId, TableKey,
+};
 
 const CLUSTER: ClusterId = ClusterId([0xc1; 16]);
 
@@ -21,6 +23,7 @@ fn anchor(epoch: u64) -> Anchor {
         incarnation: 2,
         epoch,
         log_sequence: epoch / 2,
+        lineage: Lineage([epoch as u8; 16]),
     }
 }
 

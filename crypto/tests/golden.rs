@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use palladium_crypto::{
     Anchor, ClusterId, CmkRef, EncryptionContext, Entropy, GrantOperation, GrantRequest, KeyPolicy,
-    KeyRing, KeyState, Keyring, KeyringMoment, Kms, Passphrase, PassphraseCost, Secret,
+    KeyRing, KeyState, Keyring, KeyringMoment, Kms, Lineage, Passphrase, PassphraseCost, Secret,
     SeededEntropy, StructureId, StructureKind, Succession, TableId, TableKey, UnixSeconds,
     WrappedDataKey, WrappedTableKey,
 };
@@ -23,9 +23,11 @@ const ANCHOR: Anchor = Anchor {
     incarnation: 3,
     epoch: 0x0102_0304_0506_0708,
     log_sequence: 0x1112_1314_1516_1718,
+    lineage: Lineage(*b"golden lineage 1"),
 };
 const FIRST_ANCHOR: &str = include_str!("golden/anchor.v1.hex");
 const SECOND_ANCHOR: &str = include_str!("golden/anchor.v2.hex");
+const THIRD_ANCHOR: &str = include_str!("golden/anchor.v3.hex");
 const KEYRING: &str = include_str!("golden/keyring.v1.json");
 const SECOND_KEYRING: &str = include_str!("golden/keyring.v2.jsonl");
 const SECOND_PROTECTED_KEYRING: &str = include_str!("golden/keyring.v2.protected.jsonl");
@@ -277,20 +279,25 @@ fn a_keyring_of_an_older_format_becomes_one_of_the_third_with_its_next_edit() {
 }
 
 #[test]
-fn anchors_of_both_formats_are_read_and_of_the_second_written() {
+fn anchors_of_all_formats_are_read_and_of_the_third_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("anchor");
     let read = |digits: &str| {
         std::fs::write(&path, bytes(digits.trim_end())).unwrap();
         Anchor::read(&path, CLUSTER, &table_key(1)).unwrap()
     };
+    let second = Anchor {
+        lineage: Lineage::FIRST,
+        ..ANCHOR
+    };
     let first = Anchor {
         log_sequence: 0,
-        ..ANCHOR
+        ..second
     };
     ANCHOR.write(&path, &table_key(1)).unwrap();
     let made = hex(&std::fs::read(&path).unwrap());
-    assert_eq!(made, SECOND_ANCHOR.trim_end(), "made now:\n{made}");
-    assert_eq!(read(SECOND_ANCHOR), ANCHOR);
+    assert_eq!(made, THIRD_ANCHOR.trim_end(), "made now:\n{made}");
+    assert_eq!(read(THIRD_ANCHOR), ANCHOR);
+    assert_eq!(read(SECOND_ANCHOR), second);
     assert_eq!(read(FIRST_ANCHOR), first);
 }

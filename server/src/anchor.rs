@@ -1,4 +1,4 @@
-//! Keeps the newest epoch and the newest group of the log outside the data folder, so that an older folder put back is seen.
+//! Keeps the newest epoch, the newest group of the log and the lineage outside the data folder, so that an older folder put back is seen, and one that was given up.
 //!
 //! What must hold: the anchor is read before the engine opens, and the engine commits nothing to what is older (or an older folder would come nearer to its anchor with each
 //! refusal); it is written after the data it names is durable, and names no more of the log than the folder's own watermark does. A loss of power at any moment leaves a folder that is as new as its anchor, or newer.
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use palladium_crypto::{Anchor, AnchorError};
+use palladium_crypto::{Anchor, AnchorError, Lineage};
 
 use crate::Engine;
 use crate::complaint::Complaint;
@@ -30,11 +30,12 @@ pub struct AnchorKeeper {
     noted: Arc<Mutex<Option<Seen>>>,
 }
 
-/// How far a folder has come.
+/// How far a folder has come, and in which history.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 struct Seen {
     epoch: u64,
     log_sequence: u64,
+    lineage: Lineage,
 }
 
 impl Seen {
@@ -42,8 +43,18 @@ impl Seen {
         Seen {
             epoch: engine.epoch(),
             log_sequence: engine.log_sequence(),
+            lineage: engine.lineage(),
         }
     }
+}
+
+/// Why a folder is not the one that its anchor was written for.
+pub fn other_lineage(folder: Lineage, anchor: Lineage) -> Option<String> {
+    (folder != anchor).then(|| {
+        format!(
+            "this data folder is of lineage {folder}, and its anchor of lineage {anchor}: it was given up when an older copy was accepted in its place, is a copy of before that, or was being accepted itself"
+        )
+    })
 }
 
 impl AnchorKeeper {
@@ -75,6 +86,7 @@ impl AnchorKeeper {
             known: known.as_ref().map_or(Seen::default(), |anchor| Seen {
                 epoch: anchor.epoch,
                 log_sequence: anchor.log_sequence,
+                lineage: anchor.lineage,
             }),
             noted: Arc::default(),
         };
@@ -84,8 +96,13 @@ impl AnchorKeeper {
         Ok(keeper)
     }
 
-    /// A folder that knows less than the anchor is an older copy.
-    pub fn check(&self, epoch: u64) -> Result<(), String> {
+    /// A folder that knows less than the anchor is an older copy, and one of another lineage another folder, however far it has come.
+    pub fn check(&self, epoch: u64, lineage: Lineage) -> Result<(), String> {
+        if let Some(why) = other_lineage(lineage, self.known.lineage) {
+            return Err(format!(
+                "{why}; `palladium accept-rollback` takes it for the true one all the same"
+            ));
+        }
         match epoch < self.known.epoch {
             true => Err(format!(
                 "this data folder is older than its anchor: it stands at epoch {epoch}, and epoch {} was seen; an older copy was put back",
@@ -119,6 +136,7 @@ impl AnchorKeeper {
             incarnation: self.incarnation,
             epoch: seen.epoch,
             log_sequence: seen.log_sequence,
+            lineage: seen.lineage,
         };
         anchor
             .write(&self.path, self.service.ring.active())

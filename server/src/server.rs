@@ -147,9 +147,12 @@ impl Server {
         let (_, found) = Manifest::inspect(&backend, &service.ring)
             .await
             .map_err(say)?;
-        anchor.check(found.sequence)?;
-        let seen = anchor.known_log_sequence();
-        let (engine, trail) = open_engine(backend, &env, &service, &config, seen).await?;
+        anchor.check(found.sequence, found.lineage)?;
+        let options = Options {
+            log_sequence_seen: anchor.known_log_sequence(),
+            ..config.engine_options()
+        };
+        let (engine, trail) = open_engine(backend, &env, &service, &config, options).await?;
         let writing = Writing::begin(trail.clone(), waiting, config.audit_head_path());
         let opened = Opened {
             config,
@@ -347,18 +350,14 @@ struct Opened {
     trail: Arc<Trail>,
 }
 
-/// Opens the engine, and the audit trail in it. `seen`: the newest group of the log that the anchor knows; 0 where an older copy is to be opened too.
+/// Opens the engine, and the audit trail in it. Options that know of no group of the log open an older copy, too.
 pub(crate) async fn open_engine(
     backend: LocalBackend,
     env: &Arc<dyn Env>,
     service: &ServiceKey,
     config: &Config,
-    seen: u64,
+    options: Options,
 ) -> Result<(Engine, Arc<Trail>), String> {
-    let options = Options {
-        log_sequence_seen: seen,
-        ..config.engine_options()
-    };
     let engine = Engine::open(
         Arc::new(backend),
         env.clone(),

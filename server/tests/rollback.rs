@@ -7,11 +7,30 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// Long enough for any machine; nothing waits for it where all is well.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A folder with data and keyring, and the commands on it.
 struct Place(tempfile::TempDir);
+
+const MAKE_TABLE: [&str; 3] = [
+    "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+    "CREATE TABLE ks.t (k int PRIMARY KEY)",
+    "INSERT INTO ks.t (k) VALUES (1)",
+];
+/// Raises epoch and log by more than a start and a stop do.
+const GO_FAR: [&str; 8] = [
+    "INSERT INTO ks.t (k) VALUES (2)",
+    "CREATE TABLE ks.a (k int PRIMARY KEY)",
+    "CREATE TABLE ks.b (k int PRIMARY KEY)",
+    "CREATE TABLE ks.c (k int PRIMARY KEY)",
+    "CREATE TABLE ks.d (k int PRIMARY KEY)",
+    "CREATE TABLE ks.e (k int PRIMARY KEY)",
+    "CREATE TABLE ks.f (k int PRIMARY KEY)",
+    "INSERT INTO ks.t (k) VALUES (22)",
+];
 
 /// Killed with the test, at the latest.
 struct Running {
@@ -23,6 +42,13 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+impl Running {
+    fn stop(mut self) {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
+        assert!(self.process.wait().unwrap().success());
     }
 }
 
@@ -74,6 +100,58 @@ impl Place {
         } = self.command(arguments).output().unwrap();
         let text = String::from_utf8([stdout, stderr].concat()).unwrap();
         (status.code(), text)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Starts, says this, and stops in order.
+    fn live(&self, statements: &[&str]) {
+        let server = self.start().unwrap();
+        let mut client = Client::of(&server);
+        for statement in statements {
+            client.must(statement);
+        }
+        server.stop();
+    }
+
+    /// Puts another folder in the place of the one that is there, which is kept under this name.
+    fn put(&self, other: &str, kept: &str) {
+        fs::rename(self.data(), self.file(kept)).unwrap();
+        copy(&self.file(other), &self.data());
+    }
+
+    /// No server takes the folder, and `verify` and `accept-rollback` say why.
+    fn is_refused_for_its_lineage(&self) {
+        for _ in 0..2 {
+            let refusal = self.start().err().expect("a folder given up was served");
+            assert!(
+                refusal.contains("this data folder is of lineage"),
+                "{refusal}"
+            );
+            assert!(refusal.contains("accept-rollback"), "{refusal}");
+            let (code, text) = self.run(&["verify", "data"]);
+            assert_eq!(code, Some(3), "{text}");
+            assert!(
+                text.contains("older: this data folder is of lineage"),
+                "{text}"
+            );
+            let (code, text) = self.run(&["accept-rollback", "data"]);
+            assert_eq!(code, Some(2), "{text}");
+            assert!(text.contains("this data folder is of lineage"), "{text}");
+            assert!(text.contains("nothing was changed"), "{text}");
+        }
+    }
+
+    fn accept(&self) {
+        let (code, text) = self.run(&["accept-rollback", "data", "--yes"]);
+        assert_eq!(code, Some(0), "{text}");
+        let (code, text) = self.run(&["verify", "data"]);
+        assert_eq!(code, Some(0), "{text}");
+        let (code, text) = self.run(&["accept-rollback", "data", "--yes"]);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains("nothing is to be accepted"), "{text}");
     }
 
     /// Epoch and newest group of the log, as they stand in the clear in the anchor.
@@ -138,9 +216,9 @@ impl Client {
     }
 
     fn make_table(&mut self) {
-        self.must("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}");
-        self.must("CREATE TABLE ks.t (k int PRIMARY KEY)");
-        self.must("INSERT INTO ks.t (k) VALUES (1)");
+        for statement in MAKE_TABLE {
+            self.must(statement);
+        }
     }
 }
 
@@ -248,4 +326,78 @@ fn an_anchor_that_cannot_be_written_keeps_no_start_and_is_written_later() {
     fs::remove_dir(&lock).unwrap();
     let (epoch, _) = place.wait_for_note_beyond(noted.1);
     assert!(epoch > noted.0, "a start is a commit");
+}
+
+#[test]
+fn a_folder_that_was_given_up_does_not_come_back_unseen() {
+    let place = Place::new();
+    place.live(&MAKE_TABLE);
+    copy(&place.data(), &place.file("older"));
+    place.live(&GO_FAR);
+    let given_up = place.anchor();
+    place.put("older", "given up");
+    place.accept();
+    place.live(&["INSERT INTO ks.t (k) VALUES (3)"]);
+    place.live(&["INSERT INTO ks.t (k) VALUES (4)"]);
+    let went_on = place.anchor();
+    // Epoch and log say nothing here.
+    assert!(went_on.0 < given_up.0 && went_on.1 < given_up.1);
+    place.put("given up", "went on");
+    place.is_refused_for_its_lineage();
+    assert_eq!(place.anchor(), went_on);
+
+    // In its turn it may be accepted; then the other one is the one that was given up, and so is every copy of before.
+    place.accept();
+    place.live(&["INSERT INTO ks.t (k) VALUES (5)"]);
+    for other in ["went on", "given up", "older"] {
+        place.put(other, &format!("instead of {other}"));
+        place.is_refused_for_its_lineage();
+    }
+    place.put("instead of went on", "the last");
+    place.live(&["INSERT INTO ks.t (k) VALUES (6)"]);
+}
+
+#[test]
+fn an_acceptance_cut_short_before_its_anchor_locks_nobody_out_and_is_asked_for_again() {
+    let place = Place::new();
+    place.live(&MAKE_TABLE);
+    copy(&place.data(), &place.file("older"));
+    place.live(&["INSERT INTO ks.t (k) VALUES (2)"]);
+    let anchor = fs::read(place.file("keyring.anchor")).unwrap();
+    place.put("older", "given up");
+    place.accept();
+    // As far as a crash lets it come: all is in the folder, nothing of it in the anchor. Again and again, until it has come further than its anchor.
+    let began = Instant::now();
+    loop {
+        let far = place.anchor();
+        fs::write(place.file("keyring.anchor"), &anchor).unwrap();
+        let known = place.anchor();
+        if far.0 > known.0 && far.1 > known.1 {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "it comes no further");
+        let (code, text) = place.run(&["accept-rollback", "data", "--yes"]);
+        assert_eq!(code, Some(0), "{text}");
+    }
+    place.is_refused_for_its_lineage();
+    // The newer one was not given up.
+    place.put("given up", "half accepted");
+    assert_eq!(place.run(&["verify", "data"]).0, Some(0));
+    place.live(&["INSERT INTO ks.t (k) VALUES (7)"]);
+    place.put("half accepted", "given up after all");
+    place.accept();
+    place.live(&["INSERT INTO ks.t (k) VALUES (8)"]);
+}
+
+#[test]
+fn a_lost_anchor_is_made_good_by_accepting_the_folder_and_a_copy_of_before_is_another_one() {
+    let place = Place::new();
+    place.live(&MAKE_TABLE);
+    copy(&place.data(), &place.file("before"));
+    fs::remove_file(place.file("keyring.anchor")).unwrap();
+    assert!(place.start().err().unwrap().contains("there is no anchor"));
+    place.accept();
+    place.live(&["INSERT INTO ks.t (k) VALUES (2)"]);
+    place.put("before", "accepted");
+    place.is_refused_for_its_lineage();
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use palladium_crypto::Lineage;
+
 use crate::compaction::CompactionOptions;
 use crate::sstable::ROW_BYTES_MAX;
 
@@ -34,6 +36,8 @@ pub struct Options {
     pub log_segment_bytes: u64,
     /// The newest group of the log that somebody outside the folder has seen durable: a folder that has come less far is an older copy, and is not opened. 0: nobody has.
     pub log_sequence_seen: u64,
+    /// The lineage that this start begins, with its own commit; None: the folder keeps the one that it has.
+    pub lineage_begun: Option<Lineage>,
     /// Bytes of log after which the tables that pin the oldest segment are flushed: bounds the time of a start.
     pub log_bytes_max: u64,
     /// Bytes waiting for the next group; past it a write is refused as overload.
@@ -62,6 +66,7 @@ impl Default for Options {
             log_sync: LogSync::Group,
             log_segment_bytes: 32 << 20,
             log_sequence_seen: 0,
+            lineage_begun: None,
             log_bytes_max: 1 << 30,
             group_bytes_max: 8 << 20,
             mutation_bytes_max: 16 << 20,

@@ -70,6 +70,9 @@ pub(crate) async fn open<B: Backend>(
     log.skip_to(report.log_sequence);
     // A start is a commit of its own: it raises the epoch, so that no two incarnations are the same.
     manifest.note_log(log.last_sequence());
+    if let Some(lineage) = options.lineage_begun {
+        manifest.begin_lineage(lineage);
+    }
     manifest.commit(&[]).await?;
     log.note_manifest(manifest.sequence());
     let (tables, roots) = load_tables(&*backend, &manifest.state().tables).await?;
@@ -88,6 +91,7 @@ pub(crate) async fn open<B: Backend>(
     let inner = Inner {
         shares: shares_from(&recovered, &manifest.state().tables),
         epoch: AtomicU64::new(manifest.sequence()),
+        lineage: manifest.lineage(),
         floors: Mutex::new(Floors::of(manifest.state(), manifest.sequence())),
         positions: Mutex::new(LogPositions::of(&log, &options)),
         timestamps: Timestamps::starting_above(recovered.timestamp_high_water),

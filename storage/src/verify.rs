@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use palladium_crypto::{KeyRing, StructureId, StructureKind, TableId, WrappedDataKey};
+use palladium_crypto::{KeyRing, Lineage, StructureId, StructureKind, TableId, WrappedDataKey};
 
 use crate::backend::Backend;
 use crate::cache::{BlockCache, FetchedBlocks};
@@ -57,6 +57,7 @@ pub struct Inspection {
     pub(crate) log_sequence: u64,
     /// The newest group that anything here speaks of.
     last_group_known: u64,
+    lineage: Lineage,
     roots: BTreeMap<TableId, Root>,
     report: Report,
 }
@@ -112,6 +113,7 @@ impl Inspection {
         report.warnings.extend(orphans(backend, &state).await?);
         Ok(Inspection {
             last_group_known: recovery::last_group_known(&manifest, &log),
+            lineage: manifest.lineage,
             state,
             log,
             missing,
@@ -138,6 +140,11 @@ impl Inspection {
     /// The newest group of the log, one that is missing included: what an anchor remembers, too.
     pub fn last_group_known(&self) -> u64 {
         self.last_group_known
+    }
+
+    /// Which history of the folder it is: what an anchor remembers, too.
+    pub fn lineage(&self) -> Lineage {
+        self.lineage
     }
 
     /// Whether the manifest names this table.

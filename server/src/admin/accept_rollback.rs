@@ -1,11 +1,15 @@
-//! `palladium accept-rollback DIR`: an operator takes an older data folder for the true one, and that is written down in it.
+//! `palladium accept-rollback DIR`: an operator takes an older data folder, or one that was given up, for the true one, and that is written down in it.
 //!
 //! ```text
 //! look: how old is the folder, how old the keyring ─► say what is lost ─► --yes
-//! do:   record in the folder's audit trail ─► the older keyring, if that too ─► exported heads of the newer trail set aside ─► anchor: next incarnation, this epoch, this end of the log
+//! do:   a lineage of its own for the folder ─► record in its audit trail ─► the older keyring, if that too ─► exported heads of the newer trail set aside ─► anchor: next incarnation, this epoch, this end of the log, this lineage
 //! ```
 //!
-//! What must hold: the anchor comes last. A crash before it leaves a folder that is refused as before, or that the record has made as new as its anchor; asking again writes a second record.
+//! What must hold: the lineage comes first and the anchor last. A crash before the first leaves a folder that is refused as before; one between the two a folder of a lineage that no anchor
+//! knows, which is refused however far the record has brought it. Asking again draws another lineage and writes a second record. With the anchor the folder that was given up is of a
+//! lineage that nobody knows any more: nobody takes it for the one that went on.
+//!
+//! An older keyring alone gives the folder no other lineage: nothing of the folder is given up.
 //!
 //! | exit | meaning |
 //! |---|---|
@@ -17,11 +21,14 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use palladium_crypto::{Anchor, AnchorError, EncryptionContext, KeyringMoment, Succession};
-use palladium_storage::Env;
+use palladium_crypto::{
+    Anchor, AnchorError, EncryptionContext, KeyringMoment, Lineage, Succession,
+};
+use palladium_storage::{Env, Options};
 
 use super::age::Ages;
 use super::folder::{DAMAGED, Folder, NOT_CHECKED, WHOLE, in_runtime};
+use crate::anchor::other_lineage;
 use crate::audit::{self, Asker, Event, Standing, Trail};
 use crate::config::Config;
 use crate::env::RealEnv;
@@ -46,6 +53,8 @@ struct Found {
     folder_epoch: u64,
     /// The newest group of its log.
     folder_log_sequence: u64,
+    /// Which history of it this is.
+    folder_lineage: Lineage,
     /// What the anchor knows; the inner error: it cannot be read, and why.
     anchor: Result<Anchor, String>,
     /// Where the keyring stands.
@@ -60,7 +69,9 @@ impl Found {
     fn is_older(&self) -> bool {
         match &self.anchor {
             Ok(anchor) => {
-                self.folder_epoch < anchor.epoch || self.folder_log_sequence < anchor.log_sequence
+                self.folder_lineage != anchor.lineage
+                    || self.folder_epoch < anchor.epoch
+                    || self.folder_log_sequence < anchor.log_sequence
             }
             Err(_) => true,
         }
@@ -83,6 +94,7 @@ impl Found {
                 self.folder_log_sequence.to_string(),
             ),
             ("keyring edits".to_owned(), self.keyring.edits.to_string()),
+            ("folder lineage".to_owned(), self.folder_lineage.to_string()),
             (
                 "keyring edits recorded".to_owned(),
                 self.recorded.edits.to_string(),
@@ -95,6 +107,7 @@ impl Found {
             Ok(anchor) => {
                 told.insert("anchor epoch".into(), anchor.epoch.to_string());
                 told.insert("anchor log group".into(), anchor.log_sequence.to_string());
+                told.insert("anchor lineage".into(), anchor.lineage.to_string());
                 told.insert("incarnation".into(), anchor.incarnation.to_string());
             }
             Err(why) => {
@@ -160,6 +173,7 @@ async fn look(config: &Config, folder: &Folder) -> Result<Found, String> {
     Ok(Found {
         folder_epoch: ages.folder_epoch,
         folder_log_sequence: ages.folder_log_sequence,
+        folder_lineage: ages.folder_lineage,
         anchor,
         keyring,
         recorded: ages.recorded?,
@@ -175,7 +189,7 @@ fn tell(found: &Found) {
             anchor.epoch,
             anchor.incarnation
         ),
-        Ok(anchor) if found.is_older() => say!(
+        Ok(anchor) if found.folder_log_sequence < anchor.log_sequence => say!(
             "the folder's log ends at group {}, and group {} was seen (start {}): what was written in between is not in it",
             found.folder_log_sequence,
             anchor.log_sequence,
@@ -186,6 +200,11 @@ fn tell(found: &Found) {
             "{why}: whether the folder, at epoch {}, is an older copy cannot be told",
             found.folder_epoch
         ),
+    }
+    let anchor = found.anchor.as_ref().ok();
+    let other = anchor.and_then(|anchor| other_lineage(found.folder_lineage, anchor.lineage));
+    if let Some(why) = other {
+        say!("{why}. What was written to the other one since is not in it");
     }
     if let Some(why) = found.keyring_refusal() {
         say!("{why}");
@@ -199,7 +218,11 @@ async fn record(config: &Config, folder: Folder, found: &Found) -> Result<u64, S
         backend, service, ..
     } = folder;
     let env: Arc<dyn Env> = Arc::new(RealEnv::default());
-    let (engine, trail) = open_engine(backend, &env, &service, config, 0).await?;
+    let options = Options {
+        lineage_begun: found.is_older().then(|| Lineage::random(env.entropy())),
+        ..config.engine_options()
+    };
+    let (engine, trail) = open_engine(backend, &env, &service, config, options).await?;
     let event = Event {
         context: Some(found.context()),
         asker: Asker {
@@ -229,6 +252,7 @@ async fn record(config: &Config, folder: Folder, found: &Found) -> Result<u64, S
             .map_or(1, |anchor| anchor.incarnation.saturating_add(1)),
         epoch,
         log_sequence: engine.log_sequence(),
+        lineage: engine.lineage(),
     };
     anchor
         .write(&config.anchor_path(), service.ring.active())

@@ -2,12 +2,13 @@
 //!
 //! | what | compared with | which is kept |
 //! |---|---|---|
-//! | the folder's epoch, and the newest group of its log | the anchor's | outside the folder |
+//! | the folder's epoch, the newest group of its log, and its lineage | the anchor's | outside the folder |
 //! | the keyring's edits and history | the moment that was recorded | in the folder |
 
-use palladium_crypto::{Anchor, AnchorError, KeyringMoment, Succession};
+use palladium_crypto::{Anchor, AnchorError, KeyringMoment, Lineage, Succession};
 
 use super::folder::Folder;
+use crate::anchor::other_lineage;
 use crate::config::Config;
 use crate::keyring_record;
 use crate::service_table::{self, SCHEMA_TABLE};
@@ -16,6 +17,7 @@ use crate::service_table::{self, SCHEMA_TABLE};
 pub(super) struct Ages {
     pub folder_epoch: u64,
     pub folder_log_sequence: u64,
+    pub folder_lineage: Lineage,
     pub anchor: Result<Anchor, AnchorError>,
     /// Where the keyring stands, and how that follows on what was recorded.
     pub keyring: Result<(KeyringMoment, Succession), String>,
@@ -44,6 +46,7 @@ impl Ages {
         Ages {
             folder_epoch: folder.inspection.epoch(),
             folder_log_sequence: folder.inspection.last_group_known(),
+            folder_lineage: folder.inspection.lineage(),
             anchor: Anchor::read(
                 &config.anchor_path(),
                 service.cluster,
@@ -58,15 +61,18 @@ impl Ages {
     pub fn of_folder(&self) -> Age {
         let (epoch, group) = (self.folder_epoch, self.folder_log_sequence);
         match &self.anchor {
-            Ok(anchor) if anchor.epoch > epoch => Age::Older(format!(
-                "the folder stands at epoch {epoch}, and the anchor knows {}",
-                anchor.epoch
-            )),
-            Ok(anchor) if anchor.log_sequence > group => Age::Older(format!(
-                "the folder's log ends at group {group}, and the anchor knows {}",
-                anchor.log_sequence
-            )),
-            Ok(_) => Age::Newest,
+            Ok(anchor) => match other_lineage(self.folder_lineage, anchor.lineage) {
+                Some(why) => Age::Older(why),
+                None if anchor.epoch > epoch => Age::Older(format!(
+                    "the folder stands at epoch {epoch}, and the anchor knows {}",
+                    anchor.epoch
+                )),
+                None if anchor.log_sequence > group => Age::Older(format!(
+                    "the folder's log ends at group {group}, and the anchor knows {}",
+                    anchor.log_sequence
+                )),
+                None => Age::Newest,
+            },
             // Nothing was ever committed: there is nothing that could be an older copy.
             Err(AnchorError::Missing) if epoch == 0 => Age::Newest,
             Err(error) => Age::Unknown(error.to_string()),

@@ -189,7 +189,8 @@ async fn record(
     let say = |error: palladium_storage::Error| error.to_string();
     let env: Arc<dyn Env> = Arc::new(RealEnv::default());
     // Its age has been looked at.
-    let (engine, trail) = open_engine(backend(config)?, &env, service, config, 0).await?;
+    let options = config.engine_options();
+    let (engine, trail) = open_engine(backend(config)?, &env, service, config, options).await?;
     let event = |(table, lost): &(Option<TableId>, String)| {
         let end = lost.floor_char_boundary(RECORDED_CHARACTERS_MAX);
         let mut told = BTreeMap::from([("lost".to_owned(), lost[..end].to_owned())]);

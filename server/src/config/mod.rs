@@ -382,6 +382,7 @@ impl Config {
             },
             log_segment_bytes: self.log_segment_bytes,
             log_sequence_seen: usual.log_sequence_seen,
+            lineage_begun: usual.lineage_begun,
             log_bytes_max: self.log_bytes_max,
             // Each is in memory up to four times: forming, as records, sealed, and to be applied.
             group_bytes_max: (memory / 16).clamp(1 << 20, usual.group_bytes_max),

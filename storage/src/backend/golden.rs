@@ -1,12 +1,15 @@
 //! A data folder of format version 1 that must open for ever: a log segment, a watermark, both manifest copies, a root.
 //!
 //! It is written from a seed, so it also holds the writers still: the same work under the same keys and entropy makes the same bytes.
-//! When the format changes on purpose, a new sample joins the old one, which stays. Files are kept without the zeros at their end.
+//! When the format changes on purpose, a new sample joins the old one, which stays: `golden-v1-lineage` is the manifest of a folder that is not of the first lineage. Files are kept without
+//! the zeros at their end.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use palladium_crypto::{ClusterId, CmkRef, KeyRing, Secret, SeededEntropy, TableId, TableKey};
+use palladium_crypto::{
+    ClusterId, CmkRef, KeyRing, Lineage, Secret, SeededEntropy, TableId, TableKey,
+};
 
 use super::{Crash, SimulatedBackend, SimulatedDisk};
 use crate::commitlog::{CommitLog, CommitLogOptions, Share, read_share};
@@ -26,8 +29,20 @@ const FILES: [(&str, &str, usize); 5] = [
     ("root", "roots/42424242424242424242424242424242", 2 * 32768),
 ];
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/backend/golden-v1")
+const MANIFESTS: std::ops::Range<usize> = 2..4;
+const LINEAGE: Lineage = Lineage(*b"golden lineage 1");
+
+fn folder(lineage: Lineage) -> PathBuf {
+    let backend = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/backend");
+    match lineage {
+        Lineage::FIRST => backend.join("golden-v1"),
+        _ => backend.join("golden-v1-lineage"),
+    }
+}
+
+fn sample(lineage: Lineage, name: &str) -> Vec<u8> {
+    let file = folder(lineage).join(name);
+    std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
 fn key(table: TableId, version: u32) -> TableKey {
@@ -83,7 +98,7 @@ fn options() -> CommitLogOptions {
     }
 }
 
-fn write() -> Arc<SimulatedDisk> {
+fn write(lineage: Lineage) -> Arc<SimulatedDisk> {
     let disk = SimulatedDisk::new();
     let env = SimulatedEnv::new(SEED);
     let backend = Arc::new(SimulatedBackend::open(&disk).unwrap());
@@ -93,6 +108,7 @@ fn write() -> Arc<SimulatedDisk> {
         let (mut manifest, _) = recovered.await.unwrap();
         let opened = CommitLog::recover(backend.clone(), env.clone(), ring(SERVICE), options());
         let (mut log, _) = opened.await.unwrap();
+        manifest.begin_lineage(lineage);
         for edit in edits() {
             manifest.commit(&[edit]).await.unwrap();
         }
@@ -129,9 +145,7 @@ fn trimmed(mut bytes: Vec<u8>) -> Vec<u8> {
 fn a_data_folder_of_format_1_opens() {
     let disk = SimulatedDisk::new();
     for (name, path, length) in FILES {
-        let file = folder().join(name);
-        let mut bytes =
-            std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let mut bytes = sample(Lineage::FIRST, name);
         bytes.resize(bytes.len().max(length), 0);
         disk.replace(path, Some(bytes));
     }
@@ -148,6 +162,7 @@ fn a_data_folder_of_format_1_opens() {
         let recovered = Manifest::recover(backend.clone(), env.clone(), ring(SERVICE));
         let (manifest, report) = recovered.await.unwrap();
         assert!(report.notes.is_empty() && report.unfinished.is_empty());
+        assert_eq!(report.lineage, Lineage::FIRST);
         let table = &manifest.state().tables[&TABLE];
         assert_eq!((table.epoch, table.root_hash), (5, root.hash()));
         let opened = CommitLog::recover(backend.clone(), env.clone(), ring(SERVICE), options());
@@ -163,20 +178,37 @@ fn a_data_folder_of_format_1_opens() {
 }
 
 #[test]
+fn a_manifest_that_names_its_lineage_opens() {
+    let disk = SimulatedDisk::new();
+    for (name, path, _) in &FILES[MANIFESTS] {
+        disk.replace(path, Some(sample(LINEAGE, name)));
+    }
+    let env = SimulatedEnv::new(SEED + 1);
+    let backend = Arc::new(SimulatedBackend::open(&disk).unwrap());
+    let recovered = Manifest::recover(backend, env.clone(), ring(SERVICE));
+    let (manifest, report) = env.run(recovered).unwrap();
+    assert!(report.notes.is_empty() && report.unfinished.is_empty());
+    assert_eq!((report.lineage, report.sequence), (LINEAGE, 3));
+    assert_eq!(manifest.state().tables[&TABLE].epoch, 5);
+}
+
+#[test]
 fn the_same_work_makes_the_same_bytes() {
-    let disk = write();
-    for (name, path, _) in FILES {
+    compare(Lineage::FIRST, &FILES);
+    compare(LINEAGE, &FILES[MANIFESTS]);
+}
+
+fn compare(lineage: Lineage, files: &[(&str, &str, usize)]) {
+    let disk = write(lineage);
+    for (name, path, _) in files {
         let written = trimmed(disk.contents(path).unwrap());
-        let file = folder().join(name);
         // Run by hand, with the variable set, when a format version is added.
         if std::env::var_os("PALLADIUM_WRITE_GOLDEN").is_some() {
-            std::fs::create_dir_all(folder()).unwrap();
-            std::fs::write(&file, &written).unwrap();
+            std::fs::create_dir_all(folder(lineage)).unwrap();
+            std::fs::write(folder(lineage).join(name), &written).unwrap();
         }
-        let sample =
-            std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         assert!(
-            written == sample,
+            written == sample(lineage, name),
             "{name} is written otherwise than in format 1"
         );
     }

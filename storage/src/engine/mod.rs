@@ -41,7 +41,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures::channel::oneshot;
-use palladium_crypto::{KeyRing, StructureId, TableId};
+use palladium_crypto::{KeyRing, Lineage, StructureId, TableId};
 
 use crate::backend::Backend;
 use crate::background::{Job, Jobs};
@@ -125,6 +125,8 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) refused_from: AtomicUsize,
     /// The manifest's newest sequence: what an anchor remembers.
     pub(crate) epoch: AtomicU64,
+    /// The manifest's lineage: what an anchor remembers, too.
+    pub(crate) lineage: Lineage,
     /// Who knows which rows of derived stores are stale.
     pub(crate) stale_entries: OnceLock<StaleEntries>,
     /// SSTables that no version holds any more; their blobs go when the last reader has left.
@@ -279,6 +281,11 @@ impl<B: Backend> Engine<B> {
     /// The newest epoch of this folder. It never goes back; an anchor outside remembers it.
     pub fn epoch(&self) -> u64 {
         self.inner.epoch.load(Ordering::Acquire)
+    }
+
+    /// Which history of the folder it is; an anchor outside remembers it, too.
+    pub fn lineage(&self) -> Lineage {
+        self.inner.lineage
     }
 
     /// The newest group that the log's watermark names. It never goes back; an anchor outside remembers it beside the epoch, which a write does not raise. No more than the folder

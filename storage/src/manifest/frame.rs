@@ -3,7 +3,7 @@
 //! A frame is: head (ids, sizes, a wrapped key), edits, sealed record, CRC. The CRC tells torn from whole without any key; the
 //! record, sealed under the service's key, tells whether this is the frame that was written after the one before it.
 
-use palladium_crypto::{StructureId, TableId, WRAPPED_DATA_KEY_BYTES, WrappedDataKey};
+use palladium_crypto::{Lineage, StructureId, TableId, WRAPPED_DATA_KEY_BYTES, WrappedDataKey};
 
 use crate::backend::fields::{FieldReader, FieldWriter, is_zero};
 use crate::sealed::TAG_BYTES;
@@ -187,20 +187,28 @@ pub struct Record {
     pub clock_micros: i64,
     /// Epoch and root hash of each table the frame touches.
     pub tables: Vec<(TableId, u64, [u8; 32])>,
+    /// Which history of the folder it belongs to.
+    pub lineage: Lineage,
 }
 
 const RECORD_FIXED_BYTES: usize = 92;
 const RECORD_TABLE_BYTES: usize = 16 + 8 + 32;
+const LINEAGE_BYTES: usize = 16;
 
 impl Record {
-    /// Bytes of a sealed record about so many tables.
-    pub fn sealed_bytes(tables: usize) -> usize {
-        RECORD_FIXED_BYTES + tables * RECORD_TABLE_BYTES + TAG_BYTES
+    /// Bytes of a sealed record about so many tables. The first lineage goes without saying, as it did before there were others.
+    pub fn sealed_bytes(tables: usize, lineage: Lineage) -> usize {
+        let lineage_bytes = match lineage {
+            Lineage::FIRST => 0,
+            _ => LINEAGE_BYTES,
+        };
+        RECORD_FIXED_BYTES + tables * RECORD_TABLE_BYTES + lineage_bytes + TAG_BYTES
     }
 
     /// The plaintext.
     pub fn encode(&self) -> Vec<u8> {
-        let mut fields = FieldWriter::with_capacity(Self::sealed_bytes(self.tables.len()));
+        let mut fields =
+            FieldWriter::with_capacity(Self::sealed_bytes(self.tables.len(), self.lineage));
         fields
             .raw(&self.content)
             .raw(&self.previous)
@@ -209,6 +217,9 @@ impl Record {
         fields.u32(self.tables.len() as u32);
         for (table, epoch, root_hash) in &self.tables {
             fields.raw(&table.0).u64(*epoch).raw(root_hash);
+        }
+        if self.lineage != Lineage::FIRST {
+            fields.raw(&self.lineage.0);
         }
         fields.into_bytes()
     }
@@ -225,6 +236,10 @@ impl Record {
         let tables = (0..fields.fits(count, RECORD_TABLE_BYTES)?)
             .map(|_| Some((TableId(fields.array()?), fields.u64()?, fields.array()?)))
             .collect::<Option<_>>()?;
+        let lineage = match fields.left() {
+            0 => Lineage::FIRST,
+            _ => Some(Lineage(fields.array()?)).filter(|lineage| *lineage != Lineage::FIRST)?,
+        };
         fields.end()?;
         Some(Record {
             content,
@@ -233,6 +248,7 @@ impl Record {
             log_sequence,
             clock_micros,
             tables,
+            lineage,
         })
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Edits are public; what makes them trustworthy is the record that closes each frame: hash of the frame, hash of the one before it,
-//! the log's position, and epoch and root hash of each table touched. An edit that nobody made, a frame left out or put back, and a
+//! the log's position, the folder's lineage, and epoch and root hash of each table touched. An edit that nobody made, a frame left out or put back, and a
 //! root of another age show.
 //!
 //! What must hold:
@@ -18,7 +18,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use palladium_crypto::{KeyRing, Sealed, StructureKind, TableId};
+use palladium_crypto::{KeyRing, Lineage, Sealed, StructureKind, TableId};
 
 use self::frame::{FrameHead, FrameKind, GenerationHeader, Record};
 use self::recovery::{Found, NewestFrame};
@@ -52,6 +52,8 @@ pub struct ManifestReport {
     pub log_sequence: u64,
     /// The wall clock then, microseconds.
     pub clock_micros: i64,
+    /// Which history of the folder it belongs to.
+    pub lineage: Lineage,
     /// Damage to one copy that the other one made good.
     pub notes: Vec<String>,
     /// What a crash explains and looks the same as damage to the newest frame of one copy: a commit cut short.
@@ -81,6 +83,7 @@ pub struct Manifest<B: Backend> {
     sequence: u64,
     previous: [u8; 32],
     log_sequence: u64,
+    lineage: Lineage,
     /// The present generation is not to be appended to: damaged, or a commit to it has failed.
     needs_generation: bool,
 }
@@ -144,6 +147,7 @@ impl<B: Backend> Manifest<B> {
             sequence: found.report.sequence,
             previous: found.previous,
             log_sequence: found.report.log_sequence,
+            lineage: found.report.lineage,
             needs_generation: found.needs_generation,
         }
     }
@@ -268,7 +272,7 @@ impl<B: Backend> Manifest<B> {
             structure: writer.structure(),
             wrapped: writer.wrapped().clone(),
             edits: encoded.bytes(),
-            record_bytes: Record::sealed_bytes(tables.len()),
+            record_bytes: Record::sealed_bytes(tables.len(), self.lineage),
         };
         if u32::try_from(head.frame_bytes()).is_err() {
             return Err(Error::Invalid {
@@ -283,6 +287,7 @@ impl<B: Backend> Manifest<B> {
             log_sequence: self.log_sequence,
             clock_micros: self.env.wall_micros(),
             tables,
+            lineage: self.lineage,
         };
         Ok(Draft {
             head,
@@ -309,6 +314,16 @@ impl<B: Backend> Manifest<B> {
     /// The log is durable up to here: the next commit will say that it knows.
     pub fn note_log(&mut self, sequence: u64) {
         self.log_sequence = self.log_sequence.max(sequence);
+    }
+
+    /// The next commit, and all after it, are of another lineage than what was committed before.
+    pub fn begin_lineage(&mut self, lineage: Lineage) {
+        self.lineage = lineage;
+    }
+
+    /// Which history of the folder it is.
+    pub fn lineage(&self) -> Lineage {
+        self.lineage
     }
 
     /// What the tables are made of.

@@ -300,6 +300,7 @@ impl<'a> Reading<'a> {
         self.found.report.sequence = record.sequence;
         self.found.report.log_sequence = record.log_sequence;
         self.found.report.clock_micros = record.clock_micros;
+        self.found.report.lineage = record.lineage;
         self.found.previous = frame.hash();
         self.offset += frame.all.len();
         if is_first {

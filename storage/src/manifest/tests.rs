@@ -215,6 +215,86 @@ fn a_crash_at_any_step_gives_the_old_state_or_the_new() {
     }
 }
 
+const OTHER: Lineage = Lineage([0x6c; 16]);
+
+#[test]
+fn a_lineage_is_in_every_commit_from_its_first_on_and_in_none_before() {
+    let world = World::written(30, 2);
+    let (mut manifest, report) = world.open();
+    assert_eq!(report.lineage, Lineage::FIRST);
+    manifest.begin_lineage(OTHER);
+    drop(manifest);
+    let (mut manifest, report) = world.open();
+    assert_eq!(report.lineage, Lineage::FIRST, "nothing was written");
+    manifest.begin_lineage(OTHER);
+    world.env.run(manifest.commit(&[])).unwrap();
+    drop(manifest);
+    let (mut manifest, report) = world.open();
+    assert_eq!(report.lineage, OTHER);
+    world.commit(&mut manifest, 2).unwrap();
+    assert_eq!((manifest.lineage(), tables_in(&manifest)), (OTHER, 3));
+    drop(manifest);
+    // A damaged copy makes the next start write a new generation, whose snapshot is of it, too.
+    let (path, bytes) = world.file(1);
+    world.disk.flip(&path, bytes.len() - 20, 0);
+    assert_eq!(world.open().1.lineage, OTHER);
+    let (manifest, report) = world.open();
+    assert_eq!((report.lineage, manifest.lineage()), (OTHER, OTHER));
+    assert_eq!([report.notes, report.unfinished].concat(), [""; 0]);
+}
+
+#[test]
+fn a_crash_at_any_step_of_a_new_lineage_leaves_the_old_one_or_the_new() {
+    let mut seen = [false; 2];
+    for sync in 1..8 {
+        for seed in 0..6 {
+            let world = World::written(seed, 3);
+            let (mut manifest, _) = world.open();
+            manifest.begin_lineage(OTHER);
+            world.disk.go_down_at_sync(sync);
+            let is_done = world.env.run(manifest.commit(&[])).is_ok();
+            drop(manifest);
+            world.disk.crash(Crash::PowerLoss { seed });
+            let (manifest, report) = world.open();
+            assert_eq!(tables_in(&manifest), 3, "sync {sync} seed {seed}");
+            let is_new = report.lineage == OTHER;
+            assert!(is_new || report.lineage == Lineage::FIRST);
+            assert!(is_new || !is_done, "sync {sync} seed {seed}");
+            seen[usize::from(is_new)] = true;
+        }
+    }
+    assert_eq!(seen, [true; 2]);
+}
+
+#[test]
+fn a_record_names_no_lineage_but_a_whole_one_that_is_not_the_first() {
+    let record = Record {
+        content: [1; 32],
+        previous: [2; 32],
+        sequence: 3,
+        log_sequence: 4,
+        clock_micros: 5,
+        tables: vec![(table(0), 6, [7; 32])],
+        lineage: OTHER,
+    };
+    let bytes = record.encode();
+    assert_eq!(Record::decode(&bytes), Some(record.clone()));
+    let first = Record {
+        lineage: Lineage::FIRST,
+        ..record
+    };
+    let without = bytes.len() - 16;
+    assert_eq!(first.encode(), bytes[..without]);
+    for length in without + 1..bytes.len() {
+        assert_eq!(Record::decode(&bytes[..length]), None, "{length} bytes");
+    }
+    assert_eq!(Record::decode(&[&bytes[..], &[0]].concat()), None);
+    assert_eq!(
+        Record::decode(&[&bytes[..without], &[0; 16]].concat()),
+        None
+    );
+}
+
 #[test]
 fn a_crash_while_a_generation_is_replaced_loses_nothing() {
     for sync in 1..12 {
