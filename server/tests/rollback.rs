@@ -401,3 +401,46 @@ fn a_lost_anchor_is_made_good_by_accepting_the_folder_and_a_copy_of_before_is_an
     place.put("before", "accepted");
     place.is_refused_for_its_lineage();
 }
+
+#[test]
+fn heads_of_the_trail_that_was_given_up_are_set_aside_whichever_trail_is_longer() {
+    let place = Place::new();
+    let heads = || fs::read_to_string(place.file("keyring.audit-head")).unwrap();
+    let is_whole = || {
+        let (code, text) = place.run(&["audit", "verify", "data"]);
+        assert_eq!(code, Some(0), "{text}");
+        text
+    };
+    place.live(&MAKE_TABLE);
+    let common = heads();
+    copy(&place.data(), &place.file("older"));
+    place.live(&GO_FAR);
+    is_whole();
+    let longer = heads();
+    place.put("older", "longer");
+    place.accept();
+    is_whole();
+    let first = place.file("keyring.audit-head.before-rollback-1");
+    assert_eq!(fs::read_to_string(first).unwrap(), longer);
+    assert!(
+        heads().starts_with(&common),
+        "they vouch for the records of before"
+    );
+    place.live(&["CREATE TABLE ks.g (k int PRIMARY KEY)"]);
+    let shorter = heads();
+    // The longer trail has records of its own in the places that these heads speak of.
+    place.put("longer", "shorter");
+    place.accept();
+    let text = is_whole();
+    assert!(!text.contains("no exported head"), "{text}");
+    let second = place.file("keyring.audit-head.before-rollback-2");
+    assert_eq!(fs::read_to_string(second).unwrap(), shorter);
+    assert!(heads().starts_with(&common));
+    place.live(&["INSERT INTO ks.t (k) VALUES (5)"]);
+    is_whole();
+    // What goes on has the heads of the one before: nothing is set aside without need.
+    fs::remove_file(place.file("keyring.anchor")).unwrap();
+    place.accept();
+    is_whole();
+    assert!(!place.file("keyring.audit-head.before-rollback-3").exists());
+}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! look: how old is the folder, how old the keyring ─► say what is lost ─► --yes
-//! do:   a lineage of its own for the folder ─► record in its audit trail ─► the older keyring, if that too ─► exported heads of the newer trail set aside ─► anchor: next incarnation, this epoch, this end of the log, this lineage
+//! do:   a lineage of its own for the folder ─► record in its audit trail ─► the older keyring, if that too ─► exported heads of the other trail set aside ─► anchor: next incarnation, this epoch, this end of the log, this lineage
 //! ```
 //!
 //! What must hold: the lineage comes first and the anchor last. A crash before the first leaves a folder that is refused as before; one between the two a folder of a lineage that no anchor
@@ -29,7 +29,7 @@ use palladium_storage::{Env, Options};
 use super::age::Ages;
 use super::folder::{DAMAGED, Folder, NOT_CHECKED, WHOLE, in_runtime};
 use crate::anchor::other_lineage;
-use crate::audit::{self, Asker, Event, Standing, Trail};
+use crate::audit::{self, Asker, Event, Head, Standing, Trail};
 use crate::config::Config;
 use crate::env::RealEnv;
 use crate::keyring_record;
@@ -241,8 +241,9 @@ async fn record(config: &Config, folder: Folder, found: &Found) -> Result<u64, S
             .await
             .map_err(say)?;
     }
+    let exported = told_apart(config, &trail).await?;
     engine.close().await.map_err(say)?;
-    export(config, &trail)?;
+    export(config, &trail, exported)?;
     let epoch = engine.epoch();
     let anchor = Anchor {
         cluster: service.cluster,
@@ -260,22 +261,27 @@ async fn record(config: &Config, folder: Folder, found: &Found) -> Result<u64, S
     Ok(epoch)
 }
 
-/// Heads of the newer trail speak of records that are gone: they are kept under another name, for whoever wants to know.
-fn export(config: &Config, trail: &Trail) -> Result<(), String> {
+/// Exported heads of this trail, and those of another one. A file that cannot be read has none: it is set aside where the next head is added to it.
+async fn told_apart(config: &Config, trail: &Trail) -> Result<(Vec<Head>, Vec<Head>), String> {
+    let exported = audit::read_exported(&config.audit_head_path()).unwrap_or_default();
+    let told_apart = trail.told_apart(exported).await;
+    told_apart.map_err(|error| error.to_string())
+}
+
+/// Heads of the trail that is given up speak of records that this one never had, newer ones or others in the place of its own: they are kept under another name, for whoever wants to know.
+fn export(
+    config: &Config,
+    trail: &Trail,
+    (own, others): (Vec<Head>, Vec<Head>),
+) -> Result<(), String> {
     let path = config.audit_head_path();
     let Some(head) = trail.head() else {
         return Ok(());
     };
-    let exported = audit::read_exported(&path);
-    let is_ahead = exported.as_ref().is_ok_and(|heads| {
-        heads
-            .last()
-            .is_some_and(|last| last.sequence() >= head.sequence())
-    });
-    if is_ahead {
-        let kept = audit::set_aside(&path, "before-rollback")?;
+    if !others.is_empty() {
+        let kept = audit::set_aside_but(&path, "before-rollback", &own)?;
         say!(
-            "exported heads of the newer audit trail are kept in {}",
+            "exported heads of another audit trail than this one are kept in {}",
             kept.display()
         );
     }

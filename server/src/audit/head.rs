@@ -9,7 +9,7 @@
 //! somebody else kept tells the two apart.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use palladium_crypto::{ClusterId, PublicKey, Signature, Signer, Statement, durable};
 use serde::{Deserialize, Serialize};
@@ -123,6 +123,11 @@ impl Head {
         self.sequence
     }
 
+    /// Whether it speaks of this place, whoever signed it.
+    pub fn is_of(&self, place: Place) -> bool {
+        self.sequence == place.sequence && self.hash == place.hash.to_string()
+    }
+
     /// One line of JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a head is texts and numbers")
@@ -173,6 +178,10 @@ pub fn export(path: &Path, head: &Head) -> Result<(), String> {
         return Ok(());
     }
     heads.push(head.clone());
+    replace(&locked, &heads)
+}
+
+fn replace(file: &durable::Locked, heads: &[Head]) -> Result<(), String> {
     let surplus = heads.len().saturating_sub(HEADS_MAX);
     let lines = heads.iter().skip(surplus);
     let mut text = Vec::new();
@@ -180,16 +189,24 @@ pub fn export(path: &Path, head: &Head) -> Result<(), String> {
         text.extend_from_slice(&line.to_bytes());
         text.push(b'\n');
     }
-    locked.replace(&text).map_err(say)
+    file.replace(&text).map_err(|error| error.to_string())
+}
+
+/// Sets the file aside, and leaves in its place those of its heads that are still to be compared. Says where it is kept.
+pub fn set_aside_but(path: &Path, why: &str, still: &[Head]) -> Result<PathBuf, String> {
+    let locked = durable::lock(path).map_err(|error| error.to_string())?;
+    let kept = set_aside(locked.path(), why)?;
+    replace(&locked, still)?;
+    Ok(kept)
 }
 
 /// Gives the file another name, so that what it says is kept and no longer compared. Says which. Where a link leads to the file, the link stays.
-pub fn set_aside(path: &Path, why: &str) -> Result<std::path::PathBuf, String> {
+fn set_aside(path: &Path, why: &str) -> Result<PathBuf, String> {
     let path = &durable::real(path).map_err(|error| error.to_string())?;
     for number in 1u32.. {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{why}-{number}"));
-        let kept = std::path::PathBuf::from(name);
+        let kept = PathBuf::from(name);
         if !kept.exists() {
             std::fs::rename(path, &kept).map_err(|error| {
                 format!(

@@ -35,7 +35,7 @@ use palladium_crypto::{CmkRef, EncryptionContext};
 use tokio::sync::{mpsc, watch};
 
 pub use check::{Checked, check};
-pub use head::{Head, Place, export, read_exported, set_aside};
+pub use head::{Head, Place, export, read_exported, set_aside_but};
 pub use record::{Hash, Record};
 use repeats::Repeats;
 pub use trail::{Entry, SEGMENT_ROWS, Span, Trail, TrailLimits};

@@ -10,7 +10,7 @@
 //! Records, head and day of one batch are one atomic write, so that a crash leaves a trail that ends where its head says. Pruning drops whole segments from
 //! the front, with the checkpoint in the same write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -321,6 +321,34 @@ impl Trail {
     async fn write(&self, mutations: Vec<Mutation>) -> palladium_storage::Result<()> {
         let results = self.engine.write(vec![Write::new(mutations)]).await;
         results.into_iter().next().unwrap_or(Ok(()))
+    }
+
+    /// Exported heads of this trail, and those of another one. Of records that were pruned nobody can tell: their heads are not compared, and stay.
+    pub async fn told_apart(
+        &self,
+        heads: Vec<Head>,
+    ) -> palladium_storage::Result<(Vec<Head>, Vec<Head>)> {
+        let kept = {
+            let known = self.known();
+            known.first..=known.place.sequence
+        };
+        let sequences = heads.iter().map(Head::sequence);
+        let segments: BTreeSet<u64> = sequences
+            .filter(|sequence| kept.contains(sequence))
+            .map(|sequence| sequence / SEGMENT_ROWS)
+            .collect();
+        let mut places = BTreeMap::new();
+        for segment in segments {
+            let entries = self.segment(segment).await?.into_iter();
+            places.extend(entries.map(|entry| (entry.record.sequence, entry.hash)));
+        }
+        let is_own = |head: &Head| {
+            let sequence = head.sequence();
+            let hash = places.get(&sequence);
+            sequence < *kept.start()
+                || hash.is_some_and(|&hash| head.is_of(Place { sequence, hash }))
+        };
+        Ok(heads.into_iter().partition(is_own))
     }
 
     /// The wall clock that events are stamped with.
