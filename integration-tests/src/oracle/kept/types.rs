@@ -37,7 +37,7 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra does not see that a descending column is a collection",
     },
     Kept {
-        statement: "SELECT * FROM w*token(*{*|SELECT * FROM w*token(*[*",
+        statement: "SELECT * FROM w*token(*{*|SELECT * FROM w*token(*[*|SELECT * FROM w*token (*[*",
         theirs: "0x2200 Type error: {*} cannot be passed as argument * of function system.token of type frozen<*|0x2200 Type error: [*] cannot be passed as argument * of function system.token of type *",
         ours: "[*|prepared: *|0x2200 *",
         why: "Cassandra does not know a descending column's own type again",

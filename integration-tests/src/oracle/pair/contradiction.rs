@@ -8,10 +8,13 @@ use crate::oracle::compare;
 use crate::oracle::kept;
 use crate::oracle::pair::Difference;
 use crate::oracle::step::Step;
-use crate::oracle::wire::{Asker, Request};
+use crate::oracle::wire::{Asker, Request, Value};
 
 /// The code of an error that says that a read failed.
 const READ_FAILURE: i32 = 0x1300;
+
+/// What a row has in its columns.
+type Row = Vec<Option<bytes::Bytes>>;
 
 /// A view as Cassandra's own tables describe it.
 struct View {
@@ -46,8 +49,9 @@ impl Pair {
         if lacks_rows && self.hides_rows(step).await {
             return Some(kept::HIDDEN_ROWS);
         }
-        let contains = |relation: &str| relation.contains(" CONTAINS ");
-        if lacks_rows && self.is_blind_to_both(step, contains).await {
+        if (lacks_rows || self.lacks_rows_of_collections(step).await)
+            && self.is_blind_to_both(step, is_contains).await
+        {
             return Some(kept::FROZEN_CONTAINS);
         }
         let of_statics = |relation: &str| relation.starts_with('s');
@@ -94,8 +98,7 @@ impl Pair {
 
     /// Whether Cassandra's rows are ours and others of which it says itself that a vector in them is not what is meant.
     async fn takes_any_vector(&mut self, step: &Step) -> bool {
-        let (Some(plain), Some((table, relations))) = (plain(step, "*"), relations(&step.text))
-        else {
+        let Some(plain) = plain(step, "*") else {
             return false;
         };
         let (theirs, ours) = self.at_once(&plain).await;
@@ -110,21 +113,45 @@ impl Pair {
             )
             .map(|column| column.name.as_str())
             .collect();
-        let of_vectors = relations.iter().filter(|relation| {
-            relation
-                .split(' ')
-                .next()
-                .is_some_and(|name| vectors.contains(&name))
-        });
-        let mut left = theirs.rows.clone();
-        for relation in of_vectors {
-            let from = format!("{table} WHERE {relation} ALLOW FILTERING");
-            let Some(alone) = rows_of(&mut self.theirs, "*", &from, step).await else {
-                return false;
-            };
+        let of_vectors = |relation: &str| {
+            let name = relation.split(' ').next();
+            name.is_some_and(|name| vectors.contains(&name))
+        };
+        let left = self.meant(step, &theirs.rows, of_vectors).await;
+        left.is_some_and(|left| left.len() < theirs.rows.len() && left == ours.rows)
+    }
+
+    /// Those of some rows which Cassandra also finds by each of some of a statement's relations alone.
+    async fn meant(
+        &mut self,
+        step: &Step,
+        rows: &[Row],
+        is_asked: impl Fn(&str) -> bool,
+    ) -> Option<Vec<Row>> {
+        let (table, relations) = relations(step)?;
+        let mut left = rows.to_vec();
+        for relation in relations.iter().filter(|relation| is_asked(relation.text)) {
+            let alone = rows_by(&mut self.theirs, table, &[relation], step).await?;
             left.retain(|row| alone.rows.contains(row));
         }
-        left.len() < theirs.rows.len() && left == ours.rows
+        Some(left)
+    }
+
+    /// Whether Cassandra has fewer rows than we have, apart from those of which it says itself that their collections are not what is meant: it takes
+    /// an empty set for the number 0, whose bytes are the same.
+    async fn lacks_rows_of_collections(&mut self, step: &Step) -> bool {
+        let Some(plain) = plain(step, "*") else {
+            return false;
+        };
+        let (mut theirs, ours) = self.at_once(&plain).await;
+        let Answer::Rows(table) = &mut theirs.answer else {
+            return false;
+        };
+        match self.meant(step, &table.rows, is_contains).await {
+            Some(left) => table.rows = left,
+            None => return false,
+        }
+        lacks_rows(&theirs, &ours)
     }
 
     /// What both answer to a step that is not asked page by page.
@@ -180,19 +207,18 @@ impl Pair {
         step: &Step,
         is_of_the_first: impl Fn(&str) -> bool,
     ) -> bool {
-        let Some((table, relations)) = relations(&step.text) else {
+        let Some((table, relations)) = relations(step) else {
             return false;
         };
-        let (first, others): (Vec<&str>, Vec<&str>) = relations
-            .into_iter()
-            .partition(|relation| is_of_the_first(relation));
+        let (first, others): (Vec<&Said>, Vec<&Said>) = relations
+            .iter()
+            .partition(|relation| is_of_the_first(relation.text));
         if first.is_empty() || others.is_empty() {
             return false;
         }
         let mut found = Vec::new();
         for relations in [first, others] {
-            let from = format!("{table} WHERE {} ALLOW FILTERING", relations.join(" AND "));
-            match rows_of(&mut self.theirs, "*", &from, step).await {
+            match rows_by(&mut self.theirs, table, &relations, step).await {
                 Some(table) => found.push(table.rows),
                 None => return false,
             }
@@ -240,12 +266,14 @@ impl Pair {
         let Some(view) = self.view(step).await else {
             return false;
         };
-        let (Some(plain), Some((_, relations))) = (plain(step, "*"), relations(&step.text)) else {
+        let (Some(plain), Some((_, relations))) = (plain(step, "*"), relations(step)) else {
             return false;
         };
         let lists = |column: &String| {
             let list = format!("{column} IN ");
-            relations.iter().any(|relation| relation.starts_with(&list))
+            relations
+                .iter()
+                .any(|relation| relation.text.starts_with(&list))
         };
         let descends = format!(
             "SELECT column_name, clustering_order FROM system_schema.columns WHERE keyspace_name = '{}' AND table_name = '{}'",
@@ -326,26 +354,48 @@ fn selected(text: &str) -> Option<&str> {
     Some(columns)
 }
 
+/// A relation of a WHERE, with the values of its markers.
+struct Said<'a> {
+    text: &'a str,
+    values: Vec<Value>,
+}
+
+fn is_contains(relation: &str) -> bool {
+    relation.contains(" CONTAINS ")
+}
+
 /// The same rows, one by one: these columns of a step's table under its WHERE, and nothing that limits, groups or orders them.
 fn plain(step: &Step, columns: &str) -> Option<Step> {
-    let text = match relations(&step.text) {
-        Some((table, relations)) => format!(
-            "SELECT {columns} FROM {table} WHERE {} ALLOW FILTERING",
-            relations.join(" AND ")
-        ),
-        None => format!("SELECT {columns} FROM {}", table_of(&step.text)?),
+    let (from, values) = match relations(step) {
+        Some((table, relations)) => together(table, &relations.iter().collect::<Vec<_>>()),
+        None if step.text.contains(" WHERE ") => return None,
+        None => (table_of(&step.text)?.to_owned(), Vec::new()),
     };
     Some(Step {
-        text,
+        text: format!("SELECT {columns} FROM {from}"),
+        values,
         page_rows: None,
         ..step.clone()
     })
 }
 
+/// A table under some relations, and their values.
+fn together(table: &str, relations: &[&Said<'_>]) -> (String, Vec<Value>) {
+    let texts: Vec<&str> = relations.iter().map(|relation| relation.text).collect();
+    let from = format!("{table} WHERE {} ALLOW FILTERING", texts.join(" AND "));
+    let values = relations.iter();
+    let values = values.flat_map(|relation| relation.values.clone());
+    (from, values.collect())
+}
+
 /// The table that a SELECT reads, and the relations of its WHERE.
-fn relations(text: &str) -> Option<(&str, Vec<&str>)> {
-    let text = text.trim_end_matches(';');
-    let (_, rest) = text.split_once(" FROM ")?;
+fn relations(step: &Step) -> Option<(&str, Vec<Said<'_>>)> {
+    let text = step.text.trim_end_matches(';');
+    let markers = |text: &str| text.matches('?').count();
+    if markers(text) != step.values.len() {
+        return None;
+    }
+    let (before, rest) = text.split_once(" FROM ")?;
     let (table, relations) = rest.split_once(" WHERE ")?;
     let ends = [
         " GROUP BY ",
@@ -356,13 +406,42 @@ fn relations(text: &str) -> Option<(&str, Vec<&str>)> {
     ];
     let end = ends.iter().filter_map(|word| relations.find(word)).min();
     let relations = &relations[..end.unwrap_or(relations.len())];
-    Some((table, relations.split(" AND ").collect()))
+    let mut values = step.values[markers(before)..].iter().cloned();
+    let said = relations.split(" AND ").map(|text| Said {
+        text,
+        values: values.by_ref().take(markers(text)).collect(),
+    });
+    Some((table, said.collect()))
+}
+
+/// The rows that a server finds by some relations.
+async fn rows_by(
+    asker: &mut Asker,
+    table: &str,
+    relations: &[&Said<'_>],
+    step: &Step,
+) -> Option<Table> {
+    let (from, values) = together(table, relations);
+    rows_of(
+        asker,
+        "*",
+        &from,
+        &Step {
+            values,
+            ..step.clone()
+        },
+    )
+    .await
 }
 
 /// All of a table's rows as a server has them at the time of a step.
 async fn rows_of(asker: &mut Asker, columns: &str, from: &str, step: &Step) -> Option<Table> {
     let text = format!("SELECT {columns} FROM {from}");
     let request = Request {
+        values: match text.contains('?') {
+            true => &step.values,
+            false => &[],
+        },
         now_seconds: step.now_seconds,
         ..Request::plain(&text)
     };
@@ -373,12 +452,7 @@ async fn rows_of(asker: &mut Asker, columns: &str, from: &str, step: &Step) -> O
 }
 
 /// The keys of a view that rows of a table have, in one order.
-async fn keys_of(
-    asker: &mut Asker,
-    key: &str,
-    table: &str,
-    step: &Step,
-) -> Option<Vec<Vec<Option<bytes::Bytes>>>> {
+async fn keys_of(asker: &mut Asker, key: &str, table: &str, step: &Step) -> Option<Vec<Row>> {
     let mut rows = rows_of(asker, key, table, step).await?.rows;
     rows.retain(|row| row.iter().all(Option::is_some));
     rows.sort();
@@ -401,7 +475,7 @@ fn lacks_rows(theirs: &Reply, ours: &Reply) -> bool {
 }
 
 /// All rows that one shows page by page; `None` if it refuses one.
-async fn rows_in_pages(asker: &mut Asker, step: &Step) -> Option<Vec<Vec<Option<bytes::Bytes>>>> {
+async fn rows_in_pages(asker: &mut Asker, step: &Step) -> Option<Vec<Row>> {
     let mut rows = Vec::new();
     let mut state = None;
     for _ in 0..PAGES_MAX {
@@ -420,8 +494,9 @@ async fn rows_in_pages(asker: &mut Asker, step: &Step) -> Option<Vec<Vec<Option<
 
 #[cfg(test)]
 mod tests {
-    use super::{plain, selected};
+    use super::{plain, relations, selected};
     use crate::oracle::step::{Purpose, Step};
+    use crate::oracle::wire::Value;
 
     #[test]
     fn rows_are_asked_for_one_by_one_under_the_same_where() {
@@ -437,5 +512,13 @@ mod tests {
         let all = "SELECT v FROM t;";
         assert_eq!(asked(all, "v").as_deref(), Some("SELECT v FROM t"));
         assert_eq!(asked("TRUNCATE t;", "*"), None);
+        let markers = "SELECT v FROM t WHERE a = ? AND b IN (?, 2) LIMIT ?;";
+        let step = Step {
+            values: [1u8, 2, 3].map(|value| Value::Bytes(vec![value])).into(),
+            ..Step::plain(Purpose::Read, markers)
+        };
+        let (_, said) = relations(&step).expect("there is a WHERE");
+        let values: Vec<usize> = said.iter().map(|said| said.values.len()).collect();
+        assert_eq!(values, [1, 1]);
     }
 }
