@@ -84,9 +84,24 @@ impl Pair {
 
     /// Whether Cassandra has fewer rows than we have under the same WHERE: groups, limits and what is taken together do not show it.
     async fn lacks_rows_of_where(&mut self, step: &Step) -> bool {
+        let Some(all) = plain(step, "*") else {
+            return false;
+        };
+        if self.lacks_rows_at_once(&all).await {
+            return true;
+        }
+        // A row is hidden from those who ask for few of its columns, which is none where rows are counted.
         let selected = selected(&step.text).filter(|columns| !columns.contains('('));
-        for columns in selected.into_iter().chain(["*"]) {
-            let Some(plain) = plain(step, columns) else {
+        let one_by_one = match (selected, self.at_once(&all).await.0.answer) {
+            (Some(columns), _) => vec![columns.to_owned()],
+            (None, Answer::Rows(table)) => {
+                let names = table.columns.iter();
+                names.map(|column| format!("\"{}\"", column.name)).collect()
+            }
+            (None, _) => Vec::new(),
+        };
+        for columns in one_by_one {
+            let Some(plain) = plain(step, &columns) else {
                 return false;
             };
             if self.lacks_rows_at_once(&plain).await {
@@ -201,7 +216,7 @@ impl Pair {
         false
     }
 
-    /// Whether Cassandra finds a row by some of a statement's relations, and the same one by all others.
+    /// Whether Cassandra finds a row by one of some of a statement's relations, and the same one by all others.
     async fn is_blind_to_both(
         &mut self,
         step: &Step,
@@ -210,20 +225,22 @@ impl Pair {
         let Some((table, relations)) = relations(step) else {
             return false;
         };
-        let (first, others): (Vec<&Said>, Vec<&Said>) = relations
-            .iter()
-            .partition(|relation| is_of_the_first(relation.text));
-        if first.is_empty() || others.is_empty() {
-            return false;
-        }
-        let mut found = Vec::new();
-        for relations in [first, others] {
-            match rows_by(&mut self.theirs, table, &relations, step).await {
-                Some(table) => found.push(table.rows),
-                None => return false,
+        for first in relations.iter().filter(|one| is_of_the_first(one.text)) {
+            let others = relations.iter();
+            let others: Vec<&Said> = others.filter(|one| !std::ptr::eq(*one, first)).collect();
+            if others.is_empty() {
+                return false;
+            }
+            let by_first = rows_by(&mut self.theirs, table, &[first], step).await;
+            let by_others = rows_by(&mut self.theirs, table, &others, step).await;
+            let (Some(by_first), Some(by_others)) = (by_first, by_others) else {
+                return false;
+            };
+            if by_first.rows.iter().any(|row| by_others.rows.contains(row)) {
+                return true;
             }
         }
-        found[0].iter().any(|row| found[1].contains(row))
+        false
     }
 
     /// Whether a view of Cassandra's has other rows than its base table has at Cassandra itself, where ours has just those.
