@@ -219,6 +219,15 @@ pub fn put_framed_with(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 /// A varint or a zigzag takes at most so many bytes.
 pub const NUMBER_BYTES_MAX: usize = 10;
 
+/// The same of a varint of 32 bits.
+pub const SMALL_NUMBER_BYTES_MAX: usize = 5;
+
+/// How many bytes framed bytes take.
+#[inline]
+pub fn framed_len(bytes: &[u8]) -> usize {
+    varint_len(bytes.len() as u64) + bytes.len()
+}
+
 /// How many bytes a varint takes.
 pub fn varint_len(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)

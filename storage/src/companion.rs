@@ -7,10 +7,10 @@
 
 use std::any::Any;
 
-use crate::model::{PartitionKey, PartitionUpdate};
+use crate::model::EncodedUpdate;
 
 /// Kept beside a derived store.
 pub trait Companion: Any + Send + Sync {
     /// An update of the store becomes visible. Told by whoever makes writes visible, which waits meanwhile, in the order of the log.
-    fn applied(&self, key: &PartitionKey, update: &PartitionUpdate);
+    fn applied(&self, update: EncodedUpdate<'_>);
 }

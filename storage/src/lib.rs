@@ -55,8 +55,8 @@ pub use latch::LatchGuard;
 pub use lease::{Lease, Reading};
 pub use memtable::Memtable;
 pub use model::{
-    Cell, CellRef, CellState, Clustering, ColumnId, Deletion, Liveness, Mutation, PartitionKey,
-    PartitionUpdate, RangeTombstone, Row, Store, Token,
+    Cell, CellRef, CellState, Clustering, ColumnId, Deletion, EncodedUpdate, EncodedUpdates,
+    Liveness, Mutation, PartitionKey, PartitionUpdate, RangeTombstone, Row, Store, Token,
 };
 pub use options::{Compression, LogSync, Options, TableOptions};
 pub use read::{

@@ -406,7 +406,7 @@ impl OpenTable {
             if store != Store::BASE
                 && let Some(companion) = memory.companions.get(&store)
             {
-                companion.applied(update.key(), &update.decode()?);
+                companion.applied(update);
             }
         }
         memory.applied.fetch_max(sequence, Ordering::Release);

@@ -94,7 +94,7 @@ pub fn run_all() {
     measured_read_memtable(&mut desk, &reads);
     desk.flush("standard");
     // The first reads bring the blocks into the cache.
-    desk.read_all(&reads);
+    desk.serve_all(&reads);
     measured_read_cached_block(&mut desk, &reads);
     measured_read_missing_key(&mut desk, &misses);
 
@@ -117,7 +117,7 @@ pub fn run_all() {
         put_int(body, (index % (PARTITION_ROWS - SLICE_ROWS)) as i32);
     });
     let scans = requests(&scan, 1, 0, |_, _| {});
-    desk.read_all(&scans);
+    desk.serve_all(&scans);
     measured_slice_of_100(&mut desk, &slices);
     measured_scan_of_1024(&mut desk, &scans);
     runtime.block_on(server.stop()).expect("a clean stop");
@@ -310,11 +310,11 @@ impl<'a> Desk<'a> {
 
     /// Gives how many answers were not ready at once.
     fn write_all(&mut self, batches: &[Vec<u8>]) -> u64 {
-        REQUESTS - self.read_all(batches)
+        REQUESTS - self.serve_all(batches)
     }
 
     /// Gives how many answers were ready at once.
-    fn read_all(&mut self, batches: &[Vec<u8>]) -> u64 {
+    fn serve_all(&mut self, batches: &[Vec<u8>]) -> u64 {
         batches.iter().map(|batch| self.serve(batch)).sum()
     }
 }
@@ -349,30 +349,30 @@ fn measured_counter(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
 
 #[inline(never)]
 fn measured_read_memtable(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
-    let ready = desk.read_all(batches);
+    let ready = desk.serve_all(batches);
     assert_eq!(ready, REQUESTS, "a memtable's rows are at hand");
 }
 
 #[inline(never)]
 fn measured_read_cached_block(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
-    let ready = desk.read_all(batches);
+    let ready = desk.serve_all(batches);
     assert_eq!(ready, REQUESTS, "cached blocks are at hand");
 }
 
 #[inline(never)]
 fn measured_read_missing_key(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
-    let ready = desk.read_all(batches);
+    let ready = desk.serve_all(batches);
     assert_eq!(ready, REQUESTS, "filters are at hand");
 }
 
 #[inline(never)]
 fn measured_slice_of_100(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
-    let ready = desk.read_all(batches);
+    let ready = desk.serve_all(batches);
     assert_eq!(ready, REQUESTS, "slices of cached blocks are at hand");
 }
 
 #[inline(never)]
 fn measured_scan_of_1024(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
-    let ready = desk.read_all(batches);
+    let ready = desk.serve_all(batches);
     assert_eq!(ready, BATCHES, "what a scan reads is cached, too");
 }

@@ -25,5 +25,6 @@ pub mod nearest;
 pub mod stale;
 pub mod views;
 
-/// A moment at which nothing has expired yet, in seconds: what is derived carries its own time to live.
-const NOTHING_EXPIRED: i64 = i64::MIN;
+/// Seconds by which a wall clock may have been ahead for a while: what expired no longer ago is derived from as if it lived. Whoever is shown it looks at the
+/// clock.
+const CLOCK_AHEAD_MAX: i64 = 24 * 60 * 60;

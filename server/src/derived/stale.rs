@@ -21,7 +21,7 @@ use palladium_storage::{
 };
 
 use super::entries::{self, TooLong};
-use super::{NOTHING_EXPIRED, layout};
+use super::layout;
 use crate::database::Database;
 use crate::encode::key;
 use crate::error::CqlResult;
@@ -134,7 +134,8 @@ impl Of {
                 ..Limits::NONE
             },
             resume: None,
-            now: NOTHING_EXPIRED,
+            // Before anything expires.
+            now: i64::MIN,
         };
         let page = database.engine.read(command).await?;
         let mut update = PartitionUpdate::default();

@@ -29,7 +29,7 @@ use palladium_storage::{
     Store, Write,
 };
 
-use super::NOTHING_EXPIRED;
+use super::CLOCK_AHEAD_MAX;
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::encode::key;
@@ -113,7 +113,7 @@ pub async fn add(
 ) -> CqlResult<()> {
     let views = prepare(catalog, base, None)?;
     database.keys.ensure(base.id, asker).await?;
-    // The server's own: a client that says what time it is must not make rows look expired.
+    // The server's own, not the time that a client says it is.
     let seconds = database.engine.now_seconds();
     let mut derived = Derived::new(database);
     for mutation in &*mutations {
@@ -339,8 +339,7 @@ impl Walk<'_> {
                 ..Limits::NONE
             },
             resume,
-            // Who shows a view looks at the clock: one that was ahead for a while must leave no rows behind.
-            now: NOTHING_EXPIRED,
+            now: self.seconds.saturating_sub(CLOCK_AHEAD_MAX),
         };
         Ok(match update {
             None => engine.read(command).await?,
@@ -473,18 +472,27 @@ impl Walk<'_> {
                 None => Ok(None),
             }
         };
-        let mut key_values = Vec::new();
-        for column in of.view.partition_columns() {
-            key_values.push(value(column)?.unwrap_or_default());
-        }
-        let view_key = key::partition_key_of_view(&key_values)?;
-        let mut positions = Vec::new();
-        for column in of.view.clustering_columns() {
-            positions.push(value(column)?.unwrap_or_default());
-        }
-        let (position, spelling) = match positions.is_empty() {
-            true => (Clustering::SINGLE, Spelling::Kept),
-            false => key::clustering(of.view.clustering_columns(), &positions)?,
+        let values = |columns: &[crate::schema::Column]| -> CqlResult<Vec<Bytes>> {
+            let values = columns
+                .iter()
+                .map(|column| Ok(value(column)?.unwrap_or_default()));
+            values.collect()
+        };
+        let key_values = values(of.view.partition_columns())?;
+        let positions = values(of.view.clustering_columns())?;
+        let place = || -> CqlResult<_> {
+            let key = key::partition_key_of_view(&key_values)?;
+            let at = match positions.is_empty() {
+                true => (Clustering::SINGLE, Spelling::Kept),
+                false => key::clustering(of.view.clustering_columns(), &positions)?,
+            };
+            Ok((key, at))
+        };
+        let is_over = expires_at.is_some_and(|at| at <= self.seconds);
+        let (view_key, (position, spelling)) = match place() {
+            // Nobody sees the value for which there is no place.
+            Err(error) if is_over && has_no_place(&error) => return Ok(None),
+            place => place?,
         };
         let mut shown = Row::new(position.clone());
         if spelling == Spelling::Lost {

@@ -50,7 +50,7 @@ impl Write {
     }
 }
 
-/// Set aside for a share at most before it is needed.
+/// Set aside at most before it is needed: what a hundred connections fill during one sync, and little beside what those hold.
 const ROOM_BYTES_MAX: usize = 256 << 10;
 
 /// One table's part of a group.
@@ -84,6 +84,13 @@ impl GroupShare {
     }
 }
 
+/// Bytes that the first share of a group sets aside: to grow is to copy, and to wipe what was copied.
+#[derive(Default, Clone, Copy)]
+struct Room {
+    records: usize,
+    updates: usize,
+}
+
 /// A group on its way to the log.
 #[derive(Default)]
 pub(crate) struct Group {
@@ -93,16 +100,20 @@ pub(crate) struct Group {
     latches: Vec<LatchGuard>,
     writes: u32,
     bytes: usize,
-    /// Bytes that its first share sets aside: growing copies, and wipes what was copied.
-    room: usize,
+    room: Room,
 }
 
 impl Group {
     /// What a group is likely to take: what the one before it took.
     fn like(before: &Group) -> Group {
-        let largest = before.shares.values().map(|share| share.records.len());
         let mut group = Group::default();
-        group.room = largest.max().unwrap_or(0).min(ROOM_BYTES_MAX);
+        let shares = before.shares.values();
+        if let Some(largest) = shares.max_by_key(|share| share.records.len()) {
+            group.room = Room {
+                records: largest.records.len().min(ROOM_BYTES_MAX),
+                updates: largest.updates.capacity().min(ROOM_BYTES_MAX),
+            };
+        }
         group
     }
 
@@ -110,12 +121,12 @@ impl Group {
         // One of many tables gets what it needs as it comes.
         let room = match self.shares.is_empty() {
             true => self.room,
-            false => 0,
+            false => Room::default(),
         };
         self.shares.entry(table).or_insert_with(|| GroupShare {
             pass,
-            records: Vec::with_capacity(room),
-            updates: EncodedUpdates::with_capacity(room),
+            records: Vec::with_capacity(room.records),
+            updates: EncodedUpdates::with_capacity(room.updates),
         })
     }
 

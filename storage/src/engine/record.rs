@@ -5,7 +5,7 @@
 //! 0       4     write: ordinal of the write in its group
 //! 4       4     members: mutations of that write, over all tables
 //! 8       4     bytes of the mutation
-//! 12      n     the mutation, as model::Mutation encodes it
+//! 12      n     the mutation, as model::put_mutation encodes it
 //! ```
 //!
 //! Records follow one another to the end of the share. A write never spans groups, so whether all its members are there is decided within one group.

@@ -6,9 +6,10 @@
 
 use zeroize::Zeroize;
 
-use super::{PartitionKey, PartitionUpdate, Store};
-use crate::Result;
+use super::{PartitionKey, PartitionUpdate, RowView, Store, UpdateView};
+use crate::codec::Malformed;
 use crate::wiped::Wiped;
+use crate::{Error, Result};
 
 /// An update as the log and a memtable take it.
 #[derive(Clone, Copy)]
@@ -35,9 +36,19 @@ impl<'a> EncodedUpdate<'a> {
         self.bytes
     }
 
-    /// It as it was.
-    pub fn decode(&self) -> Result<PartitionUpdate> {
-        PartitionUpdate::decode(Wiped::new(self.bytes.to_vec()).into_bytes())
+    /// The positions of rows that live by more than their cells.
+    pub fn marked_rows(&self) -> Result<Vec<&'a [u8]>> {
+        let marked = || {
+            let mut marked = Vec::new();
+            for row in UpdateView::parse(self.bytes)?.rows() {
+                let (position, row) = row?;
+                if RowView::parse(row)?.liveness.is_some() {
+                    marked.push(position);
+                }
+            }
+            Ok(marked)
+        };
+        marked().map_err(|_: Malformed| Error::corrupt("an encoded partition update"))
     }
 
     /// The smallest timestamp of anything in it; `i64::MAX` if it says nothing.
@@ -78,8 +89,11 @@ impl EncodedUpdates {
         update: &PartitionUpdate,
     ) -> EncodedUpdate<'_> {
         let start = self.bytes.len();
-        self.bytes.reserve_wiped(update.encoded_bytes_max());
+        let bytes_max = update.encoded_bytes_max();
+        // A vector that grows by itself leaves a copy behind.
+        self.bytes.reserve_wiped(bytes_max);
         update.encode(&mut self.bytes);
+        debug_assert!(self.bytes.len() - start <= bytes_max);
         let place = self.entries.len();
         self.entries.push(Entry {
             store,
@@ -89,6 +103,11 @@ impl EncodedUpdates {
             min_timestamp: update.min_timestamp(),
         });
         self.at(&self.entries[place])
+    }
+
+    /// Bytes that there is room for.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// How many.

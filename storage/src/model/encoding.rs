@@ -19,8 +19,11 @@
 //! Timestamps are differences from `base`, times in seconds differences from the second of `base`; differences wrap, so every number survives.
 //! The clustering is not part of it: whoever keeps the row keeps its position beside it, and a length around it.
 
-use super::{Cell, CellRef, Clustering, ColumnId, Deletion, Liveness, Row, StateRef};
-use crate::codec::{Malformed, NUMBER_BYTES_MAX, Reader, put_framed, put_varint, put_zigzag};
+use super::{Cell, CellRef, CellState, Clustering, ColumnId, Deletion, Liveness, Row, StateRef};
+use crate::codec::{
+    Malformed, NUMBER_BYTES_MAX, Reader, SMALL_NUMBER_BYTES_MAX, framed_len, put_framed,
+    put_varint, put_zigzag,
+};
 use crate::{Error, Result};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -69,11 +72,18 @@ impl Row {
     /// The encoded form is no longer than this.
     pub fn encoded_bytes_max(&self) -> usize {
         const HEAD: usize = 2 + size_of::<i64>() + 5 * NUMBER_BYTES_MAX;
-        const CELL: usize = 1 + 6 * NUMBER_BYTES_MAX;
-        let cells = self
-            .cells
-            .iter()
-            .map(|cell| CELL + cell.path.len() + cell.value().map_or(0, |value| value.len()));
+        // Flags, column and timestamp.
+        const CELL: usize = 1 + SMALL_NUMBER_BYTES_MAX + NUMBER_BYTES_MAX;
+        let cells = self.cells.iter().map(|cell| {
+            let state = match &cell.state {
+                CellState::Live(value) => framed_len(value),
+                CellState::Expiring { value, .. } => {
+                    SMALL_NUMBER_BYTES_MAX + NUMBER_BYTES_MAX + framed_len(value)
+                }
+                CellState::Tombstone { .. } => NUMBER_BYTES_MAX,
+            };
+            CELL + framed_len(&cell.path) + state
+        });
         HEAD + 3 * NUMBER_BYTES_MAX * self.complex_deletions.len() + cells.sum::<usize>()
     }
 

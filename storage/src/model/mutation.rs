@@ -16,7 +16,8 @@ use super::{
     reconcile,
 };
 use crate::codec::{
-    Malformed, NUMBER_BYTES_MAX, Reader, put_framed, put_framed_with, put_varint, put_zigzag,
+    Malformed, NUMBER_BYTES_MAX, Reader, framed_len, put_framed, put_framed_with, put_varint,
+    put_zigzag,
 };
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -121,11 +122,11 @@ impl PartitionUpdate {
     pub fn encoded_bytes_max(&self) -> usize {
         const HEAD: usize = 1 + 2 * NUMBER_BYTES_MAX;
         let ranges = self.range_tombstones.iter().map(|tombstone| {
-            4 * NUMBER_BYTES_MAX + tombstone.start.0.len() + tombstone.end.0.len()
+            framed_len(&tombstone.start.0) + framed_len(&tombstone.end.0) + 2 * NUMBER_BYTES_MAX
         });
         let rows = self.static_row.iter().chain(&self.rows);
-        let rows =
-            rows.map(|row| 2 * NUMBER_BYTES_MAX + row.clustering.0.len() + row.encoded_bytes_max());
+        let rows = rows
+            .map(|row| framed_len(&row.clustering.0) + NUMBER_BYTES_MAX + row.encoded_bytes_max());
         HEAD + NUMBER_BYTES_MAX + ranges.sum::<usize>() + rows.sum::<usize>()
     }
 
@@ -190,12 +191,6 @@ impl PartitionUpdate {
 }
 
 impl Mutation {
-    /// Appends the encoded form.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        put_head(out, self.table, self.store, &self.key);
-        self.update.encode(out);
-    }
-
     /// Reads an encoded mutation; values are slices of `bytes`. Checks everything.
     pub fn decode(bytes: Bytes) -> Result<Mutation> {
         let read = || {
@@ -227,21 +222,17 @@ impl Mutation {
     }
 }
 
-/// Appends the encoded form of a mutation whose update is encoded.
+/// Appends the encoded form of a mutation.
 pub fn put_mutation(out: &mut Vec<u8>, table: TableId, update: &EncodedUpdate<'_>) {
-    put_head(out, table, update.store(), update.key());
-    out.extend_from_slice(update.bytes());
-}
-
-/// What stands before the update.
-fn put_head(out: &mut Vec<u8>, table: TableId, store: Store, key: &PartitionKey) {
+    let key = update.key();
     out.extend_from_slice(&table.0);
     out.extend_from_slice(&key.token().0.to_le_bytes());
     put_framed(out, key.bytes());
-    if store != Store::BASE {
+    if update.store() != Store::BASE {
         out.push(STORE);
-        out.extend_from_slice(&store.0.to_le_bytes());
+        out.extend_from_slice(&update.store().0.to_le_bytes());
     }
+    out.extend_from_slice(update.bytes());
 }
 
 fn put_deletion(out: &mut Vec<u8>, deletion: Deletion) {

@@ -52,11 +52,7 @@ fn a_store_is_spelled_out_before_the_update() {
         }),
         ..PartitionUpdate::default()
     });
-    let bytes = |mutation: &Mutation| {
-        let mut out = Vec::new();
-        mutation.encode(&mut out);
-        out
-    };
+    let bytes = encoded_mutation;
     let plain = bytes(&base);
     let head = plain.len() - 3;
     assert_eq!(plain[head..], [0x01, 2, 4]);
@@ -72,6 +68,19 @@ fn a_store_is_spelled_out_before_the_update() {
     assert!(Mutation::decode(base_spelled_out.into()).is_err());
 }
 
+fn encoded_mutation(mutation: &Mutation) -> Vec<u8> {
+    let Mutation {
+        table,
+        store,
+        key,
+        update,
+    } = mutation;
+    let mut out = Vec::new();
+    let mut updates = EncodedUpdates::default();
+    put_mutation(&mut out, *table, &updates.push(*store, key.clone(), update));
+    out
+}
+
 fn encoded(row: &Row) -> Vec<u8> {
     let mut out = Vec::new();
     row.encode(&mut out);
@@ -82,9 +91,26 @@ proptest! {
     #[test]
     fn a_mutation_comes_back_as_it_was(update in testing::update(), store: u16) {
         let mutation = Mutation { store: Store(store), ..mutation(update) };
-        let mut out = Vec::new();
-        mutation.encode(&mut out);
+        let out = encoded_mutation(&mutation);
         prop_assert!(Mutation::decode(out.into()).unwrap() == mutation);
+    }
+
+    #[test]
+    fn an_encoded_update_is_no_longer_and_no_older_than_is_said_of_it(update in testing::update()) {
+        let mut updates = EncodedUpdates::default();
+        let encoded = updates.push(Store::BASE, testing::key(1), &update);
+        prop_assert!(encoded.bytes().len() <= update.encoded_bytes_max());
+        let rows = update.static_row.iter().chain(&update.rows);
+        let cells = rows.clone().flat_map(|row| &row.cells).map(|cell| cell.timestamp);
+        let liveness = rows.clone().filter_map(|row| row.liveness).map(|liveness| liveness.timestamp);
+        let ranges = update.range_tombstones.iter().map(|tombstone| tombstone.deletion);
+        let complex = rows.clone().flat_map(|row| &row.complex_deletions).map(|(_, deletion)| *deletion);
+        let deletions = rows.filter_map(|row| row.deletion).chain(update.deletion).chain(ranges).chain(complex);
+        let oldest = cells.chain(liveness).chain(deletions.map(|deletion| deletion.timestamp)).min();
+        prop_assert_eq!(encoded.min_timestamp(), oldest.unwrap_or(i64::MAX));
+        let marked = update.rows.iter().filter(|row| row.liveness.is_some());
+        let marked: Vec<&[u8]> = marked.map(|row| &row.clustering.0[..]).collect();
+        prop_assert!(encoded.marked_rows().unwrap() == marked);
     }
 
     #[test]
@@ -115,16 +141,14 @@ proptest! {
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut in any::<prop::sample::Index>(),
     ) {
-        let mut bytes = Vec::new();
-        mutation(update).encode(&mut bytes);
+        let mut bytes = encoded_mutation(&mutation(update));
         for (place, byte) in damage {
             let place = place.index(bytes.len());
             bytes[place] = byte;
         }
         bytes.truncate(cut.index(bytes.len()) + 1);
         if let Ok(read) = Mutation::decode(bytes.into()) {
-            let mut again = Vec::new();
-            read.encode(&mut again);
+            let again = encoded_mutation(&read);
             prop_assert!(Mutation::decode(again.into()).unwrap() == read);
         }
     }
@@ -422,8 +446,7 @@ fn the_first_release_can_be_read() {
         },
     }];
     let mutation = mutation(update);
-    let mut encoded = Vec::new();
-    mutation.encode(&mut encoded);
+    let encoded = encoded_mutation(&mutation);
     let hex: String = encoded.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, FIRST_RELEASE);
     assert!(Mutation::decode(encoded.into()).unwrap() == mutation);

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use palladium_storage::{
-    Companion, Crash, Error, LogSync, Options, PartitionKey, PartitionUpdate, ReadCommand, Store,
-    Write,
+    Companion, Crash, EncodedUpdate, Error, LogSync, Options, ReadCommand, Store, Write,
 };
 
 use crate::world::{
@@ -297,8 +296,9 @@ impl Told {
 }
 
 impl Companion for Told {
-    fn applied(&self, _: &PartitionKey, update: &PartitionUpdate) {
-        self.rows.fetch_add(update.rows.len(), Ordering::Relaxed);
+    fn applied(&self, update: EncodedUpdate<'_>) {
+        let rows = update.marked_rows().expect("a whole update").len();
+        self.rows.fetch_add(rows, Ordering::Relaxed);
     }
 }
 

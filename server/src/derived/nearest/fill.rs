@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::vectors::Work;
 use super::{Vectors, shape};
 use crate::database::Database;
-use crate::derived::layout;
+use crate::derived::{CLOCK_AHEAD_MAX, layout};
 use crate::schema::{Index, TableSchema};
 
 /// Entries that are read at a time.
@@ -153,7 +153,8 @@ impl Fill {
             now: self
                 .database
                 .upgrade()
-                .map_or(0, |database| database.engine.now_seconds()),
+                .map_or(0, |database| database.engine.now_seconds())
+                .saturating_sub(CLOCK_AHEAD_MAX),
         }
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use palladium_protocol::types::CqlType;
 use palladium_storage::graph::{Metric, Shape};
 use palladium_storage::{
-    Clustering, Companion, Liveness, PartitionKey, PartitionUpdate, Row, Token,
+    Clustering, Companion, EncodedUpdates, Liveness, PartitionKey, PartitionUpdate, Row, Store,
+    Token,
 };
 
 use super::vectors::{NEARBY_MAX, Nearby, Search, Searched, Vectors, Work};
@@ -49,7 +50,8 @@ fn write(vectors: &Vectors, vector: [f32; 3], key: u8) {
     let mut update = PartitionUpdate::default();
     update.add_rows(vec![entry(vector, key)]);
     let bucket = layout::bucket_of(Token(i64::from(key)));
-    vectors.applied(&layout::partition_of_bucket(bucket), &update);
+    let key = layout::partition_of_bucket(bucket);
+    vectors.applied(EncodedUpdates::default().push(Store::BASE, key, &update));
 }
 
 fn search(vectors: &Vectors, vector: [f32; 3], count: usize) -> Searched {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use palladium_protocol::types::CqlType;
 use palladium_storage::graph::{Found, Graph, Shape, Survey};
-use palladium_storage::{Clustering, Companion, PartitionKey, PartitionUpdate, Row, Token};
+use palladium_storage::{Clustering, Companion, EncodedUpdate, Row, Token};
 use tokio::sync::Notify;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -279,14 +279,15 @@ impl Vectors {
 }
 
 impl Companion for Vectors {
-    fn applied(&self, key: &PartitionKey, update: &PartitionUpdate) {
-        if self.is_too_large() || !layout::is_bucket(key) {
+    fn applied(&self, update: EncodedUpdate<'_>) {
+        if self.is_too_large() || !layout::is_bucket(update.key()) {
             return;
         }
-        let rows = update.rows.iter().filter(|row| row.liveness.is_some());
-        // Copies: what is kept must not keep the whole request, and is wiped when it goes.
-        let copy = |row: &Row| Zeroizing::new(row.clustering.0.to_vec());
-        let entries = rows.map(|row| Clustering(Bytes::from_owner(copy(row))));
+        // None is malformed: it was encoded a moment ago.
+        let rows = update.marked_rows().unwrap_or_default();
+        // Copies, which are wiped when they go.
+        let copy = |position: &[u8]| Bytes::from_owner(Zeroizing::new(position.to_vec()));
+        let entries = rows.into_iter().map(|position| Clustering(copy(position)));
         self.inbox().extend(entries);
         self.wake.notify_one();
     }
