@@ -241,7 +241,11 @@ async fn record(config: &Config, folder: Folder, found: &Found) -> Result<u64, S
             .await
             .map_err(say)?;
     }
-    let exported = told_apart(config, &trail).await?;
+    let exported = match found.is_older() {
+        true => told_apart(config, &trail).await,
+        // No folder was given up: a head that does not fit is what `audit verify` looks for.
+        false => Default::default(),
+    };
     engine.close().await.map_err(say)?;
     export(config, &trail, exported)?;
     let epoch = engine.epoch();
@@ -262,10 +266,9 @@ async fn record(config: &Config, folder: Folder, found: &Found) -> Result<u64, S
 }
 
 /// Exported heads of this trail, and those of another one. A file that cannot be read has none: it is set aside where the next head is added to it.
-async fn told_apart(config: &Config, trail: &Trail) -> Result<(Vec<Head>, Vec<Head>), String> {
+async fn told_apart(config: &Config, trail: &Trail) -> (Vec<Head>, Vec<Head>) {
     let exported = audit::read_exported(&config.audit_head_path()).unwrap_or_default();
-    let told_apart = trail.told_apart(exported).await;
-    told_apart.map_err(|error| error.to_string())
+    trail.told_apart(exported).await
 }
 
 /// Heads of the trail that is given up speak of records that this one never had, newer ones or others in the place of its own: they are kept under another name, for whoever wants to know.

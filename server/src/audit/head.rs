@@ -195,7 +195,18 @@ fn replace(file: &durable::Locked, heads: &[Head]) -> Result<(), String> {
 /// Sets the file aside, and leaves in its place those of its heads that are still to be compared. Says where it is kept.
 pub fn set_aside_but(path: &Path, why: &str, still: &[Head]) -> Result<PathBuf, String> {
     let locked = durable::lock(path).map_err(|error| error.to_string())?;
-    let kept = set_aside(locked.path(), why)?;
+    let path = durable::real(locked.path()).map_err(|error| error.to_string())?;
+    let kept = unused_name(&path, why);
+    // Another name first: whenever this is cut short, what is still to be compared is compared.
+    std::fs::hard_link(&path, &kept)
+        .or_else(|_| std::fs::copy(&path, &kept).map(drop))
+        .map_err(|error| {
+            format!(
+                "cannot keep {} as {}: {error}",
+                path.display(),
+                kept.display()
+            )
+        })?;
     replace(&locked, still)?;
     Ok(kept)
 }
@@ -203,22 +214,27 @@ pub fn set_aside_but(path: &Path, why: &str, still: &[Head]) -> Result<PathBuf, 
 /// Gives the file another name, so that what it says is kept and no longer compared. Says which. Where a link leads to the file, the link stays.
 fn set_aside(path: &Path, why: &str) -> Result<PathBuf, String> {
     let path = &durable::real(path).map_err(|error| error.to_string())?;
-    for number in 1u32.. {
+    let kept = unused_name(path, why);
+    std::fs::rename(path, &kept).map_err(|error| {
+        format!(
+            "cannot rename {} to {}: {error}",
+            path.display(),
+            kept.display()
+        )
+    })?;
+    Ok(kept)
+}
+
+/// A name beside a file's own that nothing has yet.
+fn unused_name(path: &Path, why: &str) -> PathBuf {
+    let mut names = (1u32..).map(|number| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{why}-{number}"));
-        let kept = PathBuf::from(name);
-        if !kept.exists() {
-            std::fs::rename(path, &kept).map_err(|error| {
-                format!(
-                    "cannot rename {} to {}: {error}",
-                    path.display(),
-                    kept.display()
-                )
-            })?;
-            return Ok(kept);
-        }
-    }
-    unreachable!("a folder does not hold four thousand million files of one name")
+        PathBuf::from(name)
+    });
+    names
+        .find(|name| !name.exists())
+        .expect("a folder does not hold four thousand million files of one name")
 }
 
 /// Exported heads by the record they speak of. An error names the first that is not genuine.

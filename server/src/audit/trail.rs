@@ -323,11 +323,8 @@ impl Trail {
         results.into_iter().next().unwrap_or(Ok(()))
     }
 
-    /// Exported heads of this trail, and those of another one. Of records that were pruned nobody can tell: their heads are not compared, and stay.
-    pub async fn told_apart(
-        &self,
-        heads: Vec<Head>,
-    ) -> palladium_storage::Result<(Vec<Head>, Vec<Head>)> {
+    /// Exported heads of this trail, and those of another one. Of records that were pruned, or cannot be read, nobody can tell: their heads stay.
+    pub async fn told_apart(&self, heads: Vec<Head>) -> (Vec<Head>, Vec<Head>) {
         let kept = {
             let known = self.known();
             known.first..=known.place.sequence
@@ -338,17 +335,27 @@ impl Trail {
             .map(|sequence| sequence / SEGMENT_ROWS)
             .collect();
         let mut places = BTreeMap::new();
+        let mut unread = BTreeSet::new();
         for segment in segments {
-            let entries = self.segment(segment).await?.into_iter();
-            places.extend(entries.map(|entry| (entry.record.sequence, entry.hash)));
+            match self.segment(segment).await {
+                Ok(entries) => {
+                    let entries = entries.into_iter();
+                    places.extend(entries.map(|entry| (entry.record.sequence, entry.hash)));
+                }
+                Err(error) => {
+                    tracing::warn!(segment, %error, "of a segment of the audit trail nothing can be told");
+                    unread.insert(segment);
+                }
+            }
         }
         let is_own = |head: &Head| {
             let sequence = head.sequence();
             let hash = places.get(&sequence);
             sequence < *kept.start()
+                || unread.contains(&(sequence / SEGMENT_ROWS))
                 || hash.is_some_and(|&hash| head.is_of(Place { sequence, hash }))
         };
-        Ok(heads.into_iter().partition(is_own))
+        heads.into_iter().partition(is_own)
     }
 
     /// The wall clock that events are stamped with.

@@ -8,10 +8,12 @@
 //!
 //! What must hold: when the walk begins, every write that did not know of the index is visible. What is written from then on brings its own entries.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use palladium_crypto::TableId;
+use palladium_protocol::ErrorCode;
 use palladium_storage::{
     Cell, Clustering, KeyRange, Limits, PartitionBound, PartitionKey, PartitionRows,
     PartitionUpdate, ReadCommand, ReadPosition, Row, Slices, Store, Token, Write,
@@ -19,12 +21,12 @@ use palladium_storage::{
 
 use super::entries::{self, Entry, TooLong};
 use super::layout;
-use super::{CLOCK_AHEAD_MAX, nearest, views};
+use super::{nearest, views};
 use crate::Engine;
 use crate::audit::Asker;
 use crate::complaint::Complaint;
 use crate::database::Database;
-use crate::error::CqlResult;
+use crate::error::{CqlError, CqlResult};
 use crate::records;
 use crate::schema::{Column, ColumnKind, Index, TableSchema, View, store};
 use crate::service_key::ServiceKey;
@@ -205,8 +207,7 @@ fn begin(
     let database = Arc::downgrade(database);
     tokio::spawn(async move {
         let mut is_first = true;
-        let mut reason = None;
-        let mut complaint = Complaint::default();
+        let mut complaints: HashMap<ErrorCode, Complaint> = HashMap::new();
         while let Some(database) = database.upgrade() {
             if is_first {
                 database.past_is_over().await;
@@ -215,12 +216,11 @@ fn begin(
             match attempt(&database, &table, store).await {
                 Ok(()) => return,
                 Err(error) => {
-                    if reason != Some(error.code()) {
-                        reason = Some(error.code());
-                        complaint = Complaint::default();
-                    }
+                    let code = error.code();
+                    let complaint = complaints.entry(code).or_default();
                     if complaint.is_due_each(REMINDER, Instant::now()) {
-                        tracing::warn!(table = %table.id, store = store.0, reason = error.message, "an index or a view is built later");
+                        let reason = reason_of(&error);
+                        tracing::warn!(table = %table.id, store = store.0, ?code, reason, "an index or a view is built later");
                     }
                 }
             }
@@ -228,6 +228,16 @@ fn begin(
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     })
+}
+
+/// The reason's own name, where it has one. Its words may name tables, which no log does.
+fn reason_of(error: &CqlError) -> &str {
+    let first = error.message.split(' ').next().unwrap_or_default();
+    let is_name = |letter: char| letter.is_ascii_uppercase() || letter == '_';
+    match first.contains('_') && first.chars().all(is_name) {
+        true => first,
+        false => "",
+    }
 }
 
 /// Builds it, from where an earlier attempt got to.
@@ -351,16 +361,14 @@ impl<'a> Build<'a> {
 
     /// Says of what was there before that it is not in here: whoever looks for it finds nothing.
     fn tell_left_out(&self) {
-        let (table, count) = (&self.table, self.left_out);
+        let (table, store, count) = (self.table.id, self.store.0, self.left_out);
         match &self.of {
             _ if count == 0 => {}
-            Derived::Index(index) => {
-                tracing::warn!(table = %table.id, index = index.name, values = count, "values that are too long are not in an index");
+            Derived::Index(_) => {
+                tracing::warn!(%table, store, values = count, "values that are too long are not in an index");
             }
-            Derived::View(view) => {
-                let view = table.views.iter().find(|own| own.store() == view.store);
-                let name = view.map(|view| view.full_name());
-                tracing::warn!(table = %table.id, view = name, rows = count, "rows that have no place in a materialized view are not in it: their keys are too long or without an order, or they are larger than a write");
+            Derived::View(_) => {
+                tracing::warn!(%table, store, rows = count, "rows that have no place in a materialized view are not in it: their keys are too long or without an order, or they are larger than a write");
             }
         }
     }
@@ -387,7 +395,11 @@ impl<'a> Build<'a> {
                 ..Limits::NONE
             },
             resume: self.position.clone(),
-            now: self.database.engine.now_seconds() - CLOCK_AHEAD_MAX,
+            now: match &self.of {
+                // Entries live as long as what they are for.
+                Derived::Index(_) => i64::MIN,
+                Derived::View(_) => views::seen_from(self.database.engine.now_seconds()),
+            },
         }
     }
 

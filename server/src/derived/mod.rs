@@ -24,7 +24,3 @@ pub mod layout;
 pub mod nearest;
 pub mod stale;
 pub mod views;
-
-/// Seconds by which a wall clock may have been ahead for a while: what expired no longer ago is derived from as if it lived. Whoever is shown it looks at the
-/// clock.
-const CLOCK_AHEAD_MAX: i64 = 24 * 60 * 60;

@@ -29,7 +29,6 @@ use palladium_storage::{
     Store, Write,
 };
 
-use super::CLOCK_AHEAD_MAX;
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::encode::key;
@@ -48,6 +47,9 @@ pub const ROW: ColumnId = ColumnId(1);
 const PAGE_ROWS: u32 = 1_000;
 /// Bytes of rows that are read at a time.
 const PAGE_BYTES: usize = 1 << 20;
+/// Seconds by which a wall clock may have been ahead for a while: views are derived from what expired no longer ago as if it lived. Whoever is shown it looks at
+/// the clock. Without a bound, to delete what is long dead would cost as much as if it lived.
+const CLOCK_AHEAD_MAX: i64 = 24 * 60 * 60;
 /// What a change of a row costs beside its own bytes.
 const CHANGE_BYTES: usize = 64;
 /// What a write of one row alone costs beside it, and no less.
@@ -101,6 +103,11 @@ struct Shown {
     clustering: Clustering,
     row: Vec<u8>,
     expires_at: Option<i64>,
+}
+
+/// The moment at which rows of a base are looked at.
+pub fn seen_from(seconds: i64) -> i64 {
+    seconds.saturating_sub(CLOCK_AHEAD_MAX)
 }
 
 /// Adds what these mutations of a base mean for its views. The partitions are latched.
@@ -339,7 +346,7 @@ impl Walk<'_> {
                 ..Limits::NONE
             },
             resume,
-            now: self.seconds.saturating_sub(CLOCK_AHEAD_MAX),
+            now: seen_from(self.seconds),
         };
         Ok(match update {
             None => engine.read(command).await?,

@@ -283,8 +283,9 @@ impl Companion for Vectors {
         if self.is_too_large() || !layout::is_bucket(update.key()) {
             return;
         }
-        // None is malformed: it was encoded a moment ago.
-        let rows = update.marked_rows().unwrap_or_default();
+        let rows = update
+            .marked_rows()
+            .expect("what was encoded a moment ago is read");
         // Copies, which are wiped when they go.
         let copy = |position: &[u8]| Bytes::from_owner(Zeroizing::new(position.to_vec()));
         let entries = rows.into_iter().map(|position| Clustering(copy(position)));
