@@ -34,11 +34,10 @@ const PARTITION_ROWS: u64 = REQUESTS / 4;
 const SLICE_ROWS: u64 = 100;
 
 /// Each path and the operations in it; `measured_NAME` is its function.
-pub const ALL: [(&str, u64); 9] = [
+pub const ALL: [(&str, u64); 8] = [
     ("frame_decode", REQUESTS),
     ("prepared_write", REQUESTS),
     ("logged_batch_of_10", REQUESTS),
-    ("counter", REQUESTS),
     ("read_memtable", REQUESTS),
     ("read_cached_block", REQUESTS),
     ("read_missing_key", REQUESTS),
@@ -53,9 +52,6 @@ const SELECT: &str = "SELECT c0, c1, c2, c3, c4 FROM bench.standard WHERE key = 
 const CREATE_ROWS: &str = "CREATE TABLE bench.rows (key blob, c int, v blob, PRIMARY KEY (key, c))";
 const INSERT_ROW: &str = "INSERT INTO bench.rows (key, c, v) VALUES (?, ?, ?)";
 const SLICE: &str = "SELECT c, v FROM bench.rows WHERE key = ? AND c >= ? LIMIT 100";
-const CREATE_COUNTERS: &str = "CREATE TABLE bench.counters (key blob PRIMARY KEY, n counter)";
-const COUNT: &str = "UPDATE bench.counters SET n = n + 1 WHERE key = ?";
-
 const BATCH_STATEMENTS: u64 = 10;
 
 const SCAN: &str = "SELECT key, c, v FROM bench.rows";
@@ -97,12 +93,6 @@ pub fn run_all() {
     desk.serve_all(&reads);
     measured_read_cached_block(&mut desk, &reads);
     measured_read_missing_key(&mut desk, &misses);
-
-    desk.query(CREATE_COUNTERS);
-    let count = desk.prepare(COUNT);
-    let counts = requests(&count, BATCH, 1, standard::put_key);
-    desk.write_all(&counts);
-    measured_counter(&mut desk, &counts);
 
     desk.query(CREATE_ROWS);
     let (insert, slice, scan) = (
@@ -339,12 +329,6 @@ fn measured_prepared_write(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
 fn measured_logged_batch_of_10(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
     let written = desk.write_all(batches);
     assert_eq!(written, REQUESTS, "a batch goes to the log");
-}
-
-#[inline(never)]
-fn measured_counter(desk: &mut Desk<'_>, batches: &[Vec<u8>]) {
-    let written = desk.write_all(batches);
-    assert_eq!(written, REQUESTS, "a counter goes to the log");
 }
 
 #[inline(never)]
