@@ -187,11 +187,7 @@ impl Wreck {
                     share.sequence
                 ));
             }
-            for update in record::updates(records)?.iter() {
-                if !state.dropped_stores.contains(&update.store()) {
-                    memtables.apply(update)?;
-                }
-            }
+            memtables.replay(&record::updates(records)?, &state.dropped_stores)?;
         }
         if !losses.is_empty() {
             self.losses.extend(losses);

@@ -244,11 +244,8 @@ impl Inspection {
         for address in self.log.tables.get(&id).into_iter().flatten() {
             if address.sequence >= table.log_floor {
                 let records = commitlog::read_share(backend, address, ring).await?;
-                for update in record::updates(records)?.iter() {
-                    if !table.dropped_stores.contains(&update.store()) {
-                        reader.memtables.apply(update)?;
-                    }
-                }
+                let updates = record::updates(records)?;
+                reader.memtables.replay(&updates, &table.dropped_stores)?;
             }
         }
         Ok(reader)

@@ -255,7 +255,6 @@ impl<'a> Desk<'a> {
     /// Begins what a read has brought, as a connection does; gives the number of answers that were ready at once.
     fn serve(&mut self, bytes: &[u8]) -> u64 {
         let (mut writes, mut waiting, mut ready) = (Vec::new(), Vec::new(), 0);
-        let (mut later, mut streams) = (Vec::new(), Vec::new());
         self.decoder.feed(bytes);
         while let Some(frame) = self.decoder.next_frame().expect("whole frames") {
             let request = Request::decode(&frame).expect("a request");
@@ -270,8 +269,8 @@ impl<'a> Desk<'a> {
                     waiting.push((frame.stream, done));
                 }
                 Outcome::Later(answer) => {
-                    later.push(answer);
-                    streams.push(frame.stream);
+                    let answer = self.runtime.block_on(answer);
+                    self.answer(frame.stream, &answer);
                 }
             }
         }
@@ -281,11 +280,6 @@ impl<'a> Desk<'a> {
                 result.expect("a write");
                 self.answer(*stream, answer);
             }
-        }
-        // Behind the writes, which hold latches that these may wait for.
-        let answers = self.runtime.block_on(futures::future::join_all(later));
-        for (stream, answer) in streams.into_iter().zip(&answers) {
-            self.answer(stream, answer);
         }
         self.encoder.flush(&mut self.out);
         black_box(&self.out);

@@ -195,11 +195,11 @@ fn replace(file: &durable::Locked, heads: &[Head]) -> Result<(), String> {
 /// Sets the file aside, and leaves in its place those of its heads that are still to be compared. Says where it is kept.
 pub fn set_aside_but(path: &Path, why: &str, still: &[Head]) -> Result<PathBuf, String> {
     let locked = durable::lock(path).map_err(|error| error.to_string())?;
-    let path = durable::real(locked.path()).map_err(|error| error.to_string())?;
-    let kept = unused_name(&path, why);
+    let path = locked.path();
+    let kept = unused_name(path, why);
     // Another name first: whenever this is cut short, what is still to be compared is compared.
-    std::fs::hard_link(&path, &kept)
-        .or_else(|_| std::fs::copy(&path, &kept).map(drop))
+    std::fs::hard_link(path, &kept)
+        .or_else(|_| std::fs::copy(path, &kept).map(drop))
         .map_err(|error| {
             format!(
                 "cannot keep {} as {}: {error}",
@@ -211,9 +211,8 @@ pub fn set_aside_but(path: &Path, why: &str, still: &[Head]) -> Result<PathBuf, 
     Ok(kept)
 }
 
-/// Gives the file another name, so that what it says is kept and no longer compared. Says which. Where a link leads to the file, the link stays.
+/// Gives the file, itself and no link to it, another name, so that what it says is kept and no longer compared. Says which.
 fn set_aside(path: &Path, why: &str) -> Result<PathBuf, String> {
-    let path = &durable::real(path).map_err(|error| error.to_string())?;
     let kept = unused_name(path, why);
     std::fs::rename(path, &kept).map_err(|error| {
         format!(

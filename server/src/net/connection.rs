@@ -732,11 +732,8 @@ impl Connection {
     fn may_show(&self, clock: Reading) -> bool {
         let ready = self.ready.iter();
         let ready = ready.filter_map(|answer| answer.response.rows()?.leased_table());
-        let mut before = None;
-        let mut tables = self.shown.iter().copied().chain(ready);
-        tables.all(|table| {
-            before.replace(table) == Some(table) || self.database.engine.is_usable(table, clock)
-        })
+        let tables = self.shown.iter().copied().chain(ready);
+        self.database.engine.all_usable(tables, clock)
     }
 
     /// Has the connection end at once: what its socket still holds is not sent either, and what waits here is wiped when it is freed.

@@ -505,11 +505,7 @@ impl<B: Backend> Inner<B> {
                     share.sequence
                 )));
             }
-            for update in record::updates(records)?.iter() {
-                if !dropped_stores.contains(&update.store()) {
-                    memtables.apply(update)?;
-                }
-            }
+            memtables.replay(&record::updates(records)?, &dropped_stores)?;
             applied = share.sequence;
         }
         may_go_on()?;

@@ -249,20 +249,26 @@ impl<B: Backend> Engine<B> {
     /// The same of several tables, which may be named more than once in a row.
     pub fn all_alive(&self, tables: impl IntoIterator<Item = TableId>) -> bool {
         let clock = self.reading();
+        self.all(tables, |table| table.is_open(clock))
+    }
+
+    /// Whether all of them may be used at `clock`, for whoever still has data of theirs to send: that is use of them, so their leases are renewed meanwhile.
+    pub fn all_usable(&self, tables: impl IntoIterator<Item = TableId>, clock: Reading) -> bool {
+        self.all(tables, |table| table.pass(clock).is_ok())
+    }
+
+    /// Whether something holds of all tables. One that is named again at once is not asked again.
+    fn all(
+        &self,
+        tables: impl IntoIterator<Item = TableId>,
+        holds: impl Fn(&Table) -> bool,
+    ) -> bool {
         let mut before = None;
         tables.into_iter().all(|id| {
             let is_known = before.replace(id) == Some(id);
-            let is_open = |table: &Arc<Table>| Ok(table.is_open(clock));
-            is_known || self.inner.tables.see(id, is_open).unwrap_or(false)
+            let asked = || self.inner.tables.see(id, |table| Ok(holds(table)));
+            is_known || asked().unwrap_or(false)
         })
-    }
-
-    /// Whether the table may be used at `clock`, for whoever still has data of it to send: that is use of it, so its lease is renewed meanwhile.
-    pub fn is_usable(&self, table: TableId, clock: Reading) -> bool {
-        self.inner
-            .tables
-            .see(table, |table| table.pass(clock))
-            .is_ok()
     }
 
     /// The lease of an open table.

@@ -403,8 +403,7 @@ impl<B: Backend> Engine<B> {
         let inner = &self.inner;
         let pass = inner
             .tables
-            .get(command.table)?
-            .pass(Reading::now(&*inner.env))?;
+            .see(command.table, |table| table.pass(self.reading()))?;
         let mut memtables = pass.memtables(command.store);
         memtables.insert(0, Arc::new(imagined));
         let mut sstables = pass.sstables().as_ref().clone();

@@ -3,13 +3,13 @@
 //! What must hold: a table without derived stores owns nothing but the memtable of its base, and takes no lock to find it; how large all are
 //! is known without asking each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::Memtable;
 use crate::Result;
-use crate::model::{EncodedUpdate, Store};
+use crate::model::{EncodedUpdate, EncodedUpdates, Store};
 
 /// What one table has in memory since its last flush.
 #[derive(Default)]
@@ -54,6 +54,14 @@ impl TableMemtables {
         let growth = memtable.apply_encoded(update)?;
         self.derived_bytes.fetch_add(growth, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Adds what a share of the log says, but for stores that have ended.
+    pub(crate) fn replay(&self, share: &EncodedUpdates, dropped: &BTreeSet<Store>) -> Result<()> {
+        let mut alive = share
+            .iter()
+            .filter(|update| !dropped.contains(&update.store()));
+        alive.try_for_each(|update| self.apply(update))
     }
 
     /// Forgets a derived store, and says how many bytes it had.
