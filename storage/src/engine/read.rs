@@ -18,8 +18,8 @@ use crate::lease::Reading;
 use crate::memtable::{Memtable, MemtableCursor};
 use crate::model::{Clustering, PartitionKey, PartitionUpdate, Store};
 use crate::read::{
-    BlockAddress, Fault, Item, KeyRange, Merge, PageBuilder, PartitionBound, PartitionHead, Point,
-    ReadCommand, ReadPage, ReadRows, ReadWork, ShowRow, Slices, Source, run, run_one,
+    BlockAddress, Fault, Item, KeyRange, Late, Merge, PageBuilder, PartitionBound, PartitionHead,
+    Point, ReadCommand, ReadPage, ReadRows, ReadWork, ShowRow, Slices, Source, Until, run, run_one,
 };
 use crate::sstable::{ReadAhead, Sstable, SstableCursor};
 use crate::table::Pass;
@@ -28,6 +28,56 @@ use crate::table::Pass;
 pub(crate) enum EngineSource {
     Memtable(Box<MemtableCursor<Arc<Memtable>>>),
     Sstable(Box<SstableCursor>),
+    LateSstable(Box<Late<SstableCursor>>),
+}
+
+impl EngineSource {
+    fn of_memtable(memtable: &Arc<Memtable>) -> Self {
+        EngineSource::Memtable(Box::new(memtable.shared_cursor()))
+    }
+
+    fn of_sstable(sstable: &Arc<Sstable>, blocks: &Arc<FetchedBlocks>) -> Self {
+        EngineSource::Sstable(Box::new(sstable.cursor(blocks.clone())))
+    }
+
+    /// The same for one read: of an SSTable that has nothing where the read begins, nothing is looked at before the read is there.
+    fn for_read(
+        sstable: &Arc<Sstable>,
+        blocks: &Arc<FetchedBlocks>,
+        command: &ReadCommand,
+    ) -> Self {
+        if let (KeyRange::One(key), Some(rows)) = (&command.range, only_rows(sstable, command))
+            && comes_late(rows, command)
+        {
+            let cursor = sstable.cursor(blocks.clone());
+            return EngineSource::LateSstable(Box::new(Late::new(cursor, key.clone(), rows)));
+        }
+        EngineSource::of_sstable(sstable, blocks)
+    }
+}
+
+/// The first and the last row of an SSTable of which nothing else can matter to a read.
+fn only_rows<'s>(
+    sstable: &'s Sstable,
+    command: &ReadCommand,
+) -> Option<&'s (Clustering, Clustering)> {
+    let no_statics = command.columns.statics.is_empty();
+    sstable.only_rows().filter(|_| no_statics)
+}
+
+/// Whether all those rows come behind the place where a read begins.
+fn comes_late((first, last): &(Clustering, Clustering), command: &ReadCommand) -> bool {
+    let slices = command.slices.as_slice();
+    match command.reversed {
+        false => slices.first().is_some_and(|(start, _)| start < first),
+        true => slices.last().is_some_and(|(_, end)| last < end),
+    }
+}
+
+/// Whether any of those rows can be inside of what a read wants.
+fn touches((first, last): &(Clustering, Clustering), slices: &Slices) -> bool {
+    let mut slices = slices.as_slice().iter();
+    slices.any(|(start, end)| start < last && first < end)
 }
 
 /// A read that has begun.
@@ -423,13 +473,19 @@ impl<B: Backend> Engine<B> {
         let mut skipped = 0;
         let own = present.iter();
         let own = own.filter(|sstable| sstable.store() == command.store);
+        let may_matter = |sstable: &Sstable| {
+            let rows = only_rows(sstable, command);
+            let has_rows = rows.is_none_or(|rows| touches(rows, &command.slices));
+            match &command.range {
+                KeyRange::One(key) => has_rows && sstable.may_contain(key),
+                KeyRange::Range { .. } => has_rows,
+            }
+        };
         let sstables: Vec<Arc<Sstable>> = own
-            .filter(|sstable| match &command.range {
-                KeyRange::One(key) if !sstable.may_contain(key) => {
-                    skipped += 1;
-                    false
-                }
-                _ => true,
+            .filter(|sstable| {
+                let may_matter = may_matter(sstable);
+                skipped += u32::from(!may_matter);
+                may_matter
             })
             .cloned()
             .collect();
@@ -450,7 +506,14 @@ impl<B: Backend> Engine<B> {
             KeyRange::One(_) => FetchedBlocks::admitting(self.inner.cache.clone()),
             KeyRange::Range { .. } => FetchedBlocks::passing(self.inner.cache.clone()),
         });
-        let mut merging = Box::new(Merging::new(memtables, sstables, blocks));
+        let is_alone = memtables.len() + sstables.len() == 1;
+        let memory = memtables.iter().map(EngineSource::of_memtable);
+        let disk = sstables.iter().map(|sstable| match is_alone {
+            true => EngineSource::of_sstable(sstable, &blocks),
+            false => EngineSource::for_read(sstable, &blocks, command),
+        });
+        let sources = memory.chain(disk).collect();
+        let mut merging = Box::new(Merging::of(sources, sstables, blocks));
         if matches!(command.range, KeyRange::Range { .. }) {
             merging.read_ahead();
         }
@@ -465,14 +528,21 @@ impl Merging {
         sstables: Vec<Arc<Sstable>>,
         blocks: Arc<FetchedBlocks>,
     ) -> Self {
-        let memory = memtables
-            .iter()
-            .map(|memtable| EngineSource::Memtable(Box::new(memtable.shared_cursor())));
+        let memory = memtables.iter().map(EngineSource::of_memtable);
         let disk = sstables
             .iter()
-            .map(|sstable| EngineSource::Sstable(Box::new(sstable.cursor(blocks.clone()))));
+            .map(|sstable| EngineSource::of_sstable(sstable, &blocks));
+        Merging::of(memory.chain(disk).collect(), sstables, blocks)
+    }
+
+    /// `sources`: among them those of the SSTables, which read `blocks`.
+    fn of(
+        sources: Vec<EngineSource>,
+        sstables: Vec<Arc<Sstable>>,
+        blocks: Arc<FetchedBlocks>,
+    ) -> Self {
         Merging {
-            merge: Merge::new(memory.chain(disk).collect()),
+            merge: Merge::new(sources),
             page: PageBuilder::new(),
             blocks,
             sstables,
@@ -548,12 +618,13 @@ impl Merging {
     }
 }
 
-/// Both kinds of source answer every call; this only says which.
+/// Every kind of source answers every call; this only says which.
 macro_rules! either {
     ($source:expr, $inner:ident => $call:expr) => {
         match $source {
             EngineSource::Memtable($inner) => $call,
             EngineSource::Sstable($inner) => $call,
+            EngineSource::LateSstable($inner) => $call,
         }
     };
 }
@@ -574,8 +645,8 @@ impl Source for EngineSource {
     fn pop(&mut self) -> Item {
         either!(self, source => source.pop())
     }
-    fn show_rows(&mut self, show: &mut ShowRow<'_>) -> Result<(), Fault> {
-        either!(self, source => source.show_rows(show))
+    fn show_rows(&mut self, until: Until<'_>, show: &mut ShowRow<'_>) -> Result<(), Fault> {
+        either!(self, source => source.show_rows(until, show))
     }
     fn gap(&self) -> Option<crate::model::Deletion> {
         either!(self, source => source.gap())

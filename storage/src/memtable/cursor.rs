@@ -10,7 +10,7 @@ use super::window::{Content, Shown, WINDOW_ROWS_MAX, Window, copy_content, put, 
 use super::{Memtable, first_from};
 use crate::Result;
 use crate::model::{Clustering, Deletion, PartitionBound, PartitionKey, Row, Slices, Token};
-use crate::read::{Fault, Item, PartitionHead, RowRef, ShowRow, Source};
+use crate::read::{Fault, Item, PartitionHead, RowRef, ShowRow, Source, Until};
 use bytes::Bytes;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -118,7 +118,7 @@ impl<M: Deref<Target = Memtable>> MemtableCursor<M> {
     }
 
     /// Shows what comes after the windows that were copied, where it lies and under the lock. Says whether it did and more is wanted.
-    fn show_uncopied(&mut self, show: &mut ShowRow<'_>) -> Result<Option<bool>> {
+    fn show_uncopied(&mut self, until: Until<'_>, show: &mut ShowRow<'_>) -> Result<Option<bool>> {
         let Some(Some(Current { head, whole: None })) = &self.current else {
             return Ok(None);
         };
@@ -131,7 +131,7 @@ impl<M: Deref<Target = Memtable>> MemtableCursor<M> {
         let (key, reversed) = (&head.key, self.reversed);
         let shown = self.memtable.partitions.with(key.token(), |shard| {
             match shard.get(key.token(), key.bytes()) {
-                Some(partition) => show_content(partition, &span, reversed, show),
+                Some(partition) => show_content(partition, &span, reversed, until, show),
                 None => Ok(None),
             }
         })?;
@@ -199,23 +199,25 @@ impl<M: Deref<Target = Memtable> + Send> Source for MemtableCursor<M> {
         item
     }
 
-    fn show_rows(&mut self, show: &mut ShowRow<'_>) -> Result<(), Fault> {
+    fn show_rows(&mut self, until: Until<'_>, show: &mut ShowRow<'_>) -> Result<(), Fault> {
         loop {
-            match self.show_uncopied(show)? {
+            match self.show_uncopied(until, show)? {
                 Some(true) => continue,
                 Some(false) => return Ok(()),
                 None => {}
             }
             self.advance();
-            let is_bare = |item: &mut Item| item.row.is_some() && item.before.is_none();
-            let Some(Item { row: Some(row), .. }) = self.next.take_if(is_bare) else {
+            let is_due = |item: &mut Item| {
+                item.row.is_some() && item.before.is_none() && until.is_behind(&item.position.0)
+            };
+            let Some(Item { row: Some(row), .. }) = self.next.take_if(is_due) else {
                 return Ok(());
             };
             self.open = None;
             let RowRef::Encoded(row) = row.as_ref() else {
                 unreachable!("a window has rows as they are kept");
             };
-            if !show(row)? || !self.window.show_rows(self.reversed, show)? {
+            if !show(row)? || !self.window.show_rows(self.reversed, until, show)? {
                 return Ok(());
             }
         }

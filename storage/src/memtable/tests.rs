@@ -7,7 +7,7 @@ use crate::model::{
     Cell, CellState, ColumnId, Deletion, Liveness, RangeTombstone, RangeTombstoneList, Slices,
     Store, Token,
 };
-use crate::read::{Item, Source};
+use crate::read::{Item, Source, Until};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -422,7 +422,10 @@ proptest! {
             if !chance.next().is_multiple_of(4) {
                 let before = seen.len();
                 let enough = before + 1 + (chance.next() % 600) as usize;
-                cursor.show_rows(&mut |row| {
+                let stop = wanted.get(before + (chance.next() % 700) as usize);
+                let until = stop.map_or(Until::END, |(position, _)| Until::at(position, reversed));
+                cursor.show_rows(until, &mut |row| {
+                    assert!(until.is_behind(row.clustering));
                     seen.push((Clustering::copy_from(row.clustering), true));
                     Ok(seen.len() < enough)
                 }).unwrap();

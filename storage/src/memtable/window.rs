@@ -14,7 +14,7 @@ use super::partition::{Many, One, Partition};
 use crate::Result;
 use crate::codec::compare;
 use crate::model::{Clustering, Deletion, RangeTombstone, RangeTombstoneList};
-use crate::read::{EncodedRow, Item, ReadRow, ShowRow};
+use crate::read::{EncodedRow, Item, ReadRow, ShowRow, Until};
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
@@ -96,6 +96,7 @@ pub(super) fn show_content(
     partition: &Partition,
     span: &(Clustering, Clustering),
     reversed: bool,
+    until: Until<'_>,
     show: &mut ShowRow<'_>,
 ) -> Result<Option<Shown>> {
     let Partition::Many(many) = partition else {
@@ -115,16 +116,18 @@ pub(super) fn show_content(
             let more = None;
             return Ok(Some(Shown { more, wanted: true }));
         };
-        let mut wanted = true;
         let is_full = rows == WINDOW_ROWS_MAX || bytes >= WINDOW_BYTES_MAX;
-        if !is_full {
+        let mut wanted = until.is_behind(row.clustering());
+        if !is_full && wanted {
             wanted = show(row.encoded())?;
             last = Some(row.clustering());
             rows += 1;
             bytes += row.parts().0.len();
         }
         if is_full || !wanted {
-            let more = last.map(Clustering::copy_from);
+            let start = if reversed { &span.1 } else { &span.0 };
+            let more = last.map_or_else(|| start.clone(), Clustering::copy_from);
+            let more = Some(more);
             return Ok(Some(Shown { more, wanted }));
         }
     }
@@ -283,13 +286,21 @@ impl Window {
         self.rows.is_empty() && self.edge.is_empty()
     }
 
-    /// Shows rows up to the next edge. False: no more are wanted.
-    pub(super) fn show_rows(&mut self, reversed: bool, show: &mut ShowRow<'_>) -> Result<bool> {
+    /// Shows rows up to the next edge. False: no more are wanted, or the next one is not to be shown yet.
+    pub(super) fn show_rows(
+        &mut self,
+        reversed: bool,
+        until: Until<'_>,
+        show: &mut ShowRow<'_>,
+    ) -> Result<bool> {
         while self.edge.is_empty() && !self.rows.is_empty() {
             let index = match reversed {
                 false => self.rows.start,
                 true => self.rows.end - 1,
             };
+            if !until.is_behind(self.content.clustering(index)) {
+                return Ok(false);
+            }
             step(&mut self.rows, reversed);
             if !show(self.content.encoded(index))? {
                 return Ok(false);

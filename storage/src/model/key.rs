@@ -83,6 +83,24 @@ impl Clustering {
         Clustering(Bytes::from_static(&[0xFF]))
     }
 
+    /// The bound before a row, behind all that come before it.
+    pub fn just_before(&self) -> Clustering {
+        self.bound(0x00)
+    }
+
+    /// The bound after a row, before all that come after it.
+    pub fn just_after(&self) -> Clustering {
+        self.bound(0xFF)
+    }
+
+    /// In the place of the byte that says that it is a row.
+    fn bound(&self, terminator: u8) -> Clustering {
+        match self.0.split_last() {
+            Some((_, components)) => Clustering([components, &[terminator]].concat().into()),
+            None => self.clone(),
+        }
+    }
+
     /// A position from bytes that live elsewhere; the single row's costs no allocation.
     pub fn copy_from(bytes: &[u8]) -> Clustering {
         if bytes == [0x80] {

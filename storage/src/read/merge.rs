@@ -14,7 +14,8 @@
 //! Sources are opened one slice at a time, because what is open between two slices is only certain that way.
 
 use super::{
-    Fault, Item, PASSED_AT_ONCE, PartitionBound, PartitionHead, ReadRow, ShowRow, Slices, Source,
+    EncodedRow, Fault, Item, PASSED_AT_ONCE, PartitionBound, PartitionHead, ReadRow, RowRef,
+    ShowRow, Slices, Source, Until,
 };
 use crate::Result;
 use crate::model::{Clustering, Deletion, PartitionKey, reconcile};
@@ -291,6 +292,72 @@ impl<S: Source> Merge<S> {
         Ok(Step::Passed)
     }
 
+    /// Shows stretches of rows, each of one member, that no other member has anything about: neither a row nor an open deletion.
+    fn show_stretches(&mut self, until: Until<'_>, show: &mut ShowRow<'_>) -> Result<(), Fault> {
+        let reversed = self.reversed;
+        loop {
+            self.fill()?;
+            let Some((index, others)) = self.stretch() else {
+                return Ok(());
+            };
+            let end = match &others {
+                Some(position) if until.is_behind(&position.0) => Until::at(position, reversed),
+                _ => until,
+            };
+            let member = &mut self.members[index];
+            let Some(RowRef::Encoded(row)) = member.row() else {
+                return Ok(());
+            };
+            if !end.is_behind(row.clustering) {
+                return Ok(());
+            }
+            let mut is_wanted = show(row)?;
+            (member.held, member.asked) = (None, false);
+            if is_wanted {
+                member.source.show_rows(end, &mut |row| {
+                    is_wanted = show(row)?;
+                    Ok(is_wanted)
+                })?;
+            }
+            if !is_wanted {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The member whose row is next, inside the slice at hand, and where the others go on behind it. None: that row takes more than being shown. Every member was
+    /// asked.
+    fn stretch(&self) -> Option<(usize, Option<Clustering>)> {
+        let reversed = self.reversed;
+        let mut nearest: Option<(usize, &Item)> = None;
+        let mut others: Option<&Clustering> = None;
+        let here = self.members.iter().enumerate();
+        for (index, member) in here.filter(|(_, member)| member.here) {
+            if member.open(reversed).is_some() {
+                return None;
+            }
+            let Some(item) = &member.held else {
+                continue;
+            };
+            let is_nearest =
+                nearest.is_none_or(|(_, nearest)| (item.position < nearest.position) != reversed);
+            let further = match is_nearest {
+                true => nearest
+                    .replace((index, item))
+                    .map(|(_, item)| &item.position),
+                false => Some(&item.position),
+            };
+            others = match (others, further) {
+                (Some(a), Some(b)) => Some(if reversed { a.max(b) } else { a.min(b) }),
+                (one, other) => one.or(other),
+            };
+        }
+        let (index, item) = nearest?;
+        let is_inside = matches!(self.place(&item.position, true), Place::Inside);
+        let is_apart = others != Some(&item.position);
+        (item.row.is_some() && is_inside && is_apart).then(|| (index, others.cloned()))
+    }
+
     /// Drops from the next item what deletions shadow; all of it if it says nothing then.
     fn shadow_next(&mut self) -> Result<()> {
         let above = self.above;
@@ -403,6 +470,12 @@ impl<S: Source> Member<S> {
         self.held.as_ref().filter(|_| self.here)
     }
 
+    /// The row that it holds.
+    fn row(&self) -> Option<RowRef<'_>> {
+        let item = self.held.as_ref()?;
+        item.row.as_ref().map(ReadRow::as_ref)
+    }
+
     /// The open range deletion where this member stands, before the item it holds.
     fn open(&self, reversed: bool) -> Option<Deletion> {
         match &self.held {
@@ -507,19 +580,20 @@ impl<S: Source> Source for Merge<S> {
             .expect("peek showed an item: the contract of Source")
     }
 
-    fn show_rows(&mut self, show: &mut ShowRow<'_>) -> Result<(), Fault> {
-        let Some(index) = self.alone else {
-            return Ok(());
-        };
+    fn show_rows(&mut self, until: Until<'_>, show: &mut ShowRow<'_>) -> Result<(), Fault> {
         let is_between = self.opening || self.slice >= self.slices.as_slice().len();
         if is_between || self.next.is_some() || self.above.is_some() {
             return Ok(());
         }
         let mut shown = false;
-        let went = self.members[index].source.show_rows(&mut |row| {
+        let mut noting = |row: EncodedRow<'_>| {
             shown = true;
             show(row)
-        });
+        };
+        let went = match self.alone {
+            Some(index) => self.members[index].source.show_rows(until, &mut noting),
+            None => self.show_stretches(until, &mut noting),
+        };
         if shown {
             self.passed = Some(None);
         }

@@ -8,7 +8,7 @@
 //! the caller fetches that block and calls [`run`] again with the same merge and the same page: nothing done is done twice, nothing is lost.
 //! In the same way a read that passes much of which nothing is shown says [`Fault::Turn`] once in a while.
 //!
-//! 1. `source`: what a memtable and an SSTable both look like from above.
+//! 1. `source`: what a memtable and an SSTable both look like from above; `late`: an SSTable that is not looked at before a read comes to its rows.
 //! 2. `merge`: many sources as one, reconciled; what deletions shadow is gone. Compaction reads through it too.
 //! 3. `visible`: what tombstones and expiry leave at `now`.
 //! 4. `page`: limits, and where to resume.
@@ -17,6 +17,7 @@
 //!
 //! `point` is the short way for a row that is named exactly: no merge, and no source older than what decides the answer.
 
+mod late;
 mod merge;
 mod page;
 mod point;
@@ -26,12 +27,13 @@ mod source;
 mod visible;
 
 pub use crate::model::{KeyRange, PartitionBound, Slices};
+pub use late::Late;
 pub use merge::Merge;
 pub use page::{PageBuilder, PartitionRows, ReadPage, ReadPosition, ReadWork, run, run_one};
 pub use point::{Point, PointPart};
 pub use row::{EncodedRow, ReadRow, RowRef};
 pub use rows::ReadRows;
-pub use source::{BlockAddress, Fault, Item, PartitionHead, ShowRow, Source};
+pub use source::{BlockAddress, Fault, Item, PartitionHead, ShowRow, Source, Until};
 pub use visible::{Hidden, visible_row};
 
 use crate::model::{ColumnId, Store};

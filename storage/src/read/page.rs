@@ -6,7 +6,7 @@
 
 use super::{
     EncodedRow, Fault, Hidden, KeyRange, Merge, PASSED_AT_ONCE, PartitionBound, PartitionHead,
-    ReadCommand, ReadRow, ReadRows, RowRef, Slices, Source, visible_row,
+    ReadCommand, ReadRow, ReadRows, RowRef, Slices, Source, Until, visible_row,
 };
 use crate::Result;
 use crate::memtable::{Lookup, Memtable};
@@ -202,7 +202,7 @@ impl PageBuilder {
         let filled = &mut self.filled;
         while partition.returned < command.limits.per_partition {
             let mut shown = false;
-            merge.show_rows(&mut |row| {
+            merge.show_rows(Until::END, &mut |row| {
                 shown = true;
                 partition.take_encoded(row, command, filled)?;
                 Ok(partition.wants_more(command, filled) && filled.passed < PASSED_AT_ONCE)

@@ -1,6 +1,7 @@
 //! What a memtable and an SSTable both look like from above.
 
 use super::{EncodedRow, PartitionBound, ReadRow, Slices};
+use crate::codec::compare;
 use crate::model::{Clustering, Deletion, PartitionKey, Row};
 use crate::{Error, Result as StorageResult};
 use palladium_crypto::StructureId;
@@ -89,6 +90,38 @@ impl Item {
     }
 }
 
+/// Where rows of one source stop being shown: at the next position of another source, in the order of the read.
+#[derive(Clone, Copy)]
+pub struct Until<'a> {
+    position: Option<&'a Clustering>,
+    reversed: bool,
+}
+
+impl<'a> Until<'a> {
+    /// Nowhere.
+    pub const END: Until<'static> = Until {
+        position: None,
+        reversed: false,
+    };
+
+    /// At a position.
+    pub fn at(position: &'a Clustering, reversed: bool) -> Self {
+        Until {
+            position: Some(position),
+            reversed,
+        }
+    }
+
+    /// Whether a row at that position is still to be shown.
+    pub fn is_behind(&self, position: &[u8]) -> bool {
+        match self.position {
+            None => true,
+            Some(own) if self.reversed => compare(position, &own.0).is_gt(),
+            Some(own) => compare(position, &own.0).is_lt(),
+        }
+    }
+}
+
 /// Takes a row where it lies, and says whether it wants the next one.
 pub type ShowRow<'a> = dyn FnMut(EncodedRow<'_>) -> StorageResult<bool> + 'a;
 
@@ -113,9 +146,10 @@ pub trait Source: Send {
     /// Takes the next item. Only after `peek` showed it.
     fn pop(&mut self) -> Item;
 
-    /// Shows rows that come next, for as long as they are wanted, lie as they are kept, and no range deletion of its own is open over them: with what their own
-    /// deletions hide, and inside what was opened. None shown says nothing; then it is `peek` that knows. After a miss the same call goes on behind the last one.
-    fn show_rows(&mut self, _show: &mut ShowRow<'_>) -> Result<(), Fault> {
+    /// Shows rows that come next, for as long as they are wanted, lie before `until` and as they are kept, and no range deletion of its own is open over them: with
+    /// what their own deletions hide, and inside what was opened. None shown says nothing; then it is `peek` that knows. After a miss the same call goes on behind
+    /// the last one.
+    fn show_rows(&mut self, _until: Until<'_>, _show: &mut ShowRow<'_>) -> Result<(), Fault> {
         Ok(())
     }
 
@@ -143,8 +177,8 @@ impl<S: Source + ?Sized> Source for Box<S> {
     fn pop(&mut self) -> Item {
         (**self).pop()
     }
-    fn show_rows(&mut self, show: &mut ShowRow<'_>) -> Result<(), Fault> {
-        (**self).show_rows(show)
+    fn show_rows(&mut self, until: Until<'_>, show: &mut ShowRow<'_>) -> Result<(), Fault> {
+        (**self).show_rows(until, show)
     }
     fn gap(&self) -> Option<Deletion> {
         (**self).gap()

@@ -186,6 +186,7 @@ struct Scripted {
     at: usize,
     items: Vec<Item>,
     item: usize,
+    slices: Slices,
     open: Option<Deletion>,
     reversed: bool,
     generous: bool,
@@ -205,11 +206,12 @@ impl Scripted {
         Scripted {
             partitions: merged
                 .into_iter()
-                .map(|(key, update)| spell_out(key, update))
+                .map(|(key, update)| spell_out(key, update, !seed.is_multiple_of(5)))
                 .collect(),
             at: 0,
             items: Vec::new(),
             item: 0,
+            slices: Slices::none(),
             open: None,
             reversed: false,
             generous: seed.is_multiple_of(2),
@@ -233,7 +235,12 @@ impl Scripted {
     }
 }
 
-fn spell_out(key: PartitionKey, update: PartitionUpdate) -> (PartitionHead, Vec<Item>) {
+/// `encoded`: rows are as they would be kept.
+fn spell_out(
+    key: PartitionKey,
+    update: PartitionUpdate,
+    encoded: bool,
+) -> (PartitionHead, Vec<Item>) {
     let tombstones: RangeTombstoneList = update.range_tombstones.iter().cloned().collect();
     let mut items: BTreeMap<Clustering, Item> = BTreeMap::new();
     for tombstone in tombstones.as_slice() {
@@ -254,7 +261,10 @@ fn spell_out(key: PartitionKey, update: PartitionUpdate) -> (PartitionHead, Vec<
             position: position.clone(),
             before: covering,
             after: covering,
-            row: Some(row.into()),
+            row: Some(match encoded {
+                true => encoded_row(&row),
+                false => row.into(),
+            }),
         };
         assert!(items.insert(position, item).is_none());
     }
@@ -264,6 +274,15 @@ fn spell_out(key: PartitionKey, update: PartitionUpdate) -> (PartitionHead, Vec<
         static_row: update.static_row.map(Box::new),
     };
     (head, items.into_values().collect())
+}
+
+fn encoded_row(row: &Row) -> ReadRow {
+    let mut bytes = Vec::new();
+    row.encode(&mut bytes);
+    ReadRow::Encoded {
+        clustering: row.clustering.clone(),
+        bytes: bytes.into(),
+    }
 }
 
 impl Source for Scripted {
@@ -300,6 +319,7 @@ impl Source for Scripted {
             self.items.reverse();
         }
         (self.item, self.reversed) = (0, reversed);
+        self.slices = slices.clone();
         Ok(())
     }
     fn peek(&mut self) -> Result<Option<&Item>, Fault> {
@@ -311,6 +331,27 @@ impl Source for Scripted {
         self.item += 1;
         self.open = item.leaving(self.reversed);
         item
+    }
+    fn show_rows(&mut self, until: Until<'_>, show: &mut ShowRow<'_>) -> Result<(), Fault> {
+        loop {
+            self.maybe_miss()?;
+            let item = self.items.get(self.item);
+            let Some(item) = item.filter(|item| item.before.is_none()) else {
+                return Ok(());
+            };
+            let Some(RowRef::Encoded(row)) = item.row.as_ref().map(ReadRow::as_ref) else {
+                return Ok(());
+            };
+            if !self.slices.contains(row.clustering) || !until.is_behind(row.clustering) {
+                return Ok(());
+            }
+            let wants_more = show(row)?;
+            self.item += 1;
+            self.open = None;
+            if !wants_more {
+                return Ok(());
+            }
+        }
     }
     fn gap(&self) -> Option<Deletion> {
         self.open
@@ -458,6 +499,21 @@ prop_compose! {
     }
 }
 
+/// The first and the last row, where there is nothing but rows.
+fn only_rows(writes: &Writes) -> Option<(Clustering, Clustering)> {
+    let is_bare = |update: &PartitionUpdate| {
+        let deletes = update.deletion.is_some() || !update.range_tombstones.is_empty();
+        !deletes && update.static_row.is_none()
+    };
+    let mut updates = writes.iter().map(|(_, update)| update);
+    if !updates.all(is_bare) {
+        return None;
+    }
+    let rows = writes.iter().flat_map(|(_, update)| &update.rows);
+    let positions: BTreeSet<&Clustering> = rows.map(|row| &row.clustering).collect();
+    Some(((*positions.first()?).clone(), (*positions.last()?).clone()))
+}
+
 fn writes() -> impl Strategy<Value = Vec<Writes>> {
     vec(vec((testing::keys(), testing::update()), 0..6), 1..4)
 }
@@ -543,6 +599,32 @@ proptest! {
             prop_assert_eq!(seen.and_then(|row| row.liveness), later.liveness, "{}: {:?}", way, page);
         }
         prop_assert_eq!(cells(point), cells(merged));
+    }
+
+    #[test]
+    fn a_source_that_comes_late_says_what_one_says_that_is_there(spread in writes(), mut command in command(), key in testing::keys(), page_rows in 1u32..4, seed: u64) {
+        command.range = KeyRange::One(key.clone());
+        command.limits.rows = page_rows;
+        let mut spread = spread;
+        for (_, update) in spread.iter_mut().step_by(2).flatten() {
+            (update.deletion, update.static_row) = (None, None);
+            update.range_tombstones.clear();
+        }
+        let there = || -> Vec<Box<dyn Source>> {
+            let source = |writes: &Writes| Box::new(Scripted::new(writes, seed, true)) as _;
+            spread.iter().map(source).collect()
+        };
+        let late = || -> Vec<Box<dyn Source>> {
+            let source = |writes: &Writes| -> Box<dyn Source> {
+                let source = Scripted::new(writes, seed, true);
+                match only_rows(writes) {
+                    Some(rows) => Box::new(Late::new(source, key.clone(), &rows)),
+                    None => Box::new(source),
+                }
+            };
+            spread.iter().map(source).collect()
+        };
+        prop_assert!(read_all(late, &command) == read_all(there, &command));
     }
 
     #[test]

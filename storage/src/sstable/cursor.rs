@@ -22,7 +22,7 @@ use crate::cache::BlockLookup;
 use crate::codec::compare;
 use crate::model::{Clustering, Deletion, PartitionBound, Row, Slices};
 use crate::read::{
-    BlockAddress, EncodedRow, Fault, Item, PartitionHead, ReadRow, RowRef, ShowRow, Source,
+    BlockAddress, EncodedRow, Fault, Item, PartitionHead, ReadRow, RowRef, ShowRow, Source, Until,
 };
 use crate::{Error, Result};
 
@@ -490,13 +490,13 @@ impl Walk {
     }
 
     /// Shows rows of the run at hand that no deletion is open over. False: no more are wanted, or what comes next is something else.
-    fn show_rows(&mut self, show: &mut ShowRow<'_>) -> Result<bool> {
+    fn show_rows(&mut self, until: Until<'_>, show: &mut ShowRow<'_>) -> Result<bool> {
         if let Some(item) = &self.peeked {
             let row = item.row.as_ref().map(ReadRow::as_ref);
             let Some(RowRef::Encoded(row)) = row.filter(|_| item.before.is_none()) else {
                 return Ok(false);
             };
-            if !self.is_inside(row.clustering) {
+            if !self.is_inside(row.clustering) || !until.is_behind(row.clustering) {
                 return Ok(false);
             }
             let wants_more = show(row)?;
@@ -514,7 +514,8 @@ impl Walk {
                 true => self.is_inside(row.clustering),
                 false => self.is_short_of_end(row.clustering),
             };
-            let Some(row) = self.items.bare_row(at).filter(is_inside) else {
+            let is_due = |row: &EncodedRow<'_>| is_inside(row) && until.is_behind(row.clustering);
+            let Some(row) = self.items.bare_row(at).filter(is_due) else {
                 self.found = is_first;
                 return Ok(!is_first);
             };
@@ -630,14 +631,14 @@ impl Source for SstableCursor {
         item
     }
 
-    fn show_rows(&mut self, show: &mut ShowRow<'_>) -> Result<(), Fault> {
+    fn show_rows(&mut self, until: Until<'_>, show: &mut ShowRow<'_>) -> Result<(), Fault> {
         loop {
             self.advance()?;
             let Some(walk) = &mut self.walk else {
                 return Ok(());
             };
             let block = walk.block;
-            let wants_more = walk.show_rows(show);
+            let wants_more = walk.show_rows(until, show);
             if !wants_more.map_err(|error| self.in_block(block, error))? {
                 return Ok(());
             }

@@ -343,10 +343,10 @@ impl Sstable {
             && self.filter.may_contain(key.token())
     }
 
-    /// False only if no row of any partition lies between these bounds. Partition and range deletions are not rows.
-    pub fn may_contain_rows(&self, start: &Clustering, end: &Clustering) -> bool {
-        let (first, last) = &self.statistics.clusterings;
-        start < last && first < end
+    /// The first and the last row of all partitions, if there is nothing that reaches beyond them: no deletion of a partition or a range.
+    pub fn only_rows(&self) -> Option<&(Clustering, Clustering)> {
+        let statistics = &self.statistics;
+        (statistics.tombstones == 0 && statistics.rows > 0).then_some(&statistics.clusterings)
     }
 
     /// A cursor that stands before the first partition.

@@ -4,6 +4,7 @@ mod compression;
 mod failed_syncs;
 mod faults;
 mod large_rows;
+mod late;
 mod locks;
 mod lost;
 mod model;

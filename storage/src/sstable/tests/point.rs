@@ -121,7 +121,9 @@ fn a_row_that_is_none_is_told_with_its_block_by_a_read_of_it_and_by_a_scan() {
     let shown = loop {
         let opened = cursor.open(&crate::model::Slices::all(), false);
         let shown = opened.and_then(|()| {
-            cursor.show_rows(&mut |row| crate::read::RowRef::Encoded(row).to_row().map(|_| true))
+            cursor.show_rows(crate::read::Until::END, &mut |row| {
+                crate::read::RowRef::Encoded(row).to_row().map(|_| true)
+            })
         });
         match shown {
             Err(Fault::Miss(address)) => fetch(address),
