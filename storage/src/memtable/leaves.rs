@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! leaves      first │ from p1 │ from p2 │ ...      a leaf has the positions from its own bound to the next leaf's
-//! leaf        clustering row │ clustering row │ clustering row │ ... room
-//! places      start, length of the clustering      one for each row
+//! leaf        clustering row │ clustering row │ clustering row │ ... room      as they came
+//! places      start, lengths of both      one for each row, in order
 //! ```
 //!
-//! A read of many rows goes through memory as it lies, and so does a search: what costs is the first touch of a line, not the comparison. Most partitions have one
-//! leaf and no tree. Rows that come in order fill their leaves; one that comes in between moves what lies behind it in its leaf, or splits it.
+//! A read of many rows goes through a leaf after the other: what costs is the first touch of a line, not the comparison. Most partitions have one leaf and no tree.
+//! Rows that come in order fill their leaves, from whichever end; one that comes in between lies behind those that came before it, and only its place is between
+//! theirs.
 //!
 //! What must hold: rows are zeroed when they are dropped, replaced or moved.
 
@@ -22,7 +23,7 @@ use crate::codec::compare;
 use crate::read::EncodedRow;
 use crate::wiped::Wiped;
 
-/// A leaf of several rows has no more bytes once it was split: a row in between moves half of them, well within a tenth of a microsecond.
+/// A leaf of several rows has no more bytes once it was split: to look through them, or to move what lies behind one, takes well under a tenth of a microsecond.
 const LEAF_BYTES: usize = 4 << 10;
 /// Room of a leaf behind another, at first.
 const LATER_LEAF_BYTES: usize = LEAF_BYTES / 4;
@@ -59,11 +60,19 @@ struct Leaf {
     places: Vec<Place>,
 }
 
-/// Where a row lies; it ends where the next one starts.
+/// Where a row lies. A leaf is no longer than a few rows, and each came in one frame.
 #[derive(Clone, Copy)]
 struct Place {
     start: u32,
     clustering_len: u32,
+    row_len: u32,
+}
+
+impl Place {
+    fn span(&self) -> Range<usize> {
+        let start = self.start as usize;
+        start..start + self.clustering_len as usize + self.row_len as usize
+    }
 }
 
 struct LowerBound(Wiped<Box<[u8]>>);
@@ -120,22 +129,20 @@ impl Leaves {
         let leaf = self.leaf_mut(position);
         let before = leaf.memory();
         let found = leaf.find(position);
-        let (index, replaced) = match found {
-            Ok(index) => (index, leaf.span(index).len()),
-            Err(index) => (index, 0),
-        };
+        let replaced = found.map_or(0, |index| leaf.places[index].span().len());
         // A row that is alone may be as large as it likes.
         let others = leaf.places.len() - usize::from(found.is_ok());
         let fits = others == 0 || leaf.bytes.len() - replaced + added <= LEAF_BYTES;
         let mut next = None;
         match fits {
-            true => leaf.splice(index..index + usize::from(found.is_ok()), position, row),
+            true => leaf.put(found, position, row),
             // In order, most of them: the leaf stays as full as it is.
-            false if index == leaf.places.len() => {
-                let mut later = Leaf::default();
-                later.reserve(added.max(LATER_LEAF_BYTES));
-                later.splice(0..0, position, row);
-                next = Some((LowerBound::at(position), later));
+            false if found == Err(leaf.places.len()) => {
+                next = Some((LowerBound::at(position), Leaf::of(position, row)));
+            }
+            false if found == Err(0) => {
+                let later = std::mem::replace(leaf, Leaf::of(position, row));
+                next = Some((LowerBound::at(later.at(0).clustering()), later));
             }
             false => {
                 let (bound, mut later) = leaf.split();
@@ -143,8 +150,7 @@ impl Leaves {
                     Ordering::Less => &mut *leaf,
                     _ => &mut later,
                 };
-                let (Ok(index) | Err(index)) = own.find(position);
-                own.splice(index..index + usize::from(found.is_ok()), position, row);
+                own.put(own.find(position), position, row);
                 next = Some((bound, later));
             }
         }
@@ -210,16 +216,19 @@ impl Leaf {
         self.bytes.capacity() + self.places.capacity() * size_of::<Place>()
     }
 
-    fn span(&self, index: usize) -> Range<usize> {
-        let end = self.places.get(index + 1);
-        let end = end.map_or(self.bytes.len(), |next| next.start as usize);
-        self.places[index].start as usize..end
+    /// A new one behind or before another, which others will follow.
+    fn of(position: &[u8], row: &[u8]) -> Leaf {
+        let mut leaf = Leaf::default();
+        leaf.reserve((position.len() + row.len()).max(LATER_LEAF_BYTES));
+        leaf.put(Err(0), position, row);
+        leaf
     }
 
     fn at(&self, index: usize) -> StoredRow<'_> {
+        let place = &self.places[index];
         StoredRow {
-            clustering_len: self.places[index].clustering_len as usize,
-            bytes: &self.bytes[self.span(index)],
+            clustering_len: place.clustering_len as usize,
+            bytes: &self.bytes[place.span()],
         }
     }
 
@@ -230,11 +239,17 @@ impl Leaf {
 
     /// Where the row at a position is, or would be.
     fn find(&self, position: &[u8]) -> Result<usize, usize> {
-        // Rows that come in order are looked for where the last one is.
-        if let Some(last) = self.places.last()
-            && compare(self.clustering(last), position).is_lt()
-        {
+        // Rows that come in order are looked for where the last one is, or the first.
+        let [first, .., last] = &self.places[..] else {
+            return self
+                .places
+                .binary_search_by(|place| compare(self.clustering(place), position));
+        };
+        if compare(self.clustering(last), position).is_lt() {
             return Err(self.places.len());
+        }
+        if compare(self.clustering(first), position).is_gt() {
+            return Err(0);
         }
         self.places
             .binary_search_by(|place| compare(self.clustering(place), position))
@@ -257,67 +272,69 @@ impl Leaf {
         (first..first + last).map(move |index| self.at(index))
     }
 
-    /// Puts a row in the place of others: of one, or of none.
-    fn splice(&mut self, replaced: Range<usize>, position: &[u8], row: &[u8]) {
-        let index = replaced.start;
-        let start = self
-            .places
-            .get(index)
-            .map_or(self.bytes.len(), |place| place.start as usize);
-        let old_end = match replaced.is_empty() {
-            true => start,
-            false => self.span(index).end,
-        };
-        // A leaf is no longer than a few rows, and each came in one frame.
+    /// Puts a row where it was found, or in between.
+    fn put(&mut self, found: Result<usize, usize>, position: &[u8], row: &[u8]) {
+        if let Ok(index) = found {
+            let old = self.places[index].span();
+            if old.len() == position.len() + row.len() {
+                self.bytes[old][position.len()..].copy_from_slice(row);
+                return;
+            }
+            self.take_out(old);
+            self.places.remove(index);
+        }
+        let start = self.bytes.len();
+        self.reserve(start + position.len() + row.len());
+        self.bytes.extend_from_slice(position);
+        self.bytes.extend_from_slice(row);
+        let (Ok(index) | Err(index)) = found;
         let place = Place {
             start: start as u32,
             clustering_len: position.len() as u32,
+            row_len: row.len() as u32,
         };
-        let new_end = start + position.len() + row.len();
-        let tail = self.bytes.len() - old_end;
-        if new_end > old_end {
-            let more = new_end - old_end;
-            self.reserve(self.bytes.len() + more);
-            let end = self.bytes.len();
-            self.bytes.resize(end + more, 0);
-        }
-        self.bytes.copy_within(old_end..old_end + tail, new_end);
-        if new_end < old_end {
-            self.bytes[new_end + tail..].zeroize();
-            self.bytes.truncate(new_end + tail);
-        }
-        let middle = start + position.len();
-        self.bytes[start..middle].copy_from_slice(position);
-        self.bytes[middle..new_end].copy_from_slice(row);
-        if replaced.is_empty() {
-            self.places.insert(index, place);
-        }
-        for later in &mut self.places[index + 1..] {
-            later.start = (later.start as usize + new_end - old_end) as u32;
+        self.places.insert(index, place);
+    }
+
+    /// Closes the gap that a row leaves.
+    fn take_out(&mut self, span: Range<usize>) {
+        let left = self.bytes.len() - span.len();
+        self.bytes.copy_within(span.end.., span.start);
+        self.bytes[left..].zeroize();
+        self.bytes.truncate(left);
+        for place in &mut self.places {
+            if place.start as usize >= span.end {
+                place.start -= span.len() as u32;
+            }
         }
     }
 
     /// The upper half of the rows, by bytes, in a leaf of their own; the only row, if there is one.
     fn split(&mut self) -> (LowerBound, Leaf) {
-        let half = self.bytes.len() / 2;
-        let middle = self
-            .places
-            .partition_point(|place| (place.start as usize) < half)
-            .min(self.places.len() - 1);
-        let start = self.places[middle].start as usize;
-        let mut later = Leaf::default();
-        later.reserve(self.bytes.len() - start);
-        later.bytes.extend_from_slice(&self.bytes[start..]);
-        later
-            .places
-            .extend(self.places[middle..].iter().map(|place| Place {
-                start: place.start - start as u32,
-                ..*place
-            }));
-        self.bytes[start..].zeroize();
-        self.bytes.truncate(start);
-        self.places.truncate(middle);
+        let (half, mut below) = (self.bytes.len() / 2, 0);
+        let is_upper = |place: &Place| {
+            let is_upper = below >= half;
+            below += place.span().len();
+            is_upper
+        };
+        let middle = self.places.iter().position(is_upper);
+        let last = self.places.len() - 1;
+        let middle = middle.map_or(last, |middle| middle.min(last));
+        let later = self.part(middle..self.places.len());
+        *self = self.part(0..middle);
         (LowerBound::at(later.at(0).clustering()), later)
+    }
+
+    /// Some of the rows, in a leaf of their own.
+    fn part(&self, rows: Range<usize>) -> Leaf {
+        let mut leaf = Leaf::default();
+        let bytes = self.places[rows.clone()].iter();
+        leaf.reserve(bytes.map(|place| place.span().len()).sum());
+        for (number, index) in rows.enumerate() {
+            let row = self.at(index);
+            leaf.put(Err(number), row.clustering(), row.row());
+        }
+        leaf
     }
 
     /// Room for so many bytes in all. What moves leaves zeros behind.
