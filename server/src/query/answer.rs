@@ -65,6 +65,9 @@ pub enum RowsMetadata {
     Own(EncodedMetadata),
 }
 
+/// Set aside at once for rows that are about to come, at most.
+const EXPECTED_BYTES_MAX: usize = 64 << 10;
+
 /// Rows of cells as RESULT carries them.
 #[derive(Debug, Default)]
 pub struct Cells {
@@ -78,6 +81,11 @@ impl Cells {
     #[inline]
     pub fn put(&mut self, value: Option<&[u8]>) {
         put_bytes(&mut self.bytes, value);
+    }
+
+    /// Room for many rows at once, about as long as they are where they are kept.
+    pub fn expect(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes.min(EXPECTED_BYTES_MAX));
     }
 
     #[inline]

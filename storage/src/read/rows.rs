@@ -51,6 +51,11 @@ impl ReadRows {
         self.places.is_empty()
     }
 
+    /// Bytes of those that are as they are kept, positions and all.
+    pub fn encoded_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The rows, where they are.
     pub fn iter(&self) -> impl Iterator<Item = RowRef<'_>> {
         self.places.iter().map(|place| self.at(*place))

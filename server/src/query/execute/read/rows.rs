@@ -127,6 +127,9 @@ impl Select {
             }));
         }
         if let Some(cells) = &cells_only {
+            if rows.len() > 1 {
+                self.cells.expect(rows.encoded_bytes());
+            }
             for row in rows.iter() {
                 if self.is_done_with_partition() {
                     break;
