@@ -181,15 +181,14 @@ pub fn keys(
         Partition::All => Ok(Keys::Range(KeyRange::all())),
         Partition::Keys(columns) => {
             let Some((lower, upper)) = &restrictions.token else {
-                return named_keys(table, columns, scope).map(Keys::Named);
+                return named_keys(table, columns, scope, &|_| false).map(Keys::Named);
             };
-            let named = named_keys(table, columns, scope);
             let within = within_tokens(lower.as_ref(), upper.as_ref(), scope)?;
             // A key that cannot be has the least token, and is no mistake where that is not meant.
             let is_left_out = |error: &CqlError| {
                 error.message == EMPTY_KEY && !within(palladium_protocol::types::token_of(&[]))
             };
-            let mut keys = match named {
+            let mut keys = match named_keys(table, columns, scope, &is_left_out) {
                 Err(error) if is_left_out(&error) => NamedKeys::new(),
                 keys => keys?,
             };
@@ -200,10 +199,12 @@ pub fn keys(
     }
 }
 
+/// The keys that columns name. Of several, those whose mistake `is_left_out` are none.
 fn named_keys(
     table: &TableSchema,
     columns: &[Alternatives],
     scope: &Scope<'_>,
+    is_left_out: &dyn Fn(&CqlError) -> bool,
 ) -> CqlResult<NamedKeys> {
     let names = table.partition_columns();
     if let ([Alternatives::One(value)], [column]) = (columns, names) {
@@ -239,7 +240,10 @@ fn named_keys(
         for (column, value) in names.iter().zip(&values) {
             order::encode(&column.ty, Some(value), false, &mut place)?;
         }
-        placed.push((place, key::partition_key(&values)?));
+        match key::partition_key(&values) {
+            Err(error) if is_left_out(&error) => {}
+            key => placed.push((place, key?)),
+        }
     }
     placed.sort_by(|a: &(Vec<u8>, _), b| a.0.cmp(&b.0));
     placed.dedup_by(|a, b| a.0 == b.0);
