@@ -428,7 +428,6 @@ fn check_options(options: &BTreeMap<String, String>) -> CqlResult<()> {
 /// What SAI asks of its options. Whether it is one on vectors.
 fn check_sai(table: &TableSchema, column: &Column, index: &Index) -> CqlResult<()> {
     class_of(index.class.as_deref().unwrap_or(CLASSIC))?;
-    check_options(&index.options)?;
     let name = &column.name;
     let others = table.indexes.iter().filter(|other| other.is_sai());
     if others
@@ -439,6 +438,7 @@ fn check_sai(table: &TableSchema, column: &Column, index: &Index) -> CqlResult<(
             "Cannot create more than one storage-attached index on the same column: {name}"
         )));
     }
+    check_options(&index.options)?;
     let analyzer: Vec<(&str, &String)> = index
         .options
         .iter()
