@@ -45,6 +45,12 @@ pub const ANY_VECTOR: &str = "Cassandra takes any vector for the one that is mea
 /// Why rows are missing where a classic index over a static column is asked beside a clustering.
 pub const INDEXED_STATIC: &str = "Cassandra finds nothing by an index over a static column where the key of the row is told as well";
 
+/// Why rows are missing where a classic index over a clustering column is asked.
+pub const INDEXED_CLUSTERING: &str = "Cassandra's entry of a row in a classic index over its clustering expires by the server's clock, and with the newest of its cells";
+
+/// Why rows are missing where a number is compared with.
+pub const CALCULATED_SPELLING: &str = "Cassandra calculates a number in more bytes than it takes, and an index of the attached kind does not know it again in these";
+
 /// Why a view's rows are others than ours.
 pub const NO_MIRROR: &str = "Cassandra's view has other rows than its base: a row that was gone once and was written again with an older timestamp stays away";
 

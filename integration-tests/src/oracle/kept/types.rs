@@ -300,4 +300,22 @@ pub const KEPT: &[Kept] = &[
         ours: "*",
         why: "Cassandra does not know a descending column's own type again",
     },
+    Kept {
+        statement: "*BATCH*",
+        theirs: "0x2000 *",
+        ours: "0x2200 Invalid * constant (*) for * of type *tuple<*",
+        why: "Cassandra parses a bare constant as the internal text of a tuple, and comes to the next statement's syntax",
+    },
+    Kept {
+        statement: "SELECT *[*|SELECT *{*",
+        theirs: "[*list<*|[*set<*",
+        ours: "0x2200 Invalid list literal for list: value * is not of type *|0x2200 Invalid set literal for set: value * is not of type *",
+        why: "Cassandra takes the type of a list from its first column, and the bytes of the others for values of it",
+    },
+    Kept {
+        statement: "*WHERE * c* IN (*",
+        theirs: "0x2200 Ambiguous '*' operation with args * and *: use type hint to disambiguate, example *",
+        ours: "done|[*|prepared: *",
+        why: "Cassandra does not know a descending column's own type again",
+    },
 ];

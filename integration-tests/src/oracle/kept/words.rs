@@ -234,4 +234,46 @@ pub const KEPT: &[Kept] = &[
         ours: "[*|prepared: *|0x2200 *",
         why: "Cassandra takes the equality of a clustering vector with an index for a search for what is near",
     },
+    Kept {
+        statement: "*BATCH*DELETE *[*]* IF *|*BATCH* IF *DELETE *[*]*",
+        theirs: "0x2200 Attempted to delete an element from a list which is null",
+        ours: "[[applied] boolean]*true*",
+        why: "a conditional batch looks at all rows that it has to see; Cassandra at those alone that have conditions, and takes the list of another one for none",
+    },
+    Kept {
+        statement: "*BATCH*[*] = *IF *|*BATCH*IF *[*] = *",
+        theirs: "0x2200 Attempted to set an element on a list which is null",
+        ours: "[[applied] boolean]*true*",
+        why: "a conditional batch looks at all rows that it has to see; Cassandra at those alone that have conditions, and takes the list of another one for none",
+    },
+    Kept {
+        statement: "*BATCH*DELETE FROM * AND c* <*|*BATCH*DELETE FROM * AND c* >*|*BATCH*DELETE FROM * AND (c* <*|*BATCH*DELETE FROM * AND (c* >*",
+        theirs: "0x2200 Attempted to set an element on a list which is null|0x2200 Attempted to delete an element from a list which is null",
+        ours: "0x2200 Invalid null value in condition for column c*",
+        why: "a deletion of rows that a null bounds is refused; Cassandra fails to write it once all else is right",
+    },
+    Kept {
+        statement: "INSERT INTO w*?*|UPDATE w*?*|DELETE *FROM w*?*",
+        theirs: "0x2200 Invalid amount of bind variables",
+        ours: "0x2200 Cannot directly modify a materialized view",
+        why: "what a view refuses is told before values are counted",
+    },
+    Kept {
+        statement: "SELECT *max([*|SELECT *min([*|SELECT *count([*",
+        theirs: "0x2200 Invalid ASCII character in string literal: *",
+        ours: "0x2200 Cannot infer type of argument *",
+        why: "a list of a text that is no ASCII is none of ASCII",
+    },
+    Kept {
+        statement: "SELECT *((*)[*",
+        theirs: "0x2200 Unknown type *.*",
+        ours: "0x2200 Cannot infer type of argument (*)[*",
+        why: "a type in front of a list that does not exist; which mistake of an argument is told first",
+    },
+    Kept {
+        statement: "SELECT *token(*FROM system_v*",
+        theirs: "[*system.token(*|0x2200 Invalid * constant (*) for \"partition key token\" of type *",
+        ours: "[*",
+        why: "a token is a number; Cassandra's of virtual tables is the key itself",
+    },
 ];

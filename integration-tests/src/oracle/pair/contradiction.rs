@@ -2,6 +2,9 @@
 //!
 //! What must hold: nothing is believed to be a mistake of Cassandra's that it does not contradict itself, asked in another way on the same rows.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use super::{PAGES_MAX, Pair, names, request};
 use crate::oracle::answer::{Answer, Reply, Table, Type};
 use crate::oracle::compare;
@@ -24,6 +27,8 @@ struct View {
     /// All columns of its key, as a statement selects them.
     key: String,
     partition_key: Vec<String>,
+    /// What its rows have to be.
+    filter: String,
 }
 
 impl Pair {
@@ -58,6 +63,18 @@ impl Pair {
         if lacks_rows && self.is_blind_to_both(step, of_statics).await {
             return Some(kept::INDEXED_STATIC);
         }
+        if lacks_rows {
+            let indexed = self.indexed_clusterings(step).await;
+            if self
+                .finds_in_other_words(step, |said| as_range(said, &indexed))
+                .await
+            {
+                return Some(kept::INDEXED_CLUSTERING);
+            }
+            if self.finds_in_other_words(step, as_constant).await {
+                return Some(kept::CALCULATED_SPELLING);
+            }
+        }
         if lacks_rows && self.is_no_mirror(step).await {
             return Some(kept::NO_MIRROR);
         }
@@ -90,17 +107,10 @@ impl Pair {
         if self.lacks_rows_at_once(&all).await {
             return true;
         }
-        // A row is hidden from those who ask for few of its columns, which is none where rows are counted.
-        let selected = selected(&step.text).filter(|columns| !columns.contains('('));
-        let one_by_one = match (selected, self.at_once(&all).await.0.answer) {
-            (Some(columns), _) => vec![columns.to_owned()],
-            (None, Answer::Rows(table)) => {
-                let names = table.columns.iter();
-                names.map(|column| format!("\"{}\"", column.name)).collect()
-            }
-            (None, _) => Vec::new(),
+        let Answer::Rows(whole) = self.at_once(&all).await.1.answer else {
+            return false;
         };
-        for columns in one_by_one {
+        for columns in narrower(step, &whole) {
             let Some(plain) = plain(step, &columns) else {
                 return false;
             };
@@ -145,7 +155,7 @@ impl Pair {
     ) -> Option<Vec<Row>> {
         let (table, relations) = relations(step)?;
         let mut left = rows.to_vec();
-        for relation in relations.iter().filter(|relation| is_asked(relation.text)) {
+        for relation in relations.iter().filter(|relation| is_asked(&relation.text)) {
             let alone = rows_by(&mut self.theirs, table, &[relation], step).await?;
             left.retain(|row| alone.rows.contains(row));
         }
@@ -198,22 +208,98 @@ impl Pair {
             && theirs.is_some_and(|theirs| theirs != whole.rows)
     }
 
-    /// Whether Cassandra shows fewer rows of the table that is read when it is asked for one of its columns than when it is asked for all.
+    /// Whether Cassandra shows under the same WHERE all rows that we show when it is asked for all columns, and fewer of the same when it is asked for some of them.
     async fn hides_rows(&mut self, step: &Step) -> bool {
-        let Some(table) = table_of(&step.text) else {
+        let (Some(table), Some(all)) = (table_of(&step.text), plain(step, "*")) else {
             return false;
         };
-        let Some(all) = rows_of(&mut self.theirs, "*", table, step).await else {
+        let (theirs, ours) = self.at_once(&all).await;
+        if compare::difference(&theirs, &ours).is_some() {
+            return false;
+        }
+        let Answer::Rows(all) = ours.answer else {
             return false;
         };
-        for column in &all.columns {
-            let column = format!("\"{}\"", column.name);
-            let own = rows_of(&mut self.theirs, &column, table, step).await;
-            if own.is_some_and(|own| own.rows.len() < all.rows.len()) {
+        // A key's columns come first where all are shown.
+        let key = self.key(table, &["partition_key", "clustering"]).await;
+        let names = all.columns.iter().take(key.len());
+        let names: Vec<String> = names.map(|column| format!("\"{}\"", column.name)).collect();
+        let keys = |table: &Table| -> Vec<Row> {
+            let rows = table.rows.iter();
+            rows.map(|row| row[..key.len()].to_vec()).collect()
+        };
+        for columns in narrower(step, &all) {
+            let Some(few) = plain(step, &format!("{}, {columns}", names.join(", "))) else {
+                return false;
+            };
+            let (theirs, ours) = self.at_once(&few).await;
+            let is_whole = matches!(&ours.answer, Answer::Rows(few) if keys(few) == keys(&all));
+            if is_whole && lacks_rows(&theirs, &ours) {
                 return true;
             }
         }
         false
+    }
+
+    /// Whether Cassandra finds all rows that we find when a WHERE is put in other words that mean the same.
+    async fn finds_in_other_words(
+        &mut self,
+        step: &Step,
+        reworded: impl Fn(&Said<'_>) -> Option<Said<'static>>,
+    ) -> bool {
+        let (Some(plain), Some((table, mut relations))) = (plain(step, "*"), relations(step))
+        else {
+            return false;
+        };
+        let mut is_other = false;
+        for relation in &mut relations {
+            if let Some(other) = reworded(relation) {
+                *relation = other;
+                is_other = true;
+            }
+        }
+        if !is_other {
+            return false;
+        }
+        let all: Vec<&Said> = relations.iter().collect();
+        let (theirs, ours) = self.at_once(&plain).await;
+        let reworded = rows_by(self.askers(step).0, table, &all, step).await;
+        let (Some(mut reworded), Answer::Rows(mut table)) = (reworded, ours.answer.clone()) else {
+            return false;
+        };
+        reworded.rows.sort();
+        table.rows.sort();
+        lacks_rows(&theirs, &ours) && reworded.rows == table.rows
+    }
+
+    /// The columns of a table's clustering that have classic indexes, as Cassandra itself has them in its tables.
+    async fn indexed_clusterings(&mut self, step: &Step) -> Vec<String> {
+        let (Some(table), Some(keyspace)) = (table_of(&step.text), self.theirs.keyspace()) else {
+            return Vec::new();
+        };
+        let keyspace = keyspace.to_owned();
+        let of_table = format!("keyspace_name = '{keyspace}' AND table_name = '{table}'");
+        let targets = format!(
+            "SELECT options['target'] FROM system_schema.indexes WHERE {of_table} AND kind = 'COMPOSITES' ALLOW FILTERING"
+        );
+        let targets = names(&mut self.theirs, &targets).await;
+        let columns = self.key(table, &["clustering"]).await;
+        let both = columns.intersection(&targets);
+        both.map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect()
+    }
+
+    /// The columns of a table's key that are of one of some kinds.
+    async fn key(&mut self, table: &str, kinds: &[&str]) -> BTreeSet<bytes::Bytes> {
+        let keyspace = self.theirs.keyspace().unwrap_or_default().to_owned();
+        let mut key = BTreeSet::new();
+        for kind in kinds {
+            let columns = format!(
+                "SELECT column_name FROM system_schema.columns WHERE keyspace_name = '{keyspace}' AND table_name = '{table}' AND kind = '{kind}' ALLOW FILTERING"
+            );
+            key.extend(names(&mut self.theirs, &columns).await);
+        }
+        key
     }
 
     /// Whether Cassandra finds a row by one of some of a statement's relations, and the same one by all others.
@@ -225,7 +311,7 @@ impl Pair {
         let Some((table, relations)) = relations(step) else {
             return false;
         };
-        for first in relations.iter().filter(|one| is_of_the_first(one.text)) {
+        for first in relations.iter().filter(|one| is_of_the_first(&one.text)) {
             let others = relations.iter();
             let others: Vec<&Said> = others.filter(|one| !std::ptr::eq(*one, first)).collect();
             if others.is_empty() {
@@ -257,25 +343,96 @@ impl Pair {
         of_base.is_some() && of_base == ours && of_base != of_view
     }
 
-    /// Whether a view has rows of a base that Cassandra fails to read, where ours has just those of its own.
+    /// Whether the rows of a view in which the two differ are all of partitions of the base that Cassandra fails to read, where ours has in its view just what its
+    /// own base says.
     async fn is_of_unreadable_base(&mut self, step: &Step) -> bool {
-        let Some(View {
-            name, base, key, ..
-        }) = self.view(step).await
-        else {
+        let (Some(view), Some(plain)) = (self.view(step).await, plain(step, "*")) else {
             return false;
         };
-        let all = format!("SELECT * FROM {base}");
-        let all = Request {
-            now_seconds: step.now_seconds,
-            ..Request::plain(&all)
+        let (theirs, ours) = self.at_once(&plain).await;
+        let (Answer::Rows(theirs), Answer::Rows(ours)) = (theirs.answer, ours.answer) else {
+            return false;
         };
-        let fails = matches!(
-            self.theirs.query(&all).await.answer,
-            Answer::Refused(refusal) if refusal.code == READ_FAILURE
+        if theirs.columns != ours.columns {
+            return false;
+        }
+        let of_one = |one: &Table, other: &Table| -> Vec<Row> {
+            let rows = one.rows.iter();
+            let rows = rows.filter(|row| !other.rows.contains(row));
+            rows.cloned().collect()
+        };
+        let differing = [of_one(&theirs, &ours), of_one(&ours, &theirs)].concat();
+        let key = self.key(&view.base, &["partition_key"]).await;
+        let places: Vec<usize> = (0..theirs.columns.len())
+            .filter(|place| key.contains(theirs.columns[*place].name.as_bytes()))
+            .collect();
+        let partition: Vec<String> = places
+            .iter()
+            .map(|place| format!("\"{}\" = ?", theirs.columns[*place].name))
+            .collect();
+        let text = format!(
+            "SELECT * FROM {} WHERE {}",
+            view.base,
+            partition.join(" AND ")
         );
-        let of_base = keys_of(&mut self.ours, &key, &base, step).await;
-        fails && of_base.is_some() && of_base == keys_of(&mut self.ours, &key, &name, step).await
+        for row in &differing {
+            let values = places.iter().map(|place| match &row[*place] {
+                Some(value) => Value::Bytes(value.to_vec()),
+                None => Value::Null,
+            });
+            let values: Vec<Value> = values.collect();
+            let request = Request {
+                values: &values,
+                now_seconds: step.now_seconds,
+                ..Request::plain(&text)
+            };
+            let is_read = !matches!(
+                self.theirs.query(&request).await.answer,
+                Answer::Refused(refusal) if refusal.code == READ_FAILURE
+            );
+            if is_read {
+                return false;
+            }
+        }
+        !differing.is_empty() && self.mirrors(step, &view).await
+    }
+
+    /// Whether a view of ours has in all of its columns what its base has in them.
+    async fn mirrors(&mut self, step: &Step, view: &View) -> bool {
+        let Some(whole) = rows_of(&mut self.ours, "*", &view.name, step).await else {
+            return false;
+        };
+        let columns = whole.columns.iter();
+        let columns: Vec<String> = columns
+            .map(|column| format!("\"{}\"", column.name))
+            .collect();
+        let filters: Vec<&str> = view
+            .filter
+            .split(" AND ")
+            .filter(|relation| !relation.ends_with(" IS NOT NULL"))
+            .collect();
+        let from = match filters.is_empty() {
+            true => view.base.clone(),
+            false => format!(
+                "{} WHERE {} ALLOW FILTERING",
+                view.base,
+                filters.join(" AND ")
+            ),
+        };
+        let Some(of_base) = rows_of(&mut self.ours, &columns.join(", "), &from, step).await else {
+            return false;
+        };
+        let is_of_key = |place: &usize| {
+            let name = columns[*place].as_str();
+            view.key.split(", ").any(|column| column == name)
+        };
+        let key: Vec<usize> = (0..columns.len()).filter(is_of_key).collect();
+        let has_place = |row: &Row| key.iter().all(|place| row[*place].is_some());
+        let (mut of_base, mut of_view) = (of_base.rows, whole.rows);
+        of_base.retain(has_place);
+        of_base.sort();
+        of_view.sort();
+        of_base == of_view
     }
 
     /// Whether several partitions of a view are named whose key has a column that descends in the base, and both have the same rows in them.
@@ -334,9 +491,13 @@ impl Pair {
         };
         let bases = about("base_table_name", "views", "view_name");
         let columns = about("column_name, kind", "columns", "table_name");
+        let filters = about("where_clause", "views", "view_name");
         let bases = names(&mut self.theirs, &bases).await;
+        let filters = names(&mut self.theirs, &filters).await;
         let columns = self.theirs.query(&Request::plain(&columns)).await;
-        let (Some(base), Answer::Rows(columns)) = (bases.first(), columns.answer) else {
+        let (Some(base), Some(filter), Answer::Rows(columns)) =
+            (bases.first(), filters.first(), columns.answer)
+        else {
             return None;
         };
         let of_kind = |is_meant: fn(&[u8]) -> bool| -> Vec<String> {
@@ -353,6 +514,7 @@ impl Pair {
             base: String::from_utf8_lossy(base).into_owned(),
             key: key.join(", "),
             partition_key: of_kind(|kind| kind == b"partition_key"),
+            filter: String::from_utf8_lossy(filter).into_owned(),
             keyspace,
         })
     }
@@ -371,10 +533,47 @@ fn selected(text: &str) -> Option<&str> {
     Some(columns)
 }
 
+/// Less than all columns, each time under which a row may be hidden: what a statement shows, or, where that is calculated, each column by itself, which is none
+/// where rows are counted.
+fn narrower(step: &Step, all: &Table) -> Vec<String> {
+    let columns = selected(&step.text).map(|columns| {
+        let columns = columns.strip_prefix("DISTINCT ").unwrap_or(columns);
+        columns.strip_prefix("JSON ").unwrap_or(columns)
+    });
+    match columns {
+        Some("*") | None => Vec::new(),
+        Some(columns) if !columns.contains('(') => vec![columns.to_owned()],
+        Some(_) => {
+            let names = all.columns.iter();
+            names.map(|column| format!("\"{}\"", column.name)).collect()
+        }
+    }
+}
+
 /// A relation of a WHERE, with the values of its markers.
 struct Said<'a> {
-    text: &'a str,
+    text: Cow<'a, str>,
     values: Vec<Value>,
+}
+
+/// An equality with one of some columns as a range, which no classic index answers.
+fn as_range(said: &Said<'_>, columns: &[String]) -> Option<Said<'static>> {
+    let (column, value) = said.text.split_once(" = ")?;
+    let is_meant = columns.iter().any(|name| name == column);
+    is_meant.then(|| Said {
+        text: format!("{column} >= {value} AND {column} <= {value}").into(),
+        values: [said.values.clone(), said.values.clone()].concat(),
+    })
+}
+
+/// An equality with a number that a minus stands before, apart from it, as one with the negative number.
+fn as_constant(said: &Said<'_>) -> Option<Said<'static>> {
+    let (column, number) = said.text.split_once(" = - ")?;
+    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Said {
+        text: format!("{column} = -{number}").into(),
+        values: Vec::new(),
+    })
 }
 
 fn is_contains(relation: &str) -> bool {
@@ -398,7 +597,7 @@ fn plain(step: &Step, columns: &str) -> Option<Step> {
 
 /// A table under some relations, and their values.
 fn together(table: &str, relations: &[&Said<'_>]) -> (String, Vec<Value>) {
-    let texts: Vec<&str> = relations.iter().map(|relation| relation.text).collect();
+    let texts: Vec<&str> = relations.iter().map(|relation| &*relation.text).collect();
     let from = format!("{table} WHERE {} ALLOW FILTERING", texts.join(" AND "));
     let values = relations.iter();
     let values = values.flat_map(|relation| relation.values.clone());
@@ -425,7 +624,7 @@ fn relations(step: &Step) -> Option<(&str, Vec<Said<'_>>)> {
     let relations = &relations[..end.unwrap_or(relations.len())];
     let mut values = step.values[markers(before)..].iter().cloned();
     let said = relations.split(" AND ").map(|text| Said {
-        text,
+        text: text.into(),
         values: values.by_ref().take(markers(text)).collect(),
     });
     Some((table, said.collect()))
@@ -511,7 +710,8 @@ async fn rows_in_pages(asker: &mut Asker, step: &Step) -> Option<Vec<Row>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{plain, relations, selected};
+    use super::{as_constant, as_range, narrower, plain, relations, selected};
+    use crate::oracle::answer::{Column, Kind, Table, Type};
     use crate::oracle::step::{Purpose, Step};
     use crate::oracle::wire::Value;
 
@@ -537,5 +737,55 @@ mod tests {
         let (_, said) = relations(&step).expect("there is a WHERE");
         let values: Vec<usize> = said.iter().map(|said| said.values.len()).collect();
         assert_eq!(values, [1, 1]);
+    }
+
+    #[test]
+    fn an_equality_is_put_in_other_words_only_where_they_mean_the_same() {
+        let step = |text: &str, values: &[u8]| Step {
+            values: values.iter().map(|n| Value::Bytes(vec![*n])).collect(),
+            ..Step::plain(Purpose::Read, text)
+        };
+        let reworded = |step: &Step, columns: &[String]| {
+            let (_, said) = relations(step).expect("there is a WHERE");
+            let ranges = said.iter().map(|said| as_range(said, columns));
+            let numbers = said.iter().map(as_constant);
+            let texts = |said: Option<super::Said<'_>>| {
+                said.map(|said| (said.text.into_owned(), said.values.len()))
+            };
+            (
+                ranges.map(texts).collect::<Vec<_>>(),
+                numbers.map(texts).collect::<Vec<_>>(),
+            )
+        };
+        let of = |text: &str, markers: usize| Some((text.to_owned(), markers));
+        let asked = step("SELECT v FROM t WHERE c0 = ? AND c1 = 3 AND s0 = - 1", &[7]);
+        let (ranges, numbers) = reworded(&asked, &["c0".to_owned()]);
+        assert_eq!(ranges, [of("c0 >= ? AND c0 <= ?", 2), None, None]);
+        assert_eq!(numbers, [None, None, of("s0 = -1", 0)]);
+        let asked = step("SELECT v FROM t WHERE s0 = - p0 AND c0 IN (1)", &[]);
+        let (ranges, numbers) = reworded(&asked, &["c0".to_owned()]);
+        assert_eq!(ranges, [None, None]);
+        assert_eq!(numbers, [None, None]);
+    }
+
+    #[test]
+    fn a_row_may_be_hidden_from_what_is_shown_or_from_each_column_of_what_is_counted() {
+        let column = |name: &str| Column {
+            keyspace: "ks".into(),
+            table: "t".into(),
+            name: name.into(),
+            ty: Type::Native("int", Kind::Integer),
+        };
+        let all = Table {
+            columns: vec![column("p0"), column("v0")],
+            rows: Vec::new(),
+            page_state: None,
+        };
+        let shown = |text: &str| narrower(&Step::plain(Purpose::Read, text), &all);
+        assert_eq!(shown("SELECT JSON v0 FROM t"), ["v0"]);
+        assert_eq!(shown("SELECT DISTINCT p0 FROM t"), ["p0"]);
+        let each = ["\"p0\"", "\"v0\""];
+        assert_eq!(shown("SELECT count(1) FROM t WHERE v0 = 1"), each);
+        assert!(shown("SELECT * FROM t").is_empty());
     }
 }
