@@ -28,7 +28,7 @@ use palladium_protocol::response::{Event, WriteType};
 use palladium_protocol::wire::{Decoder, Encoder, Frame, Version};
 use palladium_storage::{Reading, Write};
 use smallvec::SmallVec;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, watch};
 use tokio::time::MissedTickBehavior;
@@ -817,14 +817,18 @@ async fn read_all(
         socket.readable().await?;
         loop {
             input.reserve(room);
-            match socket.try_read_buf(input) {
-                Ok(0) => return Ok(total),
-                Ok(bytes) => total += bytes,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-            if total >= READ_BYTES_MAX {
-                return Ok(total);
+            let room = input.capacity() - input.len();
+            match socket.read_buf(input).now_or_never() {
+                None => break,
+                Some(Ok(0)) => return Ok(total),
+                Some(Ok(bytes)) => {
+                    total += bytes;
+                    // A buffer that was not filled had room for all there was: the next event says that there is more.
+                    if bytes < room || total >= READ_BYTES_MAX {
+                        return Ok(total);
+                    }
+                }
+                Some(Err(error)) => return Err(error),
             }
         }
         if total > 0 {
