@@ -7,7 +7,7 @@
 //! "records"      "subscriber"                 who the key services are told subscribes        subscriber
 //! "keyring_keys" a key of the keyring           what was seen of it last                        keyring_changes
 //! "grants"       table id, purpose, KMS key   a grant that this server has made              keys::grants
-//! "table_keys"   table id, version            when a table key was made, and when retired    keys::lineage
+//! "table_keys"   table id, version            when a table key was made, and when retired    keys::versions
 //! "index_builds" table id, store              the token that a build of an index or a view has come to    derived::build
 //! "roles"        kinds of their own           roles, memberships, permissions, identities    auth::store
 //! ```

@@ -29,7 +29,7 @@
 //!
 //! Reading order: `services` and `service` (who can be asked, and how), `gate` (when), `state` (one table), `key` (what is known of a key, whichever table asked),
 //! `ladder` (from a decrypted key to a ring), `call` (the calls and their worth), `open` (for a request), `refresh` (the clockwork), `change` (CREATE, ALTER, DROP),
-//! `grants`, `lineage`, `trouble` (what a client is told).
+//! `grants`, `versions` (of each table's key), `trouble` (what a client is told).
 
 mod call;
 mod change;
@@ -37,13 +37,13 @@ mod gate;
 mod grants;
 mod key;
 mod ladder;
-mod lineage;
 mod open;
 mod refresh;
 mod service;
 mod services;
 mod state;
 mod trouble;
+mod versions;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -64,11 +64,11 @@ pub use gate::CallLimits;
 pub(crate) use gate::Urgency;
 pub use grants::GrantRecord;
 pub(crate) use ladder::{another_key, not_what_was_generated};
-pub use lineage::KeyLife;
 pub(crate) use service::{Asked, Caller, judged};
 pub use service::{KeyService, ServiceStatus};
 pub use services::KeyServices;
 pub use trouble::{Reason, Trouble, iso8601};
+pub use versions::KeyLife;
 
 /// How the keeper behaves.
 #[derive(Debug, Clone)]
@@ -111,7 +111,7 @@ struct Inner<B: Backend> {
     /// By name; only keys that a root has named.
     keys: DashMap<CmkRef, Arc<Key>>,
     book: grants::Book,
-    lineage: lineage::Lineage,
+    versions: versions::Versions,
     /// Who may use which key; everybody may use all until it is set.
     authority: OnceLock<Arc<Authority>>,
 }
@@ -173,7 +173,7 @@ impl<B: Backend> KeyKeeper<B> {
                 tables: DashMap::new(),
                 keys: DashMap::new(),
                 book: grants::Book::default(),
-                lineage: lineage::Lineage::default(),
+                versions: versions::Versions::default(),
                 authority: OnceLock::new(),
             }),
         }

@@ -216,15 +216,15 @@ async fn grants_and_the_lives_of_keys_outlive_a_restart() {
     world.env.advance(10);
     world.alter(ORDERS, &other()).await.unwrap();
     world.keeper.step().await;
-    let (grants, lineage) = (world.keeper.grants(), world.keeper.lineage(ORDERS));
+    let (grants, versions) = (world.keeper.grants(), world.keeper.versions(ORDERS));
     world.restart(&[(ORDERS, "orders")]).await;
     assert_eq!(world.keeper.grants(), grants);
-    assert_eq!(world.keeper.lineage(ORDERS), lineage);
-    let keys: Vec<&str> = lineage.iter().map(|(_, life)| life.key.as_str()).collect();
+    assert_eq!(world.keeper.versions(ORDERS), versions);
+    let keys: Vec<&str> = versions.iter().map(|(_, life)| life.key.as_str()).collect();
     assert_eq!(keys, ["vault:owner", "vault:other"]);
     assert_eq!(
-        lineage[0].1.retired_micros,
-        Some(lineage[1].1.created_micros)
+        versions[0].1.retired_micros,
+        Some(versions[1].1.created_micros)
     );
     assert_eq!(world.rows(ORDERS).await, Ok(1));
 }

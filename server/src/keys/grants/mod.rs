@@ -51,9 +51,9 @@ impl<B: Backend> KeyKeeper<B> {
         let say = |error: palladium_storage::Error| error.to_string();
         let grants = records::read(&inner.engine, GRANTS).await.map_err(say)?;
         inner.book.load(grants)?;
-        inner.lineage.load(&inner.engine).await?;
+        inner.versions.load(&inner.engine).await?;
         let known = inner.book.tables();
-        for id in known.into_iter().chain(inner.lineage.tables()) {
+        for id in known.into_iter().chain(inner.versions.tables()) {
             inner.keep(id).await;
         }
         Ok(())
@@ -139,7 +139,7 @@ impl<B: Backend> Inner<B> {
         if let Err(error) = self.save_grants().await {
             tracing::warn!(%error, "a change of grants is not noted yet");
         }
-        self.note_lineage(id).await;
+        self.note_versions(id).await;
     }
 
     /// One round over what is due: notes what could not be noted, widens and retires grants.

@@ -74,8 +74,8 @@ fn versions(view: View<'_>, table: &TableSchema, rows: &mut Rows<'_>) -> CqlResu
     let Some(root) = database.engine.root(table.id) else {
         return Ok(());
     };
-    let lineage = database.keys.lineage(table.id);
-    let noted = lineage.iter().map(|(version, _)| *version);
+    let lives = database.keys.versions(table.id);
+    let noted = lives.iter().map(|(version, _)| *version);
     let mut versions: Vec<u32> = root
         .fingerprints
         .iter()
@@ -86,7 +86,7 @@ fn versions(view: View<'_>, table: &TableSchema, rows: &mut Rows<'_>) -> CqlResu
     versions.dedup();
     for version in versions {
         let fingerprint = root.fingerprints.iter().find(|(of, _)| *of == version);
-        let life = lineage.iter().find(|(of, _)| *of == version);
+        let life = lives.iter().find(|(of, _)| *of == version);
         let is_current = version == root.version;
         let mut row: Vec<Named> = vec![
             ("keyspace_name", text(&table.keyspace)),

@@ -1,7 +1,7 @@
 //! The lives of table keys: when each version was made, under which KMS key, and when another one took its place.
 //!
 //! Noted among the server's records after the fact, because the root alone decides; what a crash kept from being noted is noted at the next start, with the time
-//! of that start. A table takes its lineage with it when it is dropped; the audit trail keeps the calls.
+//! of that start. A table takes those of its key with it when it is dropped; the audit trail keeps the calls.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -29,12 +29,12 @@ pub struct KeyLife {
 
 /// All of them.
 #[derive(Default)]
-pub(super) struct Lineage(Mutex<BTreeMap<(TableId, KeyVersion), KeyLife>>);
+pub(super) struct Versions(Mutex<BTreeMap<(TableId, KeyVersion), KeyLife>>);
 
 impl<B: Backend> KeyKeeper<B> {
     /// The versions of a table's key, those too that nothing is under any more.
-    pub fn lineage(&self, id: TableId) -> Vec<(KeyVersion, KeyLife)> {
-        let lives = self.inner.lineage.lives();
+    pub fn versions(&self, id: TableId) -> Vec<(KeyVersion, KeyLife)> {
+        let lives = self.inner.versions.lives();
         let of = lives.range((id, 0)..=(id, KeyVersion::MAX));
         of.map(|((_, version), life)| (*version, life.clone()))
             .collect()
@@ -43,20 +43,20 @@ impl<B: Backend> KeyKeeper<B> {
 
 impl<B: Backend> Inner<B> {
     /// Notes what the table's root says that is not noted.
-    pub(super) async fn note_lineage(&self, id: TableId) {
+    pub(super) async fn note_versions(&self, id: TableId) {
         let now = self.env().wall_micros();
         let newest = self
             .engine
             .root(id)
             .map(|root| (root.version, root.cmk.to_string()));
-        let changes = self.lineage.follow(id, newest, now);
+        let changes = self.versions.follow(id, newest, now);
         if let Err(error) = records::write(&self.engine, TABLE_KEYS, changes).await {
             tracing::warn!(table = %id, %error, "the life of a table key is not noted");
         }
     }
 }
 
-impl Lineage {
+impl Versions {
     pub(super) async fn load<B: Backend>(&self, engine: &Engine<B>) -> Result<(), String> {
         let records = records::read(engine, TABLE_KEYS)
             .await
@@ -143,20 +143,26 @@ mod tests {
 
     #[test]
     fn each_version_lives_until_the_next_one_is_noted() {
-        let lineage = Lineage::default();
+        let versions = Versions::default();
         let id = TableId([1; 16]);
-        assert_eq!(lineage.follow(id, Some((1, "local:a".into())), 10).len(), 1);
+        assert_eq!(
+            versions.follow(id, Some((1, "local:a".into())), 10).len(),
+            1
+        );
         assert!(
-            lineage
+            versions
                 .follow(id, Some((1, "local:a".into())), 11)
                 .is_empty()
         );
-        assert_eq!(lineage.follow(id, Some((2, "local:b".into())), 20).len(), 2);
-        let lives = lineage.lives();
+        assert_eq!(
+            versions.follow(id, Some((2, "local:b".into())), 20).len(),
+            2
+        );
+        let lives = versions.lives();
         assert_eq!(lives[&(id, 1)].retired_micros, Some(20));
         assert_eq!(lives[&(id, 2)].retired_micros, None);
         drop(lives);
-        assert_eq!(lineage.follow(id, None, 30).len(), 2);
-        assert!(lineage.tables().is_empty());
+        assert_eq!(versions.follow(id, None, 30).len(), 2);
+        assert!(versions.tables().is_empty());
     }
 }
