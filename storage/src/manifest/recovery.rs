@@ -134,10 +134,10 @@ fn read_generation(
     while let Some(checked) = reading.next_frame()? {
         reading.take(checked)?;
     }
-    if let Some(copy) = has_header.iter().position(|has| !has)
-        && !bytes[copy].is_empty()
-    {
-        reading.note_header(copy);
+    for copy in 0..2 {
+        if !has_header[copy] && !bytes[copy].is_empty() {
+            reading.note_header(copy, has_header[1 - copy]);
+        }
     }
     if reading.offset > GENERATION_HEADER_BYTES {
         return Ok(Some(reading.finish()));
@@ -323,9 +323,9 @@ impl<'a> Reading<'a> {
     }
 
     /// A damaged header; or a generation whose creation was cut short, if nothing was ever appended to it.
-    fn note_header(&mut self, copy: usize) {
+    fn note_header(&mut self, copy: usize, other_is_whole: bool) {
         let is_newborn = self.bytes[0].len() as u64 == self.found.snapshot_bytes;
-        let is_cut_short = is_newborn && (copy == 1 || self.bytes[1].is_empty());
+        let is_cut_short = is_newborn && other_is_whole && (copy == 1 || self.bytes[1].is_empty());
         match is_cut_short {
             true => {
                 let text = format!(
@@ -335,7 +335,16 @@ impl<'a> Reading<'a> {
                 self.found.report.unfinished.push(text);
                 self.found.needs_generation = true;
             }
-            false => self.note(copy, "its header is damaged"),
+            false if other_is_whole => self.note(copy, "its header is damaged"),
+            // No header is needed to read what follows it.
+            false => {
+                let text = format!(
+                    "manifest generation {}, copy {copy}: its header is damaged, and so is the other copy's; what follows them serves",
+                    self.generation
+                );
+                self.found.report.notes.push(text);
+                self.found.needs_generation = true;
+            }
         }
     }
 

@@ -484,6 +484,30 @@ fn both_copies_damaged_in_different_frames_are_survived_and_in_the_same_frame_th
 }
 
 #[test]
+fn two_damaged_headers_are_two_damages() {
+    for commits in [1, 4] {
+        let world = World::written(6, commits);
+        for copy in 0..2 {
+            world.disk.flip(&world.file(copy).0, 3, 0);
+        }
+        let (mut manifest, report) = world.open();
+        assert_eq!(tables_in(&manifest), commits);
+        assert_eq!(report.notes.len(), 2, "{report:?}");
+        for copy in 0..2 {
+            let name = format!("copy {copy}: its header is damaged, and so is the other copy's");
+            assert!(
+                report.notes.iter().any(|note| note.contains(&name)),
+                "{report:?}"
+            );
+        }
+        world.commit(&mut manifest, commits).unwrap();
+        drop(manifest);
+        let (_, report) = world.open();
+        assert!(report.notes.is_empty(), "healed: {report:?}");
+    }
+}
+
+#[test]
 fn an_older_copy_of_one_file_is_seen() {
     let old = [0, 1].map(|copy| World::written(5, 2).file(copy).1);
     for (copy, old) in old.into_iter().enumerate() {
