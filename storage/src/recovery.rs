@@ -31,7 +31,7 @@ use crate::engine::{
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::latch::Latches;
-use crate::manifest::{Manifest, ManifestReport, TableState};
+use crate::manifest::{Manifest, ManifestReport, State, TableState};
 use crate::options::{Options, TableOptions};
 use crate::root::{self, LoadedRoot, Root, RootState, SERVICE, Standing};
 use crate::table::{Table, Tables};
@@ -57,7 +57,7 @@ pub(crate) async fn open<B: Backend>(
     for note in &report.notes {
         tracing::warn!(note, "the manifest was read with a spare copy");
     }
-    check_log_is_there(&*backend, &report).await?;
+    check_log_is_there(&*backend, &report, manifest.state()).await?;
     let log_options = CommitLogOptions {
         segment_bytes: options.log_segment_bytes,
         incarnation: manifest.sequence() + 1,
@@ -153,17 +153,20 @@ pub(crate) async fn check_not_beheaded<B: Backend>(backend: &B, service: &KeyRin
     Ok(())
 }
 
-/// A manifest that was ever committed to has a log beside it. To open the folder without one would begin another log, and make the loss forgotten.
+/// A manifest that was ever committed to has a log beside it. To open the folder without one would begin another log, and make the loss forgotten. A first start that was cut
+/// short between the two has neither table nor group.
 pub(crate) async fn check_log_is_there<B: Backend>(
     backend: &B,
     report: &ManifestReport,
+    state: &State,
 ) -> Result<()> {
+    let has_begun = report.log_sequence > 0 || !state.tables.is_empty();
     let has_log = async || -> Result<bool> {
         let slots = backend.watermark_load().await?;
         let has_watermark = slots.iter().any(|slot| !is_zero(slot));
         Ok(has_watermark || !backend.log_list().await?.is_empty())
     };
-    match report.sequence == 0 || has_log().await? {
+    match !has_begun || has_log().await? {
         true => Ok(()),
         false => Err(Error::corrupt(format!(
             "the log is missing, and the manifest knows its groups up to {}",

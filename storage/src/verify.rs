@@ -82,7 +82,7 @@ impl Inspection {
         report
             .damage
             .extend(log.damage.iter().map(|damage| damage.to_string()));
-        let is_log_there = recovery::check_log_is_there(backend, &manifest).await;
+        let is_log_there = recovery::check_log_is_there(backend, &manifest, &state).await;
         report
             .damage
             .extend(is_log_there.err().map(|error| error.to_string()));

@@ -296,6 +296,15 @@ fn a_folder_without_its_log_is_opened_by_no_start_and_is_whole_once_the_log_is_b
 }
 
 #[test]
+fn a_first_start_that_was_cut_short_before_it_had_a_log_is_begun_again() {
+    let mut world = World::with_tables(34, small(), 0);
+    let mut begun = files(&world.disk);
+    begun.retain(|path, _| path.starts_with("manifest/"));
+    assert_eq!(begun.len(), 2);
+    world.move_to(disk_of(&begun)).unwrap();
+}
+
+#[test]
 fn a_folder_without_its_manifest_is_not_taken_for_a_new_one() {
     let mut world = World::with_tables(10, small(), 1);
     let expected = world.fill(0, 3, 3);
