@@ -50,6 +50,24 @@ fn a_table_that_is_not_open_yet_is_read_from_a_disk_that_has_become_read_only() 
     assert_kept_over_a_kill(node, &runtime, &wanted);
 }
 
+#[test]
+fn a_folder_on_a_read_only_disk_can_be_verified() {
+    if !long() {
+        return;
+    }
+    let mut node = node_with_a_disk();
+    let mut wanted: BTreeMap<Place, u64> = BTreeMap::new();
+    one_thread().block_on(begin(&node, 20, 10, &mut wanted));
+    node.stop();
+    let over = ReadOnly::lay_over(node.data());
+    node.verify().must_succeed("verify");
+    assert!(node.try_restart().is_err(), "nothing can be written there");
+    assert!(node.log().contains("Read-only"), "{}", node.log());
+    drop(over);
+    node.verify().must_succeed("verify");
+    node.restart();
+}
+
 /// What happens while the disk takes nothing, and once it does again: as soon as what `trouble` gives is dropped. Refusals say `words`.
 fn tell<T>(words: &str, trouble: impl FnOnce(&Node) -> T) {
     if !long() {

@@ -63,6 +63,11 @@ impl LocalDisk {
             .truncate(false)
             .mode(FILE_MODE)
             .open(&path)
+            .or_else(|error| match error.kind() {
+                // Whoever only looks can, and nobody else is there to be kept out but others who look.
+                io::ErrorKind::ReadOnlyFilesystem => File::open(&path),
+                _ => Err(error),
+            })
             .map_err(|source| Error::io(format!("open {}", path.display()), source))?;
         match lock.try_lock() {
             Ok(()) => Ok(Ownership { _lock: lock }),
