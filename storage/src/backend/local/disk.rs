@@ -94,8 +94,23 @@ impl LocalDisk {
     fn open_by(&self, options: &OpenOptions, path: &str) -> io::Result<Option<LocalFile>> {
         match options.open(self.directory.join(path)) {
             Ok(file) => Ok(Some(self.file(file, path))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.check_not_moved(path)?;
+                Ok(None)
+            }
             Err(error) => Err(error),
+        }
+    }
+
+    /// What is not found where its folder is not either is not missing: somebody has moved the data folder, or its disk has gone, and all may be back in a moment.
+    fn check_not_moved(&self, path: &str) -> io::Result<()> {
+        let path = self.directory.join(path);
+        match path.parent() {
+            Some(folder) if !folder.is_dir() => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("there is no folder {} any more", folder.display()),
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -133,7 +148,7 @@ impl Disk for LocalDisk {
 
     fn remove(&self, path: &str) -> io::Result<()> {
         match fs::remove_file(self.directory.join(path)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_not_moved(path),
             outcome => outcome,
         }
     }

@@ -109,6 +109,27 @@ async fn a_blob_is_whole_after_finish_and_gone_after_remove() {
 }
 
 #[tokio::test]
+async fn a_folder_that_is_moved_away_is_not_taken_for_damage_and_nothing_for_removed() {
+    let place = tempfile::tempdir().unwrap();
+    let (data, away) = (place.path().join("data"), place.path().join("away"));
+    let blob = StructureId([5; 16]);
+    let backend = open(&data);
+    let mut sink = backend.blob_create(blob).await.unwrap();
+    sink.write((&part(64)).into()).await.unwrap();
+    sink.finish().await.unwrap();
+    drop(backend);
+    let backend = open(&data);
+    std::fs::rename(&data, &away).unwrap();
+    let read = backend.blob_read(blob, 0, 64).await;
+    assert!(matches!(read, Err(Error::Io { .. })), "{read:?}");
+    let removed = backend.blob_remove(blob).await;
+    assert!(matches!(removed, Err(Error::Io { .. })), "{removed:?}");
+    std::fs::rename(&away, &data).unwrap();
+    assert_eq!(backend.blob_read(blob, 0, 64).await.unwrap(), [0; 64]);
+    backend.blob_remove(blob).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_only_read_is_opened_for_reading_so_that_a_disk_that_became_read_only_allows_it() {
     let directory = tempfile::tempdir().unwrap();
     let blob = StructureId([5; 16]);
