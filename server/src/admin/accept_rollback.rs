@@ -16,6 +16,7 @@
 //! | 0 | accepted, or nothing was to be accepted |
 //! | 1 | the folder is too damaged to be opened |
 //! | 2 | nothing was changed: `--yes` missing, keys missing, folder in use |
+//! | 3 | cut short: the folder may be of its new lineage already, and its anchor is the old one; to be asked for again |
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -33,9 +34,13 @@ use crate::audit::{self, Asker, Event, Head, Standing, Trail};
 use crate::config::Config;
 use crate::env::RealEnv;
 use crate::keyring_record;
+use crate::output::complain;
 use crate::say;
 use crate::server::open_engine;
 use crate::service_table::{self, SCHEMA_TABLE};
+
+/// What was begun is not finished.
+const CUT_SHORT: u8 = 3;
 
 /// What the operator has said.
 #[derive(Debug, Clone, Copy)]
@@ -85,8 +90,8 @@ impl Found {
         keyring_record::refusal(self.succession, &self.keyring, &self.recorded)
     }
 
-    /// For whoever reads the trail.
-    fn context(&self) -> EncryptionContext {
+    /// For whoever reads the trail. So many exported heads are of another trail than this one.
+    fn context(&self, heads_set_aside: usize) -> EncryptionContext {
         let mut told = BTreeMap::from([
             ("folder epoch".to_owned(), self.folder_epoch.to_string()),
             (
@@ -102,6 +107,12 @@ impl Found {
         ]);
         if let Some(why) = self.keyring_refusal() {
             told.insert("keyring".into(), why);
+        }
+        if heads_set_aside > 0 {
+            told.insert(
+                "exported heads set aside".into(),
+                heads_set_aside.to_string(),
+            );
         }
         match &self.anchor {
             Ok(anchor) => {
@@ -152,9 +163,18 @@ async fn accept(config: &Config, consent: Consent) -> Result<u8, String> {
         say!("nothing was changed; --yes accepts this");
         return Ok(NOT_CHECKED);
     }
-    let epoch = record(config, folder, &found).await?;
-    say!("accepted: the folder stands at epoch {epoch}, and the server may start");
-    Ok(WHOLE)
+    match record(config, folder, &found).await {
+        Ok(epoch) => {
+            say!("accepted: the folder stands at epoch {epoch}, and the server may start");
+            Ok(WHOLE)
+        }
+        Err(why) => {
+            complain(format_args!(
+                "palladium accept-rollback: cut short: {why}; the folder may be changed already, and is refused until this is asked for again and goes through"
+            ));
+            Ok(CUT_SHORT)
+        }
+    }
 }
 
 async fn look(config: &Config, folder: &Folder) -> Result<Found, String> {
@@ -223,8 +243,13 @@ async fn record(config: &Config, folder: Folder, found: &Found) -> Result<u64, S
         ..config.engine_options()
     };
     let (engine, trail) = open_engine(backend, &env, &service, config, options).await?;
+    let exported = match found.is_older() {
+        true => told_apart(config, &trail).await,
+        // No folder was given up: a head that does not fit is what `audit verify` looks for.
+        false => Default::default(),
+    };
     let event = Event {
-        context: Some(found.context()),
+        context: Some(found.context(exported.1.len())),
         asker: Asker {
             standing: Standing::Server,
             who: operator().into(),
@@ -241,11 +266,6 @@ async fn record(config: &Config, folder: Folder, found: &Found) -> Result<u64, S
             .await
             .map_err(say)?;
     }
-    let exported = match found.is_older() {
-        true => told_apart(config, &trail).await,
-        // No folder was given up: a head that does not fit is what `audit verify` looks for.
-        false => Default::default(),
-    };
     engine.close().await.map_err(say)?;
     export(config, &trail, exported)?;
     let epoch = engine.epoch();
@@ -284,7 +304,8 @@ fn export(
     if !others.is_empty() {
         let kept = audit::set_aside_but(&path, "before-rollback", &own)?;
         say!(
-            "exported heads of another audit trail than this one are kept in {}",
+            "{} exported heads of another audit trail than this one are kept in {}",
+            others.len(),
             kept.display()
         );
     }
@@ -303,5 +324,32 @@ pub(super) fn operator() -> String {
     match name {
         Some(name) => format!("{name} (uid {uid})"),
         None => format!("uid {uid}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_of_an_acceptance_says_how_many_exported_heads_were_set_aside() {
+        let found = Found {
+            folder_epoch: 1,
+            folder_log_sequence: 2,
+            folder_lineage: Lineage::default(),
+            anchor: Err("there is no anchor".into()),
+            keyring: KeyringMoment::default(),
+            recorded: KeyringMoment::default(),
+            succession: Succession::Continues,
+        };
+        let said = |heads| {
+            found
+                .context(heads)
+                .0
+                .get("exported heads set aside")
+                .cloned()
+        };
+        assert_eq!(said(7).as_deref(), Some("7"));
+        assert_eq!(said(0), None);
     }
 }
