@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use palladium_crypto::{Anchor, AnchorError, Lineage};
+use palladium_storage::manifest::ManifestReport;
 
 use crate::Engine;
 use crate::complaint::Complaint;
@@ -96,16 +97,24 @@ impl AnchorKeeper {
         Ok(keeper)
     }
 
-    /// A folder that knows less than the anchor is an older copy, and one of another lineage another folder, however far it has come.
-    pub fn check(&self, epoch: u64, lineage: Lineage) -> Result<(), String> {
-        if let Some(why) = other_lineage(lineage, self.known.lineage) {
+    /// A folder that knows less than the anchor is an older copy, and one of another lineage another folder, however far it has come. One that has lost its manifest knows
+    /// nothing of either.
+    pub fn check(&self, found: &ManifestReport) -> Result<(), String> {
+        let epoch = found.sequence;
+        if found.is_new && self.known.epoch > 0 {
+            return Err(format!(
+                "the manifest of this data folder is missing: there is none in its folder `manifest`, and epoch {} was seen; without it nothing tells which files are the tables",
+                self.known.epoch
+            ));
+        }
+        if let Some(why) = other_lineage(found.lineage, self.known.lineage) {
             return Err(format!(
                 "{why}; `palladium accept-rollback` takes it for the true one all the same"
             ));
         }
         match epoch < self.known.epoch {
             true => Err(format!(
-                "this data folder is older than its anchor: it stands at epoch {epoch}, and epoch {} was seen; an older copy was put back",
+                "this data folder is older than its anchor: it stands at epoch {epoch}, and epoch {} was seen; an older copy was put back. `palladium accept-rollback` takes it for the true one all the same",
                 self.known.epoch
             )),
             false => Ok(()),

@@ -147,7 +147,7 @@ impl Server {
         let (_, found) = Manifest::inspect(&backend, &service.ring)
             .await
             .map_err(say)?;
-        anchor.check(found.sequence, found.lineage)?;
+        anchor.check(&found)?;
         let options = Options {
             log_sequence_seen: anchor.known_log_sequence(),
             ..config.engine_options()

@@ -443,3 +443,44 @@ fn heads_of_the_trail_that_was_given_up_are_set_aside_whichever_trail_is_longer(
     is_whole();
     assert!(!place.file("keyring.audit-head.before-rollback-3").exists());
 }
+
+#[test]
+fn an_acceptance_that_fails_behind_its_first_step_does_not_say_that_nothing_was_changed() {
+    let place = Place::new();
+    place.live(&MAKE_TABLE);
+    copy(&place.data(), &place.file("older"));
+    place.live(&GO_FAR);
+    place.put("older", "given up");
+    let lock = place.file("keyring.audit-head.lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    let (code, text) = place.run(&["accept-rollback", "data", "--yes"]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("cut short"), "{text}");
+    assert!(!text.contains("not done"), "{text}");
+    place.is_refused_for_its_lineage();
+    fs::remove_dir(&lock).unwrap();
+    place.accept();
+    place.live(&["INSERT INTO ks.t (k) VALUES (3)"]);
+}
+
+#[test]
+fn a_folder_without_its_manifest_is_not_taken_for_an_older_one() {
+    let place = Place::new();
+    place.live(&MAKE_TABLE);
+    let manifest = place.data().join("manifest");
+    fs::rename(&manifest, place.file("manifest")).unwrap();
+    let (code, text) = place.run(&["verify", "data"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("it has no folder `manifest`"), "{text}");
+    for _ in 0..2 {
+        let refusal = place.start().err().expect("served without a manifest");
+        assert!(
+            refusal.contains("the manifest of this data folder is missing"),
+            "{refusal}"
+        );
+    }
+    fs::remove_dir(&manifest).unwrap();
+    fs::rename(place.file("manifest"), &manifest).unwrap();
+    place.live(&["INSERT INTO ks.t (k) VALUES (2)"]);
+}

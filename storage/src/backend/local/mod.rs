@@ -103,12 +103,15 @@ impl LocalBackend {
 
     /// Opens a data folder that is there already; `Invalid` if it is not one. For those who must not make any.
     pub fn open_existing(directory: &Path, options: LocalOptions) -> Result<LocalBackend> {
-        let is_data_folder = [LOG, MANIFEST]
-            .iter()
-            .all(|folder| directory.join(folder).is_dir());
-        if !is_data_folder {
+        let missing = [LOG, MANIFEST]
+            .into_iter()
+            .find(|folder| !directory.join(folder).is_dir());
+        if let Some(missing) = missing {
             return Err(Error::Invalid {
-                what: format!("{} is not a data folder", directory.display()),
+                what: format!(
+                    "{} is not a data folder, or has lost a part: it has no folder `{missing}`",
+                    directory.display()
+                ),
             });
         }
         Self::open(directory, options)
