@@ -123,6 +123,7 @@ impl Server {
         config.check_access()?;
         let say = |error: palladium_storage::Error| error.to_string();
         let backend = LocalBackend::open(&config.data, LocalOptions::default()).map_err(say)?;
+        config.check_audit_head_file()?;
         let first_start = service_key::is_first_start(&backend).await?;
         let keyring = service_key::open_keyring(&config, first_start, passphrase.as_ref())?;
         drop(passphrase);

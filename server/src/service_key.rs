@@ -15,9 +15,10 @@
 //! An alias is followed once, when the key is drawn: the root has the key's own name. Roots of earlier releases may name an alias, which goes into the key's
 //! derivation and stays; where it has been led elsewhere, the configured key is asked to open the root.
 //!
+//! A start whose configuration names a key that is neither the root's nor an alias is refused: what is the server's own would stay under the key that its operator takes for given up.
+//!
 //! A key service that gives another key may give the right one later, as one that gives none; the keyring is a file here, and what it gives now it gives again.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use palladium_crypto::{
 use palladium_storage::{Backend, LocalBackend, Root, RootState, SERVICE, root};
 
 use crate::audit::{Asker, Audit};
-use crate::config::Config;
+use crate::config::{Config, is_inside};
 use crate::keys::{
     Asked, Caller, KeyServices, Urgency, another_key, judged, lasting_name, not_what_was_generated,
 };
@@ -84,22 +85,6 @@ pub async fn is_first_start(backend: &LocalBackend) -> Result<bool, String> {
             "the root of the service's own key is missing or damaged in this data folder".into(),
         ),
     }
-}
-
-/// Whether a file lies, or would lie, in a folder that exists: by its name, or by what its name leads to.
-fn is_inside(file: &Path, folder: &Path) -> bool {
-    let Ok(folder) = folder.canonicalize() else {
-        return false;
-    };
-    let parent = match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let lies_in = |path: &Path| {
-        path.canonicalize()
-            .is_ok_and(|path| path.starts_with(&folder))
-    };
-    lies_in(parent) || lies_in(file)
 }
 
 /// Opens the keyring, with its passphrase if it has one; makes it, with the key of the service, when the data folder is empty.
@@ -367,26 +352,6 @@ mod tests {
     use palladium_storage::LocalOptions;
 
     use super::*;
-
-    #[test]
-    fn a_keyring_that_a_link_leads_into_the_data_folder_lies_in_it() {
-        let place = tempfile::tempdir().unwrap();
-        let (data, other) = (place.path().join("data"), place.path().join("other"));
-        for folder in [&data, &other] {
-            std::fs::create_dir(folder).unwrap();
-        }
-        let hidden = data.join("keyring");
-        std::fs::write(&hidden, b"").unwrap();
-        let link = other.join("keyring");
-        std::os::unix::fs::symlink(&hidden, &link).unwrap();
-        let linked_folder = place.path().join("elsewhere");
-        std::os::unix::fs::symlink(&data, &linked_folder).unwrap();
-        assert!(is_inside(&hidden, &data));
-        assert!(is_inside(&link, &data));
-        assert!(is_inside(&linked_folder.join("not there yet"), &data));
-        assert!(is_inside(&hidden, &linked_folder));
-        assert!(!is_inside(&other.join("not there yet"), &data));
-    }
 
     fn cmk(name: &str) -> CmkRef {
         CmkRef::parse(name).unwrap()

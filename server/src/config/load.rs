@@ -8,6 +8,7 @@ use palladium_crypto::private_file::{self, Readers};
 use zeroize::Zeroizing;
 
 use super::Config;
+use super::places::is_same_file;
 use crate::guardrails::Guardrails;
 
 /// In front of a setting's upper-cased name in the environment.
@@ -47,6 +48,14 @@ pub fn load(
     let config: Config = settings
         .try_into()
         .map_err(|error: toml::de::Error| ConfigError(error.message().to_owned()))?;
+    if let Some(file) = file
+        && is_same_file(file, &config.audit_head_path())
+    {
+        return Err(ConfigError(format!(
+            "audit_head_file is {}, this file: it would be replaced; name another one",
+            config.audit_head_path().display()
+        )));
+    }
     config.check().map_err(|error| match file {
         Some(file) => ConfigError(format!("{}: {error}", file.display())),
         None => ConfigError(error),
@@ -165,6 +174,24 @@ mod tests {
                 assert!(error.contains(refusal), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn a_folder_or_a_keyring_without_a_name_is_refused() {
+        for name in ["data", "keyring"] {
+            let error = load_text(&format!("{name} = \"\""), &[]).unwrap_err();
+            assert_eq!(error, format!("FILE: {name} must not be empty"));
+        }
+    }
+
+    #[test]
+    fn exported_heads_do_not_take_the_place_of_the_configuration() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let name = file.path().display().to_string();
+        std::fs::write(file.path(), format!("audit_head_file = \"{name}\"")).unwrap();
+        let loaded = load(Some(file.path()), std::iter::empty(), toml::Table::new());
+        let error = loaded.unwrap_err().to_string();
+        assert!(error.contains("this file: it would be replaced"), "{error}");
     }
 
     #[test]

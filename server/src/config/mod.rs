@@ -6,6 +6,7 @@
 
 mod access;
 mod load;
+mod places;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub use access::{
     Authenticator, Authorizer, CidrAuthorizer, CidrMode, GivenPassword, NetworkAuthorizer,
 };
 pub use load::{ConfigError, flags, load};
+pub(crate) use places::is_inside;
 
 use crate::guardrails::Guardrails;
 use crate::keys::CallLimits;
@@ -257,6 +259,11 @@ impl Config {
             return Err(format!(
                 "memory_bytes must be at least {MEMORY_BYTES_MIN} (16 MiB), or 0 for half of the machine"
             ));
+        }
+        for (name, path) in [("data", &self.data), ("keyring", &self.keyring)] {
+            if path.as_os_str().is_empty() {
+                return Err(format!("{name} must not be empty"));
+            }
         }
         if self.data_center.is_empty() {
             return Err("data_center must not be empty: drivers look for this server in it".into());
