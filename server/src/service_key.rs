@@ -26,6 +26,7 @@ use palladium_crypto::{
     Answering, ClusterId, CmkRef, EncryptionContext, Error as CryptoError, KeyRing, Keyring, Kms,
     Passphrase, Secret, TableKey,
 };
+use palladium_storage::root::LoadedRoot;
 use palladium_storage::{Backend, LocalBackend, Root, RootState, SERVICE, root};
 
 use crate::audit::{Asker, Audit};
@@ -146,7 +147,7 @@ pub(crate) async fn fetch(
         };
         let attempt = match is_first_start {
             true => draw(backend, services, cmk, &quiet).await,
-            false => fetch_with(backend, services, cmk, &quiet).await,
+            false => fetch_for_start(backend, services, cmk, &quiet).await,
         };
         drop(quiet);
         while let Some(event) = waiting.next().await {
@@ -320,6 +321,79 @@ async fn fetch_with(
     }
 }
 
+/// For a server: the key must be the one that is configured, and a root of which one copy is damaged gets it back. With the other one all would be lost.
+async fn fetch_for_start(
+    backend: &LocalBackend,
+    services: &KeyServices,
+    cmk: &CmkRef,
+    caller: &Caller,
+) -> Result<ServiceKey, Attempt> {
+    let key = fetch_with(backend, services, cmk, caller).await?;
+    check_configured(backend, services, cmk, caller).await?;
+    if let Ok(LoadedRoot {
+        state: RootState::Live(root),
+        note: Some(_),
+        ..
+    }) = root::load(backend, SERVICE).await
+        && root.verify(key.ring.active()).is_ok()
+        && let Err(error) = root::heal(backend, &root).await
+    {
+        tracing::warn!(%error, "the damaged copy of the root of the service's own key stays");
+    }
+    Ok(key)
+}
+
+/// The configured key, where it has another name than the root's: it must be the same key, or an alias, which may have been led elsewhere since.
+async fn check_configured(
+    backend: &LocalBackend,
+    services: &KeyServices,
+    configured: &CmkRef,
+    caller: &Caller,
+) -> Result<(), Attempt> {
+    let loaded = root::load(backend, SERVICE).await;
+    let Ok(RootState::Live(root)) = loaded.map(|loaded| loaded.state) else {
+        return Ok(());
+    };
+    if root.cmk == *configured || open(services, &root, configured, caller).await.is_ok() {
+        return Ok(());
+    }
+    let described = call(services, "DescribeKey", configured, None, caller, |kms| {
+        kms.describe(configured)
+    });
+    let lasting = described
+        .await
+        .and_then(|description| lasting_name(configured, description));
+    match lasting {
+        Ok(lasting) if lasting == root.cmk => Ok(()),
+        Ok(lasting) if lasting == *configured => Err(Attempt::Hopeless(format!(
+            "service_key is {configured}, and this data folder was begun under {}, which its own key stays under: set it back",
+            root.cmk
+        ))),
+        Ok(lasting) => {
+            tracing::warn!(
+                root = %root.cmk,
+                configured = %configured,
+                leads_to = %lasting,
+                "service_key is an alias that leads elsewhere by now: what is the server's own stays under the key in its root, tables that name none come under the other one"
+            );
+            Ok(())
+        }
+        Err(error @ (CryptoError::Unavailable { .. } | CryptoError::Denied { .. })) => {
+            tracing::warn!(
+                root = %root.cmk,
+                configured = %configured,
+                %error,
+                "service_key is another key than the one in the root of what is the server's own, and cannot be asked for: what is the server's own stays where it is"
+            );
+            Ok(())
+        }
+        Err(error) => Err(Attempt::Hopeless(format!(
+            "service_key is {configured}, and this data folder was begun under {}: {error}",
+            root.cmk
+        ))),
+    }
+}
+
 /// What a root's key is, by the word of a key service that is asked for it by this name.
 async fn open(
     services: &KeyServices,
@@ -428,6 +502,67 @@ mod tests {
         }
         let fetched = place.fetch(&services, "local:own").await.ok().unwrap();
         assert_eq!(fetched.cluster, drawn.cluster);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_copy_of_the_root_is_mended_by_the_next_start_and_by_no_tool() {
+        let place = Place::new();
+        let kms = Arc::new(ScriptedKms::new(3));
+        let services = KeyServices::default().with("vault", kms);
+        let drawn = place.draw(&services, "vault:own").await;
+        let file = place
+            .folder
+            .path()
+            .join("data/roots/00000000000000000000000000000000");
+        let whole = std::fs::read(&file).unwrap();
+        for copy in 0..2 {
+            let mut bytes = whole.clone();
+            bytes[copy * whole.len() / 2 + 40] ^= 1;
+            std::fs::write(&file, bytes).unwrap();
+            let is_noted = async || {
+                let loaded = root::load(&place.backend, SERVICE).await.unwrap();
+                loaded.note.is_some()
+            };
+            place.fetch(&services, "vault:own").await.ok().unwrap();
+            assert!(is_noted().await, "copy {copy}");
+            let (caller, own) = (Caller::unrecorded(), cmk("vault:own"));
+            let started = fetch(&place.backend, &services, &own, false, &caller).await;
+            assert_eq!(started.unwrap().cluster, drawn.cluster);
+            assert!(!is_noted().await, "copy {copy}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_second_service_key_is_refused_and_an_alias_that_was_led_elsewhere_is_not() {
+        let place = Place::new();
+        let keyring = Keyring::create_new(
+            place.folder.path().join("keyring"),
+            Arc::new(palladium_crypto::OsEntropy),
+        );
+        let keyring = Arc::new(keyring.unwrap());
+        for name in ["own", "other"] {
+            keyring.key_create(name).unwrap();
+        }
+        keyring.alias_set("alias", "own").unwrap();
+        let services = KeyServices::default().with("local", keyring.clone());
+        let drawn = place.draw(&services, "local:alias").await;
+        let caller = Caller::unrecorded();
+        let start = async |name: &str| {
+            let started = fetch(&place.backend, &services, &cmk(name), false, &caller).await;
+            started.map(|key| key.cluster)
+        };
+        let refusal = start("local:other").await.unwrap_err();
+        assert!(
+            refusal.contains("service_key is local:other") && refusal.contains("local:own"),
+            "{refusal}"
+        );
+        assert_eq!(start("local:own").await, Ok(drawn.cluster));
+        assert_eq!(start("local:alias").await, Ok(drawn.cluster));
+        keyring.alias_set("alias", "other").unwrap();
+        assert_eq!(start("local:alias").await, Ok(drawn.cluster));
+        // For a tool that only looks the key in the root is enough.
+        let looked = place.fetch(&services, "local:other").await.ok().unwrap();
+        assert_eq!(looked.cluster, drawn.cluster);
     }
 
     #[tokio::test]
