@@ -45,6 +45,7 @@ pub mod service_table;
 pub mod session;
 pub mod shredding;
 pub mod subscriber;
+mod supervisor;
 pub mod telemetry;
 pub mod traces;
 pub mod wiping;

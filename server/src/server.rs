@@ -15,7 +15,6 @@ use arc_swap::ArcSwap;
 use palladium_crypto::{Passphrase, UnixSeconds};
 use palladium_storage::manifest::Manifest;
 use palladium_storage::{Backend, Env, LocalBackend, LocalOptions, Options};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
@@ -44,6 +43,7 @@ use crate::schema::turns::Turns;
 use crate::service_key::{self, ServiceKey};
 use crate::shredding::Shredding;
 use crate::subscriber;
+use crate::supervisor::{self, Ending};
 use crate::telemetry;
 use crate::traces::Traces;
 
@@ -78,19 +78,16 @@ pub fn run(config: Config) -> Result<ExitCode, String> {
         .build()
         .map_err(|error| error.to_string())?;
     let ended = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+        let mut ending = Ending::listen().map_err(|error| error.to_string())?;
         let server = tokio::select! {
             server = Server::start_unlocked(config, Arc::new(RealEnv::default()), passphrase) => server?,
-            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
-            _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+            _ = ending.asked() => return Ok(ExitCode::SUCCESS),
         };
         // Whoever cannot be told finds the port open.
         say!("palladium is ready on {}", server.address());
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        supervisor::tell("READY=1");
+        ending.asked().await;
+        supervisor::tell("STOPPING=1");
         server.stop().await.map(|()| ExitCode::SUCCESS)
     });
     runtime.shutdown_timeout(LEFTOVERS_MAX);

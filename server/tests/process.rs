@@ -254,3 +254,51 @@ fn sockets_that_say_nothing_do_not_keep_scrapers_away() {
     assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
     drop(silent);
 }
+
+#[test]
+fn every_signal_that_asks_a_server_to_end_ends_it_in_order() {
+    let status = std::fs::read_to_string("/proc/self/status").expect("the kernel tells");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = u64::from_str_radix(ignored.expect("it is told").trim(), 16);
+    // Its children ignore what this process was started to ignore.
+    let hears_hangup = ignored.expect("a number") & 1 == 0;
+    let all = [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP];
+    for &asked in &all[..3 + usize::from(hears_hangup)] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut server = serve(folder.path(), "", Stdio::piped());
+        address(&mut server);
+        kill_process(Pid::from_child(&server.0), asked).expect("it runs");
+        let ended = server.0.wait().expect("it ends");
+        assert!(ended.success(), "{asked:?}: {ended}");
+    }
+}
+
+#[test]
+fn a_server_that_was_started_to_outlive_its_terminal_does() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut server = serve(folder.path(), "trap '' HUP;", Stdio::piped());
+    let address = address(&mut server);
+    kill_process(Pid::from_child(&server.0), Signal::HUP).expect("it runs");
+    let mut client = TcpStream::connect(address).expect("it listens");
+    answer(&mut client);
+    kill_process(Pid::from_child(&server.0), Signal::TERM).expect("it runs");
+    assert!(server.0.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_supervisor_is_told_when_the_port_is_open_and_when_it_closes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let socket = folder.path().join("supervisor");
+    let supervisor = std::os::unix::net::UnixDatagram::bind(&socket).expect("a socket");
+    let first = format!("export NOTIFY_SOCKET={};", socket.display());
+    let mut server = serve(folder.path(), &first, Stdio::piped());
+    let told = || {
+        let mut state = [0; 64];
+        let bytes = supervisor.recv(&mut state).expect("it is told");
+        String::from_utf8_lossy(&state[..bytes]).into_owned()
+    };
+    assert_eq!(told(), "READY=1");
+    TcpStream::connect(address(&mut server)).expect("it listens");
+    kill_process(Pid::from_child(&server.0), Signal::TERM).expect("it runs");
+    assert_eq!(told(), "STOPPING=1");
+}
