@@ -26,6 +26,16 @@ macro_rules! by_class_name {
             $on,
         }
 
+        impl $name {
+            /// Its name, as a configuration has it.
+            pub fn class_name(self) -> &'static str {
+                match self {
+                    $name::$off => $off_text,
+                    $name::$on => $on_text,
+                }
+            }
+        }
+
         impl TryFrom<String> for $name {
             type Error = String;
 

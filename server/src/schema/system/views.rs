@@ -469,6 +469,23 @@ fn mebibytes(bytes: u64) -> String {
 fn of_config(config: &Config) -> Vec<(&'static str, String)> {
     let sync = sync_of(config);
     vec![
+        ("authenticator", config.authenticator.class_name().to_owned()),
+        ("authorizer", config.authorizer.class_name().to_owned()),
+        (
+            "cidr_authorizer",
+            config.cidr_authorizer.class_name().to_owned(),
+        ),
+        (
+            "network_authorizer",
+            config.network_authorizer.class_name().to_owned(),
+        ),
+        (
+            "serve_everybody_beyond_loopback",
+            config.serve_everybody_beyond_loopback.to_string(),
+        ),
+        ("data", config.data.display().to_string()),
+        ("keyring", config.keyring.display().to_string()),
+        ("otlp_endpoint", config.otlp_endpoint.clone()),
         ("audit_days", config.audit_days.to_string()),
         (
             "audit_head_file",
