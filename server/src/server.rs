@@ -223,6 +223,9 @@ impl Server {
         let guardrails = config.guardrails()?;
         let guardrails_of_superusers =
             Some(guardrails.for_superusers()).filter(|less| *less != guardrails);
+        if let Some(what) = config.memory_beyond_the_machine() {
+            tracing::warn!("{what}: it may be ended before it takes less");
+        }
         for name in &guardrails.without_effect {
             tracing::warn!(setting = %name, "a setting of [cassandra] means nothing on this server");
         }

@@ -62,7 +62,9 @@ pub fn start(config: &Config) -> Result<Telemetry, String> {
 
 /// A word that is no level would be taken for a target's name, and nothing else be logged any more.
 fn check_levels(log: &str) -> Result<(), String> {
-    let is_understood = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    // No word at all is a level to the parser, and none to the filter.
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let is_understood = |part: &str| part.contains('=') || is_level(part);
     match log
         .split(',')
         .map(str::trim)
@@ -89,7 +91,7 @@ mod tests {
         ] {
             assert_eq!(check_levels(right), Ok(()), "{right}");
         }
-        for wrong in ["wran", "palladium", "info,wran"] {
+        for wrong in ["", " ", "wran", "palladium", "info,wran"] {
             assert!(check_levels(wrong).is_err(), "{wrong}");
         }
     }

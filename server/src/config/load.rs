@@ -177,6 +177,15 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_beyond_the_machine_is_told() {
+        let told = |text: &str| load_text(text, &[]).unwrap().memory_beyond_the_machine();
+        assert_eq!(told(""), None);
+        assert_eq!(told("memory_bytes = 16777216"), None);
+        let beyond = told("memory_bytes = 9223372036854775807").unwrap();
+        assert!(beyond.contains("9223372036854775807"), "{beyond}");
+    }
+
+    #[test]
     fn a_folder_or_a_keyring_without_a_name_is_refused() {
         for name in ["data", "keyring"] {
             let error = load_text(&format!("{name} = \"\""), &[]).unwrap_err();

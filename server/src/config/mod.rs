@@ -6,6 +6,7 @@
 
 mod access;
 mod load;
+mod machine;
 mod places;
 
 use std::collections::BTreeMap;
@@ -71,7 +72,7 @@ pub struct Config {
     pub snapshot_grant_days: u64,
     /// The key services beside the keyring: a table `[kms.NAME]` of settings for each, which the service reads itself.
     pub kms: toml::Table,
-    /// Bytes of memory that the whole process may take; 0: half of the machine's memory.
+    /// Bytes of memory that the whole process may take; 0: half of what the machine, or its control group, gives.
     pub memory_bytes: u64,
     /// `group`: a write is acknowledged after its sync. `periodic`: before, as Cassandra does by default; a loss of power may take the last period's writes.
     pub log_sync: LogSyncSetting,
@@ -340,10 +341,21 @@ impl Config {
     /// Bytes of memory that the whole process may take. See `crate::ledger` for who has which share.
     pub fn memory_budget(&self) -> usize {
         let memory = match self.memory_bytes {
-            0 => machine_memory_bytes() / 2,
+            0 => machine::memory_bytes() / 2,
             bytes => bytes,
         };
         usize::try_from(memory).unwrap_or(usize::MAX)
+    }
+
+    /// A budget that the machine cannot meet: what is to be told of it.
+    pub fn memory_beyond_the_machine(&self) -> Option<String> {
+        let machine = machine::memory_bytes();
+        (self.memory_bytes > machine).then(|| {
+            format!(
+                "memory_bytes is {}, and the machine (or a limit of its control group) gives {machine}",
+                self.memory_bytes
+            )
+        })
     }
 
     /// Bytes of requests and answers that all connections may hold together.
@@ -407,16 +419,4 @@ fn beside(file: &Path, what: &str) -> PathBuf {
     name.push(".");
     name.push(what);
     PathBuf::from(name)
-}
-
-fn machine_memory_bytes() -> u64 {
-    const UNKNOWN: u64 = 2 << 30;
-    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else {
-        return UNKNOWN;
-    };
-    text.lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))
-        .and_then(|rest| rest.trim().strip_suffix("kB"))
-        .and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok())
-        .map_or(UNKNOWN, |kilobytes| kilobytes << 10)
 }

@@ -469,7 +469,10 @@ fn mebibytes(bytes: u64) -> String {
 fn of_config(config: &Config) -> Vec<(&'static str, String)> {
     let sync = sync_of(config);
     vec![
-        ("authenticator", config.authenticator.class_name().to_owned()),
+        (
+            "authenticator",
+            config.authenticator.class_name().to_owned(),
+        ),
         ("authorizer", config.authorizer.class_name().to_owned()),
         (
             "cidr_authorizer",
