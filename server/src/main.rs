@@ -20,7 +20,7 @@ const _: () = assert!(
     "palladium is never built without its cipher: leave the feature cipher-copy out"
 );
 
-/// A table server that speaks Cassandra's native protocol and CQL, with every table encrypted under a key its owner controls.
+/// A table server that speaks Cassandra's native protocol and CQL, with every table encrypted under a key its owner controls. Without a command it serves.
 #[derive(Parser)]
 #[command(name = "palladium", version)]
 struct Arguments {
@@ -70,7 +70,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Take an older data folder for the true one, and write that down in its audit trail.
+    /// Take an older data folder for the true one, and write that down in its audit trail. Exit code 0: accepted, or nothing to accept; 1: too damaged to be opened; 2: nothing was changed; 3: cut short, to be asked for again.
     AcceptRollback {
         /// The data folder.
         dir: PathBuf,
@@ -81,7 +81,7 @@ enum Command {
         #[arg(long)]
         keyring_too: bool,
     },
-    /// Give up what is damaged of a data folder that is not in use, keep what is whole around it, and write that down in its audit trail.
+    /// Give up what is damaged of a data folder that is not in use, keep what is whole around it, and write that down in its audit trail. Exit code 0: nothing damaged, or given up; 1: damage is left; 2: nothing was changed.
     Salvage {
         /// The data folder.
         dir: PathBuf,
@@ -142,9 +142,9 @@ enum AuditAction {
 /// What of a running server.
 #[derive(Args)]
 struct Target {
-    /// The server.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9042")]
-    host: String,
+    /// The server; if absent, where the configuration has it listen: 127.0.0.1:9042 by default.
+    #[arg(long, value_name = "ADDR:PORT")]
+    host: Option<String>,
     /// The role to log in as, where the server asks for one; its password is sent in the clear. It takes a super-user, or one that may MODIFY system_palladium.maintenance.
     #[arg(long, value_name = "ROLE")]
     user: Option<String>,
@@ -237,18 +237,27 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
             let config = load(config::flags(Some(dir), keyring, None))?;
             Ok(admin::audit::verify(&config, public_key))
         }
-        Some(Command::Flush(target)) => ask("flush", target),
-        Some(Command::Compact(target)) => ask("compact", target),
+        Some(Command::Flush(target)) => ask("flush", target, || load(toml::Table::new())),
+        Some(Command::Compact(target)) => ask("compact", target, || load(toml::Table::new())),
     }
 }
 
-fn ask(operation: &str, target: Target) -> Result<ExitCode, String> {
+/// Asks the server that is named, or the one that the configuration is of.
+fn ask(
+    operation: &str,
+    target: Target,
+    load: impl FnOnce() -> Result<config::Config, String>,
+) -> Result<ExitCode, String> {
+    let host = match target.host {
+        Some(host) => host,
+        None => load()?.own_address().to_string(),
+    };
     let login = target.user.map(|user| {
         let password = passphrase::password_of(&user, target.password_fd)?;
         Ok::<_, String>(Login { user, password })
     });
     let server = Server {
-        host: target.host,
+        host,
         login: login.transpose()?,
     };
     admin::client::ask(

@@ -302,3 +302,17 @@ fn a_supervisor_is_told_when_the_port_is_open_and_when_it_closes() {
     kill_process(Pid::from_child(&server.0), Signal::TERM).expect("it runs");
     assert_eq!(told(), "STOPPING=1");
 }
+
+#[test]
+fn a_running_server_is_asked_where_the_configuration_has_it_listen() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut server = serve(folder.path(), "", Stdio::piped());
+    let config = format!("listen = \"{}\"\n", address(&mut server));
+    std::fs::write(folder.path().join("palladium.toml"), config).expect("a file");
+    let asked = Command::new(env!("CARGO_BIN_EXE_palladium"))
+        .current_dir(folder.path())
+        .args(["flush", "--config", "palladium.toml"])
+        .output()
+        .expect("it can be run");
+    assert!(asked.status.success(), "{asked:?}");
+}

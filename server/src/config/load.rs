@@ -177,6 +177,19 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_listens_everywhere_is_reached_on_loopback() {
+        for (listen, reached) in [
+            ("127.0.0.5:9043", "127.0.0.5:9043"),
+            ("0.0.0.0:9043", "127.0.0.1:9043"),
+            ("[::]:9043", "[::1]:9043"),
+        ] {
+            let text = format!("listen = \"{listen}\"\nserve_everybody_beyond_loopback = true");
+            let config = load_text(&text, &[]).unwrap();
+            assert_eq!(config.own_address().to_string(), reached);
+        }
+    }
+
+    #[test]
     fn a_budget_beyond_the_machine_is_told() {
         let told = |text: &str| load_text(text, &[]).unwrap().memory_beyond_the_machine();
         assert_eq!(told(""), None);

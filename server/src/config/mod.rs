@@ -10,7 +10,7 @@ mod machine;
 mod places;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -382,6 +382,16 @@ impl Config {
     pub fn merge_bytes_max(&self) -> usize {
         let each = self.memory_budget() / 16 / self.concurrent_compactors.max(1);
         each.clamp(MERGE_BYTES.0, MERGE_BYTES.1)
+    }
+
+    /// Where this machine reaches the server: one that listens on all addresses listens on loopback, too.
+    pub fn own_address(&self) -> SocketAddr {
+        let ip = match self.listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        SocketAddr::new(ip, self.listen.port())
     }
 
     /// The engine's share of this.
