@@ -49,6 +49,8 @@ use crate::traces::Traces;
 
 /// How long connections may take to answer what they had begun when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
+/// How long a start waits for a look at the place of the exported heads.
+const LOOK_MAX: Duration = Duration::from_secs(2);
 /// How long a stopped server waits for work that nobody waits for any more: a password's hash.
 const LEFTOVERS_MAX: Duration = Duration::from_secs(1);
 
@@ -120,7 +122,7 @@ impl Server {
         config.check_access()?;
         let say = |error: palladium_storage::Error| error.to_string();
         let backend = LocalBackend::open(&config.data, LocalOptions::default()).map_err(say)?;
-        config.check_audit_head_file()?;
+        check_audit_head_file(&config).await?;
         let first_start = service_key::is_first_start(&backend).await?;
         let keyring = service_key::open_keyring(&config, first_start, passphrase.as_ref())?;
         drop(passphrase);
@@ -335,6 +337,21 @@ impl Server {
             .await
             .map_err(|error| error.to_string())?;
         self.anchor.note(&self.database.engine)
+    }
+}
+
+/// The disk of the exported heads may hang, which keeps no start waiting.
+async fn check_audit_head_file(config: &Config) -> Result<(), String> {
+    let config = config.clone();
+    let looking = tokio::task::spawn_blocking(move || config.check_audit_head_file());
+    match tokio::time::timeout(LOOK_MAX, looking).await {
+        Ok(looked) => looked.map_err(|panic| panic.to_string())?,
+        Err(_) => {
+            tracing::warn!(
+                "audit_head_file does not answer: whether it has a place of its own is not known"
+            );
+            Ok(())
+        }
     }
 }
 

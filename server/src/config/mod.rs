@@ -39,6 +39,9 @@ const MERGE_BYTES: (usize, usize) = (2 << 20, 32 << 20);
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// The file that all this was read from, if there is one.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
     /// Where clients connect.
     pub listen: SocketAddr,
     /// The data folder.
@@ -163,6 +166,7 @@ pub enum LogSyncSetting {
 impl Default for Config {
     fn default() -> Self {
         Config {
+            file: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 9042)),
             data: "data".into(),
             keyring: "keyring".into(),

@@ -20,7 +20,7 @@ pub fn is_inside(file: &Path, folder: &Path) -> bool {
 }
 
 /// Whether two names lead, or would lead, to one file.
-pub fn is_same_file(first: &Path, second: &Path) -> bool {
+fn is_same_file(first: &Path, second: &Path) -> bool {
     match (resolved(first), resolved(second)) {
         (Some(first), Some(second)) => first == second,
         _ => false,
@@ -43,7 +43,7 @@ fn folder_of(file: &Path) -> &Path {
 }
 
 impl Config {
-    /// Whether the exported heads have a place of their own. The data folder should be there.
+    /// Whether the exported heads have a place of their own. The data folder should be there. Waits for the disk of that place, which may hang.
     pub fn check_audit_head_file(&self) -> Result<(), String> {
         let heads = self.audit_head_path();
         if is_inside(&heads, &self.data) {
@@ -61,7 +61,12 @@ impl Config {
             ("the anchor's lock", beside(&anchor, "lock")),
             ("the anchor", anchor),
         ];
-        match taken.iter().find(|(_, file)| is_same_file(&heads, file)) {
+        let configuration = self
+            .file
+            .iter()
+            .map(|file| ("the configuration", file.clone()));
+        let mut taken = taken.into_iter().chain(configuration);
+        match taken.find(|(_, file)| is_same_file(&heads, file)) {
             Some((what, file)) => Err(format!(
                 "audit_head_file {} is {what} {}: it would be replaced; name another file",
                 heads.display(),
