@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use palladium_protocol::wire::Reader;
+
 use crate::client::{Answer, Client, Node};
 
 const CLIENTS: usize = 12;
@@ -181,4 +183,99 @@ fn a_table_that_only_the_schema_names_stops_alone_and_can_be_dropped() {
     let rows = client.query("SELECT * FROM ks.lost").rows().rows;
     assert_eq!(rows.len(), 1);
     node.stop();
+}
+
+/// The next event, as `UPDATED TABLE t`.
+fn heard(listener: &mut Client) -> String {
+    const EVENT: u8 = 0x0C;
+    let (opcode, body) = listener.next_answer();
+    assert_eq!(opcode, EVENT);
+    let mut reader = Reader::new(&body);
+    let mut said = || reader.string().expect("a word").to_owned();
+    assert_eq!(said(), "SCHEMA_CHANGE");
+    let (change, target, keyspace) = (said(), said(), said());
+    assert_eq!(keyspace, "ks");
+    match target.as_str() {
+        "KEYSPACE" => format!("{change} {target}"),
+        _ => format!("{change} {target} {}", said()),
+    }
+}
+
+#[test]
+fn listeners_hear_of_what_changes_along() {
+    let node = Node::start();
+    let mut listener = Client::connect(node.address());
+    listener.hear_of_schema_changes();
+    let mut client = Client::in_keyspace(node.address());
+    assert_eq!(heard(&mut listener), "CREATED KEYSPACE");
+    // What Cassandra 5.0.6 says of each of them.
+    for (statement, wanted) in [
+        ("CREATE TYPE a (x int)", vec!["CREATED TYPE a"]),
+        ("CREATE TYPE b (y frozen<a>)", vec!["CREATED TYPE b"]),
+        ("CREATE TYPE other (x int)", vec!["CREATED TYPE other"]),
+        (
+            "CREATE TABLE t (k int PRIMARY KEY, v frozen<a>, w int)",
+            vec!["CREATED TABLE t"],
+        ),
+        (
+            "CREATE TABLE u (k int PRIMARY KEY, v list<frozen<b>>)",
+            vec!["CREATED TABLE u"],
+        ),
+        (
+            "CREATE TABLE apart (k int PRIMARY KEY, v int)",
+            vec!["CREATED TABLE apart"],
+        ),
+        (
+            "CREATE MATERIALIZED VIEW all_of AS SELECT * FROM t WHERE k IS NOT NULL AND w IS NOT NULL PRIMARY KEY (w, k)",
+            vec!["CREATED TABLE all_of"],
+        ),
+        (
+            "CREATE MATERIALIZED VIEW keys_of AS SELECT k, w FROM t WHERE k IS NOT NULL AND w IS NOT NULL PRIMARY KEY (w, k)",
+            vec!["CREATED TABLE keys_of"],
+        ),
+        (
+            "ALTER TYPE a ADD n int",
+            vec![
+                "UPDATED TYPE a",
+                "UPDATED TYPE b",
+                "UPDATED TABLE t",
+                "UPDATED TABLE u",
+                "UPDATED TABLE all_of",
+            ],
+        ),
+        (
+            "ALTER TYPE b RENAME y TO z",
+            vec!["UPDATED TYPE b", "UPDATED TABLE u"],
+        ),
+        ("ALTER TYPE other ADD n int", vec!["UPDATED TYPE other"]),
+        (
+            "ALTER TABLE t ADD n int",
+            vec!["UPDATED TABLE t", "UPDATED TABLE all_of"],
+        ),
+        (
+            "ALTER TABLE t RENAME k TO kk",
+            vec![
+                "UPDATED TABLE t",
+                "UPDATED TABLE all_of",
+                "UPDATED TABLE keys_of",
+            ],
+        ),
+        ("ALTER TABLE t WITH comment = 'x'", vec!["UPDATED TABLE t"]),
+        (
+            "ALTER MATERIALIZED VIEW all_of WITH comment = 'x'",
+            vec!["UPDATED TABLE all_of"],
+        ),
+        ("CREATE INDEX ON t (w)", vec!["UPDATED TABLE t"]),
+        (
+            "DROP MATERIALIZED VIEW keys_of",
+            vec!["DROPPED TABLE keys_of"],
+        ),
+        // Cassandra says it of all that was in it, too.
+        ("DROP KEYSPACE ks", vec!["DROPPED KEYSPACE"]),
+    ] {
+        client.query(statement).done();
+        for wanted in wanted {
+            assert_eq!(heard(&mut listener), wanted, "{statement}");
+        }
+    }
 }

@@ -30,7 +30,7 @@ use crate::query::Outcome;
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
 use crate::query::functions::Moment;
 use crate::query::prepared::metadata_id;
-use crate::schema::change::{Changed, Circumstances, Effect, Plan, is_schema_change, plan};
+use crate::schema::change::{Changed, Circumstances, Effect, Plan, is_schema_change, plan, told};
 use crate::schema::describe::{Cluster, describe, without_key_names};
 use crate::schema::turns::Doing;
 use crate::schema::{Catalog, Encryption, TableSchema, store};
@@ -214,6 +214,7 @@ async fn change(
     let mut catalog = changed.catalog;
     catalog.digest = store::digest_after(&before, &catalog);
     catalog.changed_at = now;
+    let told = told(&before, &catalog, &changed.event);
     database.replace_catalog(catalog);
     if let Some(roles) = roles {
         database.authority.store(roles);
@@ -233,7 +234,9 @@ async fn change(
     drop(deleting);
     let outcome = finished.as_ref().err().map_or(Ok(()), Err);
     audit(database, &before, &changed.effects, begun, outcome, asker).await;
-    database.announce(Event::SchemaChange(changed.event.clone()));
+    for event in told {
+        database.announce(Event::SchemaChange(event));
+    }
     finished?;
     warnings.extend(changed.warnings);
     Ok(Response::SchemaChange(changed.event).with_warnings(warnings))

@@ -14,6 +14,7 @@ mod create_table;
 mod drop;
 mod index;
 mod keyspace;
+mod told;
 mod user_type;
 mod view;
 pub mod written;
@@ -37,6 +38,7 @@ use crate::query::functions::Moment;
 
 pub use create_table::table_of;
 pub use index::table_of as table_of_index;
+pub use told::told;
 pub use view::base_of as base_of_view;
 
 /// What a plan depends on beside the catalog and the statement.
