@@ -17,7 +17,7 @@ use super::index::Index;
 use super::properties::string_literal;
 use super::{
     Catalog, Column, ColumnKind, ColumnMask, DroppedColumn, Encryption, Keyspace, KeyspaceKind,
-    TableSchema, custom, resolve,
+    TableSchema, custom,
 };
 use crate::error::{CqlError, CqlResult};
 
@@ -55,7 +55,7 @@ pub fn describe(
 ) -> CqlResult<Description> {
     let in_session =
         |keyspace: &&Arc<Keyspace>| session.is_none_or(|session| keyspace.name == session);
-    let keyspaces = || catalog.keyspaces.values();
+    let keyspaces = || in_order(catalog.keyspaces.values(), |keyspace| &keyspace.name).into_iter();
     let internals = describe.internals;
     let elements = match &describe.target {
         DescribeTarget::Cluster => return Ok(describe_cluster(cluster, session.is_some())),
@@ -66,17 +66,16 @@ pub fn describe(
         }
         DescribeTarget::Tables => {
             return Ok(list(keyspaces().filter(in_session).flat_map(|keyspace| {
-                by_name(
-                    keyspace
-                        .tables
-                        .values()
-                        .map(|table| element_of_table(keyspace, table, false)),
-                )
+                in_order(keyspace.tables.values(), |table| &table.name)
+                    .into_iter()
+                    .map(move |table| element_of_table(keyspace, table, false))
             })));
         }
         DescribeTarget::Types => {
             return Ok(list(keyspaces().filter(in_session).flat_map(|keyspace| {
-                by_name(keyspace.types.values().map(|ty| element_of_type(ty)))
+                in_order(keyspace.types.values(), |ty| &ty.name)
+                    .into_iter()
+                    .map(|ty| element_of_type(ty))
             })));
         }
         DescribeTarget::Functions | DescribeTarget::Aggregates => return Ok(list([])),
@@ -234,21 +233,18 @@ fn everything(keyspace: &Keyspace, internals: bool) -> Vec<Element> {
             .into_iter()
             .map(|ty| element_of_type(ty)),
     );
-    let tables = keyspace.tables.values();
+    let tables = in_order(keyspace.tables.values(), |table| &table.name);
+    let tables = tables.into_iter();
     elements.extend(tables.flat_map(|table| table_and_indexes(keyspace, table, internals)));
     elements
 }
 
 fn table_and_indexes(keyspace: &Keyspace, table: &TableSchema, internals: bool) -> Vec<Element> {
     let mut elements = vec![element_of_table(keyspace, table, internals)];
-    let indexes = table.indexes.iter();
+    let indexes = in_order(table.indexes.iter(), |index| &index.name).into_iter();
     elements.extend(indexes.map(|index| element_of_index(table, index)));
-    elements.extend(
-        table
-            .views
-            .iter()
-            .map(|view| element_of_view(view, internals)),
-    );
+    let views = in_order(table.views.iter(), |view| &view.name).into_iter();
+    elements.extend(views.map(|view| element_of_view(view, internals)));
     elements
 }
 
@@ -270,37 +266,52 @@ fn element_of_index(table: &TableSchema, index: &Index) -> Element {
     }
 }
 
-/// Types after those they are made of.
+/// Types, each behind those that it is made of, which come where they are first needed.
 fn types_by_dependency(keyspace: &Keyspace) -> Vec<&Arc<UserType>> {
-    let mut waiting: Vec<&Arc<UserType>> = keyspace.types.values().collect();
-    let mut ordered: Vec<&Arc<UserType>> = Vec::new();
-    while !waiting.is_empty() {
-        let needs = |ty: &UserType, other: &UserType| {
-            ty.fields
-                .iter()
-                .any(|(_, field)| resolve::mentions(field, &other.keyspace, &other.name))
-        };
-        let (later, now): (Vec<_>, Vec<_>) = waiting.iter().partition(|ty| {
-            waiting
-                .iter()
-                .any(|other| other.name != ty.name && needs(ty, other))
-        });
-        if now.is_empty() {
-            // Types cannot need each other in a circle; should they, all are shown.
-            ordered.extend(later);
-            break;
-        }
-        ordered.extend(now);
-        waiting = later;
+    let mut ordered = Vec::new();
+    for ty in keyspace.types.values() {
+        add_with_parts(keyspace, ty, &mut ordered);
     }
     ordered
 }
 
-/// As DESCRIBE lists names: upper case among lower case.
-fn by_name(elements: impl Iterator<Item = Element>) -> Vec<Element> {
-    let mut elements: Vec<Element> = elements.collect();
-    elements.sort_by_key(|element| element.name.trim_matches('"').to_lowercase());
-    elements
+fn add_with_parts<'a>(keyspace: &'a Keyspace, ty: &UserType, ordered: &mut Vec<&'a Arc<UserType>>) {
+    let Some(ty) = keyspace.types.get(&ty.name) else {
+        return;
+    };
+    if ordered.iter().any(|there| there.name == ty.name) {
+        return;
+    }
+    for (_, field) in &ty.fields {
+        add_parts(keyspace, field, ordered);
+    }
+    ordered.push(ty);
+}
+
+fn add_parts<'a>(keyspace: &'a Keyspace, ty: &CqlType, ordered: &mut Vec<&'a Arc<UserType>>) {
+    match ty.bare() {
+        CqlType::List(element) | CqlType::Set(element) | CqlType::Vector(element, _) => {
+            add_parts(keyspace, element, ordered);
+        }
+        CqlType::Map(key, value) => {
+            add_parts(keyspace, key, ordered);
+            add_parts(keyspace, value, ordered);
+        }
+        CqlType::Tuple(fields) => {
+            for field in fields.iter() {
+                add_parts(keyspace, field, ordered);
+            }
+        }
+        CqlType::Udt(ty) => add_with_parts(keyspace, ty, ordered),
+        _ => {}
+    }
+}
+
+/// As DESCRIBE lists them: upper case among lower case.
+fn in_order<T>(things: impl Iterator<Item = T>, name: impl Fn(&T) -> &str) -> Vec<T> {
+    let mut things: Vec<T> = things.collect();
+    things.sort_by_key(|thing| name(thing).to_lowercase());
+    things
 }
 
 fn quoted(name: &str) -> String {
