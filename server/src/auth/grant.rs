@@ -83,6 +83,11 @@ pub(super) fn grant(granted: &Grant, of: &Circumstances<'_>) -> CqlResult<Plan> 
     let resource = Resource::named(&granted.resource, of.keyspace)?;
     let named = PermissionSet::named(&granted.permissions, resource.applicable());
     check(&resource, named, &granted.role, "GRANT", of)?;
+    if named.minus(resource.ungrantable()) != named {
+        return Err(CqlError::unauthorized(
+            "Granting permissions on system keyspaces is strictly limited, this operation is not permitted",
+        ));
+    }
     let name = granted.role.as_str();
     let mut roles = of.roles.next();
     let new = roles.grant(name, named, &resource);

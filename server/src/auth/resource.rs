@@ -57,6 +57,29 @@ use Resource::{
     KeyspaceFunctions, Mbean, Role, Table,
 };
 
+/// Keyspaces whose permissions are granted on them or below them alone. Without that, whoever may read all tables of all users would read who has which
+/// roles, and whoever may write them would reach what the server does at a row's bidding.
+const SERVERS_KEYSPACES: [&str; 9] = [
+    "system",
+    "system_auth",
+    "system_distributed",
+    "system_palladium",
+    "system_schema",
+    "system_schema_mcs",
+    "system_traces",
+    "system_views",
+    "system_virtual_schema",
+];
+
+/// Those of them of which little can be granted at all: they are not made up when they are read.
+const STORED_KEYSPACES: [&str; 5] = [
+    "system",
+    "system_auth",
+    "system_distributed",
+    "system_schema",
+    "system_traces",
+];
+
 /// What is said of a function without its keyspace, whichever the session is in.
 pub(super) const UNQUALIFIED: &str =
     "In this context function name must be explictly qualified by a keyspace";
@@ -96,6 +119,19 @@ impl Resource {
         std::iter::successors(Some(self.clone()), Resource::parent)
     }
 
+    /// Those of them on which a permission holds here, of a role that is no superuser's: what is granted on all keyspaces is about users' own, and
+    /// reaches none of the server's.
+    pub fn reached_from(&self) -> impl Iterator<Item = Resource> {
+        let is_servers = match self {
+            Keyspace(keyspace) | AllTables(keyspace) | Table(keyspace, _) => {
+                SERVERS_KEYSPACES.contains(&keyspace.as_str())
+            }
+            _ => false,
+        };
+        self.chain()
+            .filter(move |above| !(is_servers && *above == AllKeyspaces))
+    }
+
     /// Whether it is this one or lies below it.
     pub fn is_within(&self, above: &Resource) -> bool {
         self.chain().any(|resource| resource == *above)
@@ -128,6 +164,19 @@ impl Resource {
         ALL.into_iter()
             .filter(|permission| like.applicable(*permission))
             .collect()
+    }
+
+    /// What of it nobody is given: but for SELECT and ALTER, all that there is on keyspaces of the server's own.
+    pub fn ungrantable(&self) -> PermissionSet {
+        match self {
+            Keyspace(keyspace) | AllTables(keyspace) | Table(keyspace, _)
+                if STORED_KEYSPACES.contains(&keyspace.as_str()) =>
+            {
+                let grantable = [Permission::Select, Permission::Alter];
+                self.applicable().minus(grantable.into_iter().collect())
+            }
+            _ => PermissionSet::EMPTY,
+        }
     }
 
     /// The name under which permissions on it are stored, as in `system_auth`.

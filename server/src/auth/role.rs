@@ -167,13 +167,15 @@ impl Roles {
     /// Whether the role may do this with the resource, by a grant on it or on one above it.
     pub fn may(&self, name: &str, permission: Permission, resource: &Resource) -> bool {
         let roles = self.roles_of(name, true);
-        let is_super = roles.values().any(|role| role.is_superuser);
-        resource.chain().any(|resource| match is_super {
-            true => resource.applicable().contains(permission),
-            false => roles.values().any(|role| {
+        if roles.values().any(|role| role.is_superuser) {
+            let mut chain = resource.chain();
+            return chain.any(|resource| resource.applicable().contains(permission));
+        }
+        resource.reached_from().any(|resource| {
+            roles.values().any(|role| {
                 let granted = role.permissions.get(&resource);
                 granted.is_some_and(|granted| granted.contains(permission))
-            }),
+            })
         })
     }
 
