@@ -9,7 +9,7 @@ pub const KEPT: &[Kept] = &[
     Kept {
         statement: "INSERT * IF NOT EXISTS*|UPDATE * IF *|DELETE * IF *|BEGIN * IF *",
         theirs: "*",
-        ours: "0x2100 User * has no UNMASK nor SELECT_MASKED permission on table *, cannot query masked columns [*]",
+        ours: "0x2100 User * has no UNMASK permission on table *, cannot execute conditional statements beside masked columns [*]",
         why: "a conditional statement needs UNMASK: its answer would show what is behind a mask",
     },
     Kept {
