@@ -108,6 +108,23 @@ impl PartitionUpdate {
         *self = reconcile::partitions(own, other);
     }
 
+    /// The same of many updates: halves are joined with halves. One after the other, each would be merged with all that was there, and a batch of 65,535 rows
+    /// of a partition would keep a processor for minutes.
+    pub fn absorb_all(&mut self, others: Vec<PartitionUpdate>) {
+        let mut all = others;
+        all.push(std::mem::take(self));
+        while all.len() > 1 {
+            let mut each = std::mem::take(&mut all).into_iter();
+            while let Some(one) = each.next() {
+                all.push(match each.next() {
+                    Some(other) => reconcile::partitions(one, other),
+                    None => one,
+                });
+            }
+        }
+        *self = all.pop().unwrap_or_default();
+    }
+
     /// The smallest timestamp of anything in it; `i64::MAX` if it says nothing.
     pub fn min_timestamp(&self) -> i64 {
         let deletion = self.deletion.iter().map(|deletion| deletion.timestamp);

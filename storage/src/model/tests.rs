@@ -171,6 +171,14 @@ proptest! {
     }
 
     #[test]
+    fn updates_absorbed_together_are_what_they_are_one_after_the_other(updates in prop::collection::vec(testing::update(), 0..9)) {
+        let (mut together, mut in_turn) = (PartitionUpdate::default(), PartitionUpdate::default());
+        updates.iter().for_each(|update| in_turn.absorb(update.clone()));
+        together.absorb_all(updates);
+        prop_assert_eq!(normal(together), normal(in_turn));
+    }
+
+    #[test]
     fn partitions_reconcile_in_any_order(a in testing::update(), b in testing::update(), c in testing::update()) {
         let merge = |a: &PartitionUpdate, b: &PartitionUpdate| reconcile::partitions(a.clone(), b.clone());
         prop_assert!(merge(&a, &b) == merge(&b, &a));

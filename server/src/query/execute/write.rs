@@ -299,21 +299,23 @@ pub fn merged(mutations: Vec<Mutation>) -> Vec<Mutation> {
     if are_apart(&mutations) {
         return mutations;
     }
-    let mut places = HashMap::with_capacity_and_hasher(mutations.len(), RandomState::default());
-    let mut all: Vec<Mutation> = Vec::with_capacity(mutations.len());
+    let mut places: HashMap<_, usize, _> =
+        HashMap::with_capacity_and_hasher(mutations.len(), RandomState::default());
+    let mut all: Vec<(Mutation, Vec<PartitionUpdate>)> = Vec::with_capacity(mutations.len());
     for mutation in mutations {
         match places.entry((mutation.table, mutation.key.clone())) {
-            Entry::Occupied(place) => {
-                let own: &mut Mutation = &mut all[*place.get()];
-                own.update.absorb(mutation.update);
-            }
+            Entry::Occupied(place) => all[*place.get()].1.push(mutation.update),
             Entry::Vacant(place) => {
                 place.insert(all.len());
-                all.push(mutation);
+                all.push((mutation, Vec::new()));
             }
         }
     }
-    all
+    let each = all.into_iter().map(|(mut mutation, others)| {
+        mutation.update.absorb_all(others);
+        mutation
+    });
+    each.collect()
 }
 
 /// Refuses what is no timestamp, which is said of a statement that stands alone before all else.
@@ -550,6 +552,9 @@ pub fn update_of<'r>(
     let stamp = stamp()?;
     let columns = &plan.table.columns;
     let mut static_row = Row::new_static();
+    // Each put at its place, those of an IN from the last to the first would be moved as often as there are others.
+    let mut several = Vec::new();
+    let is_one = places.len() == 1;
     for place in places {
         let (position, raw) = match place {
             Place::Static => (None, None),
@@ -591,8 +596,14 @@ pub fn update_of<'r>(
                 ));
             }
             row.sort();
-            update.add_row(row);
+            match is_one {
+                true => update.add_row(row),
+                false => several.push(row),
+            }
         }
+    }
+    if !several.is_empty() {
+        update.add_rows(several);
     }
     for (index, operation) in &plan.operations {
         if columns[*index].kind == ColumnKind::Static {
