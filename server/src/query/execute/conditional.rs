@@ -22,6 +22,7 @@ use palladium_storage::{
     Clustering, KeyRange, LatchGuard, Limits, Mutation, PartitionKey, PartitionUpdate, ReadCommand,
     ReadPage, ReadRows, Row, Slices, Store, Write,
 };
+use smallvec::SmallVec;
 
 use super::condition::{applies, check_conditional, is_about_rows};
 use super::consistency::guard;
@@ -171,6 +172,7 @@ impl Latched<'_> {
         }
         // Once: a key may be made anew each time it is asked for.
         let keys = keys_of_all(&plans, &begun)?;
+        let mut turns = Turns::default();
         let timestamp = batch_timestamp(statements, &begun)?;
         let partitions = partitions_of(&plans, &keys);
         if patience == Patience::None && partitions.len() > PARTITIONS_AT_ONCE_MAX {
@@ -190,34 +192,31 @@ impl Latched<'_> {
         // The moment is taken under the latch: later holders of it come later in time.
         let now = moment(database, settings);
         let mut found = Found::new(&partitions);
-        for ((plan, bound), keys) in plans.iter().zip(&keys) {
-            if !looks_first(plan) {
+        let looking = looking_of(&plans, &keys, &partitions);
+        for ((_, key), own) in partitions.iter().zip(&looking) {
+            let Some(command) = command_of(&plans, own, key, &now) else {
                 continue;
+            };
+            let rows = command.slices.as_slice().len();
+            if patience == Patience::None && rows > ROWS_AT_ONCE_MAX {
+                return Ok(None);
             }
-            let scope = Scope::of_values(bound, &now);
-            for key in keys {
-                // What is wrong with its rows is said in its turn.
-                let Ok(command) = command_of(plan, key, &scope) else {
-                    break;
-                };
-                let rows = command.slices.as_slice().len();
-                if patience == Patience::None && rows > ROWS_AT_ONCE_MAX {
-                    return Ok(None);
-                }
-                let Some(page) = self.read(&plan.table, command, patience).await? else {
-                    return Ok(None);
-                };
-                traces::note(|| super::read::noted(&page));
-                if let Some(existing) = found.get_mut(plan.table.id, key) {
-                    existing.absorb(page.decoded()?);
-                }
+            let table = &plans[own[0]].0.table;
+            let Some(page) = self.read(table, command, patience).await? else {
+                return Ok(None);
+            };
+            traces::note(|| super::read::noted(&page));
+            if let Some(existing) = found.get_mut(table.id, key) {
+                existing.absorb(page.decoded()?);
             }
+            turns.take(patience).await;
         }
         found.settle();
         if conditional {
             for ((plan, bound), own) in plans.iter().zip(&keys) {
                 let scope = Scope::of_values(bound, &now);
                 let existing = own.first().and_then(|key| found.get(plan.table.id, key));
+                turns.take(patience).await;
                 if !applies(plan, &scope, existing)? {
                     let key = conditional_key(&plans, &keys);
                     let refusal = self.refusal(&plans, key, &now, &found, patience).await?;
@@ -243,6 +242,7 @@ impl Latched<'_> {
                 check_without_keys(plan, &scope, &stamp)?;
             }
             for key in keys {
+                turns.take(patience).await;
                 let own = found.get(plan.table.id, key);
                 let mut update =
                     match plan.is_counter && !plan.operations.is_empty() && is_count(plan) {
@@ -410,6 +410,24 @@ const PARTITIONS_AT_ONCE_MAX: usize = 16;
 /// Rows of one of them.
 const ROWS_AT_ONCE_MAX: usize = 16;
 
+/// Steps of a request after which others get a turn: less than a millisecond's worth.
+const STEPS_AT_ONCE: usize = 200;
+
+/// Counts the steps of a request that waits anyway, and lets others have a turn now and then.
+#[derive(Default)]
+struct Turns {
+    steps: usize,
+}
+
+impl Turns {
+    async fn take(&mut self, patience: Patience) {
+        self.steps += 1;
+        if patience == Patience::Endless && self.steps.is_multiple_of(STEPS_AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// Whether a latch or a disk is waited for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
@@ -505,25 +523,63 @@ fn conditional_key<'k>(
     conditional.and_then(|(_, keys)| keys.first())
 }
 
-/// Reads the rows a statement is about, as they are now.
-fn command_of(plan: &ModifyPlan, key: &PartitionKey, scope: &Scope<'_>) -> CqlResult<ReadCommand> {
-    let slices = match plan.table.clustering.is_empty() {
+/// Statements that look at a partition, by their places: mostly one.
+type Looking = SmallVec<[usize; 1]>;
+
+/// Of each partition, the statements that look at it.
+fn looking_of(
+    plans: &[(&ModifyPlan, &[Given])],
+    keys: &[NamedKeys],
+    partitions: &[PartitionId],
+) -> SmallVec<[Looking; 1]> {
+    let each = partitions.iter().map(|_| Looking::new());
+    let mut looking: SmallVec<[Looking; 1]> = each.collect();
+    for (place, ((plan, _), keys)) in plans.iter().zip(keys).enumerate() {
+        if !looks_first(plan) {
+            continue;
+        }
+        for key in keys {
+            let wanted = (plan.table.id, key);
+            let at = partitions.binary_search_by(|(table, key)| (*table, key).cmp(&wanted));
+            if let Ok(at) = at {
+                looking[at].push(place);
+            }
+        }
+    }
+    looking
+}
+
+/// Reads the rows that statements are about in a partition, as they are now, once for all of them. What is wrong with the rows of one is said in its turn. None:
+/// there is nothing to read.
+fn command_of(
+    plans: &[(&ModifyPlan, &[Given])],
+    looking: &[usize],
+    key: &PartitionKey,
+    now: &Moment<'_>,
+) -> Option<ReadCommand> {
+    let table = &plans[*looking.first()?].0.table;
+    let slices = match table.clustering.is_empty() {
         true => Slices::all(),
         false => {
-            let rows = rows_of(plan, scope)?;
-            Slices::new(rows.iter().map(key::around).collect())
+            let rows = looking.iter().filter_map(|place| {
+                let (plan, bound) = plans[*place];
+                rows_of(plan, &Scope::of_values(bound, now)).ok()
+            });
+            let mut rows = rows.peekable();
+            rows.peek()?;
+            Slices::new(rows.flatten().map(|row| key::around(&row)).collect())
         }
     };
-    Ok(ReadCommand {
-        table: plan.table.id,
+    Some(ReadCommand {
+        table: table.id,
         store: Store::BASE,
         range: KeyRange::One(key.clone()),
         slices,
         reversed: false,
-        columns: plan.table.storage_columns.clone(),
+        columns: table.storage_columns.clone(),
         limits: Limits::NONE,
         resume: None,
-        now: scope.moment.seconds,
+        now: now.seconds,
     })
 }
 
