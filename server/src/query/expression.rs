@@ -189,6 +189,47 @@ impl RowScope<'_> {
         Ok(Some(value.into()))
     }
 
+    /// The cells of a column whose elements have cells of their own; None: they have none.
+    fn element_cells(&self, index: usize) -> Option<&[Cell]> {
+        let column = &self.table.columns[index];
+        if !column.ty.is_multi_cell() || !column.ty.is_collection() {
+            return None;
+        }
+        let row = match column.kind {
+            ColumnKind::Static => self.statics,
+            _ => self.row,
+        };
+        Some(row.map_or(&[], |row| row.cells_of(column.id)))
+    }
+
+    /// An element of a column. One that has a cell of its own is found by it: a statement may ask for thousands of them, and to gather all there are for each
+    /// would keep a processor for minutes.
+    pub fn element(&self, index: usize, key: &[u8]) -> Result<Option<Bytes>, Malformed> {
+        let ty = &self.table.columns[index].ty;
+        let Some(cells) = self.element_cells(index) else {
+            return match self.column(index)? {
+                Some(whole) => element(ty, &whole, key),
+                None => Ok(None),
+            };
+        };
+        let by_path = |path: &[u8]| {
+            let found = cells.binary_search_by(|cell| cell.path[..].cmp(path));
+            found.ok().map(|place| &cells[place])
+        };
+        match ty.bare() {
+            CqlType::Map(key_type, _) => by_path(&cell::key_path(key_type, key)?.0)
+                .map(|cell| cell::map_value(key_type, cell))
+                .transpose(),
+            CqlType::Set(inner) => by_path(&cell::key_path(inner, key)?.0)
+                .map(|cell| cell::set_element(inner, cell))
+                .transpose(),
+            _ => {
+                let cell = place(key).and_then(|place| cells.get(place));
+                Ok(cell.map(|cell| cell::cell_value(cell).clone()))
+            }
+        }
+    }
+
     /// Timestamp or remaining life of a column's cells, or of some of them.
     fn fact(
         &self,
@@ -359,6 +400,17 @@ impl Expression {
                 other => other,
             },
             Expression::Element { of, key } => {
+                if let Expression::Column(index) = of.expression
+                    && let Some(cells) = row(scope)?.element_cells(index)
+                {
+                    return Ok(match cells.is_empty() {
+                        true => Bound::Null,
+                        false => match key.evaluate(scope)? {
+                            Bound::Value(key) => row(scope)?.element(index, &key)?.into(),
+                            _ => Bound::Null,
+                        },
+                    });
+                }
                 let Bound::Value(value) = of.expression.evaluate(scope)? else {
                     return Ok(Bound::Null);
                 };

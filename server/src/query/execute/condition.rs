@@ -256,20 +256,18 @@ fn check(test: &ColumnTest, column: &Column, scope: &Scope<'_>) -> CqlResult<()>
 }
 
 fn passes(test: &ColumnTest, at: &RowScope<'_>, scope: &Scope<'_>) -> CqlResult<bool> {
-    let column = &at.table.columns[test.column];
-    let whole = at.column(test.column)?;
     let value = match &test.target {
-        TestTarget::Whole => whole,
-        TestTarget::Element(key) => match (whole, key.evaluate(scope)?) {
-            (_, Bound::Unset) => {
+        TestTarget::Whole => at.column(test.column)?,
+        TestTarget::Element(key) => match key.evaluate(scope)? {
+            Bound::Unset => {
                 return Err(CqlError::invalid("Invalid unset value for element access"));
             }
-            (Some(whole), Bound::Value(key)) => element(&column.ty, &whole, &key)?,
-            (None, _) | (_, Bound::Null) => None,
+            Bound::Value(key) => at.element(test.column, &key)?,
+            Bound::Null => None,
         },
         TestTarget::Field(field) => {
             let of = Expression::Field {
-                of: Box::new(Expression::Constant(whole.into())),
+                of: Box::new(Expression::Constant(at.column(test.column)?.into())),
                 field: *field,
             };
             of.evaluate(scope)?.value()
