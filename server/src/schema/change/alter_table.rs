@@ -3,6 +3,7 @@
 //! A column that comes back after it was dropped gets a new id, so that old cells stay gone; Cassandra's rules for it hold all the
 //! same, because they are what its users know.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use palladium_protocol::cql::ast::{
@@ -87,11 +88,13 @@ pub fn alter(
             if_not_exists,
             columns,
         } => {
+            let there = table.columns.iter().map(|column| column.name.as_str());
+            let mut names: HashSet<&str> = there.collect();
             for column in columns {
                 add(
                     catalog,
                     table,
-                    &mut definition,
+                    (&mut definition, &mut names),
                     (column, *if_not_exists),
                     circumstances,
                 )?;
@@ -189,11 +192,12 @@ pub fn alter(
     changed.planned()
 }
 
-fn add(
+/// Adds a column to a definition, whose columns have these names.
+fn add<'a>(
     catalog: &Catalog,
     table: &TableSchema,
-    definition: &mut Definition,
-    (added, if_not_exists): (&ColumnDefinition, bool),
+    (definition, names): (&mut Definition, &mut HashSet<&'a str>),
+    (added, if_not_exists): (&'a ColumnDefinition, bool),
     circumstances: &Circumstances<'_>,
 ) -> CqlResult<()> {
     let name = added.name.as_str();
@@ -201,7 +205,7 @@ fn add(
     let mask = added.mask.as_ref();
     let mask = mask.map(|mask| mask::mask_of(mask, name, &ty, &circumstances.moment));
     let mask = mask.transpose()?;
-    if definition.columns.iter().any(|column| column.name == name) {
+    if !names.insert(name) {
         return match if_not_exists {
             true => Ok(()),
             false => Err(CqlError::invalid(format!(

@@ -1,6 +1,6 @@
 //! CREATE TABLE becomes a [`TableSchema`]: columns with types and places, options, the key that protects it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use palladium_crypto::TableId;
@@ -195,11 +195,12 @@ pub fn table_of(
             .map(|column| value_column(column, &types[column.name.as_str()])),
     );
     reverse(&mut columns, clustering_order(&create.options))?;
+    let written = by_name(create);
     for column in &mut columns {
-        let mut written = create.columns.iter();
-        let written = written.find(|written| written.name.as_str() == column.name);
         column.reversed |= column.kind == ColumnKind::Clustering
-            && written.is_some_and(|written| resolve::is_reversed(&written.of));
+            && written
+                .get(column.name.as_str())
+                .is_some_and(|written| resolve::is_reversed(&written.of));
     }
     match compact {
         true => check_compact(&columns)?,
@@ -322,6 +323,14 @@ fn primary_key(create: &CreateTable) -> CqlResult<PrimaryKey> {
         .ok_or_else(|| CqlError::invalid("A table has a PRIMARY KEY"))
 }
 
+/// What each column was written as: a statement may have tens of thousands, and looks some of them up.
+fn by_name(create: &CreateTable) -> HashMap<&str, &ColumnDefinition> {
+    let columns = create.columns.iter();
+    columns
+        .map(|column| (column.name.as_str(), column))
+        .collect()
+}
+
 fn key_columns(
     table: &str,
     create: &CreateTable,
@@ -329,6 +338,7 @@ fn key_columns(
     types: &BTreeMap<&str, CqlType>,
 ) -> CqlResult<Vec<Column>> {
     let mut columns: Vec<Column> = Vec::new();
+    let (written, mut seen) = (by_name(create), HashSet::new());
     for (names, kind) in [
         (&key.partition, ColumnKind::PartitionKey),
         (&key.clustering, ColumnKind::Clustering),
@@ -340,17 +350,13 @@ fn key_columns(
                     "Unknown column '{name}' referenced in PRIMARY KEY for table '{table}'"
                 )));
             };
-            if columns.iter().any(|column| column.name == name) {
+            if !seen.insert(name) {
                 return Err(CqlError::invalid(format!(
                     "Duplicate column '{name}' in PRIMARY KEY clause for table '{table}'"
                 )));
             }
             check_key_type(name, ty)?;
-            if create
-                .columns
-                .iter()
-                .any(|column| column.name == *name && column.is_static)
-            {
+            if written.get(name).is_some_and(|written| written.is_static) {
                 return Err(CqlError::invalid(format!(
                     "Static column '{name}' cannot be part of the PRIMARY KEY"
                 )));
@@ -399,8 +405,8 @@ fn column(name: &str, ty: &CqlType, kind: ColumnKind, position: usize) -> Column
 }
 
 fn other_columns<'a>(create: &'a CreateTable, keys: &[Column]) -> Vec<&'a ColumnDefinition> {
-    let is_key =
-        |definition: &ColumnDefinition| keys.iter().any(|key| key.name == definition.name.as_str());
+    let keys: HashSet<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+    let is_key = |definition: &ColumnDefinition| keys.contains(definition.name.as_str());
     create
         .columns
         .iter()
@@ -453,10 +459,11 @@ fn reverse<'a>(
         .filter(|column| column.kind == ColumnKind::Clustering)
         .map(|column| column.name.clone())
         .collect();
+    let known: HashSet<&str> = clustering.iter().map(String::as_str).collect();
     let strangers: Vec<&str> = order
         .iter()
         .map(|(name, _)| name.as_str())
-        .filter(|name| !clustering.iter().any(|column| column == name))
+        .filter(|name| !known.contains(name))
         .collect();
     if !strangers.is_empty() {
         return Err(CqlError::invalid(format!(
