@@ -22,6 +22,15 @@ pub const STRING_BYTES_MAX: usize = u16::MAX as usize;
 /// Levels of types inside types (`list<frozen<list<...>>>`): type code is recursive, and 32 levels fit any stack.
 pub const TYPE_DEPTH_MAX: usize = 32;
 
+/// Levels of a type with the user-defined types in it, each of which may have as many of its own as one statement can say: type code is recursive.
+pub const TYPE_TREE_DEPTH_MAX: usize = 256;
+
+/// Bytes of a type spelled out with all that it is made of: some 100,000 types. Metadata and class names spell it like that.
+pub const TYPE_SPELLED_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of the types of one statement's result, or of its bind markers, spelled out: a client is told them.
+pub const METADATA_SPELLED_BYTES_MAX: usize = 64 << 20;
+
 /// Fields of a tuple or a user-defined type: the count is an unsigned `[short]` in the type's option.
 pub const TYPE_FIELDS_MAX: usize = u16::MAX as usize;
 

@@ -7,6 +7,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::limits::TYPE_TREE_DEPTH_MAX;
+
+/// Bytes of the longest name of a class, about.
+const TYPE_SPELLED_BYTES: usize = 64;
+
 /// A CQL type.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CqlType {
@@ -96,6 +101,53 @@ impl CqlType {
 
     pub fn vector(element: CqlType, dimensions: u16) -> Self {
         Self::Vector(Arc::new(element), dimensions)
+    }
+
+    /// About how many bytes it takes to spell the type out with all that it is made of, in the longest spelling there is; None: more than `bytes_max`, or the type is
+    /// deeper than [`TYPE_TREE_DEPTH_MAX`]. Looks at no more than it takes to know that: a type that names another one ten times, which does the same, is soon
+    /// larger than any memory.
+    pub fn spelled_bytes(&self, bytes_max: usize) -> Option<usize> {
+        let mut left = bytes_max;
+        self.spell(&mut left, TYPE_TREE_DEPTH_MAX)?;
+        Some(bytes_max - left)
+    }
+
+    fn spell(&self, left: &mut usize, levels: usize) -> Option<()> {
+        let levels = levels.checked_sub(1)?;
+        // Names may be spelled in hex.
+        let mut take = |name: &str| {
+            *left = left.checked_sub(TYPE_SPELLED_BYTES + 2 * name.len())?;
+            Some(())
+        };
+        match self {
+            Self::Udt(udt) => {
+                take(&udt.name)?;
+                for (field, ty) in &udt.fields {
+                    *left = left.checked_sub(2 * field.len())?;
+                    ty.spell(left, levels)?;
+                }
+                Some(())
+            }
+            Self::Custom(class) => take(class),
+            Self::Tuple(fields) => {
+                take("")?;
+                fields.iter().try_for_each(|ty| ty.spell(left, levels))
+            }
+            Self::Map(key, value) => {
+                take("")?;
+                key.spell(left, levels)?;
+                value.spell(left, levels)
+            }
+            Self::List(inner)
+            | Self::Set(inner)
+            | Self::Vector(inner, _)
+            | Self::Frozen(inner)
+            | Self::Reversed(inner) => {
+                take("")?;
+                inner.spell(left, levels)
+            }
+            _ => take(""),
+        }
     }
 
     /// Frozen, unless freezing would say nothing: natives, tuples and vectors are frozen as they are.

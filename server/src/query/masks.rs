@@ -28,7 +28,7 @@ pub fn behind_masks(
         return Ok(None);
     };
     Ok(Some(Masked {
-        statement: Arc::new(Statement::new(checked, text, keyspace, catalog)),
+        statement: Arc::new(Statement::new(checked, text, keyspace, catalog)?),
         restricted,
     }))
 }

@@ -237,7 +237,7 @@ fn understand_text(
     };
     let checked = analyze(tree, &catalog, keyspace)?;
     guardrails::check_statement(&database.guardrails, &checked.body)?;
-    let mut statement = Statement::new(checked, text, keyspace, &catalog);
+    let mut statement = Statement::new(checked, text, keyspace, &catalog)?;
     statement.masked = masked;
     if let Some(table) = table_of(&statement.body) {
         statement.asked.table = database.instruments.tables.place(table);

@@ -14,6 +14,7 @@ use dashmap::DashMap;
 use foldhash::quality::RandomState;
 use md5::{Digest, Md5};
 use palladium_crypto::Entropy;
+use palladium_protocol::limits::METADATA_SPELLED_BYTES_MAX;
 use palladium_protocol::response::{BindMetadata, ColumnSpec, EncodedMetadata};
 use palladium_protocol::types::CqlType;
 
@@ -96,22 +97,44 @@ pub struct Marker {
     pub lists_alternatives: bool,
 }
 
+/// Refuses columns whose types take too much to be spelled out together.
+fn check_extent(columns: &[ColumnSpec]) -> CqlResult<()> {
+    let mut left = Some(METADATA_SPELLED_BYTES_MAX);
+    for column in columns {
+        left = left.and_then(|left| Some(left - column.ty.spelled_bytes(left)?));
+    }
+    match left {
+        Some(_) => Ok(()),
+        None => Err(CqlError::invalid(
+            "The types of the statement's columns or bind markers are too large together to be told to a client",
+        )),
+    }
+}
+
 impl Statement {
-    pub fn new(checked: Checked, text: &str, keyspace: Option<&str>, catalog: &Catalog) -> Self {
+    /// Refuses what takes too much to tell a client: columns and markers are told with their types, and those may be large.
+    pub fn new(
+        checked: Checked,
+        text: &str,
+        keyspace: Option<&str>,
+        catalog: &Catalog,
+    ) -> CqlResult<Self> {
         let Checked { body, markers } = checked;
         let columns: Vec<ColumnSpec> = markers
             .specs
             .iter()
             .map(|spec| spec.column.clone())
             .collect();
+        check_extent(&columns)?;
         let result = match &body {
             Body::Select(plan) => {
                 let specs = result_specs(plan);
+                check_extent(&specs)?;
                 EncodedMetadata::new(&specs, metadata_id(&specs))
             }
             _ => EncodedMetadata::none(metadata_id(&[])),
         };
-        Statement {
+        Ok(Statement {
             id: statement_id(text, keyspace),
             text: match has_password(&body) {
                 true => String::new(),
@@ -140,7 +163,7 @@ impl Statement {
             valid_in: AtomicU64::new(version_of(catalog)),
             last_used: AtomicU64::new(0),
             permitted: Default::default(),
-        }
+        })
     }
 
     /// Whether a password is in it, in the clear.
@@ -400,7 +423,7 @@ mod tests {
             body: Body::Use("ks".into()),
             markers: Default::default(),
         };
-        Arc::new(Statement::new(checked, text, None, &Catalog::default()))
+        Arc::new(Statement::new(checked, text, None, &Catalog::default()).unwrap())
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use palladium_protocol::cql::ast::Type;
+use palladium_protocol::limits::TYPE_SPELLED_BYTES_MAX;
 use palladium_protocol::types::{CqlType, UserType};
 
 use super::{Catalog, types};
@@ -18,7 +19,18 @@ pub fn cql_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResult<
         catalog.user_type(keyspace, name).cloned()
     })?;
     ty.check_classes().map_err(CqlError::syntax)?;
+    check_extent(&ty)?;
     Ok(in_full(&ty))
+}
+
+/// Refuses a type that is too deep or too large with all that it is made of. Every piece of code that follows it would run out of stack or of memory.
+pub fn check_extent(ty: &CqlType) -> CqlResult<()> {
+    match ty.spelled_bytes(TYPE_SPELLED_BYTES_MAX) {
+        Some(_) => Ok(()),
+        None => Err(CqlError::invalid(format!(
+            "The type {ty} is too large, or nested too deeply, with the types that it is made of"
+        ))),
+    }
 }
 
 /// The type of a column as the schema at rest has it: as it was when the column was made, for its values stand on the disk in the order of that.

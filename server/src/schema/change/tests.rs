@@ -627,3 +627,34 @@ fn what_stands_already_is_no_change() {
     world.ok("ALTER MATERIALIZED VIEW ks.w WITH gc_grace_seconds = 1000");
     world.nothing("ALTER MATERIALIZED VIEW ks.w WITH gc_grace_seconds = 1000");
 }
+
+#[test]
+fn types_that_name_each_other_are_refused_before_they_are_too_deep_for_any_stack() {
+    let mut world = World::new();
+    world.ok("CREATE TYPE ks.t0 (a int)");
+    let made = (1..10_000).take_while(|level| {
+        let text = format!("CREATE TYPE ks.t{level} (a frozen<t{}>)", level - 1);
+        world.run(&text).is_ok()
+    });
+    let made = made.count();
+    assert!((50..200).contains(&made), "{made} levels");
+    // What it is made of does not grow below it either.
+    let text = "ALTER TYPE ks.t0 ADD b frozen<list<frozen<list<frozen<list<int>>>>>>";
+    let error = world.run(text).expect_err("the deepest type is too deep");
+    assert!(error.message.contains("nested too deeply"), "{error}");
+}
+
+#[test]
+fn types_that_name_others_many_times_are_refused_before_they_are_too_large_for_any_memory() {
+    let mut world = World::new();
+    world.ok("CREATE TYPE ks.t0 (a int)");
+    let made = (1..20).take_while(|level| {
+        let fields: Vec<String> = (0..10)
+            .map(|field| format!("f{field} frozen<t{}>", level - 1))
+            .collect();
+        let text = format!("CREATE TYPE ks.t{level} ({})", fields.join(", "));
+        world.run(&text).is_ok()
+    });
+    let made = made.count();
+    assert!((3..6).contains(&made), "{made} times ten");
+}

@@ -58,6 +58,7 @@ pub fn create(
         fields,
     });
     check_name(&ty)?;
+    resolve::check_extent(&CqlType::Udt(ty.clone()))?;
     let mut next = there.as_ref().clone();
     next.types.insert(name.to_owned(), ty);
     let target = SchemaTarget::Type(name.to_owned());
@@ -121,6 +122,7 @@ pub fn alter(
         return Ok(Plan::Nothing);
     }
     let next = put(there, Arc::new(altered));
+    check_extents(&next)?;
     let target = SchemaTarget::Type(name.to_owned());
     changed(
         with_keyspace(catalog, next),
@@ -129,6 +131,16 @@ pub fn alter(
         target,
     )
     .planned()
+}
+
+/// What is made of a changed type has grown with it.
+fn check_extents(keyspace: &Keyspace) -> CqlResult<()> {
+    let types = keyspace.types.values().cloned().map(CqlType::Udt);
+    let tables = keyspace.tables.values();
+    let columns = tables.flat_map(|table| table.columns.iter().map(|column| column.ty.clone()));
+    types
+        .chain(columns)
+        .try_for_each(|ty| resolve::check_extent(&ty))
 }
 
 fn add(
