@@ -196,9 +196,10 @@ impl Credentials {
     }
 }
 
-/// Who a connection is from now on, by the token of its AUTH_RESPONSE. Recorded, whatever comes of it.
+/// Who a connection is from now on, by the token of its AUTH_RESPONSE. Recorded, whatever comes of it, and also if the client hangs up before anything does: whoever
+/// tries passwords leaves a trace of each.
 pub async fn log_in(
-    database: &Database,
+    database: &Arc<Database>,
     mut token: Vec<u8>,
     client: SocketAddr,
 ) -> CqlResult<Asker> {
@@ -211,11 +212,23 @@ pub async fn log_in(
     // The number that the role has now: whoever is called the same later is somebody else.
     let known = authority.logging_in(&name);
     let role = known.as_ref().map(|(role, _)| role);
+    let mut attempt = Attempt {
+        database,
+        begun,
+        // A name that is no role's may be a password that was typed into the wrong field.
+        who: match role.is_some() {
+            true => name.clone(),
+            false => "unknown role".into(),
+        },
+        client,
+        is_over: false,
+    };
     let hash = role.and_then(|role| role.salted_hash.clone());
     let fits = authority
         .logins
         .is_password(&name, hash, credentials.password, client.ip())
         .await?;
+    attempt.is_over = true;
     let outcome = match known.as_ref().filter(|_| fits) {
         None => Err(CqlError::bad_credentials(format!(
             "Provided username {name} and/or password are incorrect"
@@ -225,12 +238,11 @@ pub async fn log_in(
         ))),
         Some((_, number)) => Ok(*number),
     };
-    // A name that is no role's may be a password that was typed into the wrong field.
-    let who = match role.is_some() {
-        true => name.clone(),
-        false => "unknown role".into(),
-    };
-    record(database, begun, who, client, outcome.is_ok()).await;
+    let event = attempt.event(match outcome.is_ok() {
+        true => Ok(()),
+        false => Err("AccessDenied: wrong credentials, or a role that may not log in"),
+    });
+    database.audit.record(event).await;
     Ok(Asker {
         standing: Standing::Role(outcome?),
         who: name,
@@ -238,29 +250,44 @@ pub async fn log_in(
     })
 }
 
-async fn record(
-    database: &Database,
+/// A login under way.
+struct Attempt<'a> {
+    database: &'a Arc<Database>,
     begun: i64,
     who: Arc<str>,
     client: SocketAddr,
-    succeeded: bool,
-) {
-    let now = database.trail.now_micros();
-    let latency = u64::try_from(now.saturating_sub(begun)).unwrap_or_default();
-    let event = Event {
-        outcome: match succeeded {
-            true => Ok(()),
-            false => Err("AccessDenied: wrong credentials, or a role that may not log in".into()),
-        },
-        latency: std::time::Duration::from_micros(latency),
-        asker: Asker {
-            standing: Standing::Anonymous,
-            who,
-            client: Some(client),
-        },
-        ..Event::of_server("LOGIN", begun)
-    };
-    database.audit.record(event).await;
+    is_over: bool,
+}
+
+impl Attempt<'_> {
+    fn event(&self, outcome: Result<(), &str>) -> Event {
+        let now = self.database.trail.now_micros();
+        let latency = u64::try_from(now.saturating_sub(self.begun)).unwrap_or_default();
+        Event {
+            outcome: outcome.map_err(str::to_owned),
+            latency: std::time::Duration::from_micros(latency),
+            asker: Asker {
+                standing: Standing::Anonymous,
+                who: self.who.clone(),
+                client: Some(self.client),
+            },
+            ..Event::of_server("LOGIN", self.begun)
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    /// The client hung up before it was answered.
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let event = self.event(Err("Abandoned: the client left before it was answered"));
+        let database = self.database.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { database.audit.record(event).await });
+        }
+    }
 }
 
 #[cfg(test)]
