@@ -152,7 +152,7 @@ pub async fn watch(database: Arc<Database>) {
     let rule = Rule::new(&database);
     let mut memory = Memory::new(&rule);
     let mut give_back_at = Instant::now();
-    let mut given_up = 0;
+    let mut given_up_before = 0;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(resident) = resident_bytes() else {
@@ -163,11 +163,12 @@ pub async fn watch(database: Arc<Database>) {
         database
             .engine
             .bound_memory(bounds.memtables, bounds.blocks);
-        given_up += database.in_flight.take_given_up();
-        let is_worth_it = resident > rule.budget || given_up > GIVEN_UP_BYTES;
+        let given_up = database.in_flight.given_up();
+        let is_worth_it =
+            resident > rule.budget || given_up.wrapping_sub(given_up_before) > GIVEN_UP_BYTES;
         if is_worth_it && Instant::now() >= give_back_at {
             let began = Instant::now();
-            given_up = 0;
+            given_up_before = given_up;
             memory.unseen = 0;
             // The allocator walks through all that is free. An error: the runtime ends.
             if tokio::task::spawn_blocking(give_free_pages_back)

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
-use palladium::config::Config;
+use palladium::config::{Authenticator, Authorizer, Config, GivenPassword};
 use palladium::env::RealEnv;
 use palladium::server::Server;
 use palladium_protocol::limits::FrameLimits;
@@ -164,6 +164,20 @@ impl Client {
         assert_eq!(self.next().await.unwrap().opcode, Opcode::Ready);
     }
 
+    /// STARTUP and a password, whose answer is not waited for.
+    async fn ask_to_log_in(&mut self, password: &str) {
+        let mut body = BytesMut::new();
+        body.put_u16(1);
+        put_string(&mut body, "CQL_VERSION");
+        put_string(&mut body, "3.0.0");
+        self.send(0, Opcode::Startup, &body).await;
+        assert_eq!(self.next().await.unwrap().opcode, Opcode::Authenticate);
+        let token = format!("\0cassandra\0{password}");
+        let mut body = BytesMut::new();
+        put_long_string(&mut body, &token);
+        self.send(0, Opcode::AuthResponse, &body).await;
+    }
+
     async fn query(&mut self, stream: i16, text: &str) {
         let mut body = BytesMut::new();
         put_long_string(&mut body, text);
@@ -315,6 +329,25 @@ async fn requests_past_what_the_server_may_hold_are_told_overloaded_and_none_is_
 }
 
 #[tokio::test]
+async fn requests_that_came_in_part_hold_no_more_together_than_the_server_may_hold() {
+    const PART: usize = 40 << 10;
+    let world = World::start(|config| config.memory_bytes = 8 << 20).await;
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        let mut client = world.client().await;
+        let head = [4, 0, 0, 1, Opcode::Query as u8, 0, 1, 0, 0];
+        let part = [&head[..], &vec![b' '; PART - head.len()]].concat();
+        client.socket.write_all(&part).await.unwrap();
+        crowd.push(client);
+    }
+    until("each is waited for or refused", || {
+        world.held() == world.connections() * PART
+    })
+    .await;
+    assert!(world.held() <= world.server.database().config.request_bytes_max());
+}
+
+#[tokio::test]
 async fn a_slow_reader_holds_nobody_up() {
     let world = World::start(|_| {}).await;
     let mut client = world.client().await;
@@ -400,6 +433,89 @@ async fn a_client_that_never_reads_is_closed_in_the_end_though_there_is_room() {
     })
     .await;
     assert_eq!(world.held(), 0);
+}
+
+/// It is not silence that counts, but what comes.
+#[tokio::test]
+async fn a_request_whose_rest_does_not_come_or_comes_byte_by_byte_is_not_waited_for_without_an_end()
+{
+    let world = World::start(|_| {}).await;
+    for trickles in [false, true] {
+        let mut client = world.client().await;
+        let head = [4, 0, 0, 1, Opcode::Query as u8, 0, 0x10, 0, 0];
+        client.socket.write_all(&head).await.unwrap();
+        let began = Instant::now();
+        while world.connections() > 0 {
+            assert!(began.elapsed() < PATIENCE, "it is waited for: {trickles}");
+            world.env.advance(10);
+            if trickles {
+                // Once it is closed there is nobody to write to.
+                let _ = client.socket.write_all(b" ").await;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    assert_eq!(world.held(), 0);
+}
+
+#[tokio::test]
+async fn a_connection_gives_its_buffers_up_while_a_request_is_under_way_and_again_after_its_answer()
+{
+    let world = World::start(|_| {}).await;
+    let mut client = world.client().await;
+    client.run(KEYSPACE).await;
+    client
+        .run("CREATE TABLE ks.t (a int PRIMARY KEY, b int)")
+        .await;
+    let database = world.server.database();
+    let catalog = database.catalog.load_full();
+    let id = catalog.require_table("ks", "t").unwrap().id;
+    let key = palladium::encode::key::partition_key(&[vec![0, 0, 0, 1].into()]).unwrap();
+    let latch = database.engine.latch_all(&[(id, key)]).await;
+    let before = database.in_flight.given_up();
+    client
+        .query(7, "UPDATE ks.t SET b = 1 WHERE a = 1 IF b = null")
+        .await;
+    let given_up = || database.in_flight.given_up();
+    until("it gives its buffers up", || given_up() > before).await;
+    let meanwhile = given_up();
+    drop(latch);
+    assert_eq!(client.next().await.unwrap().stream, 7);
+    until("it gives those of the answer up", || given_up() > meanwhile).await;
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_before_its_password_was_looked_at_leaves_a_record_of_it() {
+    const TRIED: usize = 4;
+    let world = World::start(|config| {
+        config.authenticator = Authenticator::Password;
+        config.authorizer = Authorizer::Cassandra;
+        config.default_superuser_password = GivenPassword::new("right");
+    })
+    .await;
+    for _ in 0..TRIED {
+        let mut client = world.socket().await;
+        client.ask_to_log_in("wrong").await;
+    }
+    let mut client = world.socket().await;
+    client.ask_to_log_in("right").await;
+    assert_eq!(client.next().await.unwrap().opcode, Opcode::AuthSuccess);
+    let began = Instant::now();
+    loop {
+        client
+            .query(
+                0,
+                "SELECT reason FROM system_palladium.kms_calls WHERE operation = 'LOGIN' ALLOW FILTERING",
+            )
+            .await;
+        let told = words(&client.next().await.unwrap());
+        let times = |what: &str| told.matches(what).count();
+        if times("Abandoned") + times("AccessDenied") == TRIED {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "{told}");
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 #[tokio::test]

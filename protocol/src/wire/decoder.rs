@@ -193,24 +193,17 @@ impl Decoder {
         if let Ok(Some(frame)) = &next
             && may_hold_password(frame)
         {
-            self.let_go();
+            self.give_up_buffers();
         }
         next
     }
 
-    /// Gives up the buffers that bytes were read into, if no message has arrived in part: nothing was said for a while.
-    pub fn give_up_buffers(&mut self) {
-        if self.input.is_empty() && self.contained.is_empty() && self.cut.is_none() {
-            self.input = BytesMut::new();
-            // An empty slice still holds the buffer that it was cut from.
-            self.contained = Bytes::new();
-        }
-    }
-
-    /// Gives up the buffers that bytes were read into, and goes on with copies of what was not taken yet.
+    /// Gives up the buffers that bytes were read into, and goes on with copies of what was not taken yet: nothing was said for a while, or what stood there was a
+    /// secret.
     #[cold]
-    fn let_go(&mut self) {
+    pub fn give_up_buffers(&mut self) {
         self.input = BytesMut::from(&self.input[..]);
+        // An empty slice, too, would hold the buffer that it was cut from.
         self.contained = Bytes::copy_from_slice(&self.contained);
     }
 

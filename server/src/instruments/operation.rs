@@ -58,6 +58,11 @@ impl Asked {
 }
 
 impl Operation {
+    /// Whether nothing is changed by it, so that it may end when nobody waits for its answer.
+    pub fn only_reads(self) -> bool {
+        matches!(self, Operation::Read | Operation::Range | Operation::Index)
+    }
+
     /// All of them, in order.
     pub const ALL: [Operation; 12] = [
         Operation::Read,

@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -30,8 +30,9 @@ use palladium_storage::{Reading, Write};
 use smallvec::SmallVec;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{broadcast, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, Sleep};
 
 use super::clients;
 use super::handshake::{self, Greeting};
@@ -59,6 +60,13 @@ const STALL_NANOS_MAX_IN_NEED: u64 = 30 * 1_000_000_000;
 /// The same while there is room. Its reader may be held up in a debugger, or work through a page before he reads on; for good it is not, as nothing else would
 /// ever end it: a peer that answers the kernel's probes with a closed window is not dead.
 const STALL_NANOS_MAX: u64 = 300 * 1_000_000_000;
+/// Bytes that a peer must give or take for its patience to begin anew. Whoever moves a few at a time holds a place, and what waits for him, as one who moves none:
+/// while there is need he is to move 8 KiB a second, and otherwise a tenth of that.
+const PACE_BYTES: usize = 256 << 10;
+/// Bytes of a text or a batch from which on it is worked on aside: to parse or bind so much takes longer than others of this thread should wait.
+const LARGE_REQUEST_BYTES: usize = 16 << 10;
+/// The same of a prepared statement, most of whose bytes are values that go as they came.
+const LARGE_EXECUTE_BYTES: usize = 256 << 10;
 /// Bytes read from a socket before the requests in them are begun.
 const READ_BYTES_MAX: usize = 256 << 10;
 /// Bytes of answers after which no further request is begun until they have left: a reader that is slow finds its own requests waiting. With one more answer of
@@ -66,8 +74,6 @@ const READ_BYTES_MAX: usize = 256 << 10;
 const OUT_BYTES_MAX: usize = 192 << 10;
 /// An answer buffer that grew beyond this is given back after it was sent.
 const OUT_BYTES_KEPT: usize = 256 << 10;
-/// Bytes of a request that has arrived in part and may stay when the server holds too much.
-const PART_BYTES_KEPT: usize = 64 << 10;
 /// How long a client may take to read the last word and hang up.
 const PARTING: Duration = Duration::from_secs(1);
 /// How long a connection too many may take to say its first word.
@@ -84,6 +90,28 @@ struct Answer {
     /// Bytes of the request, which are held until now.
     bytes: usize,
     taken: Taken,
+}
+
+/// Requests that were begun and have no answer yet.
+struct UnderWay {
+    /// Nobody misses it if nobody waits for its answer.
+    only_reads: bool,
+    work: BoxFuture<'static, Vec<Answer>>,
+}
+
+impl Future for UnderWay {
+    type Output = Vec<Answer>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<Answer>> {
+        self.work.as_mut().poll(context)
+    }
+}
+
+/// How long a peer has been waited for, and what it has moved since.
+#[derive(Debug, Clone, Copy)]
+struct Waited {
+    since_nanos: u64,
+    bytes: usize,
 }
 
 /// Why no more requests were begun.
@@ -107,13 +135,15 @@ pub(super) struct Connection {
     out: BytesMut,
     /// The tables whose rows stand in `out`: they share the fate of its bytes.
     shown: SmallVec<[TableId; 2]>,
-    under_way: FuturesUnordered<BoxFuture<'static, Vec<Answer>>>,
+    under_way: FuturesUnordered<UnderWay>,
     /// Answers that came while earlier ones were being sent.
     ready: VecDeque<Answer>,
     requests: usize,
     request_bytes: usize,
     /// v5: bytes of a request that has arrived in part, over several segments.
     part_bytes: usize,
+    /// For the rest of a request that has arrived in part.
+    part_waited: Option<Waited>,
     held: Share,
     /// When the newest bytes came.
     arrived: Instant,
@@ -151,6 +181,7 @@ impl Connection {
             requests: 0,
             request_bytes: 0,
             part_bytes: 0,
+            part_waited: None,
             held: database.in_flight.share_of_connection(),
             arrived: Instant::now(),
             buffers_since: Instant::now(),
@@ -231,12 +262,14 @@ impl Connection {
                 biased;
                 () = told_to_stop(&mut self.stopping), if !self.closing => self.closing = true,
                 Some(answers) = self.under_way.next(), if !self.under_way.is_empty() => {
+                    wake(&mut is_quiet, patience.as_mut());
                     self.ready.extend(answers);
                     while let Some(Some(answers)) = self.under_way.next().now_or_never() {
                         self.ready.extend(answers);
                     }
                 }
                 event = next_event(&mut self.events) => {
+                    wake(&mut is_quiet, patience.as_mut());
                     match event {
                         Some(event) if self.database.authority.admitted(&mut self.session).is_ok() => {
                             self.put(EVENT_STREAM, &Response::Event((*event).clone()));
@@ -249,50 +282,83 @@ impl Connection {
                     match read? {
                         0 => {
                             self.closing = true;
-                            // Nobody is there to hear what comes of his password; others wait behind it.
-                            if self.session.is_logging_in() {
-                                self.under_way.clear();
-                            }
+                            self.drop_what_nobody_waits_for();
                         }
                         bytes => {
                             if bytes >= room {
                                 room = ROOM_BYTES_MAX.min(2 * room);
                             }
                             self.part_bytes += bytes;
+                            if let Some(waited) = &mut self.part_waited {
+                                waited.bytes += bytes;
+                            }
                             self.arrived = Instant::now();
                             self.runs.received(bytes);
                         }
                     }
+                    wake(&mut is_quiet, patience.as_mut());
                     let now = || tokio::time::Instant::now();
-                    if is_quiet {
-                        is_quiet = false;
-                        patience.as_mut().reset(now() + QUIET);
-                    }
                     // Whoever sends something all the time is not waited for longer.
                     if !self.session.is_ready() && self.under_way.is_empty() && now() >= patience.deadline() {
                         self.closing = true;
                     }
                 }
                 // The last of all: a busy connection never asks for the time. Not while a password is looked at: others may be before it.
-                () = &mut patience, if !is_quiet && self.under_way.is_empty() => {
-                    match self.session.is_ready() {
-                        false => self.closing = true,
-                        true => match QUIET.checked_sub(self.arrived.elapsed()) {
-                            Some(rest) => patience.as_mut().reset(tokio::time::Instant::now() + rest),
-                            None => {
+                () = &mut patience, if (!is_quiet || self.part_waited.is_some()) && (self.session.is_ready() || self.under_way.is_empty()) => {
+                    if !self.session.is_ready() {
+                        self.closing = true;
+                        continue;
+                    }
+                    let next = match QUIET.checked_sub(self.arrived.elapsed()) {
+                        Some(rest) => rest,
+                        None => {
+                            if !is_quiet {
                                 self.held.gave_up(room + self.out.capacity());
                                 self.give_up_buffers();
                                 room = FIRST_ROOM_BYTES;
                                 is_quiet = true;
                             }
+                            LOOK_EVERY
                         }
+                    };
+                    if self.part_is_overdue() {
+                        return Err(self.cut("the rest of its request does not come"));
+                    }
+                    if !is_quiet || self.part_waited.is_some() {
+                        patience.as_mut().reset(tokio::time::Instant::now() + next);
                     }
                 }
             }
         }
     }
 
-    /// Nothing was said for a while, and nothing is under way: what is left is what it takes to hear the next word.
+    /// Whether a request that has arrived in part has been waited for long enough. Asked while the connection is quiet or once a second.
+    fn part_is_overdue(&mut self) -> bool {
+        if self.part_bytes() == 0 || !self.session.is_ready() {
+            self.part_waited = None;
+            return false;
+        }
+        let now_nanos = self.database.engine.reading().boot_nanos;
+        let waited = self.part_waited.get_or_insert(Waited {
+            since_nanos: now_nanos,
+            bytes: 0,
+        });
+        if waited.bytes >= PACE_BYTES {
+            *waited = Waited {
+                since_nanos: now_nanos,
+                bytes: 0,
+            };
+        }
+        let nanos = now_nanos.saturating_sub(waited.since_nanos);
+        nanos > self.stall_nanos_max()
+    }
+
+    /// The client has hung up: what only reads ends at once. What writes goes on to its end, whoever waits for it.
+    fn drop_what_nobody_waits_for(&mut self) {
+        self.under_way = without_reads(std::mem::take(&mut self.under_way));
+    }
+
+    /// Nothing was said for a while: what is left is what it takes to hear the next word. What is under way has its own.
     fn give_up_buffers(&mut self) {
         self.decoder.give_up_buffers();
         self.encoder.give_up_buffers();
@@ -323,6 +389,7 @@ impl Connection {
             match self.decoder.next_frame() {
                 Ok(Some(frame)) => {
                     self.part_bytes = self.decoder.input().len();
+                    self.part_waited = None;
                     match is_full && self.session.is_ready() {
                         true => self.overloaded(
                             frame.stream,
@@ -342,12 +409,18 @@ impl Connection {
                 }
             }
         };
-        if begun == Begun::All && self.part_bytes() > PART_BYTES_KEPT && self.held.is_too_much() {
+        if begun == Begun::All
+            && self.held.is_too_much()
+            && self.part_bytes() > self.held.fair_bytes()
+        {
             self.overloaded(
                 0,
                 "The server holds as many bytes of requests as it may hold",
             );
             self.closing = true;
+            // Nothing more is read, and what came is not held until the client has heard so.
+            self.decoder = Decoder::new(FrameLimits { body_bytes_max: 0 });
+            self.part_bytes = 0;
         }
         self.write(writes, acknowledgements);
         self.place.tell(&self.session, self.requests);
@@ -361,7 +434,7 @@ impl Connection {
         }
         let database = self.database.clone();
         let ticket = database.engine.write(writes);
-        self.under_way.push(Box::pin(async move {
+        let work = async move {
             let results = ticket.await;
             acknowledgements
                 .into_iter()
@@ -374,7 +447,11 @@ impl Connection {
                     },
                 })
                 .collect()
-        }));
+        };
+        self.under_way.push(UnderWay {
+            only_reads: false,
+            work: Box::pin(work),
+        });
     }
 
     fn begin(
@@ -420,7 +497,14 @@ impl Connection {
             );
             return;
         }
-        let outcome = query::begin(&self.database, &mut self.session, &frame, &request);
+        let is_large = match &request {
+            Request::Execute(_) => bytes >= LARGE_EXECUTE_BYTES,
+            _ => bytes >= LARGE_REQUEST_BYTES,
+        };
+        let outcome = match is_large {
+            false => query::begin(&self.database, &mut self.session, &frame, &request),
+            true => aside(|| query::begin(&self.database, &mut self.session, &frame, &request)),
+        };
         let taken = self.taken(self.session.asked);
         if let Some(text) = self.session.text.take() {
             self.runs.keep(text);
@@ -458,6 +542,11 @@ impl Connection {
                     self.later(stream, bytes, taken, work.boxed());
                 }
             },
+            Outcome::Later(response) if is_large => {
+                let mut response = response;
+                let work = poll_fn(move |context| aside(|| response.as_mut().poll(context)));
+                self.later(stream, bytes, taken, work.boxed());
+            }
             Outcome::Later(response) => self.later(stream, bytes, taken, response),
         }
         self.closing |= self.session.is_shown_out();
@@ -487,7 +576,7 @@ impl Connection {
     ) {
         self.requests += 1;
         self.request_bytes += bytes;
-        self.under_way.push(Box::pin(async move {
+        let work = async move {
             let mut passed = Passed::default();
             let response = poll_fn(|context| {
                 let polled = response.as_mut().poll(context);
@@ -505,7 +594,12 @@ impl Connection {
                     ..taken
                 },
             }]
-        }));
+        };
+        self.under_way.push(UnderWay {
+            // A login records itself, given up or not; others wait behind it.
+            only_reads: taken.asked.operation.only_reads() || self.session.is_logging_in(),
+            work: Box::pin(work),
+        });
     }
 
     fn greet(&mut self, stream: i16, bytes: usize, greeting: Greeting) {
@@ -677,7 +771,10 @@ impl Connection {
     async fn send_rest(&mut self, mut sent: usize) -> std::io::Result<()> {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut taken_at_nanos = self.database.engine.reading().boot_nanos;
+        let mut waited = Waited {
+            since_nanos: self.database.engine.reading().boot_nanos,
+            bytes: 0,
+        };
         while sent < self.out.len() {
             let may_write = tokio::select! {
                 biased;
@@ -701,20 +798,31 @@ impl Connection {
                 match self.socket.try_write(&self.out[sent..]) {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                     written => {
-                        sent += some(written?)?;
-                        taken_at_nanos = clock.boot_nanos;
+                        let bytes = some(written?)?;
+                        sent += bytes;
+                        waited.bytes += bytes;
+                        if waited.bytes >= PACE_BYTES {
+                            waited = Waited {
+                                since_nanos: clock.boot_nanos,
+                                bytes: 0,
+                            };
+                        }
                     }
                 }
             }
-            let stall_nanos_max = match self.held.is_too_much() {
-                true => STALL_NANOS_MAX_IN_NEED,
-                false => STALL_NANOS_MAX,
-            };
-            if clock.boot_nanos.saturating_sub(taken_at_nanos) > stall_nanos_max {
+            if clock.boot_nanos.saturating_sub(waited.since_nanos) > self.stall_nanos_max() {
                 return Err(self.cut("it does not read its answers"));
             }
         }
         Ok(())
+    }
+
+    /// For how long a peer is waited for now.
+    fn stall_nanos_max(&self) -> u64 {
+        match self.held.is_too_much() {
+            true => STALL_NANOS_MAX_IN_NEED,
+            false => STALL_NANOS_MAX,
+        }
     }
 
     /// Answers that came while earlier ones wait for their reader.
@@ -768,6 +876,27 @@ impl Connection {
         if self.under_way.is_empty() && self.ready.is_empty() {
             self.runs.forget_texts();
         }
+    }
+}
+
+/// What goes on when nobody waits for its answer.
+fn without_reads(under_way: FuturesUnordered<UnderWay>) -> FuturesUnordered<UnderWay> {
+    let all = under_way.into_iter();
+    all.filter(|request| !request.only_reads).collect()
+}
+
+/// Something moves again on a connection that had given its buffers up: it will have others to give up.
+fn wake(is_quiet: &mut bool, patience: Pin<&mut Sleep>) {
+    if std::mem::take(is_quiet) {
+        patience.reset(tokio::time::Instant::now() + QUIET);
+    }
+}
+
+/// Works for a while, on a thread that nobody else waits for: another one serves the connections of this one meanwhile.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 
@@ -834,5 +963,30 @@ async fn read_all(
         if total > 0 {
             return Ok(total);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_reads_for_a_client_that_left_ends_and_what_writes_goes_on() {
+        let under_way = |only_reads| {
+            let (told, heard) = tokio::sync::oneshot::channel::<()>();
+            let work = async move {
+                let _ = heard.await;
+                Vec::new()
+            };
+            let request = UnderWay {
+                only_reads,
+                work: Box::pin(work),
+            };
+            (request, told)
+        };
+        let ((read, of_read), (write, of_write)) = (under_way(true), under_way(false));
+        let left = without_reads([read, write].into_iter().collect());
+        assert_eq!(left.len(), 1);
+        assert!(of_read.is_closed() && !of_write.is_closed());
     }
 }

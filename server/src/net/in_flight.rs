@@ -75,9 +75,9 @@ impl InFlight {
         self.bytes_max - self.bytes_max / PARTS
     }
 
-    /// About how many bytes of buffers connections have given up since this was last asked, because they had nothing to say.
-    pub fn take_given_up(&self) -> usize {
-        self.given_up.swap(0, Ordering::Relaxed)
+    /// About how many bytes of buffers connections have given up since the start, because they had nothing to say. It begins anew at zero some day.
+    pub fn given_up(&self) -> usize {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// Bytes at which a page of rows ends before it has all the rows that were asked for, so that many readers have room beside each other.
