@@ -199,12 +199,16 @@ impl Database {
         }
     }
 
-    /// What a client is told of a write that did not come through: of a table that has just been closed, why; where nobody knows whether it happened, of which kind it was.
+    /// What a client is told of what the engine refused: of a table that has just been closed, why.
+    pub fn refused(&self, error: palladium_storage::Error) -> CqlError {
+        match error {
+            palladium_storage::Error::KeyUnavailable { table } => self.keys.lost(table),
+            error => error.into(),
+        }
+    }
+
+    /// The same of a write: where nobody knows whether it happened, of which kind it was.
     pub fn write_refused(&self, error: palladium_storage::Error, kind: WriteType) -> CqlError {
-        let trouble = match &error {
-            palladium_storage::Error::KeyUnavailable { table } => self.keys.trouble(*table),
-            _ => None,
-        };
-        trouble.unwrap_or_else(|| CqlError::from(error).of_write(kind))
+        self.refused(error).of_write(kind)
     }
 }

@@ -29,7 +29,6 @@ use palladium_storage::{
     Store, Write,
 };
 
-use crate::audit::Asker;
 use crate::database::Database;
 use crate::encode::key;
 use crate::encode::order::Spelling;
@@ -110,16 +109,14 @@ pub fn seen_from(seconds: i64) -> i64 {
     seconds.saturating_sub(CLOCK_AHEAD_MAX)
 }
 
-/// Adds what these mutations of a base mean for its views. The partitions are latched.
+/// Adds what these mutations of a base mean for its views. The partitions are latched, so no key is asked for: Unavailable says that the base's is not at hand.
 pub async fn add(
     database: &Database,
     catalog: &Catalog,
     base: &Arc<TableSchema>,
     mutations: &mut Vec<Mutation>,
-    asker: &Asker,
 ) -> CqlResult<()> {
     let views = prepare(catalog, base, None)?;
-    database.keys.ensure(base.id, asker).await?;
     // The server's own, not the time that a client says it is.
     let seconds = database.engine.now_seconds();
     let mut derived = Derived::new(database);

@@ -219,6 +219,14 @@ impl<B: Backend> KeyKeeper<B> {
         }
     }
 
+    /// What a client is told of a table whose key was at hand and is not any more: why, if that is known by now.
+    pub fn lost(&self, id: TableId) -> CqlError {
+        match self.inner.kept(id) {
+            Some(kept) => self.inner.still_waiting(&kept),
+            None => palladium_storage::Error::KeyUnavailable { table: id }.into(),
+        }
+    }
+
     /// When the lease of a table's key ends; None while it is not in memory.
     pub fn lease(&self, id: TableId) -> Option<Lease> {
         self.inner.engine.lease(id)

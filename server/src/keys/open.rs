@@ -295,8 +295,8 @@ impl<B: Backend> Inner<B> {
         trouble.to_cql(&kept.keyspace, &kept.name)
     }
 
-    /// The call is under way, and a client waits no longer for it.
-    fn still_waiting(&self, kept: &Kept) -> CqlError {
+    /// The key is not at hand, and a client waits no longer for it.
+    pub(super) fn still_waiting(&self, kept: &Kept) -> CqlError {
         let trouble = Trouble {
             reason: Reason::Unavailable(UnavailableReason::Unreachable),
             since_micros: self.env().wall_micros(),

@@ -310,13 +310,9 @@ fn execute(
             let database = database.clone();
             let table = table.clone();
             Ok(Outcome::Later(Box::pin(async move {
-                if let Err(error) = database.keys.ensure(table.id, &settings.asker).await {
-                    return error.into();
-                }
-                match database.engine.truncate(table.id).await {
-                    Ok(()) => Response::Void,
-                    Err(error) => CqlError::from(error).into(),
-                }
+                execute::write::truncate(&database, table.id, &settings.asker)
+                    .await
+                    .map_or_else(Response::from, |()| Response::Void)
             })))
         }
         Body::Other(tree) => execute::schema::begin(

@@ -24,6 +24,8 @@ pub const UNAUTHORIZED: i32 = 0x2100;
 pub const UNAVAILABLE: i32 = 0x1000;
 pub const WRITE_TIMEOUT: i32 = 0x1100;
 
+/// How long a request waits for its table's key.
+const REQUEST_WAIT: Duration = Duration::from_secs(2);
 /// How long a test waits for what goes on beside it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -36,6 +38,7 @@ pub struct MovedEnv {
     wall_seconds: AtomicI64,
     /// What the next task waits for before it begins.
     held: Mutex<Option<oneshot::Receiver<()>>>,
+    is_patient: AtomicBool,
 }
 
 impl MovedEnv {
@@ -55,6 +58,11 @@ impl MovedEnv {
     pub fn has_held_one(&self) -> bool {
         let held = self.held.lock().expect("no holder of this lock panics");
         held.is_none()
+    }
+
+    /// From now on requests wait for keys as long as that takes.
+    pub fn be_patient(&self) {
+        self.is_patient.store(true, Ordering::SeqCst);
     }
 
     /// Sets the wall clock, and it alone, so much later; or earlier.
@@ -87,7 +95,10 @@ impl Env for MovedEnv {
         }
     }
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        self.real.sleep(duration)
+        match self.is_patient.load(Ordering::SeqCst) && duration == REQUEST_WAIT {
+            true => Box::pin(std::future::pending()),
+            false => self.real.sleep(duration),
+        }
     }
     fn entropy(&self) -> &dyn Entropy {
         self.real.entropy()

@@ -1,15 +1,17 @@
-//! Schema changes beside each other: a key service that hangs holds up who wants that very table and nobody else; what is half done is told as that.
+//! Schema changes and writes beside each other: a key service that hangs holds up who wants that very table and nobody else; what is half done is told as that.
 
 use std::thread::{JoinHandle, spawn};
 
 use palladium::server::Server;
 use palladium::service_table::SCHEMA_TABLE;
+use palladium_crypto::TableId;
 
 use crate::client::{Answer, Client};
 use crate::scene::{
-    INVALID, Scene, Silent, UNAVAILABLE, WRITE_TIMEOUT, alter, begin, texts, wait_for,
+    INVALID, Scene, Silent, UNAUTHORIZED, UNAVAILABLE, WRITE_TIMEOUT, alter, begin, texts, wait_for,
 };
 
+const LEASE_SECONDS: u64 = 300;
 const HUNG: &str =
     "CREATE TABLE ks.hung (k int PRIMARY KEY) WITH encryption = {'kms_key': 'vault:transit/hung'}";
 
@@ -17,6 +19,17 @@ const HUNG: &str =
 fn begun(client: &Client, statement: &str) -> JoinHandle<Answer> {
     let (address, statement) = (client.address(), statement.to_owned());
     spawn(move || Client::connect(address).query(&statement))
+}
+
+fn table(server: &Server, name: &str) -> TableId {
+    let catalog = server.database().catalog.load();
+    catalog.require_table("ks", name).expect("it is there").id
+}
+
+/// Whether nothing of a table is in memory.
+fn is_closed(server: &Server, name: &str) -> bool {
+    let engine = &server.database().engine;
+    engine.lease(table(server, name)).is_none()
 }
 
 /// Waits until a call to the silent service is on its way.
@@ -64,6 +77,71 @@ fn a_key_service_that_hangs_holds_up_no_change_of_another_table() {
         assert_eq!(code, INVALID, "{words}");
         assert!(words.ends_with("nothing was changed"), "{words}");
         assert!(status(client, "hung").is_empty());
+    });
+}
+
+#[test]
+fn a_key_that_a_batch_waits_for_holds_up_nobody_who_uses_another_table() {
+    let scene = Scene::new(false);
+    scene.serve(|server, client| {
+        begin(client);
+        for statement in [
+            "CREATE TABLE ks.near (k int PRIMARY KEY, v int)",
+            "CREATE TABLE ks.far (k int PRIMARY KEY, v int) WITH encryption = {'kms_key': 'local:orders'}",
+            "CREATE MATERIALIZED VIEW ks.by_v AS SELECT k, v FROM ks.far WHERE k IS NOT NULL AND v IS NOT NULL PRIMARY KEY (v, k)",
+            "INSERT INTO ks.near (k, v) VALUES (1, 1)",
+        ] {
+            client.query(statement).done();
+        }
+        scene.env.be_patient();
+        scene.env.advance(LEASE_SECONDS);
+        for table in ["t", "near", "far"] {
+            let is_closed = || is_closed(server, table).then_some(());
+            wait_for(is_closed, "nobody uses the tables");
+        }
+        client.query("SELECT * FROM ks.near").rows();
+        let key_service = scene.env.hold_next_task();
+        let batch = begun(
+            client,
+            "BEGIN BATCH INSERT INTO ks.far (k, v) VALUES (1, 2); INSERT INTO ks.near (k, v) VALUES (1, 2); APPLY BATCH",
+        );
+        let is_held = || scene.env.has_held_one().then_some(());
+        wait_for(is_held, "the batch waits for a key");
+        let neighbour = begun(client, "UPDATE ks.near SET v = 3 WHERE k = 1 IF v = 1");
+        let is_over = || neighbour.is_finished().then_some(());
+        wait_for(is_over, "a partition is held while a key is waited for");
+        assert!(!batch.is_finished());
+        drop(key_service);
+        batch.join().expect("an answer").done();
+        let seen = client.query("SELECT v FROM ks.near").rows().rows;
+        assert_eq!(seen[0][0].as_deref(), Some(&[0, 0, 0, 2][..]));
+        assert_eq!(client.query("SELECT * FROM ks.by_v").rows().rows.len(), 1);
+    });
+}
+
+#[test]
+fn a_truncate_whose_table_is_closed_meanwhile_opens_it_again_or_says_why_not() {
+    let scene = Scene::new(false);
+    scene.serve(|_, client| {
+        begin(client);
+        let truncate_later = |client: &Client| {
+            let slow_disk = scene.env.hold_next_task();
+            let truncating = begun(client, "TRUNCATE ks.t");
+            let is_held = || scene.env.has_held_one().then_some(());
+            wait_for(is_held, "the engine is about to empty the table");
+            scene.env.advance(LEASE_SECONDS);
+            drop(slow_disk);
+            truncating.join().expect("an answer")
+        };
+        scene.keyring().key_disable("orders").expect("it is there");
+        let (code, words) = truncate_later(client).error();
+        assert_eq!(code, UNAUTHORIZED, "{words}");
+        assert!(words.ends_with("reason=Disabled"), "{words}");
+        scene.keyring().key_enable("orders").expect("it is there");
+        scene.env.advance(6);
+        assert_eq!(client.query("SELECT * FROM ks.t").rows().rows.len(), 1);
+        truncate_later(client).done();
+        assert!(client.query("SELECT * FROM ks.t").rows().rows.is_empty());
     });
 }
 

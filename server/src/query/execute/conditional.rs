@@ -1,7 +1,9 @@
 //! Modifications that look before they write: IF, counters, and operations on a list's elements.
 //!
 //! ```text
-//! latch every partition ─► read the rows ─► IF holds? ─► mutations, newer than all that was read ─► write ─► unlatch
+//! keys at hand ─► latch every partition ─► read the rows ─► IF holds? ─► mutations, newer than all that was read ─► write ─► unlatch
+//!       ▲                                                │ one is not at hand any more
+//!       └──────────────────── unlatch ◄──────────────────┘
 //! ```
 //!
 //! Where all latches are free and memory has the rows, all of this but the write happens while the request is begun.
@@ -11,11 +13,13 @@
 //!
 //! What must hold: nothing conditional about a partition happens outside its latch; a conditional write is newer than what
 //! it was decided on; a counter's cell holds its total, written with a timestamp above the one it replaces, so that
-//! replaying the log counts nothing twice.
+//! replaying the log counts nothing twice; nobody waits for a key service under a latch, which tables of other keys share.
 
 use std::sync::Arc;
 
 use futures::FutureExt;
+use palladium_crypto::TableId;
+use palladium_protocol::ErrorCode;
 use palladium_protocol::cql::ast::BatchKind;
 use palladium_protocol::response::WriteType;
 use palladium_storage::{
@@ -33,8 +37,7 @@ use super::write::{
     Place, batch_timestamp, check_age, check_timestamp, check_without_keys, guard_batch, keys_of,
     merged, needs_row, places_of, plans_of, stamp, update_of, write_type,
 };
-use super::{Settings, moment, read_page, try_read};
-use crate::audit::Asker;
+use super::{Settings, moment, read_while_open, try_read};
 use crate::database::Database;
 use crate::derived::{entries, views};
 use crate::encode::key;
@@ -112,11 +115,11 @@ pub fn begin(
             done,
             held,
         }))) => {
-            return Outcome::Write {
-                write: Write::new(mutations).under(held.latch),
-                done,
-                kind,
-            };
+            let write = Write::new(mutations);
+            if database.keys_at_hand(&write) {
+                let write = write.under(held.latch);
+                return Outcome::Write { write, done, kind };
+            }
         }
         Some(Err(error)) => return Outcome::Ready(error.into()),
         Some(Ok(None)) | None => {}
@@ -135,22 +138,50 @@ pub fn begin(
 
 impl Latched<'_> {
     async fn run(&self) -> CqlResult<Response> {
-        match self.decide(Patience::Endless).await? {
-            Some(Decided::Answer(answer)) => Ok(answer),
-            Some(Decided::Write {
-                mutations,
-                kind,
-                done,
-                held,
-            }) => {
-                write(self.database, mutations, kind, held, &self.settings.asker).await?;
-                Ok(done)
+        for _ in 0..OPENINGS_MAX {
+            self.open().await?;
+            match self.decide(Patience::Disk).await? {
+                Some(Decided::Answer(answer)) => return Ok(answer),
+                Some(Decided::Write {
+                    mutations,
+                    kind,
+                    done,
+                    held,
+                }) => {
+                    let mutations = Write::new(mutations);
+                    if self.database.keys_at_hand(&mutations) {
+                        write(self.database, mutations, kind, held).await?;
+                        return Ok(done);
+                    }
+                }
+                None => {}
             }
-            None => Err(CqlError::server("who waits comes to a decision")),
         }
+        let is_closed = |table: &TableId| !self.database.engine.lease_alive(*table);
+        let lost = self.tables().find(is_closed).or(self.tables().next());
+        Err(match lost {
+            Some(table) => self.database.keys.lost(table),
+            None => CqlError::server("who writes names a table"),
+        })
     }
 
-    /// Latches, looks and decides. None: it takes waiting.
+    /// Asks for the keys that are not at hand, before anything is latched: a latch is shared by partitions of other tables, whose keys are.
+    async fn open(&self) -> CqlResult<()> {
+        for table in self.tables() {
+            let keys = &self.database.keys;
+            keys.ensure(table, &self.settings.asker).await?;
+        }
+        Ok(())
+    }
+
+    /// The tables of the statements, as often as they are named.
+    fn tables(&self) -> impl Iterator<Item = TableId> {
+        plans_of(self.statements)
+            .into_iter()
+            .map(|(plan, _)| plan.table.id)
+    }
+
+    /// Latches, looks and decides. None: it takes waiting, or a key that is not at hand.
     async fn decide(&self, patience: Patience) -> CqlResult<Option<Decided>> {
         let Latched {
             database,
@@ -183,7 +214,7 @@ impl Latched<'_> {
                 Some(latch) => latch,
                 None => return Ok(None),
             },
-            Patience::Endless => {
+            Patience::Disk => {
                 traces::note(|| "Waiting for latches or what is not in memory".into());
                 database.engine.latch_all(&partitions).await
             }
@@ -307,7 +338,11 @@ impl Latched<'_> {
         bases.retain(|table| has_views(table));
         bases.sort_by_key(|table| table.id);
         for table in bases {
-            views::add(database, &catalog, table, &mut mutations, &settings.asker).await?;
+            match views::add(database, &catalog, table, &mut mutations).await {
+                // The only thing that may not be at hand there.
+                Err(error) if error.code() == ErrorCode::Unavailable => return Ok(None),
+                added => added?,
+            }
         }
         let answer = match conditional {
             true => verdict::applied(&plans[0].0.table),
@@ -325,7 +360,7 @@ impl Latched<'_> {
         }))
     }
 
-    /// Reads what a statement looks at. None: it takes waiting.
+    /// Reads what a statement looks at. None: it takes waiting, or a key that is not at hand.
     async fn read(
         &self,
         table: &TableSchema,
@@ -338,9 +373,7 @@ impl Latched<'_> {
                 let clock = self.database.engine.reading();
                 try_read(self.database, table, &command, asker, clock).transpose()
             }
-            Patience::Endless => read_page(self.database, table, &command, asker)
-                .await
-                .map(Some),
+            Patience::Disk => read_while_open(self.database, table, &command, asker).await,
         }
     }
 
@@ -428,11 +461,14 @@ impl Turns {
     }
 }
 
-/// Whether a latch or a disk is waited for.
+/// How often the keys of a request's tables are asked for: each may fall asleep while another one's service is waited for.
+const OPENINGS_MAX: usize = 3;
+
+/// What is waited for while the latches are held: nothing, or the disk. Before that, whoever waits for the disk waits for latches, too.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
     None,
-    Endless,
+    Disk,
 }
 
 /// What is deleted by stretches or as a whole is deleted before anything of the same batch is written.
@@ -471,15 +507,7 @@ fn is_count(plan: &ModifyPlan) -> bool {
 }
 
 /// Writes under the latch, which the engine lets go once the write is applied: a client that leaves meanwhile does not.
-async fn write(
-    database: &Database,
-    mutations: Vec<Mutation>,
-    kind: WriteType,
-    held: Held,
-    asker: &Asker,
-) -> CqlResult<()> {
-    let write = Write::new(mutations);
-    database.open_for(&write, asker).await?;
+async fn write(database: &Database, write: Write, kind: WriteType, held: Held) -> CqlResult<()> {
     traces::note(|| format!("Appending {} mutations to commitlog", write.mutations.len()));
     let Held { latch, catalog } = held;
     let results = database.engine.write(vec![write.under(latch)]).await;

@@ -24,7 +24,7 @@ use super::functions::Moment;
 use crate::audit::Asker;
 use crate::database::Database;
 use crate::derived::views;
-use crate::error::{CqlError, CqlResult};
+use crate::error::CqlResult;
 use crate::schema::{TableKind, TableSchema, system};
 use crate::traces;
 
@@ -109,26 +109,34 @@ async fn read_page(
     command: &ReadCommand,
     asker: &Asker,
 ) -> CqlResult<ReadPage<ReadRows>> {
+    for _ in 0..2 {
+        if let Some(page) = read_while_open(database, table, command, asker).await? {
+            return Ok(page);
+        }
+        traces::note(|| format!("Asking for the key of table {}", table.name));
+        database.keys.ensure(table.id, asker).await?;
+        traces::note(|| format!("The key of table {} is at hand", table.name));
+    }
+    Err(database.keys.lost(table.id))
+}
+
+/// The same for those who wait for the disk and for no key service. None: the table's key is not at hand.
+async fn read_while_open(
+    database: &Database,
+    table: &TableSchema,
+    command: &ReadCommand,
+    asker: &Asker,
+) -> CqlResult<Option<ReadPage<ReadRows>>> {
     if table.kind == TableKind::Virtual {
         let page = system::read_stored(database, table, command, asker).await?;
-        return Ok(page.into());
+        return Ok(Some(page.into()));
     }
-    for _ in 0..2 {
-        match database.engine.read_encoded(command.clone()).await {
-            // The lease may have ended while the disk was read: then nothing of it leaves.
-            Ok(page) if database.engine.lease_alive(table.id) => {
-                return shown(table, page, command.now);
-            }
-            Ok(_) | Err(palladium_storage::Error::KeyUnavailable { .. }) => {
-                traces::note(|| format!("Asking for the key of table {}", table.name));
-                database.keys.ensure(table.id, asker).await?;
-                traces::note(|| format!("The key of table {} is at hand", table.name));
-            }
-            Err(error) => return Err(error.into()),
+    match database.engine.read_encoded(command.clone()).await {
+        // The lease may have ended while the disk was read: then nothing of it leaves.
+        Ok(page) if database.engine.lease_alive(table.id) => {
+            shown(table, page, command.now).map(Some)
         }
+        Ok(_) | Err(palladium_storage::Error::KeyUnavailable { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    Err(CqlError::unavailable(format!(
-        "The key of table {} was taken away while it was read",
-        table.full_name()
-    )))
 }

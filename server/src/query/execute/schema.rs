@@ -441,7 +441,7 @@ async fn switch_key(database: &Database, table: &TableSchema, asker: &Asker) -> 
         database.keys.opened(table.id, lease).await;
     }
     database.keys.keep(table.id).await;
-    switched?;
+    switched.map_err(|error| database.refused(error))?;
     Ok(cmk)
 }
 
@@ -506,7 +506,10 @@ async fn settle(database: &Database, effects: &[Effect]) -> CqlResult<()> {
                 .engine
                 .set_options(table.id, table.options.for_storage())
                 .map_err(CqlError::from),
-            Effect::Rewrite(id) => database.engine.rewrite(*id).await.map_err(CqlError::from),
+            Effect::Rewrite(id) => {
+                let begun = database.engine.rewrite(*id).await;
+                begun.map_err(|error| database.refused(error))
+            }
             // Nothing names it any more; what cannot be removed now goes at the next start.
             Effect::DropStore(id, store) => database
                 .engine

@@ -190,6 +190,18 @@ pub fn guard_batch(
     (warnings, checked)
 }
 
+/// Empties a table, opening it first. One that has fallen asleep meanwhile is opened once more.
+pub async fn truncate(database: &Database, table: TableId, asker: &Asker) -> CqlResult<()> {
+    let mut is_second = false;
+    loop {
+        database.keys.ensure(table, asker).await?;
+        match database.engine.truncate(table).await {
+            Err(palladium_storage::Error::KeyUnavailable { .. }) if !is_second => is_second = true,
+            emptied => return emptied.map_err(|error| database.refused(error)),
+        }
+    }
+}
+
 /// Executes the statements of a batch.
 pub fn batch(
     database: &Arc<Database>,
