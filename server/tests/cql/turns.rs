@@ -146,6 +146,31 @@ fn a_truncate_whose_table_is_closed_meanwhile_opens_it_again_or_says_why_not() {
 }
 
 #[test]
+fn a_table_that_is_closed_while_all_are_flushed_keeps_none_of_the_others_in_memory() {
+    let scene = Scene::new(false);
+    scene.serve(|server, client| {
+        begin(client);
+        client
+            .query("CREATE TABLE ks.u (k int PRIMARY KEY)")
+            .done();
+        let slow_disk = scene.env.hold_next_task();
+        let flushing = begun(
+            client,
+            "INSERT INTO system_palladium.maintenance (operation, keyspace_name, table_name) VALUES ('flush', 'ks', '')",
+        );
+        let is_held = || scene.env.has_held_one().then_some(());
+        wait_for(is_held, "the first table is about to be flushed");
+        scene.keyring().key_disable("orders").expect("it is there");
+        scene.env.advance(LEASE_SECONDS);
+        client.query("INSERT INTO ks.u (k) VALUES (1)").done();
+        drop(slow_disk);
+        flushing.join().expect("an answer").done();
+        let structures = server.database().engine.structures(table(server, "u"));
+        assert!(!scene.runtime.block_on(structures).is_empty());
+    });
+}
+
+#[test]
 fn a_table_that_is_being_destroyed_is_deleting_and_its_name_is_free_when_it_is_gone() {
     const CREATE: &str = "CREATE TABLE ks.t (k int PRIMARY KEY)";
     let scene = Scene::new(false);
