@@ -95,6 +95,13 @@ impl CmkRef {
         &self.name
     }
 
+    /// The region that an ARN names.
+    pub fn region(&self) -> Option<&str> {
+        let mut parts = self.name.split(':');
+        let is_arn = self.provider == AWS && parts.next() == Some("arn");
+        parts.nth(2).filter(|_| is_arn)
+    }
+
     /// Does it stand for the service's own key?
     pub fn is_default(&self) -> bool {
         self.provider == DEFAULT
@@ -188,6 +195,26 @@ mod tests {
         ] {
             let cmk = CmkRef::parse(text).unwrap();
             assert_eq!((cmk.to_string().as_str(), cmk.provider()), (text, provider));
+        }
+    }
+
+    #[test]
+    fn an_arn_names_its_region_and_nothing_else_does() {
+        for (text, region) in [
+            (
+                "arn:aws:kms:eu-west-1:111122223333:key/1",
+                Some("eu-west-1"),
+            ),
+            (
+                "arn:aws-us-gov:kms:us-gov-west-1:1:alias/x",
+                Some("us-gov-west-1"),
+            ),
+            ("alias/team/orders", None),
+            ("vault:arn:aws:kms:eu-west-1", None),
+            ("local:a", None),
+            ("default", None),
+        ] {
+            assert_eq!(CmkRef::parse(text).unwrap().region(), region, "{text}");
         }
     }
 

@@ -9,6 +9,8 @@
 //! The bucket fills at the rate of `calls_per_s` and holds one second's worth: 10,000 tables under one key are a trickle for their service, never a storm.
 //! It is kept as one number, the moment up to which its tokens are spent.
 //!
+//! Each region of AWS KMS has a gate of its own: one that is silent holds its places for as long as calls may take, and no key of another region waits for them.
+//!
 //! What must hold: whoever leaves, while waiting or inside, leaves nothing behind.
 
 use std::collections::BTreeMap;
@@ -17,12 +19,15 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::future::{Either, select};
+use palladium_crypto::CmkRef;
 use palladium_storage::Env;
 
 /// How much of its time the bucket can save up.
 const BUCKET_NANOS: i64 = 1_000_000_000;
 /// Those before one who waits are counted up to here.
 const RANKS_COUNTED: usize = 256;
+/// Gates of one service. Whoever may create tables can name regions without end.
+const GATES_MAX: usize = 16;
 /// How long to wait for a place before looking again, if nobody tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -63,7 +68,13 @@ pub(crate) enum Urgency {
     Background,
 }
 
-/// One service's gate.
+/// One service's gates, by the region of a key.
+pub(super) struct Gates {
+    limits: CallLimits,
+    by_region: Mutex<BTreeMap<String, Arc<Gate>>>,
+}
+
+/// One gate.
 pub(super) struct Gate {
     limits: CallLimits,
     state: Mutex<State>,
@@ -111,8 +122,43 @@ struct Waiting<'a> {
     rank: Rank,
 }
 
+impl Gates {
+    pub(super) fn new(limits: CallLimits) -> Self {
+        Gates {
+            limits,
+            by_region: Mutex::default(),
+        }
+    }
+
+    /// Where calls about a key enter. Keys that name no region share one gate, as do those of regions beyond the sixteenth.
+    pub(super) fn of(&self, key: &CmkRef) -> Arc<Gate> {
+        let mut region = key.region().unwrap_or_default();
+        let mut gates = self.gates();
+        if gates.len() >= GATES_MAX && !gates.contains_key(region) {
+            // Nobody waits there, or is inside.
+            gates.retain(|_, gate| Arc::strong_count(gate) > 1);
+            if gates.len() >= GATES_MAX {
+                region = "";
+            }
+        }
+        let gate = gates.entry(region.to_owned());
+        gate.or_insert_with(|| Gate::new(self.limits)).clone()
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.gates().values().map(|gate| gate.waiting()).sum()
+    }
+
+    fn gates(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Gate>>> {
+        self.by_region
+            .lock()
+            .expect("no holder of this lock panics")
+    }
+}
+
 impl Gate {
-    pub(super) fn new(limits: CallLimits) -> Arc<Self> {
+    fn new(limits: CallLimits) -> Arc<Self> {
         Arc::new(Gate {
             limits,
             state: Mutex::new(State {
@@ -407,6 +453,22 @@ mod tests {
             drop(requests.remove(served.expect("somebody enters at each turn")));
         };
         drop(entered);
+    }
+
+    #[test]
+    fn each_region_has_a_gate_and_there_are_no_more_than_sixteen_and_one() {
+        let gates = Gates::new(CallLimits::default());
+        let of = |region: usize| {
+            gates.of(&CmkRef::parse(&format!("arn:aws:kms:r-{region}:1:key/1")).unwrap())
+        };
+        let inside: Vec<_> = (0..GATES_MAX).map(of).collect();
+        assert!(!Arc::ptr_eq(&inside[0], &inside[1]));
+        assert!(Arc::ptr_eq(&inside[0], &of(0)));
+        assert!(Arc::ptr_eq(&of(100), &of(101)), "all have somebody inside");
+        drop(inside);
+        assert!(!Arc::ptr_eq(&of(100), &of(101)), "nobody is inside");
+        let all = gates.gates().len();
+        assert!(all <= GATES_MAX + 1, "{all}");
     }
 
     #[test]

@@ -307,17 +307,18 @@ impl<B: Backend> Inner<B> {
         });
     }
 
-    /// As many of the first wishes as their services have room for now and their keys allow; they are taken from the list.
+    /// As many of the first wishes as their services (each region is one) have room for now and their keys allow; they are taken from the list.
     fn granted(&self, wishes: &mut VecDeque<Wish>, seen_max: usize) -> Vec<(Arc<Kept>, Work)> {
-        let mut rooms: HashMap<String, Rooms> = HashMap::new();
+        let mut rooms: HashMap<(String, String), Rooms> = HashMap::new();
         let mut granted = Vec::new();
         let mut left = VecDeque::new();
         for _ in 0..seen_max {
             let Some(wish) = wishes.pop_front() else {
                 break;
             };
+            let region = wish.cmk.region().unwrap_or_default();
             let rooms = rooms
-                .entry(wish.cmk.provider().to_owned())
+                .entry((wish.cmk.provider().to_owned(), region.to_owned()))
                 .or_insert_with(|| self.rooms(&wish.cmk));
             let is_to_open = wish.urgency == Urgency::Background;
             let tending = match rooms.has_place(is_to_open, wish.is_refused) {
@@ -341,7 +342,7 @@ impl<B: Backend> Inner<B> {
     fn rooms(&self, cmk: &CmkRef) -> Rooms {
         let env = &self.caller.env;
         let (renewals, background) = match self.services.of(cmk) {
-            Ok(service) => (service.room_for_renewals(env), service.room(env)),
+            Ok(service) => (service.room_for_renewals(cmk, env), service.room(cmk, env)),
             Err(_) => (ROOM_OF_NO_SERVICE, ROOM_OF_NO_SERVICE),
         };
         Rooms {

@@ -22,7 +22,7 @@ use palladium_storage::metrics::{Distribution, Histogram};
 use palladium_storage::{Env, Reading, SPANS};
 use tracing::Instrument;
 
-use super::gate::{CallLimits, Gate, Urgency};
+use super::gate::{CallLimits, Gates, Urgency};
 use super::trouble;
 use crate::audit::{Asker, Audit, Event, Room};
 use crate::env::RealEnv;
@@ -30,11 +30,11 @@ use crate::env::RealEnv;
 /// How long a tool at the command line waits for an answer.
 const TOOL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A service, its gate, and what is known of it.
+/// A service, its gates, and what is known of it.
 pub struct KeyService {
     provider: String,
     kms: Arc<dyn Kms>,
-    gate: Arc<Gate>,
+    gates: Gates,
     in_flight: AtomicUsize,
     heard: Mutex<Heard>,
 }
@@ -142,7 +142,7 @@ impl KeyService {
         Arc::new(KeyService {
             provider: provider.to_owned(),
             kms,
-            gate: Gate::new(limits),
+            gates: Gates::new(limits),
             in_flight: AtomicUsize::new(0),
             heard: Mutex::new(Heard {
                 is_reachable: None,
@@ -172,14 +172,14 @@ impl KeyService {
         self.kms.grants().is_some()
     }
 
-    /// How many renewals may come now.
-    pub(super) fn room_for_renewals(&self, env: &Arc<dyn Env>) -> usize {
-        self.gate.room_for_renewals(env)
+    /// How many renewals may come now where this key is asked for.
+    pub(super) fn room_for_renewals(&self, key: &CmkRef, env: &Arc<dyn Env>) -> usize {
+        self.gates.of(key).room_for_renewals(env)
     }
 
-    /// How many calls could be made now without waiting.
-    pub(super) fn room(&self, env: &Arc<dyn Env>) -> usize {
-        self.gate.room(env)
+    /// How many calls could be made there now without waiting.
+    pub(super) fn room(&self, key: &CmkRef, env: &Arc<dyn Env>) -> usize {
+        self.gates.of(key).room(env)
     }
 
     /// Makes a call when its turn has come.
@@ -204,7 +204,7 @@ impl KeyService {
         send: impl FnOnce(&'a dyn Kms) -> Answering<'a, T>,
     ) -> Called<T> {
         let env = &caller.env;
-        let place = self.gate.enter(env, asked.urgency).await;
+        let place = self.gates.of(asked.key).enter(env, asked.urgency).await;
         let room = match caller.room().await {
             Ok(room) => room,
             Err(error) => {
@@ -236,7 +236,7 @@ impl KeyService {
 
     /// What is known of it now.
     pub fn status(&self) -> ServiceStatus {
-        let waiting = self.gate.waiting();
+        let waiting = self.gates.waiting();
         let heard = self.heard();
         ServiceStatus {
             provider: self.provider.clone(),

@@ -84,6 +84,53 @@ async fn a_service_that_hangs_delays_no_other_key() {
 }
 
 #[tokio::test]
+async fn a_region_that_hangs_holds_up_no_key_of_another() {
+    // More than may be asked for at a time.
+    const HUNG: u8 = 40;
+    let key = |region: &str, number: u8| {
+        CmkRef::parse(&format!("arn:aws:kms:{region}:111122223333:key/{number}")).unwrap()
+    };
+    let id = |number: u8| TableId([100 + number; 16]);
+    let world = World::empty(|_| {}).await;
+    world
+        .create(NEIGHBOUR, "neighbour", &key("eu-west-1", 0))
+        .await;
+    for number in 0..HUNG {
+        let name = format!("hung_{number}");
+        world
+            .create(id(number), &name, &key("us-east-1", number))
+            .await;
+        world.env.advance(1);
+    }
+    world.fall_asleep().await;
+    world.env.is_patient.store(true, Ordering::SeqCst);
+    let calls = world.kms.total();
+    let mut hanging = Vec::new();
+    for number in 0..HUNG {
+        world.kms.set(&key("us-east-1", number), Behavior::Held);
+        let keeper = world.keeper.clone();
+        hanging.push(tokio::spawn(async move {
+            keeper.ensure(id(number), &Asker::server()).await
+        }));
+    }
+    while world.kms.total() < calls + u64::from(HUNG) - 8 {
+        tokio::task::yield_now().await;
+    }
+    let asker = Asker::server();
+    let opening = world.keeper.ensure(NEIGHBOUR, &asker);
+    // Otherwise it would wait for ever.
+    let opened = tokio::time::timeout(Duration::from_secs(60), opening).await;
+    assert_eq!(opened, Ok(Ok(())));
+    assert!(hanging.iter().all(|hanging| !hanging.is_finished()));
+    for number in 0..HUNG {
+        world.kms.set(&key("us-east-1", number), Behavior::Ok);
+    }
+    for hanging in hanging {
+        hanging.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_grace_keeps_a_table_in_use_open_past_its_lease_and_no_longer() {
     let world = World::empty(|options| options.grace_seconds = 120).await;
     world.fill().await;

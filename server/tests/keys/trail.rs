@@ -93,9 +93,10 @@ async fn a_refusal_is_in_the_trail_and_in_the_services_figures() {
     world.env.advance(30);
     world.refused(NEIGHBOUR).await;
     let services = world.keeper.services();
-    let [service] = services.as_slice() else {
-        panic!("there is one service");
+    let [service, unused] = services.as_slice() else {
+        panic!("there are two services");
     };
+    assert_eq!(unused.is_reachable, None);
     assert_eq!(service.provider, "vault");
     assert_eq!(service.is_reachable, Some(false));
     assert_eq!(

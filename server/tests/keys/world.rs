@@ -413,7 +413,9 @@ fn keeper(
     kms: &Arc<ScriptedKms>,
     options: &KeeperOptions,
 ) -> (KeyKeeper, Waiting) {
-    let services = KeyServices::default().with("vault", kms.clone());
+    let services = KeyServices::default()
+        .with("vault", kms.clone())
+        .with("aws", kms.clone());
     let (audit, trail) = Audit::new();
     let keeper = KeyKeeper::new(
         engine.clone(),
