@@ -25,6 +25,7 @@
 //! - A denial that speaks of the key itself ends the lease of every table under it at once; one that speaks of this table ends this one. No answer is no
 //!   denial: the lease runs to its end, and then for as long as the operator's grace.
 //! - A table that is not Live here is not open in the engine: nothing else would ever close it.
+//! - A table whose lease (and grace) is over is wiped with the next look, whoever still waits for an answer about its key.
 //! - An answer about a key that the table has left meanwhile (ALTER) is no answer about the table.
 //!
 //! Reading order: `services` and `service` (who can be asked, and how), `gate` (when), `state` (one table), `key` (what is known of a key, whichever table asked),

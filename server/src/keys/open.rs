@@ -236,7 +236,7 @@ impl<B: Backend> Inner<B> {
         true
     }
 
-    fn with_grace(&self, lease: Lease) -> Lease {
+    pub(super) fn with_grace(&self, lease: Lease) -> Lease {
         let grace = Duration::from_secs(self.options.grace_seconds);
         Lease {
             boot_deadline_nanos: lease

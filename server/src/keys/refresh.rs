@@ -8,8 +8,8 @@
 //! One look at the tables, once a second or more often under short leases. A table in use is renewed at a random 40 to 70 % of its lease, so that no request ever
 //! waits for a renewal and tables of one key do not call in step. What needs no key service (to fall asleep, to close) is begun at once. What needs a call is begun
 //! only as far as the service's bucket and the key's share allow now, the earliest deadline first, and more as calls end; what is left is looked at anew with the next
-//! look. A service that does not answer delays nobody but the tables of its own keys, and 10,000 tables wait at no gate: where requests fill the bucket, as many renewals
-//! as have their turns between them soon.
+//! look. What a table has in memory goes at the end of its lease, also while somebody waits for an answer about its key. A service that does not answer delays
+//! nobody but the tables of its own keys, and 10,000 tables wait at no gate: where requests fill the bucket, as many renewals as have their turns between them soon.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use palladium_storage::{Backend, Lease, Reading, Root};
 use super::call::Failure;
 use super::gate::Urgency;
 use super::key::{self, Tending};
-use super::state::{Kept, State};
+use super::state::{Kept, Live, State};
 use super::{Inner, KeyKeeper, Reason, trouble};
 use crate::audit::Asker;
 
@@ -53,6 +53,8 @@ enum Work {
     Sleep,
     /// Its lease has ended without an answer.
     Close(Failure),
+    /// Its lease has ended, and somebody is at it who still waits for an answer.
+    Wipe,
     /// One Decrypt, to renew or to open.
     Ask(Tending, Urgency),
 }
@@ -191,6 +193,9 @@ impl<B: Backend> Inner<B> {
         for entry in self.tables.iter() {
             let kept = entry.value();
             if kept.is_tended.load(Ordering::Acquire) {
+                if self.has_lapsed(kept, now) {
+                    all.push((kept.clone(), Work::Wipe));
+                }
                 continue;
             }
             let work = match kept.look(|state| self.glance(kept, state, now)) {
@@ -248,7 +253,8 @@ impl<B: Backend> Inner<B> {
         });
         let live = kept.live()?;
         let Some(lease) = self.engine.lease(kept.id) else {
-            return Some(Work::Sleep);
+            // Wiped while its key was asked for, or closed by the engine.
+            return Some(live.unanswered.map_or(Work::Sleep, Work::Close));
         };
         let root = self.engine.root(kept.id)?;
         let key = self.key(&root.cmk);
@@ -355,7 +361,13 @@ impl<B: Backend> Inner<B> {
     async fn tend(&self, kept: Arc<Kept>, work: Work) {
         match work {
             Work::Sleep => self.put_to_sleep(&kept).await,
+            Work::Wipe => {
+                self.wipe_lapsed(&kept).await;
+                // Somebody else is at it.
+                return;
+            }
             Work::Close(failure) => {
+                self.wipe_lapsed(&kept).await;
                 let _one_call = kept.calling.lock().await;
                 if kept.live().is_some() && !self.engine.lease_alive(kept.id) {
                     self.close(&kept, failure).await;
@@ -371,6 +383,7 @@ impl<B: Backend> Inner<B> {
 
     /// Nobody used the table, or nobody could be asked in time.
     async fn put_to_sleep(&self, kept: &Kept) {
+        self.wipe_lapsed(kept).await;
         let _one_call = kept.calling.lock().await;
         let now = Reading::now(self.env());
         let lease = self.engine.lease(kept.id);
@@ -383,6 +396,22 @@ impl<B: Backend> Inner<B> {
         }
         if self.engine.lease(kept.id).is_none() {
             kept.set_dormant(&self.key_name(kept), "idle");
+        }
+    }
+
+    /// Whether a table is in memory whose lease is over, and all grace that it could be given.
+    fn has_lapsed(&self, kept: &Kept, now: Reading) -> bool {
+        let is_over = |lease: Lease| !lease.is_alive_at(now);
+        let may_be_extended = |live: Live| {
+            self.options.grace_seconds > 0 && self.with_grace(live.lease).is_alive_at(now)
+        };
+        self.engine.lease(kept.id).is_some_and(is_over) && !kept.live().is_some_and(may_be_extended)
+    }
+
+    /// What a table has in memory goes when its lease is over: whoever asks for its key may wait for longer than it may stay there.
+    async fn wipe_lapsed(&self, kept: &Kept) {
+        if self.has_lapsed(kept, Reading::now(self.env())) {
+            self.engine.lock(kept.id).await;
         }
     }
 
@@ -400,7 +429,8 @@ impl<B: Backend> Inner<B> {
             .ask(kept, kept.purpose(&Asker::server(), urgency))
             .await;
         match answer {
-            Ok((_, lease)) if kept.live().is_some() => {
+            // One that was wiped meanwhile is opened by whoever uses it next.
+            Ok((_, lease)) if kept.live().is_some() && self.engine.lease(kept.id).is_some() => {
                 self.engine.renew(kept.id, lease);
                 self.set_live(kept, lease);
             }

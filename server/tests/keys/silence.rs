@@ -84,6 +84,27 @@ async fn a_service_that_hangs_delays_no_other_key() {
 }
 
 #[tokio::test]
+async fn a_table_whose_lease_ends_while_its_key_is_asked_for_is_wiped_before_an_answer_comes() {
+    let world = World::new().await;
+    world.env.is_patient.store(true, Ordering::SeqCst);
+    world.kms.set(&owner(), Behavior::Held);
+    let calls = world.kms.count(&owner(), Operation::Decrypt);
+    world.env.advance(220);
+    let hanging = world.keeper.clone();
+    let renewing = tokio::spawn(async move { hanging.step().await });
+    world.sent(&owner(), Operation::Decrypt, calls).await;
+    world.env.advance(LEASE_SECONDS - 220);
+    assert!(world.engine.lease(ORDERS).is_some());
+    world.keeper.step().await;
+    assert!(world.engine.lease(ORDERS).is_none());
+    assert!(!renewing.is_finished());
+    world.env.is_patient.store(false, Ordering::SeqCst);
+    world.kms.set(&owner(), Behavior::Ok);
+    renewing.await.unwrap();
+    assert_eq!(world.rows(ORDERS).await, Ok(1));
+}
+
+#[tokio::test]
 async fn a_region_that_hangs_holds_up_no_key_of_another() {
     // More than may be asked for at a time.
     const HUNG: u8 = 40;
