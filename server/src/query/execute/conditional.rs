@@ -455,7 +455,7 @@ struct Turns {
 impl Turns {
     async fn take(&mut self, patience: Patience) {
         self.steps += 1;
-        if patience == Patience::Endless && self.steps.is_multiple_of(STEPS_AT_ONCE) {
+        if patience == Patience::Disk && self.steps.is_multiple_of(STEPS_AT_ONCE) {
             tokio::task::yield_now().await;
         }
     }
