@@ -288,3 +288,45 @@ fn an_index_and_a_view_whose_store_has_ended_are_made_anew_at_the_start() {
     }
     node.stop();
 }
+
+#[test]
+fn rows_by_an_index_on_a_part_of_the_key_are_shown_once_after_a_flush() {
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (a int, b int, c int, v int, PRIMARY KEY ((a, b), c))")
+        .done();
+    client.query("CREATE INDEX ON t (b)").done();
+    client.wait_for_builds();
+    client
+        .query("INSERT INTO t (a, b, c, v) VALUES (1, 1, 1, 1)")
+        .done();
+    node.flush();
+    client
+        .query("INSERT INTO t (a, b, c, v) VALUES (1, 1, 2, 2)")
+        .done();
+    let found = client.query("SELECT c FROM t WHERE b = 1").rows();
+    assert_eq!(found.rows.len(), 2);
+    node.stop();
+}
+
+#[test]
+fn rows_by_an_index_on_a_static_column_are_shown_once_after_a_flush() {
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (k int, c int, s int static, PRIMARY KEY (k, c))")
+        .done();
+    client.query("CREATE INDEX ON t (s)").done();
+    client.wait_for_builds();
+    client
+        .query("INSERT INTO t (k, c, s) VALUES (0, 1, 7)")
+        .done();
+    node.flush();
+    client
+        .query("INSERT INTO t (k, c, s) VALUES (0, 2, 7)")
+        .done();
+    let found = client.query("SELECT c FROM t WHERE s = 7").rows();
+    assert_eq!(found.rows.len(), 2);
+    node.stop();
+}

@@ -46,27 +46,27 @@ impl EngineSource {
         blocks: &Arc<FetchedBlocks>,
         command: &ReadCommand,
     ) -> Self {
-        if let (KeyRange::One(key), Some(rows)) = (&command.range, only_rows(sstable, command))
-            && comes_late(rows, command)
+        if let (KeyRange::One(key), Some(rows)) = (&command.range, all_of(sstable, command))
+            && may_come_late(rows, command)
         {
             let cursor = sstable.cursor(blocks.clone());
-            return EngineSource::LateSstable(Box::new(Late::new(cursor, key.clone(), rows)));
+            return match Late::new(cursor, key.clone(), rows) {
+                Ok(late) => EngineSource::LateSstable(Box::new(late)),
+                Err(cursor) => EngineSource::Sstable(Box::new(cursor)),
+            };
         }
         EngineSource::of_sstable(sstable, blocks)
     }
 }
 
-/// The first and the last row of an SSTable of which nothing else can matter to a read.
-fn only_rows<'s>(
-    sstable: &'s Sstable,
-    command: &ReadCommand,
-) -> Option<&'s (Clustering, Clustering)> {
+/// The first and the last row of an SSTable of which nothing but rows can matter to a read.
+fn all_of<'s>(sstable: &'s Sstable, command: &ReadCommand) -> Option<&'s (Clustering, Clustering)> {
     let no_statics = command.columns.statics.is_empty();
     sstable.only_rows().filter(|_| no_statics)
 }
 
-/// Whether all those rows come behind the place where a read begins.
-fn comes_late((first, last): &(Clustering, Clustering), command: &ReadCommand) -> bool {
+/// Whether a read begins before all those rows: perhaps it ends before them, too.
+fn may_come_late((first, last): &(Clustering, Clustering), command: &ReadCommand) -> bool {
     let slices = command.slices.as_slice();
     match command.reversed {
         false => slices.first().is_some_and(|(start, _)| start < first),
@@ -467,14 +467,15 @@ impl<B: Backend> Engine<B> {
     }
 
     fn begin_merging<'c>(&self, pass: Pass, command: &ReadCommand) -> Result<Attempt<'c>> {
-        let memtables = pass.memtables(command.store);
+        let mut memtables = pass.memtables(command.store);
+        memtables.retain(|memtable| !memtable.is_empty());
         // Looked at once: a compaction may put one in the place of many meanwhile.
         let present = pass.sstables();
         let mut skipped = 0;
         let own = present.iter();
         let own = own.filter(|sstable| sstable.store() == command.store);
         let may_matter = |sstable: &Sstable| {
-            let rows = only_rows(sstable, command);
+            let rows = all_of(sstable, command);
             let has_rows = rows.is_none_or(|rows| touches(rows, &command.slices));
             match &command.range {
                 KeyRange::One(key) => has_rows && sstable.may_contain(key),

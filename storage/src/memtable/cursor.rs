@@ -208,7 +208,7 @@ impl<M: Deref<Target = Memtable> + Send> Source for MemtableCursor<M> {
             }
             self.advance();
             let is_due = |item: &mut Item| {
-                item.row.is_some() && item.before.is_none() && until.is_behind(&item.position.0)
+                item.row.is_some() && item.before.is_none() && until.is_after(&item.position.0)
             };
             let Some(Item { row: Some(row), .. }) = self.next.take_if(is_due) else {
                 return Ok(());

@@ -309,7 +309,7 @@ impl Leaf {
         }
     }
 
-    /// The upper half of the rows, by bytes, in a leaf of their own; the only row, if there is one.
+    /// The upper half of several rows, by bytes, in a leaf of their own.
     fn split(&mut self) -> (LowerBound, Leaf) {
         let (half, mut below) = (self.bytes.len() / 2, 0);
         let is_upper = |place: &Place| {

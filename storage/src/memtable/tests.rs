@@ -425,7 +425,7 @@ proptest! {
                 let stop = wanted.get(before + (chance.next() % 700) as usize);
                 let until = stop.map_or(Until::END, |(position, _)| Until::at(position, reversed));
                 cursor.show_rows(until, &mut |row| {
-                    assert!(until.is_behind(row.clustering));
+                    assert!(until.is_after(row.clustering));
                     seen.push((Clustering::copy_from(row.clustering), true));
                     Ok(seen.len() < enough)
                 }).unwrap();

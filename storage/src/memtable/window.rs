@@ -117,7 +117,7 @@ pub(super) fn show_content(
             return Ok(Some(Shown { more, wanted: true }));
         };
         let is_full = rows == WINDOW_ROWS_MAX || bytes >= WINDOW_BYTES_MAX;
-        let mut wanted = until.is_behind(row.clustering());
+        let mut wanted = until.is_after(row.clustering());
         if !is_full && wanted {
             wanted = show(row.encoded())?;
             last = Some(row.clustering());
@@ -298,7 +298,7 @@ impl Window {
                 false => self.rows.start,
                 true => self.rows.end - 1,
             };
-            if !until.is_behind(self.content.clustering(index)) {
+            if !until.is_after(self.content.clustering(index)) {
                 return Ok(false);
             }
             step(&mut self.rows, reversed);

@@ -83,22 +83,15 @@ impl Clustering {
         Clustering(Bytes::from_static(&[0xFF]))
     }
 
-    /// The bound before a row, behind all that come before it.
-    pub fn just_before(&self) -> Clustering {
-        self.bound(0x00)
+    /// A position before this one, whatever bytes it ends with; None: there is none.
+    pub fn some_before(&self) -> Option<Clustering> {
+        let (_, shorter) = self.0.split_last()?;
+        Some(Clustering(self.0.slice_ref(shorter)))
     }
 
-    /// The bound after a row, before all that come after it.
-    pub fn just_after(&self) -> Clustering {
-        self.bound(0xFF)
-    }
-
-    /// In the place of the byte that says that it is a row.
-    fn bound(&self, terminator: u8) -> Clustering {
-        match self.0.split_last() {
-            Some((_, components)) => Clustering([components, &[terminator]].concat().into()),
-            None => self.clone(),
-        }
+    /// A position after this one.
+    pub fn some_after(&self) -> Clustering {
+        Clustering([&self.0, &[0][..]].concat().into())
     }
 
     /// A position from bytes that live elsewhere; the single row's costs no allocation.

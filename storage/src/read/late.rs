@@ -15,12 +15,14 @@ use crate::model::{Clustering, Deletion, PartitionKey};
 pub struct Late<S> {
     source: S,
     head: PartitionHead,
-    /// Bounds before and after which the source has no row.
-    rows: (Clustering, Clustering),
+    /// Places before its first row and behind its last. Neither is a position of a row of its own.
+    edges: (Clustering, Clustering),
     slices: Slices,
     reversed: bool,
     /// The reader is at the partition, not before it or behind it.
     is_here: bool,
+    /// Whether the source has the partition, and stands at it; None: nobody has looked.
+    is_in_source: Option<bool>,
     stage: Stage,
     announced: Item,
 }
@@ -29,46 +31,60 @@ pub struct Late<S> {
 enum Stage {
     /// What it announces was not taken yet.
     Announcing,
-    /// It was, and nothing was looked at yet.
+    /// It was, or nobody waits for it: the source is to be opened.
     Due,
     Open,
-    /// There is no such partition in it.
-    Absent,
+    /// Nothing of it is wanted, or it has none.
+    Over,
 }
 
 impl<S: Source> Late<S> {
-    /// `rows`: its first and its last row, as far as anybody knows.
-    pub fn new(source: S, key: PartitionKey, rows: &(Clustering, Clustering)) -> Self {
-        let rows = (rows.0.just_before(), rows.1.just_after());
-        Late {
+    /// `rows`: its first and its last row, as far as anybody knows. Err, with the source: no place is before them.
+    pub fn new(source: S, key: PartitionKey, rows: &(Clustering, Clustering)) -> Result<Self, S> {
+        let Some(before) = rows.0.some_before() else {
+            return Err(source);
+        };
+        Ok(Late {
             source,
             head: PartitionHead {
                 key,
                 deletion: None,
                 static_row: None,
             },
-            announced: announce(rows.0.clone()),
-            rows,
+            announced: announce(before.clone()),
+            edges: (before, rows.1.some_after()),
             slices: Slices::none(),
             reversed: false,
             is_here: false,
-            stage: Stage::Absent,
-        }
+            is_in_source: None,
+            stage: Stage::Over,
+        })
     }
 
-    /// Opens the source if it is due. False: there is nothing to open.
+    /// Opens the source if it is due. False: there is nothing to open. A miss on the way there repeats no step that was taken: what it took may be gone from memory.
     fn is_open(&mut self) -> Result<bool, Fault> {
         if matches!(self.stage, Stage::Announcing | Stage::Due) {
-            self.source
-                .seek(&PartitionBound::Before(self.head.key.clone()))?;
-            let here = self.source.partition()?;
-            let is_here = here.is_some_and(|head| head.key == self.head.key);
-            if is_here {
-                self.source.open(&self.slices, self.reversed)?;
-            }
-            self.stage = if is_here { Stage::Open } else { Stage::Absent };
+            self.stage = match self.is_in_source()? {
+                true => {
+                    self.source.open(&self.slices, self.reversed)?;
+                    Stage::Open
+                }
+                false => Stage::Over,
+            };
         }
         Ok(self.stage == Stage::Open)
+    }
+
+    fn is_in_source(&mut self) -> Result<bool, Fault> {
+        if let Some(known) = self.is_in_source {
+            return Ok(known);
+        }
+        let key = &self.head.key;
+        self.source.seek(&PartitionBound::Before(key.clone()))?;
+        let here = self.source.partition()?;
+        let is_in_source = here.is_some_and(|head| head.key == *key);
+        self.is_in_source = Some(is_in_source);
+        Ok(is_in_source)
     }
 }
 
@@ -85,7 +101,7 @@ fn announce(position: Clustering) -> Item {
 impl<S: Source> Source for Late<S> {
     fn seek(&mut self, from: &PartitionBound) -> Result<(), Fault> {
         self.is_here = !from.is_after_key(&self.head.key);
-        self.stage = Stage::Absent;
+        (self.is_in_source, self.stage) = (None, Stage::Over);
         Ok(())
     }
 
@@ -97,12 +113,12 @@ impl<S: Source> Source for Late<S> {
         self.slices = slices.clone();
         self.reversed = reversed;
         self.stage = match slices.is_empty() {
-            true => Stage::Absent,
+            true => Stage::Over,
             false => Stage::Announcing,
         };
         self.announced.position = match reversed {
-            false => self.rows.0.clone(),
-            true => self.rows.1.clone(),
+            false => self.edges.0.clone(),
+            true => self.edges.1.clone(),
         };
         Ok(())
     }
@@ -143,7 +159,7 @@ impl<S: Source> Source for Late<S> {
 
     fn next_partition(&mut self) -> Result<(), Fault> {
         self.is_here = false;
-        self.stage = Stage::Absent;
+        self.stage = Stage::Over;
         Ok(())
     }
 }

@@ -301,14 +301,14 @@ impl<S: Source> Merge<S> {
                 return Ok(());
             };
             let end = match &others {
-                Some(position) if until.is_behind(&position.0) => Until::at(position, reversed),
+                Some(position) if until.is_after(&position.0) => Until::at(position, reversed),
                 _ => until,
             };
             let member = &mut self.members[index];
             let Some(RowRef::Encoded(row)) = member.row() else {
                 return Ok(());
             };
-            if !end.is_behind(row.clustering) {
+            if !end.is_after(row.clustering) {
                 return Ok(());
             }
             let mut is_wanted = show(row)?;

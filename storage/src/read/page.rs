@@ -94,7 +94,7 @@ impl From<ReadPage> for ReadPage<ReadRows> {
 pub struct ReadWork {
     pub memtables: u32,
     pub sstables: u32,
-    /// SSTables whose filters say that they do not have the partition.
+    /// SSTables whose filters say that they do not have the partition, or that have no row where any is wanted.
     pub skipped: u32,
     /// Blocks that were in no cache of ours and had to be opened.
     pub blocks: u32,

@@ -112,8 +112,8 @@ impl<'a> Until<'a> {
         }
     }
 
-    /// Whether a row at that position is still to be shown.
-    pub fn is_behind(&self, position: &[u8]) -> bool {
+    /// Whether a row at that position comes before it, and is to be shown.
+    pub fn is_after(&self, position: &[u8]) -> bool {
         match self.position {
             None => true,
             Some(own) if self.reversed => compare(position, &own.0).is_gt(),

@@ -496,7 +496,7 @@ impl Walk {
             let Some(RowRef::Encoded(row)) = row.filter(|_| item.before.is_none()) else {
                 return Ok(false);
             };
-            if !self.is_inside(row.clustering) || !until.is_behind(row.clustering) {
+            if !self.is_inside(row.clustering) || !until.is_after(row.clustering) {
                 return Ok(false);
             }
             let wants_more = show(row)?;
@@ -514,7 +514,7 @@ impl Walk {
                 true => self.is_inside(row.clustering),
                 false => self.is_short_of_end(row.clustering),
             };
-            let is_due = |row: &EncodedRow<'_>| is_inside(row) && until.is_behind(row.clustering);
+            let is_due = |row: &EncodedRow<'_>| is_inside(row) && until.is_after(row.clustering);
             let Some(row) = self.items.bare_row(at).filter(is_due) else {
                 self.found = is_first;
                 return Ok(!is_first);

@@ -709,7 +709,7 @@ pub fn noted(page: &ReadPage<ReadRows>) -> String {
         page.hidden.tombstones, work.memtables, work.sstables
     );
     if work.skipped > 0 {
-        text += &format!(", {} more skipped by their filters", work.skipped);
+        text += &format!(", {} more skipped by their filters and rows", work.skipped);
     }
     if work.blocks > 0 {
         text += &format!(", {} blocks opened", work.blocks);
