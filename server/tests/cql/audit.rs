@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::client::Client;
+use crate::scene::after_the_last;
 
 const RECORD: ColumnId = ColumnId(1);
 const HASH: ColumnId = ColumnId(2);
@@ -56,8 +57,9 @@ impl Scene {
     /// One life of the server.
     pub fn serve(&self, story: impl FnOnce(&Server)) {
         let env = Arc::new(RealEnv::default());
-        let started = Server::start(self.config.clone(), env);
-        let server = self.runtime.block_on(started).expect("the server starts");
+        let start = async || Server::start(self.config.clone(), env.clone()).await;
+        let started = self.runtime.block_on(after_the_last(start));
+        let server = started.expect("the server starts");
         story(&server);
         self.runtime.block_on(server.stop()).expect("a clean stop");
     }
@@ -138,7 +140,8 @@ impl Scene {
 
     fn tamper_with(&self, mutation: Mutation) {
         self.runtime.block_on(async {
-            let backend = LocalBackend::open(&self.config.data, LocalOptions::default()).unwrap();
+            let open = async || LocalBackend::open(&self.config.data, LocalOptions::default());
+            let backend = after_the_last(open).await.unwrap();
             let keyring = Arc::new(Keyring::open(&self.config.keyring).unwrap());
             let services = KeyServices::default().with("local", keyring as Arc<dyn Kms>);
             let cmk = self.config.service_cmk().unwrap();

@@ -11,6 +11,7 @@ use palladium_storage::Store;
 use tokio::runtime::Runtime;
 
 use crate::client::{Client, Node};
+use crate::scene::after_the_last;
 use crate::walk::Chance;
 
 const STEPS: usize = 300;
@@ -141,8 +142,9 @@ fn a_build_that_is_cut_short_goes_on_and_an_index_is_behind_its_tables_key() {
     let runtime = Runtime::new().expect("a runtime");
     let serve = |story: &dyn Fn(&Server, &mut Client)| {
         let env = Arc::new(RealEnv::default());
-        let started = Server::start(config.clone(), env);
-        let server = runtime.block_on(started).expect("the server starts");
+        let start = async || Server::start(config.clone(), env.clone()).await;
+        let started = runtime.block_on(after_the_last(start));
+        let server = started.expect("the server starts");
         let mut client = Client::connect(server.address());
         story(&server, &mut client);
         runtime.block_on(server.stop()).expect("a clean stop");

@@ -1,5 +1,6 @@
 //! A folder with a keyring in which two owners have a key each, servers one after the other on it, a clock that can be moved, and a key service that never answers.
 
+use std::fmt::Display;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -113,6 +114,21 @@ pub struct Scene {
     pub runtime: Runtime,
 }
 
+/// Opens a folder after another life of it. A child that another test makes at this very moment has the folder's lock until it runs its own program.
+pub async fn after_the_last<T, E: Display>(open: impl AsyncFn() -> Result<T, E>) -> Result<T, E> {
+    let mut opened = open().await;
+    for _ in 0..100 {
+        match &opened {
+            Err(error) if error.to_string().starts_with("busy: ") => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                opened = open().await;
+            }
+            _ => break,
+        }
+    }
+    opened
+}
+
 impl Scene {
     /// Keys `local:orders` and `local:other`; the first one needs grants where the server may make them.
     pub fn new(may_grant: bool) -> Scene {
@@ -179,19 +195,10 @@ impl Scene {
         self.runtime.block_on(started)
     }
 
-    /// The same after another life. A child that another test makes at this very moment has the folder's lock until it runs its own program.
+    /// The same after another life.
     fn start_after_the_last(&self) -> Result<Server, String> {
-        let mut started = self.start();
-        for _ in 0..100 {
-            match &started {
-                Err(error) if error.starts_with("busy: ") => {
-                    std::thread::sleep(std::time::Duration::from_millis(50));
-                    started = self.start();
-                }
-                _ => break,
-            }
-        }
-        started
+        let start = async || Server::start(self.config.clone(), self.env.clone()).await;
+        self.runtime.block_on(after_the_last(start))
     }
 
     /// One life of the server.
