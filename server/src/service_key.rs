@@ -354,8 +354,17 @@ async fn check_configured(
     let Ok(RootState::Live(root)) = loaded.map(|loaded| loaded.state) else {
         return Ok(());
     };
-    if root.cmk == *configured || open(services, &root, configured, caller).await.is_ok() {
+    if root.cmk == *configured {
         return Ok(());
+    }
+    match open(services, &root, configured, caller).await {
+        Ok(_) => return Ok(()),
+        // It may be the same key: nothing says that it is another one.
+        Err(error @ CryptoError::Unavailable { .. }) => {
+            warn_of_unknown(&root.cmk, configured, &error);
+            return Ok(());
+        }
+        Err(_) => {}
     }
     let described = call(services, "DescribeKey", configured, None, caller, |kms| {
         kms.describe(configured)
@@ -379,12 +388,7 @@ async fn check_configured(
             Ok(())
         }
         Err(error @ (CryptoError::Unavailable { .. } | CryptoError::Denied { .. })) => {
-            tracing::warn!(
-                root = %root.cmk,
-                configured = %configured,
-                %error,
-                "service_key is another key than the one in the root of what is the server's own, and cannot be asked for: what is the server's own stays where it is"
-            );
+            warn_of_unknown(&root.cmk, configured, &error);
             Ok(())
         }
         Err(error) => Err(Attempt::Hopeless(format!(
@@ -392,6 +396,15 @@ async fn check_configured(
             root.cmk
         ))),
     }
+}
+
+fn warn_of_unknown(root: &CmkRef, configured: &CmkRef, error: &CryptoError) {
+    tracing::warn!(
+        %root,
+        %configured,
+        %error,
+        "service_key has another name than the key in the root of what is the server's own, and cannot be asked for: what is the server's own stays where it is"
+    );
 }
 
 /// What a root's key is, by the word of a key service that is asked for it by this name.

@@ -28,7 +28,7 @@ use palladium_protocol::response::{Event, WriteType};
 use palladium_protocol::wire::{Decoder, Encoder, Frame, Version};
 use palladium_storage::{Reading, Write};
 use smallvec::SmallVec;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{broadcast, watch};
@@ -321,7 +321,10 @@ impl Connection {
                             LOOK_EVERY
                         }
                     };
-                    if self.part_is_overdue() {
+                    // Where nothing is read, the rest may lie there long since.
+                    if !may_read {
+                        self.part_waited = None;
+                    } else if self.part_is_overdue() {
                         return Err(self.cut("the rest of its request does not come"));
                     }
                     if !is_quiet || self.part_waited.is_some() {
@@ -517,7 +520,10 @@ impl Connection {
                 };
                 self.encode(stream, response, taken);
             }
-            Outcome::Write { write, done, kind } => match self.database.keys_at_hand(&write) {
+            // What was decided under a latch waits for no key: the engine refuses it if one is not at hand any more.
+            Outcome::Write { write, done, kind } => match write.is_latched()
+                || self.database.keys_at_hand(&write)
+            {
                 true => {
                     self.requests += 1;
                     self.request_bytes += bytes;
@@ -946,18 +952,15 @@ async fn read_all(
         socket.readable().await?;
         loop {
             input.reserve(room);
-            let room = input.capacity() - input.len();
-            match socket.read_buf(input).now_or_never() {
-                None => break,
-                Some(Ok(0)) => return Ok(total),
-                Some(Ok(bytes)) => {
-                    total += bytes;
-                    // A buffer that was not filled had room for all there was: the next event says that there is more.
-                    if bytes < room || total >= READ_BYTES_MAX {
-                        return Ok(total);
-                    }
-                }
-                Some(Err(error)) => return Err(error),
+            // Not by a poll, which has a budget: one that is used up is no socket that has nothing more.
+            match socket.try_read_buf(input) {
+                Ok(0) => return Ok(total),
+                Ok(bytes) => total += bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+            if total >= READ_BYTES_MAX {
+                return Ok(total);
             }
         }
         if total > 0 {

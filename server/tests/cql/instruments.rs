@@ -424,3 +424,21 @@ fn what_is_in_memory_and_in_the_log_is_shown_by_table() {
         Answer::Rows(_)
     ));
 }
+
+#[test]
+fn settings_say_by_their_own_names_who_may_connect() {
+    let node = Node::start();
+    let mut client = Client::connect(node.address());
+    for (name, value) in [
+        ("authenticator", "AllowAllAuthenticator"),
+        ("authorizer", "AllowAllAuthorizer"),
+        ("cidr_authorizer", "AllowAllCIDRAuthorizer"),
+        ("network_authorizer", "AllowAllNetworkAuthorizer"),
+        ("serve_everybody_beyond_loopback", "false"),
+    ] {
+        let asked = format!("SELECT value FROM system_views.settings WHERE name = '{name}'");
+        let rows = client.query(&asked).rows().rows;
+        assert_eq!(rows[0][0].as_deref(), Some(value.as_bytes()), "{name}");
+    }
+    node.stop();
+}

@@ -48,6 +48,11 @@ impl Write {
             ..self
         }
     }
+
+    /// Whether it holds latches.
+    pub fn is_latched(&self) -> bool {
+        self.latch.is_some()
+    }
 }
 
 /// Set aside at most before it is needed: what a hundred connections fill during one sync, and little beside what those hold.
