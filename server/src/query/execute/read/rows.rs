@@ -16,6 +16,7 @@ use crate::query::answer::Cells;
 use crate::query::check::{CellCheck, Check};
 use crate::query::expression::{Expression, RowScope, Scope};
 use crate::query::json;
+use crate::query::plan::Keys;
 use crate::schema::ColumnKind;
 
 /// Cells of one row that are looked at without setting memory aside for them.
@@ -127,7 +128,8 @@ impl Select {
             }));
         }
         if let Some(cells) = &cells_only {
-            if rows.len() > 1 {
+            // A scan goes on with other partitions: its room grows by doubling.
+            if rows.len() > 1 && matches!(self.keys, Keys::Named(_)) {
                 self.cells.expect(rows.encoded_bytes());
             }
             for row in rows.iter() {
