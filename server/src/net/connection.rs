@@ -114,6 +114,23 @@ struct Waited {
     bytes: usize,
 }
 
+impl Waited {
+    fn since(now_nanos: u64) -> Self {
+        Waited {
+            since_nanos: now_nanos,
+            bytes: 0,
+        }
+    }
+
+    /// For how long, at this moment. Whoever has moved enough is waited for anew.
+    fn nanos(&mut self, now_nanos: u64) -> u64 {
+        if self.bytes >= PACE_BYTES {
+            *self = Waited::since(now_nanos);
+        }
+        now_nanos.saturating_sub(self.since_nanos)
+    }
+}
+
 /// Why no more requests were begun.
 #[derive(PartialEq)]
 enum Begun {
@@ -342,17 +359,8 @@ impl Connection {
             return false;
         }
         let now_nanos = self.database.engine.reading().boot_nanos;
-        let waited = self.part_waited.get_or_insert(Waited {
-            since_nanos: now_nanos,
-            bytes: 0,
-        });
-        if waited.bytes >= PACE_BYTES {
-            *waited = Waited {
-                since_nanos: now_nanos,
-                bytes: 0,
-            };
-        }
-        let nanos = now_nanos.saturating_sub(waited.since_nanos);
+        let waited = self.part_waited.get_or_insert(Waited::since(now_nanos));
+        let nanos = waited.nanos(now_nanos);
         nanos > self.stall_nanos_max()
     }
 
@@ -777,10 +785,7 @@ impl Connection {
     async fn send_rest(&mut self, mut sent: usize) -> std::io::Result<()> {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut waited = Waited {
-            since_nanos: self.database.engine.reading().boot_nanos,
-            bytes: 0,
-        };
+        let mut waited = Waited::since(self.database.engine.reading().boot_nanos);
         while sent < self.out.len() {
             let may_write = tokio::select! {
                 biased;
@@ -807,16 +812,10 @@ impl Connection {
                         let bytes = some(written?)?;
                         sent += bytes;
                         waited.bytes += bytes;
-                        if waited.bytes >= PACE_BYTES {
-                            waited = Waited {
-                                since_nanos: clock.boot_nanos,
-                                bytes: 0,
-                            };
-                        }
                     }
                 }
             }
-            if clock.boot_nanos.saturating_sub(waited.since_nanos) > self.stall_nanos_max() {
+            if waited.nanos(clock.boot_nanos) > self.stall_nanos_max() {
                 return Err(self.cut("it does not read its answers"));
             }
         }

@@ -31,7 +31,7 @@ use smallvec::SmallVec;
 use super::condition::{applies, check_conditional, is_about_rows};
 use super::consistency::guard;
 use super::counter::Totals;
-use super::existing::{Existing, Found, PartitionId};
+use super::existing::{Existing, Found, PartitionId, place_of};
 use super::verdict::{self, Refusal};
 use super::write::{
     Place, batch_timestamp, check_age, check_timestamp, check_without_keys, guard_batch, keys_of,
@@ -567,9 +567,7 @@ fn looking_of(
             continue;
         }
         for key in keys {
-            let wanted = (plan.table.id, key);
-            let at = partitions.binary_search_by(|(table, key)| (*table, key).cmp(&wanted));
-            if let Ok(at) = at {
+            if let Some(at) = place_of(partitions, plan.table.id, key) {
                 looking[at].push(place);
             }
         }

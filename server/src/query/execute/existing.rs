@@ -71,6 +71,13 @@ fn newest(row: &Row) -> i64 {
         .unwrap_or(i64::MIN)
 }
 
+/// Where a partition stands among those of a request, which are in order.
+pub fn place_of(partitions: &[PartitionId], table: TableId, key: &PartitionKey) -> Option<usize> {
+    let wanted = (table, key);
+    let at = partitions.binary_search_by(|(table, key)| (*table, key).cmp(&wanted));
+    at.ok()
+}
+
 /// What was read of the partitions of a request.
 pub struct Found<'p> {
     /// All that are latched, in order.
@@ -88,22 +95,14 @@ impl<'p> Found<'p> {
         }
     }
 
-    fn index(&self, table: TableId, key: &PartitionKey) -> Option<usize> {
-        let wanted = (table, key);
-        let at = self
-            .partitions
-            .binary_search_by(|(table, key)| (*table, key).cmp(&wanted));
-        at.ok()
-    }
-
     /// What was read of a partition.
     pub fn get(&self, table: TableId, key: &PartitionKey) -> Option<&Existing> {
-        self.existing[self.index(table, key)?].as_ref()
+        self.existing[place_of(self.partitions, table, key)?].as_ref()
     }
 
     /// The same, to be added to.
     pub fn get_mut(&mut self, table: TableId, key: &PartitionKey) -> Option<&mut Existing> {
-        let at = self.index(table, key)?;
+        let at = place_of(self.partitions, table, key)?;
         Some(self.existing[at].get_or_insert_default())
     }
 
