@@ -458,6 +458,21 @@ mod tests {
             Place { backend, folder }
         }
 
+        /// Two keys, and an alias of the first.
+        fn keyring(&self) -> (Arc<Keyring>, KeyServices) {
+            let keyring = Keyring::create_new(
+                self.folder.path().join("keyring"),
+                Arc::new(palladium_crypto::OsEntropy),
+            );
+            let keyring = Arc::new(keyring.unwrap());
+            for name in ["own", "other"] {
+                keyring.key_create(name).unwrap();
+            }
+            keyring.alias_set("alias", "own").unwrap();
+            let services = KeyServices::default().with("local", keyring.clone());
+            (keyring, services)
+        }
+
         async fn root(&self) -> Root {
             match root::load(&self.backend, SERVICE).await.unwrap().state {
                 RootState::Live(root) => *root,
@@ -494,16 +509,7 @@ mod tests {
     #[tokio::test]
     async fn a_root_whose_alias_was_led_elsewhere_opens_by_the_configured_key() {
         let place = Place::new();
-        let keyring = Keyring::create_new(
-            place.folder.path().join("keyring"),
-            Arc::new(palladium_crypto::OsEntropy),
-        );
-        let keyring = Arc::new(keyring.unwrap());
-        for name in ["own", "other"] {
-            keyring.key_create(name).unwrap();
-        }
-        keyring.alias_set("alias", "own").unwrap();
-        let services = KeyServices::default().with("local", keyring.clone());
+        let (keyring, services) = place.keyring();
         // As earlier releases did.
         let caller = Caller::unrecorded();
         let drawn = draw_under(&place.backend, &services, &cmk("local:alias"), &caller).await;
@@ -548,16 +554,7 @@ mod tests {
     #[tokio::test]
     async fn a_second_service_key_is_refused_and_an_alias_that_was_led_elsewhere_is_not() {
         let place = Place::new();
-        let keyring = Keyring::create_new(
-            place.folder.path().join("keyring"),
-            Arc::new(palladium_crypto::OsEntropy),
-        );
-        let keyring = Arc::new(keyring.unwrap());
-        for name in ["own", "other"] {
-            keyring.key_create(name).unwrap();
-        }
-        keyring.alias_set("alias", "own").unwrap();
-        let services = KeyServices::default().with("local", keyring.clone());
+        let (keyring, services) = place.keyring();
         let drawn = place.draw(&services, "local:alias").await;
         let caller = Caller::unrecorded();
         let start = async |name: &str| {

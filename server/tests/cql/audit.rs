@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::client::Client;
-use crate::scene::after_the_last;
+use crate::scene::{after_the_last, start_after_the_last};
 
 const RECORD: ColumnId = ColumnId(1);
 const HASH: ColumnId = ColumnId(2);
@@ -57,9 +57,8 @@ impl Scene {
     /// One life of the server.
     pub fn serve(&self, story: impl FnOnce(&Server)) {
         let env = Arc::new(RealEnv::default());
-        let start = async || Server::start(self.config.clone(), env.clone()).await;
-        let started = self.runtime.block_on(after_the_last(start));
-        let server = started.expect("the server starts");
+        let started = start_after_the_last(&self.config, env);
+        let server = self.runtime.block_on(started);
         story(&server);
         self.runtime.block_on(server.stop()).expect("a clean stop");
     }

@@ -22,7 +22,7 @@ use palladium_protocol::wire::Reader;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::scene::after_the_last;
+use crate::scene::start_after_the_last;
 
 /// A build that takes longer never ends.
 const BUILD_PATIENCE: Duration = Duration::from_secs(60);
@@ -694,6 +694,5 @@ async fn serve(folder: &Path, config: &Config) -> Server {
         ..config.clone()
     };
     let env = Arc::new(RealEnv::default());
-    let start = async || Server::start(config.clone(), env.clone()).await;
-    after_the_last(start).await.expect("the server starts")
+    start_after_the_last(&config, env).await
 }

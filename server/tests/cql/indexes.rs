@@ -11,7 +11,7 @@ use palladium_storage::Store;
 use tokio::runtime::Runtime;
 
 use crate::client::{Client, Node};
-use crate::scene::after_the_last;
+use crate::scene::start_after_the_last;
 use crate::walk::Chance;
 
 const STEPS: usize = 300;
@@ -142,9 +142,7 @@ fn a_build_that_is_cut_short_goes_on_and_an_index_is_behind_its_tables_key() {
     let runtime = Runtime::new().expect("a runtime");
     let serve = |story: &dyn Fn(&Server, &mut Client)| {
         let env = Arc::new(RealEnv::default());
-        let start = async || Server::start(config.clone(), env.clone()).await;
-        let started = runtime.block_on(after_the_last(start));
-        let server = started.expect("the server starts");
+        let server = runtime.block_on(start_after_the_last(&config, env));
         let mut client = Client::connect(server.address());
         story(&server, &mut client);
         runtime.block_on(server.stop()).expect("a clean stop");

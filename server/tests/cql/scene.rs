@@ -114,6 +114,12 @@ pub struct Scene {
     pub runtime: Runtime,
 }
 
+/// Starts a server, perhaps after another one of its folder.
+pub async fn start_after_the_last(config: &Config, env: Arc<dyn Env>) -> Server {
+    let start = async || Server::start(config.clone(), env.clone()).await;
+    after_the_last(start).await.expect("the server starts")
+}
+
 /// Opens a folder after another life of it. A child that another test makes at this very moment has the folder's lock until it runs its own program.
 pub async fn after_the_last<T, E: Display>(open: impl AsyncFn() -> Result<T, E>) -> Result<T, E> {
     let mut opened = open().await;
@@ -195,15 +201,10 @@ impl Scene {
         self.runtime.block_on(started)
     }
 
-    /// The same after another life.
-    fn start_after_the_last(&self) -> Result<Server, String> {
-        let start = async || Server::start(self.config.clone(), self.env.clone()).await;
-        self.runtime.block_on(after_the_last(start))
-    }
-
     /// One life of the server.
     pub fn serve(&self, story: impl FnOnce(&Server, &mut Client)) {
-        let server = self.start_after_the_last().expect("the server starts");
+        let started = start_after_the_last(&self.config, self.env.clone());
+        let server = self.runtime.block_on(started);
         let mut client = Client::connect(server.address());
         story(&server, &mut client);
         self.runtime.block_on(server.stop()).expect("a clean stop");
