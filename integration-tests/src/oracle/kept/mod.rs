@@ -51,6 +51,9 @@ pub const INDEXED_CLUSTERING: &str = "Cassandra's entry of a row in a classic in
 /// Why rows are missing where a number is compared with.
 pub const CALCULATED_SPELLING: &str = "Cassandra calculates a number in more bytes than it takes, and an index of the attached kind does not know it again in these";
 
+/// Why rows are missing whose clustering is shorter in the index than in the table.
+pub const SHORT_TUPLE: &str = "Cassandra's index of the attached kind does not know a row again whose clustering has a tuple that ends in a null";
+
 /// Why a view's rows are others than ours.
 pub const NO_MIRROR: &str = "Cassandra's view has other rows than its base: a row that was gone once and was written again with an older timestamp stays away";
 

@@ -19,6 +19,12 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra does not see that a descending column is a collection",
     },
     Kept {
+        statement: "ALTER TYPE * ADD IF NOT EXISTS *",
+        theirs: "schema: UPDATED TYPE *",
+        ours: "done",
+        why: "Cassandra does not know a descending column's own type again",
+    },
+    Kept {
         statement: "SELECT *count(v*.f*)*FROM w*",
         theirs: "0x2200 Type error: v*.f* cannot be passed as argument 0 of function system.count of type blob",
         ours: "[*",

@@ -6,30 +6,15 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::{PAGES_MAX, Pair, names, request};
-use crate::oracle::answer::{Answer, Reply, Table, Type};
+use crate::oracle::answer::{Answer, Column, Reply, Table, Type};
 use crate::oracle::compare;
 use crate::oracle::kept;
 use crate::oracle::pair::Difference;
 use crate::oracle::step::Step;
 use crate::oracle::wire::{Asker, Request, Value};
 
-/// The code of an error that says that a read failed.
-const READ_FAILURE: i32 = 0x1300;
-
 /// What a row has in its columns.
-type Row = Vec<Option<bytes::Bytes>>;
-
-/// A view as Cassandra's own tables describe it.
-struct View {
-    keyspace: String,
-    name: String,
-    base: String,
-    /// All columns of its key, as a statement selects them.
-    key: String,
-    partition_key: Vec<String>,
-    /// What its rows have to be.
-    filter: String,
-}
+pub(super) type Row = Vec<Option<bytes::Bytes>>;
 
 impl Pair {
     /// Why rows are missing at Cassandra of which it says itself that they are there.
@@ -71,8 +56,13 @@ impl Pair {
             {
                 return Some(kept::INDEXED_CLUSTERING);
             }
-            if self.finds_in_other_words(step, as_constant).await {
+            if self.finds_in_other_words(step, as_constant).await
+                || self.loses_calculated_numbers(step).await
+            {
                 return Some(kept::CALCULATED_SPELLING);
+            }
+            if self.loses_short_tuples(step).await {
+                return Some(kept::SHORT_TUPLE);
             }
         }
         if lacks_rows && self.is_no_mirror(step).await {
@@ -180,7 +170,7 @@ impl Pair {
     }
 
     /// What both answer to a step that is not asked page by page.
-    async fn at_once(&mut self, step: &Step) -> (Reply, Reply) {
+    pub(super) async fn at_once(&mut self, step: &Step) -> (Reply, Reply) {
         let at_once = Step {
             page_rows: None,
             ..step.clone()
@@ -272,6 +262,68 @@ impl Pair {
         lacks_rows(&theirs, &ours) && reworded.rows == table.rows
     }
 
+    /// Whether all rows that Cassandra does not find by a WHERE are in its table, each with a value that an index does not know again.
+    async fn loses_rows_with(
+        &mut self,
+        step: &Step,
+        is_strange: impl Fn(&Column, &[u8]) -> bool,
+    ) -> bool {
+        let (Some(plain), Some((table, _))) = (plain(step, "*"), relations(step)) else {
+            return false;
+        };
+        let (theirs, ours) = self.at_once(&plain).await;
+        let whole = rows_of(&mut self.theirs, "*", table, step).await;
+        let (Some(whole), Answer::Rows(theirs), Answer::Rows(ours)) =
+            (whole, theirs.answer, ours.answer)
+        else {
+            return false;
+        };
+        let has_a_strange_value = |row: &Row| {
+            let mut values = row.iter().zip(&ours.columns);
+            values.any(|(value, column)| {
+                value
+                    .as_deref()
+                    .is_some_and(|value| is_strange(column, value))
+            })
+        };
+        let lost = only_in(&ours, &theirs);
+        !lost.is_empty()
+            && lost
+                .iter()
+                .all(|row| whole.rows.contains(row) && has_a_strange_value(row))
+    }
+
+    /// The same, where the value is a number in more bytes than it takes, which the WHERE asks for.
+    async fn loses_calculated_numbers(&mut self, step: &Step) -> bool {
+        let Some((_, relations)) = relations(step) else {
+            return false;
+        };
+        let names = relations
+            .iter()
+            .map(|relation| relation.text.split(' ').next());
+        let names: Vec<&str> = names.flatten().collect();
+        let is_padded = |column: &Column, value: &[u8]| {
+            let is_asked = names.contains(&column.name.as_str());
+            is_asked && matches!(column.ty, Type::Native("varint", _)) && is_padded(value)
+        };
+        self.loses_rows_with(step, is_padded).await
+    }
+
+    /// The same, where the value is a tuple of the clustering whose last part is null.
+    async fn loses_short_tuples(&mut self, step: &Step) -> bool {
+        let Some(table) = table_of(&step.text) else {
+            return false;
+        };
+        let clustering = self.key(table, &["clustering"]).await;
+        let is_short = |column: &Column, value: &[u8]| {
+            let Type::Tuple(parts) = &column.ty else {
+                return false;
+            };
+            clustering.contains(column.name.as_bytes()) && ends_in_null(value, parts.len())
+        };
+        self.loses_rows_with(step, is_short).await
+    }
+
     /// The columns of a table's clustering that have classic indexes, as Cassandra itself has them in its tables.
     async fn indexed_clusterings(&mut self, step: &Step) -> Vec<String> {
         let (Some(table), Some(keyspace)) = (table_of(&step.text), self.theirs.keyspace()) else {
@@ -290,7 +342,7 @@ impl Pair {
     }
 
     /// The columns of a table's key that are of one of some kinds.
-    async fn key(&mut self, table: &str, kinds: &[&str]) -> BTreeSet<bytes::Bytes> {
+    pub(super) async fn key(&mut self, table: &str, kinds: &[&str]) -> BTreeSet<bytes::Bytes> {
         let keyspace = self.theirs.keyspace().unwrap_or_default().to_owned();
         let mut key = BTreeSet::new();
         for kind in kinds {
@@ -328,200 +380,10 @@ impl Pair {
         }
         false
     }
-
-    /// Whether a view of Cassandra's has other rows than its base table has at Cassandra itself, where ours has just those.
-    async fn is_no_mirror(&mut self, step: &Step) -> bool {
-        let Some(View {
-            name, base, key, ..
-        }) = self.view(step).await
-        else {
-            return false;
-        };
-        let of_base = keys_of(&mut self.theirs, &key, &base, step).await;
-        let of_view = keys_of(&mut self.theirs, &key, &name, step).await;
-        let ours = keys_of(&mut self.ours, &key, &name, step).await;
-        of_base.is_some() && of_base == ours && of_base != of_view
-    }
-
-    /// Whether the rows of a view in which the two differ are all of partitions of the base that Cassandra fails to read, where ours has in its view just what its
-    /// own base says.
-    async fn is_of_unreadable_base(&mut self, step: &Step) -> bool {
-        let (Some(view), Some(plain)) = (self.view(step).await, plain(step, "*")) else {
-            return false;
-        };
-        let (theirs, ours) = self.at_once(&plain).await;
-        let (Answer::Rows(theirs), Answer::Rows(ours)) = (theirs.answer, ours.answer) else {
-            return false;
-        };
-        if theirs.columns != ours.columns {
-            return false;
-        }
-        let of_one = |one: &Table, other: &Table| -> Vec<Row> {
-            let rows = one.rows.iter();
-            let rows = rows.filter(|row| !other.rows.contains(row));
-            rows.cloned().collect()
-        };
-        let differing = [of_one(&theirs, &ours), of_one(&ours, &theirs)].concat();
-        let key = self.key(&view.base, &["partition_key"]).await;
-        let places: Vec<usize> = (0..theirs.columns.len())
-            .filter(|place| key.contains(theirs.columns[*place].name.as_bytes()))
-            .collect();
-        let partition: Vec<String> = places
-            .iter()
-            .map(|place| format!("\"{}\" = ?", theirs.columns[*place].name))
-            .collect();
-        let text = format!(
-            "SELECT * FROM {} WHERE {}",
-            view.base,
-            partition.join(" AND ")
-        );
-        for row in &differing {
-            let values = places.iter().map(|place| match &row[*place] {
-                Some(value) => Value::Bytes(value.to_vec()),
-                None => Value::Null,
-            });
-            let values: Vec<Value> = values.collect();
-            let request = Request {
-                values: &values,
-                now_seconds: step.now_seconds,
-                ..Request::plain(&text)
-            };
-            let is_read = !matches!(
-                self.theirs.query(&request).await.answer,
-                Answer::Refused(refusal) if refusal.code == READ_FAILURE
-            );
-            if is_read {
-                return false;
-            }
-        }
-        !differing.is_empty() && self.mirrors(step, &view).await
-    }
-
-    /// Whether a view of ours has in all of its columns what its base has in them.
-    async fn mirrors(&mut self, step: &Step, view: &View) -> bool {
-        let Some(whole) = rows_of(&mut self.ours, "*", &view.name, step).await else {
-            return false;
-        };
-        let columns = whole.columns.iter();
-        let columns: Vec<String> = columns
-            .map(|column| format!("\"{}\"", column.name))
-            .collect();
-        let filters: Vec<&str> = view
-            .filter
-            .split(" AND ")
-            .filter(|relation| !relation.ends_with(" IS NOT NULL"))
-            .collect();
-        let from = match filters.is_empty() {
-            true => view.base.clone(),
-            false => format!(
-                "{} WHERE {} ALLOW FILTERING",
-                view.base,
-                filters.join(" AND ")
-            ),
-        };
-        let Some(of_base) = rows_of(&mut self.ours, &columns.join(", "), &from, step).await else {
-            return false;
-        };
-        let is_of_key = |place: &usize| {
-            let name = columns[*place].as_str();
-            view.key.split(", ").any(|column| column == name)
-        };
-        let key: Vec<usize> = (0..columns.len()).filter(is_of_key).collect();
-        let has_place = |row: &Row| key.iter().all(|place| row[*place].is_some());
-        let (mut of_base, mut of_view) = (of_base.rows, whole.rows);
-        of_base.retain(has_place);
-        of_base.sort();
-        of_view.sort();
-        of_base == of_view
-    }
-
-    /// Whether several partitions of a view are named whose key has a column that descends in the base, and both have the same rows in them.
-    async fn lists_descending_keys(&mut self, step: &Step) -> bool {
-        let Some(view) = self.view(step).await else {
-            return false;
-        };
-        let (Some(plain), Some((_, relations))) = (plain(step, "*"), relations(step)) else {
-            return false;
-        };
-        let lists = |column: &String| {
-            let list = format!("{column} IN ");
-            relations
-                .iter()
-                .any(|relation| relation.text.starts_with(&list))
-        };
-        let descends = format!(
-            "SELECT column_name, clustering_order FROM system_schema.columns WHERE keyspace_name = '{}' AND table_name = '{}'",
-            view.keyspace, view.base
-        );
-        let Answer::Rows(orders) = self.theirs.query(&Request::plain(&descends)).await.answer
-        else {
-            return false;
-        };
-        let descends = |column: &String| {
-            orders.rows.iter().any(|row| {
-                row[0].as_deref() == Some(column.as_bytes()) && row[1].as_deref() == Some(b"desc")
-            })
-        };
-        if !view
-            .partition_key
-            .iter()
-            .any(|column| lists(column) && descends(column))
-        {
-            return false;
-        }
-        let (theirs, ours) = self.at_once(&plain).await;
-        match (theirs.answer, ours.answer) {
-            (Answer::Rows(mut theirs), Answer::Rows(mut ours)) if theirs.rows != ours.rows => {
-                theirs.rows.sort();
-                ours.rows.sort();
-                theirs.rows == ours.rows
-            }
-            _ => false,
-        }
-    }
-
-    /// What Cassandra's own tables say of the view that a step reads, if it reads one.
-    async fn view(&mut self, step: &Step) -> Option<View> {
-        let name = table_of(&step.text)?;
-        let keyspace = self.theirs.keyspace()?.to_owned();
-        let about = |column: &str, table: &str, of: &str| {
-            format!(
-                "SELECT {column} FROM system_schema.{table} WHERE keyspace_name = '{keyspace}' AND {of} = '{name}'"
-            )
-        };
-        let bases = about("base_table_name", "views", "view_name");
-        let columns = about("column_name, kind", "columns", "table_name");
-        let filters = about("where_clause", "views", "view_name");
-        let bases = names(&mut self.theirs, &bases).await;
-        let filters = names(&mut self.theirs, &filters).await;
-        let columns = self.theirs.query(&Request::plain(&columns)).await;
-        let (Some(base), Some(filter), Answer::Rows(columns)) =
-            (bases.first(), filters.first(), columns.answer)
-        else {
-            return None;
-        };
-        let of_kind = |is_meant: fn(&[u8]) -> bool| -> Vec<String> {
-            let rows = columns.rows.iter();
-            let rows = rows.filter(|row| row[1].as_deref().is_some_and(is_meant));
-            rows.filter_map(|row| row[0].as_deref())
-                .map(|name| String::from_utf8_lossy(name).into_owned())
-                .collect()
-        };
-        let key = of_kind(|kind| kind != b"regular");
-        let key: Vec<String> = key.iter().map(|name| format!("\"{name}\"")).collect();
-        Some(View {
-            name: name.to_owned(),
-            base: String::from_utf8_lossy(base).into_owned(),
-            key: key.join(", "),
-            partition_key: of_kind(|kind| kind == b"partition_key"),
-            filter: String::from_utf8_lossy(filter).into_owned(),
-            keyspace,
-        })
-    }
 }
 
 /// The table that a SELECT reads.
-fn table_of(text: &str) -> Option<&str> {
+pub(super) fn table_of(text: &str) -> Option<&str> {
     let mut words = text.split([' ', ';']);
     words.find(|word| *word == "FROM");
     words.next()
@@ -551,8 +413,8 @@ fn narrower(step: &Step, all: &Table) -> Vec<String> {
 }
 
 /// A relation of a WHERE, with the values of its markers.
-struct Said<'a> {
-    text: Cow<'a, str>,
+pub(super) struct Said<'a> {
+    pub(super) text: Cow<'a, str>,
     values: Vec<Value>,
 }
 
@@ -576,12 +438,35 @@ fn as_constant(said: &Said<'_>) -> Option<Said<'static>> {
     })
 }
 
+/// Whether an integer's first byte says nothing that its second one does not say.
+fn is_padded(number: &[u8]) -> bool {
+    match number {
+        [0x00, next, ..] => *next < 0x80,
+        [0xff, next, ..] => *next >= 0x80,
+        _ => false,
+    }
+}
+
+/// Whether the last of a tuple's so many parts is null, or not there.
+fn ends_in_null(mut tuple: &[u8], parts: usize) -> bool {
+    let mut is_null = true;
+    for _ in 0..parts {
+        let Some((length, rest)) = tuple.split_first_chunk() else {
+            return true;
+        };
+        let length = i32::from_be_bytes(*length);
+        is_null = length < 0;
+        tuple = rest.get(length.max(0) as usize..).unwrap_or_default();
+    }
+    is_null
+}
+
 fn is_contains(relation: &str) -> bool {
     relation.contains(" CONTAINS ")
 }
 
 /// The same rows, one by one: these columns of a step's table under its WHERE, and nothing that limits, groups or orders them.
-fn plain(step: &Step, columns: &str) -> Option<Step> {
+pub(super) fn plain(step: &Step, columns: &str) -> Option<Step> {
     let (from, values) = match relations(step) {
         Some((table, relations)) => together(table, &relations.iter().collect::<Vec<_>>()),
         None if step.text.contains(" WHERE ") => return None,
@@ -605,7 +490,7 @@ fn together(table: &str, relations: &[&Said<'_>]) -> (String, Vec<Value>) {
 }
 
 /// The table that a SELECT reads, and the relations of its WHERE.
-fn relations(step: &Step) -> Option<(&str, Vec<Said<'_>>)> {
+pub(super) fn relations(step: &Step) -> Option<(&str, Vec<Said<'_>>)> {
     let text = step.text.trim_end_matches(';');
     let markers = |text: &str| text.matches('?').count();
     if markers(text) != step.values.len() {
@@ -651,7 +536,12 @@ async fn rows_by(
 }
 
 /// All of a table's rows as a server has them at the time of a step.
-async fn rows_of(asker: &mut Asker, columns: &str, from: &str, step: &Step) -> Option<Table> {
+pub(super) async fn rows_of(
+    asker: &mut Asker,
+    columns: &str,
+    from: &str,
+    step: &Step,
+) -> Option<Table> {
     let text = format!("SELECT {columns} FROM {from}");
     let request = Request {
         values: match text.contains('?') {
@@ -667,12 +557,10 @@ async fn rows_of(asker: &mut Asker, columns: &str, from: &str, step: &Step) -> O
     }
 }
 
-/// The keys of a view that rows of a table have, in one order.
-async fn keys_of(asker: &mut Asker, key: &str, table: &str, step: &Step) -> Option<Vec<Row>> {
-    let mut rows = rows_of(asker, key, table, step).await?.rows;
-    rows.retain(|row| row.iter().all(Option::is_some));
-    rows.sort();
-    Some(rows)
+/// The rows of one table that another one lacks.
+pub(super) fn only_in(one: &Table, other: &Table) -> Vec<Row> {
+    let rows = one.rows.iter().filter(|row| !other.rows.contains(row));
+    rows.cloned().collect()
 }
 
 /// Whether the first answer has only rows of the second one, and fewer.
@@ -710,7 +598,9 @@ async fn rows_in_pages(asker: &mut Asker, step: &Step) -> Option<Vec<Row>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{as_constant, as_range, narrower, plain, relations, selected};
+    use super::{
+        as_constant, as_range, ends_in_null, is_padded, narrower, plain, relations, selected,
+    };
     use crate::oracle::answer::{Column, Kind, Table, Type};
     use crate::oracle::step::{Purpose, Step};
     use crate::oracle::wire::Value;
@@ -766,6 +656,25 @@ mod tests {
         let (ranges, numbers) = reworded(&asked, &["c0".to_owned()]);
         assert_eq!(ranges, [None, None]);
         assert_eq!(numbers, [None, None]);
+    }
+
+    #[test]
+    fn a_number_is_padded_where_its_first_byte_says_nothing() {
+        for padded in [&[0, 0][..], &[0, 0, 0, 5], &[0xff, 0x80], &[0xff, 0xff]] {
+            assert!(is_padded(padded), "{padded:?}");
+        }
+        for whole in [&[][..], &[0], &[0xff], &[0, 0x80], &[0xff, 0x7f], &[1, 0]] {
+            assert!(!is_padded(whole), "{whole:?}");
+        }
+    }
+
+    #[test]
+    fn a_tuple_is_short_where_its_last_part_is_null() {
+        let (one, null) = ([0, 0, 0, 1, 7], [0xff; 4]);
+        assert!(!ends_in_null(&[one, one].concat(), 2));
+        assert!(!ends_in_null(&[&null[..], &one].concat(), 2));
+        assert!(ends_in_null(&[&one[..], &null].concat(), 2));
+        assert!(ends_in_null(&one, 2));
     }
 
     #[test]

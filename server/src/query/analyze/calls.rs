@@ -173,7 +173,7 @@ impl Terms<'_> {
         }
         let shown = |place: usize| print(&arguments[place]);
         let fit =
-            |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
+            |place: usize, ty: &CqlType| self.test(&arguments[place], natural[place].as_ref(), ty);
         match functions::resolve(called, &compatible, None, self.table, &shown, &fit)? {
             Some(_) => Ok(()),
             None => Err(self.unknown_function(&unquoted(called))),
@@ -328,7 +328,7 @@ impl Terms<'_> {
             .collect();
         let shown = |place: usize| print(&arguments[place]);
         let fit =
-            |place: usize, ty: &CqlType| self.fit(&arguments[place], natural[place].as_ref(), ty);
+            |place: usize, ty: &CqlType| self.test(&arguments[place], natural[place].as_ref(), ty);
         // In a selection a call means the same wherever it stands; only what is read from JSON has no type of its own.
         let is_typed = !self.columns || matches!(name, "from_json" | "fromjson");
         let wanted = receiver.filter(|_| is_typed).map(|receiver| receiver.ty);

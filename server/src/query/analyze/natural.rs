@@ -9,7 +9,8 @@ use palladium_protocol::types::CqlType;
 
 use super::literal;
 use super::parts::field_place;
-use super::term::{Terms, print};
+use super::term::{Terms, print, undefined};
+use crate::error::CqlResult;
 use crate::query::functions::aggregate::AggregateKind;
 use crate::query::functions::{self, Fit, is_assignable};
 use crate::schema::types;
@@ -79,7 +80,7 @@ impl Terms<'_> {
                 }
                 let shown = |place: usize| print(&arguments[place]);
                 let fit = |place: usize, ty: &CqlType| {
-                    self.fit(&arguments[place], natural[place].as_ref(), ty)
+                    self.test(&arguments[place], natural[place].as_ref(), ty)
                 };
                 let signature = functions::resolve(
                     called,
@@ -223,6 +224,28 @@ impl Terms<'_> {
                 Some(_) => Fit::No,
             },
         }
+    }
+
+    /// The same of what is selected where a value of a type is wanted: names in braces are columns then, unless they are fields of a user type.
+    pub(super) fn test(
+        &self,
+        of: &Selectable,
+        natural: Option<&CqlType>,
+        ty: &CqlType,
+    ) -> CqlResult<Fit> {
+        let table = self.table.filter(|_| self.columns);
+        if let (Selectable::Map(parts), Some(table)) = (of, table)
+            && !matches!(ty.bare(), CqlType::Udt(_))
+        {
+            for (key, _) in parts {
+                if let Selectable::Column(name) = key
+                    && table.column_index(name.as_str()).is_none()
+                {
+                    return Err(undefined(table, name));
+                }
+            }
+        }
+        Ok(self.fit(of, natural, ty))
     }
 
     fn fit_all<'t>(&self, parts: impl Iterator<Item = &'t Selectable>, ty: &CqlType) -> Fit {

@@ -349,7 +349,7 @@ impl<'a> Terms<'a> {
                 let ty = types::resolve(to, self.keyspace, &lookup)?;
                 let name = print(of);
                 let natural = self.natural_type(expression);
-                if self.fit(expression, natural.as_ref(), &ty) == Fit::No {
+                if self.test(expression, natural.as_ref(), &ty)? == Fit::No {
                     return Err(CqlError::invalid(match self.columns {
                         true => format!(
                             "Cannot assign value {name} to {name} of type {}",

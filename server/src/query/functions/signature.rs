@@ -432,7 +432,7 @@ pub fn resolve(
     receiver: Option<&CqlType>,
     table: Option<&TableSchema>,
     shown: &dyn Fn(usize) -> String,
-    fit: &dyn Fn(usize, &CqlType) -> Fit,
+    fit: &dyn Fn(usize, &CqlType) -> CqlResult<Fit>,
 ) -> CqlResult<Option<Signature>> {
     let name = called.name.as_str();
     let candidates = candidates(name, arguments, receiver, table, shown)?;
@@ -448,7 +448,7 @@ pub fn resolve(
             )));
         }
         for (place, takes) in only.takes.iter().enumerate() {
-            if fit(place, takes) == Fit::No {
+            if fit(place, takes)? == Fit::No {
                 return Err(CqlError::invalid(format!(
                     "Type error: {} cannot be passed as argument {place} of function system.{name} of type {takes}",
                     shown(place)
@@ -457,22 +457,20 @@ pub fn resolve(
         }
         return Ok(candidates.into_iter().next());
     }
-    let rated = candidates.iter().filter_map(|candidate| {
+    let mut rated = Vec::new();
+    for candidate in &candidates {
         let is_wanted = receiver.is_none_or(|receiver| is_assignable(&candidate.returns, receiver));
         if candidate.takes.len() != arguments.len() || !is_wanted {
-            return None;
+            continue;
         }
-        let worst = candidate
-            .takes
-            .iter()
-            .enumerate()
+        let fits = candidate.takes.iter().enumerate();
+        let fits: Vec<Fit> = fits
             .map(|(place, ty)| fit(place, ty))
-            .min();
-        worst
-            .filter(|fit| *fit > Fit::No)
-            .map(|fit| (fit, candidate))
-    });
-    let mut rated: Vec<_> = rated.collect();
+            .collect::<CqlResult<_>>()?;
+        if let Some(worst) = fits.into_iter().min().filter(|fit| *fit > Fit::No) {
+            rated.push((worst, candidate));
+        }
+    }
     let best = rated.iter().map(|(fit, _)| *fit).max();
     rated.retain(|(fit, _)| Some(*fit) == best);
     let listed = |candidates: &[&Signature]| {
