@@ -6,12 +6,16 @@
 //!                                        └─ Later ─► future ────────────────────────┴─► out ─► one socket write
 //! ```
 //!
+//! What leaves, and until when, is `send`'s; for how long a peer is waited for, `pace`'s.
+//!
 //! What must hold: rows of a table leave, and wait here for a slow reader, only as long as the table's lease lives; and no socket that takes nothing is
 //! waited for without an end.
 
+mod pace;
+mod send;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -26,14 +30,15 @@ use palladium_protocol::limits::FrameLimits;
 use palladium_protocol::request::Request;
 use palladium_protocol::response::{Event, WriteType};
 use palladium_protocol::wire::{Decoder, Encoder, Frame, Version};
-use palladium_storage::{Reading, Write};
+use palladium_storage::Write;
 use smallvec::SmallVec;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{broadcast, watch};
-use tokio::time::{MissedTickBehavior, Sleep};
+use tokio::time::Sleep;
 
+use self::pace::{Waited, part, read_all};
 use super::clients;
 use super::handshake::{self, Greeting};
 use super::in_flight::Share;
@@ -41,7 +46,7 @@ use super::told_to_stop;
 use crate::auth::login::{TOKEN_BYTES_MAX, log_in};
 use crate::database::Database;
 use crate::error::CqlError;
-use crate::instruments::{Asked, Client, Passed, Runs, Taken, take_passed};
+use crate::instruments::{Asked, Passed, Runs, Taken, take_passed};
 use crate::query::{self, Outcome, Response};
 use crate::schema::Catalog;
 use crate::session::Session;
@@ -54,28 +59,13 @@ const ROOM_BYTES_MAX: usize = 16 << 10;
 const QUIET: Duration = Duration::from_secs(1);
 /// While a socket takes nothing, from one look at the leases of what waits for it to the next. A table that is locked is out of memory within 5 s.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// For how long a socket may take nothing while all connections together hold too much: others are refused for the sake of its reader, whose own patience is
-/// usually less (drivers give a request up after 2 to 12 s).
-const STALL_NANOS_MAX_IN_NEED: u64 = 30 * 1_000_000_000;
-/// The same while there is room. Its reader may be held up in a debugger, or work through a page before he reads on; for good it is not, as nothing else would
-/// ever end it: a peer that answers the kernel's probes with a closed window is not dead.
-const STALL_NANOS_MAX: u64 = 300 * 1_000_000_000;
-/// Bytes that a peer must give or take for its patience to begin anew. Whoever moves a few at a time holds a place, and what waits for him, as one who moves none:
-/// while there is need he is to move 8 KiB a second, and otherwise a tenth of that.
-const PACE_BYTES: usize = 256 << 10;
 /// Bytes of a text or a batch from which on it is worked on aside: to parse or bind so much takes longer than others of this thread should wait.
 const LARGE_REQUEST_BYTES: usize = 16 << 10;
 /// The same of a prepared statement, most of whose bytes are values that go as they came.
 const LARGE_EXECUTE_BYTES: usize = 256 << 10;
-/// Bytes read from a socket before the requests in them are begun.
-const READ_BYTES_MAX: usize = 256 << 10;
 /// Bytes of answers after which no further request is begun until they have left: a reader that is slow finds its own requests waiting. With one more answer of
 /// usual size the buffer is kept, and is none of the large blocks whose pages come from the kernel anew each time.
 const OUT_BYTES_MAX: usize = 192 << 10;
-/// An answer buffer that grew beyond this is given back after it was sent.
-const OUT_BYTES_KEPT: usize = 256 << 10;
-/// How long a client may take to read the last word and hang up.
-const PARTING: Duration = Duration::from_secs(1);
 /// How long a connection too many may take to say its first word.
 const FIRST_WORD: Duration = Duration::from_secs(5);
 /// Bytes of a message before the client is ready: whoever has not logged in is held small. The largest is a token of AUTH_RESPONSE.
@@ -104,30 +94,6 @@ impl Future for UnderWay {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<Answer>> {
         self.work.as_mut().poll(context)
-    }
-}
-
-/// How long a peer has been waited for, and what it has moved since.
-#[derive(Debug, Clone, Copy)]
-struct Waited {
-    since_nanos: u64,
-    bytes: usize,
-}
-
-impl Waited {
-    fn since(now_nanos: u64) -> Self {
-        Waited {
-            since_nanos: now_nanos,
-            bytes: 0,
-        }
-    }
-
-    /// For how long, at this moment. Whoever has moved enough is waited for anew.
-    fn nanos(&mut self, now_nanos: u64) -> u64 {
-        if self.bytes >= PACE_BYTES {
-            *self = Waited::since(now_nanos);
-        }
-        now_nanos.saturating_sub(self.since_nanos)
     }
 }
 
@@ -350,18 +316,6 @@ impl Connection {
                 }
             }
         }
-    }
-
-    /// Whether a request that has arrived in part has been waited for long enough. Asked while the connection is quiet or once a second.
-    fn part_is_overdue(&mut self) -> bool {
-        if self.part_bytes() == 0 || !self.session.is_ready() {
-            self.part_waited = None;
-            return false;
-        }
-        let now_nanos = self.database.engine.reading().boot_nanos;
-        let waited = self.part_waited.get_or_insert(Waited::since(now_nanos));
-        let nanos = waited.nanos(now_nanos);
-        nanos > self.stall_nanos_max()
     }
 
     /// The client has hung up: what only reads ends at once. What writes goes on to its end, whoever waits for it.
@@ -656,17 +610,6 @@ impl Connection {
         }
     }
 
-    /// Encodes what is ready, as far as there is room.
-    fn finish(&mut self) {
-        while self.out.len() < OUT_BYTES_MAX
-            && let Some(answer) = self.ready.pop_front()
-        {
-            self.requests -= 1;
-            self.request_bytes -= answer.bytes;
-            self.encode(answer.stream, answer.response, answer.taken);
-        }
-    }
-
     fn encode(&mut self, stream: i16, response: Response, taken: Taken) {
         let failed = match response.unwrapped() {
             Response::Error(error) => {
@@ -732,156 +675,6 @@ impl Connection {
         let ready: usize = ready.map(|answer| answer.response.uncounted_bytes()).sum();
         self.request_bytes + self.out.len() + ready
     }
-
-    /// The answer; or, while all hold too much, a refusal in place of rows that are more than this connection may hold then.
-    ///
-    /// What a conditional write came to is no such thing: it has been done, and nobody else tells.
-    fn if_it_fits(&self, response: Response) -> Response {
-        let bytes = response.uncounted_bytes();
-        match bytes > 0
-            && !response.tells_of_a_write()
-            && self.kept_bytes() + bytes > self.held.fair_bytes()
-        {
-            true => {
-                CqlError::overloaded("The server holds as many bytes of answers as it may hold")
-                    .into()
-            }
-            false => response,
-        }
-    }
-
-    /// Sends all answers. Most sockets take them at once.
-    async fn send(&mut self) -> std::io::Result<()> {
-        self.encoder.flush(&mut self.out);
-        self.report();
-        let bytes = self.out.len();
-        if bytes == 0 {
-            return Ok(());
-        }
-        let sent = match write_now(&mut self.socket, &self.out).await {
-            Poll::Ready(written) => some(written?)?,
-            Poll::Pending => 0,
-        };
-        if sent < bytes {
-            // Apart, so that no connection sets memory aside for it.
-            Box::pin(self.send_rest(sent)).await?;
-        }
-        self.settle(bytes);
-        self.shown.clear();
-        match self.out.capacity() > OUT_BYTES_KEPT {
-            true => self.out = BytesMut::new(),
-            false => self.out.clear(),
-        }
-        if self.arrived.saturating_duration_since(self.buffers_since) >= QUIET {
-            self.renew_buffers();
-        }
-        self.report();
-        Ok(())
-    }
-
-    /// Sends the rest as the reader takes it, who may be slow. What is under way goes on meanwhile: it may hold a latch that others wait for.
-    ///
-    /// The clocks are read before each write, and while there is none: what waits here was read from its tables a while ago.
-    async fn send_rest(&mut self, mut sent: usize) -> std::io::Result<()> {
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut waited = Waited::since(self.database.engine.reading().boot_nanos);
-        while sent < self.out.len() {
-            let may_write = tokio::select! {
-                biased;
-                writable = self.socket.writable() => {
-                    writable?;
-                    true
-                }
-                Some(answers) = self.under_way.next(), if !self.under_way.is_empty() => {
-                    self.put_by(answers);
-                    continue;
-                }
-                _ = look.tick() => false,
-            };
-            let clock = self.database.engine.reading();
-            if !self.may_show(clock) {
-                return Err(
-                    self.cut("the key of a table was taken away whose rows it has not read")
-                );
-            }
-            if may_write {
-                match self.socket.try_write(&self.out[sent..]) {
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    written => {
-                        let bytes = some(written?)?;
-                        sent += bytes;
-                        waited.bytes += bytes;
-                    }
-                }
-            }
-            if waited.nanos(clock.boot_nanos) > self.stall_nanos_max() {
-                return Err(self.cut("it does not read its answers"));
-            }
-        }
-        Ok(())
-    }
-
-    /// For how long a peer is waited for now.
-    fn stall_nanos_max(&self) -> u64 {
-        match self.held.is_too_much() {
-            true => STALL_NANOS_MAX_IN_NEED,
-            false => STALL_NANOS_MAX,
-        }
-    }
-
-    /// Answers that came while earlier ones wait for their reader.
-    fn put_by(&mut self, answers: Vec<Answer>) {
-        for mut answer in answers {
-            if self.held.is_too_much() {
-                answer.response = self.if_it_fits(answer.response);
-            }
-            self.ready.push_back(answer);
-        }
-        self.report();
-    }
-
-    /// Whether everything that waits for the reader may still be shown.
-    fn may_show(&self, clock: Reading) -> bool {
-        let ready = self.ready.iter();
-        let ready = ready.filter_map(|answer| answer.response.rows()?.leased_table());
-        let tables = self.shown.iter().copied().chain(ready);
-        self.database.engine.all_usable(tables, clock)
-    }
-
-    /// Has the connection end at once: what its socket still holds is not sent either, and what waits here is wiped when it is freed.
-    fn cut(&self, why: &'static str) -> std::io::Error {
-        tracing::info!(peer = %self.session.peer, why, "a connection is closed");
-        if let Err(error) = self.socket.set_zero_linger() {
-            tracing::debug!(%error, "the socket keeps what it holds until its reader leaves");
-        }
-        std::io::Error::new(ErrorKind::TimedOut, why)
-    }
-
-    /// Takes new buffers in place of those that are empty: a busy connection would show the rows of an hour ago in their tails.
-    #[cold]
-    fn renew_buffers(&mut self) {
-        self.buffers_since = self.arrived;
-        self.decoder.give_up_buffers();
-        self.encoder.give_up_buffers();
-        self.out = BytesMut::new();
-    }
-}
-
-impl Connection {
-    /// What was answered has left: it counts.
-    fn settle(&mut self, sent_bytes: usize) {
-        let client = Client {
-            who: &self.session.asker().who,
-            peer: self.session.peer,
-            prepared: &self.database.prepared,
-        };
-        self.runs
-            .settle(&self.database.instruments, sent_bytes, &client);
-        if self.under_way.is_empty() && self.ready.is_empty() {
-            self.runs.forget_texts();
-        }
-    }
 }
 
 /// What goes on when nobody waits for its answer.
@@ -905,66 +698,11 @@ fn aside<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Offers bytes to a socket once.
-async fn write_now(socket: &mut TcpStream, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-    poll_fn(|context| Poll::Ready(Pin::new(&mut *socket).poll_write(context, bytes))).await
-}
-
-/// Bytes that were written, of more than none.
-fn some(bytes: usize) -> std::io::Result<usize> {
-    match bytes {
-        0 => Err(ErrorKind::WriteZero.into()),
-        bytes => Ok(bytes),
-    }
-}
-
 /// The next event for a client that registered; one that lags too far behind misses some.
 async fn next_event(events: &mut Option<broadcast::Receiver<Arc<Event>>>) -> Option<Arc<Event>> {
     match events {
         Some(events) => events.recv().await.ok(),
         None => std::future::pending().await,
-    }
-}
-
-/// Ends the conversation so that the last word arrives: closing a socket with unread bytes in it would throw away what is on its way to the client.
-async fn part(socket: &mut TcpStream) {
-    if socket.shutdown().await.is_err() {
-        return;
-    }
-    let mut ignored = BytesMut::new();
-    let until_it_hangs_up = async {
-        while let Ok(1..) = read_all(socket, &mut ignored, FIRST_ROOM_BYTES).await {
-            ignored.clear();
-        }
-    };
-    let _ = tokio::time::timeout(PARTING, until_it_hangs_up).await;
-}
-
-/// Reads all there is, up to a bound; waits for the first byte, without a buffer.
-async fn read_all(
-    socket: &mut TcpStream,
-    input: &mut BytesMut,
-    room: usize,
-) -> std::io::Result<usize> {
-    let mut total = 0;
-    loop {
-        socket.readable().await?;
-        loop {
-            input.reserve(room);
-            // Not by a poll, which has a budget: one that is used up is no socket that has nothing more.
-            match socket.try_read_buf(input) {
-                Ok(0) => return Ok(total),
-                Ok(bytes) => total += bytes,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-            if total >= READ_BYTES_MAX {
-                return Ok(total);
-            }
-        }
-        if total > 0 {
-            return Ok(total);
-        }
     }
 }
 
