@@ -5,7 +5,7 @@ use super::contradiction::{Row, only_in, plain, relations, rows_of, table_of};
 use super::names;
 use crate::oracle::answer::Answer;
 use crate::oracle::step::Step;
-use crate::oracle::wire::{Asker, Request, Value};
+use crate::oracle::wire::{Asker, Request};
 
 /// The code of an error that says that a read failed.
 const READ_FAILURE: i32 = 0x1300;
@@ -51,32 +51,9 @@ impl Pair {
             return false;
         }
         let differing = [only_in(&theirs, &ours), only_in(&ours, &theirs)].concat();
-        let key = self.key(&view.base, &["partition_key"]).await;
-        let places: Vec<usize> = (0..theirs.columns.len())
-            .filter(|place| key.contains(theirs.columns[*place].name.as_bytes()))
-            .collect();
-        let partition: Vec<String> = places
-            .iter()
-            .map(|place| format!("\"{}\" = ?", theirs.columns[*place].name))
-            .collect();
-        let text = format!(
-            "SELECT * FROM {} WHERE {}",
-            view.base,
-            partition.join(" AND ")
-        );
         for row in &differing {
-            let values = places.iter().map(|place| match &row[*place] {
-                Some(value) => Value::Bytes(value.to_vec()),
-                None => Value::Null,
-            });
-            let values: Vec<Value> = values.collect();
-            let request = Request {
-                values: &values,
-                now_seconds: step.now_seconds,
-                ..Request::plain(&text)
-            };
             let is_read = !matches!(
-                self.theirs.query(&request).await.answer,
+                self.partition_of(&view.base, &theirs.columns, row, step).await,
                 Answer::Refused(refusal) if refusal.code == READ_FAILURE
             );
             if is_read {

@@ -7,7 +7,7 @@ use palladium_protocol::cql::ast::Operator;
 use palladium_protocol::types::CqlType;
 use palladium_storage::{Clustering, PartitionKey, Row};
 
-use super::conditional::rows_of;
+use super::demand::rows_of;
 use super::existing::Existing;
 use super::write::{keys_of, places_of};
 use crate::error::{CqlError, CqlResult};

@@ -23,24 +23,23 @@ use palladium_protocol::ErrorCode;
 use palladium_protocol::cql::ast::BatchKind;
 use palladium_protocol::response::WriteType;
 use palladium_storage::{
-    Clustering, KeyRange, LatchGuard, Limits, Mutation, PartitionKey, PartitionUpdate, ReadCommand,
-    ReadPage, ReadRows, Row, Slices, Store, Write,
+    KeyRange, LatchGuard, Limits, Mutation, PartitionKey, PartitionUpdate, ReadCommand, ReadPage,
+    ReadRows, Row, Slices, Store, Write,
 };
-use smallvec::SmallVec;
 
 use super::condition::{applies, check_conditional, is_about_rows};
 use super::consistency::guard;
 use super::counter::Totals;
-use super::existing::{Existing, Found, PartitionId, place_of};
+use super::demand::{Demand, rows_of};
+use super::existing::{Existing, Found, PartitionId};
 use super::verdict::{self, Refusal};
 use super::write::{
-    Place, batch_timestamp, check_age, check_timestamp, check_without_keys, guard_batch, keys_of,
-    merged, needs_row, places_of, plans_of, stamp, update_of, write_type,
+    batch_timestamp, check_age, check_timestamp, check_without_keys, guard_batch, merged,
+    needs_row, plans_of, stamp, update_of, write_type,
 };
 use super::{Settings, moment, read_while_open, try_read};
 use crate::database::Database;
 use crate::derived::{entries, views};
-use crate::encode::key;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::check_values;
 use crate::query::Outcome;
@@ -48,7 +47,6 @@ use crate::query::analyze::{ModifyPlan, Operation};
 use crate::query::answer::Response;
 use crate::query::expression::{Given, Scope};
 use crate::query::functions::Moment;
-use crate::query::plan::NamedKeys;
 use crate::query::prepared::Statement;
 use crate::schema::{Catalog, ColumnKind, TableSchema};
 use crate::traces;
@@ -194,18 +192,15 @@ impl Latched<'_> {
         if patience == Patience::None && plans.iter().any(|(plan, _)| has_views(&plan.table)) {
             return Ok(None);
         }
-        let conditional = plans.iter().any(|(plan, _)| plan.condition.is_some());
         let begun = moment(database, settings);
-        if conditional {
+        if plans.iter().any(|(plan, _)| plan.condition.is_some()) {
             check_conditional(&plans, batch.is_some(), &begun)?;
         } else if let (None, [(plan, bound)]) = (batch, &plans[..]) {
             check_timestamp(plan, &Scope::of_values(bound, &begun))?;
         }
-        // Once: a key may be made anew each time it is asked for.
-        let keys = keys_of_all(&plans, &begun)?;
-        let mut turns = Turns::default();
+        let demand = Demand::new(plans, &begun)?;
         let timestamp = batch_timestamp(statements, &begun)?;
-        let partitions = partitions_of(&plans, &keys);
+        let partitions = demand.partitions();
         if patience == Patience::None && partitions.len() > PARTITIONS_AT_ONCE_MAX {
             return Ok(None);
         }
@@ -222,113 +217,30 @@ impl Latched<'_> {
         traces::note(|| format!("Holding the latches of {} partitions", partitions.len()));
         // The moment is taken under the latch: later holders of it come later in time.
         let now = moment(database, settings);
-        let mut found = Found::new(&partitions);
-        let looking = looking_of(&plans, &keys, &partitions);
-        for ((_, key), own) in partitions.iter().zip(&looking) {
-            let Some(command) = command_of(&plans, own, key, &now) else {
-                continue;
-            };
-            let rows = command.slices.as_slice().len();
-            if patience == Patience::None && rows > ROWS_AT_ONCE_MAX {
-                return Ok(None);
-            }
-            let table = &plans[own[0]].0.table;
-            let Some(page) = self.read(table, command, patience).await? else {
-                return Ok(None);
-            };
-            traces::note(|| super::read::noted(&page));
-            if let Some(existing) = found.get_mut(table.id, key) {
-                existing.absorb(page.decoded()?);
-            }
-            turns.take(patience).await;
+        let mut turns = Turns::new(patience);
+        let Some(found) = self.look(&demand, &partitions, &now, &mut turns).await? else {
+            return Ok(None);
+        };
+        if demand.is_conditional && !all_apply(&demand, &found, &now, &mut turns).await? {
+            let refusal = self.refusal(&demand, &now, &found, patience).await?;
+            return Ok(refusal.map(Decided::Answer));
         }
-        found.settle();
-        if conditional {
-            for ((plan, bound), own) in plans.iter().zip(&keys) {
-                let scope = Scope::of_values(bound, &now);
-                let existing = own.first().and_then(|key| found.get(plan.table.id, key));
-                turns.take(patience).await;
-                if !applies(plan, &scope, existing)? {
-                    let key = conditional_key(&plans, &keys);
-                    let refusal = self.refusal(&plans, key, &now, &found, patience).await?;
-                    return Ok(refusal.map(Decided::Answer));
-                }
-            }
-        }
-        let newest = found.newest();
-        let mut mutations = Vec::with_capacity(partitions.len());
-        let mut totals = Totals::default();
-        for ((plan, bound), keys) in plans.iter().zip(&keys) {
-            let scope = Scope::of_values(bound, &now);
-            let client = timestamp.or(settings.timestamp).filter(|_| !conditional);
-            let stamp = || {
-                let mut stamp = stamp(plan, &scope, client, now.micros)?;
-                if conditional {
-                    // One moment for all of them, whatever each says of its own, as in Cassandra: of two values of a cell the greater one stays.
-                    stamp.timestamp = now.micros.max(newest.saturating_add(1));
-                }
-                Ok(stamp)
-            };
-            if keys.is_empty() {
-                check_without_keys(plan, &scope, &stamp)?;
-            }
-            for key in keys {
-                turns.take(patience).await;
-                let own = found.get(plan.table.id, key);
-                let mut update =
-                    match plan.is_counter && !plan.operations.is_empty() && is_count(plan) {
-                        true => totals.count(plan, key, &scope, &stamp, own)?,
-                        false => update_of(plan, &scope, &stamp, &|position| match position {
-                            Some(position) => own?.row(position),
-                            None => own?.static_row.as_ref(),
-                        })?,
-                    };
-                if conditional {
-                    before_the_rest(&mut update);
-                }
-                if !update.is_empty() {
-                    mutations.push(Mutation {
-                        table: plan.table.id,
-                        store: Store::BASE,
-                        key: key.clone(),
-                        update,
-                    });
-                }
-            }
-        }
+        let client = timestamp.or(settings.timestamp);
+        let changes = changes(&demand, client, &found, &now, &mut turns).await?;
         // The tables as they are now: an index may have come while the latch was waited for.
         let catalog = database.catalog.load_full();
-        let mut bases = tables_now(&catalog, &plans);
+        let mut bases = tables_now(&catalog, &demand.plans);
         if patience == Patience::None && bases.iter().any(|table| has_views(table)) {
             return Ok(None);
         }
-        let mut mutations = merged(mutations);
-        let mut warnings = Vec::new();
-        if let (Some(kind), false) = (batch, conditional) {
-            let (said, checked) = guard_batch(database, kind, &plans, &mutations, settings);
-            if let Err(error) = checked {
-                let answer = Response::from(error).with_warnings(said);
-                return Ok(Some(Decided::Answer(answer)));
-            }
-            warnings = said;
-        } else {
-            let guardrails = database.guardrails_of(settings.is_superuser);
-            guard(guardrails, settings, true, &mut warnings)?;
-            if guardrails.watches_timestamps() && !conditional {
-                for (plan, bound) in &plans {
-                    let scope = Scope::of_values(bound, &now);
-                    check_age(guardrails, plan, &scope, &mut warnings)?;
-                }
-            }
-            if guardrails.watches_values() {
-                for table in &bases {
-                    check_values(guardrails, table, &mutations, &mut warnings)?;
-                }
-            }
-        }
-        let kind = match conditional {
+        let mut mutations = merged(changes);
+        let warnings = match self.guarded(&demand, &bases, &mutations, &now)? {
+            Ok(warnings) => warnings,
+            Err(answer) => return Ok(Some(Decided::Answer(answer))),
+        };
+        let kind = match demand.is_conditional {
             true => WriteType::Cas,
-            false => write_type(batch, &plans, &mutations),
+            false => write_type(batch, &demand.plans, &mutations),
         };
         for table in &bases {
             if table.has_indexes() {
@@ -344,8 +256,8 @@ impl Latched<'_> {
                 added => added?,
             }
         }
-        let answer = match conditional {
-            true => verdict::applied(&plans[0].0.table),
+        let answer = match demand.is_conditional {
+            true => verdict::applied(&demand.plans[0].0.table),
             false => Response::Void,
         };
         let done = answer.with_warnings(warnings);
@@ -358,6 +270,72 @@ impl Latched<'_> {
             done,
             held: Held { latch, catalog },
         }))
+    }
+
+    /// What is there of all that the statements have to see. None: it takes waiting, or a key that is not at hand.
+    async fn look<'p>(
+        &self,
+        demand: &Demand<'_>,
+        partitions: &'p [PartitionId],
+        now: &Moment<'_>,
+        turns: &mut Turns,
+    ) -> CqlResult<Option<Found<'p>>> {
+        let patience = turns.patience;
+        let mut found = Found::new(partitions);
+        let looking = demand.looking(partitions);
+        for ((_, key), own) in partitions.iter().zip(&looking) {
+            let Some(command) = demand.command(own, key, now) else {
+                continue;
+            };
+            let rows = command.slices.as_slice().len();
+            if patience == Patience::None && rows > ROWS_AT_ONCE_MAX {
+                return Ok(None);
+            }
+            let table = &demand.plans[own[0]].0.table;
+            let Some(page) = self.read(table, command, patience).await? else {
+                return Ok(None);
+            };
+            traces::note(|| super::read::noted(&page));
+            if let Some(existing) = found.get_mut(table.id, key) {
+                existing.absorb(page.decoded()?);
+            }
+            turns.take().await;
+        }
+        found.settle();
+        Ok(Some(found))
+    }
+
+    /// Holds what is to be written against the guardrails: what they warn of, or the answer where a batch is refused.
+    fn guarded(
+        &self,
+        demand: &Demand<'_>,
+        bases: &[&Arc<TableSchema>],
+        mutations: &[Mutation],
+        now: &Moment<'_>,
+    ) -> CqlResult<Result<Vec<String>, Response>> {
+        let (database, settings) = (self.database, self.settings);
+        if let (Some(kind), false) = (self.batch, demand.is_conditional) {
+            let (said, checked) = guard_batch(database, kind, &demand.plans, mutations, settings);
+            return Ok(match checked {
+                Ok(()) => Ok(said),
+                Err(error) => Err(Response::from(error).with_warnings(said)),
+            });
+        }
+        let mut warnings = Vec::new();
+        let guardrails = database.guardrails_of(settings.is_superuser);
+        guard(guardrails, settings, true, &mut warnings)?;
+        if guardrails.watches_timestamps() && !demand.is_conditional {
+            for (plan, bound) in &demand.plans {
+                let scope = Scope::of_values(bound, now);
+                check_age(guardrails, plan, &scope, &mut warnings)?;
+            }
+        }
+        if guardrails.watches_values() {
+            for table in bases {
+                check_values(guardrails, table, mutations, &mut warnings)?;
+            }
+        }
+        Ok(Ok(warnings))
     }
 
     /// Reads what a statement looks at. None: it takes waiting, or a key that is not at hand.
@@ -381,16 +359,14 @@ impl Latched<'_> {
     /// it, as in Cassandra. None: it takes waiting.
     async fn refusal(
         &self,
-        plans: &[(&ModifyPlan, &[Given])],
-        key: Option<&PartitionKey>,
+        demand: &Demand<'_>,
         now: &Moment<'_>,
         found: &Found<'_>,
         patience: Patience,
     ) -> CqlResult<Option<Response>> {
-        let conditional: Vec<_> = plans
-            .iter()
-            .filter(|(plan, _)| plan.condition.is_some())
-            .collect();
+        let key = demand.conditional_key();
+        let plans = demand.plans.iter();
+        let conditional: Vec<_> = plans.filter(|(plan, _)| plan.condition.is_some()).collect();
         let mut positions = Vec::new();
         for (plan, bound) in &conditional {
             if is_about_rows(plan) {
@@ -447,15 +423,19 @@ const ROWS_AT_ONCE_MAX: usize = 16;
 const STEPS_AT_ONCE: usize = 200;
 
 /// Counts the steps of a request that waits anyway, and lets others have a turn now and then.
-#[derive(Default)]
 struct Turns {
+    patience: Patience,
     steps: usize,
 }
 
 impl Turns {
-    async fn take(&mut self, patience: Patience) {
+    fn new(patience: Patience) -> Turns {
+        Turns { patience, steps: 0 }
+    }
+
+    async fn take(&mut self) {
         self.steps += 1;
-        if patience == Patience::Disk && self.steps.is_multiple_of(STEPS_AT_ONCE) {
+        if self.patience == Patience::Disk && self.steps.is_multiple_of(STEPS_AT_ONCE) {
             tokio::task::yield_now().await;
         }
     }
@@ -469,6 +449,76 @@ const OPENINGS_MAX: usize = 3;
 enum Patience {
     None,
     Disk,
+}
+
+/// Whether every IF holds.
+async fn all_apply(
+    demand: &Demand<'_>,
+    found: &Found<'_>,
+    now: &Moment<'_>,
+    turns: &mut Turns,
+) -> CqlResult<bool> {
+    for (plan, bound, own) in demand.each() {
+        let scope = Scope::of_values(bound, now);
+        let existing = own.first().and_then(|key| found.get(plan.table.id, key));
+        turns.take().await;
+        if !applies(plan, &scope, existing)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What statements change of what is there; `client`: the timestamp that came with them.
+async fn changes(
+    demand: &Demand<'_>,
+    client: Option<i64>,
+    found: &Found<'_>,
+    now: &Moment<'_>,
+    turns: &mut Turns,
+) -> CqlResult<Vec<Mutation>> {
+    let newest = found.newest();
+    let mut mutations = Vec::with_capacity(demand.keys.len());
+    let mut totals = Totals::default();
+    let client = client.filter(|_| !demand.is_conditional);
+    for (plan, bound, keys) in demand.each() {
+        let scope = Scope::of_values(bound, now);
+        let stamp = || {
+            let mut stamp = stamp(plan, &scope, client, now.micros)?;
+            if demand.is_conditional {
+                // One moment for all of them, whatever each says of its own, as in Cassandra: of two values of a cell the greater one stays.
+                stamp.timestamp = now.micros.max(newest.saturating_add(1));
+            }
+            Ok(stamp)
+        };
+        if keys.is_empty() {
+            check_without_keys(plan, &scope, &stamp)?;
+        }
+        for key in keys {
+            turns.take().await;
+            let own = found.get(plan.table.id, key);
+            let mut update = match plan.is_counter && !plan.operations.is_empty() && is_count(plan)
+            {
+                true => totals.count(plan, key, &scope, &stamp, own)?,
+                false => update_of(plan, &scope, &stamp, &|position| match position {
+                    Some(position) => own?.row(position),
+                    None => own?.static_row.as_ref(),
+                })?,
+            };
+            if demand.is_conditional {
+                before_the_rest(&mut update);
+            }
+            if !update.is_empty() {
+                mutations.push(Mutation {
+                    table: plan.table.id,
+                    store: Store::BASE,
+                    key: key.clone(),
+                    update,
+                });
+            }
+        }
+    }
+    Ok(mutations)
 }
 
 /// What is deleted by stretches or as a whole is deleted before anything of the same batch is written.
@@ -517,111 +567,6 @@ async fn write(database: &Database, write: Write, kind: WriteType, held: Held) -
     results
         .into_iter()
         .try_for_each(|result| result.map_err(refused))
-}
-
-/// The partitions that each statement names.
-fn keys_of_all(
-    plans: &[(&ModifyPlan, &[Given])],
-    moment: &Moment<'_>,
-) -> CqlResult<Vec<NamedKeys>> {
-    let keys = plans
-        .iter()
-        .map(|(plan, bound)| keys_of(plan, &Scope::of_values(bound, moment)));
-    keys.collect()
-}
-
-/// All of them, in order and each once.
-fn partitions_of(plans: &[(&ModifyPlan, &[Given])], keys: &[NamedKeys]) -> Vec<PartitionId> {
-    let mut partitions = Vec::with_capacity(plans.len());
-    for ((plan, _), keys) in plans.iter().zip(keys) {
-        partitions.extend(keys.iter().map(|key| (plan.table.id, key.clone())));
-    }
-    partitions.sort_unstable();
-    partitions.dedup();
-    partitions
-}
-
-/// The partition that conditional statements are about: all of a request are about one.
-fn conditional_key<'k>(
-    plans: &[(&ModifyPlan, &[Given])],
-    keys: &'k [NamedKeys],
-) -> Option<&'k PartitionKey> {
-    let mut all = plans.iter().zip(keys);
-    let conditional = all.find(|((plan, _), _)| plan.condition.is_some());
-    conditional.and_then(|(_, keys)| keys.first())
-}
-
-/// Statements that look at a partition, by their places: mostly one.
-type Looking = SmallVec<[usize; 1]>;
-
-/// Of each partition, the statements that look at it.
-fn looking_of(
-    plans: &[(&ModifyPlan, &[Given])],
-    keys: &[NamedKeys],
-    partitions: &[PartitionId],
-) -> SmallVec<[Looking; 1]> {
-    let each = partitions.iter().map(|_| Looking::new());
-    let mut looking: SmallVec<[Looking; 1]> = each.collect();
-    for (place, ((plan, _), keys)) in plans.iter().zip(keys).enumerate() {
-        if !looks_first(plan) {
-            continue;
-        }
-        for key in keys {
-            if let Some(at) = place_of(partitions, plan.table.id, key) {
-                looking[at].push(place);
-            }
-        }
-    }
-    looking
-}
-
-/// Reads the rows that statements are about in a partition, as they are now, once for all of them. What is wrong with the rows of one is said in its turn. None:
-/// there is nothing to read.
-fn command_of(
-    plans: &[(&ModifyPlan, &[Given])],
-    looking: &[usize],
-    key: &PartitionKey,
-    now: &Moment<'_>,
-) -> Option<ReadCommand> {
-    let table = &plans[*looking.first()?].0.table;
-    let slices = match table.clustering.is_empty() {
-        true => Slices::all(),
-        false => {
-            let rows = looking.iter().filter_map(|place| {
-                let (plan, bound) = plans[*place];
-                rows_of(plan, &Scope::of_values(bound, now)).ok()
-            });
-            let mut rows = rows.peekable();
-            rows.peek()?;
-            Slices::new(rows.flatten().map(|row| key::around(&row)).collect())
-        }
-    };
-    Some(ReadCommand {
-        table: table.id,
-        store: Store::BASE,
-        range: KeyRange::One(key.clone()),
-        slices,
-        reversed: false,
-        columns: table.storage_columns.clone(),
-        limits: Limits::NONE,
-        resume: None,
-        now: now.seconds,
-    })
-}
-
-/// The rows a statement is about; a table without clustering columns has one.
-pub fn rows_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<Vec<Clustering>> {
-    if plan.table.clustering.is_empty() {
-        return Ok(vec![Clustering::SINGLE]);
-    }
-    let places = places_of(plan, scope)?.unwrap_or_default();
-    Ok(places
-        .into_iter()
-        .filter_map(|place| match place {
-            Place::Row(position, _) => Some(position),
-            Place::Static => None,
-        })
-        .collect())
 }
 
 /// Reads the first rows of a partition.

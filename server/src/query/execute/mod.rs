@@ -7,6 +7,7 @@ mod condition;
 pub mod conditional;
 mod consistency;
 mod counter;
+mod demand;
 mod existing;
 pub mod read;
 pub mod role;
