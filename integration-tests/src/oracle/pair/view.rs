@@ -1,14 +1,11 @@
 //! Views, and the base tables that they mirror: Cassandra's against its own, and ours against ours.
 
 use super::Pair;
-use super::contradiction::{Row, only_in, plain, relations, rows_of, table_of};
+use super::contradiction::{READ_FAILURE, Row, only_in, plain, relations, rows_of, table_of};
 use super::names;
 use crate::oracle::answer::Answer;
 use crate::oracle::step::Step;
 use crate::oracle::wire::{Asker, Request};
-
-/// The code of an error that says that a read failed.
-const READ_FAILURE: i32 = 0x1300;
 
 /// A view as Cassandra's own tables describe it.
 struct View {
