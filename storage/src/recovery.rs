@@ -23,7 +23,7 @@ use crate::backend::Backend;
 use crate::backend::fields::is_zero;
 use crate::background::Jobs;
 use crate::cache::BlockCache;
-use crate::commitlog::{CommitLog, CommitLogOptions, Damage, DamageScope, Recovered};
+use crate::commitlog::{CommitLog, CommitLogOptions, Damage, DamageScope, Recovered, ShareAddress};
 use crate::compaction::Pace;
 use crate::engine::{
     Floors, Flushes, Forming, Inner, LogPositions, LogShares, Merges, Tallies, Timestamps,
@@ -90,6 +90,7 @@ pub(crate) async fn open<B: Backend>(
     remove_orphans(&*backend, &manifest.state().tables).await?;
     let inner = Inner {
         shares: shares_from(&recovered, &manifest.state().tables),
+        unclaimed: Mutex::new(unclaimed(&recovered, &manifest.state().tables)),
         epoch: AtomicU64::new(manifest.sequence()),
         lineage: manifest.lineage(),
         floors: Mutex::new(Floors::of(manifest.state(), manifest.sequence())),
@@ -362,6 +363,18 @@ fn shares_from(recovered: &Recovered, states: &BTreeMap<TableId, TableState>) ->
         needed.add(from_floor.cloned());
     }
     needed
+}
+
+/// What the log holds of tables that the manifest does not have.
+fn unclaimed(
+    recovered: &Recovered,
+    states: &BTreeMap<TableId, TableState>,
+) -> BTreeMap<TableId, Vec<ShareAddress>> {
+    let tables = recovered.tables.iter();
+    let unclaimed = tables.filter(|(table, _)| !states.contains_key(table));
+    unclaimed
+        .map(|(table, shares)| (*table, shares.clone()))
+        .collect()
 }
 
 /// Removes blobs that no manifest entry names.

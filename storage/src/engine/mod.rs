@@ -35,7 +35,7 @@ mod shares;
 mod tables;
 mod ticket;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -46,6 +46,7 @@ use palladium_crypto::{KeyRing, Lineage, StructureId, TableId};
 use crate::backend::Backend;
 use crate::background::{Job, Jobs};
 use crate::cache::BlockCache;
+use crate::commitlog::ShareAddress;
 use crate::compaction::{Pace, StaleRows};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -108,6 +109,9 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) floors: Mutex<Floors>,
     /// What an unlock replays.
     pub(crate) shares: LogShares,
+    /// What the log holds of tables that the manifest does not have: such as were dropped, and such as it has lost. Nobody is said to miss one of them when roots have
+    /// been swept.
+    pub(crate) unclaimed: Mutex<BTreeMap<TableId, Vec<ShareAddress>>>,
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) latches: Latches,
     pub(crate) timestamps: Timestamps,

@@ -6,6 +6,9 @@
 //! What must hold: between the copy and the new floor nobody moves the table's floor or empties it, or a later replay would bring back what a truncation
 //! removed. So both of the table's locks are held. And nothing of the table is frozen: what is written out later moves the floor to where it ended when it was frozen,
 //! and what was carried stands behind that.
+//!
+//! A table that cannot be opened for its root's sake, or that the manifest has lost, is carried like one that is locked: it holds back nobody else. One that is hurt by damage in the
+//! log is not: the segments that show the damage stay with all behind them until the table is salvaged or dropped.
 
 use std::sync::Arc;
 
@@ -66,12 +69,23 @@ async fn carry<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) -> Result<()> {
         drop(rewriting);
         return rewrite::flush(inner, id).await;
     }
-    if table.damage().is_some() || !inner.tables.holds(&table) {
+    if !inner.tables.holds(&table) {
+        return Ok(());
+    }
+    let mut damage = inner.log_damage.iter();
+    if let Some(damage) = damage.find(|damage| damage.hurt.contains(&id)) {
+        let segment = damage.segment;
+        tracing::warn!(table = %id, segment, "damage in the log keeps it from this segment on until the table is salvaged or dropped");
         return Ok(());
     }
     let carried = inner.ask_log(|done| Errand::Carry(id, done)).await;
     match carried.unwrap_or_else(|| Err(inner.why_the_log_ended()))? {
         None => Ok(()),
+        // The manifest has no entry to write it into: the next start carries what it finds.
+        Some(floor) if inner.is_missed(id).await => {
+            inner.floors().tables.insert(id, floor);
+            Ok(())
+        }
         Some(floor) => {
             let edit = Edit::LogFloor { table: id, floor };
             inner.commit_manifest(&[edit]).await

@@ -4,7 +4,7 @@
 //! for again until it has succeeded. The files of what was dropped or emptied go behind the answer: nothing in the manifest names them, and what a crash
 //! leaves of them is an orphan that the next start removes.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use palladium_crypto::{StructureId, TableId};
 
 use crate::backend::Backend;
 use crate::background::Job;
+use crate::commitlog::ShareAddress;
 use crate::engine::group::Errand;
 use crate::engine::{Engine, Floors, Inner, compact, rewrite};
 use crate::error::{Error, Result};
@@ -71,14 +72,17 @@ impl<B: Backend> Engine<B> {
             "table {id} stands in the schema and not in the manifest; salvage takes what the log still holds of it, DROP TABLE ends it"
         ));
         self.inner.tables.insert(Arc::new(table));
-        // What the log holds of it stays.
+        // What the log holds of it stays, where it is or carried to the log's end.
         self.inner.floors().tables.insert(id, 1);
+        let held = self.inner.unclaimed().remove(&id);
+        self.inner.shares.add(held.into_iter().flatten());
     }
 
     /// Destroys the roots of tables that were never made: neither the manifest has them nor `known`. Where manifest or log was damaged at the start nothing is destroyed: what
     /// named them may be what is lost.
     pub async fn sweep_roots(&self, known: &BTreeSet<TableId>) -> Result<()> {
         let inner = &self.inner;
+        inner.unclaimed().clear();
         if !inner.was_whole {
             return Ok(());
         }
@@ -373,6 +377,17 @@ impl<B: Backend> Inner<B> {
 
     pub(crate) fn floors(&self) -> MutexGuard<'_, Floors> {
         self.floors.lock().expect("no holder of this lock panics")
+    }
+
+    fn unclaimed(&self) -> MutexGuard<'_, BTreeMap<TableId, Vec<ShareAddress>>> {
+        let unclaimed = self.unclaimed.lock();
+        unclaimed.expect("no holder of this lock panics")
+    }
+
+    /// Whether the manifest has lost a table that somebody names.
+    pub(crate) async fn is_missed(&self, id: TableId) -> bool {
+        let manifest = self.manifest.lock().await;
+        !manifest.state().tables.contains_key(&id)
     }
 
     fn doubtful(&self) -> MutexGuard<'_, Vec<StructureId>> {

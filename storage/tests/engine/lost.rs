@@ -123,6 +123,69 @@ fn a_table_that_the_manifest_has_lost_is_salvaged_out_of_the_log() {
     assert_eq!(world.rows(1).unwrap(), written);
 }
 
+/// Writes so much to table 0 that its log would fill many times the room that a log may take, and gives how many segments there were at most.
+fn segments_beside_much_writing(world: &World) -> usize {
+    let mut most = 0;
+    for value in 0..3_000 {
+        world.put(0, (value % 200, 0), value);
+        if value % 100 == 0 {
+            world.env.advance(Duration::from_secs(1));
+            most = most.max(world.paths("log/segment-").len());
+        }
+    }
+    most
+}
+
+/// Segments that a log may take, and some that are being filled, emptied and prepared.
+fn segments_allowed(world: &World) -> usize {
+    (world.options.log_bytes_max / world.options.log_segment_bytes) as usize + 20
+}
+
+#[test]
+fn a_table_that_the_manifest_has_lost_holds_nobody_elses_log() {
+    let (mut world, written) = manifest_without_its_newest_table(45);
+    world.engine.miss_table(id(1), Default::default());
+    let known = BTreeSet::from([id(0), id(1)]);
+    world.env.run(world.engine.sweep_roots(&known)).unwrap();
+    world.unlock(0).unwrap();
+    let most = segments_beside_much_writing(&world);
+    assert!(most <= segments_allowed(&world), "{most} segments");
+    world.env.drop_tasks();
+    world.disk.crash(Crash::PowerLoss { seed: 45 });
+    let disk = world.disk.clone();
+    let backend = Arc::new(SimulatedBackend::open(&disk).unwrap());
+    let (env, service) = (world.env.clone(), service_ring());
+    let tables = [id(1)];
+    let restored = salvage::restore_tables(backend, env, service, &tables);
+    assert!(world.env.run(restored).unwrap().is_all);
+    world.move_to(disk).unwrap();
+    world.unlock(1).unwrap();
+    assert_eq!(world.rows(1).unwrap(), written, "carried, and not lost");
+}
+
+#[test]
+fn a_table_whose_root_is_damaged_holds_nobody_elses_log() {
+    let mut world = World::with_tables(46, small(), 2);
+    world.fill(1, 3, 3);
+    let root = format!("roots/{}", "02".repeat(16));
+    world.env.drop_tasks();
+    world.disk.crash(Crash::Kill);
+    let whole = world.disk.contents(&root).unwrap();
+    world.disk.replace(&root, Some(vec![1; whole.len()]));
+    world.try_reopen_as_it_is().unwrap();
+    assert!(matches!(world.unlock_any(1), Err(Error::Corrupt { .. })));
+    world.unlock(0).unwrap();
+    let most = segments_beside_much_writing(&world);
+    assert!(most <= segments_allowed(&world), "{most} segments");
+    // Somebody has another copy of it.
+    world.env.drop_tasks();
+    world.disk.crash(Crash::Kill);
+    world.disk.replace(&root, Some(whole));
+    world.try_reopen_as_it_is().unwrap();
+    world.unlock(1).unwrap();
+    assert_eq!(world.rows(1).unwrap().len(), 9, "carried, and not lost");
+}
+
 /// The newest commit lost from one copy and damaged in the other: `salvage` goes back to the one before, though the log has seen more.
 #[test]
 fn after_a_commit_was_given_up_the_folder_opens() {
