@@ -88,6 +88,9 @@ enum Command {
         /// Do it; without, only say what would be lost.
         #[arg(long)]
         yes: bool,
+        /// Give up what the server's own tables have lost, too: definitions, roles and what they may do, records of what happened to keys.
+        #[arg(long)]
+        own_too: bool,
     },
     /// Certificates of destroyed tables.
     Shred {
@@ -210,9 +213,10 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
             let consent = Consent { yes, keyring_too };
             Ok(admin::accept_rollback::run(&config, consent))
         }
-        Some(Command::Salvage { dir, yes }) => {
+        Some(Command::Salvage { dir, yes, own_too }) => {
             let config = load(config::flags(Some(dir), keyring, None))?;
-            Ok(admin::salvage::run(&config, yes))
+            let consent = admin::salvage::Consent { yes, own_too };
+            Ok(admin::salvage::run(&config, consent))
         }
         Some(Command::Shred {
             action: ShredAction::List { dir, json },

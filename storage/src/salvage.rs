@@ -7,7 +7,10 @@
 //! damage in the log   what the table's shares still say is written into SSTables; then the table's floor moves behind the damage
 //! a table's entry     one that the manifest has lost is made anew, under the root that is there, for what the log holds
 //! the manifest        a newest commit that is whole in no copy: the one before it is taken
+//! the watermark       lost: the log ends where its last whole group does
 //! ```
+//!
+//! Where the log is damaged, what it holds of every other table is written out, too: then nobody needs the damaged segments, and the next start lets them go.
 //!
 //! What must hold: new SSTables are durable before the manifest names them, in one commit for each table; after an error the folder is as it was, but for blobs that the
 //! next start removes. What was lost may have been a deletion: what it hid in other SSTables is seen again. That is the price, and is said.
@@ -17,7 +20,7 @@ use std::sync::Arc;
 use palladium_crypto::{KeyRing, TableId};
 
 use crate::backend::Backend;
-use crate::commitlog::{self, DamageScope};
+use crate::commitlog::{self, CommitLog, DamageScope};
 use crate::engine::{record, recorded};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -25,7 +28,7 @@ use crate::manifest::{Edit, Manifest, SstableEntry};
 use crate::memtable::{TableMemtables, flush};
 use crate::model::{PartitionBound, Store};
 use crate::read::{Fault, Source};
-use crate::recovery::newest_commit_known;
+use crate::recovery::{check_log_is_there, newest_commit_known};
 use crate::root::{self, RootState};
 use crate::sstable::rescue::Survey;
 use crate::sstable::{Sstable, WriterOptions};
@@ -46,7 +49,7 @@ struct DamagedSstable {
     found: Option<(Arc<Sstable>, Survey)>,
 }
 
-/// The table's share of the log is not what was written, or not all of it.
+/// What a damaged log still says of the table, be it all that was written or not.
 struct DamagedLog {
     memtables: TableMemtables,
 }
@@ -71,6 +74,11 @@ impl Inspection {
         Ok(wreck)
     }
 
+    /// Whether a segment of the log is not what was written, or missing.
+    pub fn is_log_damaged(&self) -> bool {
+        self.missing.is_some() || !self.log.damage.is_empty()
+    }
+
     /// The last group that anything here speaks of: what is written from now on comes after it.
     fn last_group(&self) -> u64 {
         let damaged = self.log.damage.iter().chain(&self.missing);
@@ -87,7 +95,17 @@ impl Inspection {
 impl Wreck {
     /// Whether all of the table is as it was written.
     pub fn is_whole(&self) -> bool {
-        self.sstables.is_empty() && self.log.is_none()
+        self.losses.is_empty()
+    }
+
+    /// Whether what was written out of the log is as it was written.
+    pub fn is_of_log_alone(&self) -> bool {
+        self.sstables.is_empty()
+    }
+
+    /// Whether it is to be written anew: damaged, or whole in a log that is not.
+    pub fn is_to_be_written(&self) -> bool {
+        !self.is_whole() || self.log.is_some()
     }
 
     async fn look_at<B: Backend>(
@@ -189,10 +207,11 @@ impl Wreck {
             }
             memtables.replay(&record::updates(records)?, &state.dropped_stores)?;
         }
-        if !losses.is_empty() {
-            self.losses.extend(losses);
+        // Written out though nothing is lost: it would keep the damage in the log.
+        if !losses.is_empty() || (inspection.is_log_damaged() && !memtables.is_empty()) {
             self.log = Some(DamagedLog { memtables });
         }
+        self.losses.extend(losses);
         Ok(())
     }
 }
@@ -212,6 +231,35 @@ pub async fn give_up_commit<B: Backend>(
     let log = commitlog::inspect(&*backend, &service).await?;
     let known = newest_commit_known(&log);
     Manifest::give_up_the_newest(backend, env, service, known).await
+}
+
+/// What would be given up to read a log without a watermark, or to begin another one in its place, if that is what it takes: a line.
+pub async fn lost_watermark<B: Backend>(
+    backend: &B,
+    service: &KeyRing,
+) -> Result<Option<&'static str>> {
+    let (state, manifest) = Manifest::inspect(backend, service).await?;
+    if check_log_is_there(backend, &manifest, &state)
+        .await
+        .is_err()
+    {
+        return Ok(Some("the log, whole"));
+    }
+    let log = commitlog::inspect(backend, service).await?;
+    Ok(log.is_headless().then_some(
+        "the log's watermark: whether something that was acknowledged is missing at the log's end, or before its oldest segment, nobody can say any more",
+    ))
+}
+
+/// Stores a watermark for a log that has lost its own, or all of itself: it ends where its last whole group does. What is missing between its groups is seen, and what the manifest
+/// knows of behind them.
+pub async fn give_up_watermark<B: Backend>(
+    backend: Arc<B>,
+    env: Arc<dyn Env>,
+    service: Arc<KeyRing>,
+) -> Result<()> {
+    let (_, manifest) = Manifest::inspect(&*backend, &service).await?;
+    CommitLog::take_as_found(backend, env, service, manifest.sequence + 1).await
 }
 
 /// What came of tables that the manifest has lost.

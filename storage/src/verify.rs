@@ -229,6 +229,24 @@ impl Inspection {
 
     /// Opens a table as it stands: what the log holds beyond its SSTables included. A table that is not there is empty.
     pub async fn reader<B: Backend>(&self, backend: &B, ring: &KeyRing) -> Result<TableReader> {
+        self.open_table(backend, ring, false).await
+    }
+
+    /// The same without those shares of the log that cannot be opened: what would be left if they were given up.
+    pub async fn reader_of_the_rest<B: Backend>(
+        &self,
+        backend: &B,
+        ring: &KeyRing,
+    ) -> Result<TableReader> {
+        self.open_table(backend, ring, true).await
+    }
+
+    async fn open_table<B: Backend>(
+        &self,
+        backend: &B,
+        ring: &KeyRing,
+        passes_over_shares: bool,
+    ) -> Result<TableReader> {
         let id = ring.table();
         let mut reader = TableReader {
             sstables: Vec::new(),
@@ -242,11 +260,15 @@ impl Inspection {
             reader.sstables.push(sstable);
         }
         for address in self.log.tables.get(&id).into_iter().flatten() {
-            if address.sequence >= table.log_floor {
-                let records = commitlog::read_share(backend, address, ring).await?;
-                let updates = record::updates(records)?;
-                reader.memtables.replay(&updates, &table.dropped_stores)?;
+            if address.sequence < table.log_floor {
+                continue;
             }
+            let records = match commitlog::read_share(backend, address, ring).await {
+                Err(Error::Corrupt { .. }) if passes_over_shares => continue,
+                read => read?,
+            };
+            let updates = record::updates(records)?;
+            reader.memtables.replay(&updates, &table.dropped_stores)?;
         }
         Ok(reader)
     }

@@ -130,6 +130,9 @@ pub(super) async fn ring(
     names: Option<&(String, String)>,
 ) -> Result<KeyRing, String> {
     let Some(root) = root else {
+        if !service_table::ALL.contains(&id) {
+            return Err("its root cannot be read".into());
+        }
         return Ok(KeyRing::new(
             TableKey::for_system_table(service.ring.active(), id),
             Vec::new(),

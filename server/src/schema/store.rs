@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use palladium_crypto::{CmkRef, TableId};
 use palladium_protocol::types::CqlType;
-use palladium_storage::verify::Inspection;
+use palladium_storage::verify::{Inspection, TableReader};
 use palladium_storage::{
     Cell, CellState, ColumnId, Columns, KeyRange, Limits, Liveness, LocalBackend, Mutation,
     PartitionUpdate, ReadCommand, Row, Slices, Store, Write,
@@ -208,9 +208,31 @@ pub async fn names_of(
     service: &ServiceKey,
 ) -> Result<BTreeMap<TableId, (String, String)>, String> {
     let ring = service_table::ring(service, SCHEMA_TABLE);
-    let say = |error: palladium_storage::Error| format!("the schema cannot be read: {error}");
-    let reader = inspection.reader(backend, &ring).await.map_err(say)?;
-    let page = reader.read(backend, &everything(0)).await.map_err(say)?;
+    let reader = inspection.reader(backend, &ring).await;
+    names_in(reader.map_err(cannot_be_read)?, backend).await
+}
+
+/// The same of what is left of the schema where the log is damaged.
+pub async fn names_of_the_rest(
+    inspection: &Inspection,
+    backend: &LocalBackend,
+    service: &ServiceKey,
+) -> Result<BTreeMap<TableId, (String, String)>, String> {
+    let ring = service_table::ring(service, SCHEMA_TABLE);
+    let reader = inspection.reader_of_the_rest(backend, &ring).await;
+    names_in(reader.map_err(cannot_be_read)?, backend).await
+}
+
+fn cannot_be_read(error: palladium_storage::Error) -> String {
+    format!("the schema cannot be read: {error}")
+}
+
+async fn names_in(
+    reader: TableReader,
+    backend: &LocalBackend,
+) -> Result<BTreeMap<TableId, (String, String)>, String> {
+    let page = reader.read(backend, &everything(0)).await;
+    let page = page.map_err(cannot_be_read)?;
     let mut names = BTreeMap::new();
     for row in page.partitions.iter().flat_map(|partition| &partition.rows) {
         let stored = read_row(row)?;

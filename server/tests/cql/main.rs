@@ -18,6 +18,7 @@ mod owners;
 mod paging;
 mod prepared;
 mod roles;
+mod salvage;
 mod scene;
 mod schema;
 mod scripts;

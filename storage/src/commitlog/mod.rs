@@ -172,6 +172,19 @@ pub struct Recovered {
     pub tables: BTreeMap<TableId, Vec<ShareAddress>>,
 }
 
+impl Recovered {
+    /// Whether there are segments and no watermark: nothing says how far the log must reach.
+    pub fn is_headless(&self) -> bool {
+        self.headless().is_some()
+    }
+
+    fn headless(&self) -> Option<&Damage> {
+        let is_headless =
+            |damage: &&Damage| damage.segment == 0 && damage.scope != DamageScope::Survived;
+        self.damage.iter().find(is_headless)
+    }
+}
+
 /// What a segment holds, for deciding when it may go.
 #[derive(Clone, Default, Eq, PartialEq, Debug)]
 pub struct SegmentTables {

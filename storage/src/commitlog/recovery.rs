@@ -69,6 +69,11 @@ pub(super) async fn read<B: Backend>(backend: &B, service: &KeyRing) -> Result<F
     segments.retain(|(segment, _)| segment.number <= newest + 1);
     let last = segments.last().map_or(0, |(segment, _)| segment.number);
     reading.newest_segment = newest.max(last);
+    if reading.watermark.record.is_none()
+        && let Some((segment, open)) = segments.first()
+    {
+        reading.begin_at(segment.number, open.as_deref());
+    }
     let mut segments = segments.into_iter().peekable();
     for number in reading.oldest..=reading.newest_segment {
         let this = segments.next_if(|(segment, _)| segment.number == number);
@@ -173,6 +178,13 @@ impl Reading {
             durable_seals: Vec::new(),
             torn: Vec::new(),
         }
+    }
+
+    /// Nothing says which segment is the oldest that is needed: those before the first one that is there may have been released.
+    fn begin_at(&mut self, number: u64, open: Option<&OpenSegment>) {
+        self.oldest = number;
+        self.is_seal_known = number == 1;
+        self.last.sequence = open.map_or(0, |open| open.header.first_sequence.saturating_sub(1));
     }
 
     /// The first watermark is stored before the first segment is begun.

@@ -18,8 +18,7 @@ use super::layout::{
 use super::removal::{self, Removals};
 use super::watermark::WatermarkWriter;
 use super::{
-    CommitLogOptions, Damage, DamageScope, GROUP_BYTES_MAX, Recovered, SegmentTables, Share,
-    ShareAddress, recovery,
+    CommitLogOptions, GROUP_BYTES_MAX, Recovered, SegmentTables, Share, ShareAddress, recovery,
 };
 use crate::backend::{Backend, Copied, Durability, Part, Public};
 use crate::env::Env;
@@ -99,11 +98,33 @@ impl<B: Backend> CommitLog<B> {
         }
         let found = recovery::read(&*backend, &service).await?;
         // Without its watermark a log cannot say where it must reach, and storing a new one would make that forgotten.
-        let is_headless =
-            |damage: &&Damage| damage.segment == 0 && damage.scope != DamageScope::Survived;
-        if let Some(damage) = found.recovered.damage.iter().find(is_headless) {
+        if let Some(damage) = found.recovered.headless() {
             return Err(Error::corrupt(damage.to_string()));
         }
+        Self::behind(found, backend, env, service, options).await
+    }
+
+    /// Stores a watermark for a log that has lost its own, or all of itself, at an operator's order: it ends where its last whole group does.
+    pub async fn take_as_found(
+        backend: Arc<B>,
+        env: Arc<dyn Env>,
+        service: Arc<KeyRing>,
+        incarnation: u64,
+    ) -> Result<()> {
+        let found = recovery::read(&*backend, &service).await?;
+        let options = CommitLogOptions::new(incarnation);
+        let taken = Self::behind(found, backend, env, service, options).await;
+        taken.map(drop)
+    }
+
+    /// Opens the log behind what was found.
+    async fn behind(
+        found: recovery::Found,
+        backend: Arc<B>,
+        env: Arc<dyn Env>,
+        service: Arc<KeyRing>,
+        options: CommitLogOptions,
+    ) -> Result<(CommitLog<B>, Recovered)> {
         // What the dead process wrote may lie in the page cache only; from here on it counts.
         if let Some(newest) = found.recovered.segments.keys().next_back() {
             backend.log_sync(*newest).await?;

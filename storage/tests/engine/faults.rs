@@ -472,6 +472,72 @@ fn of_a_damaged_log_all_is_salvaged_that_it_still_says_and_later_writes_are_safe
 }
 
 #[test]
+fn once_a_damaged_log_was_salvaged_nothing_shows_the_damage_any_more() {
+    for lost in ["a share", "a group", "a spare copy"] {
+        let mut world = World::with_tables(14, small(), 3);
+        for value in 0..20 {
+            world.put(0, (value, 0), value);
+            world.put(1, (value, 0), value);
+        }
+        world.env.advance(Duration::from_secs(2));
+        let (path, offset) = world.first_share(0);
+        let page = offset - offset % 4096;
+        match lost {
+            "a share" => world.disk.flip(&path, offset + 20, 2),
+            "a spare copy" => world.disk.flip(&path, page + 20, 2),
+            _ => {
+                // The next one of the same table; the first one names the key of all that follow.
+                let mut bytes = world.disk.contents(&path).unwrap();
+                bytes[page + 2 * 4096..][..4096].fill(0);
+                world.disk.replace(&path, Some(bytes));
+            }
+        }
+        assert_ne!(world.inspect().unwrap().damage, [""; 0]);
+        let backend = Arc::new(SimulatedBackend::open(&world.disk).unwrap());
+        let env: Arc<dyn Env> = world.env.clone();
+        world.env.run(async {
+            let inspection = Inspection::open(&*backend, &service_ring()).await.unwrap();
+            assert!(inspection.is_log_damaged());
+            let roots: Vec<_> = inspection.tables().into_iter().collect();
+            let rings = roots
+                .iter()
+                .map(|(_, root)| keys_of(root.as_ref().unwrap()).ring);
+            let rings: Vec<_> = rings.collect();
+            let mut wrecks = Vec::new();
+            for ring in &rings {
+                let wreck = inspection.wreck(&*backend, ring).await.unwrap();
+                let is_hurt = lost == "a group" || (lost == "a share" && ring.table() == id(0));
+                assert_eq!(wreck.is_whole(), !is_hurt, "{lost}");
+                if wreck.is_to_be_written() {
+                    wrecks.push((wreck, &**ring));
+                }
+            }
+            salvage::discard(backend.clone(), env, service_ring(), &inspection, &wrecks)
+                .await
+                .unwrap();
+        });
+        drop(backend);
+        world.disk.crash(Crash::Kill);
+        world.try_reopen_as_it_is().unwrap();
+        // What was done is written down, in a segment of its own.
+        world.unlock(2).unwrap();
+        world.put(2, (0, 0), 1);
+        world.env.run(world.env.sleep(Duration::from_secs(1)));
+        world.engine.release_log();
+        world.stop().unwrap();
+        world.disk.crash(Crash::Kill);
+        assert_eq!(world.inspect().unwrap().damage, [""; 0], "{lost}");
+        world.try_reopen_as_it_is().unwrap();
+        for (table, rows) in [(0, 20), (1, 20), (2, 1)] {
+            world.unlock(table).unwrap();
+            let found = world.rows(table).unwrap().len();
+            let is_hurt = table == 0 && lost != "a spare copy";
+            assert_eq!(found, rows - usize::from(is_hurt), "{lost}, table {table}");
+        }
+    }
+}
+
+#[test]
 fn a_log_whose_end_nobody_knows_is_salvaged_and_no_group_is_waited_for_that_cannot_come() {
     let mut world = World::with_tables(13, small(), 1);
     world.fill(0, 5, 2);

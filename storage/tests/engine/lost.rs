@@ -186,6 +186,68 @@ fn a_table_whose_root_is_damaged_holds_nobody_elses_log() {
     assert_eq!(world.rows(1).unwrap().len(), 9, "carried, and not lost");
 }
 
+#[test]
+fn a_log_that_has_lost_its_watermark_ends_where_its_last_whole_group_does() {
+    for seed in 0..4 {
+        let mut world = World::with_tables(seed, small(), 1);
+        let mut expected = world.fill(0, 40, 3);
+        if seed % 2 == 1 {
+            // The log begins anew behind what is in SSTables.
+            world.flush(0).unwrap();
+            world.env.advance(Duration::from_secs(2));
+            expected.extend(world.fill(0, 50, 2));
+        }
+        world.env.advance(Duration::from_secs(2));
+        world.env.drop_tasks();
+        world.disk.crash(Crash::Kill);
+        let slots = world.disk.contents("log/watermark").unwrap();
+        let damaged = (seed > 1).then(|| vec![3; slots.len()]);
+        world.disk.replace("log/watermark", damaged);
+        let refused = world.try_reopen_as_it_is();
+        assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
+        let backend = Arc::new(SimulatedBackend::open(&world.disk).unwrap());
+        let (env, service) = (world.env.clone(), service_ring());
+        let lost = salvage::lost_watermark(&*backend, &service);
+        assert!(world.env.run(lost).unwrap().is_some());
+        let given_up = salvage::give_up_watermark(backend, env, service);
+        world.env.run(given_up).unwrap();
+        world.try_reopen_as_it_is().unwrap();
+        world.unlock(0).unwrap();
+        assert_eq!(world.rows(0).unwrap(), expected, "seed {seed}");
+        world.put(0, (99, 0), 1);
+        world.stop().unwrap();
+        world.disk.crash(Crash::Kill);
+        assert_eq!(world.inspect().unwrap().damage, [""; 0]);
+    }
+}
+
+#[test]
+fn a_log_that_is_gone_is_begun_anew_and_what_it_held_is_named() {
+    let mut world = World::with_tables(47, small(), 2);
+    world.fill(0, 4, 3);
+    world.flush(0).unwrap();
+    world.fill(1, 4, 3);
+    world.stop().unwrap();
+    let mut left = files(&world.disk);
+    left.retain(|path, _| !path.starts_with("log/"));
+    world.options.log_sequence_seen = 0;
+    let disk = disk_of(&left);
+    let refused = world.move_to(disk.clone());
+    assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
+    let backend = Arc::new(SimulatedBackend::open(&disk).unwrap());
+    let (env, service) = (world.env.clone(), service_ring());
+    let given_up = salvage::give_up_watermark(backend, env, service);
+    world.env.run(given_up).unwrap();
+    world.move_to(disk).unwrap();
+    for table in [0, 1] {
+        let unlocked = world.unlock(table);
+        assert!(
+            matches!(unlocked, Err(Error::Corrupt { .. })),
+            "nobody knows whose rows were in it"
+        );
+    }
+}
+
 /// The newest commit lost from one copy and damaged in the other: `salvage` goes back to the one before, though the log has seen more.
 #[test]
 fn after_a_commit_was_given_up_the_folder_opens() {
