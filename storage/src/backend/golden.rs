@@ -1,8 +1,8 @@
 //! A data folder of format version 1 that must open for ever: a log segment, a watermark, both manifest copies, a root.
 //!
 //! It is written from a seed, so it also holds the writers still: the same work under the same keys and entropy makes the same bytes.
-//! When the format changes on purpose, a new sample joins the old one, which stays: `golden-v1-lineage` is the manifest of a folder that is not of the first lineage. Files are kept without
-//! the zeros at their end.
+//! When the format changes on purpose, a new sample joins the old one, which stays: `golden-v1-lineage` is the manifest of a folder that is not of the first lineage,
+//! `golden-v1-wraps` a log that names its tables' keys more than once. Files are kept without the zeros at their end.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,19 +29,22 @@ const FILES: [(&str, &str, usize); 5] = [
     ("root", "roots/42424242424242424242424242424242", 2 * 32768),
 ];
 
+const LOG: std::ops::Range<usize> = 0..2;
 const MANIFESTS: std::ops::Range<usize> = 2..4;
+const ROOT: std::ops::Range<usize> = 4..5;
 const LINEAGE: Lineage = Lineage(*b"golden lineage 1");
 
-fn folder(lineage: Lineage) -> PathBuf {
+const FIRST: &str = "golden-v1";
+const OF_A_LINEAGE: &str = "golden-v1-lineage";
+const WITH_WRAPS: &str = "golden-v1-wraps";
+
+fn folder(name: &str) -> PathBuf {
     let backend = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/backend");
-    match lineage {
-        Lineage::FIRST => backend.join("golden-v1"),
-        _ => backend.join("golden-v1-lineage"),
-    }
+    backend.join(name)
 }
 
-fn sample(lineage: Lineage, name: &str) -> Vec<u8> {
-    let file = folder(lineage).join(name);
+fn sample(of: &str, name: &str) -> Vec<u8> {
+    let file = folder(of).join(name);
     std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
@@ -143,9 +146,21 @@ fn trimmed(mut bytes: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn a_data_folder_of_format_1_opens() {
+    opens_with_the_log_of(FIRST);
+}
+
+#[test]
+fn a_log_that_names_its_keys_more_than_once_opens() {
+    opens_with_the_log_of(WITH_WRAPS);
+}
+
+fn opens_with_the_log_of(log: &str) {
     let disk = SimulatedDisk::new();
-    for (name, path, length) in FILES {
-        let mut bytes = sample(Lineage::FIRST, name);
+    for (number, (name, path, length)) in FILES.into_iter().enumerate() {
+        let mut bytes = match LOG.contains(&number) {
+            true => sample(log, name),
+            false => sample(FIRST, name),
+        };
         bytes.resize(bytes.len().max(length), 0);
         disk.replace(path, Some(bytes));
     }
@@ -181,7 +196,7 @@ fn a_data_folder_of_format_1_opens() {
 fn a_manifest_that_names_its_lineage_opens() {
     let disk = SimulatedDisk::new();
     for (name, path, _) in &FILES[MANIFESTS] {
-        disk.replace(path, Some(sample(LINEAGE, name)));
+        disk.replace(path, Some(sample(OF_A_LINEAGE, name)));
     }
     let env = SimulatedEnv::new(SEED + 1);
     let backend = Arc::new(SimulatedBackend::open(&disk).unwrap());
@@ -194,21 +209,23 @@ fn a_manifest_that_names_its_lineage_opens() {
 
 #[test]
 fn the_same_work_makes_the_same_bytes() {
-    compare(Lineage::FIRST, &FILES);
-    compare(LINEAGE, &FILES[MANIFESTS]);
+    compare(WITH_WRAPS, Lineage::FIRST, &FILES[LOG]);
+    compare(FIRST, Lineage::FIRST, &FILES[MANIFESTS]);
+    compare(FIRST, Lineage::FIRST, &FILES[ROOT]);
+    compare(OF_A_LINEAGE, LINEAGE, &FILES[MANIFESTS]);
 }
 
-fn compare(lineage: Lineage, files: &[(&str, &str, usize)]) {
+fn compare(of: &str, lineage: Lineage, files: &[(&str, &str, usize)]) {
     let disk = write(lineage);
     for (name, path, _) in files {
         let written = trimmed(disk.contents(path).unwrap());
         // Run by hand, with the variable set, when a format version is added.
         if std::env::var_os("PALLADIUM_WRITE_GOLDEN").is_some() {
-            std::fs::create_dir_all(folder(lineage)).unwrap();
-            std::fs::write(folder(lineage).join(name), &written).unwrap();
+            std::fs::create_dir_all(folder(of)).unwrap();
+            std::fs::write(folder(of).join(name), &written).unwrap();
         }
         assert!(
-            written == sample(lineage, name),
+            written == sample(of, name),
             "{name} is written otherwise than in format 1"
         );
     }

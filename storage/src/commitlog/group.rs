@@ -1,7 +1,7 @@
 //! One group: shares by table, each sealed under its table's key in the segment, or carried as it was sealed before.
 //!
 //! What must hold: a share is sealed where it lies, so its plaintext is gone once it is sealed and wiped if it is not; a table's key
-//! of a segment is introduced by its wrap in the first group that uses it.
+//! of a segment is introduced by its wrap in the first group that uses it, and again in some of those that follow.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -71,8 +71,6 @@ struct TableSealer {
     writer: SealedWriter,
     version: KeyVersion,
     wrapped: Arc<WrappedDataKey>,
-    /// Has its wrap been written?
-    is_introduced: bool,
 }
 
 impl TableSealers {
@@ -100,7 +98,7 @@ impl TableSealers {
         let context = origin.context();
         let sealed = sealer.writer.append(&context, false, &mut share.bytes)?;
         share.is_sealed = true;
-        let is_first = !std::mem::replace(&mut sealer.is_introduced, true);
+        let is_introduced = is_introduced_again(sealed.ordinal());
         let wrapped = sealer.wrapped.clone();
         let entry = ShareEntry {
             table: share.table,
@@ -112,7 +110,7 @@ impl TableSealers {
                 .bytes()
                 .last_chunk()
                 .expect("a sealer ends every block with its tag"),
-            wrapped: is_first.then(|| (*wrapped).clone()),
+            wrapped: is_introduced.then(|| (*wrapped).clone()),
             origin: None,
         };
         Ok((entry, wrapped, sealed.into()))
@@ -130,10 +128,14 @@ impl TableSealer {
         TableSealer {
             wrapped: Arc::new(writer.wrapped().clone()),
             version: ring.active_version(),
-            is_introduced: false,
             writer,
         }
     }
+}
+
+/// Whether a structure's wrap stands beside this share of it: beside the first, and ever more seldom again. A page that is lost with one of them does not take along all that follows.
+fn is_introduced_again(ordinal: u64) -> bool {
+    ordinal == 0 || ordinal.is_power_of_two()
 }
 
 /// A share as it is, with where it comes from.

@@ -61,6 +61,31 @@ fn an_unreadable_group_with_a_later_one_behind_it_is_corrupt_and_named() {
 }
 
 #[test]
+fn a_lost_group_that_named_a_key_takes_no_later_one_along() {
+    for lost in [1, 2] {
+        let mut world = World::written(15, 5, 0);
+        let places: Vec<_> = (1..=lost).map(|group| find(&world, group)).collect();
+        for (path, offset, header) in places {
+            let length = header.pages as usize * PAGE;
+            let mut bytes = world.disk.contents(&path).unwrap();
+            bytes[offset..offset + length].fill(0);
+            world.disk.replace(&path, Some(bytes));
+        }
+        let (_, recovered) = world.open();
+        let damage = serious(&recovered);
+        assert_eq!(damage.len(), 1, "{damage:?}");
+        let groups = DamageScope::Groups {
+            first: 1,
+            last: lost,
+        };
+        assert_eq!(damage[0].scope, groups);
+        let left: Vec<u64> = (lost + 1..=5).collect();
+        assert_eq!(sequences(&recovered, A), left);
+        world.check_shares(&recovered).unwrap();
+    }
+}
+
+#[test]
 fn a_damaged_share_stops_its_table_and_names_the_groups_other_members() {
     let mut world = World::written(6, 5, 0);
     let (path, offset, header) = find(&world, 4);
