@@ -414,6 +414,12 @@ impl World {
         Ok(())
     }
 
+    /// The same, before the next life is begun.
+    pub fn move_to_disk(&mut self, disk: Arc<SimulatedDisk>) {
+        self.env.drop_tasks();
+        self.disk = disk;
+    }
+
     /// What `verify` says of the disk as it stands, with all keys at hand. An error: it could not even begin.
     pub fn inspect(&self) -> Result<Report> {
         inspect(&self.disk, &self.env)
