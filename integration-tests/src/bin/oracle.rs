@@ -97,6 +97,7 @@ struct Found {
 #[derive(Default)]
 struct Tally {
     blocks: u64,
+    cut_short: u64,
     compared: u64,
     accepted: u64,
     kept: BTreeMap<&'static str, u64>,
@@ -234,9 +235,10 @@ async fn run(
     report(arguments, &tally, &mut Pair::new(theirs, ours)).await;
     Pair::new(theirs, ours).answer().await?;
     println!(
-        "{} statements of {} blocks compared in {} s ({} carried out by both), {} headings of differences, {} kept on purpose",
+        "{} statements of {} blocks ({} cut short) compared in {} s ({} carried out by both), {} headings of differences, {} kept on purpose",
         tally.compared,
         tally.blocks,
+        tally.cut_short,
         begun.elapsed().as_secs(),
         tally.accepted,
         tally.found.len(),
@@ -266,6 +268,7 @@ impl Tally {
         outcome: palladium_integration_tests::oracle::pair::Outcome,
     ) {
         self.blocks += 1;
+        self.cut_short += u64::from(outcome.is_cut_short);
         self.compared += outcome.compared;
         self.accepted += outcome.accepted;
         for difference in outcome.differences {

@@ -60,6 +60,8 @@ pub struct Outcome {
     /// Statements that both carried out.
     pub accepted: u64,
     pub differences: Vec<Difference>,
+    /// Whether the rest was not asked, because the two had other schemas or rows by then.
+    pub is_cut_short: bool,
 }
 
 impl Pair {
@@ -160,10 +162,9 @@ impl Pair {
             let is_half_written = matches!(theirs, Answer::Refused(refusal) if refusal.code == WRITE_FAILURE)
                 && difference.step.text.contains(" IF ");
             outcome.differences.push(difference);
-            if is_lost || is_half_written {
-                break;
-            }
-            if (!is_kept || step.purpose != Purpose::Read) && !self.empty(block).await {
+            let must_be_empty = !is_kept || step.purpose != Purpose::Read;
+            if is_lost || is_half_written || must_be_empty && !self.empty(block).await {
+                outcome.is_cut_short = place + 1 < block.steps.len();
                 break;
             }
         }
