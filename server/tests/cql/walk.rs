@@ -202,8 +202,13 @@ impl Table {
             );
         }
         let count = self.clustering.len();
+        // None of it ends while the walk lasts.
+        let expiring = match chance.one_in(6) {
+            true => "TTL 100000 AND ",
+            false => "",
+        };
         format!(
-            "INSERT INTO ks.t (k, {}{names}) VALUES ({k}, {}{values}) USING TIMESTAMP {at}",
+            "INSERT INTO ks.t (k, {}{names}) VALUES ({k}, {}{values}) USING {expiring}TIMESTAMP {at}",
             self.names(count),
             self.values(chance, count)
         )
@@ -250,6 +255,20 @@ impl Table {
     }
 
     fn select(&self, chance: &mut Chance, k: usize) -> String {
+        if chance.one_in(10) {
+            let what = chance.pick(&["*", "k, v", "count(*)", "k, c0, count(v)"]);
+            let rest = match what {
+                "k, c0, count(v)" => " GROUP BY k, c0",
+                "*" => chance.pick(&[
+                    "",
+                    " PER PARTITION LIMIT 1",
+                    " PER PARTITION LIMIT 3",
+                    " LIMIT 5",
+                ]),
+                _ => "",
+            };
+            return format!("SELECT {what} FROM ks.t{rest}");
+        }
         if chance.one_in(10) {
             let filter = chance.pick(&[
                 "v > 0",
@@ -301,6 +320,30 @@ impl Table {
         text
     }
 
+    /// The same on a condition.
+    fn conditional(&self, chance: &mut Chance, statement: String) -> String {
+        if let Some(insert) = statement.strip_suffix(" USING TTL 100000") {
+            return format!("{insert} IF NOT EXISTS USING TTL 100000");
+        }
+        if statement.starts_with("INSERT") {
+            return format!("{statement} IF NOT EXISTS");
+        }
+        let condition = chance.pick(&[
+            "EXISTS",
+            "v = 1",
+            "v != null",
+            "v > 0",
+            "w IN ('a', 'b')",
+            "m[1] = 'a'",
+            "u.a = 1",
+            "l = [1]",
+            "s CONTAINS 1",
+            "st = 1",
+            "v < 2 AND w = null",
+        ]);
+        format!("{statement} IF {condition}")
+    }
+
     fn step(&self, chance: &mut Chance, at: i64) -> String {
         let k = chance.below(2);
         match chance.below(20) {
@@ -327,57 +370,181 @@ fn setting(name: &str, default: u64) -> u64 {
     given.map_or(default, |text| text.parse().expect("a number"))
 }
 
-#[test]
-fn where_rows_lie_does_not_show() {
-    let seed = setting("PALLADIUM_WALK_SEED", 1);
-    let steps = setting("PALLADIUM_WALK_STEPS", STEPS as u64) as usize;
-    let other: Option<SocketAddr> = std::env::var("PALLADIUM_WALK_SERVER")
-        .ok()
-        .map(|address| address.parse().expect("an address"));
-    let memory = Node::start();
-    let files = Node::start();
-    let mut clients = [
-        Client::connect(other.unwrap_or(memory.address())),
-        Client::connect(files.address()),
-    ];
-    let mut chance = Chance(seed);
-    for client in &mut clients {
-        client.query("DROP KEYSPACE IF EXISTS ks").done();
-        client
-            .query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
-            .done();
-        client.query("CREATE TYPE ks.pair (a int, b text)").done();
-    }
-    for _ in 0..4 {
-        let table = Table::new(&mut chance);
-        let create = table.create(&mut chance);
+/// Two servers, of which the second one flushes and merges; or another one and ours.
+struct Pair {
+    seed: u64,
+    memory: Node,
+    files: Node,
+    clients: [Client; 2],
+    /// The first is another server.
+    is_mixed: bool,
+    /// What both were told of the table at hand.
+    told: Vec<String>,
+}
+
+impl Pair {
+    fn start(seed: u64) -> Pair {
+        let other: Option<SocketAddr> = std::env::var("PALLADIUM_WALK_SERVER")
+            .ok()
+            .map(|address| address.parse().expect("an address"));
+        let memory = Node::start();
+        let files = Node::start();
+        let mut clients = [
+            Client::connect(other.unwrap_or(memory.address())),
+            Client::connect(files.address()),
+        ];
         for client in &mut clients {
+            client.query("DROP KEYSPACE IF EXISTS ks").done();
+            client
+                .query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+                .done();
+            client.query("CREATE TYPE ks.pair (a int, b text)").done();
+        }
+        Pair {
+            seed,
+            memory,
+            files,
+            clients,
+            is_mixed: other.is_some(),
+            told: Vec::new(),
+        }
+    }
+
+    /// A new table in the place of the last one.
+    fn create(&mut self, create: String) {
+        for client in &mut self.clients {
             client.query("DROP TABLE IF EXISTS ks.t").done();
             client.query(&create).done();
         }
-        let mut told = vec![create];
+        self.told = vec![create];
+    }
+
+    fn tidy(&self, step: usize) {
+        if step % FLUSH_EVERY == FLUSH_EVERY - 1 {
+            self.files.flush();
+            if step / FLUSH_EVERY % 3 == 2 {
+                self.files.compact();
+            }
+        }
+    }
+
+    /// Both are told the same and answer the same; what is read at once is read page by page, too.
+    fn tell(&mut self, chance: &mut Chance, statement: String) {
+        let [one, two] = self
+            .clients
+            .each_mut()
+            .map(|client| shown(client.query(&statement)));
+        let is_read = statement.starts_with("SELECT") && !self.is_mixed;
+        self.told.push(statement);
+        let so_far = || format!("seed {}\n{};", self.seed, self.told.join(";\n"));
+        assert!(one == two, "{one:?} is not {two:?}, {}", so_far());
+        let statement = &self.told[self.told.len() - 1];
+        if let (true, Ok(whole)) = (is_read, &two) {
+            let size = 1 + chance.below(3) as i32;
+            for client in &mut self.clients {
+                let pages = client.all_pages(statement, Some(size));
+                assert!(
+                    pages == *whole,
+                    "in pages of {size}: {pages:?} is not {whole:?}, {}",
+                    so_far()
+                );
+            }
+        }
+    }
+
+    fn stop(self) {
+        self.memory.stop();
+        self.files.stop();
+    }
+}
+
+fn seed_and_steps() -> (u64, usize) {
+    let steps = setting("PALLADIUM_WALK_STEPS", STEPS as u64);
+    (setting("PALLADIUM_WALK_SEED", 1), steps as usize)
+}
+
+#[test]
+fn where_rows_lie_does_not_show() {
+    let (seed, steps) = seed_and_steps();
+    let mut pair = Pair::start(seed);
+    let mut chance = Chance(seed);
+    for _ in 0..4 {
+        let table = Table::new(&mut chance);
+        pair.create(table.create(&mut chance));
         // Timestamps mostly grow, sometimes meet, and sometimes come late.
         let mut at = 1000;
         for step in 0..steps {
             at += [1, 1, 1, 0, -2][chance.below(5)];
-            if step % FLUSH_EVERY == FLUSH_EVERY - 1 {
-                files.flush();
-                if step / FLUSH_EVERY % 3 == 2 {
-                    files.compact();
-                }
-            }
+            pair.tidy(step);
             let statement = table.step(&mut chance, at);
-            told.push(statement.clone());
-            let [one, two] = clients
-                .each_mut()
-                .map(|client| shown(client.query(&statement)));
-            assert!(
-                one == two,
-                "seed {seed}, {one:?} is not {two:?}\n{};",
-                told.join(";\n")
-            );
+            pair.tell(&mut chance, statement);
         }
     }
-    memory.stop();
-    files.stop();
+    pair.stop();
+}
+
+/// The server gives the timestamps here: what is decided by what is there is decided the same, wherever that lies.
+#[test]
+fn where_rows_lie_does_not_show_in_what_conditions_find() {
+    let (seed, steps) = seed_and_steps();
+    let mut pair = Pair::start(seed);
+    let mut chance = Chance(seed);
+    for _ in 0..2 {
+        let table = Table::new(&mut chance);
+        pair.create(table.create(&mut chance));
+        for step in 0..steps {
+            pair.tidy(step);
+            let mut statement = table
+                .step(&mut chance, 0)
+                .replace(" USING TIMESTAMP 0", "")
+                .replace(" AND TIMESTAMP 0", "");
+            if statement.contains("writetime") {
+                continue;
+            }
+            if !statement.starts_with("SELECT") && chance.one_in(2) {
+                statement = table.conditional(&mut chance, statement);
+            }
+            pair.tell(&mut chance, statement);
+        }
+    }
+    pair.stop();
+}
+
+#[test]
+fn where_counters_lie_does_not_show() {
+    let (seed, steps) = seed_and_steps();
+    let mut pair = Pair::start(seed);
+    let mut chance = Chance(seed);
+    pair.create("CREATE TABLE ks.t (k int, c int, d text, x counter, y counter, z counter static, PRIMARY KEY (k, c, d)) WITH CLUSTERING ORDER BY (c DESC, d ASC)".into());
+    for step in 0..steps {
+        pair.tidy(step);
+        let statement = counters(&mut chance);
+        pair.tell(&mut chance, statement);
+    }
+    pair.stop();
+}
+
+fn counters(chance: &mut Chance) -> String {
+    let k = chance.below(2);
+    let (c, d) = (chance.below(6), chance.pick(&["", "a", "ab"]));
+    let row = format!("k = {k} AND c = {c} AND d = '{d}'");
+    let by = chance.below(5);
+    match chance.below(20) {
+        0..8 => {
+            let column = chance.pick(&["x", "y"]);
+            let sign = chance.pick(&["+", "-"]);
+            format!("UPDATE ks.t SET {column} = {column} {sign} {by} WHERE {row}")
+        }
+        8 => format!("UPDATE ks.t SET z = z + {by} WHERE k = {k}"),
+        9 => format!("DELETE FROM ks.t WHERE {row}"),
+        10 => format!("DELETE x FROM ks.t WHERE {row}"),
+        11 => format!("DELETE FROM ks.t WHERE k = {k} AND c > {c}"),
+        12 => "SELECT * FROM ks.t".into(),
+        13 => "SELECT DISTINCT k, z FROM ks.t".into(),
+        14 => format!("SELECT sum(x), count(*) FROM ks.t WHERE k = {k}"),
+        15 => format!("SELECT * FROM ks.t WHERE k = {k} ORDER BY c ASC"),
+        16 => format!("SELECT * FROM ks.t WHERE k = {k} AND c IN ({c}, {by})"),
+        17 => format!("SELECT * FROM ks.t WHERE {row}"),
+        _ => format!("SELECT * FROM ks.t WHERE k IN (0, 1) AND c <= {c} PER PARTITION LIMIT 3"),
+    }
 }

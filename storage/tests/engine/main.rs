@@ -1,5 +1,6 @@
 //! The whole engine on a simulated disk, its keys taken away and brought back, its files tampered with: each test a story, each world from one seed.
 
+mod anywhere;
 mod compression;
 mod failed_syncs;
 mod faults;
