@@ -37,6 +37,8 @@ pub struct Merge<S> {
     next: Option<Item>,
     /// The merged open range deletion after what was stepped over last; None before any step of the slice.
     passed: Option<Option<Deletion>>,
+    /// The latest range deletion that was open at the end of a slice before the one at hand: it may cover that slice without a word in it.
+    behind: Option<Deletion>,
 }
 
 struct Member<S> {
@@ -98,7 +100,13 @@ impl<S: Source> Merge<S> {
             opening: false,
             next: None,
             passed: None,
+            behind: None,
         }
+    }
+
+    /// The range deletions that are open where slices have ended, the one at hand included: the latest of them.
+    pub fn left_open(&self) -> Option<Deletion> {
+        self.behind.max(self.gap())
     }
 
     /// The sources, as far as they are.
@@ -541,6 +549,7 @@ impl<S: Source> Source for Merge<S> {
             self.slice = 0;
             self.next = None;
             self.passed = None;
+            self.behind = None;
             self.opening = !slices.is_empty();
         }
         if self.opening {
@@ -567,8 +576,11 @@ impl<S: Source> Source for Merge<S> {
                 }
             };
             if matches!(stepped, Step::End) {
+                if self.slice + 1 < self.slices.as_slice().len() {
+                    self.behind = self.left_open();
+                    self.opening = true;
+                }
                 self.slice += 1;
-                self.opening = self.slice < self.slices.as_slice().len();
             }
         }
         Ok(self.next.as_ref())

@@ -209,7 +209,7 @@ impl PageBuilder {
             })?;
             if !shown {
                 if merge.peek()?.is_none() {
-                    filled.hidden.note_deletions(merge.gap());
+                    filled.hidden.note_deletions(merge.left_open());
                     return Ok(false);
                 }
                 let item = merge.pop();

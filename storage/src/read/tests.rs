@@ -863,3 +863,36 @@ fn a_read_gives_up_at_the_first_tombstone_too_many() {
         1_001
     );
 }
+
+#[test]
+fn what_covers_a_slice_without_a_word_in_it_is_noted_of_each_slice() {
+    let bound = |byte: u8| Clustering(Bytes::from(vec![byte, 0x00]));
+    let memtable = Memtable::new();
+    let covering = |start, end, timestamp| crate::model::RangeTombstone {
+        start: bound(start),
+        end: bound(end),
+        deletion: Deletion {
+            timestamp,
+            local_deletion_time: 5,
+        },
+    };
+    let update = PartitionUpdate {
+        range_tombstones: vec![covering(1, 5, 70), covering(5, 9, 50)],
+        ..PartitionUpdate::default()
+    };
+    memtable.apply(&testing::key(1), &update).unwrap();
+    let other = Memtable::new();
+    let nothing = PartitionUpdate::of_row(Row::new(Clustering(Bytes::from(vec![9, 1, 0x80]))));
+    other.apply(&testing::key(1), &nothing).unwrap();
+    let mut command = everything();
+    command.range = KeyRange::One(testing::key(1));
+    command.slices = Slices::new(vec![(bound(2), bound(3)), (bound(6), bound(7))]);
+    for reversed in [false, true] {
+        command.reversed = reversed;
+        for sources in [&[&memtable][..], &[&memtable, &other]] {
+            let cursors = sources.iter().map(|memtable| memtable.cursor());
+            let page = read(cursors.collect(), &command);
+            assert_eq!(page.hidden.newest, 70, "reversed {reversed}");
+        }
+    }
+}

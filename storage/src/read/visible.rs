@@ -10,8 +10,7 @@ use crate::model::{ColumnId, Deletion, Row};
 pub struct Hidden {
     /// How many deletions and expired cells.
     pub tombstones: u64,
-    /// The greatest timestamp of any of it: what is written after that into what was read is seen. The least there is if nothing was hidden. Of several slices, only the
-    /// last one is asked what covers it without a word in it.
+    /// The greatest timestamp of any of it: what is written after that into what was read is seen. The least there is if nothing was hidden.
     pub newest: i64,
 }
 

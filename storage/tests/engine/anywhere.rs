@@ -470,9 +470,47 @@ impl Story {
             spelled(&found),
             spelled(&expected)
         );
-        if let (KeyRange::One(key), true) = (&command.range, self.one_in(8)) {
+        // What is no newer than a deletion that was purged may be seen.
+        if let (KeyRange::One(key), true, false) = (&command.range, self.one_in(8), self.is_late) {
             self.check_as_if(&command, key.clone());
         }
+    }
+
+    /// What is written into what was read, and is newer than all that was shown or hidden, is seen.
+    fn check_newest(&self) {
+        let command = ReadCommand {
+            range: KeyRange::One(self.key()),
+            limits: Limits::NONE,
+            ..self.command()
+        };
+        let KeyRange::One(key) = &command.range else {
+            return;
+        };
+        let position = self.position();
+        if !command.slices.contains(&position.0) {
+            return;
+        }
+        let page = self.world.env.run(self.world.engine.read(command.clone()));
+        let Some(page) = self.told(page, false) else {
+            return;
+        };
+        let rows = page.partitions.iter().flat_map(|one| &one.rows);
+        let timestamps = rows.flat_map(|row| {
+            let cells = row.cells.iter().map(|cell| cell.timestamp);
+            cells.chain(row.liveness.map(|own| own.timestamp))
+        });
+        let newest = timestamps.fold(page.hidden.newest, i64::max);
+        let mut row = Row::new(position.clone());
+        row.liveness = Some(Liveness::new(newest.saturating_add(1)));
+        let mut written = self.written.clone();
+        written.push((key.clone(), PartitionUpdate::of_row(row)));
+        let seen = oracle(&written, &command);
+        let mut rows = seen.iter().flat_map(|(_, _, rows)| rows);
+        assert!(
+            rows.any(|(own, _)| *own == position),
+            "{command:?}: what is newer than {newest} is not seen at {:?}",
+            position.0
+        );
     }
 
     /// As if one more update had been written.
@@ -511,6 +549,11 @@ impl Story {
             story.tidy();
             for _ in 0..4 {
                 story.check();
+            }
+            // Nobody knows any more of what was purged.
+            let is_all_known = !story.is_late;
+            for _ in 0..if is_all_known { 12 } else { 0 } {
+                story.check_newest();
             }
         }
         story.damage();
