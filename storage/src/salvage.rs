@@ -103,6 +103,11 @@ impl Wreck {
         self.sstables.is_empty()
     }
 
+    /// Bytes of memory that it takes: what the log says of it.
+    pub fn bytes(&self) -> usize {
+        self.log.as_ref().map_or(0, |log| log.memtables.bytes())
+    }
+
     /// Whether it is to be written anew: damaged, or whole in a log that is not.
     pub fn is_to_be_written(&self) -> bool {
         !self.is_whole() || self.log.is_some()

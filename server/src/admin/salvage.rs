@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use palladium_crypto::{EncryptionContext, KeyRing, TableId};
-use palladium_storage::salvage;
+use palladium_storage::salvage::{self, Wreck};
 use palladium_storage::verify::Inspection;
 use palladium_storage::{Env, LocalBackend, TableOptions};
 
@@ -45,6 +45,9 @@ use crate::service_table;
 
 /// Characters of a table's losses that its record in the trail holds.
 const RECORDED_CHARACTERS_MAX: usize = 4_096;
+
+/// Of what the log says, so much is in memory before it is written out: tables are as many as they like.
+const WRECK_BYTES_MAX: usize = 64 << 20;
 
 /// What the operator agrees to.
 #[derive(Debug, Clone, Copy)]
@@ -399,18 +402,32 @@ async fn give_up(config: &Config, service: &ServiceKey, rings: &[&KeyRing]) -> R
     let files = Arc::new(backend(config)?);
     let inspection = Inspection::open(&*files, &service.ring).await;
     let inspection = inspection.map_err(|error| error.to_string())?;
-    let mut wrecks = Vec::new();
+    let (mut wrecks, mut bytes) = (Vec::new(), 0);
     for ring in rings {
         let wreck = inspection.wreck(&*files, ring).await;
         let wreck = wreck.map_err(|error| error.to_string())?;
         if wreck.is_to_be_written() {
+            bytes += wreck.bytes();
             wrecks.push((wreck, *ring));
         }
+        if bytes >= WRECK_BYTES_MAX {
+            discard(&files, service, &inspection, &wrecks).await?;
+            (wrecks, bytes) = (Vec::new(), 0);
+        }
     }
+    discard(&files, service, &inspection, &wrecks).await
+}
+
+async fn discard(
+    files: &Arc<LocalBackend>,
+    service: &ServiceKey,
+    inspection: &Inspection,
+    wrecks: &[(Wreck, &KeyRing)],
+) -> Result<(), String> {
     let env: Arc<dyn Env> = Arc::new(RealEnv::default());
     let again = |error| format!("not all was given up: {error}; ask again");
     let ring = service.ring.clone();
-    let kept = salvage::discard(files, env, ring, &inspection, &wrecks).await;
+    let kept = salvage::discard(files.clone(), env, ring, inspection, wrecks).await;
     for line in &kept.map_err(again)? {
         say!("kept: {line}");
     }
