@@ -267,12 +267,7 @@ impl Story {
                 continue;
             }
             self.written.push((key.clone(), update.clone()));
-            mutations.push(Mutation {
-                table: id(0),
-                store: Store::BASE,
-                key,
-                update,
-            });
+            mutations.push(mutation(key, update));
         }
         for mutation in mutations {
             let written = self.world.engine.write(vec![Write::new(vec![mutation])]);
@@ -476,6 +471,47 @@ impl Story {
         }
     }
 
+    /// Rows are written while others are read: each is read as it was before or as it is after, and none that is not written is missing or another.
+    fn check_beside_a_write(&mut self) {
+        let command = ReadCommand {
+            limits: Limits::NONE,
+            ..self.command()
+        };
+        let before = oracle(&self.written, &command);
+        let deletes = std::mem::replace(&mut self.only_rows, Some((0, self.width.0)));
+        self.timestamp += 1;
+        let mut writes = Vec::new();
+        for _ in 0..1 + self.draw(4) {
+            let (key, update) = (self.key(), self.update());
+            if update != PartitionUpdate::default() {
+                self.written.push((key.clone(), update.clone()));
+                writes.push(Write::new(vec![mutation(key, update)]));
+            }
+        }
+        self.only_rows = deletes;
+        let after = oracle(&self.written, &command);
+        let engine = &self.world.engine;
+        let read = engine.read(command.clone());
+        let both = async { futures::join!(read, engine.write(writes)) };
+        let (page, written) = self.world.env.run(both);
+        written.into_iter().for_each(|result| result.unwrap());
+        let found = answer_of(vec![page.unwrap()]);
+        if command.point().is_some() {
+            return;
+        }
+        let [before, after, found] = [&before, &after, &found].map(by_place);
+        let places = before.keys().chain(after.keys()).chain(found.keys());
+        for place in places {
+            let shown = found.get(place);
+            assert!(
+                shown == before.get(place) || shown == after.get(place),
+                "{command:?}: {place:?} is {shown:?}, was {:?} and shall be {:?}",
+                before.get(place),
+                after.get(place)
+            );
+        }
+    }
+
     /// What is written into what was read, and is newer than all that was shown or hidden, is seen.
     fn check_newest(&self) {
         let command = ReadCommand {
@@ -550,6 +586,7 @@ impl Story {
             for _ in 0..4 {
                 story.check();
             }
+            story.check_beside_a_write();
             // Nobody knows any more of what was purged.
             let is_all_known = !story.is_late;
             for _ in 0..if is_all_known { 12 } else { 0 } {
@@ -587,6 +624,28 @@ impl Story {
             self.world.unlock(0).unwrap();
         }
     }
+}
+
+fn mutation(key: PartitionKey, update: PartitionUpdate) -> Mutation {
+    Mutation {
+        table: id(0),
+        store: Store::BASE,
+        key,
+        update,
+    }
+}
+
+/// Static rows, which have no position, and rows.
+fn by_place(answer: &Answer) -> BTreeMap<(&PartitionKey, Option<&Clustering>), &Shown> {
+    let mut places = BTreeMap::new();
+    for (key, static_row, rows) in answer {
+        places.extend(static_row.iter().map(|shown| ((key, None), shown)));
+        places.extend(
+            rows.iter()
+                .map(|(position, shown)| ((key, Some(position)), shown)),
+        );
+    }
+    places
 }
 
 /// In the order of strength.
