@@ -478,7 +478,7 @@ impl Story {
             ..self.command()
         };
         let before = oracle(&self.written, &command);
-        let deletes = std::mem::replace(&mut self.only_rows, Some((0, self.width.0)));
+        let deletes = self.only_rows.replace((0, self.width.0));
         self.timestamp += 1;
         let mut writes = Vec::new();
         for _ in 0..1 + self.draw(4) {
@@ -530,20 +530,48 @@ impl Story {
         let Some(page) = self.told(page, false) else {
             return;
         };
-        let rows = page.partitions.iter().flat_map(|one| &one.rows);
+        let rows = page.partitions.iter().flat_map(|one| {
+            let static_row = one.static_row.as_deref();
+            static_row.into_iter().chain(&one.rows)
+        });
         let timestamps = rows.flat_map(|row| {
             let cells = row.cells.iter().map(|cell| cell.timestamp);
             cells.chain(row.liveness.map(|own| own.timestamp))
         });
         let newest = timestamps.fold(page.hidden.newest, i64::max);
-        let mut row = Row::new(position.clone());
-        row.liveness = Some(Liveness::new(newest.saturating_add(1)));
+        let timestamp = newest.saturating_add(1);
+        let complete = |clustering: &Clustering| {
+            let mut row = Row::new(clustering.clone());
+            let simple = SIMPLE.iter().map(|column| (*column, Bytes::new()));
+            let paths = (1..4).flat_map(|path| COMPLEX.map(|column| (column, vec![path].into())));
+            for (column, path) in simple.chain(paths) {
+                row.cells.push(Cell {
+                    column: ColumnId(column),
+                    path,
+                    timestamp,
+                    state: CellState::Live(Bytes::new()),
+                });
+            }
+            row.sort();
+            row
+        };
+        let row = complete(&position);
+        let count = row.cells.len();
+        let mut update = PartitionUpdate::of_row(row);
+        update.static_row = Some(complete(&Clustering::MIN));
         let mut written = self.written.clone();
-        written.push((key.clone(), PartitionUpdate::of_row(row)));
+        written.push((key.clone(), update));
         let seen = oracle(&written, &command);
+        let is_seen = |(_, cells): &Shown| {
+            let newer = cells.values().filter(|cell| cell.timestamp == timestamp);
+            newer.count() == count
+        };
         let mut rows = seen.iter().flat_map(|(_, _, rows)| rows);
+        let is_row_seen = rows.any(|(own, shown)| *own == position && is_seen(shown));
+        let mut statics = seen.iter().flat_map(|(_, static_row, _)| static_row);
+        let are_statics_seen = command.columns.statics.is_empty() || statics.any(is_seen);
         assert!(
-            rows.any(|(own, _)| *own == position),
+            is_row_seen && are_statics_seen,
             "{command:?}: what is newer than {newest} is not seen at {:?}",
             position.0
         );
