@@ -45,7 +45,7 @@ pub struct QueryParams<'a> {
     /// v5.
     pub keyspace: Option<&'a str>,
     /// v5.
-    pub now_in_seconds: Option<i32>,
+    pub now_in_seconds: Option<u32>,
 }
 
 impl<'a> QueryParams<'a> {
@@ -77,7 +77,9 @@ impl<'a> QueryParams<'a> {
             return Err(out_of_bound_timestamp());
         }
         let keyspace = has(KEYSPACE).then(|| body.string()).transpose()?;
+        // Without a sign, as Cassandra 5.0 reads it: it goes to the year 2106.
         let now_in_seconds = has(NOW_IN_SECONDS).then(|| body.int()).transpose()?;
+        let now_in_seconds = now_in_seconds.map(|seconds| seconds as u32);
         Ok(Self {
             consistency,
             values,

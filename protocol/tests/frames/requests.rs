@@ -183,6 +183,23 @@ fn a_version_five_query_with_everything() {
 }
 
 #[test]
+fn now_in_seconds_has_no_sign_and_goes_beyond_2038() {
+    let frame = frame(
+        "
+        05 00 0001 07 0000000f
+        00000001 'Q'
+        0001
+        00000100       # now in seconds
+        fffffffe
+    ",
+    );
+    let Ok(Request::Query(query)) = Request::decode(&frame) else {
+        panic!("not a QUERY");
+    };
+    assert_eq!(query.params.now_in_seconds, Some(u32::MAX - 1));
+}
+
+#[test]
 fn a_custom_payload_is_stripped_and_kept() {
     let frame = frame(
         "
