@@ -12,7 +12,8 @@ use palladium::env::RealEnv;
 use palladium::server::Server;
 use palladium_protocol::limits::FrameLimits;
 use palladium_protocol::wire::primitive::{put_long_string, put_string};
-use palladium_protocol::wire::{Decoder, Frame, Opcode};
+use palladium_protocol::wire::segment::SegmentFormat;
+use palladium_protocol::wire::{Decoder, Encoder, Extras, Frame, Opcode, Version};
 use palladium_storage::Env;
 use palladium_storage::env::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -199,6 +200,16 @@ impl Client {
         assert_eq!(answer.opcode, Opcode::Result, "{text}: {}", words(&answer));
     }
 
+    /// Asks in version 5, and waits.
+    async fn ask_in_five(&mut self, encoder: &mut Encoder, opcode: Opcode, body: &[u8]) -> Frame {
+        let mut out = BytesMut::new();
+        let put = |out: &mut BytesMut| out.put_slice(body);
+        encoder.envelope(&mut out, Version::V5, 0, opcode, &Extras::NONE, put);
+        encoder.flush(&mut out);
+        self.socket.write_all(&out).await.unwrap();
+        self.next().await.unwrap()
+    }
+
     async fn register(&mut self, event: &str) {
         let mut body = BytesMut::new();
         body.put_u16(1);
@@ -267,6 +278,59 @@ async fn events_begin_with_register_and_are_of_the_kind_that_was_asked_for() {
     assert_eq!((event.opcode, event.stream), (Opcode::Event, -1));
     assert!(words(&event).contains("TABLE"), "{}", words(&event));
     deaf.run("SELECT key FROM system.local").await;
+}
+
+#[tokio::test]
+async fn a_keyspace_that_a_request_names_has_to_be_there_whether_anything_is_sought_in_it_or_not() {
+    let world = World::start(|_| {}).await;
+    let mut client = world.client().await;
+    client.run(KEYSPACE).await;
+    client.run("CREATE TABLE ks.t (k int PRIMARY KEY)").await;
+    let (mut client, mut encoder) = (world.socket().await, Encoder::new());
+    let mut startup = BytesMut::new();
+    startup.put_u16(1);
+    put_string(&mut startup, "CQL_VERSION");
+    put_string(&mut startup, "3.0.0");
+    let answer = client.ask_in_five(&mut encoder, Opcode::Startup, &startup);
+    assert_eq!(answer.await.opcode, Opcode::Ready);
+    client.decoder.use_segments(SegmentFormat::Plain);
+    encoder.use_segments(SegmentFormat::Plain);
+    for (keyspace, text) in [
+        ("ks", "INSERT INTO t (k) VALUES (1)"),
+        ("ks", "INSERT INTO ks.t (k) VALUES (1)"),
+        ("nowhere", "INSERT INTO t (k) VALUES (1)"),
+        ("nowhere", "INSERT INTO ks.t (k) VALUES (1)"),
+        ("", "INSERT INTO ks.t (k) VALUES (1)"),
+    ] {
+        let statement = |body: &mut BytesMut| put_long_string(body, text);
+        let (mut query, mut prepare, mut batch) =
+            (BytesMut::new(), BytesMut::new(), BytesMut::new());
+        statement(&mut query);
+        query.put_u16(1);
+        query.put_u32(0x80);
+        put_string(&mut query, keyspace);
+        statement(&mut prepare);
+        prepare.put_u32(0x01);
+        put_string(&mut prepare, keyspace);
+        batch.put_slice(&[0, 0, 1, 0]);
+        statement(&mut batch);
+        batch.put_slice(&[0, 0, 0, 1]);
+        batch.put_u32(0x80);
+        put_string(&mut batch, keyspace);
+        for (opcode, body) in [
+            (Opcode::Query, query),
+            (Opcode::Prepare, prepare),
+            (Opcode::Batch, batch),
+        ] {
+            let answer = client.ask_in_five(&mut encoder, opcode, &body).await;
+            if keyspace == "ks" {
+                assert_eq!(answer.opcode, Opcode::Result, "{}", words(&answer));
+            } else {
+                let wanted = format!("Keyspace '{keyspace}' does not exist");
+                assert!(words(&answer).contains(&wanted), "{}", words(&answer));
+            }
+        }
+    }
 }
 
 #[tokio::test]

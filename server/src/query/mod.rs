@@ -122,16 +122,17 @@ fn query(
 ) -> CqlResult<Outcome> {
     // Before anything is said of what is there.
     database.authority.admitted(session)?;
+    check_page_size(&request.params)?;
+    check_keyspace(database, request.params.keyspace)?;
     let keyspace = request.params.keyspace.or(session.keyspace.as_deref());
     let statement = Arc::new(understand(database, request.query, keyspace)?);
     // A password goes with its request.
     if database.instruments.slow.is_on() && !statement.has_password() {
         session.text = Some(statement.clone());
     }
-    if request.params.values.len() != statement.markers.len() {
-        return Err(CqlError::invalid("Invalid amount of bind variables"));
-    }
-    let bound = values::bind(&statement.markers, &request.params.values, &frame.body)?;
+    // Values may have names: one may be for several markers, and another for none.
+    let bound = values::bind(&statement.markers, &request.params.values, &frame.body)
+        .map_err(|_| CqlError::invalid("Invalid amount of bind variables"))?;
     let settings = settings(frame, &request.params, MetadataMode::Full, session.asker())?;
     execute(database, session, statement, bound, settings)
 }
@@ -143,6 +144,7 @@ fn prepare(
 ) -> CqlResult<Outcome> {
     session.asked.operation = Operation::Prepare;
     database.authority.admitted(session)?;
+    check_keyspace(database, request.keyspace)?;
     let keyspace = request.keyspace.or(session.keyspace.as_deref());
     let id = prepared::statement_id(request.query, keyspace);
     let known = database
@@ -175,6 +177,7 @@ fn execute_prepared(
 ) -> CqlResult<Outcome> {
     let statement = known(database, request.id)?;
     let bound = values::bind(&statement.markers, &request.params.values, &frame.body)?;
+    check_page_size(&request.params)?;
     let mode = match request.result_metadata_id {
         Some(id) if id != statement.result.id() => MetadataMode::Changed,
         _ if request.params.skip_metadata => MetadataMode::Skip,
@@ -182,6 +185,24 @@ fn execute_prepared(
     };
     let settings = settings(frame, &request.params, mode, session.asker())?;
     execute(database, session, statement, bound, settings)
+}
+
+/// A request may name a keyspace that stands in for the session's. It has to be there, whether anything is sought in it or not.
+fn check_keyspace(database: &Database, said: Option<&str>) -> CqlResult<()> {
+    match said {
+        Some(name) if database.catalog.load().keyspace(name).is_none() => Err(CqlError::invalid(
+            format!("Keyspace '{name}' does not exist"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Of a BATCH it says nothing.
+fn check_page_size(params: &QueryParams<'_>) -> CqlResult<()> {
+    match params.page_size {
+        Some(0) => Err(CqlError::protocol("The page size cannot be 0")),
+        _ => Ok(()),
+    }
 }
 
 /// What no schema would have is not prepared either.
@@ -251,9 +272,6 @@ fn settings(
     mode: MetadataMode,
     asker: &Asker,
 ) -> CqlResult<Settings> {
-    if params.page_size == Some(0) {
-        return Err(CqlError::protocol("The page size cannot be 0"));
-    }
     Ok(Settings {
         version: frame.version,
         consistency: params.consistency,
@@ -338,6 +356,7 @@ fn batch(
     };
     session.asked.operation = Operation::of_batch(kind, std::iter::empty());
     database.authority.admitted(session)?;
+    check_keyspace(database, request.params.keyspace)?;
     let own = session.keyspace.clone();
     let keyspace = request.params.keyspace.or(own.as_deref());
     let mut statements = Vec::with_capacity(request.len());

@@ -2,7 +2,10 @@
 //!
 //! What must hold: bytes that are no value of their marker's type leave here as an error in their place, and never as a value.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
+use foldhash::quality::RandomState;
 use palladium_protocol::request::Values;
 use palladium_protocol::types::{CqlType, validate, validate_alternatives};
 use palladium_protocol::wire::Value;
@@ -12,9 +15,10 @@ use super::prepared::Marker;
 use crate::encode::wire::{self, Elements};
 use crate::error::{CqlError, CqlResult};
 
-/// The values of a statement's markers, slices of the frame they came in.
+/// The values of a statement's markers, slices of the frame they came in. Fails only if their number is wrong. Of named ones the first of a name counts, for
+/// each marker of that name; what no marker asks for is passed over.
 pub fn bind(markers: &[Marker], values: &Values<'_>, body: &Bytes) -> CqlResult<Vec<Given>> {
-    if values.are_named() && !markers.is_empty() {
+    if values.are_named() {
         return bind_named(markers, values, body);
     }
     if values.len() != markers.len() {
@@ -27,19 +31,22 @@ pub fn bind(markers: &[Marker], values: &Values<'_>, body: &Bytes) -> CqlResult<
     Ok(bound)
 }
 
+/// By a table of their names: a request may have 65,535 of them, and the statement as many markers.
 fn bind_named(markers: &[Marker], values: &Values<'_>, body: &Bytes) -> CqlResult<Vec<Given>> {
-    let mut bound = Vec::with_capacity(markers.len());
-    for marker in markers {
-        let found = values.iter_named().find(|(name, _)| *name == marker.name);
-        let Some((_, value)) = found else {
-            return Err(wrong_count(
-                markers.len(),
-                values.len().min(markers.len() - 1),
-            ));
-        };
-        bound.push(one(marker, value, body).map_err(Box::new));
+    let mut named = HashMap::with_capacity_and_hasher(values.len(), RandomState::default());
+    for (name, value) in values.iter_named() {
+        named.entry(name).or_insert(value);
     }
-    Ok(bound)
+    let found = |marker: &&Marker| named.contains_key(marker.name.as_str());
+    let count = markers.iter().filter(found).count();
+    if count != markers.len() {
+        return Err(wrong_count(markers.len(), count));
+    }
+    let value_of = |marker: &Marker| one(marker, named[marker.name.as_str()], body);
+    let bound = markers
+        .iter()
+        .map(|marker| value_of(marker).map_err(Box::new));
+    Ok(bound.collect())
 }
 
 fn wrong_count(markers: usize, values: usize) -> CqlError {

@@ -72,6 +72,7 @@ pub enum Answer {
 
 #[derive(Default)]
 pub struct Rows {
+    /// None if they were left out.
     pub columns: Vec<(String, CqlType)>,
     pub rows: Vec<Vec<Option<Bytes>>>,
     pub paging_state: Option<Vec<u8>>,
@@ -431,22 +432,41 @@ impl Client {
         self.ask(EXECUTE, &body)
     }
 
+    /// Executes for a client that remembers the columns of the result.
+    pub fn execute_remembering(&mut self, prepared: &Prepared) -> Answer {
+        let mut body = (prepared.id.len() as u16).to_be_bytes().to_vec();
+        body.extend_from_slice(&prepared.id);
+        body.extend([0, 1, 0x02]);
+        self.ask(EXECUTE, &body)
+    }
+
     /// Executes with values by name.
     pub fn execute_named(&mut self, prepared: &Prepared, values: &[(&str, Value)]) -> Answer {
         let mut body = (prepared.id.len() as u16).to_be_bytes().to_vec();
         body.extend_from_slice(&prepared.id);
-        body.extend([0, 1, 0x41]);
-        body.extend((values.len() as u16).to_be_bytes());
-        for (name, value) in values {
-            body.extend((name.len() as u16).to_be_bytes());
-            body.extend_from_slice(name.as_bytes());
-            value.put(&mut body);
-        }
+        put_named(values, &mut body);
         self.ask(EXECUTE, &body)
+    }
+
+    /// A statement as text with values by name.
+    pub fn query_named(&mut self, statement: &str, values: &[(&str, Value)]) -> Answer {
+        let mut body = (statement.len() as u32).to_be_bytes().to_vec();
+        body.extend_from_slice(statement.as_bytes());
+        put_named(values, &mut body);
+        self.ask(QUERY, &body)
     }
 
     /// A logged batch of prepared statements.
     pub fn batch(&mut self, statements: &[(&Prepared, Vec<Value>)]) -> Answer {
+        self.batch_with(statements, &[0, 1, 0])
+    }
+
+    /// The same with these parameters: consistency, flags, and what they say.
+    pub fn batch_with(
+        &mut self,
+        statements: &[(&Prepared, Vec<Value>)],
+        parameters: &[u8],
+    ) -> Answer {
         let mut body = vec![0];
         body.extend((statements.len() as u16).to_be_bytes());
         for (prepared, values) in statements {
@@ -456,7 +476,7 @@ impl Client {
             body.extend((values.len() as u16).to_be_bytes());
             values.iter().for_each(|value| value.put(&mut body));
         }
-        body.extend([0, 1, 0]);
+        body.extend_from_slice(parameters);
         self.ask(BATCH, &body)
     }
 }
@@ -477,6 +497,17 @@ fn parameters(values: &[Value], page_size: Option<i32>, state: Option<&[u8]>, bo
     }
     if let Some(state) = state {
         Value::Bytes(state.to_vec()).put(body);
+    }
+}
+
+/// Consistency ONE, and values by name.
+fn put_named(values: &[(&str, Value)], body: &mut Vec<u8>) {
+    body.extend([0, 1, 0x41]);
+    body.extend((values.len() as u16).to_be_bytes());
+    for (name, value) in values {
+        body.extend((name.len() as u16).to_be_bytes());
+        body.extend_from_slice(name.as_bytes());
+        value.put(body);
     }
 }
 
@@ -507,7 +538,10 @@ fn rows(body: &Bytes) -> Rows {
     let paging_state = (flags & 0x02 != 0)
         .then(|| reader.bytes().expect("a paging state").map(<[u8]>::to_vec))
         .flatten();
-    let columns = specs(&mut reader, flags, count);
+    let columns = match flags & 0x04 {
+        0 => specs(&mut reader, flags, count),
+        _ => Vec::new(),
+    };
     let rows = (0..reader.int().expect("a count"))
         .map(|_| {
             let cells = (0..count).map(|_| {

@@ -186,6 +186,44 @@ fn values_find_their_markers_by_name() {
 }
 
 #[test]
+fn a_named_value_is_for_all_markers_of_its_name_and_one_that_no_marker_asks_for_is_passed_over() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, v int)")
+            .done();
+        let insert = "INSERT INTO ks.t (k, v) VALUES (:a, :a)";
+        client
+            .query_named(
+                insert,
+                &[("b", "x".into()), ("a", 7.into()), ("a", 8.into())],
+            )
+            .done();
+        let prepared = client.prepare(insert);
+        client
+            .execute_named(&prepared, &[("a", 9.into()), ("", Value::Null)])
+            .done();
+        let select = "SELECT k, v FROM ks.t";
+        let rows = client.query_named(select, &[("c", 1.into())]).rows();
+        let mut rows: Vec<_> = rows
+            .rows
+            .iter()
+            .map(|row| (int(&row[0]), int(&row[1])))
+            .collect();
+        rows.sort();
+        assert_eq!(rows, [(7, 7), (9, 9)]);
+        let prepared = client.prepare(select);
+        let rows = client.execute_named(&prepared, &[("c", 1.into())]).rows();
+        assert_eq!(rows.rows.len(), 2);
+        let missing = client.query_named(insert, &[("A", 1.into())]).error();
+        assert_eq!(
+            missing,
+            (INVALID, "Invalid amount of bind variables".into())
+        );
+    });
+}
+
+#[test]
 fn an_id_is_the_md5_of_keyspace_and_text() {
     with_server(|address| {
         let mut client = Client::connect(address);
@@ -814,6 +852,33 @@ fn compare_and_set_counts_every_success() {
         });
         let rows = client.query("SELECT v FROM ks.n").rows();
         assert_eq!(int(&rows.rows[0][0]), total.into_inner());
+    });
+}
+
+#[test]
+fn a_conditional_batch_is_asked_for_the_levels_that_a_conditional_statement_is_asked_for() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, v int)")
+            .done();
+        let conditional = client.prepare("INSERT INTO ks.t (k, v) VALUES (1, 1) IF NOT EXISTS");
+        let plain = client.prepare("INSERT INTO ks.t (k, v) VALUES (1, 2)");
+        let mut ask = |statement, parameters: &[u8]| {
+            let statements = [(statement, Vec::new())];
+            client.batch_with(&statements, parameters)
+        };
+        // Serial consistency ONE; SERIAL for the commit.
+        for parameters in [&[0, 1, 0x10, 0, 1][..], &[0, 8, 0]] {
+            assert_eq!(ask(&conditional, parameters).error().0, INVALID);
+        }
+        // SERIAL, LOCAL_SERIAL; of the commit at TWO nothing is said before there is one.
+        for parameters in [&[0, 1, 0x10, 0, 8][..], &[0, 1, 0x10, 0, 9], &[0, 2, 0]] {
+            assert_eq!(ask(&conditional, parameters).rows().rows.len(), 1);
+        }
+        assert_eq!(ask(&plain, &[0, 2, 0]).error().0, 0x1000);
+        // A batch has no pages.
+        ask(&plain, &[0, 1, 0x04, 0, 0, 0, 0]).done();
     });
 }
 

@@ -43,21 +43,7 @@ pub fn check_nearest(settings: &Settings) -> CqlResult<Option<String>> {
 pub fn check_write(plan: &ModifyPlan, settings: &Settings) -> CqlResult<()> {
     let consistency = settings.consistency;
     if plan.condition.is_some() {
-        if consistency.is_serial() {
-            return Err(CqlError::invalid(format!(
-                "{consistency} is not supported as conditional update commit consistency. Use ANY if you mean \"make sure it is \
-                 accepted but I don't care how many replicas commit it for non-SERIAL reads\""
-            )));
-        }
-        if settings
-            .serial_consistency
-            .is_some_and(|serial| !serial.is_serial())
-        {
-            return Err(CqlError::invalid(
-                "Invalid consistency for conditional update. Must be one of SERIAL or LOCAL_SERIAL",
-            ));
-        }
-        return Ok(());
+        return check_conditional(settings);
     }
     if plan.is_counter {
         if consistency == Consistency::Any {
@@ -78,6 +64,33 @@ pub fn check_write(plan: &ModifyPlan, settings: &Settings) -> CqlResult<()> {
         ));
     }
     reach(consistency)
+}
+
+/// Whether a conditional modification, or a batch with one, may ask for these.
+fn check_conditional(settings: &Settings) -> CqlResult<()> {
+    let consistency = settings.consistency;
+    if consistency.is_serial() {
+        return Err(CqlError::invalid(format!(
+            "{consistency} is not supported as conditional update commit consistency. Use ANY if you mean \"make sure it is \
+             accepted but I don't care how many replicas commit it for non-SERIAL reads\""
+        )));
+    }
+    let serial = settings.serial_consistency;
+    if serial.is_some_and(|serial| !serial.is_serial()) {
+        return Err(CqlError::invalid(
+            "Invalid consistency for conditional update. Must be one of SERIAL or LOCAL_SERIAL",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a batch may ask for this.
+pub fn check_batch(plans: &[&ModifyPlan], settings: &Settings) -> CqlResult<()> {
+    match plans {
+        [] => Ok(()),
+        _ if plans.iter().any(|plan| plan.condition.is_some()) => check_conditional(settings),
+        _ => reach(settings.consistency),
+    }
 }
 
 /// Holds the level of a request against the guardrails.

@@ -213,9 +213,7 @@ pub fn batch(
     let flat: Vec<&ModifyPlan> = plans.iter().map(|(plan, _)| *plan).collect();
     // Of a text batch that was asked when it was understood.
     crate::query::analyze::check_batch(kind, &flat, false)?;
-    if !flat.is_empty() {
-        consistency::reach(settings.consistency)?;
-    }
+    consistency::check_batch(&flat, settings)?;
     if flat.iter().any(|plan| conditional::needs_latch(plan)) {
         for plan in &flat {
             masks::check_condition(database, &settings.asker, plan)?;
