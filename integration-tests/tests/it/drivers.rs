@@ -314,6 +314,42 @@ async fn futures_in_order<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Out
 }
 
 #[test]
+fn prepared_statements_of_the_rust_driver_outlive_use_and_changes_of_their_table() {
+    let server = server();
+    two_threads().block_on(async {
+        let session = connect(&server, None).await;
+        let other = connect(&server, None).await;
+        let keyspace = keyspace(&other).await;
+        run(&other, "CREATE TABLE t (k int PRIMARY KEY, v text)").await;
+        let prepare = |text: String| {
+            let session = &session;
+            async move { session.prepare(text).await.expect("it can be prepared") }
+        };
+        let insert = prepare(format!("INSERT INTO {keyspace}.t (k, v) VALUES (?, ?)")).await;
+        let select = prepare(format!("SELECT v FROM {keyspace}.t WHERE k = ?")).await;
+        // The connections say USE, and then they prepare again what is no longer known.
+        let in_use = session.use_keyspace(&keyspace, false).await;
+        in_use.expect("USE works");
+        for change in 0..5 {
+            let work = (0..300).map(|k| {
+                let (session, insert, select) = (&session, &insert, &select);
+                async move {
+                    let value = format!("{k} {change}");
+                    let written = session.execute_unpaged(insert, (k, &value)).await;
+                    written.expect("INSERT works");
+                    let (found,) = one::<(String,)>(session, select, k).await;
+                    assert_eq!(found, value);
+                }
+            });
+            let text = format!("ALTER TABLE {keyspace}.t ADD v{change} int");
+            let alter = run(&other, &text);
+            futures::future::join(futures_in_order(work), alter).await;
+        }
+        run(&other, &format!("DROP KEYSPACE {keyspace}")).await;
+    });
+}
+
+#[test]
 fn the_rust_driver_sees_schema_changes_and_errors() {
     let server = server();
     two_threads().block_on(async {

@@ -38,7 +38,7 @@ use palladium_protocol::response::{MetadataMode, WriteType};
 use palladium_protocol::wire::Frame;
 use palladium_storage::Write;
 
-use self::analyze::{Body, analyze};
+use self::analyze::{Body, analyze, is_qualified};
 use self::execute::Settings;
 use self::expression::Given;
 use self::prepared::Statement;
@@ -146,11 +146,8 @@ fn prepare(
     database.authority.admitted(session)?;
     check_keyspace(database, request.keyspace)?;
     let keyspace = request.keyspace.or(session.keyspace.as_deref());
-    let id = prepared::statement_id(request.query, keyspace);
-    let known = database
-        .prepared
-        .get(&id)
-        .filter(|statement| statement.holds_in(&database.catalog.load()));
+    let known = database.prepared.of_text(request.query, keyspace);
+    let known = known.filter(|statement| statement.holds_in(&database.catalog.load()));
     let statement = match known {
         Some(statement) => statement,
         None => {
@@ -180,6 +177,7 @@ fn execute_prepared(
     check_page_size(&request.params)?;
     let mode = match request.result_metadata_id {
         Some(id) if id != statement.result.id() => MetadataMode::Changed,
+        None if statement.may_be_remembered_otherwise() => MetadataMode::Full,
         _ if request.params.skip_metadata => MetadataMode::Skip,
         _ => MetadataMode::Full,
     };
@@ -232,7 +230,6 @@ fn known(database: &Database, id: &[u8]) -> CqlResult<Arc<Statement>> {
         .get(id)
         .ok_or_else(|| CqlError::unprepared(id))?;
     if !statement.holds_in(&database.catalog.load()) {
-        database.prepared.forget(&statement.id);
         return Err(CqlError::unprepared(id));
     }
     Ok(statement)
@@ -250,6 +247,7 @@ fn understand_text(
 ) -> CqlResult<Statement> {
     traces::note(|| format!("Parsing {}", traced::shown(text)));
     let tree = cql::parse(text).map_err(|error| CqlError::syntax(error.to_string()))?;
+    let own = keyspace.filter(|_| !is_qualified(&tree));
     traces::note(|| "Preparing statement".into());
     let catalog = database.catalog.load();
     let masked = match database.guardrails.is_on(Flag::DynamicDataMasking) {
@@ -258,7 +256,7 @@ fn understand_text(
     };
     let checked = analyze(tree, &catalog, keyspace)?;
     guardrails::check_statement(&database.guardrails, &checked.body)?;
-    let mut statement = Statement::new(checked, text, keyspace, &catalog)?;
+    let mut statement = Statement::new(checked, text, own, &catalog)?;
     statement.masked = masked;
     if let Some(table) = table_of(&statement.body) {
         statement.asked.table = database.instruments.tables.place(table);

@@ -1,16 +1,20 @@
 //! Prepared statements: analyzed once, executed often.
 //!
 //! An id is the MD5 of keyspace and text, as in Cassandra, so that a driver gets the same one from every node and after every
-//! restart. A statement holds the tables it was analyzed for; when the catalog has moved on and one of them is another now,
-//! the statement is forgotten and the driver is told to prepare it again.
+//! restart; of the text alone where each table in it is named with its keyspace, so that it is the same on all connections,
+//! whatever they have said USE to: a driver gives a statement up that has another id when it is prepared again.
+//!
+//! A statement holds the tables it was analyzed for; when the catalog has moved on and one of them is another now, the driver
+//! is told to prepare it again. Until then it stays: some drivers execute what they have just prepared and try no second time,
+//! so nobody may take away what another one has put here; and its successor is to know whether its result has other columns.
 //!
 //! What must hold: looking a statement up takes no lock that a writer could hold for long, and there are never more than
 //! the configured number of them, nor more bytes than their bound.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use foldhash::quality::RandomState;
 use md5::{Digest, Md5};
 use palladium_crypto::Entropy;
@@ -48,13 +52,15 @@ pub struct Statement {
     pub id: [u8; 16],
     /// Empty if a password is in it.
     pub text: String,
-    /// What unqualified names meant.
+    /// What unqualified names meant, if there may be any.
     pub keyspace: Option<String>,
     pub body: Body,
     /// What each bound value must be.
     pub markers: Vec<Marker>,
     pub bind: BindMetadata,
     pub result: EncodedMetadata,
+    /// Whether the columns of its result have been others before, as long as it was kept.
+    result_has_changed: AtomicBool,
     /// The same for those who may not see behind the masks of its columns, if it has any.
     pub masked: Option<Masked>,
     /// What executing it is counted as.
@@ -159,6 +165,7 @@ impl Statement {
             },
             body,
             result,
+            result_has_changed: AtomicBool::new(false),
             masked: None,
             valid_in: AtomicU64::new(version_of(catalog)),
             last_used: AtomicU64::new(0),
@@ -169,6 +176,26 @@ impl Statement {
     /// Whether a password is in it, in the clear.
     pub fn has_password(&self) -> bool {
         has_password(&self.body)
+    }
+
+    /// Whether it is about tables, and each of them is named with its keyspace: it means the same in every session.
+    fn is_qualified(&self) -> bool {
+        let names_tables = !matches!(self.body, Body::Use(_) | Body::Other(_));
+        names_tables && self.keyspace.is_none()
+    }
+
+    /// Whether a client that says that it remembers the columns of the result, and not which (v3, v4), may remember others: it learns of a change only if it is
+    /// the first to execute the statement after it. Whoever comes later would read the new rows by the old columns.
+    #[inline]
+    pub fn may_be_remembered_otherwise(&self) -> bool {
+        self.result_has_changed.load(Ordering::Relaxed)
+    }
+
+    /// It takes the place of another one with its text.
+    fn follow(&self, before: &Statement) {
+        if before.may_be_remembered_otherwise() || before.result.id() != self.result.id() {
+            self.result_has_changed.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether this role was found allowed to execute it under this snapshot of roles.
@@ -316,6 +343,13 @@ impl Prepared {
         }
     }
 
+    /// What a text was prepared as for a session in `keyspace`.
+    pub fn of_text(&self, text: &str, keyspace: Option<&str>) -> Option<Arc<Statement>> {
+        let own = self.get(&statement_id(text, None));
+        let own = own.filter(|statement| keyspace.is_none() || statement.is_qualified());
+        own.or_else(|| self.get(&statement_id(text, Some(keyspace?))))
+    }
+
     pub fn get(&self, id: &[u8]) -> Option<Arc<Statement>> {
         let id: [u8; 16] = id.try_into().ok()?;
         let found = self.statements.get(&id)?;
@@ -338,8 +372,15 @@ impl Prepared {
         statement.last_used.store(now, Ordering::Relaxed);
         while self.is_full(weight) && self.forget_oldest() {}
         self.bytes.fetch_add(weight, Ordering::Relaxed);
-        if let Some(before) = self.statements.insert(statement.id, statement) {
-            self.bytes.fetch_sub(before.weight(), Ordering::Relaxed);
+        match self.statements.entry(statement.id) {
+            Entry::Occupied(mut place) => {
+                statement.follow(place.get());
+                let before = place.insert(statement);
+                self.bytes.fetch_sub(before.weight(), Ordering::Relaxed);
+            }
+            Entry::Vacant(place) => {
+                place.insert(statement);
+            }
         }
         Ok(())
     }
@@ -351,29 +392,37 @@ impl Prepared {
 
     /// Forgets those that were not used for longest: some at once, since to find them each one is looked at. Whether there was any.
     fn forget_oldest(&self) -> bool {
-        let mut all: Vec<(u64, [u8; 16])> = self
+        let mut all: Vec<(u64, Arc<Statement>)> = self
             .statements
             .iter()
-            .map(|entry| (entry.last_used.load(Ordering::Relaxed), *entry.key()))
+            .map(|entry| {
+                (
+                    entry.last_used.load(Ordering::Relaxed),
+                    entry.value().clone(),
+                )
+            })
             .collect();
         if all.is_empty() {
             return false;
         }
         let count = all.len().div_ceil(FORGOTTEN_SHARE);
-        all.select_nth_unstable(count - 1);
-        let forgotten = all[..count].iter().filter(|(_, id)| self.forget(id));
+        all.select_nth_unstable_by_key(count - 1, |(last_used, _)| *last_used);
+        let forgotten = all[..count]
+            .iter()
+            .filter(|(_, statement)| self.forget(statement));
         let forgotten = forgotten.count() as u64;
         self.evicted.fetch_add(forgotten, Ordering::Relaxed);
         true
     }
 
-    /// Whether it was there.
-    pub fn forget(&self, id: &[u8; 16]) -> bool {
-        let Some((_, statement)) = self.statements.remove(id) else {
-            return false;
-        };
-        self.bytes.fetch_sub(statement.weight(), Ordering::Relaxed);
-        true
+    /// Forgets this statement, and none that has taken its place meanwhile: whoever prepared that one is about to execute it. Whether it was there.
+    fn forget(&self, statement: &Arc<Statement>) -> bool {
+        let is_it = |_: &[u8; 16], kept: &Arc<Statement>| Arc::ptr_eq(kept, statement);
+        let forgotten = self.statements.remove_if(&statement.id, is_it).is_some();
+        if forgotten {
+            self.bytes.fetch_sub(statement.weight(), Ordering::Relaxed);
+        }
+        forgotten
     }
 
     /// How many there are.
@@ -444,6 +493,19 @@ mod tests {
     }
 
     #[test]
+    fn a_statement_is_forgotten_and_none_that_took_its_place() {
+        let prepared = Prepared::new(&SeededEntropy::new(1));
+        let (old, new) = (statement("a"), statement("a"));
+        prepared.put(old.clone()).expect("a small statement");
+        prepared.put(new.clone()).expect("a small statement");
+        assert!(!prepared.forget(&old));
+        assert!(prepared.get(&new.id).is_some());
+        assert_eq!(prepared.bytes(), new.weight());
+        assert!(prepared.forget(&new));
+        assert_eq!(prepared.bytes(), 0);
+    }
+
+    #[test]
     fn of_many_statements_some_make_room_at_once_and_none_that_was_used_since() {
         let prepared = Prepared::new(&SeededEntropy::new(1)).at_most(100);
         let names: Vec<String> = (0..101).map(|number| number.to_string()).collect();
@@ -469,7 +531,7 @@ mod tests {
         }
         assert!(prepared.bytes.load(Ordering::Relaxed) <= 16 << 20);
         for statement in prepared.all() {
-            prepared.forget(&statement.id);
+            prepared.forget(&statement);
         }
         assert_eq!(prepared.bytes.load(Ordering::Relaxed), 0);
         // Markers and columns take far more than their text.

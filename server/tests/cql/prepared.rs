@@ -224,6 +224,40 @@ fn a_named_value_is_for_all_markers_of_its_name_and_one_that_no_marker_asks_for_
 }
 
 #[test]
+fn an_id_does_not_depend_on_use_where_all_tables_are_named_with_their_keyspaces() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, v int)")
+            .done();
+        let texts = [
+            "SELECT v FROM ks.t WHERE k = ?",
+            "INSERT INTO ks.t (k, v) VALUES (?, 1)",
+            "UPDATE ks.t SET v = 1 WHERE k = ?",
+            "DELETE FROM ks.t WHERE k = ?",
+            "BEGIN BATCH INSERT INTO ks.t (k) VALUES (?) DELETE FROM ks.t WHERE k = ? APPLY BATCH",
+            "TRUNCATE ks.t",
+        ];
+        let ids = |client: &mut Client| texts.map(|text| client.prepare(text).id);
+        let before = ids(&mut client);
+        assert_eq!(before, texts.map(|text| Md5::digest(text).to_vec()));
+        client.query("USE ks").done();
+        assert_eq!(ids(&mut client), before);
+        // What was prepared without a keyspace is no statement of this session.
+        let text =
+            "BEGIN BATCH INSERT INTO ks.t (k) VALUES (?) DELETE FROM t WHERE k = ? APPLY BATCH";
+        let expected = Md5::digest(format!("ks{text}")).to_vec();
+        assert_eq!(client.prepare(text).id, expected);
+        // Forgotten and prepared again by another connection, it is still the same.
+        client.query("ALTER TABLE ks.t ADD w int").done();
+        let mut other = Client::connect(address);
+        assert_eq!(ids(&mut other), before);
+        let prepared = client.prepare(texts[0]);
+        client.execute(&prepared, &[1.into()]).rows();
+    });
+}
+
+#[test]
 fn an_id_is_the_md5_of_keyspace_and_text() {
     with_server(|address| {
         let mut client = Client::connect(address);
@@ -404,6 +438,35 @@ fn a_changed_table_makes_its_statements_unprepared_and_no_others() {
             key_indexes: Vec::new(),
         };
         assert_eq!(client.execute(&unknown, &[]).error().0, UNPREPARED);
+    });
+}
+
+#[test]
+fn columns_are_not_left_out_for_a_client_that_may_remember_others() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        let mut other = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, v int)")
+            .done();
+        client.query("INSERT INTO ks.t (k, v) VALUES (1, 2)").done();
+        let texts = ["SELECT * FROM ks.t", "SELECT k, v FROM ks.t"];
+        let statements = texts.map(|text| client.prepare(text));
+        let shown = |client: &mut Client| {
+            let columns = |statement| client.execute_remembering(statement).rows().columns.len();
+            statements.each_ref().map(columns)
+        };
+        assert_eq!(shown(&mut client), [0, 0]);
+        for (change, columns) in [("ADD a int", 3), ("DROP a", 2)] {
+            client.query(&format!("ALTER TABLE ks.t {change}")).done();
+            // The other client is told, and prepares again; this one is not.
+            for (text, statement) in texts.iter().zip(&statements) {
+                let refused = other.execute_remembering(statement).error();
+                assert_eq!(refused.0, UNPREPARED);
+                other.prepare(text);
+            }
+            assert_eq!(shown(&mut client), [columns, 0]);
+        }
     });
 }
 

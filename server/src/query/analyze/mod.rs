@@ -279,18 +279,35 @@ fn check_modification(plan: &ModifyPlan) -> CqlResult<()> {
     }
 }
 
+/// Whether the statement names tables, each of them with its keyspace.
+pub fn is_qualified(statement: &Statement) -> bool {
+    let names: Vec<&QualifiedName> = match statement {
+        Statement::Select(select) => vec![&select.table],
+        Statement::Insert(insert) => vec![&insert.table],
+        Statement::Update(update) => vec![&update.table],
+        Statement::Delete(delete) => vec![&delete.table],
+        Statement::Truncate(table) => vec![table],
+        Statement::Batch(batch) => batch.statements.iter().map(name_of).collect(),
+        _ => return false,
+    };
+    names.iter().all(|name| name.keyspace.is_some())
+}
+
+fn name_of(modification: &Modification) -> &QualifiedName {
+    match modification {
+        Modification::Insert(insert) => &insert.table,
+        Modification::Update(update) => &update.table,
+        Modification::Delete(delete) => &delete.table,
+    }
+}
+
 fn batch(catalog: &Catalog, keyspace: Option<&str>, batch: &ast::Batch) -> CqlResult<Checked> {
     let session = keyspace.unwrap_or_default();
     let mut markers = Vec::new();
     let mut key_markers = Vec::new();
     let mut statements = Vec::with_capacity(batch.statements.len());
     for one in &batch.statements {
-        let name = match one {
-            Modification::Insert(insert) => &insert.table,
-            Modification::Update(update) => &update.table,
-            Modification::Delete(delete) => &delete.table,
-        };
-        let table = self::table(catalog, keyspace, name)?;
+        let table = self::table(catalog, keyspace, name_of(one))?;
         let mut terms = Terms::new(catalog, &table.keyspace, Some(&table)).with_markers(markers);
         statements.push(match one {
             Modification::Insert(insert) => modify::insert(&mut terms, &table, insert)?,
