@@ -305,6 +305,12 @@ impl Reading {
             .map_or(self.durable.sequence, |(sequence, _)| sequence)
             .max(first);
         self.report(number, 0, why, DamageScope::Groups { first, last });
+        // It keeps its place: a watermark that began behind it would have the next start take the log for whole.
+        let lost = SegmentTables {
+            first_sequence: first,
+            ..SegmentTables::default()
+        };
+        self.recovered.segments.insert(number, lost);
         if let Some((sequence, _)) = end {
             self.last.sequence = sequence.max(self.last.sequence);
         }

@@ -126,7 +126,8 @@ impl<B: Backend> CommitLog<B> {
         options: CommitLogOptions,
     ) -> Result<(CommitLog<B>, Recovered)> {
         // What the dead process wrote may lie in the page cache only; from here on it counts.
-        if let Some(newest) = found.recovered.segments.keys().next_back() {
+        let mut segments = found.recovered.segments.iter();
+        if let Some((newest, _)) = segments.rfind(|(_, segment)| !segment.tables.is_empty()) {
             backend.log_sync(*newest).await?;
         }
         if let Some(slot) = found.watermark.newest_slot() {

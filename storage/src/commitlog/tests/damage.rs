@@ -225,6 +225,12 @@ fn swapped_groups_and_repeated_groups_are_seen() {
     assert_eq!(sequences(&recovered, A), [1, 2, 3, 4]);
 }
 
+/// What is lost, by segment.
+fn scopes(recovered: &Recovered) -> Vec<(u64, DamageScope)> {
+    let damage = serious(recovered).into_iter();
+    damage.map(|damage| (damage.segment, damage.scope.clone())).collect()
+}
+
 #[test]
 fn swapped_missing_and_foreign_segments_are_seen() {
     let damaged = |change: &dyn Fn(&SimulatedDisk)| {
@@ -233,6 +239,11 @@ fn swapped_missing_and_foreign_segments_are_seen() {
         let (_, recovered) = world.open();
         assert!(!serious(&recovered).is_empty());
         assert_eq!(recovered.last_sequence, 40);
+        // Again: what a start has stored makes nobody forget what is lost.
+        for _ in 0..2 {
+            let (_, again) = world.open();
+            assert_eq!(scopes(&again), scopes(&recovered));
+        }
         recovered
     };
     damaged(&|disk| {
