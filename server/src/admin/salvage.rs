@@ -113,6 +113,7 @@ async fn salvage(config: &Config, consent: Consent) -> Result<u8, String> {
     if !consent.yes {
         say!(
             "nothing was changed; --yes gives this up, and looks at the rest: of the schema that may be definitions, roles and what they may do, of the events what happened to keys. \
+             What was taken away from a role may be allowed again, and a password be the one before: look at roles, permissions, passwords and masks before others can connect. \
              Make a copy of the folder first"
         );
         return Ok(NOT_CHECKED);

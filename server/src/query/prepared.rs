@@ -370,6 +370,10 @@ impl Prepared {
         }
         let now = self.clock.fetch_add(1, Ordering::Relaxed);
         statement.last_used.store(now, Ordering::Relaxed);
+        // What it follows is looked at before room is made, which may be its.
+        if let Some(before) = self.statements.get(&statement.id) {
+            statement.follow(&before);
+        }
         while self.is_full(weight) && self.forget_oldest() {}
         self.bytes.fetch_add(weight, Ordering::Relaxed);
         match self.statements.entry(statement.id) {

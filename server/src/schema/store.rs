@@ -209,10 +209,10 @@ pub async fn names_of(
 ) -> Result<BTreeMap<TableId, (String, String)>, String> {
     let ring = service_table::ring(service, SCHEMA_TABLE);
     let reader = inspection.reader(backend, &ring).await;
-    names_in(reader.map_err(cannot_be_read)?, backend).await
+    names_in(&stored_in(reader.map_err(cannot_be_read)?, backend).await?)
 }
 
-/// The same of what is left of the schema where the log is damaged.
+/// The same of what is left of the schema where the log is damaged. An error, too, where that does not hold together: no server could start on it.
 pub async fn names_of_the_rest(
     inspection: &Inspection,
     backend: &LocalBackend,
@@ -220,28 +220,34 @@ pub async fn names_of_the_rest(
 ) -> Result<BTreeMap<TableId, (String, String)>, String> {
     let ring = service_table::ring(service, SCHEMA_TABLE);
     let reader = inspection.reader_of_the_rest(backend, &ring).await;
-    names_in(reader.map_err(cannot_be_read)?, backend).await
+    let stored = stored_in(reader.map_err(cannot_be_read)?, backend).await?;
+    let names = names_in(&stored)?;
+    let catalog = from_stored(stored);
+    catalog.map_err(|error| format!("what is left of the schema does not hold together, so that no server could start on it: {error}"))?;
+    Ok(names)
 }
 
 fn cannot_be_read(error: palladium_storage::Error) -> String {
     format!("the schema cannot be read: {error}")
 }
 
-async fn names_in(
-    reader: TableReader,
-    backend: &LocalBackend,
-) -> Result<BTreeMap<TableId, (String, String)>, String> {
+async fn stored_in(reader: TableReader, backend: &LocalBackend) -> Result<Vec<Stored>, String> {
     let page = reader.read(backend, &everything(0)).await;
     let page = page.map_err(cannot_be_read)?;
-    let mut names = BTreeMap::new();
-    for row in page.partitions.iter().flat_map(|partition| &partition.rows) {
-        let stored = read_row(row)?;
-        if stored.kind == "table" {
-            let table: StoredTable = parse(&stored)?;
-            names.insert(TableId(table.id), (stored.keyspace, stored.name));
-        }
-    }
-    Ok(names)
+    let rows = page.partitions.iter();
+    rows.flat_map(|partition| &partition.rows)
+        .map(read_row)
+        .collect()
+}
+
+fn names_in(stored: &[Stored]) -> Result<BTreeMap<TableId, (String, String)>, String> {
+    let tables = stored.iter().filter(|stored| stored.kind == "table");
+    let named = tables.map(|stored| {
+        let table: StoredTable = parse(stored)?;
+        let name = (stored.keyspace.clone(), stored.name.clone());
+        Ok((TableId(table.id), name))
+    });
+    named.collect()
 }
 
 fn everything(now: i64) -> ReadCommand {

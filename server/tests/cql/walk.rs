@@ -202,10 +202,10 @@ impl Table {
             );
         }
         let count = self.clustering.len();
-        // None of it ends while the walk lasts.
+        // None of it ends while the walk lasts, and of two with one timestamp the same one ends later on either server.
         let expiring = match chance.one_in(6) {
-            true => "TTL 100000 AND ",
-            false => "",
+            true => format!("TTL {} AND ", 100_000 + 1_000 * chance.below(100_000)),
+            false => String::new(),
         };
         format!(
             "INSERT INTO ks.t (k, {}{names}) VALUES ({k}, {}{values}) USING {expiring}TIMESTAMP {at}",

@@ -228,7 +228,9 @@ fn swapped_groups_and_repeated_groups_are_seen() {
 /// What is lost, by segment.
 fn scopes(recovered: &Recovered) -> Vec<(u64, DamageScope)> {
     let damage = serious(recovered).into_iter();
-    damage.map(|damage| (damage.segment, damage.scope.clone())).collect()
+    damage
+        .map(|damage| (damage.segment, damage.scope.clone()))
+        .collect()
 }
 
 #[test]
