@@ -143,8 +143,7 @@ async fn own_wrecks(folder: &Folder, consent: Consent) -> Result<Own, String> {
     };
     for id in service_table::ALL {
         let ring = service_table::ring(&folder.service, id);
-        let wreck = folder.inspection.wreck(&folder.backend, &ring).await;
-        let wreck = wreck.map_err(|error| format!("table {id}: {error}"))?;
+        let wreck = wreck_of(&folder.inspection, &folder.backend, &ring).await?;
         if wreck.is_whole() {
             continue;
         }
@@ -191,13 +190,13 @@ async fn give_up_own(config: &Config, service: &ServiceKey, losses: &Losses) -> 
     };
     let trail = rings(|id| *id == service_table::EVENTS_TABLE);
     let others = rings(|id| *id != service_table::EVENTS_TABLE);
-    give_up(config, service, &trail.iter().collect::<Vec<_>>()).await?;
+    give_up(config, service, &trail).await?;
     let (engine, trail) = open(config, service).await?;
     append(&trail, losses, &Names::new()).await?;
     engine.close().await.map_err(|error| error.to_string())?;
     // Each of them holds the folder.
     drop((engine, trail));
-    give_up(config, service, &others.iter().collect::<Vec<_>>()).await
+    give_up(config, service, &others).await
 }
 
 async fn salvage_tables(
@@ -256,7 +255,7 @@ async fn salvage_tables(
     drop((inspection, files));
     record(config, &service, &losses, &names, &missing).await?;
     is_all &= restore(config, &service, &missing).await?;
-    give_up(config, &service, &rings.iter().collect::<Vec<_>>()).await?;
+    give_up(config, &service, &rings).await?;
     if is_log_damaged {
         release(config, &service).await?;
     }
@@ -312,6 +311,15 @@ async fn lost_watermark(config: &Config, yes: bool) -> Result<Option<String>, St
     Ok(Some(lost.to_owned()))
 }
 
+async fn wreck_of(
+    inspection: &Inspection,
+    files: &LocalBackend,
+    ring: &KeyRing,
+) -> Result<Wreck, String> {
+    let wreck = inspection.wreck(files, ring).await;
+    wreck.map_err(|error| format!("table {}: {error}", ring.table()))
+}
+
 /// What there is to give up; says it.
 async fn look(
     inspection: &Inspection,
@@ -321,8 +329,7 @@ async fn look(
     let mut losses = Losses::new();
     for ring in rings {
         let id = ring.table();
-        let wreck = inspection.wreck(files, ring).await;
-        let wreck = wreck.map_err(|error| format!("table {id}: {error}"))?;
+        let wreck = wreck_of(inspection, files, ring).await?;
         for line in &wreck.losses {
             say!("lost: table {id}: {line}");
         }
@@ -399,7 +406,7 @@ async fn restore(
 }
 
 /// Looks once more, at the folder as the record left it, and discards.
-async fn give_up(config: &Config, service: &ServiceKey, rings: &[&KeyRing]) -> Result<(), String> {
+async fn give_up(config: &Config, service: &ServiceKey, rings: &[KeyRing]) -> Result<(), String> {
     let files = Arc::new(backend(config)?);
     let inspection = Inspection::open(&*files, &service.ring).await;
     let inspection = inspection.map_err(|error| error.to_string())?;
@@ -409,7 +416,7 @@ async fn give_up(config: &Config, service: &ServiceKey, rings: &[&KeyRing]) -> R
         let wreck = wreck.map_err(|error| error.to_string())?;
         if wreck.is_to_be_written() {
             bytes += wreck.bytes();
-            wrecks.push((wreck, *ring));
+            wrecks.push((wreck, ring));
         }
         if bytes >= WRECK_BYTES_MAX {
             discard(&files, service, &inspection, &wrecks).await?;

@@ -185,7 +185,7 @@ fn execute_prepared(
     execute(database, session, statement, bound, settings)
 }
 
-/// A request may name a keyspace that stands in for the session's. It has to be there, whether anything is sought in it or not.
+/// A keyspace that USE names, or a request in place of the session's, has to be there, whether anything is sought in it or not.
 fn check_keyspace(database: &Database, said: Option<&str>) -> CqlResult<()> {
     match said {
         Some(name) if database.catalog.load().keyspace(name).is_none() => Err(CqlError::invalid(
@@ -314,11 +314,7 @@ fn execute(
             execute::write::batch(database, kind, vec![(statement, bound)], &settings)
         }
         Body::Use(keyspace) => {
-            if database.catalog.load().keyspace(keyspace).is_none() {
-                return Err(CqlError::invalid(format!(
-                    "Keyspace '{keyspace}' does not exist"
-                )));
-            }
+            check_keyspace(database, Some(keyspace))?;
             session.keyspace = Some(keyspace.as_str().into());
             Ok(Outcome::Ready(Response::SetKeyspace(keyspace.clone())))
         }
