@@ -110,7 +110,7 @@ pub(super) enum Shown {
 }
 
 /// The bind markers of a prepared statement, ready to be copied into PREPARED.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindMetadata {
     columns: i32,
     flags: i32,

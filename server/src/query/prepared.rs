@@ -4,9 +4,10 @@
 //! restart; of the text alone where each table in it is named with its keyspace, so that it is the same on all connections,
 //! whatever they have said USE to: a driver gives a statement up that has another id when it is prepared again.
 //!
-//! A statement holds the tables it was analyzed for; when the catalog has moved on and one of them is another now, the driver
-//! is told to prepare it again. Until then it stays: some drivers execute what they have just prepared and try no second time,
-//! so nobody may take away what another one has put here; and its successor is to know whether its result has other columns.
+//! A statement holds the tables it was analyzed for; when the catalog has moved on and one of them is another now, it is
+//! analyzed again. If its values or its result are others with that, the driver is told to prepare it again. Until then it
+//! stays: some drivers execute what they have just prepared and try no second time, so nobody may take away what another one
+//! has put here; and its successor is to know whether its result has other columns.
 //!
 //! What must hold: looking a statement up takes no lock that a writer could hold for long, and there are never more than
 //! the configured number of them, nor more bytes than their bound.
@@ -196,6 +197,16 @@ impl Statement {
         if before.may_be_remembered_otherwise() || before.result.id() != self.result.id() {
             self.result_has_changed.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether a client is told the same of its values and of its result.
+    pub fn is_told_like(&self, other: &Statement) -> bool {
+        let seen = |statement: &Statement| {
+            let masked = statement.masked.as_ref();
+            let masked = masked.map(|masked| *masked.statement.result.id());
+            (*statement.result.id(), masked)
+        };
+        self.bind == other.bind && seen(self) == seen(other)
     }
 
     /// Whether this role was found allowed to execute it under this snapshot of roles.
