@@ -38,7 +38,7 @@ use palladium_protocol::response::{MetadataMode, WriteType};
 use palladium_protocol::wire::Frame;
 use palladium_storage::Write;
 
-use self::analyze::{Body, analyze, is_qualified};
+use self::analyze::{Body, analyze, check_counters, is_qualified};
 use self::execute::Settings;
 use self::expression::Given;
 use self::prepared::Statement;
@@ -133,6 +133,7 @@ fn query(
     // Values may have names: one may be for several markers, and another for none.
     let bound = values::bind(&statement.markers, &request.params.values, &frame.body)
         .map_err(|_| CqlError::invalid("Invalid amount of bind variables"))?;
+    check_counters(&statement.body)?;
     let settings = settings(frame, &request.params, MetadataMode::Full, session.asker())?;
     execute(database, session, statement, bound, settings)
 }
@@ -158,6 +159,7 @@ fn prepare(
                 execute::role::check_asked_by_somebody(database, keyspace, tree, session.asker())?;
             }
             check_schema(database, &statement)?;
+            check_counters(&statement.body)?;
             check_keepable(&statement)?;
             database.prepared.put(statement.clone())?;
             statement
@@ -240,7 +242,7 @@ fn known(database: &Database, id: &[u8]) -> CqlResult<Arc<Statement>> {
 /// trip for that, in which the tables may change once more: most drivers try no third time.
 fn renewed(database: &Database, before: &Statement) -> Option<Arc<Statement>> {
     let renewed = understand(database, &before.text, before.keyspace.as_deref()).ok()?;
-    if !renewed.is_told_like(before) {
+    if !renewed.is_told_like(before) || check_counters(&renewed.body).is_err() {
         return None;
     }
     let renewed = Arc::new(renewed);
@@ -372,6 +374,7 @@ fn batch(
             BatchStatement::Query(text) => Arc::new(understand(database, text, keyspace)?),
             BatchStatement::Prepared(id) => known(database, id)?,
         };
+        check_counters(&statement.body)?;
         let bound = values::bind(&statement.markers, &entry.values, &frame.body);
         // Cassandra begins this sentence with a capital in a BATCH, and nowhere else.
         let bound = bound.map_err(|mut error| {

@@ -187,7 +187,7 @@ pub fn check(written: &Type, frozen: bool) -> CqlResult<()> {
         }
         Type::Vector(element, _) => match is_counter(element) {
             true => Err(CqlError::invalid("Counters are not allowed inside vectors")),
-            false => check(element, true),
+            false => check(element, false),
         },
         Type::Frozen(inner) => check(inner, true),
         Type::Native(_) | Type::User(_) | Type::Custom(_) => Ok(()),

@@ -10,6 +10,7 @@ use palladium_protocol::types::{self, CqlType, CqlValue};
 
 const UNPREPARED: i32 = 0x2500;
 const INVALID: i32 = 0x2200;
+const FUNCTION_FAILURE: i32 = 0x1400;
 const UNAUTHORIZED: i32 = 0x2100;
 const ANONYMOUS: &str = "You have to be logged in and not anonymous to perform this request";
 const PROTOCOL_ERROR: i32 = 0x000A;
@@ -956,6 +957,58 @@ fn a_conditional_batch_is_asked_for_the_levels_that_a_conditional_statement_is_a
         assert_eq!(ask(&plain, &[0, 2, 0]).error().0, 0x1000);
         // A batch has no pages.
         ask(&plain, &[0, 1, 0x04, 0, 0, 0, 0]).done();
+    });
+}
+
+#[test]
+fn what_cannot_be_calculated_is_prepared_and_refused_when_it_is_executed() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client.query("CREATE TABLE ks.t (k int PRIMARY KEY)").done();
+        let shown = client.prepare("SELECT JSON - - 1 / 0 FROM ks.t WHERE k = ?");
+        let (code, message) = client.execute(&shown, &[1.into()]).error();
+        assert_eq!(code, FUNCTION_FAILURE);
+        assert!(message.ends_with("/ by zero"), "{message}");
+        // Any other mistake is met before.
+        let (_, message) = client.try_prepare("SELECT 1 / 0, nope FROM ks.t").error();
+        assert_eq!(message, "Undefined column name nope in table ks.t");
+    });
+}
+
+#[test]
+fn a_query_of_a_counter_is_told_of_its_missing_values_before_its_ttl() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, n counter)")
+            .done();
+        let update = "UPDATE ks.t USING TTL ? SET n = n + 3 WHERE k = 1";
+        let (_, message) = client.query(update).error();
+        assert_eq!(message, "Invalid amount of bind variables");
+        let refused = "Cannot provide custom TTL for counter updates";
+        assert_eq!(client.try_prepare(update).error().1, refused);
+        let constant = update.replace('?', "3");
+        assert_eq!(client.query(&constant).error().1, refused);
+        assert_eq!(
+            client.query_named(update, &[("[ttl]", 3.into())]).error().1,
+            refused
+        );
+    });
+}
+
+#[test]
+fn of_two_columns_of_the_partition_key_the_first_one_is_found_unset() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (p int, q int, PRIMARY KEY ((p, q)))")
+            .done();
+        let select = "SELECT p FROM ks.t WHERE q >= ? AND p = ? ALLOW FILTERING";
+        let select = client.prepare(select);
+        let (_, message) = client
+            .execute(&select, &[Value::Unset, Value::Unset])
+            .error();
+        assert_eq!(message, "Unsupported unset value for column p");
     });
 }
 

@@ -54,6 +54,9 @@ pub const CALCULATED_SPELLING: &str = "Cassandra calculates a number in more byt
 /// Why rows are missing whose clustering is shorter in the index than in the table.
 pub const SHORT_TUPLE: &str = "Cassandra's index of the attached kind does not know a row again whose clustering has a tuple that ends in a null";
 
+/// Why rows are missing that are asked for by a value without a byte.
+pub const EMPTY_VALUE: &str = "Cassandra's index of the attached kind does not know a number without a byte, nor a text without one in a descending column";
+
 /// Why a view's rows are others than ours.
 pub const NO_MIRROR: &str = "Cassandra's view has other rows than its base: a row that was gone once and was written again with an older timestamp stays away";
 

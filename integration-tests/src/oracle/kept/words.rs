@@ -19,6 +19,12 @@ pub const KEPT: &[Kept] = &[
         why: "a token tells of the values it is of: Cassandra forgets that beside another condition on the key",
     },
     Kept {
+        statement: "*WHERE *(c0, c1*) *AND c0 *(*|*WHERE *c0 *(* AND (c0, c1*) *",
+        theirs: "0x2200 Invalid null value in condition for column c*",
+        ours: "[*",
+        why: "Cassandra takes the parts of a tuple for values of several columns where the column stands beside a relation over several",
+    },
+    Kept {
         statement: "DESCRIBE *",
         theirs: "[*MASKED WITH system.*",
         ours: "[*MASKED WITH system.*blob_as_*(0x)*|[*MASKED WITH system.mask_replace(*0s*)*",

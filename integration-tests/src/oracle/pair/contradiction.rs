@@ -67,6 +67,9 @@ impl Pair {
             if self.loses_short_tuples(step).await {
                 return Some(kept::SHORT_TUPLE);
             }
+            if self.loses_empty_values(step).await {
+                return Some(kept::EMPTY_VALUE);
+            }
         }
         if lacks_rows && self.is_no_mirror(step).await {
             return Some(kept::NO_MIRROR);
@@ -333,18 +336,20 @@ impl Pair {
 
     /// The same, where the value is a number in more bytes than it takes, which the WHERE asks for.
     async fn loses_calculated_numbers(&mut self, step: &Step) -> bool {
-        let Some((_, relations)) = relations(step) else {
-            return false;
-        };
-        let names = relations
-            .iter()
-            .map(|relation| relation.text.split(' ').next());
-        let names: Vec<&str> = names.flatten().collect();
+        let asked = asked_columns(step);
         let is_padded = |column: &Column, value: &[u8]| {
-            let is_asked = names.contains(&column.name.as_str());
-            is_asked && matches!(column.ty, Type::Native("varint", _)) && is_padded(value)
+            let is_number = matches!(column.ty, Type::Native("varint", _));
+            asked.contains(&column.name) && is_number && is_padded(value)
         };
         self.loses_rows_with(step, is_padded).await
+    }
+
+    /// The same, where the value has no bytes, and the WHERE asks for it.
+    async fn loses_empty_values(&mut self, step: &Step) -> bool {
+        let asked = asked_columns(step);
+        let is_empty =
+            |column: &Column, value: &[u8]| asked.contains(&column.name) && value.is_empty();
+        self.loses_rows_with(step, is_empty).await
     }
 
     /// The same, where the value is a tuple of the clustering whose last part is null.
@@ -551,6 +556,13 @@ pub(super) fn relations(step: &Step) -> Option<(&str, Vec<Said<'_>>)> {
         values: values.by_ref().take(markers(text)).collect(),
     });
     Some((table, said.collect()))
+}
+
+/// The columns that the relations of a SELECT's WHERE begin with.
+fn asked_columns(step: &Step) -> Vec<String> {
+    let relations = relations(step).map_or_else(Vec::new, |(_, relations)| relations);
+    let first = |relation: &Said<'_>| Some(relation.text.split(' ').next()?.to_owned());
+    relations.iter().filter_map(first).collect()
 }
 
 /// The rows that a server finds by some relations.

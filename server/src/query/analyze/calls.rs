@@ -101,7 +101,7 @@ impl Terms<'_> {
                 kind.name()
             ))),
             AggregateKind::Count
-                if self.fit(of, self.natural_type(of).as_ref(), &CqlType::Blob) == Fit::No =>
+                if self.test(of, self.natural_type(of).as_ref(), &CqlType::Blob)? == Fit::No =>
             {
                 Err(CqlError::invalid(format!(
                     "Type error: {shown} cannot be passed as argument 0 of function system.count of type blob"
@@ -114,7 +114,7 @@ impl Terms<'_> {
             AggregateKind::Sum | AggregateKind::Avg if is_marker(of) => {
                 Err(ambiguous(kind, &NUMBERS))
             }
-            AggregateKind::Sum | AggregateKind::Avg => match self.fit(of, None, &CqlType::Int) {
+            AggregateKind::Sum | AggregateKind::Avg => match self.test(of, None, &CqlType::Int)? {
                 Fit::No => self.check_aggregate(kind, &CqlType::Blob),
                 _ => Ok(()),
             },
@@ -157,7 +157,7 @@ impl Terms<'_> {
             // Of what is selected a constant stands for the row.
             if let ([of], AggregateKind::Count) = (arguments, kind)
                 && !(self.columns && matches!(of, Selectable::Literal(_)))
-                && self.fit(of, self.natural_type(of).as_ref(), &CqlType::Blob) == Fit::No
+                && self.test(of, self.natural_type(of).as_ref(), &CqlType::Blob)? == Fit::No
             {
                 return self.aggregate_of_unknown(kind, of);
             }
@@ -395,8 +395,13 @@ impl Terms<'_> {
             // A term that cannot be calculated is found out when it is, as in Cassandra: PREPARE takes it, and other mistakes come first.
             expression: match constant.then(|| folded(&expression)) {
                 Some(Ok(value)) => value,
-                Some(Err(error)) if self.columns => return Err(error),
-                _ => expression,
+                Some(Err(error)) => {
+                    if self.columns {
+                        self.incalculable.get_or_insert(error);
+                    }
+                    expression
+                }
+                None => expression,
             },
             ty: returns,
         })

@@ -254,13 +254,21 @@ pub fn table(
     catalog.require_table(keyspace, name.name.as_str()).cloned()
 }
 
-/// Whether what was understood may be done: the table may be modified, and in that way. As in Cassandra it is asked last, in a batch once all of its statements are
-/// understood and fit together.
+/// Whether the statement goes together with what it counts. As in Cassandra it is asked last, and of a query only when its values are counted.
+pub fn check_counters(body: &Body) -> CqlResult<()> {
+    match body {
+        Body::Modify(plan) => plan.check_counter(),
+        Body::Batch(batch) => batch
+            .statements
+            .iter()
+            .try_for_each(ModifyPlan::check_counter),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the table may be modified: asked in a batch once all of its statements are understood and fit together.
 fn check_modification(plan: &ModifyPlan) -> CqlResult<()> {
     let table = &plan.table;
-    if matches!(table.kind, TableKind::User) || table.keyspace.starts_with("system_v") {
-        plan.check_counter()?;
-    }
     if table.view.is_some() {
         return Err(CqlError::invalid(
             "Cannot directly modify a materialized view",

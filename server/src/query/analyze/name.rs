@@ -156,6 +156,10 @@ impl Terms<'_> {
         raw(&self.as_shown(&as_selectable(of)))
     }
 
+    pub(super) fn as_looked_up(&self, ty: &Type) -> Type {
+        as_looked_up(ty, self.keyspace, false)
+    }
+
     pub(super) fn as_shown(&self, of: &Selectable) -> Selectable {
         let boxed = |of: &Selectable| Box::new(self.as_shown(of));
         let all = |parts: &[Selectable]| parts.iter().map(|part| self.as_shown(part)).collect();
@@ -171,7 +175,7 @@ impl Terms<'_> {
                 }
             }
             Selectable::TypeHint { to, expression } => Selectable::TypeHint {
-                to: qualified(to, self.keyspace),
+                to: self.as_looked_up(to),
                 expression: boxed(expression),
             },
             Selectable::Function { name, arguments } => Selectable::Function {
@@ -202,18 +206,33 @@ impl Terms<'_> {
     }
 }
 
-/// A type whose user types all have a keyspace.
-fn qualified(ty: &Type, keyspace: &str) -> Type {
-    let boxed = |ty: &Type| Box::new(qualified(ty, keyspace));
-    match ty {
+/// A type as errors repeat it when it has been looked up: its user types have their keyspace, and what is frozen by standing where it stands says so. No
+/// tuple does, and no vector, in which nothing is frozen by it either.
+fn as_looked_up(ty: &Type, keyspace: &str, is_frozen: bool) -> Type {
+    let inner = |ty: &Type| Box::new(as_looked_up(ty, keyspace, is_frozen));
+    let whole = match ty {
         Type::User(name) if name.keyspace.is_none() => {
             Type::User(QualifiedName::new(Name::exact(keyspace), name.name.clone()))
         }
-        Type::List(inner) => Type::List(boxed(inner)),
-        Type::Set(inner) => Type::Set(boxed(inner)),
-        Type::Frozen(inner) => Type::Frozen(boxed(inner)),
-        Type::Map(key, value) => Type::Map(boxed(key), boxed(value)),
-        Type::Tuple(types) => Type::Tuple(types.iter().map(|ty| qualified(ty, keyspace)).collect()),
+        Type::List(of) => Type::List(inner(of)),
+        Type::Set(of) => Type::Set(inner(of)),
+        Type::Map(key, value) => Type::Map(inner(key), inner(value)),
+        Type::Frozen(of) => return as_looked_up(of, keyspace, true),
+        Type::Vector(of, dimension) => {
+            return Type::Vector(Box::new(as_looked_up(of, keyspace, false)), *dimension);
+        }
+        Type::Tuple(types) => {
+            let frozen = |ty: &Type| as_looked_up(ty, keyspace, true);
+            return Type::Tuple(types.iter().map(frozen).collect());
+        }
         other => other.clone(),
+    };
+    let says_so = matches!(
+        whole,
+        Type::List(_) | Type::Set(_) | Type::Map(..) | Type::User(_)
+    );
+    match is_frozen && says_so {
+        true => Type::Frozen(Box::new(whole)),
+        false => whole,
     }
 }

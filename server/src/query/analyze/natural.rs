@@ -237,8 +237,8 @@ impl Terms<'_> {
         if let (Selectable::Map(parts), Some(table)) = (of, table)
             && !matches!(ty.bare(), CqlType::Udt(_))
         {
-            for (key, _) in parts {
-                if let Selectable::Column(name) = key
+            for part in parts.iter().flat_map(|(key, value)| [key, value]) {
+                if let Selectable::Column(name) = part
                     && table.column_index(name.as_str()).is_none()
                 {
                     return Err(undefined(table, name));

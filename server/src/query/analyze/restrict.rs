@@ -173,6 +173,7 @@ impl Gathered {
         if selecting && !is_lenient && !filters.is_empty() {
             return Err(CqlError::invalid(REQUIRES_FILTERING));
         }
+        filters.sort_by_key(met);
         let is_range = !matches!(partition, Partition::Keys(_));
         self.check_static(table, purpose, statics_only)?;
         let before = filters.len();
@@ -185,9 +186,7 @@ impl Gathered {
             outside.extend(&said.columns);
             filters_outside.extend(filters_of(said)?);
         }
-        // Cassandra's order, in which values are found wanting.
-        filters_outside
-            .sort_by_key(|filter| (filter.columns.first().copied(), place(&filter.test)));
+        filters_outside.sort_by_key(met);
         filters.append(&mut filters_outside);
         if !outside.is_empty() {
             if !selecting {
@@ -293,6 +292,11 @@ impl Gathered {
             ))),
         }
     }
+}
+
+/// When a filter's value is found wanting, among those of its kind of columns, in Cassandra's order.
+fn met(filter: &Filter) -> (Option<usize>, usize) {
+    (filter.columns.first().copied(), place(&filter.test))
 }
 
 /// Where a test stands among those of its column: what is said of values comes before keys, and these before entries.

@@ -49,6 +49,8 @@ pub struct SelectPlan {
     pub asks_for_time: bool,
     /// Keys of elements and ends of slices that have to be values, if they are not known to be.
     pub chosen: Vec<Chosen>,
+    /// What is wrong with a constant that is shown and cannot be calculated, whatever the rows are.
+    pub incalculable: Option<CqlError>,
 }
 
 impl SelectPlan {
@@ -170,6 +172,7 @@ pub fn select(
     let mut plan = SelectPlan {
         asks_for_time: terms.asks_for_time(),
         chosen: std::mem::take(&mut terms.chosen),
+        incalculable: terms.incalculable.take(),
         needs_clustering: columns
             .iter()
             .any(|index| table.columns[*index].kind == ColumnKind::Clustering)

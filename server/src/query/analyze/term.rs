@@ -75,6 +75,8 @@ pub struct Terms<'a> {
     pub first_column: Option<String>,
     /// Keys of elements and ends of slices that were met, other than constants.
     pub chosen: Vec<Chosen>,
+    /// What is wrong with the first call of constants in what is selected that has no value.
+    pub incalculable: Option<CqlError>,
     /// Columns of the partition key, by their places in it, that a marker is compared with: drivers route by those.
     pub key_markers: Vec<(usize, usize)>,
 }
@@ -98,6 +100,7 @@ impl<'a> Terms<'a> {
             looks: Cell::new(0),
             first_column: None,
             chosen: Vec::new(),
+            incalculable: None,
             key_markers: Vec::new(),
         }
     }
@@ -347,7 +350,7 @@ impl<'a> Terms<'a> {
                     |keyspace: &str, name: &str| catalog.user_type(keyspace, name).cloned();
                 resolve::check(to, false)?;
                 let ty = types::resolve(to, self.keyspace, &lookup)?;
-                let name = print(of);
+                let name = print(&self.as_shown(of));
                 let natural = self.natural_type(expression);
                 if self.test(expression, natural.as_ref(), &ty)? == Fit::No {
                     return Err(CqlError::invalid(match self.columns {
@@ -356,8 +359,9 @@ impl<'a> Terms<'a> {
                             ty.frozen()
                         ),
                         false => format!(
-                            "Cannot cast value {} to type {ty}",
-                            super::name::raw(expression)
+                            "Cannot cast value {} to type {}",
+                            super::name::raw(&self.as_shown(expression)),
+                            self.as_looked_up(to)
                         ),
                     }));
                 }

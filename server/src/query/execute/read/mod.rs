@@ -208,6 +208,9 @@ impl Select {
         };
         let mut left = limit(&plan.limit, "LIMIT")?;
         let per_partition = limit(&plan.per_partition_limit, "LIMIT")?;
+        if let Some(error) = &plan.incalculable {
+            return Err(error.clone());
+        }
         if bound.iter().any(Result::is_err) {
             check_shown(plan, &scope)?;
         }
