@@ -12,6 +12,7 @@ use palladium_storage::ColumnId;
 use super::analyze::restrictions::{Filter, Judge, Test};
 use super::expression::{self, Bound, Expression, RowScope, Scope, compare, same};
 use super::plan::{evaluated, not_null, spread, tuple_value, tuples};
+use crate::encode::Malformed;
 use crate::encode::wire::{Elements, Fields};
 use crate::error::{CqlError, CqlResult};
 use crate::schema::index::{Fold, Question};
@@ -54,9 +55,13 @@ pub fn checks<'a>(
     scope: &Scope<'_>,
     judge: Judge,
 ) -> CqlResult<Vec<Check<'a>>> {
+    // Of several that the index could be asked it is asked the first.
+    let mut is_asked = false;
     filters
         .iter()
         .map(|filter| {
+            let as_spelled = !is_asked && is_found_by_bytes(table, filter, judge);
+            is_asked |= as_spelled;
             let name = &table.columns[filter.columns[0]].name;
             let part = |expression: &Expression, what: &str| {
                 let refused = |kind: &str| {
@@ -108,7 +113,7 @@ pub fn checks<'a>(
                 kind,
                 fold,
                 addresses: addresses(table, filter, judge),
-                as_spelled: is_found_by_bytes(filter, judge),
+                as_spelled,
             })
         })
         .collect()
@@ -147,9 +152,20 @@ fn tuple_check(
 }
 
 /// Whether a filter is what a classic index is asked.
-fn is_found_by_bytes(filter: &Filter, judge: Judge) -> bool {
-    matches!(filter.test, Test::Compare(Operator::Equal, _))
-        && matches!(judge, Judge::Classic(column) if filter.columns == [column])
+fn is_found_by_bytes(table: &TableSchema, filter: &Filter, judge: Judge) -> bool {
+    let question = match &filter.test {
+        Test::Compare(Operator::Equal, _) => Question::Equal,
+        Test::Contains(_) => Question::Contains,
+        _ => return false,
+    };
+    let Judge::Classic(index) = judge else {
+        return false;
+    };
+    let column = &table.columns[index];
+    let mut classic = table
+        .indexes_of(&column.name)
+        .filter(|index| !index.is_sai());
+    filter.columns == [index] && classic.any(|index| index.answers(question, &column.ty))
 }
 
 /// How the storage-attached index that answers a filter makes texts alike.
@@ -201,15 +217,7 @@ fn contains_folded(
     wanted: &[u8],
     of_keys: bool,
 ) -> CqlResult<bool> {
-    let elements = match ty.bare() {
-        CqlType::Map(..) => Elements::read_map(value)?,
-        _ => Elements::read(value)?,
-    };
-    let (skip, step) = match ty.bare() {
-        CqlType::Map(..) => (usize::from(!of_keys), 2),
-        _ => (0, 1),
-    };
-    for element in elements.skip(skip).step_by(step) {
+    for element in elements(ty, value, of_keys)? {
         if let Some(element) = element?
             && *fold.apply(element) == *wanted
         {
@@ -217,6 +225,19 @@ fn contains_folded(
         }
     }
     Ok(false)
+}
+
+/// The elements of a list or set, or a map's keys or values.
+fn elements<'v>(
+    ty: &CqlType,
+    value: &'v [u8],
+    of_keys: bool,
+) -> CqlResult<impl Iterator<Item = Result<Option<&'v [u8]>, Malformed>>> {
+    let (all, skip, step) = match ty.bare() {
+        CqlType::Map(..) => (Elements::read_map(value)?, usize::from(!of_keys), 2),
+        _ => (Elements::read(value)?, 0, 1),
+    };
+    Ok(all.skip(skip).step_by(step))
 }
 
 /// A check of one simple column of a row: it needs no more of the row than that cell, as it is kept.
@@ -304,6 +325,10 @@ impl<'a> Check<'a> {
                 }
                 found
             }
+            CheckKind::Contains(wanted) if self.as_spelled => {
+                let mut all = elements(ty, value, false)?;
+                all.any(|element| matches!(element, Ok(Some(element)) if element == wanted))
+            }
             CheckKind::Contains(wanted) => match self.fold {
                 None => contains(ty, value, wanted)?,
                 Some(fold) => contains_folded(ty, value, fold, wanted, false)?,
@@ -359,17 +384,11 @@ pub fn holds(operator: Operator, order: std::cmp::Ordering) -> bool {
 
 /// Whether a list or set holds the element, or a map the value. As in Cassandra what is frozen holds what it was given, digit by digit: 1.5 is not 1.50 there.
 pub fn contains(ty: &CqlType, value: &Bytes, wanted: &[u8]) -> CqlResult<bool> {
-    let (inner, skip, step) = match ty.bare() {
-        CqlType::Map(_, value) => (value, 1, 2),
-        CqlType::List(inner) | CqlType::Set(inner) => (inner, 0, 1),
+    let inner = match ty.bare() {
+        CqlType::Map(_, inner) | CqlType::List(inner) | CqlType::Set(inner) => inner,
         _ => return Ok(false),
     };
-    let elements = if step == 2 {
-        Elements::read_map(value)?
-    } else {
-        Elements::read(value)?
-    };
-    for element in elements.skip(skip).step_by(step) {
+    for element in elements(ty, value, false)? {
         let Some(element) = element? else { continue };
         if element == wanted || ty.is_multi_cell() && same(inner, element, wanted)? {
             return Ok(true);

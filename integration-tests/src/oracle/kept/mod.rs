@@ -57,6 +57,9 @@ pub const SHORT_TUPLE: &str = "Cassandra's index of the attached kind does not k
 /// Why rows are missing that are asked for by a value without a byte.
 pub const EMPTY_VALUE: &str = "Cassandra's index of the attached kind does not know a number without a byte, nor a text without one in a descending column";
 
+/// Why something is refused where an index over vectors of the key would be asked.
+pub const VECTOR_KEY: &str = "Cassandra asks an index over vectors of the key, which compares none, for the vector that a row is to have";
+
 /// Why a view's rows are others than ours.
 pub const NO_MIRROR: &str = "Cassandra's view has other rows than its base: a row that was gone once and was written again with an older timestamp stays away";
 

@@ -31,7 +31,8 @@ impl Pair {
             (Answer::Rows(_), Answer::Rows(_))
         );
         if !is_of_rows {
-            return None;
+            let asks = self.asks_index_of_vectors(step, difference).await;
+            return asks.then_some(kept::VECTOR_KEY);
         }
         let lacks_rows = match step.page_rows {
             // A page is filled with what stands behind a row that is hidden.
@@ -369,19 +370,51 @@ impl Pair {
 
     /// The columns of a table's clustering that have classic indexes, as Cassandra itself has them in its tables.
     async fn indexed_clusterings(&mut self, step: &Step) -> Vec<String> {
+        self.indexed_of_key(step, &["clustering"], "COMPOSITES")
+            .await
+    }
+
+    /// The columns of some kinds of a table's key that have an index of a kind.
+    async fn indexed_of_key(&mut self, step: &Step, kinds: &[&str], of: &str) -> Vec<String> {
         let (Some(table), Some(keyspace)) = (table_of(&step.text), self.theirs.keyspace()) else {
             return Vec::new();
         };
-        let keyspace = keyspace.to_owned();
         let of_table = format!("keyspace_name = '{keyspace}' AND table_name = '{table}'");
         let targets = format!(
-            "SELECT options['target'] FROM system_schema.indexes WHERE {of_table} AND kind = 'COMPOSITES' ALLOW FILTERING"
+            "SELECT options['target'] FROM system_schema.indexes WHERE {of_table} AND kind = '{of}' ALLOW FILTERING"
         );
         let targets = names(&mut self.theirs, &targets).await;
-        let columns = self.key(table, &["clustering"]).await;
+        let columns = self.key(table, kinds).await;
         let both = columns.intersection(&targets);
         both.map(|name| String::from_utf8_lossy(name).into_owned())
             .collect()
+    }
+
+    /// Whether Cassandra refuses what an index over vectors would be asked, which does not compare: it takes it for one that does in a column of the key.
+    async fn asks_index_of_vectors(&mut self, step: &Step, difference: &Difference) -> bool {
+        let of_indexes = [
+            "Use of ANN OF in an ORDER BY clause requires a LIMIT",
+            "ORDER BY with 2ndary indexes is not supported",
+            "Select on indexed columns and with IN clause",
+        ];
+        let is_of_indexes = matches!(&difference.theirs.answer, Answer::Refused(refusal)
+            if of_indexes.iter().any(|words| refusal.message.starts_with(words)));
+        let (true, Some(table)) = (is_of_indexes, table_of(&step.text)) else {
+            return false;
+        };
+        let keyspace = self.theirs.keyspace().unwrap_or_default().to_owned();
+        let key = ["partition_key", "clustering"];
+        let indexed = self.indexed_of_key(step, &key, "CUSTOM").await;
+        for column in asked_columns(step) {
+            let ty = format!(
+                "SELECT type FROM system_schema.columns WHERE keyspace_name = '{keyspace}' AND table_name = '{table}' AND column_name = '{column}'"
+            );
+            let of = names(&mut self.theirs, &ty).await;
+            if indexed.contains(&column) && of.iter().any(|ty| ty.starts_with(b"vector<")) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The columns of a table's key that are of one of some kinds.

@@ -22,8 +22,7 @@ impl Terms<'_> {
         right: &Selectable,
         receiver: Option<&CqlType>,
     ) -> CqlResult<Overload> {
-        let mut weak = Vec::new();
-        let mut exact: Option<Overload> = None;
+        let (mut weak, mut exact) = (Vec::new(), Vec::new());
         let (of_left, of_right) = (self.own_type(left), self.own_type(right));
         for overload in overloads(operator) {
             if receiver.is_some_and(|receiver| !is_assignable(&overload.returns, receiver)) {
@@ -31,16 +30,18 @@ impl Terms<'_> {
             }
             let fit = self.fit_operand(left, of_left.as_ref(), &overload.left);
             match fit.min(self.fit_operand(right, of_right.as_ref(), &overload.right)) {
-                // Several fit a varint, where Cassandra takes the one that its hash table has first; the receiver's own type holds any value.
-                Fit::Exact if receiver.is_some_and(|ty| *ty.bare() == overload.returns) => {
-                    return Ok(overload);
-                }
-                Fit::Exact => exact = exact.or(Some(overload)),
+                Fit::Exact => exact.push(overload),
                 Fit::Weak => weak.push(overload),
                 Fit::No => {}
             }
         }
-        if let Some(exact) = exact {
+        // Of several that fit Cassandra takes the one that its hash table has first; the receiver's own type holds any value.
+        let is_receivers = |ty: &CqlType| receiver.is_some_and(|receiver| receiver.bare() == ty);
+        let own = |overload: &Overload| {
+            let operands = is_receivers(&overload.left) && is_receivers(&overload.right);
+            (is_receivers(&overload.returns), operands)
+        };
+        if let Some(exact) = exact.into_iter().rev().max_by_key(own) {
             return Ok(exact);
         }
         let is_marker = |side: &Selectable| matches!(side, Selectable::Marker(_));
