@@ -46,6 +46,9 @@ use crate::service_table;
 /// Characters of a table's losses that its record in the trail holds.
 const RECORDED_CHARACTERS_MAX: usize = 4_096;
 
+/// So many records are one write.
+const RECORDED_AT_ONCE: usize = 500;
+
 /// Of what the log says, so much is in memory before it is written out: tables are as many as they like.
 const WRECK_BYTES_MAX: usize = 64 << 20;
 
@@ -382,9 +385,13 @@ async fn append(trail: &Trail, losses: &Losses, names: &Names) -> Result<(), Str
             ..Event::of_server("SALVAGE", env.wall_micros())
         }
     };
-    let events: Vec<Event> = losses.iter().map(event).collect();
-    let appended = trail.append(&events).await;
-    appended.map(drop).map_err(|error| error.to_string())
+    // A write of the trail's is bounded, and tables are as many as they like.
+    for some in losses.chunks(RECORDED_AT_ONCE) {
+        let events: Vec<Event> = some.iter().map(event).collect();
+        let appended = trail.append(&events).await;
+        appended.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// Gives tables that only the schema names their entries in the manifest. Nothing goes by it. False: some of them have no root any more.
