@@ -38,13 +38,16 @@ use crate::config::Config;
 use crate::derived::build;
 use crate::env::RealEnv;
 use crate::say;
-use crate::schema::store;
+use crate::schema::{TableSchema, store};
 use crate::server::open_engine;
 use crate::service_key::ServiceKey;
 use crate::service_table;
 
 /// Characters of a table's losses that its record in the trail holds.
 const RECORDED_CHARACTERS_MAX: usize = 4_096;
+
+/// Changes of one table that were in the log at once are fewer; its stores have 65,535 numbers in all.
+const NUMBERS_PASSED: u32 = 1_024;
 
 /// So many records are one write.
 const RECORDED_AT_ONCE: usize = 500;
@@ -199,7 +202,20 @@ async fn give_up_own(config: &Config, service: &ServiceKey, losses: &Losses) -> 
     engine.close().await.map_err(|error| error.to_string())?;
     // Each of them holds the folder.
     drop((engine, trail));
-    give_up(config, service, &others).await
+    give_up(config, service, &others).await?;
+    let (engine, _trail) = open(config, service).await?;
+    pass_lost_numbers(&engine, service).await?;
+    engine.close().await.map_err(|error| error.to_string())
+}
+
+/// What was lost of the schema may have been columns, indexes and views: what was written of them bears their numbers still, and nobody else is given these.
+async fn pass_lost_numbers(engine: &Engine, service: &ServiceKey) -> Result<(), String> {
+    let all = |_: &TableSchema| true;
+    store::change_tables(engine, service, all, |definition| {
+        definition.next_column_id += NUMBERS_PASSED;
+        definition.next_store = definition.next_store.saturating_add(NUMBERS_PASSED as u16);
+    })
+    .await
 }
 
 async fn salvage_tables(

@@ -141,11 +141,8 @@ pub async fn begin_anew(
     service: &ServiceKey,
     tables: &[TableId],
 ) -> Result<(), String> {
-    let before = store::load(engine, service).await?;
-    let mut next = before.clone();
-    let meant = |table: &&Arc<TableSchema>| tables.contains(&table.id);
-    for table in before.customer_tables().filter(meant) {
-        let mut definition = table.definition();
+    let meant = |table: &TableSchema| tables.contains(&table.id);
+    store::change_tables(engine, service, meant, |definition| {
         let numbers = &mut definition.next_store;
         for index in &mut definition.indexes {
             let index = Arc::make_mut(index);
@@ -157,15 +154,8 @@ pub async fn begin_anew(
             view.store = fresh_store(numbers).unwrap_or(view.store);
             view.is_built = false;
         }
-        if let Some(keyspace) = next.keyspaces.get_mut(&table.keyspace) {
-            let changed = Arc::new(TableSchema::new(definition));
-            let tables = &mut Arc::make_mut(keyspace).tables;
-            tables.insert(table.name.clone(), changed);
-        }
-    }
-    let now = engine.next_timestamp().max(before.changed_at + 1);
-    let written = store::write(engine, &before, &next, now).await;
-    written.map_err(|error| error.message)
+    })
+    .await
 }
 
 /// Removes the notes of builds that are over, and of what was dropped meanwhile.

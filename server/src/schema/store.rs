@@ -23,7 +23,7 @@ use palladium_storage::{
 
 use self::definition::{StoredTable, from_stored, parse};
 pub use self::difference::digest_after;
-use super::{Catalog, Column, ColumnKind, Encryption, TableSchema, system};
+use super::{Catalog, Column, ColumnKind, Definition, Encryption, TableSchema, system};
 use crate::Engine;
 use crate::encode::key;
 use crate::error::CqlResult;
@@ -35,6 +35,9 @@ mod difference;
 
 const PARTITION: &[u8] = b"schema";
 const DEFINITION: ColumnId = ColumnId(1);
+
+/// Tables whose definitions are changed in one write.
+const CHANGED_AT_ONCE: usize = 500;
 
 /// What a schema change writes and removes.
 #[derive(Debug, Default)]
@@ -199,6 +202,35 @@ pub async fn write(engine: &Engine, before: &Catalog, after: &Catalog, now: i64)
         Some(Err(error)) => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Changes definitions of tables in a folder that serves nobody: some at once, since a write is bounded and tables are as many as they like.
+pub async fn change_tables(
+    engine: &Engine,
+    service: &ServiceKey,
+    is_meant: impl Fn(&TableSchema) -> bool,
+    change: impl Fn(&mut Definition),
+) -> Result<(), String> {
+    let mut before = load(engine, service).await?;
+    let tables = before.customer_tables().filter(|table| is_meant(table));
+    let tables: Vec<Arc<TableSchema>> = tables.cloned().collect();
+    for some in tables.chunks(CHANGED_AT_ONCE) {
+        let mut next = before.clone();
+        for table in some {
+            let mut definition = table.definition();
+            change(&mut definition);
+            if let Some(keyspace) = next.keyspaces.get_mut(&table.keyspace) {
+                let changed = Arc::new(TableSchema::new(definition));
+                let tables = &mut Arc::make_mut(keyspace).tables;
+                tables.insert(table.name.clone(), changed);
+            }
+        }
+        next.changed_at = engine.next_timestamp().max(before.changed_at + 1);
+        let written = write(engine, &before, &next, next.changed_at).await;
+        written.map_err(|error| error.message)?;
+        before = next;
+    }
+    Ok(())
 }
 
 /// Keyspace and name of a table in a folder that is only looked at.

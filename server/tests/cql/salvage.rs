@@ -126,6 +126,31 @@ fn a_schema_that_would_not_hold_together_is_not_given_up() {
 }
 
 #[test]
+fn what_was_written_of_a_lost_column_is_shown_in_no_other() {
+    let scene = Scene::new();
+    let mut of_column = Vec::new();
+    scene.serve(|server| {
+        let mut client = Client::connect(server.address());
+        scene.make_keyspace(&mut client);
+        client.query("CREATE TABLE ks.t (k int PRIMARY KEY)").done();
+        let before = groups(&scene).len();
+        client.query("ALTER TABLE ks.t ADD v int").done();
+        of_column = groups(&scene).split_off(before);
+        client.query("INSERT INTO ks.t (k, v) VALUES (1, 7)").done();
+    });
+    of_column.iter().for_each(|page| lose_page(&scene, *page));
+    scene.must_end_with(0, &["salvage", "--yes", "--own-too"], true);
+    scene.serve(|server| {
+        let mut client = Client::connect(server.address());
+        client.query("ALTER TABLE ks.t ADD w int").done();
+        let found = client.query("SELECT * FROM ks.t").rows();
+        assert_eq!(found.columns.len(), 2, "v is lost");
+        assert_eq!(found.rows.len(), 1);
+        assert_eq!(found.rows[0][1], None);
+    });
+}
+
+#[test]
 fn a_lost_watermark_of_the_log_loses_no_row() {
     let scene = Scene::new();
     live(&scene);
