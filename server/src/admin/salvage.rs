@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! back: a manifest whose newest commit is whole in no copy: with --yes, the one before it, so that the rest can be looked at; a log without a watermark: the same
-//! own:  the server's own tables, with --own-too ─► what the trail has lost goes ─► record ─► what the others have lost goes
+//! own:  the server's own tables, with --own-too ─► what the trail has lost goes ─► record ─► what the others have lost goes ─► numbers that it may have had are passed
 //! look: every block of every table whose key is at hand ─► say what is lost ─► --yes
 //! do:   record in the folder's audit trail, a line for each table; indexes and views of these tables are to be built anew ─► entries for tables that only the schema names ─►
 //!       discard (storage::salvage) ─► say what was kept ─► what is damaged of the log, and needed by nobody now, goes
@@ -46,8 +46,9 @@ use crate::service_table;
 /// Characters of a table's losses that its record in the trail holds.
 const RECORDED_CHARACTERS_MAX: usize = 4_096;
 
-/// Changes of one table that were in the log at once are fewer; its stores have 65,535 numbers in all.
-const NUMBERS_PASSED: u32 = 1_024;
+/// More than changes of one table that the log holds at once. Its stores have 65,535 numbers in all.
+const COLUMNS_PASSED: u32 = 4_096;
+const STORES_PASSED: u16 = 256;
 
 /// So many records are one write.
 const RECORDED_AT_ONCE: usize = 500;
@@ -110,12 +111,14 @@ async fn salvage(config: &Config, consent: Consent) -> Result<u8, String> {
                 .into(),
         );
     }
-    if own.losses.is_empty() || !own.can_be_given_up {
-        let is_own_whole = own.losses.is_empty();
+    let is_own_whole = own.losses.is_empty();
+    if !own.can_be_given_up || (is_own_whole && !consent.yes) {
         return salvage_tables(config, folder, consent.yes, losses, is_own_whole).await;
     }
-    losses.extend(own.losses);
-    losses.extend(undefined(&folder).await?);
+    if !is_own_whole {
+        losses.extend(own.losses);
+        losses.extend(undefined(&folder).await?);
+    }
     if !consent.yes {
         say!(
             "nothing was changed; --yes gives this up, and looks at the rest: of the schema that may be definitions, roles and what they may do, of the events what happened to keys. \
@@ -128,9 +131,13 @@ async fn salvage(config: &Config, consent: Consent) -> Result<u8, String> {
         backend, service, ..
     } = folder;
     drop(backend);
-    give_up_own(config, &service, &losses).await?;
+    if !is_own_whole {
+        give_up_own(config, &service, &std::mem::take(&mut losses)).await?;
+    }
+    // Also where nothing is lost any more: who asks again may have been stopped before this.
+    pass_lost_numbers(config, &service).await?;
     match Folder::open(config).await? {
-        Ok(folder) => salvage_tables(config, folder, true, Losses::new(), true).await,
+        Ok(folder) => salvage_tables(config, folder, true, losses, true).await,
         Err(damage) => Err(damage),
     }
 }
@@ -202,20 +209,21 @@ async fn give_up_own(config: &Config, service: &ServiceKey, losses: &Losses) -> 
     engine.close().await.map_err(|error| error.to_string())?;
     // Each of them holds the folder.
     drop((engine, trail));
-    give_up(config, service, &others).await?;
-    let (engine, _trail) = open(config, service).await?;
-    pass_lost_numbers(&engine, service).await?;
-    engine.close().await.map_err(|error| error.to_string())
+    give_up(config, service, &others).await
 }
 
 /// What was lost of the schema may have been columns, indexes and views: what was written of them bears their numbers still, and nobody else is given these.
-async fn pass_lost_numbers(engine: &Engine, service: &ServiceKey) -> Result<(), String> {
+async fn pass_lost_numbers(config: &Config, service: &ServiceKey) -> Result<(), String> {
+    let (engine, _trail) = open(config, service).await?;
     let all = |_: &TableSchema| true;
-    store::change_tables(engine, service, all, |definition| {
-        definition.next_column_id += NUMBERS_PASSED;
-        definition.next_store = definition.next_store.saturating_add(NUMBERS_PASSED as u16);
+    store::change_tables(&engine, service, all, |definition| {
+        let columns = definition.next_column_id.saturating_add(COLUMNS_PASSED);
+        definition.next_column_id = columns;
+        let stores = definition.next_store.saturating_add(STORES_PASSED);
+        definition.next_store = stores;
     })
-    .await
+    .await?;
+    engine.close().await.map_err(|error| error.to_string())
 }
 
 async fn salvage_tables(

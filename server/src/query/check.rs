@@ -60,7 +60,7 @@ pub fn checks<'a>(
     filters
         .iter()
         .map(|filter| {
-            let as_spelled = !is_asked && is_found_by_bytes(table, filter, judge);
+            let as_spelled = !is_asked && is_found_by_bytes(filter, judge);
             is_asked |= as_spelled;
             let name = &table.columns[filter.columns[0]].name;
             let part = |expression: &Expression, what: &str| {
@@ -152,20 +152,13 @@ fn tuple_check(
 }
 
 /// Whether a filter is what a classic index is asked.
-fn is_found_by_bytes(table: &TableSchema, filter: &Filter, judge: Judge) -> bool {
-    let question = match &filter.test {
+fn is_found_by_bytes(filter: &Filter, judge: Judge) -> bool {
+    let own = match &filter.test {
         Test::Compare(Operator::Equal, _) => Question::Equal,
         Test::Contains(_) => Question::Contains,
         _ => return false,
     };
-    let Judge::Classic(index) = judge else {
-        return false;
-    };
-    let column = &table.columns[index];
-    let mut classic = table
-        .indexes_of(&column.name)
-        .filter(|index| !index.is_sai());
-    filter.columns == [index] && classic.any(|index| index.answers(question, &column.ty))
+    matches!(judge, Judge::Classic { column, question } if filter.columns == [column] && question == own)
 }
 
 /// How the storage-attached index that answers a filter makes texts alike.
@@ -326,8 +319,11 @@ impl<'a> Check<'a> {
                 found
             }
             CheckKind::Contains(wanted) if self.as_spelled => {
-                let mut all = elements(ty, value, false)?;
-                all.any(|element| matches!(element, Ok(Some(element)) if element == wanted))
+                let mut found = false;
+                for element in elements(ty, value, false)? {
+                    found |= element? == Some(wanted);
+                }
+                found
             }
             CheckKind::Contains(wanted) => match self.fold {
                 None => contains(ty, value, wanted)?,

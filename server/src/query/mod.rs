@@ -228,25 +228,23 @@ fn check_keepable(statement: &Statement) -> CqlResult<()> {
 /// The prepared statement of an id, if its tables are still what they were, or nothing that its clients know of it has changed with them.
 fn known(database: &Database, id: &[u8]) -> CqlResult<Arc<Statement>> {
     let statement = database.prepared.get(id);
-    let holding =
-        statement.and_then(
-            |statement| match statement.holds_in(&database.catalog.load()) {
-                true => Some(statement),
-                false => renewed(database, &statement),
-            },
-        );
-    holding.ok_or_else(|| CqlError::unprepared(id))
+    let statement = statement.ok_or_else(|| CqlError::unprepared(id))?;
+    if statement.holds_in(&database.catalog.load()) {
+        return Ok(statement);
+    }
+    renewed(database, &statement).ok_or_else(|| CqlError::unprepared(id))
 }
 
 /// A statement whose tables are others now, analyzed again, unless a client has to be told what it is now. One that is told to prepare it again needs a round
 /// trip for that, in which the tables may change once more: most drivers try no third time.
-fn renewed(database: &Database, before: &Statement) -> Option<Arc<Statement>> {
-    let renewed = understand(database, &before.text, before.keyspace.as_deref()).ok()?;
+fn renewed(database: &Database, before: &Arc<Statement>) -> Option<Arc<Statement>> {
+    let mut renewed = understand(database, &before.text, before.keyspace.as_deref()).ok()?;
     if !renewed.is_told_like(before) || check_counters(&renewed.body).is_err() {
         return None;
     }
+    renewed.asked.statement = before.asked.statement;
     let renewed = Arc::new(renewed);
-    database.prepared.put(renewed.clone()).ok()?;
+    database.prepared.renew(before, renewed.clone());
     Some(renewed)
 }
 

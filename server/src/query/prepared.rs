@@ -201,12 +201,7 @@ impl Statement {
 
     /// Whether a client is told the same of its values and of its result.
     pub fn is_told_like(&self, other: &Statement) -> bool {
-        let seen = |statement: &Statement| {
-            let masked = statement.masked.as_ref();
-            let masked = masked.map(|masked| *masked.statement.result.id());
-            (*statement.result.id(), masked)
-        };
-        self.bind == other.bind && seen(self) == seen(other)
+        self.bind == other.bind && self.result.id() == other.result.id()
     }
 
     /// Whether this role was found allowed to execute it under this snapshot of roles.
@@ -293,7 +288,7 @@ pub fn statement_id(text: &str, keyspace: Option<&str>) -> [u8; 16] {
     digest.finalize().into()
 }
 
-/// The id of a result's columns: equal columns, equal id.
+/// The id of a result's columns: equal columns, equal id. A type is told with all that it is made of: a user type's fields may change.
 pub fn metadata_id(specs: &[ColumnSpec]) -> [u8; 16] {
     let mut digest = Md5::new();
     for spec in specs {
@@ -301,7 +296,7 @@ pub fn metadata_id(specs: &[ColumnSpec]) -> [u8; 16] {
             &spec.keyspace,
             &spec.table,
             &spec.name,
-            &spec.ty.to_string(),
+            &spec.ty.class_name(),
         ] {
             digest.update((text.len() as u32).to_be_bytes());
             digest.update(text);
@@ -398,6 +393,20 @@ impl Prepared {
             }
         }
         Ok(())
+    }
+
+    /// Keeps what a statement is now, unless somebody has put another one in its place meanwhile: whoever prepared that one is about to execute it.
+    pub fn renew(&self, before: &Arc<Statement>, statement: Arc<Statement>) {
+        statement.follow(before);
+        let now = self.clock.load(Ordering::Relaxed);
+        statement.last_used.store(now, Ordering::Relaxed);
+        if let Entry::Occupied(mut place) = self.statements.entry(before.id)
+            && Arc::ptr_eq(place.get(), before)
+        {
+            self.bytes.fetch_add(statement.weight(), Ordering::Relaxed);
+            place.insert(statement);
+            self.bytes.fetch_sub(before.weight(), Ordering::Relaxed);
+        }
     }
 
     fn is_full(&self, weight: usize) -> bool {
@@ -518,6 +527,18 @@ mod tests {
         assert_eq!(prepared.bytes(), new.weight());
         assert!(prepared.forget(&new));
         assert_eq!(prepared.bytes(), 0);
+    }
+
+    #[test]
+    fn a_statement_is_renewed_and_none_that_took_its_place() {
+        let prepared = Prepared::new(&SeededEntropy::new(1));
+        let [old, new, newest] = [(); 3].map(|()| statement("a"));
+        prepared.put(old.clone()).expect("a small statement");
+        prepared.renew(&old, new.clone());
+        prepared.renew(&old, newest);
+        let kept = prepared.get(&old.id).expect("it is kept");
+        assert!(Arc::ptr_eq(&kept, &new));
+        assert_eq!(prepared.bytes(), new.weight());
     }
 
     #[test]

@@ -486,6 +486,26 @@ fn columns_are_not_left_out_for_a_client_that_may_remember_others() {
 }
 
 #[test]
+fn a_changed_user_type_is_told_to_clients_that_remember_what_it_was() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        let mut other = Client::connect(address);
+        client.query("CREATE TYPE ks.u (a int)").done();
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, v frozen<u>)")
+            .done();
+        let text = "SELECT v FROM ks.t";
+        let select = client.prepare(text);
+        for change in ["ADD b text", "RENAME a TO c"] {
+            client.query(&format!("ALTER TYPE ks.u {change}")).done();
+            assert_eq!(client.execute_remembering(&select).error().0, UNPREPARED);
+            other.prepare(text);
+            assert_eq!(client.execute_remembering(&select).rows().columns.len(), 1);
+        }
+    });
+}
+
+#[test]
 fn a_marker_has_the_name_of_its_place_in_a_tuple_and_that_of_the_column_behind_a_hint() {
     with_server(|address| {
         let mut client = Client::connect(address);

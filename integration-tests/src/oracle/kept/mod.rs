@@ -192,7 +192,7 @@ fn lists_tables_alike(theirs: &Reply, ours: &Reply) -> bool {
 }
 
 /// No statement may make the server fail, or end the connection, whatever Cassandra makes of it.
-fn is_broken(ours: &Reply) -> bool {
+pub fn is_broken(ours: &Reply) -> bool {
     match &ours.answer {
         Answer::Refused(refusal) => refusal.code == 0,
         Answer::Gone(_) => true,

@@ -55,9 +55,9 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra does not see that a descending column is a collection",
     },
     Kept {
-        statement: "SELECT *sum(c*[*|SELECT *avg(c*[*",
+        statement: "SELECT *sum(c*[*|SELECT *avg(c*[*|SELECT *sum(*.f*) * FROM w*|SELECT *avg(*.f*) * FROM w*",
         theirs: "0x2200 Invalid call to function sum, none of its type signatures match *|0x2200 Invalid call to function avg, none of its type signatures match *",
-        ours: "[*|prepared: *|0x2200 *",
+        ours: "[*|prepared: *|0x2200 Unable to *|0x2200 * cannot be cast to *",
         why: "Cassandra does not see that a descending column is a collection",
     },
     Kept {
@@ -242,8 +242,8 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "*",
-        theirs: "0x2200 Column c* cannot be used as a map",
-        ours: "0x2200 Map-entry equality predicates on frozen map column c*",
+        theirs: "0x2200 Column c* cannot be used as a map|0x2200 Column r* cannot be used as a map",
+        ours: "0x2200 Map-entry equality predicates on frozen map column *",
         why: "Cassandra does not see that a descending column is a collection",
     },
     Kept {

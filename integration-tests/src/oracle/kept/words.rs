@@ -19,7 +19,7 @@ pub const KEPT: &[Kept] = &[
         why: "a token tells of the values it is of: Cassandra forgets that beside another condition on the key",
     },
     Kept {
-        statement: "*WHERE *(c0, c1*) *AND c0 *(*|*WHERE *c0 *(* AND (c0, c1*) *",
+        statement: "*WHERE *(c0, c1*) *AND c0 <* (*|*WHERE *(c0, c1*) *AND c0 >* (*|*WHERE *c0 <* (* AND (c0, c1*) *|*WHERE *c0 >* (* AND (c0, c1*) *",
         theirs: "0x2200 Invalid null value in condition for column c*",
         ours: "[*",
         why: "Cassandra takes the parts of a tuple for values of several columns where the column stands beside a relation over several",
@@ -158,7 +158,7 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "INSERT INTO system.*|UPDATE system.*|DELETE * FROM system.*|DELETE FROM system.*|BEGIN *BATCH INSERT INTO system.*",
-        theirs: "done|0x2200 *",
+        theirs: "done|prepared: *|0x2200 *",
         ours: "0x2100 *",
         why: "the server's own tables are not changed by anybody",
     },

@@ -30,6 +30,9 @@ impl Pair {
             (&difference.theirs.answer, &difference.ours.answer),
             (Answer::Rows(_), Answer::Rows(_))
         );
+        if kept::is_broken(&difference.ours) {
+            return None;
+        }
         if !is_of_rows {
             let asks = self.asks_index_of_vectors(step, difference).await;
             return asks.then_some(kept::VECTOR_KEY);
@@ -345,11 +348,22 @@ impl Pair {
         self.loses_rows_with(step, is_padded).await
     }
 
-    /// The same, where the value has no bytes, and the WHERE asks for it.
+    /// The same, where the value has no bytes, and an index of the attached kind is asked for it.
     async fn loses_empty_values(&mut self, step: &Step) -> bool {
-        let asked = asked_columns(step);
-        let is_empty =
-            |column: &Column, value: &[u8]| asked.contains(&column.name) && value.is_empty();
+        let Some((_, relations)) = relations(step) else {
+            return false;
+        };
+        let equal = relations.iter().filter_map(|relation| {
+            let (name, rest) = relation.text.split_once(' ')?;
+            rest.starts_with("= ").then(|| name.to_owned())
+        });
+        let equal: Vec<String> = equal.collect();
+        let indexed = self.indexed(step, "CUSTOM").await;
+        let is_empty = |column: &Column, value: &[u8]| {
+            let is_sought =
+                equal.contains(&column.name) && indexed.contains(column.name.as_bytes());
+            is_sought && value.is_empty()
+        };
         self.loses_rows_with(step, is_empty).await
     }
 
@@ -376,17 +390,29 @@ impl Pair {
 
     /// The columns of some kinds of a table's key that have an index of a kind.
     async fn indexed_of_key(&mut self, step: &Step, kinds: &[&str], of: &str) -> Vec<String> {
-        let (Some(table), Some(keyspace)) = (table_of(&step.text), self.theirs.keyspace()) else {
+        let Some(table) = table_of(&step.text) else {
             return Vec::new();
         };
+        let indexed = self.indexed(step, of).await;
+        let columns = self.key(table, kinds).await;
+        let both = columns.intersection(&indexed);
+        both.map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect()
+    }
+
+    /// The targets of a table's indexes of a kind.
+    async fn indexed(&mut self, step: &Step, of: &str) -> BTreeSet<bytes::Bytes> {
+        let (Some(table), Some(keyspace)) = (table_of(&step.text), self.theirs.keyspace()) else {
+            return BTreeSet::new();
+        };
+        let keyspace = keyspace.to_owned();
         let of_table = format!("keyspace_name = '{keyspace}' AND table_name = '{table}'");
         let targets = format!(
             "SELECT options['target'] FROM system_schema.indexes WHERE {of_table} AND kind = '{of}' ALLOW FILTERING"
         );
-        let targets = names(&mut self.theirs, &targets).await;
-        let columns = self.key(table, kinds).await;
-        let both = columns.intersection(&targets);
-        both.map(|name| String::from_utf8_lossy(name).into_owned())
+        names(&mut self.theirs, &targets)
+            .await
+            .into_iter()
             .collect()
     }
 
@@ -405,12 +431,13 @@ impl Pair {
         let keyspace = self.theirs.keyspace().unwrap_or_default().to_owned();
         let key = ["partition_key", "clustering"];
         let indexed = self.indexed_of_key(step, &key, "CUSTOM").await;
-        for column in asked_columns(step) {
+        let asked = asked_columns(step);
+        for column in asked.iter().filter(|column| indexed.contains(column)) {
             let ty = format!(
                 "SELECT type FROM system_schema.columns WHERE keyspace_name = '{keyspace}' AND table_name = '{table}' AND column_name = '{column}'"
             );
             let of = names(&mut self.theirs, &ty).await;
-            if indexed.contains(&column) && of.iter().any(|ty| ty.starts_with(b"vector<")) {
+            if of.iter().any(|ty| ty.starts_with(b"vector<")) {
                 return true;
             }
         }

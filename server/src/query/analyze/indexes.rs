@@ -22,6 +22,8 @@ pub struct IndexChoice {
     pub index: Arc<Index>,
     /// The indexed column, by its place in the table.
     pub column: usize,
+    /// What it is asked.
+    pub question: Question,
     pub sought: Sought,
 }
 
@@ -197,6 +199,7 @@ impl Asked {
                 Some(IndexChoice {
                     index: index.clone(),
                     column: place,
+                    question: *question,
                     sought: sought.clone()?,
                 })
             })

@@ -232,7 +232,10 @@ impl Gathered {
                     filters.extend(tried.cloned());
                     attached(table, is_range, &filters)
                 }
-                Some(choice) if !choice.index.is_sai() => Judge::Classic(choice.column),
+                Some(choice) if !choice.index.is_sai() => Judge::Classic {
+                    column: choice.column,
+                    question: choice.question,
+                },
                 _ => Judge::Any,
             };
         }

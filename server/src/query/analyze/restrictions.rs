@@ -7,6 +7,7 @@ use palladium_protocol::cql::ast::Operator;
 use super::indexes::IndexChoice;
 use crate::query::expression::Expression;
 use crate::schema::TableSchema;
+use crate::schema::index::Question;
 
 /// The values a column or tuple may have.
 #[derive(Debug, Clone)]
@@ -84,7 +85,7 @@ pub enum Judge {
     /// Whoever tries those that no index brings.
     Any,
     /// The classic index of this column, which knows its values by their bytes; whatever else is said is tried as ever.
-    Classic(usize),
+    Classic { column: usize, question: Question },
     /// Storage-attached indexes, and nobody after them.
     Attached,
     /// Storage-attached indexes; what they brought is tried again as rows are that no index brings.

@@ -107,7 +107,18 @@ enum Kind {
     Columns,
 }
 
-/// What a condition is about: the static row, or rows.
+/// Whether a condition is about the static row.
+fn is_about_statics(plan: &ModifyPlan) -> bool {
+    match &plan.condition {
+        PlannedCondition::None => false,
+        PlannedCondition::Exists | PlannedCondition::NotExists => plan.statics_only,
+        PlannedCondition::Columns(tests) => tests
+            .iter()
+            .any(|test| plan.table.columns[test.column].kind == ColumnKind::Static),
+    }
+}
+
+/// Whether a condition is about rows.
 pub fn is_about_rows(plan: &ModifyPlan) -> bool {
     match &plan.condition {
         PlannedCondition::None => false,
@@ -130,13 +141,14 @@ fn check_mix(
         PlannedCondition::NotExists => Kind::NotExists,
         PlannedCondition::Columns(_) => Kind::Columns,
     };
-    let places: Vec<Option<Clustering>> = match is_about_rows(plan) {
-        true => rows_of(plan, scope)?.into_iter().map(Some).collect(),
-        false => {
-            check_positions(plan, scope)?;
-            vec![None]
-        }
-    };
+    let mut places: Vec<Option<Clustering>> = Vec::new();
+    if is_about_statics(plan) {
+        places.push(None);
+    }
+    match is_about_rows(plan) {
+        true => places.extend(rows_of(plan, scope)?.into_iter().map(Some)),
+        false => check_positions(plan, scope)?,
+    }
     for place in places {
         let before = *kinds.entry(place).or_insert(kind);
         if before == kind {
