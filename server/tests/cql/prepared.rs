@@ -433,10 +433,13 @@ fn a_changed_table_makes_statements_unprepared_that_clients_see_change_and_no_ot
         assert_eq!(client.execute(&of_a, &[]).error().0, UNPREPARED);
         client.execute(&into_a, &[1.into()]).done();
         assert_eq!(client.execute(&key_of_a, &[]).rows().rows.len(), 1);
+        client.query("ALTER TABLE ks.a ADD w int").done();
+        client.batch(&[(&into_a, vec![2.into()])]).done();
+        assert_eq!(client.execute(&key_of_a, &[]).rows().rows.len(), 2);
         assert_eq!(client.execute(&of_b, &[]).rows().columns.len(), 1);
         let again = client.prepare("SELECT * FROM ks.a");
         assert_eq!(again.id, of_a.id);
-        assert_eq!(client.execute(&again, &[]).rows().columns.len(), 2);
+        assert_eq!(client.execute(&again, &[]).rows().columns.len(), 3);
         // Another table of this name, whose key is another.
         client.query("DROP TABLE ks.a").done();
         assert_eq!(client.execute(&into_a, &[1.into()]).error().0, UNPREPARED);
