@@ -157,7 +157,7 @@ pub const KEPT: &[Kept] = &[
         why: "letters of a UUID are repeated small",
     },
     Kept {
-        statement: "INSERT INTO system.*|UPDATE system.*|DELETE * FROM system.*|DELETE FROM system.*|BEGIN *BATCH INSERT INTO system.*",
+        statement: "INSERT INTO system.*|INSERT INTO system . *|UPDATE system.*|DELETE * FROM system.*|DELETE FROM system.*|BEGIN *BATCH INSERT INTO system.*",
         theirs: "done|prepared: *|0x2200 *",
         ours: "0x2100 *",
         why: "the server's own tables are not changed by anybody",
