@@ -999,6 +999,24 @@ fn what_cannot_be_calculated_is_prepared_and_refused_when_it_is_executed() {
 }
 
 #[test]
+fn a_sum_of_what_is_negated_has_the_type_of_its_column() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, s smallint, t tinyint)")
+            .done();
+        client
+            .query("UPDATE ks.t SET s = - 300 + - 300, t = - 100 + - 20 WHERE k = 1")
+            .done();
+        let found = client.query("SELECT s, t FROM ks.t").rows().rows;
+        assert_eq!(found[0][0].as_deref(), Some(&(-600_i16).to_be_bytes()[..]));
+        assert_eq!(found[0][1].as_deref(), Some(&(-120_i8).to_be_bytes()[..]));
+        let large = client.query("UPDATE ks.t SET t = - 300 + - 300 WHERE k = 1");
+        assert_eq!(large.error().1, "Unable to make byte from '300'");
+    });
+}
+
+#[test]
 fn a_query_of_a_counter_is_told_of_its_missing_values_before_its_ttl() {
     with_server(|address| {
         let mut client = Client::connect(address);
