@@ -148,11 +148,7 @@ impl Database {
         let mut definition = present.definition();
         change(&mut definition);
         let mut next = before.as_ref().clone();
-        if let Some(keyspace) = next.keyspaces.get_mut(&table.keyspace) {
-            let changed = Arc::new(TableSchema::new(definition));
-            let tables = &mut Arc::make_mut(keyspace).tables;
-            tables.insert(table.name.clone(), changed);
-        }
+        next.replace_table(definition);
         let now = self.engine.next_timestamp().max(before.changed_at + 1);
         store::write(&self.engine, &before, &next, now).await?;
         next.digest = store::digest_after(&before, &next);

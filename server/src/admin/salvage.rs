@@ -217,10 +217,9 @@ async fn pass_lost_numbers(config: &Config, service: &ServiceKey) -> Result<(), 
     let (engine, _trail) = open(config, service).await?;
     let all = |_: &TableSchema| true;
     store::change_tables(&engine, service, all, |definition| {
-        let columns = definition.next_column_id.saturating_add(COLUMNS_PASSED);
-        definition.next_column_id = columns;
-        let stores = definition.next_store.saturating_add(STORES_PASSED);
-        definition.next_store = stores;
+        let (column, store) = (&mut definition.next_column_id, &mut definition.next_store);
+        *column = column.saturating_add(COLUMNS_PASSED);
+        *store = store.saturating_add(STORES_PASSED);
     })
     .await?;
     engine.close().await.map_err(|error| error.to_string())

@@ -369,10 +369,13 @@ fn batch(
     let mut statements = Vec::with_capacity(request.len());
     for entry in request.iter() {
         let statement = match entry.statement {
-            BatchStatement::Query(text) => Arc::new(understand(database, text, keyspace)?),
+            BatchStatement::Query(text) => {
+                let statement = understand(database, text, keyspace)?;
+                check_counters(&statement.body)?;
+                Arc::new(statement)
+            }
             BatchStatement::Prepared(id) => known(database, id)?,
         };
-        check_counters(&statement.body)?;
         let bound = values::bind(&statement.markers, &entry.values, &frame.body);
         // Cassandra begins this sentence with a capital in a BATCH, and nowhere else.
         let bound = bound.map_err(|mut error| {

@@ -10,7 +10,7 @@ use palladium_crypto::TableId;
 pub use palladium_protocol::types::UserType;
 use uuid::Uuid;
 
-use super::TableSchema;
+use super::{Definition, TableSchema};
 use crate::error::{CqlError, CqlResult};
 
 /// A snapshot of the schema.
@@ -79,6 +79,15 @@ impl Catalog {
             .values()
             .filter(|keyspace| keyspace.kind == KeyspaceKind::User);
         users.flat_map(|keyspace| keyspace.tables.values())
+    }
+
+    /// Puts a changed definition in the place of a table that is there.
+    pub fn replace_table(&mut self, definition: Definition) {
+        if let Some(keyspace) = self.keyspaces.get_mut(&definition.keyspace) {
+            let changed = Arc::new(TableSchema::new(definition));
+            let tables = &mut Arc::make_mut(keyspace).tables;
+            tables.insert(changed.name.clone(), changed);
+        }
     }
 
     /// The table, or the error Cassandra gives when it or its keyspace is not there.

@@ -219,11 +219,7 @@ pub async fn change_tables(
         for table in some {
             let mut definition = table.definition();
             change(&mut definition);
-            if let Some(keyspace) = next.keyspaces.get_mut(&table.keyspace) {
-                let changed = Arc::new(TableSchema::new(definition));
-                let tables = &mut Arc::make_mut(keyspace).tables;
-                tables.insert(table.name.clone(), changed);
-            }
+            next.replace_table(definition);
         }
         next.changed_at = engine.next_timestamp().max(before.changed_at + 1);
         let written = write(engine, &before, &next, next.changed_at).await;
@@ -336,7 +332,7 @@ pub async fn sweep(engine: &Engine, catalog: &Catalog) -> Result<(), String> {
 
 /// A key switch commits the root first. Where a crash kept the schema's row from following, the root is right: shows each table under the key it is under.
 pub fn follow_roots(engine: &Engine, catalog: &mut Catalog, service_cmk: &CmkRef) {
-    let changed: Vec<TableSchema> = catalog
+    let changed: Vec<Definition> = catalog
         .customer_tables()
         .filter_map(|table| {
             let root = engine.root(table.id)?;
@@ -352,15 +348,12 @@ pub fn follow_roots(engine: &Engine, catalog: &mut Catalog, service_cmk: &CmkRef
                 true => Encryption::Default,
                 false => Encryption::Customer(root.cmk),
             };
-            Some(TableSchema::new(definition))
+            Some(definition)
         })
         .collect();
     for table in changed {
         tracing::info!(table = %table.id, "the schema follows a key switch that a crash cut short");
-        if let Some(keyspace) = catalog.keyspaces.get_mut(&table.keyspace) {
-            let tables = &mut Arc::make_mut(keyspace).tables;
-            tables.insert(table.name.clone(), Arc::new(table));
-        }
+        catalog.replace_table(table);
     }
 }
 

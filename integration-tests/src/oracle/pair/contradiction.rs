@@ -410,10 +410,7 @@ impl Pair {
         let targets = format!(
             "SELECT options['target'] FROM system_schema.indexes WHERE {of_table} AND kind = '{of}' ALLOW FILTERING"
         );
-        names(&mut self.theirs, &targets)
-            .await
-            .into_iter()
-            .collect()
+        names(&mut self.theirs, &targets).await
     }
 
     /// Whether Cassandra refuses what an index over vectors would be asked, which does not compare: it takes it for one that does in a column of the key.

@@ -37,22 +37,21 @@ impl Terms<'_> {
         }
         // Of several that fit Cassandra takes the one that its hash table has first; the receiver's own type holds any value.
         let is_receivers = |ty: &CqlType| receiver.is_some_and(|receiver| receiver.bare() == ty);
-        let own = |overload: &Overload| {
-            let operands = is_receivers(&overload.left) && is_receivers(&overload.right);
-            (is_receivers(&overload.returns), operands)
-        };
+        let takes_own =
+            |overload: &Overload| is_receivers(&overload.left) && is_receivers(&overload.right);
+        let own = |overload: &Overload| (is_receivers(&overload.returns), takes_own(overload));
         if let Some(exact) = exact.into_iter().rev().max_by_key(own) {
             return Ok(exact);
         }
         let is_marker = |side: &Selectable| matches!(side, Selectable::Marker(_));
-        let wanted = receiver.filter(|_| !is_marker(left) && !is_marker(right));
-        let is_own = |overload: &Overload| {
-            wanted.is_some_and(|ty| overload.left == *ty.bare() && overload.right == *ty.bare())
-        };
+        let is_bound = is_marker(left) || is_marker(right);
         if let [only] = weak.as_slice() {
             return Ok(only.clone());
         }
-        if let Some(own) = weak.iter().find(|overload| is_own(overload)) {
+        if let Some(own) = weak
+            .iter()
+            .find(|overload| !is_bound && takes_own(overload))
+        {
             return Ok(own.clone());
         }
         let symbol = operator.symbol();

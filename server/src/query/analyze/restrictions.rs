@@ -84,7 +84,7 @@ pub enum Test {
 pub enum Judge {
     /// Whoever tries those that no index brings.
     Any,
-    /// The classic index of this column, which knows its values by their bytes; whatever else is said is tried as ever.
+    /// The classic index of this column that answers this question: it knows values by their bytes. Whatever else is said is tried as ever.
     Classic { column: usize, question: Question },
     /// Storage-attached indexes, and nobody after them.
     Attached,

@@ -107,26 +107,21 @@ enum Kind {
     Columns,
 }
 
-/// Whether a condition is about the static row.
-fn is_about_statics(plan: &ModifyPlan) -> bool {
+/// Whether a condition is about the static row, or about rows: one that compares columns may be about both.
+fn is_about(plan: &ModifyPlan, statics: bool) -> bool {
+    let is_static = |column: usize| plan.table.columns[column].kind == ColumnKind::Static;
     match &plan.condition {
         PlannedCondition::None => false,
-        PlannedCondition::Exists | PlannedCondition::NotExists => plan.statics_only,
-        PlannedCondition::Columns(tests) => tests
-            .iter()
-            .any(|test| plan.table.columns[test.column].kind == ColumnKind::Static),
+        PlannedCondition::Exists | PlannedCondition::NotExists => plan.statics_only == statics,
+        PlannedCondition::Columns(tests) => {
+            tests.iter().any(|test| is_static(test.column) == statics)
+        }
     }
 }
 
 /// Whether a condition is about rows.
 pub fn is_about_rows(plan: &ModifyPlan) -> bool {
-    match &plan.condition {
-        PlannedCondition::None => false,
-        PlannedCondition::Exists | PlannedCondition::NotExists => !plan.statics_only,
-        PlannedCondition::Columns(tests) => tests
-            .iter()
-            .any(|test| plan.table.columns[test.column].kind != ColumnKind::Static),
-    }
+    is_about(plan, false)
 }
 
 /// Refuses conditions of different kinds about one row of a batch.
@@ -142,7 +137,7 @@ fn check_mix(
         PlannedCondition::Columns(_) => Kind::Columns,
     };
     let mut places: Vec<Option<Clustering>> = Vec::new();
-    if is_about_statics(plan) {
+    if is_about(plan, true) {
         places.push(None);
     }
     match is_about_rows(plan) {

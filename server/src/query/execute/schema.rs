@@ -447,10 +447,8 @@ async fn switch_key(database: &Database, table: &TableSchema, asker: &Asker) -> 
 
 /// The schema names the key that an alias led to: whoever moves the alias later moves no table.
 fn pin(catalog: &mut Catalog, table: &TableSchema, cmk: &CmkRef) {
-    let Some(keyspace) = catalog.keyspaces.get_mut(&table.keyspace) else {
-        return;
-    };
-    let Some(present) = keyspace.tables.get(&table.name) else {
+    let keyspace = catalog.keyspaces.get(&table.keyspace);
+    let Some(present) = keyspace.and_then(|keyspace| keyspace.tables.get(&table.name)) else {
         return;
     };
     let is_named_otherwise =
@@ -460,10 +458,7 @@ fn pin(catalog: &mut Catalog, table: &TableSchema, cmk: &CmkRef) {
     }
     let mut definition = present.definition();
     definition.encryption = Encryption::Customer(cmk.clone());
-    let pinned = Arc::new(TableSchema::new(definition));
-    Arc::make_mut(keyspace)
-        .tables
-        .insert(table.name.clone(), pinned);
+    catalog.replace_table(definition);
 }
 
 fn cmk_of(encryption: &Encryption) -> CmkRef {
