@@ -243,6 +243,31 @@ impl CqlType {
         matches!(self.bare(), Self::Counter)
     }
 
+    /// Whether no bytes at all are null: a type whose values all have some.
+    pub fn is_null_without_bytes(&self) -> bool {
+        use CqlType::*;
+        matches!(
+            self.bare(),
+            Bigint
+                | Boolean
+                | Counter
+                | Date
+                | Decimal
+                | Double
+                | Duration
+                | Float
+                | Inet
+                | Int
+                | Smallint
+                | Time
+                | Timestamp
+                | Timeuuid
+                | Tinyint
+                | Uuid
+                | Varint
+        )
+    }
+
     /// Bytes of every value, for types whose values all have one length. Decides how a vector stores its elements; smallint,
     /// tinyint, date and time count as variable there, as in Cassandra.
     pub fn fixed_bytes(&self) -> Option<usize> {

@@ -367,7 +367,7 @@ impl Walk<'_> {
         let scope = Scope::of_values(&[], &moment);
         let values = key::partition_values(self.key, self.base.partition_key.len())?;
         for view in views {
-            let checks = checks(self.base, view.filters, &scope, Judge::Any)?;
+            let checks = checks(self.base, view.filters, &scope, Judge::View)?;
             let shown = |row: Option<&Row>| match row {
                 Some(row) => self.shown(view, &checks, &values, row),
                 None => Ok(None),

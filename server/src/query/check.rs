@@ -25,7 +25,7 @@ pub struct Check<'a> {
     /// Texts are compared after this was done to them, on both sides: the column's index says so.
     fold: Option<Fold>,
     addresses: Addresses,
-    /// Not only the value has to be the same but its spelling: a classic index finds one by its bytes, and a decimal may have several.
+    /// Not only the value has to be the same but its spelling: a classic index and a partition are found by bytes, and a decimal may have several.
     as_spelled: bool,
 }
 
@@ -57,10 +57,17 @@ pub fn checks<'a>(
 ) -> CqlResult<Vec<Check<'a>>> {
     // Of several that the index could be asked it is asked the first.
     let mut is_asked = false;
+    let named = filters
+        .iter()
+        .filter(|filter| is_of_partition(table, filter));
+    let names_partition = named.count() == table.partition_key.len();
     filters
         .iter()
         .map(|filter| {
-            let as_spelled = !is_asked && is_found_by_bytes(filter, judge);
+            let as_spelled = match judge {
+                Judge::View => names_partition && is_of_partition(table, filter),
+                _ => !is_asked && is_found_by_bytes(filter, judge),
+            };
             is_asked |= as_spelled;
             let name = &table.columns[filter.columns[0]].name;
             let part = |expression: &Expression, what: &str| {
@@ -159,6 +166,15 @@ fn is_found_by_bytes(filter: &Filter, judge: Judge) -> bool {
         _ => return false,
     };
     matches!(judge, Judge::Classic { column, question } if filter.columns == [column] && question == own)
+}
+
+/// Whether a filter gives a column of the partition key its values.
+fn is_of_partition(table: &TableSchema, filter: &Filter) -> bool {
+    let gives = matches!(
+        filter.test,
+        Test::Compare(Operator::Equal, _) | Test::In(_)
+    );
+    gives && table.columns[filter.columns[0]].kind == ColumnKind::PartitionKey
 }
 
 /// How the storage-attached index that answers a filter makes texts alike.
@@ -283,7 +299,11 @@ impl<'a> Check<'a> {
             CheckKind::In(alternatives) => {
                 let mut found = false;
                 for alternative in alternatives {
-                    found = found || same(ty, value, alternative)?;
+                    found = found
+                        || match self.as_spelled {
+                            true => value == alternative,
+                            false => same(ty, value, alternative)?,
+                        };
                 }
                 found
             }

@@ -488,8 +488,10 @@ fn build(ty: &CqlType, parts: &[Expression], scope: &Scope<'_>) -> CqlResult<Bou
         }
         CqlType::Vector(element, _) => {
             for value in &values {
+                let is_some = |value: &&Bytes| !value.is_empty() || !element.is_null_without_bytes();
                 let value = value
                     .as_value()
+                    .filter(is_some)
                     .ok_or_else(|| CqlError::invalid("null is not supported inside vectors"))?;
                 if element.fixed_bytes().is_none() {
                     palladium_protocol::types::vint::put_unsigned_vint(

@@ -11,6 +11,7 @@
 //! position's upper end.
 
 use bytes::Bytes;
+use palladium_protocol::types::{CqlType, validate};
 use palladium_storage::{Clustering, KeyRange, PartitionBound, PartitionKey, Slices, Token};
 use smallvec::{SmallVec, smallvec};
 
@@ -197,6 +198,38 @@ pub fn keys(
         }
         Partition::Token { lower, upper } => token_range(lower.as_ref(), upper.as_ref(), scope),
     }
+}
+
+/// The partitions that a modification names.
+pub fn written_keys(
+    table: &TableSchema,
+    restrictions: &Restrictions,
+    scope: &Scope<'_>,
+) -> CqlResult<NamedKeys> {
+    let Keys::Named(keys) = keys(table, restrictions, scope)? else {
+        return Err(CqlError::server("a modification names its partitions"));
+    };
+    check_parts(table, &keys)?;
+    Ok(keys)
+}
+
+/// A byte may be written without any in a literal. As in Cassandra such a part of a key can be asked for and not be written.
+fn check_parts(table: &TableSchema, keys: &[PartitionKey]) -> CqlResult<()> {
+    let columns = table.partition_columns();
+    if columns.len() == 1 || !columns.iter().any(|column| is_tinyint(&column.ty)) {
+        return Ok(());
+    }
+    for key in keys {
+        let values = key::partition_values(key, columns.len())?;
+        for (column, value) in columns.iter().zip(values) {
+            validate(&column.ty, &value).map_err(|error| CqlError::invalid(error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_tinyint(ty: &CqlType) -> bool {
+    *ty.bare() == CqlType::Tinyint
 }
 
 /// The keys that columns name. Of several, those whose mistake `is_left_out` are none.

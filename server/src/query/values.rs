@@ -87,23 +87,7 @@ fn one(marker: &Marker, value: Value<'_>, body: &Bytes) -> CqlResult<Bound> {
 
 /// The list of an IN in which what is empty is null, where the type has no empty values of its own: Cassandra reads them as values, and there is none.
 fn without_empties(element: &CqlType, list: Bytes) -> CqlResult<Bytes> {
-    use CqlType::*;
-    let has_none = matches!(
-        element.bare(),
-        Bigint
-            | Boolean
-            | Counter
-            | Decimal
-            | Double
-            | Float
-            | Inet
-            | Int
-            | Timestamp
-            | Timeuuid
-            | Uuid
-            | Varint
-    );
-    if !has_none {
+    if !element.is_null_without_bytes() {
         return Ok(list);
     }
     let mut elements = Elements::read(&list)?;

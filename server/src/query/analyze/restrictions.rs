@@ -86,6 +86,8 @@ pub enum Judge {
     Any,
     /// The classic index of this column that answers this question: it knows values by their bytes. Whatever else is said is tried as ever.
     Classic { column: usize, question: Question },
+    /// A view, of the rows of its base: where it names the whole partition key, it knows the key by its bytes.
+    View,
     /// Storage-attached indexes, and nobody after them.
     Attached,
     /// Storage-attached indexes; what they brought is tried again as rows are that no index brings.

@@ -38,7 +38,7 @@ use crate::query::expression::{Bound, Expression, Given, Scope};
 use crate::query::functions::Moment;
 use crate::query::json;
 use crate::query::masks;
-use crate::query::plan::{self, Keys, NamedKeys};
+use crate::query::plan::{self, NamedKeys};
 use crate::schema::{ColumnKind, TableKind, TableSchema};
 
 /// Cassandra's bound on TTL: 20 years.
@@ -490,12 +490,7 @@ pub fn keys_of(plan: &ModifyPlan, scope: &Scope<'_>) -> CqlResult<NamedKeys> {
             &document.partition()?
         )?]);
     }
-    match plan::keys(&plan.table, &plan.restrictions, scope)? {
-        Keys::Named(keys) => Ok(keys),
-        Keys::Range(_) | Keys::Nothing => {
-            Err(CqlError::server("a modification names its partitions"))
-        }
-    }
+    plan::written_keys(&plan.table, &plan.restrictions, scope)
 }
 
 /// The rows a modification names one by one; None if it names a stretch of them or the whole partition.
