@@ -327,7 +327,9 @@ impl Pair {
                     })
                 };
                 let heading = NOT_BUILT.to_owned();
-                return Some(difference(place, step, says(theirs), says(ours), heading));
+                let mut difference = difference(place, step, says(theirs), says(ours), heading);
+                difference.kept = ours.then_some(kept::THEIRS_IS_NOT_BUILT);
+                return Some(difference);
             }
             tokio::time::sleep(BUILD_POLL).await;
         }

@@ -170,10 +170,7 @@ fn is_found_by_bytes(filter: &Filter, judge: Judge) -> bool {
 
 /// Whether a filter gives a column of the partition key its values.
 fn is_of_partition(table: &TableSchema, filter: &Filter) -> bool {
-    let gives = matches!(
-        filter.test,
-        Test::Compare(Operator::Equal, _) | Test::In(_)
-    );
+    let gives = matches!(filter.test, Test::Compare(Operator::Equal, _) | Test::In(_));
     gives && table.columns[filter.columns[0]].kind == ColumnKind::PartitionKey
 }
 

@@ -488,7 +488,8 @@ fn build(ty: &CqlType, parts: &[Expression], scope: &Scope<'_>) -> CqlResult<Bou
         }
         CqlType::Vector(element, _) => {
             for value in &values {
-                let is_some = |value: &&Bytes| !value.is_empty() || !element.is_null_without_bytes();
+                let is_some =
+                    |value: &&Bytes| !value.is_empty() || !element.is_null_without_bytes();
                 let value = value
                     .as_value()
                     .filter(is_some)

@@ -22,7 +22,7 @@ use super::functions::{calendar, text};
 use super::plan::not_null;
 use crate::encode::wire::{self, Elements, Fields};
 use crate::error::{CqlError, CqlResult};
-use crate::schema::{ColumnKind, TableSchema};
+use crate::schema::{ColumnKind, TableSchema, types};
 
 /// A row as a JSON object.
 pub fn row(plan: &SelectPlan, values: &[Option<Bytes>]) -> CqlResult<String> {
@@ -477,10 +477,7 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
                 put_field(ty, own.unwrap_or(&Json::Null), &mut out)?;
             }
             if let Some((unknown, _)) = given.first() {
-                return Err(CqlError::invalid(format!(
-                    "Unknown field '{unknown}' in value of user defined type {}",
-                    udt.name
-                )));
+                return Err(types::unknown_field(unknown, udt));
             }
             out
         }

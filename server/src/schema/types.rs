@@ -65,9 +65,7 @@ fn convert(written: &Type, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<CqlT
         }
         Type::Vector(element, dimensions) => {
             if *dimensions < 1 {
-                return Err(CqlError::invalid(format!(
-                    "vectors may only have positive dimensions; given {dimensions}"
-                )));
+                return Err(not_positive(*dimensions));
             }
             let dimensions = u16::try_from(*dimensions).map_err(|_| {
                 CqlError::invalid(format!(
@@ -216,4 +214,19 @@ fn check_element(outer: &CqlType, element: &CqlType) -> CqlResult<()> {
         ))),
         _ => check_nesting(element),
     }
+}
+
+/// "Unknown field 'x' in value of user defined type u"
+pub fn unknown_field(name: &str, udt: &UserType) -> CqlError {
+    CqlError::invalid(format!(
+        "Unknown field '{name}' in value of user defined type {}",
+        udt.name
+    ))
+}
+
+/// What is said of a vector that has no dimensions, or fewer.
+pub fn not_positive(dimensions: impl std::fmt::Display) -> CqlError {
+    CqlError::invalid(format!(
+        "vectors may only have positive dimensions; given {dimensions}"
+    ))
 }

@@ -19,12 +19,6 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra lists the columns in the order of a hash table, another one at each start",
     },
     Kept {
-        statement: "CREATE *INDEX *|CREATE MATERIALIZED VIEW *",
-        theirs: "not built in *",
-        ours: "built",
-        why: "a failure of Cassandra's own says nothing about the statement",
-    },
-    Kept {
         statement: "TRUNCATE *",
         theirs: "0x1003 Truncate failed on replica *",
         ours: "*",

@@ -60,6 +60,10 @@ pub const EMPTY_VALUE: &str = "Cassandra's index of the attached kind does not k
 /// Why something is refused where an index over vectors of the key would be asked.
 pub const VECTOR_KEY: &str = "Cassandra asks an index over vectors of the key, which compares none, for the vector that a row is to have";
 
+/// Why an index or a view is built by ours alone.
+pub const THEIRS_IS_NOT_BUILT: &str =
+    "Cassandra builds no view of a partition without bytes, and fails at some builds by itself";
+
 /// Why a view's rows are others than ours.
 pub const NO_MIRROR: &str = "Cassandra's view has other rows than its base: a row that was gone once and was written again with an older timestamp stays away";
 

@@ -14,7 +14,7 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "SELECT *FROM w*",
-        theirs: "0x2200 Column v* cannot be used as a map|0x2200 Column r* cannot be used as a map|0x2200 Function system.* requires a * argument, but found argument v* of type *",
+        theirs: "0x2200 Column v* cannot be used as a map|0x2200 Column r* cannot be used as a map|0x2200 Function system.* requires a * argument, but found argument v* of type *|0x2200 Function system.* requires a * argument, but found argument p* of type *|0x2200 Cannot infer type of argument p*[*",
         ours: "[*|prepared: *|0x2200 *",
         why: "Cassandra does not see that a descending column is a collection",
     },
@@ -278,7 +278,7 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "SELECT *CAST(r*|SELECT *CAST(p* FROM w*|SELECT *CAST(v* FROM w*",
-        theirs: "0x2200 r* cannot be cast to *|0x2200 s* cannot be cast to *|0x2200 p* cannot be cast to *|0x2200 v* cannot be cast to *|0x2200 Invalid call to function system.cast_as_*",
+        theirs: "0x2200 c* cannot be cast to *|0x2200 r* cannot be cast to *|0x2200 s* cannot be cast to *|0x2200 p* cannot be cast to *|0x2200 v* cannot be cast to *|0x2200 Invalid call to function system.cast_as_*",
         ours: "[*|prepared: *|0x2200 *",
         why: "Cassandra does not know a descending column's own type again",
     },

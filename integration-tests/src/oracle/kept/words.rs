@@ -241,6 +241,18 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra takes the equality of a clustering vector with an index for a search for what is near",
     },
     Kept {
+        statement: "SELECT * CONTAINS *[*",
+        theirs: "0x2200 Use of ANN OF in an ORDER BY clause requires a LIMIT *",
+        ours: "[*|prepared: *|0x2200 *",
+        why: "Cassandra takes an index over the vectors in a collection for one of what is near",
+    },
+    Kept {
+        statement: "CREATE *INDEX *values(*'sai'*",
+        theirs: "schema: UPDATED TABLE *SAI ANN indexes on vector columns*",
+        ours: "schema: UPDATED TABLE *",
+        why: "Cassandra takes an index over the vectors in a collection for one of what is near",
+    },
+    Kept {
         statement: "*BATCH*DELETE *[*]* IF *|*BATCH* IF *DELETE *[*]*",
         theirs: "0x2200 Attempted to delete an element from a list which is null",
         ours: "[[applied] boolean]*true*",

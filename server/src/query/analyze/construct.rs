@@ -15,6 +15,7 @@ use super::term::{Receiver, Terms, cannot_infer, is_hint_for, print};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
 use crate::query::functions::Fit;
+use crate::schema::types;
 
 fn all_of(parts: &[Selectable]) -> String {
     parts.iter().map(print).collect::<Vec<_>>().join(", ")
@@ -352,13 +353,8 @@ impl Terms<'_> {
             let Selectable::Column(name) = name else {
                 return Err(not_for("map", receiver));
             };
-            let place = field_place(udt, name.as_str()).ok_or_else(|| {
-                CqlError::invalid(format!(
-                    "Unknown field '{}' in value of user defined type {}",
-                    name.as_str(),
-                    udt.name
-                ))
-            })?;
+            let place = field_place(udt, name.as_str())
+                .ok_or_else(|| types::unknown_field(name.as_str(), udt))?;
             let (field, ty) = &udt.fields[place];
             let wrong = not_of_field(receiver, field);
             let inner = |_| format!("{}.{field}", receiver.name);

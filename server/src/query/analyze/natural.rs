@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use palladium_protocol::cql::ast::{CellFact, Literal, Selectable};
-use palladium_protocol::types::CqlType;
+use palladium_protocol::types::{CqlType, UserType};
 
 use super::literal;
 use super::parts::field_place;
 use super::term::{Terms, print, undefined};
-use crate::error::CqlResult;
+use crate::error::{CqlError, CqlResult};
 use crate::query::functions::aggregate::AggregateKind;
 use crate::query::functions::{self, Fit, is_assignable};
 use crate::schema::types;
@@ -173,17 +173,7 @@ impl Terms<'_> {
             },
             // In a term the names of fields are no columns.
             Selectable::Map(parts) if !self.columns && names_fields(parts) => match bare {
-                CqlType::Udt(udt) => {
-                    let of_field = |(field, ty): &(String, CqlType)| {
-                        let value = value_of_field(parts, field)?;
-                        Some(self.fit_all(std::iter::once(value), ty))
-                    };
-                    udt.fields
-                        .iter()
-                        .filter_map(of_field)
-                        .min()
-                        .map_or(Fit::Weak, |fit| fit.min(Fit::Weak))
-                }
+                CqlType::Udt(udt) => self.fit_fields(parts, udt),
                 _ => Fit::No,
             },
             Selectable::Map(parts) => match bare {
@@ -191,7 +181,10 @@ impl Terms<'_> {
                     let keys = self.fit_all(parts.iter().map(|(key, _)| key), key);
                     keys.min(self.fit_all(parts.iter().map(|(_, value)| value), value))
                 }
-                CqlType::Udt(_) if self.columns => Fit::Weak,
+                CqlType::Udt(udt) if self.columns => match foreign_field(parts, udt) {
+                    Some(_) => Fit::No,
+                    None => self.fit_fields(parts, udt),
+                },
                 _ => Fit::No,
             },
             Selectable::Tuple(parts) => match (bare, parts.as_slice()) {
@@ -245,7 +238,17 @@ impl Terms<'_> {
                 }
             }
         }
-        Ok(self.fit(of, natural, ty))
+        let foreign = table.and_then(|_| foreign_field_in(of, ty));
+        foreign.map_or_else(|| Ok(self.fit(of, natural, ty)), Err)
+    }
+
+    fn fit_fields(&self, parts: &[(Selectable, Selectable)], udt: &UserType) -> Fit {
+        let of_field = |(field, ty): &(String, CqlType)| {
+            let value = value_of_field(parts, field)?;
+            Some(self.fit_all(std::iter::once(value), ty))
+        };
+        let fields = udt.fields.iter().filter_map(of_field);
+        fields.min().map_or(Fit::Weak, |fit| fit.min(Fit::Weak))
     }
 
     fn fit_all<'t>(&self, parts: impl Iterator<Item = &'t Selectable>, ty: &CqlType) -> Fit {
@@ -260,6 +263,40 @@ impl Terms<'_> {
 pub(super) fn names_fields(parts: &[(Selectable, Selectable)]) -> bool {
     let is_name = |(key, _): &(Selectable, Selectable)| matches!(key, Selectable::Column(_));
     !parts.is_empty() && parts.iter().all(is_name)
+}
+
+/// What is said of the first entry between braces that is no field of the user type.
+pub(super) fn foreign_field(
+    parts: &[(Selectable, Selectable)],
+    udt: &UserType,
+) -> Option<CqlError> {
+    parts.iter().find_map(|(name, _)| match name {
+        Selectable::Column(name) if field_place(udt, name.as_str()).is_some() => None,
+        Selectable::Column(name) => Some(types::unknown_field(name.as_str(), udt)),
+        other => Some(CqlError::invalid(format!(
+            "{} is not a valid field identifier of type {} ",
+            print(other),
+            udt.name
+        ))),
+    })
+}
+
+/// The same of a user type's literal in collections. In a tuple or in another user type it is a value that does not fit.
+fn foreign_field_in(part: &Selectable, ty: &CqlType) -> Option<CqlError> {
+    match (part, ty.bare()) {
+        (Selectable::Map(parts), CqlType::Udt(udt)) => foreign_field(parts, udt),
+        (Selectable::List(parts), CqlType::List(of) | CqlType::Vector(of, _))
+        | (Selectable::Set(parts), CqlType::Set(of)) => {
+            parts.iter().find_map(|part| foreign_field_in(part, of))
+        }
+        (Selectable::Map(parts), CqlType::Map(key, value)) => {
+            let mut entries = parts.iter();
+            entries.find_map(|(own, entry)| {
+                foreign_field_in(own, key).or_else(|| foreign_field_in(entry, value))
+            })
+        }
+        _ => None,
+    }
 }
 
 /// What a user type's literal has for a field: of one that is named twice the last value counts.

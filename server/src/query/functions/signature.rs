@@ -8,7 +8,7 @@ use palladium_protocol::types::CqlType;
 
 use super::{Function, castable_to, number};
 use crate::error::{CqlError, CqlResult};
-use crate::schema::TableSchema;
+use crate::schema::{TableSchema, types};
 
 /// A function, what it takes and what it gives.
 #[derive(Debug, Clone)]
@@ -168,6 +168,10 @@ fn candidates(
                 CqlType::Vector(_, dimensions) => Some(*dimensions),
                 _ => None,
             };
+            // A list without elements as a vector.
+            if [dimensions(0), dimensions(1)].contains(&Some(0)) {
+                return Err(types::not_positive(0));
+            }
             if let (Some(left), Some(right)) = (dimensions(0), dimensions(1))
                 && left != right
             {
