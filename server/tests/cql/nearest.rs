@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::client::{Client, Node, Rows};
+use crate::client::{Client, Node, Rows, Value};
 use crate::scene::wait_for;
 use crate::walk::Chance;
 
@@ -12,6 +12,8 @@ const STEPS: usize = 250;
 const MANY: usize = 2_400;
 /// Rows of one batch.
 const BATCH: usize = 150;
+/// Bytes of a row that is longer than what storage gathers at a time.
+const LONG_BYTES: usize = 5 << 20;
 
 fn number(chance: &mut Chance) -> f32 {
     chance.below(2_001) as f32 / 1_000.0 - 1.0
@@ -217,6 +219,20 @@ fn look(client: &mut Client, chance: &mut Chance, filter: &str) -> (f64, bool) {
     (sum / QUESTIONS as f64, is_by_graph)
 }
 
+/// Whether a graph names the rows that are asked for.
+fn is_by_graph(client: &mut Client, query: &str) -> bool {
+    client.tracing = true;
+    client.query(query).done();
+    client.tracing = false;
+    let id = uuid::Uuid::from_bytes(client.trace.expect("a trace"));
+    let events = format!("SELECT activity FROM system_traces.events WHERE session_id = {id}");
+    let events = client.query(&events).rows();
+    events.rows.iter().any(|row| {
+        let activity = row[0].as_deref().unwrap_or_default();
+        activity.starts_with(b"The graph of vectors")
+    })
+}
+
 /// Waits until a graph is ready and all its vectors are linked.
 fn wait_for_graph(client: &mut Client) {
     let mut chance = Chance(1);
@@ -378,5 +394,46 @@ fn a_vector_of_many_elements_is_found_by_a_graph_of_what_the_store_holds() {
         is_by_graph.then_some(())
     };
     wait_for(by_graph, "all six are in the graph");
+    node.stop();
+}
+
+/// Storage gives a row that is longer than a page of its own away with a place to go on from. With a static column it is read on the longer way.
+#[test]
+fn a_row_longer_than_a_page_of_storage_brings_none_behind_it_that_nobody_named() {
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    client
+        .query("CREATE TABLE t (k int, c int, v vector<float, 2>, b blob, s int static, PRIMARY KEY (k, c))")
+        .done();
+    client
+        .query(
+            "CREATE INDEX ON t (v) USING 'sai' WITH OPTIONS = {'similarity_function': 'euclidean'}",
+        )
+        .done();
+    client.wait_for_builds();
+    let insert = client.prepare("INSERT INTO t (k, c, v, b) VALUES (1, 0, [0, 0], ?)");
+    let long = Value::Bytes(vec![0; LONG_BYTES]);
+    client.execute(&insert, &[long]).done();
+    for (k, c, at) in [(1, 1, 1.0), (1, 2, 2.0), (2, 0, 0.5), (2, 1, 1.5)] {
+        client
+            .query(&format!(
+                "INSERT INTO t (k, c, v) VALUES ({k}, {c}, [{at}, 0])"
+            ))
+            .done();
+    }
+    // The first who asks has every row compared, and a graph made.
+    let near = "SELECT k, c FROM t ORDER BY v ANN OF [0, 0] LIMIT";
+    let by_graph = || is_by_graph(&mut client, &format!("{near} 1")).then_some(());
+    wait_for(by_graph, "the graph is ready");
+    for limit in 1..=5 {
+        let near = format!("{near} {limit}");
+        let rows = client.query(&near).rows().rows;
+        let keys: Vec<(i32, i32)> = rows
+            .iter()
+            .map(|row| (int(&row[0]), int(&row[1])))
+            .collect();
+        let all = [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2)];
+        assert_eq!(keys, all[..limit]);
+    }
     node.stop();
 }

@@ -60,8 +60,8 @@ pub(super) struct Near {
     looks: usize,
     /// Named before.
     named: HashSet<(u32, Candidate)>,
-    /// Being read.
-    current: Option<Nearby>,
+    /// Being read, and which of its partition's rows.
+    current: Option<(Nearby, Slices)>,
     /// Whether it is the one that it was named for.
     is_live: bool,
     reads: usize,
@@ -254,9 +254,9 @@ impl Near {
 
     /// What to read next. None: the graph does not help. `is_within`: the partition at hand has more.
     fn next(&mut self, database: &Database, slices: &Slices, is_within: bool) -> Option<Next> {
-        if is_within && let Some(current) = &self.current {
+        if is_within && let Some((current, own)) = &self.current {
             let range = KeyRange::One(current.candidate.key.clone());
-            return Some(Next::Rows(range, slices.clone()));
+            return Some(Next::Rows(range, own.clone()));
         }
         loop {
             if self.live >= self.wanted {
@@ -271,7 +271,7 @@ impl Near {
                 }
                 self.reads += 1;
                 let range = KeyRange::One(nearby.candidate.key.clone());
-                self.current = Some(nearby);
+                self.current = Some((nearby, own.clone()));
                 self.is_live = false;
                 return Some(Next::Rows(range, own));
             }
@@ -343,7 +343,7 @@ impl Near {
         database: &Database,
         page: &ReadPage<ReadRows>,
     ) -> CqlResult<Named> {
-        let (Some(current), Some(searched)) = (&self.current, &self.searched) else {
+        let (Some((current, _)), Some(searched)) = (&self.current, &self.searched) else {
             return Ok(Named::Stale);
         };
         // The second page of a partition.
