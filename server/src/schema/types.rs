@@ -185,20 +185,15 @@ fn check_nesting(ty: &CqlType) -> CqlResult<()> {
         CqlType::Vector(element, _) if **element == CqlType::Counter => {
             return refuse("Counters are not allowed inside vectors");
         }
-        CqlType::Udt(udt) => {
-            let nested = udt
-                .fields
-                .iter()
-                .any(|(_, field)| field.is_collection() && field.is_multi_cell());
-            if nested {
-                return Err(CqlError::invalid(
-                    "Non-frozen UDTs with nested non-frozen collections are not supported",
-                ));
-            }
-        }
         _ => {}
     }
     Ok(())
+}
+
+/// Whether a column of the type would have cells that have cells of their own: a user-defined type's fields. Elsewhere its values are whole.
+pub fn has_cells_in_cells(ty: &CqlType) -> bool {
+    let has_cells = |field: &CqlType| field.is_collection() && field.is_multi_cell();
+    matches!(ty, CqlType::Udt(udt) if udt.fields.iter().any(|(_, field)| has_cells(field)))
 }
 
 fn check_element(outer: &CqlType, element: &CqlType) -> CqlResult<()> {

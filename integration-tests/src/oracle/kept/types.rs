@@ -235,7 +235,7 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra does not see that a descending column is a collection",
     },
     Kept {
-        statement: "SELECT *CAST(c*",
+        statement: "SELECT *CAST(c*|SELECT *CAST ( c*",
         theirs: "0x2200 c* cannot be cast to *|0x2200 Invalid call to function system.cast_as_*",
         ours: "*",
         why: "Cassandra does not know a descending column's own type again",

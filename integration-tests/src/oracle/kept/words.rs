@@ -19,8 +19,8 @@ pub const KEPT: &[Kept] = &[
         why: "a token tells of the values it is of: Cassandra forgets that beside another condition on the key",
     },
     Kept {
-        statement: "*WHERE *(c0, c1*) *AND c0 <* (*|*WHERE *(c0, c1*) *AND c0 >* (*|*WHERE *c0 <* (* AND (c0, c1*) *|*WHERE *c0 >* (* AND (c0, c1*) *",
-        theirs: "0x2200 Invalid null value in condition for column c*",
+        statement: "*WHERE *(c0, c1*) *AND c0 <* (*|*WHERE *(c0, c1*) *AND c0 >* (*|*WHERE *c0 <* (* AND (c0, c1*) *|*WHERE *c0 >* (* AND (c0, c1*) *|*WHERE *(c*) >*((* AND c* <* (*|*WHERE *(c*) <*((* AND c* >* (*|*FROM w*WHERE *(p*) >*((* AND p* <* (*|*FROM w*WHERE *(p*) <*((* AND p* >* (*",
+        theirs: "0x2200 Invalid null value in condition for column c*|0x2200 Invalid null value in condition for column p*",
         ours: "[*",
         why: "Cassandra takes the parts of a tuple for values of several columns where the column stands beside a relation over several",
     },

@@ -55,7 +55,10 @@ impl Terms<'_> {
                 column: index,
                 part,
             },
-            ty: if several { CqlType::list(one) } else { one },
+            ty: match several {
+                true => CqlType::list(one).frozen(),
+                false => one,
+            },
         })
     }
 

@@ -201,7 +201,8 @@ fn add<'a>(
     circumstances: &Circumstances<'_>,
 ) -> CqlResult<()> {
     let name = added.name.as_str();
-    let ty = resolve::cql_type(catalog, &table.keyspace, &added.of)?;
+    let place = format!(" for column {name}");
+    let ty = resolve::column_type(catalog, &table.keyspace, &added.of, &place)?;
     let mask = added.mask.as_ref();
     let mask = mask.map(|mask| mask::mask_of(mask, name, &ty, &circumstances.moment));
     let mask = mask.transpose()?;

@@ -178,7 +178,7 @@ pub fn table_of(
         in_hash_order(&create.columns, |of| of_identifier(of.name.as_str()))
             .into_iter()
             .map(|column| {
-                let ty = resolve::cql_type(catalog, keyspace, &column.of)?;
+                let ty = resolve::column_type(catalog, keyspace, &column.of, "")?;
                 if let Some(mask) = &column.mask {
                     let name = column.name.as_str();
                     masks.insert(name, mask_of(mask, name, &ty, circumstances)?);
