@@ -144,8 +144,8 @@ pub fn check_field(written: &Type) -> CqlResult<()> {
 /// What can be said about a type without knowing what its names stand for.
 pub fn check(written: &Type, frozen: bool) -> CqlResult<()> {
     let shown = || match frozen {
-        true => format!("frozen<{written}>"),
-        false => written.to_string(),
+        true => types::repeated(&Type::Frozen(Box::new(written.clone())), None),
+        false => types::repeated(written, None),
     };
     let is_counter = |part: &Type| {
         matches!(
@@ -217,7 +217,8 @@ fn check_part_is_frozen(whole: &Type, part: &Type) -> CqlResult<()> {
         _ => return Ok(()),
     };
     Err(CqlError::invalid(format!(
-        "Non-frozen {what} are not allowed inside collections: {whole}"
+        "Non-frozen {what} are not allowed inside collections: {}",
+        types::repeated(whole, None)
     )))
 }
 

@@ -90,8 +90,8 @@ fn convert(written: &Type, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<CqlT
     })
 }
 
-/// A written type as Cassandra repeats it in errors: user-defined types with their keyspace, where it was found out by then, and what is frozen by its place
-/// says so, but for tuples.
+/// A written type as Cassandra repeats it: user-defined types with their keyspace, where it was found out by then, and what is frozen by its place says so.
+/// No tuple does, and no vector, in which nothing is frozen by it either.
 pub fn repeated(written: &Type, keyspace: Option<&str>) -> String {
     spelled(written, keyspace, false)
 }
@@ -109,7 +109,7 @@ fn spelled(written: &Type, keyspace: Option<&str>, frozen: bool) -> String {
             return format!("tuple<{}>", parts.join(", "));
         }
         Type::Vector(element, dimensions) => {
-            return format!("vector<{}, {dimensions}>", spelled(element, keyspace, true));
+            return format!("vector<{}, {dimensions}>", spelled(element, keyspace, false));
         }
         Type::Custom(class) => {
             let class = CqlType::from_class_name(class)

@@ -45,7 +45,9 @@ pub fn of(expression: &Selectable) -> String {
             let end = |bound: &Option<Box<Term>>| bound.as_deref().map(term).unwrap_or_default();
             format!("{}[{}..{}]", of(whole), end(from), end(to))
         }
-        Selectable::TypeHint { to, expression } => format!("({to}){}", of(expression)),
+        Selectable::TypeHint { to, expression } => {
+            format!("({}){}", types::repeated(to, None), of(expression))
+        }
         Selectable::Tuple(parts) => format!("({})", all(parts)),
         Selectable::List(parts) => format!("[{}]", all(parts)),
         Selectable::Set(parts) => format!("{{{}}}", all(parts)),
@@ -92,7 +94,9 @@ pub fn raw(term: &Selectable) -> String {
             raw(right)
         ),
         Selectable::Negation(inner) => format!("system.\"_negate\"({})", raw(inner)),
-        Selectable::TypeHint { to, expression } => format!("({to}){}", raw(expression)),
+        Selectable::TypeHint { to, expression } => {
+            format!("({}){}", types::repeated(to, None), raw(expression))
+        }
         Selectable::Tuple(parts) => format!("({})", all(parts)),
         Selectable::List(parts) => format!("[{}]", all(parts)),
         Selectable::Set(parts) => format!("{{{}}}", all(parts)),
@@ -156,10 +160,6 @@ impl Terms<'_> {
         raw(&self.as_shown(&as_selectable(of)))
     }
 
-    pub(super) fn as_looked_up(&self, ty: &Type) -> Type {
-        as_looked_up(ty, self.keyspace, false)
-    }
-
     pub(super) fn as_shown(&self, of: &Selectable) -> Selectable {
         let boxed = |of: &Selectable| Box::new(self.as_shown(of));
         let all = |parts: &[Selectable]| parts.iter().map(|part| self.as_shown(part)).collect();
@@ -175,7 +175,7 @@ impl Terms<'_> {
                 }
             }
             Selectable::TypeHint { to, expression } => Selectable::TypeHint {
-                to: self.as_looked_up(to),
+                to: found_in(to, self.keyspace),
                 expression: boxed(expression),
             },
             Selectable::Function { name, arguments } => Selectable::Function {
@@ -206,33 +206,21 @@ impl Terms<'_> {
     }
 }
 
-/// A type as errors repeat it when it has been looked up: its user types have their keyspace, and what is frozen by standing where it stands says so. No
-/// tuple does, and no vector, in which nothing is frozen by it either.
-fn as_looked_up(ty: &Type, keyspace: &str, is_frozen: bool) -> Type {
-    let inner = |ty: &Type| Box::new(as_looked_up(ty, keyspace, is_frozen));
-    let whole = match ty {
+/// A type whose user types have the keyspace that they were found in.
+fn found_in(ty: &Type, keyspace: &str) -> Type {
+    let inner = |ty: &Type| Box::new(found_in(ty, keyspace));
+    match ty {
         Type::User(name) if name.keyspace.is_none() => {
             Type::User(QualifiedName::new(Name::exact(keyspace), name.name.clone()))
         }
         Type::List(of) => Type::List(inner(of)),
         Type::Set(of) => Type::Set(inner(of)),
         Type::Map(key, value) => Type::Map(inner(key), inner(value)),
-        Type::Frozen(of) => return as_looked_up(of, keyspace, true),
-        Type::Vector(of, dimension) => {
-            return Type::Vector(Box::new(as_looked_up(of, keyspace, false)), *dimension);
-        }
+        Type::Frozen(of) => Type::Frozen(inner(of)),
+        Type::Vector(of, dimension) => Type::Vector(inner(of), *dimension),
         Type::Tuple(types) => {
-            let frozen = |ty: &Type| as_looked_up(ty, keyspace, true);
-            return Type::Tuple(types.iter().map(frozen).collect());
+            Type::Tuple(types.iter().map(|ty| found_in(ty, keyspace)).collect())
         }
         other => other.clone(),
-    };
-    let says_so = matches!(
-        whole,
-        Type::List(_) | Type::Set(_) | Type::Map(..) | Type::User(_)
-    );
-    match is_frozen && says_so {
-        true => Type::Frozen(Box::new(whole)),
-        false => whole,
     }
 }

@@ -361,7 +361,7 @@ impl<'a> Terms<'a> {
                         false => format!(
                             "Cannot cast value {} to type {}",
                             super::name::raw(&self.as_shown(expression)),
-                            self.as_looked_up(to)
+                            types::repeated(to, Some(self.keyspace))
                         ),
                     }));
                 }

@@ -246,12 +246,11 @@ fn with_arguments(
     arguments: &Option<Vec<Type>>,
     circumstances: &Circumstances<'_>,
 ) -> CqlResult<QualifiedName> {
-    let keyspace = keyspace_of(name, circumstances)?;
+    keyspace_of(name, circumstances)?;
     let mut full = name.name.as_str().to_owned();
     if let Some(arguments) = arguments {
-        let types = arguments
-            .iter()
-            .map(|ty| types::repeated(ty, Some(keyspace)));
+        // Where no function has the name, nothing is looked up.
+        let types = arguments.iter().map(|ty| types::repeated(ty, None));
         let types: Vec<String> = types.collect();
         full += &format!("({})", types.join(", "));
     }
