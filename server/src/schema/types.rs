@@ -109,7 +109,10 @@ fn spelled(written: &Type, keyspace: Option<&str>, frozen: bool) -> String {
             return format!("tuple<{}>", parts.join(", "));
         }
         Type::Vector(element, dimensions) => {
-            return format!("vector<{}, {dimensions}>", spelled(element, keyspace, false));
+            return format!(
+                "vector<{}, {dimensions}>",
+                spelled(element, keyspace, false)
+            );
         }
         Type::Custom(class) => {
             let class = CqlType::from_class_name(class)

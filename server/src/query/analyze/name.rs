@@ -218,9 +218,7 @@ fn found_in(ty: &Type, keyspace: &str) -> Type {
         Type::Map(key, value) => Type::Map(inner(key), inner(value)),
         Type::Frozen(of) => Type::Frozen(inner(of)),
         Type::Vector(of, dimension) => Type::Vector(inner(of), *dimension),
-        Type::Tuple(types) => {
-            Type::Tuple(types.iter().map(|ty| found_in(ty, keyspace)).collect())
-        }
+        Type::Tuple(types) => Type::Tuple(types.iter().map(|ty| found_in(ty, keyspace)).collect()),
         other => other.clone(),
     }
 }

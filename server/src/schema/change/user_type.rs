@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use palladium_protocol::cql::ast::{AlterType, AlterTypeAction, CreateType, Name, Type};
+use palladium_protocol::cql::ast::{
+    AlterType, AlterTypeAction, CreateType, Name, QualifiedName, Type,
+};
 use palladium_protocol::cql::{self};
 use palladium_protocol::response::{Change, SchemaTarget};
 use palladium_protocol::types::{CqlType, UserType};
@@ -157,17 +159,17 @@ fn add(
         return match if_not_exists {
             true => Ok(()),
             false => Err(CqlError::invalid(format!(
-                "Cannot add field {field} to type {}.{}: a field with name {field} already exists",
-                ty.keyspace, ty.name
+                "Cannot add field {field} to type {}: a field with name {field} already exists",
+                full_name(ty)
             ))),
         };
     }
     let shown = types::repeated(of, Some(&ty.keyspace));
     let of = resolve::cql_type(catalog, &ty.keyspace, of)?;
+    let name = full_name(ty);
     let refuse = |why: String| {
         Err(CqlError::invalid(format!(
-            "Cannot add new field {field} of type {shown} to user type {}.{} as {why}",
-            ty.keyspace, ty.name
+            "Cannot add new field {field} of type {shown} to user type {name} as {why}"
         )))
     };
     if resolve::mentions(&of, &ty.keyspace, &ty.name) {
@@ -212,6 +214,11 @@ fn add(
     Ok(())
 }
 
+/// `ks."T"`
+fn full_name(ty: &UserType) -> QualifiedName {
+    QualifiedName::new(Name::exact(&*ty.keyspace), Name::exact(&*ty.name))
+}
+
 /// Whether the type stands where bytes are ordered.
 fn is_in_key(kind: ColumnKind, ty: &CqlType, mentions: &dyn Fn(&CqlType) -> bool) -> bool {
     match ty {
@@ -231,10 +238,9 @@ fn rename(ty: &mut UserType, renames: &[(Name, Name)], if_exists: bool) -> CqlRe
                 true => continue,
                 false => {
                     return Err(CqlError::invalid(format!(
-                        "Unkown field {} in user type {}.{}",
+                        "Unkown field {} in user type {}",
                         from.as_str(),
-                        ty.keyspace,
-                        ty.name
+                        full_name(ty)
                     )));
                 }
             }
