@@ -45,6 +45,9 @@ pub const ANY_VECTOR: &str = "Cassandra takes any vector for the one that is mea
 /// Why rows are missing where a classic index over a static column is asked beside a clustering.
 pub const INDEXED_STATIC: &str = "Cassandra finds nothing by an index over a static column where the key of the row is told as well";
 
+/// Why rows are missing where an index over a static column is asked.
+pub const LOST_STATIC: &str = "Cassandra's index over a static column has lost values that it shows in their partition: what came later in its place took the entry along";
+
 /// Why rows are missing where a classic index over a clustering column is asked.
 pub const INDEXED_CLUSTERING: &str = "Cassandra's entry of a row in a classic index over its clustering expires by the server's clock, and with the newest of its cells";
 

@@ -74,6 +74,9 @@ impl Pair {
             if self.loses_empty_values(step).await {
                 return Some(kept::EMPTY_VALUE);
             }
+            if self.loses_statics(step).await {
+                return Some(kept::LOST_STATIC);
+            }
         }
         if lacks_rows && self.is_no_mirror(step).await {
             return Some(kept::NO_MIRROR);
@@ -365,6 +368,28 @@ impl Pair {
             is_sought && value.is_empty()
         };
         self.loses_rows_with(step, is_empty).await
+    }
+
+    /// The same, where it is a static column's, and an index of any kind is asked for it.
+    async fn loses_statics(&mut self, step: &Step) -> bool {
+        let Some((_, relations)) = relations(step) else {
+            return false;
+        };
+        let mut indexed = self.indexed(step, "COMPOSITES").await;
+        indexed.extend(self.indexed(step, "CUSTOM").await);
+        let of = |column: &Column, target: &[u8]| {
+            let named = |kind: &str| format!("{kind}({})", column.name).into_bytes() == target;
+            column.name.as_bytes() == target || ["values", "keys", "entries"].into_iter().any(named)
+        };
+        let is_asked = |column: &Column| {
+            let mut relations = relations.iter();
+            relations.any(|relation| relation.text.split([' ', '[']).next() == Some(&*column.name))
+        };
+        let is_static = |column: &Column, _: &[u8]| {
+            let is_indexed = indexed.iter().any(|target| of(column, target));
+            column.name.starts_with('s') && is_indexed && is_asked(column)
+        };
+        self.loses_rows_with(step, is_static).await
     }
 
     /// The same, where the value is a tuple of the clustering whose last part is null.
