@@ -20,6 +20,8 @@ pub(super) struct Found {
     pub last: Position,
     /// The largest segment number in use.
     pub newest_segment: u64,
+    /// The newest segment that could be read, with groups or without.
+    pub newest_read: Option<u64>,
     /// Segments that hold nothing: prepared, cut short at birth, or released already.
     pub leftovers: Vec<u64>,
 }
@@ -142,6 +144,7 @@ struct Reading {
     /// Is `last.seal` what stands before the next segment, or has damage hidden it?
     is_seal_known: bool,
     newest_segment: u64,
+    newest_read: Option<u64>,
     leftovers: Vec<u64>,
     durable_seals: Vec<[u8; 32]>,
     /// What crashes left at the ends of segments.
@@ -174,6 +177,7 @@ impl Reading {
             // The segment before the oldest is gone, and with it what the oldest is to be compared with.
             is_seal_known: record.oldest_segment == 1,
             newest_segment: 0,
+            newest_read: None,
             leftovers: Vec::new(),
             durable_seals: Vec::new(),
             torn: Vec::new(),
@@ -252,6 +256,7 @@ impl Reading {
         recovered.is_clean_stop = scanned.has_end_record;
         recovered.damage.extend(scanned.damage);
         self.torn.extend(scanned.unfinished);
+        self.newest_read = self.newest_read.max(Some(number));
         let segment = recovered
             .segments
             .entry(number)
@@ -367,6 +372,7 @@ impl Reading {
             recovered: self.recovered,
             watermark: self.watermark,
             newest_segment: self.newest_segment,
+            newest_read: self.newest_read,
             leftovers: self.leftovers,
         }
     }

@@ -126,9 +126,8 @@ impl<B: Backend> CommitLog<B> {
         options: CommitLogOptions,
     ) -> Result<(CommitLog<B>, Recovered)> {
         // What the dead process wrote may lie in the page cache only; from here on it counts.
-        let mut segments = found.recovered.segments.iter();
-        if let Some((newest, _)) = segments.rfind(|(_, segment)| !segment.tables.is_empty()) {
-            backend.log_sync(*newest).await?;
+        if let Some(newest) = found.newest_read {
+            backend.log_sync(newest).await?;
         }
         if let Some(slot) = found.watermark.newest_slot() {
             // So may the newest watermark. The next one goes to the other slot, and until it is durable this one has to hold.

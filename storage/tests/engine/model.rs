@@ -255,6 +255,13 @@ fn what_expires_while_it_is_read_may_be_gone_from_what_is_read_next() {
 }
 
 #[test]
+fn a_segment_that_was_begun_before_a_kill_and_a_loss_of_power_is_no_damage() {
+    for seed in [951_000_811, 951_000_898] {
+        Story::tell(seed, STEPS, &mut 0);
+    }
+}
+
+#[test]
 fn a_stop_whose_watermark_fails_looks_like_a_crash() {
     Story::tell(910_000_575, STEPS, &mut 0);
 }
