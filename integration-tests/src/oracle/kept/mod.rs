@@ -82,6 +82,10 @@ pub const DESCENDING_KEY: &str = "Cassandra lists partitions of a view from the 
 pub const ROWS_LOST_IN_PAGES: &str =
     "Cassandra loses rows when it is asked page by page, and shows them when asked at once";
 
+/// Why rows are missing under a LIMIT. Seen where an attached index over a static column brings values that have expired.
+pub const ROWS_LOST_UNDER_LIMIT: &str =
+    "Cassandra counts towards a LIMIT what its index brings and nobody is shown";
+
 /// Who gives a warning that the other does not.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Only {

@@ -230,7 +230,7 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "*",
-        theirs: "0x2200 Cannot infer type of argument c*|0x2200 Cannot infer type of argument r*.f*",
+        theirs: "0x2200 Cannot infer type of argument c*|0x2200 Cannot infer type of argument r*.f*|0x2200 Cannot infer type of argument r*[*",
         ours: "*",
         why: "Cassandra does not see that a descending column is a collection",
     },

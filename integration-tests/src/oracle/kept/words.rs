@@ -229,6 +229,12 @@ pub const KEPT: &[Kept] = &[
         why: "the fields of a value in a view's condition stay in their order; Cassandra has them in that of a hash table",
     },
     Kept {
+        statement: "*(c*, c*) *{f*: *, f*: *",
+        theirs: "0x2200 Column \"*\" appeared twice in a relation: *{f*: *, f*: *",
+        ours: "0x2200 Column \"*\" appeared twice in a relation: *{f*: *, f*: *",
+        why: "the fields of a value that a relation repeats stay in their order; Cassandra has them in that of a hash table",
+    },
+    Kept {
         statement: "DESCRIBE *",
         theirs: "[*WHERE *IS NOT NULL*'*'*'*",
         ours: "[*WHERE *IS NOT NULL*''*",

@@ -90,6 +90,9 @@ impl Pair {
         if self.lists_descending_keys(step).await {
             return Some(kept::DESCENDING_KEY);
         }
+        if self.loses_rows_under_limit(step, difference).await {
+            return Some(kept::ROWS_LOST_UNDER_LIMIT);
+        }
         match step.page_rows.is_some() && self.loses_rows_in_pages(step).await {
             true => Some(kept::ROWS_LOST_IN_PAGES),
             false => None,
@@ -209,6 +212,26 @@ impl Pair {
         );
         ours.is_some_and(|ours| ours == our_whole.rows)
             && theirs.is_some_and(|theirs| theirs != whole.rows)
+    }
+
+    /// Whether Cassandra shows fewer rows than we do of those that both show when nothing limits them, and ours are the first ones.
+    async fn loses_rows_under_limit(&mut self, step: &Step, difference: &Difference) -> bool {
+        let (true, Some(unlimited)) = (step.text.contains(" LIMIT "), plain(step, "*")) else {
+            return false;
+        };
+        let (theirs, ours) = self.at_once(&unlimited).await;
+        if compare::difference(&theirs, &ours).is_some() {
+            return false;
+        }
+        let limited = (&difference.theirs.answer, &difference.ours.answer);
+        let (Answer::Rows(whole), (Answer::Rows(fewer), Answer::Rows(first))) =
+            (ours.answer, limited)
+        else {
+            return false;
+        };
+        first.columns == whole.columns
+            && whole.rows.starts_with(&first.rows)
+            && fewer.rows.len() < first.rows.len()
     }
 
     /// Whether Cassandra shows under the same WHERE all rows that we show when it is asked for all columns, and fewer of the same when it is asked for some of them.
