@@ -141,15 +141,22 @@ pub fn with_short_varints(theirs: &Reply) -> Reply {
                 if !matches!(column.ty, Type::Native("varint", _)) {
                     continue;
                 }
-                while let Some([first, second, ..]) = value.as_deref()
-                    && matches!((first, second), (0, 0..=0x7f) | (0xff, 0x80..))
-                {
+                while value.as_deref().is_some_and(is_padded) {
                     *value = value.as_ref().map(|value| value.slice(1..));
                 }
             }
         }
     }
     theirs
+}
+
+/// Whether an integer's first byte says nothing that its second one does not say.
+pub fn is_padded(number: &[u8]) -> bool {
+    match number {
+        [0x00, next, ..] => *next < 0x80,
+        [0xff, next, ..] => *next >= 0x80,
+        _ => false,
+    }
 }
 
 fn kind(answer: &Answer) -> String {
@@ -568,6 +575,16 @@ mod tests {
             }
         }
         out.into()
+    }
+
+    #[test]
+    fn a_number_is_padded_where_its_first_byte_says_nothing() {
+        for padded in [&[0, 0][..], &[0, 0, 0, 5], &[0xff, 0x80], &[0xff, 0xff]] {
+            assert!(is_padded(padded), "{padded:?}");
+        }
+        for whole in [&[][..], &[0], &[0xff], &[0, 0x80], &[0xff, 0x7f], &[1, 0]] {
+            assert!(!is_padded(whole), "{whole:?}");
+        }
     }
 
     #[test]

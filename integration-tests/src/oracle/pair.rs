@@ -5,6 +5,7 @@
 //! Indexes and views are built behind the answer to their CREATE: nothing else is sent before both servers' own tables say that they are.
 
 mod contradiction;
+mod lost;
 mod view;
 
 use std::collections::BTreeSet;
