@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::client::{Client, Node, Rows, Value};
-use crate::scene::wait_for;
+use crate::scene::{Scene, wait_for};
 use crate::walk::Chance;
 
 const STEPS: usize = 250;
@@ -436,4 +436,37 @@ fn a_row_longer_than_a_page_of_storage_brings_none_behind_it_that_nobody_named()
         assert_eq!(keys, all[..limit]);
     }
     node.stop();
+}
+
+/// As nothing has been taken away yet, everything is there again.
+#[test]
+fn a_vector_that_a_clock_ahead_called_expired_is_near_when_the_clock_is_set_back() {
+    const HOUR: i64 = 3_600;
+    let scene = Scene::new(false);
+    scene.serve(|_, client| {
+        client.create_keyspace();
+        client.query("USE ks").done();
+        client
+            .query("CREATE TABLE t (k int PRIMARY KEY, v vector<float, 2>)")
+            .done();
+        client.query("CREATE INDEX ON t (v) USING 'sai'").done();
+        client.wait_for_builds();
+        client
+            .query("INSERT INTO t (k, v) VALUES (1, [1, 0]) USING TTL 1800")
+            .done();
+        client
+            .query("INSERT INTO t (k, v) VALUES (2, [0, 1])")
+            .done();
+        let near = "SELECT k FROM t ORDER BY v ANN OF [1, 0] LIMIT 5";
+        for (seconds, expected) in [(HOUR, &[2][..]), (-HOUR, &[1, 2]), (HOUR, &[2])] {
+            scene.env.step_wall(seconds);
+            let by_graph = || {
+                let rows = client.query(near).rows().rows;
+                let keys: Vec<i32> = rows.iter().map(|row| int(&row[0])).collect();
+                assert_eq!(keys, expected);
+                is_by_graph(client, near).then_some(())
+            };
+            wait_for(by_graph, "the graph is ready");
+        }
+    });
 }

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use palladium_crypto::TableId;
 use palladium_protocol::types::CqlType;
 use palladium_storage::graph::Survey;
 use palladium_storage::{
@@ -63,6 +64,12 @@ pub fn begin(database: &Arc<Database>, table: &Arc<TableSchema>, index: &Index) 
     if matches!(attached, Ok(true)) {
         tokio::spawn(fill.run());
     }
+}
+
+/// Takes this graph away: whoever asks next has another one made. Nothing, if the table is closed, or it is gone.
+pub fn end(database: &Database, table: TableId, store: Store, number: u64) {
+    let is_meant = |vectors: &Vectors| vectors.number == number;
+    let _ = database.engine.detach(table, store, is_meant);
 }
 
 impl Fill {
@@ -165,12 +172,7 @@ impl Fill {
 
     fn detach(&self) {
         if let Some(database) = self.database.upgrade() {
-            // An error: the table is closed, and the graph is gone with it.
-            let _ = database
-                .engine
-                .detach(self.table.id, self.store, |vectors: &Vectors| {
-                    vectors.number == self.number
-                });
+            end(&database, self.table.id, self.store, self.number);
         }
     }
 

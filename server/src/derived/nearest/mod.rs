@@ -12,6 +12,8 @@
 //!
 //! Like all entries those in memory are hints: a row may hold another vector by now, or be gone. Who finds that out says so ([`Vectors::forget`]).
 //!
+//! What has expired is forgotten, too, and nobody who says that it is earlier is told by a graph that there is nothing ([`Searched::lived_until`]).
+//!
 //! What must hold: a row that is visible and has a vector is found by a search that looks at everything. So the graph is attached before the store is read, what is
 //! applied meanwhile arrives in the inbox, and a place is forgotten only if nothing has arrived for it since before the row was looked at.
 
@@ -26,7 +28,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use palladium_protocol::types::CqlType;
 use palladium_storage::graph::{Metric, Shape};
 
-pub use fill::begin;
+pub use fill::{begin, end};
 pub use vectors::{Nearby, Search, Searched, Vectors, hash};
 
 use crate::error::{CqlError, CqlResult};

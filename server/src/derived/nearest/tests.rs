@@ -113,7 +113,7 @@ fn a_place_is_forgotten_unless_something_has_arrived_for_it() {
     // Written again after the search, before whoever searched has looked at the row.
     write(&vectors, [1.0, 0.0, 0.0], 2);
     for nearby in &before.nearby {
-        vectors.forget(&before, nearby);
+        vectors.forget(&before, nearby, i64::MIN);
     }
     let after = search(&vectors, [1.0, 0.0, 0.0], 9);
     assert_eq!(keys(&after.nearby), [2]);
@@ -151,7 +151,7 @@ fn of_very_many_rows_with_one_vector_a_search_names_some_and_says_that_there_are
     assert_eq!((some.nearby.len(), some.is_all), (NEARBY_MAX, false));
     // The last first: whoever goes away from the front moves all others.
     for nearby in some.nearby.iter().rev() {
-        vectors.forget(&some, nearby);
+        vectors.forget(&some, nearby, i64::MIN);
     }
     let left = vectors.search(&question).expect("it is ready");
     assert_eq!((left.nearby.len(), left.is_all), (5, true));
@@ -170,7 +170,7 @@ fn vectors_that_nobody_has_are_thrown_out_and_the_others_stay() {
         .iter()
         .filter(|nearby| keys(std::slice::from_ref(nearby)) == [1])
     {
-        vectors.forget(&all, nearby);
+        vectors.forget(&all, nearby, i64::MIN);
     }
     let mut survey = None;
     while let Work::More { .. } = vectors.work(&mut survey) {}
@@ -178,7 +178,7 @@ fn vectors_that_nobody_has_are_thrown_out_and_the_others_stay() {
     assert_ne!(left.generation, all.generation);
     assert_eq!(keys(&left.nearby), [2]);
     // What was found before has other numbers now, and nothing is forgotten by them.
-    vectors.forget(&all, &all.nearby[0]);
+    vectors.forget(&all, &all.nearby[0], i64::MIN);
     assert_eq!(keys(&search(&vectors, [0.0; 3], 9).nearby), [2]);
 }
 

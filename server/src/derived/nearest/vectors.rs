@@ -70,6 +70,8 @@ struct State {
     arrivals: u64,
     /// How often nodes were numbered anew.
     generation: u64,
+    /// Until this second one of those lived that were forgotten because they had expired.
+    lived_until: i64,
     /// Bytes taken from the budget.
     counted: usize,
 }
@@ -103,6 +105,8 @@ pub struct Searched {
     /// For [`Vectors::forget`].
     pub generation: u64,
     arrivals: u64,
+    /// Before this second others are near, which were forgotten because they have expired.
+    pub lived_until: i64,
 }
 
 /// A row that was written with a vector near the one looked for.
@@ -236,9 +240,10 @@ impl Vectors {
         }
     }
 
-    /// A row was looked at after a search, and does not hold the vector that it was found by.
-    pub fn forget(&self, searched: &Searched, nearby: &Nearby) {
-        self.change(|state| state.forget(searched, nearby));
+    /// A row was looked at after a search, and does not hold the vector that it was found by. `lived_until`: the second at which it has expired; none is before it if it
+    /// has another one, or was deleted.
+    pub fn forget(&self, searched: &Searched, nearby: &Nearby, lived_until: i64) {
+        self.change(|state| state.forget(searched, nearby, lived_until));
     }
 
     /// Works for a moment: links what waits, measures, throws out what nobody has.
@@ -319,6 +324,7 @@ impl State {
             place_bytes: 0,
             arrivals: 0,
             generation: 0,
+            lived_until: i64::MIN,
             counted: 0,
         }
     }
@@ -409,10 +415,11 @@ impl State {
             is_all,
             generation: self.generation,
             arrivals: self.arrivals,
+            lived_until: self.lived_until,
         }
     }
 
-    fn forget(&mut self, searched: &Searched, nearby: &Nearby) {
+    fn forget(&mut self, searched: &Searched, nearby: &Nearby, lived_until: i64) {
         if searched.generation != self.generation {
             return;
         }
@@ -427,6 +434,7 @@ impl State {
         if places[at].arrived > searched.arrivals {
             return;
         }
+        self.lived_until = self.lived_until.max(lived_until);
         let gone = places.remove(at);
         self.empty += usize::from(places.is_empty());
         self.place_bytes -= PLACE_BYTES + gone.at.len();
@@ -452,6 +460,7 @@ impl State {
             place_bytes: self.place_bytes,
             arrivals: self.arrivals,
             generation: self.generation + 1,
+            lived_until: self.lived_until,
             counted: self.counted,
             ..next
         };

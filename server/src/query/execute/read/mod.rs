@@ -529,7 +529,7 @@ impl Select {
         let database = self.database.clone();
         if let Some(near) = &mut self.near
             && near.is_by_graph()
-            && matches!(near.judge(&database, &page)?, Named::Stale)
+            && matches!(near.judge(&database, command, &page)?, Named::Stale)
         {
             self.resume = None;
             return Ok(());

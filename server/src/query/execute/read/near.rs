@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use palladium_storage::{
-    Beside, KeyRange, PartitionKey, ReadCommand, ReadPage, ReadPosition, ReadRows, Slices, Store,
-    Token,
+    Beside, CellState, KeyRange, PartitionKey, ReadCommand, ReadPage, ReadPosition, ReadRows,
+    Slices, Store, Token,
 };
 
 use super::groups::Kept;
@@ -38,6 +38,8 @@ const TRIED_MAX: usize = 2_000;
 /// Rows that are read because the graph named them: for each that is wanted, and at least. Past it, comparing all that the WHERE lets through costs less.
 const READS_PER_WANTED: usize = 20;
 const READS_MIN: usize = 2_000;
+/// Seconds by which readings of one clock differ, taken by several at a time. A clock that shows less than that was set.
+const SECONDS_APART_MAX: i64 = 10;
 /// In a second look so many times as many are asked for.
 const WIDER: usize = 8;
 
@@ -69,7 +71,9 @@ pub(super) struct Near {
     pub(super) live: usize,
     /// Where comparing every row was left.
     paused: Option<Paused>,
-    /// By the server's own clock: what has expired is gone for everybody.
+    /// The second at which this is asked.
+    seconds: i64,
+    /// By the server's own clock: what has expired is gone for all who go by it.
     may_forget: bool,
 }
 
@@ -188,6 +192,7 @@ pub(super) fn begin(
         reads: 0,
         live: 0,
         paused: Some(Paused::default()),
+        seconds: scope.moment.seconds,
         may_forget,
     })))
 }
@@ -322,6 +327,15 @@ impl Near {
                 false => format!("The graph of vectors named {named} rows"),
             }
         });
+        if self.seconds < searched.lived_until {
+            // It has forgotten what is there at this second, be it that a client says so or that the clock was ahead for a while.
+            if self.may_forget && searched.lived_until - self.seconds > SECONDS_APART_MAX {
+                let number = vectors.number;
+                drop(vectors);
+                nearest::end(database, self.table.id, self.store, number);
+            }
+            return false;
+        }
         let before = self.searched.as_ref();
         if before.is_some_and(|before| before.generation != searched.generation) {
             // Nodes have other numbers: what was read may be named again, and would be kept twice.
@@ -341,25 +355,52 @@ impl Near {
     pub(super) fn judge(
         &mut self,
         database: &Database,
+        command: &ReadCommand,
         page: &ReadPage<ReadRows>,
     ) -> CqlResult<Named> {
-        let (Some((current, _)), Some(searched)) = (&self.current, &self.searched) else {
+        let Some((current, _)) = &self.current else {
             return Ok(Named::Stale);
         };
         // The second page of a partition.
         if self.is_live {
             return Ok(Named::Live);
         }
-        self.is_live = holds(&self.table, self.column, current, page)?;
+        self.is_live = held(&self.table, self.column, current, page)?.is_some();
         if self.is_live {
             return Ok(Named::Live);
         }
-        if self.may_forget
+        let lived_until = match page.hidden.tombstones {
+            _ if !self.may_forget => None,
+            0 => Some(i64::MIN),
+            _ => self.lived_until(database, command, current)?,
+        };
+        if let (Some(lived_until), Some(searched)) = (lived_until, &self.searched)
             && let Some(vectors) = self.vectors(database)
         {
-            vectors.forget(searched, current);
+            vectors.forget(searched, current, lived_until);
         }
         Ok(Named::Stale)
+    }
+
+    /// Until when a row that was read in vain held what it was named by, if it has expired. None: that takes waiting, and is asked when it is read again.
+    fn lived_until(
+        &self,
+        database: &Database,
+        command: &ReadCommand,
+        current: &Nearby,
+    ) -> CqlResult<Option<i64>> {
+        let earlier = ReadCommand {
+            now: i64::MIN,
+            ..command.clone()
+        };
+        let clock = database.engine.reading();
+        let Some(Ok(page)) = database.engine.try_read_encoded(&earlier, clock) else {
+            return Ok(None);
+        };
+        let until = held(&self.table, self.column, current, &page)?;
+        Ok(Some(
+            until.map_or(i64::MIN, |until| until.min(self.seconds)),
+        ))
     }
 
     fn vectors(&self, database: &Database) -> Option<Beside<Vectors>> {
@@ -404,20 +445,20 @@ impl Meant {
     }
 }
 
-/// Whether a page has the vector by which a row, or a partition as a whole, was named.
-fn holds(
+/// Until when a row, or a partition as a whole, holds the vector that it was named by, as a page has it. None: it does not hold it.
+fn held(
     table: &TableSchema,
     column: usize,
     nearby: &Nearby,
     page: &ReadPage<ReadRows>,
-) -> CqlResult<bool> {
+) -> CqlResult<Option<i64>> {
     let column = &table.columns[column];
     for partition in &page.partitions {
         let row = match (&nearby.candidate.clustering, column.kind) {
             // A part of the key does not change: it is enough that there is anything.
             (_, ColumnKind::PartitionKey | ColumnKind::Clustering) => {
                 if partition.static_row.is_some() || !partition.rows.is_empty() {
-                    return Ok(true);
+                    return Ok(Some(i64::MAX));
                 }
                 continue;
             }
@@ -428,12 +469,20 @@ fn holds(
                 row.map(|row| row.to_row()).transpose()?
             }
         };
-        let value = row.as_ref().and_then(|row| row.cell(column.id)?.value());
-        if value.is_some_and(|value| hash(&floats(value)) == nearby.hash) {
-            return Ok(true);
+        let Some(cell) = row.as_ref().and_then(|row| row.cell(column.id)) else {
+            continue;
+        };
+        if cell
+            .value()
+            .is_some_and(|value| hash(&floats(value)) == nearby.hash)
+        {
+            return Ok(Some(match cell.state {
+                CellState::Expiring { expires_at, .. } => expires_at,
+                CellState::Live(_) | CellState::Tombstone { .. } => i64::MAX,
+            }));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// The rows that are meant of what was named. None: none.
