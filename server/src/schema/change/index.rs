@@ -323,6 +323,19 @@ fn check_target(table: &TableSchema, column: &Column, target: IndexTargetKind) -
             "Secondary indexes are not supported on {what}"
         )));
     }
+    if table.compact {
+        let what = match column.kind {
+            kind if kind.is_primary_key() => Some("PRIMARY KEY columns in"),
+            // Without a clustering its columns have names of their own.
+            _ if !table.clustering.is_empty() => Some("compact value column of"),
+            _ => None,
+        };
+        if let Some(what) = what {
+            return Err(CqlError::invalid(format!(
+                "Secondary indexes are not supported on {what} COMPACT STORAGE tables"
+            )));
+        }
+    }
     if column.kind == ColumnKind::PartitionKey && table.partition_key.len() == 1 {
         return Err(CqlError::invalid(format!(
             "Cannot create secondary index on the only partition key column {name}"
