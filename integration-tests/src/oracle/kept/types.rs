@@ -14,7 +14,7 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "SELECT *FROM w*",
-        theirs: "0x2200 Column v* cannot be used as a map|0x2200 Column r* cannot be used as a map|0x2200 Function system.* requires a * argument, but found argument v* of type *|0x2200 Function system.* requires a * argument, but found argument p* of type *|0x2200 Cannot infer type of argument p*[*",
+        theirs: "0x2200 Type error: v*[*] cannot be passed as argument 0 of function system.count of type blob|0x2200 Type error: p*[*] cannot be passed as argument 0 of function system.count of type blob|0x2200 Column v* cannot be used as a map|0x2200 Column r* cannot be used as a map|0x2200 Function system.* requires a * argument, but found argument v* of type *|0x2200 Function system.* requires a * argument, but found argument p* of type *|0x2200 Cannot infer type of argument p*[*",
         ours: "[*|prepared: *|0x2200 *",
         why: "Cassandra does not see that a descending column is a collection",
     },

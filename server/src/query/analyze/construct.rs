@@ -15,6 +15,7 @@ use super::term::{Receiver, Terms, cannot_infer, is_hint_for, print};
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
 use crate::query::functions::Fit;
+use crate::schema::hashed::{in_hash_order, of_identifier};
 use crate::schema::types;
 
 fn all_of(parts: &[Selectable]) -> String {
@@ -338,7 +339,11 @@ impl Terms<'_> {
         let mut entries: Vec<&(Selectable, Selectable)> = parts.iter().collect();
         if !self.columns {
             self.check_fields(udt, parts, receiver)?;
-            // A term's are built in the order of the type; names that it does not have come last.
+            // A term's are built in the order of the type; names that it does not have come last, in the order of Cassandra's hash table.
+            entries = in_hash_order(entries, |(name, _)| match name {
+                Selectable::Column(name) => of_identifier(name.as_str()),
+                _ => 0,
+            });
             entries.sort_by_key(|(name, _)| match name {
                 Selectable::Column(name) => field_place(udt, name.as_str()).unwrap_or(usize::MAX),
                 _ => usize::MAX,
