@@ -6,6 +6,7 @@ mod builds;
 mod client;
 mod clock;
 mod entries;
+mod groups;
 mod guardrails;
 mod indexes;
 mod instruments;
