@@ -122,7 +122,7 @@ impl Server {
         config.check_access()?;
         let say = |error: palladium_storage::Error| error.to_string();
         let backend = LocalBackend::open(&config.data, LocalOptions::default()).map_err(say)?;
-        check_audit_head_file(&config).await?;
+        check_places(&config).await?;
         let first_start = service_key::is_first_start(&backend).await?;
         let keyring = service_key::open_keyring(&config, first_start, passphrase.as_ref())?;
         drop(passphrase);
@@ -340,10 +340,10 @@ impl Server {
     }
 }
 
-/// The disk of the exported heads may hang, which keeps no start waiting.
-async fn check_audit_head_file(config: &Config) -> Result<(), String> {
+/// The disk of the exported heads may hang, which keeps no start waiting (that of the keyring does: it is looked at again when it is opened).
+async fn check_places(config: &Config) -> Result<(), String> {
     let config = config.clone();
-    let looking = tokio::task::spawn_blocking(move || config.check_audit_head_file());
+    let looking = tokio::task::spawn_blocking(move || config.check_places());
     match tokio::time::timeout(LOOK_MAX, looking).await {
         Ok(looked) => looked.map_err(|panic| panic.to_string())?,
         Err(_) => {

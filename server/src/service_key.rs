@@ -30,7 +30,7 @@ use palladium_storage::root::LoadedRoot;
 use palladium_storage::{Backend, LocalBackend, Root, RootState, SERVICE, root};
 
 use crate::audit::{Asker, Audit};
-use crate::config::{Config, is_inside};
+use crate::config::Config;
 use crate::keys::{
     Asked, Caller, KeyServices, Urgency, another_key, judged, lasting_name, not_what_was_generated,
 };
@@ -97,13 +97,7 @@ pub fn open_keyring(
     let path = &config.keyring;
     let describe = |error: CryptoError| format!("keyring: {error}");
     let cmk = config.service_cmk()?;
-    if is_inside(path, &config.data) {
-        return Err(format!(
-            "the keyring {} lies in the data folder {}: a copied data folder must open nothing; put it elsewhere",
-            path.display(),
-            config.data.display()
-        ));
-    }
+    config.check_keyring_place()?;
     if !is_first_start && !path.exists() {
         return Err(format!(
             "the data folder {} has data, and its keyring {} is missing: without it nothing can be read",

@@ -135,7 +135,7 @@ pub fn run(config: &Config, consent: Consent) -> ExitCode {
 }
 
 async fn accept(config: &Config, consent: Consent) -> Result<u8, String> {
-    config.check_audit_head_file()?;
+    config.check_places()?;
     let folder = match Folder::open(config).await? {
         Ok(folder) => folder,
         Err(damage) => {

@@ -198,13 +198,27 @@ mod tests {
         }
     }
 
+    /// A name of a machine is what Cassandra takes there.
+    #[test]
+    fn a_listen_address_that_is_none_is_named_with_its_setting() {
+        let must =
+            "listen is 'localhost:9042'; it must be an address and a port, as 127.0.0.1:9042";
+        let flag = flags(None, None, Some("localhost:9042".into()));
+        let error = load(None, std::iter::empty(), flag).unwrap_err();
+        assert_eq!(error.to_string(), must);
+        let error = load_text("\nlisten = \"localhost:9042\"", &[]).unwrap_err();
+        assert_eq!(error, format!("FILE:2: {must}"));
+        let error = load_text("", &[("PALLADIUM_LISTEN", "localhost:9042")]).unwrap_err();
+        assert!(error.ends_with(must), "{error}");
+    }
+
     #[test]
     fn exported_heads_do_not_take_the_place_of_the_configuration() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let name = file.path().display().to_string();
         std::fs::write(file.path(), format!("audit_head_file = \"{name}\"")).unwrap();
         let loaded = load(Some(file.path()), std::iter::empty(), toml::Table::new());
-        let error = loaded.unwrap().check_audit_head_file().unwrap_err();
+        let error = loaded.unwrap().check_places().unwrap_err();
         assert!(error.contains("is the configuration"), "{error}");
     }
 

@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use palladium_crypto::CmkRef;
 use palladium_storage::{LogSync, Options};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 pub use access::{
     Authenticator, Authorizer, CidrAuthorizer, CidrMode, GivenPassword, NetworkAuthorizer,
 };
 pub use load::{ConfigError, flags, load};
-pub(crate) use places::is_inside;
 
 use crate::guardrails::Guardrails;
 use crate::keys::CallLimits;
@@ -43,6 +43,7 @@ pub struct Config {
     #[serde(skip)]
     pub file: Option<PathBuf>,
     /// Where clients connect.
+    #[serde(deserialize_with = "listen_address")]
     pub listen: SocketAddr,
     /// The data folder.
     pub data: PathBuf,
@@ -426,6 +427,16 @@ impl Config {
             removals_waiting_max: usual.removals_waiting_max,
         }
     }
+}
+
+/// Says which setting it is: on the command line no line is named.
+fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "listen is '{text}'; it must be an address and a port, as 127.0.0.1:9042"
+        ))
+    })
 }
 
 fn beside(file: &Path, what: &str) -> PathBuf {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Config, beside};
 
 /// Whether a file lies, or would lie, in a folder that exists: by its name, or by what its name leads to.
-pub fn is_inside(file: &Path, folder: &Path) -> bool {
+fn is_inside(file: &Path, folder: &Path) -> bool {
     let Ok(folder) = folder.canonicalize() else {
         return false;
     };
@@ -43,8 +43,26 @@ fn folder_of(file: &Path) -> &Path {
 }
 
 impl Config {
-    /// Whether the exported heads have a place of their own. The data folder should be there. Waits for the disk of that place, which may hang.
-    pub fn check_audit_head_file(&self) -> Result<(), String> {
+    /// Whether the keyring lies outside the data folder, which should be there.
+    pub fn check_keyring_place(&self) -> Result<(), String> {
+        match is_inside(&self.keyring, &self.data) {
+            true => Err(format!(
+                "the keyring {} lies in the data folder {}: a copied data folder must open nothing; put it elsewhere",
+                self.keyring.display(),
+                self.data.display()
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the keyring and the exported heads lie where they may. The data folder should be there. Waits for the disks of those places, which may hang.
+    pub fn check_places(&self) -> Result<(), String> {
+        self.check_keyring_place()?;
+        self.check_audit_head_file()
+    }
+
+    /// Whether the exported heads have a place of their own.
+    fn check_audit_head_file(&self) -> Result<(), String> {
         let heads = self.audit_head_path();
         if is_inside(&heads, &self.data) {
             return Err(format!(
@@ -99,6 +117,19 @@ mod tests {
         assert!(is_inside(&linked_folder.join("not there yet"), &data));
         assert!(is_inside(&hidden, &linked_folder));
         assert!(!is_inside(&other.join("not there yet"), &data));
+    }
+
+    /// The heads' file is named after the keyring where nothing else is said: who put the keyring there is told of the keyring.
+    #[test]
+    fn a_keyring_in_the_data_folder_is_named_before_the_files_beside_it() {
+        let place = tempfile::tempdir().unwrap();
+        let config = Config {
+            data: place.path().to_owned(),
+            keyring: place.path().join("keyring"),
+            ..Config::default()
+        };
+        let error = config.check_places().unwrap_err();
+        assert!(error.starts_with("the keyring "), "{error}");
     }
 
     #[test]
