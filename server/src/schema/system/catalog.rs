@@ -16,12 +16,19 @@ pub fn fill(catalog: &Catalog, table: &TableSchema, rows: &mut Rows<'_>) -> CqlR
     let of_virtual = table.keyspace == "system_virtual_schema";
     let shown = |keyspace: &&Arc<Keyspace>| (keyspace.kind == KeyspaceKind::Virtual) == of_virtual;
     for keyspace in catalog.keyspaces.values().filter(shown) {
+        if !rows.are_asked_for(&[&keyspace.name]) {
+            continue;
+        }
         match (of_virtual, table.name.as_str()) {
             (false, "keyspaces") => rows.add(keyspace_row(keyspace))?,
             (false, "types") => types(keyspace, rows)?,
             (true, "keyspaces") => rows.add(vec![("keyspace_name", text(&keyspace.name))])?,
             (_, what) => {
                 for of in keyspace.tables.values() {
+                    // Views have names of their own.
+                    if !rows.are_asked_for(&[&of.keyspace, &of.name]) && of.views.is_empty() {
+                        continue;
+                    }
                     match what {
                         "tables" if of_virtual => rows.add(virtual_table(of))?,
                         "tables" => rows.add(table_row(of))?,
@@ -396,7 +403,7 @@ fn masks(table: &TableSchema, rows: &mut Rows<'_>) -> CqlResult<()> {
 mod tests {
     use palladium_protocol::cql::{self, ast::Statement};
     use palladium_protocol::types::{CqlType, decode};
-    use palladium_storage::{Columns, KeyRange, Limits, ReadCommand, Slices, Store};
+    use palladium_storage::{Columns, KeyRange, Limits, ReadCommand, ReadPage, Slices, Store};
 
     use super::super::super::change::{Circumstances, Plan, plan};
     use super::*;
@@ -414,6 +421,9 @@ mod tests {
             "CREATE TABLE t (k int, c int, s int static, v frozen<u>, PRIMARY KEY (k, c)) WITH CLUSTERING ORDER BY (c DESC)",
             "ALTER TABLE t ADD gone int",
             "ALTER TABLE t DROP gone",
+            "CREATE TABLE more (k int PRIMARY KEY)",
+            "CREATE INDEX by_v ON t (v)",
+            "CREATE MATERIALIZED VIEW seen AS SELECT k, c, v FROM t WHERE k IS NOT NULL AND c IS NOT NULL PRIMARY KEY (c, k)",
         ] {
             let statement: Statement = cql::parse(text).unwrap();
             let uuids = TimeUuids::new(&OsEntropy);
@@ -435,23 +445,38 @@ mod tests {
         catalog
     }
 
-    /// The clustering of all rows of one keyspace, as text.
-    fn rows_of(catalog: &Catalog, keyspace: &str, table: &str, of: &str) -> Vec<String> {
-        let table = catalog.table(keyspace, table).unwrap();
-        let mut rows = Rows::new(table, 1);
-        fill(catalog, table, &mut rows).unwrap();
-        let command = ReadCommand {
+    fn command(table: &TableSchema, range: KeyRange, slices: Slices) -> ReadCommand {
+        ReadCommand {
             table: table.id,
             store: Store::BASE,
-            range: KeyRange::One(key::partition_key(&[of.to_owned().into()]).unwrap()),
-            slices: Slices::all(),
+            range,
+            slices,
             reversed: false,
             columns: table.storage_columns.clone(),
             limits: Limits::NONE,
             resume: None,
             now: 1,
-        };
-        let page = rows.read(&command).unwrap();
+        }
+    }
+
+    fn values(texts: &[&str]) -> Vec<bytes::Bytes> {
+        texts
+            .iter()
+            .map(|text| bytes::Bytes::copy_from_slice(text.as_bytes()))
+            .collect()
+    }
+
+    /// The clustering of all rows of one keyspace, as text.
+    fn rows_of(catalog: &Catalog, keyspace: &str, table: &str, of: &str) -> Vec<String> {
+        let table = catalog.table(keyspace, table).unwrap();
+        let only = KeyRange::One(key::partition_key(&values(&[of])).unwrap());
+        let command = command(table, only, Slices::all());
+        let mut rows = Rows::new(table, &command);
+        fill(catalog, table, &mut rows).unwrap();
+        shown_in(table, rows.read(&command).unwrap())
+    }
+
+    fn shown_in(table: &TableSchema, page: ReadPage) -> Vec<String> {
         let text =
             |value: Option<bytes::Bytes>| match decode(&CqlType::Text, &value.unwrap()).unwrap() {
                 CqlValue::Text(text) => text,
@@ -469,20 +494,62 @@ mod tests {
         .collect()
     }
 
+    /// Of all that a schema table has, what is asked for is read; and of what is asked for, the same is read.
+    #[test]
+    fn a_question_about_one_table_makes_rows_of_no_other() {
+        let catalog = world();
+        for (name, table, wanted, made) in [
+            ("tables", "t", &["t"][..], 1),
+            ("columns", "t", &["t.c", "t.k", "t.s", "t.v"], 4),
+            ("columns", "seen", &["seen.c", "seen.k", "seen.v"], 3),
+            ("columns", "more", &["more.k"], 1),
+            ("columns", "nothing", &[], 0),
+            ("dropped_columns", "t", &["t.gone"], 1),
+            ("dropped_columns", "more", &[], 0),
+            ("indexes", "t", &["t.by_v"], 1),
+            ("views", "seen", &["seen"], 1),
+            ("views", "t", &[], 0),
+            ("types", "u", &["u"], 1),
+        ] {
+            let schema = catalog.table("system_schema", name).unwrap();
+            let bound =
+                |after| key::bound(schema.clustering_columns(), &values(&[table]), after).unwrap();
+            let only = KeyRange::One(key::partition_key(&values(&["ks"])).unwrap());
+            let named = command(schema, only, Slices::one(bound(false), bound(true)));
+            let mut rows = Rows::new(schema, &named);
+            fill(&catalog, schema, &mut rows).unwrap();
+            assert_eq!(rows.made(), made, "{name} of {table}");
+            assert_eq!(shown_in(schema, rows.read(&named).unwrap()), wanted);
+
+            let all = command(schema, KeyRange::all(), Slices::all());
+            let mut rows = Rows::new(schema, &all);
+            fill(&catalog, schema, &mut rows).unwrap();
+            assert_eq!(shown_in(schema, rows.read(&named).unwrap()), wanted);
+        }
+    }
+
     #[test]
     fn a_new_table_is_seen_in_the_schema_tables() {
         let catalog = world();
-        assert_eq!(rows_of(&catalog, "system_schema", "tables", "ks"), ["t"]);
+        assert_eq!(
+            rows_of(&catalog, "system_schema", "tables", "ks"),
+            ["more", "t"]
+        );
         assert_eq!(rows_of(&catalog, "system_schema", "types", "ks"), ["u"]);
         assert_eq!(
             rows_of(&catalog, "system_schema", "columns", "ks"),
-            ["t.c", "t.k", "t.s", "t.v"]
+            [
+                "more.k", "seen.c", "seen.k", "seen.v", "t.c", "t.k", "t.s", "t.v"
+            ]
         );
         assert_eq!(
             rows_of(&catalog, "system_schema", "dropped_columns", "ks"),
             ["t.gone"]
         );
-        assert_eq!(rows_of(&catalog, "system_schema", "indexes", "ks"), [""; 0]);
+        assert_eq!(
+            rows_of(&catalog, "system_schema", "triggers", "ks"),
+            [""; 0]
+        );
     }
 
     #[test]
@@ -513,22 +580,15 @@ mod tests {
     fn nobody_reads_a_column_that_was_not_asked_for() {
         let catalog = world();
         let table = catalog.table("system_schema", "keyspaces").unwrap();
-        let mut rows = Rows::new(table, 1);
-        fill(&catalog, table, &mut rows).unwrap();
         let command = ReadCommand {
-            table: table.id,
-            store: Store::BASE,
-            range: KeyRange::all(),
-            slices: Slices::all(),
-            reversed: false,
             columns: std::sync::Arc::new(Columns {
                 regular: vec![table.column("durable_writes").unwrap().id],
                 statics: Vec::new(),
             }),
-            limits: Limits::NONE,
-            resume: None,
-            now: 1,
+            ..command(table, KeyRange::all(), Slices::all())
         };
+        let mut rows = Rows::new(table, &command);
+        fill(&catalog, table, &mut rows).unwrap();
         let page = rows.read(&command).unwrap();
         assert_eq!(page.partitions.len(), 7);
         assert!(

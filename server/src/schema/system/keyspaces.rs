@@ -36,6 +36,7 @@ pub fn fill(
                 }
                 for of in keyspace.tables.values() {
                     match what {
+                        "tables" | "columns" if !rows.are_asked_for(&[&of.keyspace, &of.name]) => {}
                         "tables" => {
                             let status = status::of_table(database, of, unfinished);
                             rows.add(table_row(database, of, status, asker))?

@@ -99,7 +99,7 @@ fn read_with(
     unfinished: &Unfinished,
     asker: &Asker,
 ) -> CqlResult<ReadPage> {
-    let mut rows = Rows::new(table, command.now);
+    let mut rows = Rows::new(table, command);
     let schema = database.catalog.load();
     match (table.keyspace.as_str(), table.name.as_str()) {
         ("system", "local") => node::local(database, &schema, &mut rows)?,

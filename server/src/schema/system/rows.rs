@@ -21,29 +21,61 @@ use crate::error::CqlResult;
 /// A value of one column of one row; a column that is not named, or named with None, is null.
 pub type Named = (&'static str, Option<CqlValue>);
 
-/// The rows of one table.
+/// The rows of one table that somebody asks for. A driver asks for one table of thousands each time that one changes: rows that are outside of what is asked
+/// for are not kept, and who makes many looks first ([`Rows::are_asked_for`]).
 pub struct Rows<'a> {
     table: &'a TableSchema,
+    command: &'a ReadCommand,
     /// The values of each key, so that rows can be sorted by them.
     added: Vec<(Vec<Bytes>, PartitionKey, PartitionUpdate)>,
     stamp: Stamp,
 }
 
 impl<'a> Rows<'a> {
-    /// No rows yet; those that come will have been written at `now`, in seconds.
-    pub fn new(table: &'a TableSchema, now: i64) -> Self {
+    /// No rows yet; those that come will have been written at the command's `now`.
+    pub fn new(table: &'a TableSchema, command: &'a ReadCommand) -> Self {
         Rows {
             table,
+            command,
             added: Vec::new(),
             stamp: Stamp {
-                timestamp: now.saturating_mul(1_000_000),
+                timestamp: command.now.saturating_mul(1_000_000),
                 ttl: 0,
-                now,
+                now: command.now,
             },
         }
     }
 
-    /// Adds a row. Its key columns must have values.
+    /// Whether rows may be asked for whose keys begin with these texts: all of the partition key, and some of the clustering.
+    pub fn are_asked_for(&self, names: &[&str]) -> bool {
+        let values: Vec<Bytes> = names
+            .iter()
+            .map(|name| Bytes::copy_from_slice(name.as_bytes()))
+            .collect();
+        let Some((partition, clustering)) = values.split_at_checked(self.table.partition_key.len())
+        else {
+            return true;
+        };
+        if !key::partition_key(partition).is_ok_and(|key| self.has_asked_for(&key)) {
+            return false;
+        }
+        let columns = self.table.clustering_columns();
+        let bound = |after| key::bound(columns, clustering, after);
+        let (Ok(start), Ok(end)) = (bound(false), bound(true)) else {
+            return true;
+        };
+        let slices = self.command.slices.as_slice();
+        slices.iter().any(|(from, to)| *from < end && start < *to)
+    }
+
+    fn has_asked_for(&self, partition: &PartitionKey) -> bool {
+        match &self.command.range {
+            KeyRange::One(only) => only == partition,
+            KeyRange::Range { .. } => true,
+        }
+    }
+
+    /// Adds a row, if it is asked for. Its key columns must have values.
     pub fn add(&mut self, values: Vec<Named>) -> CqlResult<()> {
         let value = |column: &Column| {
             let named = values.iter().find(|(name, _)| *name == column.name);
@@ -61,6 +93,9 @@ impl<'a> Rows<'a> {
         let partition = key::partition_key(&names)?;
         let columns = self.table.clustering_columns();
         let (clustering, _) = key::clustering(columns, &key_values(columns))?;
+        if !self.has_asked_for(&partition) || !self.command.slices.contains(&clustering.0) {
+            return Ok(());
+        }
         let mut cells = Vec::new();
         for column in self.table.regular_columns() {
             let Some(value) = value(column) else {
@@ -95,7 +130,13 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Reads them as any other table is read.
+    /// How many rows were added and kept.
+    #[cfg(test)]
+    pub fn made(&self) -> usize {
+        self.added.len()
+    }
+
+    /// Reads them as any other table is read, or a part of what was asked for.
     pub fn read(&self, command: &ReadCommand) -> CqlResult<ReadPage> {
         let memtable = Memtable::new();
         let is_sorted = ["system_views", "system_virtual_schema"]

@@ -52,7 +52,7 @@ pub async fn read_stored(
     table: &TableSchema,
     command: &ReadCommand,
 ) -> CqlResult<ReadPage> {
-    let mut rows = Rows::new(table, command.now);
+    let mut rows = Rows::new(table, command);
     let schema = database.catalog.load_full();
     for of in schema.customer_tables() {
         let structures = database.engine.structures(of.id).await;

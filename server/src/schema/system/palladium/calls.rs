@@ -42,7 +42,7 @@ pub async fn read(
             }
             let entries = trail.segment(first / SEGMENT_ROWS).await?;
             let in_piece = |entry: &&Entry| (first..=last).contains(&entry.record.sequence);
-            let mut rows = Rows::new(table, command.now);
+            let mut rows = Rows::new(table, command);
             for entry in entries.iter().filter(in_piece) {
                 if is_shown(&entry.record, view) {
                     rows.add(row(entry, &day, view)?)?;

@@ -17,7 +17,7 @@ pub async fn read(
     view: View<'_>,
 ) -> CqlResult<ReadPage> {
     let (certificates, next) = shredding.page(command).await?;
-    let mut rows = Rows::new(table, command.now);
+    let mut rows = Rows::new(table, command);
     for (id, certificate) in certificates {
         if is_shown(&certificate, view) {
             rows.add(row(id.0, &certificate))?;

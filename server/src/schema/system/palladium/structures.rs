@@ -33,7 +33,7 @@ pub async fn read(
     let owners = page.wanted(owners(catalog, view)?);
     for (key, owner) in owners {
         let mut partition = page.begin(key);
-        let mut rows = Rows::new(table, command.now);
+        let mut rows = Rows::new(table, command);
         for structure in engine.structures(owner.id).await {
             rows.add(row(&owner, &structure))?;
         }
