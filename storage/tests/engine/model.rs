@@ -262,6 +262,11 @@ fn a_segment_that_was_begun_before_a_kill_and_a_loss_of_power_is_no_damage() {
 }
 
 #[test]
+fn what_a_table_that_may_be_empty_does_not_show_is_not_taken_for_deleted() {
+    Story::tell(961_007_252, STEPS, &mut 0);
+}
+
+#[test]
 fn a_stop_whose_watermark_fails_looks_like_a_crash() {
     Story::tell(910_000_575, STEPS, &mut 0);
 }

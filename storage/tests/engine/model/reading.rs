@@ -139,10 +139,8 @@ impl Story {
                 .iter()
                 .find(|version| !is_absent && version.fits(value, clock));
             match seen {
-                // That the table was emptied explains it, too: one that may have expired is not taken for known. One that was known before may stand in the mirror still.
-                Some(version)
-                    if oracle.may_be_empty && value.is_none() && version.at(clock).is_some() =>
-                {
+                // That the table was emptied explains it, too: what was handed over and may be lost is not taken for known. What was known before may stand in the mirror still.
+                Some(version) if oracle.may_be_empty && value.is_none() => {
                     if known != Some(*version) {
                         oracle.known.remove(&place);
                     }
