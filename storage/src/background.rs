@@ -2,6 +2,7 @@
 //! the other; of compactions so many at once as the options say.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -155,18 +156,23 @@ pub(crate) async fn run<B: Backend>(inner: Arc<Inner<B>>, queue: fn(&Jobs) -> &Q
             Job::Compact(table) => compact::compact_once(&inner, table).await.map(|_| ()),
             Job::Rewrite(table) => compact::rewrite_once(&inner, table).await,
         };
-        if let Err(error) = result {
-            tracing::warn!(?job, %error, "background work failed");
-            let may_pass = matches!(
-                error,
-                Error::Io { .. } | Error::Full { .. } | Error::Busy { .. }
-            );
-            if may_pass {
-                inner.env.sleep(RETRY_PAUSE).await;
-            }
-            // The others are asked for again by whoever needs them.
-            if may_pass && matches!(job, Job::Flush(_) | Job::SettleKeys(_) | Job::Rewrite(_)) {
-                inner.jobs.add(job);
+        match result {
+            Ok(()) => {}
+            // A stop ends merges where they are; the next start begins them again.
+            Err(Error::Closed) if inner.is_closed.load(Ordering::Acquire) => {}
+            Err(error) => {
+                tracing::warn!(?job, %error, "background work failed");
+                let may_pass = matches!(
+                    error,
+                    Error::Io { .. } | Error::Full { .. } | Error::Busy { .. }
+                );
+                if may_pass {
+                    inner.env.sleep(RETRY_PAUSE).await;
+                }
+                // The others are asked for again by whoever needs them.
+                if may_pass && matches!(job, Job::Flush(_) | Job::SettleKeys(_) | Job::Rewrite(_)) {
+                    inner.jobs.add(job);
+                }
             }
         }
         rewrite::remove_obsolete(&inner).await;

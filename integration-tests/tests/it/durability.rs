@@ -174,6 +174,55 @@ fn a_folder_in_use_is_refused_and_a_kill_leaves_no_stale_lock() {
     node.restart();
 }
 
+#[test]
+fn a_stop_that_ends_a_merge_is_no_failure() {
+    let mut chance = Chance::for_test("a_stop_that_ends_a_merge_is_no_failure");
+    // A merge of 8 MiB takes eight seconds.
+    let settings = Settings {
+        config: "compaction_throughput_mib = 1\n".into(),
+        ..Settings::default()
+    };
+    let mut node = Node::start_with(settings);
+    let runtime = one_thread();
+    let mut connection = runtime.block_on(async {
+        let mut connection = node.connect().await;
+        make_keyspace(&mut connection, "ks").await;
+        connection
+            .run("CREATE TABLE ks.t (k int PRIMARY KEY, v blob) WITH compaction = {'class': 'SizeTieredCompactionStrategy'}")
+            .await;
+        connection
+    });
+    for flush in 0..4 {
+        runtime.block_on(async {
+            let insert = connection
+                .prepare("INSERT INTO ks.t (k, v) VALUES (?, ?)")
+                .await
+                .expect("INSERT can be prepared");
+            let sets: Vec<_> = (0..32)
+                .map(|k: i32| {
+                    let value = (0..8192).flat_map(|_| chance.number().to_be_bytes());
+                    vec![(flush * 32 + k).to_be_bytes().to_vec(), value.collect()]
+                })
+                .collect();
+            let answers = connection.execute_all(&insert, &sets, 8).await;
+            for answer in answers.expect("the connection holds") {
+                answer.accepted();
+            }
+        });
+        node.flush();
+    }
+    let merges = "SELECT kind FROM system_views.sstable_tasks";
+    while runtime.block_on(connection.run(merges)).rows().is_empty() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    node.stop();
+    assert!(
+        !node.log().contains("background work failed"),
+        "{}",
+        node.log()
+    );
+}
+
 /// Versions of one row.
 #[derive(Clone, Copy, Default)]
 struct Version {
