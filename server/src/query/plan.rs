@@ -213,7 +213,7 @@ pub fn written_keys(
     Ok(keys)
 }
 
-/// A byte may be written without any in a literal. As in Cassandra such a part of a key can be asked for and not be written.
+/// A byte may be written without any in a literal. As in Cassandra such a part of a key can be asked for and not be written; of one column alone it is no key at all.
 fn check_parts(table: &TableSchema, keys: &[PartitionKey]) -> CqlResult<()> {
     let columns = table.partition_columns();
     if columns.len() == 1 || !columns.iter().any(|column| is_tinyint(&column.ty)) {

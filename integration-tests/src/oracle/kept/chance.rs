@@ -7,12 +7,6 @@ use super::Kept;
 /// All of them.
 pub const KEPT: &[Kept] = &[
     Kept {
-        statement: "SELECT *avg(writetime(*|SELECT *avg(maxwritetime(*|SELECT *sum(writetime(*|SELECT *sum(maxwritetime(*",
-        theirs: "[*writetime(*",
-        ours: "[*writetime(*",
-        why: "a write without a timestamp has that of the moment at which it came to its server",
-    },
-    Kept {
         statement: "*- * + - *|*- * - - *|*- * * - *|*- * / - *|*- * % - *",
         theirs: "0x2200 Unable to make byte from '*'|0x2200 Unable to make short from '*'|0x2200 Unable to make int from '*'|0x2200 Unable to make long from '*'",
         ours: "done|[*|prepared: *|0x2200 Unable to make * from '*'",

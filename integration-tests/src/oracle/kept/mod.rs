@@ -45,9 +45,6 @@ pub const ANY_VECTOR: &str = "Cassandra takes any vector for the one that is mea
 /// Why rows are missing where a classic index over a static column is asked beside a clustering.
 pub const INDEXED_STATIC: &str = "Cassandra finds nothing by an index over a static column where the key of the row is told as well";
 
-/// Why rows are missing where an index over a static column is asked.
-pub const LOST_STATIC: &str = "Cassandra's index over a static column has lost values that it shows in their partition: what came later in its place took the entry along";
-
 /// Why rows are missing where a classic index over a clustering column is asked.
 pub const INDEXED_CLUSTERING: &str = "Cassandra's entry of a row in a classic index over its clustering expires by the server's clock, and with the newest of its cells";
 
@@ -158,6 +155,19 @@ pub fn kept(statement: &str, theirs: &Reply, ours: &Reply) -> Option<&'static st
         && compare::difference(&compare::with_close_floats(&theirs, &ours), &ours).is_none()
     {
         return Some("the last digit of a similarity is the business of the processor's vectors");
+    }
+    let times = [
+        "SELECT *avg(writetime(*",
+        "SELECT *avg(maxwritetime(*",
+        "SELECT *sum(writetime(*",
+        "SELECT *sum(maxwritetime(*",
+    ];
+    if times.iter().any(|pattern| fits(pattern, statement))
+        && compare::difference(&compare::with_our_times(&theirs, &ours), &ours).is_none()
+    {
+        return Some(
+            "a write without a timestamp has that of the moment at which it came to its server",
+        );
     }
     if compare::difference(&compare::with_short_varints(&theirs), &ours).is_none() {
         return Some(

@@ -230,8 +230,14 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "*",
-        theirs: "0x2200 Cannot infer type of argument c*|0x2200 Cannot infer type of argument r*.f*|0x2200 Cannot infer type of argument r*[*",
+        theirs: "0x2200 Cannot infer type of argument c*|0x2200 Cannot infer type of argument r*.f*",
         ours: "*",
+        why: "Cassandra does not see that a descending column is a collection",
+    },
+    Kept {
+        statement: "SELECT *min(r1*[*|SELECT *min(r2*[*|SELECT *max(r1*[*|SELECT *max(r2*[*",
+        theirs: "0x2200 Cannot infer type of argument r1*[*|0x2200 Cannot infer type of argument r2*[*",
+        ours: "[*|prepared: *|0x2200 Invalid call to function *",
         why: "Cassandra does not see that a descending column is a collection",
     },
     Kept {

@@ -74,9 +74,6 @@ impl Pair {
             if self.loses_empty_values(step).await {
                 return Some(kept::EMPTY_VALUE);
             }
-            if self.loses_statics(step).await {
-                return Some(kept::LOST_STATIC);
-            }
         }
         if lacks_rows && self.is_no_mirror(step).await {
             return Some(kept::NO_MIRROR);
@@ -214,11 +211,18 @@ impl Pair {
             && theirs.is_some_and(|theirs| theirs != whole.rows)
     }
 
-    /// Whether Cassandra shows fewer rows than we do of those that both show when nothing limits them, and ours are the first ones.
+    /// Whether Cassandra shows fewer rows under a LIMIT than it has without one, where ours are as many as the LIMIT says, and an attached index over a static
+    /// column is asked.
     async fn loses_rows_under_limit(&mut self, step: &Step, difference: &Difference) -> bool {
-        let (true, Some(unlimited)) = (step.text.contains(" LIMIT "), plain(step, "*")) else {
+        let (Some(limit), Some(unlimited)) = (limit_of(&step.text), plain(step, "*")) else {
             return false;
         };
+        let indexed = self.indexed(step, "CUSTOM").await;
+        let asked = asked_columns(step);
+        let is_asked = |name: &String| name.starts_with('s') && indexed.contains(name.as_bytes());
+        if !asked.iter().any(is_asked) {
+            return false;
+        }
         let (theirs, ours) = self.at_once(&unlimited).await;
         if compare::difference(&theirs, &ours).is_some() {
             return false;
@@ -231,7 +235,9 @@ impl Pair {
         };
         first.columns == whole.columns
             && whole.rows.starts_with(&first.rows)
+            && first.rows.len() == limit.min(whole.rows.len())
             && fewer.rows.len() < first.rows.len()
+            && fewer.rows.iter().all(|row| whole.rows.contains(row))
     }
 
     /// Whether Cassandra shows under the same WHERE all rows that we show when it is asked for all columns, and fewer of the same when it is asked for some of them.
@@ -403,6 +409,15 @@ pub(super) fn table_of(text: &str) -> Option<&str> {
     let mut words = text.split([' ', ';']);
     words.find(|word| *word == "FROM");
     words.next()
+}
+
+/// How many rows a SELECT wants at most of all partitions together, where that is written in it.
+fn limit_of(text: &str) -> Option<usize> {
+    if text.contains(" PER PARTITION ") {
+        return None;
+    }
+    let (_, rest) = text.split_once(" LIMIT ")?;
+    rest.split([' ', ';']).next()?.parse().ok()
 }
 
 /// What a SELECT shows.

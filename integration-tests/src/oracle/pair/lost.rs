@@ -1,6 +1,6 @@
 //! Values by which Cassandra's indexes do not find the rows that have them.
 //!
-//! What must hold: a row counts as lost where Cassandra shows it, as we do, to who asks for its partition.
+//! What must hold: a row counts as lost where Cassandra shows it, as we do, to who asks for its partition, or can no longer read its partition.
 
 use super::Pair;
 use super::contradiction::{READ_FAILURE, Row, asked_columns, only_in, plain, relations, table_of};
@@ -76,7 +76,7 @@ impl Pair {
         self.theirs.query(&request).await.answer
     }
 
-    /// The same, where the value is a number in more bytes than it takes, which the WHERE asks for.
+    /// As `loses_rows_with`, where the value is a number in more bytes than it takes, which the WHERE asks for.
     pub(super) async fn loses_calculated_numbers(&mut self, step: &Step) -> bool {
         let asked = asked_columns(step);
         let is_padded = |column: &Column, value: &[u8]| {
@@ -86,7 +86,7 @@ impl Pair {
         self.loses_rows_with(step, is_padded).await
     }
 
-    /// The same, where the value has no bytes, and an index of the attached kind is asked for it.
+    /// As `loses_rows_with`, where the value has no bytes, and an index of the attached kind is asked for it.
     pub(super) async fn loses_empty_values(&mut self, step: &Step) -> bool {
         let Some((_, relations)) = relations(step) else {
             return false;
@@ -105,29 +105,7 @@ impl Pair {
         self.loses_rows_with(step, is_empty).await
     }
 
-    /// The same, where it is a static column's, and an index of any kind is asked for it.
-    pub(super) async fn loses_statics(&mut self, step: &Step) -> bool {
-        let Some((_, relations)) = relations(step) else {
-            return false;
-        };
-        let mut indexed = self.indexed(step, "COMPOSITES").await;
-        indexed.extend(self.indexed(step, "CUSTOM").await);
-        let of = |column: &Column, target: &[u8]| {
-            let named = |kind: &str| format!("{kind}({})", column.name).into_bytes() == target;
-            column.name.as_bytes() == target || ["values", "keys", "entries"].into_iter().any(named)
-        };
-        let is_asked = |column: &Column| {
-            let mut relations = relations.iter();
-            relations.any(|relation| relation.text.split([' ', '[']).next() == Some(&*column.name))
-        };
-        let is_static = |column: &Column, _: &[u8]| {
-            let is_indexed = indexed.iter().any(|target| of(column, target));
-            column.name.starts_with('s') && is_indexed && is_asked(column)
-        };
-        self.loses_rows_with(step, is_static).await
-    }
-
-    /// The same, where the value is a tuple of the clustering whose last part is null.
+    /// As `loses_rows_with`, where the value is a tuple of the clustering whose last part is null.
     pub(super) async fn loses_short_tuples(&mut self, step: &Step) -> bool {
         let Some(table) = table_of(&step.text) else {
             return false;

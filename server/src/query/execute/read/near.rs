@@ -369,10 +369,12 @@ impl Near {
         if self.is_live {
             return Ok(Named::Live);
         }
-        let lived_until = match page.hidden.tombstones {
+        // Also the liveness of a row that has expired, which is no tombstone.
+        let is_nothing_hidden = page.hidden.newest == i64::MIN;
+        let lived_until = match is_nothing_hidden {
             _ if !self.may_forget => None,
-            0 => Some(i64::MIN),
-            _ => self.lived_until(database, command, current)?,
+            true => Some(i64::MIN),
+            false => self.lived_until(database, command, current)?,
         };
         if let (Some(lived_until), Some(searched)) = (lived_until, &self.searched)
             && let Some(vectors) = self.vectors(database)
