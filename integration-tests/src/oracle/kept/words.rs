@@ -229,6 +229,12 @@ pub const KEPT: &[Kept] = &[
         why: "the fields of a value in a view's condition stay in their order; Cassandra has them in that of a hash table",
     },
     Kept {
+        statement: "SELECT *",
+        theirs: "0x2200 org.apache.cassandra.cql3.selection.Selectable* is not a valid field identifier of type *",
+        ours: "0x2200 * is not a valid field identifier of type *",
+        why: "Cassandra names an object of its own where ours names the constant",
+    },
+    Kept {
         statement: "*(c*, c*) *{f*: *, f*: *",
         theirs: "0x2200 Column \"*\" appeared twice in a relation: *{f*: *, f*: *",
         ours: "0x2200 Column \"*\" appeared twice in a relation: *{f*: *, f*: *",
