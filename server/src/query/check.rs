@@ -57,18 +57,15 @@ pub fn checks<'a>(
 ) -> CqlResult<Vec<Check<'a>>> {
     // Of several that the index could be asked it is asked the first.
     let mut is_asked = false;
-    let named = filters
-        .iter()
-        .filter(|filter| is_of_partition(table, filter));
-    let names_partition = named.count() == table.partition_key.len();
+    let of_partition = |filter: &&Filter| is_of_partition(table, filter);
+    let names_partition = judge == Judge::View
+        && filters.iter().filter(of_partition).count() == table.partition_key.len();
     filters
         .iter()
         .map(|filter| {
-            let as_spelled = match judge {
-                Judge::View => names_partition && is_of_partition(table, filter),
-                _ => !is_asked && is_found_by_bytes(filter, judge),
-            };
-            is_asked |= as_spelled;
+            let is_answered = !is_asked && is_found_by_bytes(filter, judge);
+            is_asked |= is_answered;
+            let as_spelled = is_answered || names_partition && of_partition(&filter);
             let name = &table.columns[filter.columns[0]].name;
             let part = |expression: &Expression, what: &str| {
                 let refused = |kind: &str| {

@@ -216,7 +216,11 @@ pub fn written_keys(
 /// A byte may be written without any in a literal. As in Cassandra such a part of a key can be asked for and not be written; of one column alone it is no key at all.
 fn check_parts(table: &TableSchema, keys: &[PartitionKey]) -> CqlResult<()> {
     let columns = table.partition_columns();
-    if columns.len() == 1 || !columns.iter().any(|column| is_tinyint(&column.ty)) {
+    if columns.len() == 1
+        || columns
+            .iter()
+            .all(|column| *column.ty.bare() != CqlType::Tinyint)
+    {
         return Ok(());
     }
     for key in keys {
@@ -226,10 +230,6 @@ fn check_parts(table: &TableSchema, keys: &[PartitionKey]) -> CqlResult<()> {
         }
     }
     Ok(())
-}
-
-fn is_tinyint(ty: &CqlType) -> bool {
-    *ty.bare() == CqlType::Tinyint
 }
 
 /// The keys that columns name. Of several, those whose mistake `is_left_out` are none.

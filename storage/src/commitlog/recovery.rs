@@ -256,7 +256,7 @@ impl Reading {
         recovered.is_clean_stop = scanned.has_end_record;
         recovered.damage.extend(scanned.damage);
         self.torn.extend(scanned.unfinished);
-        self.newest_read = self.newest_read.max(Some(number));
+        self.newest_read = Some(number);
         let segment = recovered
             .segments
             .entry(number)

@@ -72,8 +72,7 @@ pub fn leases(view: View<'_>, catalog: &Catalog, rows: &mut Rows<'_>) -> CqlResu
     let database = view.database;
     let tables = catalog.customer_tables();
     for table in tables.filter(|table| table.view.is_none()) {
-        let name = [table.keyspace.as_str(), &table.name];
-        if !rows.are_asked_for(&name) || !view.shows(&table.keyspace, &table.name) {
+        if !view.wants(rows, table) {
             continue;
         }
         let lease = database.keys.lease(table.id);

@@ -40,6 +40,12 @@ impl View<'_> {
         self.database.authority.may_see(self.asker, keyspace, table)
     }
 
+    /// Whether rows about this table are asked for and shown.
+    fn wants(&self, rows: &Rows<'_>, table: &TableSchema) -> bool {
+        rows.are_asked_for(&[&table.keyspace, &table.name])
+            && self.shows(&table.keyspace, &table.name)
+    }
+
     /// Whether rows that are about no table are shown.
     fn shows_all(&self) -> bool {
         self.database.authority.may_describe_all_keys(self.asker)

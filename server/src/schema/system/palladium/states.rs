@@ -18,8 +18,7 @@ pub fn tables(
 ) -> CqlResult<()> {
     let database = view.database;
     for table in catalog.customer_tables() {
-        let name = [table.keyspace.as_str(), &table.name];
-        if !rows.are_asked_for(&name) || !view.shows(&table.keyspace, &table.name) {
+        if !view.wants(rows, table) {
             continue;
         }
         let root = database.engine.root(table.id);
@@ -63,8 +62,7 @@ pub fn tables(
 /// The versions of each table's key: those that data is under, and those that were.
 pub fn table_keys(view: View<'_>, catalog: &Catalog, rows: &mut Rows<'_>) -> CqlResult<()> {
     for table in catalog.customer_tables() {
-        let name = [table.keyspace.as_str(), &table.name];
-        if rows.are_asked_for(&name) && view.shows(&table.keyspace, &table.name) {
+        if view.wants(rows, table) {
             versions(view, table, rows)?;
         }
     }
