@@ -113,32 +113,37 @@ pub fn in_their_order(theirs: &Reply, ours: &Reply) -> Reply {
 /// Theirs with the floats of ours where the two are the same but for their last digits.
 pub fn with_close_floats(theirs: &Reply, ours: &Reply) -> Reply {
     const CLOSE: f32 = 1e-4;
-    let mut theirs = theirs.clone();
-    if let (Answer::Rows(left), Answer::Rows(right)) = (&mut theirs.answer, &ours.answer) {
-        for (left_row, right_row) in left.rows.iter_mut().zip(&right.rows) {
-            for ((column, left), right) in left.columns.iter().zip(left_row).zip(right_row) {
-                if column.ty != Type::Native("float", Kind::Float) {
-                    continue;
-                }
-                if let (Some(mut one), Some(mut other)) = (left.as_deref(), right.as_deref())
-                    && let (Ok(one), Ok(other)) = (one.try_get_f32(), other.try_get_f32())
-                    && (one - other).abs() <= CLOSE * one.abs().max(other.abs())
-                {
-                    left.clone_from(right);
-                }
-            }
+    with_ours(theirs, ours, |column, left, right| {
+        if column.ty != Type::Native("float", Kind::Float) {
+            return false;
         }
-    }
-    theirs
+        if let (Some(mut one), Some(mut other)) = (left, right)
+            && let (Ok(one), Ok(other)) = (one.try_get_f32(), other.try_get_f32())
+        {
+            return (one - other).abs() <= CLOSE * one.abs().max(other.abs());
+        }
+        false
+    })
 }
 
 /// Theirs with what ours makes of the times of cells.
 pub fn with_our_times(theirs: &Reply, ours: &Reply) -> Reply {
+    with_ours(theirs, ours, |column, _, _| {
+        column.name.contains("writetime(")
+    })
+}
+
+/// Theirs with values of ours in the same places, of a column each, where these may stand for them.
+fn with_ours(
+    theirs: &Reply,
+    ours: &Reply,
+    may_stand: impl Fn(&Column, Option<&[u8]>, Option<&[u8]>) -> bool,
+) -> Reply {
     let mut theirs = theirs.clone();
     if let (Answer::Rows(left), Answer::Rows(right)) = (&mut theirs.answer, &ours.answer) {
         for (left_row, right_row) in left.rows.iter_mut().zip(&right.rows) {
             for ((column, left), right) in left.columns.iter().zip(left_row).zip(right_row) {
-                if column.name.contains("writetime(") {
+                if may_stand(column, left.as_deref(), right.as_deref()) {
                     left.clone_from(right);
                 }
             }

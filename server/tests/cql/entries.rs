@@ -7,7 +7,7 @@ use bytes::Bytes;
 use palladium_storage::{Columns, KeyRange, Limits, ReadCommand, Slices, Store};
 
 use crate::client::{Client, Node};
-use crate::walk::Chance;
+use crate::walk::{Chance, seed_or};
 
 const STEPS: usize = 400;
 /// Flushes of the walk; each second one is followed by a merge.
@@ -148,10 +148,9 @@ fn holds(cell: &Option<Bytes>, wanted: i32) -> bool {
 /// No grace: the base forgets at each merge, and what comes late comes back to life. The rows are compared with a scan of the same table, which knows no index.
 #[test]
 fn an_index_finds_what_is_there_whatever_was_forgotten() {
-    let seed = std::env::var("PALLADIUM_WALK_SEED").map_or(5, |seed| seed.parse().expect("a seed"));
+    let seed = seed_or(5);
     let steps =
         std::env::var("PALLADIUM_WALK_STEPS").map_or(STEPS, |n| n.parse().expect("a number"));
-    println!("seed {seed}");
     let mut chance = Chance(seed);
     let node = Node::start();
     let mut client = Client::in_keyspace(node.address());

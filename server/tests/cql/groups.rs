@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::client::{Answer, Client, Node};
-use crate::walk::Chance;
+use crate::walk::{Chance, seed_or};
 
 /// Tables, and questions to each.
 const TABLES: usize = 6;
@@ -207,8 +207,7 @@ fn numbers(row: Vec<Option<Bytes>>) -> Shown {
 
 #[test]
 fn rows_and_groups_are_what_a_few_lines_make_of_the_table_on_pages_of_any_size() {
-    let seed = std::env::var("PALLADIUM_WALK_SEED").map_or(3, |seed| seed.parse().expect("a seed"));
-    println!("seed {seed}");
+    let seed = seed_or(3);
     let mut chance = Chance(seed);
     let node = Node::start();
     let mut client = Client::in_keyspace(node.address());

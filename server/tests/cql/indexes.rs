@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::client::{Client, Node};
 use crate::scene::start_after_the_last;
-use crate::walk::Chance;
+use crate::walk::{Chance, seed_or};
 
 const STEPS: usize = 300;
 const UNAUTHORIZED: i32 = 0x2100;
@@ -67,8 +67,7 @@ fn question(chance: &mut Chance) -> String {
 
 #[test]
 fn an_index_finds_what_a_scan_finds() {
-    let seed = std::env::var("PALLADIUM_WALK_SEED").map_or(7, |seed| seed.parse().expect("a seed"));
-    println!("seed {seed}");
+    let seed = seed_or(7);
     let mut chance = Chance(seed);
     let node = Node::start();
     let mut client = Client::in_keyspace(node.address());

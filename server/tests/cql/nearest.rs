@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::client::{Client, Node, Rows, Value};
 use crate::scene::{Scene, wait_for};
-use crate::walk::Chance;
+use crate::walk::{Chance, seed_or};
 
 const STEPS: usize = 250;
 /// Enough that a graph is asked, and not its vectors compared.
@@ -105,8 +105,7 @@ fn change(chance: &mut Chance, timestamp: usize) -> String {
 
 #[test]
 fn what_is_named_as_nearest_is_what_a_scan_finds_nearest() {
-    let seed = std::env::var("PALLADIUM_WALK_SEED").map_or(9, |seed| seed.parse().expect("a seed"));
-    println!("seed {seed}");
+    let seed = seed_or(9);
     let mut chance = Chance(seed);
     let node = Node::start();
     let mut client = Client::in_keyspace(node.address());

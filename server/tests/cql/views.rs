@@ -5,7 +5,7 @@ use bytes::Bytes;
 use palladium::config::Config;
 
 use crate::client::{Answer, Client, Node};
-use crate::walk::Chance;
+use crate::walk::{Chance, seed_or};
 
 const STEPS: usize = 300;
 
@@ -43,9 +43,7 @@ fn sorted(client: &mut Client, query: &str) -> Vec<Vec<Option<Bytes>>> {
 
 #[test]
 fn a_view_shows_what_its_base_says() {
-    let seed =
-        std::env::var("PALLADIUM_WALK_SEED").map_or(11, |seed| seed.parse().expect("a seed"));
-    println!("seed {seed}");
+    let seed = seed_or(11);
     let mut chance = Chance(seed);
     let node = Node::start();
     let mut client = Client::in_keyspace(node.address());

@@ -458,6 +458,13 @@ impl Pair {
     }
 }
 
+/// The seed that `PALLADIUM_WALK_SEED` says, or this one. It is printed, for a failure.
+pub fn seed_or(default: u64) -> u64 {
+    let seed = setting("PALLADIUM_WALK_SEED", default);
+    println!("seed {seed}");
+    seed
+}
+
 fn seed_and_steps() -> (u64, usize) {
     let steps = setting("PALLADIUM_WALK_STEPS", STEPS as u64);
     (setting("PALLADIUM_WALK_SEED", 1), steps as usize)
