@@ -18,6 +18,7 @@ mod answers;
 mod name;
 mod session;
 mod settings;
+mod stamp;
 mod wire;
 
 use std::sync::{Arc, Weak};
@@ -64,7 +65,7 @@ fn open(settings: Settings) -> Opening {
             serde_json::from_value(settings).map_err(|error| Error::invalid(error.to_string()))?;
         let inner = Arc::new(Inner {
             session: Session::new(settings.login()?),
-            wire: Wire::new(&settings)?,
+            wire: Wire::new(settings)?,
         });
         let keeping_alive = tokio::spawn(keep_alive(Arc::downgrade(&inner))).abort_handle();
         let vault: Arc<dyn Kms> = Arc::new(Vault {

@@ -10,7 +10,6 @@
 //! `Unavailable`. Vault answers 403 both to a stranger and to somebody who may not use the key; only if it then still knows the token
 //! (`lookup-self`) does the 403 speak of the key.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -21,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::answers::{Auth, OwnToken, Refusal, odd, parse, refusal};
 use super::settings::{AppRole, Login};
+use super::stamp::Stamp;
 use super::wire::{ANSWER_BYTES_MAX, Answer, Call, Wire};
 use crate::error::{Error, Result, UnavailableReason};
 use crate::private_file::{self, Readers};
@@ -62,14 +62,6 @@ enum Life {
         renew_at: Instant,
         renewable: bool,
     },
-}
-
-/// Tells a file from the one before it.
-#[derive(Copy, Clone, Eq, PartialEq)]
-struct Stamp {
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
 }
 
 impl Life {
@@ -262,7 +254,7 @@ impl Session {
 
     /// The token that the file holds now; read only if the file is another than before.
     fn read_file(&self, path: &Path) -> Result<HeaderValue> {
-        let stamp = Stamp::of(path)?;
+        let stamp = Stamp::of(path).map_err(|error| cannot_read(path, error))?;
         let mut held = self.held();
         if let Some(known) = held.as_ref().filter(|known| known.stamp == Some(stamp)) {
             return Ok(known.token.clone());
@@ -327,17 +319,6 @@ impl Session {
 
     fn held(&self) -> std::sync::MutexGuard<'_, Option<Held>> {
         self.held.lock().expect("no holder of this lock panics")
-    }
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Result<Self> {
-        let meta = std::fs::metadata(path).map_err(|error| cannot_read(path, error))?;
-        Ok(Stamp {
-            inode: meta.ino(),
-            bytes: meta.len(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-        })
     }
 }
 

@@ -123,7 +123,13 @@ impl Settings {
             .transpose()
     }
 
-    /// The client; it connects to nothing yet.
+    /// The files that say who Vault is and who we are: renewed from time to time, by somebody else.
+    pub fn certificates(&self) -> impl Iterator<Item = &Path> {
+        let files = [&self.ca_file, &self.client_cert_file, &self.client_key_file];
+        files.into_iter().flatten().map(PathBuf::as_path)
+    }
+
+    /// The client, with the certificates of this moment; it connects to nothing yet.
     pub fn client(&self) -> Result<reqwest::Client> {
         let mut client = reqwest::Client::builder()
             .no_proxy()

@@ -2,6 +2,12 @@
 //!
 //! What must hold: a body may hold a key, so it is collected in memory that is wiped, and never grows past a limit (what the HTTP and TLS
 //! libraries buffer on the way is theirs). No error repeats a header or a body.
+//!
+//! Certificates may live for a day only, and a server runs for years: each request looks whether their files are still those that were read, and a
+//! client with the new ones takes the place of the old one, open connections and all. Files that do not fit together (one of them is written
+//! already, the other not yet) leave the old client in its place, and the next request looks again.
+
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use reqwest::header::HeaderValue;
@@ -9,6 +15,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::settings::Settings;
+use super::stamp::Stamp;
 use crate::error::{Error, Result, UnavailableReason};
 
 /// Room for any answer with a key in it. Taken at once: a buffer that grows leaves copies behind.
@@ -20,9 +27,16 @@ const TOKEN_HEADER: &str = "X-Vault-Token";
 
 /// Where Vault is.
 pub(super) struct Wire {
-    client: reqwest::Client,
+    settings: Settings,
+    client: Mutex<Client>,
     base: String,
     namespace: Option<HeaderValue>,
+}
+
+/// A client and the files of certificates that it was made with.
+struct Client {
+    client: reqwest::Client,
+    stamps: Vec<Option<Stamp>>,
 }
 
 /// What came back.
@@ -41,30 +55,49 @@ pub(super) struct Call<'a> {
 }
 
 impl Wire {
-    pub fn new(settings: &Settings) -> Result<Self> {
+    pub fn new(settings: Settings) -> Result<Self> {
         Ok(Wire {
             base: settings.base()?,
             namespace: settings.namespace()?,
-            client: settings.client()?,
+            client: Mutex::new(Client::of(&settings)?),
+            settings,
         })
     }
 
     /// Sends one request. Whatever keeps an answer from coming whole is `Unavailable`.
     pub async fn send(&self, call: &Call<'_>, token: Option<&HeaderValue>) -> Result<Answer> {
+        let (client, renewal) = self.client();
         let response = self
-            .request(call, token)
+            .request(&client, call, token)
             .send()
             .await
-            .map_err(|error| unreachable(&error))?;
+            .map_err(|error| unreachable(&error, renewal.as_ref()))?;
         let status = response.status().as_u16();
         let body = collect(response, call.answer_bytes_max).await?;
         Ok(Answer { status, body })
     }
 
-    fn request(&self, call: &Call<'_>, token: Option<&HeaderValue>) -> RequestBuilder {
+    /// The client of this moment, and why it is still the old one where its files have changed.
+    fn client(&self) -> (reqwest::Client, Option<Error>) {
+        let mut held = self.client.lock().expect("no holder of this lock panics");
+        let mut renewal = None;
+        if held.stamps != stamps(&self.settings) {
+            match Client::of(&self.settings) {
+                Ok(renewed) => *held = renewed,
+                Err(error) => renewal = Some(error),
+            }
+        }
+        (held.client.clone(), renewal)
+    }
+
+    fn request(
+        &self,
+        client: &reqwest::Client,
+        call: &Call<'_>,
+        token: Option<&HeaderValue>,
+    ) -> RequestBuilder {
         let url = format!("{}/v1/{}", self.base, call.path);
-        let mut request = self
-            .client
+        let mut request = client
             .request(call.method.clone(), url)
             // Vault can be told to refuse requests without it: a guard against forged requests of browsers.
             .header("X-Vault-Request", "true");
@@ -84,12 +117,29 @@ impl Wire {
     }
 }
 
+impl Client {
+    fn of(settings: &Settings) -> Result<Self> {
+        // Before the files are read: one that changes meanwhile is read again.
+        let stamps = stamps(settings);
+        let client = settings.client()?;
+        Ok(Client { client, stamps })
+    }
+}
+
+/// A file that is missing has none.
+fn stamps(settings: &Settings) -> Vec<Option<Stamp>> {
+    settings
+        .certificates()
+        .map(|path| Stamp::of(path).ok())
+        .collect()
+}
+
 async fn collect(mut response: Response, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>> {
     let mut body = Zeroizing::new(Vec::with_capacity(ANSWER_BYTES_MAX));
     while let Some(chunk) = response
         .chunk()
         .await
-        .map_err(|error| unreachable(&error))?
+        .map_err(|error| unreachable(&error, None))?
     {
         if body.len() + chunk.len() > bytes_max {
             return Err(Error::unavailable(
@@ -106,13 +156,16 @@ async fn collect(mut response: Response, bytes_max: usize) -> Result<Zeroizing<V
 }
 
 /// Says why, down to the cause: "certificate expired" stands three errors deep.
-fn unreachable(error: &reqwest::Error) -> Error {
+fn unreachable(error: &reqwest::Error, renewal: Option<&Error>) -> Error {
     let mut message = format!("Vault did not answer: {error}");
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         message.push_str(": ");
         message.push_str(&error.to_string());
         cause = error.source();
+    }
+    if let Some(error) = renewal {
+        message.push_str(&format!("; renewed certificates are not taken: {error}"));
     }
     Error::unavailable(UnavailableReason::Unreachable, message)
 }

@@ -62,6 +62,47 @@ fn certificates_are_verified_in_both_directions() {
 }
 
 #[test]
+fn certificates_that_are_renewed_count_at_the_next_call() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let earlier = tempfile::tempdir().expect("a temporary folder can be made");
+    make_certificates(folder.path());
+    // An authority that nobody trusts any more, and what it signed.
+    make_certificates(earlier.path());
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir_all(at("v1/transit/keys")).expect("a folder can be made");
+    std::fs::write(at("v1/transit/keys/orders"), r#"{"data":{"type":"aes256-gcm96","derived":true,"supports_encryption":true,"supports_decryption":true}}"#).expect("a file");
+    write_private(&at("token"), "t");
+    let ours = tempfile::tempdir().expect("a temporary folder can be made");
+    let renew = |from: &Path, name: &str| {
+        // Over the file that stands there, as some do it; its mode stays.
+        std::fs::copy(from.join(name), ours.path().join(name)).expect("a file can be copied");
+    };
+    for name in ["ca.pem", "client.pem", "client.key"] {
+        renew(earlier.path(), name);
+    }
+    let server = TlsServer::start(folder.path(), true);
+    run(async {
+        let vault = open(json!({"address": format!("https://localhost:{}", server.port), "token_file": at("token"), "ca_file": ours.path().join("ca.pem"), "client_cert_file": ours.path().join("client.pem"), "client_key_file": ours.path().join("client.key")}))
+            .await
+            .expect("the settings are good");
+        let describe = async || vault.describe(&key("orders")).await;
+        let (_, message) = unavailable(describe().await);
+        assert!(message.contains("certificate"), "{message}");
+        renew(folder.path(), "ca.pem");
+        unavailable(describe().await);
+        // A certificate without its key: the client stays what it was, and the error says why.
+        renew(folder.path(), "client.pem");
+        let (_, message) = unavailable(describe().await);
+        assert!(message.contains("renewed certificates"), "{message}");
+        renew(folder.path(), "client.key");
+        describe()
+            .await
+            .outcome
+            .expect("the certificates are those of today");
+    });
+}
+
+#[test]
 fn a_real_vault_over_tls() {
     if !long() {
         return;
