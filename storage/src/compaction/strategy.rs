@@ -1,6 +1,7 @@
 //! What choosing sees and says, and the four strategies behind one name. Each is a pure function of what a store's SSTables look like from outside.
 
 use super::leveled::Leveled;
+use super::overlap;
 use super::size_tiered::SizeTiered;
 use super::time_window::TimeWindow;
 use super::unified::Unified;
@@ -187,6 +188,45 @@ impl Plan {
             is_divisible: true,
         })
     }
+
+    /// Bytes that it may write: those of what it merges, with index and filter on top.
+    pub fn bytes_needed(&self, summaries: &[SstableSummary]) -> u64 {
+        let own = summaries
+            .iter()
+            .filter(|sstable| self.sstables.contains(&sstable.id));
+        own.map(|sstable| sstable.bytes + sstable.bytes / 8).sum()
+    }
+
+    /// The plan, or what of it there is room for: the largest SSTables wait. None: there is no room for anything of it that would be worth it.
+    pub fn within(mut self, summaries: &[SstableSummary], room: u64) -> Option<Plan> {
+        let mut own: Vec<&SstableSummary> = summaries
+            .iter()
+            .filter(|sstable| self.sstables.contains(&sstable.id))
+            .collect();
+        own.sort_by_key(|sstable| (sstable.bytes, sstable.id));
+        while self.bytes_needed(summaries) > room {
+            if !self.is_divisible || own.len() <= 2 {
+                return None;
+            }
+            let waits = (0..own.len())
+                .rev()
+                .find(|at| self.is_worth_it_without(&own, *at))?;
+            own.remove(waits);
+            self.sstables = own.iter().map(|sstable| sstable.id).collect();
+        }
+        Some(self)
+    }
+
+    /// Whether a merge of the others makes fewer of them, or lets fewer lie over one another. What is cut at the borders of shards again, and does neither, would be merged
+    /// for ever.
+    fn is_worth_it_without(&self, sstables: &[&SstableSummary], at: usize) -> bool {
+        let mut others = sstables.to_vec();
+        others.remove(at);
+        match self.outputs {
+            Outputs::One => true,
+            Outputs::Bytes(_) | Outputs::Shards(_) => overlap::depth(&others) >= 2,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -276,6 +316,59 @@ pub(super) mod tests {
         };
         let choice = off.choose(&all, &BTreeSet::new(), circumstances());
         assert_eq!((choice, off.waiting(&all, NOW)), (Choice::Rest, 0));
+    }
+
+    #[test]
+    fn where_there_is_little_room_the_largest_wait() {
+        let sized = |id: u64| sstable(id, id * 80 * MIB);
+        let all: Vec<_> = (1..=4).map(sized).collect();
+        let summaries: Vec<&SstableSummary> = all.iter().collect();
+        let plan = Plan::of(&summaries, 0, Outputs::One).unwrap();
+        let within = |mib: u64| {
+            let plan = plan.clone().within(&all, mib * MIB);
+            plan.map(|plan| plan.sstables)
+        };
+        assert_eq!(plan.bytes_needed(&all), 900 * MIB);
+        assert_eq!(within(900), Some(vec![1, 2, 3, 4]));
+        assert_eq!(within(899), Some(vec![1, 2, 3]));
+        assert_eq!(within(270), Some(vec![1, 2]));
+        assert_eq!(within(269), None);
+        let whole = Plan {
+            is_divisible: false,
+            ..plan.clone()
+        };
+        assert_eq!(whole.within(&all, 899 * MIB), None);
+    }
+
+    #[test]
+    fn where_there_is_little_room_what_lies_beside_one_another_is_not_merged_again_and_again() {
+        let part = |id: u64, bytes, tokens| SstableSummary {
+            tokens,
+            ..sstable(id, bytes)
+        };
+        let all = [
+            part(1, 200 * MIB, (i64::MIN, -2)),
+            part(2, 200 * MIB, (2, i64::MAX)),
+            part(3, 400 * MIB, (i64::MIN, i64::MAX)),
+        ];
+        let levelled = Strategy::Unified(Unified {
+            scaling: vec![-8],
+            ..Unified::default()
+        });
+        let summaries: Vec<&SstableSummary> = all.iter().collect();
+        let plan = levelled.choose(&summaries, NOW).unwrap();
+        assert_eq!(plan.sstables.len(), 3, "1 and 2 lie below 3");
+        assert!(matches!(plan.outputs, Outputs::Shards(2..)));
+        let within = |mib: u64| {
+            let plan = plan.clone().within(&all, mib * MIB);
+            plan.map(|plan| plan.sstables)
+        };
+        assert_eq!(
+            within(600),
+            None,
+            "1 and 2 alone would come out as they are"
+        );
+        assert_eq!(within(700), Some(vec![1, 3]));
     }
 
     #[test]

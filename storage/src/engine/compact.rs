@@ -244,29 +244,15 @@ fn alone(entry: &SstableEntry) -> Plan {
     }
 }
 
-/// The plan, or what of it there is room for: the largest SSTables wait.
-fn fitting(mut plan: Plan, summaries: &[SstableSummary], room: Option<u64>) -> Result<Plan> {
+/// The plan, or what of it there is room for.
+fn fitting(plan: Plan, summaries: &[SstableSummary], room: Option<u64>) -> Result<Plan> {
     let Some(room) = room else {
         return Ok(plan);
     };
-    let bytes_of = |id: &u64| {
-        let found = summaries.iter().find(|sstable| sstable.id == *id);
-        // Index and filter come on top.
-        found.map_or(0, |sstable| sstable.bytes + sstable.bytes / 8)
-    };
-    plan.sstables.sort_by_key(bytes_of);
-    loop {
-        let needed: u64 = plan.sstables.iter().map(bytes_of).sum();
-        if needed <= room {
-            return Ok(plan);
-        }
-        if !plan.is_divisible || plan.sstables.len() <= 2 {
-            return Err(Error::Full {
-                what: format!("a merge may write {needed} bytes, and there is room for {room}"),
-            });
-        }
-        plan.sstables.pop();
-    }
+    let needed = plan.bytes_needed(summaries);
+    plan.within(summaries, room).ok_or_else(|| Error::Full {
+        what: format!("a merge may write {needed} bytes, and there is room for {room}"),
+    })
 }
 
 /// Why SSTables were not replaced by what they were to be merged into.
