@@ -1,10 +1,12 @@
 //! Settings of the engine as plain data: each with a unit, a default and a reason. Who reads them from a file is the server's business.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use palladium_crypto::Lineage;
 
 use crate::compaction::CompactionOptions;
+use crate::model::ColumnId;
 use crate::sstable::ROW_BYTES_MAX;
 
 /// When an appended group counts.
@@ -103,6 +105,8 @@ pub struct TableOptions {
     pub compression: Compression,
     /// How SSTables are merged.
     pub compaction: CompactionOptions,
+    /// Columns that were dropped, sorted, and whose numbers no column ever has again: merges of the base leave out what was written of them.
+    pub columns_gone: Arc<[ColumnId]>,
 }
 
 impl Default for TableOptions {
@@ -112,6 +116,7 @@ impl Default for TableOptions {
             block_bytes: 4096,
             compression: Compression::Lz4,
             compaction: CompactionOptions::default(),
+            columns_gone: Arc::from([]),
         }
     }
 }

@@ -309,7 +309,7 @@ pub async fn sweep(engine: &Engine, catalog: &Catalog) -> Result<(), String> {
         // go of the log.
         if !engine.has_table(table.id) {
             tracing::error!(table = %table.id, "a table stands in the schema and not in the manifest: it can be salvaged, or dropped");
-            engine.miss_table(table.id, table.options.for_storage());
+            engine.miss_table(table.id, table.for_storage());
         }
     }
     for id in engine.table_ids() {
@@ -323,7 +323,7 @@ pub async fn sweep(engine: &Engine, catalog: &Catalog) -> Result<(), String> {
     }
     for table in catalog.customer_tables() {
         engine
-            .set_options(table.id, table.options.for_storage())
+            .set_options(table.id, table.for_storage())
             .map_err(|error| error.to_string())?;
     }
     let swept = engine.sweep_roots(&known).await;

@@ -10,7 +10,7 @@
 //! one of its successor; `storage_columns` names exactly the static and regular columns that exist now.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -299,6 +299,16 @@ impl TableSchema {
     /// Whether an INSERT alone makes a row live, with or without values. A row of a table with COMPACT STORAGE lives by its values, if it can have any.
     pub fn marks_rows(&self) -> bool {
         !self.compact || self.regulars.is_empty()
+    }
+
+    /// What the engine is to know of the table: the share of its options, and the columns that it once had.
+    pub fn for_storage(&self) -> palladium_storage::TableOptions {
+        let own: BTreeSet<ColumnId> = self.columns.iter().map(|column| column.id).collect();
+        let all = (FIRST_COLUMN_ID..self.next_column_id).map(ColumnId);
+        palladium_storage::TableOptions {
+            columns_gone: all.filter(|id| !own.contains(id)).collect(),
+            ..self.options.for_storage()
+        }
     }
 
     /// Whether any column is masked.

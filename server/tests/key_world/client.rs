@@ -85,6 +85,7 @@ pub fn table_options() -> TableOptions {
             }),
             ..CompactionOptions::default()
         },
+        ..TableOptions::default()
     }
 }
 

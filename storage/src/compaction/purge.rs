@@ -4,32 +4,37 @@
 //! and while data as old as itself may be outside this compaction, in another SSTable or a memtable. What expired becomes a tombstone
 //! from the second it was written with its time to live, as in Cassandra, and is then judged like any other.
 //!
+//! What was written of a column that was dropped goes whatever it says: no column ever has its number again.
+//!
 //! Pure: whether something goes depends on the deletion, the partition's oldest write outside, and the time handed in.
 //!
 //! What must hold: purging never changes what a read returns, now or after any later merge with what is outside. One thing is as in Cassandra instead: of two cells
 //! of one timestamp that expire, the later one wins until the earlier one has become a tombstone, which wins over both.
 
 use crate::Result;
-use crate::model::{Cell, CellState, Deletion, Row};
+use crate::model::{Cell, CellState, ColumnId, Deletion, Row};
 use crate::read::{Item, PartitionHead};
 
 /// The judge of one partition.
 #[derive(Debug, Clone, Copy)]
-pub struct Purge {
+pub struct Purge<'a> {
     /// Seconds: what expires at or before it has expired.
     pub now: i64,
     /// Seconds: tombstones made before it are past their grace.
     pub gc_before: i64,
     /// Microseconds: the oldest write of this partition that may be outside; `i64::MAX` if there is none.
     pub oldest_outside: i64,
+    /// Columns that were dropped, sorted.
+    pub columns_gone: &'a [ColumnId],
 }
 
-impl Purge {
+impl Purge<'_> {
     /// Nothing is forgotten: for a flush.
-    pub const NOTHING: Purge = Purge {
+    pub const NOTHING: Purge<'static> = Purge {
         now: i64::MIN,
         gc_before: i64::MIN,
         oldest_outside: i64::MIN,
+        columns_gone: &[],
     };
 
     /// Whether a deletion can go.
@@ -54,7 +59,7 @@ impl Purge {
     pub fn item(&self, item: Item) -> Result<Option<Item>> {
         let (before, after) = (self.keep(item.before), self.keep(item.after));
         let row = match item.row {
-            Some(row) if row.is_everlasting()? => Some(row),
+            Some(row) if self.columns_gone.is_empty() && row.is_everlasting()? => Some(row),
             Some(row) => match self.row(row.into_row()?) {
                 Some(row) => Some(row.into()),
                 None => return Ok(None),
@@ -84,9 +89,14 @@ impl Purge {
         }
         row.deletion = self.keep(row.deletion);
         row.complex_deletions
-            .retain(|(_, deletion)| !self.forgets(*deletion));
-        row.cells.retain_mut(|cell| self.cell(cell));
+            .retain(|(column, deletion)| !self.is_gone(*column) && !self.forgets(*deletion));
+        row.cells
+            .retain_mut(|cell| !self.is_gone(cell.column) && self.cell(cell));
         (!row.is_empty()).then_some(row)
+    }
+
+    fn is_gone(&self, column: ColumnId) -> bool {
+        self.columns_gone.binary_search(&column).is_ok()
     }
 
     /// Whether a cell stays; one that expired stays as a tombstone.
@@ -117,15 +127,16 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::{Clustering, ColumnId, Liveness, PartitionKey, Token};
+    use crate::model::{Clustering, Liveness, PartitionKey, Token};
 
     const NOW: i64 = 2_000_000;
 
-    fn purge() -> Purge {
+    fn purge() -> Purge<'static> {
         Purge {
             now: NOW,
             gc_before: NOW - 1000,
             oldest_outside: i64::MAX,
+            columns_gone: &[],
         }
     }
 
@@ -265,6 +276,33 @@ mod tests {
         };
         let head = purge().head(head);
         assert_eq!((head.deletion, head.static_row), (None, None));
+    }
+
+    #[test]
+    fn what_was_written_of_a_dropped_column_goes_whatever_it_says() {
+        let purge = Purge {
+            oldest_outside: i64::MIN,
+            columns_gone: &[ColumnId(1), ColumnId(3)],
+            ..purge()
+        };
+        let mut row = row_of(CellState::Live(Bytes::from_static(b"value")));
+        row.complex_deletions = vec![(ColumnId(3), deletion(5, NOW))];
+        assert_eq!(purge.row(row.clone()), None);
+        row.cells.push(Cell {
+            column: ColumnId(2),
+            ..row.cells[0].clone()
+        });
+        let kept = purge.row(row.clone()).expect("of another column");
+        assert_eq!((kept.cells.len(), kept.complex_deletions.len()), (1, 0));
+        assert_eq!(kept.cells[0].column, ColumnId(2));
+        let item = Item {
+            position: Clustering::SINGLE,
+            before: None,
+            after: None,
+            row: Some(crate::read::ReadRow::Decoded(kept.clone())),
+        };
+        let item = purge.item(item).unwrap().expect("of another column");
+        assert_eq!(item.row.unwrap().into_row().unwrap(), kept);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::backend::{Backend, Leased};
 use crate::cache::{BlockCache, FetchedBlocks};
 use crate::env::{Env, yield_now};
 use crate::manifest::SstableEntry;
-use crate::model::{PartitionKey, Slices, Token};
+use crate::model::{ColumnId, PartitionKey, Slices, Token};
 use crate::read::{BlockAddress, Fault, Item, Merge, PartitionHead, Source};
 use crate::sstable::{ReadAhead, Sstable, SstableCursor, SstableWriter, WriterOptions};
 use crate::{Error, Result};
@@ -60,6 +60,8 @@ pub struct MergeTask<B: Backend> {
     pub circumstances: Circumstances,
     /// Asked once for each partition, so it may change while the task runs: a flush adds to it.
     pub oldest_outside: OldestOutside,
+    /// Columns that were dropped, sorted: what was written of them is left out.
+    pub columns_gone: Arc<[ColumnId]>,
     /// Rows that are left out, of a store where some may be stale.
     pub stale: Option<StaleRows>,
     pub writer: WriterOptions,
@@ -206,6 +208,7 @@ impl<'a, B: Backend> Run<'a, B> {
             now: self.task.circumstances.now,
             gc_before: self.task.circumstances.gc_before(),
             oldest_outside: (self.task.oldest_outside)(&head.key),
+            columns_gone: &self.task.columns_gone,
         };
         let head = purge.head(head);
         self.writer().begin_partition(&head)?;

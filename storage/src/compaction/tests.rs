@@ -97,6 +97,7 @@ impl Table {
                 memtable_min_timestamp: i64::MAX,
             },
             oldest_outside: Arc::new(move |key| oldest_outside(&outside, i64::MAX, key)),
+            columns_gone: Arc::from([]),
             stale: None,
             writer: WriterOptions {
                 block_bytes: 512,

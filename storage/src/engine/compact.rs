@@ -335,6 +335,11 @@ async fn carry_out<B: Backend>(
         .then(|| inner.stale_entries.get()?(table.id, store))
         .flatten();
     let forgets = stale.is_some();
+    let columns_gone = match store {
+        Store::BASE => table.options.load().columns_gone.clone(),
+        // Theirs have numbers of their own.
+        _ => Arc::from([]),
+    };
     let writer = inner.writer_options(table, store).await;
     let rewrites_before = table.rewrites.load(Ordering::Acquire);
     let task = MergeTask {
@@ -348,6 +353,7 @@ async fn carry_out<B: Backend>(
         pace: inner.pace.clone(),
         circumstances,
         oldest_outside: Arc::new(outside),
+        columns_gone,
         stale,
         writer: WriterOptions {
             level: plan.level,

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use palladium_storage::sealed::openings;
-use palladium_storage::{Crash, Error, Lease, Options, Reading};
+use palladium_storage::{Crash, Error, Lease, Options, Reading, TableOptions};
 
 use crate::world::{
-    World, disk_of, everything, files, id, is_locked, keys_until, mutation, partition, small,
+    BARE, COLUMN, World, disk_of, everything, files, id, is_locked, keys_until, mutation,
+    partition, small,
 };
 
 #[test]
@@ -638,4 +639,26 @@ fn a_root_that_was_seen_after_a_kill_is_there_after_a_loss_of_power() {
         }
     }
     assert!(seen_new > 0, "no kill came after the new root was written");
+}
+
+#[test]
+fn what_was_written_of_a_dropped_column_goes_with_the_next_compaction() {
+    let world = World::with_tables(1, small(), 1);
+    let rows = world.fill(0, 300, 5);
+    world.flush(0).unwrap();
+    let bytes = |world: &World| -> usize {
+        let blobs = world.paths("blobs/");
+        let lengths = blobs.iter().map(|path| world.disk.contents(path));
+        lengths.map(|bytes| bytes.unwrap().len()).sum()
+    };
+    let before = bytes(&world);
+    let options = TableOptions {
+        columns_gone: [COLUMN].into(),
+        ..TableOptions::default()
+    };
+    world.engine.set_options(id(0), options).unwrap();
+    world.env.run(world.engine.compact(Some(id(0)))).unwrap();
+    assert!(bytes(&world) < before / 2, "{} of {before}", bytes(&world));
+    let bare = rows.into_keys().map(|place| (place, BARE)).collect();
+    assert_eq!(world.rows(0).unwrap(), bare, "the rows are there");
 }

@@ -416,7 +416,7 @@ async fn create(database: &Database, table: &TableSchema, asker: &Asker) -> CqlR
     let (lease, cmk) = (keys.lease, root.cmk.clone());
     let new = NewTable {
         id: table.id,
-        options: table.options.for_storage(),
+        options: table.for_storage(),
         root: Some(root),
         keys,
     };
@@ -499,7 +499,7 @@ async fn settle(database: &Database, effects: &[Effect]) -> CqlResult<()> {
             // What was made before its turn is made of the definition of that moment.
             Effect::Create(table) | Effect::SetOptions(table) => database
                 .engine
-                .set_options(table.id, table.options.for_storage())
+                .set_options(table.id, table.for_storage())
                 .map_err(CqlError::from),
             Effect::Rewrite(id) => {
                 let begun = database.engine.rewrite(*id).await;

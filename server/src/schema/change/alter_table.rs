@@ -185,8 +185,8 @@ pub fn alter(
         &altered.custom_properties,
         &table.custom_properties,
     ));
-    if altered.options != table.options {
-        changed = changed.with_warnings(altered.options.without_effect(&table.options));
+    changed = changed.with_warnings(altered.options.without_effect(&table.options));
+    if altered.for_storage() != table.for_storage() {
         changed = changed.with_effect(Effect::SetOptions(altered));
     }
     changed.planned()

@@ -427,8 +427,12 @@ fn a_column_that_comes_back_has_a_new_id() {
     );
     world.ok("CREATE TABLE ks.cn (k int PRIMARY KEY, v counter, w counter)");
     let before = world.table("a").column("v").unwrap().id;
-    world.ok("ALTER TABLE ks.a DROP v");
+    let dropped = world.ok("ALTER TABLE ks.a DROP v");
     assert_eq!(world.table("a").dropped[0].name, "v");
+    assert!(
+        matches!(&dropped.effects[..], [Effect::SetOptions(altered)] if altered.for_storage().columns_gone[..] == [before]),
+        "merges give its bytes back"
+    );
     for (text, message) in [
         (
             "ALTER TABLE ks.a ADD v bigint",

@@ -57,5 +57,6 @@ pub(super) fn table_options(number: u64) -> TableOptions {
             }),
             ..CompactionOptions::default()
         },
+        ..TableOptions::default()
     }
 }
