@@ -31,7 +31,10 @@ pub mod time_window;
 pub mod tombstones;
 pub mod unified;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+
+use crate::model::Store;
 
 pub use expired::Expiry;
 pub use leveled::Leveled;
@@ -70,6 +73,21 @@ impl Default for CompactionOptions {
 }
 
 impl CompactionOptions {
+    /// The same for one store of the table. What clients count says nothing of what is derived: its timestamps are the server's, in microseconds.
+    pub fn of_store(&self, store: Store) -> Cow<'_, CompactionOptions> {
+        let mut options = Cow::Borrowed(self);
+        if store != Store::BASE
+            && let Strategy::TimeWindow(windows) = &self.strategy
+            && windows.timestamp_resolution != Resolution::Microseconds
+        {
+            options.to_mut().strategy = Strategy::TimeWindow(TimeWindow {
+                timestamp_resolution: Resolution::Microseconds,
+                ..windows.clone()
+            });
+        }
+        options
+    }
+
     /// What to do now with the SSTables of one store; those that are `busy` are being merged already.
     pub fn choose(
         &self,

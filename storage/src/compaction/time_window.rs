@@ -126,9 +126,13 @@ impl TimeWindow {
 
 #[cfg(test)]
 mod tests {
-    use super::super::strategy::tests::{MIB, NOW, sstable};
+    use std::collections::BTreeSet;
+
+    use super::super::strategy::tests::{MIB, NOW, circumstances, sstable};
     use super::super::task::SSTABLE_BYTES_MAX;
+    use super::super::{Choice, CompactionOptions, Strategy};
     use super::*;
+    use crate::model::Store;
 
     const DAY: i64 = 86_400;
 
@@ -202,6 +206,34 @@ mod tests {
     fn timestamps_that_are_no_times_are_merged_by_size() {
         let all: Vec<_> = (1..=3).map(|id| sstable(id, 100 * MIB)).collect();
         assert_eq!(choose_at(&all, NOW), None);
+    }
+
+    #[test]
+    fn what_is_derived_is_in_windows_of_microseconds_whatever_clients_count() {
+        let options = CompactionOptions {
+            strategy: Strategy::TimeWindow(TimeWindow {
+                timestamp_resolution: Resolution::Milliseconds,
+                ..TimeWindow::default()
+            }),
+            ..CompactionOptions::default()
+        };
+        // Ten minutes apart.
+        let all: Vec<_> = (1..=4)
+            .map(|id| {
+                let second = (NOW.div_euclid(DAY) * DAY) + id as i64 * 600;
+                SstableSummary {
+                    timestamps: (second * 1_000_000, second * 1_000_000),
+                    ..sstable(id, 100 * MIB)
+                }
+            })
+            .collect();
+        let choose = |store| {
+            let options = options.of_store(store);
+            options.choose(&all, &BTreeSet::new(), circumstances())
+        };
+        assert_eq!(choose(Store::BASE), Choice::Rest);
+        let derived = choose(Store(1));
+        assert!(matches!(derived, Choice::Merge(plan) if plan.sstables == [1, 2, 3, 4]));
     }
 
     #[test]

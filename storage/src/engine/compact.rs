@@ -180,12 +180,13 @@ pub(crate) async fn compact_all<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) 
         return Ok(());
     };
     check_lease(inner, &open)?;
-    let strategy = table.options.load().compaction.strategy.clone();
+    let options = table.options.load_full();
     for store in open.stores() {
+        let own = options.compaction.of_store(store);
         let summaries = summaries(&open, store);
         let all: Vec<&SstableSummary> = summaries.iter().collect();
         let now = inner.env.wall_micros().div_euclid(1_000_000);
-        for plan in strategy.choose_all(&all, now) {
+        for plan in own.strategy.choose_all(&all, now) {
             let free = inner.backend.room().await?;
             let whole = Plan {
                 is_divisible: false,
@@ -195,7 +196,7 @@ pub(crate) async fn compact_all<B: Backend>(inner: &Arc<Inner<B>>, id: TableId) 
             merge_sstables(inner, &table, &open, &plan).await?;
         }
     }
-    note_waiting(inner, &table.options.load().compaction, &open);
+    note_waiting(inner, &options.compaction, &open);
     Ok(())
 }
 
@@ -209,6 +210,7 @@ fn choose<B: Backend>(
 ) -> Choice {
     // Memtables first: a flush adds its SSTable before it removes the memtable, so that between the two nothing is missed.
     let circumstances = inner.circumstances(table, open, store);
+    let options = options.of_store(store);
     options.choose(&summaries(open, store), busy, circumstances)
 }
 
@@ -230,7 +232,10 @@ pub(super) fn note_waiting<B: Backend>(
 ) {
     let now = inner.env.wall_micros().div_euclid(1_000_000);
     let stores = open.stores().into_iter();
-    let waiting = stores.map(|store| options.waiting(&summaries(open, store), now));
+    let waiting = stores.map(|store| {
+        let options = options.of_store(store);
+        options.waiting(&summaries(open, store), now)
+    });
     open.set_waiting(waiting.max().unwrap_or(0));
 }
 
