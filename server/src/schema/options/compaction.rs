@@ -299,7 +299,9 @@ fn read<T>(
 fn check_thresholds(options: &Options) -> CqlResult<()> {
     let threshold = |name: &str| -> CqlResult<i32> {
         let text = &options[name];
-        text.parse().map_err(|_| {
+        // Without a sign, be it a plus.
+        let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        digits.and_then(|text| text.parse().ok()).ok_or_else(|| {
             CqlError::config(format!(
                 "Invalid value {text} for '{name}' compaction sub-option - must be an integer"
             ))

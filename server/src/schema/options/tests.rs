@@ -130,6 +130,14 @@ fn wrong_options_are_refused_in_cassandras_words() {
             "Could not create Compression for type org.apache.cassandra.io.compress.ZstdDictionaryCompressor",
         ),
         (
+            "compaction = {'class': 'SizeTieredCompactionStrategy', 'min_threshold': '+4'}",
+            "Invalid value +4 for 'min_threshold' compaction sub-option - must be an integer",
+        ),
+        (
+            "compaction = {'class': 'TimeWindowCompactionStrategy', 'max_threshold': -1}",
+            "Invalid value -1 for 'max_threshold' compaction sub-option - must be an integer",
+        ),
+        (
             "compaction = {'class': 'SizeTieredCompactionStrategy', 'bucket_low': 2, 'bucket_high': 1.5}",
             "bucket_high value (1.5) is less than or equal to the bucket_low value (2.0)",
         ),
