@@ -134,6 +134,8 @@ impl CompactionOptions {
 }
 
 #[cfg(test)]
+mod forgetting;
+#[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod steady;
