@@ -71,11 +71,14 @@ pub fn checks<'a>(
                 let refused = |kind: &str| {
                     CqlError::invalid(format!("Unsupported {kind} {what} for column {name}"))
                 };
-                match expression.evaluate(scope)? {
-                    Bound::Null => Err(refused("null")),
-                    Bound::Unset => Err(refused("unset")),
-                    Bound::Value(value) => Ok(value),
-                }
+                let refusal = match expression.evaluate(scope) {
+                    Ok(Bound::Value(value)) => return Ok(value),
+                    Ok(Bound::Null) => refused("null"),
+                    Ok(Bound::Unset) => refused("unset"),
+                    Err(refusal) => refusal,
+                };
+                bind_alike(filters, filter, scope)?;
+                Err(refusal)
             };
             let value = |expression: &Expression| part(expression, "value");
             let kind = match &filter.test {
@@ -121,6 +124,29 @@ pub fn checks<'a>(
             })
         })
         .collect()
+}
+
+/// Binds what a collection is asked in all filters of one kind, keys before values: Cassandra does before it looks for nulls among them.
+fn bind_alike(filters: &[Filter], filter: &Filter, scope: &Scope<'_>) -> CqlResult<()> {
+    let mut values = Vec::new();
+    for other in filters
+        .iter()
+        .filter(|other| other.columns == filter.columns)
+    {
+        match (&filter.test, &other.test) {
+            (Test::Contains(_), Test::Contains(value)) => values.push(value),
+            (Test::ContainsKey(_), Test::ContainsKey(value)) => values.push(value),
+            (Test::Element { .. }, Test::Element { key, value, .. }) => {
+                key.evaluate(scope)?;
+                values.push(value);
+            }
+            _ => {}
+        }
+    }
+    for value in values {
+        value.evaluate(scope)?;
+    }
+    Ok(())
 }
 
 /// A filter whose values are tuples: only what it says column by column can be tried.
