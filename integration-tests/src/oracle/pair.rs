@@ -6,6 +6,7 @@
 
 mod contradiction;
 mod lost;
+mod surplus;
 mod view;
 
 use std::collections::BTreeSet;

@@ -57,6 +57,16 @@ pub const SHORT_TUPLE: &str = "Cassandra's index of the attached kind does not k
 /// Why rows are missing that are asked for by a value without a byte.
 pub const EMPTY_VALUE: &str = "Cassandra's index of the attached kind does not know a number without a byte, nor a text without one in a descending column";
 
+/// Why rows are missing that are asked for by a key of a map: of an old entry that goes and a new one that comes at the same timestamp the first one wins.
+pub const REWRITTEN_KEY: &str = "Cassandra's classic index over keys loses a key that is written twice at one timestamp, with another value";
+
+/// Why rows are there whose static column says that they are not meant.
+pub const EXPIRED_STATIC: &str = "Cassandra's index of the attached kind tries static columns by the server's clock, whatever moment a statement brings";
+
+/// Why rows are there that are asked for by a key of a static map.
+pub const DELETED_KEY: &str =
+    "Cassandra finds a key in a static map where its deletion alone is there";
+
 /// Why something is refused where an index over vectors of the key would be asked.
 pub const VECTOR_KEY: &str = "Cassandra asks an index over vectors of the key, which compares none, for the vector that a row is to have";
 

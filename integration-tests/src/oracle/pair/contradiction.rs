@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::{PAGES_MAX, Pair, names, request};
-use crate::oracle::answer::{Answer, Reply, Table, Type};
+use crate::oracle::answer::{Answer, Reply, Table};
 use crate::oracle::compare;
 use crate::oracle::kept;
 use crate::oracle::pair::Difference;
@@ -74,12 +74,21 @@ impl Pair {
             if self.loses_empty_values(step).await {
                 return Some(kept::EMPTY_VALUE);
             }
+            if self.loses_keys_of_maps(step).await {
+                return Some(kept::REWRITTEN_KEY);
+            }
         }
         if lacks_rows && self.is_no_mirror(step).await {
             return Some(kept::NO_MIRROR);
         }
         if self.takes_any_vector(step).await {
             return Some(kept::ANY_VECTOR);
+        }
+        if self.shows_what_has_expired(step).await {
+            return Some(kept::EXPIRED_STATIC);
+        }
+        if self.finds_deleted_keys(step).await {
+            return Some(kept::DELETED_KEY);
         }
         if self.is_of_unreadable_base(step).await {
             return Some(kept::UNREADABLE_BASE);
@@ -122,47 +131,6 @@ impl Pair {
             }
         }
         false
-    }
-
-    /// Whether Cassandra's rows are ours and others of which it says itself that a vector in them is not what is meant.
-    async fn takes_any_vector(&mut self, step: &Step) -> bool {
-        let Some(plain) = plain(step, "*") else {
-            return false;
-        };
-        let (theirs, ours) = self.at_once(&plain).await;
-        let (Answer::Rows(theirs), Answer::Rows(ours)) = (theirs.answer, ours.answer) else {
-            return false;
-        };
-        let vectors: Vec<&str> = theirs
-            .columns
-            .iter()
-            .filter(
-                |column| matches!(&column.ty, Type::Custom(name) if name.contains("VectorType(")),
-            )
-            .map(|column| column.name.as_str())
-            .collect();
-        let of_vectors = |relation: &str| {
-            let name = relation.split(' ').next();
-            name.is_some_and(|name| vectors.contains(&name))
-        };
-        let left = self.meant(step, &theirs.rows, of_vectors).await;
-        left.is_some_and(|left| left.len() < theirs.rows.len() && left == ours.rows)
-    }
-
-    /// Those of some rows which Cassandra also finds by each of some of a statement's relations alone.
-    async fn meant(
-        &mut self,
-        step: &Step,
-        rows: &[Row],
-        is_asked: impl Fn(&str) -> bool,
-    ) -> Option<Vec<Row>> {
-        let (table, relations) = relations(step)?;
-        let mut left = rows.to_vec();
-        for relation in relations.iter().filter(|relation| is_asked(&relation.text)) {
-            let alone = rows_by(&mut self.theirs, table, &[relation], step).await?;
-            left.retain(|row| alone.rows.contains(row));
-        }
-        Some(left)
     }
 
     /// Whether Cassandra has fewer rows than we have, apart from those of which it says itself that their collections are not what is meant: it takes
@@ -443,10 +411,37 @@ fn narrower(step: &Step, all: &Table) -> Vec<String> {
     }
 }
 
-/// A relation of a WHERE, with the values of its markers.
+/// A relation of a WHERE, or what else stands in a statement, with the values of its markers.
 pub(super) struct Said<'a> {
     pub(super) text: Cow<'a, str>,
-    values: Vec<Value>,
+    pub(super) values: Vec<Value>,
+}
+
+/// An element of a map, by whose key rows are asked for.
+pub(super) struct Element<'a> {
+    pub(super) map: &'a str,
+    pub(super) key: &'a str,
+    pub(super) values: &'a [Value],
+}
+
+impl Said<'_> {
+    /// The element that a map must have.
+    pub(super) fn element(&self) -> Option<Element<'_>> {
+        let (map, key) = self.text.split_once(" CONTAINS KEY ")?;
+        Some(Element {
+            map,
+            key,
+            values: &self.values,
+        })
+    }
+
+    /// What asks for all columns.
+    pub(super) fn all() -> Said<'static> {
+        Said {
+            text: "*".into(),
+            values: Vec::new(),
+        }
+    }
 }
 
 /// An equality with one of some columns as a range, which no classic index answers.
@@ -531,7 +526,7 @@ pub(super) fn asked_columns(step: &Step) -> Vec<String> {
 }
 
 /// The rows that a server finds by some relations.
-async fn rows_by(
+pub(super) async fn rows_by(
     asker: &mut Asker,
     table: &str,
     relations: &[&Said<'_>],

@@ -3,7 +3,9 @@
 //! What must hold: a row counts as lost where Cassandra shows it, as we do, to who asks for its partition, or can no longer read its partition.
 
 use super::Pair;
-use super::contradiction::{READ_FAILURE, Row, asked_columns, only_in, plain, relations, table_of};
+use super::contradiction::{
+    Element, READ_FAILURE, Row, Said, asked_columns, only_in, plain, relations, table_of,
+};
 use crate::oracle::answer::{Answer, Column, Type};
 use crate::oracle::compare::is_padded;
 use crate::oracle::step::Step;
@@ -33,7 +35,9 @@ impl Pair {
         };
         let lost = only_in(&ours, &theirs);
         for row in &lost {
-            let partition = self.partition_of(table, &ours.columns, row, step).await;
+            let partition = self
+                .partition_of(table, &Said::all(), &ours.columns, row, step)
+                .await;
             let is_there = match partition {
                 Answer::Rows(all) => all.rows.contains(row),
                 // By now it cannot read its own rows.
@@ -47,10 +51,11 @@ impl Pair {
         !lost.is_empty()
     }
 
-    /// What Cassandra answers to who asks for all of the partition that a row is in.
+    /// What Cassandra answers to who asks for something of the whole partition that a row is in.
     pub(super) async fn partition_of(
         &mut self,
         table: &str,
+        asked: &Said<'_>,
         columns: &[Column],
         row: &Row,
         step: &Step,
@@ -58,7 +63,7 @@ impl Pair {
         let key = self.key(table, &["partition_key"]).await;
         let of_key = columns.iter().zip(row);
         let of_key = of_key.filter(|(column, _)| key.contains(column.name.as_bytes()));
-        let (relations, values): (Vec<String>, Vec<Value>) = of_key
+        let (relations, of_key): (Vec<String>, Vec<Value>) = of_key
             .map(|(column, value)| {
                 let value = match value {
                     Some(value) => Value::Bytes(value.to_vec()),
@@ -67,13 +72,67 @@ impl Pair {
                 (format!("\"{}\" = ?", column.name), value)
             })
             .unzip();
-        let text = format!("SELECT * FROM {table} WHERE {}", relations.join(" AND "));
+        let relations = relations.join(" AND ");
+        let text = format!("SELECT {} FROM {table} WHERE {relations}", asked.text);
         let request = Request {
-            values: &values,
+            values: &[asked.values.clone(), of_key].concat(),
             now_seconds: step.now_seconds,
             ..Request::plain(&text)
         };
         self.theirs.query(&request).await.answer
+    }
+
+    /// Whether all rows that Cassandra does not find by a key of a map, of which it has a classic index, have that key at Cassandra itself.
+    pub(super) async fn loses_keys_of_maps(&mut self, step: &Step) -> bool {
+        let (Some(plain), Some((table, relations))) = (plain(step, "*"), relations(step)) else {
+            return false;
+        };
+        let indexed = self.indexed(step, "COMPOSITES").await;
+        let by_key = relations.iter().find_map(|relation| {
+            let element = relation.element()?;
+            let target = format!("keys({})", element.map);
+            indexed.contains(target.as_bytes()).then_some(element)
+        });
+        let Some(element) = by_key else {
+            return false;
+        };
+        let (theirs, ours) = self.at_once(&plain).await;
+        let (Answer::Rows(theirs), Answer::Rows(ours)) = (theirs.answer, ours.answer) else {
+            return false;
+        };
+        let lost = only_in(&ours, &theirs);
+        for row in &lost {
+            let shown = self.shows(table, &element, &ours.columns, row, step).await;
+            if shown != Some(true) {
+                return false;
+            }
+        }
+        !lost.is_empty()
+    }
+
+    /// Whether Cassandra shows an element of a map in one of its rows to who asks for all of the partition; `None` if it does not show the row.
+    pub(super) async fn shows(
+        &mut self,
+        table: &str,
+        element: &Element<'_>,
+        columns: &[Column],
+        row: &Row,
+        step: &Step,
+    ) -> Option<bool> {
+        let names = columns.iter();
+        let names: Vec<String> = names.map(|column| format!("\"{}\"", column.name)).collect();
+        let asked = Said {
+            text: format!("{}, {}[{}]", names.join(", "), element.map, element.key).into(),
+            values: element.values.to_vec(),
+        };
+        let partition = self.partition_of(table, &asked, columns, row, step).await;
+        let Answer::Rows(all) = partition else {
+            return None;
+        };
+        all.rows.iter().find_map(|shown| {
+            let (value, own) = shown.split_last()?;
+            (own == row).then_some(value.is_some())
+        })
     }
 
     /// As `loses_rows_with`, where the value is a number in more bytes than it takes, which the WHERE asks for.
