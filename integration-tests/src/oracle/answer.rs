@@ -234,7 +234,7 @@ fn readable(ty: &Type, mut bytes: &[u8]) -> Option<String> {
             _ => None,
         },
         Type::List(inner) | Type::Set(inner) => {
-            let parts = parts(&mut bytes)?;
+            let parts = parts(bytes)?;
             let parts: Vec<String> = parts.iter().map(|part| shown(inner, *part)).collect();
             Some(format!("[{}]", parts.join(", ")))
         }
@@ -244,9 +244,18 @@ fn readable(ty: &Type, mut bytes: &[u8]) -> Option<String> {
     }
 }
 
-fn parts<'a>(bytes: &mut &'a [u8]) -> Option<Vec<Option<&'a [u8]>>> {
+/// What a list or a set has in it.
+pub fn parts(mut bytes: &[u8]) -> Option<Vec<Option<&[u8]>>> {
     let count = bytes.try_get_i32().ok()?;
-    (0..count).map(|_| part(bytes)).collect()
+    (0..count).map(|_| part(&mut bytes)).collect()
+}
+
+/// The keys of a map and their values.
+pub fn entries(mut bytes: &[u8]) -> Option<(Vec<Option<&[u8]>>, Vec<Option<&[u8]>>)> {
+    let count = bytes.try_get_i32().ok()?;
+    let entries = (0..count).map(|_| Some((part(&mut bytes)?, part(&mut bytes)?)));
+    let entries: Option<Vec<_>> = entries.collect();
+    Some(entries?.into_iter().unzip())
 }
 
 /// One value with its length; `None` outside is a value that is cut short.

@@ -7,7 +7,7 @@
 use bytes::{Buf, Bytes};
 use num_bigint::BigInt;
 
-use super::answer::{Answer, Column, Kind, Refusal, Reply, Table, Type};
+use super::answer::{Answer, Column, Kind, Refusal, Reply, Table, Type, parts};
 
 /// How far two readings of a remaining TTL may be apart.
 const TTL_SLACK_S: i64 = 30;
@@ -306,7 +306,7 @@ fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
         Type::Native("bigint", _) => are_clocks(left, right),
         // Of a part that was never written there is none.
         Type::List(inner) if **inner == Type::Native("bigint", Kind::Integer) => {
-            match (numbers(left), numbers(right)) {
+            match (parts(left), parts(right)) {
                 (Some(left), Some(right)) => {
                     left.len() == right.len()
                         && left.iter().zip(&right).all(|pair| match pair {
@@ -336,24 +336,6 @@ fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
             read(left) == read(right)
         }
     }
-}
-
-/// The numbers of a list; null has no bytes.
-fn numbers(mut list: &[u8]) -> Option<Vec<Option<&[u8]>>> {
-    let count = list.try_get_i32().ok()?;
-    let mut numbers = Vec::new();
-    for _ in 0..count {
-        let number = match usize::try_from(list.try_get_i32().ok()?) {
-            Ok(bytes) => {
-                let (number, rest) = list.split_at_checked(bytes)?;
-                list = rest;
-                Some(number)
-            }
-            Err(_) => None,
-        };
-        numbers.push(number);
-    }
-    Some(numbers)
 }
 
 /// Whether both are readings of a clock at about the same time.

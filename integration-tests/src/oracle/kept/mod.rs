@@ -60,6 +60,10 @@ pub const EMPTY_VALUE: &str = "Cassandra's index of the attached kind does not k
 /// Why rows are missing that are asked for by a key of a map: of an old entry that goes and a new one that comes at the same timestamp the first one wins.
 pub const REWRITTEN_KEY: &str = "Cassandra's classic index over keys loses a key that is written twice at one timestamp, with another value";
 
+/// Why rows are missing that are there with just the value that is asked for.
+pub const LOST_ENTRY: &str =
+    "Cassandra's index over a static column has lost an entry of a value that its partition shows";
+
 /// Why rows are there whose static column says that they are not meant.
 pub const EXPIRED_STATIC: &str = "Cassandra's index of the attached kind tries static columns by the server's clock, whatever moment a statement brings";
 
@@ -89,7 +93,7 @@ pub const DESCENDING_KEY: &str = "Cassandra lists partitions of a view from the 
 pub const ROWS_LOST_IN_PAGES: &str =
     "Cassandra loses rows when it is asked page by page, and shows them when asked at once";
 
-/// Why rows are missing under a LIMIT. Seen where an attached index over a static column brings values that have expired.
+/// Why rows are missing under a LIMIT. Seen where an attached index brings values that have expired by the statement's moment, or had in a static column.
 pub const ROWS_LOST_UNDER_LIMIT: &str =
     "Cassandra counts towards a LIMIT what its index brings and nobody is shown";
 

@@ -77,6 +77,9 @@ impl Pair {
             if self.loses_keys_of_maps(step).await {
                 return Some(kept::REWRITTEN_KEY);
             }
+            if self.loses_entries_of_statics(step).await {
+                return Some(kept::LOST_ENTRY);
+            }
         }
         if lacks_rows && self.is_no_mirror(step).await {
             return Some(kept::NO_MIRROR);
@@ -179,15 +182,19 @@ impl Pair {
             && theirs.is_some_and(|theirs| theirs != whole.rows)
     }
 
-    /// Whether Cassandra shows fewer rows under a LIMIT than it has without one, where ours are as many as the LIMIT says, and an attached index over a static
-    /// column is asked.
+    /// Whether Cassandra shows fewer rows under a LIMIT than it has without one, where ours are as many as the LIMIT says, and an attached index is asked:
+    /// one over a static column, or at a moment that the statement brings.
     async fn loses_rows_under_limit(&mut self, step: &Step, difference: &Difference) -> bool {
         let (Some(limit), Some(unlimited)) = (limit_of(&step.text), plain(step, "*")) else {
             return false;
         };
         let indexed = self.indexed(step, "CUSTOM").await;
         let asked = asked_columns(step);
-        let is_asked = |name: &String| name.starts_with('s') && indexed.contains(name.as_bytes());
+        // By the server's clock, which is all that such an index knows, what has expired by the statement's moment may be there.
+        let has_moment = step.now_seconds.is_some();
+        let is_asked = |name: &String| {
+            (has_moment || name.starts_with('s')) && indexed.contains(name.as_bytes())
+        };
         if !asked.iter().any(is_asked) {
             return false;
         }
@@ -412,6 +419,7 @@ fn narrower(step: &Step, all: &Table) -> Vec<String> {
 }
 
 /// A relation of a WHERE, or what else stands in a statement, with the values of its markers.
+#[derive(PartialEq)]
 pub(super) struct Said<'a> {
     pub(super) text: Cow<'a, str>,
     pub(super) values: Vec<Value>,

@@ -4,9 +4,9 @@
 
 use super::Pair;
 use super::contradiction::{
-    Element, READ_FAILURE, Row, Said, asked_columns, only_in, plain, relations, table_of,
+    Element, READ_FAILURE, Row, Said, asked_columns, only_in, plain, relations, rows_by, table_of,
 };
-use crate::oracle::answer::{Answer, Column, Type};
+use crate::oracle::answer::{Answer, Column, Type, entries, parts};
 use crate::oracle::compare::is_padded;
 use crate::oracle::step::Step;
 use crate::oracle::wire::{Request, Value};
@@ -110,6 +110,91 @@ impl Pair {
         !lost.is_empty()
     }
 
+    /// Whether all rows that Cassandra does not find by an index over a static column are there at Cassandra itself with just the value that is asked for, and are
+    /// found by all else that is said of them.
+    pub(super) async fn loses_entries_of_statics(&mut self, step: &Step) -> bool {
+        let (Some(plain), Some((table, relations))) = (plain(step, "*"), relations(step)) else {
+            return false;
+        };
+        let (theirs, ours) = self.at_once(&plain).await;
+        let (Answer::Rows(theirs), Answer::Rows(ours)) = (theirs.answer, ours.answer) else {
+            return false;
+        };
+        let Some((place, asked)) = self.asked_of_static(step, &relations, &ours.columns).await
+        else {
+            return false;
+        };
+        let others: Vec<&Said> = relations
+            .iter()
+            .filter(|one| *one != &relations[place])
+            .collect();
+        let by_others = match others.is_empty() {
+            true => None,
+            false => match rows_by(&mut self.theirs, table, &others, step).await {
+                Some(rows) => Some(rows.rows),
+                None => return false,
+            },
+        };
+        let lost = only_in(&ours, &theirs);
+        for row in &lost {
+            let partition = self
+                .partition_of(table, &Said::all(), &ours.columns, row, step)
+                .await;
+            let is_there = matches!(partition, Answer::Rows(all) if all.rows.contains(row));
+            let is_meant = by_others.as_ref().is_none_or(|rows| rows.contains(row));
+            if !is_there || !is_meant || !asked.is_in(row) {
+                return false;
+            }
+        }
+        !lost.is_empty()
+    }
+
+    /// What an index over a static column is asked for, and which relation asks it.
+    async fn asked_of_static(
+        &mut self,
+        step: &Step,
+        relations: &[Said<'_>],
+        columns: &[Column],
+    ) -> Option<(usize, Asked)> {
+        let statics = self.key(table_of(&step.text)?, &["static"]).await;
+        let mut indexed = self.indexed(step, "CUSTOM").await;
+        indexed.extend(self.indexed(step, "COMPOSITES").await);
+        for (place, relation) in relations.iter().enumerate() {
+            let (name, rest) = relation.text.split_once(' ')?;
+            let targets = [name, &format!("values({name})"), &format!("keys({name})")];
+            let is_indexed = targets
+                .iter()
+                .any(|target| indexed.contains(target.as_bytes()));
+            if !is_indexed || !statics.contains(name.as_bytes()) {
+                continue;
+            }
+            let column = columns.iter().position(|column| column.name == name)?;
+            let (part, value) = Part::asked(rest)?;
+            let value = match &relation.values[..] {
+                [] => {
+                    let ty = part.ty(&columns[column].ty)?;
+                    let text = format!("SELECT ({ty}) {value} FROM system.local");
+                    let reply = self.theirs.query(&Request::plain(&text)).await;
+                    let Answer::Rows(mut shown) = reply.answer else {
+                        return None;
+                    };
+                    shown.rows.pop()?.pop()??.to_vec()
+                }
+                [Value::Bytes(value)] => value.clone(),
+                _ => return None,
+            };
+            let ty = columns[column].ty.clone();
+            let asked = Asked {
+                column,
+                ty,
+                part,
+                value,
+            };
+            return Some((place, asked));
+        }
+        None
+    }
+
     /// Whether Cassandra shows an element of a map in one of its rows to who asks for all of the partition; `None` if it does not show the row.
     pub(super) async fn shows(
         &mut self,
@@ -180,6 +265,60 @@ impl Pair {
     }
 }
 
+/// Which part of a column's value is asked for.
+#[derive(Clone, Copy)]
+enum Part {
+    Whole,
+    Element,
+    Key,
+}
+
+impl Part {
+    /// What a relation asks for behind the column's name.
+    fn asked(rest: &str) -> Option<(Part, &str)> {
+        let of = [
+            ("= ", Part::Whole),
+            ("CONTAINS KEY ", Part::Key),
+            ("CONTAINS ", Part::Element),
+        ];
+        of.into_iter()
+            .find_map(|(word, part)| Some((part, rest.strip_prefix(word)?)))
+    }
+
+    fn ty(self, whole: &Type) -> Option<&Type> {
+        match (self, whole) {
+            (Part::Whole, whole) => Some(whole),
+            (Part::Key, Type::Map(key, _)) => Some(key),
+            (Part::Element, Type::Map(_, value)) => Some(value),
+            (Part::Element, Type::List(inner) | Type::Set(inner)) => Some(inner),
+            _ => None,
+        }
+    }
+}
+
+/// What a column must have.
+struct Asked {
+    column: usize,
+    ty: Type,
+    part: Part,
+    value: Vec<u8>,
+}
+
+impl Asked {
+    fn is_in(&self, row: &Row) -> bool {
+        let Some(whole) = row[self.column].as_deref() else {
+            return false;
+        };
+        let parts = match (self.part, &self.ty) {
+            (Part::Whole, _) => return whole == self.value,
+            (Part::Key, _) => entries(whole).map(|(keys, _)| keys),
+            (Part::Element, Type::Map(..)) => entries(whole).map(|(_, values)| values),
+            (Part::Element, _) => parts(whole),
+        };
+        parts.is_some_and(|parts| parts.contains(&Some(&self.value[..])))
+    }
+}
+
 /// Whether the last of a tuple's so many parts is null, or not there.
 fn ends_in_null(mut tuple: &[u8], parts: usize) -> bool {
     let mut is_null = true;
@@ -196,7 +335,30 @@ fn ends_in_null(mut tuple: &[u8], parts: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::ends_in_null;
+    use super::{Asked, Part, ends_in_null};
+    use crate::oracle::answer::{Kind, Type};
+
+    #[test]
+    fn what_is_asked_for_is_found_in_the_part_that_a_relation_names() {
+        let int = || Box::new(Type::Native("int", Kind::Integer));
+        let map = [2, 4, 7, 4, 8, 4, 9, 4, 10].map(|number: i32| number.to_be_bytes());
+        let row = vec![Some(map.concat().into())];
+        let is_in = |relation: &str, number: i32| {
+            let (part, value) = Part::asked(relation).expect("a relation with one value");
+            assert_eq!(value, "?");
+            let asked = Asked {
+                column: 0,
+                ty: Type::Map(int(), int()),
+                part,
+                value: number.to_be_bytes().into(),
+            };
+            asked.is_in(&row)
+        };
+        assert!(is_in("CONTAINS KEY ?", 9) && !is_in("CONTAINS KEY ?", 8));
+        assert!(is_in("CONTAINS ?", 8) && !is_in("CONTAINS ?", 9));
+        assert!(!is_in("= ?", 8));
+        assert!(Part::asked(">= 3").is_none());
+    }
 
     #[test]
     fn a_tuple_is_short_where_its_last_part_is_null() {
