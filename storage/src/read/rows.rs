@@ -19,6 +19,8 @@ const PLACES_AT_HAND: usize = 2;
 const ROOM_BYTES_MAX: usize = 4 << 10;
 /// The same of their places.
 const ROOM_PLACES_MAX: usize = 64;
+/// By this much at most rows grow to more than twice their size.
+const GROWTH_BYTES_MAX: usize = 64 << 10;
 
 /// Rows in the order of a read.
 #[derive(Default, Clone)]
@@ -114,10 +116,11 @@ impl ReadRows {
             clustering: row.clustering.len() as u32,
             row: row.bytes.len(),
         });
-        if self.bytes.capacity() == 0 {
-            // Most often it stays the only one.
-            self.bytes
-                .reserve_exact(row.clustering.len() + row.bytes.len());
+        let more = row.clustering.len() + row.bytes.len();
+        let (length, room) = (self.bytes.len(), self.bytes.capacity());
+        if room - length < more {
+            // Most often the first stays the only one. What is moved is wiped where it was: many rows are moved once.
+            self.bytes.reserve_exact(more.max(growth(length)));
         }
         self.bytes.extend_from_slice(row.clustering);
         self.bytes.extend_from_slice(row.bytes);
@@ -154,6 +157,11 @@ impl ReadRows {
                 }
             })
     }
+}
+
+/// By how much rows of so many bytes grow: to four times, and from a size on to twice.
+fn growth(length: usize) -> usize {
+    length.max((3 * length).min(GROWTH_BYTES_MAX))
 }
 
 impl FromIterator<Row> for ReadRows {
