@@ -245,13 +245,16 @@ fn readable(ty: &Type, mut bytes: &[u8]) -> Option<String> {
 }
 
 /// What a list or a set has in it.
-pub fn parts(mut bytes: &[u8]) -> Option<Vec<Option<&[u8]>>> {
+pub fn parts(mut bytes: &[u8]) -> Option<Parts<'_>> {
     let count = bytes.try_get_i32().ok()?;
     (0..count).map(|_| part(&mut bytes)).collect()
 }
 
+/// What a collection has in it; null has no bytes.
+pub type Parts<'a> = Vec<Option<&'a [u8]>>;
+
 /// The keys of a map and their values.
-pub fn entries(mut bytes: &[u8]) -> Option<(Vec<Option<&[u8]>>, Vec<Option<&[u8]>>)> {
+pub fn entries(mut bytes: &[u8]) -> Option<(Parts<'_>, Parts<'_>)> {
     let count = bytes.try_get_i32().ok()?;
     let entries = (0..count).map(|_| Some((part(&mut bytes)?, part(&mut bytes)?)));
     let entries: Option<Vec<_>> = entries.collect();

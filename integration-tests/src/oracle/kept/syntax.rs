@@ -85,9 +85,9 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra's parser tries every reading of brackets within brackets, each twice as long as the one before",
     },
     Kept {
-        statement: "SELECT *) AS *,*",
+        statement: "SELECT *) AS *,*|SELECT *) AS AS *",
         theirs: "0x2200 Undefined column name as in table *",
-        ours: "0x2000 *no viable alternative at input *",
+        ours: "0x2000 *no viable alternative at input *|0x2000 *mismatched input *",
         why: "AS behind parentheses is an alias, and not the name of a column that has a type in front",
     },
 ];

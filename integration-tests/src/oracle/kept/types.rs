@@ -219,7 +219,7 @@ pub const KEPT: &[Kept] = &[
     Kept {
         statement: "*CAST(c*",
         theirs: "0x2200 Invalid call to function system.cast_as_*",
-        ours: "[*|0x2200 Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.",
+        ours: "[*|0x2200 Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.|0x2200 PER PARTITION LIMIT is not allowed *",
         why: "Cassandra does not know a descending column's own type again",
     },
     Kept {

@@ -153,6 +153,15 @@ impl Pair {
         lacks_rows(&theirs, &ours)
     }
 
+    /// What both show, all columns of all rows, under the WHERE of a step.
+    pub(super) async fn rows_of_where(&mut self, step: &Step) -> Option<(Table, Table)> {
+        let (theirs, ours) = self.at_once(&plain(step, "*")?).await;
+        match (theirs.answer, ours.answer) {
+            (Answer::Rows(theirs), Answer::Rows(ours)) => Some((theirs, ours)),
+            _ => None,
+        }
+    }
+
     /// What both answer to a step that is not asked page by page.
     pub(super) async fn at_once(&mut self, step: &Step) -> (Reply, Reply) {
         let at_once = Step {

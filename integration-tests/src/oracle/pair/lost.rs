@@ -4,7 +4,7 @@
 
 use super::Pair;
 use super::contradiction::{
-    Element, READ_FAILURE, Row, Said, asked_columns, only_in, plain, relations, rows_by, table_of,
+    Element, READ_FAILURE, Row, Said, asked_columns, only_in, relations, rows_by, table_of,
 };
 use crate::oracle::answer::{Answer, Column, Type, entries, parts};
 use crate::oracle::compare::is_padded;
@@ -18,11 +18,9 @@ impl Pair {
         step: &Step,
         is_strange: impl Fn(&Column, &[u8]) -> bool,
     ) -> bool {
-        let (Some(plain), Some((table, _))) = (plain(step, "*"), relations(step)) else {
-            return false;
-        };
-        let (theirs, ours) = self.at_once(&plain).await;
-        let (Answer::Rows(theirs), Answer::Rows(ours)) = (theirs.answer, ours.answer) else {
+        let (Some((table, _)), Some((theirs, ours))) =
+            (relations(step), self.rows_of_where(step).await)
+        else {
             return false;
         };
         let has_a_strange_value = |row: &Row| {
@@ -84,7 +82,7 @@ impl Pair {
 
     /// Whether all rows that Cassandra does not find by a key of a map, of which it has a classic index, have that key at Cassandra itself.
     pub(super) async fn loses_keys_of_maps(&mut self, step: &Step) -> bool {
-        let (Some(plain), Some((table, relations))) = (plain(step, "*"), relations(step)) else {
+        let Some((table, relations)) = relations(step) else {
             return false;
         };
         let indexed = self.indexed(step, "COMPOSITES").await;
@@ -93,11 +91,7 @@ impl Pair {
             let target = format!("keys({})", element.map);
             indexed.contains(target.as_bytes()).then_some(element)
         });
-        let Some(element) = by_key else {
-            return false;
-        };
-        let (theirs, ours) = self.at_once(&plain).await;
-        let (Answer::Rows(theirs), Answer::Rows(ours)) = (theirs.answer, ours.answer) else {
+        let (Some(element), Some((theirs, ours))) = (by_key, self.rows_of_where(step).await) else {
             return false;
         };
         let lost = only_in(&ours, &theirs);
@@ -113,11 +107,9 @@ impl Pair {
     /// Whether all rows that Cassandra does not find by an index over a static column are there at Cassandra itself with just the value that is asked for, and are
     /// found by all else that is said of them.
     pub(super) async fn loses_entries_of_statics(&mut self, step: &Step) -> bool {
-        let (Some(plain), Some((table, relations))) = (plain(step, "*"), relations(step)) else {
-            return false;
-        };
-        let (theirs, ours) = self.at_once(&plain).await;
-        let (Answer::Rows(theirs), Answer::Rows(ours)) = (theirs.answer, ours.answer) else {
+        let (Some((table, relations)), Some((theirs, ours))) =
+            (relations(step), self.rows_of_where(step).await)
+        else {
             return false;
         };
         let Some((place, asked)) = self.asked_of_static(step, &relations, &ours.columns).await

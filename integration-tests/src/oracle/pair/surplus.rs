@@ -5,20 +5,14 @@
 use std::collections::BTreeSet;
 
 use super::Pair;
-use super::contradiction::{
-    Row, Said, asked_columns, only_in, plain, relations, rows_by, table_of,
-};
-use crate::oracle::answer::{Answer, Column, Type};
+use super::contradiction::{Row, Said, asked_columns, only_in, relations, rows_by, table_of};
+use crate::oracle::answer::{Column, Type};
 use crate::oracle::step::Step;
 
 impl Pair {
     /// Whether Cassandra's rows are ours and others of which it says itself that a vector in them is not what is meant.
     pub(super) async fn takes_any_vector(&mut self, step: &Step) -> bool {
-        let Some(plain) = plain(step, "*") else {
-            return false;
-        };
-        let (theirs, ours) = self.at_once(&plain).await;
-        let (Answer::Rows(theirs), Answer::Rows(ours)) = (theirs.answer, ours.answer) else {
+        let Some((theirs, ours)) = self.rows_of_where(step).await else {
             return false;
         };
         let vectors: Vec<&str> = theirs
@@ -104,10 +98,7 @@ impl Pair {
 
     /// The rows that Cassandra shows under a WHERE and we do not, and their columns, where it shows all of ours in the same order.
     async fn more_rows(&mut self, step: &Step) -> Option<(Vec<Row>, Vec<Column>)> {
-        let (theirs, ours) = self.at_once(&plain(step, "*")?).await;
-        let (Answer::Rows(mut theirs), Answer::Rows(ours)) = (theirs.answer, ours.answer) else {
-            return None;
-        };
+        let (mut theirs, ours) = self.rows_of_where(step).await?;
         let more = only_in(&theirs, &ours);
         theirs.rows.retain(|row| !more.contains(row));
         (!more.is_empty() && theirs.rows == ours.rows).then_some((more, theirs.columns))

@@ -37,11 +37,9 @@ impl Pair {
     /// Whether the rows of a view in which the two differ are all of partitions of the base that Cassandra fails to read, where ours has in its view just what its
     /// own base says.
     pub(super) async fn is_of_unreadable_base(&mut self, step: &Step) -> bool {
-        let (Some(view), Some(plain)) = (self.view(step).await, plain(step, "*")) else {
-            return false;
-        };
-        let (theirs, ours) = self.at_once(&plain).await;
-        let (Answer::Rows(theirs), Answer::Rows(ours)) = (theirs.answer, ours.answer) else {
+        let (Some(view), Some((theirs, ours))) =
+            (self.view(step).await, self.rows_of_where(step).await)
+        else {
             return false;
         };
         if theirs.columns != ours.columns {
