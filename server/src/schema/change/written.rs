@@ -16,8 +16,10 @@ use crate::error::{CqlError, CqlResult};
 
 /// Refuses what makes no sense by itself, for a session in `keyspace`.
 pub fn check(statement: &Statement, keyspace: Option<&str>) -> CqlResult<()> {
-    if let Statement::CreateTable(create) = statement {
-        check_names(create)?;
+    match statement {
+        Statement::CreateTable(create) => check_names(create)?,
+        Statement::CreateView(create) => check_order(&create.options, "view", &create.view)?,
+        _ => {}
     }
     types(statement)
         .into_iter()
@@ -120,7 +122,7 @@ fn types(statement: &Statement) -> Vec<&Type> {
     }
 }
 
-/// A table's name as errors about the text repeat it.
+/// The name of a table or a view as errors about the text repeat it.
 fn as_written(name: &QualifiedName) -> String {
     match &name.keyspace {
         Some(keyspace) => format!("{}.{}", keyspace.as_str(), name.name.as_str()),
@@ -151,12 +153,17 @@ fn check_names(create: &CreateTable) -> CqlResult<()> {
     if create.primary_keys.len() + usize::from(is_marked) > 1 {
         return Err(several());
     }
+    check_order(&create.options, "table", &create.table)
+}
+
+fn check_order(options: &[TableOption], kind: &str, of: &QualifiedName) -> CqlResult<()> {
     let mut ordered = BTreeSet::new();
-    for (column, _) in clustering_order(&create.options) {
+    for (column, _) in clustering_order(options) {
         if !ordered.insert(column.as_str()) {
             return Err(CqlError::invalid(format!(
-                "Duplicate column '{}' in CLUSTERING ORDER BY clause for table '{name}'",
-                column.as_str()
+                "Duplicate column '{}' in CLUSTERING ORDER BY clause for {kind} '{}'",
+                column.as_str(),
+                as_written(of)
             )));
         }
     }
