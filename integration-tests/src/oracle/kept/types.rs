@@ -86,8 +86,8 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "SELECT *min([*|SELECT *max([*|SELECT *min((*|SELECT *max((*|SELECT *min({*|SELECT *max({*",
-        theirs: "[*.min(*|[*.max(*",
-        ours: "[*.min(*|[*.max(*",
+        theirs: "[*.min(*|[*.max(*|[a* list<*|[a* set<*|[a* tuple<*",
+        ours: "[*.min(*|[*.max(*|[a* list<*|[a* set<*|[a* tuple<*",
         why: "Cassandra compares a collection of a descending column's values from its last to its first",
     },
     Kept {
