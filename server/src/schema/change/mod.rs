@@ -301,7 +301,7 @@ fn no_aggregate(
             "Keyspace {keyspace} doesn't exist"
         )));
     }
-    for ty in create.arguments.iter().chain([&create.state_type]) {
+    for ty in [&create.state_type].into_iter().chain(&create.arguments) {
         resolve::cql_type(catalog, keyspace, ty)?;
     }
     check_not_ours(catalog, keyspace)?;
