@@ -97,6 +97,13 @@ pub const ROWS_LOST_IN_PAGES: &str =
 pub const ROWS_LOST_UNDER_LIMIT: &str =
     "Cassandra counts towards a LIMIT what its index brings and nobody is shown";
 
+/// Documents of several partitions that are put in order.
+pub const ORDERED_DOCUMENTS: &str = "SELECT JSON * IN *ORDER BY *";
+
+/// Why they are in another order, or others under a LIMIT.
+pub const SORTED_DOCUMENTS: &str =
+    "rows of several partitions are sorted by their columns, by Cassandra by their JSON";
+
 /// Who gives a warning that the other does not.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Only {
@@ -188,12 +195,10 @@ pub fn kept(statement: &str, theirs: &Reply, ours: &Reply) -> Option<&'static st
             "a varint has as few bytes as it takes; which function calculates one is the order of a hash table of Cassandra's",
         );
     }
-    if fits("SELECT JSON * IN *ORDER BY *", statement)
+    if fits(ORDERED_DOCUMENTS, statement)
         && compare::difference(&theirs, &compare::in_their_order(&theirs, &ours)).is_none()
     {
-        return Some(
-            "rows of several partitions are sorted by their columns, by Cassandra by their JSON",
-        );
+        return Some(SORTED_DOCUMENTS);
     }
     if fits("SELECT * FROM system_schema.column_masks*", statement)
         && compare::is_part(&theirs, &ours)

@@ -102,6 +102,9 @@ impl Pair {
         if self.loses_rows_under_limit(step, difference).await {
             return Some(kept::ROWS_LOST_UNDER_LIMIT);
         }
+        if self.sorts_documents(step).await {
+            return Some(kept::SORTED_DOCUMENTS);
+        }
         match step.page_rows.is_some() && self.loses_rows_in_pages(step).await {
             true => Some(kept::ROWS_LOST_IN_PAGES),
             false => None,
@@ -222,6 +225,29 @@ impl Pair {
             && first.rows.len() == limit.min(whole.rows.len())
             && fewer.rows.len() < first.rows.len()
             && fewer.rows.iter().all(|row| whole.rows.contains(row))
+    }
+
+    /// Whether Cassandra's rows without a LIMIT are documents that are ours in another order.
+    async fn sorts_documents(&mut self, step: &Step) -> bool {
+        let Some((unlimited, _)) = step.text.split_once(" LIMIT ") else {
+            return false;
+        };
+        let markers = unlimited.matches('?').count();
+        if !kept::fits(kept::ORDERED_DOCUMENTS, unlimited)
+            || unlimited.ends_with(" PER PARTITION")
+            || markers > step.values.len()
+        {
+            return false;
+        }
+        let unlimited = Step {
+            text: unlimited.to_owned(),
+            values: step.values[..markers].to_vec(),
+            ..step.clone()
+        };
+        let (theirs, ours) = self.at_once(&unlimited).await;
+        let as_theirs = compare::in_their_order(&theirs, &ours);
+        compare::difference(&theirs, &ours).is_some()
+            && compare::difference(&theirs, &as_theirs).is_none()
     }
 
     /// Whether Cassandra shows under the same WHERE all rows that we show when it is asked for all columns, and fewer of the same when it is asked for some of them.
