@@ -330,8 +330,10 @@ fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {
             let is_clustering = column.name.starts_with('c') && column.name.len() == 2;
             // A view's key may be any column. A decimal that was calculated is compared with its scale.
             let is_column = column.name.len() == 2 || !matches!(ty, Type::Native("decimal", _));
-            // One may be shown as a part of a list, a set or a tuple.
-            let name = column.name.trim_start_matches(['[', '{', '(']);
+            // One may be shown as the least or the greatest, or as a part of a list, a set or a tuple.
+            let name = column.name.trim_start_matches("system.min(");
+            let name = name.trim_start_matches("system.max(");
+            let name = name.trim_start_matches(['[', '{', '(']);
             let is_key = name.starts_with(['c', 'p', 'r']) || column.table.starts_with('w');
             let is_key = is_key && is_column;
             let read = |value| as_compared(ty, &in_order(ty, value, is_clustering), is_key);

@@ -57,12 +57,10 @@ pub const SHORT_TUPLE: &str = "Cassandra's index of the attached kind does not k
 /// Why rows are missing that are asked for by a value without a byte.
 pub const EMPTY_VALUE: &str = "Cassandra's index of the attached kind does not know a number without a byte, nor a text without one in a descending column";
 
-/// Why rows are missing that are asked for by a key of a map: of an old entry that goes and a new one that comes at the same timestamp the first one wins.
-pub const REWRITTEN_KEY: &str = "Cassandra's classic index over keys loses a key that is written twice at one timestamp, with another value";
-
-/// Why rows are missing that are there with just the value that is asked for.
+/// Why rows are missing that are there with just the value that is asked for. Seen of static columns, of keys of a map that are written twice at one timestamp, of
+/// collections of numbers that were there before the index, and of an index that was built on a busy machine.
 pub const LOST_ENTRY: &str =
-    "Cassandra's index over a static column has lost an entry of a value that its partition shows";
+    "Cassandra's index has lost an entry of a value that its own partition shows";
 
 /// Why rows are there whose static column says that they are not meant.
 pub const EXPIRED_STATIC: &str = "Cassandra's index of the attached kind tries static columns by the server's clock, whatever moment a statement brings";

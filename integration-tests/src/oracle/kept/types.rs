@@ -169,6 +169,18 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra looks at the length of a key's tinyint only, and stores the others",
     },
     Kept {
+        statement: "SELECT *mask_replace(c*, ('*",
+        theirs: "0x2200 Invalid tuple literal: too many elements. Type *tuple<*",
+        ours: "[*|prepared: *|0x2200 Only monotonic functions are supported in the GROUP BY clause*",
+        why: "Cassandra parses a bare constant as the internal text of a tuple",
+    },
+    Kept {
+        statement: "SELECT *WHERE *(c*) * AND c* ?*",
+        theirs: "[*",
+        ours: "0x2200 Invalid unset value for tuple field number *",
+        why: "an unset value beside a tuple is refused as it is within one; Cassandra takes it for an empty one",
+    },
+    Kept {
         statement: "ALTER TABLE * MASKED WITH mask_replace(*)",
         theirs: "schema: UPDATED *|0x2200 Unable to make * from '*'|0x2200 Unable to parse * from '*'|0x2200 Unable to coerce '*",
         ours: "0x2200 Type error: * cannot be passed as argument * of function system.mask_replace of type *tuple<*",
@@ -211,7 +223,7 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra does not know a descending column's own type again",
     },
     Kept {
-        statement: "SELECT *mask_replace(c*, {f*",
+        statement: "SELECT *mask_replace(c*, {f*|SELECT *mask_replace(c*, ({f*",
         theirs: "0x2200 Undefined column name f* in table *",
         ours: "*",
         why: "Cassandra does not see that a descending column is a collection",
@@ -325,7 +337,7 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra takes the type of a list from its first column, and the bytes of the others for values of it",
     },
     Kept {
-        statement: "*WHERE * c* IN (*",
+        statement: "*WHERE * c* IN (*|*WHERE * c* = *",
         theirs: "0x2200 Ambiguous '*' operation with args * and *: use type hint to disambiguate, example *",
         ours: "done|[*|prepared: *",
         why: "Cassandra does not know a descending column's own type again",

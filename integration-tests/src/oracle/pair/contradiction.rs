@@ -74,10 +74,7 @@ impl Pair {
             if self.loses_empty_values(step).await {
                 return Some(kept::EMPTY_VALUE);
             }
-            if self.loses_keys_of_maps(step).await {
-                return Some(kept::REWRITTEN_KEY);
-            }
-            if self.loses_entries_of_statics(step).await {
+            if self.loses_entries(step).await {
                 return Some(kept::LOST_ENTRY);
             }
         }

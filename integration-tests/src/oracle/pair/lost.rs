@@ -80,39 +80,15 @@ impl Pair {
         self.theirs.query(&request).await.answer
     }
 
-    /// Whether all rows that Cassandra does not find by a key of a map, of which it has a classic index, have that key at Cassandra itself.
-    pub(super) async fn loses_keys_of_maps(&mut self, step: &Step) -> bool {
-        let Some((table, relations)) = relations(step) else {
-            return false;
-        };
-        let indexed = self.indexed(step, "COMPOSITES").await;
-        let by_key = relations.iter().find_map(|relation| {
-            let element = relation.element()?;
-            let target = format!("keys({})", element.map);
-            indexed.contains(target.as_bytes()).then_some(element)
-        });
-        let (Some(element), Some((theirs, ours))) = (by_key, self.rows_of_where(step).await) else {
-            return false;
-        };
-        let lost = only_in(&ours, &theirs);
-        for row in &lost {
-            let shown = self.shows(table, &element, &ours.columns, row, step).await;
-            if shown != Some(true) {
-                return false;
-            }
-        }
-        !lost.is_empty()
-    }
-
-    /// Whether all rows that Cassandra does not find by an index over a static column are there at Cassandra itself with just the value that is asked for, and are
-    /// found by all else that is said of them.
-    pub(super) async fn loses_entries_of_statics(&mut self, step: &Step) -> bool {
+    /// Whether all rows that Cassandra does not find by an index are there at Cassandra itself with just the value that is asked for, and are found by all else
+    /// that is said of them.
+    pub(super) async fn loses_entries(&mut self, step: &Step) -> bool {
         let (Some((table, relations)), Some((theirs, ours))) =
             (relations(step), self.rows_of_where(step).await)
         else {
             return false;
         };
-        let Some((place, asked)) = self.asked_of_static(step, &relations, &ours.columns).await
+        let Some((place, asked)) = self.asked_of_index(step, &relations, &ours.columns).await
         else {
             return false;
         };
@@ -141,14 +117,13 @@ impl Pair {
         !lost.is_empty()
     }
 
-    /// What an index over a static column is asked for, and which relation asks it.
-    async fn asked_of_static(
+    /// What an index is asked for, and which relation asks it.
+    async fn asked_of_index(
         &mut self,
         step: &Step,
         relations: &[Said<'_>],
         columns: &[Column],
     ) -> Option<(usize, Asked)> {
-        let statics = self.key(table_of(&step.text)?, &["static"]).await;
         let mut indexed = self.indexed(step, "CUSTOM").await;
         indexed.extend(self.indexed(step, "COMPOSITES").await);
         for (place, relation) in relations.iter().enumerate() {
@@ -157,7 +132,7 @@ impl Pair {
             let is_indexed = targets
                 .iter()
                 .any(|target| indexed.contains(target.as_bytes()));
-            if !is_indexed || !statics.contains(name.as_bytes()) {
+            if !is_indexed {
                 continue;
             }
             let column = columns.iter().position(|column| column.name == name)?;
