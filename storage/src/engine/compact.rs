@@ -318,10 +318,10 @@ async fn carry_out<B: Backend>(
         }
     };
     let outside = {
-        let (open, ids) = (open.clone(), ids.clone());
+        let (inner, open, ids) = (inner.clone(), open.clone(), ids.clone());
         move |key: &PartitionKey| {
             // Memtables first: a flush adds its SSTable before it removes the memtable, so that between the two nothing is missed.
-            let in_memory = open.min_timestamp(store);
+            let in_memory = inner.oldest_unmerged(&open, store);
             let sstables = open.sstables();
             let others = sstables
                 .iter()
@@ -403,7 +403,16 @@ impl<B: Backend> Inner<B> {
         Circumstances {
             now: self.env.wall_micros().div_euclid(1_000_000),
             gc_grace_seconds: table.options.load().gc_grace_seconds,
-            memtable_min_timestamp: open.min_timestamp(store),
+            memtable_min_timestamp: self.oldest_unmerged(open, store),
+        }
+    }
+
+    /// The oldest write to a store that is in none of its SSTables. Where the log has stopped its last group may be on the disk, and come at the next start with
+    /// writes as old as anything.
+    fn oldest_unmerged(&self, open: &OpenTable, store: Store) -> i64 {
+        match self.log_end.get() {
+            Some(Err(_)) => i64::MIN,
+            _ => open.min_timestamp(store),
         }
     }
 

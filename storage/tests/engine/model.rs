@@ -267,6 +267,11 @@ fn what_a_table_that_may_be_empty_does_not_show_is_not_taken_for_deleted() {
 }
 
 #[test]
+fn no_deletion_is_forgotten_while_an_older_write_may_be_in_a_log_that_has_stopped() {
+    Story::tell(963_000_182, STEPS, &mut 0);
+}
+
+#[test]
 fn a_stop_whose_watermark_fails_looks_like_a_crash() {
     Story::tell(910_000_575, STEPS, &mut 0);
 }
