@@ -305,8 +305,10 @@ impl TableSchema {
     pub fn for_storage(&self) -> palladium_storage::TableOptions {
         let own: BTreeSet<ColumnId> = self.columns.iter().map(|column| column.id).collect();
         let all = (FIRST_COLUMN_ID..self.next_column_id).map(ColumnId);
+        // A view counts with its base, and has not all of its columns.
+        let is_gone = |id: &ColumnId| self.view.is_none() && !own.contains(id);
         palladium_storage::TableOptions {
-            columns_gone: all.filter(|id| !own.contains(id)).collect(),
+            columns_gone: all.filter(is_gone).collect(),
             ..self.options.for_storage()
         }
     }

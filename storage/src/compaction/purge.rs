@@ -59,7 +59,7 @@ impl Purge<'_> {
     pub fn item(&self, item: Item) -> Result<Option<Item>> {
         let (before, after) = (self.keep(item.before), self.keep(item.after));
         let row = match item.row {
-            Some(row) if self.columns_gone.is_empty() && row.is_everlasting()? => Some(row),
+            Some(row) if row.is_everlasting(self.columns_gone)? => Some(row),
             Some(row) => match self.row(row.into_row()?) {
                 Some(row) => Some(row.into()),
                 None => return Ok(None),

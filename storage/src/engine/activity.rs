@@ -430,7 +430,7 @@ impl<B: Backend> Engine<B> {
 
     /// The log has stopped itself after a failure: reads go on, and nothing is written until the next start.
     pub fn log_has_stopped(&self) -> bool {
-        self.inner.log_end.get().is_some_and(Result::is_err)
+        self.inner.log_has_stopped()
     }
 
     /// What it has done since it was opened.

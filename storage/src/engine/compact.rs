@@ -339,12 +339,13 @@ async fn carry_out<B: Backend>(
     let stale = (store != Store::BASE)
         .then(|| inner.stale_entries.get()?(table.id, store))
         .flatten();
-    let forgets = stale.is_some();
     let columns_gone = match store {
         Store::BASE => table.options.load().columns_gone.clone(),
         // Theirs have numbers of their own.
         _ => Arc::from([]),
     };
+    let relies_on_log = stale.is_some() || !columns_gone.is_empty();
+    let log_had_stopped = inner.log_has_stopped();
     let writer = inner.writer_options(table, store).await;
     let rewrites_before = table.rewrites.load(Ordering::Acquire);
     let task = MergeTask {
@@ -369,14 +370,20 @@ async fn carry_out<B: Backend>(
         damaged: Arc::new(damaged),
     };
     let merged = merge(task).await.map_err(MergeError::Merging)?;
-    if forgets {
-        // What made an entry stale must not be lost where the entry is.
-        let seen = inner.log_positions().appended;
-        if let Err(error) = inner.make_durable(seen).await {
-            let made = merged.added.iter().flat_map(SstableEntry::structures);
-            inner.remove_blobs(made).await;
-            return Err(MergeError::Merging(error));
+    let durable = match inner.log_has_stopped() {
+        // Deletions were forgotten while nobody knew that older writes might come back.
+        true if !log_had_stopped => Err(inner.why_the_log_ended()),
+        // What made an entry stale, and the DROP of a column, must not be lost where the entry or the column's cells are.
+        _ if relies_on_log => {
+            let seen = inner.log_positions().appended;
+            inner.make_durable(seen).await
         }
+        _ => Ok(()),
+    };
+    if let Err(error) = durable {
+        let made = merged.added.iter().flat_map(SstableEntry::structures);
+        inner.remove_blobs(made).await;
+        return Err(MergeError::Merging(error));
     }
     let bytes_out = merged.added.iter().map(|entry| entry.bytes()).sum();
     exchange(
@@ -410,9 +417,9 @@ impl<B: Backend> Inner<B> {
     /// The oldest write to a store that is in none of its SSTables. Where the log has stopped its last group may be on the disk, and come at the next start with
     /// writes as old as anything.
     fn oldest_unmerged(&self, open: &OpenTable, store: Store) -> i64 {
-        match self.log_end.get() {
-            Some(Err(_)) => i64::MIN,
-            _ => open.min_timestamp(store),
+        match self.log_has_stopped() {
+            true => i64::MIN,
+            false => open.min_timestamp(store),
         }
     }
 

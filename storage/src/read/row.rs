@@ -87,8 +87,8 @@ impl ReadRow {
         }
     }
 
-    /// Surely says nothing that deletes or expires: no time changes what it says.
-    pub fn is_everlasting(&self) -> Result<bool> {
+    /// Surely says nothing that deletes or expires, nor anything of columns that are gone: no time changes what it says.
+    pub fn is_everlasting(&self, gone: &[ColumnId]) -> Result<bool> {
         let ReadRow::Encoded { bytes, .. } = self else {
             return Ok(false);
         };
@@ -100,7 +100,9 @@ impl ReadRow {
             return Ok(false);
         }
         for cell in view.cells() {
-            if !matches!(cell?.state, StateRef::Live(_)) {
+            let cell = cell?;
+            if !matches!(cell.state, StateRef::Live(_)) || gone.binary_search(&cell.column).is_ok()
+            {
                 return Ok(false);
             }
         }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use palladium_storage::{Crash, LogSync, Options, Store};
+use palladium_storage::{Crash, LogSync, Options, Store, TableOptions};
 
-use crate::world::{World, id, small};
+use crate::world::{BARE, COLUMN, Rows, World, id, small};
 
 const PERIOD: Duration = Duration::from_secs(10);
 
@@ -79,6 +79,29 @@ fn a_floor_is_never_ahead_of_what_the_log_will_have() {
             [((61, 0), seed)].into(),
             "seed {seed}"
         );
+    }
+}
+
+/// The schema's row says that a column is gone: what a merge has left out for it stays out, and so must the row stay.
+#[test]
+fn what_was_written_of_a_dropped_column_does_not_go_before_the_drop_is_durable() {
+    for seed in 1..20 {
+        let mut world = World::with_tables(seed, periodic(), 2);
+        let rows = world.fill(0, 3, 4);
+        world.flush(0).unwrap();
+        world.put(1, (90, 0), seed);
+        let options = TableOptions {
+            columns_gone: [COLUMN].into(),
+            ..TableOptions::default()
+        };
+        world.engine.set_options(id(0), options).unwrap();
+        world.env.run(world.engine.compact(Some(id(0)))).unwrap();
+        let bare: Rows = rows.into_keys().map(|place| (place, BARE)).collect();
+        assert_eq!(world.rows(0).unwrap(), bare, "seed {seed}: it is left out");
+        world.reopen(Crash::PowerLoss { seed });
+        world.unlock(1).unwrap();
+        let schema = world.rows(1).unwrap();
+        assert_eq!(schema, [((90, 0), seed)].into(), "seed {seed}");
     }
 }
 

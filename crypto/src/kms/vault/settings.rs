@@ -156,9 +156,11 @@ impl Settings {
                 // For its owner's eyes only.
                 let file = private_file::open(key, Readers::Owner).map_err(Error::invalid)?;
                 pem.extend_from_slice(&read_open(key, file)?);
-                client = client.identity(
-                    reqwest::Identity::from_pem(&pem).map_err(|error| bad_pem(key, error))?,
-                );
+                let identity = reqwest::Identity::from_pem(&pem).map_err(|error| {
+                    let (certificate, key) = (certificate.display(), key.display());
+                    Error::invalid(format!("{certificate} with {key}: {error}"))
+                })?;
+                client = client.identity(identity);
             }
             (None, None) => {}
             _ => {

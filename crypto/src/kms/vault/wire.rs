@@ -28,13 +28,13 @@ const TOKEN_HEADER: &str = "X-Vault-Token";
 /// Where Vault is.
 pub(super) struct Wire {
     settings: Settings,
-    client: Mutex<Client>,
+    certified: Mutex<Certified>,
     base: String,
     namespace: Option<HeaderValue>,
 }
 
 /// A client and the files of certificates that it was made with.
-struct Client {
+struct Certified {
     client: reqwest::Client,
     stamps: Vec<Option<Stamp>>,
 }
@@ -59,7 +59,7 @@ impl Wire {
         Ok(Wire {
             base: settings.base()?,
             namespace: settings.namespace()?,
-            client: Mutex::new(Client::of(&settings)?),
+            certified: Mutex::new(Certified::of(&settings)?),
             settings,
         })
     }
@@ -79,10 +79,13 @@ impl Wire {
 
     /// The client of this moment, and why it is still the old one where its files have changed.
     fn client(&self) -> (reqwest::Client, Option<Error>) {
-        let mut held = self.client.lock().expect("no holder of this lock panics");
+        let mut held = self
+            .certified
+            .lock()
+            .expect("no holder of this lock panics");
         let mut renewal = None;
         if held.stamps != stamps(&self.settings) {
-            match Client::of(&self.settings) {
+            match Certified::of(&self.settings) {
                 Ok(renewed) => *held = renewed,
                 Err(error) => renewal = Some(error),
             }
@@ -117,12 +120,12 @@ impl Wire {
     }
 }
 
-impl Client {
+impl Certified {
     fn of(settings: &Settings) -> Result<Self> {
         // Before the files are read: one that changes meanwhile is read again.
         let stamps = stamps(settings);
         let client = settings.client()?;
-        Ok(Client { client, stamps })
+        Ok(Certified { client, stamps })
     }
 }
 
