@@ -4,8 +4,10 @@
 //! What Cassandra itself does not say twice alike is found out by asking it again (`contradiction`).
 //! Indexes and views are built behind the answer to their CREATE: nothing else is sent before both servers' own tables say that they are.
 
+mod asked;
 mod contradiction;
 mod lost;
+mod said;
 mod surplus;
 mod view;
 

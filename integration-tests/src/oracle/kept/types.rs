@@ -85,7 +85,7 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra does not know a descending column's own type again",
     },
     Kept {
-        statement: "SELECT *min([*|SELECT *max([*|SELECT *min((*|SELECT *max((*|SELECT *min({*|SELECT *max({*",
+        statement: "SELECT *min([c*|SELECT *max([c*|SELECT *min((c*|SELECT *max((c*|SELECT *min({c*|SELECT *max({c*|SELECT *min([* FROM w*|SELECT *max([* FROM w*|SELECT *min((* FROM w*|SELECT *max((* FROM w*|SELECT *min({* FROM w*|SELECT *max({* FROM w*",
         theirs: "[*.min(*|[*.max(*|[a* list<*|[a* set<*|[a* tuple<*",
         ours: "[*.min(*|[*.max(*|[a* list<*|[a* set<*|[a* tuple<*",
         why: "Cassandra compares a collection of a descending column's values from its last to its first",
@@ -206,7 +206,7 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "*",
-        theirs: "done|[*|prepared: *",
+        theirs: "done|[*|prepared: *|0x2200 cannot parse '*' as hex bytes",
         ours: "0x2200 Invalid tuple literal for *: component * is not of type *tuple<*",
         why: "Cassandra parses a bare constant as the internal text of a tuple",
     },
@@ -337,7 +337,7 @@ pub const KEPT: &[Kept] = &[
         why: "Cassandra takes the type of a list from its first column, and the bytes of the others for values of it",
     },
     Kept {
-        statement: "*WHERE * c* IN (*|*WHERE * c* = *",
+        statement: "*WHERE * c* IN (*|*WHERE * c0 = * - *|*WHERE * c1 = * - *|*WHERE * c2 = * - *",
         theirs: "0x2200 Ambiguous '*' operation with args * and *: use type hint to disambiguate, example *",
         ours: "done|[*|prepared: *",
         why: "Cassandra does not know a descending column's own type again",

@@ -2,16 +2,19 @@
 //!
 //! What must hold: nothing is believed to be a mistake of Cassandra's that it does not contradict itself, asked in another way on the same rows.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use super::said::{
+    Said, as_constant, as_range, asked_columns, is_contains, limit_of, narrower, plain, relations,
+    table_of, together,
+};
 use super::{PAGES_MAX, Pair, names, request};
 use crate::oracle::answer::{Answer, Reply, Table};
 use crate::oracle::compare;
 use crate::oracle::kept;
 use crate::oracle::pair::Difference;
 use crate::oracle::step::Step;
-use crate::oracle::wire::{Asker, Request, Value};
+use crate::oracle::wire::{Asker, Request};
 
 /// The code of an error that says that a read failed.
 pub(super) const READ_FAILURE: i32 = 0x1300;
@@ -87,8 +90,8 @@ impl Pair {
         if self.shows_what_has_expired(step).await {
             return Some(kept::EXPIRED_STATIC);
         }
-        if self.finds_deleted_keys(step).await {
-            return Some(kept::DELETED_KEY);
+        if self.finds_deleted_elements(step).await {
+            return Some(kept::DELETED_ELEMENT);
         }
         if self.is_of_unreadable_base(step).await {
             return Some(kept::UNREADABLE_BASE);
@@ -99,7 +102,7 @@ impl Pair {
         if self.loses_rows_under_limit(step, difference).await {
             return Some(kept::ROWS_LOST_UNDER_LIMIT);
         }
-        if self.sorts_documents(step).await {
+        if self.sorts_documents(step, difference).await {
             return Some(kept::SORTED_DOCUMENTS);
         }
         match step.page_rows.is_some() && self.loses_rows_in_pages(step).await {
@@ -194,7 +197,7 @@ impl Pair {
     /// Whether Cassandra shows fewer rows under a LIMIT than it has without one, where ours are as many as the LIMIT says, and an attached index is asked:
     /// one over a static column, or at a moment that the statement brings.
     async fn loses_rows_under_limit(&mut self, step: &Step, difference: &Difference) -> bool {
-        let (Some(limit), Some(unlimited)) = (limit_of(&step.text), plain(step, "*")) else {
+        let (Some(limit), Some(unlimited)) = (limit_of(step), plain(step, "*")) else {
             return false;
         };
         let indexed = self.indexed(step, "CUSTOM").await;
@@ -224,16 +227,14 @@ impl Pair {
             && fewer.rows.iter().all(|row| whole.rows.contains(row))
     }
 
-    /// Whether Cassandra's rows without a LIMIT are documents that are ours in another order.
-    async fn sorts_documents(&mut self, step: &Step) -> bool {
-        let Some((unlimited, _)) = step.text.split_once(" LIMIT ") else {
+    /// Whether Cassandra's rows without a LIMIT are documents that are ours in another order, and ours under the LIMIT are the first of ours without.
+    async fn sorts_documents(&mut self, step: &Step, difference: &Difference) -> bool {
+        let (Some(limit), Some((unlimited, _))) = (limit_of(step), step.text.split_once(" LIMIT "))
+        else {
             return false;
         };
         let markers = unlimited.matches('?').count();
-        if !kept::fits(kept::ORDERED_DOCUMENTS, unlimited)
-            || unlimited.ends_with(" PER PARTITION")
-            || markers > step.values.len()
-        {
+        if !kept::fits(kept::ORDERED_DOCUMENTS, unlimited) || markers > step.values.len() {
             return false;
         }
         let unlimited = Step {
@@ -243,8 +244,15 @@ impl Pair {
         };
         let (theirs, ours) = self.at_once(&unlimited).await;
         let as_theirs = compare::in_their_order(&theirs, &ours);
+        let (Answer::Rows(whole), Answer::Rows(first)) = (&ours.answer, &difference.ours.answer)
+        else {
+            return false;
+        };
         compare::difference(&theirs, &ours).is_some()
             && compare::difference(&theirs, &as_theirs).is_none()
+            && step.page_rows.is_none()
+            && whole.rows.starts_with(&first.rows)
+            && first.rows.len() == limit.min(whole.rows.len())
     }
 
     /// Whether Cassandra shows under the same WHERE all rows that we show when it is asked for all columns, and fewer of the same when it is asked for some of them.
@@ -411,160 +419,6 @@ impl Pair {
     }
 }
 
-/// The table that a SELECT reads.
-pub(super) fn table_of(text: &str) -> Option<&str> {
-    let mut words = text.split([' ', ';']);
-    words.find(|word| *word == "FROM");
-    words.next()
-}
-
-/// How many rows a SELECT wants at most of all partitions together, where that is written in it.
-fn limit_of(text: &str) -> Option<usize> {
-    if text.contains(" PER PARTITION ") {
-        return None;
-    }
-    let (_, rest) = text.split_once(" LIMIT ")?;
-    rest.split([' ', ';']).next()?.parse().ok()
-}
-
-/// What a SELECT shows.
-fn selected(text: &str) -> Option<&str> {
-    let (columns, _) = text.strip_prefix("SELECT ")?.split_once(" FROM ")?;
-    Some(columns)
-}
-
-/// Less than all columns, each time under which a row may be hidden: what a statement shows, or, where that is calculated, each column by itself, which is none
-/// where rows are counted.
-fn narrower(step: &Step, all: &Table) -> Vec<String> {
-    let columns = selected(&step.text).map(|columns| {
-        let columns = columns.strip_prefix("DISTINCT ").unwrap_or(columns);
-        columns.strip_prefix("JSON ").unwrap_or(columns)
-    });
-    match columns {
-        Some("*") | None => Vec::new(),
-        Some(columns) if !columns.contains('(') => vec![columns.to_owned()],
-        Some(_) => {
-            let names = all.columns.iter();
-            names.map(|column| format!("\"{}\"", column.name)).collect()
-        }
-    }
-}
-
-/// A relation of a WHERE, or what else stands in a statement, with the values of its markers.
-#[derive(PartialEq)]
-pub(super) struct Said<'a> {
-    pub(super) text: Cow<'a, str>,
-    pub(super) values: Vec<Value>,
-}
-
-/// An element of a map, by whose key rows are asked for.
-pub(super) struct Element<'a> {
-    pub(super) map: &'a str,
-    pub(super) key: &'a str,
-    pub(super) values: &'a [Value],
-}
-
-impl Said<'_> {
-    /// The element that a map must have.
-    pub(super) fn element(&self) -> Option<Element<'_>> {
-        let (map, key) = self.text.split_once(" CONTAINS KEY ")?;
-        Some(Element {
-            map,
-            key,
-            values: &self.values,
-        })
-    }
-
-    /// What asks for all columns.
-    pub(super) fn all() -> Said<'static> {
-        Said {
-            text: "*".into(),
-            values: Vec::new(),
-        }
-    }
-}
-
-/// An equality with one of some columns as a range, which no classic index answers.
-fn as_range(said: &Said<'_>, columns: &[String]) -> Option<Said<'static>> {
-    let (column, value) = said.text.split_once(" = ")?;
-    let is_meant = columns.iter().any(|name| name == column);
-    is_meant.then(|| Said {
-        text: format!("{column} >= {value} AND {column} <= {value}").into(),
-        values: [said.values.clone(), said.values.clone()].concat(),
-    })
-}
-
-/// An equality with a number that a minus stands before, apart from it, as one with the negative number.
-fn as_constant(said: &Said<'_>) -> Option<Said<'static>> {
-    let (column, number) = said.text.split_once(" = - ")?;
-    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| Said {
-        text: format!("{column} = -{number}").into(),
-        values: Vec::new(),
-    })
-}
-
-fn is_contains(relation: &str) -> bool {
-    relation.contains(" CONTAINS ")
-}
-
-/// The same rows, one by one: these columns of a step's table under its WHERE, and nothing that limits, groups or orders them.
-pub(super) fn plain(step: &Step, columns: &str) -> Option<Step> {
-    let (from, values) = match relations(step) {
-        Some((table, relations)) => together(table, &relations.iter().collect::<Vec<_>>()),
-        None if step.text.contains(" WHERE ") => return None,
-        None => (table_of(&step.text)?.to_owned(), Vec::new()),
-    };
-    Some(Step {
-        text: format!("SELECT {columns} FROM {from}"),
-        values,
-        page_rows: None,
-        ..step.clone()
-    })
-}
-
-/// A table under some relations, and their values.
-fn together(table: &str, relations: &[&Said<'_>]) -> (String, Vec<Value>) {
-    let texts: Vec<&str> = relations.iter().map(|relation| &*relation.text).collect();
-    let from = format!("{table} WHERE {} ALLOW FILTERING", texts.join(" AND "));
-    let values = relations.iter();
-    let values = values.flat_map(|relation| relation.values.clone());
-    (from, values.collect())
-}
-
-/// The table that a SELECT reads, and the relations of its WHERE.
-pub(super) fn relations(step: &Step) -> Option<(&str, Vec<Said<'_>>)> {
-    let text = step.text.trim_end_matches(';');
-    let markers = |text: &str| text.matches('?').count();
-    if markers(text) != step.values.len() {
-        return None;
-    }
-    let (before, rest) = text.split_once(" FROM ")?;
-    let (table, relations) = rest.split_once(" WHERE ")?;
-    let ends = [
-        " GROUP BY ",
-        " ORDER BY ",
-        " PER PARTITION ",
-        " LIMIT ",
-        " ALLOW ",
-    ];
-    let end = ends.iter().filter_map(|word| relations.find(word)).min();
-    let relations = &relations[..end.unwrap_or(relations.len())];
-    let mut values = step.values[markers(before)..].iter().cloned();
-    let said = relations.split(" AND ").map(|text| Said {
-        text: text.into(),
-        values: values.by_ref().take(markers(text)).collect(),
-    });
-    Some((table, said.collect()))
-}
-
-/// The columns that the relations of a SELECT's WHERE begin with.
-pub(super) fn asked_columns(step: &Step) -> Vec<String> {
-    let relations = relations(step).map_or_else(Vec::new, |(_, relations)| relations);
-    let first = |relation: &Said<'_>| Some(relation.text.split(' ').next()?.to_owned());
-    relations.iter().filter_map(first).collect()
-}
-
 /// The rows that a server finds by some relations.
 pub(super) async fn rows_by(
     asker: &mut Asker,
@@ -644,86 +498,4 @@ async fn rows_in_pages(asker: &mut Asker, step: &Step) -> Option<Vec<Row>> {
         }
     }
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{as_constant, as_range, narrower, plain, relations, selected};
-    use crate::oracle::answer::{Column, Kind, Table, Type};
-    use crate::oracle::step::{Purpose, Step};
-    use crate::oracle::wire::Value;
-
-    #[test]
-    fn rows_are_asked_for_one_by_one_under_the_same_where() {
-        let asked = |text: &str, columns: &str| {
-            plain(&Step::plain(Purpose::Read, text), columns).map(|step| step.text)
-        };
-        let grouped = "SELECT max(v) FROM t WHERE a = 1 AND b > 2 GROUP BY a LIMIT 3;";
-        assert_eq!(
-            asked(grouped, "*").as_deref(),
-            Some("SELECT * FROM t WHERE a = 1 AND b > 2 ALLOW FILTERING")
-        );
-        assert_eq!(selected(grouped), Some("max(v)"));
-        let all = "SELECT v FROM t;";
-        assert_eq!(asked(all, "v").as_deref(), Some("SELECT v FROM t"));
-        assert_eq!(asked("TRUNCATE t;", "*"), None);
-        let markers = "SELECT v FROM t WHERE a = ? AND b IN (?, 2) LIMIT ?;";
-        let step = Step {
-            values: [1u8, 2, 3].map(|value| Value::Bytes(vec![value])).into(),
-            ..Step::plain(Purpose::Read, markers)
-        };
-        let (_, said) = relations(&step).expect("there is a WHERE");
-        let values: Vec<usize> = said.iter().map(|said| said.values.len()).collect();
-        assert_eq!(values, [1, 1]);
-    }
-
-    #[test]
-    fn an_equality_is_put_in_other_words_only_where_they_mean_the_same() {
-        let step = |text: &str, values: &[u8]| Step {
-            values: values.iter().map(|n| Value::Bytes(vec![*n])).collect(),
-            ..Step::plain(Purpose::Read, text)
-        };
-        let reworded = |step: &Step, columns: &[String]| {
-            let (_, said) = relations(step).expect("there is a WHERE");
-            let ranges = said.iter().map(|said| as_range(said, columns));
-            let numbers = said.iter().map(as_constant);
-            let texts = |said: Option<super::Said<'_>>| {
-                said.map(|said| (said.text.into_owned(), said.values.len()))
-            };
-            (
-                ranges.map(texts).collect::<Vec<_>>(),
-                numbers.map(texts).collect::<Vec<_>>(),
-            )
-        };
-        let of = |text: &str, markers: usize| Some((text.to_owned(), markers));
-        let asked = step("SELECT v FROM t WHERE c0 = ? AND c1 = 3 AND s0 = - 1", &[7]);
-        let (ranges, numbers) = reworded(&asked, &["c0".to_owned()]);
-        assert_eq!(ranges, [of("c0 >= ? AND c0 <= ?", 2), None, None]);
-        assert_eq!(numbers, [None, None, of("s0 = -1", 0)]);
-        let asked = step("SELECT v FROM t WHERE s0 = - p0 AND c0 IN (1)", &[]);
-        let (ranges, numbers) = reworded(&asked, &["c0".to_owned()]);
-        assert_eq!(ranges, [None, None]);
-        assert_eq!(numbers, [None, None]);
-    }
-
-    #[test]
-    fn a_row_may_be_hidden_from_what_is_shown_or_from_each_column_of_what_is_counted() {
-        let column = |name: &str| Column {
-            keyspace: "ks".into(),
-            table: "t".into(),
-            name: name.into(),
-            ty: Type::Native("int", Kind::Integer),
-        };
-        let all = Table {
-            columns: vec![column("p0"), column("v0")],
-            rows: Vec::new(),
-            page_state: None,
-        };
-        let shown = |text: &str| narrower(&Step::plain(Purpose::Read, text), &all);
-        assert_eq!(shown("SELECT JSON v0 FROM t"), ["v0"]);
-        assert_eq!(shown("SELECT DISTINCT p0 FROM t"), ["p0"]);
-        let each = ["\"p0\"", "\"v0\""];
-        assert_eq!(shown("SELECT count(1) FROM t WHERE v0 = 1"), each);
-        assert!(shown("SELECT * FROM t").is_empty());
-    }
 }

@@ -3,10 +3,9 @@
 //! What must hold: a row counts as lost where Cassandra shows it, as we do, to who asks for its partition, or can no longer read its partition.
 
 use super::Pair;
-use super::contradiction::{
-    Element, READ_FAILURE, Row, Said, asked_columns, only_in, relations, rows_by, table_of,
-};
-use crate::oracle::answer::{Answer, Column, Type, entries, parts};
+use super::contradiction::{READ_FAILURE, Row, only_in, rows_by};
+use super::said::{Said, asked_columns, relations, table_of};
+use crate::oracle::answer::{Answer, Column, Type};
 use crate::oracle::compare::is_padded;
 use crate::oracle::step::Step;
 use crate::oracle::wire::{Request, Value};
@@ -33,9 +32,7 @@ impl Pair {
         };
         let lost = only_in(&ours, &theirs);
         for row in &lost {
-            let partition = self
-                .partition_of(table, &Said::all(), &ours.columns, row, step)
-                .await;
+            let partition = self.partition_of(table, &ours.columns, row, step).await;
             let is_there = match partition {
                 Answer::Rows(all) => all.rows.contains(row),
                 // By now it cannot read its own rows.
@@ -49,11 +46,10 @@ impl Pair {
         !lost.is_empty()
     }
 
-    /// What Cassandra answers to who asks for something of the whole partition that a row is in.
+    /// What Cassandra answers to who asks for all of the partition that a row is in.
     pub(super) async fn partition_of(
         &mut self,
         table: &str,
-        asked: &Said<'_>,
         columns: &[Column],
         row: &Row,
         step: &Step,
@@ -61,7 +57,7 @@ impl Pair {
         let key = self.key(table, &["partition_key"]).await;
         let of_key = columns.iter().zip(row);
         let of_key = of_key.filter(|(column, _)| key.contains(column.name.as_bytes()));
-        let (relations, of_key): (Vec<String>, Vec<Value>) = of_key
+        let (relations, values): (Vec<String>, Vec<Value>) = of_key
             .map(|(column, value)| {
                 let value = match value {
                     Some(value) => Value::Bytes(value.to_vec()),
@@ -70,10 +66,9 @@ impl Pair {
                 (format!("\"{}\" = ?", column.name), value)
             })
             .unzip();
-        let relations = relations.join(" AND ");
-        let text = format!("SELECT {} FROM {table} WHERE {relations}", asked.text);
+        let text = format!("SELECT * FROM {table} WHERE {}", relations.join(" AND "));
         let request = Request {
-            values: &[asked.values.clone(), of_key].concat(),
+            values: &values,
             now_seconds: step.now_seconds,
             ..Request::plain(&text)
         };
@@ -88,14 +83,23 @@ impl Pair {
         else {
             return false;
         };
-        let Some((place, asked)) = self.asked_of_index(step, &relations, &ours.columns).await
-        else {
+        let mut indexed = self.indexed(step, "CUSTOM").await;
+        indexed.extend(self.indexed(step, "COMPOSITES").await);
+        let is_of_index = |relation: &&Said<'_>| {
+            let name = relation.text.split(' ').next().unwrap_or_default();
+            let targets = [name, &format!("values({name})"), &format!("keys({name})")];
+            targets
+                .iter()
+                .any(|target| indexed.contains(target.as_bytes()))
+        };
+        let Some(by_index) = relations.iter().find(is_of_index) else {
             return false;
         };
-        let others: Vec<&Said> = relations
-            .iter()
-            .filter(|one| *one != &relations[place])
-            .collect();
+        let Some(asked) = self.asked(by_index, &ours.columns).await else {
+            return false;
+        };
+        let others = relations.iter();
+        let others: Vec<&Said> = others.filter(|one| !std::ptr::eq(*one, by_index)).collect();
         let by_others = match others.is_empty() {
             true => None,
             false => match rows_by(&mut self.theirs, table, &others, step).await {
@@ -105,9 +109,7 @@ impl Pair {
         };
         let lost = only_in(&ours, &theirs);
         for row in &lost {
-            let partition = self
-                .partition_of(table, &Said::all(), &ours.columns, row, step)
-                .await;
+            let partition = self.partition_of(table, &ours.columns, row, step).await;
             let is_there = matches!(partition, Answer::Rows(all) if all.rows.contains(row));
             let is_meant = by_others.as_ref().is_none_or(|rows| rows.contains(row));
             if !is_there || !is_meant || !asked.is_in(row) {
@@ -115,76 +117,6 @@ impl Pair {
             }
         }
         !lost.is_empty()
-    }
-
-    /// What an index is asked for, and which relation asks it.
-    async fn asked_of_index(
-        &mut self,
-        step: &Step,
-        relations: &[Said<'_>],
-        columns: &[Column],
-    ) -> Option<(usize, Asked)> {
-        let mut indexed = self.indexed(step, "CUSTOM").await;
-        indexed.extend(self.indexed(step, "COMPOSITES").await);
-        for (place, relation) in relations.iter().enumerate() {
-            let (name, rest) = relation.text.split_once(' ')?;
-            let targets = [name, &format!("values({name})"), &format!("keys({name})")];
-            let is_indexed = targets
-                .iter()
-                .any(|target| indexed.contains(target.as_bytes()));
-            if !is_indexed {
-                continue;
-            }
-            let column = columns.iter().position(|column| column.name == name)?;
-            let (part, value) = Part::asked(rest)?;
-            let value = match &relation.values[..] {
-                [] => {
-                    let ty = part.ty(&columns[column].ty)?;
-                    let text = format!("SELECT ({ty}) {value} FROM system.local");
-                    let reply = self.theirs.query(&Request::plain(&text)).await;
-                    let Answer::Rows(mut shown) = reply.answer else {
-                        return None;
-                    };
-                    shown.rows.pop()?.pop()??.to_vec()
-                }
-                [Value::Bytes(value)] => value.clone(),
-                _ => return None,
-            };
-            let ty = columns[column].ty.clone();
-            let asked = Asked {
-                column,
-                ty,
-                part,
-                value,
-            };
-            return Some((place, asked));
-        }
-        None
-    }
-
-    /// Whether Cassandra shows an element of a map in one of its rows to who asks for all of the partition; `None` if it does not show the row.
-    pub(super) async fn shows(
-        &mut self,
-        table: &str,
-        element: &Element<'_>,
-        columns: &[Column],
-        row: &Row,
-        step: &Step,
-    ) -> Option<bool> {
-        let names = columns.iter();
-        let names: Vec<String> = names.map(|column| format!("\"{}\"", column.name)).collect();
-        let asked = Said {
-            text: format!("{}, {}[{}]", names.join(", "), element.map, element.key).into(),
-            values: element.values.to_vec(),
-        };
-        let partition = self.partition_of(table, &asked, columns, row, step).await;
-        let Answer::Rows(all) = partition else {
-            return None;
-        };
-        all.rows.iter().find_map(|shown| {
-            let (value, own) = shown.split_last()?;
-            (own == row).then_some(value.is_some())
-        })
     }
 
     /// As `loses_rows_with`, where the value is a number in more bytes than it takes, which the WHERE asks for.
@@ -232,60 +164,6 @@ impl Pair {
     }
 }
 
-/// Which part of a column's value is asked for.
-#[derive(Clone, Copy)]
-enum Part {
-    Whole,
-    Element,
-    Key,
-}
-
-impl Part {
-    /// What a relation asks for behind the column's name.
-    fn asked(rest: &str) -> Option<(Part, &str)> {
-        let of = [
-            ("= ", Part::Whole),
-            ("CONTAINS KEY ", Part::Key),
-            ("CONTAINS ", Part::Element),
-        ];
-        of.into_iter()
-            .find_map(|(word, part)| Some((part, rest.strip_prefix(word)?)))
-    }
-
-    fn ty(self, whole: &Type) -> Option<&Type> {
-        match (self, whole) {
-            (Part::Whole, whole) => Some(whole),
-            (Part::Key, Type::Map(key, _)) => Some(key),
-            (Part::Element, Type::Map(_, value)) => Some(value),
-            (Part::Element, Type::List(inner) | Type::Set(inner)) => Some(inner),
-            _ => None,
-        }
-    }
-}
-
-/// What a column must have.
-struct Asked {
-    column: usize,
-    ty: Type,
-    part: Part,
-    value: Vec<u8>,
-}
-
-impl Asked {
-    fn is_in(&self, row: &Row) -> bool {
-        let Some(whole) = row[self.column].as_deref() else {
-            return false;
-        };
-        let parts = match (self.part, &self.ty) {
-            (Part::Whole, _) => return whole == self.value,
-            (Part::Key, _) => entries(whole).map(|(keys, _)| keys),
-            (Part::Element, Type::Map(..)) => entries(whole).map(|(_, values)| values),
-            (Part::Element, _) => parts(whole),
-        };
-        parts.is_some_and(|parts| parts.contains(&Some(&self.value[..])))
-    }
-}
-
 /// Whether the last of a tuple's so many parts is null, or not there.
 fn ends_in_null(mut tuple: &[u8], parts: usize) -> bool {
     let mut is_null = true;
@@ -302,30 +180,7 @@ fn ends_in_null(mut tuple: &[u8], parts: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Asked, Part, ends_in_null};
-    use crate::oracle::answer::{Kind, Type};
-
-    #[test]
-    fn what_is_asked_for_is_found_in_the_part_that_a_relation_names() {
-        let int = || Box::new(Type::Native("int", Kind::Integer));
-        let map = [2, 4, 7, 4, 8, 4, 9, 4, 10].map(|number: i32| number.to_be_bytes());
-        let row = vec![Some(map.concat().into())];
-        let is_in = |relation: &str, number: i32| {
-            let (part, value) = Part::asked(relation).expect("a relation with one value");
-            assert_eq!(value, "?");
-            let asked = Asked {
-                column: 0,
-                ty: Type::Map(int(), int()),
-                part,
-                value: number.to_be_bytes().into(),
-            };
-            asked.is_in(&row)
-        };
-        assert!(is_in("CONTAINS KEY ?", 9) && !is_in("CONTAINS KEY ?", 8));
-        assert!(is_in("CONTAINS ?", 8) && !is_in("CONTAINS ?", 9));
-        assert!(!is_in("= ?", 8));
-        assert!(Part::asked(">= 3").is_none());
-    }
+    use super::ends_in_null;
 
     #[test]
     fn a_tuple_is_short_where_its_last_part_is_null() {

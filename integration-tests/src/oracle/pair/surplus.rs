@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 
 use super::Pair;
-use super::contradiction::{Row, Said, asked_columns, only_in, relations, rows_by, table_of};
+use super::asked::Part;
+use super::contradiction::{Row, only_in, rows_by};
+use super::said::{asked_columns, relations, table_of};
 use crate::oracle::answer::{Column, Type};
 use crate::oracle::step::Step;
 
@@ -49,6 +51,9 @@ impl Pair {
 
     /// Whether Cassandra's rows are ours and others, in each of which a static column is null by which an index of the attached kind has brought it.
     pub(super) async fn shows_what_has_expired(&mut self, step: &Step) -> bool {
+        if step.now_seconds.is_none() {
+            return false;
+        }
         let Some((more, columns)) = self.more_rows(step).await else {
             return false;
         };
@@ -66,26 +71,28 @@ impl Pair {
         })
     }
 
-    /// Whether Cassandra's rows are ours and others, none of which has, by itself, the key that a static map must have.
-    pub(super) async fn finds_deleted_keys(&mut self, step: &Step) -> bool {
-        let (Some((more, columns)), Some((table, relations))) =
+    /// Whether Cassandra's rows are ours and others, in none of which a static collection shows the element that is asked for.
+    pub(super) async fn finds_deleted_elements(&mut self, step: &Step) -> bool {
+        let (Some((more, columns)), Some((_, relations))) =
             (self.more_rows(step).await, relations(step))
         else {
             return false;
         };
         let statics = self.statics(step).await;
-        let elements = relations.iter().filter_map(Said::element);
-        let mut of_statics = elements.filter(|element| statics.contains(element.map.as_bytes()));
-        let Some(element) = of_statics.next() else {
-            return false;
-        };
-        for row in &more {
-            let shown = self.shows(table, &element, &columns, row, step).await;
-            if shown != Some(false) {
-                return false;
+        for relation in &relations {
+            let name = relation.text.split(' ').next().unwrap_or_default();
+            if !statics.contains(name.as_bytes()) {
+                continue;
+            }
+            let asked = self.asked(relation, &columns).await;
+            let is_deleted = asked.is_some_and(|asked| {
+                asked.part != Part::Whole && more.iter().all(|row| asked.is_denied_by(row))
+            });
+            if is_deleted {
+                return true;
             }
         }
-        true
+        false
     }
 
     /// The static columns of a step's table.

@@ -1,8 +1,9 @@
 //! Views, and the base tables that they mirror: Cassandra's against its own, and ours against ours.
 
 use super::Pair;
-use super::contradiction::{READ_FAILURE, Row, Said, only_in, plain, relations, rows_of, table_of};
+use super::contradiction::{READ_FAILURE, Row, only_in, rows_of};
 use super::names;
+use super::said::{plain, relations, table_of};
 use crate::oracle::answer::Answer;
 use crate::oracle::step::Step;
 use crate::oracle::wire::{Asker, Request};
@@ -48,8 +49,7 @@ impl Pair {
         let differing = [only_in(&theirs, &ours), only_in(&ours, &theirs)].concat();
         for row in &differing {
             let is_read = !matches!(
-                self.partition_of(&view.base, &Said::all(), &theirs.columns, row, step)
-                    .await,
+                self.partition_of(&view.base, &theirs.columns, row, step).await,
                 Answer::Refused(refusal) if refusal.code == READ_FAILURE
             );
             if is_read {
