@@ -164,7 +164,7 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "*0x*",
-        theirs: "done|[*|prepared: *",
+        theirs: "done|[*|prepared: *|0x2200 Attempted to set an element on a list which is null",
         ours: "0x2200 Expected 1 byte for a tinyint (*)",
         why: "Cassandra looks at the length of a key's tinyint only, and stores the others",
     },
