@@ -208,6 +208,14 @@ impl Terms<'_> {
                     false => Fit::Weak,
                 }
             }
+            // What is wrong with an aggregate itself is said when it is built.
+            Selectable::Function { name, arguments }
+                if !self.columns
+                    && AggregateKind::named(name.name.as_str()).is_some()
+                    && self.known_function(name, arguments).is_err() =>
+            {
+                Fit::Weak
+            }
             _ => match natural {
                 // Of a selection nothing fits whose type is not known.
                 None if self.columns => Fit::No,
