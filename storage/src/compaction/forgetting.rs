@@ -235,6 +235,11 @@ impl Heap {
         }
         let memtable = self.memtables.remove(0);
         let options = self.options();
+        self.sstables.extend(self.written(&memtable, options));
+    }
+
+    /// A memtable as an SSTable, if it has anything.
+    fn written(&self, memtable: &Memtable, options: WriterOptions) -> Option<Arc<Sstable>> {
         let World {
             backend, env, ring, ..
         } = &self.world;
@@ -243,16 +248,12 @@ impl Heap {
             .seek(&PartitionBound::MIN)
             .expect("memtables do not miss");
         let flushed = memtable::flush::flush(cursor, backend.clone(), env.clone(), ring, options);
-        let flushed = env.run(flushed).expect("room on the disk");
-        let entries: Vec<SstableEntry> = flushed.into_iter().collect();
-        self.add(&entries);
+        let entry = env.run(flushed).expect("room on the disk")?;
+        Some(self.opened(&entry))
     }
 
-    fn add(&mut self, entries: &[SstableEntry]) {
-        for entry in entries {
-            let opened = self.world.open(entry).expect("just written");
-            self.sstables.push(opened);
-        }
+    fn opened(&self, entry: &SstableEntry) -> Arc<Sstable> {
+        self.world.open(entry).expect("just written")
     }
 
     fn circumstances(&self) -> Circumstances {
@@ -306,7 +307,9 @@ impl Heap {
             self.next_id += 1;
             entry.id = self.next_id;
         }
-        self.add(&merged.added);
+        let added = merged.added.iter().map(|entry| self.opened(entry));
+        let added: Vec<_> = added.collect();
+        self.sstables.extend(added);
     }
 
     fn forget(&mut self, ids: &[u64]) {
@@ -365,20 +368,9 @@ impl Heap {
         // Memtables as SSTables of their own, so that one kind of source does.
         let cache = Arc::new(BlockCache::new(1 << 20));
         let blocks = Arc::new(FetchedBlocks::keeping(cache, 1_000, 1 << 20));
-        let unflushed = self.memtables.iter().filter_map(|memtable| {
-            let World {
-                backend, env, ring, ..
-            } = &self.world;
-            let mut cursor = memtable.cursor();
-            cursor
-                .seek(&PartitionBound::MIN)
-                .expect("memtables do not miss");
-            let options = WriterOptions::default();
-            let flushed =
-                memtable::flush::flush(cursor, backend.clone(), env.clone(), ring, options);
-            let entry = env.run(flushed).expect("room on the disk")?;
-            Some(self.world.open(&entry).expect("just written"))
-        });
+        let memtables = self.memtables.iter();
+        let unflushed =
+            memtables.filter_map(|memtable| self.written(memtable, WriterOptions::default()));
         let all: Vec<Arc<Sstable>> = self.sstables.iter().cloned().chain(unflushed).collect();
         let cursors = all.iter().map(|sstable| sstable.cursor(blocks.clone()));
         read(cursors.collect(), now, |address| {

@@ -402,11 +402,12 @@ impl<B: Backend> Inner<B> {
             .await;
     }
 
-    /// What whoever wants something of the log is told once it has ended.
+    /// Whether the log has ended by a failure.
     pub(crate) fn log_has_stopped(&self) -> bool {
         self.log_end.get().is_some_and(Result::is_err)
     }
 
+    /// What whoever wants something of the log is told once it has ended.
     pub(crate) fn why_the_log_ended(&self) -> Error {
         match self.log_end.get() {
             Some(Err(error)) => error.clone(),
