@@ -199,12 +199,6 @@ pub const KEPT: &[Kept] = &[
         why: "a vector that is older than what is there never comes to Cassandra's index, which would refuse it",
     },
     Kept {
-        statement: "UPDATE *|INSERT *",
-        theirs: "done",
-        ours: "0x2200 Vectors whose length is not finite cannot be indexed*|0x2200 non-finite value at vector[*|0x2200 Zero vectors cannot be indexed*",
-        why: "a vector that stands in the place of a deleted one never comes to Cassandra's index, which would refuse it",
-    },
-    Kept {
         statement: "BEGIN *0x* IF *",
         theirs: "0x2200 Batch with conditions cannot span multiple partitions",
         ours: "0x2200 Expected * for a tinyint (*)|0x2200 Expected * for a smallint (*)",

@@ -122,10 +122,11 @@ impl Pair {
         let Some(all) = plain(step, "*") else {
             return false;
         };
-        if self.lacks_rows_at_once(&all).await {
+        let (theirs, ours) = self.at_once(&all).await;
+        if lacks_rows(&theirs, &ours) {
             return true;
         }
-        let Answer::Rows(whole) = self.at_once(&all).await.1.answer else {
+        let Answer::Rows(whole) = ours.answer else {
             return false;
         };
         for columns in narrower(step, &whole) {
@@ -221,8 +222,7 @@ impl Pair {
             return false;
         };
         first.columns == whole.columns
-            && whole.rows.starts_with(&first.rows)
-            && first.rows.len() == limit.min(whole.rows.len())
+            && are_the_first(first, &whole, limit)
             && fewer.rows.len() < first.rows.len()
             && fewer.rows.iter().all(|row| whole.rows.contains(row))
     }
@@ -234,7 +234,10 @@ impl Pair {
             return false;
         };
         let markers = unlimited.matches('?').count();
-        if !kept::fits(kept::ORDERED_DOCUMENTS, unlimited) || markers > step.values.len() {
+        if !kept::fits(kept::ORDERED_DOCUMENTS, unlimited)
+            || markers > step.values.len()
+            || step.page_rows.is_some()
+        {
             return false;
         }
         let unlimited = Step {
@@ -250,9 +253,7 @@ impl Pair {
         };
         compare::difference(&theirs, &ours).is_some()
             && compare::difference(&theirs, &as_theirs).is_none()
-            && step.page_rows.is_none()
-            && whole.rows.starts_with(&first.rows)
-            && first.rows.len() == limit.min(whole.rows.len())
+            && are_the_first(first, whole, limit)
     }
 
     /// Whether Cassandra shows under the same WHERE all rows that we show when it is asked for all columns, and fewer of the same when it is asked for some of them.
@@ -465,6 +466,11 @@ pub(super) async fn rows_of(
 pub(super) fn only_in(one: &Table, other: &Table) -> Vec<Row> {
     let rows = one.rows.iter().filter(|row| !other.rows.contains(row));
     rows.cloned().collect()
+}
+
+/// Whether some rows are so many of all as a LIMIT says, from the first on.
+fn are_the_first(some: &Table, all: &Table, limit: usize) -> bool {
+    all.rows.starts_with(&some.rows) && some.rows.len() == limit.min(all.rows.len())
 }
 
 /// Whether the first answer has only rows of the second one, and fewer.

@@ -5,7 +5,7 @@
 use super::Pair;
 use super::contradiction::{READ_FAILURE, Row, only_in, rows_by};
 use super::said::{Said, asked_columns, relations, table_of};
-use crate::oracle::answer::{Answer, Column, Type};
+use crate::oracle::answer::{Answer, Column, Table, Type};
 use crate::oracle::compare::is_padded;
 use crate::oracle::step::Step;
 use crate::oracle::wire::{Request, Value};
@@ -30,16 +30,31 @@ impl Pair {
                     .is_some_and(|value| is_strange(column, value))
             })
         };
-        let lost = only_in(&ours, &theirs);
-        for row in &lost {
-            let partition = self.partition_of(table, &ours.columns, row, step).await;
+        let is_lost = |row: &Row, partition: &Answer| {
             let is_there = match partition {
                 Answer::Rows(all) => all.rows.contains(row),
                 // By now it cannot read its own rows.
                 Answer::Refused(refusal) => refusal.code == READ_FAILURE,
                 _ => false,
             };
-            if !is_there || !has_a_strange_value(row) {
+            is_there && has_a_strange_value(row)
+        };
+        self.are_all_lost(table, (&theirs, &ours), step, is_lost)
+            .await
+    }
+
+    /// Whether there are rows that only we find, and each is lost as far as what Cassandra answers of its partition tells.
+    async fn are_all_lost(
+        &mut self,
+        table: &str,
+        (theirs, ours): (&Table, &Table),
+        step: &Step,
+        is_lost: impl Fn(&Row, &Answer) -> bool,
+    ) -> bool {
+        let lost = only_in(ours, theirs);
+        for row in &lost {
+            let partition = self.partition_of(table, &ours.columns, row, step).await;
+            if !is_lost(row, &partition) {
                 return false;
             }
         }
@@ -86,7 +101,7 @@ impl Pair {
         let mut indexed = self.indexed(step, "CUSTOM").await;
         indexed.extend(self.indexed(step, "COMPOSITES").await);
         let is_of_index = |relation: &&Said<'_>| {
-            let name = relation.text.split(' ').next().unwrap_or_default();
+            let name = relation.column();
             let targets = [name, &format!("values({name})"), &format!("keys({name})")];
             targets
                 .iter()
@@ -107,16 +122,13 @@ impl Pair {
                 None => return false,
             },
         };
-        let lost = only_in(&ours, &theirs);
-        for row in &lost {
-            let partition = self.partition_of(table, &ours.columns, row, step).await;
+        let is_lost = |row: &Row, partition: &Answer| {
             let is_there = matches!(partition, Answer::Rows(all) if all.rows.contains(row));
             let is_meant = by_others.as_ref().is_none_or(|rows| rows.contains(row));
-            if !is_there || !is_meant || !asked.is_in(row) {
-                return false;
-            }
-        }
-        !lost.is_empty()
+            is_there && is_meant && asked.is_in(row)
+        };
+        self.are_all_lost(table, (&theirs, &ours), step, is_lost)
+            .await
     }
 
     /// As `loses_rows_with`, where the value is a number in more bytes than it takes, which the WHERE asks for.

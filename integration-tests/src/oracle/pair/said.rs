@@ -57,6 +57,13 @@ pub(super) struct Said<'a> {
     pub(super) values: Vec<Value>,
 }
 
+impl Said<'_> {
+    /// What it begins with, most often a column.
+    pub(super) fn column(&self) -> &str {
+        self.text.split(' ').next().unwrap_or_default()
+    }
+}
+
 /// An equality with one of some columns as a range, which no classic index answers.
 pub(super) fn as_range(said: &Said<'_>, columns: &[String]) -> Option<Said<'static>> {
     let (column, value) = said.text.split_once(" = ")?;
@@ -134,8 +141,8 @@ pub(super) fn relations(step: &Step) -> Option<(&str, Vec<Said<'_>>)> {
 /// The columns that the relations of a SELECT's WHERE begin with.
 pub(super) fn asked_columns(step: &Step) -> Vec<String> {
     let relations = relations(step).map_or_else(Vec::new, |(_, relations)| relations);
-    let first = |relation: &Said<'_>| Some(relation.text.split(' ').next()?.to_owned());
-    relations.iter().filter_map(first).collect()
+    let columns = relations.iter().map(Said::column);
+    columns.map(str::to_owned).collect()
 }
 
 #[cfg(test)]

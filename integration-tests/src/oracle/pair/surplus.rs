@@ -80,8 +80,7 @@ impl Pair {
         };
         let statics = self.statics(step).await;
         for relation in &relations {
-            let name = relation.text.split(' ').next().unwrap_or_default();
-            if !statics.contains(name.as_bytes()) {
+            if !statics.contains(relation.column().as_bytes()) {
                 continue;
             }
             let asked = self.asked(relation, &columns).await;
