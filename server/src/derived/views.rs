@@ -364,7 +364,7 @@ impl Walk<'_> {
             seconds: self.seconds,
             uuids: &self.database.prepared.uuids,
         };
-        let scope = Scope::of_values(&[], &moment);
+        let scope = Scope::of_moment(&moment);
         let values = key::partition_values(self.key, self.base.partition_key.len())?;
         for view in views {
             let checks = checks(self.base, view.filters, &scope, Judge::View)?;

@@ -13,6 +13,7 @@ use palladium_protocol::types::CqlType;
 use palladium_storage::{Cell, CellState, Row};
 
 use super::functions::{Function, Moment};
+use super::values::Given;
 use crate::encode::cell::{self, cell_value};
 use crate::encode::wire::{self, Elements, Fields};
 use crate::encode::{Malformed, order};
@@ -50,9 +51,6 @@ impl From<Option<Bytes>> for Bound {
         value.map_or(Bound::Null, Bound::Value)
     }
 }
-
-/// What came with a request for a marker. What is no value of its type is refused by whoever looks at it, as in Cassandra: other mistakes may be met first.
-pub type Given = Result<Bound, Box<CqlError>>;
 
 /// Values are secrets.
 impl std::fmt::Debug for Bound {
@@ -134,15 +132,21 @@ pub enum Part {
 /// Where an expression finds its values.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
-    pub bound: &'a [Given],
+    pub bound: &'a Given,
     pub moment: &'a Moment<'a>,
     pub row: Option<&'a RowScope<'a>>,
     pub aggregates: &'a [Option<Bytes>],
 }
 
 impl<'a> Scope<'a> {
+    /// Where nothing came with a request.
+    pub fn of_moment(moment: &'a Moment<'a>) -> Self {
+        static NOTHING: Given = Given::none();
+        Scope::of_values(&NOTHING, moment)
+    }
+
     /// Where there is no row: the values that came with the request.
-    pub fn of_values(bound: &'a [Given], moment: &'a Moment<'a>) -> Self {
+    pub fn of_values(bound: &'a Given, moment: &'a Moment<'a>) -> Self {
         Scope {
             bound,
             moment,
@@ -360,11 +364,7 @@ impl Expression {
         Ok(match self {
             Expression::Constant(value) => value.clone(),
             Expression::Refused(refused) => return Err((**refused).clone()),
-            Expression::Marker(index) => match scope.bound.get(*index) {
-                Some(Ok(value)) => value.clone(),
-                Some(Err(refused)) => return Err((**refused).clone()),
-                None => Bound::Null,
-            },
+            Expression::Marker(index) => return scope.bound.value(*index),
             Expression::Column(index) => row(scope)?.column(*index)?.into(),
             Expression::Fact { fact, column, part } => {
                 row(scope)?.fact(*fact, *column, part, scope)?.into()

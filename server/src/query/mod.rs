@@ -40,8 +40,8 @@ use palladium_storage::Write;
 
 use self::analyze::{Body, analyze, check_counters, is_qualified};
 use self::execute::Settings;
-use self::expression::Given;
 use self::prepared::Statement;
+use self::values::Given;
 use crate::audit::Asker;
 use crate::auth::change::is_about_roles;
 use crate::database::Database;
@@ -302,7 +302,7 @@ fn execute(
     database: &Arc<Database>,
     session: &mut Session,
     statement: Arc<Statement>,
-    bound: Vec<Given>,
+    bound: Given,
     mut settings: Settings,
 ) -> CqlResult<Outcome> {
     session.asked = statement.asked;

@@ -20,8 +20,9 @@ use palladium_protocol::types::token_of;
 use palladium_storage::{Clustering, Env, PartitionKey, ReadPosition, Token};
 
 use super::analyze::Body;
-use super::expression::{Bound, Given};
+use super::expression::Bound;
 use super::prepared::Statement;
+use super::values::Given;
 use crate::error::{CqlError, CqlResult};
 
 const VERSION: u8 = 1;
@@ -56,12 +57,13 @@ pub struct PageState {
 
 /// What a state is bound to: the statement, the table it reads and the values it ran with. Not the session's keyspace: another session may
 /// go on with the page, whatever it has said USE to.
-pub fn fingerprint(statement: &Statement, bound: &[Given]) -> [u8; 16] {
+pub fn fingerprint(statement: &Statement, bound: &Given) -> [u8; 16] {
+    let bound: Vec<_> = bound.iter().collect();
     let mut parts: Vec<&[u8]> = vec![statement.text.as_bytes()];
     if let Body::Select(plan) = &statement.body {
         parts.push(&plan.table.id.0);
     }
-    for value in bound {
+    for value in &bound {
         match value {
             Ok(Bound::Value(value)) => {
                 parts.push(b"v");

@@ -484,7 +484,7 @@ pub(super) fn folded(expression: &Expression) -> CqlResult<Expression> {
         seconds: 0,
         uuids: &uuids,
     };
-    let scope = Scope::of_values(&[], &moment);
+    let scope = Scope::of_moment(&moment);
     Ok(Expression::Constant(match expression.evaluate(&scope)? {
         Bound::Unset => Bound::Null,
         value => value,

@@ -105,7 +105,7 @@ pub fn value_now(
     moment: &Moment<'_>,
 ) -> CqlResult<Option<Bytes>> {
     let expression = of_no_statement(of, ty)?;
-    let value = expression.evaluate(&Scope::of_values(&[], moment))?;
+    let value = expression.evaluate(&Scope::of_moment(moment))?;
     Ok(value.value())
 }
 

@@ -16,15 +16,16 @@ use crate::query::analyze::{
     ColumnTest, ConditionKind, ModifyKind, ModifyPlan, PlannedCondition, TestTarget,
 };
 use crate::query::check::{contains, holds};
-use crate::query::expression::{Bound, Expression, Given, RowScope, Scope, compare, element, same};
+use crate::query::expression::{Bound, Expression, RowScope, Scope, compare, element, same};
 use crate::query::functions::Moment;
 use crate::query::plan;
+use crate::query::values::Given;
 use crate::schema::{Column, ColumnKind};
 
 /// Checks what conditions have to be about before anything is read, one statement after the other as in Cassandra: one partition, and of it rows that are named one
 /// by one, each with conditions of one kind, which compare with values. Then whether those can be compared with.
 pub fn check_conditional(
-    plans: &[(&ModifyPlan, &[Given])],
+    plans: &[(&ModifyPlan, &Given)],
     is_batch: bool,
     moment: &Moment<'_>,
 ) -> CqlResult<()> {

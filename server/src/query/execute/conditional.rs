@@ -45,9 +45,10 @@ use crate::guardrails::check_values;
 use crate::query::Outcome;
 use crate::query::analyze::{ModifyPlan, Operation};
 use crate::query::answer::Response;
-use crate::query::expression::{Given, Scope};
+use crate::query::expression::Scope;
 use crate::query::functions::Moment;
 use crate::query::prepared::Statement;
+use crate::query::values::Given;
 use crate::schema::{Catalog, ColumnKind, TableSchema};
 use crate::traces;
 
@@ -65,7 +66,7 @@ pub fn needs_latch(plan: &ModifyPlan) -> bool {
 /// Statements that are executed under the latches of their partitions.
 struct Latched<'a> {
     pub database: &'a Arc<Database>,
-    pub statements: &'a [(Arc<Statement>, Vec<Given>)],
+    pub statements: &'a [(Arc<Statement>, Given)],
     pub settings: &'a Settings,
     /// Of which kind the batch is; None: it is one statement.
     pub batch: Option<BatchKind>,
@@ -95,7 +96,7 @@ struct Held {
 /// answer comes later.
 pub fn begin(
     database: &Arc<Database>,
-    statements: Vec<(Arc<Statement>, Vec<Given>)>,
+    statements: Vec<(Arc<Statement>, Given)>,
     settings: &Settings,
     batch: Option<BatchKind>,
 ) -> Outcome {
@@ -535,7 +536,7 @@ fn before_the_rest(update: &mut PartitionUpdate) {
 /// The tables of statements as a catalog knows them, each once.
 fn tables_now<'c>(
     catalog: &'c Catalog,
-    plans: &[(&ModifyPlan, &[Given])],
+    plans: &[(&ModifyPlan, &Given)],
 ) -> Vec<&'c Arc<TableSchema>> {
     let mut tables: Vec<&Arc<TableSchema>> = Vec::new();
     for (plan, _) in plans {

@@ -9,13 +9,14 @@ use super::write::{Place, keys_of, places_of};
 use crate::encode::key;
 use crate::error::CqlResult;
 use crate::query::analyze::ModifyPlan;
-use crate::query::expression::{Given, Scope};
+use crate::query::expression::Scope;
 use crate::query::functions::Moment;
 use crate::query::plan::NamedKeys;
+use crate::query::values::Given;
 
 /// What statements ask for.
 pub struct Demand<'a> {
-    pub plans: Vec<(&'a ModifyPlan, &'a [Given])>,
+    pub plans: Vec<(&'a ModifyPlan, &'a Given)>,
     /// The partitions that each of them names. A key may be made anew each time it is asked for: that happens once.
     pub keys: Vec<NamedKeys>,
     /// Whether any of them has an IF.
@@ -27,7 +28,7 @@ type Looking = SmallVec<[usize; 1]>;
 
 impl<'a> Demand<'a> {
     pub fn new(
-        plans: Vec<(&'a ModifyPlan, &'a [Given])>,
+        plans: Vec<(&'a ModifyPlan, &'a Given)>,
         moment: &Moment<'_>,
     ) -> CqlResult<Demand<'a>> {
         let keys = plans
@@ -41,7 +42,7 @@ impl<'a> Demand<'a> {
     }
 
     /// Each statement with its values and its partitions.
-    pub fn each(&self) -> impl Iterator<Item = (&'a ModifyPlan, &'a [Given], &NamedKeys)> {
+    pub fn each(&self) -> impl Iterator<Item = (&'a ModifyPlan, &'a Given, &NamedKeys)> {
         let all = self.plans.iter().zip(&self.keys);
         all.map(|((plan, bound), keys)| (*plan, *bound, keys))
     }

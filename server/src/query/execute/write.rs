@@ -34,11 +34,12 @@ use crate::guardrails::{self, Guardrails};
 use crate::query::Outcome;
 use crate::query::analyze::{Body, ModifyKind, ModifyPlan};
 use crate::query::answer::Response;
-use crate::query::expression::{Bound, Expression, Given, Scope};
+use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::functions::Moment;
 use crate::query::json;
 use crate::query::masks;
 use crate::query::plan::{self, NamedKeys};
+use crate::query::values::Given;
 use crate::schema::{ColumnKind, TableKind, TableSchema};
 
 /// Cassandra's bound on TTL: 20 years.
@@ -67,7 +68,7 @@ impl Place {
 pub fn modify(
     database: &Arc<Database>,
     statement: Arc<crate::query::prepared::Statement>,
-    bound: Vec<Given>,
+    bound: Given,
     settings: &Settings,
 ) -> CqlResult<Outcome> {
     let Body::Modify(plan) = &statement.body else {
@@ -140,7 +141,7 @@ pub fn outcome(mutations: Vec<Mutation>, kind: WriteType, warnings: Vec<String>)
 /// of one keyspace is simple there, in a batch too; an IN over several is a batch without a log. `mutations`: one for each partition, without what is derived of them.
 pub fn write_type(
     batch: Option<BatchKind>,
-    plans: &[(&ModifyPlan, &[Given])],
+    plans: &[(&ModifyPlan, &Given)],
     mutations: &[Mutation],
 ) -> WriteType {
     if plans.iter().any(|(plan, _)| plan.is_counter) {
@@ -148,7 +149,7 @@ pub fn write_type(
     }
     let is_same = |two: &[Mutation]| two[0].key == two[1].key;
     let of_one_keyspace =
-        |two: &[(&ModifyPlan, &[Given])]| two[0].0.table.keyspace == two[1].0.table.keyspace;
+        |two: &[(&ModifyPlan, &Given)]| two[0].0.table.keyspace == two[1].0.table.keyspace;
     if mutations.windows(2).all(is_same) && plans.windows(2).all(of_one_keyspace) {
         return WriteType::Simple;
     }
@@ -162,7 +163,7 @@ pub fn write_type(
 pub fn guard_batch(
     database: &Database,
     kind: BatchKind,
-    plans: &[(&ModifyPlan, &[Given])],
+    plans: &[(&ModifyPlan, &Given)],
     mutations: &[Mutation],
     settings: &Settings,
 ) -> (Vec<String>, CqlResult<()>) {
@@ -206,7 +207,7 @@ pub async fn truncate(database: &Database, table: TableId, asker: &Asker) -> Cql
 pub fn batch(
     database: &Arc<Database>,
     kind: BatchKind,
-    statements: Vec<(Arc<crate::query::prepared::Statement>, Vec<Given>)>,
+    statements: Vec<(Arc<crate::query::prepared::Statement>, Given)>,
     settings: &Settings,
 ) -> CqlResult<Outcome> {
     let plans = plans_of(&statements);
@@ -249,7 +250,7 @@ pub fn batch(
 
 /// The timestamp that a text batch says for all of its statements. What is wrong with it is met once all partitions are named.
 pub fn batch_timestamp(
-    statements: &[(Arc<crate::query::prepared::Statement>, Vec<Given>)],
+    statements: &[(Arc<crate::query::prepared::Statement>, Given)],
     moment: &Moment<'_>,
 ) -> CqlResult<Option<i64>> {
     match statements {
@@ -278,15 +279,13 @@ pub fn add_derived(plans: &[&ModifyPlan], mutations: &mut Vec<Mutation>) -> CqlR
 
 /// The modifications in statements: a text batch holds several that share their values.
 pub fn plans_of(
-    statements: &[(Arc<crate::query::prepared::Statement>, Vec<Given>)],
-) -> Vec<(&ModifyPlan, &[Given])> {
-    let mut plans: Vec<(&ModifyPlan, &[Given])> = Vec::with_capacity(statements.len());
+    statements: &[(Arc<crate::query::prepared::Statement>, Given)],
+) -> Vec<(&ModifyPlan, &Given)> {
+    let mut plans: Vec<(&ModifyPlan, &Given)> = Vec::with_capacity(statements.len());
     for (statement, bound) in statements {
         match &statement.body {
             Body::Modify(plan) => plans.push((plan, bound)),
-            Body::Batch(batch) => {
-                plans.extend(batch.statements.iter().map(|plan| (plan, &bound[..])))
-            }
+            Body::Batch(batch) => plans.extend(batch.statements.iter().map(|plan| (plan, bound))),
             _ => {}
         }
     }

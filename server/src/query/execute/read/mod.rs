@@ -42,11 +42,12 @@ use crate::query::analyze::SelectPlan;
 use crate::query::analyze::nearest::{LIMIT_MAX, too_many};
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
 use crate::query::check;
-use crate::query::expression::{Bound, Expression, Given, Scope};
+use crate::query::expression::{Bound, Expression, Scope};
 use crate::query::functions::Moment;
 use crate::query::paging::{PageState, fingerprint};
 use crate::query::plan::Keys;
 use crate::query::prepared::Statement;
+use crate::query::values::Given;
 use crate::traces;
 
 pub use self::rows::clustering_values;
@@ -76,7 +77,7 @@ const ANSWER_BYTES_MAX: usize = 200 << 20;
 pub fn select(
     database: &Arc<Database>,
     statement: Arc<Statement>,
-    bound: Vec<Given>,
+    bound: Given,
     settings: Settings,
 ) -> Outcome {
     let (mut clock, mut is_new_from) = (database.engine.reading(), EFFORT_OF_READING);
@@ -128,7 +129,7 @@ pub fn select(
 struct Select {
     database: Arc<Database>,
     statement: Arc<Statement>,
-    bound: Vec<Given>,
+    bound: Given,
     settings: Settings,
     fingerprint: Option<[u8; 16]>,
     keys: Keys,
@@ -173,7 +174,7 @@ impl Select {
     fn boxed(
         database: Arc<Database>,
         statement: Arc<Statement>,
-        bound: Vec<Given>,
+        bound: Given,
         settings: Settings,
         clock: Reading,
     ) -> CqlResult<Box<Self>> {
@@ -211,7 +212,7 @@ impl Select {
         if let Some(error) = &plan.incalculable {
             return Err(error.clone());
         }
-        if bound.iter().any(Result::is_err) {
+        if bound.has_refused() {
             check_shown(plan, &scope)?;
         }
         if let Some(by) = &plan.group_by {
