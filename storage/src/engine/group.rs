@@ -21,6 +21,7 @@ use crate::engine::ticket::{Outcome, Ticket};
 use crate::error::{Error, Result};
 use crate::latch::LatchGuard;
 use crate::model::{EncodedUpdates, Mutation};
+use crate::sealed::TAG_BYTES;
 use crate::table::Pass;
 
 /// One atomic change: all of its mutations in one log group, or none.
@@ -57,6 +58,7 @@ impl Write {
 
 /// Set aside at most before it is needed: what a hundred connections fill during one sync, and little beside what those hold.
 const ROOM_BYTES_MAX: usize = 256 << 10;
+const ROOM_UPDATES_MAX: usize = 2048;
 
 /// One table's part of a group.
 pub(crate) struct GroupShare {
@@ -89,11 +91,15 @@ impl GroupShare {
     }
 }
 
-/// Bytes that the first share of a group sets aside: to grow is to copy, and to wipe what was copied.
+/// What the first share of a group sets aside: to grow is to copy, and to wipe what was copied.
 #[derive(Default, Clone, Copy)]
 struct Room {
+    /// Bytes of records, and of the tag behind them once they are sealed.
     records: usize,
+    /// How many updates.
     updates: usize,
+    /// Bytes of them.
+    update_bytes: usize,
 }
 
 /// A group on its way to the log.
@@ -115,8 +121,9 @@ impl Group {
         let shares = before.shares.values();
         if let Some(largest) = shares.max_by_key(|share| share.records.len()) {
             group.room = Room {
-                records: largest.records.len().min(ROOM_BYTES_MAX),
-                updates: largest.updates.capacity().min(ROOM_BYTES_MAX),
+                records: (largest.records.len() + TAG_BYTES).min(ROOM_BYTES_MAX),
+                updates: largest.updates.len().min(ROOM_UPDATES_MAX),
+                update_bytes: largest.updates.capacity().min(ROOM_BYTES_MAX),
             };
         }
         group
@@ -131,7 +138,7 @@ impl Group {
         self.shares.entry(table).or_insert_with(|| GroupShare {
             pass,
             records: Vec::with_capacity(room.records),
-            updates: EncodedUpdates::with_capacity(room.updates),
+            updates: EncodedUpdates::with_capacity(room.updates, room.update_bytes),
         })
     }
 

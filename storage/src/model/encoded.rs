@@ -73,11 +73,11 @@ struct Entry {
 }
 
 impl EncodedUpdates {
-    /// None yet, and room for those that take so many bytes.
-    pub fn with_capacity(bytes: usize) -> Self {
+    /// None yet, and room for so many that take so many bytes.
+    pub fn with_capacity(count: usize, bytes: usize) -> Self {
         EncodedUpdates {
             bytes: Wiped::new(Vec::with_capacity(bytes)),
-            entries: Vec::new(),
+            entries: Vec::with_capacity(count),
         }
     }
 
