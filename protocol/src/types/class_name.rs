@@ -45,30 +45,58 @@ const OPAQUE: [&str; 5] = [
     "PartitionerDefinedOrder",
 ];
 
+/// Classes that are nothing without parameters.
+const PARAMETRIC: [&str; 8] = [
+    "FrozenType",
+    "ListType",
+    "MapType",
+    "ReversedType",
+    "SetType",
+    "TupleType",
+    "UserType",
+    "VectorType",
+];
+
 impl CqlType {
     /// The package of Cassandra's own types.
     pub const PACKAGE: &str = PACKAGE;
 
-    /// Whether Cassandra has all the classes that a type is made of. If not, its words for the one that it misses.
-    pub fn check_classes(&self) -> Result<(), String> {
+    /// The type that a text names by its class, as it stands in a statement. If Cassandra has none, its words for what is wrong.
+    pub fn of_class(text: &str) -> Result<Self, String> {
+        let wrong = match Self::from_class_name(text) {
+            Ok(ty) if ty.has_known_classes() => return Ok(ty),
+            Ok(_) => None,
+            Err(error) => Some(error),
+        };
+        let name = ClassNameParser { rest: text }.identifier();
+        let class = name.strip_prefix(PACKAGE).unwrap_or(name);
+        // A name without a package is one of Cassandra's own.
+        let package = if name.contains('.') { "" } else { PACKAGE };
+        let is_known =
+            OPAQUE.contains(&class) || NATIVE_CLASSES.iter().any(|(_, own)| *own == class);
+        let what = match wrong {
+            _ if PARAMETRIC.contains(&class) => {
+                format!("Invalid definition for comparator {PACKAGE}{class}.")
+            }
+            Some(error) if is_known => error.to_string(),
+            _ => format!("Unable to find abstract-type class '{package}{name}'"),
+        };
+        Err(format!("Error setting type {text}: {what}"))
+    }
+
+    /// Whether Cassandra has all the classes that a type is made of.
+    fn has_known_classes(&self) -> bool {
         match self.bare() {
             CqlType::Custom(class) => {
                 let own = class.strip_prefix(PACKAGE).unwrap_or(class);
-                if OPAQUE.contains(&own.split('(').next().unwrap_or_default()) {
-                    return Ok(());
-                }
-                // A name without a package is one of Cassandra's own.
-                let package = if class.contains('.') { "" } else { PACKAGE };
-                Err(format!(
-                    "Error setting type {class}: Unable to find abstract-type class '{package}{class}'"
-                ))
+                OPAQUE.contains(&own.split('(').next().unwrap_or_default())
             }
             CqlType::List(element) | CqlType::Set(element) | CqlType::Vector(element, _) => {
-                element.check_classes()
+                element.has_known_classes()
             }
-            CqlType::Map(key, value) => key.check_classes().and_then(|()| value.check_classes()),
-            CqlType::Tuple(fields) => fields.iter().try_for_each(CqlType::check_classes),
-            _ => Ok(()),
+            CqlType::Map(key, value) => key.has_known_classes() && value.has_known_classes(),
+            CqlType::Tuple(fields) => fields.iter().all(CqlType::has_known_classes),
+            _ => true,
         }
     }
 
@@ -111,20 +139,15 @@ impl CqlType {
         }
     }
 
-    /// The type of that class name; the package may be left out.
+    /// The type of that class name; the package may be left out. As in Cassandra, a text that does not begin with a name is the class of bytes, and what
+    /// stands behind the class is not looked at.
     pub fn from_class_name(name: &str) -> Result<Self, Malformed> {
-        let mut parser = ClassNameParser { rest: name.trim() };
-        // As in Cassandra: a text that does not begin with a name is the class of bytes.
+        let mut parser = ClassNameParser { rest: name };
         if parser.identifier().is_empty() {
             return Ok(CqlType::Blob);
         }
-        parser.rest = name.trim();
-        let ty = parser.parse(0)?;
-        if parser.rest.is_empty() {
-            Ok(ty)
-        } else {
-            Err(SYNTAX)
-        }
+        parser.rest = name;
+        parser.parse(0)
     }
 }
 
@@ -187,6 +210,7 @@ impl<'a> ClassNameParser<'a> {
         if depth > TYPE_DEPTH_MAX {
             return Err(TOO_DEEP);
         }
+        self.skip_blank();
         let start = self.rest;
         let name = self.identifier();
         if name.is_empty() {
@@ -212,7 +236,7 @@ impl<'a> ClassNameParser<'a> {
             "MapType" => {
                 self.expect('(')?;
                 let key = self.parse(depth + 1)?;
-                self.expect(',')?;
+                self.accept(',');
                 let value = self.parse(depth + 1)?;
                 self.expect(')')?;
                 Ok(CqlType::map(key, value))
@@ -234,10 +258,10 @@ impl<'a> ClassNameParser<'a> {
     fn tuple(&mut self, depth: usize) -> Result<CqlType, Malformed> {
         self.expect('(')?;
         let mut fields = vec![self.parse(depth + 1)?];
-        while self.accept(',') {
+        while !self.accept(')') {
+            self.accept(',');
             fields.push(self.parse(depth + 1)?);
         }
-        self.expect(')')?;
         check_fields(fields.len())?;
         Ok(CqlType::tuple(fields))
     }
@@ -245,7 +269,7 @@ impl<'a> ClassNameParser<'a> {
     fn vector(&mut self, depth: usize) -> Result<CqlType, Malformed> {
         self.expect('(')?;
         let element = self.parse(depth + 1)?;
-        self.expect(',')?;
+        self.accept(',');
         let dimensions: usize = self.identifier().parse().map_err(|_| SYNTAX)?;
         self.expect(')')?;
         if dimensions == 0 || dimensions > VECTOR_DIMENSIONS_MAX {
@@ -257,15 +281,15 @@ impl<'a> ClassNameParser<'a> {
     fn user_type(&mut self, depth: usize) -> Result<CqlType, Malformed> {
         self.expect('(')?;
         let keyspace = self.identifier().to_owned();
-        self.expect(',')?;
+        self.accept(',');
         let name = unhex(self.identifier())?;
         let mut fields = Vec::new();
-        while self.accept(',') {
+        while !self.accept(')') {
+            self.accept(',');
             let field = unhex(self.identifier())?;
             self.expect(':')?;
             fields.push((field, self.parse(depth + 1)?));
         }
-        self.expect(')')?;
         check_fields(fields.len())?;
         Ok(CqlType::Udt(Arc::new(UserType {
             keyspace,
@@ -305,7 +329,7 @@ impl<'a> ClassNameParser<'a> {
         self.skip_blank();
         let end = self
             .rest
-            .find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '.' | '$' | '-' | '+')))
+            .find(|c: char| !(c.is_ascii_alphanumeric() || "-+._&".contains(c)))
             .unwrap_or(self.rest.len());
         let (identifier, rest) = self.rest.split_at(end);
         self.rest = rest;
@@ -404,12 +428,65 @@ mod tests {
         ] {
             assert_eq!(CqlType::from_class_name(&ty.class_name()), Ok(ty));
         }
-        for int in ["Int32Type", "Int32Type()", "Int32Type(UTF8Type, X(Y))"] {
-            assert_eq!(CqlType::from_class_name(int), Ok(CqlType::Int));
+        for int in [
+            "Int32Type",
+            "Int32Type()",
+            "Int32Type(UTF8Type, X(Y))",
+            " Int32Type x",
+            "Int32Typeé",
+            "Int32Type$",
+            "Int32Type)",
+            "Int32Type()x",
+        ] {
+            assert_eq!(CqlType::from_class_name(int), Ok(CqlType::Int), "{int}");
         }
-        for bytes in ["", " ", "("] {
-            assert_eq!(CqlType::from_class_name(bytes), Ok(CqlType::Blob));
+        for bytes in ["", " ", "(", "é", "$"] {
+            assert_eq!(
+                CqlType::from_class_name(bytes),
+                Ok(CqlType::Blob),
+                "{bytes}"
+            );
         }
+    }
+
+    #[test]
+    fn what_is_no_class_is_told_in_cassandras_words() {
+        for (text, words) in [
+            ("nope", "Unable to find abstract-type class '…nope'"),
+            ("aé", "Unable to find abstract-type class '…a'"),
+            ("a&b", "Unable to find abstract-type class '…a&b'"),
+            ("nope(x", "Unable to find abstract-type class '…nope'"),
+            ("a.b(x)", "Unable to find abstract-type class 'a.b'"),
+            ("ListType", "Invalid definition for comparator …ListType."),
+            (
+                "SetType(ListType(nope))",
+                "Invalid definition for comparator …SetType.",
+            ),
+            (
+                "ListType(Int32Type$)",
+                "Invalid definition for comparator …ListType.",
+            ),
+            (
+                "ListType(é)",
+                "Invalid definition for comparator …ListType.",
+            ),
+            (
+                "MapType(Int32Type,,Int32Type)",
+                "Invalid definition for comparator …MapType.",
+            ),
+            (
+                "VectorType(Int32Type,0)",
+                "Invalid definition for comparator …VectorType.",
+            ),
+        ] {
+            let words = format!("Error setting type {text}: {}", words.replace('…', PACKAGE));
+            assert_eq!(CqlType::of_class(text), Err(words));
+        }
+        let pair = CqlType::tuple([CqlType::Int, CqlType::Int]);
+        assert_eq!(
+            CqlType::of_class("TupleType(Int32Type Int32Type)"),
+            Ok(pair)
+        );
     }
 
     #[test]

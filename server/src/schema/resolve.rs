@@ -18,7 +18,6 @@ pub fn cql_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResult<
     let ty = types::resolve(written, keyspace, &|keyspace, name| {
         catalog.user_type(keyspace, name).cloned()
     })?;
-    ty.check_classes().map_err(CqlError::syntax)?;
     check_extent(&ty)?;
     Ok(in_full(&ty))
 }
@@ -51,11 +50,9 @@ pub fn check_extent(ty: &CqlType) -> CqlResult<()> {
 
 /// The type of a column as the schema at rest has it: as it was when the column was made, for its values stand on the disk in the order of that.
 pub fn stored_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResult<CqlType> {
-    let ty = types::resolve_stored(written, keyspace, &|keyspace, name| {
+    types::resolve_stored(written, keyspace, &|keyspace, name| {
         catalog.user_type(keyspace, name).cloned()
-    })?;
-    ty.check_classes().map_err(CqlError::syntax)?;
-    Ok(ty)
+    })
 }
 
 /// Whether a type is written as the class of what comes in reversed order; as a clustering column it runs DESC.

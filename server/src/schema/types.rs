@@ -85,8 +85,7 @@ fn convert(written: &Type, keyspace: &str, lookup: Lookup<'_>) -> CqlResult<CqlT
             freeze(ty)
         }
         Type::User(name) => CqlType::Udt(find(name, keyspace, lookup)?),
-        Type::Custom(class) => CqlType::from_class_name(class)
-            .map_err(|error| CqlError::invalid(format!("Error setting type {class}: {error}")))?,
+        Type::Custom(class) => CqlType::of_class(class).map_err(CqlError::syntax)?,
     })
 }
 

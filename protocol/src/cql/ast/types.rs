@@ -24,9 +24,7 @@ impl Type {
     /// Whether the classes are known that it names; nothing else is looked up. If not, Cassandra's words for the one that is not.
     pub fn check_classes(&self) -> Result<(), String> {
         match self {
-            Type::Custom(class) => CqlType::from_class_name(class)
-                .map_err(|error| format!("Error setting type {class}: {error}"))?
-                .check_classes(),
+            Type::Custom(class) => CqlType::of_class(class).map(|_| ()),
             Type::List(inner) | Type::Set(inner) | Type::Vector(inner, _) | Type::Frozen(inner) => {
                 inner.check_classes()
             }
