@@ -278,15 +278,31 @@ fn tables(left: &Table, right: &Table) -> Option<String> {
         return Some("rows: number".into());
     }
     for (left_row, right_row) in left.rows.iter().zip(&right.rows) {
-        for ((column, left), right) in left.columns.iter().zip(left_row).zip(right_row) {
-            if !alike(column, left.as_ref(), right.as_ref()) {
-                return Some(format!("value: {} {}", template(&column.name), column.ty));
-            }
+        if let Some(column) = unlike(&left.columns, left_row, right_row) {
+            return Some(format!("value: {} {}", template(&column.name), column.ty));
         }
     }
     // An empty last page tells that there is no more just as well as the page before it would have.
     (left.page_state.is_some() != right.page_state.is_some() && !left.rows.is_empty())
         .then(|| "paging: one has more".into())
+}
+
+/// Whether two rows of the same columns say the same.
+pub fn alike_rows(columns: &[Column], left: &[Option<Bytes>], right: &[Option<Bytes>]) -> bool {
+    unlike(columns, left, right).is_none()
+}
+
+/// The first column in which two rows say something else.
+fn unlike<'a>(
+    columns: &'a [Column],
+    left: &[Option<Bytes>],
+    right: &[Option<Bytes>],
+) -> Option<&'a Column> {
+    let pairs = left.iter().zip(right);
+    let mut values = columns.iter().zip(pairs);
+    let found =
+        values.find(|(column, (left, right))| !alike(column, left.as_ref(), right.as_ref()));
+    found.map(|(column, _)| column)
 }
 
 fn alike(column: &Column, left: Option<&Bytes>, right: Option<&Bytes>) -> bool {

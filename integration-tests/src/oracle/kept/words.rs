@@ -73,6 +73,12 @@ pub const KEPT: &[Kept] = &[
         why: "of two mistakes another one is met first",
     },
     Kept {
+        statement: "SELECT *mask_replace(r*, {f*: *",
+        theirs: "0x2200 Undefined column name f* in table *",
+        ours: "*",
+        why: super::REVERSED_LITERAL,
+    },
+    Kept {
         statement: "SELECT *count ( )*",
         theirs: "0x2200 Invalid number of arguments in call to function system.count: 1 required but 0 provided",
         ours: "0x2200 *",

@@ -502,8 +502,10 @@ fn lacks_rows(theirs: &Reply, ours: &Reply) -> bool {
         return false;
     };
     let mut left: Vec<_> = ours.rows.iter().collect();
-    let mut is_ours = |row| {
-        let place = left.iter().position(|own| *own == row);
+    let mut is_ours = |row: &Row| {
+        let place = left
+            .iter()
+            .position(|own| compare::alike_rows(&ours.columns, row, own));
         place.map(|place| left.swap_remove(place)).is_some()
     };
     theirs.columns == ours.columns
