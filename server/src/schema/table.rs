@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use palladium_crypto::{CmkRef, TableId};
-use palladium_protocol::cql::ast::PropertyValue;
+use palladium_protocol::cql::ast::{Name, PropertyValue, QualifiedName};
 use palladium_protocol::types::CqlType;
 use palladium_storage::{ColumnId, Columns, Store};
 
@@ -387,5 +387,10 @@ impl TableSchema {
     /// `ks.t`
     pub fn full_name(&self) -> String {
         format!("{}.{}", self.keyspace, self.name)
+    }
+
+    /// The same as a statement names it: in quotation marks where it needs them.
+    pub fn qualified_name(&self) -> QualifiedName {
+        QualifiedName::new(Name::exact(&*self.keyspace), Name::exact(&*self.name))
     }
 }

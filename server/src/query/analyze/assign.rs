@@ -125,16 +125,17 @@ pub fn assign(
             Ok(Operation::SetElement { key, value })
         }
         Assignment::Field { field, value, .. } => {
+            let part = format!("{name}.{}", field.as_str());
             let kind = match column.ty.bare() {
                 CqlType::Udt(_) => "frozen UDT",
                 _ => "non-UDT",
             };
             let refused = format!(
-                "Invalid operation ({name}.{field} = {}) for {kind} column {name}",
+                "Invalid operation ({part} = {}) for {kind} column {name}",
                 super::name::term(value)
             );
             let (place, ty) = field_of(column, field, refused)?;
-            let value = terms.term(value, &format!("{name}.{field}"), ty)?;
+            let value = terms.term(value, &part, ty)?;
             Ok(Operation::SetField {
                 field: place,
                 value,
@@ -158,8 +159,9 @@ pub fn field_of<'c>(
         .position(|(own, _)| field == own.as_str())
         .ok_or_else(|| {
             CqlError::invalid(format!(
-                "UDT column {} does not have a field named {field}",
-                column.name
+                "UDT column {} does not have a field named {}",
+                column.name,
+                field.as_str()
             ))
         })?;
     Ok((place, &udt.fields[place].1))

@@ -93,7 +93,8 @@ fn test(
             "Conditions on counters are not supported",
         ));
     }
-    let mut receiver = name.as_str().to_owned();
+    let name = name.as_str();
+    let mut receiver = name.to_owned();
     let (target, ty) = match &condition.target {
         ConditionTarget::Column(_) => (TestTarget::Whole, column.ty.clone()),
         ConditionTarget::Element(_, key) => {
@@ -132,9 +133,10 @@ fn test(
                 .iter()
                 .position(|(own, _)| field == own.as_str())
                 .ok_or_else(|| {
+                    let field = field.as_str();
                     CqlError::invalid(format!("Unknown field {field} for column {name}"))
                 })?;
-            receiver = format!("{name}.{field}");
+            receiver = format!("{name}.{}", field.as_str());
             (TestTarget::Field(place), udt.fields[place].1.clone())
         }
     };

@@ -204,7 +204,7 @@ impl Gathered {
                         None => format!(
                             "Invalid index expression, index {} not found for {}",
                             index.as_str(),
-                            table.full_name()
+                            table.qualified_name()
                         ),
                         Some(own) if !own.is_sai() => format!(
                             "Only CUSTOM indexes may be used in custom index expressions, {} is not valid",

@@ -238,6 +238,7 @@ pub fn update(
             .ok_or_else(|| undefined(table, name))?;
         let column = &table.columns[index];
         if column.kind.is_primary_key() {
+            let name = name.as_str();
             return Err(CqlError::invalid(format!(
                 "PRIMARY KEY part {name} found in SET part"
             )));
@@ -294,6 +295,7 @@ pub fn delete(
             .column_index(name.as_str())
             .ok_or_else(|| undefined(table, name))?;
         let column = &table.columns[index];
+        let name = name.as_str();
         if column.kind.is_primary_key() {
             return Err(CqlError::invalid(format!(
                 "Invalid identifier {name} for deletion (should not be a PRIMARY KEY part)"

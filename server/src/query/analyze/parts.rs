@@ -73,9 +73,10 @@ impl Terms<'_> {
         };
         let place = field_place(udt, field.as_str()).ok_or_else(|| {
             CqlError::invalid(format!(
-                "{} of type {} has no field {field}",
+                "{} of type {} has no field {}",
                 print(of),
-                typed.ty
+                typed.ty,
+                field.as_str()
             ))
         })?;
         Ok(Typed {

@@ -98,10 +98,16 @@ pub fn check_view_conditions(
     relations: &[Relation],
 ) -> CqlResult<Vec<usize>> {
     let filters = view_filters(catalog, base, relations.iter())?;
-    Ok(filters
+    let columns: Vec<usize> = filters
         .into_iter()
         .flat_map(|filter| filter.columns)
-        .collect())
+        .collect();
+    let is_outside = |index: &usize| !base.columns[*index].kind.is_primary_key();
+    let outside: Vec<usize> = columns.iter().copied().filter(is_outside).collect();
+    match has_indexed_vector(base, &outside) {
+        true => Err(CqlError::invalid(VECTORS_ARE_NOT_COMPARED)),
+        false => Ok(columns),
+    }
 }
 
 /// What a view says of its base's rows, as conditions to try on each.

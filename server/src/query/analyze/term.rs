@@ -536,7 +536,7 @@ fn key_of(table: &TableSchema, mut found: Vec<(usize, usize)>) -> Vec<u16> {
 
 /// "Undefined column name x in table ks.t"
 pub fn undefined(table: &TableSchema, name: &Name) -> CqlError {
-    let table = QualifiedName::new(Name::exact(&*table.keyspace), Name::exact(&*table.name));
+    let table = table.qualified_name();
     CqlError::invalid(format!("Undefined column name {name} in table {table}"))
 }
 

@@ -22,6 +22,7 @@ use super::create_table::{check_counter_ttl, check_id_of, check_static, value_co
 use super::index::vector_warnings;
 use super::{Circumstances, Effect, Plan, changed, keyspace_of, require_keyspace, with_keyspace};
 use crate::error::{CqlError, CqlResult};
+use crate::query::analyze::term::undefined;
 
 pub fn alter(
     catalog: &Catalog,
@@ -353,7 +354,7 @@ fn not_found(table: &TableSchema, column: &Name) -> CqlError {
     CqlError::invalid(format!(
         "Column {} was not found in table '{}'",
         column.as_str(),
-        table.full_name()
+        table.qualified_name()
     ))
 }
 
@@ -439,10 +440,7 @@ fn rename(
     let is_meant = |column: &&mut Column| column.name == from.as_str();
     let there = table.column(from.as_str());
     let Some(column) = there.and_then(|_| definition.columns.iter_mut().find(is_meant)) else {
-        return Err(CqlError::invalid(format!(
-            "Undefined column name {from} in table {}",
-            table.full_name()
-        )));
+        return Err(undefined(table, from));
     };
     if !column.kind.is_primary_key() {
         return Err(CqlError::invalid(format!(
@@ -455,7 +453,7 @@ fn rename(
             "Cannot rename column {} to {} in table '{}'; another column with that name already exists",
             from.as_str(),
             to.as_str(),
-            table.full_name()
+            table.qualified_name()
         )));
     }
     let dependent: Vec<&str> = table

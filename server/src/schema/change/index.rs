@@ -22,6 +22,7 @@ use super::{
 use crate::derived::layout;
 use crate::derived::nearest;
 use crate::error::{CqlError, CqlResult};
+use crate::query::analyze::term::undefined;
 
 /// An index that Cassandra has, switched off.
 const SASI: &str = "org.apache.cassandra.index.sasi.SASIIndex";
@@ -251,13 +252,9 @@ fn target<'a>(
         check_options(options)
     };
     let prepared = |target: &IndexTarget| {
-        let column = table.column(target.column.as_str()).ok_or_else(|| {
-            CqlError::invalid(format!(
-                "Undefined column name {} in table {}",
-                target.column,
-                table.full_name()
-            ))
-        })?;
+        let column = table
+            .column(target.column.as_str())
+            .ok_or_else(|| undefined(table, &target.column))?;
         let kind = match target.kind {
             IndexTargetKind::Simple if column.ty.bare().is_collection() => IndexTargetKind::Values,
             kind => kind,

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::restrict::check_view_conditions;
+use crate::query::analyze::term::undefined;
 
 const USAGE_WARNING: &str =
     "Materialized views are experimental and are not recommended for production use.";
@@ -260,13 +261,6 @@ fn selected(
     }
     check_static(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
     Ok(Some(names))
-}
-
-fn undefined(base: &TableSchema, column: &Name) -> CqlError {
-    CqlError::invalid(format!(
-        "Undefined column name {column} in table {}",
-        base.full_name()
-    ))
 }
 
 fn key_columns(create: &CreateView) -> impl Iterator<Item = &Name> {
