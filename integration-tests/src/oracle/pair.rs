@@ -7,6 +7,7 @@
 mod asked;
 mod contradiction;
 mod lost;
+mod reversed;
 mod said;
 mod surplus;
 mod view;
@@ -153,6 +154,9 @@ impl Pair {
             let reads = step.purpose == Purpose::Read || step.text.starts_with("SELECT ");
             if difference.kept.is_none() && reads {
                 difference.kept = self.contradiction(step, &difference).await;
+            }
+            if difference.kept.is_none() && self.mistakes_reversed(&difference).await {
+                difference.kept = Some(kept::REVERSED_TYPE);
             }
             let diverged = difference.theirs.is_refused() != difference.ours.is_refused();
             let is_kept = difference.kept.is_some();

@@ -72,8 +72,8 @@ pub const DELETED_ELEMENT: &str =
 /// Why something is refused where an index over vectors of the key would be asked.
 pub const VECTOR_KEY: &str = "Cassandra asks an index over vectors of the key, which compares none, for the vector that a row is to have";
 
-/// Why a literal is refused as an argument of a function.
-pub const REVERSED_LITERAL: &str = "Cassandra does not know a literal of a collection beside a column whose order is reversed, and takes the same one once it is cast";
+/// Why something is refused beside a column whose order is reversed.
+pub const REVERSED_TYPE: &str = "Cassandra takes a column of reversed order for one of another type where it looks for a function, an operator or what a literal is";
 
 /// Why an index or a view is built by ours alone.
 pub const THEIRS_IS_NOT_BUILT: &str =

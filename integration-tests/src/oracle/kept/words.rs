@@ -73,10 +73,10 @@ pub const KEPT: &[Kept] = &[
         why: "of two mistakes another one is met first",
     },
     Kept {
-        statement: "SELECT *mask_replace(r*, {f*: *",
-        theirs: "0x2200 Undefined column name f* in table *",
-        ours: "*",
-        why: super::REVERSED_LITERAL,
+        statement: "UPDATE *[*IF s*|DELETE *[*IF s*|BEGIN *[*IF s*",
+        theirs: "0x2200 Attempted to set an element on a list which is null|0x2200 Attempted to delete an element from a list which is null",
+        ours: "[[applied]*|0x2200 List index * out of bound, *",
+        why: "beside conditions on static columns alone Cassandra takes the list of the partition's first row for that of the row that is meant",
     },
     Kept {
         statement: "SELECT *count ( )*",

@@ -86,7 +86,16 @@ impl Pair {
                     Type::User(name, _) => name.clone(),
                     other => other.to_string(),
                 };
-                let text = format!("SELECT ({of}) {value} FROM system.local");
+                // A user type is known in its own keyspace alone.
+                let own = format!(
+                    "{}.{} LIMIT 1",
+                    columns[column].keyspace, columns[column].table
+                );
+                let from = match of.contains('.') {
+                    true => &own,
+                    false => "system.local",
+                };
+                let text = format!("SELECT ({of}) {value} FROM {from}");
                 let reply = self.theirs.query(&Request::plain(&text)).await;
                 let Answer::Rows(mut shown) = reply.answer else {
                     return None;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::said::{
     Said, as_constant, as_range, asked_columns, is_contains, limit_of, narrower, plain, relations,
-    table_of, together, with_a_cast,
+    table_of, together,
 };
 use super::{PAGES_MAX, Pair, names, request};
 use crate::oracle::answer::{Answer, Reply, Table};
@@ -37,11 +37,8 @@ impl Pair {
             return None;
         }
         if !is_of_rows {
-            if self.asks_index_of_vectors(step, difference).await {
-                return Some(kept::VECTOR_KEY);
-            }
-            let takes = self.takes_it_cast(step, difference).await;
-            return takes.then_some(kept::REVERSED_LITERAL);
+            let asks = self.asks_index_of_vectors(step, difference).await;
+            return asks.then_some(kept::VECTOR_KEY);
         }
         let lacks_rows = match step.page_rows {
             // A page is filled with what stands behind a row that is hidden.
@@ -380,26 +377,6 @@ impl Pair {
             }
         }
         false
-    }
-
-    /// Whether Cassandra takes a literal that it has refused as an argument once it is cast to the type that it names, and shows the rows that we show without.
-    async fn takes_it_cast(&mut self, step: &Step, difference: &Difference) -> bool {
-        let Answer::Refused(refusal) = &difference.theirs.answer else {
-            return false;
-        };
-        let Some(text) = with_a_cast(&step.text, &refusal.message) else {
-            return false;
-        };
-        let cast = Step {
-            text,
-            ..step.clone()
-        };
-        let (theirs, _) = self.at_once(&cast).await;
-        let (_, ours) = self.at_once(step).await;
-        match (theirs.answer, ours.answer) {
-            (Answer::Rows(theirs), Answer::Rows(ours)) => theirs.rows == ours.rows,
-            _ => false,
-        }
     }
 
     /// The columns of a table's key that are of one of some kinds.

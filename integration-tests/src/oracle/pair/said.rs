@@ -145,21 +145,9 @@ pub(super) fn asked_columns(step: &Step) -> Vec<String> {
     columns.map(str::to_owned).collect()
 }
 
-/// A statement in which the literal that an error refuses as an argument is cast to the type that the error names.
-pub(super) fn with_a_cast(statement: &str, error: &str) -> Option<String> {
-    let (literal, rest) = error
-        .strip_prefix("Type error: ")?
-        .split_once(" cannot be passed as argument ")?;
-    let (_, ty) = rest.split_once(" of type ")?;
-    let (before, behind) = statement.split_once(&format!(", {literal})"))?;
-    Some(format!("{before}, ({ty}){literal}){behind}"))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{
-        as_constant, as_range, limit_of, narrower, plain, relations, selected, with_a_cast,
-    };
+    use super::{as_constant, as_range, limit_of, narrower, plain, relations, selected};
     use crate::oracle::answer::{Column, Kind, Table, Type};
     use crate::oracle::step::{Purpose, Step};
     use crate::oracle::wire::Value;
@@ -258,19 +246,5 @@ mod tests {
         assert_eq!(limit("SELECT v FROM t LIMIT ?;", &[4]), None);
         assert_eq!(limit("SELECT v FROM t PER PARTITION LIMIT 2;", &[]), None);
         assert_eq!(limit("SELECT v FROM t;", &[]), None);
-    }
-
-    #[test]
-    fn a_literal_is_cast_to_the_type_that_the_error_names() {
-        let error = "Type error: {0} cannot be passed as argument 1 of function system.mask_replace of type frozen<set<timestamp>>";
-        assert_eq!(
-            with_a_cast("SELECT mask_replace(c, {0}) FROM t", error).as_deref(),
-            Some("SELECT mask_replace(c, (frozen<set<timestamp>>){0}) FROM t")
-        );
-        assert_eq!(
-            with_a_cast("SELECT mask_replace(c, {1}) FROM t", error),
-            None
-        );
-        assert_eq!(with_a_cast("SELECT c FROM t", "line 1:7"), None);
     }
 }

@@ -72,10 +72,13 @@ impl Parser<'_> {
     fn selectable_follows(&mut self) -> bool {
         match self.ahead(1) {
             Kind::Symbol("*") => true,
-            // `json AS alias`, unless the column itself is called "as".
+            // `json AS alias`, unless the column itself is called "as", and may have an alias, too.
             Kind::Keyword(Keyword::As) => {
-                let kind = self.ahead(2);
-                !Self::names(kind, Reach::Identifier)
+                let (second, third) = (self.ahead(2), self.ahead(3));
+                let is_alias = Self::names(second, Reach::Identifier);
+                let has_alias =
+                    second == Kind::Keyword(Keyword::As) && Self::names(third, Reach::Identifier);
+                !is_alias || has_alias
             }
             kind => Self::starts_selectable(kind) || kind == Kind::Symbol("-"),
         }

@@ -107,7 +107,7 @@ pub fn assign(
                         element_text(name, key, value)
                     ));
                 }
-                CqlType::Frozen(_) => {
+                CqlType::Frozen(inner) if inner.is_collection() => {
                     return invalid(format!(
                         "Invalid operation ({}) for frozen collection column {name}",
                         element_text(name, key, value)

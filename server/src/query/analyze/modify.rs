@@ -308,7 +308,7 @@ pub fn delete(
                     CqlType::List(_) => CqlType::Int,
                     CqlType::Set(element) => (**element).clone(),
                     CqlType::Map(key, _) => (**key).clone(),
-                    CqlType::Frozen(_) => {
+                    CqlType::Frozen(inner) if inner.is_collection() => {
                         return Err(CqlError::invalid(format!(
                             "Invalid deletion operation for frozen collection column {name}"
                         )));

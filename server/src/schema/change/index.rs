@@ -20,7 +20,6 @@ use super::{
     with_keyspace,
 };
 use crate::derived::layout;
-use crate::derived::nearest;
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::term::undefined;
 
@@ -137,10 +136,12 @@ pub fn create(
 
 /// One for each index on vectors, whenever Cassandra looks at a table's definition anew.
 pub(super) fn vector_warnings(table: &TableSchema) -> Vec<String> {
-    let on_vectors = table
-        .indexes
-        .iter()
-        .filter(|index| nearest::shape(table, index).is_some());
+    let is_on_vectors = |index: &&Arc<Index>| {
+        let column = table.column(&index.column);
+        let term = column.map(|column| index.term_type(&column.ty));
+        index.is_sai() && term.is_some_and(|term| matches!(term.bare(), CqlType::Vector(..)))
+    };
+    let on_vectors = table.indexes.iter().filter(is_on_vectors);
     on_vectors.map(|_| VECTOR_WARNING.to_owned()).collect()
 }
 
