@@ -11,35 +11,32 @@
 //! What must hold: purging never changes what a read returns, now or after any later merge with what is outside. One thing is as in Cassandra instead: of two cells
 //! of one timestamp that expire, the later one wins until the earlier one has become a tombstone, which wins over both.
 
+use std::cell::LazyCell;
+
 use crate::Result;
 use crate::model::{Cell, CellState, ColumnId, Deletion, Row};
 use crate::read::{Item, PartitionHead};
 
+/// The oldest write of a partition, in microseconds, that may be outside; `i64::MAX` if there is none. It is looked for once something is old enough to be
+/// forgotten: most partitions have no such thing, and every SSTable's filter would be asked for each of them.
+pub type Outside<'a> = LazyCell<i64, &'a (dyn Fn() -> i64 + Send + Sync)>;
+
 /// The judge of one partition.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Purge<'a> {
     /// Seconds: what expires at or before it has expired.
     pub now: i64,
     /// Seconds: tombstones made before it are past their grace.
     pub gc_before: i64,
-    /// Microseconds: the oldest write of this partition that may be outside; `i64::MAX` if there is none.
-    pub oldest_outside: i64,
+    pub oldest_outside: Outside<'a>,
     /// Columns that were dropped, sorted.
     pub columns_gone: &'a [ColumnId],
 }
 
 impl Purge<'_> {
-    /// Nothing is forgotten: for a flush.
-    pub const NOTHING: Purge<'static> = Purge {
-        now: i64::MIN,
-        gc_before: i64::MIN,
-        oldest_outside: i64::MIN,
-        columns_gone: &[],
-    };
-
     /// Whether a deletion can go.
     pub fn forgets(&self, deletion: Deletion) -> bool {
-        deletion.local_deletion_time < self.gc_before && deletion.timestamp < self.oldest_outside
+        deletion.local_deletion_time < self.gc_before && deletion.timestamp < *self.oldest_outside
     }
 
     fn keep(&self, deletion: Option<Deletion>) -> Option<Deletion> {
@@ -135,7 +132,7 @@ mod tests {
         Purge {
             now: NOW,
             gc_before: NOW - 1000,
-            oldest_outside: i64::MAX,
+            oldest_outside: LazyCell::new(&|| i64::MAX),
             columns_gone: &[],
         }
     }
@@ -179,16 +176,32 @@ mod tests {
         let old = row_of(CellState::Tombstone {
             local_deletion_time: 1,
         });
-        let beside = |oldest_outside| Purge {
-            oldest_outside,
-            ..purge()
+        let left_beside = |oldest_outside| {
+            let look = || oldest_outside;
+            let purge = Purge {
+                oldest_outside: LazyCell::new(&look),
+                ..purge()
+            };
+            purge.row(old.clone())
         };
         assert_eq!(
-            beside(50).row(old.clone()),
+            left_beside(50),
             Some(old.clone()),
             "written at the same time: it may be hidden"
         );
-        assert_eq!(beside(51).row(old), None);
+        assert_eq!(left_beside(51), None);
+    }
+
+    #[test]
+    fn nobody_looks_outside_for_what_stays_in_any_case() {
+        let purge = Purge {
+            oldest_outside: LazyCell::new(&|| panic!("nothing here is old enough to go")),
+            ..purge()
+        };
+        let mut row = row_of(CellState::Live(Bytes::from_static(b"value")));
+        row.deletion = Some(deletion(5, NOW - 1000));
+        row.liveness = Some(Liveness::expiring(50, 10, NOW - 1000));
+        assert_eq!(purge.row(row.clone()), Some(row));
     }
 
     #[test]
@@ -281,7 +294,7 @@ mod tests {
     #[test]
     fn what_was_written_of_a_dropped_column_goes_whatever_it_says() {
         let purge = Purge {
-            oldest_outside: i64::MIN,
+            oldest_outside: LazyCell::new(&|| i64::MIN),
             columns_gone: &[ColumnId(1), ColumnId(3)],
             ..purge()
         };
@@ -303,13 +316,5 @@ mod tests {
         };
         let item = purge.item(item).unwrap().expect("of another column");
         assert_eq!(item.row.unwrap().into_row().unwrap(), kept);
-    }
-
-    #[test]
-    fn a_flush_forgets_nothing() {
-        let row = row_of(CellState::Tombstone {
-            local_deletion_time: i64::MIN,
-        });
-        assert_eq!(Purge::NOTHING.row(row.clone()), Some(row));
     }
 }

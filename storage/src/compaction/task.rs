@@ -6,6 +6,7 @@
 //!
 //! What must hold: nothing refers to the new SSTables before the caller commits them; after an error they are removed again.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ pub struct MergeTask<B: Backend> {
     /// Bytes that are read wait here for their turn.
     pub pace: Arc<Pace>,
     pub circumstances: Circumstances,
-    /// Asked once for each partition, so it may change while the task runs: a flush adds to it.
+    /// Asked once at most for each partition, so it may change while the task runs: a flush adds to it.
     pub oldest_outside: OldestOutside,
     /// Columns that were dropped, sorted: what was written of them is left out.
     pub columns_gone: Arc<[ColumnId]>,
@@ -204,11 +205,13 @@ impl<'a, B: Backend> Run<'a, B> {
     }
 
     async fn partition(&mut self, head: PartitionHead) -> Result<()> {
+        let (task, key) = (self.task, head.key.clone());
+        let look = || (task.oldest_outside)(&key);
         let purge = Purge {
-            now: self.task.circumstances.now,
-            gc_before: self.task.circumstances.gc_before(),
-            oldest_outside: (self.task.oldest_outside)(&head.key),
-            columns_gone: &self.task.columns_gone,
+            now: task.circumstances.now,
+            gc_before: task.circumstances.gc_before(),
+            oldest_outside: LazyCell::new(&look),
+            columns_gone: &task.columns_gone,
         };
         let head = purge.head(head);
         self.writer().begin_partition(&head)?;
@@ -228,10 +231,10 @@ impl<'a, B: Backend> Run<'a, B> {
             }
             waiting.push(item);
             if waiting.len() >= ROWS_AT_ONCE {
-                self.sift(&head.key, std::mem::take(&mut waiting)).await?;
+                self.sift(&key, std::mem::take(&mut waiting)).await?;
             }
         }
-        self.sift(&head.key, waiting).await?;
+        self.sift(&key, waiting).await?;
         self.writer().end_partition().await?;
         self.breathe().await
     }
