@@ -21,6 +21,7 @@ pub mod compaction;
 mod companion;
 pub mod engine;
 pub mod env;
+mod epoch;
 pub mod error;
 pub mod explain;
 pub mod graph;

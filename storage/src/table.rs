@@ -25,6 +25,7 @@ use crate::aside::SetAside;
 use crate::compaction::claims::Claims;
 use crate::companion::Companion;
 use crate::engine::Latencies;
+use crate::epoch::Epoch;
 use crate::error::{Error, Result};
 use crate::lease::{Lease, LeaseCell, Reading};
 use crate::memtable::{Memtable, TableMemtables};
@@ -84,6 +85,8 @@ pub(crate) struct OpenTable {
     /// The gate has closed: who still works on the table stops at the next block.
     is_closing: AtomicBool,
     memory: RwLock<Memory>,
+    /// Ends each time when what was frozen has been forgotten.
+    memories: Epoch,
     sstables: ArcSwap<Vec<Arc<Sstable>>>,
     /// SSTables that nothing is merged with, since the table was opened.
     pub(crate) aside: SetAside,
@@ -320,6 +323,7 @@ impl OpenTable {
                 companions: BTreeMap::new(),
                 applied: AtomicU64::new(applied),
             }),
+            memories: Epoch::default(),
             sstables: ArcSwap::from_pointee(newest_first(sstables)),
             aside: SetAside::default(),
             waiting: AtomicUsize::new(0),
@@ -419,6 +423,12 @@ impl OpenTable {
         memory.applied.fetch_max(sequence, Ordering::Release);
     }
 
+    /// Memtables and SSTables as they were beside one another: they are taken again if memtables were forgotten meanwhile. A merge may have forgotten the deletion
+    /// of a row by then that stood in one of those memtables, because it had merged that row, too.
+    pub(crate) fn at_one_moment<T>(&self, take: impl FnMut() -> Result<T>) -> Result<T> {
+        self.memories.within(take)
+    }
+
     /// The memtables of a store at this moment, newest first. Reads must load these before [`OpenTable::sstables`]: a flush adds its SSTable before it removes the
     /// memtable, so that a row is seen twice rather than never.
     pub(crate) fn memtables(&self, store: Store) -> Vec<Arc<Memtable>> {
@@ -513,6 +523,7 @@ impl OpenTable {
     pub(crate) fn forget_frozen(&self) {
         let mut memory = self.memory.write().expect("no holder of this lock panics");
         let gone = std::mem::take(&mut memory.frozen);
+        self.memories.end();
         // Wiped when writers are no longer held up.
         drop((memory, gone));
     }

@@ -413,16 +413,18 @@ impl<B: Backend> Engine<B> {
         key: &'c PartitionKey,
         row: &'c Clustering,
     ) -> Result<PointReading<'c>> {
-        let mut point = Point::default();
-        let mut work = ReadWork::default();
-        pass.each_memtable(command.store, |memtable| {
-            work.memtables += 1;
-            if let Some(part) = memtable.point(key, row) {
-                point.add(part)?;
-            }
-            Ok(())
+        let (point, work, sstables) = pass.at_one_moment(|| {
+            let mut point = Point::default();
+            let mut work = ReadWork::default();
+            pass.each_memtable(command.store, |memtable| {
+                work.memtables += 1;
+                if let Some(part) = memtable.point(key, row) {
+                    point.add(part)?;
+                }
+                Ok(())
+            })?;
+            Ok((point, work, pass.sstables()))
         })?;
-        let sstables = pass.sstables();
         pass.check_store(command.store)?;
         Ok(PointReading {
             key,
@@ -454,9 +456,10 @@ impl<B: Backend> Engine<B> {
         let pass = inner
             .tables
             .see(command.table, |table| table.pass(self.reading()))?;
-        let mut memtables = pass.memtables(command.store);
+        let (mut memtables, sstables) =
+            pass.at_one_moment(|| Ok((pass.memtables(command.store), pass.sstables())))?;
         memtables.insert(0, Arc::new(imagined));
-        let mut sstables = pass.sstables().as_ref().clone();
+        let mut sstables = sstables.as_ref().clone();
         sstables.retain(|sstable| sstable.store() == command.store && sstable.may_contain(key));
         pass.check_store(command.store)?;
         let blocks = Arc::new(FetchedBlocks::admitting(inner.cache.clone()));
@@ -467,10 +470,9 @@ impl<B: Backend> Engine<B> {
     }
 
     fn begin_merging<'c>(&self, pass: Pass, command: &ReadCommand) -> Result<Attempt<'c>> {
-        let mut memtables = pass.memtables(command.store);
+        let (mut memtables, present) =
+            pass.at_one_moment(|| Ok((pass.memtables(command.store), pass.sstables())))?;
         memtables.retain(|memtable| !memtable.is_empty());
-        // Looked at once: a compaction may put one in the place of many meanwhile.
-        let present = pass.sstables();
         let mut skipped = 0;
         let own = present.iter();
         let own = own.filter(|sstable| sstable.store() == command.store);
