@@ -200,7 +200,7 @@ pub const KEPT: &[Kept] = &[
     },
     Kept {
         statement: "*",
-        theirs: "done|[*|prepared: *|0x2200 cannot parse '*' as hex bytes",
+        theirs: "done|[*|prepared: *|0x2200 cannot parse '*' as hex bytes|0x2200 Invalid tuple literal: too many elements. Type *tuple<*",
         ours: "0x2200 Invalid tuple literal for *: component * is not of type *tuple<*",
         why: "Cassandra parses a bare constant as the internal text of a tuple",
     },

@@ -79,6 +79,12 @@ pub const KEPT: &[Kept] = &[
         why: "beside conditions on static columns alone Cassandra takes the list of the partition's first row for that of the row that is meant",
     },
     Kept {
+        statement: "*0x*",
+        theirs: "0x2200 Invalid null value in condition for column *",
+        ours: "0x2200 Expected 1 byte for a tinyint (*)|0x2200 Expected 2 bytes for a smallint (*)",
+        why: "of two mistakes bytes that are no value of their type are told first",
+    },
+    Kept {
         statement: "SELECT *count ( )*",
         theirs: "0x2200 Invalid number of arguments in call to function system.count: 1 required but 0 provided",
         ours: "0x2200 *",
