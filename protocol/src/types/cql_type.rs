@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::cql::ast::Name;
 use crate::limits::TYPE_TREE_DEPTH_MAX;
 
 /// Bytes of the longest name of a class, about.
@@ -296,7 +297,7 @@ impl fmt::Display for CqlType {
             Self::Set(element) => write!(f, "set<{element}>"),
             Self::Map(key, value) => write!(f, "map<{key}, {value}>"),
             Self::Vector(element, dimensions) => write!(f, "vector<{element}, {dimensions}>"),
-            Self::Udt(udt) => f.write_str(&quoted(&udt.name)),
+            Self::Udt(udt) => Name::exact(udt.name.as_str()).fmt(f),
             Self::Custom(class) => write!(f, "'{class}'"),
             Self::Reversed(inner) => inner.fmt(f),
             Self::Frozen(inner) if inner.is_frozen() => inner.fmt(f),
@@ -311,18 +312,6 @@ impl fmt::Display for CqlType {
             }
             native => unreachable!("{native:?} has a native name"),
         }
-    }
-}
-
-/// An identifier, in double quotes if CQL would not read it back bare.
-fn quoted(name: &str) -> String {
-    let mut characters = name.chars();
-    let bare = characters.next().is_some_and(|c| c.is_ascii_lowercase())
-        && characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if bare {
-        name.to_owned()
-    } else {
-        format!("\"{}\"", name.replace('"', "\"\""))
     }
 }
 

@@ -340,12 +340,20 @@ fn execute(
                     .map_or_else(Response::from, |()| Response::Void)
             })))
         }
-        Body::Other(tree) => execute::schema::begin(
-            database,
-            statement.keyspace.as_deref(),
-            tree,
-            session.asker(),
-        ),
+        Body::Other(tree) => match &**tree {
+            // The keyspace that a request names beside its statement is nothing to it.
+            ast::Statement::Describe(tree) => {
+                let keyspace = session.keyspace.as_deref();
+                execute::describe::description(database, keyspace, &statement, tree, &settings)
+                    .map(Outcome::Ready)
+            }
+            tree => execute::schema::begin(
+                database,
+                statement.keyspace.as_deref(),
+                tree,
+                session.asker(),
+            ),
+        },
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! version u8, 1 | structure 16 | wrapped data key | sealed block
-//!                                                   └ left u32 | flags u8 | returned u32 | key length u32, key | clustering, if flag 0x01
+//!                                                   ├ left u32 | flags u8 | returned u32 | key length u32, key | clustering, if flag 0x01
+//!                                                   └ of a description: the schema's version 16 | elements shown u32
 //! ```
 //!
 //! Each state is a structure of its own, sealed under a key derived from the service's: nobody else reads the keys in it or makes one. It belongs to one
@@ -18,6 +19,7 @@ use palladium_crypto::{
 };
 use palladium_protocol::types::token_of;
 use palladium_storage::{Clustering, Env, PartitionKey, ReadPosition, Token};
+use uuid::Uuid;
 
 use super::analyze::Body;
 use super::expression::Bound;
@@ -44,6 +46,35 @@ impl PageSeal {
             ring: KeyRing::new(TableKey::for_system_table(service, PAGE_STATES), Vec::new()),
             env,
         }
+    }
+
+    /// Seals what only a statement with this fingerprint opens again.
+    fn seal(&self, body: &[u8], fingerprint: &[u8; 16]) -> CqlResult<Vec<u8>> {
+        let entropy = self.env.entropy();
+        let structure = StructureId::random(entropy);
+        let (mut sealer, wrapped) =
+            self.ring
+                .seal_new(entropy, structure, StructureKind::PageState);
+        let mut state = vec![VERSION];
+        state.extend_from_slice(&structure.0);
+        state.extend_from_slice(&wrapped.to_bytes());
+        sealer
+            .seal_into(fingerprint, true, body, &mut state)
+            .map_err(|error| CqlError::server(error.to_string()))?;
+        Ok(state)
+    }
+
+    fn open(&self, state: &[u8], fingerprint: &[u8; 16]) -> Option<Bytes> {
+        let (header, sealed) = state.split_at_checked(HEADER_BYTES)?;
+        let (structure, wrapped) = header.strip_prefix(&[VERSION])?.split_first_chunk::<16>()?;
+        let wrapped = WrappedDataKey::from_bytes(wrapped).ok()?;
+        let opener = self
+            .ring
+            .open(&wrapped, StructureId(*structure), StructureKind::PageState)
+            .ok()?;
+        let mut body = Vec::new();
+        opener.open(0, true, fingerprint, sealed, &mut body).ok()?;
+        Some(body.into())
     }
 }
 
@@ -96,36 +127,15 @@ impl PageState {
         if let Some(clustering) = &self.position.clustering {
             body.extend_from_slice(&clustering.0);
         }
-        let entropy = seal.env.entropy();
-        let structure = StructureId::random(entropy);
-        let (mut sealer, wrapped) =
-            seal.ring
-                .seal_new(entropy, structure, StructureKind::PageState);
-        let mut state = vec![VERSION];
-        state.extend_from_slice(&structure.0);
-        state.extend_from_slice(&wrapped.to_bytes());
-        sealer
-            .seal_into(fingerprint, true, &body, &mut state)
-            .map_err(|error| CqlError::server(error.to_string()))?;
-        Ok(state)
+        seal.seal(&body, fingerprint)
     }
 
     pub fn open(state: &[u8], seal: &PageSeal, fingerprint: &[u8; 16]) -> CqlResult<PageState> {
-        Self::read(state, seal, fingerprint)
-            .ok_or_else(|| CqlError::protocol("Invalid value for the paging state"))
+        Self::read(state, seal, fingerprint).ok_or_else(invalid)
     }
 
     fn read(state: &[u8], seal: &PageSeal, fingerprint: &[u8; 16]) -> Option<PageState> {
-        let (header, sealed) = state.split_at_checked(HEADER_BYTES)?;
-        let (structure, wrapped) = header.strip_prefix(&[VERSION])?.split_first_chunk::<16>()?;
-        let wrapped = WrappedDataKey::from_bytes(wrapped).ok()?;
-        let opener = seal
-            .ring
-            .open(&wrapped, StructureId(*structure), StructureKind::PageState)
-            .ok()?;
-        let mut body = Vec::new();
-        opener.open(0, true, fingerprint, sealed, &mut body).ok()?;
-        let mut rest = Bytes::from(body);
+        let mut rest = seal.open(state, fingerprint)?;
         let left = rest.try_get_u32().ok()?;
         let flags = rest.try_get_u8().ok()?;
         let returned_in_partition = rest.try_get_u32().ok()?;
@@ -143,6 +153,38 @@ impl PageState {
             left,
         })
     }
+}
+
+/// Where a page of a description ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DescriptionState {
+    /// The schema's version, whose elements are counted.
+    pub version: Uuid,
+    /// Elements that have been shown.
+    pub shown: u32,
+}
+
+impl DescriptionState {
+    pub fn seal(&self, seal: &PageSeal, fingerprint: &[u8; 16]) -> CqlResult<Vec<u8>> {
+        let body = [&self.version.as_bytes()[..], &self.shown.to_be_bytes()].concat();
+        seal.seal(&body, fingerprint)
+    }
+
+    pub fn open(state: &[u8], seal: &PageSeal, fingerprint: &[u8; 16]) -> CqlResult<Self> {
+        let read = || {
+            let body = seal.open(state, fingerprint)?;
+            let (version, shown) = body.split_first_chunk::<16>()?;
+            Some(DescriptionState {
+                version: Uuid::from_bytes(*version),
+                shown: u32::from_be_bytes(shown.try_into().ok()?),
+            })
+        };
+        read().ok_or_else(invalid)
+    }
+}
+
+fn invalid() -> CqlError {
+    CqlError::protocol("Invalid value for the paging state")
 }
 
 #[cfg(test)]

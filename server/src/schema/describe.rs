@@ -53,6 +53,16 @@ pub fn describe(
     cluster: &Cluster,
     describe: &Describe,
 ) -> CqlResult<Description> {
+    let lists = matches!(
+        describe.target,
+        DescribeTarget::Tables
+            | DescribeTarget::Types
+            | DescribeTarget::Functions
+            | DescribeTarget::Aggregates
+    );
+    if let (true, Some(session)) = (lists, session) {
+        found(catalog, session)?;
+    }
     let in_session =
         |keyspace: &&Arc<Keyspace>| session.is_none_or(|session| keyspace.name == session);
     let keyspaces = || in_order(catalog.keyspaces.values(), |keyspace| &keyspace.name).into_iter();
@@ -453,11 +463,11 @@ pub fn create_table(table: &TableSchema, internals: bool) -> String {
     let mut lines = column_lines(table, internals);
     lines.extend(primary_key_line(table));
     let mut options = Vec::new();
-    if internals {
-        options.push(format!("ID = {}", table.id));
-    }
     if table.compact {
         options.push("COMPACT STORAGE".into());
+    }
+    if internals {
+        options.push(format!("ID = {}", table.id));
     }
     options.extend(match table.compact && table.clustering.is_empty() {
         true => Some("CLUSTERING ORDER BY (column1 ASC)".to_owned()),

@@ -10,7 +10,7 @@ use palladium_protocol::types::CqlType;
 use super::{ColumnMask, mask_argument};
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze;
-use crate::query::functions::Moment;
+use crate::query::functions::{Moment, unquoted};
 
 /// What a masking function takes behind the column.
 struct Signature {
@@ -87,7 +87,7 @@ pub fn mask_of(
     let (written, name, arguments) = match mask {
         Mask::Default => ("mask_default".to_owned(), "mask_default", &[][..]),
         Mask::Function { name, arguments } => {
-            (name.to_string(), name.name.as_str(), arguments.as_slice())
+            (unquoted(name), name.name.as_str(), arguments.as_slice())
         }
     };
     let foreign = match mask {

@@ -127,15 +127,23 @@ fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// What stands for the chance that goes with the compaction.
+const USUAL_CHANCE: Chance = Chance(-1.0);
+
+fn usual_chance(compaction: &BTreeMap<String, String>) -> Chance {
+    match compaction::is_leveled(compaction) {
+        true => Chance(0.1),
+        false => Chance(0.01),
+    }
+}
+
 impl TableOptions {
     /// The options of a new table.
     pub fn create<'a>(properties: impl IntoIterator<Item = &'a Property>) -> CqlResult<Self> {
         let properties = Properties::read(properties, &TABLE_PROPERTIES)?;
         let mut options = TableOptions::default().with(&properties)?;
-        if properties.value("bloom_filter_fp_chance").is_none()
-            && compaction::is_leveled(&options.compaction)
-        {
-            options.bloom_filter_fp_chance = Chance(0.1);
+        if properties.value("bloom_filter_fp_chance").is_none() {
+            options.bloom_filter_fp_chance = usual_chance(&options.compaction);
         }
         Ok(options)
     }
@@ -191,8 +199,7 @@ impl TableOptions {
             &mut self.crc_check_chance,
             properties.double("crc_check_chance")?.map(Chance),
         );
-        // Cassandra lets clients name extensions and keeps none of them.
-        properties.map("extensions")?;
+        // Cassandra lets clients name extensions, whatever they say of them, and keeps none.
         let time_to_live = properties.integer("default_time_to_live")?;
         let gc_grace_seconds = properties.integer("gc_grace_seconds")?;
         set(
@@ -219,6 +226,9 @@ impl TableOptions {
         }
         if let Some(policy) = properties.text("speculative_retry")? {
             self.speculative_retry = retry::policy(&policy)?;
+        }
+        if self.bloom_filter_fp_chance == USUAL_CHANCE {
+            self.bloom_filter_fp_chance = usual_chance(&self.compaction);
         }
         Ok(Shaped {
             options: self,

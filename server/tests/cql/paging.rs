@@ -134,3 +134,38 @@ fn a_slice_that_ends_at_a_null_cannot_be_paged_in_another_order_either() {
         }
     });
 }
+
+#[test]
+fn a_description_comes_in_pages_of_one_schema() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        for table in ["a", "b", "c"] {
+            let create = format!("CREATE TABLE ks.{table} (k int PRIMARY KEY)");
+            client.query(&create).done();
+        }
+        let statement = "DESCRIBE KEYSPACE ks";
+        let whole = client.query(statement).rows().rows;
+        assert_eq!(whole.len(), 4);
+        let pages = rows_of(&mut client, statement, 2);
+        let sizes: Vec<usize> = pages.iter().map(|page| page.rows.len()).collect();
+        assert_eq!(sizes, [2, 2, 0]);
+        let state = pages[0].paging_state.clone().expect("there is more");
+        let joined: Vec<_> = pages.into_iter().flat_map(|page| page.rows).collect();
+        assert_eq!(joined, whole);
+        for (other, state) in [
+            (statement, &b""[..]),
+            (statement, b"x"),
+            ("DESC TABLES", &state),
+        ] {
+            let (code, message) = client.query_page(other, Some(2), Some(state)).error();
+            assert_eq!(
+                (code, &*message),
+                (0x000a, "Invalid value for the paging state")
+            );
+        }
+        client.query("DROP TABLE ks.c").done();
+        let (code, message) = client.query_page(statement, Some(2), Some(&state)).error();
+        assert_eq!(code, 0x2200);
+        assert!(message.starts_with("The schema has changed since the previous page"));
+    });
+}

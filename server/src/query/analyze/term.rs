@@ -22,7 +22,7 @@ use super::parts::Chosen;
 use crate::error::{CqlError, CqlResult};
 use crate::query::expression::{Expression, Typed};
 use crate::query::functions::aggregate::AggregateKind;
-use crate::query::functions::{Fit, Function, is_assignable};
+use crate::query::functions::{Fit, Function, is_assignable, unquoted};
 use crate::schema::{Catalog, Column, ColumnKind, ColumnMask, TableSchema, resolve, types};
 
 /// What a value is for: the name in error messages and marker specifications, and the type.
@@ -337,7 +337,7 @@ impl<'a> Terms<'a> {
                 if let Some(keyspace) = &name.keyspace
                     && *keyspace != "system"
                 {
-                    return Err(self.unknown_function(&name.to_string()));
+                    return Err(self.unknown_function(&unquoted(name)));
                 }
                 self.function(name, arguments, receiver)
             }

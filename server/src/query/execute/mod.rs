@@ -8,6 +8,7 @@ pub mod conditional;
 mod consistency;
 mod counter;
 mod demand;
+pub mod describe;
 mod existing;
 pub mod read;
 pub mod role;

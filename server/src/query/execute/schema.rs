@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palladium_crypto::{CmkRef, TableId};
-use palladium_protocol::cql::ast::{Describe, Statement};
-use palladium_protocol::response::{Change, EncodedMetadata, Event, MetadataMode, SchemaChange};
+use palladium_protocol::cql::ast::Statement;
+use palladium_protocol::response::{Change, Event, SchemaChange};
 use palladium_storage::{NewTable, Store};
 
 use super::role;
@@ -27,11 +27,9 @@ use crate::error::{CqlError, CqlResult};
 use crate::guardrails;
 use crate::permissions::ANONYMOUS;
 use crate::query::Outcome;
-use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
+use crate::query::answer::Response;
 use crate::query::functions::Moment;
-use crate::query::prepared::metadata_id;
 use crate::schema::change::{Changed, Circumstances, Effect, Plan, is_schema_change, plan, told};
-use crate::schema::describe::{Cluster, describe, without_key_names};
 use crate::schema::turns::Doing;
 use crate::schema::{Catalog, Encryption, TableSchema, store};
 use crate::traces;
@@ -43,9 +41,6 @@ pub fn begin(
     tree: &Statement,
     asker: &Asker,
 ) -> CqlResult<Outcome> {
-    if let Statement::Describe(statement) = tree {
-        return description(database, keyspace, statement, asker).map(Outcome::Ready);
-    }
     if is_about_roles(tree) {
         return Ok(role::begin(database, keyspace, tree, asker));
     }
@@ -77,36 +72,6 @@ pub fn begin(
             Err(_) => CqlError::server("The schema change was cut short").into(),
         }
     })))
-}
-
-fn description(
-    database: &Database,
-    keyspace: Option<&str>,
-    statement: &Describe,
-    asker: &Asker,
-) -> CqlResult<Response> {
-    let authority = &database.authority;
-    let mut catalog = database.catalog.load_full();
-    if authority.authorizes() {
-        let is_shown = |cmk: &CmkRef| authority.may_name_key(asker, &cmk.to_string());
-        catalog = Arc::new(without_key_names(&catalog, is_shown));
-    }
-    let cluster = Cluster {
-        name: database.config.cluster_name.clone(),
-        ownership: vec![("0".into(), format!("/{}:7000", database.config.listen.ip()))],
-    };
-    let description = describe(&catalog, keyspace, &cluster, statement)?;
-    let metadata = EncodedMetadata::new(&description.columns, metadata_id(&description.columns));
-    let mut cells = Cells::default();
-    for row in &description.rows {
-        cells.put_row(row.iter().map(Option::as_deref));
-    }
-    Ok(Response::Rows(Rows {
-        metadata: RowsMetadata::Own(metadata),
-        mode: MetadataMode::Full,
-        paging_state: None,
-        cells,
-    }))
 }
 
 /// Makes a schema change, from its check to its event.

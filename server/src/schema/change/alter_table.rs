@@ -18,7 +18,7 @@ use super::super::hashed::{in_hash_order, of_identifier};
 use super::super::{
     Catalog, Column, ColumnKind, Definition, DroppedColumn, TableSchema, mask, resolve,
 };
-use super::create_table::{check_counter_ttl, check_id_of, check_static, value_column};
+use super::create_table::{check_counter_ttl, check_no_id, check_static, value_column};
 use super::index::vector_warnings;
 use super::{Circumstances, Effect, Plan, changed, keyspace_of, require_keyspace, with_keyspace};
 use crate::error::{CqlError, CqlResult};
@@ -488,13 +488,7 @@ fn with(
     properties: &[Property],
 ) -> CqlResult<Asked> {
     definition.options = table.options.alter(properties)?;
-    if let Some(id) = properties
-        .iter()
-        .find(|property| property.name.as_str() == "id")
-    {
-        check_id_of(id)?;
-        return Err(CqlError::config("Cannot alter table id."));
-    }
+    check_no_id(properties)?;
     if table.is_counter() {
         check_counter_ttl(&definition.options)?;
     }

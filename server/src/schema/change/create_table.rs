@@ -506,11 +506,29 @@ pub(super) fn check_id(options: &[TableOption]) -> CqlResult<()> {
 }
 
 /// Whether what is given as a table's id is one.
-pub(super) fn check_id_of(id: &Property) -> CqlResult<()> {
-    let text = id.value.text();
-    match text.is_some_and(|text| uuid::Uuid::parse_str(&text).is_ok()) {
+fn check_id_of(id: &Property) -> CqlResult<()> {
+    let Some(text) = id.value.text() else {
+        return Err(CqlError::syntax(
+            "Invalid value for property 'id'. It should be a string",
+        ));
+    };
+    // Java reads five numbers of any length, and keeps the last digits of each.
+    let is_number = |part: &str| u64::from_str_radix(part, 16).is_ok() && !part.starts_with('+');
+    let parts: Vec<&str> = text.split('-').collect();
+    match parts.len() == 5 && parts.into_iter().all(is_number) {
         true => Ok(()),
         false => Err(CqlError::config("Invalid table id")),
+    }
+}
+
+/// A table keeps its id.
+pub(super) fn check_no_id(properties: &[Property]) -> CqlResult<()> {
+    match properties
+        .iter()
+        .find(|property| property.name.as_str() == "id")
+    {
+        Some(id) => check_id_of(id).and(Err(CqlError::config("Cannot alter table id."))),
+        None => Ok(()),
     }
 }
 

@@ -29,6 +29,8 @@ const SASI: &str = "org.apache.cassandra.index.sasi.SASIIndex";
 const CLASSIC: &str = "legacy_local_table";
 /// What an index name may have at most: in Cassandra it is a folder's name behind a dot.
 const NAME_CHARACTERS_MAX: usize = 254;
+/// What the name of a column may have at most that an SAI is over.
+const COLUMN_CHARACTERS_MAX: usize = 48;
 
 /// What Cassandra says of every index on vectors, also of those that the table has already.
 const VECTOR_WARNING: &str = "SAI ANN indexes on vector columns are experimental and are not recommended for production use.\n\
@@ -201,12 +203,13 @@ fn attributes(create: &CreateIndex) -> CqlResult<(Option<String>, BTreeMap<Strin
         None if create.custom => Some(CLASSIC.to_owned()),
         None => None,
     };
-    let options = options(&create.properties)?;
-    if class.is_none() && !options.is_empty() {
+    check_names(&create.properties)?;
+    if class.is_none() && !create.properties.is_empty() {
         return Err(CqlError::invalid(
             "Cannot specify options for a non-CUSTOM index",
         ));
     }
+    let options = options(&create.properties)?;
     for reserved in ["class_name", "target"] {
         if options.contains_key(reserved) {
             return Err(CqlError::invalid(format!(
@@ -217,13 +220,17 @@ fn attributes(create: &CreateIndex) -> CqlResult<(Option<String>, BTreeMap<Strin
     Ok((class, options))
 }
 
+fn check_names(properties: &[Property]) -> CqlResult<()> {
+    let mut names = properties.iter().map(|property| property.name.as_str());
+    match names.find(|name| *name != "options") {
+        Some(name) => Err(CqlError::syntax(format!("Unknown property '{name}'"))),
+        None => Ok(()),
+    }
+}
+
 fn options(properties: &[Property]) -> CqlResult<BTreeMap<String, String>> {
     let mut options = BTreeMap::new();
     for property in properties {
-        let name = property.name.as_str();
-        if name != "options" {
-            return Err(CqlError::syntax(format!("Unknown property '{name}'")));
-        }
         let map = property.value.map().ok_or_else(|| {
             CqlError::syntax("Invalid value for property 'options'. It should be a map.")
         })?;
@@ -252,10 +259,14 @@ fn target<'a>(
         class_of(create.class.as_deref().unwrap_or(CLASSIC))?;
         check_options(options)
     };
+    let is_sai = create.class.as_deref().is_some_and(is_sai);
     let prepared = |target: &IndexTarget| {
         let column = table
             .column(target.column.as_str())
             .ok_or_else(|| undefined(table, &target.column))?;
+        if is_sai {
+            check_column_name(&column.name)?;
+        }
         let kind = match target.kind {
             IndexTargetKind::Simple if column.ty.bare().is_collection() => IndexTargetKind::Values,
             kind => kind,
@@ -393,9 +404,8 @@ fn check_name(name: &str) -> CqlResult<()> {
 
 /// The one class there is beside the classic index.
 fn class_of(class: &str) -> CqlResult<()> {
-    match class.to_ascii_lowercase().as_str() {
-        "sai" | "storageattachedindex" => Ok(()),
-        _ if class == "org.apache.cassandra.index.sai.StorageAttachedIndex" => Ok(()),
+    match class {
+        _ if is_sai(class) => Ok(()),
         _ if class == SASI => Err(CqlError::invalid(
             "SASI indexes are disabled. Enable in cassandra.yaml to use.",
         )),
@@ -408,7 +418,30 @@ fn class_of(class: &str) -> CqlResult<()> {
     }
 }
 
-/// Options of SAI about texts.
+fn is_sai(class: &str) -> bool {
+    ["sai", "storageattachedindex"].contains(&class.to_ascii_lowercase().as_str())
+        || class == "org.apache.cassandra.index.sai.StorageAttachedIndex"
+}
+
+/// Cassandra names files of such an index by its column.
+fn check_column_name(name: &str) -> CqlResult<()> {
+    if !name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    {
+        return Err(CqlError::invalid(format!(
+            "Column '{name}' contains non-alphanumeric-underscore characters"
+        )));
+    }
+    if name.len() > COLUMN_CHARACTERS_MAX {
+        return Err(CqlError::invalid(format!(
+            "Column '{name}' is longer than the permissible name length of {COLUMN_CHARACTERS_MAX} characters"
+        )));
+    }
+    Ok(())
+}
+
+/// Options of SAI about texts, in the order in which they are looked at.
 const ANALYZER: [&str; 3] = ["case_sensitive", "normalize", "ascii"];
 /// Its others.
 const OTHERS: [&str; 5] = [
@@ -450,7 +483,7 @@ fn check_sai(table: &TableSchema, column: &Column, index: &Index) -> CqlResult<(
         )));
     }
     check_options(&index.options)?;
-    let analyzer: Vec<(&str, &String)> = index
+    let mut analyzer: Vec<(&str, &String)> = index
         .options
         .iter()
         .map(|(name, said)| (name.as_str(), said))
@@ -472,6 +505,7 @@ fn check_sai(table: &TableSchema, column: &Column, index: &Index) -> CqlResult<(
             "CQL type {term} cannot be analyzed."
         )));
     }
+    analyzer.sort_by_key(|(name, _)| ANALYZER.iter().position(|own| own == name));
     for (option, said) in analyzer {
         if !["true", "false"].contains(&said.to_ascii_lowercase().as_str()) {
             return Err(CqlError::invalid(format!(

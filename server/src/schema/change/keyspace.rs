@@ -7,7 +7,9 @@ use palladium_protocol::response::{Change, SchemaTarget};
 
 use super::super::properties::Properties;
 use super::super::{Catalog, Keyspace, KeyspaceKind, custom, replication};
-use super::{Circumstances, Plan, changed, check_modifiable, check_not_ours, with_keyspace};
+use super::{
+    Circumstances, Plan, REPLICATED, changed, check_modifiable, check_not_ours, with_keyspace,
+};
 use crate::error::{CqlError, CqlResult};
 
 /// `tags` is Amazon Keyspaces'.
@@ -78,7 +80,11 @@ pub fn alter(
     circumstances: &Circumstances<'_>,
 ) -> CqlResult<Plan> {
     let name = alter.keyspace.as_str();
-    check_modifiable(catalog, name)?;
+    let is_with = matches!(alter.action, KeyspaceAction::With(_));
+    let is_replicated = is_with && REPLICATED.contains(&name);
+    if !is_replicated {
+        check_modifiable(catalog, name)?;
+    }
     check_name(name)?;
     let Some(there) = catalog.keyspace(name) else {
         return match alter.if_exists {
@@ -122,10 +128,16 @@ pub fn alter(
     let is_same = keyspace.replication == there.replication
         && keyspace.durable_writes == there.durable_writes
         && keyspace.tags == there.tags;
-    if is_same && matches!(alter.action, KeyspaceAction::With(_)) {
+    if is_same && is_with {
         return Ok(warnings
             .pop()
             .map_or(Plan::Nothing, |last| Plan::Warned(vec![last])));
+    }
+    if is_replicated {
+        warnings.push(format!(
+            "{name} is the same on every node of this server, and stays as it is"
+        ));
+        return Ok(Plan::Warned(warnings));
     }
     changed(
         with_keyspace(catalog, keyspace),

@@ -164,11 +164,7 @@ fn not_yet(
 ) -> CqlResult<Plan> {
     let missing = |named: &QualifiedName, if_exists: bool, what: &str| {
         let keyspace = keyspace_of(named, circumstances)?;
-        if check_modifiable(catalog, keyspace).is_err() {
-            return Err(CqlError::invalid(format!(
-                "System keyspace '{keyspace}' is not user-modifiable"
-            )));
-        }
+        check_not_ours(catalog, keyspace)?;
         match if_exists {
             true => Ok(Plan::Nothing),
             false => Err(CqlError::invalid(format!(

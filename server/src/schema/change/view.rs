@@ -13,7 +13,7 @@ use palladium_storage::Store;
 use super::super::hashed::{in_hash_order, of_identifier};
 use super::super::view::View;
 use super::super::{Catalog, ColumnKind, Keyspace, TableOptions, TableSchema, resolve};
-use super::create_table::{check_id, check_table_name, properties};
+use super::create_table::{check_id, check_no_id, check_table_name, properties};
 use super::written::clustering_order;
 use super::{
     Circumstances, Effect, Plan, changed, check_modifiable, check_not_ours, keyspace_of,
@@ -124,6 +124,7 @@ pub fn alter(
     let mut definition = base.definition();
     for view in definition.views.iter_mut().filter(|view| view.name == name) {
         let options = view.options.alter(&alter.properties)?;
+        check_no_id(&alter.properties)?;
         if options.gc_grace_seconds == 0 {
             return Err(CqlError::invalid(
                 "Cannot alter gc_grace_seconds of a materialized view to 0, since this value is used to TTL undelivered updates. Setting \

@@ -60,9 +60,11 @@ fn shown(percentile: f64) -> String {
 fn hybrid(text: &str, upper: &str) -> CqlResult<String> {
     let arguments = upper.split_once('(').and_then(|(function, rest)| {
         let (left, right) = rest.strip_suffix(')')?.split_once(',')?;
-        ["MIN", "MAX"]
-            .contains(&function)
-            .then_some((function, left.trim(), right.trim()))
+        ["MIN", "MAX"].contains(&function).then_some((
+            function,
+            left.trim_end(),
+            right.trim_start(),
+        ))
     });
     let (function, left, right) = arguments.ok_or_else(|| invalid(text))?;
     let of = |argument: &str| single(argument, argument).ok().flatten();
@@ -78,7 +80,11 @@ fn hybrid(text: &str, upper: &str) -> CqlResult<String> {
             kind(&left)
         )));
     }
-    Ok(format!("{function}({left},{right})"))
+    let (percentile, fixed) = match left.ends_with('p') {
+        true => (left, right),
+        false => (right, left),
+    };
+    Ok(format!("{function}({percentile},{fixed})"))
 }
 
 #[cfg(test)]
@@ -100,8 +106,12 @@ mod tests {
             ("0.000050001p", "0.0001p"),
             ("0.00001p", "0p"),
             ("MAX(12.34565p, 10ms)", "MAX(12.3456p,10ms)"),
+            ("min(10.5ms , 90p)", "MIN(90p,10ms)"),
         ] {
             assert_eq!(policy(text).unwrap(), shown, "{text}");
+        }
+        for text in ["MIN( 90p,10ms)", "MIN(90p,10ms )", "MIN(90p,10)"] {
+            assert!(policy(text).is_err(), "{text}");
         }
     }
 }

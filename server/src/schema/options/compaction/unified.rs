@@ -38,6 +38,9 @@ pub(super) fn check(options: &Options) -> CqlResult<()> {
         return Ok(());
     };
     match fraction(text) {
+        None if text.trim().is_empty() => Err(CqlError::config(
+            "sstable_growth is not a valid number between 0 and 1: empty String",
+        )),
         None => Err(CqlError::config(format!(
             "sstable_growth is not a valid number between 0 and 1: For input string: \"{text}\""
         ))),
