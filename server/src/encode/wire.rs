@@ -8,7 +8,7 @@
 //!
 //! Whether bytes are a value of their type at all is the protocol crate's `validate`; every value passes it when it is bound.
 //!
-//! What must hold: sets and maps leave [`normalize`] in the order of their elements, each once, as Cassandra keeps them.
+//! What must hold: sets and maps leave [`normalize`] and [`as_bound`] in the order of their elements, each once, as Cassandra keeps them.
 
 use std::borrow::Cow;
 
@@ -152,13 +152,50 @@ pub fn vector_elements<'a>(
     }
 }
 
-/// Whether [`normalize`] could change a value of the type: it holds a set or map somewhere.
-pub fn has_order(ty: &CqlType) -> bool {
+/// Where a value stands: how much of it is written anew when it comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// By itself: as it came, but for what it is made of.
+    Alone,
+    /// In a list, set or map: Cassandra reads it as a value and writes that, in the bytes of its own choice.
+    Part,
+    /// In a tuple, a user type or a vector: as it came.
+    Field,
+}
+
+impl Place {
+    fn of_parts(self) -> Place {
+        match self {
+            Place::Alone | Place::Part => Place::Part,
+            Place::Field => Place::Field,
+        }
+    }
+
+    fn of_elements(self) -> Place {
+        match self {
+            Place::Part => Place::Part,
+            Place::Alone | Place::Field => Place::Field,
+        }
+    }
+}
+
+/// Whether [`as_bound`] could change a value of the type.
+pub fn may_change(ty: &CqlType) -> bool {
+    changes(ty, Place::Alone)
+}
+
+fn changes(ty: &CqlType, place: Place) -> bool {
     match ty.bare() {
         CqlType::Set(_) | CqlType::Map(..) => true,
-        CqlType::List(inner) | CqlType::Vector(inner, _) => has_order(inner),
-        CqlType::Tuple(types) => types.iter().any(has_order),
-        CqlType::Udt(udt) => udt.fields.iter().any(|(_, ty)| has_order(ty)),
+        CqlType::List(inner) => changes(inner, place.of_parts()),
+        CqlType::Vector(inner, _) => changes(inner, place.of_elements()),
+        CqlType::Tuple(types) => types.iter().any(|ty| changes(ty, Place::Field)),
+        CqlType::Udt(udt) => udt.fields.iter().any(|(_, ty)| changes(ty, Place::Field)),
+        CqlType::Boolean
+        | CqlType::Decimal
+        | CqlType::Duration
+        | CqlType::Inet
+        | CqlType::Varint => place == Place::Part,
         _ => false,
     }
 }
@@ -166,42 +203,48 @@ pub fn has_order(ty: &CqlType) -> bool {
 /// The value with every set and map in it sorted and without repetition; of equal map keys the last one counts.
 /// The bytes are valid.
 pub fn normalize<'a>(ty: &CqlType, value: &'a [u8]) -> Result<Cow<'a, [u8]>, Malformed> {
-    if value.is_empty() || !has_order(ty) {
+    anew(ty, value, Place::Field)
+}
+
+/// The same of a value that a client bound, with the parts of its collections in the bytes that Cassandra writes them in.
+pub fn as_bound<'a>(ty: &CqlType, value: &'a [u8]) -> Result<Cow<'a, [u8]>, Malformed> {
+    anew(ty, value, Place::Alone)
+}
+
+fn anew<'a>(ty: &CqlType, value: &'a [u8], place: Place) -> Result<Cow<'a, [u8]>, Malformed> {
+    if value.is_empty() || !changes(ty, place) {
         return Ok(Cow::Borrowed(value));
     }
     let mut out = Vec::with_capacity(value.len());
+    let parts = place.of_parts();
     match ty.bare() {
         CqlType::List(inner) => {
             let elements = Elements::read(value)?;
             out.extend((elements.left() as i32).to_be_bytes());
             for element in elements {
-                put_normalized(inner, element?, &mut out)?;
+                put_anew(inner, element?, parts, &mut out)?;
             }
         }
         CqlType::Set(inner) => {
             let mut sorted = Vec::new();
             for element in Elements::read(value)? {
-                let element = element?.ok_or(Malformed::LENGTH)?;
-                let mut key = Vec::new();
-                order::encode(inner, Some(element), false, &mut key)?;
-                sorted.push((key, element));
+                let element = anew(inner, element?.ok_or(Malformed::LENGTH)?, parts)?;
+                sorted.push((in_order(inner, &element)?, element));
             }
             sorted.sort_by(|a, b| a.0.cmp(&b.0));
             sorted.dedup_by(|a, b| a.0 == b.0);
             out.extend((sorted.len() as i32).to_be_bytes());
             for (_, element) in sorted {
-                put_normalized(inner, Some(element), &mut out)?;
+                put_element(Some(&element), &mut out);
             }
         }
         CqlType::Map(key_type, of) => {
             let mut sorted = Vec::new();
             let mut elements = Elements::read_map(value)?;
             while let Some(key) = elements.next() {
-                let key = key?.ok_or(Malformed::LENGTH)?;
+                let key = anew(key_type, key?.ok_or(Malformed::LENGTH)?, parts)?;
                 let entry = elements.next().ok_or(Malformed::SHORT)??;
-                let mut place = Vec::new();
-                order::encode(key_type, Some(key), false, &mut place)?;
-                sorted.push((place, key, entry));
+                sorted.push((in_order(key_type, &key)?, key, entry));
             }
             // Stable, so that reversed the last of equals comes first and survives.
             sorted.reverse();
@@ -209,43 +252,93 @@ pub fn normalize<'a>(ty: &CqlType, value: &'a [u8]) -> Result<Cow<'a, [u8]>, Mal
             sorted.dedup_by(|a, b| a.0 == b.0);
             out.extend((sorted.len() as i32).to_be_bytes());
             for (_, key, entry) in sorted {
-                put_normalized(key_type, Some(key), &mut out)?;
-                put_normalized(of, entry, &mut out)?;
+                put_element(Some(&key), &mut out);
+                put_anew(of, entry, parts, &mut out)?;
             }
         }
-        CqlType::Tuple(types) => normalize_fields(types.iter(), value, &mut out)?,
-        CqlType::Udt(udt) => {
-            normalize_fields(udt.fields.iter().map(|(_, ty)| ty), value, &mut out)?
-        }
+        CqlType::Tuple(types) => fields_anew(types.iter(), value, &mut out)?,
+        CqlType::Udt(udt) => fields_anew(udt.fields.iter().map(|(_, ty)| ty), value, &mut out)?,
         CqlType::Vector(inner, dimension) => {
             for element in vector_elements(inner, usize::from(*dimension), value)? {
-                let element = normalize(inner, element)?;
+                let element = anew(inner, element, place.of_elements())?;
                 if inner.fixed_bytes().is_none() {
                     put_unsigned_vint(&mut out, element.len() as u64);
                 }
                 out.extend_from_slice(&element);
             }
         }
-        _ => out.extend_from_slice(value),
+        plain => return plain_anew(plain, value),
     }
     Ok(Cow::Owned(out))
 }
 
-fn put_normalized(ty: &CqlType, value: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Malformed> {
+/// A value without parts, in the bytes that Cassandra would write it in.
+fn plain_anew<'a>(ty: &CqlType, value: &'a [u8]) -> Result<Cow<'a, [u8]>, Malformed> {
+    Ok(match ty {
+        CqlType::Boolean => Cow::Owned(vec![u8::from(value != [0])]),
+        CqlType::Inet => match value.strip_prefix(&MAPPED) {
+            Some(short) => Cow::Borrowed(short),
+            None => Cow::Borrowed(value),
+        },
+        CqlType::Varint => Cow::Borrowed(shortest(value)),
+        CqlType::Decimal => {
+            let (scale, unscaled) = value.split_first_chunk::<4>().ok_or(Malformed::SHORT)?;
+            Cow::Owned([scale, shortest(unscaled)].concat())
+        }
+        CqlType::Duration => {
+            let mut rest = value;
+            let mut out = Vec::with_capacity(value.len());
+            for _months_days_nanoseconds in 0..3 {
+                let (number, taken) = read_unsigned_vint(rest).ok_or(Malformed::SHORT)?;
+                put_unsigned_vint(&mut out, number);
+                rest = &rest[taken..];
+            }
+            Cow::Owned(out)
+        }
+        _ => Cow::Borrowed(value),
+    })
+}
+
+/// What an address of IPv4 begins with where it is written as one of IPv6.
+const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+/// A whole number without the leading bytes that only repeat its sign.
+fn shortest(mut number: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = number
+        && let [second, ..] = rest
+        && (*first == 0 && *second < 0x80 || *first == 0xff && *second >= 0x80)
+    {
+        number = rest;
+    }
+    number
+}
+
+fn in_order(ty: &CqlType, value: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let mut place = Vec::new();
+    order::encode(ty, Some(value), false, &mut place)?;
+    Ok(place)
+}
+
+fn put_anew(
+    ty: &CqlType,
+    value: Option<&[u8]>,
+    place: Place,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
     match value {
-        Some(value) => put_element(Some(&normalize(ty, value)?), out),
+        Some(value) => put_element(Some(&anew(ty, value, place)?), out),
         None => put_element(None, out),
     }
     Ok(())
 }
 
-fn normalize_fields<'t>(
+fn fields_anew<'t>(
     types: impl Iterator<Item = &'t CqlType>,
     value: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), Malformed> {
     for (ty, field) in types.zip(Fields::read(value)) {
-        put_normalized(ty, field?, out)?;
+        put_anew(ty, field?, Place::Field, out)?;
     }
     Ok(())
 }

@@ -98,8 +98,8 @@ pub struct Masked {
 pub struct Marker {
     pub name: String,
     pub ty: CqlType,
-    /// Whether values hold sets or maps that have to be put in order.
-    pub has_order: bool,
+    /// Whether values may be kept in other bytes than those they come in.
+    pub may_change: bool,
     /// Whether it is the list of an IN, in which a null may stand.
     pub lists_alternatives: bool,
 }
@@ -153,7 +153,7 @@ impl Statement {
                 .specs
                 .into_iter()
                 .map(|spec| Marker {
-                    has_order: wire::has_order(&spec.column.ty),
+                    may_change: wire::may_change(&spec.column.ty),
                     lists_alternatives: spec.lists_alternatives,
                     name: spec.column.name,
                     ty: spec.column.ty,

@@ -139,10 +139,10 @@ fn checked(marker: &Marker, bytes: &[u8], body: &Bytes) -> CqlResult<Slot> {
     if let (true, CqlType::List(element)) = (marker.lists_alternatives, &marker.ty) {
         value = without_empties(element, bytes)?;
     }
-    if marker.has_order
-        && let Cow::Owned(ordered) = wire::normalize(&marker.ty, &value)?
+    if marker.may_change
+        && let Cow::Owned(changed) = wire::as_bound(&marker.ty, &value)?
     {
-        value = Cow::Owned(ordered);
+        value = Cow::Owned(changed);
     }
     Ok(match value {
         Cow::Borrowed(bytes) => within(body, bytes),

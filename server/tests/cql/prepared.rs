@@ -539,6 +539,119 @@ fn a_marker_has_the_name_of_its_place_in_a_tuple_and_that_of_the_column_behind_a
     });
 }
 
+/// Cassandra reads the parts of a bound list, set or map and writes them again; all else it keeps as it came.
+#[test]
+fn the_parts_of_a_bound_collection_are_written_as_cassandra_writes_them() {
+    const LONG: &[u8] = b"\0\0\0\0\0\0\0\0\0\0\xff\xff\x01\x02\x03\x04";
+    const SHORT: &[u8] = &[1, 2, 3, 4];
+    let field = |part: &[u8]| [&(part.len() as i32).to_be_bytes()[..], part].concat();
+    let counted = |count: i32, parts: &[&[u8]]| {
+        let mut out = count.to_be_bytes().to_vec();
+        parts.iter().for_each(|part| out.extend(field(part)));
+        out
+    };
+    let list = |parts: &[&[u8]]| counted(parts.len() as i32, parts);
+    let map = |parts: &[&[u8]]| counted(parts.len() as i32 / 2, parts);
+    let element = |part: &[u8]| [&[part.len() as u8][..], part].concat();
+    let cases = [
+        ("inet", LONG.to_vec(), LONG.to_vec()),
+        ("list<inet>", list(&[LONG]), list(&[SHORT])),
+        ("set<inet>", list(&[SHORT, LONG]), list(&[SHORT])),
+        ("map<inet, inet>", map(&[LONG, LONG]), map(&[SHORT, SHORT])),
+        ("frozen<list<inet>>", list(&[LONG]), list(&[SHORT])),
+        (
+            "list<frozen<map<inet, int>>>",
+            list(&[&map(&[LONG, &[0; 4]])]),
+            list(&[&map(&[SHORT, &[0; 4]])]),
+        ),
+        ("tuple<inet>", field(LONG), field(LONG)),
+        (
+            "tuple<list<inet>>",
+            field(&list(&[LONG])),
+            field(&list(&[LONG])),
+        ),
+        (
+            "list<frozen<tuple<inet>>>",
+            list(&[&field(LONG)]),
+            list(&[&field(LONG)]),
+        ),
+        ("vector<inet, 1>", element(LONG), element(LONG)),
+        (
+            "vector<frozen<list<inet>>, 1>",
+            element(&list(&[LONG])),
+            element(&list(&[LONG])),
+        ),
+        (
+            "list<vector<varint, 1>>",
+            list(&[&[2, 0, 1]]),
+            list(&[&[1, 1]]),
+        ),
+        (
+            "list<varint>",
+            list(&[&[0, 1], &[0xff, 0xff], &[0, 0], &[0, 0xff], &[0xff, 0x80]]),
+            list(&[&[1], &[0xff], &[0], &[0, 0xff], &[0x80]]),
+        ),
+        ("set<varint>", list(&[&[0, 1], &[1]]), list(&[&[1]])),
+        (
+            "list<decimal>",
+            list(&[&[0, 0, 0, 1, 0, 15]]),
+            list(&[&[0, 0, 0, 1, 15]]),
+        ),
+        (
+            "list<boolean>",
+            list(&[&[2], &[0xff], &[0]]),
+            list(&[&[1], &[1], &[0]]),
+        ),
+        (
+            "list<duration>",
+            list(&[&[0x80, 0, 0, 0]]),
+            list(&[&[0, 0, 0]]),
+        ),
+        (
+            "list<float>",
+            list(&[&[0x7f, 0xc0, 0, 1]]),
+            list(&[&[0x7f, 0xc0, 0, 1]]),
+        ),
+    ];
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client.query("USE ks").done();
+        for (ty, bound, kept) in cases {
+            client
+                .query(&format!("CREATE TABLE t (k int PRIMARY KEY, c {ty})"))
+                .done();
+            let insert = client.prepare("INSERT INTO t (k, c) VALUES (1, ?)");
+            client.execute(&insert, &[Value::Bytes(bound)]).done();
+            let rows = client.query("SELECT c FROM t").rows();
+            assert_eq!(rows.rows[0][0].as_deref(), Some(&kept[..]), "{ty}");
+            client.query("DROP TABLE t").done();
+        }
+        client
+            .query("CREATE TABLE t (k int PRIMARY KEY, c inet, m map<inet, int>)")
+            .done();
+        let insert = client.prepare("INSERT INTO t (k, c, m) VALUES (1, ?, ?)");
+        let entries = Value::Bytes(map(&[LONG, &[0; 4]]));
+        let long = Value::Bytes(LONG.to_vec());
+        client.execute(&insert, &[long, entries]).done();
+        for (statement, found) in [
+            (
+                "SELECT to_json(k) FROM t WHERE m CONTAINS KEY '1.2.3.4' ALLOW FILTERING",
+                "1",
+            ),
+            ("SELECT to_json(m['::ffff:1.2.3.4']) FROM t", "0"),
+            ("SELECT to_json(c) FROM t", "\"1.2.3.4\""),
+            ("SELECT CAST(c AS text) FROM t", "1.2.3.4"),
+        ] {
+            let rows = client.query(statement).rows();
+            assert_eq!(
+                rows.rows[0][0].as_deref(),
+                Some(found.as_bytes()),
+                "{statement}"
+            );
+        }
+    });
+}
+
 #[test]
 fn a_wrong_value_is_refused_before_anything_is_written() {
     with_server(|address| {

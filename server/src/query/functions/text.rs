@@ -56,9 +56,9 @@ pub fn constant(ty: &CqlType, value: &[u8]) -> String {
     }
 }
 
-/// As Java's `getHostAddress`: no part of a long address is left out.
+/// As Java's `getHostAddress`: no part of a long address is left out, and one of IPv4 is one, in whichever bytes.
 fn inet(address: std::net::IpAddr) -> String {
-    match address {
+    match address.to_canonical() {
         std::net::IpAddr::V4(short) => short.to_string(),
         std::net::IpAddr::V6(long) => {
             let parts = long.segments().map(|part| format!("{part:x}"));
