@@ -245,7 +245,11 @@ fn timeuuid(bytes: &[u8]) -> Result<CqlValue> {
     };
     match bytes[6] >> 4 {
         1 => Ok(CqlValue::Timeuuid(Uuid::from_bytes(bytes))),
-        version => fail(format!("Invalid version for TimeUUID type: 0x{version:x}")),
+        // Cassandra calls the first digit there is the version.
+        _ => fail(format!(
+            "Invalid version for TimeUUID type: 0x{:x}",
+            bytes[0] >> 4
+        )),
     }
 }
 
@@ -429,6 +433,9 @@ fn elements<V: Visit>(
     bytes: &[u8],
     visit: &mut V,
 ) -> Result<Vec<Option<V::Value>>> {
+    if bytes.is_empty() {
+        return fail("Invalid empty vector value");
+    }
     let short = || MarshalError(format!("Not enough bytes to read a {vector}"));
     let fixed = element.fixed_bytes();
     let mut rest = bytes;
@@ -535,10 +542,10 @@ mod tests {
             "Invalid byte for ascii: -61"
         );
         assert_eq!(refused(&CqlType::Text, &[0xc3]), "String didn't validate.");
-        let random = [0x40; 16];
+        let random: u128 = 0x523e_4567_e89b_42d3_a456_4266_1417_4000;
         assert_eq!(
-            refused(&CqlType::Timeuuid, &random),
-            "Invalid version for TimeUUID type: 0x4"
+            refused(&CqlType::Timeuuid, &random.to_be_bytes()),
+            "Invalid version for TimeUUID type: 0x5"
         );
         let midnight = NANOSECONDS_IN_A_DAY.to_be_bytes();
         assert_eq!(
@@ -633,6 +640,7 @@ mod tests {
             refused(&fixed, &[0; 4]),
             "Not enough bytes to read a vector<int, 2>"
         );
+        assert_eq!(refused(&fixed, &[]), "Invalid empty vector value");
         assert_eq!(
             refused(&fixed, &[0; 12]),
             "Unexpected 4 extraneous bytes after vector<int, 2> value"
