@@ -878,6 +878,29 @@ fn a_null_in_the_list_of_an_in_is_a_value_that_a_key_cannot_have_and_a_column_ca
 }
 
 #[test]
+fn a_function_is_called_by_the_name_that_was_written_where_its_argument_is_unset() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client.query("CREATE TABLE ks.t (k int PRIMARY KEY)").done();
+        client.query("INSERT INTO ks.t (k) VALUES (1)").done();
+        for name in [
+            "intasblob",
+            "int_as_blob",
+            "blobasint",
+            "blob_as_int",
+            "mintimeuuid",
+            "min_timeuuid",
+            "maxtimeuuid",
+        ] {
+            let select = client.prepare(&format!("SELECT {name}(?) FROM ks.t"));
+            let error = client.execute(&select, &[Value::Unset]).error();
+            let said = format!("Invalid unset value for argument in call to function {name}");
+            assert_eq!(error, (INVALID, said));
+        }
+    });
+}
+
+#[test]
 fn what_is_unset_is_sought_in_no_frozen_collection() {
     with_server(|address| {
         let mut client = Client::connect(address);

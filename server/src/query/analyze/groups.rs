@@ -304,7 +304,7 @@ fn refusal(columns: &[Column], of: &Expression, written: Option<&str>) -> Option
 /// Whether later arguments give no earlier values, given which of them are known before a row is.
 fn keeps_order(function: Function, is_known: &[bool]) -> bool {
     match function {
-        Function::ToDate | Function::ToTimestamp | Function::ToUnixTimestamp => true,
+        Function::ToDate(_) | Function::ToTimestamp(_) | Function::ToUnixTimestamp(_) => true,
         Function::Floor => {
             matches!(is_known, [false, rest @ ..] if rest.iter().all(|known| *known))
         }

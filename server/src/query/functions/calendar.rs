@@ -145,7 +145,11 @@ fn time_of_day(text: &str) -> Option<i64> {
         Some((second, fraction)) => (second, Some(fraction)),
         None => (rest, None),
     };
-    let field = |text: &str, most: i64| number(text, 1..=9).filter(|number| *number < most);
+    // As Java's `Long.parseLong`, which takes a sign.
+    let field = |text: &str, most: i64| {
+        let number = text.parse().ok();
+        number.filter(|number| (0..most).contains(number))
+    };
     let nanos = match fraction {
         Some(fraction) => number(fraction, 1..=9)? * 10i64.pow(9 - fraction.len() as u32),
         None => 0,

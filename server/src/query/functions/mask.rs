@@ -12,7 +12,7 @@ use crate::encode::wire;
 use crate::error::{CqlError, CqlResult};
 
 /// What stands for every hidden letter, unless another is given.
-const PADDING: char = '*';
+const PADDING: u16 = b'*' as u16;
 /// What stands for a whole text.
 const HIDDEN: &str = "****";
 
@@ -39,7 +39,10 @@ pub(super) fn call(
         Function::MaskDefault => Some(default(ty).into()),
         Function::MaskReplace => given(1),
         Function::MaskInner | Function::MaskOuter => match given(0) {
-            Some(text) => Some(letters(function, &text, given(1), given(2), given(3))?.into()),
+            Some(text) => {
+                let masked = letters(function, &text, given(1), given(2), given(3))?;
+                Some(written(ty, masked).into())
+            }
             None => None,
         },
         Function::MaskHash => match (given(0), given(1)) {
@@ -104,7 +107,16 @@ fn fields<'t>(types: impl Iterator<Item = &'t CqlType>) -> Vec<u8> {
     out
 }
 
-/// Hides all letters but so many at both ends (inner), or so many at both ends (outer).
+/// Letters as a type has them. What it does not have is what Java writes for it: a question mark.
+fn written(ty: &CqlType, text: String) -> String {
+    match ty.bare() {
+        CqlType::Ascii => text.replace(|letter: char| !letter.is_ascii(), "?"),
+        _ => text,
+    }
+}
+
+/// Hides all letters but so many at both ends (inner), or so many at both ends (outer). A letter is a unit of UTF-16, as in Java, and half a pair that is left
+/// alone becomes a question mark.
 fn letters(
     function: Function,
     text: &[u8],
@@ -125,31 +137,28 @@ fn letters(
         None => PADDING,
         Some(padding) => {
             let padding = String::from_utf8_lossy(&padding).into_owned();
-            let mut chars = padding.chars();
-            match (chars.next(), chars.next()) {
-                (Some(one), None) => one,
-                _ => {
-                    let name = match function {
-                        Function::MaskInner => "mask_inner",
-                        _ => "mask_outer",
-                    };
-                    return Err(CqlError::invalid(format!(
-                        "The padding argument for function system.{name} should be single-character, but '{padding}' has {} characters.",
-                        padding.chars().count()
-                    )));
-                }
-            }
+            let units: Vec<u16> = padding.encode_utf16().collect();
+            let [one] = units[..] else {
+                let name = match function {
+                    Function::MaskInner => "mask_inner",
+                    _ => "mask_outer",
+                };
+                return Err(CqlError::invalid(format!(
+                    "The padding argument for function system.{name} should be single-character, but '{padding}' has {} characters.",
+                    units.len()
+                )));
+            };
+            one
         }
     };
-    let length = text.chars().count();
+    let length = text.encode_utf16().count();
     let at_an_end = |place: usize| place < begin || place + end >= length;
     let hides_ends = function == Function::MaskOuter;
-    let hidden =
-        text.chars()
-            .enumerate()
-            .map(|(place, letter)| match at_an_end(place) == hides_ends {
-                true => padding,
-                false => letter,
-            });
-    Ok(hidden.collect())
+    let units = text.encode_utf16().enumerate();
+    let hidden = units.map(|(place, unit)| match at_an_end(place) == hides_ends {
+        true => padding,
+        false => unit,
+    });
+    let letters = char::decode_utf16(hidden).map(|letter| letter.unwrap_or('?'));
+    Ok(letters.collect())
 }

@@ -45,6 +45,34 @@ pub struct Moment<'a> {
     pub uuids: &'a TimeUuids,
 }
 
+/// Which of its two names a function was called by: errors repeat it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelled {
+    /// `blobasint`, the old one.
+    Together,
+    /// `blob_as_int`.
+    Apart,
+}
+
+impl Spelled {
+    /// Of a function with two.
+    pub fn of(name: &str) -> Spelled {
+        if name.contains('_') {
+            Spelled::Apart
+        } else {
+            Spelled::Together
+        }
+    }
+
+    /// The name of a function by its new one.
+    fn name(self, name: &str) -> String {
+        match self {
+            Spelled::Together => name.replace('_', ""),
+            Spelled::Apart => name.to_owned(),
+        }
+    }
+}
+
 /// A function with its overload chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Function {
@@ -53,18 +81,15 @@ pub enum Function {
     CurrentDate,
     CurrentTime,
     Uuid,
-    MinTimeuuid,
-    MaxTimeuuid,
-    ToTimestamp,
-    ToDate,
-    ToUnixTimestamp,
+    MinTimeuuid(Spelled),
+    MaxTimeuuid(Spelled),
+    ToTimestamp(Spelled),
+    ToDate(Spelled),
+    ToUnixTimestamp(Spelled),
     /// Of the partition key's columns.
     Token,
-    AsBlob,
-    /// Under its old name (`blobAsInt`) or its new one (`blob_as_int`): errors repeat it.
-    FromBlob {
-        old_name: bool,
-    },
+    AsBlob(Spelled),
+    FromBlob(Spelled),
     Cast,
     Arithmetic(Arithmetic),
     /// `+` between texts.
@@ -110,14 +135,19 @@ impl Function {
         )
     }
 
-    /// What Cassandra calls it, by its new name where it has two.
+    /// What Cassandra calls it.
     pub fn called(self, arguments: &[Typed], returns: &CqlType) -> String {
         let name = match self {
-            Function::AsBlob => {
+            Function::AsBlob(spelled) => {
                 let of = arguments.first().map(|argument| argument.ty.to_string());
-                return format!("{}_as_blob", of.unwrap_or_default());
+                return spelled.name(&format!("{}_as_blob", of.unwrap_or_default()));
             }
-            Function::FromBlob { .. } => return format!("blob_as_{returns}"),
+            Function::FromBlob(spelled) => return spelled.name(&format!("blob_as_{returns}")),
+            Function::MinTimeuuid(spelled) => return spelled.name("min_timeuuid"),
+            Function::MaxTimeuuid(spelled) => return spelled.name("max_timeuuid"),
+            Function::ToTimestamp(spelled) => return spelled.name("to_timestamp"),
+            Function::ToDate(spelled) => return spelled.name("to_date"),
+            Function::ToUnixTimestamp(spelled) => return spelled.name("to_unix_timestamp"),
             Function::Cast => return format!("cast_as_{returns}"),
             Function::Arithmetic(operator) => return format!("_{}", operator_name(operator)),
             Function::Now => "now",
@@ -125,11 +155,6 @@ impl Function {
             Function::CurrentDate => "current_date",
             Function::CurrentTime => "current_time",
             Function::Uuid => "uuid",
-            Function::MinTimeuuid => "min_timeuuid",
-            Function::MaxTimeuuid => "max_timeuuid",
-            Function::ToTimestamp => "to_timestamp",
-            Function::ToDate => "to_date",
-            Function::ToUnixTimestamp => "to_unix_timestamp",
             Function::Token => "token",
             Function::Concat => "_add",
             Function::Negate => "_negate",
@@ -214,29 +239,32 @@ impl Function {
         };
         let ty = argument.ty.bare();
         Ok(Some(match self {
-            Function::AsBlob => (*first).clone(),
-            Function::FromBlob { old_name } => {
+            Function::AsBlob(_) => (*first).clone(),
+            Function::FromBlob(_) => {
                 validate(returns, first).map_err(|_| {
-                    let name = if old_name { "blobas" } else { "blob_as_" };
+                    let called = self.called(arguments, returns);
                     CqlError::invalid(format!(
-                        "In call to function system.{name}{returns}, value {} is not a valid binary representation for type \
+                        "In call to function system.{called}, value {} is not a valid binary representation for type \
                          {returns}",
                         text::blob(first)
                     ))
                 })?;
                 wire::normalize(returns, first)?.into_owned().into()
             }
-            Function::MinTimeuuid => copy(&timeuuid::least(long(first)?)),
-            Function::MaxTimeuuid => copy(&timeuuid::greatest(long(first)?)),
-            Function::ToTimestamp => match instant(ty, first)? {
+            Function::MinTimeuuid(_) | Function::MaxTimeuuid(_) if first.is_empty() => {
+                return Ok(None);
+            }
+            Function::MinTimeuuid(_) => copy(&timeuuid::least(long(first)?)),
+            Function::MaxTimeuuid(_) => copy(&timeuuid::greatest(long(first)?)),
+            Function::ToTimestamp(_) => match instant(ty, first)? {
                 Some(millis) => copy(&millis.to_be_bytes()),
                 None => return Ok(None),
             },
-            Function::ToUnixTimestamp => match instant(ty, first)? {
+            Function::ToUnixTimestamp(_) => match instant(ty, first)? {
                 Some(millis) => copy(&millis.to_be_bytes()),
                 None => return Ok(None),
             },
-            Function::ToDate => {
+            Function::ToDate(_) => {
                 match instant(ty, first)?.map(calendar::wrapped_date_of_timestamp) {
                     Some(date) => copy(&date.to_be_bytes()),
                     None => return Ok(None),

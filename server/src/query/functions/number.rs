@@ -154,7 +154,7 @@ pub fn decimal(number: &Number) -> CqlResult<(BigInt, i32)> {
             // As `BigDecimal.valueOf`.
             decimal_of_digits(&super::text::double(*real))
         }
-        Number::Real(_) => Err(CqlError::invalid("Infinite or NaN")),
+        Number::Real(real) => Err(no_decimal(real.is_nan())),
     }
 }
 
@@ -162,8 +162,17 @@ pub fn decimal(number: &Number) -> CqlResult<(BigInt, i32)> {
 pub fn decimal_of_digits(printed: &str) -> CqlResult<(BigInt, i32)> {
     match crate::query::analyze::literal::decimal(printed) {
         Some(CqlValue::Decimal { unscaled, scale }) => Ok((unscaled, scale)),
-        _ => Err(CqlError::invalid("Infinite or NaN")),
+        _ => Err(no_decimal(printed == "NaN")),
     }
+}
+
+fn no_decimal(is_nan: bool) -> CqlError {
+    let what = if is_nan {
+        "A NaN"
+    } else {
+        "An infinite number"
+    };
+    CqlError::invalid(format!("{what} cannot be converted into a decimal"))
 }
 
 /// A number that meets a decimal. As in Cassandra, one of fixed width becomes a double on its way: 1 comes as 1.0, and the sum has that digit, too.

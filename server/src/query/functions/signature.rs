@@ -6,7 +6,7 @@
 use palladium_protocol::cql::ast::QualifiedName;
 use palladium_protocol::types::CqlType;
 
-use super::{Function, castable_to, number};
+use super::{Function, Spelled, castable_to, number};
 use crate::error::{CqlError, CqlResult};
 use crate::schema::{TableSchema, types};
 
@@ -82,17 +82,31 @@ fn candidates(
         "currenttime" | "current_time" => vec![signature(Function::CurrentTime, [], Time)],
         "uuid" => vec![signature(Function::Uuid, [], Uuid)],
         "mintimeuuid" | "min_timeuuid" => {
-            vec![signature(Function::MinTimeuuid, [Timestamp], Timeuuid)]
+            vec![signature(
+                Function::MinTimeuuid(Spelled::of(name)),
+                [Timestamp],
+                Timeuuid,
+            )]
         }
         "maxtimeuuid" | "max_timeuuid" => {
-            vec![signature(Function::MaxTimeuuid, [Timestamp], Timeuuid)]
+            vec![signature(
+                Function::MaxTimeuuid(Spelled::of(name)),
+                [Timestamp],
+                Timeuuid,
+            )]
         }
-        "totimestamp" | "to_timestamp" => {
-            one_of(Function::ToTimestamp, &[Timeuuid, Date], Timestamp)
-        }
-        "todate" | "to_date" => one_of(Function::ToDate, &[Timeuuid, Timestamp], Date),
+        "totimestamp" | "to_timestamp" => one_of(
+            Function::ToTimestamp(Spelled::of(name)),
+            &[Timeuuid, Date],
+            Timestamp,
+        ),
+        "todate" | "to_date" => one_of(
+            Function::ToDate(Spelled::of(name)),
+            &[Timeuuid, Timestamp],
+            Date,
+        ),
         "tounixtimestamp" | "to_unix_timestamp" => one_of(
-            Function::ToUnixTimestamp,
+            Function::ToUnixTimestamp(Spelled::of(name)),
             &[Timeuuid, Timestamp, Date],
             Bigint,
         ),
@@ -352,18 +366,15 @@ fn blob_conversion(name: &str) -> Option<Signature> {
         .strip_suffix("_as_blob")
         .or(name.strip_suffix("asblob"))
     {
-        return Some(signature(Function::AsBlob, [native(ty)?], CqlType::Blob));
+        let function = Function::AsBlob(Spelled::of(name));
+        return Some(signature(function, [native(ty)?], CqlType::Blob));
     }
     if let Some(ty) = name
         .strip_prefix("blob_as_")
         .or(name.strip_prefix("blobas"))
     {
-        let old_name = !name.starts_with("blob_as_");
-        return Some(signature(
-            Function::FromBlob { old_name },
-            [CqlType::Blob],
-            native(ty)?,
-        ));
+        let function = Function::FromBlob(Spelled::of(name));
+        return Some(signature(function, [CqlType::Blob], native(ty)?));
     }
     None
 }
