@@ -55,8 +55,10 @@ fn quote(text: &str, out: &mut String) {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
             c if (c as u32) < 0x20 => {
-                write!(out, "\\u{:04x}", c as u32).expect("writing to a string never fails");
+                write!(out, "\\u{:04X}", c as u32).expect("writing to a string never fails");
             }
             c => out.push(c),
         }
@@ -99,6 +101,20 @@ fn fields_given(entries: &[(String, Json)]) -> Vec<(Cow<'_, str>, &Json)> {
         }
     }
     given
+}
+
+/// The JSON of a value that is given to a function: null if it has no bytes and its type has no such value.
+pub fn of_argument(ty: &CqlType, value: Option<&[u8]>) -> CqlResult<String> {
+    // To Cassandra these two have one.
+    let has_empty =
+        !ty.is_null_without_bytes() || matches!(ty.bare(), CqlType::Smallint | CqlType::Duration);
+    let mut text = String::new();
+    print(
+        ty,
+        value.filter(|value| has_empty || !value.is_empty()),
+        &mut text,
+    )?;
+    Ok(text)
 }
 
 /// Appends a value as JSON.
@@ -186,9 +202,12 @@ pub fn print(ty: &CqlType, value: Option<&[u8]>, out: &mut String) -> CqlResult<
 }
 
 fn print_plain(ty: &CqlType, value: &[u8], out: &mut String) -> CqlResult<()> {
+    if value.is_empty() && ty.is_null_without_bytes() {
+        out.push_str("\"\"");
+        return Ok(());
+    }
     let decoded = decode(ty, value).map_err(|error| CqlError::invalid(error.to_string()))?;
     match decoded {
-        CqlValue::Empty => out.push_str("\"\""),
         CqlValue::Float(number) if !number.is_finite() => out.push_str("null"),
         CqlValue::Double(number) if !number.is_finite() => out.push_str("null"),
         CqlValue::Timestamp(millis) => quote(&calendar::print_timestamp(millis, ' '), out),
@@ -333,39 +352,58 @@ pub fn value(ty: &CqlType, text: &[u8]) -> CqlResult<Option<Bytes>> {
     match json {
         Json::Null => Ok(None),
         json => {
-            let value = read_bytes(ty, &json).map_err(|error| failed(error.message))?;
+            let value = read_bytes(ty, &json).map_err(|refused| refused.said(failed))?;
             Ok(Some(wire::normalize(ty, &value)?.into_owned().into()))
         }
     }
 }
 
 fn read(ty: &CqlType, json: &Json, column: &str) -> CqlResult<Bytes> {
-    let value = read_bytes(ty, json).map_err(|error| {
-        // What is said of a duration is said as it is.
-        let is_bare = error.message.starts_with("Invalid duration. ")
-            || error.message.ends_with(" to a duration");
-        match is_bare {
-            true => error,
-            false => CqlError::invalid(format!(
-                "Error decoding JSON value for {column}: {}",
-                error.message
-            )),
-        }
+    let value = read_bytes(ty, json).map_err(|refused| {
+        refused
+            .said(|why| CqlError::invalid(format!("Error decoding JSON value for {column}: {why}")))
     })?;
     let ordered = wire::normalize(ty, &value)?.into_owned();
     Ok(ordered.into())
 }
 
-fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
+/// Why JSON is no value of a type.
+enum Refused {
+    /// Said of the place where it stands.
+    Value(CqlError),
+    /// Said as it is, wherever that is.
+    Bare(CqlError),
+}
+
+impl Refused {
+    fn said(self, of_place: impl FnOnce(String) -> CqlError) -> CqlError {
+        match self {
+            Refused::Value(error) => of_place(error.message),
+            Refused::Bare(error) => error,
+        }
+    }
+}
+
+fn wrong(why: impl Into<String>) -> Refused {
+    Refused::Value(CqlError::invalid(why))
+}
+
+impl From<CqlError> for Refused {
+    fn from(error: CqlError) -> Self {
+        Refused::Value(error)
+    }
+}
+
+fn read_bytes(ty: &CqlType, json: &Json) -> Result<Vec<u8>, Refused> {
     let expected = |json: &Json, what: &str| {
-        CqlError::invalid(format!(
+        wrong(format!(
             "Expected {what}, but got a {}: {}",
             json.kind(),
             json.shown()
         ))
     };
     let part = |ty: &CqlType, json: &Json, what: &str| match json {
-        Json::Null => Err(CqlError::invalid(format!("Invalid null {what}"))),
+        Json::Null => Err(wrong(format!("Invalid null {what}"))),
         json => read_bytes(ty, json),
     };
     // What has parts may stand as JSON inside of a string, as a map's key has to.
@@ -413,7 +451,7 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
                 return Err(expected(json, "a list"));
             };
             if parts.len() != usize::from(*dimensions) {
-                return Err(CqlError::invalid(format!(
+                return Err(wrong(format!(
                     "List had incorrect size: expected {dimensions} but given {}; {}",
                     parts.len(),
                     json.shown()
@@ -422,6 +460,11 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
             let mut out = Vec::new();
             for one in parts {
                 let element = part(inner, one, "element in list")?;
+                if element.is_empty() && inner.is_null_without_bytes() {
+                    return Err(Refused::Bare(CqlError::invalid(
+                        "null is not supported inside vectors",
+                    )));
+                }
                 if inner.fixed_bytes().is_none() {
                     put_unsigned_vint(&mut out, element.len() as u64);
                 }
@@ -437,7 +480,7 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
             for (key, value) in entries {
                 let key = part(key_type, &Json::String(key.clone()), "key in map");
                 if *value == Json::Null {
-                    return Err(CqlError::invalid("Invalid null value in map"));
+                    return Err(wrong("Invalid null value in map"));
                 }
                 wire::put_element(Some(&key?), &mut out);
                 wire::put_element(Some(&part(value_type, value, "value in map")?), &mut out);
@@ -453,7 +496,7 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
                     true => "contains extra items",
                     false => "is missing items",
                 };
-                return Err(CqlError::invalid(format!(
+                return Err(wrong(format!(
                     "Tuple {what} (expected {}): {}",
                     types.len(),
                     json.shown()
@@ -477,33 +520,31 @@ fn read_bytes(ty: &CqlType, json: &Json) -> CqlResult<Vec<u8>> {
                 put_field(ty, own.unwrap_or(&Json::Null), &mut out)?;
             }
             if let Some((unknown, _)) = given.first() {
-                return Err(types::unknown_field(unknown, udt));
+                return Err(types::unknown_field(unknown, udt).into());
             }
             out
         }
         CqlType::Blob | CqlType::Custom(_) => {
-            let wrong = |why: String| {
-                CqlError::invalid(format!(
+            let no_blob = |why: String| {
+                wrong(format!(
                     "Value '{}' is not a valid blob representation: {why}",
                     json.shown()
                 ))
             };
             let Json::String(text) = json else {
-                return Err(wrong(format!("{} is no string", json.kind())));
+                return Err(no_blob(format!("{} is no string", json.kind())));
             };
             let digits = text.strip_prefix("0x").ok_or_else(|| {
-                wrong(format!(
+                no_blob(format!(
                     "String representation of blob is missing 0x prefix: {text}"
                 ))
             })?;
             palladium_protocol::cql::ast::Literal::Blob(text.clone())
                 .blob_bytes()
-                .ok_or_else(|| wrong(format!("cannot parse '{digits}' as hex bytes")))?
+                .ok_or_else(|| no_blob(format!("cannot parse '{digits}' as hex bytes")))?
         }
-        ty => plain_bytes(ty, json).map_err(|wrong| match wrong {
-            Some(error) => error,
-            None => expected(json, expectation(ty)),
-        })?,
+        ty => plain_bytes(ty, json)
+            .map_err(|why| why.unwrap_or_else(|| expected(json, expectation(ty))))?,
     })
 }
 
@@ -529,33 +570,29 @@ fn expectation(ty: &CqlType) -> &'static str {
 }
 
 /// A value of a type without parts. `None` for an error: something else was expected.
-fn plain_bytes(ty: &CqlType, json: &Json) -> Result<Vec<u8>, Option<CqlError>> {
+fn plain_bytes(ty: &CqlType, json: &Json) -> Result<Vec<u8>, Option<Refused>> {
     use CqlType::*;
-    let of_text = |text: &str| match ty {
-        // An empty text is an empty value, where a type has one.
-        Text | Ascii | Date | Time | Duration => literal::parse(ty, text)
-            .map(|value| value.to_bytes())
-            .map_err(Some),
-        _ if text.is_empty() => Ok(std::vec::Vec::new()),
-        _ => literal::parse(ty, text)
-            .map(|value| value.to_bytes())
-            .map_err(Some),
+    let of_text = |text: &str| match literal::parse(ty, text) {
+        Ok(value) => Ok(value.to_bytes()),
+        Err(error) if *ty == Duration => Err(Some(Refused::Bare(error))),
+        Err(error) => Err(Some(error.into())),
     };
     match (ty, json) {
+        (Boolean, Json::String(text)) if text.is_empty() => Ok(vec![0]),
+        // An empty text is an empty value, but for types that read it as the text it is.
+        (ty, Json::String(text))
+            if text.is_empty() && !matches!(ty, Text | Ascii | Varint | Date | Time) =>
+        {
+            Ok(std::vec::Vec::new())
+        }
         (Varint | Decimal, json) => {
             let text = json.shown();
-            let name = ty.to_string();
             let parsed = literal::parse(ty, &text).map(|value| value.to_bytes());
-            match ty {
-                Decimal if matches!(json, Json::String(text) if text.is_empty()) => {
-                    Ok(std::vec::Vec::new())
-                }
-                _ => parsed.map_err(|_| {
-                    Some(CqlError::invalid(format!(
-                        "Value '{text}' is not a valid representation of a {name} value"
-                    )))
-                }),
-            }
+            parsed.map_err(|_| {
+                Some(wrong(format!(
+                    "Value '{text}' is not a valid representation of a {ty} value"
+                )))
+            })
         }
         (Boolean, Json::Bool(value)) => Ok(vec![u8::from(*value)]),
         (_, Json::String(text)) => of_text(text),
@@ -565,6 +602,11 @@ fn plain_bytes(ty: &CqlType, json: &Json) -> Result<Vec<u8>, Option<CqlError>> {
         (Int, Json::Number(_)) if json.kind() != "Integer" => Err(None),
         // A small number is an Integer to Cassandra's reader, and a timestamp only takes a Long.
         (Timestamp, Json::Number(_)) if json.kind() != "Long" => Err(None),
+        // A number with a point is a double to Cassandra's reader, whatever becomes of it.
+        (Float, Json::Number(text)) if json.kind() == "Double" => {
+            let number: f64 = text.parse().map_err(|_| None)?;
+            Ok((number as f32).to_be_bytes().to_vec())
+        }
         (
             Int | Bigint | Counter | Timestamp | Smallint | Tinyint | Float | Double,
             Json::Number(text),
@@ -573,7 +615,7 @@ fn plain_bytes(ty: &CqlType, json: &Json) -> Result<Vec<u8>, Option<CqlError>> {
     }
 }
 
-fn put_field(ty: &CqlType, json: &Json, out: &mut Vec<u8>) -> CqlResult<()> {
+fn put_field(ty: &CqlType, json: &Json, out: &mut Vec<u8>) -> Result<(), Refused> {
     match json {
         Json::Null => wire::put_element(None, out),
         json => wire::put_element(Some(&read_bytes(ty, json)?), out),
@@ -608,7 +650,8 @@ mod tests {
     fn a_value_goes_to_json_and_back() {
         let ty = CqlType::map(CqlType::Int, CqlType::list(CqlType::Text).frozen());
         let text = r#"{"1": ["a", "b\"c"], "2": []}"#;
-        let value = read_bytes(&ty, &parse(text).expect("good JSON")).expect("a map");
+        let value = read_bytes(&ty, &parse(text).expect("good JSON"));
+        let value = value.ok().expect("a map");
         let mut out = String::new();
         print(&ty, Some(&value), &mut out).expect("a map");
         assert_eq!(out, text);

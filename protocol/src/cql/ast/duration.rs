@@ -130,7 +130,8 @@ fn read_units(body: &str, sums: &mut Sums) -> Result<(), String> {
         let letters = rest
             .find(|c: char| c.is_ascii_digit())
             .unwrap_or(rest.len());
-        let unit = rest[..letters].to_lowercase().replace(['µ', 'μ'], "u");
+        // The micro sign, and not the Greek letter that looks like it.
+        let unit = rest[..letters].to_lowercase().replace('\u{b5}', "u");
         sums.add(&unit, count, body)?;
         text = &rest[letters..];
     }
@@ -250,7 +251,8 @@ mod tests {
         assert_eq!(Duration::parse("P0001-02-03T04:00:00"), same);
         assert_eq!(Duration::parse("-P2W"), duration(0, -14, 0));
         assert_eq!(Duration::parse("89H4M48S"), Duration::parse("PT89H4M48S"));
-        assert_eq!(Duration::parse("5µs"), duration(0, 0, 5_000));
+        assert_eq!(Duration::parse("5\u{b5}s"), duration(0, 0, 5_000));
+        assert!(Duration::parse("5\u{3bc}s").is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! for what does not fit.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 
 use bytes::Bytes;
 use num_bigint::BigInt;
@@ -184,16 +185,16 @@ pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
         CqlType::Varint => CqlValue::Varint(text.parse().map_err(|_| unable("BigInteger"))?),
         CqlType::Decimal => decimal(text)
             .ok_or_else(|| CqlError::invalid(format!("unable to make BigDecimal from '{text}'")))?,
-        CqlType::Float => CqlValue::Float(float(text).ok_or_else(|| unable("float"))? as f32),
+        CqlType::Float => CqlValue::Float(float(text).ok_or_else(|| unable("float"))?),
         CqlType::Double => CqlValue::Double(float(text).ok_or_else(|| unable("double"))?),
         CqlType::Boolean => match text {
             _ if text.eq_ignore_ascii_case("true") => CqlValue::Boolean(true),
             _ if text.eq_ignore_ascii_case("false") => CqlValue::Boolean(false),
             _ => return Err(unable("boolean")),
         },
-        CqlType::Uuid => CqlValue::Uuid(Uuid::parse_str(text).map_err(|_| unable("UUID"))?),
+        CqlType::Uuid => CqlValue::Uuid(uuid(text).ok_or_else(|| unable("UUID"))?),
         CqlType::Timeuuid => {
-            let uuid = Uuid::parse_str(text).map_err(|_| {
+            let uuid = uuid(text).ok_or_else(|| {
                 CqlError::invalid(format!("Unknown timeuuid representation: {text}"))
             })?;
             if uuid.get_version_num() != 1 {
@@ -217,9 +218,8 @@ pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
             })
         }
         lexical if is_lexical(lexical) => {
-            let uuid = Uuid::parse_str(text);
-            let uuid =
-                uuid.map_err(|_| CqlError::invalid(format!("unable to make UUID from '{text}'")))?;
+            let uuid = uuid(text)
+                .ok_or_else(|| CqlError::invalid(format!("unable to make UUID from '{text}'")))?;
             CqlValue::Custom(uuid.into_bytes().to_vec())
         }
         other => {
@@ -252,17 +252,80 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(IpAddr::from(Ipv4Addr::from(address)))
 }
 
-/// `Double.parseDouble`, as far as CQL's numbers go.
-fn float(text: &str) -> Option<f64> {
-    match text {
-        _ if text.eq_ignore_ascii_case("nan") || text.eq_ignore_ascii_case("-nan") => {
-            Some(f64::NAN)
+/// In groups of digits with dashes between them, and in no other clothes.
+fn uuid(text: &str) -> Option<Uuid> {
+    let parsed = Uuid::parse_str(text).ok();
+    parsed.filter(|_| text.len() == uuid::fmt::Hyphenated::LENGTH)
+}
+
+/// `Double.parseDouble` and `Float.parseFloat`: rounded once, to the type that is asked for.
+fn float<F: FromStr>(text: &str) -> Option<F> {
+    let text = text.trim_matches(|c| c <= ' ');
+    let (sign, magnitude) = match text.strip_prefix('-') {
+        Some(magnitude) => ("-", magnitude),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    match magnitude {
+        // It has no sign.
+        "NaN" => return magnitude.parse().ok(),
+        "Infinity" => return format!("{sign}{magnitude}").parse().ok(),
+        _ => {}
+    }
+    let number = magnitude.strip_suffix(['f', 'F', 'd', 'D']);
+    let number = number.unwrap_or(magnitude);
+    let digits = match number.strip_prefix("0x").or(number.strip_prefix("0X")) {
+        Some(hexadecimal) => of_sixteens(hexadecimal)?,
+        None => number.to_owned(),
+    };
+    let is_number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    is_number.then(|| format!("{sign}{digits}").parse().ok())?
+}
+
+/// The decimal digits of a number like `1.8p3`: to the base of sixteen, times a power of two.
+fn of_sixteens(text: &str) -> Option<String> {
+    let (mantissa, exponent) = text.split_once(['p', 'P'])?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let is_exponent = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !is_exponent(exponent.strip_prefix(['-', '+']).unwrap_or(exponent)) {
+        return None;
+    }
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let digits = digits.trim_start_matches('0');
+    // Of the digits that no float has room for it matters only whether they are nothing.
+    let (kept, rest) = digits.split_at(digits.len().min(SIXTEENS_KEPT));
+    let rest_matters = rest.bytes().any(|digit| digit != b'0');
+    let kept = format!("{kept}{}", u8::from(rest_matters));
+    let mut number = BigInt::parse_bytes(kept.as_bytes(), 16)?;
+    let beyond = match exponent.starts_with('-') {
+        true => i64::MIN,
+        false => i64::MAX,
+    };
+    let places = 4 * (rest.len() as i64 - fraction.len() as i64 - 1);
+    let exponent = exponent.parse::<i64>().unwrap_or(beyond);
+    let exponent = exponent
+        .saturating_add(places)
+        .clamp(-POWER_OF_TWO_MAX, POWER_OF_TWO_MAX);
+    // 2^-n is 5^n / 10^n.
+    match u32::try_from(exponent) {
+        Ok(up) => {
+            number <<= up;
+            Some(number.to_string())
         }
-        _ if text.eq_ignore_ascii_case("infinity") => Some(f64::INFINITY),
-        _ if text.eq_ignore_ascii_case("-infinity") => Some(f64::NEG_INFINITY),
-        _ => text.parse().ok(),
+        Err(_) => {
+            number *= BigInt::from(5).pow(exponent.unsigned_abs() as u32);
+            Some(format!("{number}e{exponent}"))
+        }
     }
 }
+
+/// More digits to the base of sixteen than a double or the half of its last place has.
+const SIXTEENS_KEPT: usize = 32;
+
+/// Beyond it so many digits are infinite, or nothing.
+const POWER_OF_TWO_MAX: i64 = 1500;
 
 /// `new BigDecimal(text)`: the scale is what was written.
 pub fn decimal(text: &str) -> Option<CqlValue> {

@@ -220,8 +220,7 @@ impl Function {
         if let (Function::ToJson, Some(argument), Some(value)) =
             (self, arguments.first(), values.first())
         {
-            let mut text = String::new();
-            json::print(&argument.ty, value.as_deref(), &mut text)?;
+            let text = json::of_argument(&argument.ty, value.as_deref())?;
             return Ok(Some(text.into()));
         }
         let mut given = Vec::with_capacity(values.len());

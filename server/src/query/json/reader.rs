@@ -1,6 +1,7 @@
 //! Text to JSON, every number with its own digits, and the words in which Cassandra speaks of what it read.
 
 use std::collections::HashMap;
+use std::str::CharIndices;
 
 use crate::error::{CqlError, CqlResult};
 
@@ -168,28 +169,7 @@ impl<'a> Reader<'a> {
                     'r' => text.push('\r'),
                     'b' => text.push('\u{8}'),
                     'f' => text.push('\u{c}'),
-                    'u' => {
-                        let mut unit = || {
-                            (0..4).try_fold(0u32, |sum, _| {
-                                Some(sum * 16 + chars.next()?.1.to_digit(16)?)
-                            })
-                        };
-                        let first = unit()?;
-                        let code = if (0xD800..0xDC00).contains(&first) {
-                            if chars.next()?.1 != '\\' || chars.next()?.1 != 'u' {
-                                return None;
-                            }
-                            let mut unit = || {
-                                (0..4).try_fold(0u32, |sum, _| {
-                                    Some(sum * 16 + chars.next()?.1.to_digit(16)?)
-                                })
-                            };
-                            0x10000 + ((first - 0xD800) << 10) + unit()?.checked_sub(0xDC00)?
-                        } else {
-                            first
-                        };
-                        text.push(char::from_u32(code)?);
-                    }
+                    'u' => text.push(escaped(&mut chars)?),
                     other @ ('"' | '\\' | '/') => text.push(other),
                     _ => return None,
                 },
@@ -199,6 +179,33 @@ impl<'a> Reader<'a> {
         }
         None
     }
+}
+
+/// The letter of the digits behind `\u`, and of the other half of a pair behind them. Half a pair is what Java writes for one: a question mark.
+fn escaped(chars: &mut CharIndices<'_>) -> Option<char> {
+    let unit = |chars: &mut CharIndices<'_>| {
+        (0..4).try_fold(0, |sum, _| Some(sum * 16 + chars.next()?.1.to_digit(16)?))
+    };
+    let first = unit(chars)?;
+    if let Some(letter) = char::from_u32(first) {
+        return Some(letter);
+    }
+    let mut ahead = chars.clone();
+    let follows = ahead.as_str().starts_with("\\u");
+    let pair = follows.then(|| {
+        ahead.nth(1);
+        let second = unit(&mut ahead)?;
+        char::decode_utf16([first as u16, second as u16])
+            .next()?
+            .ok()
+    });
+    Some(match pair.flatten() {
+        Some(letter) => {
+            *chars = ahead;
+            letter
+        }
+        None => '?',
+    })
 }
 
 /// Whether JSON has such a number: neither a plus nor a zero before it, and digits on both sides of a point.
