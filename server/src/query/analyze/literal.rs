@@ -182,7 +182,7 @@ pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
         CqlType::Counter => CqlValue::Counter(text.parse().map_err(|_| unable("long"))?),
         CqlType::Smallint => CqlValue::Smallint(text.parse().map_err(|_| unable("short"))?),
         CqlType::Tinyint => CqlValue::Tinyint(text.parse().map_err(|_| unable("byte"))?),
-        CqlType::Varint => CqlValue::Varint(text.parse().map_err(|_| unable("BigInteger"))?),
+        CqlType::Varint => CqlValue::Varint(whole(text).ok_or_else(|| unable("BigInteger"))?),
         CqlType::Decimal => decimal(text)
             .ok_or_else(|| CqlError::invalid(format!("unable to make BigDecimal from '{text}'")))?,
         CqlType::Float => CqlValue::Float(float(text).ok_or_else(|| unable("float"))?),
@@ -217,6 +217,7 @@ pub fn parse(ty: &CqlType, text: &str) -> CqlResult<CqlValue> {
                 nanoseconds: duration.nanoseconds,
             })
         }
+        lexical if is_lexical(lexical) && text.is_empty() => CqlValue::Empty,
         lexical if is_lexical(lexical) => {
             let uuid = uuid(text)
                 .ok_or_else(|| CqlError::invalid(format!("unable to make UUID from '{text}'")))?;
@@ -336,16 +337,20 @@ pub fn decimal(text: &str) -> Option<CqlValue> {
         Some((mantissa, exponent)) => (mantissa, i64::from(exponent.parse::<i32>().ok()?)),
         None => (text, 0),
     };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = format!("{whole}{fraction}");
-    if !digits.bytes().any(|byte| byte.is_ascii_digit()) {
+    let (before, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let scale = i32::try_from(fraction.len() as i64 - exponent).ok()?;
-    Some(CqlValue::Decimal {
-        unscaled: digits.parse::<BigInt>().ok()?,
-        scale,
-    })
+    let unscaled = whole(&format!("{before}{fraction}"))?;
+    Some(CqlValue::Decimal { unscaled, scale })
+}
+
+/// `new BigInteger(text)`: digits, and nothing between them.
+fn whole(text: &str) -> Option<BigInt> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok())?
 }
 
 #[cfg(test)]
