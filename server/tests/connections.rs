@@ -904,3 +904,54 @@ async fn a_keyring_inside_the_data_folder_is_refused() {
         .expect("the keyring was taken");
     assert!(refusal.contains("lies in the data folder"), "{refusal}");
 }
+
+#[tokio::test]
+async fn a_startup_for_a_version_that_nobody_speaks_is_refused_and_another_one_is_taken() {
+    let world = World::start(|_| {}).await;
+    let mut client = world.socket().await;
+    let refused = [
+        (&[][..], "Missing value CQL_VERSION in STARTUP message"),
+        (
+            &[("CQL_VERSION", "2.0.0"), ("COMPRESSION", "gzip")],
+            "CQL version 2.0.0 is not supported by the binary protocol (supported version are >= 3.0.0)",
+        ),
+        (&[("CQL_VERSION", "3")], "Invalid version value: 3"),
+        (&[("CQL_VERSION", "")], "Invalid version value: "),
+        (&[("CQL_VERSION", "3.0.x")], "Invalid version value: 3.0.x"),
+        (
+            &[("CQL_VERSION", "3.0.0-")],
+            "Invalid version value: 3.0.0-",
+        ),
+        (
+            &[("CQL_VERSION", "3.0.0"), ("COMPRESSION", "")],
+            "Unknown compression algorithm: ",
+        ),
+    ];
+    for (options, expected) in refused {
+        let mut body = BytesMut::new();
+        body.put_u16(options.len() as u16);
+        for (name, value) in options {
+            put_string(&mut body, name);
+            put_string(&mut body, value);
+        }
+        client.send(0, Opcode::Startup, &body).await;
+        let answer = client.next().await.unwrap();
+        assert_eq!(code(&answer), 0x000A);
+        assert!(words(&answer).ends_with(expected), "{}", words(&answer));
+    }
+    client.startup(&[]).await;
+    client.run("SELECT key FROM system.local").await;
+    for version in ["3.4.7", "3.0", "4.0.0", "3.0.0-beta1", "3.0.0.1+x"] {
+        let mut client = world.socket().await;
+        let mut body = BytesMut::new();
+        body.put_u16(1);
+        put_string(&mut body, "CQL_VERSION");
+        put_string(&mut body, version);
+        client.send(0, Opcode::Startup, &body).await;
+        assert_eq!(
+            client.next().await.unwrap().opcode,
+            Opcode::Ready,
+            "{version}"
+        );
+    }
+}

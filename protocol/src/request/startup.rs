@@ -32,7 +32,6 @@ impl<'a> Startup<'a> {
             return Ok(None);
         };
         match name.to_ascii_lowercase().as_str() {
-            "" => Ok(None),
             "lz4" => Ok(Some(Compression::Lz4)),
             "snappy" if version >= Version::V5 => Err(Malformed::of(
                 "Snappy compression is not supported in protocol V5",

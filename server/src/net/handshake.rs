@@ -79,12 +79,23 @@ fn start(
     if session.is_started() {
         return refuse("Unexpected message STARTUP: the connection is ready");
     }
-    if startup.cql_version().is_none() {
-        return refuse("Missing value CQL_VERSION in STARTUP message");
+    // Who is refused may try again.
+    let again = |message: &str| Greeting::Answer(CqlError::protocol(message).into());
+    let Some(wanted) = startup.cql_version() else {
+        return again("Missing value CQL_VERSION in STARTUP message");
+    };
+    match major(wanted) {
+        Some(3..) => {}
+        Some(_) => {
+            return again(&format!(
+                "CQL version {wanted} is not supported by the binary protocol (supported version are >= 3.0.0)"
+            ));
+        }
+        None => return again(&format!("Invalid version value: {wanted}")),
     }
     let compression = match startup.compression(version) {
         Ok(compression) => compression,
-        Err(malformed) => return refuse(&malformed.to_string()),
+        Err(malformed) => return again(&malformed.to_string()),
     };
     let answer = match authority.authenticates() {
         true => {
@@ -101,6 +112,27 @@ fn start(
         answer,
         version,
         compression,
+    }
+}
+
+/// The first number of a version: `3.4.7`, `3.4`, `3.4.7.1`, each perhaps with what it is a first sight of, `-beta1`, or a build of, `+1`. None: it is no version.
+fn major(version: &str) -> Option<u32> {
+    let (numbers, rest) = match version.find(['-', '+']) {
+        Some(at) => (&version[..at], Some(&version[at + 1..])),
+        None => (version, None),
+    };
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte);
+    if rest.is_some_and(|rest| rest.is_empty() || !rest.bytes().all(is_of_name)) {
+        return None;
+    }
+    let digits = |text: &str| match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => text.parse().ok(),
+        false => None,
+    };
+    let numbers: Option<Vec<u32>> = numbers.split('.').map(digits).collect();
+    match numbers?.as_slice() {
+        all @ [major, ..] if (2..=4).contains(&all.len()) => Some(*major),
+        _ => None,
     }
 }
 
