@@ -120,9 +120,7 @@ impl Terms<'_> {
     ) -> CqlResult<Typed> {
         let Some(receiver) = receiver else {
             // In brackets alone it may be a tuple of one: somebody has to say.
-            let known =
-                parts.len() > 1 && parts.iter().all(|part| self.natural_type(part).is_some());
-            if !known {
+            if parts.len() == 1 || self.natural_type(of).is_none() {
                 return Err(cannot_infer(&format!("({})", all_of(parts))));
             }
             let mut expressions = Vec::new();
@@ -143,7 +141,6 @@ impl Terms<'_> {
                 receiver.name, receiver.ty
             )));
         };
-        let _ = of;
         if parts.len() > types.len() {
             return Err(CqlError::invalid(format!(
                 "Invalid tuple literal for {}: too many elements. Type {} expects {} but got {}",

@@ -110,7 +110,10 @@ impl Terms<'_> {
             Selectable::Slice { of, .. } => self.natural_type(of),
             Selectable::Tuple(parts) => match parts.as_slice() {
                 [single] => self.natural_type(single),
-                _ => None,
+                parts => {
+                    let types = parts.iter().map(|part| self.part_type(part));
+                    types.collect::<Option<Vec<_>>>().map(CqlType::tuple)
+                }
             },
             Selectable::Arithmetic { left, right, .. } => {
                 let (left, right) = (self.own_type(left)?, self.own_type(right)?);
@@ -121,14 +124,22 @@ impl Terms<'_> {
             }
             Selectable::Negation(inner) => self.own_type(inner),
             Selectable::List(parts) => {
-                let known = parts.iter().find_map(|part| self.natural_type(part))?;
+                let known = parts.iter().find_map(|part| self.part_type(part))?;
                 Some(CqlType::list(known.frozen()).frozen())
             }
             Selectable::Set(parts) => {
-                let known = parts.iter().find_map(|part| self.natural_type(part))?;
+                let known = parts.iter().find_map(|part| self.part_type(part))?;
                 Some(CqlType::Set(Arc::new(known.frozen())).frozen())
             }
             Selectable::Map(_) => None,
+        }
+    }
+
+    /// The same of a part of something. In brackets alone it may be a tuple of one.
+    fn part_type(&self, of: &Selectable) -> Option<CqlType> {
+        match of {
+            Selectable::Tuple(parts) if parts.len() == 1 => None,
+            part => self.natural_type(part),
         }
     }
 
