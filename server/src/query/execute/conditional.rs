@@ -382,23 +382,19 @@ impl Latched<'_> {
             ));
         };
         let table = &first.table;
-        // As in Cassandra, what a batch writes without a condition does not count.
-        let touches = |kind: ColumnKind| {
-            conditional.iter().any(|(plan, _)| {
-                let rows = kind == ColumnKind::Regular && !plan.statics_only;
-                rows || plan
-                    .operations
-                    .iter()
-                    .any(|(index, _)| table.columns[*index].kind == kind)
-            })
-        };
+        // As in Cassandra, what a batch writes without a condition does not count for static columns, but for those of rows.
+        let touches_statics = conditional.iter().any(|(plan, _)| {
+            let is_static = |index: usize| table.columns[index].kind == ColumnKind::Static;
+            plan.operations.iter().any(|(index, _)| is_static(*index))
+        });
+        let touches_rows = demand.plans.iter().any(|(plan, _)| names_rows(plan));
         let mut stand_in = None;
         if positions.is_empty() {
             let command = first_rows(table, key, now.seconds);
             let Some(page) = self.read(table, command, patience).await? else {
                 return Ok(None);
             };
-            stand_in = first_row(page, touches(ColumnKind::Regular))?;
+            stand_in = first_row(page, touches_rows)?;
         }
         let nothing = Existing::default();
         let refusal = Refusal {
@@ -408,7 +404,8 @@ impl Latched<'_> {
             key,
             positions,
             stand_in,
-            touches_statics: touches(ColumnKind::Static),
+            touches_rows,
+            touches_statics,
             now: now.seconds,
         };
         verdict::refused(table, &refusal).map(Some)
@@ -577,6 +574,13 @@ fn first_rows(table: &TableSchema, key: &PartitionKey, now: i64) -> ReadCommand 
         store: Store::BASE,
         range: KeyRange::One(key.clone()),
         slices: Slices::all(),
+/// Whether a statement names rows of its partition.
+fn names_rows(plan: &ModifyPlan) -> bool {
+    plan.json.is_some()
+        || plan.table.clustering.is_empty()
+        || !plan.restrictions.clustering.is_empty()
+}
+
         reversed: false,
         columns: table.storage_columns.clone(),
         limits: Limits {

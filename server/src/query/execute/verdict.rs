@@ -32,7 +32,9 @@ pub struct Refusal<'a> {
     pub existing: &'a Existing,
     /// The first row of the partition, where conditions are about the static row alone.
     pub stand_in: Option<Row>,
-    /// Some statement of the request changes static columns.
+    /// Some statement of the request names rows.
+    pub touches_rows: bool,
+    /// Some conditional statement of the request changes static columns.
     pub touches_statics: bool,
     /// Seconds.
     pub now: i64,
@@ -102,12 +104,16 @@ pub fn refused(table: &TableSchema, refusal: &Refusal<'_>) -> CqlResult<Response
         }
     }
     if let Some(row) = &refusal.stand_in {
-        // Only its place is shown: Cassandra does not read its columns.
-        let mut place = Row::new(row.clustering.clone());
-        place
-            .cells
-            .extend(row.cell(ColumnId::RAW_CLUSTERING).cloned());
-        lines.push(values_of(Some(&place))?);
+        if refusal.touches_rows {
+            lines.push(values_of(Some(row))?);
+        } else {
+            // Only its place is shown: Cassandra does not read its columns.
+            let mut place = Row::new(row.clustering.clone());
+            place
+                .cells
+                .extend(row.cell(ColumnId::RAW_CLUSTERING).cloned());
+            lines.push(values_of(Some(&place))?);
+        }
     } else if lines.is_empty() && statics.is_some() {
         lines.push(values_of(None)?);
     }
