@@ -1231,3 +1231,56 @@ fn who_has_not_logged_in_hears_the_same_when_statements_about_roles_are_prepared
         }
     });
 }
+
+#[test]
+fn clients_route_by_markers_behind_type_hints_too() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, v int)")
+            .done();
+        client
+            .query("CREATE TABLE ks.c (a int, b int, c int, v int, PRIMARY KEY ((a, b, c)))")
+            .done();
+        client
+            .query("CREATE TABLE ks.u (k frozen<tuple<int>> PRIMARY KEY)")
+            .done();
+        for (statement, expected) in [
+            ("SELECT v FROM ks.t WHERE k = (int) ?", &[0][..]),
+            ("SELECT v FROM ks.t WHERE k = ((int) ?)", &[0]),
+            ("SELECT v FROM ks.t WHERE k = (int) (int) ?", &[0]),
+            ("SELECT v FROM ks.t WHERE k IN ((int) ?)", &[0]),
+            ("SELECT v FROM ks.t WHERE k = (int) ? + 1", &[]),
+            ("SELECT v FROM ks.t WHERE k = blob_as_int(?)", &[]),
+            ("SELECT k FROM ks.u WHERE k = (?)", &[]),
+            ("INSERT INTO ks.t (v, k) VALUES (?, (int) ?)", &[1]),
+            (
+                "SELECT v FROM ks.c WHERE c = (int) ? AND b = ? AND a = (int) ?",
+                &[2, 1, 0],
+            ),
+            (
+                "UPDATE ks.c SET v = ? WHERE a = ? AND c = (int) ? AND b = ?",
+                &[1, 3, 2],
+            ),
+            (
+                "DELETE FROM ks.c WHERE a = ? AND b = ? AND c = (int) ?",
+                &[0, 1, 2],
+            ),
+            (
+                "BEGIN BATCH INSERT INTO ks.t (v, k) VALUES (?, ?); APPLY BATCH",
+                &[1],
+            ),
+            // The timestamp is of no table.
+            (
+                "BEGIN BATCH USING TIMESTAMP ? INSERT INTO ks.t (v, k) VALUES (?, ?); APPLY BATCH",
+                &[],
+            ),
+        ] {
+            assert_eq!(
+                client.prepare(statement).key_indexes,
+                expected,
+                "{statement}"
+            );
+        }
+    });
+}

@@ -118,8 +118,12 @@ impl<'a> Terms<'a> {
             })
             .collect();
         Ok(Markers {
-            specs: specs?,
-            key: key.unwrap_or_default(),
+            specs,
+            key: key.filter(|_| is_told).unwrap_or_default(),
+        let specs = specs?;
+        let place = |spec: &MarkerSpec| (spec.column.keyspace.clone(), spec.column.table.clone());
+        // Clients are told of a key only where all markers are of its table.
+        let is_told = specs.windows(2).all(|two| place(&two[0]) == place(&two[1]));
         })
     }
 
@@ -184,7 +188,9 @@ impl<'a> Terms<'a> {
 
     /// A term that a column is compared with.
     pub fn of_column(&mut self, term: &Term, column: &Column) -> CqlResult<Expression> {
-        if let (Term::Marker(marker), ColumnKind::PartitionKey) = (term, column.kind) {
+        if column.kind == ColumnKind::PartitionKey
+            && let Some(marker) = marker_for(term, &column.ty)
+        {
             self.key_markers.push((column.position, marker.index));
         }
         self.term(term, &column.name, &column.ty)
@@ -526,6 +532,20 @@ pub fn as_selectable(term: &Term) -> Selectable {
 /// The markers of a partition key: the last one for each of its columns, whatever the relation is; none if one lacks its marker.
 fn key_of(table: &TableSchema, mut found: Vec<(usize, usize)>) -> Vec<u16> {
     found.sort_by_key(|(_, marker)| *marker);
+/// The marker that stands for the whole value, whatever it is said to be of.
+fn marker_for<'t>(term: &'t Term, ty: &CqlType) -> Option<&'t Marker> {
+    match term {
+        Term::Marker(marker) => Some(marker),
+        Term::TypeHint { term, .. } => marker_for(term, ty),
+        Term::Tuple(parts) => match (parts.as_slice(), ty.bare()) {
+            ([_], CqlType::Tuple(_)) => None,
+            ([single], _) => marker_for(single, ty),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
     let mut places = vec![None; table.partition_key.len()];
     for (position, marker) in found {
         places[position] = u16::try_from(marker).ok();
