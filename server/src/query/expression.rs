@@ -379,10 +379,7 @@ impl Expression {
                     values.push(match argument.expression.evaluate(scope)? {
                         // Nothing is calculated from what is left as it is.
                         Bound::Unset => {
-                            return Err(CqlError::invalid(format!(
-                                "Invalid unset value for argument in call to function {}",
-                                function.called(arguments, returns)
-                            )));
+                            return Err(unset(*function, arguments, returns));
                         }
                         value => value.value(),
                     });
@@ -433,6 +430,55 @@ impl Expression {
         })
     }
 
+    /// Calculates what is called of values alone, as Cassandra does before it looks for rows; and an argument is refused that is left as it is, whatever stands
+    /// beside it.
+    pub fn check_calls(&self, scope: &Scope<'_>) -> CqlResult<()> {
+        match self {
+            Expression::Call { .. } if self.is_of_values() => self.evaluate(scope).map(drop),
+            Expression::Call {
+                function,
+                arguments,
+                returns,
+            } => {
+                for argument in arguments {
+                    argument.expression.check_calls(scope)?;
+                }
+                for argument in arguments {
+                    if let Expression::Marker(_) = argument.expression
+                        && argument.expression.evaluate(scope)? == Bound::Unset
+                    {
+                        return Err(unset(*function, arguments, returns));
+                    }
+                }
+                Ok(())
+            }
+            Expression::Build { parts, .. } => {
+                parts.iter().try_for_each(|part| part.check_calls(scope))
+            }
+            Expression::Field { of, .. } => of.check_calls(scope),
+            Expression::Element { of, .. } | Expression::Slice { of, .. } => {
+                of.expression.check_calls(scope)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is a value that a statement brings along, or called of such alone.
+    fn is_of_values(&self) -> bool {
+        match self {
+            Expression::Constant(_) | Expression::Refused(_) | Expression::Marker(_) => true,
+            Expression::Call {
+                function,
+                arguments,
+                ..
+            } => {
+                let mut arguments = arguments.iter();
+                function.is_pure() && arguments.all(|argument| argument.expression.is_of_values())
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the value is the same for every execution.
     pub fn is_constant(&self) -> bool {
         matches!(self, Expression::Constant(_))
@@ -460,6 +506,13 @@ impl Expression {
             _ => {}
         }
     }
+}
+
+fn unset(function: Function, arguments: &[Typed], returns: &CqlType) -> CqlError {
+    CqlError::invalid(format!(
+        "Invalid unset value for argument in call to function {}",
+        function.called(arguments, returns)
+    ))
 }
 
 fn row<'a>(scope: &Scope<'a>) -> CqlResult<&'a RowScope<'a>> {

@@ -1284,3 +1284,50 @@ fn clients_route_by_markers_behind_type_hints_too() {
         }
     });
 }
+
+#[test]
+fn what_is_called_of_bound_values_alone_is_calculated_whatever_the_rows_are() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, v int)")
+            .done();
+        client.query("INSERT INTO ks.t (k, v) VALUES (1, 1)").done();
+        let mut refused = |shown: &str, key: i32, value: &Value| {
+            let statement = client.prepare(&format!("SELECT {shown} FROM ks.t WHERE k = {key}"));
+            client
+                .execute(&statement, std::slice::from_ref(value))
+                .error()
+                .1
+        };
+        let short = Value::Bytes(vec![1]);
+        for shown in [
+            "blob_as_int(?)",
+            "blob_as_int(?) + 1",
+            "(k, blob_as_int(?))",
+            "max(abs(blob_as_int(?)))",
+        ] {
+            assert_eq!(
+                refused(shown, 99, &short),
+                "In call to function system.blob_as_int, value 0x01 is not a valid binary representation for type int",
+                "{shown}"
+            );
+        }
+        assert!(refused("(int) ? / 0", 99, &1.into()).ends_with("/ by zero"));
+        for (shown, key, function) in [
+            ("abs((int) ?)", 99, "abs"),
+            ("(int) ? + k", 99, "_add"),
+            ("max(k + (int) ?)", 99, "_add"),
+            ("max((int) ?)", 1, "max"),
+            ("count((int) ?)", 1, "count"),
+            ("sum((int) ?)", 1, "sum"),
+        ] {
+            assert_eq!(
+                refused(shown, key, &Value::Unset),
+                format!("Invalid unset value for argument in call to function {function}")
+            );
+        }
+        let largest = client.prepare("SELECT max((int) ?) FROM ks.t WHERE k = 99");
+        client.execute(&largest, &[Value::Unset]).rows();
+    });
+}

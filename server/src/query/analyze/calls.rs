@@ -382,6 +382,8 @@ impl Terms<'_> {
         returns: CqlType,
     ) -> CqlResult<Typed> {
         self.asks_for_time |= !function.is_pure();
+        let is_bound = |argument: &Typed| matches!(argument.expression, Expression::Marker(_));
+        self.calls_bound |= arguments.iter().any(is_bound);
         let constant = function.is_pure()
             && arguments
                 .iter()

@@ -51,6 +51,8 @@ pub struct SelectPlan {
     pub chosen: Vec<Chosen>,
     /// What is wrong with a constant that is shown and cannot be calculated, whatever the rows are.
     pub incalculable: Option<CqlError>,
+    /// Whether something shown is called of a bound value.
+    pub calls_bound: bool,
 }
 
 impl SelectPlan {
@@ -174,6 +176,7 @@ pub fn select(
         asks_for_time: terms.asks_for_time(),
         chosen: std::mem::take(&mut terms.chosen),
         incalculable: terms.incalculable.take(),
+        calls_bound: terms.calls_bound,
         needs_clustering: columns
             .iter()
             .any(|index| table.columns[*index].kind == ColumnKind::Clustering)

@@ -77,6 +77,8 @@ pub struct Terms<'a> {
     pub chosen: Vec<Chosen>,
     /// What is wrong with the first call of constants in what is selected that has no value.
     pub incalculable: Option<CqlError>,
+    /// Whether a call of a bound value was met in what is selected.
+    pub calls_bound: bool,
     /// Columns of the partition key, by their places in it, that a marker is compared with: drivers route by those.
     pub key_markers: Vec<(usize, usize)>,
 }
@@ -101,6 +103,7 @@ impl<'a> Terms<'a> {
             first_column: None,
             chosen: Vec::new(),
             incalculable: None,
+            calls_bound: false,
             key_markers: Vec::new(),
         }
     }
@@ -117,13 +120,13 @@ impl<'a> Terms<'a> {
                 })
             })
             .collect();
-        Ok(Markers {
-            specs,
-            key: key.filter(|_| is_told).unwrap_or_default(),
         let specs = specs?;
         let place = |spec: &MarkerSpec| (spec.column.keyspace.clone(), spec.column.table.clone());
         // Clients are told of a key only where all markers are of its table.
         let is_told = specs.windows(2).all(|two| place(&two[0]) == place(&two[1]));
+        Ok(Markers {
+            specs,
+            key: key.filter(|_| is_told).unwrap_or_default(),
         })
     }
 
@@ -529,9 +532,6 @@ pub fn as_selectable(term: &Term) -> Selectable {
     }
 }
 
-/// The markers of a partition key: the last one for each of its columns, whatever the relation is; none if one lacks its marker.
-fn key_of(table: &TableSchema, mut found: Vec<(usize, usize)>) -> Vec<u16> {
-    found.sort_by_key(|(_, marker)| *marker);
 /// The marker that stands for the whole value, whatever it is said to be of.
 fn marker_for<'t>(term: &'t Term, ty: &CqlType) -> Option<&'t Marker> {
     match term {
@@ -546,6 +546,9 @@ fn marker_for<'t>(term: &'t Term, ty: &CqlType) -> Option<&'t Marker> {
     }
 }
 
+/// The markers of a partition key: the last one for each of its columns, whatever the relation is; none if one lacks its marker.
+fn key_of(table: &TableSchema, mut found: Vec<(usize, usize)>) -> Vec<u16> {
+    found.sort_by_key(|(_, marker)| *marker);
     let mut places = vec![None; table.partition_key.len()];
     for (position, marker) in found {
         places[position] = u16::try_from(marker).ok();

@@ -11,7 +11,7 @@ use crate::encode::order;
 use crate::error::{CqlError, CqlResult};
 use crate::query::analyze::SelectPlan;
 use crate::query::analyze::nearest::LIMIT_MAX;
-use crate::query::expression::{RowScope, Scope};
+use crate::query::expression::{Bound, RowScope, Scope};
 use crate::query::functions::aggregate::Accumulator;
 use crate::query::json;
 
@@ -101,7 +101,15 @@ impl Select {
         }
         for (accumulator, aggregate) in group.accumulators.iter_mut().zip(&plan.aggregates) {
             let value = match &aggregate.argument {
-                Some(argument) => argument.expression.evaluate(scope)?.value(),
+                Some(argument) => match argument.expression.evaluate(scope)? {
+                    Bound::Unset => {
+                        return Err(CqlError::invalid(format!(
+                            "Invalid unset value for argument in call to function {}",
+                            aggregate.kind.name()
+                        )));
+                    }
+                    value => value.value(),
+                },
                 None => Some(Bytes::new()),
             };
             accumulator.add(value.as_ref())?;

@@ -215,6 +215,13 @@ impl Select {
         if bound.has_refused() {
             check_shown(plan, &scope)?;
         }
+        if plan.calls_bound {
+            let arguments = plan.aggregates.iter();
+            let arguments = arguments.filter_map(|aggregate| aggregate.argument.as_ref());
+            for shown in plan.shown.iter().chain(arguments) {
+                shown.expression.check_calls(&scope)?;
+            }
+        }
         if let Some(by) = &plan.group_by {
             by.check(&scope)?;
         }
