@@ -1331,3 +1331,48 @@ fn what_is_called_of_bound_values_alone_is_calculated_whatever_the_rows_are() {
         client.execute(&largest, &[Value::Unset]).rows();
     });
 }
+
+#[test]
+fn what_is_nearest_needs_a_limit_once_it_is_executed() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, v vector<float, 2>)")
+            .done();
+        client.query("CREATE INDEX ON ks.t (v) USING 'sai'").done();
+        client.wait_for_builds();
+        let nearest = "FROM ks.t ORDER BY v ANN OF [1, 1]";
+        for (statement, values, expected) in [
+            (
+                format!("SELECT k {nearest}"),
+                vec![],
+                "Top-K queries must have a limit",
+            ),
+            (
+                format!("SELECT k {nearest} LIMIT ?"),
+                vec![Value::Unset],
+                "Top-K queries must have a limit",
+            ),
+            (
+                format!("SELECT k {nearest} LIMIT ?"),
+                vec![1001.into()],
+                "Use of ANN OF in an ORDER BY clause requires a LIMIT",
+            ),
+            (
+                format!("SELECT count(*) {nearest}"),
+                vec![],
+                "Top-K queries can not be run with aggregation",
+            ),
+            (
+                format!("SELECT k {nearest} PER PARTITION LIMIT 1"),
+                vec![],
+                "Top-K queries do not support per-partition limits",
+            ),
+        ] {
+            let prepared = client.prepare(&statement);
+            let (code, message) = client.execute(&prepared, &values).error();
+            assert_eq!(code, INVALID);
+            assert!(message.starts_with(expected), "{statement}: {message}");
+        }
+    });
+}

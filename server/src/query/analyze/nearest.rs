@@ -11,6 +11,7 @@ use palladium_protocol::cql::ast::{Direction, Name, OrderingKey, Relation, Selec
 use palladium_protocol::types::CqlType;
 use palladium_storage::graph::Metric;
 
+use super::SelectPlan;
 use super::restrict::{REQUIRES_FILTERING, VECTORS_ARE_NOT_COMPARED};
 use super::term::{Terms, undefined};
 use crate::derived::nearest::metric;
@@ -168,21 +169,6 @@ pub fn nearest(
     let (index, place) = restriction(table, statement)?;
     let own = &table.columns[place];
     let to = terms.term(near, &own.name, &own.ty)?;
-    if !terms.aggregates.is_empty() || !statement.group_by.is_empty() {
-        return Err(CqlError::invalid(
-            "Top-K queries can not be run with aggregation",
-        ));
-    }
-    if statement.per_partition_limit.is_some() {
-        return Err(CqlError::invalid(
-            "Top-K queries do not support per-partition limits",
-        ));
-    }
-    if statement.limit.is_none() {
-        return Err(CqlError::invalid(
-            "Top-K queries must have a limit specified and the limit must be less than the query page size",
-        ));
-    }
     let function = match metric(index) {
         Metric::Euclidean => Function::SimilarityEuclidean,
         Metric::DotProduct => Function::SimilarityDotProduct,
@@ -209,9 +195,25 @@ pub fn nearest(
     }))
 }
 
-/// LIMIT is too large.
-pub fn too_many(limit: u32) -> CqlError {
-    CqlError::invalid(format!(
-        "Use of ANN OF in an ORDER BY clause requires a LIMIT that is not greater than {LIMIT_MAX}. LIMIT was {limit}"
-    ))
+/// Whether what is nearest can be had in this way, which Cassandra asks when the statement is executed. `limit`: the largest number where there is none.
+pub fn check(plan: &SelectPlan, limit: u32) -> CqlResult<()> {
+    if plan.is_aggregate() {
+        return Err(CqlError::invalid(
+            "Top-K queries can not be run with aggregation",
+        ));
+    }
+    if plan.per_partition_limit.is_some() {
+        return Err(CqlError::invalid(
+            "Top-K queries do not support per-partition limits",
+        ));
+    }
+    match limit {
+        0..=LIMIT_MAX => Ok(()),
+        u32::MAX => Err(CqlError::invalid(
+            "Top-K queries must have a limit specified and the limit must be less than the query page size",
+        )),
+        _ => Err(CqlError::invalid(format!(
+            "Use of ANN OF in an ORDER BY clause requires a LIMIT that is not greater than {LIMIT_MAX}. LIMIT was {limit}"
+        ))),
+    }
 }

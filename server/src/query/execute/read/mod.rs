@@ -39,7 +39,7 @@ use crate::error::{CqlError, CqlResult};
 use crate::guardrails::Limit;
 use crate::query::Outcome;
 use crate::query::analyze::SelectPlan;
-use crate::query::analyze::nearest::{LIMIT_MAX, too_many};
+use crate::query::analyze::nearest;
 use crate::query::answer::{Cells, Response, Rows, RowsMetadata};
 use crate::query::check;
 use crate::query::expression::{Bound, Expression, Scope};
@@ -229,6 +229,7 @@ impl Select {
         if let Some(near) = &plan.nearest {
             indexed::check_built(&near.index)?;
             if left > LIMIT_MAX {
+            nearest::check(plan, left)?;
                 return Err(too_many(left));
             }
             warnings.extend(super::consistency::check_nearest(&settings)?);
