@@ -1376,3 +1376,25 @@ fn what_is_nearest_needs_a_limit_once_it_is_executed() {
         }
     });
 }
+
+#[test]
+fn an_empty_index_of_a_list_is_refused() {
+    with_server(|address| {
+        let mut client = Client::connect(address);
+        client
+            .query("CREATE TABLE ks.t (k int PRIMARY KEY, l list<int>)")
+            .done();
+        client
+            .query("INSERT INTO ks.t (k, l) VALUES (1, [1])")
+            .done();
+        for statement in [
+            "UPDATE ks.t SET l[?] = 1 WHERE k = 1",
+            "DELETE l[?] FROM ks.t WHERE k = 1",
+        ] {
+            let prepared = client.prepare(statement);
+            let answer = client.execute(&prepared, &[Value::Bytes(Vec::new())]);
+            let expected = "Invalid empty value for list index".to_owned();
+            assert_eq!(answer.error(), (INVALID, expected), "{statement}");
+        }
+    });
+}

@@ -12,7 +12,6 @@ use palladium_protocol::cql::ast::Arithmetic;
 use palladium_protocol::types::CqlType;
 use palladium_storage::{Cell, Row};
 
-use crate::encode::Malformed;
 use crate::encode::cell::{self, Stamp, cell_value};
 use crate::encode::order;
 use crate::encode::wire::Elements;
@@ -316,7 +315,7 @@ impl RowWriter<'_> {
         let index = index
             .try_into()
             .map(i32::from_be_bytes)
-            .map_err(|_| CqlError::from(Malformed::LENGTH))?;
+            .map_err(|_| CqlError::invalid("Invalid empty value for list index"))?;
         if cells.is_empty() {
             return Err(CqlError::invalid(match what {
                 "set" => "Attempted to set an element on a list which is null".to_owned(),
