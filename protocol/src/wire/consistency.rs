@@ -19,10 +19,11 @@ pub enum Consistency {
     Serial = 0x08,
     LocalSerial = 0x09,
     LocalOne = 0x0A,
+    NodeLocal = 0x0B,
 }
 
 impl Consistency {
-    pub const ALL: [Consistency; 11] = [
+    pub const ALL: [Consistency; 12] = [
         Self::Any,
         Self::One,
         Self::Two,
@@ -34,6 +35,7 @@ impl Consistency {
         Self::Serial,
         Self::LocalSerial,
         Self::LocalOne,
+        Self::NodeLocal,
     ];
 
     #[inline]
@@ -72,6 +74,7 @@ impl fmt::Display for Consistency {
             Self::Serial => "SERIAL",
             Self::LocalSerial => "LOCAL_SERIAL",
             Self::LocalOne => "LOCAL_ONE",
+            Self::NodeLocal => "NODE_LOCAL",
         })
     }
 }
@@ -86,6 +89,6 @@ mod tests {
             assert_eq!(usize::from(level.number()), place);
             assert_eq!(Consistency::from_number(level.number()), Ok(*level));
         }
-        assert!(Consistency::from_number(11).is_err());
+        assert!(Consistency::from_number(12).is_err());
     }
 }

@@ -233,8 +233,8 @@ fn version_three_has_no_custom_payload() {
 
 #[test]
 fn an_unknown_consistency_is_refused() {
-    let frame = frame("04 00 0001 07 0000000b 00000004 'TEXT' 000b 00");
-    assert_eq!(refused(&frame), "Unknown code 11 for a consistency level");
+    let frame = frame("04 00 0001 07 0000000b 00000004 'TEXT' 000c 00");
+    assert_eq!(refused(&frame), "Unknown code 12 for a consistency level");
 }
 
 #[test]

@@ -308,6 +308,7 @@ fn execute(
     session.asked = statement.asked;
     database.authority.permitted(session, &statement)?;
     settings.is_superuser = session.is_superuser;
+    execute::check_level(&settings)?;
     match &statement.body {
         Body::Select(plan) => {
             let table = plan.table.id;
@@ -411,5 +412,6 @@ fn batch(
     }
     let mut settings = settings(frame, &request.params, MetadataMode::Full, session.asker())?;
     settings.is_superuser = session.is_superuser;
+    execute::check_level(&settings)?;
     execute::write::batch(database, kind, statements, &settings)
 }

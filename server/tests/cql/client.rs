@@ -322,6 +322,14 @@ impl Client {
         self.ask(QUERY, &body)
     }
 
+    /// The same with these parameters: consistency, flags, and what they say.
+    pub fn query_with(&mut self, statement: &str, parameters: &[u8]) -> Answer {
+        let mut body = (statement.len() as u32).to_be_bytes().to_vec();
+        body.extend_from_slice(statement.as_bytes());
+        body.extend_from_slice(parameters);
+        self.ask(QUERY, &body)
+    }
+
     /// A statement whose answer nobody waits for.
     pub fn send_query(&mut self, statement: &str) {
         self.send_queries(&[statement]);

@@ -12,6 +12,7 @@ mod indexes;
 mod instruments;
 mod keys;
 mod lengths;
+mod levels;
 mod masking;
 mod nearest;
 mod outcomes;

@@ -28,7 +28,7 @@ use palladium_storage::{
 };
 
 use super::condition::{applies, check_conditional, is_about_rows};
-use super::consistency::guard;
+use super::consistency::{self, guard};
 use super::counter::Totals;
 use super::demand::{Demand, rows_of};
 use super::existing::{Existing, Found, PartitionId};
@@ -196,6 +196,10 @@ impl Latched<'_> {
         let begun = moment(database, settings);
         if plans.iter().any(|(plan, _)| plan.condition.is_some()) {
             check_conditional(&plans, batch.is_some(), &begun)?;
+            let catalog = database.catalog.load();
+            let first = plans.first();
+            let keyspace = first.and_then(|(plan, _)| catalog.keyspace(&plan.table.keyspace));
+            consistency::check_conditional(keyspace.map(Arc::as_ref), settings)?;
         } else if let (None, [(plan, bound)]) = (batch, &plans[..]) {
             check_timestamp(plan, &Scope::of_values(bound, &begun))?;
         }
@@ -264,6 +268,9 @@ impl Latched<'_> {
         let done = answer.with_warnings(warnings);
         if mutations.is_empty() {
             return Ok(Some(Decided::Answer(done)));
+        }
+        if !demand.is_conditional {
+            consistency::reach(settings.consistency)?;
         }
         Ok(Some(Decided::Write {
             mutations,
@@ -567,13 +574,6 @@ async fn write(database: &Database, write: Write, kind: WriteType, held: Held) -
         .try_for_each(|result| result.map_err(refused))
 }
 
-/// Reads the first rows of a partition.
-fn first_rows(table: &TableSchema, key: &PartitionKey, now: i64) -> ReadCommand {
-    ReadCommand {
-        table: table.id,
-        store: Store::BASE,
-        range: KeyRange::One(key.clone()),
-        slices: Slices::all(),
 /// Whether a statement names rows of its partition.
 fn names_rows(plan: &ModifyPlan) -> bool {
     plan.json.is_some()
@@ -581,6 +581,13 @@ fn names_rows(plan: &ModifyPlan) -> bool {
         || !plan.restrictions.clustering.is_empty()
 }
 
+/// Reads the first rows of a partition.
+fn first_rows(table: &TableSchema, key: &PartitionKey, now: i64) -> ReadCommand {
+    ReadCommand {
+        table: table.id,
+        store: Store::BASE,
+        range: KeyRange::One(key.clone()),
+        slices: Slices::all(),
         reversed: false,
         columns: table.storage_columns.clone(),
         limits: Limits {

@@ -9,6 +9,18 @@ use super::Settings;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::{Guardrails, List};
 use crate::query::analyze::ModifyPlan;
+use crate::schema::TableSchema;
+use crate::schema::catalog::Keyspace;
+
+/// Whether a statement of any kind may ask for this.
+pub fn check(settings: &Settings) -> CqlResult<()> {
+    match settings.consistency {
+        Consistency::NodeLocal => Err(CqlError::invalid(
+            "NODE_LOCAL consistency level is highly dangerous and should be used only for debugging purposes",
+        )),
+        _ => Ok(()),
+    }
+}
 
 /// Whether a SELECT may ask for this.
 pub fn check_read(settings: &Settings) -> CqlResult<()> {
@@ -16,8 +28,22 @@ pub fn check_read(settings: &Settings) -> CqlResult<()> {
         Consistency::Any => Err(CqlError::invalid(
             "ANY ConsistencyLevel is only supported for writes",
         )),
-        consistency => reach(consistency),
+        _ => Ok(()),
     }
+}
+
+/// Whether rows that are asked for at this level can be had. `at_once`: so many partitions are read together, not one page after the other.
+pub fn check_rows(table: &TableSchema, at_once: usize, settings: &Settings) -> CqlResult<()> {
+    // What a node says of itself is there at every level.
+    if table.keyspace.starts_with("system_v") {
+        return Ok(());
+    }
+    if at_once > 1 && settings.consistency.is_serial() {
+        return Err(CqlError::invalid(
+            "SERIAL/LOCAL_SERIAL consistency may only be requested for one partition at a time",
+        ));
+    }
+    reach(settings.consistency)
 }
 
 /// Whether a SELECT of what is nearest may ask for this, and whether it gets less than it asks for.
@@ -42,8 +68,9 @@ pub fn check_nearest(settings: &Settings) -> CqlResult<Option<String>> {
 /// Whether a modification may ask for this.
 pub fn check_write(plan: &ModifyPlan, settings: &Settings) -> CqlResult<()> {
     let consistency = settings.consistency;
+    // Its levels are looked at once its condition is.
     if plan.condition.is_some() {
-        return check_conditional(settings);
+        return Ok(());
     }
     if plan.is_counter {
         if consistency == Consistency::Any {
@@ -63,11 +90,17 @@ pub fn check_write(plan: &ModifyPlan, settings: &Settings) -> CqlResult<()> {
             "You must use conditional updates for serializable writes",
         ));
     }
-    reach(consistency)
+    Ok(())
 }
 
-/// Whether a conditional modification, or a batch with one, may ask for these.
-fn check_conditional(settings: &Settings) -> CqlResult<()> {
+/// Whether conditional modifications of a keyspace's tables may ask for these: what is agreed on at one level is written at the other.
+pub fn check_conditional(keyspace: Option<&Keyspace>, settings: &Settings) -> CqlResult<()> {
+    let serial = settings.serial_consistency;
+    if serial.is_some_and(|serial| !serial.is_serial()) {
+        return Err(CqlError::invalid(
+            "Invalid consistency for conditional update. Must be one of SERIAL or LOCAL_SERIAL",
+        ));
+    }
     let consistency = settings.consistency;
     if consistency.is_serial() {
         return Err(CqlError::invalid(format!(
@@ -75,21 +108,17 @@ fn check_conditional(settings: &Settings) -> CqlResult<()> {
              accepted but I don't care how many replicas commit it for non-SERIAL reads\""
         )));
     }
-    let serial = settings.serial_consistency;
-    if serial.is_some_and(|serial| !serial.is_serial()) {
-        return Err(CqlError::invalid(
-            "Invalid consistency for conditional update. Must be one of SERIAL or LOCAL_SERIAL",
-        ));
-    }
-    Ok(())
-}
-
-/// Whether a batch may ask for this.
-pub fn check_batch(plans: &[&ModifyPlan], settings: &Settings) -> CqlResult<()> {
-    match plans {
-        [] => Ok(()),
-        _ if plans.iter().any(|plan| plan.condition.is_some()) => check_conditional(settings),
-        _ => reach(settings.consistency),
+    let class = keyspace.and_then(|keyspace| keyspace.replication.get("class"));
+    match class {
+        Some(class)
+            if consistency == Consistency::EachQuorum
+                && !class.ends_with("NetworkTopologyStrategy") =>
+        {
+            Err(CqlError::invalid(format!(
+                "consistency level {consistency} not compatible with replication strategy ({class})"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

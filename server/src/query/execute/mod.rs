@@ -17,6 +17,8 @@ pub mod schema;
 mod verdict;
 pub mod write;
 
+pub use self::consistency::check as check_level;
+
 use bytes::Bytes;
 use palladium_protocol::response::MetadataMode;
 use palladium_protocol::wire::{Consistency, Version};

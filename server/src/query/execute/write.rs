@@ -104,7 +104,7 @@ pub fn modify(
     if guardrails.watches_values() {
         guardrails::check_values(guardrails, &plan.table, &mutations, &mut warnings)?;
     }
-    Ok(outcome(mutations, kind, warnings))
+    Ok(outcome(mutations, kind, warnings, settings))
 }
 
 /// A write to a virtual table asks for something to be done.
@@ -125,11 +125,19 @@ fn ask(
 }
 
 /// A write that may be nothing at all.
-pub fn outcome(mutations: Vec<Mutation>, kind: WriteType, warnings: Vec<String>) -> Outcome {
-    let done = Response::Void.with_warnings(warnings);
+pub fn outcome(
+    mutations: Vec<Mutation>,
+    kind: WriteType,
+    warnings: Vec<String>,
+    settings: &Settings,
+) -> Outcome {
     if mutations.is_empty() {
-        return Outcome::Ready(done);
+        return Outcome::Ready(Response::Void.with_warnings(warnings));
     }
+    if let Err(error) = consistency::reach(settings.consistency) {
+        return Outcome::Ready(Response::from(error).with_warnings(warnings));
+    }
+    let done = Response::Void.with_warnings(warnings);
     Outcome::Write {
         write: Write::new(mutations),
         done,
@@ -214,7 +222,6 @@ pub fn batch(
     let flat: Vec<&ModifyPlan> = plans.iter().map(|(plan, _)| *plan).collect();
     // Of a text batch that was asked when it was understood.
     crate::query::analyze::check_batch(kind, &flat, false)?;
-    consistency::check_batch(&flat, settings)?;
     if flat.iter().any(|plan| conditional::needs_latch(plan)) {
         for plan in &flat {
             masks::check_condition(database, &settings.asker, plan)?;
@@ -243,7 +250,7 @@ pub fn batch(
     let of_write = write_type(Some(kind), &plans, &mutations);
     add_derived(&flat, &mut mutations)?;
     Ok(match checked {
-        Ok(()) => outcome(mutations, of_write, warnings),
+        Ok(()) => outcome(mutations, of_write, warnings, settings),
         Err(error) => Outcome::Ready(Response::from(error).with_warnings(warnings)),
     })
 }

@@ -4,6 +4,7 @@
 
 use palladium_storage::Slices;
 
+use super::super::Settings;
 use crate::error::CqlResult;
 use crate::query::analyze::SelectPlan;
 use crate::query::analyze::restrictions::{Judge, Partition, Restrictions};
@@ -12,6 +13,9 @@ use crate::query::check;
 use crate::query::expression::Scope;
 use crate::query::plan::{self, Keys, Positions};
 use crate::schema::ColumnKind;
+
+/// As many rows as a client can count.
+const ROWS_MAX: u32 = i32::MAX as u32;
 
 /// Whether no row can be meant: then nothing is read. Where rows are named one by one, a static row may be; a slice that a null alone ends is one as ever.
 pub(super) fn wants_no_rows(plan: &SelectPlan, positions: &Positions, slices: &Slices) -> bool {
@@ -67,6 +71,16 @@ pub(super) fn located(plan: &SelectPlan, scope: &Scope<'_>) -> CqlResult<(Keys, 
         _ => plan::positions(table, restrictions, scope)?,
     };
     Ok((keys, positions))
+}
+
+/// Whether rows are read page after page: not where all that LIMIT allows has room in one. What is sorted is all read before it is limited.
+pub(super) fn is_paged(plan: &SelectPlan, settings: &Settings, limit: u32) -> bool {
+    let most = match plan.sort.is_some() {
+        true => ROWS_MAX,
+        false => limit.min(ROWS_MAX),
+    };
+    let sized = settings.page_size;
+    sized.is_some_and(|size| plan.is_aggregate() || size < most)
 }
 
 /// What Cassandra warns of when aggregates are asked of more than one partition.

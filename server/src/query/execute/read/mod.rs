@@ -30,7 +30,7 @@ use palladium_storage::{
 
 use self::groups::{Group, Kept, accumulators};
 use self::indexed::{Indexed, Next};
-use self::located::{aggregation_warning, executing, located, wants_no_rows};
+use self::located::{aggregation_warning, executing, is_paged, located, wants_no_rows};
 use self::near::{Named, Near, no_pages};
 use self::tombstones::Passed;
 use super::{Settings, moment, moment_in_seconds, read_page, try_read};
@@ -228,11 +228,8 @@ impl Select {
         let mut warnings = Vec::new();
         if let Some(near) = &plan.nearest {
             indexed::check_built(&near.index)?;
-            if left > LIMIT_MAX {
-            nearest::check(plan, left)?;
-                return Err(too_many(left));
-            }
             warnings.extend(super::consistency::check_nearest(&settings)?);
+            nearest::check(plan, left)?;
             warnings.extend(no_pages(&settings, left));
         }
         for key in &plan.chosen {
@@ -258,6 +255,7 @@ impl Select {
             guard(Limit::PartitionKeysInSelect, count, table_name)?;
         }
         let slices = positions.slices(&plan.table)?;
+        let is_paged = is_paged(plan, &settings, left);
         // Of groups a page holds so many; one answer for all rows is never cut, nor is what is nearest.
         let is_whole = plan.nearest.is_some()
             || plan.is_aggregate() && (plan.group_by.is_none() || plan.distinct);
@@ -267,13 +265,20 @@ impl Select {
             || wants_no_rows(plan, &positions, &slices);
         if plan.sort.is_some()
             && plan.nearest.is_none()
-            && settings.page_size.is_some()
+            && is_paged
             && (plan.is_aggregate() || !is_nothing)
         {
             return Err(CqlError::invalid(
                 "Cannot page queries with both ORDER BY and a IN restriction on the partition key; you must either remove the \
                  ORDER BY or the IN and sort client side, or disable paging for this query",
             ));
+        }
+        if plan.nearest.is_none() && !is_nothing {
+            let at_once = match &keys {
+                Keys::Named(keys) if !is_paged && !plan.is_aggregate() => keys.len(),
+                _ => 1,
+            };
+            super::consistency::check_rows(&plan.table, at_once, &settings)?;
         }
         let mut indexed = match &plan.restrictions.index {
             Some(choice) => {
