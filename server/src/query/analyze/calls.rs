@@ -49,6 +49,8 @@ impl Terms<'_> {
         match of {
             // Of one in parentheses nothing is known: it might be a tuple.
             Selectable::Tuple(parts) if parts.len() == 1 => None,
+            // In a term a list might be a vector, and a tuple has the type of where it stands.
+            Selectable::Tuple(_) | Selectable::List(_) if !self.columns => None,
             Selectable::Tuple(parts) => {
                 let types: Option<Vec<CqlType>> = parts
                     .iter()
@@ -163,7 +165,10 @@ impl Terms<'_> {
             }
             return match compatible.as_slice() {
                 [Some(ty)] => self.check_aggregate(kind, ty),
-                [None] => self.aggregate_of_unknown(kind, &arguments[0]),
+                [None] => match self.aggregated_type(kind, &arguments[0]) {
+                    Some(ty) => self.check_aggregate(kind, &ty),
+                    None => self.aggregate_of_unknown(kind, &arguments[0]),
+                },
                 // None of so many arguments.
                 _ if matches!(kind, AggregateKind::Sum | AggregateKind::Avg) => {
                     Err(none_fits(kind))
@@ -178,6 +183,31 @@ impl Terms<'_> {
             Some(_) => Ok(()),
             None => Err(self.unknown_function(&unquoted(called))),
         }
+    }
+
+    /// Whether a call is of one of several functions of its name, or of one that is made for its arguments: that it has no value of a type is said of the call.
+    pub(super) fn is_of_several(
+        &self,
+        called: &QualifiedName,
+        arguments: &[Selectable],
+        wanted: &CqlType,
+    ) -> bool {
+        let name = called.name.as_str();
+        if AggregateKind::named(name).is_some()
+            || name == "token"
+            || functions::is_made_for_arguments(name)
+        {
+            return true;
+        }
+        let natural: Vec<Option<CqlType>> = arguments
+            .iter()
+            .map(|argument| self.own_type(argument))
+            .collect();
+        let compatible = self.compatible(name, arguments, &natural);
+        let shown = |place: usize| print(&arguments[place]);
+        let fit =
+            |place: usize, ty: &CqlType| self.test(&arguments[place], natural[place].as_ref(), ty);
+        functions::resolve(called, &compatible, Some(wanted), self.table, &shown, &fit).is_err()
     }
 
     /// A cast is a call of a function, and whether there is one is found out as for any other.
@@ -264,7 +294,13 @@ impl Terms<'_> {
     pub(super) fn aggregated_type(&self, kind: AggregateKind, of: &Selectable) -> Option<CqlType> {
         match kind {
             AggregateKind::Min | AggregateKind::Max => self.compatible_type(of),
-            _ => self.natural_type(of).or_else(|| self.compatible_type(of)),
+            _ => match of {
+                // Numbers are no tuples.
+                Selectable::Tuple(parts) if parts.len() == 1 => {
+                    self.aggregated_type(kind, &parts[0])
+                }
+                of => self.natural_type(of).or_else(|| self.compatible_type(of)),
+            },
         }
     }
 

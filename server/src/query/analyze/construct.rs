@@ -69,6 +69,7 @@ impl Terms<'_> {
         let is_hint_for = |natural: &CqlType| !is_hinted || is_hint_for(natural, ty);
         if self.fit_operand(part, natural.as_ref(), ty) != Fit::No
             && natural.as_ref().is_none_or(is_hint_for)
+            || self.is_told_when_called(part, ty)
         {
             return Ok(());
         }
@@ -77,6 +78,41 @@ impl Terms<'_> {
             None if self.columns => wrong(place, part, ty),
             None => wrong(place, &self.as_shown(part), ty),
         })
+    }
+
+    /// Whether a part that does not fit has calls in it, of which that is said when they are built: what is wrong with a part is what is wrong with a call, but of a
+    /// function that there is one of, whose type is known.
+    fn is_told_when_called(&self, part: &Selectable, ty: &CqlType) -> bool {
+        if self.columns || !self.may_look(1) {
+            return false;
+        }
+        let is_told = |part: &Selectable, ty: &CqlType| {
+            self.fit_operand(part, self.natural_type(part).as_ref(), ty) != Fit::No
+                || self.is_told_when_called(part, ty)
+        };
+        match (part, ty.bare()) {
+            (Selectable::Cast { .. }, _) => true,
+            (Selectable::Function { name, arguments }, _) => {
+                self.is_of_several(name, arguments, ty)
+            }
+            (Selectable::List(parts), CqlType::List(element))
+            | (Selectable::Set(parts), CqlType::Set(element)) => {
+                parts.iter().all(|part| is_told(part, element))
+            }
+            (Selectable::List(parts), CqlType::Vector(element, dimensions)) => {
+                parts.len() == usize::from(*dimensions)
+                    && parts.iter().all(|part| is_told(part, element))
+            }
+            (Selectable::Tuple(parts), CqlType::Tuple(types)) => {
+                let mut each = parts.iter().zip(types.iter());
+                parts.len() <= types.len() && each.all(|(part, ty)| is_told(part, ty))
+            }
+            (Selectable::Map(parts), CqlType::Map(key, value)) if !names_fields(parts) => {
+                let mut entries = parts.iter();
+                entries.all(|(own, entry)| is_told(own, key) && is_told(entry, value))
+            }
+            _ => false,
+        }
     }
 
     /// What is made of these parts. A term with calls in it is calculated when it is executed, as in Cassandra: what fails fails then.
