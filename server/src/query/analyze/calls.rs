@@ -176,6 +176,7 @@ impl Terms<'_> {
                 _ => Ok(()),
             };
         }
+        let print = self.printer();
         let shown = |place: usize| print(&arguments[place]);
         let fit =
             |place: usize, ty: &CqlType| self.test(&arguments[place], natural[place].as_ref(), ty);
@@ -204,6 +205,7 @@ impl Terms<'_> {
             .map(|argument| self.own_type(argument))
             .collect();
         let compatible = self.compatible(name, arguments, &natural);
+        let print = self.printer();
         let shown = |place: usize| print(&arguments[place]);
         let fit =
             |place: usize, ty: &CqlType| self.test(&arguments[place], natural[place].as_ref(), ty);
@@ -362,6 +364,7 @@ impl Terms<'_> {
             .iter()
             .map(|argument| self.own_type(argument))
             .collect();
+        let print = self.printer();
         let shown = |place: usize| print(&arguments[place]);
         let fit =
             |place: usize, ty: &CqlType| self.test(&arguments[place], natural[place].as_ref(), ty);

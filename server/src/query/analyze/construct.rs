@@ -300,7 +300,7 @@ impl Terms<'_> {
     }
 
     /// How parts of a literal are repeated: a term's as it was written down by then.
-    fn printer(&self) -> fn(&Selectable) -> String {
+    pub(super) fn printer(&self) -> fn(&Selectable) -> String {
         match self.columns {
             true => print,
             false => raw,

@@ -6,7 +6,7 @@ use super::calls::counts_rows;
 use super::literal;
 use super::natural::{names_fields, value_of_field};
 use super::term::{Terms, as_selectable};
-use crate::query::functions::operator_name;
+use crate::query::functions::{operator_name, unquoted};
 use crate::schema::hashed::{in_hash_order, of_identifier};
 use crate::schema::types;
 
@@ -79,6 +79,10 @@ pub fn term(term: &Term) -> String {
 pub fn raw(term: &Selectable) -> String {
     let all = |parts: &[Selectable]| parts.iter().map(raw).collect::<Vec<_>>().join(", ");
     match term {
+        // The one function whose name is a word of the language.
+        Selectable::Function { name, arguments } if name.name == "token" => {
+            format!("{}({})", unquoted(name), all(arguments))
+        }
         Selectable::Function { name, arguments } => format!("{name}({})", all(arguments)),
         Selectable::Cast { expression, to } => {
             format!("system.cast_as_{}({})", to.name(), raw(expression))
