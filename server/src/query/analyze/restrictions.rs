@@ -128,6 +128,11 @@ pub struct Restrictions {
 }
 
 impl Restrictions {
+    /// Whether the partition key is restricted by IN, be it enough of the key or not.
+    pub fn lists_partitions(&self) -> bool {
+        self.lists_keys || self.names_several_partitions()
+    }
+
     /// Whether some column of the partition key may have one of several values.
     pub fn names_several_partitions(&self) -> bool {
         match &self.partition {

@@ -118,8 +118,7 @@ pub fn select(
             return Err(restricts_rows());
         }
         // What is put in order after reading is asked for, too.
-        let names_several = restrictions.lists_keys || restrictions.names_several_partitions();
-        let sorted: &[(usize, bool)] = match names_several {
+        let sorted: &[(usize, bool)] = match restrictions.lists_partitions() {
             true => &ordered,
             false => &[],
         };

@@ -88,7 +88,8 @@ pub(super) fn aggregation_warning(restrictions: &Restrictions) -> Option<&'stati
     if !restrictions.restricts_partition {
         return Some("Aggregation query used without partition key");
     }
-    (restrictions.names_several_partitions() || restrictions.lists_keys)
+    restrictions
+        .lists_partitions()
         .then_some("Aggregation query used on multiple partition keys (IN restriction)")
 }
 
