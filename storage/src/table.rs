@@ -425,6 +425,7 @@ impl OpenTable {
 
     /// Memtables and SSTables as they were beside one another: they are taken again if memtables were forgotten meanwhile. A merge may have forgotten the deletion
     /// of a row by then that stood in one of those memtables, because it had merged that row, too.
+    #[inline]
     pub(crate) fn at_one_moment<T>(&self, take: impl FnMut() -> Result<T>) -> Result<T> {
         self.memories.within(take)
     }

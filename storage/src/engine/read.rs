@@ -413,9 +413,12 @@ impl<B: Backend> Engine<B> {
         key: &'c PartitionKey,
         row: &'c Clustering,
     ) -> Result<PointReading<'c>> {
-        let (point, work, sstables) = pass.at_one_moment(|| {
-            let mut point = Point::default();
-            let mut work = ReadWork::default();
+        let mut point = Point::default();
+        let mut work = ReadWork::default();
+        let sstables = pass.at_one_moment(|| {
+            if work.memtables > 0 {
+                (point, work) = Default::default();
+            }
             pass.each_memtable(command.store, |memtable| {
                 work.memtables += 1;
                 if let Some(part) = memtable.point(key, row) {
@@ -423,7 +426,7 @@ impl<B: Backend> Engine<B> {
                 }
                 Ok(())
             })?;
-            Ok((point, work, pass.sstables()))
+            Ok(pass.sstables())
         })?;
         pass.check_store(command.store)?;
         Ok(PointReading {

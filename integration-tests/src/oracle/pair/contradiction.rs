@@ -205,9 +205,8 @@ impl Pair {
         let asked = asked_columns(step);
         // By the server's clock, which is all that such an index knows, what has expired by the statement's moment may be there.
         let has_moment = step.now_seconds.is_some();
-        let is_asked = |name: &String| {
-            (has_moment || name.starts_with('s')) && indexed.contains(name.as_bytes())
-        };
+        let is_asked =
+            |name: &String| (has_moment || name.starts_with('s')) && is_target(&indexed, name);
         if !asked.iter().any(is_asked) {
             return false;
         }
@@ -471,6 +470,17 @@ pub(super) fn only_in(one: &Table, other: &Table) -> Vec<Row> {
 /// Whether some rows are so many of all as a LIMIT says, from the first on.
 fn are_the_first(some: &Table, all: &Table, limit: usize) -> bool {
     all.rows.starts_with(&some.rows) && some.rows.len() == limit.min(all.rows.len())
+}
+
+/// Whether a column, its values or its keys are among what indexes are over.
+pub(super) fn is_target(indexed: &BTreeSet<bytes::Bytes>, column: &str) -> bool {
+    let targets = [
+        column,
+        &format!("values({column})"),
+        &format!("keys({column})"),
+    ];
+    let mut targets = targets.iter();
+    targets.any(|target| indexed.contains(target.as_bytes()))
 }
 
 /// Whether the first answer has only rows of the second one, and fewer.

@@ -3,7 +3,7 @@
 //! What must hold: a row counts as lost where Cassandra shows it, as we do, to who asks for its partition, or can no longer read its partition.
 
 use super::Pair;
-use super::contradiction::{READ_FAILURE, Row, only_in, rows_by};
+use super::contradiction::{READ_FAILURE, Row, is_target, only_in, rows_by};
 use super::said::{Said, asked_columns, relations, table_of};
 use crate::oracle::answer::{Answer, Column, Table, Type};
 use crate::oracle::compare::is_padded;
@@ -100,13 +100,7 @@ impl Pair {
         };
         let mut indexed = self.indexed(step, "CUSTOM").await;
         indexed.extend(self.indexed(step, "COMPOSITES").await);
-        let is_of_index = |relation: &&Said<'_>| {
-            let name = relation.column();
-            let targets = [name, &format!("values({name})"), &format!("keys({name})")];
-            targets
-                .iter()
-                .any(|target| indexed.contains(target.as_bytes()))
-        };
+        let is_of_index = |relation: &&Said<'_>| is_target(&indexed, relation.column());
         let Some(by_index) = relations.iter().find(is_of_index) else {
             return false;
         };
