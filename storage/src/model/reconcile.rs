@@ -4,8 +4,7 @@
 //! gives the same answer (commutative, idempotent, associative). That is what lets replay, flush and compaction run at any time.
 //!
 //! Two cells of one place: the later timestamp; at one timestamp a tombstone or an expiring cell beats a live one, a tombstone beats an
-//! expiring cell, the later local deletion (or expiry) time wins, then the larger value. Cassandra leaves two expiring cells equal in all of that
-//! but their TTL to chance; here the larger TTL wins.
+//! expiring cell, the later local deletion (or expiry) time wins, then the shorter TTL, which was written later, then the larger value.
 //!
 //! A deletion shadows what was written at its own timestamp or before. What is shadowed is dropped, so a merged row has one spelling.
 
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::codec::Malformed;
 use bytes::Bytes;
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 /// `a` beats `b`. False if they are the same.
 #[inline]
@@ -56,14 +55,14 @@ fn same_time(a: StateRef<'_>, b: StateRef<'_>) -> Ordering {
                 ttl: b_ttl,
                 expires_at: b_at,
             },
-        ) => (a_at, a, a_ttl).cmp(&(b_at, b, b_ttl)),
+        ) => (a_at, Reverse(a_ttl), a).cmp(&(b_at, Reverse(b_ttl), b)),
         _ => rank(&a).cmp(&rank(&b)),
     }
 }
 
-/// The later liveness; at one timestamp the one with a TTL, then the later expiry.
+/// The later liveness; at one timestamp the one with a TTL, then the later expiry, then the shorter TTL.
 pub fn liveness(a: Option<Liveness>, b: Option<Liveness>) -> Option<Liveness> {
-    let order = |l: Liveness| (l.timestamp, l.ttl != 0, l.expires_at, l.ttl);
+    let order = |l: Liveness| (l.timestamp, l.ttl != 0, l.expires_at, Reverse(l.ttl));
     match (a, b) {
         (Some(a), Some(b)) => Some(if order(b) > order(a) { b } else { a }),
         (one, other) => one.or(other),

@@ -300,9 +300,9 @@ fn cells_win_as_cassandra_decides() {
         tombstone(5, 20),
         tombstone(5, 10),
         expiring(5, b"a", 1, 90),
-        expiring(5, b"b", 2, 80),
-        expiring(5, b"a", 3, 80),
         expiring(5, b"a", 2, 80),
+        expiring(5, b"b", 3, 80),
+        expiring(5, b"a", 3, 80),
         live(5, b"b"),
         live(5, b"ab"),
         live(5, b"a"),
@@ -325,6 +325,7 @@ fn a_liveness_with_a_ttl_wins_at_one_timestamp() {
     let order = [
         Liveness::new(6),
         Liveness::expiring(5, 1, 90),
+        Liveness::expiring(5, 8, 80),
         Liveness::expiring(5, 9, 80),
         Liveness::new(5),
     ];

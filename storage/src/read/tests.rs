@@ -9,6 +9,7 @@ use crate::model::{
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 const NOW: i64 = 10;
@@ -20,18 +21,18 @@ type Writes = Vec<(PartitionKey, PartitionUpdate)>;
 /// What a row should show: its liveness and for each (column, path) the winning cell.
 type Shown = (Option<Liveness>, BTreeMap<(u32, Bytes), Cell>);
 
-/// The strength of a cell, spelled out: later, then tombstone over expiring over live, then its time, value and TTL.
-fn strength(cell: &Cell) -> (i64, u8, i64, Vec<u8>, u32) {
+/// The strength of a cell, spelled out: later, then tombstone over expiring over live, then its time, the shorter TTL, and its value.
+fn strength(cell: &Cell) -> (i64, u8, i64, Reverse<u32>, Vec<u8>) {
     match cell.as_ref().state {
-        StateRef::Live(value) => (cell.timestamp, 0, 0, value.to_vec(), 0),
+        StateRef::Live(value) => (cell.timestamp, 0, 0, Reverse(0), value.to_vec()),
         StateRef::Expiring {
             value,
             ttl,
             expires_at,
-        } => (cell.timestamp, 1, expires_at, value.to_vec(), ttl),
+        } => (cell.timestamp, 1, expires_at, Reverse(ttl), value.to_vec()),
         StateRef::Tombstone {
             local_deletion_time,
-        } => (cell.timestamp, 2, local_deletion_time, vec![], 0),
+        } => (cell.timestamp, 2, local_deletion_time, Reverse(0), vec![]),
     }
 }
 
@@ -47,7 +48,7 @@ fn show(rows: &[&Row], above: i64, columns: &[ColumnId]) -> Option<Shown> {
         .iter()
         .filter_map(|row| row.liveness)
         .filter(|liveness| liveness.timestamp > deleted)
-        .max_by_key(|l| (l.timestamp, l.ttl != 0, l.expires_at, l.ttl))
+        .max_by_key(|l| (l.timestamp, l.ttl != 0, l.expires_at, Reverse(l.ttl)))
         .filter(|liveness| liveness.ttl == 0 || NOW < liveness.expires_at);
     let mut cells: BTreeMap<(u32, Bytes), Cell> = BTreeMap::new();
     for cell in rows.iter().flat_map(|row| &row.cells) {
