@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use palladium_crypto::TableId;
-use palladium_protocol::cql::ast::{Name, Relation};
+use palladium_protocol::cql::ast::{InValues, Name, Relation, Term};
+use palladium_protocol::types::{CqlType, UserType};
 use palladium_storage::Store;
 
 use super::table::{Column, ColumnKind, Definition, FIRST_STORE, TableSchema};
@@ -79,6 +80,116 @@ impl View {
                 Relation::CustomIndex { .. } => {}
             }
         }
+    }
+}
+
+impl View {
+    /// Follows the fields of a user-defined type to their new names, in what is said of the base's rows. `type_of`: of its columns, as they were.
+    pub fn rename_fields(
+        &mut self,
+        type_of: impl Fn(&Name) -> Option<CqlType>,
+        before: &UserType,
+        after: &UserType,
+    ) {
+        for relation in &mut self.relations {
+            for (term, ty) in terms(relation, &type_of) {
+                rename_fields(term, &ty, before, after);
+            }
+        }
+    }
+}
+
+/// The terms of a relation, each with the type that it is wanted in.
+fn terms<'r>(
+    relation: &'r mut Relation,
+    type_of: &impl Fn(&Name) -> Option<CqlType>,
+) -> Vec<(&'r mut Term, CqlType)> {
+    let together = |columns: &[Name]| {
+        let types: Option<Vec<CqlType>> = columns.iter().map(type_of).collect();
+        types.map(CqlType::tuple)
+    };
+    let (ty, terms): (Option<CqlType>, Vec<&mut Term>) = match relation {
+        Relation::Column { column, value, .. } => (type_of(column), vec![value]),
+        Relation::In { column, values, .. } => (type_of(column), listed(values)),
+        Relation::Between { column, low, high } => (type_of(column), vec![low, high]),
+        Relation::Contains {
+            column, key, value, ..
+        } => {
+            let part = type_of(column).and_then(|ty| match (ty.bare(), *key) {
+                (CqlType::Map(inner, _), true) => Some((**inner).clone()),
+                (CqlType::Map(_, inner) | CqlType::List(inner) | CqlType::Set(inner), false) => {
+                    Some((**inner).clone())
+                }
+                _ => None,
+            });
+            (part, vec![value])
+        }
+        Relation::Element {
+            column, key, value, ..
+        } => {
+            let entry = type_of(column).and_then(|ty| match ty.bare() {
+                CqlType::Map(key, value) => Some(((**key).clone(), (**value).clone())),
+                _ => None,
+            });
+            return entry.map_or_else(Vec::new, |(of_key, of_value)| {
+                vec![(key, of_key), (value, of_value)]
+            });
+        }
+        Relation::Tuple { columns, value, .. } => (together(columns), vec![value]),
+        Relation::TupleIn {
+            columns, values, ..
+        } => (together(columns), listed(values)),
+        Relation::TupleBetween { columns, low, high } => (together(columns), vec![low, high]),
+        Relation::Like { .. }
+        | Relation::IsNotNull { .. }
+        | Relation::Token { .. }
+        | Relation::TokenBetween { .. }
+        | Relation::CustomIndex { .. } => (None, Vec::new()),
+    };
+    ty.map_or_else(Vec::new, |ty| {
+        let all = terms.into_iter();
+        all.map(|term| (term, ty.clone())).collect()
+    })
+}
+
+fn listed(values: &mut InValues) -> Vec<&mut Term> {
+    match values {
+        InValues::Terms(terms) => terms.iter_mut().collect(),
+        InValues::Marker(_) => Vec::new(),
+    }
+}
+
+fn rename_fields(term: &mut Term, ty: &CqlType, before: &UserType, after: &UserType) {
+    let follow = |term: &mut Term, ty: &CqlType| rename_fields(term, ty, before, after);
+    match (term, ty.bare()) {
+        (Term::User(fields), CqlType::Udt(udt)) => {
+            for (name, value) in fields {
+                let own = udt.fields.iter().position(|(own, _)| *name == own.as_str());
+                let Some(place) = own else { continue };
+                follow(value, &udt.fields[place].1);
+                if udt.name == before.name {
+                    *name = Name::exact(after.fields[place].0.as_str());
+                }
+            }
+        }
+        (Term::List(terms), CqlType::List(inner) | CqlType::Vector(inner, _))
+        | (Term::Set(terms), CqlType::Set(inner)) => {
+            terms.iter_mut().for_each(|term| follow(term, inner));
+        }
+        (Term::Map(entries), CqlType::Map(key, value)) => {
+            for (own_key, own_value) in entries {
+                follow(own_key, key);
+                follow(own_value, value);
+            }
+        }
+        (Term::Tuple(terms), CqlType::Tuple(types)) => {
+            let pairs = terms.iter_mut().zip(types.iter());
+            pairs.for_each(|(term, ty)| follow(term, ty));
+        }
+        // Parentheses.
+        (Term::Tuple(terms), _) if terms.len() == 1 => follow(&mut terms[0], ty),
+        (Term::TypeHint { term, .. }, _) => follow(term, ty),
+        _ => {}
     }
 }
 

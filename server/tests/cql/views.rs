@@ -215,3 +215,32 @@ fn a_deleted_partition_of_a_hundred_thousand_rows_leaves_its_view() {
     }
     node.stop();
 }
+
+#[test]
+fn a_views_where_follows_the_fields_of_a_type_to_their_new_names() {
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    for statement in [
+        "CREATE TYPE ks.part (a int, b int)",
+        "CREATE TYPE ks.whole (f frozen<part>, g frozen<list<frozen<part>>>)",
+        "CREATE TABLE ks.t (p int, c frozen<whole>, d frozen<map<int, frozen<part>>>, PRIMARY KEY (p, c, d))",
+        "CREATE MATERIALIZED VIEW ks.v AS SELECT * FROM ks.t WHERE p IS NOT NULL AND c >= {f: {a: 1, b: 1}, g: [{a: 1}]} \
+         AND d IN ({1: {b: 2}}, {1: {a: 1, b: 2}}) PRIMARY KEY (d, p, c)",
+        "ALTER TYPE ks.part RENAME a TO b AND b TO a",
+        "ALTER TYPE ks.whole RENAME f TO \"F\"",
+        "INSERT INTO ks.t (p, c, d) VALUES (1, {\"F\": {b: 1, a: 2}}, {1: {a: 2}})",
+        "INSERT INTO ks.t (p, c, d) VALUES (2, {\"F\": {b: 0, a: 2}}, {1: {a: 2}})",
+        "INSERT INTO ks.t (p, c, d) VALUES (3, {\"F\": {b: 1, a: 2}}, {1: {b: 2}})",
+    ] {
+        client.query(statement).done();
+    }
+    let node = node.restart();
+    let mut client = Client::connect(node.address());
+    let insert = "INSERT INTO ks.t (p, c, d) VALUES (4, {\"F\": {b: 9}}, {1: {b: 1, a: 2}})";
+    client.query(insert).done();
+    let shown = client.query("SELECT p FROM ks.v").rows();
+    let mut shown: Vec<_> = shown.rows.into_iter().flatten().flatten().collect();
+    shown.sort();
+    assert_eq!(shown, [1i32, 4].map(|p| p.to_be_bytes().to_vec()));
+    node.stop();
+}

@@ -275,6 +275,12 @@ fn put(keyspace: &Keyspace, changed: Arc<UserType>) -> Keyspace {
             continue;
         }
         let mut definition = table.definition();
+        if let Some(before) = keyspace.types.get(&changed.name) {
+            let type_of = |name: &Name| Some(table.column(name.as_str())?.ty.clone());
+            for view in &mut definition.views {
+                Arc::make_mut(view).rename_fields(type_of, before, &changed);
+            }
+        }
         for column in &mut definition.columns {
             column.ty = resolve::with_user_type(&column.ty, &changed);
         }
