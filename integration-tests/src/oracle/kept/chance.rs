@@ -7,7 +7,7 @@ use super::Kept;
 /// All of them.
 pub const KEPT: &[Kept] = &[
     Kept {
-        statement: "*- * + - *|*- * - - *|*- * * - *|*- * / - *|*- * % - *",
+        statement: "*- * + - *|*- * - - *|*- * * - *|*- * / - *|*- * % - *|UPDATE *= - * + *|UPDATE *= - * - *",
         theirs: "0x2200 Unable to make byte from '*'|0x2200 Unable to make short from '*'|0x2200 Unable to make int from '*'|0x2200 Unable to make long from '*'",
         ours: "done|[*|prepared: *|0x2200 Unable to make * from '*'",
         why: "of several functions that take what is negated Cassandra calls the one that its hash table has first, another one at each start",

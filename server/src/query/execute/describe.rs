@@ -65,7 +65,7 @@ pub fn description(
                 version,
                 shown: shown.saturating_add(size),
             };
-            Some(next.seal(&database.page_seal, &own)?.into())
+            Some(next.seal(&database.page_seal, &own)?)
         }
         None => None,
     };
