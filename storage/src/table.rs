@@ -529,6 +529,15 @@ impl OpenTable {
         drop((memory, gone));
     }
 
+    /// All that is frozen and some SSTables are given up together: no read has one of them without the other.
+    pub(crate) fn give_up(&self, removed: &[u64]) {
+        let mut memory = self.memory.write().expect("no holder of this lock panics");
+        self.memories.end();
+        self.replace_sstables(removed, Vec::new());
+        let gone = std::mem::take(&mut memory.frozen);
+        drop((memory, gone));
+    }
+
     /// Forgets what is in memory of a derived store that has ended, and says how many bytes that was. Nothing is applied to it any more.
     pub(crate) fn drop_store(&self, store: Store) -> usize {
         let mut memory = self.memory.write().expect("no holder of this lock panics");

@@ -298,7 +298,7 @@ impl fmt::Display for CqlType {
             Self::Map(key, value) => write!(f, "map<{key}, {value}>"),
             Self::Vector(element, dimensions) => write!(f, "vector<{element}, {dimensions}>"),
             Self::Udt(udt) => Name::exact(udt.name.as_str()).fmt(f),
-            Self::Custom(class) => write!(f, "'{class}'"),
+            Self::Custom(class) => write!(f, "'{}'", class.replace('\'', "''")),
             Self::Reversed(inner) => inner.fmt(f),
             Self::Frozen(inner) if inner.is_frozen() => inner.fmt(f),
             Self::Frozen(inner) => write!(f, "frozen<{inner}>"),

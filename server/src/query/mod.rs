@@ -287,7 +287,9 @@ fn settings(
         version: frame.version,
         consistency: params.consistency,
         serial_consistency: params.serial_consistency,
-        page_size: params.page_size.and_then(|size| u32::try_from(size).ok()),
+        page_size: params
+            .page_size
+            .and_then(|size| u32::try_from(size).ok().filter(|size| *size > 0)),
         paging_state: params.paging_state.map(|state| frame.body.slice_ref(state)),
         timestamp: params.timestamp,
         now_seconds: params.now_in_seconds.map(i64::from),

@@ -214,6 +214,20 @@ impl ColumnMask {
             .collect()
     }
 
+    /// Keeps its arguments as the same values of a type whose fields are called otherwise.
+    pub fn follow(&mut self, before: &CqlType, after: &CqlType) {
+        let types = self.takes(before).into_iter().zip(self.takes(after));
+        let pairs: Vec<(CqlType, CqlType)> = types.collect();
+        for (printed, (before, after)) in self.arguments.iter_mut().zip(pairs) {
+            let value = mask_argument::read_back(printed, &before);
+            // What has no constant in the new type is told by who reads the column.
+            if let Ok(kept) = value.and_then(|value| mask_argument::kept(&after, value.as_deref()))
+            {
+                *printed = kept;
+            }
+        }
+    }
+
     fn takes(&self, of: &CqlType) -> Vec<CqlType> {
         let signature = SIGNATURES
             .iter()

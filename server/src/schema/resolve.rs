@@ -19,7 +19,29 @@ pub fn cql_type(catalog: &Catalog, keyspace: &str, written: &Type) -> CqlResult<
         catalog.user_type(keyspace, name).cloned()
     })?;
     check_extent(&ty)?;
+    check_user_types(catalog, keyspace, &ty)?;
     Ok(in_full(&ty))
+}
+
+/// A class may name any user-defined type; what is stored is the name alone, which has to stand for the same type at the next start.
+fn check_user_types(catalog: &Catalog, keyspace: &str, ty: &CqlType) -> CqlResult<()> {
+    let check = |ty: &CqlType| check_user_types(catalog, keyspace, ty);
+    match ty.bare() {
+        CqlType::List(inner) | CqlType::Set(inner) | CqlType::Vector(inner, _) => check(inner),
+        CqlType::Map(key, value) => check(key).and_then(|()| check(value)),
+        CqlType::Tuple(fields) => fields.iter().try_for_each(check),
+        CqlType::Udt(udt) => {
+            let own = catalog.user_type(keyspace, &udt.name);
+            match own.is_some_and(|own| **own == **udt) {
+                true => Ok(()),
+                false => Err(CqlError::invalid(format!(
+                    "Unknown type {}.{}",
+                    udt.keyspace, udt.name
+                ))),
+            }
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The type of a column in a statement about `keyspace`. `place` goes behind what is said of one whose cells would have cells of their own.

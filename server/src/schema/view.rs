@@ -81,9 +81,7 @@ impl View {
             }
         }
     }
-}
 
-impl View {
     /// Follows the fields of a user-defined type to their new names, in what is said of the base's rows. `type_of`: of its columns, as they were.
     pub fn rename_fields(
         &mut self,
@@ -167,8 +165,9 @@ fn rename_fields(term: &mut Term, ty: &CqlType, before: &UserType, after: &UserT
                 let own = udt.fields.iter().position(|(own, _)| *name == own.as_str());
                 let Some(place) = own else { continue };
                 follow(value, &udt.fields[place].1);
-                if udt.name == before.name {
-                    *name = Name::exact(after.fields[place].0.as_str());
+                let is_meant = (&udt.keyspace, &udt.name) == (&before.keyspace, &before.name);
+                if let (true, Some((field, _))) = (is_meant, after.fields.get(place)) {
+                    *name = Name::exact(field.as_str());
                 }
             }
         }

@@ -570,3 +570,22 @@ fn what_is_no_argument_of_a_mask_is_refused_in_the_words_of_its_own_mistake() {
     }
     node.stop();
 }
+
+#[test]
+fn a_mask_follows_the_fields_of_its_type_to_their_new_names() {
+    let node = Node::start_with(with_settings("dynamic_data_masking_enabled = true"));
+    let mut client = Client::in_keyspace(node.address());
+    for statement in [
+        "CREATE TYPE ks.part (a int, b int)",
+        "CREATE TABLE ks.t (k int PRIMARY KEY, v frozen<part> MASKED WITH mask_replace({a: 1, b: 2}))",
+        "ALTER TYPE ks.part RENAME a TO z",
+    ] {
+        client.query(statement).done();
+    }
+    let described = lines(&mut client, "DESCRIBE TABLE ks.t");
+    assert!(
+        described[0].contains("mask_replace({z: 1, b: 2})"),
+        "{described:?}"
+    );
+    node.stop();
+}

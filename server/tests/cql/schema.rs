@@ -312,3 +312,32 @@ fn a_keyspace_is_described_with_upper_case_among_lower_case() {
     ];
     assert_eq!(names, wanted);
 }
+
+#[test]
+fn a_type_that_is_named_by_its_class_is_the_same_after_a_restart_or_refused() {
+    let node = Node::start();
+    let mut client = Client::in_keyspace(node.address());
+    client.query("CREATE TYPE ks.part (a int)").done();
+    // What such a class says has to be a type of the keyspace, whose name (here in hexadecimal) is all that is stored.
+    for class in [
+        "UserType(ks,6e6f7065,61:Int32Type)",
+        "UserType(ks,70617274,61:Int32Type,62:Int32Type)",
+        "UserType(system,70617274,61:Int32Type)",
+    ] {
+        let create = format!("CREATE TABLE ks.refused (k int PRIMARY KEY, v '{class}')");
+        let (code, message) = client.query(&create).error();
+        assert_eq!(code, 0x2200, "{message}");
+    }
+    for (table, class) in [
+        ("whole", "FrozenType(UserType(ks,70617274,61:Int32Type))"),
+        ("quoted", "DynamicCompositeType(a''=>Int32Type)"),
+    ] {
+        let create = format!("CREATE TABLE ks.{table} (k int PRIMARY KEY, v '{class}')");
+        client.query(&create).done();
+    }
+    let before = client.query("DESCRIBE KEYSPACE ks").rows().rows;
+    let node = node.restart();
+    let mut client = Client::connect(node.address());
+    assert_eq!(client.query("DESCRIBE KEYSPACE ks").rows().rows, before);
+    node.stop();
+}

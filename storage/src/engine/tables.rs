@@ -263,7 +263,7 @@ impl<B: Backend> Inner<B> {
             log_floor: Some(frozen.log_floor),
         }])
         .await?;
-        open.replace_sstables(&removed, Vec::new());
+        open.give_up(&removed);
         open.set_outgrown(false);
         self.forget_frozen(&open, &frozen);
         self.retire(sstables.iter().cloned());

@@ -6,6 +6,7 @@
 //!
 //! `PALLADIUM_SEED` and `PALLADIUM_WORLDS` as for the other worlds.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -677,17 +678,17 @@ fn by_place(answer: &Answer) -> BTreeMap<(&PartitionKey, Option<&Clustering>), &
 }
 
 /// In the order of strength.
-fn strength(cell: &Cell) -> (i64, u8, i64, &[u8], u32) {
+fn strength(cell: &Cell) -> (i64, u8, i64, Reverse<u32>, &[u8]) {
     match &cell.state {
-        CellState::Live(value) => (cell.timestamp, 0, 0, value, 0),
+        CellState::Live(value) => (cell.timestamp, 0, 0, Reverse(0), value),
         CellState::Expiring {
             value,
             ttl,
             expires_at,
-        } => (cell.timestamp, 1, *expires_at, value, *ttl),
+        } => (cell.timestamp, 1, *expires_at, Reverse(*ttl), value),
         CellState::Tombstone {
             local_deletion_time,
-        } => (cell.timestamp, 2, *local_deletion_time, &[], 0),
+        } => (cell.timestamp, 2, *local_deletion_time, Reverse(0), &[]),
     }
 }
 
@@ -703,7 +704,14 @@ fn shown(rows: &[&Row], above: i64, columns: &[ColumnId]) -> Option<Shown> {
     let livenesses = rows.iter().filter_map(|row| row.liveness);
     let liveness = livenesses
         .filter(|own| own.timestamp > deleted)
-        .max_by_key(|own| (own.timestamp, own.ttl != 0, own.expires_at, own.ttl))
+        .max_by_key(|own| {
+            (
+                own.timestamp,
+                own.ttl != 0,
+                own.expires_at,
+                Reverse(own.ttl),
+            )
+        })
         .filter(|own| own.ttl == 0 || NOW < own.expires_at);
     let mut cells: BTreeMap<(u32, Bytes), Cell> = BTreeMap::new();
     for cell in rows.iter().flat_map(|row| &row.cells) {

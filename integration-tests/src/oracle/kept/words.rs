@@ -235,7 +235,7 @@ pub const KEPT: &[Kept] = &[
         why: "a type that keys are made of gets no field whose values are spelled in several ways",
     },
     Kept {
-        statement: "SELECT *FROM system_schema.views*|DESCRIBE *",
+        statement: "SELECT *where_clause*FROM system_schema.views*|DESCRIBE MATERIALIZED VIEW *",
         theirs: "[*IS NOT NULL*{f*: *",
         ours: "[*IS NOT NULL*{f1*: *",
         why: "a view's condition follows a field to its new name; Cassandra shows the old one, and does not read it back",

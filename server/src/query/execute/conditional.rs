@@ -199,7 +199,7 @@ impl Latched<'_> {
             let catalog = database.catalog.load();
             let first = plans.first();
             let keyspace = first.and_then(|(plan, _)| catalog.keyspace(&plan.table.keyspace));
-            consistency::check_conditional(keyspace.map(Arc::as_ref), settings)?;
+            consistency::check_agreed(keyspace.map(Arc::as_ref), settings)?;
         } else if let (None, [(plan, bound)]) = (batch, &plans[..]) {
             check_timestamp(plan, &Scope::of_values(bound, &begun))?;
         }

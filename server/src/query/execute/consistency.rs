@@ -9,8 +9,8 @@ use super::Settings;
 use crate::error::{CqlError, CqlResult};
 use crate::guardrails::{Guardrails, List};
 use crate::query::analyze::ModifyPlan;
-use crate::schema::TableSchema;
 use crate::schema::catalog::Keyspace;
+use crate::schema::{TableKind, TableSchema};
 
 /// Whether a statement of any kind may ask for this.
 pub fn check(settings: &Settings) -> CqlResult<()> {
@@ -35,7 +35,8 @@ pub fn check_read(settings: &Settings) -> CqlResult<()> {
 /// Whether rows that are asked for at this level can be had. `at_once`: so many partitions are read together, not one page after the other.
 pub fn check_rows(table: &TableSchema, at_once: usize, settings: &Settings) -> CqlResult<()> {
     // What a node says of itself is there at every level.
-    if table.keyspace.starts_with("system_v") {
+    if table.kind == TableKind::Virtual && !["system", "system_schema"].contains(&&*table.keyspace)
+    {
         return Ok(());
     }
     if at_once > 1 && settings.consistency.is_serial() {
@@ -94,7 +95,7 @@ pub fn check_write(plan: &ModifyPlan, settings: &Settings) -> CqlResult<()> {
 }
 
 /// Whether conditional modifications of a keyspace's tables may ask for these: what is agreed on at one level is written at the other.
-pub fn check_conditional(keyspace: Option<&Keyspace>, settings: &Settings) -> CqlResult<()> {
+pub fn check_agreed(keyspace: Option<&Keyspace>, settings: &Settings) -> CqlResult<()> {
     let serial = settings.serial_consistency;
     if serial.is_some_and(|serial| !serial.is_serial()) {
         return Err(CqlError::invalid(

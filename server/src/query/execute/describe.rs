@@ -49,7 +49,7 @@ pub fn description(
         }
         shown = state.shown;
     }
-    let page_size = settings.page_size.filter(|size| *size > 0);
+    let page_size = settings.page_size;
     let left = description.rows.iter().skip(shown as usize);
     let page: Vec<_> = left
         .take(page_size.map_or(usize::MAX, |size| size as usize))

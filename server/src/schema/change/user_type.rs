@@ -282,7 +282,11 @@ fn put(keyspace: &Keyspace, changed: Arc<UserType>) -> Keyspace {
             }
         }
         for column in &mut definition.columns {
-            column.ty = resolve::with_user_type(&column.ty, &changed);
+            let after = resolve::with_user_type(&column.ty, &changed);
+            if let Some(mask) = &mut column.mask {
+                mask.follow(&column.ty, &after);
+            }
+            column.ty = after;
         }
         for dropped in &mut definition.dropped {
             dropped.ty = resolve::with_user_type(&dropped.ty, &changed);
